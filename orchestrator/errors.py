@@ -1,0 +1,63 @@
+"""What can go wrong, named by the remedy.
+
+RelayError
+├── BadInput         the user's file, flag or credential: one sentence with the remedy, exit status 2
+├── Transient        try again later; nothing is known to have changed
+│   └── RateLimited  the same, not before `retry_after_s`
+├── Ambiguous        the effect may or may not have happened: look before doing it again
+├── Refused          Kaggle said no and nothing happened
+│   └── NoSlot       too many sessions of this kind are alive
+├── OutOfQuota       this week's hours are spent
+├── Permanent        trying again will not help: park the run and tell a person
+└── Corrupt          bytes that are not what their manifest says
+"""
+
+from datetime import datetime
+
+
+class RelayError(Exception):
+    """Base of every error that relay raises on purpose; the message is one sentence for a person."""
+
+
+class BadInput(RelayError):
+    """Something the user wrote does not fit; names the file, the key and the remedy."""
+
+
+class Transient(RelayError):
+    """Try again later."""
+
+
+class RateLimited(Transient):
+    """Kaggle asks for patience; `retry_after_s` is None where it did not say how long."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Ambiguous(RelayError):
+    """A call that changes something was cut off: find out whether it happened."""
+
+
+class Refused(RelayError):
+    """Kaggle declined; its own words are in the message and nothing was done."""
+
+
+class NoSlot(Refused):
+    """All session slots of the account are taken (queued sessions count)."""
+
+
+class OutOfQuota(RelayError):
+    """The weekly quota is spent until `until` (None: Kaggle did not say)."""
+
+    def __init__(self, message: str, until: datetime | None = None) -> None:
+        super().__init__(message)
+        self.until = until
+
+
+class Permanent(RelayError):
+    """A person has to do something first."""
+
+
+class Corrupt(RelayError):
+    """Size or SHA-256 differ from what the manifest promises."""

@@ -1,0 +1,193 @@
+"""What relay needs of Kaggle, said in its own words: the port that `client.KaggleGateway` and the simulator's world implement.
+
+Every call may raise Transient (RateLimited included): nothing is known to have changed. Reads are safe to repeat. A call
+that changes something states below what happens when it is repeated; Ambiguous means "it may have happened: look". All
+errors come from `orchestrator.errors` and carry the server's own message. No message ever contains a credential.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+
+class Worker(StrEnum):
+    """What Kaggle says of a session. UNKNOWN is never terminal: the answer made no sense."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    ERROR = "error"
+    CANCEL_REQUESTED = "cancel_requested"
+    CANCEL_ACKNOWLEDGED = "cancel_acknowledged"
+    UNKNOWN = "unknown"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the session is over."""
+        return self in (Worker.COMPLETE, Worker.ERROR, Worker.CANCEL_ACKNOWLEDGED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelPush:
+    """One kernel to run. `slug` is the title too. `source` must stay below 1,000,000 bytes."""
+
+    slug: str
+    source: str
+    machine_shape: str = ""
+    """Kaggle's word, such as `TpuV5E8` or `NvidiaTeslaT4`; empty means CPU."""
+    dataset_sources: tuple[str, ...] = ()
+    kernel_sources: tuple[str, ...] = ()
+    model_sources: tuple[str, ...] = ()
+    internet: bool = True
+    timeout_s: int | None = None
+    """Kaggle's own limit for this session; None leaves the global one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelFound:
+    """A kernel as Kaggle has it now."""
+
+    ref: str
+    version: int | None
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelPushed:
+    """An accepted push. `ref` is Kaggle's answer (owner/slug), `version` None where Kaggle did not say."""
+
+    ref: str
+    version: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSeen:
+    """Status of one session and the message Kaggle gives when it ended badly."""
+
+    worker: Worker
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a kernel's log, newline stripped. `number` counts lines of the whole log from 0; `at_s` is session time."""
+
+    number: int
+    stream: str
+    at_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputFile:
+    """One file that a session left. `name` is relative to /kaggle/working; `url` is short-lived: list again when it fails."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileWanted:
+    """What a download must be. None where it is not known beforehand."""
+
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downloaded:
+    """A file that arrived whole."""
+
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFile:
+    """A published file as Kaggle lists it."""
+
+    name: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSeen:
+    """A dataset as Kaggle has it. `status` is Kaggle's word in lower case (`ready`, `blobs_received`, `failed`, …)."""
+
+    ref: str
+    version: int
+    status: str
+    private: bool
+    files: tuple[DatasetFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """Weekly accelerator hours in seconds; `total_s` None where Kaggle did not say (unknown is not zero)."""
+
+    used_s: float
+    reserved_s: float
+    total_s: float | None
+    refreshes_at: datetime | None
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that a new session may use, or None where unknown."""
+        return None if self.total_s is None else max(0.0, self.total_s - self.used_s - self.reserved_s)
+
+
+class Gateway(Protocol):
+    """The account that relay works with."""
+
+    def owner(self) -> str:
+        """The account's user name. Raises BadInput when the credentials are missing or refused."""
+
+    def quota(self, accelerator: str) -> Quota | None:
+        """Quota of `tpu` or `gpu`; None for `cpu`, which has none, and where the answer is missing."""
+
+    def find_kernel(self, slug: str) -> KernelFound | None:
+        """The account's kernel of that slug, or None where Kaggle answers that there is none (403 and 404 alike)."""
+
+    def push(self, kernel: KernelPush) -> KernelPushed:
+        """Start one session of a kernel.
+
+        Precondition: the caller found no kernel of that slug, so no second session can start by mistake.
+        Raises NoSlot or Refused (nothing runs), Ambiguous (find_kernel tells), Permanent where a source is not accepted.
+        """
+
+    def session(self, slug: str, version: int | None) -> SessionSeen:
+        """Status of a kernel's session. An answer that makes no sense is UNKNOWN, never an exception."""
+
+    def log(self, slug: str, version: int | None) -> tuple[LogLine, ...]:
+        """The log as far as Kaggle shows it now, from its first line; empty where there is none yet."""
+
+    def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
+        """Lines from number `seen` on as they appear, each once however often the stream is cut, until the log ends."""
+
+    def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
+        """Every file that the session left, all pages; names that climb out of their directory raise Corrupt."""
+
+    def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
+        """Fetch to `into`, hashed while it streams through `into` + `.part`, resumed by range after a cut, fsynced, renamed.
+
+        Raises Corrupt (the part is removed) where size or hash differ. Safe to repeat: a whole `into` that fits is kept.
+        """
+
+    def find_dataset(self, slug: str) -> DatasetSeen | None:
+        """The account's dataset with its newest version's status and all its files, or None where there is none."""
+
+    def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
+        """Upload files (resuming cut uploads) and make one private dataset of them; returns before Kaggle has processed it.
+
+        Precondition: find_dataset answered None. Raises Refused where the slug is taken, Ambiguous where the answer was lost.
+        """
+
+    def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
+        """Fetch one file of a dataset, as `download` does."""
+
+    def delete_dataset(self, slug: str) -> None:
+        """Remove a dataset; one that does not exist counts as removed."""

@@ -1,0 +1,1 @@
+"""What runs inside a Kaggle session: ships into the kernel, imports nothing of relay's that is above it."""

@@ -1,0 +1,90 @@
+"""What a stage is given and what it has to do: the port between the runner and every kind of training.
+
+A stage is a function `train(context)`. It takes the state that `context.checkpoint` holds, does steps until the target,
+and calls `context.step_done` after each one. The answer says whether to go on, to save, or to save and return. All state
+that the next step depends on goes through `context.save`, so a run that is cut anywhere computes the same numbers:
+
+    def train(context: Context) -> None:
+        state = read(context.checkpoint)                      # resume, inherit or begin
+        for step in range(context.start_step + 1, context.spec.steps + 1):
+            state, metrics = one_step(state, step, context.seed)
+            match context.step_done(step, metrics):
+                case Next.SAVE:
+                    context.save(step, lambda directory: write(state, directory))
+                case Next.STOP:
+                    context.save(step, lambda directory: write(state, directory))
+                    return
+
+`step_done` answers STOP at the target too, so the last step of a stage is always saved, and the next stage always starts
+from the files of that checkpoint, whether in the same session or in another one.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from stages.contract import Cursor, StageSpec
+
+Write = Callable[[Path], Mapping[str, str]]
+"""Writes everything into an empty directory and returns the content digests (name → SHA-256 in hex)."""
+
+
+class Next(StrEnum):
+    """What to do after a step."""
+
+    GO_ON = "go_on"
+    SAVE = "save"
+    STOP = "stop"
+
+
+class StageFailed(Exception):
+    """Training cannot go on.
+
+    `cause` is a short stable key (`not-a-number`, `accelerator-missing`); `transient` says that trying again may help.
+    """
+
+    def __init__(self, cause: str, reason: str, *, transient: bool = False) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.reason = reason
+        self.transient = transient
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A verified checkpoint, unpacked: `directory` holds what a stage's `Write` wrote when it stood at `cursor`."""
+
+    cursor: Cursor
+    directory: Path
+
+
+class Context(Protocol):
+    """What the runner gives a stage."""
+
+    spec: StageSpec
+    model: Mapping[str, Any]
+    seed: int
+    inputs: Path
+    """Kaggle's `/kaggle/input`: walk it, its layout varies."""
+    scratch: Path
+    """Fast local disk that is lost with the session."""
+    checkpoint: Opened | None
+    """Of this stage (resume), of the stage before it (inherit), or None (begin)."""
+
+    @property
+    def start_step(self) -> int:
+        """Steps of this stage that are already done: 0 unless the checkpoint is of this stage."""
+
+    def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
+        """Tell that `step` (counted from 1) is finished; its results must be ready on the device, not just dispatched.
+
+        Emits a progress event and answers what to do now. Raises StageFailed when a metric named `loss` is not finite.
+        """
+
+    def save(self, step: int, write: Write) -> None:
+        """Make a checkpoint of this stage at `step`; whole or absent even if the process is killed meanwhile."""
+
+    def say(self, text: str) -> None:
+        """One line for people in the kernel's log."""
