@@ -1,0 +1,19 @@
+"""Writes the state diagram into a Markdown file: `python -m state.diagram README.md`."""
+
+import re
+import sys
+from pathlib import Path
+
+from state.machine import diagram
+
+BLOCK = re.compile(r"```mermaid\nstateDiagram-v2.*?```", re.DOTALL)
+
+
+def main(path: Path) -> None:
+    """Replace the one diagram of the file by the table's."""
+    text = path.read_text(encoding="utf-8")
+    path.write_text(BLOCK.sub(lambda _: f"```mermaid\n{diagram()}\n```", text, count=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,437 @@
+"""What can happen to a run, and what follows. Pure: every transition is in the two tables, every change in one function each.
+
+Theory of operation: a fact is something that happened, written once and never changed. `apply` folds one fact into the
+state of its run; the tables say which fact may follow which phase (sessions) or status (runs), and a missing entry is an
+IllegalTransition, so a corrupt log or a wrong program stops before it does harm. Rows in the database are this fold, kept.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar
+
+from stages.contract import Cursor, Document, Manifest
+from state.model import Checkpoint, CheckpointStatus, Outcome, Phase, Run, RunState, RunStatus, Session
+
+
+class IllegalTransition(Exception):
+    """A fact arrived that this phase or status does not allow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fact(Document):
+    """Something that happened to a run; `name` is what the store holds and never changes."""
+
+    name: ClassVar[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionFact(Fact):
+    """Something that happened to one session."""
+
+    number: int
+    attempt: int
+
+
+# --- facts about a run -------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Fact):
+    name: ClassVar[str] = "run_started"
+    run: str
+    pipeline_name: str
+    owner: str
+    pipeline: str
+    pipeline_path: str
+    pipeline_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWaiting(Fact):
+    name: ClassVar[str] = "run_waiting"
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWoken(Fact):
+    name: ClassVar[str] = "run_woken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParked(Fact):
+    name: ClassVar[str] = "run_parked"
+    reason: str
+    remedy: str
+    excerpt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResumed(Fact):
+    """A person said go on; `checkpoint` names an older one to go on from."""
+
+    name: ClassVar[str] = "run_resumed"
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Fact):
+    name: ClassVar[str] = "run_finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCancelled(Fact):
+    name: ClassVar[str] = "run_cancelled"
+
+
+# --- facts about a session ---------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionPlanned(SessionFact):
+    name: ClassVar[str] = "session_planned"
+    slug: str
+    token: str
+    start: Cursor
+    parent: str | None
+    budget_s: float
+    limit_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushIntended(SessionFact):
+    name: ClassVar[str] = "push_intended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushRefused(SessionFact):
+    """Kaggle declined and nothing runs."""
+
+    name: ClassVar[str] = "push_refused"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushConfirmed(SessionFact):
+    name: ClassVar[str] = "push_confirmed"
+    kernel_version: int | None
+    adopted: bool = False
+    """Kaggle had it already: an earlier push whose answer we did not hear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenQueued(SessionFact):
+    name: ClassVar[str] = "seen_queued"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenRunning(SessionFact):
+    name: ClassVar[str] = "seen_running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenEnded(SessionFact):
+    name: ClassVar[str] = "seen_ended"
+    worker: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgement(Document):
+    """What we made of a session that ended."""
+
+    outcome: str
+    cause: str = ""
+    reason: str = ""
+    transient: bool = False
+    furthest: Cursor | None = None
+    steps_lost: int = 0
+    excerpt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputCollected(SessionFact):
+    """A checkpoint newer than the parent is on this disk and every byte was checked."""
+
+    name: ClassVar[str] = "output_collected"
+    judgement: Judgement
+    checkpoint: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class NothingCollected(SessionFact):
+    """The session left no checkpoint newer than its parent."""
+
+    name: ClassVar[str] = "nothing_collected"
+    judgement: Judgement
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishIntended(SessionFact):
+    name: ClassVar[str] = "publish_intended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPublished(SessionFact):
+    name: ClassVar[str] = "checkpoint_published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionLost(SessionFact):
+    name: ClassVar[str] = "session_lost"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPruned(Fact):
+    name: ClassVar[str] = "checkpoint_pruned"
+    checkpoint: str
+
+
+# --- the tables --------------------------------------------------------------
+
+SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
+    Phase.PLANNED: {PushIntended: Phase.PUSHING, SessionLost: Phase.LOST},
+    Phase.PUSHING: {PushConfirmed: Phase.PUSHED, PushRefused: Phase.PLANNED, SessionLost: Phase.LOST},
+    Phase.PUSHED: {
+        SeenQueued: Phase.QUEUED,
+        SeenRunning: Phase.RUNNING,
+        SeenEnded: Phase.ENDED,
+        SessionLost: Phase.LOST,
+    },
+    Phase.QUEUED: {SeenRunning: Phase.RUNNING, SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
+    Phase.RUNNING: {SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
+    Phase.ENDED: {OutputCollected: Phase.COLLECTED, NothingCollected: Phase.SPENT, SessionLost: Phase.LOST},
+    Phase.COLLECTED: {PublishIntended: Phase.PUBLISHING},
+    Phase.PUBLISHING: {CheckpointPublished: Phase.PUBLISHED},
+    Phase.PUBLISHED: {},
+    Phase.SPENT: {},
+    Phase.LOST: {},
+}
+
+RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
+    RunStatus.ACTIVE: {
+        RunWaiting: RunStatus.WAITING,
+        RunParked: RunStatus.PARKED,
+        RunFinished: RunStatus.FINISHED,
+        RunCancelled: RunStatus.CANCELLED,
+    },
+    RunStatus.WAITING: {
+        RunWoken: RunStatus.ACTIVE,
+        RunResumed: RunStatus.ACTIVE,
+        RunParked: RunStatus.PARKED,
+        RunCancelled: RunStatus.CANCELLED,
+    },
+    RunStatus.PARKED: {RunResumed: RunStatus.ACTIVE, RunCancelled: RunStatus.CANCELLED},
+    RunStatus.FINISHED: {},
+    RunStatus.CANCELLED: {},
+}
+
+FACTS: dict[str, type[Fact]] = {
+    fact.name: fact
+    for fact in (
+        RunStarted,
+        RunWaiting,
+        RunWoken,
+        RunParked,
+        RunResumed,
+        RunFinished,
+        RunCancelled,
+        SessionPlanned,
+        PushIntended,
+        PushRefused,
+        PushConfirmed,
+        SeenQueued,
+        SeenRunning,
+        SeenEnded,
+        OutputCollected,
+        NothingCollected,
+        PublishIntended,
+        CheckpointPublished,
+        SessionLost,
+        CheckpointPruned,
+    )
+}
+
+
+# --- the fold ----------------------------------------------------------------
+
+
+def begin(fact: RunStarted, at: datetime) -> RunState:
+    """The state of a run whose first fact this is."""
+    return RunState(
+        Run(
+            id=fact.run,
+            name=fact.pipeline_name,
+            owner=fact.owner,
+            status=RunStatus.ACTIVE,
+            pipeline=fact.pipeline,
+            pipeline_path=fact.pipeline_path,
+            pipeline_digest=fact.pipeline_digest,
+            created_at=at,
+            updated_at=at,
+        )
+    )
+
+
+def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
+    """The state after the fact; raises IllegalTransition and changes nothing otherwise."""
+    state = replace(state, run=replace(state.run, updated_at=at))
+    match fact:
+        case SessionPlanned():
+            return _planned(state, fact, at)
+        case SessionFact():
+            return _session(state, fact, at)
+        case CheckpointPruned():
+            pruned = state.checkpoint(fact.checkpoint)
+            return state.with_checkpoint(replace(pruned, status=CheckpointStatus.PRUNED))
+        case _:
+            return _run(state, fact)
+
+
+def fold(facts: list[tuple[datetime, Fact]]) -> RunState:
+    """The state that a run's whole log gives."""
+    (at, first), *rest = facts
+    if not isinstance(first, RunStarted):
+        raise IllegalTransition(f"a run begins with {RunStarted.name}, not with {first.name}")
+    state = begin(first, at)
+    for at, fact in rest:
+        state = apply(state, fact, at)
+    return state
+
+
+def _run(state: RunState, fact: Fact) -> RunState:
+    run = state.run
+    try:
+        status = RUN_TRANSITIONS[run.status][type(fact)]
+    except KeyError:
+        raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
+    run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="")
+    match fact:
+        case RunWaiting():
+            run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
+        case RunParked():
+            run = replace(run, reason=fact.reason, remedy=fact.remedy, excerpt=fact.excerpt)
+        case RunResumed():
+            run = replace(run, judged=len(state.sessions))
+            if fact.checkpoint:
+                state = _back_to(state, fact.checkpoint)
+        case _:
+            pass
+    return replace(state, run=run)
+
+
+def _back_to(state: RunState, name: str) -> RunState:
+    """Abandon every checkpoint that is newer than `name`."""
+    newer = False
+    for checkpoint in state.checkpoints:
+        if newer and checkpoint.usable:
+            state = state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.ABANDONED))
+        newer = newer or checkpoint.name == name
+    return state
+
+
+def _planned(state: RunState, fact: SessionPlanned, at: datetime) -> RunState:
+    if state.run.status is not RunStatus.ACTIVE:
+        raise IllegalTransition(f"{state.run.id}: a session cannot be planned while the run is {state.run.status}")
+    if any(session.key >= (fact.number, fact.attempt) for session in state.sessions):
+        raise IllegalTransition(f"{state.run.id}: session {fact.number}.{fact.attempt} is not new")
+    session = Session(
+        run=state.run.id,
+        number=fact.number,
+        attempt=fact.attempt,
+        slug=fact.slug,
+        token=fact.token,
+        phase=Phase.PLANNED,
+        start=fact.start,
+        parent=fact.parent,
+        budget_s=fact.budget_s,
+        limit_s=fact.limit_s,
+        planned_at=at,
+    )
+    return replace(state, sessions=(*state.sessions, session))
+
+
+def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
+    session = state.session(fact.number, fact.attempt)
+    try:
+        phase = SESSION_TRANSITIONS[session.phase][type(fact)]
+    except KeyError:
+        raise IllegalTransition(f"{session.slug}: {fact.name} cannot follow {session.phase}") from None
+    session = replace(session, phase=phase)
+    change = _CHANGES.get(type(fact))
+    state = state.with_session(change(session, fact, at) if change else session)
+    match fact:
+        case OutputCollected():
+            return _collected(state, session, fact, at)
+        case CheckpointPublished():
+            return _published(state, session, at)
+        case _:
+            return state
+
+
+def _collected(state: RunState, session: Session, fact: OutputCollected, at: datetime) -> RunState:
+    checkpoint = Checkpoint(
+        run=state.run.id,
+        name=fact.checkpoint,
+        session=session.number,
+        attempt=session.attempt,
+        digest=fact.manifest.digest,
+        parent=fact.manifest.parent,
+        cursor=fact.manifest.cursor,
+        size_bytes=fact.manifest.size_bytes,
+        manifest=fact.manifest.to_json(),
+        status=CheckpointStatus.COLLECTED,
+        verified_at=at,
+    )
+    return replace(state, checkpoints=(*state.checkpoints, checkpoint))
+
+
+def _published(state: RunState, session: Session, at: datetime) -> RunState:
+    name = state.session(session.number, session.attempt).checkpoint
+    assert name is not None, f"{session.slug} was published without a checkpoint"
+    checkpoint = state.checkpoint(name)
+    if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: published all the same, used no more
+        return state.with_checkpoint(replace(checkpoint, published_at=at))
+    return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at))
+
+
+def _judged(session: Session, judgement: Judgement) -> Session:
+    return replace(
+        session,
+        outcome=Outcome(judgement.outcome),
+        cause=judgement.cause,
+        reason=judgement.reason,
+        transient=judgement.transient,
+        furthest=judgement.furthest,
+        steps_lost=judgement.steps_lost,
+        excerpt=judgement.excerpt,
+    )
+
+
+_CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] = {
+    PushConfirmed: lambda s, fact, at: replace(s, kernel_version=fact.kernel_version, pushed_at=at, reason=""),
+    PushRefused: lambda s, fact, at: replace(s, reason=fact.reason),
+    SeenRunning: lambda s, fact, at: replace(s, running_at=at),
+    SeenEnded: lambda s, fact, at: replace(s, ended_at=at, worker=fact.worker, worker_message=fact.message),
+    OutputCollected: lambda s, fact, at: replace(
+        _judged(s, fact.judgement), reached=fact.manifest.cursor, checkpoint=fact.checkpoint
+    ),
+    NothingCollected: lambda s, fact, at: replace(_judged(s, fact.judgement), reached=s.start),
+    SessionLost: lambda s, fact, at: replace(
+        s, outcome=Outcome.LOST, cause="lost", reason=fact.reason, transient=True, ended_at=at, reached=s.start
+    ),
+}
+
+
+def diagram() -> str:
+    """Both tables as one Mermaid state diagram: what the README shows."""
+    lines = ["stateDiagram-v2", "    direction LR", "    state run {", "        [*] --> active: run_started"]
+    for status, row in RUN_TRANSITIONS.items():
+        lines += [f"        {status} --> {to}: {fact.name}" for fact, to in row.items()]
+    lines += ["    }", "    state session {", "        [*] --> planned: session_planned"]
+    for phase, cells in SESSION_TRANSITIONS.items():
+        lines += [f"        {phase} --> {to}: {fact.name}" for fact, to in cells.items()]
+    return "\n".join([*lines, "    }"])

@@ -1,0 +1,11 @@
+"""Alembic's entry point: runs migrations on the engine that relay hands over, in one transaction."""
+
+from alembic import context
+
+from state.schema import metadata
+
+with context.config.attributes["engine"].connect() as connection:
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()

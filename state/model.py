@@ -1,0 +1,269 @@
+"""The vocabulary: what a run is made of. Frozen values, no I/O."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Self
+
+from stages.contract import Cursor
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. The store holds these words; never rename one."""
+
+    ACTIVE = "active"  # there is something to do, or a session to wait for
+    WAITING = "waiting"  # for quota, until a known time
+    PARKED = "parked"  # needs a person
+    FINISHED = "finished"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    """Where one session stands. The store holds these words; never rename one."""
+
+    PLANNED = "planned"  # recorded here, not yet on Kaggle
+    PUSHING = "pushing"  # we meant to push; Kaggle may or may not have it
+    PUSHED = "pushed"  # Kaggle has it
+    QUEUED = "queued"  # Kaggle says it waits for a machine
+    RUNNING = "running"  # Kaggle says it runs
+    ENDED = "ended"  # Kaggle says it stopped
+    COLLECTED = "collected"  # its checkpoint is on this disk, checked
+    PUBLISHING = "publishing"  # we meant to publish; Kaggle may or may not have the dataset
+    PUBLISHED = "published"  # its checkpoint is a dataset that the next session can mount
+    SPENT = "spent"  # it ended and left no checkpoint newer than its parent
+    LOST = "lost"  # it will never give us anything
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more can happen to the session."""
+        return self in (Phase.PUBLISHED, Phase.SPENT, Phase.LOST)
+
+    @property
+    def on_kaggle(self) -> bool:
+        """Whether the session takes a slot on Kaggle, as far as we know."""
+        return self in (Phase.PUSHING, Phase.PUSHED, Phase.QUEUED, Phase.RUNNING)
+
+
+class Outcome(StrEnum):
+    """How a session ended."""
+
+    FINISHED = "finished"  # the pipeline is done
+    YIELDED = "yielded"  # stopped itself in time
+    TIMED_OUT = "timed_out"  # killed at the session limit
+    FAILED = "failed"
+    LOST = "lost"
+
+
+class CheckpointStatus(StrEnum):
+    """What may be done with a checkpoint."""
+
+    COLLECTED = "collected"  # on this disk, every byte checked
+    PUBLISHED = "published"  # listed by Kaggle with the right sizes
+    ABANDONED = "abandoned"  # a person went on from an older one
+    PRUNED = "pruned"  # its dataset was removed to save room
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One execution of a pipeline."""
+
+    id: str
+    name: str
+    owner: str
+    status: RunStatus
+    pipeline: str
+    """The pipeline as canonical JSON: what the run does, whatever happens to the file."""
+    pipeline_path: str
+    pipeline_digest: str
+    created_at: datetime
+    updated_at: datetime
+    waiting_until: datetime | None = None
+    reason: str = ""
+    """Why it waits or is parked: one sentence."""
+    remedy: str = ""
+    """The command to type."""
+    excerpt: str = ""
+    """The end of the log or the traceback that explains the reason."""
+    judged: int = 0
+    """Sessions up to this count have been judged by a person: their failures count no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """One kernel execution, tried as `attempt` of session `number`."""
+
+    run: str
+    number: int
+    attempt: int
+    slug: str
+    token: str
+    phase: Phase
+    start: Cursor
+    parent: str | None
+    """Name of the checkpoint it starts from."""
+    budget_s: float
+    limit_s: float
+    planned_at: datetime
+    kernel_version: int | None = None
+    pushed_at: datetime | None = None
+    running_at: datetime | None = None
+    ended_at: datetime | None = None
+    worker: str = ""
+    """Kaggle's last word on it."""
+    worker_message: str = ""
+    outcome: Outcome | None = None
+    cause: str = ""
+    reason: str = ""
+    transient: bool = False
+    reached: Cursor | None = None
+    """Where the checkpoint that we took from it stands."""
+    furthest: Cursor | None = None
+    """The last step that its log told of."""
+    steps_lost: int = 0
+    checkpoint: str | None = None
+    excerpt: str = ""
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """(number, attempt): identity within the run, in order of time."""
+        return (self.number, self.attempt)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A verified checkpoint of a run; `name` is the dataset's slug too."""
+
+    run: str
+    name: str
+    session: int
+    attempt: int
+    digest: str
+    parent: str | None
+    """Digest of the checkpoint that its session started from."""
+    cursor: Cursor
+    size_bytes: int
+    manifest: str
+    """The manifest's canonical JSON."""
+    status: CheckpointStatus
+    verified_at: datetime
+    published_at: datetime | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a session may start from it."""
+        return self.status in (CheckpointStatus.COLLECTED, CheckpointStatus.PUBLISHED)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Everything that the facts of one run fold to."""
+
+    run: Run
+    sessions: tuple[Session, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+
+    @property
+    def head(self) -> Checkpoint | None:
+        """The newest checkpoint that a session may start from."""
+        return next((c for c in reversed(self.checkpoints) if c.usable), None)
+
+    @property
+    def last(self) -> Session | None:
+        """The newest session."""
+        return self.sessions[-1] if self.sessions else None
+
+    def session(self, number: int, attempt: int) -> Session:
+        """That session; KeyError where there is none."""
+        for found in self.sessions:
+            if found.key == (number, attempt):
+                return found
+        raise KeyError((self.run.id, number, attempt))
+
+    def checkpoint(self, name: str) -> Checkpoint:
+        """That checkpoint; KeyError where there is none."""
+        for found in self.checkpoints:
+            if found.name == name:
+                return found
+        raise KeyError(name)
+
+    def with_session(self, session: Session) -> Self:
+        """The state with this session put in the place of the one with its key."""
+        return replace(self, sessions=tuple(session if s.key == session.key else s for s in self.sessions))
+
+    def with_checkpoint(self, checkpoint: Checkpoint) -> Self:
+        """The state with this checkpoint put in the place of the one with its name."""
+        return replace(
+            self, checkpoints=tuple(checkpoint if c.name == checkpoint.name else c for c in self.checkpoints)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """Something a person asked for, obeyed by the next tick: `pause`, `resume`, `cancel` or `retry`."""
+
+    id: int
+    run: str
+    verb: str
+    arguments: dict[str, str] = field(default_factory=dict)
+    made_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """What we remember of looking at Kaggle for one run. Not history: losing it costs a look, nothing else."""
+
+    looked_at: datetime | None = None
+    """At the session."""
+    dataset_looked_at: datetime | None = None
+    """At the dataset that is being processed."""
+    failures: int = 0
+    failing_since: datetime | None = None
+    failure: str = ""
+    not_before: datetime | None = None
+    log_lines: int = 0
+    """Lines of the live session's log that have been taken in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuotaRow:
+    """The weekly hours of one account as last read, in seconds. `total_s` None: Kaggle did not say."""
+
+    owner: str
+    accelerator: str
+    used_s: float
+    reserved_s: float
+    total_s: float | None
+    refreshes_at: datetime | None
+    read_at: datetime
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that a new session may use, or None where unknown."""
+        return None if self.total_s is None else max(0.0, self.total_s - self.used_s - self.reserved_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One value that a session reported. `number` is the progress event's, which tells replays from news."""
+
+    run: str
+    session: int
+    attempt: int
+    number: int
+    stage: str
+    step: int
+    name: str
+    value: float
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What the core decides from: one run, and what it shares with others on its account."""
+
+    state: RunState
+    requests: tuple[Request, ...] = ()
+    watch: Watch = field(default_factory=Watch)
+    quota: QuotaRow | None = None
+    others_live: int = 0
+    """Sessions of other runs that take a slot of the same account and accelerator."""

@@ -1,0 +1,188 @@
+"""The tables. `fact` is appended to and never changed; the others are what the facts fold to, or observations."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+
+class Utc(TypeDecorator[datetime]):
+    """An aware UTC time; SQLite keeps no zone, so it is put back on reading."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        assert value.tzinfo is not None, "a naive time reached the database"
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+metadata = MetaData()
+
+facts = Table(
+    "fact",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run", Text, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("fact_by_run", "run", "id"),
+)
+
+runs = Table(
+    "run",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("pipeline", Text, nullable=False),
+    Column("pipeline_path", Text, nullable=False),
+    Column("pipeline_digest", Text, nullable=False),
+    Column("created_at", Utc, nullable=False),
+    Column("updated_at", Utc, nullable=False),
+    Column("waiting_until", Utc),
+    Column("reason", Text, nullable=False),
+    Column("remedy", Text, nullable=False),
+    Column("excerpt", Text, nullable=False),
+    Column("judged", Integer, nullable=False),
+    Index("run_by_status", "status"),
+)
+
+sessions = Table(
+    "session",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("slug", Text, nullable=False),
+    Column("token", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("start", JSON, nullable=False),
+    Column("parent", Text),
+    Column("budget_s", Float, nullable=False),
+    Column("limit_s", Float, nullable=False),
+    Column("planned_at", Utc, nullable=False),
+    Column("kernel_version", Integer),
+    Column("pushed_at", Utc),
+    Column("running_at", Utc),
+    Column("ended_at", Utc),
+    Column("worker", Text, nullable=False),
+    Column("worker_message", Text, nullable=False),
+    Column("outcome", Text),
+    Column("cause", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("transient", Integer, nullable=False),
+    Column("reached", JSON),
+    Column("furthest", JSON),
+    Column("steps_lost", Integer, nullable=False),
+    Column("checkpoint", Text),
+    Column("excerpt", Text, nullable=False),
+    ForeignKeyConstraint(["run"], ["run.id"]),
+    UniqueConstraint("slug", name="session_slug"),
+    Index("session_by_phase", "phase"),
+)
+
+checkpoints = Table(
+    "checkpoint",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("session", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("parent", Text),
+    Column("cursor", JSON, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("manifest", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("verified_at", Utc, nullable=False),
+    Column("published_at", Utc),
+    ForeignKeyConstraint(["run", "session", "attempt"], ["session.run", "session.number", "session.attempt"]),
+)
+
+metrics = Table(
+    "metric",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("session", Integer, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("stage", Text, nullable=False),
+    Column("step", Integer, nullable=False),
+    Column("value", Float, nullable=False),
+    Column("at_s", Float, nullable=False),
+    ForeignKeyConstraint(["run"], ["run.id"]),
+    Index("metric_by_stage", "run", "stage", "name", "step"),
+)
+
+requests = Table(
+    "request",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run", Text, nullable=False),
+    Column("verb", Text, nullable=False),
+    Column("arguments", JSON, nullable=False),
+    Column("made_at", Utc, nullable=False),
+    Column("obeyed_at", Utc),
+    Column("answer", Text),
+    ForeignKeyConstraint(["run"], ["run.id"]),
+    Index("request_open", "run", "obeyed_at"),
+)
+
+watches = Table(
+    "watch",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("looked_at", Utc),
+    Column("dataset_looked_at", Utc),
+    Column("failures", Integer, nullable=False),
+    Column("failing_since", Utc),
+    Column("failure", Text, nullable=False),
+    Column("not_before", Utc),
+    Column("log_lines", Integer, nullable=False),
+    ForeignKeyConstraint(["run"], ["run.id"]),
+)
+
+quotas = Table(
+    "quota",
+    metadata,
+    Column("owner", Text, primary_key=True),
+    Column("accelerator", Text, primary_key=True),
+    Column("used_s", Float, nullable=False),
+    Column("reserved_s", Float, nullable=False),
+    Column("total_s", Float),
+    Column("refreshes_at", Utc),
+    Column("read_at", Utc, nullable=False),
+)
+
+leases = Table(
+    "lease",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("expires_at", Utc, nullable=False),
+)

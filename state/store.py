@@ -1,0 +1,331 @@
+"""The only module that opens a transaction: append facts, keep the rows they fold to, load what the core decides from."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Table, and_, func, insert, select, update
+
+from state import machine, schema
+from state.engine import migrate, open_engine
+from state.machine import Fact
+from state.model import (
+    Checkpoint,
+    Metric,
+    Phase,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Session,
+    Snapshot,
+    Watch,
+)
+from state.rows import from_row, to_row
+
+LIVE_PHASES = [phase.value for phase in Phase if phase.on_kaggle]
+OPEN_STATUSES = [RunStatus.ACTIVE.value, RunStatus.WAITING.value, RunStatus.PARKED.value]
+
+
+class StoreCorrupt(Exception):
+    """The facts of a run do not fold to its rows: somebody changed the database by hand."""
+
+
+class LeaseHeld(Exception):
+    """Another daemon works on this database."""
+
+
+class LeaseLost(Exception):
+    """Another daemon took this database over; the one that hears this must stop at once."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to act on a database. `fence` grows with each holder; writes under an older one are refused."""
+
+    holder: str
+    fence: int
+    expires_at: datetime
+
+
+class Store:
+    """Runs in one database. Safe to use from several processes; each call is one transaction."""
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        migrate(self._engine)
+
+    @classmethod
+    def at(cls, home: Path) -> "Store":
+        """The store in a home folder, which is made where it does not exist."""
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = home / "relay.db"
+        store = cls(f"sqlite:///{path}")
+        path.chmod(0o600)
+        return store
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    # --- facts ---------------------------------------------------------------
+
+    def begin_run(self, fact: machine.RunStarted, at: datetime) -> RunState:
+        """Create a run by its first fact; the run's id must be new."""
+        state = machine.begin(fact, at)
+        with self._transaction() as connection:
+            connection.execute(insert(schema.runs).values(to_row(state.run)))
+            _append(connection, fact.run, fact, at)
+        return state
+
+    def append(
+        self,
+        run: str,
+        facts: Sequence[Fact],
+        at: datetime,
+        *,
+        metrics: Iterable[Metric] = (),
+        watch: Watch | None = None,
+        obeyed: int | None = None,
+        fence: int | None = None,
+    ) -> RunState:
+        """Write facts, the rows they fold to, and what was observed on the way, in one transaction.
+
+        Raises IllegalTransition (nothing is written) and LeaseLost when `fence` is no longer the newest.
+        """
+        with self._transaction() as connection:
+            if fence is not None:
+                _check_fence(connection, fence)
+            before = _load(connection, run)
+            after = before
+            for fact in facts:
+                after = machine.apply(after, fact, at)
+                _append(connection, run, fact, at)
+            _write_changes(connection, before, after)
+            _write_metrics(connection, metrics)
+            if watch is not None:
+                _upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
+            if obeyed is not None:
+                connection.execute(update(schema.requests).where(schema.requests.c.id == obeyed).values(obeyed_at=at))
+        return after
+
+    def load(self, run: str) -> RunState:
+        """The run's state; KeyError for an unknown run, StoreCorrupt where facts and rows disagree."""
+        with self._transaction() as connection:
+            return _load(connection, run)
+
+    def snapshot(self, run: str, accelerator: str) -> Snapshot:
+        """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
+        with self._transaction() as connection:
+            state = _load(connection, run)
+            watch = connection.execute(select(schema.watches).where(schema.watches.c.run == run)).mappings().first()
+            quota = (
+                connection.execute(
+                    select(schema.quotas).where(
+                        schema.quotas.c.owner == state.run.owner, schema.quotas.c.accelerator == accelerator
+                    )
+                )
+                .mappings()
+                .first()
+            )
+            return Snapshot(
+                state=state,
+                requests=_requests(connection, run),
+                watch=Watch() if watch is None else from_row(Watch, watch),
+                quota=None if quota is None else from_row(QuotaRow, quota),
+                others_live=_others_live(connection, state.run),
+            )
+
+    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first."""
+        with self._transaction() as connection:
+            return _facts(connection, run)
+
+    # --- runs ----------------------------------------------------------------
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first."""
+        with self._transaction() as connection:
+            rows = connection.execute(select(schema.runs).order_by(schema.runs.c.created_at, schema.runs.c.id))
+            return [from_row(Run, row) for row in rows.mappings()]
+
+    def open_runs(self) -> list[str]:
+        """Ids of the runs that may still need something, oldest first."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                select(schema.runs.c.id)
+                .where(schema.runs.c.status.in_(OPEN_STATUSES))
+                .order_by(schema.runs.c.created_at, schema.runs.c.id)
+            )
+            return [str(row.id) for row in rows]
+
+    # --- observations --------------------------------------------------------
+
+    def observe(self, run: str, watch: Watch, metrics: Iterable[Metric] = ()) -> None:
+        """Remember a look that changed nothing."""
+        with self._transaction() as connection:
+            _write_metrics(connection, metrics)
+            _upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
+
+    def write_quota(self, quota: QuotaRow) -> None:
+        """Remember the account's weekly hours."""
+        with self._transaction() as connection:
+            _upsert(connection, schema.quotas, to_row(quota), ["owner", "accelerator"])
+
+    def quotas(self) -> list[QuotaRow]:
+        """Every account's hours as last read."""
+        with self._transaction() as connection:
+            return [from_row(QuotaRow, row) for row in connection.execute(select(schema.quotas)).mappings()]
+
+    def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
+        """The values that a run's sessions reported, in the order of sessions and events."""
+        table = schema.metrics
+        query = select(table).where(table.c.run == run)
+        if session is not None:
+            query = query.where(table.c.session == session[0], table.c.attempt == session[1])
+        query = query.order_by(table.c.session, table.c.attempt, table.c.number, table.c.name)
+        with self._transaction() as connection:
+            return [from_row(Metric, row) for row in connection.execute(query).mappings()]
+
+    def last_metrics(self, run: str) -> list[Metric]:
+        """The newest value of each metric of each stage."""
+        table = schema.metrics
+        newest = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
+        rank = func.row_number().over(partition_by=(table.c.stage, table.c.name), order_by=newest).label("rank")
+        ranked = select(table, rank).where(table.c.run == run).subquery()
+        with self._transaction() as connection:
+            rows = connection.execute(select(ranked).where(ranked.c.rank == 1)).mappings()
+            return [from_row(Metric, row) for row in rows]
+
+    # --- requests ------------------------------------------------------------
+
+    def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
+        """Ask the daemon for something; the next tick obeys. Returns the request's number."""
+        with self._transaction() as connection:
+            values = {"run": run, "verb": verb, "arguments": arguments, "made_at": at}
+            made = connection.execute(insert(schema.requests).values(values))
+            assert made.inserted_primary_key is not None
+            return int(made.inserted_primary_key[0])
+
+    # --- the lease -----------------------------------------------------------
+
+    def take_lease(
+        self, holder: str, now: datetime, lasts_s: float, gone: Callable[[str], bool] = lambda holder: False
+    ) -> Lease:
+        """Become the database's daemon; raises LeaseHeld while another one's lease lasts, unless it is known to be `gone`."""
+        with self._transaction() as connection:
+            row = connection.execute(select(schema.leases)).first()
+            if row is not None and row.expires_at > now and row.holder != holder and not gone(row.holder):
+                raise LeaseHeld(f"another daemon ({row.holder}) works on this database")
+            lease = Lease(holder, 1 if row is None else row.fence + 1, now + timedelta(seconds=lasts_s))
+            _upsert(connection, schema.leases, {"name": "daemon", **to_row(lease)}, ["name"])
+        return lease
+
+    def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
+        """Make the lease last longer; raises LeaseLost when somebody else took it."""
+        kept = Lease(lease.holder, lease.fence, now + timedelta(seconds=lasts_s))
+        with self._transaction() as connection:
+            _check_fence(connection, lease.fence)
+            connection.execute(update(schema.leases).values(expires_at=kept.expires_at))
+        return kept
+
+    def release_lease(self, lease: Lease, now: datetime) -> None:
+        """Give the lease back, so that the next daemon need not wait for it to run out."""
+        with self._transaction() as connection:
+            mine = schema.leases.c.fence == lease.fence
+            connection.execute(update(schema.leases).where(mine).values(expires_at=now))
+
+    def lease(self) -> Lease | None:
+        """The newest lease, run out or not."""
+        with self._transaction() as connection:
+            row = connection.execute(select(schema.leases)).mappings().first()
+            return None if row is None else from_row(Lease, row)
+
+
+def _append(connection: Connection, run: str, fact: Fact, at: datetime) -> None:
+    connection.execute(insert(schema.facts).values(run=run, at=at, name=fact.name, data=fact.to_dict()))
+
+
+def _facts(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
+    rows = connection.execute(select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id))
+    return [(row.at, machine.FACTS[row.name].from_dict(row.data)) for row in rows]
+
+
+def _load(connection: Connection, run: str) -> RunState:
+    row = connection.execute(select(schema.runs).where(schema.runs.c.id == run)).mappings().first()
+    if row is None:
+        raise KeyError(run)
+    sessions = connection.execute(
+        select(schema.sessions)
+        .where(schema.sessions.c.run == run)
+        .order_by(schema.sessions.c.number, schema.sessions.c.attempt)
+    )
+    checkpoints = connection.execute(
+        select(schema.checkpoints)
+        .where(schema.checkpoints.c.run == run)
+        .order_by(schema.checkpoints.c.session, schema.checkpoints.c.attempt)
+    )
+    state = RunState(
+        from_row(Run, row),
+        tuple(from_row(Session, item) for item in sessions.mappings()),
+        tuple(from_row(Checkpoint, item) for item in checkpoints.mappings()),
+    )
+    if machine.fold(_facts(connection, run)) != state:
+        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
+    return state
+
+
+def _write_changes(connection: Connection, before: RunState, after: RunState) -> None:
+    if after.run != before.run:
+        _upsert(connection, schema.runs, to_row(after.run), ["id"])
+    sessions = {session.key: session for session in before.sessions}
+    for session in after.sessions:
+        if sessions.get(session.key) != session:
+            _upsert(connection, schema.sessions, to_row(session), ["run", "number", "attempt"])
+    checkpoints = {checkpoint.name: checkpoint for checkpoint in before.checkpoints}
+    for checkpoint in after.checkpoints:
+        if checkpoints.get(checkpoint.name) != checkpoint:
+            _upsert(connection, schema.checkpoints, to_row(checkpoint), ["run", "name"])
+
+
+def _write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
+    keys = ["run", "session", "attempt", "number", "name"]
+    for metric in metrics:
+        _upsert(connection, schema.metrics, to_row(metric), keys)
+
+
+def _upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
+    mine = and_(*(table.c[key] == row[key] for key in keys))
+    rest = {name: value for name, value in row.items() if name not in keys}
+    if connection.execute(select(func.count()).select_from(table).where(mine)).scalar():
+        connection.execute(update(table).where(mine).values(rest))
+    else:
+        connection.execute(insert(table).values(row))
+
+
+def _requests(connection: Connection, run: str) -> tuple[Request, ...]:
+    table = schema.requests
+    rows = connection.execute(select(table).where(table.c.run == run, table.c.obeyed_at.is_(None)).order_by(table.c.id))
+    return tuple(from_row(Request, row) for row in rows.mappings())
+
+
+def _others_live(connection: Connection, run: Run) -> int:
+    sessions, runs = schema.sessions, schema.runs
+    mine = select(func.count()).select_from(sessions.join(runs, sessions.c.run == runs.c.id))
+    others = mine.where(sessions.c.run != run.id, runs.c.owner == run.owner, sessions.c.phase.in_(LIVE_PHASES))
+    return int(connection.execute(others).scalar() or 0)
+
+
+def _check_fence(connection: Connection, fence: int) -> None:
+    newest = connection.execute(select(schema.leases.c.fence)).scalar()
+    if newest != fence:
+        raise LeaseLost("another daemon took this database over")
