@@ -1,8 +1,273 @@
-"""The command line."""
+"""The command line. Each command is a few lines: read the flags, ask the app, show a view."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.errors import BadInput, RelayError
+from orchestrator.settings import Settings, home_folder
 
-@click.group()
-def main() -> None:
-    """Train on Kaggle in as many sessions as it takes."""
+if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
+    from orchestrator.app import App
+    from orchestrator.tick import Turn
+
+PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
+RUN = click.argument("run")
+
+
+class Guarded(click.Group):
+    """Turns an error that relay raised on purpose into one sentence: exit status 2 for input, 1 for the rest."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except RelayError as error:
+            if context.params.get("debug"):
+                raise
+            click.echo(f"relay: {error}", err=True)
+            context.exit(2 if isinstance(error, BadInput) else 1)
+
+
+@click.group(cls=Guarded)
+@click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for relay's state [RELAY_HOME].")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="relay-kaggle", prog_name="relay")
+@click.pass_context
+def main(context: click.Context, home: Path | None, debug: bool) -> None:
+    """Train on Kaggle in as many sessions as it takes.
+
+    Try it without an account: relay rehearse
+    """
+    context.obj = Settings(home_folder(home, os.environ), dict(os.environ), debug)
+
+
+def _app(context: click.Context) -> "App":
+    from orchestrator.app import App
+
+    return App(context.obj)
+
+
+def _print(view: Any) -> None:
+    from rich.console import Console
+
+    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(view)
+
+
+def _stop_on_signals() -> threading.Event:
+    """An event that SIGTERM and SIGINT set; a second SIGINT ends the program at once."""
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return stop
+
+
+def _announce(run: str, turn: "Turn") -> None:
+    from orchestrator.views.events import lines
+
+    for line in lines(turn):
+        click.echo(f"{run}  {line}")
+    sys.stdout.flush()
+
+
+@main.command()
+@PIPELINE
+@click.option("--new", is_flag=True, help="Start another run beside one of the same pipeline.")
+@click.pass_context
+def start(context: click.Context, pipeline: Path, new: bool) -> None:
+    """Create a run of PIPELINE; the daemon carries it out.
+
+    Example: relay start examples/tiny.yaml
+    """
+    run = _app(context).start(pipeline, new=new)
+    click.echo(f"{run.id} is ready; relay daemon carries it out")
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
+@click.pass_context
+def daemon(context: click.Context, once: bool) -> None:
+    """Watch over all runs until told to stop.
+
+    Example: relay daemon
+    """
+    app = _app(context)
+    _ = app.gateway
+    if once:
+        app.work_once(_announce)
+    else:
+        app.work(_stop_on_signals(), _announce)
+
+
+@main.command()
+@PIPELINE
+@click.pass_context
+def up(context: click.Context, pipeline: Path) -> None:
+    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
+
+    Example: relay up examples/tiny.yaml
+    """
+    app = _app(context)
+    run = app.start_or_continue(pipeline)
+    click.echo(f"{run.id}  {run.status}")
+    app.work(_stop_on_signals(), _announce, _settled(app, run.id))
+    show_status(app, run.id, as_json=False)
+
+
+def _settled(app: "App", run: str) -> Callable[[], bool]:
+    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
+
+
+@main.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A stable document for programs.")
+@click.pass_context
+def status(context: click.Context, run: str | None, as_json: bool) -> None:
+    """Where every run (or RUN) stands. Needs no credentials.
+
+    Example: relay status --json
+    """
+    app = _app(context)
+    show_status(app, app.run(run).run.id if run else None, as_json)
+
+
+def show_status(app: "App", run: str | None, as_json: bool) -> None:
+    """Print the status of one run or of all."""
+    from orchestrator.views.document import status_document
+
+    document = status_document(app.store if app.has_store else None, app.home.path, app.clock.now(), run)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    from orchestrator.views.text import status_view
+
+    _print(status_view(document))
+
+
+@main.command()
+@RUN
+@click.option("--session", type=int, help="Number of the session; default: the newest.")
+@click.option("--follow", "-f", is_flag=True, help="Go on while the session runs.")
+@click.option("--raw", is_flag=True, help="Show progress events as they are written.")
+@click.pass_context
+def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool) -> None:
+    """The log of a session of RUN.
+
+    Example: relay logs gsm-3f9a --session 2
+    """
+    from orchestrator.views.logs import follow_log, readable, stored_log
+
+    app = _app(context)
+    state = app.run(run)
+    found = [s for s in state.sessions if session in (None, s.number)]
+    if not found:
+        known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
+        raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
+    chosen = found[-1]
+    live = follow and not chosen.phase.over and chosen.phase.on_kaggle
+    source = follow_log(app.gateway, chosen) if live else stored_log(app.home, chosen)
+    for line in source:
+        text = line if raw else readable(line)
+        if text:
+            click.echo(text)
+
+
+@main.command()
+@RUN
+@click.pass_context
+def pause(context: click.Context, run: str) -> None:
+    """Let the session that runs come to its end, and start no other.
+
+    Example: relay pause gsm-3f9a
+    """
+    _ask(context, run, "pause", ("active", "waiting"))
+
+
+@main.command()
+@RUN
+@click.option("--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.")
+@click.pass_context
+def resume(context: click.Context, run: str, from_step: str | None) -> None:
+    """Go on with a parked or waiting run, from its newest verified checkpoint.
+
+    Example: relay resume gsm-3f9a --from-step grpo:400
+    """
+    app = _app(context)
+    arguments = {}
+    if from_step is not None:
+        from orchestrator.choose import checkpoint_at
+
+        arguments["checkpoint"] = checkpoint_at(app.run(run), from_step).name
+    _ask(context, run, "resume", ("parked", "waiting"), arguments)
+
+
+@main.command()
+@RUN
+@click.pass_context
+def retry(context: click.Context, run: str) -> None:
+    """Try a parked run again after its cause was mended.
+
+    Example: relay retry gsm-3f9a
+    """
+    _ask(context, run, "retry", ("parked", "waiting"))
+
+
+@main.command()
+@RUN
+@click.pass_context
+def cancel(context: click.Context, run: str) -> None:
+    """End a run. Its session on Kaggle, if any, goes on until it ends: Kaggle offers no way to stop it from outside.
+
+    Example: relay cancel gsm-3f9a
+    """
+    _ask(context, run, "cancel", ("active", "waiting", "parked"))
+
+
+def _ask(
+    context: click.Context, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None
+) -> None:
+    """Leave a request for the daemon; one that does not fit is refused now."""
+    app = _app(context)
+    run = app.run(name).run
+    if run.status.value not in allowed:
+        raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
+    app.store.request(run.id, verb, arguments or {}, app.clock.now())
+    click.echo(f"{run.id}: {verb} noted; the daemon obeys at its next turn")
+
+
+@main.command()
+@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
+@click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
+@click.option("--calm", is_flag=True, help="Nothing goes wrong.")
+@click.pass_context
+def rehearse(
+    context: click.Context, pipeline: Path | None, serve: bool, port: int, faults: Path | None, calm: bool
+) -> None:
+    """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
+
+    Example: relay rehearse examples/tiny.yaml
+    """
+    import orchestrator.rehearse as rehearsal
+
+    settings: Settings = context.obj
+    chosen = context.parent is not None and context.parent.params.get("home") is not None
+    home = settings.home if chosen or settings.environ.get("RELAY_HOME") else Path(".relay/rehearsal")
+    stop = _stop_on_signals()
+    if serve:
+        rehearsal.serve(home, port, faults, stop)
+    else:
+        context.exit(rehearsal.rehearse(pipeline, home, port, rehearsal.faults_for(pipeline, faults, calm), stop))

@@ -1,7 +1,7 @@
 """From a stage's kind to its code and its options."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,12 +9,19 @@ from stages import options
 from stages.stage import Context
 
 
+class UnknownKind(ValueError):
+    """No stage is called that; the message says which ones there are."""
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A kind of stage: where its `train` is, and the dataclass that its options must fit."""
+    """A kind of stage: where its `train` is, and the dataclass that its options must fit.
+
+    A stage of the user's own has no such dataclass (None): it gets its options as they were written.
+    """
 
     train: str
-    options: type[Any]
+    options: type[Any] | None
     needs_jax: bool = True
 
     def load(self) -> Callable[[Context], None]:
@@ -22,6 +29,10 @@ class Kind:
         module, _, function = self.train.partition(":")
         found: Callable[[Context], None] = getattr(importlib.import_module(module), function)
         return found
+
+    def fit(self, values: Mapping[str, Any], where: str) -> Any:
+        """The options as the stage will read them; raises ValueError with one sentence that names `where` and the key."""
+        return dict(values) if self.options is None else options.fit(self.options, values, where)
 
 
 KINDS: dict[str, Kind] = {
@@ -31,3 +42,13 @@ KINDS: dict[str, Kind] = {
     "continued": Kind("stages.continued:train", options.Continued),
     "evaluate": Kind("stages.evaluate:train", options.Evaluate),
 }
+
+
+def find(kind: str) -> Kind:
+    """The kind of that name, or the user's own stage, written `package.module:function`. Raises UnknownKind."""
+    if kind in KINDS:
+        return KINDS[kind]
+    module, colon, function = kind.partition(":")
+    if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
+        return Kind(kind, None)
+    raise UnknownKind(f"there is no stage of kind {kind!r}: take one of {', '.join(KINDS)}, or package.module:function")

@@ -4,11 +4,12 @@ Every document carries `format`. A reader keeps fields that it does not know (th
 refuses a document whose format is newer than its own.
 """
 
+import functools
 import hashlib
 import json
 import types
 import typing
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 FORMAT = 1
@@ -42,13 +43,15 @@ class Document:
 
     def to_dict(self) -> dict[str, Any]:
         """The plain JSON value, unknown fields included."""
-        known = {f.name: _plain(getattr(self, f.name)) for f in fields(self) if f.name != "extra"}
+        hints = _hints(type(self))
+        known = {f.name: _plain(getattr(self, f.name), hints[f.name]) for f in fields(self) if f.name != "extra"}
         return {**self.extra, **known}
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
         """The document; raises ContractError naming the field that does not fit."""
-        return _document(cls, value, cls.__name__.lower())
+        read: Self = _document(cls, value, cls.__name__.lower())
+        return read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,8 @@ class Versioned(Document):
     def from_json(cls, text: str | bytes) -> Self:
         """Read one document; raises NewerFormat or ContractError with a sentence for a person."""
         try:
-            value = json.loads(text)
-        except ValueError as error:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
             raise ContractError(f"this {cls.kind} is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise ContractError(f"this {cls.kind} is not a JSON object")
@@ -154,11 +157,15 @@ class Order(Versioned):
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry(Document):
-    """One file of a checkpoint, relative to its manifest."""
+    """One file of a checkpoint. `path` is relative to its manifest and stays below it: anything else is a ContractError."""
 
     path: str
     size_bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not stays_below(self.path) or self.size_bytes < 0:
+            raise ContractError(f"a checkpoint's file cannot be {self.path!r} of {self.size_bytes} bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,8 @@ class Manifest(Versioned):
     token: str
     cursor: Cursor
     parent: str | None
+    """Digest of the checkpoint that the whole session started from: all checkpoints of one session have the same
+    parent, so the laptop may adopt any of them, whichever arrives intact."""
     files: tuple[FileEntry, ...]
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -205,7 +214,11 @@ class Report(Versioned):
     """What a session leaves behind.
 
     outcome: `finished` (the pipeline is done), `yielded` (stopped itself in time) or `failed`. A failed session has a
-    `cause`, a short stable key that tells two failures of the same kind from two different ones, and a `reason` for people.
+    `cause`, a short stable key that tells two failures of the same kind from two different ones, a `reason` for people, and
+    says by `transient` whether the same order may well succeed in another session. `reached` is the last step that was
+    finished, saved or not; `checkpoint` is the newest one that this session saved. `timings` are seconds: `session_s`,
+    `restore_s`, `save_s` (the longest) and, a stage, `<stage>.first_step_s` (loading and compiling included) and
+    `<stage>.step_s` (the median of the last ones).
     """
 
     kind: ClassVar[str] = "report"
@@ -220,6 +233,7 @@ class Report(Versioned):
     checkpoint: Manifest | None = None
     cause: str = ""
     reason: str = ""
+    transient: bool = False
     traceback: str = ""
     stages: dict[str, StageReport] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
@@ -262,7 +276,21 @@ class Progress(Versioned):
             return None
 
 
-def _plain(value: Any) -> Any:
+def stays_below(path: str) -> bool:
+    """Whether a relative path names something below the folder that it is joined to, on any system."""
+    parts = path.split("/")
+    return not any(part in ("", ".", "..") for part in parts) and not any(mark in path for mark in "\\\0:")
+
+
+_type_hints = functools.cache(typing.get_type_hints)
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    found: dict[str, Any] = _type_hints(cls)
+    return found
+
+
+def _plain(value: Any, hint: Any = None) -> Any:
     if isinstance(value, Versioned):
         return {"format": FORMAT, "document": value.kind, **value.to_dict()}
     if isinstance(value, Document):
@@ -270,24 +298,32 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        inner = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
+        return {key: _plain(item, inner) for key, item in value.items()}
+    if hint is float:
+        return float(value)  # 60 and 60.0 are equal documents, so they have to be equal bytes
     return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ContractError(f"{name} is not a number")
 
 
 def _document(cls: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ContractError(f"{where} is not a JSON object")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     known = {f.name: f for f in fields(cls) if f.name != "extra"}
-    given = {
-        name: _read(hints[name], value[name], f"{where}.{name}") for name in known if name in value
-    }
+    missing = [name for name, f in known.items() if name not in value and _required(f)]
+    if missing:
+        raise ContractError(f"{where} lacks {', '.join(missing)}")
+    given = {name: _read(hints[name], value[name], f"{where}.{name}") for name in known if name in value}
     extra = {name: item for name, item in value.items() if name not in known}
-    try:
-        return cls(extra=extra, **given)
-    except TypeError as error:
-        missing = [name for name in known if name not in value]
-        raise ContractError(f"{where} lacks one of: {', '.join(missing)}") from error
+    return cls(extra=extra, **given)
+
+
+def _required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
@@ -326,7 +362,14 @@ def _nested(hint: Any, value: Any, where: str) -> Any:
 
 def _scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        value = _as_float(value, where)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
         raise ContractError(f"{where} should be {hint.__name__}, found {value!r}")
     return value
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ContractError(f"{where} is too large a number") from error

@@ -42,6 +42,7 @@ class RunStarted(Fact):
     run: str
     pipeline_name: str
     owner: str
+    accelerator: str
     pipeline: str
     pipeline_path: str
     pipeline_digest: str
@@ -266,6 +267,7 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
             id=fact.run,
             name=fact.pipeline_name,
             owner=fact.owner,
+            accelerator=fact.accelerator,
             status=RunStatus.ACTIVE,
             pipeline=fact.pipeline,
             pipeline_path=fact.pipeline_path,

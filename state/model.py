@@ -70,6 +70,8 @@ class Run:
     id: str
     name: str
     owner: str
+    accelerator: str
+    """What its sessions take a slot and quota of: `tpu`, `gpu` or `cpu`."""
     status: RunStatus
     pipeline: str
     """The pipeline as canonical JSON: what the run does, whatever happens to the file."""

@@ -1,5 +1,6 @@
 """Between the frozen values and the rows that hold them."""
 
+import functools
 import types
 import typing
 from dataclasses import fields
@@ -18,8 +19,13 @@ def to_row(value: Any) -> dict[str, Any]:
 
 def from_row(kind: type[Value], row: Any) -> Value:
     """The value that a row holds; columns that it has no field for are passed over."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]
     return kind(**{f.name: _field(hints[f.name], row[f.name]) for f in fields(kind)})  # type: ignore[arg-type]
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _column(value: Any) -> Any:

@@ -56,6 +56,7 @@ runs = Table(
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("owner", Text, nullable=False),
+    Column("accelerator", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("pipeline", Text, nullable=False),
     Column("pipeline_path", Text, nullable=False),

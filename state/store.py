@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Table, and_, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from state import machine, schema
 from state.engine import migrate, open_engine
@@ -105,7 +106,7 @@ class Store:
         with self._transaction() as connection:
             if fence is not None:
                 _check_fence(connection, fence)
-            before = _load(connection, run)
+            before = _rows(connection, run)
             after = before
             for fact in facts:
                 after = machine.apply(after, fact, at)
@@ -123,7 +124,7 @@ class Store:
         with self._transaction() as connection:
             return _load(connection, run)
 
-    def snapshot(self, run: str, accelerator: str) -> Snapshot:
+    def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
             state = _load(connection, run)
@@ -131,7 +132,8 @@ class Store:
             quota = (
                 connection.execute(
                     select(schema.quotas).where(
-                        schema.quotas.c.owner == state.run.owner, schema.quotas.c.accelerator == accelerator
+                        schema.quotas.c.owner == state.run.owner,
+                        schema.quotas.c.accelerator == state.run.accelerator,
                     )
                 )
                 .mappings()
@@ -261,6 +263,14 @@ def _facts(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
 
 
 def _load(connection: Connection, run: str) -> RunState:
+    """The rows, held against the facts."""
+    state = _rows(connection, run)
+    if machine.fold(_facts(connection, run)) != state:
+        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
+    return state
+
+
+def _rows(connection: Connection, run: str) -> RunState:
     row = connection.execute(select(schema.runs).where(schema.runs.c.id == run)).mappings().first()
     if row is None:
         raise KeyError(run)
@@ -274,14 +284,11 @@ def _load(connection: Connection, run: str) -> RunState:
         .where(schema.checkpoints.c.run == run)
         .order_by(schema.checkpoints.c.session, schema.checkpoints.c.attempt)
     )
-    state = RunState(
+    return RunState(
         from_row(Run, row),
         tuple(from_row(Session, item) for item in sessions.mappings()),
         tuple(from_row(Checkpoint, item) for item in checkpoints.mappings()),
     )
-    if machine.fold(_facts(connection, run)) != state:
-        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
-    return state
 
 
 def _write_changes(connection: Connection, before: RunState, after: RunState) -> None:
@@ -298,9 +305,11 @@ def _write_changes(connection: Connection, before: RunState, after: RunState) ->
 
 
 def _write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
-    keys = ["run", "session", "attempt", "number", "name"]
-    for metric in metrics:
-        _upsert(connection, schema.metrics, to_row(metric), keys)
+    """A replayed event is already there, and a session never changes what it said."""
+    rows = [to_row(metric) for metric in metrics]
+    if rows:
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(make(schema.metrics).on_conflict_do_nothing(), rows)
 
 
 def _upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
@@ -321,7 +330,12 @@ def _requests(connection: Connection, run: str) -> tuple[Request, ...]:
 def _others_live(connection: Connection, run: Run) -> int:
     sessions, runs = schema.sessions, schema.runs
     mine = select(func.count()).select_from(sessions.join(runs, sessions.c.run == runs.c.id))
-    others = mine.where(sessions.c.run != run.id, runs.c.owner == run.owner, sessions.c.phase.in_(LIVE_PHASES))
+    others = mine.where(
+        sessions.c.run != run.id,
+        runs.c.owner == run.owner,
+        runs.c.accelerator == run.accelerator,
+        sessions.c.phase.in_(LIVE_PHASES),
+    )
     return int(connection.execute(others).scalar() or 0)
 
 

@@ -14,7 +14,10 @@ from typing import Protocol
 
 
 class Worker(StrEnum):
-    """What Kaggle says of a session. UNKNOWN is never terminal: the answer made no sense."""
+    """What Kaggle says of a session.
+
+    NEW_SCRIPT: the kernel was saved and never run. UNKNOWN: the answer made no sense. Neither is ever terminal.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -22,6 +25,7 @@ class Worker(StrEnum):
     ERROR = "error"
     CANCEL_REQUESTED = "cancel_requested"
     CANCEL_ACKNOWLEDGED = "cancel_acknowledged"
+    NEW_SCRIPT = "new_script"
     UNKNOWN = "unknown"
 
     @property

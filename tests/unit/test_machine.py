@@ -36,7 +36,13 @@ def manifest(step: int = 40, session: int = 1) -> Manifest:
 
 
 STARTED = RunStarted(
-    run="r-0001", pipeline_name="r", owner="me", pipeline="{}", pipeline_path="p.yaml", pipeline_digest="d"
+    run="r-0001",
+    pipeline_name="r",
+    owner="me",
+    accelerator="tpu",
+    pipeline="{}",
+    pipeline_path="p.yaml",
+    pipeline_digest="d",
 )
 PLANNED = machine.SessionPlanned(
     **KEY, slug="r-0001-s0001", token="t", start=Cursor(stage="count", step=0), parent=None, budget_s=9.0, limit_s=10.0

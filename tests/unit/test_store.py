@@ -45,7 +45,7 @@ def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store) -> None:
         store.append("r-0001", [PLANNED, SAMPLES[machine.SeenRunning]], AT, watch=Watch(failures=3))
     assert store.load("r-0001").sessions == ()
     assert len(store.facts("r-0001")) == 1
-    assert store.snapshot("r-0001", "tpu").watch == Watch()
+    assert store.snapshot("r-0001").watch == Watch()
 
 
 def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
@@ -122,9 +122,9 @@ def test_a_replayed_metric_is_counted_once(store: Store) -> None:
 
 def test_requests_are_open_until_they_are_obeyed(store: Store) -> None:
     number = store.request("r-0001", "pause", {}, AT)
-    assert [r.verb for r in store.snapshot("r-0001", "tpu").requests] == ["pause"]
+    assert [r.verb for r in store.snapshot("r-0001").requests] == ["pause"]
     store.append("r-0001", [SAMPLES[machine.RunParked]], AT, obeyed=number)
-    assert store.snapshot("r-0001", "tpu").requests == ()
+    assert store.snapshot("r-0001").requests == ()
 
 
 def test_times_come_back_aware_and_in_utc(store: Store) -> None:
@@ -137,7 +137,7 @@ def test_unknown_quota_stays_unknown(store: Store) -> None:
         owner="me", accelerator="tpu", used_s=0.0, reserved_s=0.0, total_s=None, refreshes_at=None, read_at=AT
     )
     store.write_quota(row)
-    found = store.snapshot("r-0001", "tpu").quota
+    found = store.snapshot("r-0001").quota
     assert found == row
     assert found.left_s is None
 

@@ -1,0 +1,104 @@
+"""From an order and the sources of `stages` to the one script that Kaggle runs. Equal in, equal bytes out."""
+
+import ast
+import base64
+import hashlib
+import io
+import json
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import stages as stages_package
+from stages.contract import ContractError, NewerFormat, Order
+
+SIZE_BYTES_MAX = 1_000_000
+"""Kaggle refuses a kernel whose source has as many bytes or more."""
+LINE_CHARS = 120
+EPOCH = (1980, 1, 1, 0, 0, 0)
+"""The earliest time that a zip file can hold; the sources' own times would make every build another one."""
+ORDER_LINE = re.compile(r"^ORDER = (.+?)\r?$", re.MULTILINE)
+
+
+class TooLarge(ValueError):
+    """The script would be larger than Kaggle takes."""
+
+
+def script(order: Order, *, stages: Path | None = None) -> str:
+    """The kernel's source. `stages` is the folder of the package to ship, by default the one that is imported here.
+
+    Raises TooLarge.
+    """
+    sources = bundle(stages or Path(stages_package.__path__[0]))
+    filled = _fill(
+        Path(__file__).with_name("bootloader.py").read_text(),
+        ORDER=repr(order.to_json()),
+        BUNDLE_SHA256=repr(hashlib.sha256(sources).hexdigest()),
+        BUNDLE=_wrapped(base64.b85encode(sources).decode()),
+    )
+    text = _head(order) + filled
+    size_bytes = len(text.encode())
+    if size_bytes >= SIZE_BYTES_MAX:
+        raise TooLarge(
+            f"the kernel of {order.slug} would have {size_bytes:,} bytes and Kaggle takes less than {SIZE_BYTES_MAX:,}; "
+            f"the sources of its stages are {len(sources):,} of them, packed"
+        )
+    return text
+
+
+def order_in(source: str) -> Order | None:
+    """The order that a kernel was built from, or None for a source that `script` did not make.
+
+    Raises NewerFormat where a newer relay made it.
+    """
+    line = ORDER_LINE.search(source)
+    if line is None:
+        return None
+    try:
+        text = ast.literal_eval(line[1])
+        return Order.from_json(text) if isinstance(text, str) else None
+    except NewerFormat:
+        raise
+    except (ContractError, ValueError, SyntaxError):
+        return None
+
+
+def bundle(package: Path) -> bytes:
+    """A package's files, compressed as a whole. The same files give the same bytes, wherever and whenever they were written."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(package.rglob("*"), key=lambda path: path.relative_to(package).as_posix()):
+            if path.is_file() and _ships(path.relative_to(package)):
+                entry = zipfile.ZipInfo(f"stages/{path.relative_to(package).as_posix()}", EPOCH)
+                entry.create_system, entry.external_attr = 3, 0o644 << 16
+                archive.writestr(entry, path.read_bytes())
+    return zlib.compress(buffer.getvalue(), level=9)
+
+
+def _ships(path: Path) -> bool:
+    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+    return not hidden and path.suffix not in (".pyc", ".pyo") and not path.name.endswith("~")
+
+
+def _head(order: Order) -> str:
+    title = json.dumps(f"{order.run}, session {order.session}, attempt {order.attempt}")
+    return (
+        f"# relay: {title}\n"
+        "#\n"
+        "# This kernel was pushed by relay and does what ORDER below says, with the sources of relay's package `stages`\n"
+        "# that are packed in BUNDLE. It writes /kaggle/working/relay: checkpoints, each with a manifest, and a report.\n"
+    )
+
+
+def _fill(template: str, **blanks: str) -> str:
+    for name, value in blanks.items():
+        blank = f'\n{name} = ""\n'
+        assert template.count(blank) == 1, f"the bootloader has no blank for {name}"
+        template = template.replace(blank, f"\n{name} = {value}\n")
+    return template
+
+
+def _wrapped(text: str) -> str:
+    lines = [text[start : start + LINE_CHARS] for start in range(0, len(text), LINE_CHARS)]
+    return '"""\n' + "\n".join(lines) + '\n"""'

@@ -1,0 +1,138 @@
+"""Choose the parts and put them together: the only place that does."""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+from orchestrator import pipeline as pipelines
+from orchestrator.clock import SystemClock
+from orchestrator.daemon import Daemon, LeaseKeeper, Listener
+from orchestrator.effects import Shell
+from orchestrator.errors import BadInput
+from orchestrator.files import Home
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.pipeline import Pipeline
+from orchestrator.plan import limits_for
+from orchestrator.settings import Settings
+from state.engine import SchemaError
+from state.machine import RunStarted
+from state.model import Run, RunState, RunStatus
+from state.store import Store
+
+OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+
+
+class App:
+    """relay, wired to one home folder and, when it is first needed, to Kaggle."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.home = Home(settings.home)
+
+    @cached_property
+    def store(self) -> Store:
+        """The database, which is made where it does not exist."""
+        try:
+            return Store.at(self.home.path)
+        except SchemaError as error:
+            raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
+        except OSError as error:
+            raise BadInput(
+                f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
+            ) from error
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """Kaggle; raises BadInput where the credentials are missing."""
+        from orchestrator.kaggle.client import connect
+
+        return connect(self.settings.environ, Path.home(), sleep=self.clock.sleep)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a database; looking at it must not make one."""
+        return (self.home.path / "relay.db").exists()
+
+    # --- runs ----------------------------------------------------------------
+
+    def start(self, path: Path, *, new: bool = False) -> Run:
+        """Create a run of a pipeline; raises BadInput where one is under way, and then nothing is created."""
+        pipeline = pipelines.load(path)
+        self._refuse_a_second(path, pipeline, new)
+        fact = RunStarted(
+            run=f"{pipeline.name}-{secrets.token_hex(2)}",
+            pipeline_name=pipeline.name,
+            owner=self.gateway.owner(),
+            accelerator=pipeline.slot,
+            pipeline=pipeline.canonical(),
+            pipeline_path=str(path),
+            pipeline_digest=pipeline.digest,
+        )
+        return self.store.begin_run(fact, self.clock.now()).run
+
+    def start_or_continue(self, path: Path) -> Run:
+        """The open run of the same pipeline, or a new one."""
+        pipeline = pipelines.load(path)
+        for run in self._open_of(pipeline.name):
+            if run.pipeline_digest == pipeline.digest:
+                return run
+        return self.start(path)
+
+    def run(self, name: str) -> RunState:
+        """A run by its id, or by its pipeline's name where that is enough."""
+        if not self.has_store:
+            raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
+        runs = self.store.runs()
+        found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
+        if len(found) == 1:
+            return self.store.load(found[0].id)
+        if found:
+            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
+        known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
+        raise BadInput(f"there is no run {name}: {known}")
+
+    def _open_of(self, pipeline_name: str) -> list[Run]:
+        if not self.has_store:
+            return []
+        return [run for run in self.store.runs() if run.name == pipeline_name and run.status in OPEN]
+
+    def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
+        for run in self._open_of(pipeline.name):
+            if run.pipeline_digest != pipeline.digest:
+                change = pipelines.first_difference(json.loads(run.pipeline), json.loads(pipeline.canonical()))
+                raise BadInput(
+                    f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
+                    "the file makes a second one beside it"
+                )
+            if not new:
+                raise BadInput(
+                    f"{path}: run {run.id} of this pipeline is {run.status}: relay daemon goes on with it, and --new starts "
+                    "another"
+                )
+
+    # --- the daemon ----------------------------------------------------------
+
+    def work(self, stop: threading.Event, listener: Listener, done: Callable[[], bool] | None = None) -> None:
+        """Be the daemon until `stop` is set or `done` says so."""
+        with LeaseKeeper(self.store, self.clock) as keeper:
+            daemon = Daemon(self.store, self.shell_for, self.clock, keeper, listener)
+            daemon.run(stop, done or (lambda: False))
+
+    def work_once(self, listener: Listener) -> None:
+        """Carry each run as far as it goes without waiting."""
+        with LeaseKeeper(self.store, self.clock) as keeper:
+            Daemon(self.store, self.shell_for, self.clock, keeper, listener).round()
+
+    def shell_for(self, state: RunState) -> Shell:
+        """What the effects of one run use; raises BadInput where the credentials are another account's."""
+        owner = self.gateway.owner()
+        if owner != state.run.owner:
+            raise BadInput(
+                f"run {state.run.id} belongs to the Kaggle account {state.run.owner}, and the credentials are {owner}'s: use "
+                f"that account's, or relay cancel {state.run.id}"
+            )
+        return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))

@@ -1,0 +1,207 @@
+"""Bring a session's report and newest checkpoint home, byte for byte checked, and judge how the session ended."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from orchestrator.errors import Corrupt
+from orchestrator.files import Home, private_folder, sync_folder, write_whole
+from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile, Worker
+from orchestrator.pipeline import Pipeline
+from orchestrator.plan import checkpoint_of
+from stages.contract import (
+    MANIFEST_NAME,
+    OUTPUT_DIRECTORY,
+    REPORT_NAME,
+    ContractError,
+    Cursor,
+    Manifest,
+    Progress,
+    Report,
+)
+from state.machine import Judgement, NothingCollected, OutputCollected
+from state.model import Outcome, RunState, Session
+
+TIME_LIMIT = "exceeded the max allowed execution duration"
+"""Kaggle's words for a session that it stopped at the limit."""
+
+DOCUMENT_BYTES_MAX = 16 * 2**20
+EXCERPT_LINES = 20
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A checkpoint in a session's output: its manifest and where its files are."""
+
+    manifest: Manifest
+    folder: PurePosixPath
+
+
+def collect(
+    state: RunState, session: Session, pipeline: Pipeline, gateway: Gateway, home: Home
+) -> OutputCollected | NothingCollected:
+    """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
+
+    Raises Transient where Kaggle cannot be reached; a checkpoint that does not verify is fetched once more, and then the
+    newest older one of the session that does is taken.
+    """
+    files = {file.name: file for file in gateway.output(session.slug, session.kernel_version)}
+    incoming = private_folder(home.incoming(session))
+    report = _report(session, files, gateway, incoming)
+    name = checkpoint_of(state.run.id, session.number, session.attempt)
+    taken = _newest(session, pipeline, files, gateway, incoming, home.checkpoint(session.run, name))
+    furthest = _furthest(session, pipeline, report, home, taken)
+    judgement = replace(
+        _judge(session, report, home),
+        furthest=furthest,
+        steps_lost=pipeline.position(furthest) - pipeline.position(taken.cursor if taken else session.start),
+    )
+    if taken is None:
+        return NothingCollected(number=session.number, attempt=session.attempt, judgement=judgement)
+    return OutputCollected(
+        number=session.number, attempt=session.attempt, judgement=judgement, checkpoint=name, manifest=taken
+    )
+
+
+# --- the report --------------------------------------------------------------
+
+
+def _report(session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path) -> Report | None:
+    """The session's own report; one of another session or one that cannot be read counts as none."""
+    file = files.get(f"{OUTPUT_DIRECTORY}/{REPORT_NAME}")
+    if file is None:
+        return None
+    data = _small(file, gateway, incoming / REPORT_NAME)
+    try:
+        report = Report.from_json(data)
+    except ContractError:
+        return None
+    mine = (report.run, report.session, report.attempt, report.token)
+    return report if mine == (session.run, session.number, session.attempt, session.token) else None
+
+
+def _small(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
+    """A document's bytes. Fetched anew each time: a listing does not say which version a file is of."""
+    into.unlink(missing_ok=True)
+    gateway.download(file, into, FileWanted())
+    if into.stat().st_size > DOCUMENT_BYTES_MAX:
+        raise Corrupt(f"{file.name} has {into.stat().st_size} bytes, too many for a document")
+    return into.read_bytes()
+
+
+# --- the checkpoint ----------------------------------------------------------
+
+
+def _newest(
+    session: Session,
+    pipeline: Pipeline,
+    files: dict[str, OutputFile],
+    gateway: Gateway,
+    incoming: Path,
+    into: Path,
+) -> Manifest | None:
+    """Fetch the newest checkpoint that verifies and is newer than the session's start."""
+    start = pipeline.position(session.start)
+    candidates = [c for c in _candidates(session, files, gateway, incoming) if _position(pipeline, c) > start]
+    for candidate in sorted(candidates, key=lambda c: _position(pipeline, c), reverse=True):
+        for _try in range(2):
+            try:
+                _fetch(candidate, files, gateway, into)
+            except Corrupt:
+                continue
+            return candidate.manifest
+    return None
+
+
+def _position(pipeline: Pipeline, candidate: Candidate) -> int:
+    return pipeline.position(candidate.manifest.cursor)
+
+
+def _candidates(
+    session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path
+) -> Iterator[Candidate]:
+    for name, file in sorted(files.items()):
+        path = PurePosixPath(name)
+        if path.name != MANIFEST_NAME or path.parts[0] != OUTPUT_DIRECTORY:
+            continue
+        data = _small(file, gateway, incoming / f"{path.parent.name}.{MANIFEST_NAME}")
+        try:
+            manifest = Manifest.from_json(data)
+        except ContractError:
+            continue
+        if (manifest.run, manifest.token) == (session.run, session.token) and manifest.to_json().encode() == data:
+            yield Candidate(manifest, path.parent)
+
+
+def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
+    """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs."""
+    private_folder(into)
+    (into / MANIFEST_NAME).unlink(missing_ok=True)
+    for entry in candidate.manifest.files:
+        file = files.get(str(candidate.folder / entry.path))
+        if file is None:
+            raise Corrupt(f"{candidate.folder / entry.path} is missing from the session's output")
+        gateway.download(file, into / entry.path, FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256))
+    write_whole(into / MANIFEST_NAME, candidate.manifest.to_json().encode())
+    sync_folder(into.parent)
+
+
+# --- the judgement -----------------------------------------------------------
+
+
+def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
+    if session.worker == Worker.CANCEL_ACKNOWLEDGED:
+        return _cancelled(session)
+    if report is None:
+        ended = "without a report" if session.worker == Worker.COMPLETE else "without notice"
+        return Judgement(
+            outcome=Outcome.FAILED,
+            cause="no-report",
+            reason=session.worker_message or f"the session ended {ended}",
+            transient=True,
+            excerpt=excerpt(session, home),
+        )
+    return Judgement(
+        outcome=Outcome(report.outcome),
+        cause=report.cause,
+        reason=report.reason,
+        transient=report.transient,
+        excerpt=report.traceback or (excerpt(session, home) if report.outcome == Outcome.FAILED else ""),
+    )
+
+
+def _cancelled(session: Session) -> Judgement:
+    """Kaggle's word for both: stopped at the limit, and stopped by somebody."""
+    lasted_s = 0.0
+    if session.running_at is not None and session.ended_at is not None:
+        lasted_s = (session.ended_at - session.running_at).total_seconds()
+    if TIME_LIMIT in session.worker_message or lasted_s >= 0.95 * session.limit_s:
+        return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason="Kaggle stopped it at its time limit")
+    reason = session.worker_message or "somebody cancelled it on Kaggle"
+    return Judgement(outcome=Outcome.FAILED, cause="cancelled", reason=reason, transient=True)
+
+
+def _furthest(
+    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+) -> Cursor:
+    """The last step that the session is known to have done."""
+    known = [session.start]
+    if taken is not None:
+        known.append(taken.cursor)
+    if report is not None:
+        known.append(report.reached)
+    log = home.log(session)
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        event = Progress.from_line(line)
+        if event is not None and event.event == "step":
+            known.append(Cursor(stage=event.stage, step=event.step))
+    return max(known, key=pipeline.position)
+
+
+def excerpt(session: Session, home: Home) -> str:
+    """The end of a session's log as people read it: without progress events."""
+    path = home.log(session)
+    if not path.exists():
+        return ""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("@relay ")]
+    return "\n".join(lines[-EXCERPT_LINES:])

@@ -1,0 +1,255 @@
+"""One function for each command that touches the world. Each looks before it makes, so doing it again after a crash is safe."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import assert_never
+
+from kaggle_kernels import build
+from orchestrator.clock import Clock
+from orchestrator.collect import collect
+from orchestrator.commands import Collect, Look, Prune, Publish, Push, ReadQuota
+from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Transient
+from orchestrator.files import Home
+from orchestrator.kaggle.gateway import DatasetSeen, Gateway, KernelPush, LogLine, Worker
+from orchestrator.pipeline import Pipeline
+from orchestrator.plan import Limits, order_for
+from stages.contract import MANIFEST_NAME, Manifest, Progress
+from state.machine import (
+    CheckpointPruned,
+    CheckpointPublished,
+    Fact,
+    PushConfirmed,
+    PushRefused,
+    RunWaiting,
+    SeenEnded,
+    SeenQueued,
+    SeenRunning,
+)
+from state.model import Checkpoint, Metric, Phase, QuotaRow, RunState, Session, Snapshot, Watch
+
+Effect = Push | Look | Collect | Publish | Prune | ReadQuota
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What an effect may use."""
+
+    gateway: Gateway
+    home: Home
+    clock: Clock
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an effect: facts, and what was observed on the way."""
+
+    facts: tuple[Fact, ...] = ()
+    watch: Watch | None = None
+    metrics: tuple[Metric, ...] = ()
+    quota: QuotaRow | None = None
+
+
+def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+    """Carry out one command; errors of `orchestrator.errors` mean that nothing is to be recorded."""
+    state = snapshot.state
+    match command:
+        case ReadQuota():
+            return read_quota(command, state, shell)
+        case Push():
+            return push(state, state.session(command.number, command.attempt), pipeline, shell)
+        case Look():
+            return look(snapshot, state.session(command.number, command.attempt), shell)
+        case Collect():
+            return Result(
+                (collect(state, state.session(command.number, command.attempt), pipeline, shell.gateway, shell.home),)
+            )
+        case Publish():
+            return publish(snapshot, state.session(command.number, command.attempt), shell)
+        case Prune():
+            return prune(state, state.checkpoint(command.checkpoint), shell)
+        case _:
+            assert_never(command)
+
+
+def read_quota(command: ReadQuota, state: RunState, shell: Shell) -> Result:
+    """Ask for the week's hours; a missing answer is remembered as unknown, not as zero."""
+    found = shell.gateway.quota(command.accelerator)
+    row = QuotaRow(
+        owner=state.run.owner,
+        accelerator=command.accelerator,
+        used_s=found.used_s if found else 0.0,
+        reserved_s=found.reserved_s if found else 0.0,
+        total_s=found.total_s if found else None,
+        refreshes_at=found.refreshes_at if found else None,
+        read_at=shell.clock.now(),
+    )
+    return Result(quota=row)
+
+
+# --- push --------------------------------------------------------------------
+
+
+def push(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Start the session's kernel unless Kaggle has it already."""
+    adopted = _adopt(session, shell)
+    if adopted is not None:
+        return Result((adopted,))
+    try:
+        pushed = shell.gateway.push(_kernel(state, session, pipeline))
+    except NoSlot as error:
+        watch = _later(shell, str(error))
+        return Result((PushRefused(number=session.number, attempt=session.attempt, reason=str(error)),), watch)
+    except OutOfQuota as error:
+        until = error.until or datetime.fromtimestamp(shell.clock.now().timestamp() + 3600, UTC)
+        refused = PushRefused(number=session.number, attempt=session.attempt, reason=str(error))
+        return Result((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
+    except Ambiguous as error:
+        adopted = _adopt(session, shell)
+        if adopted is None:
+            raise Transient(f"{error}; Kaggle does not have it yet") from error
+        return Result((adopted,))
+    return Result((PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=pushed.version),))
+
+
+def _adopt(session: Session, shell: Shell) -> Fact | None:
+    """The kernel that an earlier try left, if it was really started: Kaggle keeps the source of a push that it declined."""
+    found = shell.gateway.find_kernel(session.slug)
+    if found is None:
+        return None
+    order = build.order_in(found.source)
+    if order is None or order.token != session.token:
+        raise Permanent(
+            f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
+        )
+    if shell.gateway.session(session.slug, found.version).worker is Worker.NEW_SCRIPT:
+        return None
+    return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)
+
+
+def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush:
+    datasets, kernels = list(pipeline.inputs.datasets), []
+    if session.parent is not None:
+        parent = state.checkpoint(session.parent)
+        if pipeline.handoff == "kernel-output" and parent.published_at is None:
+            kernels.append(f"{state.run.owner}/{state.session(parent.session, parent.attempt).slug}")
+        else:
+            datasets.append(f"{state.run.owner}/{parent.name}")
+    return KernelPush(
+        slug=session.slug,
+        source=build.script(order_for(state, session, pipeline)),
+        machine_shape=pipeline.hardware.promise.machine_shape,
+        dataset_sources=tuple(datasets),
+        kernel_sources=tuple(kernels),
+        model_sources=pipeline.inputs.models,
+        internet=pipeline.internet,
+        timeout_s=int(session.limit_s),
+    )
+
+
+def _later(shell: Shell, why: str) -> Watch:
+    """No failure, but no use in asking again at once."""
+    now = shell.clock.now().timestamp()
+    return Watch(not_before=datetime.fromtimestamp(now + shell.limits.retry_s, UTC), failure=why)
+
+
+# --- look --------------------------------------------------------------------
+
+
+def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
+    """Ask how the session is; take in the part of its log that is new."""
+    seen = shell.gateway.session(session.slug, session.kernel_version)
+    if seen.worker in (Worker.UNKNOWN, Worker.NEW_SCRIPT):
+        raise Transient(f"Kaggle's answer about {session.slug} made no sense")
+    facts: list[Fact] = []
+    if seen.worker is Worker.QUEUED and session.phase is Phase.PUSHED:
+        facts.append(SeenQueued(number=session.number, attempt=session.attempt))
+    if seen.worker is Worker.RUNNING and session.phase is not Phase.RUNNING:
+        facts.append(SeenRunning(number=session.number, attempt=session.attempt))
+    if seen.worker.terminal:
+        ended = SeenEnded(
+            number=session.number, attempt=session.attempt, worker=seen.worker.value, message=seen.message
+        )
+        facts.append(ended)
+    lines: tuple[LogLine, ...] = ()
+    if seen.worker in (Worker.RUNNING, Worker.CANCEL_REQUESTED) or seen.worker.terminal:
+        lines = shell.gateway.log(session.slug, session.kernel_version)
+        shell.home.append_log(session, lines)
+    known = snapshot.watch.log_lines
+    watch = Watch(
+        looked_at=shell.clock.now(),
+        dataset_looked_at=snapshot.watch.dataset_looked_at,
+        log_lines=0 if seen.worker.terminal else max(known, len(lines)),
+    )
+    return Result(tuple(facts), watch, metrics_in(session, lines, known))
+
+
+def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> tuple[Metric, ...]:
+    """The values in a log's lines from number `known` on."""
+    found = []
+    for line in lines:
+        event = Progress.from_line(line.text) if line.number >= known else None
+        if event is None or event.event != "step":
+            continue
+        for name, value in sorted((event.metrics or {"done": float(event.step)}).items()):
+            found.append(
+                Metric(
+                    run=session.run,
+                    session=session.number,
+                    attempt=session.attempt,
+                    number=event.number,
+                    stage=event.stage,
+                    step=event.step,
+                    name=name,
+                    value=value,
+                    at_s=event.at_s,
+                )
+            )
+    return tuple(found)
+
+
+# --- publish -----------------------------------------------------------------
+
+
+def publish(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
+    """Make the checkpoint's dataset unless it exists; it counts once Kaggle lists every file with its size."""
+    assert session.checkpoint is not None, f"{session.slug} has nothing to publish"
+    checkpoint = snapshot.state.checkpoint(session.checkpoint)
+    watch = replace(snapshot.watch, dataset_looked_at=shell.clock.now(), failures=0, failing_since=None, failure="")
+    seen = shell.gateway.find_dataset(checkpoint.name)
+    if seen is None:
+        shell.gateway.create_dataset(checkpoint.name, published_files(checkpoint, shell.home))
+        return Result(watch=watch)
+    if seen.status == "failed":
+        shell.gateway.delete_dataset(checkpoint.name)
+        raise Transient(f"Kaggle could not process the dataset {checkpoint.name}; it is uploaded again")
+    if not ready(seen, checkpoint):
+        return Result(watch=watch)
+    if not seen.private:
+        raise Permanent(
+            f"the dataset {seen.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
+        )
+    return Result((CheckpointPublished(number=session.number, attempt=session.attempt),), watch)
+
+
+def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:
+    """The manifest and every file that it names, on this disk."""
+    folder = home.checkpoint(checkpoint.run, checkpoint.name)
+    manifest = Manifest.from_json(checkpoint.manifest)
+    return [folder / MANIFEST_NAME, *(folder / entry.path for entry in manifest.files)]
+
+
+def ready(seen: DatasetSeen, checkpoint: Checkpoint) -> bool:
+    """Whether Kaggle shows the whole checkpoint: READY alone is no evidence, so names and sizes are compared too."""
+    manifest = Manifest.from_json(checkpoint.manifest)
+    wanted = {entry.path: entry.size_bytes for entry in manifest.files}
+    wanted[MANIFEST_NAME] = len(checkpoint.manifest.encode())
+    return seen.status == "ready" and {file.name: file.size_bytes for file in seen.files} == wanted
+
+
+def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:
+    """Remove an old checkpoint on Kaggle, then here."""
+    shell.gateway.delete_dataset(checkpoint.name)
+    shell.home.remove_checkpoint(state.run.id, checkpoint.name)
+    return Result((CheckpointPruned(checkpoint=checkpoint.name),))

@@ -1,0 +1,78 @@
+"""Where things lie below relay's home folder, and how they are written: whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.kaggle.gateway import LogLine
+from state.model import Session
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder that holds relay's state: `relay.db` and `runs/<run>/{checkpoints,sessions,logs}`."""
+
+    path: Path
+
+    def run(self, run: str) -> Path:
+        """Everything of one run."""
+        return self.path / "runs" / run
+
+    def checkpoint(self, run: str, name: str) -> Path:
+        """One verified checkpoint: its manifest and the files that it names."""
+        return self.run(run) / "checkpoints" / name
+
+    def incoming(self, session: Session) -> Path:
+        """What is being fetched from a session."""
+        return self.run(session.run) / "sessions" / session.slug
+
+    def log(self, session: Session) -> Path:
+        """A session's log as text, a line each."""
+        return self.run(session.run) / "logs" / f"{session.slug}.log"
+
+    def append_log(self, session: Session, lines: Iterable[LogLine]) -> None:
+        """Add the lines that the file lacks; a half-written last line, left by a crash, is written again."""
+        path = self.log(session)
+        private_folder(path.parent)
+        known = path.read_bytes() if path.exists() else b""
+        whole = known[: known.rfind(b"\n") + 1]
+        count = whole.count(b"\n")
+        fresh = [line.text.replace("\n", " ") for line in lines if line.number >= count]
+        if not fresh and whole == known:
+            return
+        with path.open("r+b" if path.exists() else "wb") as file:
+            file.truncate(len(whole))
+            file.seek(len(whole))
+            file.write("".join(f"{text}\n" for text in fresh).encode())
+
+    def remove_checkpoint(self, run: str, name: str) -> None:
+        """Remove a checkpoint's files; absent ones count as removed."""
+        shutil.rmtree(self.checkpoint(run, name), ignore_errors=True)
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, even through a power cut."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

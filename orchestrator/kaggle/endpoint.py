@@ -1,0 +1,38 @@
+"""Which server stands for Kaggle: the real one, or the one that the environment names."""
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from orchestrator.errors import BadInput
+from orchestrator.kaggle.transport import Limits, is_loopback
+
+URL_VARIABLE = "RELAY_KAGGLE_URL"
+
+LOCAL_LIMITS = Limits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5)
+"""For a server on this machine, which answers at once or not at all."""
+
+
+def limits_for(url: str | None) -> Limits:
+    """How long calls to this server may take."""
+    return LOCAL_LIMITS if url is not None and is_loopback(url) else Limits()
+
+
+def server_url(environ: Mapping[str, str]) -> str | None:
+    """The server to talk to instead of Kaggle, from RELAY_KAGGLE_URL. Raises BadInput where it is not an address."""
+    url = environ.get(URL_VARIABLE, "").strip().rstrip("/")
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        good = False
+    if not good:
+        raise BadInput(
+            f"{URL_VARIABLE} is not an address: write it like http://127.0.0.1:8000, or unset it to use Kaggle."
+        )
+    if parts.scheme == "http" and not is_loopback(url):
+        raise BadInput(
+            f"{URL_VARIABLE} would send your Kaggle key unencrypted: use https, or an address of this machine."
+        )
+    return url

@@ -1,0 +1,113 @@
+"""From Kaggle's log entries to numbered lines: pure, so that replays, cuts and odd formats can be tried without a server.
+
+Kaggle sends chunks `{stream_name, time, data}`, as an event stream while a session runs and as one JSON array afterwards.
+A chunk holds whatever the process wrote at once: part of a line, or several. Lines are numbered in the order in which they
+end, so the same chunks always give the same numbers, however often a stream is replayed from its start.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.kaggle.gateway import LogLine
+from stages.contract import PROGRESS_PREFIX
+
+END_OF_LOG = "END_OF_LOG"
+
+UNFINISHED_CHARACTERS_MAX = 1_000_000
+"""A line that is longer is cut here, so that a process that never ends a line cannot fill the memory."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one process wrote at once to one of its streams; `at_s` is session time."""
+
+    stream: str
+    at_s: float
+    data: str
+
+
+class Lines:
+    """Puts the lines of all streams together; `end` gives what was never finished by a newline."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Chunk] = {}
+        self._count = 0
+
+    def add(self, chunk: Chunk) -> list[LogLine]:
+        """The lines that this chunk ends."""
+        held = self._open.pop(chunk.stream, None)
+        ended: list[LogLine] = []
+        if held is not None and _starts_a_line(chunk.data):
+            ended.append(self._line(held))
+            held = None
+        *whole, rest = ((held.data if held else "") + chunk.data).split("\n")
+        ended += [self._line(Chunk(chunk.stream, chunk.at_s, text)) for text in whole]
+        while len(rest) > UNFINISHED_CHARACTERS_MAX:
+            ended.append(self._line(Chunk(chunk.stream, chunk.at_s, rest[:UNFINISHED_CHARACTERS_MAX])))
+            rest = rest[UNFINISHED_CHARACTERS_MAX:]
+        if rest:
+            self._open[chunk.stream] = Chunk(chunk.stream, chunk.at_s, _shown(rest))
+        return ended
+
+    def end(self) -> list[LogLine]:
+        """The lines that were still open, in the order in which their streams were last written to."""
+        left = [self._line(chunk) for chunk in self._open.values()]
+        self._open.clear()
+        return left
+
+    def _line(self, chunk: Chunk) -> LogLine:
+        line = LogLine(number=self._count, stream=chunk.stream, at_s=chunk.at_s, text=_shown(chunk.data).rstrip("\r"))
+        self._count += 1
+        return line
+
+
+def _starts_a_line(data: str) -> bool:
+    # A progress event always begins a line; should Kaggle ever deliver lines without their newlines, events survive it.
+    return data.startswith(PROGRESS_PREFIX)
+
+
+def _shown(text: str) -> str:
+    """What a terminal would show: a progress bar's carriage returns overwrite what stood before."""
+    body = text.rstrip("\r")
+    return body.rpartition("\r")[2] + text[len(body) :]
+
+
+def chunk_of(entry: Any) -> Chunk | None:
+    """One entry of a log, or None where it has no text."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("data"), str):
+        return None
+    at_s = entry.get("time")
+    seconds = float(at_s) if isinstance(at_s, (int, float)) else 0.0
+    return Chunk(str(entry.get("stream_name") or "stdout"), seconds, entry["data"])
+
+
+def chunk_of_event(payload: str) -> Chunk | None:
+    """The chunk in one `data:` line of an event stream; text that is no JSON counts as a line of its own."""
+    try:
+        entry = json.loads(payload)
+    except ValueError:
+        return Chunk("stdout", 0.0, payload + "\n")
+    return chunk_of(entry)
+
+
+def lines_of_log(text: str) -> tuple[LogLine, ...]:
+    """All lines of a finished log: Kaggle's JSON array, or plain text where it is not one."""
+    try:
+        entries = json.loads(text)
+    except ValueError:
+        return lines_of([Chunk("stdout", 0.0, text)])
+    if not isinstance(entries, list):
+        entries = [entries]
+    chunks = [chunk for entry in entries if (chunk := chunk_of(entry)) is not None]
+    if len(chunks) > 1 and not any("\n" in chunk.data for chunk in chunks):
+        chunks = [Chunk(chunk.stream, chunk.at_s, chunk.data + "\n") for chunk in chunks]
+    return lines_of(chunks)
+
+
+def lines_of(chunks: Iterable[Chunk]) -> tuple[LogLine, ...]:
+    """The lines of chunks after which nothing follows."""
+    lines = Lines()
+    ended = [line for chunk in chunks for line in lines.add(chunk)]
+    return (*ended, *lines.end())

@@ -1,0 +1,57 @@
+"""Patience: how often, and for how long in all, a call that may safely be repeated is tried again."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+
+from orchestrator.errors import RateLimited, Transient
+
+T = TypeVar("T")
+
+
+class ListAgain(Transient):
+    """An address that will not work again: a fresh one has to be asked for, so waiting does not help."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Exponential backoff with jitter, Kaggle's own Retry-After where it is longer, bounded in number and in time."""
+
+    sleep: Callable[[float], None]
+    attempts_max: int = 6
+    wait_first_s: float = 1.0
+    wait_s_max: float = 30.0
+    total_s_max: float = 180.0
+    """Waiting and calling together: no new attempt begins after this."""
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """The call's answer, or its last Transient; every other error comes through at once."""
+        return Retrying(
+            sleep=self.sleep,
+            retry=retry_if_exception(_worth_waiting_for),
+            wait=self._wait_s,
+            stop=self._is_spent,
+            reraise=True,
+        )(call)
+
+    def _wait_s(self, state: RetryCallState) -> float:
+        own = wait_exponential_jitter(self.wait_first_s, self.wait_s_max, jitter=self.wait_first_s)(state)
+        return max(own, _asked_s(state))
+
+    def _is_spent(self, state: RetryCallState) -> bool:
+        if state.attempt_number >= self.attempts_max:
+            return True
+        # Slept time is counted apart from the clock, so that a virtual sleep uses patience up as a real one does.
+        spent_s = max(state.idle_for, state.seconds_since_start or 0.0)
+        return spent_s + state.upcoming_sleep > self.total_s_max
+
+
+def _worth_waiting_for(error: BaseException) -> bool:
+    return isinstance(error, Transient) and not isinstance(error, ListAgain)
+
+
+def _asked_s(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return (error.retry_after_s or 0.0) if isinstance(error, RateLimited) else 0.0

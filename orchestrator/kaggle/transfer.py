@@ -1,0 +1,259 @@
+"""Downloads that are whole or absent: streamed to `.part`, hashed on the way, continued by range after a cut, then renamed.
+
+Nothing is ever held in memory but one block. A part that another process left is continued only where a SHA-256 is promised,
+because only then the end can prove that both halves belong together.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path, PurePosixPath
+
+import requests
+
+from orchestrator.errors import Corrupt, Permanent, RelayError
+from orchestrator.kaggle.gateway import Downloaded, FileWanted
+from orchestrator.kaggle.retry import ListAgain, Patience
+from orchestrator.kaggle.transport import (
+    Answered,
+    BoundedSession,
+    CallFailed,
+    Cut,
+    Limits,
+    Redact,
+    as_read,
+    blocks_of,
+    check_status,
+    honest_errors,
+)
+
+BLOCK_BYTES = 2**20
+
+PROGRESS_BYTES_MIN = 2**16
+"""A connection that brought this much was worth having: patience begins anew."""
+
+Opener = Callable[[Mapping[str, str]], AbstractContextManager[requests.Response]]
+"""Asks for the file with these headers (Range, If-Range); every call may go to a fresh address."""
+
+
+def opener(url: str, limits: Limits, redact: Redact, authorization: str | None = None) -> Opener:
+    """Fetches from one address."""
+
+    @contextmanager
+    def open_(headers: Mapping[str, str]) -> Iterator[requests.Response]:
+        with BoundedSession(limits, authorization) as session:
+            with honest_errors(redact):
+                response = session.get(url, headers=dict(headers), stream=True)
+            with response:
+                yield response
+
+    return open_
+
+
+def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, redact: Redact) -> Downloaded:
+    """Bring one file to `into`. See `Gateway.download`; raises Permanent where this machine's disk refuses."""
+    if (kept := _already_there(into, wanted)) is not None:
+        return kept
+    part = _Part(into, wanted)
+    continued = part.adopt()
+    part.fill(open_, patience, redact)
+    if continued and part.problem():
+        part.start_over()  # what lay there was of another file: that is not Kaggle's fault
+        part.fill(open_, patience, redact)
+    if problem := part.problem():
+        part.remove()
+        raise Corrupt(f"{into.name} is not what was promised: {problem}")
+    return part.keep()
+
+
+def safe_name(name: str) -> str:
+    """The name of an output file, relative and inside its directory; raises Corrupt for any other."""
+    parts = PurePosixPath(name).parts
+    bad = not parts or name.startswith("/") or name.endswith("/") or ".." in parts
+    if bad or re.search(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:", name):
+        raise Corrupt(f"an output file has the name {name!r}, which does not stay inside its directory")
+    return "/".join(parts)
+
+
+class _Part:
+    """A file that is not whole yet, with the hash of what is there."""
+
+    def __init__(self, into: Path, wanted: FileWanted) -> None:
+        self.into = into
+        self.path = into.with_name(into.name + ".part")
+        self.wanted = wanted
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self.validator: str | None = None
+
+    def adopt(self) -> bool:
+        """Take over what an earlier process left; whether there was anything that can be continued."""
+        with _disk(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                return False
+            if self.wanted.sha256 is None:
+                self.path.unlink()
+                return False
+            self.size = _hash_into(self.sha256, self.path)
+            return self.size > 0
+
+    def start_over(self) -> None:
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self.validator = None
+
+    def fill(self, open_: Opener, patience: Patience, redact: Redact) -> None:
+        """Go on until the file's end was seen."""
+        while not patience(lambda: self._receive(open_, redact)):
+            pass  # cut after good progress: go on from there at once
+
+    def problem(self) -> str:
+        """What is wrong with the bytes, or nothing."""
+        if self.wanted.size_bytes is not None and self.size != self.wanted.size_bytes:
+            return f"{self.size} bytes instead of {self.wanted.size_bytes}"
+        if self.wanted.sha256 is not None and self.sha256.hexdigest() != self.wanted.sha256.lower():
+            return f"SHA-256 {self.sha256.hexdigest()} instead of {self.wanted.sha256}"
+        return ""
+
+    def remove(self) -> None:
+        with _disk(self.path):
+            self.path.unlink(missing_ok=True)
+
+    def keep(self) -> Downloaded:
+        """Rename once every byte is on the disk."""
+        with _disk(self.into):
+            with self.path.open("ab") as file:  # creates it where the file is empty
+                os.fsync(file.fileno())
+            self.path.replace(self.into)
+            _sync_directory(self.into.parent)
+        return Downloaded(path=self.into, size_bytes=self.size, sha256=self.sha256.hexdigest())
+
+    def _receive(self, open_: Opener, redact: Redact) -> bool:
+        """One connection's worth; whether the end was reached. Raises Transient where it brought (almost) nothing."""
+        before = self.size
+        try:
+            with open_(self._headers()) as response, honest_errors(redact):
+                return self._take(response, redact)
+        except CallFailed as error:
+            if self.size - before >= PROGRESS_BYTES_MIN:
+                return False
+            raise self._meaning(error) from error
+
+    def _headers(self) -> dict[str, str]:
+        # A compressed answer would make ranges and lengths count other bytes than the file's.
+        headers = {"Accept-Encoding": "identity"}
+        if self.size and self.validator is None and self.wanted.sha256 is None:
+            self.start_over()  # nothing could tell whether the rest belongs to what is here
+        if self.size:
+            headers["Range"] = f"bytes={self.size}-"
+            if self.validator is not None:
+                headers["If-Range"] = self.validator
+        return headers
+
+    def _meaning(self, error: CallFailed) -> RelayError:
+        what = f"download of {self.into.name}"
+        if isinstance(error, Answered) and 400 <= error.status < 500 and error.status not in (408, 429):
+            return ListAgain(f"{what}: {error}; the address may have expired")
+        return as_read(error, what)
+
+    def _take(self, response: requests.Response, redact: Redact) -> bool:
+        if response.status_code == 416:
+            return self._nothing_left(response)
+        if response.status_code >= 400:
+            check_status(response, response.raw.read(2**14) or b"", redact)
+        if response.status_code != 206:
+            self.start_over()
+        elif _first_byte(response) != self.size:
+            self.start_over()
+            raise Cut("the server sent another range than the one that was asked for")
+        self.validator = _validator(response)
+        self._write(response)
+        return self._ended(response)
+
+    def _write(self, response: requests.Response) -> None:
+        with _disk(self.path):
+            file = self.path.open("r+b" if self.size else "wb")
+        with file:
+            with _disk(self.path):
+                file.seek(self.size)
+                file.truncate()
+            for block in blocks_of(response, BLOCK_BYTES):
+                with _disk(self.path):
+                    file.write(block)
+                    file.flush()
+                self.sha256.update(block)
+                self.size += len(block)
+                if self._too_long():
+                    return
+
+    def _too_long(self) -> bool:
+        return self.wanted.size_bytes is not None and self.size > self.wanted.size_bytes
+
+    def _ended(self, response: requests.Response) -> bool:
+        # Without a length the end of a body looks like a cut: believe the size that was promised.
+        told = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        if not told and self.wanted.size_bytes is not None and self.size < self.wanted.size_bytes:
+            raise Cut(f"only {self.size} of {self.wanted.size_bytes} bytes came")
+        return True
+
+    def _nothing_left(self, response: requests.Response) -> bool:
+        total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+        if self.size in (self.wanted.size_bytes, int(total[1]) if total else None):
+            return True
+        self.start_over()
+        raise Cut("the file on the server is shorter than what was here")
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    # Only around calls that touch the disk: requests' errors are OSErrors too, and mean something else.
+    try:
+        yield
+    except OSError as error:
+        raise Permanent(f"{path} cannot be read or written: {error.strerror or error}") from error
+
+
+def _already_there(into: Path, wanted: FileWanted) -> Downloaded | None:
+    # The size alone proves nothing: the states of two sessions often have the same one.
+    if wanted.sha256 is None or not into.is_file():
+        return None
+    sha256 = hashlib.sha256()
+    with _disk(into):
+        size = _hash_into(sha256, into)
+    if sha256.hexdigest() != wanted.sha256.lower() or wanted.size_bytes not in (None, size):
+        return None
+    return Downloaded(path=into, size_bytes=size, sha256=sha256.hexdigest())
+
+
+def _hash_into(sha256: "hashlib._Hash", path: Path) -> int:
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            sha256.update(block)
+            size += len(block)
+    return size
+
+
+def _first_byte(response: requests.Response) -> int | None:
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return int(found[1]) if found else None
+
+
+def _validator(response: requests.Response) -> str | None:
+    etag = response.headers.get("ETag", "")
+    if etag and not etag.startswith("W/"):
+        return etag
+    return response.headers.get("Last-Modified")
+
+
+def _sync_directory(directory: Path) -> None:
+    if os.name == "nt":
+        return  # Windows cannot open a directory; a rename is durable there
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,256 @@
+"""One HTTP session per call: bounded in time and size, past any proxy to this machine, errors in the server's own words.
+
+CallFailed
+├── Answered    an HTTP status that says no; `status` and the reason that kagglesdk would hide
+├── Unsent      nothing reached the server
+├── Cut         the request went out and no whole answer came back
+└── Nonsense    a whole answer that means nothing
+
+What they mean depends on the call: `as_read` for one that changes nothing, `as_change` for one that may have happened.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from orchestrator.clock import monotonic_s
+from orchestrator.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+
+Redact = Callable[[str], str]
+
+REASON_CHARACTERS_MAX = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How long one call may take, in seconds, and how large an answer that is kept in memory may be."""
+
+    connect_s: float = 15.0
+    read_s: float = 60.0
+    """Silence on an open connection."""
+    call_s: float = 150.0
+    """One whole call, however steadily its answer trickles in."""
+    quiet_s: float = 2.0
+    """A live log that is silent for this long has shown what there is."""
+    live_s: float = 20.0
+    """A live log that is never silent is read for this long."""
+    follow_s: float = 300.0
+    """A followed log that is silent for this long is asked for anew."""
+    body_bytes_max: int = 64 * 2**20
+
+
+class CallFailed(Exception):
+    """Base of what can go wrong with one exchange; the text is redacted."""
+
+
+class Answered(CallFailed):
+    """An HTTP status that says no."""
+
+    def __init__(self, status: int, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"HTTP {status}: {reason}" if reason else f"HTTP {status}")
+        self.status = status
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class Unsent(CallFailed):
+    """Nothing reached the server."""
+
+
+class Cut(CallFailed):
+    """The request went out and no whole answer came back."""
+
+
+class Nonsense(CallFailed):
+    """A whole answer that means nothing."""
+
+
+class Absent(Refused):
+    """403 or 404: Kaggle gives both for things that do not exist."""
+
+
+def as_read(error: CallFailed, what: str) -> RelayError:
+    """The error of a call that changes nothing."""
+    match error:
+        case Answered(status=401):
+            return _unauthorized(error)
+        case Answered(status=429):
+            return RateLimited(f"{what}: {error}", error.retry_after_s)
+        case Answered(status=403 | 404):
+            return Absent(f"{what}: {error}")
+        case Answered(status=status) if 400 <= status < 500 and status != 408:
+            return Refused(f"{what}: {error}")
+        case _:
+            return Transient(f"{what}: {error}")
+
+
+def as_change(error: CallFailed, what: str) -> RelayError:
+    """The error of a call that may have happened although no good answer came."""
+    match error:
+        case Unsent():
+            return Transient(f"{what}: {error}")
+        case Answered(status=status) if 400 <= status < 500 and status != 408:
+            return as_read(error, what)
+        case _:
+            return Ambiguous(f"{what}: no clear answer came ({error}), so it may have happened")
+
+
+def _unauthorized(error: CallFailed) -> BadInput:
+    return BadInput(
+        f"Kaggle refused the credentials ({error}): create a new token at https://www.kaggle.com/settings "
+        "and save it as ~/.kaggle/access_token"
+    )
+
+
+class BoundedSession(requests.Session):
+    """A session for one exchange: `limits` hold for it as a whole, from the moment the session is made."""
+
+    def __init__(self, limits: Limits, authorization: str | None = None) -> None:
+        super().__init__()
+        self.limits = limits
+        self.authorization = authorization
+        self.read_s = limits.read_s
+        self.ends_at_s = monotonic_s() + limits.call_s
+        self.auth = self._authorize  # set even when empty: otherwise requests sends what it finds in ~/.netrc
+
+    def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self.authorization is not None:
+            request.headers["Authorization"] = self.authorization
+        return request
+
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """As in requests, except that no proxy stands between us and this machine."""
+        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {**settings, "proxies": {}} if is_loopback(str(url)) else settings
+
+    def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
+        """As in requests, and the same exception for redirects."""
+        if is_loopback(str(prepared_request.url)):
+            return {}
+        return super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As in requests, with time limits always set."""
+        kwargs["timeout"] = (self.limits.connect_s, self.read_s)
+        return super().send(request, **kwargs)
+
+    def read_whole(self, response: requests.Response) -> bytes:
+        """The body, at most as large and as late as the limits say. `response.content` gives it again."""
+        body = bytearray()
+        for block in blocks_of(response, 2**16):
+            body += block
+            if len(body) > self.limits.body_bytes_max:
+                raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
+            if monotonic_s() > self.ends_at_s:
+                raise Cut(f"the answer took longer than {self.limits.call_s:g} s")
+        response._content = bytes(body)  # so that kagglesdk's `response.text` and `.json()` work
+        return response._content
+
+
+def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
+    """The body as it arrives, in blocks of at most `bytes_max`: what has come is never held back to fill a block."""
+    while block := response.raw.read1(bytes_max, decode_content=True):
+        yield block
+
+
+@contextmanager
+def honest_errors(redact: Redact) -> Iterator[None]:
+    """Whatever requests or urllib3 raise inside comes out as Unsent or Cut."""
+    try:
+        yield
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+        kind = Unsent if _never_sent(error) else Cut
+        raise kind(redact(_short(error))) from error
+
+
+def _never_sent(error: Exception) -> bool:
+    if isinstance(error, (requests.ConnectTimeout, requests.exceptions.InvalidURL, UnicodeError)):
+        return True
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    early = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    return isinstance(reason, early)
+
+
+def _short(error: Exception) -> str:
+    # The text of urllib3's errors holds the address, and a signed address is a key to the file: drop its query.
+    return re.sub(r"\?[^\s'\")]+", "?…", f"{type(error).__name__}: {error}")[:REASON_CHARACTERS_MAX]
+
+
+def check_status(response: requests.Response, body: bytes, redact: Redact) -> None:
+    """Raise Answered for an HTTP error, and for Kaggle's errors that travel under a status of 200."""
+    status = _status(response.status_code, body)
+    if status >= 400:
+        text = body.decode(errors="replace")
+        raise Answered(status, redact(reason_of(text)), retry_after_s(response.headers))
+
+
+def _status(http_status: int, body: bytes) -> int:
+    if http_status >= 400 or not body.startswith(b"{"):
+        return http_status
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return http_status
+    nested = answer.get("error")
+    for place in (answer, nested if isinstance(nested, dict) else {}):
+        code = place.get("code")
+        if isinstance(code, int) and code >= 400:
+            return code
+    return http_status
+
+
+def reason_of(text: str) -> str:
+    """What the server said, out of Kaggle's JSON error, plain text or an HTML page."""
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        plain = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text)
+        return " ".join(plain.split())[:REASON_CHARACTERS_MAX]
+    found = _message(answer)
+    return (found if found else " ".join(text.split()))[:REASON_CHARACTERS_MAX]
+
+
+def _message(answer: Any) -> str:
+    if isinstance(answer, str):
+        return answer
+    if not isinstance(answer, dict):
+        return ""
+    for name in ("message", "error", "errorMessage", "error_description"):
+        if found := _message(answer.get(name)):
+            return found
+    return ""
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After header asks for, given as a number or as a date (measured against the server's own)."""
+    value = headers.get("Retry-After", "").strip()
+    if re.fullmatch(r"\d+(\.\d+)?", value):
+        return float(value)
+    try:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
+        return max(0.0, wait.total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is on this machine."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,136 @@
+"""Resumable uploads of blobs: one PUT streamed from the disk, and after a cut only what the server does not have yet.
+
+The protocol is Google Cloud Storage's, which Kaggle hands out addresses for: a PUT of the whole body; after a failure a probe
+with `Content-Range: bytes */N`, which is answered 200/201 (it is all there), 308 with `Range: bytes=0-K` (go on at K+1) or
+404 (the upload is forgotten: begin a new one). All state is in memory, so two uploads never meet.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from orchestrator.errors import Corrupt, Permanent, RelayError, Transient
+from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.transport import (
+    Answered,
+    BoundedSession,
+    CallFailed,
+    Limits,
+    Redact,
+    as_read,
+    check_status,
+    honest_errors,
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where one blob goes: the token that names it afterwards, and the address to send it to."""
+
+    token: str
+    url: str
+
+
+def upload(path: Path, start: Callable[[], Slot], limits: Limits, patience: Patience, redact: Redact) -> str:
+    """Send one file; the token of the blob. `start` opens a new upload and raises Transient where that fails.
+
+    Raises Refused where the storage declines, Transient where patience ran out (nothing refers to the blob yet, so beginning
+    again is safe), Corrupt where the file changed meanwhile, Permanent where it cannot be read.
+    """
+    sending = _Sending(path, start, limits, redact)
+    while not patience(sending.step):
+        pass  # the server has more than before: patience begins anew
+    assert sending.slot is not None
+    return sending.slot.token
+
+
+class _Sending:
+    def __init__(self, path: Path, start: Callable[[], Slot], limits: Limits, redact: Redact) -> None:
+        self.path = path
+        self.start = start
+        self.limits = limits
+        self.redact = redact
+        self.slot: Slot | None = None
+        self.stored = 0
+        self.uncertain = False
+        self.size = self._size()
+
+    def step(self) -> bool:
+        """Whether the blob is whole. Raises Transient where a step did not bring it further."""
+        try:
+            return self._step()
+        except CallFailed as error:
+            self.uncertain = True
+            raise self._meaning(error) from error
+
+    def _step(self) -> bool:
+        if self.slot is None:
+            self.slot, self.stored, self.uncertain = self.start(), 0, False
+        if self.uncertain:
+            before = self.stored
+            if self._is_whole(self._put(b"", f"bytes */{self.size}")):
+                return True
+            if self.stored > before:
+                return False
+        if self._size() != self.size:
+            raise Corrupt(f"{self.path} changed while it was sent")
+        before = self.stored
+        if self._is_whole(self._send_rest()):
+            return True
+        if self.stored > before:
+            return False
+        raise Transient(f"upload of {self.path.name}: the storage took nothing of what was sent")
+
+    def _send_rest(self) -> requests.Response:
+        if self.size == 0:
+            return self._put(b"", None)
+        whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
+        try:
+            file = self.path.open("rb")
+        except OSError as error:
+            raise Permanent(f"{self.path} cannot be read: {error.strerror or error}") from error
+        with file:
+            file.seek(self.stored)
+            return self._put(file, whole)
+
+    def _put(self, body: Any, content_range: str | None) -> requests.Response:
+        assert self.slot is not None
+        headers = {"Content-Type": "application/octet-stream"}
+        if content_range is not None:
+            headers["Content-Range"] = content_range
+        self.uncertain = True
+        with BoundedSession(self.limits) as session, honest_errors(self.redact):
+            response = session.put(self.slot.url, data=body, headers=headers, stream=True, allow_redirects=False)
+            with response:
+                check_status(response, session.read_whole(response), self.redact)
+                return response
+
+    def _is_whole(self, response: requests.Response) -> bool:
+        """Whether the storage has everything; notes where to go on where it has not."""
+        if response.status_code in (200, 201):
+            return True
+        if response.status_code != 308:
+            raise Answered(response.status_code, "an upload is not answered so")
+        found = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
+        self.stored = int(found[1]) + 1 if found else 0
+        if self.stored >= self.size > 0:  # all is there and yet it is not done: only asking again can tell
+            raise Transient(f"upload of {self.path.name}: the storage has not finished yet")
+        self.uncertain = False
+        return False
+
+    def _meaning(self, error: CallFailed) -> RelayError:
+        what = f"upload of {self.path.name}"
+        if isinstance(error, Answered) and (error.status in (401, 403, 404, 410) or error.status < 400):
+            self.slot = None
+            return Transient(f"{what}: {error}; the upload begins anew")
+        return as_read(error, what)
+
+    def _size(self) -> int:
+        try:
+            return self.path.stat().st_size
+        except OSError as error:
+            raise Permanent(f"{self.path} cannot be read: {error.strerror or error}") from error

@@ -1,0 +1,129 @@
+"""Which session comes next, how long it may last, and what exactly it is told. Pure."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from orchestrator.pipeline import Pipeline
+from stages.contract import Cursor, Order, Parent
+from state.machine import SessionPlanned
+from state.model import QuotaRow, RunState, Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How patient the orchestrator is. Times in seconds."""
+
+    poll_s: float = 30.0
+    """Between two looks at a running session."""
+    retry_s: float = 60.0
+    """Before the second try of anything that failed; doubles with each further one."""
+    retry_s_max: float = 1800.0
+    quota_fresh_s: float = 600.0
+    """A reading of the quota is believed so long."""
+    give_up_failures: int = 20
+    """A person is asked after so many failed calls in a row …"""
+    give_up_s: float = 6 * 3600.0
+    """… and after so much time, not before both."""
+
+    def backoff_s(self, failures: int) -> float:
+        """Seconds to wait after the n-th failure in a row."""
+        return min(self.retry_s_max, self.retry_s * 2.0 ** min(failures - 1, 20))
+
+
+def limits_for(pipeline: Pipeline) -> Limits:
+    """Patience in proportion: a nine-hour session is looked at every half minute, a rehearsal's minute every half second."""
+    poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
+    return Limits(poll_s=poll_s, retry_s=2 * poll_s, quota_fresh_s=min(600.0, 20 * poll_s))
+
+
+def slug_of(run: str, number: int, attempt: int) -> str:
+    """The kernel's name on Kaggle, computed and never invented: `gsm-3f9a-s0007`, second attempt `gsm-3f9a-s0007-b`."""
+    return f"{run}-s{number:04d}{_suffix(attempt)}"
+
+
+def checkpoint_of(run: str, number: int, attempt: int) -> str:
+    """The name of the checkpoint that a session leaves, and of its dataset."""
+    return f"{run}-c{number:04d}{_suffix(attempt)}"
+
+
+def _suffix(attempt: int) -> str:
+    if attempt == 1:
+        return ""
+    return f"-{chr(ord('a') + attempt - 1)}" if attempt <= 26 else f"-{attempt}"
+
+
+def token_of(state: RunState, number: int, attempt: int) -> str:
+    """What marks a session as ours: no other run computes it, and this one computes it again after a crash."""
+    text = f"{state.run.id}/{state.run.created_at.isoformat()}/{number}/{attempt}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def where(state: RunState, pipeline: Pipeline) -> Cursor:
+    """Where the run stands: at its newest usable checkpoint."""
+    return state.head.cursor if state.head else pipeline.beginning
+
+
+def finished(state: RunState, pipeline: Pipeline) -> bool:
+    """Whether the newest checkpoint is the end of the pipeline."""
+    return pipeline.position(where(state, pipeline)) >= pipeline.total_steps
+
+
+def next_key(state: RunState) -> tuple[int, int]:
+    """(number, attempt) of the next session: a session that gained nothing is tried again under its own number."""
+    last = state.last
+    if last is None:
+        return (1, 1)
+    return (last.number + 1, 1) if last.checkpoint else (last.number, last.attempt + 1)
+
+
+def session_limit_s(pipeline: Pipeline, quota: QuotaRow | None) -> float:
+    """Seconds the next session may last: Kaggle's limit, cut to the quota that is left where that is known."""
+    left_s = quota.left_s if quota else None
+    return pipeline.limit_s if left_s is None else min(pipeline.limit_s, left_s)
+
+
+def refresh_time(quota: QuotaRow, now: datetime) -> datetime:
+    """When it is worth asking for quota again."""
+    if quota.refreshes_at is not None and quota.refreshes_at > now:
+        return quota.refreshes_at
+    return now + timedelta(minutes=15)
+
+
+def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) -> SessionPlanned:
+    """The next session, as the fact that it is planned."""
+    number, attempt = next_key(state)
+    limit_s = session_limit_s(pipeline, quota)
+    return SessionPlanned(
+        number=number,
+        attempt=attempt,
+        slug=slug_of(state.run.id, number, attempt),
+        token=token_of(state, number, attempt),
+        start=where(state, pipeline),
+        parent=state.head.name if state.head else None,
+        budget_s=pipeline.budget_s(limit_s),
+        limit_s=limit_s,
+    )
+
+
+def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
+    """What the session is told; the same for the same session, whenever it is asked."""
+    parent = state.checkpoint(session.parent) if session.parent else None
+    return Order(
+        run=state.run.id,
+        session=session.number,
+        attempt=session.attempt,
+        token=session.token,
+        slug=session.slug,
+        pipeline_digest=state.run.pipeline_digest,
+        seed=pipeline.seed,
+        model=pipeline.model,
+        stages=pipeline.specs,
+        start=session.start,
+        parent=Parent(name=parent.name, digest=parent.digest) if parent else None,
+        budget_s=session.budget_s,
+        limit_s=session.limit_s,
+        save_interval_s=pipeline.save_interval_s,
+        accelerator=pipeline.hardware.promise,
+        pins=pipeline.pins,
+    )

@@ -1,0 +1,51 @@
+"""Bytes that the local Kaggle keeps: in memory for simulations, on disk where real kernels run."""
+
+import hashlib
+import io
+import shutil
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Self
+
+
+@dataclass(frozen=True)
+class Content:
+    """One immutable file. `etag` changes when the bytes do."""
+
+    source: bytes | Path = field(repr=False)
+    size_bytes: int
+    modified: datetime
+    etag: str
+
+    @classmethod
+    def of_bytes(cls, data: bytes, modified: datetime) -> Self:
+        """A file in memory."""
+        return cls(data, len(data), modified, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+
+    @classmethod
+    def of_path(cls, path: Path, modified: datetime) -> Self:
+        """A file on disk that nobody changes any more."""
+        stat = path.stat()
+        return cls(path, stat.st_size, modified, f'"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ino:x}"')
+
+    def open(self) -> BinaryIO:
+        """A stream over the bytes, at their beginning."""
+        return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
+
+    def read(self) -> bytes:
+        """All bytes."""
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+    def copy_to(self, path: Path) -> None:
+        """Write the bytes to a new read-only file, making its directory."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(self.source, bytes):
+            path.write_bytes(self.source)
+        else:
+            shutil.copyfile(self.source, path)
+        path.chmod(0o444)
+
+
+Files = dict[str, Content]
+"""Path relative to the place where the files belong → its bytes."""

@@ -1,0 +1,209 @@
+"""The local Kaggle's datasets: versions that take time until they are ready, and what is seen of them meanwhile."""
+
+import shutil
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import PurePosixPath
+from typing import BinaryIO
+
+from orchestrator.rehearsal.content import Content, Files
+from orchestrator.rehearsal.rules import KaggleRefusal, Rules, denied
+
+PROCESSING = (
+    "NOT_YET_PERSISTED",
+    "BLOBS_RECEIVED",
+    "BLOBS_DECOMPRESSED",
+    "BLOBS_COPIED_TO_SDS",
+    "INDIVIDUAL_BLOBS_COMPRESSED",
+)
+READY = "READY"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe:
+    """What the owner says of a dataset."""
+
+    title: str = ""
+    subtitle: str = ""
+    description: str = ""
+    license_name: str = ""
+    is_private: bool = True
+    keywords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetVersion:
+    """One immutable set of files."""
+
+    number: int
+    created: datetime
+    ready_at: datetime
+    notes: str
+    files: Files
+    deletes_older: bool = False
+    """Whether the versions before it go once it is ready."""
+
+    def status(self, now: datetime) -> str:
+        """Kaggle's word for how far it is."""
+        if now >= self.ready_at:
+            return READY
+        done = (now - self.created) / (self.ready_at - self.created)
+        return PROCESSING[int(done * len(PROCESSING))]
+
+
+@dataclass
+class Dataset:
+    """A named series of versions, oldest first."""
+
+    id: int
+    owner: str
+    slug: str
+    about: Describe
+    versions: list[DatasetVersion] = field(default_factory=list)
+
+    @property
+    def ref(self) -> str:
+        """owner/slug."""
+        return f"{self.owner}/{self.slug}"
+
+    def ready(self, now: datetime) -> DatasetVersion | None:
+        """The newest version that can be mounted, listed and downloaded."""
+        return next((version for version in reversed(self.versions) if version.status(now) == READY), None)
+
+    def kept(self, now: datetime) -> list[DatasetVersion]:
+        """The versions that have not been deleted."""
+        ready = self.ready(now)
+        oldest = ready.number if ready is not None and ready.deletes_older else 0
+        return [version for version in self.versions if version.number >= oldest]
+
+    def current(self, now: datetime) -> DatasetVersion:
+        """The version that Kaggle shows: the newest ready one, or the newest where none is ready yet."""
+        return self.ready(now) or self.versions[-1]
+
+    def status(self, now: datetime) -> str:
+        """What GetDatasetStatus answers: a version that is being processed is hidden behind its ready predecessor."""
+        return self.current(now).status(now)
+
+
+class Datasets:
+    """All datasets of the local Kaggle. The caller holds the world's lock."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._datasets: dict[tuple[str, str], Dataset] = {}
+        self._ids = 500_000
+
+    def all(self) -> list[Dataset]:
+        """Every dataset, oldest first."""
+        return list(self._datasets.values())
+
+    def exists(self, owner: str, slug: str) -> bool:
+        """Whether there is such a dataset."""
+        return (owner, slug) in self._datasets
+
+    def find(self, owner: str, slug: str) -> Dataset:
+        """The dataset; raises the refusal with which Kaggle hides what does not exist."""
+        dataset = self._datasets.get((owner, slug))
+        if dataset is None:
+            code = self._rules.missing_dataset_code
+            raise denied("datasets.get") if code == 403 else KaggleRefusal(code, "Dataset not found")
+        return dataset
+
+    def find_by_id(self, number: int) -> Dataset:
+        """The dataset of that number; raises KaggleRefusal."""
+        for dataset in self._datasets.values():
+            if dataset.id == number:
+                return dataset
+        raise KaggleRefusal(404, "Dataset not found")
+
+    def create(self, owner: str, slug: str, about: Describe, files: Files, now: datetime) -> Dataset:
+        """A new dataset with one version; raises ValueError with the sentence that Kaggle answers in `error`."""
+        if self.exists(owner, slug):
+            title = about.title
+            raise ValueError(
+                f'The requested title "{title}" is already in use by a dataset. Please choose another title.'
+            )
+        if not 6 <= len(slug) <= 50:
+            raise ValueError("The dataset slug must be between 6 and 50 characters")
+        self._accept(files)
+        self._ids += 1
+        dataset = Dataset(self._ids, owner, slug, about)
+        dataset.versions.append(self._version(dataset, files, "Initial release", now))
+        self._datasets[owner, slug] = dataset
+        return dataset
+
+    def add_version(self, dataset: Dataset, files: Files, notes: str, now: datetime, delete_old: bool = False) -> None:
+        """A new version with exactly these files.
+
+        Raises KaggleRefusal(403) while the first version is being processed, and ValueError as `create` does.
+        """
+        if dataset.ready(now) is None:
+            raise denied("datasets.update")
+        self._accept(files)
+        dataset.versions.append(replace(self._version(dataset, files, notes, now), deletes_older=delete_old))
+
+    def describe(self, dataset: Dataset, about: Describe) -> None:
+        """Replace what is said of a dataset."""
+        dataset.about = replace(about, license_name=about.license_name or dataset.about.license_name)
+
+    def delete(self, owner: str, slug: str) -> None:
+        """Remove a dataset with all its versions; raises KaggleRefusal where there is none."""
+        self.find(owner, slug)
+        del self._datasets[owner, slug]
+
+    def version(self, owner: str, slug: str, number: int | None, now: datetime) -> DatasetVersion | None:
+        """A ready version by number, or the newest ready one; None while there is none. Unknown numbers are refused."""
+        dataset = self.find(owner, slug)
+        if number is None:
+            return dataset.ready(now)
+        for version in dataset.kept(now):
+            if version.number == number:
+                return version if version.status(now) == READY else None
+        raise KaggleRefusal(404, f"Version {number} of {dataset.ref} was not found")
+
+    def _accept(self, files: Files) -> None:
+        if not files:
+            raise ValueError("At least one file is required")
+        for path in files:
+            if path != str(PurePosixPath(path)) or path.startswith("/") or ".." in PurePosixPath(path).parts:
+                raise ValueError(f"Invalid file name: {path}")
+        top_level = {path.split("/", 1)[0] for path in files}
+        if len(top_level) > self._rules.dataset_files_max:
+            raise ValueError(f"A dataset holds at most {self._rules.dataset_files_max} top-level files")
+
+    def _version(self, dataset: Dataset, files: Files, notes: str, now: datetime) -> DatasetVersion:
+        ready_at = now + timedelta(seconds=self._rules.dataset_processing_s)
+        number = dataset.versions[-1].number + 1 if dataset.versions else 1
+        kept = dict(_extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
+        return DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
+
+
+def _extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:
+    """Every file, a zip archive replaced by what is in it: at the archive's own place, its name lost."""
+    for path, content in files:
+        inside = _unzipped(content, now) if path.endswith(".zip") else None
+        if inside is None:
+            yield path, content
+            continue
+        place = path.rpartition("/")[0]
+        yield from ((f"{place}/{name}".lstrip("/"), file) for name, file in inside.items())
+
+
+def _unzipped(content: Content, now: datetime) -> Files | None:
+    try:
+        with content.open() as stream, zipfile.ZipFile(stream) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            inside = [member for member in members if ".." not in PurePosixPath(member.filename).parts]
+            return {member.filename.lstrip("/"): Content.of_bytes(archive.read(member), now) for member in inside}
+    except zipfile.BadZipFile:
+        return None
+
+
+def write_zip(files: Files, into: BinaryIO) -> None:
+    """All files as one zip archive, not compressed."""
+    with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
+        for path, content in files.items():
+            with content.open() as source, archive.open(path, "w", force_zip64=True) as target:
+                shutil.copyfileobj(source, target, 1 << 20)

@@ -1,0 +1,290 @@
+"""The port over a world without HTTP: what simulations with a virtual clock use in the place of the real client."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from orchestrator.errors import (
+    Ambiguous,
+    Corrupt,
+    NoSlot,
+    OutOfQuota,
+    Permanent,
+    RateLimited,
+    Refused,
+    RelayError,
+    Transient,
+)
+from orchestrator.kaggle.gateway import (
+    DatasetFile,
+    DatasetSeen,
+    Downloaded,
+    FileWanted,
+    KernelFound,
+    KernelPush,
+    KernelPushed,
+    LogLine,
+    OutputFile,
+    Quota,
+    SessionSeen,
+    Worker,
+)
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.datasets import Dataset, Describe
+from orchestrator.rehearsal.faults import CallAction, CallFault
+from orchestrator.rehearsal.kernels import Save, Saved, Session
+from orchestrator.rehearsal.rules import KaggleRefusal, Kind, slot_message
+from orchestrator.rehearsal.world import World
+
+FOLLOW_S = 10.0
+"""How long `follow_log` sleeps on the world's clock where there is no new line."""
+
+
+class DirectGateway:
+    """`gateway.Gateway` over a `World`: the same promises and errors as the HTTP client's, except that it never retries.
+
+    Call faults of the world's plan strike here too, under the names of the RPCs; what a cut connection means for a file is
+    the HTTP client's business, so `cut` is just another Transient.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    # --- account ------------------------------------------------------------
+
+    def owner(self) -> str:
+        return self._world.owner
+
+    def quota(self, accelerator: str) -> Quota | None:
+        if accelerator not in ("tpu", "gpu"):
+            return None
+        with self._reading("GetAcceleratorQuotaStatistics") as now:
+            seen = self._world.kernels.quota(Kind(accelerator), now)
+            _, refresh = self._world.rules.week(now)
+            return Quota(used_s=seen.used_s, reserved_s=seen.reserved_s, total_s=seen.total_s, refreshes_at=refresh)
+
+    # --- kernels ------------------------------------------------------------
+
+    def find_kernel(self, slug: str) -> KernelFound | None:
+        with self._reading("GetKernel"):
+            if not self._world.kernels.exists(self._world.owner, slug):
+                return None
+            kernel = self._world.kernels.find(self._world.owner, slug)
+            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=kernel.newest.save.text)
+
+    def push(self, kernel: KernelPush) -> KernelPushed:
+        if len(kernel.source.encode()) >= self._world.rules.source_bytes_max:
+            raise Permanent(f"the source of {kernel.slug} is too large for Kaggle")
+        save = Save(
+            slug=f"{self._world.owner}/{kernel.slug}",
+            text=kernel.source,
+            title=kernel.slug,
+            machine_shape=kernel.machine_shape,
+            enable_internet=kernel.internet,
+            dataset_sources=kernel.dataset_sources,
+            kernel_sources=kernel.kernel_sources,
+            model_sources=kernel.model_sources,
+            timeout_s=kernel.timeout_s,
+        )
+        with self._changing("SaveKernel"):
+            saved = self._world.save_kernel(save)
+            return self._pushed(saved, save)
+
+    def session(self, slug: str, version: int | None) -> SessionSeen:
+        fault = self._fault("GetKernelSessionStatus")
+        if fault is not None and fault.action is CallAction.EMPTY:
+            return SessionSeen(worker=Worker.QUEUED)  # on the wire, an object without a status is a queued session
+        if fault is not None and fault.action is CallAction.HTML:
+            return SessionSeen(worker=Worker.UNKNOWN, message="the answer is not JSON")
+        self._fail(fault, Transient)
+        try:
+            with self._world.at_now():
+                session = self._session(slug, version)
+                if session is None:
+                    return SessionSeen(worker=Worker.NEW_SCRIPT)
+                return SessionSeen(worker=Worker(session.status.value.lower()), message=session.message)
+        except KaggleRefusal as error:
+            return SessionSeen(worker=Worker.UNKNOWN, message=error.message)
+
+    def log(self, slug: str, version: int | None) -> tuple[LogLine, ...]:
+        self._fail(self._fault("LogStream"), Transient)
+        return self._lines(slug, version, 0)
+
+    def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
+        while True:
+            with self._world.at_now():
+                ended = not self._live(slug, version)
+            lines = self._lines(slug, version, seen)
+            yield from lines
+            seen += len(lines)
+            if ended:
+                return
+            self._world.clock.sleep(FOLLOW_S)
+
+    def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
+        with self._reading("ListKernelSessionOutput"):
+            session = self._session(slug, version)
+            names = sorted(session.files) if session is not None else []
+            label = f"v{session.version}" if session is not None else ""
+            return tuple(OutputFile(name=_safe(name), url=f"direct:{slug}/{label}/{name}") for name in names)
+
+    def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
+        with self._reading("OutputFile"):
+            slug, label, name = file.url.removeprefix("direct:").split("/", 2)
+            session = self._world.kernels.session(self._world.owner, slug, label)
+            if session is None or name not in session.files:
+                raise Transient(f"{file.name} is not there any more: list the output again")
+            content = session.files[name]
+        return _fetched(content, into, wanted)
+
+    # --- datasets -----------------------------------------------------------
+
+    def find_dataset(self, slug: str) -> DatasetSeen | None:
+        with self._reading("GetDataset") as now:
+            if not self._world.datasets.exists(self._world.owner, slug):
+                return None
+            return _seen(self._world.datasets.find(self._world.owner, slug), now)
+
+    def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
+        self._fail(self._fault("StartBlobUpload"), Transient)
+        self._fail(self._fault("BlobUpload"), Transient)
+        about = Describe(title=slug, license_name="CC0-1.0")
+        with self._changing("CreateDataset") as now:
+            kept = {path.name: Content.of_bytes(path.read_bytes(), now) for path in files}
+            try:
+                self._world.datasets.create(self._world.owner, slug, about, kept, now)
+            except ValueError as error:
+                raise Refused(f"Kaggle declined to create the dataset {slug}: {error}") from error
+
+    def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
+        with self._reading("DatasetFile") as now:
+            version = self._world.datasets.version(self._world.owner, slug, None, now)
+            if version is None or name not in version.files:
+                raise Refused(f"{slug} has no file {name}")
+            content = version.files[name]
+        return _fetched(content, into, wanted)
+
+    def delete_dataset(self, slug: str) -> None:
+        with self._changing("DeleteDataset", unclear=Transient):
+            if self._world.datasets.exists(self._world.owner, slug):
+                self._world.datasets.delete(self._world.owner, slug)
+
+    # --- underneath ---------------------------------------------------------
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[datetime]:
+        """The world at this moment, for a call that changes nothing."""
+        self._fail(self._fault(name), Transient)
+        with self._world.at_now() as now:
+            try:
+                yield now
+            except KaggleRefusal as error:
+                raise Refused(error.message) from error
+
+    @contextmanager
+    def _changing(self, name: str, unclear: type[RelayError] = Ambiguous) -> Iterator[datetime]:
+        """The world at this moment, for a call whose answer may be lost after it has happened."""
+        fault = self._fault(name)
+        if fault is None or fault.action is not CallAction.LOST:
+            self._fail(fault, unclear)
+        with self._world.at_now() as now:
+            try:
+                yield now
+            except KaggleRefusal as error:
+                raise Refused(error.message) from error
+        if fault is not None and fault.action is CallAction.LOST:
+            raise unclear(f"{name}: the connection ended without an answer")
+
+    def _fault(self, name: str) -> CallFault | None:
+        return self._world.misfortune.call(name)
+
+    def _fail(self, fault: CallFault | None, unclear: type[RelayError]) -> None:
+        """Raise what this fault means to the caller; one that only delays sleeps on the world's clock."""
+        if fault is None:
+            return
+        match fault.action:
+            case CallAction.HANG:
+                self._world.clock.sleep(fault.seconds)
+            case CallAction.STATUS if fault.status_code == 429:
+                raise RateLimited(f"{fault.call}: HTTP 429", fault.retry_after_s)
+            case CallAction.STATUS if fault.status_code < 500:
+                raise Refused(f"{fault.call}: HTTP {fault.status_code}")
+            case _:
+                raise unclear(f"{fault.call}: {fault.action}")
+
+    def _session(self, slug: str, version: int | None) -> Session | None:
+        return self._world.kernels.session(self._world.owner, slug, None if version is None else f"v{version}")
+
+    def _live(self, slug: str, version: int | None) -> bool:
+        try:
+            session = self._session(slug, version)
+        except KaggleRefusal:
+            return False
+        return session is not None and session.live
+
+    def _lines(self, slug: str, version: int | None, after: int) -> tuple[LogLine, ...]:
+        with self._world.at_now():
+            try:
+                session = self._session(slug, version)
+            except KaggleRefusal:
+                return ()
+            lines = session.lines[after:] if session is not None else []
+        return tuple(
+            LogLine(number=after + number, stream=line.stream, at_s=line.at_s, text=line.text)
+            for number, line in enumerate(lines)
+        )
+
+    def _pushed(self, saved: Saved, save: Save) -> KernelPushed:
+        if saved.error:
+            slots = int(self._world.rules.slots.of(save.kind))
+            full = saved.error == slot_message(save.kind, slots)
+            raise (NoSlot if full else OutOfQuota)(f"Kaggle declined to run {save.slug}: {saved.error}")
+        if saved.ref != save.slug:
+            raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
+        rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]
+        if rejected:
+            raise Permanent(f"Kaggle does not accept these sources of {saved.ref}: {', '.join(rejected)}")
+        return KernelPushed(ref=saved.ref, version=saved.version)
+
+
+def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
+    ready = dataset.ready(now)
+    files = ready.files if ready is not None else {}
+    return DatasetSeen(
+        ref=dataset.ref,
+        version=dataset.current(now).number,
+        status=dataset.status(now).lower(),
+        private=dataset.about.is_private,
+        files=tuple(DatasetFile(name=name, size_bytes=files[name].size_bytes) for name in sorted(files)),
+    )
+
+
+def _safe(name: str) -> str:
+    if name.startswith("/") or ".." in PurePosixPath(name).parts:
+        raise Corrupt(f"an output file has the name {name!r}, which does not stay inside its directory")
+    return name
+
+
+def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
+    """Whole or absent, as the port asks; not fsynced, since no power fails in a simulation."""
+    kept = into.is_file() and wanted.sha256 is not None and not _problem(into.read_bytes(), wanted)
+    data = into.read_bytes() if kept else b""
+    if not kept:
+        data = content.read()
+        if problem := _problem(data, wanted):
+            raise Corrupt(f"{into.name} is not what was promised: {problem}")
+        into.parent.mkdir(parents=True, exist_ok=True)
+        part = into.with_name(into.name + ".part")
+        part.write_bytes(data)
+        part.replace(into)
+    return Downloaded(path=into, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def _problem(data: bytes, wanted: FileWanted) -> str:
+    if wanted.size_bytes is not None and len(data) != wanted.size_bytes:
+        return f"{len(data)} bytes instead of {wanted.size_bytes}"
+    if wanted.sha256 is not None and hashlib.sha256(data).hexdigest() != wanted.sha256.lower():
+        return "another SHA-256"
+    return ""

@@ -1,0 +1,182 @@
+"""The sandbox that really runs a pushed script: a process of its own in a `/kaggle`-shaped directory, with nothing inherited."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from orchestrator.clock import Clock
+from orchestrator.rehearsal.content import Content, Files
+from orchestrator.rehearsal.sandbox import Exit, Launch, Line, Mount
+
+LAST_WORDS_S = 5.0
+"""How long to wait for the end of a dead session's log; its pipes close with its last process."""
+
+GUARD = """
+import os, sys
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, 9)
+    if os.getppid() != int(sys.argv[1]):
+        os._exit(137)
+os.execv(sys.executable, [sys.executable, "-I", *sys.argv[2:]])
+"""
+"""Runs before the script, in its place: PR_SET_PDEATHSIG (1) with SIGKILL (9), so that no session outlives its Kaggle."""
+
+
+class ProcessSandbox:
+    """Runs each session in `root/<owner>/<slug>/v<N>/kaggle/{input,working,src,tmp}`.
+
+    A session sees PATH, HOME and TMPDIR (inside its directory), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1 (this machine's
+    CPU stands in for the accelerator that was promised) and `extra_env`; nothing else of this process's environment.
+    """
+
+    def __init__(self, root: Path, clock: Clock, extra_env: Mapping[str, str] | None = None) -> None:
+        self._root = root.resolve()
+        self._clock = clock
+        self._extra_env = dict(extra_env or {})
+        self._started: list[ProcessSession] = []
+        # The death of a session's parent is, to Linux, the death of the thread that started it: so one thread starts all.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
+
+    def start(self, launch: Launch) -> "ProcessSession":
+        self._started = [session for session in self._started if not session.over]
+        directory = self._root / launch.owner / launch.slug / f"v{launch.version}" / "kaggle"
+        script = _furnish(directory, launch.source, launch.mounts)
+        popen = self._starter.submit(self._popen, directory, script).result()
+        session = ProcessSession(popen, directory / "working", launch.started, self._clock)
+        self._started.append(session)
+        return session
+
+    def close(self) -> None:
+        for session in self._started:
+            session.kill(0.0)
+        self._starter.shutdown()
+
+    def _popen(self, directory: Path, script: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), str(script)],
+            cwd=directory / "working",
+            env=self._environment(directory),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _environment(self, directory: Path) -> dict[str, str]:
+        return {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
+            "HOME": str(directory / "home"),
+            "TMPDIR": str(directory / "tmp"),
+            "LANG": "C.UTF-8",
+            "JAX_PLATFORMS": "cpu",
+            "RELAY_STAND_IN": "1",
+            **self._extra_env,
+        }
+
+
+class ProcessSession:
+    """A script that runs, with two threads that listen to what it prints."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], working: Path, started: datetime, clock: Clock) -> None:
+        self._popen = popen
+        self._working = working
+        self._started = started
+        self._clock = clock
+        self._lines: list[Line] = []
+        self._exit: Exit | None = None
+        self._heard = threading.Lock()
+        assert popen.stdout is not None
+        assert popen.stderr is not None
+        self._listeners = [self._listen(popen.stdout, "stdout"), self._listen(popen.stderr, "stderr")]
+
+    @property
+    def over(self) -> bool:
+        """Whether the script and everything that it started have ended and been cleared away."""
+        return self._exit is not None
+
+    def poll(self, at_s: float) -> Exit | None:
+        if self._exit is None and self._has_ended():
+            self._clear_away(at_s)
+        return self._exit
+
+    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+        with self._heard:
+            return self._lines[after:]
+
+    def output(self, at_s: float) -> Files:
+        """Every ordinary file below the working directory; links are left out, since they may point anywhere."""
+        found = sorted(path for path in self._working.rglob("*") if path.is_file() and not path.is_symlink())
+        return {
+            path.relative_to(self._working).as_posix(): Content.of_path(path, _modified(path))
+            for path in found
+            if not any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(self._working))
+        }
+
+    def stall(self, at_s: float) -> None:
+        if self._exit is None:
+            self._signal(signal.SIGSTOP)
+
+    def kill(self, at_s: float) -> None:
+        if self._exit is None:
+            self._clear_away(at_s)
+
+    def _has_ended(self) -> bool:
+        """Like `Popen.poll`, but the process stays a zombie: its number, and so its group's, cannot be given away yet."""
+        if not hasattr(os, "waitid"):
+            return self._popen.poll() is not None
+        return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _clear_away(self, at_s: float) -> None:
+        self._signal(signal.SIGKILL)
+        code = self._popen.wait()
+        for listener in self._listeners:
+            listener.join(LAST_WORDS_S)
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            if pipe is not None and not any(listener.is_alive() for listener in self._listeners):
+                pipe.close()
+        self._exit = Exit(code, at_s)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, number)
+
+    def _listen(self, pipe: IO[bytes], stream: str) -> threading.Thread:
+        def hear() -> None:
+            for raw in pipe:
+                at_s = (self._clock.now() - self._started).total_seconds()
+                text = raw.decode("utf-8", "replace").rstrip("\r\n")
+                with self._heard:
+                    self._lines.append(Line(max(0.0, at_s), text, stream))
+
+        thread = threading.Thread(target=hear, name=f"listen-{stream}-{self._popen.pid}", daemon=True)
+        thread.start()
+        return thread
+
+
+def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
+    """Make the directories, mount the inputs and put the script in its place; all of it read-only but `working`, `tmp`."""
+    if directory.exists():
+        shutil.rmtree(directory)  # of a kernel that was deleted, or of an earlier rehearsal in the same place
+    for name in ("input", "working", "src", "tmp", "home"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    for mount in mounts:
+        for path, content in mount.files.items():
+            content.copy_to(directory / "input" / mount.place / path)
+    script = directory / "src" / "script.py"
+    script.write_bytes(source.encode())
+    script.chmod(0o444)
+    return script
+
+
+def _modified(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

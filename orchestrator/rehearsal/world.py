@@ -1,0 +1,90 @@
+"""The rules of Kaggle without HTTP and without threads: whoever holds the lock sees everything as it is at `clock.now()`."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.clock import Clock
+from orchestrator.rehearsal.blobs import Blobs
+from orchestrator.rehearsal.content import Files
+from orchestrator.rehearsal.datasets import Datasets
+from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, Misfortune
+from orchestrator.rehearsal.kernels import Kernels, Save, Saved
+from orchestrator.rehearsal.rules import Rules, denied
+from orchestrator.rehearsal.sandbox import Sandbox
+from orchestrator.rehearsal.sessions import Sessions
+
+
+class World:
+    """One Kaggle with one account. Use it as `with world.at_now() as now:`; nothing moves inside that block.
+
+    `kernels`, `datasets` and `blobs` may be asked directly inside the block; what touches more than one of them is a
+    method here.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        sandbox: Sandbox,
+        rules: Rules | None = None,
+        faults: FaultPlan = NO_FAULTS,
+        *,
+        owner: str = "rehearsal",
+        directory: Path = Path("relay-rehearsal"),
+    ) -> None:
+        self.owner = owner
+        self.rules = rules if rules is not None else Rules()
+        self.misfortune = Misfortune(faults)
+        self.kernels = Kernels(self.rules)
+        self.datasets = Datasets(self.rules)
+        self.directory = directory
+        """Where uploads and archives are written; a world that nobody uploads to never touches it."""
+        self.blobs = Blobs(directory / "blobs", self.rules)
+        self._sessions = Sessions(self.rules, sandbox, self.misfortune, self.kernels, self.datasets)
+        self.clock = clock
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def at_now(self) -> Iterator[datetime]:
+        """Take the lock, bring the world to the clock's time and hand that time over."""
+        with self._lock:
+            now = self.clock.now()
+            self._sessions.advance(now)
+            yield now
+
+    def advance(self) -> None:
+        """Start what is due, look at what runs, kill what is over its limit. Safe to call at any time and often."""
+        with self.at_now():
+            pass
+
+    def offer_model(self, ref: str, files: Files) -> None:
+        """Make a model (owner/model/framework/variation/N) available as a source."""
+        with self._lock:
+            self._sessions.offer_model(ref, files)
+
+    def save_kernel(self, save: Save) -> Saved:
+        """What SaveKernel does; raises KaggleRefusal where nothing is taken."""
+        with self.at_now() as now:
+            if save.slug.partition("/")[0] != self.owner:
+                raise denied("kernels.update")
+            sources = (save.dataset_sources, save.kernel_sources, save.model_sources)
+            invalid = self._sessions.invalid_sources(*sources)
+            gone = {source for refused in invalid.values() for source in refused}
+            accepted = replace(
+                save,
+                dataset_sources=tuple(s for s in save.dataset_sources if s not in gone),
+                kernel_sources=tuple(s for s in save.kernel_sources if s not in gone),
+                model_sources=tuple(s for s in save.model_sources if s not in gone),
+            )
+            saved = self.kernels.save(accepted, now, invalid)
+            self._sessions.advance(now)
+            return saved
+
+    def delete_kernel(self, owner: str, slug: str) -> None:
+        """Remove a kernel, its outputs and its session; raises KaggleRefusal where there is none."""
+        with self.at_now() as now:
+            for session in self.kernels.delete(owner, slug):
+                self._sessions.abandon(session, now)

@@ -1,0 +1,114 @@
+"""A rehearsal: the ordinary daemon and the real Kaggle client against a Kaggle on this machine."""
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from orchestrator import pipeline as pipelines
+from orchestrator.app import App
+from orchestrator.clock import SystemClock
+from orchestrator.errors import BadInput
+from orchestrator.rehearsal.faults import FaultPlan
+from orchestrator.rehearsal.processes import ProcessSandbox
+from orchestrator.rehearsal.rules import Rules
+from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.settings import Settings
+from orchestrator.views.document import status_document
+from orchestrator.views.live import display
+from orchestrator.views.summary import summary_view
+
+MARKER = ".rehearsal"
+"""What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
+
+EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "examples")
+"""In a checkout, and in an installed relay."""
+
+
+def rehearse(pipeline: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event) -> int:
+    """Run a pipeline from beginning to end; the exit status is 0 when it finished."""
+    path = pipeline or default_pipeline()
+    limit_s = pipelines.load(path).limit_s
+    with local_kaggle(home, port, faults, limit_s) as kaggle:
+        app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
+        run = app.start(path)
+        with display(app.store, run.id, app.clock) as show:
+            app.work(stop, show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
+        document = status_document(app.store, app.home.path, app.clock.now(), run.id)
+    from rich.console import Console
+
+    Console(highlight=False).print(summary_view(document["runs"][0], home))
+    return 0 if document["runs"][0]["state"] == "finished" else 1
+
+
+def serve(home: Path, port: int, faults: Path | None, stop: threading.Event) -> None:
+    """Run the local Kaggle alone until told to stop, and say how to point a client at it."""
+    plan = FaultPlan.read(faults) if faults else FaultPlan()
+    with local_kaggle(home / "serve", port, plan, None) as kaggle:
+        click.echo(f"# a local Kaggle listens at {kaggle.url}; in another shell:")
+        for name, value in kaggle.environment().items():
+            click.echo(f"export {name}={value}")
+        click.echo("# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list. Ctrl-C ends it.")
+        sys.stdout.flush()
+        stop.wait()
+
+
+def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:
+    """The plan that was named, else the one beside the pipeline (`tiny.yaml`: `tiny.faults.yaml`), else nothing."""
+    if calm:
+        return FaultPlan()
+    if faults is not None:
+        return FaultPlan.read(faults)
+    beside = (pipeline or default_pipeline()).with_suffix(".faults.yaml")
+    return FaultPlan.read(beside) if beside.exists() else FaultPlan()
+
+
+def default_pipeline() -> Path:
+    """The pipeline that is rehearsed when none is named."""
+    for folder in EXAMPLES:
+        if (folder / "tiny.yaml").exists():
+            return folder / "tiny.yaml"
+    raise BadInput("this relay came without examples: name a pipeline file")
+
+
+@contextlib.contextmanager
+def local_kaggle(home: Path, port: int, faults: FaultPlan, limit_s: float | None) -> Iterator[LocalKaggle]:
+    """A Kaggle below `home`, which is cleared first where an earlier rehearsal left it."""
+    _check_port(port)
+    _clear(home)
+    clock = SystemClock()
+    rules = Rules() if limit_s is None else Rules.brisk(limit_s, faults.seed)
+    if limit_s is None:
+        rules = Rules.brisk(rules.session_limit_s.tpu)
+    cache = home / "compile-cache"
+    cache.mkdir()
+    # Real sessions find XLA's cache empty; here it would only make a laptop compile the same thing again and again.
+    sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve())})
+    with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
+        yield kaggle
+
+
+def _check_port(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise BadInput(f"--port {port} cannot be used ({error.strerror}): choose another, or leave it out") from error
+
+
+def _clear(home: Path) -> None:
+    if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
+        raise BadInput(f"{home} holds something that is not a rehearsal: name another folder with --home")
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True, mode=0o700)
+    (home / MARKER).write_text("relay rehearse clears this folder when it begins\n", encoding="utf-8")
+
+
+def _without_credentials() -> dict[str, str]:
+    """This process's environment without anything that leads to the real Kaggle."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}

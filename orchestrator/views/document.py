@@ -1,0 +1,143 @@
+"""The status as one stable JSON document (see docs/status.md); every other view of a run is drawn from it."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.pipeline import Pipeline
+from orchestrator.plan import where
+from stages.contract import Cursor
+from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, RunState, Session
+from state.store import Store
+
+FORMAT = 1
+
+
+def status_document(store: Store | None, home: Path, now: datetime, run: str | None = None) -> dict[str, Any]:
+    """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database."""
+    runs: list[dict[str, Any]] = []
+    quotas: list[QuotaRow] = []
+    if store is not None:
+        names = [found.id for found in store.runs() if run is None or found.id == run]
+        runs = [run_document(store.load(name), store.last_metrics(name), now) for name in names]
+        quotas = store.quotas()
+    return {"format": FORMAT, "home": str(home), "at": _time(now), "runs": runs, "quota": [_quota(q) for q in quotas]}
+
+
+def run_document(state: RunState, metrics: Sequence[Metric], now: datetime) -> dict[str, Any]:
+    """One run: where it stands, what happened, and what a person has to do."""
+    pipeline = Pipeline.from_canonical(state.run.pipeline)
+    cursor, run = where(state, pipeline), state.run
+    return {
+        "id": run.id,
+        "name": run.name,
+        "owner": run.owner,
+        "pipeline": run.pipeline_path,
+        "pipeline_digest": run.pipeline_digest,
+        "state": run.status.value,
+        "reason": run.reason,
+        "remedy": run.remedy,
+        "excerpt": run.excerpt,
+        "waiting_until": _time(run.waiting_until),
+        "created_at": _time(run.created_at),
+        "updated_at": _time(run.updated_at),
+        "cursor": _cursor(cursor),
+        "steps_done": pipeline.position(cursor),
+        "steps_total": pipeline.total_steps,
+        "stages": _stages(pipeline, cursor, state, metrics),
+        "sessions": [_session(session, now) for session in state.sessions],
+        "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
+    }
+
+
+def _stages(pipeline: Pipeline, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    done = pipeline.position(cursor)
+    live = state.last if state.last and not state.last.phase.over else None
+    found, before = [], 0
+    for stage in pipeline.stages:
+        mine = [metric for metric in metrics if metric.stage == stage.name]
+        seen = [m.step for m in mine if live and (m.session, m.attempt) == live.key]
+        verified = min(stage.steps, max(0, done - before))
+        found.append(
+            {
+                "name": stage.name,
+                "kind": stage.kind,
+                "target": stage.steps,
+                "done": verified,
+                "seen": max([verified, *seen]),
+                "metrics": {metric.name: metric.value for metric in mine if metric.name != "done"},
+            }
+        )
+        before += stage.steps
+    return found
+
+
+def _session(session: Session, now: datetime) -> dict[str, Any]:
+    end = session.ended_at or (now if session.running_at else None)
+    begin = session.running_at or session.pushed_at
+    return {
+        "number": session.number,
+        "attempt": session.attempt,
+        "slug": session.slug,
+        "kernel_version": session.kernel_version,
+        "phase": session.phase.value,
+        "outcome": session.outcome.value if session.outcome else None,
+        "cause": session.cause,
+        "reason": session.reason,
+        "from": _cursor(session.start),
+        "to": _cursor(session.reached),
+        "furthest": _cursor(session.furthest),
+        "steps_lost": session.steps_lost,
+        "parent": session.parent,
+        "checkpoint": session.checkpoint,
+        "budget_s": session.budget_s,
+        "limit_s": session.limit_s,
+        "seconds": round((end - begin).total_seconds(), 3) if begin and end else None,
+        "planned_at": _time(session.planned_at),
+        "pushed_at": _time(session.pushed_at),
+        "running_at": _time(session.running_at),
+        "ended_at": _time(session.ended_at),
+    }
+
+
+def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
+    published = checkpoint.published_at is not None and checkpoint.status is not CheckpointStatus.PRUNED
+    return {
+        "name": checkpoint.name,
+        "session": checkpoint.session,
+        "attempt": checkpoint.attempt,
+        "stage": checkpoint.cursor.stage,
+        "step": checkpoint.cursor.step,
+        "digest": checkpoint.digest,
+        "parent": checkpoint.parent,
+        "contents": json.loads(checkpoint.manifest).get("digests", {}),
+        "size_bytes": checkpoint.size_bytes,
+        "status": checkpoint.status.value,
+        "dataset": f"{state.run.owner}/{checkpoint.name}" if published else None,
+        "verified": True,
+        "verified_at": _time(checkpoint.verified_at),
+        "published_at": _time(checkpoint.published_at),
+    }
+
+
+def _quota(quota: QuotaRow) -> dict[str, Any]:
+    return {
+        "owner": quota.owner,
+        "accelerator": quota.accelerator,
+        "used_s": quota.used_s,
+        "reserved_s": quota.reserved_s,
+        "total_s": quota.total_s,
+        "left_s": quota.left_s,
+        "refreshes_at": _time(quota.refreshes_at),
+        "read_at": _time(quota.read_at),
+    }
+
+
+def _cursor(cursor: Cursor | None) -> dict[str, Any] | None:
+    return None if cursor is None else {"stage": cursor.stage, "step": cursor.step}
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()

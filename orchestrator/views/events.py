@@ -1,0 +1,87 @@
+"""One line for each thing that happens: what the daemon prints."""
+
+from orchestrator.tick import Turn
+from stages.contract import Cursor
+from state import machine
+from state.machine import Fact
+
+
+def lines(turn: Turn) -> list[str]:
+    """What a tick did, a sentence each; empty for one that only looked or rested."""
+    said = [text for fact in turn.facts if (text := describe(fact))]
+    return [*said, f"trying again later: {turn.failure}"] if turn.failure else said
+
+
+def describe(fact: Fact) -> str:
+    """One fact in a sentence, or nothing where another fact says it better."""
+    match fact:
+        case machine.SessionPlanned() | machine.PushConfirmed() | machine.PushRefused() | machine.SeenRunning():
+            return f"session {_key(fact)} {_before(fact)}"
+        case machine.SessionFact():
+            return _after(fact)
+        case machine.CheckpointPruned():
+            return f"{fact.checkpoint} removed from Kaggle"
+        case _:
+            return _run(fact)
+
+
+def _before(
+    fact: machine.SessionPlanned | machine.PushConfirmed | machine.PushRefused | machine.SeenRunning,
+) -> str:
+    match fact:
+        case machine.SessionPlanned():
+            parent = f"from {fact.parent}" if fact.parent else "from the beginning"
+            return f"planned {parent}, at {_at(fact.start)}, {fact.budget_s:.0f} s of {fact.limit_s:.0f} s"
+        case machine.PushConfirmed():
+            return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
+        case machine.PushRefused():
+            return f"not accepted: {fact.reason}"
+        case machine.SeenRunning():
+            return "runs"
+
+
+def _after(fact: machine.SessionFact) -> str:
+    match fact:
+        case machine.SeenEnded():
+            return f"session {_key(fact)} ended: {fact.worker}" + (f" ({fact.message})" if fact.message else "")
+        case machine.OutputCollected():
+            lost = f", {fact.judgement.steps_lost} steps lost" if fact.judgement.steps_lost else ""
+            return f"session {_key(fact)} {_outcome(fact)}: {fact.checkpoint} verified at {_at(fact.manifest.cursor)}{lost}"
+        case machine.NothingCollected():
+            return f"session {_key(fact)} {_outcome(fact)}: no new checkpoint"
+        case machine.CheckpointPublished():
+            return f"checkpoint of session {_key(fact)} published"
+        case machine.SessionLost():
+            return f"session {_key(fact)} lost: {fact.reason}"
+        case _:
+            return ""
+
+
+def _run(fact: Fact) -> str:
+    match fact:
+        case machine.RunWaiting():
+            return f"waiting until {fact.until[:19]}: {fact.reason}"
+        case machine.RunParked():
+            return f"parked: {fact.reason}; type: {fact.remedy}"
+        case machine.RunResumed():
+            return f"resumed from {fact.checkpoint}" if fact.checkpoint else "resumed"
+        case machine.RunFinished():
+            return "finished"
+        case machine.RunCancelled():
+            return "cancelled"
+        case _:
+            return ""
+
+
+def _key(fact: machine.SessionFact) -> str:
+    return str(fact.number) if fact.attempt == 1 else f"{fact.number} attempt {fact.attempt}"
+
+
+def _at(cursor: Cursor) -> str:
+    return f"{cursor.stage} step {cursor.step}"
+
+
+def _outcome(fact: machine.OutputCollected | machine.NothingCollected) -> str:
+    judgement = fact.judgement
+    reason = f" ({judgement.reason})" if judgement.reason and judgement.outcome == "failed" else ""
+    return judgement.outcome.replace("_", " ") + reason

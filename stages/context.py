@@ -1,0 +1,157 @@
+"""What a running stage talks to: counts its steps, watches the time and takes its checkpoints."""
+
+import math
+import shutil
+import statistics
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.budget import Budget
+from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
+from stages.output import Output
+from stages.progress import Log
+from stages.stage import Next, Opened, StageFailed, Write
+
+
+@dataclass
+class Session:
+    """All that changes while a session runs."""
+
+    order: Order
+    inputs: Path
+    scratch: Path
+    clock: Callable[[], float]
+    """Seconds since the kernel's process started."""
+    log: Log
+    output: Output
+    budget: Budget
+    reached: Cursor
+    checkpoint: Manifest | None = None
+    """The newest that this session saved."""
+    stages: dict[str, StageReport] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    told_to_stop: str = ""
+    """By whom, where somebody outside wants the session to end at the next step."""
+
+
+class StageContext:
+    """The `stages.stage.Context` of one stage in one session."""
+
+    def __init__(self, session: Session, spec: StageSpec, checkpoint: Opened | None) -> None:
+        self.spec = spec
+        self.checkpoint = checkpoint
+        self.model: Mapping[str, Any] = session.order.model
+        self.seed = session.order.seed
+        self.inputs = session.inputs
+        self.scratch = session.scratch / "stage"
+        self.scratch.mkdir(exist_ok=True)
+        self._session = session
+        self._done = self.start_step
+        self._saved: Manifest | None = None
+        self._stopping = False
+        session.budget = session.budget.stage_begun(session.clock())
+        self._since_s = session.clock()
+
+    @property
+    def start_step(self) -> int:
+        """Steps of this stage that the checkpoint holds already."""
+        if self.checkpoint is None or self.checkpoint.cursor.stage != self.spec.name:
+            return 0
+        return self.checkpoint.cursor.step
+
+    def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
+        """Count a step, tell of it and answer what to do now."""
+        if step != self._done + 1:
+            raise StageFailed("step-out-of-order", f"{self.spec.name} reports step {step} after step {self._done}")
+        now_s = self._session.clock()
+        measured = {name: float(value) for name, value in metrics.items()}
+        self._refuse_not_a_number(step, measured)
+        self._session.budget = self._session.budget.step_done(now_s - self._since_s)
+        self._since_s = now_s
+        self._done = step
+        self._session.reached = Cursor(stage=self.spec.name, step=step)
+        self._session.stages[self.spec.name] = self._report(measured)
+        answer, why = self._next(now_s)
+        always = answer is Next.STOP or step == self.start_step + 1
+        self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
+        if why and not self._stopping:
+            self._stopping = True
+            self._tell("stopping", note=why)
+        return answer
+
+    def save(self, step: int, write: Write) -> None:
+        """Take a checkpoint at the step that was done last; a second one at the same step would be the same."""
+        if step != self._done:
+            raise StageFailed("save-out-of-order", f"{self.spec.name} saves step {step} after step {self._done}")
+        if self._saved is not None and self._saved.cursor.step == step:
+            return
+        began_s = self._session.clock()
+        manifest = self._write(Cursor(stage=self.spec.name, step=step), write)
+        self._saved = self._session.checkpoint = manifest
+        self._since_s = self._session.clock()
+        took_s = self._since_s - began_s
+        self._session.budget = self._session.budget.save_done(self._since_s, took_s)
+        self._session.timings["save_s"] = max(took_s, self._session.timings.get("save_s", 0.0))
+        self._tell("saved", {"save_s": took_s, "size_bytes": float(manifest.size_bytes)}, note=manifest.digest)
+
+    def say(self, text: str) -> None:
+        """One line for people."""
+        self._session.log.say(text)
+
+    def finish(self) -> Manifest | None:
+        """Called when the stage has returned: the target's checkpoint, or None where the stage has to go on elsewhere.
+
+        Raises StageFailed where the stage returned without being told to, or did not save its last step.
+        """
+        self._keep_timings()
+        if self._done < self.spec.steps and not self._stopping:
+            raise StageFailed("stage-ended-early", f"{self.spec.name} returned at {self._done} of {self.spec.steps}")
+        if self._saved is None or self._saved.cursor.step != self._done:
+            raise StageFailed("stage-not-saved", f"{self.spec.name} returned without saving step {self._done}")
+        return self._saved if self._done >= self.spec.steps else None
+
+    def _next(self, now_s: float) -> tuple[Next, str]:
+        """What to do, and why the session has to end where it has to."""
+        budget = self._session.budget
+        if self._done >= self.spec.steps:
+            return Next.STOP, ""
+        if self._session.told_to_stop:
+            return Next.STOP, self._session.told_to_stop
+        if budget.must_stop(now_s):
+            return (
+                Next.STOP,
+                f"{budget.budget_s - now_s:.0f} s are left, the longest step takes {budget.step_bound_s:.1f} s",
+            )
+        return (Next.SAVE if budget.must_save(now_s) else Next.GO_ON), ""
+
+    def _refuse_not_a_number(self, step: int, metrics: dict[str, float]) -> None:
+        loss = metrics.get("loss", 0.0)
+        if not math.isfinite(loss):
+            self._session.log.step(self.spec.name, step, self.spec.steps, metrics, always=True)
+            raise StageFailed("not-a-number", f"the loss of {self.spec.name} is {loss} at step {step}")
+
+    def _report(self, metrics: dict[str, float]) -> StageReport:
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        return StageReport(done=self._done, target=self.spec.steps, metrics=finite)
+
+    def _write(self, cursor: Cursor, write: Write) -> Manifest:
+        directory = self._session.scratch / "writing"
+        directory.mkdir()
+        try:
+            digests = write(directory)
+            return self._session.output.checkpoint(cursor, directory, digests)
+        finally:
+            shutil.rmtree(directory)
+
+    def _keep_timings(self) -> None:
+        budget = self._session.budget
+        if budget.first_step_s is not None:
+            self._session.timings[f"{self.spec.name}.first_step_s"] = budget.first_step_s
+        if budget.steps_s:
+            self._session.timings[f"{self.spec.name}.step_s"] = statistics.median(budget.steps_s)
+
+    def _tell(self, event: str, metrics: Mapping[str, float] | None = None, *, note: str) -> None:
+        name, target = self.spec.name, self.spec.steps
+        self._session.log.event(event, stage=name, step=self._done, target=target, metrics=metrics, note=note)

@@ -1,0 +1,82 @@
+"""Between the bootloader and the runner: makes the machine what the order pins, then runs the order in a clean interpreter."""
+
+import io
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from stages import environment, runner
+from stages.contract import Order
+from stages.stage import StageFailed
+
+ORDER_NAME = "order.json"
+"""Where the bootloader leaves the order, beside the unpacked `stages`."""
+INSTALL_S_MAX = 1_800.0
+AGAIN = "import sys; sys.path.insert(0, sys.argv[1]); from stages import entry; sys.exit(entry.again(sys.argv[1:]))"
+"""After an installation nothing that was imported before it may stay, so the same process starts over."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are. `sources` holds the unpacked `stages` and the order; it is removed at the end."""
+
+    sources: Path
+    working: Path
+    inputs: Path
+    started_s: float
+    """What time.monotonic() said when the kernel's process started."""
+
+
+def main(places: Places) -> int:
+    """Install what differs from the order's pins and carry the order out; the exit status of the kernel."""
+    order = _order(places)
+    wrong = environment.differing(order.pins)
+    problem = _install(order, places, wrong) if wrong else None
+    if wrong and problem is None:
+        _start_over(places)
+    return _run(order, places, problem)
+
+
+def again(arguments: Sequence[str]) -> int:
+    """The second start, after the installation; the runner checks itself whether it helped."""
+    sources, working, inputs, started_s = arguments
+    places = Places(Path(sources), Path(working), Path(inputs), float(started_s))
+    return _run(_order(places), places)
+
+
+def _install(order: Order, places: Places, wrong: Sequence[str]) -> StageFailed | None:
+    """Install; what went wrong, if anything did."""
+    print(f"installing {', '.join(wrong)}", flush=True)
+    left_s = order.budget_s - (time.monotonic() - places.started_s)
+    try:
+        environment.install(wrong, timeout_s=max(1.0, min(INSTALL_S_MAX, left_s)))
+    except StageFailed as problem:
+        return problem
+    return None
+
+
+def _start_over(places: Places) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    where = [str(places.sources), str(places.working), str(places.inputs), repr(places.started_s)]
+    os.execv(sys.executable, [sys.executable, "-I", "-c", AGAIN, *where])
+
+
+def _order(places: Places) -> Order:
+    return Order.from_json((places.sources / ORDER_NAME).read_text())
+
+
+def _run(order: Order, places: Places, broken: StageFailed | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no letter of a training text may end the training
+    try:
+        return runner.main(
+            order, working=places.working, inputs=places.inputs, started_s=places.started_s, broken=broken
+        )
+    finally:
+        shutil.rmtree(places.sources, ignore_errors=True)

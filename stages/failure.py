@@ -1,0 +1,60 @@
+"""From an exception to what the laptop needs to know of it: a stable cause, a sentence, a cut traceback, and no secret."""
+
+import os
+import re
+import traceback
+from dataclasses import dataclass
+
+from stages.stage import StageFailed
+
+REASON_CHARS_MAX = 1_000
+TRACEBACK_CHARS_MAX = 12_000
+PASSING = (ConnectionError, TimeoutError)
+"""Exceptions that another session may well be spared."""
+SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
+SECRET_CHARS_MIN = 8
+URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a session failed."""
+
+    cause: str
+    reason: str
+    transient: bool
+    traceback: str
+
+    @property
+    def headline(self) -> str:
+        """One line for people."""
+        return " ".join(f"{self.cause}: {self.reason}".split())
+
+
+def of(error: BaseException, stage: str) -> Failure:
+    """What an exception means that ended the session while `stage` ran."""
+    trace = _cut(without_secrets("".join(traceback.format_exception(error))), TRACEBACK_CHARS_MAX)
+    if isinstance(error, StageFailed):
+        return Failure(error.cause, _reason(error.reason), error.transient, trace)
+    cause = f"{type(error).__name__}@{stage}"
+    return Failure(cause, _reason(str(error) or type(error).__name__), isinstance(error, PASSING), trace)
+
+
+def without_secrets(text: str) -> str:
+    """The text without user names and passwords of addresses, and without what the environment holds as a secret."""
+    for name, value in os.environ.items():
+        if SECRET_NAME.search(name) and len(value) >= SECRET_CHARS_MIN:
+            text = text.replace(value, f"<{name}>")
+    return URL_CREDENTIALS.sub("", text)
+
+
+def _reason(text: str) -> str:
+    return _cut(without_secrets(text), REASON_CHARS_MAX)
+
+
+def _cut(text: str, chars_max: int) -> str:
+    """The begin and, mostly, the end: what was called first and where it broke."""
+    if len(text) <= chars_max:
+        return text
+    head = chars_max // 4
+    return f"{text[:head]}\n[… {len(text) - chars_max} characters …]\n{text[-(chars_max - head) :]}"

@@ -1,0 +1,216 @@
+"""The session: from the order to the report. Restores the parent checkpoint, runs stages while time lasts, leaves the rest."""
+
+import contextlib
+import platform
+import re
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from stages import accelerator, catalog, environment, failure, mounts, packing
+from stages.budget import Budget
+from stages.context import Session, StageContext
+from stages.contract import Cursor, Manifest, Order, Report, StageReport, StageSpec
+from stages.output import Output
+from stages.progress import Log
+from stages.stage import Opened, StageFailed
+
+STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""A stage's name is part of a folder's name."""
+PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "google-tunix", "qwix", "numpy")
+"""Whose versions a report tells, besides those that the order pins."""
+
+
+def main(
+    order: Order,
+    *,
+    working: Path,
+    inputs: Path,
+    started_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    broken: StageFailed | None = None,
+) -> int:
+    """Do what the order says; 0 where the session finished or yielded, 1 where it failed. The report is written either way.
+
+    `started_s` is what `clock` said when the process started; `broken` is why this machine could not be made ready, in which
+    case all that is left to do is to report it.
+    """
+    scratch = _make_scratch(working)
+    session = _session(order, working, inputs, scratch, lambda: clock() - started_s)
+    try:
+        with _stopped_by_sigterm(session):
+            report = run(session, broken)
+        session.output.report(report)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return 1 if report.outcome == "failed" else 0
+
+
+def run(session: Session, broken: StageFailed | None = None) -> Report:
+    """Run the session to its end, whichever it is."""
+    order = session.order
+    session.log.event("started", note=f"{order.run} session {order.session} attempt {order.attempt}")
+    try:
+        if broken is not None:
+            raise broken
+        outcome = _train(session)
+    except BaseException as error:  # noqa: BLE001 - whatever a stage dies of, the laptop has to learn of it
+        failed = failure.of(error, session.reached.stage)
+        session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
+        session.log.say(failed.traceback)
+        return _report(session, "failed", failed)
+    if outcome == "finished":
+        session.log.event("finished", note=f"the pipeline of {order.run} is done")
+    return _report(session, outcome)
+
+
+def _train(session: Session) -> str:
+    order = session.order
+    _check_order(order)
+    environment.require(order.pins)
+    first, done = mounts.position(order, order.start.stage, order.start.step)
+    _open_books(session, first, done)
+    remaining = [spec for spec in order.stages[first:] if spec.steps > 0]
+    if any(catalog.find(spec.kind).needs_jax for spec in remaining):
+        session.log.say(accelerator.check(order.accelerator))
+    opened = _restore(session)
+    for spec in remaining:
+        if (why := _no_time(session)) != "":
+            session.log.event("stopping", stage=spec.name, target=spec.steps, note=why)
+            return "yielded"
+        manifest = _stage(session, spec, opened)
+        if manifest is None:
+            return "yielded"
+        opened = _reopen(session, manifest, opened) if spec is not remaining[-1] else opened
+    return "finished"
+
+
+def _check_order(order: Order) -> None:
+    """Raise StageFailed for an order that no session can carry out."""
+    names = [spec.name for spec in order.stages]
+    if len(set(names)) < len(names) or not all(STAGE_NAME.fullmatch(name) for name in names):
+        raise StageFailed("order-inconsistent", f"stages need names of their own, of letters, digits, - and _: {names}")
+    if order.parent is None and order.start.step > 0:
+        raise StageFailed("order-inconsistent", f"nothing to start from at {order.start.stage} {order.start.step}")
+    for spec in order.stages:
+        try:
+            catalog.find(spec.kind).fit(spec.options, f"stage {spec.name}")
+        except ValueError as error:
+            raise StageFailed("order-inconsistent", str(error)) from error
+
+
+def _open_books(session: Session, first: int, done: int) -> None:
+    """How far each stage is before anything is done here."""
+    for index, spec in enumerate(session.order.stages):
+        before = spec.steps if index < first else done if index == first else 0
+        session.stages[spec.name] = StageReport(done=before, target=spec.steps)
+
+
+def _restore(session: Session) -> Opened | None:
+    began_s = session.clock()
+    opened = mounts.open_parent(session.order, session.inputs, session.scratch / "parent")
+    if opened is None:
+        return None
+    session.timings["restore_s"] = session.clock() - began_s
+    session.log.event(
+        "restored",
+        stage=opened.cursor.stage,
+        step=opened.cursor.step,
+        metrics={"restore_s": session.timings["restore_s"]},
+        note=session.order.parent.digest if session.order.parent else "",
+    )
+    return opened
+
+
+def _stage(session: Session, spec: StageSpec, opened: Opened | None) -> Manifest | None:
+    """Run a stage; its last checkpoint, or None where the stage is to go on in another session."""
+    train = catalog.find(spec.kind).load()
+    context = StageContext(session, spec, opened)
+    session.reached = Cursor(stage=spec.name, step=context.start_step)
+    train(context)
+    manifest = context.finish()
+    if manifest is not None:
+        session.log.event("stage", stage=spec.name, step=spec.steps, target=spec.steps, note=manifest.digest)
+    return manifest
+
+
+def _reopen(session: Session, manifest: Manifest, before: Opened | None) -> Opened:
+    """What this session just saved, read the way that the next session would read it."""
+    directory = session.scratch / f"after-{manifest.cursor.stage}"
+    packing.open_checkpoint(session.output.folder(manifest.cursor), manifest, directory)
+    if before is not None:
+        shutil.rmtree(before.directory)
+    return Opened(cursor=manifest.cursor, directory=directory)
+
+
+def _no_time(session: Session) -> str:
+    """Why the next stage is not begun in this session; empty where it is."""
+    if session.told_to_stop:
+        return session.told_to_stop
+    now_s = session.clock()
+    if session.budget.stage_begun(now_s).must_stop(now_s):
+        return f"{session.budget.budget_s - now_s:.0f} s are left, too little to begin"
+    return ""
+
+
+def _report(session: Session, outcome: str, failed: failure.Failure | None = None) -> Report:
+    order = session.order
+    names = (*PACKAGES, *(environment.name_of(pin) for pin in order.pins))
+    return Report(
+        run=order.run,
+        session=order.session,
+        attempt=order.attempt,
+        token=order.token,
+        outcome=outcome,
+        started=order.start,
+        reached=session.reached,
+        checkpoint=session.checkpoint,
+        cause=failed.cause if failed else "",
+        reason=failed.reason if failed else "",
+        transient=failed.transient if failed else False,
+        traceback=failed.traceback if failed else "",
+        stages=dict(session.stages),
+        timings={**session.timings, "session_s": session.clock()},
+        versions={"python": platform.python_version(), **environment.versions(names)},
+    )
+
+
+def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Callable[[], float]) -> Session:
+    return Session(
+        order=order,
+        inputs=inputs,
+        scratch=scratch,
+        clock=clock,
+        log=Log(clock),
+        output=Output(working, order),
+        budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s),
+        reached=order.start,
+    )
+
+
+def _make_scratch(working: Path) -> Path:
+    """A folder that is lost with the session: on Kaggle's large disk where there is one, never among the output."""
+    large = working.parent / "tmp"
+    return Path(tempfile.mkdtemp(prefix="relay-", dir=large if large.is_dir() else None))
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm(session: Session) -> Iterator[None]:
+    """While this lasts, SIGTERM asks the session to save and end at the next step."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def remember(_signal: int, _frame: FrameType | None) -> None:
+        session.told_to_stop = "the session was asked to end (SIGTERM)"
+
+    before = signal.signal(signal.SIGTERM, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

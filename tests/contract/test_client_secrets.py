@@ -1,0 +1,144 @@
+"""Whatever goes wrong, no text that leaves the client shows a secret: not an error, not its causes, not a log record."""
+
+import base64
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import RelayError
+from orchestrator.kaggle.client import KaggleGateway
+from orchestrator.kaggle.credentials import Credentials, Method
+from orchestrator.kaggle.gateway import FileWanted, KernelPush, OutputFile
+from orchestrator.kaggle.transport import Limits
+from tests.contract.scripted import Reply, Seen, answer, scripted
+
+SECRET = "5e1f00d5ecret0f7he7e57"
+REFRESH = "r3fr35h5ecret"
+BASIC = base64.b64encode(f"alice:{SECRET}".encode()).decode()
+RENEWED = "r3n3wed5ecret"
+
+KEY = Credentials(method=Method.KEY, source="kaggle.json", username="alice", secret=SECRET)
+TOKEN = Credentials(method=Method.TOKEN, source="KAGGLE_API_TOKEN", secret=SECRET)
+LOGIN = Credentials(
+    method=Method.LOGIN, source="credentials.json", username="alice", secret=SECRET, refresh_token=REFRESH
+)
+
+LIMITS = Limits(connect_s=1.0, read_s=0.1, call_s=0.5, quiet_s=0.1, live_s=0.5, follow_s=0.1)
+
+SLUG = "gsm-3f9a-s0001"
+
+CALLS: dict[str, Callable[[KaggleGateway, Path], object]] = {
+    "owner": lambda gateway, _tmp: gateway.owner(),
+    "quota": lambda gateway, _tmp: gateway.quota("tpu"),
+    "find_kernel": lambda gateway, _tmp: gateway.find_kernel(SLUG),
+    "push": lambda gateway, _tmp: gateway.push(KernelPush(slug=SLUG, source="")),
+    "session": lambda gateway, _tmp: gateway.session(SLUG, 1),
+    "log": lambda gateway, _tmp: gateway.log(SLUG, 1),
+    "follow_log": lambda gateway, _tmp: list(gateway.follow_log(SLUG, 1)),
+    "output": lambda gateway, _tmp: gateway.output(SLUG, 1),
+    "find_dataset": lambda gateway, _tmp: gateway.find_dataset("gsm-3f9a-c0001"),
+    "create_dataset": lambda gateway, tmp: gateway.create_dataset("gsm-3f9a-c0001", [_file(tmp)]),
+    "download_dataset_file": lambda gateway, tmp: gateway.download_dataset_file("ck", "a", tmp / "a", FileWanted()),
+    "delete_dataset": lambda gateway, _tmp: gateway.delete_dataset("gsm-3f9a-c0001"),
+}
+
+
+def _file(directory: Path) -> Path:
+    path = directory / "state.bin"
+    path.write_bytes(b"x")
+    return path
+
+
+def everything(seen: Seen) -> str:
+    """What a careless server repeats: all that it was sent, in words of its own."""
+    return f"refused {seen.headers.get('Authorization')} {SECRET} {BASIC} {REFRESH} {RENEWED} {seen.body.decode()}"
+
+
+def _status(status: int) -> Callable[[Seen], Reply]:
+    return lambda seen: answer({"error": {"code": status, "message": everything(seen)}}, status)
+
+
+def _done(seen: Seen) -> Reply:
+    fields = ("error", "failureMessage", "errorMessage", "ref", "status", "log")
+    return answer(dict.fromkeys(fields, everything(seen)))
+
+
+ANSWERS: dict[str, Callable[[Seen], Reply]] = {
+    **{f"status {status}": _status(status) for status in (400, 401, 403, 404, 409, 429, 500)},
+    "an error under 200": _done,
+    "an unknown enum": lambda seen: answer({"status": everything(seen)}),
+    "an error of another type": lambda seen: answer({"error": {"code": "x", "message": everything(seen)}}),
+    "a page": lambda seen: Reply(body=f"<html>{everything(seen)}</html>".encode()),
+    "a refused page": lambda seen: Reply(status=403, body=f"<html>{everything(seen)}</html>".encode()),
+    "half an answer": lambda seen: Reply(body=everything(seen).encode() * 20, cut_after=900),
+    "silence": lambda _seen: Reply(hang=True),
+    "a stream": lambda seen: Reply(body=f"data: {everything(seen)}\n\n".encode(), headers={"Content-Type": "text/event-stream"}),
+    "elsewhere": lambda seen: Reply(status=302, headers={"Location": f"http://127.0.0.1:9/?key={SECRET}"}),
+}
+
+
+def introspected(script: Callable[[Seen], Reply], lets_in: bool) -> Callable[[Seen], Reply]:
+    def answering(seen: Seen) -> Reply:
+        if lets_in and seen.call == "IntrospectToken":
+            return answer({"active": True, "username": "alice"})
+        if lets_in and seen.call == "GenerateAccessToken":
+            return answer({"token": RENEWED, "userName": "alice"})
+        return script(seen)
+
+    return answering
+
+
+def texts_of(error: BaseException) -> str:
+    """All that could be printed of an error: itself, what led to it, and the whole report of `--debug`."""
+    chain: list[BaseException] = []
+    todo: list[BaseException | None] = [error]
+    while todo:
+        if (one := todo.pop()) is not None and one not in chain:
+            chain.append(one)
+            todo += [one.__cause__, one.__context__]
+    return "\n".join([*(f"{one} {one!r}" for one in chain), *traceback.format_exception(error)])
+
+
+@pytest.mark.parametrize("credentials", [KEY, TOKEN, LOGIN], ids=lambda one: one.method.name)
+@pytest.mark.parametrize("said", list(ANSWERS))
+@pytest.mark.parametrize("lets_in", [True, False], ids=["let in", "not let in"])
+def test_no_call_shows_a_secret_whatever_the_answer(
+    credentials: Credentials, said: str, lets_in: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    shown = []
+    failed = 0
+    with scripted(introspected(ANSWERS[said], lets_in)) as server:
+        for name, call in CALLS.items():
+            if said == "a stream" and name == "follow_log":
+                continue  # goes on for as long as the session runs
+            gateway = KaggleGateway([credentials], server.url, sleep=lambda _s: None, limits=LIMITS)
+            try:
+                shown.append(repr(call(gateway, tmp_path)))
+            except RelayError as error:
+                shown.append(texts_of(error))
+                failed += 1
+            shown.append(f"{gateway!r} {vars(gateway)!r}")
+    shown += [record.getMessage() for record in caplog.records]
+    text = "\n".join(shown)
+    assert failed > 0
+    leaked = [name for name, secret in {"key": SECRET, "basic": BASIC, "refresh": REFRESH, "renewed": RENEWED}.items() if secret in text]
+    if credentials.method is not Method.LOGIN:
+        leaked = [name for name in leaked if name not in ("refresh", "renewed")]  # never were secrets of this account
+    if credentials.method is not Method.KEY:
+        leaked = [name for name in leaked if name != "basic"]
+    if not lets_in:
+        leaked = [name for name in leaked if name != "renewed"]
+    assert leaked == []
+
+
+def test_a_signed_address_shows_no_more_than_its_path(tmp_path: Path) -> None:
+    with scripted(lambda _seen: Reply()) as server:
+        url = f"{server.url}/bucket/state.bin?X-Signature={SECRET}"
+    gateway = KaggleGateway([KEY], "http://127.0.0.1:9", sleep=lambda _s: None, limits=LIMITS)
+    with pytest.raises(RelayError) as caught:
+        gateway.download(OutputFile(name="state.bin", url=url), tmp_path / "a", FileWanted())
+    assert SECRET not in str(caught.value)

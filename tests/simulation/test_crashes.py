@@ -1,0 +1,90 @@
+"""The daemon may die at any instruction between an intent, an effect and a fact: the run finishes, and nothing ran twice."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.rehearsal.kernels import Kernels
+from state import machine
+from state.model import RunState
+from tests.simulation.chain import Bomb, Chain, Kaggle, expected_digest, fast_folder, final_digest, hung, pipeline
+
+
+def eventful(folder: Path) -> Chain:
+    """Three sessions, one of them killed at the limit."""
+    kaggle = Kaggle(pipeline(), play=lambda order, played, index: hung(played, 500) if index == 2 else played)
+    return Chain(kaggle, folder)
+
+
+def assert_undisturbed(chain: Chain, state: RunState, where: str) -> None:
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline), where
+    assert set(chain.kaggle.started.values()) == {1}, f"{where}: {chain.kaggle.started}"
+    assert machine.fold(chain.store.facts(chain.run)) == state, where
+    datasets = [f"me/{c.name}" for c in state.checkpoints]
+    assert sorted(datasets) == sorted(set(datasets)), where
+
+
+def boundaries() -> int:
+    """How many there are in the undisturbed chain."""
+    counter = Bomb()
+    with fast_folder() as folder:
+        eventful(folder).drive(counter)
+    return counter.passed
+
+
+SHARDS = [pytest.param(n, marks=[pytest.mark.slow] if n else []) for n in range(16)]
+"""Every boundary is in one of them; the first alone belongs to the quick suite."""
+
+
+@pytest.mark.parametrize("shard", SHARDS)
+def test_killed_at_every_boundary_the_chain_ends_the_same(shard: int) -> None:
+    count = boundaries()
+    assert count > 100
+    for at in range(shard, count, len(SHARDS)):
+        with fast_folder() as folder:
+            chain = eventful(folder)
+            assert_undisturbed(chain, chain.drive_through(Bomb(at)), f"killed at boundary {at} of {count}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [1, 2, 5])
+def test_killed_again_while_it_recovers_the_chain_ends_the_same(again: int) -> None:
+    count = boundaries()
+    for at in range(0, count, 7):
+        if at + again < count:
+            with fast_folder() as folder:
+                chain = eventful(folder)
+                state = chain.drive_through(Bomb(at), Bomb(again))
+                assert_undisturbed(chain, state, f"killed at boundary {at} of {count}, then {again} later")
+
+
+def test_a_daemon_that_pushed_without_looking_first_would_be_caught() -> None:
+    """The tests above can fail: where nothing that exists is ever found, a crash after a push starts a second session."""
+
+    class Blind(Kaggle):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self.world.kernels = _Blind(self.world.kernels)
+
+    class _Blind:
+        def __init__(self, inner: Kernels) -> None:
+            self._inner = inner
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        def exists(self, owner: str, slug: str) -> bool:
+            return False
+
+    twice = 0
+    for at in range(10, 40):
+        with fast_folder() as folder:
+            chain = Chain(Blind(pipeline()), folder)
+            with contextlib.suppress(AssertionError):
+                chain.drive_through(Bomb(at))
+            twice += max(chain.kaggle.started.values(), default=0) > 1
+            if twice:
+                return
+    raise AssertionError("no crash led to a second session, so the simulation would not notice one")

@@ -1,0 +1,98 @@
+"""A kernel makes its Python what the order pins: it installs just what differs, and starts anew before it trains."""
+
+import base64
+import ensurepip
+import hashlib
+import os
+import subprocess
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kaggle_kernels import build
+from tests.unit.counting_runs import Kaggle, counting, kaggle, order
+
+pytestmark = pytest.mark.slow
+
+
+def make_wheel(folder: Path, name: str, version: str) -> None:
+    """A package of one module, as an index would serve it."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}.py": f"VERSION = {version!r}\n",
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: by hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = [f"{path},{hash_of(text)},{len(text)}" for path, text in files.items()]
+    files[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""])
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+
+
+def hash_of(text: str) -> str:
+    """As a wheel's RECORD writes it."""
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+
+
+class Machine:
+    """A Python of its own, whose pip finds packages only in a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.wheels = root / "wheels"
+        self.wheels.mkdir(parents=True)
+        venv.create(root / "python", with_pip=False)
+        self.python = root / "python" / "bin" / "python"
+        self.pip = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
+
+    def run(self, world: Kaggle, *pins: str) -> subprocess.CompletedProcess[str]:
+        """A kernel whose order pins these packages."""
+        script = world.root / "script.py"
+        script.write_text(build.script(order(pins=pins, stages=(counting("first", 3),))))
+        found = {
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.wheels),
+            "PYTHONPATH": str(self.pip),
+            "TMPDIR": str(world.root / "tmp"),
+        }
+        return subprocess.run(
+            [self.python, "-I", str(script)],
+            cwd=world.working,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **found},
+        )
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
+    made = Machine(tmp_path_factory.mktemp("machine"))
+    for name, version in (("steady", "1.0"), ("moving", "1.0"), ("moving", "2.0")):
+        make_wheel(made.wheels, name, version)
+    return made
+
+
+def test_only_what_differs_is_installed_and_the_session_runs_with_it(machine: Machine, tmp_path: Path) -> None:
+    first, second, third = (kaggle(tmp_path / name) for name in ("1", "2", "3"))
+    done = machine.run(first, "steady==1.0", "moving==1.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "installing steady==1.0, moving==1.0"
+    done = machine.run(second, "steady==1.0", "moving==2.0")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[0] == "installing moving==2.0"
+    assert second.report().outcome == "finished"
+    assert second.report().versions.items() >= {("steady", "1.0"), ("moving", "2.0")}
+    assert "installing" not in machine.run(third, "steady==1.0", "moving==2.0").stdout
+    assert sorted(path.name for path in second.root.iterdir()) == ["input", "script.py", "tmp", "working"]
+
+
+def test_what_cannot_be_installed_is_reported_as_a_passing_trouble(machine: Machine, tmp_path: Path) -> None:
+    world = kaggle(tmp_path / "kaggle")
+    assert machine.run(world, "absent==3.1").returncode == 1
+    report = world.report()
+    assert (report.outcome, report.cause, report.transient) == ("failed", "environment-install", True)
+    assert report.reason.startswith("pip could not install absent==3.1: ")
+    assert "No matching distribution found" in report.reason

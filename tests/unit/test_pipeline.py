@@ -1,0 +1,102 @@
+"""A pipeline file is checked whole; every mistake is one sentence that names file, key and remedy."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import BadInput
+from orchestrator.pipeline import Pipeline, first_difference, load, parse
+from stages.contract import Cursor
+
+GOOD = """
+name: count
+accelerator: cpu
+session: {limit_s: 100, margin_s: 10}
+stages:
+  - {name: one, kind: counting, steps: 30}
+  - {name: two, kind: counting, steps: 20, options: {step_s: 0.5}}
+"""
+
+MISTAKES = [
+    ("name: count", "nmae: count", "did you mean 'name'"),
+    ("accelerator: cpu", "acelerator: cpu", "did you mean 'accelerator'"),
+    ("accelerator: cpu", "accelerator: TpuV5E", "did you mean 'TpuV5E8'"),
+    ("limit_s: 100", "limit: 100", "session.limit: 'limit' is not a key that relay knows: did you mean 'limit_s'"),
+    ("limit_s: 100", "limit_s: long", "session.limit_s: input should be a valid number, found 'long'"),
+    ("limit_s: 100", "limit_s: 1000000", "Kaggle ends a cpu session after 43200 s"),
+    ("margin_s: 10", "margin_s: 100", "session.margin_s leaves nothing"),
+    ("kind: counting, steps: 30", "kind: countin, steps: 30", "did you mean 'counting'"),
+    ("steps: 30", "steps: many", "stages[0].steps: input should be a valid integer, found 'many'"),
+    ("steps: 30", "steps: 0", "stages[0].steps: input should be greater than or equal to 1, found 0"),
+    ("steps: 20", "stpes: 20", "stages[1].stpes: 'stpes' is not a key"),
+    ("step_s: 0.5", "steps_s: 0.5", "stages[1].options.steps_s is not an option"),
+    ("step_s: 0.5", "step_s: soon", "stages[1].options.step_s should be a number, found 'soon'"),
+    ("name: two", "name: one", "stages[1].name 'one' is taken"),
+    ("name: count", "name: Count!", "use at most 30 of a-z"),
+    ("name: count", "name: count\nname: twice", "'name' is given twice"),
+    ("name: count", "name: [", "is not YAML"),
+    ("accelerator: cpu", "on_timeout: wait", "on_timeout"),
+    ("accelerator: cpu", "keep: 1", "keep"),
+]
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), MISTAKES)
+def test_a_mistake_is_one_sentence_that_names_file_key_and_remedy(right: str, wrong: str, said: str) -> None:
+    assert right in GOOD
+    with pytest.raises(BadInput) as caught:
+        parse(GOOD.replace(right, wrong, 1), "p.yaml")
+    sentence = str(caught.value)
+    assert sentence.startswith("p.yaml")
+    assert said in sentence
+    assert "\n" not in sentence
+
+
+def test_a_missing_file_is_named_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"none\.yaml does not exist: name a pipeline file"):
+        load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words"])
+def test_a_file_that_is_no_pipeline_is_refused(text: str) -> None:
+    with pytest.raises(BadInput, match=r"^p\.yaml: a pipeline is a list of keys"):
+        parse(text, "p.yaml")
+
+
+def test_options_of_a_training_stage_and_the_model_are_checked_before_anything_is_pushed() -> None:
+    text = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30, options: {lerning_rate: 0.1}")
+    with pytest.raises(BadInput, match=r"stages\[0\]\.options\.lerning_rate"):
+        parse(text, "p.yaml")
+    text = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30") + "model: {heads: 3}\n"
+    with pytest.raises(BadInput, match=r"model\.kv_heads"):
+        parse(text, "p.yaml")
+
+
+def test_the_canonical_form_says_the_same_pipeline() -> None:
+    pipeline = parse(GOOD, "p.yaml")
+    again = Pipeline.from_canonical(pipeline.canonical())
+    assert again == pipeline
+    assert again.digest == pipeline.digest
+    assert parse(GOOD.replace("steps: 30", "steps: 31"), "p.yaml").digest != pipeline.digest
+    assert parse("# a comment\n" + GOOD, "p.yaml").digest == pipeline.digest
+
+
+def test_positions_count_over_stage_boundaries() -> None:
+    pipeline = parse(GOOD, "p.yaml")
+    assert pipeline.position(pipeline.beginning) == 0
+    assert pipeline.position(Cursor(stage="one", step=30)) == pipeline.position(Cursor(stage="two", step=0)) == 30
+    assert pipeline.position(Cursor(stage="two", step=20)) == pipeline.total_steps == 50
+
+
+def test_the_first_change_between_two_pipelines_is_named() -> None:
+    old = {"stages": [{"steps": 1}, {"steps": 2}], "name": "a"}
+    assert (
+        first_difference(old, {"stages": [{"steps": 1}, {"steps": 3}], "name": "a"})
+        == "stages[1].steps changed from 2 to 3"
+    )
+    assert first_difference(old, old) == ""
+
+
+def test_a_pipeline_that_counts_needs_nothing_installed() -> None:
+    assert parse(GOOD, "p.yaml").pins == ()
+    trains = parse(GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30"), "p.yaml")
+    assert any(pin.startswith("google-tunix==") for pin in trains.pins)

@@ -1,0 +1,308 @@
+"""The process sandbox runs the pushed script alone, sees all it says, and never leaves a process behind."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from orchestrator.clock import SystemClock
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.processes import ProcessSandbox, ProcessSession
+from orchestrator.rehearsal.sandbox import Exit, Launch, Mount
+
+PATIENCE_S = 60.0
+"""Far more than anything here takes; only a broken sandbox waits so long."""
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[ProcessSandbox]:
+    sandbox = ProcessSandbox(tmp_path / "sessions", SystemClock(), {"EXTRA": "given"})
+    yield sandbox
+    sandbox.close()
+
+
+def launch(source: str, *mounts: Mount, slug: str = "some-kernel") -> Launch:
+    return Launch(
+        owner="alice",
+        slug=slug,
+        version=3,
+        source=textwrap.dedent(source),
+        mounts=mounts,
+        limit_s=3600.0,
+        started=datetime.now(UTC),
+    )
+
+
+def until(true: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def ended(session: ProcessSession) -> Exit:
+    until(lambda: session.poll(1.0))
+    found = session.poll(1.0)
+    assert found is not None
+    return found
+
+
+def texts(session: ProcessSession, stream: str = "stdout") -> list[str]:
+    return [line.text for line in session.log(1.0) if line.stream == stream]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; a zombie counts as ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_script_runs_where_kaggle_would_run_it(sandbox: ProcessSandbox, tmp_path: Path) -> None:
+    session = sandbox.start(
+        launch(
+            """
+            import os, pathlib, sys
+            print(os.getcwd())
+            print(__file__)
+            print(os.access(__file__, os.W_OK) and os.geteuid() != 0, oct(os.stat(__file__).st_mode & 0o777))
+            print(sys.flags.isolated, sys.argv[1:])
+            """
+        )
+    )
+    assert ended(session).code == 0
+    kaggle = tmp_path / "sessions" / "alice" / "some-kernel" / "v3" / "kaggle"
+    assert texts(session) == [
+        str(kaggle / "working"),
+        str(kaggle / "src" / "script.py"),
+        "False 0o444",
+        "1 []",
+    ]
+
+
+def test_a_script_inherits_nothing_of_the_servers_environment(
+    sandbox: ProcessSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAGGLE_KEY", "a-secret-of-the-server")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    session = sandbox.start(launch("import json, os; print(json.dumps(dict(os.environ)))"))
+    ended(session)
+    seen = json.loads(texts(session)[0])
+    seen.pop("LC_CTYPE", None)  # Python sets it by itself where the locale is C
+    kaggle = tmp_path / "sessions" / "alice" / "some-kernel" / "v3" / "kaggle"
+    assert set(seen) == {"PATH", "HOME", "TMPDIR", "LANG", "JAX_PLATFORMS", "RELAY_STAND_IN", "EXTRA"}
+    assert (seen["HOME"], seen["TMPDIR"]) == (str(kaggle / "home"), str(kaggle / "tmp"))
+    assert (seen["JAX_PLATFORMS"], seen["RELAY_STAND_IN"], seen["EXTRA"]) == ("cpu", "1", "given")
+
+
+def test_a_script_gets_no_open_file_of_the_server_and_an_empty_input(sandbox: ProcessSandbox, tmp_path: Path) -> None:
+    with (tmp_path / "database").open("w") as file:
+        os.set_inheritable(file.fileno(), True)
+        session = sandbox.start(
+            launch("import os, sys; print(sorted(os.listdir('/proc/self/fd'))[:4], repr(sys.stdin.read()))")
+        )
+        ended(session)
+    assert texts(session) == ["['0', '1', '2', '3'] ''"]  # 3 is the directory that listdir reads
+
+
+def test_inputs_are_copies_that_a_script_cannot_spoil(sandbox: ProcessSandbox, tmp_path: Path) -> None:
+    original = tmp_path / "state.bin"
+    original.write_bytes(b"state")
+    now = datetime.now(UTC)
+    mount = Mount(
+        name="bob/data",
+        place="datasets/bob/data",
+        files={"deep/state.bin": Content.of_path(original, now), "small.txt": Content.of_bytes(b"small", now)},
+    )
+    session = sandbox.start(
+        launch(
+            """
+            import os, pathlib
+            for path in sorted(pathlib.Path("../input").rglob("*.*")):
+                print(path.as_posix(), path.read_text(), oct(path.stat().st_mode & 0o777))
+                os.chmod(path, 0o644)
+                path.write_text("spoilt")
+            """,
+            mount,
+        )
+    )
+    ended(session)
+    assert texts(session) == [
+        "../input/datasets/bob/data/deep/state.bin state 0o444",
+        "../input/datasets/bob/data/small.txt small 0o444",
+    ]
+    assert original.read_bytes() == b"state"
+
+
+def test_every_line_is_kept_with_its_stream_and_its_time_even_without_a_last_newline(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(
+        launch(
+            r"""
+            import sys
+            print("out", flush=True)
+            print("err", file=sys.stderr, flush=True)
+            sys.stdout.buffer.write(b"\xff broken\r\nunfinished")
+            """
+        )
+    )
+    ended(session)
+    assert texts(session) == ["out", "\ufffd broken", "unfinished"]
+    assert texts(session, "stderr") == ["err"]
+    times = [line.at_s for line in session.log(1.0)]
+    assert all(0 <= at_s < PATIENCE_S for at_s in times)
+    assert [line.text for line in session.log(1.0, after=3)] == [session.log(1.0)[3].text]
+
+
+def test_the_exit_code_and_the_traceback_of_a_failure_are_seen(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(launch("raise ValueError('broken on purpose')"))
+    assert ended(session).code == 1
+    assert texts(session, "stderr")[-1] == "ValueError: broken on purpose"
+
+
+def test_all_ordinary_files_are_output_and_links_are_not(sandbox: ProcessSandbox, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key").write_text("secret")
+    session = sandbox.start(
+        launch(
+            f"""
+            import os, pathlib
+            pathlib.Path("relay/deep").mkdir(parents=True)
+            pathlib.Path("relay/deep/state.bin").write_bytes(b"12345")
+            pathlib.Path("empty.txt").touch()
+            os.symlink("{secret}/key", "link.txt")
+            os.symlink("{secret}", "linked")
+            os.mkfifo("pipe")
+            pathlib.Path("../tmp/scratch.txt").touch()
+            """
+        )
+    )
+    ended(session)
+    files = session.output(1.0)
+    assert {name: file.read() for name, file in files.items()} == {"empty.txt": b"", "relay/deep/state.bin": b"12345"}
+
+
+def test_a_killed_session_keeps_what_it_wrote_and_takes_its_children_with_it(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(
+        launch(
+            """
+            import pathlib, subprocess, sys, time
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+            pathlib.Path("half.txt").write_text("half")
+            print(child.pid, flush=True)
+            time.sleep(1000)
+            """
+        )
+    )
+    until(lambda: texts(session))
+    session.kill(5.0)
+    assert session.poll(9.0) == Exit(-signal.SIGKILL, 5.0)
+    until(lambda: gone(int(texts(session)[0])))
+    assert session.output(9.0)["half.txt"].read() == b"half"
+    session.kill(6.0)
+    session.stall(7.0)
+
+
+def test_a_child_that_outlives_its_script_is_cleared_away(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(
+        launch(
+            """
+            import subprocess, sys
+            print(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]).pid)
+            """
+        )
+    )
+    assert ended(session).code == 0
+    until(lambda: gone(int(texts(session)[0])))
+
+
+def test_a_stalled_session_says_nothing_more_and_can_be_killed(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(
+        launch(
+            """
+            import itertools, os, time
+            for number in itertools.count():
+                print(os.getpid(), number, flush=True)
+                time.sleep(0.001)
+            """
+        )
+    )
+    until(lambda: texts(session))
+    session.stall(1.0)
+    pid = int(texts(session)[0].split()[0])
+    until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+    assert session.poll(2.0) is None
+    session.kill(3.0)
+    assert session.poll(3.0) is not None
+    assert gone(pid)
+
+
+def test_closing_the_sandbox_ends_all_that_it_started(tmp_path: Path) -> None:
+    sandbox = ProcessSandbox(tmp_path, SystemClock())
+    sessions = [
+        sandbox.start(
+            launch("import os, time; print(os.getpid(), flush=True); time.sleep(1000)", slug=f"kernel-{number}")
+        )
+        for number in (1, 2)
+    ]
+    until(lambda: all(texts(session) for session in sessions))
+    sandbox.close()
+    assert all(gone(int(texts(session)[0])) for session in sessions)
+
+
+def test_the_same_kernel_again_begins_with_an_empty_directory(sandbox: ProcessSandbox) -> None:
+    first = sandbox.start(launch("open('left.txt', 'w').close()"))
+    ended(first)
+    second = sandbox.start(launch("import os; print(os.listdir())"))
+    ended(second)
+    assert texts(second) == ["[]"]
+
+
+SERVER = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from orchestrator.clock import SystemClock
+from orchestrator.rehearsal.processes import ProcessSandbox
+from orchestrator.rehearsal.sandbox import Launch
+import threading
+sandbox = ProcessSandbox(Path(sys.argv[1]), SystemClock())
+source = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"
+started = []
+def start():
+    started.append(sandbox.start(Launch(owner="a", slug="b", version=1, source=source, mounts=(), limit_s=9e9,
+                                        started=datetime.now(UTC))))
+thread = threading.Thread(target=start)
+thread.start()
+thread.join()
+while not started[0].log(0.0):
+    pass
+print(started[0].log(0.0)[0].text, started[0].poll(0.0), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent died")
+def test_a_session_dies_with_a_server_that_is_killed_and_not_with_the_thread_that_asked_for_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        pid, _, exited = server.stdout.readline().strip().partition(" ")
+        assert exited == "None"
+        watch = os.pidfd_open(int(pid))
+        try:
+            server.kill()
+            readable, _, _ = select.select([watch], [], [], PATIENCE_S)
+            assert readable, "the session outlived its server"
+        finally:
+            os.close(watch)

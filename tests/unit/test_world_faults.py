@@ -1,0 +1,203 @@
+"""Misfortune strikes where the plan says, the same way every time."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import BadInput
+from orchestrator.rehearsal.faults import (
+    CallAction,
+    CallFault,
+    FaultPlan,
+    Misfortune,
+    SessionAction,
+    SessionFault,
+)
+from orchestrator.rehearsal.kernels import Status
+from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE
+from orchestrator.rehearsal.sandbox import Played
+from stages.contract import Progress
+from tests.unit.worlds import HOUR, SmallWorld
+
+
+def steps(stage: str = "sft", number: int = 10, every_s: float = 10.0) -> Played:
+    """A session that reports a step every ten seconds and saves a file with each."""
+    events = [
+        Progress(number=step, event="step", at_s=step * every_s, stage=stage, step=step, target=number).line()
+        for step in range(1, number + 1)
+    ]
+    return Played(
+        ends_after_s=number * every_s + 5,
+        lines=[((step + 1) * every_s, line) for step, line in enumerate(events)],
+        files=[((step + 1) * every_s, f"step-{step + 1}", b"") for step in range(number)],
+    )
+
+
+def struck(fault: SessionFault, played: Played | None = None, seed: int = 0) -> SmallWorld:
+    small = SmallWorld(played or steps(), faults=FaultPlan(seed=seed, sessions=(fault,)))
+    small.push()
+    return small.after(600)
+
+
+def test_a_session_killed_after_some_seconds_is_an_error_without_a_message_and_keeps_its_files() -> None:
+    small = struck(SessionFault(session=1, action=SessionAction.KILL, after_s=35))
+    session = small.after(HOUR).session()
+    assert (session.status, session.message) == (Status.ERROR, "")
+    assert session.ran_s(session.starts_at, small.clock.now()) == 35.0
+    assert set(session.files) == {"step-1", "step-2", "step-3"}
+    assert len(session.lines) == 3
+
+
+def test_a_kill_within_the_next_step_falls_between_two_steps() -> None:
+    ends = set()
+    for seed in range(20):
+        fault = SessionFault(session=1, action=SessionAction.KILL, stage="sft", step=4, within_s=9.9)
+        small = struck(fault, seed=seed)
+        session = small.after(HOUR).session()
+        ran_s = session.ran_s(session.starts_at, small.clock.now())
+        assert 40.0 <= ran_s < 50.0
+        ends.add(ran_s)
+    assert len(ends) > 10
+
+
+def test_a_trigger_waits_for_its_own_stage() -> None:
+    fault = SessionFault(session=1, action=SessionAction.KILL, stage="grpo", step=4)
+    assert struck(fault).after(HOUR).session().status is Status.COMPLETE
+    assert struck(fault, steps("grpo")).after(HOUR).session().status is Status.ERROR
+
+
+def test_a_trigger_without_a_stage_takes_any() -> None:
+    fault = SessionFault(session=1, action=SessionAction.KILL, step=4)
+    assert struck(fault, steps("grpo")).after(HOUR).session().status is Status.ERROR
+
+
+def test_a_stalled_session_says_and_writes_nothing_more_until_the_limit_kills_it() -> None:
+    small = struck(SessionFault(session=1, action=SessionAction.STALL, after_s=35))
+    session = small.after(8 * HOUR).session()
+    assert session.status is Status.RUNNING
+    assert len(session.lines) == 3
+    session = small.after(HOUR).session()
+    assert (session.status, session.message) == (Status.CANCEL_ACKNOWLEDGED, TIME_LIMIT_MESSAGE)
+    assert set(session.files) == {"step-1", "step-2", "step-3"}
+
+
+def test_a_fault_that_comes_after_the_end_strikes_nothing() -> None:
+    small = struck(SessionFault(session=1, action=SessionAction.KILL, after_s=106))
+    assert small.after(HOUR).session().status is Status.COMPLETE
+
+
+def test_only_the_session_of_that_number_is_struck() -> None:
+    small = struck(SessionFault(session=2, action=SessionAction.KILL, after_s=1))
+    assert small.after(HOUR).session().status is Status.COMPLETE
+    small.push()
+    assert small.after(HOUR).session().status is Status.ERROR
+
+
+def test_how_often_one_looks_does_not_change_what_happens() -> None:
+    fault = SessionFault(session=1, action=SessionAction.KILL, step=4, within_s=9.9)
+    seldom, often = struck(fault).after(HOUR), struck(fault)
+    for _ in range(720):
+        often.after(5)
+    assert (seldom.session().ended, len(seldom.session().lines)) == (
+        often.session().ended,
+        len(often.session().lines),
+    )
+
+
+def hits(fault: CallFault, names: str = "SaveKernel " * 10, seed: int = 0) -> list[int]:
+    misfortune = Misfortune(FaultPlan(seed=seed, calls=(fault,)))
+    return [index for index, name in enumerate(names.split(), 1) if misfortune.call(name) is not None]
+
+
+def test_a_call_fault_hits_the_nth_matching_call_and_the_ones_after_it() -> None:
+    calls = "SaveKernel GetKernel GetDataset GetKernel SaveKernel GetKernel"
+    assert hits(CallFault(call="GetKernel", action=CallAction.STATUS, nth=2), calls) == [4]
+    assert hits(CallFault(call="Get*", action=CallAction.STATUS, nth=2, times=2), calls) == [3, 4]
+    assert hits(CallFault(call="*", action=CallAction.STATUS, nth=3, times=0), calls) == [3, 4, 5, 6]
+
+
+def test_a_probability_hits_some_calls_and_the_same_ones_again() -> None:
+    fault = CallFault(call="*", action=CallAction.STATUS, probability=0.3, times=0)
+    calls = "SaveKernel " * 400
+    assert 60 < len(hits(fault, calls)) < 180
+    assert hits(fault, calls) == hits(fault, calls)
+    assert hits(fault, calls) != hits(fault, calls, seed=1)
+    assert len(hits(CallFault(call="*", action=CallAction.STATUS, probability=0.5, times=3), calls)) == 3
+
+
+whole = st.integers(min_value=0, max_value=10_000)
+seconds = st.floats(min_value=0, max_value=1e6, allow_nan=False)
+session_faults = st.builds(
+    SessionFault,
+    session=st.integers(min_value=1, max_value=99),
+    action=st.sampled_from(SessionAction),
+    after_s=seconds,
+    within_s=seconds,
+) | st.builds(
+    SessionFault,
+    session=st.integers(min_value=1, max_value=99),
+    action=st.sampled_from(SessionAction),
+    stage=st.text(max_size=8),
+    step=whole,
+)
+call_faults = st.builds(
+    CallFault,
+    call=st.text(min_size=1, max_size=12),
+    action=st.sampled_from(CallAction),
+    nth=whole,
+    times=whole,
+    probability=st.none() | st.floats(min_value=0, max_value=1),
+    status=whole,
+    retry_after_s=st.none() | seconds,
+    after_bytes=whole,
+    seconds=seconds,
+)
+
+
+@given(
+    plan=st.builds(FaultPlan, seed=whole, sessions=st.tuples(session_faults), calls=st.tuples(call_faults, call_faults))
+)
+def test_a_plan_that_was_written_is_read_back_the_same(plan: FaultPlan) -> None:
+    assert FaultPlan.from_yaml(plan.to_yaml()) == plan
+
+
+def test_an_empty_file_is_a_plan_without_faults(tmp_path: Path) -> None:
+    path = tmp_path / "faults.yaml"
+    path.write_text("")
+    assert FaultPlan.read(path) == FaultPlan()
+
+
+def test_json_is_read_too() -> None:
+    plan = FaultPlan.from_yaml('{"seed": 7, "sessions": [{"session": 2, "action": "kill", "step": 5}]}')
+    assert plan == FaultPlan(seed=7, sessions=(SessionFault(session=2, action=SessionAction.KILL, step=5),))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("seeds: 7", "unknown key 'seeds'"),
+        ("- 1", "should be a mapping"),
+        ("sessions: {}", "sessions: should be a list"),
+        ("seed: x", "seed: should be a whole number"),
+        ("sessions: [{session: 1}]", "sessions[0]: lacks action"),
+        ("sessions: [{session: 1, action: explode, step: 1}]", "'explode' is not one of: stall, kill"),
+        ("sessions: [{session: 1, action: kill}]", "either after_s or step"),
+        ("sessions: [{session: -1, action: kill, step: 1}]", "sessions[0].session: -1 does not fit"),
+        ("calls: [{call: X, action: status}, {call: X, action: status, status: many}]", "calls[1].status"),
+        ("calls: [{call: X, action: status, probability: 30}]", "calls[0]: probability"),
+        ("a: [", "not YAML"),
+    ],
+)
+def test_a_plan_that_does_not_fit_is_refused_in_one_sentence_that_names_the_place(text: str, says: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        FaultPlan.from_yaml(text, "faults.yaml")
+    assert says in str(refused.value)
+    assert str(refused.value).startswith("faults.yaml: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_plan_that_cannot_be_read_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nowhere\.yaml"):
+        FaultPlan.read(tmp_path / "nowhere.yaml")
