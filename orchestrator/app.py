@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
+import click
+
 from orchestrator import pipeline as pipelines
 from orchestrator.clock import SystemClock
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
@@ -50,7 +52,10 @@ class App:
         """Kaggle; raises BadInput where the credentials are missing."""
         from orchestrator.kaggle.client import connect
 
-        return connect(self.settings.environ, Path.home(), sleep=self.clock.sleep)
+        gateway = connect(self.settings.environ, Path.home(), sleep=self.clock.sleep)
+        for warning in gateway.warnings:
+            click.echo(f"relay: {warning}", err=True)
+        return gateway
 
     @property
     def has_store(self) -> bool:

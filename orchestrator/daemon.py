@@ -4,7 +4,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Self
 from orchestrator.clock import Clock
 from orchestrator.commands import Rest
 from orchestrator.effects import Shell
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, Transient
 from orchestrator.tick import Turn, tick
 from state.model import RunState
 from state.store import Lease, LeaseHeld, LeaseLost, Store
@@ -21,6 +21,9 @@ from state.store import Lease, LeaseHeld, LeaseLost, Store
 LEASE_S = 60.0
 IDLE_S = 2.0
 """How soon a request made while the daemon rests is seen."""
+
+REFUSED_S = 60.0
+"""Before a run that the credentials do not fit is tried again."""
 
 Listener = Callable[[str, Turn], None]
 
@@ -78,6 +81,8 @@ class Daemon:
     clock: Clock
     keeper: LeaseKeeper
     listener: Listener
+    refused: dict[str, datetime] = field(default_factory=dict)
+    """Runs that the credentials did not fit, and when each is tried again."""
 
     def round(self) -> datetime | None:
         """Tick each open run until it rests; answers when the first of them wants to be woken (None: none does)."""
@@ -100,7 +105,15 @@ class Daemon:
                 self.clock.sleep(max(0.02, rest_s))
 
     def _until_rest(self, run: str) -> datetime | None:
-        shell = self.shell_for(self.store.load(run))
+        now = self.clock.now()
+        if run in self.refused and now < self.refused[run]:
+            return self.refused[run]
+        try:
+            shell = self.shell_for(self.store.load(run))
+        except (BadInput, Transient) as error:  # one run that cannot be served must not stop the others
+            self.refused[run] = now + timedelta(seconds=REFUSED_S)
+            self.listener(run, Turn(Rest(self.refused[run], str(error)), failure=str(error)))
+            return self.refused[run]
         while True:
             turn = tick(self.store, run, shell, self.keeper.fence)
             self.listener(run, turn)

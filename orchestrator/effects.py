@@ -1,7 +1,7 @@
 """One function for each command that touches the world. Each looks before it makes, so doing it again after a crash is safe."""
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import assert_never
 
@@ -9,11 +9,11 @@ from kaggle_kernels import build
 from orchestrator.clock import Clock
 from orchestrator.collect import collect
 from orchestrator.commands import Collect, Look, Prune, Publish, Push, ReadQuota
-from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Transient
+from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import DatasetSeen, Gateway, KernelPush, LogLine, Worker
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import Limits, order_for
+from orchestrator.plan import Limits, order_for, refresh_time
 from stages.contract import MANIFEST_NAME, Manifest, Progress
 from state.machine import (
     CheckpointPruned,
@@ -58,13 +58,11 @@ def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shel
         case ReadQuota():
             return read_quota(command, state, shell)
         case Push():
-            return push(state, state.session(command.number, command.attempt), pipeline, shell)
+            return push(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Look():
             return look(snapshot, state.session(command.number, command.attempt), shell)
         case Collect():
-            return Result(
-                (collect(state, state.session(command.number, command.attempt), pipeline, shell.gateway, shell.home),)
-            )
+            return collected(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Publish():
             return publish(snapshot, state.session(command.number, command.attempt), shell)
         case Prune():
@@ -91,8 +89,9 @@ def read_quota(command: ReadQuota, state: RunState, shell: Shell) -> Result:
 # --- push --------------------------------------------------------------------
 
 
-def push(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     """Start the session's kernel unless Kaggle has it already."""
+    state = snapshot.state
     adopted = _adopt(session, shell)
     if adopted is not None:
         return Result((adopted,))
@@ -102,7 +101,7 @@ def push(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) ->
         watch = _later(shell, str(error))
         return Result((PushRefused(number=session.number, attempt=session.attempt, reason=str(error)),), watch)
     except OutOfQuota as error:
-        until = error.until or datetime.fromtimestamp(shell.clock.now().timestamp() + 3600, UTC)
+        until = error.until or _refresh(snapshot, shell)
         refused = PushRefused(number=session.number, attempt=session.attempt, reason=str(error))
         return Result((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
     except Ambiguous as error:
@@ -111,6 +110,11 @@ def push(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) ->
             raise Transient(f"{error}; Kaggle does not have it yet") from error
         return Result((adopted,))
     return Result((PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=pushed.version),))
+
+
+def _refresh(snapshot: Snapshot, shell: Shell) -> datetime:
+    now = shell.clock.now()
+    return refresh_time(snapshot.quota, now) if snapshot.quota else now + timedelta(hours=1)
 
 
 def _adopt(session: Session, shell: Shell) -> Fact | None:
@@ -161,7 +165,7 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     """Ask how the session is; take in the part of its log that is new."""
     seen = shell.gateway.session(session.slug, session.kernel_version)
     if seen.worker in (Worker.UNKNOWN, Worker.NEW_SCRIPT):
-        raise Transient(f"Kaggle's answer about {session.slug} made no sense")
+        raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message or seen.worker}")
     facts: list[Fact] = []
     if seen.worker is Worker.QUEUED and session.phase is Phase.PUSHED:
         facts.append(SeenQueued(number=session.number, attempt=session.attempt))
@@ -171,18 +175,29 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
         ended = SeenEnded(
             number=session.number, attempt=session.attempt, worker=seen.worker.value, message=seen.message
         )
-        facts.append(ended)
-    lines: tuple[LogLine, ...] = ()
-    if seen.worker in (Worker.RUNNING, Worker.CANCEL_REQUESTED) or seen.worker.terminal:
-        lines = shell.gateway.log(session.slug, session.kernel_version)
-        shell.home.append_log(session, lines)
+        return Result((*facts, ended), replace(_WELL, looked_at=shell.clock.now()))
     known = snapshot.watch.log_lines
-    watch = Watch(
+    lines = taken_in(session, shell) if seen.worker is Worker.RUNNING else ()
+    watch = replace(
+        _WELL,
         looked_at=shell.clock.now(),
         dataset_looked_at=snapshot.watch.dataset_looked_at,
-        log_lines=0 if seen.worker.terminal else max(known, len(lines)),
+        log_lines=max(known, len(lines)),
     )
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
+
+
+_WELL = Watch()
+
+
+def taken_in(session: Session, shell: Shell) -> tuple[LogLine, ...]:
+    """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up."""
+    try:
+        lines = shell.gateway.log(session.slug, session.kernel_version)
+    except (Transient, Refused):
+        return ()
+    shell.home.append_log(session, lines)
+    return lines
 
 
 def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> tuple[Metric, ...]:
@@ -207,6 +222,16 @@ def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> 
                 )
             )
     return tuple(found)
+
+
+# --- collect -----------------------------------------------------------------
+
+
+def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
+    lines = taken_in(session, shell)
+    fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home)
+    return Result((fact,), _WELL, metrics_in(session, lines, snapshot.watch.log_lines))
 
 
 # --- publish -----------------------------------------------------------------

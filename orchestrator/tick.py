@@ -7,7 +7,7 @@ from orchestrator import effects
 from orchestrator.commands import Command, Publish, Push, Record, Rest
 from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
-from orchestrator.errors import Ambiguous, Corrupt, Permanent, RateLimited, Refused, Transient
+from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient
 from orchestrator.pipeline import Pipeline
 from state.machine import Fact, PublishIntended, PushIntended, RunParked, RunResumed
 from state.model import Phase, Snapshot, Watch
@@ -61,10 +61,13 @@ def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
 
 
 def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> tuple[Result, str]:
-    """Do it; a failure becomes what we remember of it, and a hopeless one parks the run."""
+    """Do it; a failure becomes what we remember of it, and a hopeless one parks the run.
+
+    Credentials that are refused (BadInput) in the middle of a run are a failure like any other: a person may put new ones.
+    """
     try:
         result = effects.perform(command, snapshot, pipeline, shell)
-    except (Transient, Refused, Ambiguous, Corrupt) as error:
+    except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
         return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")

@@ -58,7 +58,7 @@ class Account:
             case Method.KEY:
                 good = self._sign_in.accepts(credentials.authorization)
         if not good:
-            raise refused(credentials.source)
+            raise self.refused("they are not valid any more")
 
     def check_once(self) -> None:
         """As `check`, and remembered."""
@@ -77,6 +77,12 @@ class Account:
         self._choose(replace(credentials, secret=fresh[0], username=fresh[1] or credentials.username))
         return True
 
+    def refused(self, reason: str) -> BadInput:
+        """The error for credentials that Kaggle does not accept."""
+        sources = [self._chosen] if self._chosen else self._candidates
+        where = " and ".join(credentials.source for credentials in sources)
+        return BadInput(f"Kaggle does not accept the credentials from {where} ({reason}): {REMEDY}.")
+
     def _credentials(self) -> Credentials:
         if self._chosen is None:
             self._choose(self._first_accepted())
@@ -90,13 +96,9 @@ class Account:
     def _first_accepted(self) -> Credentials:
         for credentials in self._candidates:
             if (usable := _READY[credentials.method](credentials, self._sign_in)) is not None:
+                self._accepted = credentials.method is Method.TOKEN  # Kaggle has just told whose it is
                 return usable
-        raise refused(", ".join(credentials.source for credentials in self._candidates))
-
-
-def refused(source: str) -> BadInput:
-    """The error for credentials that Kaggle does not accept."""
-    return BadInput(f"Kaggle does not accept the credentials from {source}: {REMEDY}.")
+        raise self.refused("no user has them")
 
 
 def _token(credentials: Credentials, sign_in: SignIn) -> Credentials | None:

@@ -167,7 +167,7 @@ class KaggleGateway:
             limits=self._limits,
             redact=self._redact,
             patience=self._patience,
-            is_over=lambda: self.session(slug, version).worker.terminal,
+            session=lambda: self.session(slug, version).worker,
             whole=lambda: self._stored_log(slug, version),
         )
         return follower.lines(seen)
@@ -201,7 +201,8 @@ class KaggleGateway:
             self._about("ApiGetDatasetStatusRequest", "get_dataset_status", slug),
             answers.dataset_status,
         )
-        return answers.dataset_seen(found, status, self._dataset_files(slug, found.current_version_number or None))
+        files = self._dataset_files(slug, found.current_version_number or None) if status == "ready" else ()
+        return answers.dataset_seen(found, status, files)
 
     def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
@@ -245,8 +246,10 @@ class KaggleGateway:
         try:
             return self._door.call(ask, self._account.authorization)
         except Answered as error:
-            if error.status != 401 or not self._account.renewed():
+            if error.status != 401:
                 raise
+            if not self._account.renewed():
+                raise self._account.refused(str(error)) from error
         return self._door.call(ask, self._account.authorization)
 
     def _read(self, what: str, ask: Ask, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
@@ -302,7 +305,7 @@ class KaggleGateway:
             )
         except Absent:
             return ()
-        return lines_of_log(text) if text else ()
+        return tuple(lines_of_log([text]))
 
 
 def connect(environ: Mapping[str, str], home: Path, *, sleep: Callable[[float], None] | None = None) -> KaggleGateway:

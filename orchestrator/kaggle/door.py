@@ -52,7 +52,9 @@ class Door:
         with _RpcSession(self.limits, authorization, self.base, self.redact) as session:
             http = self._client(session)
             try:
-                return ask(http), session.answer
+                answer = ask(http)
+                _check_types(answer)
+                return answer, session.answer
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 # kagglesdk trips over unknown enums, odd dates and fields of another type in many ways.
                 text = f"the answer cannot be read ({type(error).__name__}: {error})"
@@ -148,6 +150,16 @@ def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
     if not isinstance(answer, dict):
         raise Nonsense("the answer is not a JSON object")
     return answer
+
+
+def _check_types(answer: Any) -> None:
+    """Raise TypeError where a field is of another type than kagglesdk declares: it checks what one sets, not what it reads."""
+    for field in getattr(type(answer), "_fields", ()):
+        value = getattr(answer, field.private_field_name)
+        if value is not None and value != field.default_value:
+            setattr(answer, field.field_name, value)
+            for inner in value if isinstance(value, list) else [value]:
+                _check_types(inner)
 
 
 def _same_origin(one: str, other: str) -> bool:

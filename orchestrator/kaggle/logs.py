@@ -5,8 +5,10 @@ A chunk holds whatever the process wrote at once: part of a line, or several. Li
 end, so the same chunks always give the same numbers, however often a stream is replayed from its start.
 """
 
+import contextlib
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,11 @@ END_OF_LOG = "END_OF_LOG"
 
 UNFINISHED_CHARACTERS_MAX = 1_000_000
 """A line that is longer is cut here, so that a process that never ends a line cannot fill the memory."""
+
+UNREADABLE_CHARACTERS_MAX = 8_000_000
+"""What cannot be read as JSON up to here is shown as it is."""
+
+BETWEEN_ENTRIES = re.compile(r"[\s,\[\]]*")
 
 
 @dataclass(frozen=True)
@@ -92,22 +99,50 @@ def chunk_of_event(payload: str) -> Chunk | None:
     return chunk_of(entry)
 
 
-def lines_of_log(text: str) -> tuple[LogLine, ...]:
+def entries_of(blocks: Iterable[str]) -> Iterator[Any]:
+    """The entries of a JSON array that arrives in blocks; text that is no JSON comes as an entry of its own."""
+    rest, decoder, plain = "", json.JSONDecoder(), False
+    for block in blocks:
+        rest += block
+        plain = plain or rest.lstrip()[:1] not in ("", "[", "{", ",", "]") or len(rest) > UNREADABLE_CHARACTERS_MAX
+        if plain:
+            yield {"data": rest}
+            rest = ""
+            continue
+        place = _next_entry(rest, 0)
+        with contextlib.suppress(ValueError):  # the entry goes on in the next block
+            while place < len(rest):
+                entry, place = decoder.raw_decode(rest, place)
+                yield entry
+                place = _next_entry(rest, place)
+        rest = rest[place:]
+    if rest:
+        yield {"data": rest}
+
+
+def _next_entry(text: str, place: int) -> int:
+    found = BETWEEN_ENTRIES.match(text, place)
+    return found.end() if found else place
+
+
+def lines_of_log(blocks: Iterable[str], redact: Callable[[str], str] = str) -> Iterator[LogLine]:
     """All lines of a finished log: Kaggle's JSON array, or plain text where it is not one."""
-    try:
-        entries = json.loads(text)
-    except ValueError:
-        return lines_of([Chunk("stdout", 0.0, text)])
-    if not isinstance(entries, list):
-        entries = [entries]
-    chunks = [chunk for entry in entries if (chunk := chunk_of(entry)) is not None]
-    if len(chunks) > 1 and not any("\n" in chunk.data for chunk in chunks):
-        chunks = [Chunk(chunk.stream, chunk.at_s, chunk.data + "\n") for chunk in chunks]
-    return lines_of(chunks)
-
-
-def lines_of(chunks: Iterable[Chunk]) -> tuple[LogLine, ...]:
-    """The lines of chunks after which nothing follows."""
     lines = Lines()
-    ended = [line for chunk in chunks for line in lines.add(chunk)]
-    return (*ended, *lines.end())
+    chunks = (chunk_of(entry) for entry in entries_of(blocks))
+    for chunk in _with_newlines(chunk for chunk in chunks if chunk is not None):
+        yield from lines.add(Chunk(chunk.stream, chunk.at_s, redact(chunk.data)))
+    yield from lines.end()
+
+
+def _with_newlines(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The chunks; where no newline is in any of them, each was a line."""
+    held: list[Chunk] | None = []
+    for chunk in chunks:
+        if held is None:
+            yield chunk
+            continue
+        held.append(chunk)
+        if "\n" in chunk.data or "\r" in chunk.data:
+            yield from held
+            held = None
+    yield from (Chunk(chunk.stream, chunk.at_s, chunk.data + "\n") for chunk in held or ())

@@ -1,5 +1,6 @@
 """A kernel's live log over HTTP: what there is now, or every line as it appears, each once however often it is cut."""
 
+import codecs
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 import requests
 
 from orchestrator.clock import monotonic_s
-from orchestrator.kaggle.gateway import LogLine
+from orchestrator.kaggle.gateway import LogLine, Worker
 from orchestrator.kaggle.logs import END_OF_LOG, Lines, chunk_of_event, lines_of_log
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import (
@@ -16,6 +17,7 @@ from orchestrator.kaggle.transport import (
     CallFailed,
     Cut,
     Limits,
+    Nonsense,
     Redact,
     as_read,
     blocks_of,
@@ -36,6 +38,8 @@ class Connection:
         self._redact = redact
         self.ended = False
         """Whether the log's end was seen: there will never be another line."""
+        self.stored = False
+        """Whether it is the log of a session that has ended, and not a live one."""
 
     def lines(self, session: BoundedSession, response: requests.Response) -> Iterator[LogLine]:
         """The lines until the log ends or the connection does. A line that is still being written is held back."""
@@ -43,9 +47,10 @@ class Connection:
             if response.status_code >= 400:
                 check_status(response, session.read_whole(response), self._redact)
             if not response.headers.get("Content-Type", "").lower().startswith("text/event-stream"):
-                finished = lines_of_log(self._redact(session.read_whole(response).decode(errors="replace")))
+                self.stored = True
+                texts = codecs.iterdecode(session.blocks(response), "utf-8", errors="replace")
+                yield from lines_of_log(texts, self._redact)
                 self.ended = True
-                yield from finished
                 return
             yield from self._live(response)
 
@@ -69,7 +74,7 @@ def read_now(open_: OpenLog, limits: Limits, redact: Redact) -> tuple[LogLine, .
         with open_(limits.quiet_s) as (session, response):
             for line in connection.lines(session, response):
                 seen.append(line)
-                if monotonic_s() > until_s and not connection.ended:
+                if monotonic_s() > until_s and not connection.stored:
                     break
     except CallFailed as error:
         if not isinstance(error, Cut):
@@ -85,8 +90,8 @@ class Follower:
     limits: Limits
     redact: Redact
     patience: Patience
-    is_over: Callable[[], bool]
-    """Whether the session has ended: then a stream that says nothing more will never say its end either."""
+    session: Callable[[], Worker]
+    """Its state: once it has ended, a stream that says nothing more will never say its end either."""
     whole: Callable[[], tuple[LogLine, ...]]
     """The stored log of a session that has ended."""
 
@@ -94,35 +99,42 @@ class Follower:
         """Lines from number `seen` on; raises Transient where Kaggle cannot be reached for longer than patience lasts."""
         number, waited_s, failures = seen, 1.0, 0
         while True:
-            connection, before = Connection(self.redact), number
+            connection, before, trouble = Connection(self.redact), number, None
             try:
                 for line in self._connected(connection):
                     if line.number >= number:
                         number = line.number + 1
                         yield line
-                failures = 0
             except CallFailed as error:
-                failures = 0 if isinstance(error, Cut) and number > before else failures + 1
-                self._give_up_after(failures, error)
+                trouble = error
             if connection.ended:
                 return
-            if number == before and self.is_over():
-                yield from (line for line in self.whole() if line.number >= number)
-                return
-            waited_s = 1.0 if number > before else min(2 * waited_s, RECONNECT_S_MAX)
+            if number > before:
+                waited_s, failures = 1.0, 0
+            else:
+                if (worker := self.session()).terminal:
+                    yield from (line for line in self.whole() if line.number >= number)
+                    return
+                waited_s, failures = min(2 * waited_s, RECONNECT_S_MAX), self._failures(failures, worker, trouble)
             self.patience.sleep(waited_s)
 
     def _connected(self, connection: Connection) -> Iterator[LogLine]:
         with self.open_(self.limits.follow_s) as (session, response):
             yield from connection.lines(session, response)
 
-    def _give_up_after(self, failures: int, error: CallFailed) -> None:
-        # A load balancer cuts a stream that is silent, and training may well be silent for an hour. 403 and 404 say that
-        # the session is still queued and has no log.
-        meaning = as_read(error, "the live log")
-        patient = isinstance(error, Cut) or isinstance(meaning, Absent)
-        if not patient and failures >= self.patience.attempts_max:
-            raise meaning from error
+    def _failures(self, before: int, worker: Worker, trouble: CallFailed | None) -> int:
+        """How often in a row nothing came that time alone explains; raises once patience has run out."""
+        # A load balancer cuts a stream that is silent, and training may well be silent for an hour; a session in the queue
+        # has no log, which is answered 403 or 404.
+        healthy = worker is not Worker.UNKNOWN and (trouble is None or isinstance(trouble, Cut) or _is_absent(trouble))
+        if not healthy and before + 1 >= self.patience.attempts_max:
+            reason = trouble or Nonsense("the session is not known")
+            raise as_read(reason, "the live log") from trouble
+        return 0 if healthy else before + 1
+
+
+def _is_absent(trouble: CallFailed) -> bool:
+    return isinstance(as_read(trouble, ""), Absent)
 
 
 def _payloads(response: requests.Response) -> Iterator[str]:

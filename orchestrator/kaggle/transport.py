@@ -119,8 +119,12 @@ class BoundedSession(requests.Session):
         self.limits = limits
         self.authorization = authorization
         self.read_s = limits.read_s
-        self.ends_at_s = monotonic_s() + limits.call_s
+        self.restart()
         self.auth = self._authorize  # set even when empty: otherwise requests sends what it finds in ~/.netrc
+
+    def restart(self) -> None:
+        """Count the time from now: what took so long was sending, which may."""
+        self.ends_at_s = monotonic_s() + self.limits.call_s
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self.authorization is not None:
@@ -146,14 +150,19 @@ class BoundedSession(requests.Session):
     def read_whole(self, response: requests.Response) -> bytes:
         """The body, at most as large and as late as the limits say. `response.content` gives it again."""
         body = bytearray()
-        for block in blocks_of(response, 2**16):
+        for block in self.blocks(response):
             body += block
             if len(body) > self.limits.body_bytes_max:
                 raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
-            if monotonic_s() > self.ends_at_s:
-                raise Cut(f"the answer took longer than {self.limits.call_s:g} s")
         response._content = bytes(body)  # so that kagglesdk's `response.text` and `.json()` work
         return response._content
+
+    def blocks(self, response: requests.Response) -> Iterator[bytes]:
+        """The body block by block, at most as late as the limits say."""
+        for block in blocks_of(response, 2**16):
+            yield block
+            if monotonic_s() > self.ends_at_s:
+                raise Cut(f"the answer took longer than {self.limits.call_s:g} s")
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
@@ -169,7 +178,8 @@ def honest_errors(redact: Redact) -> Iterator[None]:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         kind = Unsent if _never_sent(error) else Cut
-        raise kind(redact(_short(error))) from error
+        # Not `from error`: its text, and that of its own causes, holds addresses whole, and a signed one is a key to its file.
+        raise kind(redact(_short(error))) from None
 
 
 def _never_sent(error: Exception) -> bool:
@@ -181,7 +191,6 @@ def _never_sent(error: Exception) -> bool:
 
 
 def _short(error: Exception) -> str:
-    # The text of urllib3's errors holds the address, and a signed address is a key to the file: drop its query.
     return re.sub(r"\?[^\s'\")]+", "?…", f"{type(error).__name__}: {error}")[:REASON_CHARACTERS_MAX]
 
 

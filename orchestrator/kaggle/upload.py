@@ -105,6 +105,7 @@ class _Sending:
         self.uncertain = True
         with BoundedSession(self.limits) as session, honest_errors(self.redact):
             response = session.put(self.slot.url, data=body, headers=headers, stream=True, allow_redirects=False)
+            session.restart()
             with response:
                 check_status(response, session.read_whole(response), self.redact)
                 return response

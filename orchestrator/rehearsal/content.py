@@ -3,6 +3,7 @@
 import hashlib
 import io
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -49,3 +50,11 @@ class Content:
 
 Files = dict[str, Content]
 """Path relative to the place where the files belong → its bytes."""
+
+
+def spoilt(files: Files, spoil: Callable[[bytes], bytes]) -> Files:
+    """The files with the largest one spoilt; where all are empty there is nothing to spoil."""
+    name = max(files, key=lambda path: files[path].size_bytes, default=None)
+    if name is None or not files[name].size_bytes:
+        return files
+    return {**files, name: Content.of_bytes(spoil(files[name].read()), files[name].modified)}

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.rehearsal.content import Content, Files
-from orchestrator.rehearsal.datasets import READY, Dataset, DatasetVersion, Describe, write_zip
+from orchestrator.rehearsal.datasets import Dataset, DatasetVersion, Describe, write_zip
 from orchestrator.rehearsal.kernel_calls import Call
 from orchestrator.rehearsal.links import Links
 from orchestrator.rehearsal.rules import KaggleRefusal, denied
@@ -251,7 +251,7 @@ def _version(dataset: Dataset, version: DatasetVersion, now: datetime) -> Json:
         "creatorName": dataset.owner,
         "creatorRef": dataset.owner,
         "versionNotes": version.notes,
-        "status": "Ready" if version.status(now) == READY else "Pending",
+        "status": "Ready" if version.is_ready(now) else "Pending",
     }
 
 

@@ -1,5 +1,6 @@
 """The local Kaggle's datasets: versions that take time until they are ready, and what is seen of them meanwhile."""
 
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -8,7 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from orchestrator.rehearsal.content import Content, Files
+from orchestrator.rehearsal.content import Content, Files, spoilt
+from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, Misfortune
 from orchestrator.rehearsal.rules import KaggleRefusal, Rules, denied
 
 PROCESSING = (
@@ -19,6 +21,7 @@ PROCESSING = (
     "INDIVIDUAL_BLOBS_COMPRESSED",
 )
 READY = "READY"
+FAILED = "FAILED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +47,18 @@ class DatasetVersion:
     files: Files
     deletes_older: bool = False
     """Whether the versions before it go once it is ready."""
+    fault: DatasetAction | None = None
+
+    def is_ready(self, now: datetime) -> bool:
+        """Whether it can be mounted, listed and downloaded."""
+        return now >= self.ready_at and self.fault is not DatasetAction.FAIL
 
     def status(self, now: datetime) -> str:
-        """Kaggle's word for how far it is."""
-        if now >= self.ready_at:
+        """Kaggle's word for how far it is, which a fault may have made a lie."""
+        if self.is_ready(now) or self.fault is DatasetAction.READY_EARLY:
             return READY
+        if now >= self.ready_at:
+            return FAILED
         done = (now - self.created) / (self.ready_at - self.created)
         return PROCESSING[int(done * len(PROCESSING))]
 
@@ -70,7 +80,7 @@ class Dataset:
 
     def ready(self, now: datetime) -> DatasetVersion | None:
         """The newest version that can be mounted, listed and downloaded."""
-        return next((version for version in reversed(self.versions) if version.status(now) == READY), None)
+        return next((version for version in reversed(self.versions) if version.is_ready(now)), None)
 
     def kept(self, now: datetime) -> list[DatasetVersion]:
         """The versions that have not been deleted."""
@@ -90,8 +100,9 @@ class Dataset:
 class Datasets:
     """All datasets of the local Kaggle. The caller holds the world's lock."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, misfortune: Misfortune) -> None:
         self._rules = rules
+        self._misfortune = misfortune
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._ids = 500_000
 
@@ -127,6 +138,8 @@ class Datasets:
             )
         if not 6 <= len(slug) <= 50:
             raise ValueError("The dataset slug must be between 6 and 50 characters")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", slug):
+            raise ValueError("The dataset slug must consist of letters, digits and hyphens")
         self._accept(files)
         self._ids += 1
         dataset = Dataset(self._ids, owner, slug, about)
@@ -160,15 +173,16 @@ class Datasets:
             return dataset.ready(now)
         for version in dataset.kept(now):
             if version.number == number:
-                return version if version.status(now) == READY else None
+                return version if version.is_ready(now) else None
         raise KaggleRefusal(404, f"Version {number} of {dataset.ref} was not found")
 
     def _accept(self, files: Files) -> None:
         if not files:
             raise ValueError("At least one file is required")
         for path in files:
-            if path != str(PurePosixPath(path)) or path.startswith("/") or ".." in PurePosixPath(path).parts:
-                raise ValueError(f"Invalid file name: {path}")
+            climbs = path.startswith("/") or ".." in PurePosixPath(path).parts
+            if climbs or path != str(PurePosixPath(path)) or re.search(r"[\x00-\x1f\\]", path):
+                raise ValueError(f"Invalid file name: {path!r}")
         top_level = {path.split("/", 1)[0] for path in files}
         if len(top_level) > self._rules.dataset_files_max:
             raise ValueError(f"A dataset holds at most {self._rules.dataset_files_max} top-level files")
@@ -177,7 +191,20 @@ class Datasets:
         ready_at = now + timedelta(seconds=self._rules.dataset_processing_s)
         number = dataset.versions[-1].number + 1 if dataset.versions else 1
         kept = dict(_extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
-        return DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
+        version = DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
+        for fault in self._misfortune.dataset():
+            version = _struck(version, fault)
+        return version
+
+
+def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
+    match fault.action:
+        case DatasetAction.SLOW:
+            return replace(version, ready_at=version.ready_at + timedelta(seconds=fault.seconds))
+        case DatasetAction.SPOIL:
+            return replace(version, files=spoilt(version.files, lambda data: bytes([255 - data[0]]) + data[1:]))
+        case DatasetAction.FAIL | DatasetAction.READY_EARLY:
+            return replace(version, fault=fault.action)
 
 
 def _extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:

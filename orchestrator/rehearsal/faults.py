@@ -1,27 +1,53 @@
 """Seeded misbehaviour of the local Kaggle: which session stalls or dies, and which call is answered with nonsense."""
 
 import random
-from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Self
 
 import yaml
 
 from orchestrator.errors import BadInput
+from orchestrator.rehearsal.entries import entries, known, plain, whole
 from orchestrator.rehearsal.sandbox import Line
 from stages.contract import Progress
 
 
 class SessionAction(StrEnum):
-    """What befalls a session."""
+    """What befalls a session. The first two strike while it runs, the others at its start or its end."""
 
     STALL = "stall"
     """It hangs until the session limit kills it."""
     KILL = "kill"
     """It dies without notice, in the middle of whatever it was doing."""
+    UNMOUNT = "unmount"
+    """It starts without any of its inputs."""
+    SPOIL_OUTPUT = "spoil_output"
+    """The largest file that it leaves lacks its last byte."""
+    LOSE_OUTPUT = "lose_output"
+    """It leaves neither files nor a log."""
+    LOSE_LOG = "lose_log"
+    """It leaves files and no log."""
+
+
+TRIGGERED = (SessionAction.STALL, SessionAction.KILL)
+
+
+class DatasetAction(StrEnum):
+    """What befalls a new version of a dataset."""
+
+    FAIL = "fail"
+    """It is never ready: its status is FAILED."""
+    SLOW = "slow"
+    """It is ready only `seconds` later than others would be."""
+    READY_EARLY = "ready_early"
+    """Its status is READY at once, while its files are not to be seen yet."""
+    SPOIL = "spoil"
+    """One byte of its largest file is changed."""
 
 
 class CallAction(StrEnum):
@@ -43,22 +69,40 @@ class CallAction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionFault:
-    """Befalls the `session`-th started session of this world (1 is the first).
+    """Befalls the `session`-th started session of this world (1 is the first; 0 is whichever comes to `step` first).
 
-    It strikes at `after_s` of the session's clock, or when a progress event shows stage `stage` (any where empty) at step
-    `step` or later; then up to `within_s` seconds later, so that it falls somewhere inside the next step.
+    A stall or a kill strikes at `after_s` of the session's clock, or when a progress event shows stage `stage` (any where empty) at step
+    `step` or later; then up to `within_s` seconds later, so that it falls somewhere inside the next step. It strikes once.
     """
 
-    session: int
     action: SessionAction
+    session: int = 0
     after_s: float | None = None
     stage: str = ""
     step: int | None = None
     within_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if (self.after_s is None) == (self.step is None):
-            raise ValueError("needs either after_s or step to know when to strike")
+        given = (self.after_s is not None) + (self.step is not None)
+        if given != (self.action in TRIGGERED):
+            raise ValueError(
+                f"{self.action} needs either after_s or step to know when to strike"
+                if self.action in TRIGGERED
+                else f"{self.action} takes neither after_s nor step"
+            )
+        if self.session == 0 and self.step is None:
+            raise ValueError(
+                "session: say which one, counted from 1; only a fault with a step can befall whichever comes first"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetFault:
+    """Befalls the `version`-th version that is made in this world, of whatever dataset (1 is the first)."""
+
+    version: int
+    action: DatasetAction
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +140,7 @@ class FaultPlan:
     seed: int = 0
     sessions: tuple[SessionFault, ...] = ()
     calls: tuple[CallFault, ...] = ()
+    datasets: tuple[DatasetFault, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -113,34 +158,28 @@ class FaultPlan:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise BadInput(f"{where}: not YAML: {' '.join(str(error).split())}") from error
-        plan = _known(cls, value if value is not None else {}, where)
+        plan = known(cls, value if value is not None else {}, where)
         return cls(
-            seed=_number(plan.get("seed", 0), f"{where}: seed"),
-            sessions=tuple(
-                _entry(SessionFault, item, SessionAction, f"{where}: sessions[{i}]")
-                for i, item in enumerate(_items(plan.get("sessions"), f"{where}: sessions"))
-            ),
-            calls=tuple(
-                _entry(CallFault, item, CallAction, f"{where}: calls[{i}]")
-                for i, item in enumerate(_items(plan.get("calls"), f"{where}: calls"))
-            ),
+            seed=whole(plan.get("seed", 0), f"{where}: seed"),
+            sessions=entries(SessionFault, plan.get("sessions"), f"{where}: sessions"),
+            calls=entries(CallFault, plan.get("calls"), f"{where}: calls"),
+            datasets=entries(DatasetFault, plan.get("datasets"), f"{where}: datasets"),
         )
 
     def to_yaml(self) -> str:
         """The plan as YAML that `from_yaml` reads back."""
-        plain = {
-            "seed": self.seed,
-            "sessions": [_plain(fault) for fault in self.sessions],
-            "calls": [_plain(fault) for fault in self.calls],
-        }
-        return yaml.safe_dump(plain, sort_keys=False)
+        lists = {"sessions": self.sessions, "calls": self.calls, "datasets": self.datasets}
+        value = {"seed": self.seed, **{name: [plain(fault) for fault in faults] for name, faults in lists.items()}}
+        return yaml.safe_dump(value, sort_keys=False)
 
 
 class Watch:
     """Waits for the moment at which one fault strikes one session."""
 
-    def __init__(self, fault: SessionFault, delay_s: float) -> None:
+    def __init__(self, fault: SessionFault, delay_s: float, strike: Callable[[], None]) -> None:
         self.fault = fault
+        self.strike = strike
+        """Tells the plan that this fault has happened."""
         self._delay_s = delay_s
         self._strikes_at_s = None if fault.after_s is None else fault.after_s + delay_s
 
@@ -165,6 +204,8 @@ class Misfortune:
         self._random = random.Random(plan.seed)
         self._matched = [0] * len(plan.calls)
         self._hit = [0] * len(plan.calls)
+        self._versions = 0
+        self._struck: set[int] = set()
 
     def call(self, name: str) -> CallFault | None:
         """The fault that befalls this call. Every call is counted for every fault, hit or not."""
@@ -174,10 +215,23 @@ class Misfortune:
     def watches(self, session: int) -> tuple[Watch, ...]:
         """What may befall the `session`-th started session."""
         return tuple(
-            Watch(fault, random.Random(f"{self._plan.seed}:{session}:{index}").uniform(0.0, fault.within_s))
+            Watch(
+                fault,
+                random.Random(f"{self._plan.seed}:{session}:{index}").uniform(0.0, fault.within_s),
+                partial(self._struck.add, index),
+            )
             for index, fault in enumerate(self._plan.sessions)
-            if fault.session == session
+            if fault.session in (0, session) and fault.action in TRIGGERED and index not in self._struck
         )
+
+    def befalls(self, session: int, action: SessionAction) -> bool:
+        """Whether this is to happen to the `session`-th started session, at its start or its end."""
+        return any(fault.session == session and fault.action is action for fault in self._plan.sessions)
+
+    def dataset(self) -> tuple[DatasetFault, ...]:
+        """What befalls the version that is being made now. Each call counts one more version."""
+        self._versions += 1
+        return tuple(fault for fault in self._plan.datasets if fault.version == self._versions)
 
     def _strikes(self, index: int, fault: CallFault, name: str) -> bool:
         if not fnmatchcase(name, fault.call):
@@ -194,67 +248,3 @@ class Misfortune:
 
 
 NO_FAULTS = FaultPlan()
-
-F = TypeVar("F", SessionFault, CallFault)
-
-
-def _plain(fault: SessionFault | CallFault) -> dict[str, Any]:
-    value = asdict(fault)
-    defaults = {f.name: f.default for f in fields(fault) if f.default is not MISSING}
-    value["action"] = fault.action.value
-    return {key: item for key, item in value.items() if key not in defaults or item != defaults[key]}
-
-
-def _known(cls: type[Any], value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise BadInput(f"{where}: should be a mapping, found {value!r}")
-    names = [f.name for f in fields(cls)]
-    for key in value:
-        if key not in names:
-            raise BadInput(f"{where}: unknown key {key!r}; use one of: {', '.join(names)}")
-    return value
-
-
-def _items(value: Any, where: str) -> list[Any]:
-    if value is None:
-        return []
-    if not isinstance(value, list):
-        raise BadInput(f"{where}: should be a list, found {value!r}")
-    return value
-
-
-def _number(value: Any, where: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadInput(f"{where}: should be a whole number, found {value!r}")
-    return value
-
-
-def _entry(cls: type[F], value: Any, actions: type[StrEnum], where: str) -> F:
-    given = _known(cls, value, where)
-    for f in fields(cls):
-        if f.default is MISSING and f.name not in given:
-            raise BadInput(f"{where}: lacks {f.name}")
-    allowed = [action.value for action in actions]
-    if given["action"] not in allowed:
-        raise BadInput(f"{where}.action: {given['action']!r} is not one of: {', '.join(allowed)}")
-    for f in fields(cls):
-        if f.name in given and f.name != "action":
-            _check(f.type, given[f.name], f"{where}.{f.name}")
-    try:
-        return cls(**{**given, "action": actions(given["action"])})
-    except ValueError as error:
-        raise BadInput(f"{where}: {error}") from error
-
-
-def _check(kind: Any, value: Any, where: str) -> None:
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    whole = numeric and isinstance(value, int)
-    fits = {
-        str: isinstance(value, str),
-        int: whole and value >= 0,
-        float: numeric and value >= 0,
-        int | None: value is None or (whole and value >= 0),
-        float | None: value is None or (numeric and value >= 0),
-    }[kind]
-    if not fits:
-        raise BadInput(f"{where}: {value!r} does not fit")

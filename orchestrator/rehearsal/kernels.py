@@ -85,6 +85,8 @@ class Session:
     limit_s: float
     starts_at: datetime
     status: Status = Status.QUEUED
+    number: int = 0
+    """Which of all sessions it was that started; 0 before."""
     message: str = ""
     started: datetime | None = None
     ended: datetime | None = None
@@ -245,7 +247,7 @@ class Kernels:
         if len(save.text.encode()) >= self._rules.source_bytes_max:
             raise KaggleRefusal(400, "The kernel source must be less than 1 megabytes in size.")
         owner, _, slug = save.slug.partition("/")
-        if not self.exists(owner, slug) and len(save.title) < 5:
+        if not self.exists(owner, slug) and (len(save.title) < 5 or not slugified(save.title)):
             raise KaggleRefusal(400, "The kernel title must be at least five characters")
 
     def _kernel_for(self, save: Save) -> Kernel:

@@ -108,7 +108,7 @@ class _Cut:
         """Whether the client has more to send; asking for more of a body that has ended would wait for ever."""
 
     async def __call__(self) -> Message:
-        if self._left <= 0:
+        if self._left <= 0 or not self.more:
             return {"type": "http.disconnect"}
         message = await self._receive()
         if message["type"] == "http.request":

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ class ProcessSandbox:
 
     A session sees PATH, HOME and TMPDIR (inside its directory), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1 (this machine's
     CPU stands in for the accelerator that was promised) and `extra_env`; nothing else of this process's environment.
+    It is no prison: a script can still read whatever this user can read.
     """
 
     def __init__(self, root: Path, clock: Clock, extra_env: Mapping[str, str] | None = None) -> None:
@@ -115,11 +116,9 @@ class ProcessSession:
 
     def output(self, at_s: float) -> Files:
         """Every ordinary file below the working directory; links are left out, since they may point anywhere."""
-        found = sorted(path for path in self._working.rglob("*") if path.is_file() and not path.is_symlink())
+        found = sorted(_ordinary(self._working)) if self._working.is_dir() else []
         return {
-            path.relative_to(self._working).as_posix(): Content.of_path(path, _modified(path))
-            for path in found
-            if not any(parent.is_symlink() for parent in path.parents if parent.is_relative_to(self._working))
+            _readable_name(path.relative_to(self._working)): Content.of_path(path, _modified(path)) for path in found
         }
 
     def stall(self, at_s: float) -> None:
@@ -147,7 +146,7 @@ class ProcessSession:
         self._exit = Exit(code, at_s)
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group are gone, or zombies
             os.killpg(self._popen.pid, number)
 
     def _listen(self, pipe: IO[bytes], stream: str) -> threading.Thread:
@@ -176,6 +175,23 @@ def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
     script.write_bytes(source.encode())
     script.chmod(0o444)
     return script
+
+
+def _ordinary(directory: Path) -> Iterator[Path]:
+    """The files below a directory, which are made readable: Kaggle reads them as root."""
+    directory.chmod(directory.stat().st_mode | 0o700)
+    for path in directory.iterdir():
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from _ordinary(path)
+        elif path.is_file():
+            path.chmod(path.stat().st_mode | 0o400)
+            yield path
+
+
+def _readable_name(path: Path) -> str:
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _modified(path: Path) -> datetime:

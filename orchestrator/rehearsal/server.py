@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import secrets
 import socket
 import threading
@@ -10,7 +11,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -154,8 +154,8 @@ class AbsoluteForm:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and "://" in scope["path"].split("/api/")[0][:8]:
-            scope = {**scope, "path": urlsplit(scope["path"]).path}
+        if scope["type"] == "http" and not scope["path"].startswith("/"):
+            scope = {**scope, "path": re.sub("^[a-z]+://[^/]*", "", scope["path"])}
         await self._app(scope, receive, send)
 
 
@@ -228,10 +228,6 @@ class LocalKaggle:
         for thread in self._threads:
             thread.join()
         self._sandbox.close()
-
-    def wait(self) -> None:
-        """Serve in the foreground, until interrupted."""
-        self._face.closing.wait()
 
     def _tick(self) -> None:
         while not self._face.closing.wait(TICK_S):

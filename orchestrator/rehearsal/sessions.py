@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from orchestrator.rehearsal.content import Files
+from orchestrator.rehearsal.content import Files, spoilt
 from orchestrator.rehearsal.datasets import Datasets
 from orchestrator.rehearsal.faults import Misfortune, SessionAction
 from orchestrator.rehearsal.kernels import Kernels, Session, Status
@@ -55,15 +55,17 @@ class Sessions:
 
     def _start(self, session: Session) -> None:
         self._started += 1
+        session.number = self._started
         session.started = session.starts_at
         session.status = Status.RUNNING
-        session.watches = self._misfortune.watches(self._started)
+        session.watches = self._misfortune.watches(session.number)
+        unmounted = self._misfortune.befalls(session.number, SessionAction.UNMOUNT)
         launch = Launch(
             owner=session.owner,
             slug=session.slug,
             version=session.version,
             source=session.save.text,
-            mounts=tuple(self._mounts(session, session.starts_at)),
+            mounts=() if unmounted else tuple(self._mounts(session, session.starts_at)),
             limit_s=session.limit_s,
             started=session.starts_at,
         )
@@ -88,6 +90,7 @@ class Sessions:
             if running.poll(at_s) is not None:
                 break
             session.watches = tuple(w for w in session.watches if w is not watch)
+            watch.strike()
             if watch.fault.action is SessionAction.KILL:
                 running.kill(at_s)
                 return self._end(session, running, Status.ERROR, at_s)
@@ -114,6 +117,16 @@ class Sessions:
         session.running = None
         if sum(file.size_bytes for file in session.files.values()) > self._rules.output_bytes_max:
             session.status, session.message, session.files = Status.ERROR, OUTPUT_LIMIT_MESSAGE, {}
+        self._spoil(session)
+
+    def _spoil(self, session: Session) -> None:
+        befalls = self._misfortune.befalls
+        if befalls(session.number, SessionAction.LOSE_OUTPUT):
+            session.files = {}
+        if befalls(session.number, SessionAction.LOSE_OUTPUT) or befalls(session.number, SessionAction.LOSE_LOG):
+            session.lines = []
+        if befalls(session.number, SessionAction.SPOIL_OUTPUT):
+            session.files = spoilt(session.files, lambda data: data[:-1])
 
     def _mounts(self, session: Session, now: datetime) -> Iterable[Mount]:
         """What lies below `/kaggle/input`: everything as it is at this moment, and silently nothing where that is missing."""

@@ -42,8 +42,13 @@ class Ask:
     value: Json
 
     def text(self, name: str) -> str:
-        """A string; empty where it is missing."""
-        return self._typed(name, str) or ""
+        """A string that UTF-8 can hold; empty where it is missing."""
+        found = self._typed(name, str) or ""
+        try:
+            found.encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair
+            raise KaggleRefusal(400, f"Invalid value for field {name}") from error
+        return found
 
     def number(self, name: str) -> int | None:
         """A whole number; None where it is missing."""
@@ -110,11 +115,11 @@ def log_text(lines: Iterable[Line]) -> str:
 
 def page(items: Sequence[T], ask: Ask, rules: Rules) -> tuple[Sequence[T], str]:
     """The page that was asked for, and the token of the next one (empty on the last)."""
-    size = min(ask.number("pageSize") or rules.page_size, rules.page_size_max)
+    size = min(max(1, ask.number("pageSize") or rules.page_size), rules.page_size_max)
     token = ask.text("pageToken")
     if token and not token.removeprefix("at-").isdigit():
         raise KaggleRefusal(400, "Invalid page token")
-    number = ask.number("page") or 1
+    number = max(1, ask.number("page") or 1)
     start = int(token.removeprefix("at-")) if token else (number - 1) * size
     end = start + size
     return items[start:end], f"at-{end}" if end < len(items) else ""

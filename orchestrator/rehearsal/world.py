@@ -39,7 +39,7 @@ class World:
         self.rules = rules if rules is not None else Rules()
         self.misfortune = Misfortune(faults)
         self.kernels = Kernels(self.rules)
-        self.datasets = Datasets(self.rules)
+        self.datasets = Datasets(self.rules, self.misfortune)
         self.directory = directory
         """Where uploads and archives are written; a world that nobody uploads to never touches it."""
         self.blobs = Blobs(directory / "blobs", self.rules)

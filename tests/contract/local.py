@@ -20,6 +20,8 @@ PATIENCE_S = 60.0
 
 AT_ONCE = Rules(queue_s=PerKind.all(0.0), dataset_processing_s=0.0, log_wait_s=0.0)
 
+IDLES = Played(ends_after_s=100.0)
+
 KERNELS = "kernels.KernelsApiService"
 DATASETS = "datasets.DatasetApiService"
 BLOBS = "blobs.BlobApiService"
@@ -87,7 +89,7 @@ def until(true: Callable[[], object]) -> None:
 
 @contextmanager
 def scripted(
-    root: Path, played: Played = Played(ends_after_s=100.0), rules: Rules = AT_ONCE, faults: FaultPlan = NO_FAULTS
+    root: Path, played: Played = IDLES, rules: Rules = AT_ONCE, faults: FaultPlan = NO_FAULTS
 ) -> Iterator[Client]:
     """A local Kaggle on a virtual clock whose sessions are played."""
     with _served(root, VirtualClock(), rules, faults, ScriptedSandbox(lambda *_: played)) as client:
@@ -95,9 +97,7 @@ def scripted(
 
 
 @contextmanager
-def running(
-    root: Path, clock: Clock, rules: Rules = AT_ONCE, faults: FaultPlan = NO_FAULTS
-) -> Iterator[Client]:
+def running(root: Path, clock: Clock, rules: Rules = AT_ONCE, faults: FaultPlan = NO_FAULTS) -> Iterator[Client]:
     """A local Kaggle that really runs what is pushed."""
     with _served(root, clock, rules, faults, ProcessSandbox(root / "sessions", clock)) as client:
         yield client

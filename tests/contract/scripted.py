@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +69,7 @@ class Scripted:
         self.sent_bytes = 0
         self.closing = threading.Event()
         self.script = script
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
 
     @property
     def url(self) -> str:
@@ -115,49 +115,48 @@ def by_call(**scripts: Script | Reply) -> Script:
     return script
 
 
-def _handler(owner: Scripted) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    owner: Scripted
 
-        def _any(self) -> None:
-            body = self._body()
-            seen = Seen(self.command, self.path, self.headers, body)
-            owner.seen.append(seen)
-            self.close_connection = True
-            try:
-                self._reply(owner.script(seen))
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the client had enough
+    def _any(self) -> None:
+        body = self._body()
+        seen = Seen(self.command, self.path, self.headers, body)
+        self.owner.seen.append(seen)
+        self.close_connection = True
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client had enough
+            self._reply(self.owner.script(seen))
 
-        do_GET = do_POST = do_PUT = _any
+    do_GET = do_POST = do_PUT = _any
 
-        def _body(self) -> bytes:
-            if self.headers.get("Transfer-Encoding", "") == "chunked":
-                raise AssertionError("a body without a length")
-            return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "") == "chunked":
+            raise AssertionError("a body without a length")
+        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
 
-        def _reply(self, reply: Reply) -> None:
-            if reply.hang:
-                owner.closing.wait()
-                return
-            self.send_response(reply.status)
-            for name, value in {"Connection": "close", **reply.headers}.items():
-                self.send_header(name, value)
-            endless = reply.silent_end or reply.drip_s is not None
-            if reply.measured and not endless and "Content-Length" not in reply.headers:
-                self.send_header("Content-Length", str(len(reply.body)))
-            self.end_headers()
-            body = reply.body if reply.cut_after is None else reply.body[: reply.cut_after]
-            owner.sent_bytes += len(body)
-            self.wfile.write(body)
+    def _reply(self, reply: Reply) -> None:
+        if reply.hang:
+            self.owner.closing.wait()
+            return
+        self.send_response(reply.status)
+        for name, value in {"Connection": "close", **reply.headers}.items():
+            self.send_header(name, value)
+        endless = reply.silent_end or reply.drip_s is not None
+        if reply.measured and not endless and "Content-Length" not in reply.headers:
+            self.send_header("Content-Length", str(len(reply.body)))
+        self.end_headers()
+        body = reply.body if reply.cut_after is None else reply.body[: reply.cut_after]
+        self.owner.sent_bytes += len(body)
+        self.wfile.write(body)
+        self.wfile.flush()
+        self._linger(reply)
+
+    def _linger(self, reply: Reply) -> None:
+        while reply.drip_s is not None and not self.owner.closing.wait(reply.drip_s):
+            self.wfile.write(b" ")
             self.wfile.flush()
-            while reply.drip_s is not None and not owner.closing.wait(reply.drip_s):
-                self.wfile.write(b" ")
-                self.wfile.flush()
-            if reply.silent_end:
-                owner.closing.wait()
+        if reply.silent_end:
+            self.owner.closing.wait()
 
-        def log_message(self, *_args: Any) -> None:
-            """Nothing: the test's own output is enough."""
-
-    return Handler
+    def log_message(self, *_args: Any) -> None:
+        """Nothing: the test's own output is enough."""

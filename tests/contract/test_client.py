@@ -127,9 +127,9 @@ def test_an_answer_that_trickles_for_ever_is_given_up() -> None:
 
 def test_an_answer_without_end_does_not_fill_the_memory() -> None:
     limits = Limits(connect_s=1.0, read_s=1.0, call_s=5.0, body_bytes_max=100_000)
-    with talking(in_turn(Reply(body=b" " * 1_000_000)), limits=limits) as talk:
-        with pytest.raises(Transient, match="larger than 100000 bytes"):
-            talk.gateway.quota("tpu")
+    reply = Reply(body=b" " * 1_000_000)
+    with talking(in_turn(reply), limits=limits) as talk, pytest.raises(Transient, match="larger than 100000 bytes"):
+        talk.gateway.quota("tpu")
 
 
 def test_a_server_that_is_not_there_is_transient() -> None:
@@ -162,7 +162,10 @@ def test_a_refusal_is_told_in_kaggles_own_words(reply: Reply) -> None:
 
 
 def test_refused_credentials_are_the_users_to_mend() -> None:
-    with talking(in_turn(error(401, "Unauthenticated"))) as talk, pytest.raises(BadInput, match="kaggle.com/settings"):
+    with (
+        talking(in_turn(error(401, "Unauthenticated"))) as talk,
+        pytest.raises(BadInput, match=r"kaggle\.com/settings"),
+    ):
         talk.gateway.quota("tpu")
 
 
@@ -210,7 +213,17 @@ def test_the_version_is_asked_for_by_its_label() -> None:
 # --- find before make ---------------------------------------------------------
 
 
-@pytest.mark.parametrize("reply", [answer({}), answer({"metadata": {}}), Reply(body=b"<html/>"), answer({"blob": {}})])
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer({}),
+        answer({"metadata": {}}),
+        Reply(body=b"<html/>"),
+        answer({"blob": {}}),
+        answer({"metadata": {"ref": 5}, "blob": {"source": "x"}}),
+        answer({"metadata": {"ref": "a/b"}, "blob": {"source": 5}}),
+    ],
+)
 def test_nonsense_never_means_that_there_is_no_such_kernel(reply: Reply) -> None:
     with talking(in_turn(reply)) as talk, pytest.raises(Transient):
         talk.gateway.find_kernel(SLUG)
@@ -301,6 +314,10 @@ def test_the_accelerator_flags_agree_with_the_machine(shape: str, flags: tuple[b
         (error(504, "Deadline exceeded"), Ambiguous),
         (answer({}), Ambiguous),
         (answer([]), Ambiguous),
+        (answer({"ref": 7}), Ambiguous),
+        (answer({"ref": f"/code/{OWNER}/{SLUG}", "versionNumber": "1"}), Ambiguous),
+        (answer({"ref": f"/code/{OWNER}/{SLUG}", "error": {"why": "?"}}), Ambiguous),
+        (answer({"ref": f"/code/{OWNER}/{SLUG}", "invalidDatasetSources": [5]}), Ambiguous),
         (Reply(body=b"<html/>"), Ambiguous),
         (Reply(body=b'{"ref": "/code/al', headers={"Content-Type": "application/json"}), Ambiguous),
         (Reply(body=ACCEPTED.body, cut_after=5), Ambiguous),
@@ -331,7 +348,10 @@ def test_a_push_that_reached_nobody_is_known_to_have_changed_nothing() -> None:
 @pytest.mark.parametrize("kind", ["Dataset", "Kernel", "Model", "Competition"])
 def test_a_source_that_was_not_accepted_is_named(kind: str) -> None:
     reply = answer({"ref": f"/code/{OWNER}/{SLUG}", "versionNumber": 1, f"invalid{kind}Sources": ["alice/gone"]})
-    with talking(in_turn(reply)) as talk, pytest.raises(Permanent, match=f"{kind.lower()} alice/gone.*without its input"):
+    with (
+        talking(in_turn(reply)) as talk,
+        pytest.raises(Permanent, match=f"{kind.lower()} alice/gone.*without its input"),
+    ):
         talk.gateway.push(kernel(SLUG))
 
 
@@ -352,7 +372,9 @@ def test_a_lost_answer_to_a_push_is_ambiguous_and_the_kernel_is_found_by_its_tok
         assert "token 81c0" in found.source
 
 
-@pytest.mark.parametrize("slug", ["abc", "a" * 51, "Gsm-3f9a", "gsm_3f9a", "gsm--3f9a", "-gsm-3f9a", "gsm 3f9a", "gsm/3f9a"])
+@pytest.mark.parametrize(
+    "slug", ["abc", "a" * 51, "Gsm-3f9a", "gsm_3f9a", "gsm--3f9a", "-gsm-3f9a", "gsm 3f9a", "gsm/3f9a"]
+)
 def test_a_name_that_kaggle_would_change_is_refused_before_anything_is_sent(slug: str) -> None:
     with talking(in_turn(ACCEPTED)) as talk:
         with pytest.raises(BadInput, match="choose a run name"):
@@ -423,7 +445,9 @@ def test_a_listing_that_turns_in_circles_is_given_up() -> None:
         talk.gateway.output(SLUG, 1)
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..\\x", "C:\\x", "c:x", "a\x00b", "relay/"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..\\x", "C:\\x", "c:x", "a\x00b", "relay/"]
+)
 def test_an_output_name_that_climbs_out_is_corrupt(name: str) -> None:
     with talking(in_turn(output_page(name))) as talk, pytest.raises(Corrupt, match="does not stay inside"):
         talk.gateway.output(SLUG, 1)
@@ -530,7 +554,7 @@ def test_a_dataset_that_may_not_be_deleted_is_not_taken_for_one_that_is_gone() -
         GetDatasetStatus=answer({"status": "READY"}),
         ListDatasetFiles=answer({}),
     )
-    with talking(script) as talk, pytest.raises(Refused, match="datasets.delete"):
+    with talking(script) as talk, pytest.raises(Refused, match=r"datasets\.delete"):
         talk.gateway.delete_dataset(DATASET)
 
 

@@ -163,7 +163,7 @@ def test_a_login_whose_token_ran_out_is_renewed_and_the_call_repeated() -> None:
 
 def test_a_login_that_has_ended_is_the_users_to_mend() -> None:
     script = by_call(GetKernelSessionStatus=error(401, "expired"), GenerateAccessToken=error(401, "revoked"))
-    with scripted(script) as server, pytest.raises(BadInput, match="kaggle.com/settings"):
+    with scripted(script) as server, pytest.raises(BadInput, match=r"kaggle\.com/settings"):
         gateway(server.url, LOGIN).session(SLUG, 1)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Transient
+from orchestrator.errors import RelayError, Transient
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
-from tests.contract.test_client import KEY, OWNER, SLUG
-from tests.contract.worlds import QUICK, kernel, over_http
+from tests.contract.test_client import KEY, SLUG
+from tests.contract.worlds import OWNER, QUICK, kernel, over_http
 
 EVENT_STREAM = {"Content-Type": "text/event-stream; charset=utf-8"}
 END = "data: END_OF_LOG\n\n"
@@ -82,7 +82,13 @@ def test_a_finished_log_comes_as_an_array() -> None:
 
 @pytest.mark.parametrize(
     "broken",
-    [error(500, "Internal"), error(404, "no stream"), error(429, "slow down"), stream("", silent_end=True), Reply(hang=True)],
+    [
+        error(500, "Internal"),
+        error(404, "no stream"),
+        error(429, "slow down"),
+        stream("", silent_end=True),
+        Reply(hang=True),
+    ],
 )
 def test_where_the_stream_does_not_work_the_stored_log_is_shown(broken: Reply) -> None:
     with following(broken, ListKernelSessionOutput=stored(0, 3)) as (gateway, _, _):
@@ -152,9 +158,20 @@ def test_a_queued_session_is_waited_for() -> None:
 
 
 def test_a_stream_that_fails_for_good_is_told() -> None:
-    with following(error(500, "the log service is down")) as (gateway, _, _):
+    down = error(500, "the log service is down")
+    with following(down) as (gateway, server, _):
         with pytest.raises(Transient, match="the log service is down"):
             list(gateway.follow_log(SLUG, 1))
+        assert len(server.calls(SLUG)) == 6
+
+
+@pytest.mark.parametrize("log", [error(404, "no stream"), stream("")])
+def test_the_log_of_a_session_that_does_not_exist_is_not_waited_for_for_ever(log: Reply) -> None:
+    unknown = error(404, "Notebook not found")
+    with following(log, GetKernelSessionStatus=unknown) as (gateway, server, _):
+        with pytest.raises(RelayError):
+            list(gateway.follow_log(SLUG, 1))
+        assert len(server.calls(SLUG)) == 6
 
 
 def test_a_follower_that_goes_away_leaves_no_connection_open() -> None:
@@ -176,3 +193,10 @@ def test_a_cut_stream_of_the_local_kaggle_is_followed_to_the_end(tmp_path: Path)
         place.wait(10)
         place.wait(100)
         assert [line.text for line in place.gateway.follow_log(SLUG, 1)] == [f"line {n}" for n in range(0, 100, 10)]
+
+
+def test_a_stored_log_is_shown_whole_however_long_it_takes() -> None:
+    limits = type(QUICK)(quiet_s=1.0, live_s=0.0)
+    with scripted(by_call(**{SLUG: answer(entries(0, 500))})) as server:
+        shown = KaggleGateway([KEY], server.url, sleep=lambda _s: None, limits=limits).log(SLUG, 1)
+    assert numbers(shown) == list(range(500))

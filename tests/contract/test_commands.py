@@ -214,6 +214,18 @@ def test_a_second_daemon_is_refused(tmp_path: Path, kaggle: LocalKaggle, written
     assert relay("daemon", "--once", home=home, environ=environ).returncode == 0
 
 
+def test_a_run_of_another_account_is_named_and_stops_nothing(
+    tmp_path: Path, kaggle: LocalKaggle, written: Path
+) -> None:
+    home, clock = tmp_path / "home", SystemClock()
+    relay("start", str(written), home=home, environ=kaggle.environment())
+    root = tmp_path / "other"
+    with LocalKaggle(root, clock, Rules.brisk(30.0), NO_FAULTS, ProcessSandbox(root, clock), owner="other") as theirs:
+        done = relay("daemon", "--once", home=home, environ=theirs.environment())
+    assert done.returncode == 0, done.stderr
+    assert "belongs to the Kaggle account rehearsal, and the credentials are other's" in done.stdout
+
+
 def test_a_rehearsal_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path, written: Path) -> None:
     home = tmp_path / "dear"
     home.mkdir()

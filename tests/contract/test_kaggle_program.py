@@ -188,8 +188,7 @@ def test_an_upload_that_is_cut_off_is_resumed_by_the_program_itself(tmp_path: Pa
     with running(tmp_path / "root", SystemClock(), faults=faults) as client:
         kaggle = Program(client, home)
         created = kaggle("datasets", "create", "-p", str(kaggle.dataset(**{"state.bin": DATA})))
-        assert "Already uploaded 100000 bytes. Will resume upload at 100000." in created
-        assert "Already uploaded 150000 bytes. Will resume upload at 150000." in created
+        assert "Will resume upload at 100000." in created
         kaggle("datasets", "download", "rehearsal/some-data", "-f", "state.bin", "-p", str(home / "back"))
         assert (home / "back" / "state.bin").read_bytes() == DATA
 

@@ -107,6 +107,8 @@ def test_a_quick_save_starts_nothing(tmp_path: Path) -> None:
         ("CancelKernelSession", {"kernelSessionId": 1}, (403, "PERMISSION_DENIED")),
         ("ListKernelFiles", {"kernelSlug": "some-kernel", "pageToken": "x"}, (400, "INVALID_ARGUMENT")),
         ("GetKernel", {"kernelSlug": 7}, (400, "INVALID_ARGUMENT")),
+        ("SaveKernel", {"slug": "rehearsal/some-kernel", "text": "\ud800"}, (400, "INVALID_ARGUMENT")),
+        ("SaveKernel", {"slug": "rehearsal/other-kernel", "text": ""}, (400, "INVALID_ARGUMENT")),
         ("SaveKernel", {"slug": "bob/some-kernel", "text": "", "newTitle": "some-kernel"}, (403, "PERMISSION_DENIED")),
         ("SaveKernel", {"slug": "rehearsal/some-kernel", "text": "x" * 1_000_000}, (400, "INVALID_ARGUMENT")),
         ("NoSuchMethod", {}, (501, "UNIMPLEMENTED")),
@@ -341,8 +343,14 @@ def authorization(kaggle: Any, kind: str) -> str:
 
 @pytest.mark.parametrize(
     ("kind", "status"),
-    [("token", 200), ("key", 200), ("another token", 401), ("a key as a token", 401), ("another key", 401)]
-    + [("nothing", 401)],
+    [
+        ("token", 200),
+        ("key", 200),
+        ("another token", 401),
+        ("a key as a token", 401),
+        ("another key", 401),
+        ("nothing", 401),
+    ],
 )
 def test_only_the_accounts_own_token_and_key_are_accepted(tmp_path: Path, kind: str, status: int) -> None:
     with scripted(tmp_path) as client:

@@ -254,7 +254,7 @@ def test_files_are_listed_in_pages(client: Client) -> None:
         if not (token := page.get("nextPageToken", "")):
             break
     assert [len(page) for page in pages] == [20, 20, 5]
-    assert sum(pages, []) == [f"file-{number:02d}" for number in range(45)]
+    assert [name for page in pages for name in page] == [f"file-{number:02d}" for number in range(45)]
 
 
 def test_what_is_said_of_a_dataset_can_be_read_and_changed(client: Client) -> None:
@@ -280,7 +280,9 @@ def test_datasets_are_listed_found_and_deleted(client: Client) -> None:
         ("rehearsal/other-data", 1),
         ("rehearsal/some-data", 5),
     ]
-    assert [d["ref"] for d in client.json(DATASETS, "ListDatasets", search="some")["datasets"]] == ["rehearsal/some-data"]
+    assert [d["ref"] for d in client.json(DATASETS, "ListDatasets", search="some")["datasets"]] == [
+        "rehearsal/some-data"
+    ]
     assert client.json(DATASETS, "DeleteDataset", **HERE) == {}
     for method in ("DeleteDataset", "GetDataset", "GetDatasetStatus", "GetDatasetMetadata", "DownloadDataset"):
         assert refusal(client.ask(DATASETS, method, **HERE)) == (404, "NOT_FOUND")

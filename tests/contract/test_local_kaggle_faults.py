@@ -87,6 +87,14 @@ def test_a_download_that_is_cut_brings_its_beginning_and_goes_on_by_range(tmp_pa
         assert got + rest.content == DATA
 
 
+def test_an_upload_that_is_cut_after_its_last_byte_has_arrived_and_only_its_answer_is_missing(tmp_path: Path) -> None:
+    with scripted(tmp_path, faults=plan("BlobUpload", CallAction.CUT, after_bytes=1_000, status=503)) as client:
+        started = client.json(BLOBS, "StartBlobUpload", type="DATASET", name="state.bin", contentLength=100)
+        assert refusal(requests.put(started["createUrl"], data=DATA[:100], timeout=PATIENCE_S)) == (503, "UNAVAILABLE")
+        told = requests.put(started["createUrl"], headers={"Content-Range": "bytes */100"}, timeout=PATIENCE_S)
+        assert told.status_code == 200
+
+
 def test_a_small_upload_that_is_cut_is_answered_although_its_body_has_ended(tmp_path: Path) -> None:
     with scripted(tmp_path, faults=plan("BlobUpload", CallAction.CUT, after_bytes=10, status=503)) as client:
         started = client.json(BLOBS, "StartBlobUpload", type="DATASET", name="state.bin", contentLength=100)

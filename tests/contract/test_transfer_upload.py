@@ -200,6 +200,17 @@ def test_a_file_that_is_not_there_asks_for_a_person(tmp_path: Path) -> None:
             send()
 
 
+def test_an_upload_may_take_longer_than_any_other_call(tmp_path: Path) -> None:
+    def slow(_seen: Seen) -> Reply:
+        send.server.closing.wait(0.3)
+        return Reply(status=200, body=b'{"kind": "storage#object"}')
+
+    with sending(slow, tmp_path) as send:
+        limits = Limits(connect_s=1.0, read_s=5.0, call_s=0.1)
+        assert upload(send.path, send.start, limits, Patience(sleep=send.waits.append), str) == "token-1"
+        assert len(send.server.seen) == 1
+
+
 # --- with the local Kaggle ----------------------------------------------------
 
 

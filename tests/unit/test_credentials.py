@@ -137,7 +137,7 @@ def test_without_credentials_the_remedy_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{", "username: alice", "[]", ""])
 def test_a_kaggle_json_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
     path = kaggle_file(tmp_path, "kaggle.json", text)
-    with pytest.raises(BadInput, match="is not JSON|is not a JSON object") as caught:
+    with pytest.raises(BadInput, match=r"is not JSON|is not a JSON object") as caught:
         find_credentials({}, tmp_path)
     assert str(path) in str(caught.value)
 

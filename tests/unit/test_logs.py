@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -15,12 +16,18 @@ from orchestrator.kaggle.logs import (
     Lines,
     chunk_of,
     chunk_of_event,
-    lines_of,
     lines_of_log,
 )
 from stages.contract import Progress
 
 EVENT = Progress(number=3, event="step", at_s=12.5, stage="sft", step=7, target=100, metrics={"loss": 0.25})
+
+
+def lines_of(chunks: Iterable[Chunk]) -> tuple[LogLine, ...]:
+    """The lines of chunks after which nothing follows."""
+    lines = Lines()
+    ended = [line for chunk in chunks for line in lines.add(chunk)]
+    return (*ended, *lines.end())
 
 
 def texts(lines: object) -> list[str]:
@@ -96,31 +103,48 @@ def test_a_finished_log_is_kaggles_array_of_chunks() -> None:
         {"stream_name": "stderr", "time": 1, "data": "wor"},
         {"stream_name": "stderr", "time": 2.25, "data": "ld\n"},
     ]
-    assert lines_of_log(json.dumps(entries)) == (
+    assert tuple(lines_of_log([json.dumps(entries)])) == (
         LogLine(number=0, stream="stdout", at_s=0.5, text="hello"),
         LogLine(number=1, stream="stderr", at_s=2.25, text="world"),
     )
 
 
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_a_finished_log_reads_the_same_in_whatever_blocks_it_arrives(seed: int, block: int) -> None:
+    dice = random.Random(seed)
+    written = [dice.choice(["a\n", "b", "\n", "ü{[,]}\n", '"\\\n', "10%\r", "last\n"]) for _ in range(20)]
+    entries = [{"stream_name": "stdout", "time": float(n), "data": text} for n, text in enumerate(written)]
+    log = "[" + "\n,".join(json.dumps(entry, ensure_ascii=False) for entry in entries) + "\n]"
+    blocks = [log[at : at + block] for at in range(0, len(log), block)]
+    chunks = [Chunk("stdout", float(n), text) for n, text in enumerate(written)]
+    assert tuple(lines_of_log(blocks)) == lines_of(chunks)
+
+
+def test_what_cannot_be_read_as_json_does_not_pile_up() -> None:
+    blocks = ['[{"data": "', *["x" * 1_000_000] * 20]
+    assert sum(len(line.text) for line in lines_of_log(blocks)) >= 20_000_000
+
+
 def test_a_finished_log_whose_entries_are_bare_lines_is_read_line_by_line() -> None:
     entries = [{"stream_name": "stdout", "time": 0.5, "data": text} for text in ("one", "two", "three")]
-    assert texts(lines_of_log(json.dumps(entries))) == ["one", "two", "three"]
+    assert texts(lines_of_log([json.dumps(entries)])) == ["one", "two", "three"]
 
 
 @pytest.mark.parametrize(
     ("log", "shown"),
     [
         ("plain text\nof two lines\n", ["plain text", "of two lines"]),
-        ('[{"data": "cut off', ['[{"data": "cut off']),
+        ('[{"data": "whole\\n"}, {"data": "cut off', ["whole", '{"data": "cut off']),
         ("[]", []),
         ("", []),
-        ("null", []),
+        (" \n ", []),
+        ("Traceback (most recent call last):\n  [boom]", ["Traceback (most recent call last):", "  [boom]"]),
         ('[1, null, {"data": 5}, {"time": 1}]', []),
         ('{"data": "only one\\n"}', ["only one"]),
     ],
 )
 def test_an_odd_log_is_shown_as_well_as_it_can_be(log: str, shown: list[str]) -> None:
-    assert texts(lines_of_log(log)) == shown
+    assert texts(lines_of_log([log])) == shown
 
 
 def test_an_entry_may_lack_all_but_its_text() -> None:

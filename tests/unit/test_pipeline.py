@@ -80,6 +80,11 @@ def test_the_canonical_form_says_the_same_pipeline() -> None:
     assert parse("# a comment\n" + GOOD, "p.yaml").digest == pipeline.digest
 
 
+def test_what_two_stages_share_can_be_written_once() -> None:
+    text = GOOD.replace("options: {step_s: 0.5}", "options: {<<: &quick {step_s: 0.5}, payload_bytes: 9}")
+    assert parse(text, "p.yaml").stages[1].options == {"step_s": 0.5, "payload_bytes": 9}
+
+
 def test_positions_count_over_stage_boundaries() -> None:
     pipeline = parse(GOOD, "p.yaml")
     assert pipeline.position(pipeline.beginning) == 0

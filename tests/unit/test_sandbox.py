@@ -1,5 +1,6 @@
 """The process sandbox runs the pushed script alone, sees all it says, and never leaves a process behind."""
 
+import contextlib
 import json
 import os
 import select
@@ -192,6 +193,32 @@ def test_all_ordinary_files_are_output_and_links_are_not(sandbox: ProcessSandbox
     assert {name: file.read() for name, file in files.items()} == {"empty.txt": b"", "relay/deep/state.bin": b"12345"}
 
 
+def test_output_is_readable_whatever_the_script_did_to_its_permissions_and_names(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(
+        launch(
+            r"""
+            import os, pathlib
+            pathlib.Path("closed").mkdir()
+            pathlib.Path("closed/secret.bin").write_bytes(b"1")
+            os.chmod("closed/secret.bin", 0)
+            os.chmod("closed", 0)
+            open(b"\xff.txt", "w").close()
+            """
+        )
+    )
+    assert ended(session).code == 0
+    assert {name: file.read() for name, file in session.output(1.0).items()} == {
+        "closed/secret.bin": b"1",
+        "\ufffd.txt": b"",
+    }
+
+
+def test_a_script_that_removes_its_own_directory_leaves_nothing(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(launch("import os, shutil; shutil.rmtree(os.getcwd())"))
+    assert ended(session).code == 0
+    assert session.output(1.0) == {}
+
+
 def test_a_killed_session_keeps_what_it_wrote_and_takes_its_children_with_it(sandbox: ProcessSandbox) -> None:
     session = sandbox.start(
         launch(
@@ -305,4 +332,6 @@ def test_a_session_dies_with_a_server_that_is_killed_and_not_with_the_thread_tha
             readable, _, _ = select.select([watch], [], [], PATIENCE_S)
             assert readable, "the session outlived its server"
         finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(watch, signal.SIGKILL)
             os.close(watch)

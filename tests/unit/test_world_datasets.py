@@ -88,7 +88,13 @@ def test_a_slug_has_six_to_fifty_characters(slug: str) -> None:
         SmallWorld().create(slug, a=b"1")
 
 
-@pytest.mark.parametrize("name", ["../escaped", "/absolute", "a/../../b", "a//b", "./a"])
+@pytest.mark.parametrize("slug", ["../../escaped", "with/slash", "-begins", "with space", "nul\0nul"])
+def test_a_slug_cannot_lead_anywhere(slug: str) -> None:
+    with pytest.raises(ValueError, match="letters, digits and hyphens"):
+        SmallWorld().create(slug, a=b"1")
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/absolute", "a/../../b", "a//b", "./a", "nul\0", "a\\b", "a\nb", ""])
 def test_a_file_name_that_climbs_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="Invalid file name"):
         SmallWorld().create("some-data", **{name: b"1"})

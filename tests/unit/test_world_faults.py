@@ -8,15 +8,18 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import BadInput
 from orchestrator.rehearsal.faults import (
+    TRIGGERED,
     CallAction,
     CallFault,
+    DatasetAction,
+    DatasetFault,
     FaultPlan,
     Misfortune,
     SessionAction,
     SessionFault,
 )
 from orchestrator.rehearsal.kernels import Status
-from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE
+from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.sandbox import Played
 from stages.contract import Progress
 from tests.unit.worlds import HOUR, SmallWorld
@@ -60,6 +63,18 @@ def test_a_kill_within_the_next_step_falls_between_two_steps() -> None:
         assert 40.0 <= ran_s < 50.0
         ends.add(ran_s)
     assert len(ends) > 10
+
+
+def test_a_fault_without_a_session_befalls_the_first_that_comes_to_its_step_and_no_other() -> None:
+    small = struck(SessionFault(action=SessionAction.KILL, step=4))
+    assert small.after(HOUR).session().status is Status.ERROR
+    small.push()
+    assert small.after(HOUR).session().status is Status.COMPLETE
+
+
+def test_a_fault_without_a_session_needs_a_step() -> None:
+    with pytest.raises(ValueError, match="say which one"):
+        SessionFault(action=SessionAction.KILL, after_s=4.0)
 
 
 def test_a_trigger_waits_for_its_own_stage() -> None:
@@ -106,6 +121,88 @@ def test_how_often_one_looks_does_not_change_what_happens() -> None:
     )
 
 
+# --- starts, ends and datasets ----------------------------------------------
+
+WRITES = Played(ends_after_s=10, lines=[(1, "line")], files=[(2, "small.txt", b"1"), (3, "state.bin", b"state")])
+
+
+@pytest.mark.parametrize(
+    ("action", "files", "lines"),
+    [
+        (SessionAction.SPOIL_OUTPUT, {"small.txt": b"1", "state.bin": b"stat"}, 1),
+        (SessionAction.LOSE_OUTPUT, {}, 0),
+        (SessionAction.LOSE_LOG, {"small.txt": b"1", "state.bin": b"state"}, 0),
+    ],
+)
+def test_what_a_session_leaves_may_be_spoilt_or_lost_and_it_is_complete_all_the_same(
+    action: SessionAction, files: dict[str, bytes], lines: int
+) -> None:
+    small = SmallWorld(WRITES, faults=FaultPlan(sessions=(SessionFault(session=2, action=action),)))
+    small.push("whole-one")
+    small.after(HOUR).push("spoilt-one")
+    whole_one, spoilt_one = small.after(HOUR).session("whole-one"), small.session("spoilt-one")
+    assert whole_one.files["state.bin"].read() == b"state"
+    assert spoilt_one.status is Status.COMPLETE
+    assert {name: file.read() for name, file in spoilt_one.files.items()} == files
+    assert len(spoilt_one.lines) == lines
+
+
+def test_a_session_may_start_without_its_inputs() -> None:
+    small = SmallWorld(faults=FaultPlan(sessions=(SessionFault(session=1, action=SessionAction.UNMOUNT),)))
+    small.create("some-data", a=b"1")
+    for slug in ("first-kernel", "second-kernel"):
+        small.after(HOUR).push(slug, dataset_sources=("alice/some-data",))
+    assert [len(mounts) for _, mounts, _ in small.after(HOUR).launched] == [0, 1]
+
+
+def made(*faults: DatasetFault) -> SmallWorld:
+    small = SmallWorld(rules=Rules(dataset_processing_s=50), faults=FaultPlan(datasets=faults))
+    small.create("some-data", **{"small.txt": b"1", "state.bin": b"state"})
+    return small
+
+
+def shown(small: SmallWorld) -> tuple[str, dict[str, bytes]]:
+    with small.world.at_now() as now:
+        dataset = small.world.datasets.find("alice", "some-data")
+        ready = dataset.ready(now)
+        return dataset.status(now), {n: f.read() for n, f in ready.files.items()} if ready is not None else {}
+
+
+def test_a_dataset_may_fail_for_good() -> None:
+    small = made(DatasetFault(version=1, action=DatasetAction.FAIL))
+    assert shown(small.after(40)) == ("INDIVIDUAL_BLOBS_COMPRESSED", {})
+    assert shown(small.after(10)) == ("FAILED", {})
+    assert shown(small.after(1000 * HOUR)) == ("FAILED", {})
+
+
+def test_a_dataset_may_take_its_time_or_say_ready_before_its_files_are_there() -> None:
+    slow = made(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=1000))
+    assert shown(slow.after(1049))[0] != "READY"
+    assert shown(slow.after(1))[0] == "READY"
+    early = made(DatasetFault(version=1, action=DatasetAction.READY_EARLY))
+    assert shown(early) == ("READY", {})
+    assert shown(early.after(50)) == ("READY", {"small.txt": b"1", "state.bin": b"state"})
+
+
+def test_a_dataset_may_hold_another_byte_than_was_uploaded() -> None:
+    _, files = shown(made(DatasetFault(version=1, action=DatasetAction.SPOIL)).after(50))
+    assert files["small.txt"] == b"1"
+    assert len(files["state.bin"]) == 5
+    assert files["state.bin"] != b"state"
+
+
+def test_only_the_version_of_that_number_is_struck() -> None:
+    small = made(
+        DatasetFault(version=2, action=DatasetAction.SPOIL), DatasetFault(version=2, action=DatasetAction.FAIL)
+    )
+    assert shown(small.after(50)) == ("READY", {"small.txt": b"1", "state.bin": b"state"})
+    small.add_version("some-data", **{"state.bin": b"newer"})
+    assert shown(small.after(50)) == ("READY", {"small.txt": b"1", "state.bin": b"state"})
+
+
+# --- calls ------------------------------------------------------------------
+
+
 def hits(fault: CallFault, names: str = "SaveKernel " * 10, seed: int = 0) -> list[int]:
     misfortune = Misfortune(FaultPlan(seed=seed, calls=(fault,)))
     return [index for index, name in enumerate(names.split(), 1) if misfortune.call(name) is not None]
@@ -127,21 +224,19 @@ def test_a_probability_hits_some_calls_and_the_same_ones_again() -> None:
     assert len(hits(CallFault(call="*", action=CallAction.STATUS, probability=0.5, times=3), calls)) == 3
 
 
+# --- files ------------------------------------------------------------------
+
 whole = st.integers(min_value=0, max_value=10_000)
 seconds = st.floats(min_value=0, max_value=1e6, allow_nan=False)
-session_faults = st.builds(
-    SessionFault,
-    session=st.integers(min_value=1, max_value=99),
-    action=st.sampled_from(SessionAction),
-    after_s=seconds,
-    within_s=seconds,
-) | st.builds(
-    SessionFault,
-    session=st.integers(min_value=1, max_value=99),
-    action=st.sampled_from(SessionAction),
-    stage=st.text(max_size=8),
-    step=whole,
+nth = st.integers(min_value=1, max_value=99)
+triggered = st.sampled_from(TRIGGERED)
+others = st.sampled_from([action for action in SessionAction if action not in TRIGGERED])
+session_faults = st.one_of(
+    st.builds(SessionFault, session=nth, action=triggered, after_s=seconds, within_s=seconds),
+    st.builds(SessionFault, session=nth, action=triggered, stage=st.text(max_size=8), step=whole),
+    st.builds(SessionFault, session=nth, action=others),
 )
+dataset_faults = st.builds(DatasetFault, version=nth, action=st.sampled_from(DatasetAction), seconds=seconds)
 call_faults = st.builds(
     CallFault,
     call=st.text(min_size=1, max_size=12),
@@ -182,7 +277,12 @@ def test_json_is_read_too() -> None:
         ("sessions: {}", "sessions: should be a list"),
         ("seed: x", "seed: should be a whole number"),
         ("sessions: [{session: 1}]", "sessions[0]: lacks action"),
-        ("sessions: [{session: 1, action: explode, step: 1}]", "'explode' is not one of: stall, kill"),
+        (
+            "sessions: [{session: 1, action: explode, step: 1}]",
+            "sessions[0].action: 'explode' is not one of: stall, kill",
+        ),
+        ("sessions: [{session: 1, action: unmount, step: 1}]", "unmount takes neither after_s nor step"),
+        ("datasets: [{version: 1, action: burn}]", "datasets[0].action: 'burn' is not one of: fail"),
         ("sessions: [{session: 1, action: kill}]", "either after_s or step"),
         ("sessions: [{session: -1, action: kill, step: 1}]", "sessions[0].session: -1 does not fit"),
         ("calls: [{call: X, action: status}, {call: X, action: status, status: many}]", "calls[1].status"),

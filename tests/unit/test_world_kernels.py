@@ -65,6 +65,14 @@ def test_a_session_is_stopped_at_the_lower_of_both_limits_with_kaggles_words(
     assert ("late.txt" in session.files) == (limit_s > 90)
 
 
+def test_a_session_ends_at_its_limit_however_late_anybody_looks() -> None:
+    small = SmallWorld(replace(WRITES, ends_after_s=20 * HOUR))
+    small.push()
+    session = small.after(100 * HOUR).session()
+    assert session.status is Status.CANCEL_ACKNOWLEDGED
+    assert session.ran_s(session.starts_at, small.clock.now()) == 9 * HOUR
+
+
 def test_a_second_tpu_push_is_refused_while_the_first_is_only_queued_and_its_source_is_taken_all_the_same() -> None:
     small = SmallWorld()
     small.push(text="first")
@@ -335,6 +343,12 @@ def test_a_source_of_a_million_bytes_is_refused_and_one_byte_less_is_not() -> No
 def test_a_new_kernel_is_named_after_its_title() -> None:
     small = SmallWorld()
     assert small.push("asked-for", title="Quite Another Name").ref == f"{OWNER}/quite-another-name"
+
+
+@pytest.mark.parametrize("title", ["", "abcd", "!?!?!?"])
+def test_a_new_kernel_needs_a_title_that_names_it(title: str) -> None:
+    with pytest.raises(KaggleRefusal, match="five characters"):
+        SmallWorld().push("some-slug", title=title)
 
 
 def test_a_pinned_image_runs_on_the_cpu_whatever_was_asked() -> None:

@@ -15,6 +15,8 @@ from orchestrator.rehearsal.world import World
 OWNER = "alice"
 HOUR = 3600.0
 
+IDLES = Played(ends_after_s=100.0)
+
 Mounts = Mapping[str, Mapping[str, bytes]]
 
 
@@ -23,7 +25,7 @@ class SmallWorld:
 
     def __init__(
         self,
-        play: Callable[[str, Mounts, float], Played] | Played = Played(ends_after_s=100.0),  # noqa: B008 - frozen
+        play: Callable[[str, Mounts, float], Played] | Played = IDLES,
         rules: Rules | None = None,
         faults: FaultPlan = NO_FAULTS,
     ) -> None:

@@ -1,0 +1,65 @@
+"""Real training through many sessions: stopped in time, hung, killed in the middle of a step, and yet the same bits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PIPELINE = """
+name: small
+seed: 3
+model: {kind: tiny-gemma2, width: 32, hidden: 64, head_width: 8}
+accelerator: TpuV5E8
+session: {limit_s: LIMIT, margin_s: 8, save_interval_s: 4}
+stages:
+  - {name: sft, kind: sft, steps: 240, options: {batch: 32}}
+  - {name: grpo, kind: grpo, steps: 40, options: {batch: 8, generations: 4}}
+  - {name: hard, kind: continued, steps: 20, options: {batch: 8, generations: 4, accumulate: 2}}
+"""
+
+FAULTS = """
+seed: 1
+sessions:
+  - {session: 1, action: kill, stage: sft, step: 120, within_s: 0.2}
+  - {session: 2, action: stall, stage: grpo, step: 5}
+  - {session: 4, action: kill, stage: grpo, step: 30, within_s: 0.2}
+"""
+
+
+def rehearse(folder: Path, limit_s: int, faults: str) -> dict[str, Any]:
+    """One rehearsal of the pipeline, as a user would start it."""
+    folder.mkdir()
+    pipeline = folder / "small.yaml"
+    pipeline.write_text(PIPELINE.replace("LIMIT", str(limit_s)), encoding="utf-8")
+    (folder / "small.faults.yaml").write_text(faults, encoding="utf-8")
+    command = [sys.executable, "-m", "orchestrator", "--home", str(folder / "home")]
+    done = subprocess.run(
+        [*command, "rehearse", str(pipeline)],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = subprocess.run([*command, "status", "--json"], capture_output=True, text=True, check=True)
+    run: dict[str, Any] = json.loads(told.stdout)["runs"][0]
+    return run
+
+
+@pytest.mark.slow
+def test_a_chain_that_was_cut_and_killed_has_the_digests_of_one_uninterrupted_session(tmp_path: Path) -> None:
+    disturbed = rehearse(tmp_path / "disturbed", 32, FAULTS)
+    quiet = rehearse(tmp_path / "quiet", 900, "{}")
+    assert [session["outcome"] for session in quiet["sessions"]] == ["finished"]
+    ends = [session["outcome"] for session in disturbed["sessions"]]
+    assert {"timed_out", "failed", "finished"} <= set(ends), ends
+    assert sum(session["steps_lost"] for session in disturbed["sessions"]) > 0
+    assert disturbed["checkpoints"][-1]["contents"] == quiet["checkpoints"][-1]["contents"]
+    at = {(c["stage"], c["step"]): c["contents"] for c in quiet["checkpoints"]}
+    met = [c for c in disturbed["checkpoints"] if (c["stage"], c["step"]) in at]
+    assert all(c["contents"] == at[c["stage"], c["step"]] for c in met)
