@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import shutil
 import threading
 from collections.abc import Callable
 from functools import cached_property
@@ -14,7 +15,7 @@ from orchestrator.clock import SystemClock
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput
-from orchestrator.files import Home
+from orchestrator.files import Home, private_folder
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import limits_for
@@ -77,6 +78,7 @@ class App:
             pipeline_path=str(path),
             pipeline_digest=pipeline.digest,
         )
+        _keep_files(pipeline, path.parent, self.home.inputs(fact.run))
         return self.store.begin_run(fact, self.clock.now()).run
 
     def start_or_continue(self, path: Path) -> Run:
@@ -141,3 +143,10 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
+
+
+def _keep_files(pipeline: Pipeline, folder: Path, into: Path) -> None:
+    """Copy the pipeline's files, so that the run goes on with what it began with."""
+    for name in pipeline.inputs.files:
+        private_folder(into)
+        shutil.copyfile(folder / name, into / Path(name).name)

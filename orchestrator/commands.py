@@ -22,6 +22,11 @@ class ReadQuota:
 
 
 @dataclass(frozen=True)
+class PublishInputs:
+    """Make the dataset of the pipeline's own files, or find it, and see whether it is ready."""
+
+
+@dataclass(frozen=True)
 class Push:
     """Start a session's kernel, or adopt the one that is there."""
 
@@ -68,4 +73,4 @@ class Rest:
     why: str
 
 
-Command = Record | ReadQuota | Push | Look | Collect | Publish | Prune | Rest
+Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Prune | Rest

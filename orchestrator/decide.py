@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from orchestrator.commands import Collect, Command, Look, Prune, Publish, Push, ReadQuota, Record, Rest
+from orchestrator.commands import Collect, Command, Look, Prune, Publish, PublishInputs, Push, ReadQuota, Record, Rest
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Limits, finished, plan_session, refresh_time, session_limit_s
 from state.machine import (
@@ -16,6 +16,7 @@ from state.machine import (
 )
 from state.model import (
     CheckpointStatus,
+    InputsStatus,
     Outcome,
     Phase,
     Request,
@@ -110,6 +111,9 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     pause = _pause_after_failure(state, limits)
     if pause is not None and now < pause:
         return Rest(pause, f"trying again after: {state.last.reason if state.last else ''}")
+    if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
+        due = _due(snapshot.watch.dataset_looked_at, limits, now)
+        return PublishInputs() if now >= due else Rest(due, "the pipeline's files are being processed")
     if snapshot.others_live >= pipeline.hardware.slots:
         return Rest(now + timedelta(seconds=limits.poll_s), "another run's session takes the account's slot")
     if pipeline.hardware.quota:

@@ -1,5 +1,6 @@
 """One function for each command that touches the world. Each looks before it makes, so doing it again after a crash is safe."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,17 +9,18 @@ from typing import assert_never
 from kaggle_kernels import build
 from orchestrator.clock import Clock
 from orchestrator.collect import collect
-from orchestrator.commands import Collect, Look, Prune, Publish, Push, ReadQuota
+from orchestrator.commands import Collect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
 from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient
 from orchestrator.files import Home
-from orchestrator.kaggle.gateway import DatasetSeen, Gateway, KernelPush, LogLine, Worker
+from orchestrator.kaggle.gateway import Gateway, KernelPush, LogLine, Worker
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import Limits, order_for, refresh_time
+from orchestrator.plan import Limits, inputs_of, order_for, refresh_time
 from stages.contract import MANIFEST_NAME, Manifest, Progress
 from state.machine import (
     CheckpointPruned,
     CheckpointPublished,
     Fact,
+    InputsPublished,
     PushConfirmed,
     PushRefused,
     RunWaiting,
@@ -28,7 +30,7 @@ from state.machine import (
 )
 from state.model import Checkpoint, Metric, Phase, QuotaRow, RunState, Session, Snapshot, Watch
 
-Effect = Push | Look | Collect | Publish | Prune | ReadQuota
+Effect = PublishInputs | Push | Look | Collect | Publish | Prune | ReadQuota
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shel
     match command:
         case ReadQuota():
             return read_quota(command, state, shell)
+        case PublishInputs():
+            return publish_inputs(snapshot, pipeline, shell)
         case Push():
             return push(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Look():
@@ -134,6 +138,8 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
 
 def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush:
     datasets, kernels = list(pipeline.inputs.datasets), []
+    if pipeline.inputs.files:
+        datasets.append(f"{state.run.owner}/{inputs_of(state.run.id)}")
     if session.parent is not None:
         parent = state.checkpoint(session.parent)
         if pipeline.handoff == "kernel-output" and parent.published_at is None:
@@ -241,21 +247,41 @@ def publish(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     """Make the checkpoint's dataset unless it exists; it counts once Kaggle lists every file with its size."""
     assert session.checkpoint is not None, f"{session.slug} has nothing to publish"
     checkpoint = snapshot.state.checkpoint(session.checkpoint)
-    watch = replace(snapshot.watch, dataset_looked_at=shell.clock.now(), failures=0, failing_since=None, failure="")
-    seen = shell.gateway.find_dataset(checkpoint.name)
+    ready = offered(checkpoint.name, published_files(checkpoint, shell.home), session.run, shell)
+    fact = CheckpointPublished(number=session.number, attempt=session.attempt)
+    return Result((fact,) if ready else (), _dataset_seen(snapshot, shell))
+
+
+def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+    """Make the dataset of the pipeline's own files unless it exists."""
+    run = snapshot.state.run.id
+    files = [shell.home.inputs(run) / Path(name).name for name in pipeline.inputs.files]
+    ready = offered(inputs_of(run), files, run, shell)
+    return Result((InputsPublished(),) if ready else (), _dataset_seen(snapshot, shell))
+
+
+def _dataset_seen(snapshot: Snapshot, shell: Shell) -> Watch:
+    return replace(_WELL, looked_at=snapshot.watch.looked_at, dataset_looked_at=shell.clock.now())
+
+
+def offered(name: str, files: Sequence[Path], run: str, shell: Shell) -> bool:
+    """Whether the dataset is there, whole and private; it is made where it does not exist.
+
+    READY alone is no evidence, so names and sizes are compared too.
+    """
+    seen = shell.gateway.find_dataset(name)
     if seen is None:
-        shell.gateway.create_dataset(checkpoint.name, published_files(checkpoint, shell.home))
-        return Result(watch=watch)
+        shell.gateway.create_dataset(name, files)
+        return False
     if seen.status == "failed":
-        shell.gateway.delete_dataset(checkpoint.name)
-        raise Transient(f"Kaggle could not process the dataset {checkpoint.name}; it is uploaded again")
-    if not ready(seen, checkpoint):
-        return Result(watch=watch)
+        shell.gateway.delete_dataset(name)
+        raise Transient(f"Kaggle could not process the dataset {name}; it is uploaded again")
+    wanted = {path.name: path.stat().st_size for path in files}
+    if seen.status != "ready" or {file.name: file.size_bytes for file in seen.files} != wanted:
+        return False
     if not seen.private:
-        raise Permanent(
-            f"the dataset {seen.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
-        )
-    return Result((CheckpointPublished(number=session.number, attempt=session.attempt),), watch)
+        raise Permanent(f"the dataset {seen.ref} is public: make it private on Kaggle, then type relay retry {run}")
+    return True
 
 
 def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:
@@ -263,14 +289,6 @@ def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     manifest = Manifest.from_json(checkpoint.manifest)
     return [folder / MANIFEST_NAME, *(folder / entry.path for entry in manifest.files)]
-
-
-def ready(seen: DatasetSeen, checkpoint: Checkpoint) -> bool:
-    """Whether Kaggle shows the whole checkpoint: READY alone is no evidence, so names and sizes are compared too."""
-    manifest = Manifest.from_json(checkpoint.manifest)
-    wanted = {entry.path: entry.size_bytes for entry in manifest.files}
-    wanted[MANIFEST_NAME] = len(checkpoint.manifest.encode())
-    return seen.status == "ready" and {file.name: file.size_bytes for file in seen.files} == wanted
 
 
 def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:

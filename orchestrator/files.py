@@ -28,6 +28,10 @@ class Home:
         """What is being fetched from a session."""
         return self.run(session.run) / "sessions" / session.slug
 
+    def inputs(self, run: str) -> Path:
+        """The pipeline's own files, as they were when the run began."""
+        return self.run(run) / "inputs"
+
     def log(self, session: Session) -> Path:
         """A session's log as text, a line each."""
         return self.run(session.run) / "logs" / f"{session.slug}.log"

@@ -79,6 +79,10 @@ class Inputs(BaseModel):
     """`owner/slug` of Kaggle datasets."""
     models: tuple[str, ...] = ()
     """`owner/model/framework/variation/version` of Kaggle models."""
+    files: tuple[str, ...] = ()
+    """Files of this machine, relative to the pipeline's; published once for the run as a private dataset."""
+    sha256: dict[str, str] = {}
+    """What the files held when the run began; relay's own note, not for the user to write."""
 
 
 class Stage(BaseModel):
@@ -208,11 +212,11 @@ def load(path: Path) -> Pipeline:
         raise BadInput(f"{path} does not exist: name a pipeline file, such as examples/tiny.yaml") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read as text: {error}") from error
-    return parse(text, str(path))
+    return parse(text, str(path), path.parent)
 
 
-def parse(text: str, where: str) -> Pipeline:
-    """Check a pipeline's text; `where` is what errors call it."""
+def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
+    """Check a pipeline's text; `where` is what errors call it, `folder` what its file names are relative to."""
     try:
         value = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
@@ -227,7 +231,7 @@ def parse(text: str, where: str) -> Pipeline:
     except pydantic.ValidationError as error:
         raise BadInput(_sentence(error, where)) from error
     _check(pipeline, where)
-    return pipeline
+    return _with_files(pipeline, where, folder)
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> str:
@@ -271,6 +275,33 @@ def _tuples(value: Any) -> Any:
     if isinstance(found.get("inputs"), Mapping):
         found["inputs"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["inputs"].items()}
     return found
+
+
+def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+    """The pipeline with the SHA-256 of each of its files, so that another content is another pipeline."""
+    if pipeline.inputs.sha256:
+        raise BadInput(_unknown(where, "inputs.sha256", "sha256", ["datasets", "models", "files"], what="key"))
+    found: dict[str, str] = {}
+    for index, name in enumerate(pipeline.inputs.files):
+        path = folder / name
+        if not path.is_file():
+            raise BadInput(
+                f"{where}: inputs.files[{index}]: {path} does not exist: mend the name, or make the file first"
+            )
+        if path.name in found:
+            raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    _check_data(pipeline, where, set(found))
+    return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
+
+
+def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
+    """A data file travels with the run, or no session would find it."""
+    for index, stage in enumerate(pipeline.stages):
+        name = stage.options.get("data", "")
+        if name.endswith(".jsonl") and name not in files:
+            raise BadInput(f"{where}: stages[{index}].options.data: {name} is not among inputs.files: list it there")
 
 
 def _check(pipeline: Pipeline, where: str) -> None:

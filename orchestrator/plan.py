@@ -47,6 +47,11 @@ def checkpoint_of(run: str, number: int, attempt: int) -> str:
     return f"{run}-c{number:04d}{_suffix(attempt)}"
 
 
+def inputs_of(run: str) -> str:
+    """The name of the dataset that holds the pipeline's own files."""
+    return f"{run}-inputs"
+
+
 def _suffix(attempt: int) -> str:
     if attempt == 1:
         return ""

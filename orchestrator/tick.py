@@ -4,13 +4,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestrator import effects
-from orchestrator.commands import Command, Publish, Push, Record, Rest
+from orchestrator.commands import Command, Publish, PublishInputs, Push, Record, Rest
 from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
 from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient
 from orchestrator.pipeline import Pipeline
-from state.machine import Fact, PublishIntended, PushIntended, RunParked, RunResumed
-from state.model import Phase, Snapshot, Watch
+from state.machine import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed
+from state.model import InputsStatus, Phase, Snapshot, Watch
 from state.store import Store
 
 
@@ -54,6 +54,8 @@ def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
     match command:
         case Push(number, attempt) if snapshot.state.session(number, attempt).phase is Phase.PLANNED:
             return (PushIntended(number=number, attempt=attempt),)
+        case PublishInputs() if snapshot.state.run.inputs is InputsStatus.NONE:
+            return (InputsIntended(),)
         case Publish(number, attempt) if snapshot.state.session(number, attempt).phase is Phase.COLLECTED:
             return (PublishIntended(number=number, attempt=attempt),)
         case _:

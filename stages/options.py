@@ -38,10 +38,20 @@ class Model:
     """Devices along which each layer is split."""
 
     def __post_init__(self) -> None:
-        _require(self.layers >= 2 and self.layers % 2 == 0, "layers", "an even number: local and global attention alternate")
-        _require(0 < self.kv_heads < self.heads and self.heads % self.kv_heads == 0, "kv_heads", "a proper divisor of heads")
-        _require(self.head_width > 0 and self.head_width % 2 == 0, "head_width", "even, since rotary positions pair channels")
-        _require(min(self.width, self.hidden, self.mesh_fsdp, self.mesh_tp) > 0, "width", "positive, as are hidden and mesh_*")
+        _require(
+            self.layers >= 2 and self.layers % 2 == 0, "layers", "an even number: local and global attention alternate"
+        )
+        _require(
+            0 < self.kv_heads < self.heads and self.heads % self.kv_heads == 0, "kv_heads", "a proper divisor of heads"
+        )
+        _require(
+            self.head_width > 0 and self.head_width % 2 == 0, "head_width", "even, since rotary positions pair channels"
+        )
+        _require(
+            min(self.width, self.hidden, self.mesh_fsdp, self.mesh_tp) > 0,
+            "width",
+            "positive, as are hidden and mesh_*",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +59,8 @@ class Trained:
     """What every stage that trains has: which weights, from which data, with which optimizer."""
 
     data: str = "sums:30"
-    """Where examples come from: `sums:N` makes sums of two numbers below N on the spot."""
+    """Where examples come from: `sums:N` makes sums of two numbers below N (10 to 100) on the spot; else a `.jsonl` file
+    that `inputs.files` lists."""
     batch: int = 64
     """Examples (for reinforcement learning: prompts) in a step."""
     accumulate: int = 1
@@ -74,6 +85,7 @@ class Trained:
     """Gradients are scaled down to this norm."""
 
     def __post_init__(self) -> None:
+        _require_data(self.data)
         _require(self.batch > 0, "batch", "positive")
         _require(self.accumulate > 0 and self.batch % self.accumulate == 0, "accumulate", "a divisor of batch")
         _require(self.mode in ("full", "lora"), "mode", "full or lora")
@@ -149,7 +161,12 @@ class Evaluate:
     answer_tokens_max: int = 24
 
     def __post_init__(self) -> None:
-        _require(min(self.batch, self.prompt_tokens_max, self.answer_tokens_max) > 0, "batch", "positive, as are *_tokens_max")
+        _require_data(self.data)
+        _require(
+            min(self.batch, self.prompt_tokens_max, self.answer_tokens_max) > 0,
+            "batch",
+            "positive, as are *_tokens_max",
+        )
 
 
 def fit(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
@@ -174,6 +191,16 @@ def _read(wanted: type, value: Any, where: str) -> Any:
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"{where} should be {wanted.__name__}, found {value!r}")
     return value
+
+
+def _require_data(name: str) -> None:
+    kind, _, number = name.partition(":")
+    made = kind == "sums" and number.isascii() and number.isdecimal() and 10 <= int(number) <= 100
+    _require(
+        made or name.endswith(".jsonl"),
+        "data",
+        "sums:N with N from 10 to 100, or the name of a .jsonl file that inputs.files lists",
+    )
 
 
 def _require(fits: bool, key: str, remedy: str) -> None:

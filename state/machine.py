@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from stages.contract import Cursor, Document, Manifest
-from state.model import Checkpoint, CheckpointStatus, Outcome, Phase, Run, RunState, RunStatus, Session
+from state.model import Checkpoint, CheckpointStatus, InputsStatus, Outcome, Phase, Run, RunState, RunStatus, Session
 
 
 class IllegalTransition(Exception):
@@ -46,6 +46,16 @@ class RunStarted(Fact):
     pipeline: str
     pipeline_path: str
     pipeline_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsIntended(Fact):
+    name: ClassVar[str] = "inputs_intended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsPublished(Fact):
+    name: ClassVar[str] = "inputs_published"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,6 +224,8 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
 
 RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
     RunStatus.ACTIVE: {
+        InputsIntended: RunStatus.ACTIVE,
+        InputsPublished: RunStatus.ACTIVE,
         RunWaiting: RunStatus.WAITING,
         RunParked: RunStatus.PARKED,
         RunFinished: RunStatus.FINISHED,
@@ -234,6 +246,8 @@ FACTS: dict[str, type[Fact]] = {
     fact.name: fact
     for fact in (
         RunStarted,
+        InputsIntended,
+        InputsPublished,
         RunWaiting,
         RunWoken,
         RunParked,
@@ -312,6 +326,10 @@ def _run(state: RunState, fact: Fact) -> RunState:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="")
     match fact:
+        case InputsIntended():
+            run = replace(run, inputs=InputsStatus.PUBLISHING)
+        case InputsPublished():
+            run = replace(run, inputs=InputsStatus.PUBLISHED)
         case RunWaiting():
             run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
         case RunParked():

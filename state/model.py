@@ -54,6 +54,14 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
+class InputsStatus(StrEnum):
+    """Where a run's own data files are."""
+
+    NONE = ""  # not on Kaggle, or there are none
+    PUBLISHING = "publishing"  # we meant to publish them; Kaggle may or may not have them
+    PUBLISHED = "published"  # a dataset that sessions mount
+
+
 class CheckpointStatus(StrEnum):
     """What may be done with a checkpoint."""
 
@@ -86,6 +94,7 @@ class Run:
     """The command to type."""
     excerpt: str = ""
     """The end of the log or the traceback that explains the reason."""
+    inputs: InputsStatus = InputsStatus.NONE
     judged: int = 0
     """Sessions up to this count have been judged by a person: their failures count no more."""
 

@@ -67,6 +67,7 @@ runs = Table(
     Column("reason", Text, nullable=False),
     Column("remedy", Text, nullable=False),
     Column("excerpt", Text, nullable=False),
+    Column("inputs", Text, nullable=False),
     Column("judged", Integer, nullable=False),
     Index("run_by_status", "status"),
 )

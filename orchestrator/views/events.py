@@ -59,6 +59,8 @@ def _after(fact: machine.SessionFact) -> str:
 
 def _run(fact: Fact) -> str:
     match fact:
+        case machine.InputsPublished():
+            return "the pipeline's files are published"
         case machine.RunWaiting():
             return f"waiting until {fact.until[:19]}: {fact.reason}"
         case machine.RunParked():

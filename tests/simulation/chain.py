@@ -107,10 +107,12 @@ class Kaggle:
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
         self.started: Counter[str] = Counter()
+        self.mounted: list[set[str]] = []
         self.trained: Counter[tuple[str, int]] = Counter()
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
 
     def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
+        self.mounted.append(set(mounts))
         order = build.order_in(source)
         assert order is not None, "a kernel that no order was baked into"
         self.started[order.slug] += 1

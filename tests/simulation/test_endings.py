@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import Pipeline, parse
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
 from stages.contract import Order
 from state.model import CheckpointStatus, Outcome, RunState, RunStatus
 from tests.simulation.chain import (
+    PIPELINE,
+    RUN,
     Chain,
     Kaggle,
     died,
@@ -194,6 +196,18 @@ def test_either_handoff_brings_the_run_to_its_end_and_every_checkpoint_to_a_data
     state = chain.drive()
     assert_whole(chain, state)
     assert all(c.status is CheckpointStatus.PUBLISHED for c in state.checkpoints)
+
+
+def test_the_pipelines_own_files_are_published_once_and_every_session_mounts_them(folder: Path) -> None:
+    (folder / "problems.jsonl").write_text("{}", encoding="utf-8")
+    kaggle = Kaggle(parse(f"{PIPELINE}inputs: {{files: [problems.jsonl]}}", "sim.yaml", folder))
+    chain = Chain(kaggle, folder / "home")
+    chain.home.inputs(RUN).mkdir(parents=True)
+    (chain.home.inputs(RUN) / "problems.jsonl").write_text("{}", encoding="utf-8")
+    state = chain.drive()
+    assert_whole(chain, state)
+    assert all(f"me/{RUN}-inputs" in mounts for mounts in kaggle.mounted)
+    assert [f.name for _, f in chain.store.facts(RUN)].count("inputs_published") == 1
 
 
 def test_old_checkpoints_are_removed_and_never_the_last_two(folder: Path) -> None:

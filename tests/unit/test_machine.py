@@ -48,6 +48,8 @@ PLANNED = machine.SessionPlanned(
     **KEY, slug="r-0001-s0001", token="t", start=Cursor(stage="count", step=0), parent=None, budget_s=9.0, limit_s=10.0
 )
 SAMPLES: dict[type[Fact], Fact] = {
+    machine.InputsIntended: machine.InputsIntended(),
+    machine.InputsPublished: machine.InputsPublished(),
     machine.RunWaiting: machine.RunWaiting(until=AT.isoformat(), reason="quota"),
     machine.RunWoken: machine.RunWoken(),
     machine.RunParked: machine.RunParked(reason="why", remedy="relay retry r-0001"),

@@ -71,6 +71,36 @@ def test_options_of_a_training_stage_and_the_model_are_checked_before_anything_i
         parse(text, "p.yaml")
 
 
+TRAINS = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30, options: {data: problems.jsonl}")
+FILES = TRAINS + "inputs: {files: [problems.jsonl]}\n"
+
+
+def test_a_missing_data_file_is_named_with_a_remedy(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"inputs\.files\[0\]: .*problems\.jsonl does not exist: mend the name"):
+        parse(FILES, "p.yaml", tmp_path)
+
+
+def test_data_that_nobody_brings_is_refused_before_anything_is_pushed() -> None:
+    with pytest.raises(BadInput, match=r"stages\[0\]\.options\.data: problems\.jsonl is not among inputs\.files"):
+        parse(TRAINS, "p.yaml")
+    with pytest.raises(BadInput, match=r"stages\[0\]\.options\.data should be sums:N"):
+        parse(TRAINS.replace("problems.jsonl", "sums:3"), "p.yaml")
+
+
+def test_another_content_of_a_data_file_is_another_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "problems.jsonl").write_text("{}", encoding="utf-8")
+    first = parse(FILES, "p.yaml", tmp_path)
+    assert parse(FILES, "p.yaml", tmp_path).digest == first.digest
+    (tmp_path / "problems.jsonl").write_text("{} ", encoding="utf-8")
+    assert parse(FILES, "p.yaml", tmp_path).digest != first.digest
+
+
+def test_what_relay_notes_of_a_data_file_is_not_for_the_user_to_write(tmp_path: Path) -> None:
+    (tmp_path / "problems.jsonl").write_text("{}", encoding="utf-8")
+    with pytest.raises(BadInput, match=r"inputs\.sha256"):
+        parse(FILES.replace("jsonl]}", "jsonl], sha256: {a: b}}"), "p.yaml", tmp_path)
+
+
 def test_the_canonical_form_says_the_same_pipeline() -> None:
     pipeline = parse(GOOD, "p.yaml")
     again = Pipeline.from_canonical(pipeline.canonical())

@@ -55,6 +55,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("remedy", sa.Text(), nullable=False),
         sa.Column("excerpt", sa.Text(), nullable=False),
+        sa.Column("inputs", sa.Text(), nullable=False),
         sa.Column("judged", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

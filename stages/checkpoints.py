@@ -1,0 +1,160 @@
+"""Writes and reads what training needs to go on bit for bit: Orbax holds the arrays, a small JSON says how to read them.
+
+    state.json      which items there are, and counters
+    arrays/         Orbax composite:
+      base          the model's weights, only where training changed them (else the pipeline's `model:` makes them again)
+      adapter_N     low-rank adapters in the order in which they were trained
+      optimizer     the optimizer's state with its counts
+      origin_…      the model that a stage of full training started from, where it is its reference
+
+Digests say what was computed, not how it was filed: equal numbers have equal digests, whatever Orbax does.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orbax.checkpoint as ocp
+
+from stages.lora import Adapter
+from stages.stage import StageFailed
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model: base weights (None: as the pipeline's `model:` makes them) and adapters, oldest first."""
+
+    base: Mapping[str, Any] | None = None
+    adapters: tuple[Adapter, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a stage carries from step to step.
+
+    `made` is the digest of the base weights as `model:` makes them, so that a changed model is noticed before training.
+    """
+
+    weights: Weights
+    made: str
+    origin: Weights | None = None
+    optimizer: Mapping[str, Any] | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+
+
+def write(state: State, directory: Path) -> dict[str, str]:
+    """Write everything into an empty directory; the answer is `digests(state)`."""
+    items = {name: dict(arrays) for name, arrays in _items(state).items()}
+    saves = {name: ocp.args.PyTreeSave(arrays) for name, arrays in items.items()}
+    if saves:
+        with _checkpointer(saves) as checkpointer:
+            checkpointer.save((directory / "arrays").absolute(), args=ocp.args.Composite(**saves))
+    text = json.dumps({"format": FORMAT, "items": sorted(items), **_description(state)}, sort_keys=True, indent=1)
+    (directory / "state.json").write_text(text, encoding="ascii")
+    return digests(state)
+
+
+def read(directory: Path) -> State:
+    """What `write` wrote, arrays on the host; raises StageFailed where this cannot be read."""
+    about = json.loads((directory / "state.json").read_text(encoding="ascii"))
+    if about["format"] != FORMAT:
+        raise StageFailed("checkpoint-format", f"the state has format {about['format']}, and this relay reads {FORMAT}")
+    items = _arrays(directory / "arrays", about["items"])
+    return State(
+        weights=_weights(items, "", about["adapters"]),
+        made=about["made"],
+        origin=None if about["origin"] is None else _weights(items, "origin_", about["origin"]),
+        optimizer=items.get("optimizer"),
+        counters=about["counters"],
+    )
+
+
+def digests(state: State) -> dict[str, str]:
+    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`."""
+    base = state.made if state.weights.base is None else tree_digest(state.weights.base)
+    adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
+    lines = [f"base {base}"]
+    for adapter, digest in zip(state.weights.adapters, adapters, strict=True):
+        lines.append(f"adapter {adapter.rank} {adapter.alpha!r} {digest}")
+    found = {"weights": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    if adapters:
+        found["adapter"] = adapters[-1]
+    if state.optimizer is not None:
+        found["optimizer"] = tree_digest(state.optimizer)
+    if state.counters:
+        found["counters"] = hashlib.sha256(json.dumps(dict(state.counters), sort_keys=True).encode()).hexdigest()
+    return found
+
+
+def tree_digest(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 over name, type, shape and bytes of every array, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _items(state: State) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for prefix, weights in (("", state.weights), ("origin_", state.origin)):
+        if weights is None:
+            continue
+        if weights.base is not None:
+            found[f"{prefix}base"] = weights.base
+        for number, adapter in enumerate(weights.adapters):
+            found[f"{prefix}adapter_{number}"] = adapter.arrays
+    if state.optimizer is not None:
+        found["optimizer"] = state.optimizer
+    return found
+
+
+def _description(state: State) -> dict[str, Any]:
+    def adapters(weights: Weights) -> list[dict[str, Any]]:
+        return [{"rank": adapter.rank, "alpha": adapter.alpha} for adapter in weights.adapters]
+
+    return {
+        "made": state.made,
+        "adapters": adapters(state.weights),
+        "origin": None if state.origin is None else adapters(state.origin),
+        "counters": dict(state.counters),
+    }
+
+
+def _arrays(directory: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+    if not names:
+        return {}
+    with _checkpointer(names) as checkpointer:
+        structure = checkpointer.metadata(directory.absolute()).item_metadata
+        wanted = {name: _to_host(structure[name]) for name in names}
+        restored = checkpointer.restore(directory.absolute(), args=ocp.args.Composite(**wanted))
+    return {name: dict(restored[name]) for name in names}
+
+
+def _checkpointer(names: Iterable[str]) -> Any:
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**{name: ocp.PyTreeCheckpointHandler() for name in names}))
+
+
+def _to_host(metadata: Any) -> Any:
+    # To NumPy, so that reading does not depend on the devices that wrote; each array then goes where the model has it.
+    tree = dict(metadata.tree)
+    return ocp.args.PyTreeRestore(
+        item=tree, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in tree}
+    )
+
+
+def _weights(items: Mapping[str, Any], prefix: str, adapters: list[dict[str, Any]]) -> Weights:
+    return Weights(
+        base=items.get(f"{prefix}base"),
+        adapters=tuple(
+            Adapter(rank=adapter["rank"], alpha=adapter["alpha"], arrays=items[f"{prefix}adapter_{number}"])
+            for number, adapter in enumerate(adapters)
+        ),
+    )

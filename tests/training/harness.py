@@ -1,0 +1,128 @@
+"""A small session for stages: keeps each checkpoint in a folder, and ends where it is told to."""
+
+import json
+import math
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stages.catalog import KINDS
+from stages.contract import Cursor, StageSpec
+from stages.stage import Next, Opened, StageFailed, Write
+
+TINY = {"kind": "tiny-gemma2", "width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
+"""Learns nothing to speak of, and computes like the large one."""
+
+ANSWERS = {"data": "sums:20", "prompt_tokens_max": 9, "answer_tokens_max": 8}
+
+ROLLOUTS = {**ANSWERS, "batch": 4, "generations": 2, "lora_rank": 2}
+
+
+@dataclass
+class Record:
+    """What a chain of sessions computed, exactly: metrics of each step as hex, digests of each checkpoint."""
+
+    metrics: dict[str, dict[str, str]] = field(default_factory=dict)
+    digests: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def value(self, stage: str, step: int, metric: str) -> float:
+        return float.fromhex(self.metrics[f"{stage}-{step}"][metric])
+
+
+@dataclass
+class SmallContext:
+    """One stage in one session, which ends after `stop_at`."""
+
+    spec: StageSpec
+    model: Mapping[str, Any]
+    seed: int
+    root: Path
+    record: Record
+    checkpoint: Opened | None
+    stop_at: int
+    save_at: frozenset[int] = frozenset()
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> Path:
+        return self.root / "inputs"
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / "scratch"
+
+    @property
+    def start_step(self) -> int:
+        of_this_stage = self.checkpoint is not None and self.checkpoint.cursor.stage == self.spec.name
+        return self.checkpoint.cursor.step if self.checkpoint is not None and of_this_stage else 0
+
+    def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
+        if not math.isfinite(metrics.get("loss", 0.0)):
+            raise StageFailed("not-a-number", f"the loss is {metrics['loss']} at step {step}")
+        self.record.metrics[f"{self.spec.name}-{step}"] = {name: value.hex() for name, value in metrics.items()}
+        if step in (self.stop_at, self.spec.steps):
+            return Next.STOP
+        return Next.SAVE if step in self.save_at else Next.GO_ON
+
+    def save(self, step: int, write: Write) -> None:
+        into = self.root / f"{self.spec.name}-{step}"
+        shutil.rmtree(into, ignore_errors=True)
+        into.mkdir(parents=True)
+        self.record.digests[into.name] = dict(write(into))
+        self.checkpoint = Opened(Cursor(stage=self.spec.name, step=step), into)
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A pipeline that is run in sessions. Every session ends at a stage's end or where it is cut."""
+
+    stages: tuple[StageSpec, ...]
+    model: Mapping[str, Any] = field(default_factory=lambda: TINY)
+    seed: int = 0
+
+    def run(self, root: Path, cuts: Mapping[str, tuple[int, ...]] | None = None) -> Record:
+        """All stages; `cuts` names the steps of each stage after which a session ends."""
+        record = Record()
+        for stage, stop_at in self.sessions(cuts):
+            checkpoint = newest(root, self.stages)
+            KINDS[stage.kind].load()(SmallContext(stage, self.model, self.seed, root, record, checkpoint, stop_at))
+        return record
+
+    def sessions(self, cuts: Mapping[str, tuple[int, ...]] | None = None) -> list[tuple[StageSpec, int]]:
+        """Which stage each session runs, and to which step."""
+        return [(spec, stop) for spec in self.stages for stop in (*(cuts or {}).get(spec.name, ()), spec.steps)]
+
+
+def spec(name: str, kind: str, steps: int, **options: Any) -> StageSpec:
+    return StageSpec(name=name, kind=kind, steps=steps, options=options)
+
+
+def newest(root: Path, stages: tuple[StageSpec, ...]) -> Opened | None:
+    """The checkpoint that is furthest on, if there is any."""
+    for stage in reversed(stages):
+        for step in range(stage.steps, 0, -1):
+            if (root / f"{stage.name}-{step}" / "state.json").exists():
+                return Opened(Cursor(stage=stage.name, step=step), root / f"{stage.name}-{step}")
+    return None
+
+
+def in_this_process(order: Mapping[str, Any]) -> Record:
+    """One session as a process of its own runs it."""
+    stages = tuple(StageSpec.from_dict(stage) for stage in order["stages"])
+    root, record = Path(order["root"]), Record()
+    stage = next(stage for stage in stages if stage.name == order["stage"])
+    checkpoint = newest(root, stages)
+    context = SmallContext(stage, order["model"], order["seed"], root, record, checkpoint, order["stop_at"])
+    KINDS[stage.kind].load()(context)
+    return record
+
+
+if __name__ == "__main__":
+    found = in_this_process(json.loads(sys.stdin.read()))
+    Path(sys.argv[1]).write_text(json.dumps({"metrics": found.metrics, "digests": found.digests}))

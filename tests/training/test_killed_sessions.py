@@ -1,0 +1,122 @@
+"""Real sessions on the real runner, killed while they train: the run ends at the same numbers as one that was left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stages import mounts
+from stages.contract import Cursor, Order, Parent, Report
+from stages.mounts import Found
+from tests.training.harness import ROLLOUTS, TINY, spec
+from tests.unit.counting_runs import PROGRAM, ROOT, Kaggle, events, kaggle, order
+
+pytestmark = pytest.mark.slow
+
+PATIENCE_S = 300.0
+"""Only a machine that is stuck is waited for so long."""
+
+STAGES = (
+    spec("sft", "sft", 60, data="sums:20", batch=8, noise=0.3),
+    spec("grpo", "grpo", 25, **ROLLOUTS),
+)
+WHOLE = order(run="tiny-1a2b", model=TINY, stages=STAGES, start=Cursor(stage="sft", step=0))
+
+
+class Sessions:
+    """Starts sessions as processes; none outlives the test."""
+
+    def __init__(self, compiled: Path) -> None:
+        self.started: list[subprocess.Popen[bytes]] = []
+        # As a kernel would: programs are compiled once, whichever session needs them first.
+        caching = {"JAX_COMPILATION_CACHE_DIR": str(compiled), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        self._environment = {**os.environ, **caching}
+
+    def start(self, order: Order, world: Kaggle) -> subprocess.Popen[bytes]:
+        arguments = [str(ROOT), order.to_json(), str(world.working), str(world.inputs)]
+        with (world.root / "log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-c", PROGRAM, *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+            )
+        self.started.append(process)
+        return process
+
+    def finish(self, order: Order, world: Kaggle) -> Report:
+        """Run a session to its end, which has to be a good one."""
+        status = self.start(order, world).wait(PATIENCE_S)
+        assert status == 0, (world.root / "log").read_text()
+        return world.report()
+
+    def kill(self, order: Order, world: Kaggle, when: Callable[[int], bool], stage: str) -> None:
+        """SIGKILL a session once it has told of a step of this stage that fits."""
+        process = self.start(order, world)
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not any(event["stage"] == stage and when(event["step"]) for event in _events(world)):
+            assert process.poll() is None, (world.root / "log").read_text()
+            assert time.monotonic() < give_up_s, "the session is stuck"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def sessions(tmp_path: Path) -> Iterator[Sessions]:
+    made = Sessions(tmp_path / "compiled")
+    yield made
+    for process in made.started:
+        process.kill()
+        process.wait()
+
+
+def test_a_run_that_is_killed_in_each_stage_ends_like_one_that_is_not(sessions: Sessions, tmp_path: Path) -> None:
+    expected = sessions.finish(WHOLE, kaggle(tmp_path / "whole"))
+    assert expected.outcome == "finished" and expected.checkpoint is not None
+    assert_only_our_words((tmp_path / "whole" / "log").read_text())
+
+    first, second, third = (kaggle(tmp_path / name) for name in ("first", "second", "third"))
+    often = replace(WHOLE, save_interval_s=0.3)
+    sessions.kill(often, first, lambda step: step >= 20, "sft")
+    sessions.kill(_following(often, first, second), second, lambda step: step >= 8, "grpo")
+    report = sessions.finish(_following(often, second, third), third)
+
+    assert report.outcome == "finished" and report.checkpoint is not None
+    assert set(expected.checkpoint.digests) == {"weights", "adapter", "optimizer"}
+    assert report.checkpoint.digests == expected.checkpoint.digests
+    assert report.stages["grpo"].metrics == expected.stages["grpo"].metrics
+
+
+def assert_only_our_words(log: str) -> None:
+    """The libraries' chatter does not belong in a session's log."""
+    others = [line for line in log.splitlines() if not line.startswith(("@relay ", "accelerator: "))]
+    assert others == []
+
+
+def _following(order: Order, killed: Kaggle, world: Kaggle) -> Order:
+    """The order that goes on from the newest checkpoint of a killed session, mounted in another world."""
+    checkpoints: list[Found] = list(mounts.find(killed.working))
+    assert checkpoints, "the session was killed before it saved anything"
+    newest = max(checkpoints, key=lambda found: _place(found.manifest.cursor))
+    told = [Cursor(stage=event["stage"], step=event["step"]) for event in _events(killed) if event["event"] == "step"]
+    assert _place(newest.manifest.cursor) < max(map(_place, told)), "some steps should be lost and done again"
+    world.publish(newest.folder, "parent")
+    parent = Parent(name=f"c{order.session:04d}", digest=newest.manifest.digest)
+    return replace(order, session=order.session + 1, start=newest.manifest.cursor, parent=parent)
+
+
+def _events(world: Kaggle) -> list[dict[str, object]]:
+    log = world.root / "log"
+    text = log.read_text() if log.exists() else ""
+    return events(text[: text.rfind("\n") + 1])
+
+
+def _place(cursor: Cursor) -> tuple[int, int]:
+    return [stage.name for stage in STAGES].index(cursor.stage), cursor.step
