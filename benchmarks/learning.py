@@ -41,14 +41,8 @@ class Uncut:
     metrics: Mapping[str, float] = field(default_factory=dict)
     ended_s: list[float] = field(default_factory=lambda: [time.monotonic()])
     start_step: int = 0
-
-    @property
-    def inputs(self) -> Path:
-        return self.root
-
-    @property
-    def scratch(self) -> Path:
-        return self.root
+    inputs: Path = Path("no-inputs")
+    scratch: Path = Path("no-scratch")
 
     def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
         self.metrics = metrics

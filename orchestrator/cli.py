@@ -54,12 +54,6 @@ def _app(context: click.Context) -> "App":
     return App(context.obj)
 
 
-def _print(view: Any) -> None:
-    from rich.console import Console
-
-    Console(highlight=False, soft_wrap=not sys.stdout.isatty()).print(view)
-
-
 def _stop_on_signals() -> threading.Event:
     """An event that SIGTERM and SIGINT set; a second SIGINT ends the program at once."""
     stop = threading.Event()
@@ -151,9 +145,10 @@ def show_status(app: "App", run: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
+    from orchestrator.views.printing import print_view
     from orchestrator.views.text import status_view
 
-    _print(status_view(document))
+    print_view(status_view(document))
 
 
 @main.command()

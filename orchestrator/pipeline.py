@@ -49,8 +49,13 @@ TRAINING_PINS = (
     "optax==0.2.8",
     "orbax-checkpoint==0.12.8",
     "qwix==0.1.8",
+    "sympy",
 )
 """What bit-for-bit resume is measured with; the same pins as the `train` extra."""
+
+
+JAX_EXTRAS = {"tpu": "[tpu]", "gpu": "[cuda12]"}
+"""What brings the accelerator's own part of JAX, where another version than the image's has to be installed."""
 
 
 class SessionLimits(BaseModel):
@@ -150,7 +155,10 @@ class Pipeline(BaseModel):
         """What a session needs installed."""
         if self.environment is not None:
             return self.environment
-        return TRAINING_PINS if any(KINDS[stage.kind].needs_jax for stage in self.stages) else ()
+        if not any(KINDS[stage.kind].needs_jax for stage in self.stages):
+            return ()
+        extra = JAX_EXTRAS.get(self.hardware.promise.platform, "")
+        return tuple(pin.replace("jax==", f"jax{extra}==") if pin.startswith("jax==") else pin for pin in TRAINING_PINS)
 
     @property
     def specs(self) -> tuple[StageSpec, ...]:

@@ -22,7 +22,9 @@ from orchestrator.rehearsal.server import LocalKaggle
 from orchestrator.settings import Settings
 from orchestrator.views.document import status_document
 from orchestrator.views.live import display
+from orchestrator.views.printing import print_view
 from orchestrator.views.summary import summary_view
+from stages import environment
 
 MARKER = ".rehearsal"
 """What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
@@ -31,19 +33,18 @@ EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "exa
 """In a checkout, and in an installed relay."""
 
 
-def rehearse(pipeline: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event) -> int:
+def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event) -> int:
     """Run a pipeline from beginning to end; the exit status is 0 when it finished."""
-    path = pipeline or default_pipeline()
-    limit_s = pipelines.load(path).limit_s
-    with local_kaggle(home, port, faults, limit_s) as kaggle:
+    path = chosen or default_pipeline()
+    pipeline = pipelines.load(path)
+    _require(pipeline.pins, path)
+    with local_kaggle(home, port, faults, pipeline.limit_s) as kaggle:
         app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
         run = app.start(path)
         with display(app.store, run.id, app.clock) as show:
             app.work(stop, show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
-    from rich.console import Console
-
-    Console(highlight=False).print(summary_view(document["runs"][0], home))
+    print_view(summary_view(document["runs"][0], home))
     return 0 if document["runs"][0]["state"] == "finished" else 1
 
 
@@ -92,6 +93,15 @@ def local_kaggle(home: Path, port: int, faults: FaultPlan, limit_s: float | None
     sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve())})
     with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
         yield kaggle
+
+
+def _require(pins: tuple[str, ...], path: Path) -> None:
+    """A rehearsed session runs on this Python, and must not install anything into it."""
+    if lacking := environment.differing(pins):
+        raise BadInput(
+            f"{path} needs {', '.join(lacking)} in this Python to be rehearsed: pip install 'relay-kaggle[train]' (from a "
+            "checkout: make rehearse), or rehearse examples/counting.yaml"
+        )
 
 
 def _check_port(port: int) -> None:

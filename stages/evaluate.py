@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from tunix.generate.sampler import CacheConfig, Sampler
 
 from stages.checkpoints import State
-from stages.data import Example, derive_seed, examples_at, open_source
+from stages.data import Example, derive_seed, examples_at
 from stages.model import Foundation, load
 from stages.options import Evaluate
 from stages.rewards import correct, well_formed
 from stages.stage import Context
 from stages.standing import is_resumed, put_weights, restored
-from stages.steps import asked, calm, checked, do_steps
+from stages.steps import asked, calm, checked, do_steps, source_of
 
 
 def train(context: Context) -> None:
@@ -28,7 +28,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     before = restored(context, foundation)
     put_weights(foundation.model, before.weights)
     ask = _asker(foundation, options)
-    problems = open_source(options.data, context.inputs).held_out
+    problems = source_of(context, options.data).held_out
     # The same problems in every evaluation of a run, so that two of them can be compared.
     seed = derive_seed(context.seed, "evaluate")
     counters = Counter(before.counters if is_resumed(context) else {})

@@ -9,14 +9,14 @@ from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
-from stages.data import Example, derive_seed, examples_at, open_source
+from stages.data import Example, derive_seed, examples_at
 from stages.model import put_arrays
 from stages.optimizers import optimizer
 from stages.options import Grpo
 from stages.rewards import correctness_reward, structure_reward
 from stages.stage import Context
 from stages.standing import Standing, stand, state_of
-from stages.steps import LatestMetrics, asked, calm, checked, do_steps, finished
+from stages.steps import LatestMetrics, asked, calm, checked, do_steps, finished, source_of
 
 Choose = Callable[[int, int], Sequence[Example]]
 """From (step, seed) to that step's problems."""
@@ -25,7 +25,7 @@ Choose = Callable[[int, int], Sequence[Example]]
 def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Grpo, context)
-    source = open_source(options.data, context.inputs)
+    source = source_of(context, options.data)
     learn_from(context, options, lambda step, seed: examples_at(source.train, step, options.batch, seed))
 
 

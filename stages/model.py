@@ -112,7 +112,8 @@ def _filled(path: tuple[Any, ...], old: Any, value: Any) -> Any:
             "checkpoint-does-not-fit",
             f"{_name(path)} is {value.dtype}{value.shape} in the checkpoint and {now.dtype}{now.shape} in the model",
         )
-    return old.replace(jax.device_put(value, now.sharding))
+    # A count that was not laid out yet stays free to be: tied to the first device, it could not join a mesh of several.
+    return old.replace(jax.device_put(value, now.sharding if now.committed else None))
 
 
 def _tiny_gemma2(options: Model) -> Foundation:

@@ -8,13 +8,13 @@ from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
-from stages.data import derive_seed, open_source, taught_at
+from stages.data import derive_seed, taught_at
 from stages.model import put_arrays
 from stages.optimizers import optimizer
 from stages.options import Sft
 from stages.stage import Context, StageFailed
 from stages.standing import Standing, stand, state_of
-from stages.steps import LatestMetrics, calm, checked, do_steps, finished
+from stages.steps import LatestMetrics, calm, checked, do_steps, finished, source_of
 
 
 def train(context: Context) -> None:
@@ -25,7 +25,7 @@ def train(context: Context) -> None:
 
 
 def _train(context: Context, options: Sft) -> None:
-    source = open_source(options.data, context.inputs)
+    source = source_of(context, options.data)
     standing = stand(context, options)
     metrics = LatestMetrics()
     trainer = _trainer(standing, options, context.spec.steps, metrics)

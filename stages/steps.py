@@ -16,7 +16,7 @@ import numpy as np
 
 from stages import checkpoints
 from stages.checkpoints import State
-from stages.data import Example
+from stages.data import Example, Source, open_source
 from stages.options import Options, fit
 from stages.stage import Context, Next, StageFailed
 
@@ -85,6 +85,14 @@ def checked(kind: type[Options], context: Context) -> Options:
         return fit(kind, context.spec.options, f"stages.{context.spec.name}.options")
     except ValueError as error:
         raise StageFailed("bad-options", str(error)) from error
+
+
+def source_of(context: Context, name: str) -> Source:
+    """Where the stage's problems come from; raises StageFailed where that is not there or cannot be read."""
+    try:
+        return open_source(name, context.inputs)
+    except ValueError as error:
+        raise StageFailed("bad-data", str(error)) from error
 
 
 def asked(examples: Sequence[Example], tokenizer: Any, tokens_max: int) -> list[str]:

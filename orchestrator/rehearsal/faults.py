@@ -20,6 +20,8 @@ from stages.contract import Progress
 class SessionAction(StrEnum):
     """What befalls a session. The first two strike while it runs, the others at its start or its end."""
 
+    SLOW = "slow"
+    """It works at a tenth of its pace from then on, as on an overloaded machine."""
     STALL = "stall"
     """It hangs until the session limit kills it."""
     KILL = "kill"
@@ -34,7 +36,7 @@ class SessionAction(StrEnum):
     """It leaves files and no log."""
 
 
-TRIGGERED = (SessionAction.STALL, SessionAction.KILL)
+TRIGGERED = (SessionAction.SLOW, SessionAction.STALL, SessionAction.KILL)
 
 
 class DatasetAction(StrEnum):

@@ -96,6 +96,8 @@ class ProcessSession:
         self._lines: list[Line] = []
         self._exit: Exit | None = None
         self._heard = threading.Lock()
+        self._slowed: threading.Thread | None = None
+        self._unslow = threading.Event()
         assert popen.stdout is not None
         assert popen.stderr is not None
         self._listeners = [self._listen(popen.stdout, "stdout"), self._listen(popen.stderr, "stderr")]
@@ -121,8 +123,26 @@ class ProcessSession:
             _readable_name(path.relative_to(self._working)): Content.of_path(path, _modified(path)) for path in found
         }
 
+    def slow(self, at_s: float) -> None:
+        if self._exit is None and self._slowed is None:
+            self._slowed = threading.Thread(target=self._limp, name=f"slow-{self._popen.pid}", daemon=True)
+            self._slowed.start()
+
+    def _limp(self) -> None:
+        """Let the script work for a tenth of the time, until it ends or stalls."""
+        while not self._unslow.wait(0.02):
+            self._signal(signal.SIGSTOP)
+            self._unslow.wait(0.18)
+            self._signal(signal.SIGCONT)
+
+    def _stop_limping(self) -> None:
+        self._unslow.set()
+        if self._slowed is not None:
+            self._slowed.join()
+
     def stall(self, at_s: float) -> None:
         if self._exit is None:
+            self._stop_limping()
             self._signal(signal.SIGSTOP)
 
     def kill(self, at_s: float) -> None:
@@ -136,6 +156,7 @@ class ProcessSession:
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     def _clear_away(self, at_s: float) -> None:
+        self._stop_limping()
         self._signal(signal.SIGKILL)
         code = self._popen.wait()
         for listener in self._listeners:

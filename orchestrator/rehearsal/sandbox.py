@@ -60,6 +60,9 @@ class Running(Protocol):
     def output(self, at_s: float) -> Files:
         """The files that lie in `/kaggle/working` by then."""
 
+    def slow(self, at_s: float) -> None:
+        """From now on it works at a tenth of its pace."""
+
     def stall(self, at_s: float) -> None:
         """Freeze it: from now on it neither works nor ends."""
 
@@ -128,6 +131,9 @@ class ScriptedSession:
         until = self._until(at_s)
         written = sorted((file for file in self._played.files if file[0] <= until), key=lambda file: file[0])
         return {path: Content.of_bytes(data, self._started + timedelta(seconds=when)) for when, path, data in written}
+
+    def slow(self, at_s: float) -> None:
+        """A script is played as it is written: whoever wants a slow session writes a slow one."""
 
     def stall(self, at_s: float) -> None:
         self._frozen_at_s = self._until(at_s)

@@ -94,7 +94,10 @@ class Sessions:
             if watch.fault.action is SessionAction.KILL:
                 running.kill(at_s)
                 return self._end(session, running, Status.ERROR, at_s)
-            running.stall(at_s)
+            if watch.fault.action is SessionAction.SLOW:
+                running.slow(at_s)
+            else:
+                running.stall(at_s)
         session.lines.extend(
             running.log(seen_s, after=len(session.lines))
         )  # a stalled one has written less than `news`

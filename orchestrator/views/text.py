@@ -82,7 +82,7 @@ def sessions_table(run: dict[str, Any]) -> Table:
     """A row a session: what became of it."""
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
     table.add_column("session", no_wrap=True)
-    table.add_column("how it ended")
+    table.add_column("how it ended", no_wrap=True)
     table.add_column("from", no_wrap=True)
     table.add_column("to", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)

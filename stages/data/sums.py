@@ -56,7 +56,7 @@ def _example(first: int, second: int) -> Example:
 
 
 def _mistakes(first: int, second: int, *, hard: bool) -> tuple[str, ...]:
-    """What people get wrong: the carry, and where there is none, a sum of two digits that is off by one."""
+    """What people get wrong: the carry, and where there is none, a sum of two digits that is off by one or two."""
     if hard:
         return (_worked(first, second, carried=0),)
     return tuple(_worked(first, second, off=off) for off in (-2, -1, 1, 2) if 0 <= first % 10 + second % 10 + off < 10)

@@ -236,6 +236,14 @@ def test_a_rehearsal_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path,
     assert (home / "thesis.tex").exists()
 
 
+def test_a_rehearsal_installs_nothing_into_this_python(tmp_path: Path, written: Path) -> None:
+    written.write_text(f"{COUNTING}environment: [no-such-package==1.0]\n", encoding="utf-8")
+    refused = relay("rehearse", str(written), home=tmp_path / "home")
+    assert refused.returncode == 2
+    assert "needs no-such-package==1.0 in this Python" in refused.stderr
+    assert not (tmp_path / "home").exists()
+
+
 def test_help_and_status_import_neither_jax_nor_kaggle(tmp_path: Path) -> None:
     for arguments in (["--help"], ["--home", str(tmp_path / "home"), "status"]):
         code = (

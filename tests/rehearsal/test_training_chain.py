@@ -14,7 +14,7 @@ name: small
 seed: 3
 model: {kind: tiny-gemma2, width: 32, hidden: 64, head_width: 8}
 accelerator: TpuV5E8
-session: {limit_s: LIMIT, margin_s: 8, save_interval_s: 4}
+session: {limit_s: LIMIT, margin_s: 10, save_interval_s: 4}
 stages:
   - {name: sft, kind: sft, steps: 240, options: {batch: 32}}
   - {name: grpo, kind: grpo, steps: 40, options: {batch: 8, generations: 4}}
@@ -24,9 +24,10 @@ stages:
 FAULTS = """
 seed: 1
 sessions:
-  - {session: 1, action: kill, stage: sft, step: 120, within_s: 0.2}
-  - {session: 2, action: stall, stage: grpo, step: 5}
-  - {session: 4, action: kill, stage: grpo, step: 30, within_s: 0.2}
+  - {action: slow, stage: sft, step: 40}
+  - {action: kill, stage: sft, step: 200, within_s: 0.2}
+  - {action: stall, stage: grpo, step: 5}
+  - {action: kill, stage: grpo, step: 30, within_s: 0.2}
 """
 
 
@@ -53,11 +54,11 @@ def rehearse(folder: Path, limit_s: int, faults: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_chain_that_was_cut_and_killed_has_the_digests_of_one_uninterrupted_session(tmp_path: Path) -> None:
-    disturbed = rehearse(tmp_path / "disturbed", 32, FAULTS)
+    disturbed = rehearse(tmp_path / "disturbed", 36, FAULTS)
     quiet = rehearse(tmp_path / "quiet", 900, "{}")
     assert [session["outcome"] for session in quiet["sessions"]] == ["finished"]
     ends = [session["outcome"] for session in disturbed["sessions"]]
-    assert {"timed_out", "failed", "finished"} <= set(ends), ends
+    assert {"yielded", "timed_out", "failed", "finished"} == set(ends), ends
     assert sum(session["steps_lost"] for session in disturbed["sessions"]) > 0
     assert disturbed["checkpoints"][-1]["contents"] == quiet["checkpoints"][-1]["contents"]
     at = {(c["stage"], c["step"]): c["contents"] for c in quiet["checkpoints"]}

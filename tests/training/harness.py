@@ -45,14 +45,8 @@ class SmallContext:
     stop_at: int
     save_at: frozenset[int] = frozenset()
     lines: list[str] = field(default_factory=list)
-
-    @property
-    def inputs(self) -> Path:
-        return self.root / "inputs"
-
-    @property
-    def scratch(self) -> Path:
-        return self.root / "scratch"
+    inputs: Path = Path("no-inputs")
+    scratch: Path = Path("no-scratch")
 
     @property
     def start_step(self) -> int:
@@ -91,7 +85,9 @@ class Chain:
         record = Record()
         for stage, stop_at in self.sessions(cuts):
             checkpoint = newest(root, self.stages)
-            KINDS[stage.kind].load()(SmallContext(stage, self.model, self.seed, root, record, checkpoint, stop_at))
+            KINDS[stage.kind].load()(
+                SmallContext(stage, self.model, self.seed, root, record, checkpoint, stop_at, inputs=root / "inputs")
+            )
         return record
 
     def sessions(self, cuts: Mapping[str, tuple[int, ...]] | None = None) -> list[tuple[StageSpec, int]]:
@@ -113,13 +109,15 @@ def newest(root: Path, stages: tuple[StageSpec, ...]) -> Opened | None:
 
 
 def in_this_process(order: Mapping[str, Any]) -> Record:
-    """One session as a process of its own runs it."""
-    stages = tuple(StageSpec.from_dict(stage) for stage in order["stages"])
-    root, record = Path(order["root"]), Record()
-    stage = next(stage for stage in stages if stage.name == order["stage"])
-    checkpoint = newest(root, stages)
-    context = SmallContext(stage, order["model"], order["seed"], root, record, checkpoint, order["stop_at"])
-    KINDS[stage.kind].load()(context)
+    """What a process of its own is for: one session to `stop_at`, or a whole chain with `cuts`."""
+    chain = Chain(tuple(StageSpec.from_dict(stage) for stage in order["stages"]), order["model"], order["seed"])
+    root = Path(order["root"])
+    if "cuts" in order:
+        return chain.run(root, order["cuts"])
+    record = Record()
+    stage = next(stage for stage in chain.stages if stage.name == order["stage"])
+    checkpoint = newest(root, chain.stages)
+    KINDS[stage.kind].load()(SmallContext(stage, chain.model, chain.seed, root, record, checkpoint, order["stop_at"]))
     return record
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -50,7 +51,14 @@ def test_a_digest_sees_every_bit_every_name_every_shape_and_every_type() -> None
     array = np.arange(6, dtype=np.float32)
     flipped = array.copy()
     flipped.view(np.uint32)[5] ^= 1
-    seen = [{"a": array}, {"a": flipped}, {"b": array}, {"a": array.reshape(2, 3)}, {"a": array.view(np.int32)}, {}]
+    seen: list[dict[str, Any]] = [
+        {"a": array},
+        {"a": flipped},
+        {"b": array},
+        {"a": array.reshape(2, 3)},
+        {"a": array.view(np.int32)},
+        {},
+    ]
     assert len({tree_digest(arrays) for arrays in seen}) == len(seen)
 
 

@@ -6,7 +6,9 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +73,7 @@ def test_sessions_in_processes_of_their_own_compute_what_one_process_computes(
     parts = Record()
 
     for stage, stop_at in chain.sessions({"grpo": (2,)}):
-        found = _in_a_process(chain, stage.name, stop_at, tmp_path, compiled_once)
+        found = _in_a_process(chain, {"stage": stage.name, "stop_at": stop_at}, tmp_path, compiled_once)
         parts.metrics |= found.metrics
         parts.digests |= found.digests
 
@@ -102,25 +104,33 @@ def test_another_seed_computes_something_else(uncut: tuple[Chain, Record], tmp_p
     assert all(other.digests[at]["weights"] != whole.digests[at]["weights"] for at in other.digests)
 
 
-def _in_a_process(chain: Chain, stage: str, stop_at: int, root: Path, compiled: Path) -> Record:
-    order = {
-        "stages": [spec.to_dict() for spec in chain.stages],
-        "model": dict(chain.model),
-        "seed": chain.seed,
-        "root": str(root),
-        "stage": stage,
-        "stop_at": stop_at,
-    }
+def test_a_run_on_several_devices_can_be_cut_too(tmp_path: Path, compiled_once: Path) -> None:
+    chain = Chain(
+        (spec("sft", "sft", 3, **SFT), spec("grpo", "grpo", 3, **ROLLOUTS)),
+        model={**TINY, "heads": 4, "kv_heads": 2, "mesh_fsdp": 2, "mesh_tp": 2},
+    )
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    found = {}
+    for name, cuts in (("whole", {}), ("parts", {"sft": [1], "grpo": [2]})):
+        (tmp_path / name).mkdir()
+        found[name] = _in_a_process(chain, {"cuts": cuts}, tmp_path / name, compiled_once, devices)
+
+    assert found["parts"].metrics == found["whole"].metrics
+    assert {at: found["parts"].digests[at] for at in found["whole"].digests} == found["whole"].digests
+
+
+def _in_a_process(
+    chain: Chain, asked: Mapping[str, Any], root: Path, compiled: Path, environment: Mapping[str, str] | None = None
+) -> Record:
+    stages = [stage.to_dict() for stage in chain.stages]
+    order = {"stages": stages, "model": dict(chain.model), "seed": chain.seed, "root": str(root), **asked}
+    caching = {"JAX_COMPILATION_CACHE_DIR": str(compiled), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     answer = root / "answer.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.harness", str(answer)],
         input=json.dumps(order),
         cwd=Path(__file__).parents[2],
-        env={
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(compiled),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
+        env={**os.environ, **caching, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

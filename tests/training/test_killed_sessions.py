@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ def _following(order: Order, killed: Kaggle, world: Kaggle) -> Order:
     return replace(order, session=order.session + 1, start=newest.manifest.cursor, parent=parent)
 
 
-def _events(world: Kaggle) -> list[dict[str, object]]:
+def _events(world: Kaggle) -> list[dict[str, Any]]:
     log = world.root / "log"
     text = log.read_text() if log.exists() else ""
     return events(text[: text.rfind("\n") + 1])

@@ -1,5 +1,7 @@
 """What answers are worth, case by case; a hostile answer is worth nothing and does no harm."""
 
+from typing import Any
+
 import pytest
 
 from stages.rewards import answer_of, correct, correctness_reward, same_value, structure_reward, well_formed
@@ -91,7 +93,7 @@ def test_only_one_closed_answer_counts() -> None:
 
 
 def test_rewards_take_what_tunix_hands_them() -> None:
-    columns = {"answer": ["19", 19, "20"], "trajectory_ids": ["a", "b", "c"], "mode": "train"}
+    columns: dict[str, Any] = {"answer": ["19", 19, "20"], "trajectory_ids": ["a", "b", "c"], "mode": "train"}
     completions = [worked("19"), worked("19.0"), worked("19")]
     assert correctness_reward(["?"] * 3, completions, **columns) == [1.0, 1.0, 0.0]
     assert structure_reward(["?"] * 3, completions, **columns) == [1.0, 1.0, 1.0]

@@ -1,5 +1,6 @@
 """Training that cannot go on says so, with a key that tells one kind of failure from another."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,16 @@ def test_a_loss_that_is_not_a_number_ends_the_stage_at_the_step_that_has_it(tmp_
         ("sft", {"data": "gsm8k"}, "bad-options"),
         ("grpo", {"generations": 1}, "bad-options"),
         ("evaluate", {"data": "sums:2"}, "bad-options"),
+        ("sft", {"data": "absent.jsonl"}, "bad-data"),
+        ("continued", {**ROLLOUTS, "data": "easy.jsonl"}, "bad-data"),
     ],
 )
 def test_options_and_data_that_do_not_go_together_are_refused(
     kind: str, options: dict[str, Any], cause: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "inputs").mkdir()
+    lines = [json.dumps({"prompt": f"{n}", "answer": "1", "completion": "1"}) for n in range(50)]
+    (tmp_path / "inputs" / "easy.jsonl").write_text("\n".join(lines))
     with pytest.raises(StageFailed) as failed:
         Chain((spec("stage", kind, 2, **options),)).run(tmp_path)
     assert failed.value.cause == cause

@@ -135,3 +135,10 @@ def test_a_pipeline_that_counts_needs_nothing_installed() -> None:
     assert parse(GOOD, "p.yaml").pins == ()
     trains = parse(GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30"), "p.yaml")
     assert any(pin.startswith("google-tunix==") for pin in trains.pins)
+
+
+def test_a_session_on_a_tpu_installs_the_tpus_part_of_jax() -> None:
+    trains = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30")
+    assert any(pin.startswith("jax==") for pin in parse(trains, "p.yaml").pins)
+    on_tpu = parse(trains.replace("accelerator: cpu", "accelerator: TpuV5E8"), "p.yaml")
+    assert any(pin.startswith("jax[tpu]==") for pin in on_tpu.pins)

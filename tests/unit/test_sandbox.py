@@ -274,6 +274,28 @@ def test_a_stalled_session_says_nothing_more_and_can_be_killed(sandbox: ProcessS
     assert gone(pid)
 
 
+def test_a_slowed_session_is_held_again_and_again_and_yet_goes_on(sandbox: ProcessSandbox) -> None:
+    session = sandbox.start(
+        launch(
+            """
+            import itertools, os, time
+            for number in itertools.count():
+                print(os.getpid(), flush=True)
+                time.sleep(0.001)
+            """
+        )
+    )
+    until(lambda: texts(session))
+    session.slow(1.0)
+    pid = int(texts(session)[0])
+    for _ in range(3):
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        said = len(texts(session))
+        until(lambda said=said: len(texts(session)) > said)
+    session.kill(3.0)
+    assert gone(pid)
+
+
 def test_closing_the_sandbox_ends_all_that_it_started(tmp_path: Path) -> None:
     sandbox = ProcessSandbox(tmp_path, SystemClock())
     sessions = [

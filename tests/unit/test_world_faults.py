@@ -279,7 +279,7 @@ def test_json_is_read_too() -> None:
         ("sessions: [{session: 1}]", "sessions[0]: lacks action"),
         (
             "sessions: [{session: 1, action: explode, step: 1}]",
-            "sessions[0].action: 'explode' is not one of: stall, kill",
+            "sessions[0].action: 'explode' is not one of: slow, stall, kill",
         ),
         ("sessions: [{session: 1, action: unmount, step: 1}]", "unmount takes neither after_s nor step"),
         ("datasets: [{version: 1, action: burn}]", "datasets[0].action: 'burn' is not one of: fail"),
