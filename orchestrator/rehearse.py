@@ -89,8 +89,9 @@ def local_kaggle(home: Path, port: int, faults: FaultPlan, limit_s: float | None
         rules = Rules.brisk(rules.session_limit_s.tpu)
     cache = home / "compile-cache"
     cache.mkdir()
-    # Real sessions find XLA's cache empty; here it would only make a laptop compile the same thing again and again.
-    sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve())})
+    # Real sessions find XLA's cache empty; here that would only make a laptop compile the same thing again and again.
+    shared = {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve()), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)
     with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
         yield kaggle
 

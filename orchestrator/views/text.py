@@ -80,9 +80,9 @@ def stages_table(run: dict[str, Any]) -> Table:
 
 def sessions_table(run: dict[str, Any]) -> Table:
     """A row a session: what became of it."""
-    table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     table.add_column("session", no_wrap=True)
-    table.add_column("how it ended", no_wrap=True)
+    table.add_column("how it ended", min_width=14)
     table.add_column("from", no_wrap=True)
     table.add_column("to", no_wrap=True)
     table.add_column("seconds", justify="right", no_wrap=True)
@@ -139,7 +139,7 @@ def _quota_line(quota: dict[str, Any]) -> str:
         return f"{quota['accelerator']} quota of {quota['owner']}: Kaggle does not say"
     return (
         f"{quota['accelerator']} quota of {quota['owner']}: {hours(quota['left_s'])} of {hours(quota['total_s'])} left"
-        + (f", refreshed {clock_time(quota['refreshes_at'])}" if quota["refreshes_at"] else "")
+        + (f", renewed {clock_time(quota['refreshes_at'])}" if quota["refreshes_at"] else "")
     )
 
 
