@@ -1,10 +1,11 @@
 """Choose the parts and put them together: the only place that does."""
 
+import contextlib
 import json
 import secrets
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from orchestrator import pipeline as pipelines
 from orchestrator.clock import SystemClock
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.effects import Shell
-from orchestrator.errors import BadInput
+from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home, private_folder
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
@@ -23,7 +24,7 @@ from orchestrator.settings import Settings
 from state.engine import SchemaError
 from state.machine import RunStarted
 from state.model import Run, RunState, RunStatus
-from state.store import Store
+from state.store import LeaseLost, Store, StoreCorrupt
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -96,7 +97,8 @@ class App:
         runs = self.store.runs()
         found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
         if len(found) == 1:
-            return self.store.load(found[0].id)
+            with _in_words():
+                return self.store.load(found[0].id)
         if found:
             raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
         known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
@@ -125,13 +127,13 @@ class App:
 
     def work(self, stop: threading.Event, listener: Listener, done: Callable[[], bool] | None = None) -> None:
         """Be the daemon until `stop` is set or `done` says so."""
-        with LeaseKeeper(self.store, self.clock) as keeper:
+        with _in_words(), LeaseKeeper(self.store, self.clock) as keeper:
             daemon = Daemon(self.store, self.shell_for, self.clock, keeper, listener)
             daemon.run(stop, done or (lambda: False))
 
     def work_once(self, listener: Listener) -> None:
         """Carry each run as far as it goes without waiting."""
-        with LeaseKeeper(self.store, self.clock) as keeper:
+        with _in_words(), LeaseKeeper(self.store, self.clock) as keeper:
             Daemon(self.store, self.shell_for, self.clock, keeper, listener).round()
 
     def shell_for(self, state: RunState) -> Shell:
@@ -143,6 +145,17 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
+
+
+@contextlib.contextmanager
+def _in_words() -> Iterator[None]:
+    """What the database says of itself, as errors that a person can act on."""
+    try:
+        yield
+    except LeaseLost as error:
+        raise Permanent(f"{error}: this daemon stopped before its next effect") from error
+    except StoreCorrupt as error:
+        raise Permanent(str(error)) from error
 
 
 def _keep_files(pipeline: Pipeline, folder: Path, into: Path) -> None:

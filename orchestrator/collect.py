@@ -10,6 +10,7 @@ from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of
 from stages.contract import (
+    CHECKPOINTS_DIRECTORY,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
     REPORT_NAME,
@@ -122,7 +123,7 @@ def _candidates(
 ) -> Iterator[Candidate]:
     for name, file in sorted(files.items()):
         path = PurePosixPath(name)
-        if path.name != MANIFEST_NAME or path.parts[0] != OUTPUT_DIRECTORY:
+        if path.name != MANIFEST_NAME or path.parts[:2] != (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY):
             continue
         data = _small(file, gateway, incoming / f"{path.parent.name}.{MANIFEST_NAME}")
         try:

@@ -20,6 +20,9 @@ PROGRESS_PREFIX = "@relay "
 OUTPUT_DIRECTORY = "relay"
 """Everything that a session leaves for the laptop lies below this folder of `/kaggle/working`."""
 
+CHECKPOINTS_DIRECTORY = "checkpoints"
+"""Below it, one folder a checkpoint. Whatever else lies in a session's output is unfinished or not for the laptop."""
+
 REPORT_NAME = "report.json"
 MANIFEST_NAME = "manifest.json"
 BLOB_NAME = "state.bin"

@@ -5,10 +5,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages import packing
-from stages.contract import BLOB_NAME, MANIFEST_NAME, OUTPUT_DIRECTORY, REPORT_NAME, Cursor, Manifest, Order, Report
+from stages.contract import (
+    BLOB_NAME,
+    CHECKPOINTS_DIRECTORY,
+    MANIFEST_NAME,
+    OUTPUT_DIRECTORY,
+    REPORT_NAME,
+    Cursor,
+    Manifest,
+    Order,
+    Report,
+)
 from stages.stage import StageFailed
 
-CHECKPOINTS = "checkpoints"
 UNFINISHED = ".unfinished"
 """On the same file system as what is finished, so that a rename ends it; hidden, so that no reader takes it for finished."""
 
@@ -48,7 +57,7 @@ class Output:
 
     def folder(self, cursor: Cursor) -> Path:
         """Where the checkpoint at `cursor` is or would be."""
-        return self._root / CHECKPOINTS / f"{cursor.stage}-{cursor.step:08d}"
+        return self._root / CHECKPOINTS_DIRECTORY / f"{cursor.stage}-{cursor.step:08d}"
 
     def report(self, report: Report) -> None:
         """Leave the report, whole, and nothing unfinished."""

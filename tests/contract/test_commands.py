@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -253,3 +254,16 @@ def test_help_and_status_import_neither_jax_nor_kaggle(tmp_path: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
+
+
+def test_a_database_changed_by_hand_is_named_in_one_sentence(
+    tmp_path: Path, kaggle: LocalKaggle, written: Path
+) -> None:
+    home = tmp_path / "home"
+    relay("start", str(written), home=home, environ=kaggle.environment())
+    with sqlite3.connect(home / "relay.db") as rival:
+        rival.execute("UPDATE run SET status = 'finished'")
+    refused = relay("pause", "count", home=home)
+    assert refused.returncode == 1
+    assert "do not fold to its rows" in refused.stderr
+    assert "Traceback" not in refused.stderr
