@@ -118,6 +118,7 @@ def up(context: click.Context, pipeline: Path) -> None:
     click.echo(f"{run.id}  {run.status}")
     app.work(_stop_on_signals(), _announce, _settled(app, run.id))
     show_status(app, run.id, as_json=False)
+    context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
 
 
 def _settled(app: "App", run: str) -> Callable[[], bool]:

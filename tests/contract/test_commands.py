@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.faults import NO_FAULTS
+from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, SessionAction, SessionFault
 from orchestrator.rehearsal.processes import ProcessSandbox
 from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.server import LocalKaggle
@@ -235,6 +235,23 @@ def test_a_rehearsal_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path,
     assert refused.returncode == 2
     assert "name another folder with --home" in refused.stderr
     assert (home / "thesis.tex").exists()
+
+
+def test_a_timed_out_session_parks_the_run_and_a_person_resumes_it(tmp_path: Path, written: Path) -> None:
+    written.write_text(COUNTING + "on_timeout: park\n", encoding="utf-8")
+    home, clock, root = tmp_path / "home", SystemClock(), tmp_path / "kaggle"
+    hang = FaultPlan(sessions=(SessionFault(action=SessionAction.STALL, stage="one", step=25),))
+    with LocalKaggle(root, clock, Rules.brisk(30.0), hang, ProcessSandbox(root, clock)) as kaggle:
+        parked = relay("up", str(written), home=home, environ=kaggle.environment())
+        assert parked.returncode == 1
+        assert "was stopped at its time limit" in parked.stdout
+        assert "type: relay resume count-" in parked.stdout
+        assert relay("resume", "count", home=home).returncode == 0
+        done = relay("up", str(written), home=home, environ=kaggle.environment())
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = json.loads(relay("status", "--json", home=home).stdout)["runs"][0]
+    assert run["sessions"][0]["outcome"] == "timed_out"
+    assert run["state"] == "finished"
 
 
 def test_a_rehearsal_installs_nothing_into_this_python(tmp_path: Path, written: Path) -> None:
