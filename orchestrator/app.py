@@ -22,7 +22,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from state.engine import SchemaError
-from state.machine import RunStarted
+from state.facts import RunStarted
 from state.model import Run, RunState, RunStatus
 from state.store import LeaseLost, Store, StoreCorrupt
 

@@ -20,7 +20,7 @@ from stages.contract import (
     Progress,
     Report,
 )
-from state.machine import Judgement, NothingCollected, OutputCollected
+from state.facts import Judgement, NothingCollected, OutputCollected
 from state.model import Outcome, RunState, Session
 
 TIME_LIMIT = "exceeded the max allowed execution duration"

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from state.machine import Fact
+from state.facts import Fact
 
 
 @dataclass(frozen=True)

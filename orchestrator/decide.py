@@ -6,14 +6,7 @@ from typing import assert_never
 from orchestrator.commands import Collect, Command, Look, Prune, Publish, PublishInputs, Push, ReadQuota, Record, Rest
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Limits, finished, plan_session, refresh_time, session_limit_s
-from state.machine import (
-    RunCancelled,
-    RunFinished,
-    RunParked,
-    RunResumed,
-    RunWaiting,
-    RunWoken,
-)
+from state.facts import RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken
 from state.model import (
     CheckpointStatus,
     InputsStatus,

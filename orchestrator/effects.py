@@ -16,7 +16,7 @@ from orchestrator.kaggle.gateway import Gateway, KernelPush, LogLine, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Limits, inputs_of, order_for, refresh_time
 from stages.contract import MANIFEST_NAME, Manifest, Progress
-from state.machine import (
+from state.facts import (
     CheckpointPruned,
     CheckpointPublished,
     Fact,

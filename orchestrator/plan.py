@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.pipeline import Pipeline
 from stages.contract import Cursor, Order, Parent
-from state.machine import SessionPlanned
+from state.facts import SessionPlanned
 from state.model import QuotaRow, RunState, Session
 
 

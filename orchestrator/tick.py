@@ -9,7 +9,7 @@ from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
 from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient
 from orchestrator.pipeline import Pipeline
-from state.machine import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed
+from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed
 from state.model import InputsStatus, Phase, Snapshot, Watch
 from state.store import Store
 

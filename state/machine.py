@@ -1,4 +1,4 @@
-"""What can happen to a run, and what follows. Pure: every transition is in the two tables, every change in one function each.
+"""What follows when something happens to a run. Pure: every transition is in the two tables, every change in one function each.
 
 Theory of operation: a fact is something that happened, written once and never changed. `apply` folds one fact into the
 state of its run; the tables say which fact may follow which phase (sessions) or status (runs), and a missing entry is an
@@ -6,199 +6,42 @@ IllegalTransition, so a corrupt log or a wrong program stops before it does harm
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
-from stages.contract import Cursor, Document, Manifest
+from state.facts import (
+    CheckpointPruned,
+    CheckpointPublished,
+    Fact,
+    InputsIntended,
+    InputsPublished,
+    Judgement,
+    NothingCollected,
+    OutputCollected,
+    PublishIntended,
+    PushConfirmed,
+    PushIntended,
+    PushRefused,
+    RunCancelled,
+    RunFinished,
+    RunParked,
+    RunResumed,
+    RunStarted,
+    RunWaiting,
+    RunWoken,
+    SeenEnded,
+    SeenQueued,
+    SeenRunning,
+    SessionFact,
+    SessionLost,
+    SessionPlanned,
+)
 from state.model import Checkpoint, CheckpointStatus, InputsStatus, Outcome, Phase, Run, RunState, RunStatus, Session
 
 
 class IllegalTransition(Exception):
     """A fact arrived that this phase or status does not allow."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fact(Document):
-    """Something that happened to a run; `name` is what the store holds and never changes."""
-
-    name: ClassVar[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionFact(Fact):
-    """Something that happened to one session."""
-
-    number: int
-    attempt: int
-
-
-# --- facts about a run -------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStarted(Fact):
-    name: ClassVar[str] = "run_started"
-    run: str
-    pipeline_name: str
-    owner: str
-    accelerator: str
-    pipeline: str
-    pipeline_path: str
-    pipeline_digest: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputsIntended(Fact):
-    name: ClassVar[str] = "inputs_intended"
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputsPublished(Fact):
-    name: ClassVar[str] = "inputs_published"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunWaiting(Fact):
-    name: ClassVar[str] = "run_waiting"
-    until: str
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunWoken(Fact):
-    name: ClassVar[str] = "run_woken"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunParked(Fact):
-    name: ClassVar[str] = "run_parked"
-    reason: str
-    remedy: str
-    excerpt: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResumed(Fact):
-    """A person said go on; `checkpoint` names an older one to go on from."""
-
-    name: ClassVar[str] = "run_resumed"
-    checkpoint: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunFinished(Fact):
-    name: ClassVar[str] = "run_finished"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunCancelled(Fact):
-    name: ClassVar[str] = "run_cancelled"
-
-
-# --- facts about a session ---------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionPlanned(SessionFact):
-    name: ClassVar[str] = "session_planned"
-    slug: str
-    token: str
-    start: Cursor
-    parent: str | None
-    budget_s: float
-    limit_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushIntended(SessionFact):
-    name: ClassVar[str] = "push_intended"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushRefused(SessionFact):
-    """Kaggle declined and nothing runs."""
-
-    name: ClassVar[str] = "push_refused"
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PushConfirmed(SessionFact):
-    name: ClassVar[str] = "push_confirmed"
-    kernel_version: int | None
-    adopted: bool = False
-    """Kaggle had it already: an earlier push whose answer we did not hear."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeenQueued(SessionFact):
-    name: ClassVar[str] = "seen_queued"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeenRunning(SessionFact):
-    name: ClassVar[str] = "seen_running"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeenEnded(SessionFact):
-    name: ClassVar[str] = "seen_ended"
-    worker: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judgement(Document):
-    """What we made of a session that ended."""
-
-    outcome: str
-    cause: str = ""
-    reason: str = ""
-    transient: bool = False
-    furthest: Cursor | None = None
-    steps_lost: int = 0
-    excerpt: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutputCollected(SessionFact):
-    """A checkpoint newer than the parent is on this disk and every byte was checked."""
-
-    name: ClassVar[str] = "output_collected"
-    judgement: Judgement
-    checkpoint: str
-    manifest: Manifest
-
-
-@dataclass(frozen=True, kw_only=True)
-class NothingCollected(SessionFact):
-    """The session left no checkpoint newer than its parent."""
-
-    name: ClassVar[str] = "nothing_collected"
-    judgement: Judgement
-
-
-@dataclass(frozen=True, kw_only=True)
-class PublishIntended(SessionFact):
-    name: ClassVar[str] = "publish_intended"
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointPublished(SessionFact):
-    name: ClassVar[str] = "checkpoint_published"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionLost(SessionFact):
-    name: ClassVar[str] = "session_lost"
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointPruned(Fact):
-    name: ClassVar[str] = "checkpoint_pruned"
-    checkpoint: str
 
 
 # --- the tables --------------------------------------------------------------
@@ -241,35 +84,6 @@ RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
     RunStatus.FINISHED: {},
     RunStatus.CANCELLED: {},
 }
-
-FACTS: dict[str, type[Fact]] = {
-    fact.name: fact
-    for fact in (
-        RunStarted,
-        InputsIntended,
-        InputsPublished,
-        RunWaiting,
-        RunWoken,
-        RunParked,
-        RunResumed,
-        RunFinished,
-        RunCancelled,
-        SessionPlanned,
-        PushIntended,
-        PushRefused,
-        PushConfirmed,
-        SeenQueued,
-        SeenRunning,
-        SeenEnded,
-        OutputCollected,
-        NothingCollected,
-        PublishIntended,
-        CheckpointPublished,
-        SessionLost,
-        CheckpointPruned,
-    )
-}
-
 
 # --- the fold ----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from state import machine, schema
 from state.engine import migrate, open_engine
-from state.machine import Fact
+from state.facts import FACTS, Fact, RunStarted
 from state.model import (
     Checkpoint,
     Metric,
@@ -80,7 +80,7 @@ class Store:
 
     # --- facts ---------------------------------------------------------------
 
-    def begin_run(self, fact: machine.RunStarted, at: datetime) -> RunState:
+    def begin_run(self, fact: RunStarted, at: datetime) -> RunState:
         """Create a run by its first fact; the run's id must be new."""
         state = machine.begin(fact, at)
         with self._transaction() as connection:
@@ -259,7 +259,7 @@ def _append(connection: Connection, run: str, fact: Fact, at: datetime) -> None:
 
 def _facts(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
     rows = connection.execute(select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id))
-    return [(row.at, machine.FACTS[row.name].from_dict(row.data)) for row in rows]
+    return [(row.at, FACTS[row.name].from_dict(row.data)) for row in rows]
 
 
 def _load(connection: Connection, run: str) -> RunState:

@@ -2,8 +2,8 @@
 
 from orchestrator.tick import Turn
 from stages.contract import Cursor
-from state import machine
-from state.machine import Fact
+from state import facts
+from state.facts import Fact
 
 
 def lines(turn: Turn) -> list[str]:
@@ -15,43 +15,43 @@ def lines(turn: Turn) -> list[str]:
 def describe(fact: Fact) -> str:
     """One fact in a sentence, or nothing where another fact says it better."""
     match fact:
-        case machine.SessionPlanned() | machine.PushConfirmed() | machine.PushRefused() | machine.SeenRunning():
+        case facts.SessionPlanned() | facts.PushConfirmed() | facts.PushRefused() | facts.SeenRunning():
             return f"session {_key(fact)} {_before(fact)}"
-        case machine.SessionFact():
+        case facts.SessionFact():
             return _after(fact)
-        case machine.CheckpointPruned():
+        case facts.CheckpointPruned():
             return f"{fact.checkpoint} removed from Kaggle"
         case _:
             return _run(fact)
 
 
 def _before(
-    fact: machine.SessionPlanned | machine.PushConfirmed | machine.PushRefused | machine.SeenRunning,
+    fact: facts.SessionPlanned | facts.PushConfirmed | facts.PushRefused | facts.SeenRunning,
 ) -> str:
     match fact:
-        case machine.SessionPlanned():
+        case facts.SessionPlanned():
             parent = f"from {fact.parent}" if fact.parent else "from the beginning"
             return f"planned {parent}, at {_at(fact.start)}, {fact.budget_s:.0f} s of {fact.limit_s:.0f} s"
-        case machine.PushConfirmed():
+        case facts.PushConfirmed():
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
-        case machine.PushRefused():
+        case facts.PushRefused():
             return f"not accepted: {fact.reason}"
-        case machine.SeenRunning():
+        case facts.SeenRunning():
             return "runs"
 
 
-def _after(fact: machine.SessionFact) -> str:
+def _after(fact: facts.SessionFact) -> str:
     match fact:
-        case machine.SeenEnded():
+        case facts.SeenEnded():
             return f"session {_key(fact)} ended: {fact.worker}" + (f" ({fact.message})" if fact.message else "")
-        case machine.OutputCollected():
+        case facts.OutputCollected():
             lost = f", {fact.judgement.steps_lost} steps lost" if fact.judgement.steps_lost else ""
             return f"session {_key(fact)} {_outcome(fact)}: {fact.checkpoint} verified at {_at(fact.manifest.cursor)}{lost}"
-        case machine.NothingCollected():
+        case facts.NothingCollected():
             return f"session {_key(fact)} {_outcome(fact)}: no new checkpoint"
-        case machine.CheckpointPublished():
+        case facts.CheckpointPublished():
             return f"checkpoint of session {_key(fact)} published"
-        case machine.SessionLost():
+        case facts.SessionLost():
             return f"session {_key(fact)} lost: {fact.reason}"
         case _:
             return ""
@@ -59,23 +59,23 @@ def _after(fact: machine.SessionFact) -> str:
 
 def _run(fact: Fact) -> str:
     match fact:
-        case machine.InputsPublished():
+        case facts.InputsPublished():
             return "the pipeline's files are published"
-        case machine.RunWaiting():
+        case facts.RunWaiting():
             return f"waiting until {fact.until[:19]}: {fact.reason}"
-        case machine.RunParked():
+        case facts.RunParked():
             return f"parked: {fact.reason}; type: {fact.remedy}"
-        case machine.RunResumed():
+        case facts.RunResumed():
             return f"resumed from {fact.checkpoint}" if fact.checkpoint else "resumed"
-        case machine.RunFinished():
+        case facts.RunFinished():
             return "finished"
-        case machine.RunCancelled():
+        case facts.RunCancelled():
             return "cancelled"
         case _:
             return ""
 
 
-def _key(fact: machine.SessionFact) -> str:
+def _key(fact: facts.SessionFact) -> str:
     return str(fact.number) if fact.attempt == 1 else f"{fact.number} attempt {fact.attempt}"
 
 
@@ -83,7 +83,7 @@ def _at(cursor: Cursor) -> str:
     return f"{cursor.stage} step {cursor.step}"
 
 
-def _outcome(fact: machine.OutputCollected | machine.NothingCollected) -> str:
+def _outcome(fact: facts.OutputCollected | facts.NothingCollected) -> str:
     judgement = fact.judgement
     reason = f" ({judgement.reason})" if judgement.reason and judgement.outcome == "failed" else ""
     return judgement.outcome.replace("_", " ") + reason

@@ -33,7 +33,7 @@ from stages.contract import (
     Progress,
     Report,
 )
-from state.machine import RunStarted
+from state.facts import RunStarted
 from state.model import RunState, RunStatus
 from state.store import Store
 

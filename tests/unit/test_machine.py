@@ -7,15 +7,35 @@ import pytest
 
 from stages.contract import Cursor, FileEntry, Manifest
 from state import machine
-from state.machine import (
-    RUN_TRANSITIONS,
-    SESSION_TRANSITIONS,
+from state.facts import (
+    FACTS,
+    CheckpointPruned,
+    CheckpointPublished,
     Fact,
-    IllegalTransition,
+    InputsIntended,
+    InputsPublished,
     Judgement,
+    NothingCollected,
+    OutputCollected,
+    PublishIntended,
+    PushConfirmed,
+    PushIntended,
+    PushRefused,
+    RunCancelled,
+    RunFinished,
+    RunParked,
+    RunResumed,
     RunStarted,
+    RunWaiting,
+    RunWoken,
+    SeenEnded,
+    SeenQueued,
+    SeenRunning,
     SessionFact,
+    SessionLost,
+    SessionPlanned,
 )
+from state.machine import RUN_TRANSITIONS, SESSION_TRANSITIONS, IllegalTransition
 from state.model import CheckpointStatus, Outcome, Phase, RunState, RunStatus
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -44,31 +64,31 @@ STARTED = RunStarted(
     pipeline_path="p.yaml",
     pipeline_digest="d",
 )
-PLANNED = machine.SessionPlanned(
+PLANNED = SessionPlanned(
     **KEY, slug="r-0001-s0001", token="t", start=Cursor(stage="count", step=0), parent=None, budget_s=9.0, limit_s=10.0
 )
 SAMPLES: dict[type[Fact], Fact] = {
-    machine.InputsIntended: machine.InputsIntended(),
-    machine.InputsPublished: machine.InputsPublished(),
-    machine.RunWaiting: machine.RunWaiting(until=AT.isoformat(), reason="quota"),
-    machine.RunWoken: machine.RunWoken(),
-    machine.RunParked: machine.RunParked(reason="why", remedy="relay retry r-0001"),
-    machine.RunResumed: machine.RunResumed(),
-    machine.RunFinished: machine.RunFinished(),
-    machine.RunCancelled: machine.RunCancelled(),
-    machine.PushIntended: machine.PushIntended(**KEY),
-    machine.PushRefused: machine.PushRefused(**KEY, reason="no slot"),
-    machine.PushConfirmed: machine.PushConfirmed(**KEY, kernel_version=1),
-    machine.SeenQueued: machine.SeenQueued(**KEY),
-    machine.SeenRunning: machine.SeenRunning(**KEY),
-    machine.SeenEnded: machine.SeenEnded(**KEY, worker="complete", message=""),
-    machine.OutputCollected: machine.OutputCollected(
+    InputsIntended: InputsIntended(),
+    InputsPublished: InputsPublished(),
+    RunWaiting: RunWaiting(until=AT.isoformat(), reason="quota"),
+    RunWoken: RunWoken(),
+    RunParked: RunParked(reason="why", remedy="relay retry r-0001"),
+    RunResumed: RunResumed(),
+    RunFinished: RunFinished(),
+    RunCancelled: RunCancelled(),
+    PushIntended: PushIntended(**KEY),
+    PushRefused: PushRefused(**KEY, reason="no slot"),
+    PushConfirmed: PushConfirmed(**KEY, kernel_version=1),
+    SeenQueued: SeenQueued(**KEY),
+    SeenRunning: SeenRunning(**KEY),
+    SeenEnded: SeenEnded(**KEY, worker="complete", message=""),
+    OutputCollected: OutputCollected(
         **KEY, judgement=Judgement(outcome="yielded", furthest=CURSOR), checkpoint="r-0001-c0001", manifest=manifest()
     ),
-    machine.NothingCollected: machine.NothingCollected(**KEY, judgement=Judgement(outcome="failed", furthest=CURSOR)),
-    machine.PublishIntended: machine.PublishIntended(**KEY),
-    machine.CheckpointPublished: machine.CheckpointPublished(**KEY),
-    machine.SessionLost: machine.SessionLost(**KEY, reason="gone"),
+    NothingCollected: NothingCollected(**KEY, judgement=Judgement(outcome="failed", furthest=CURSOR)),
+    PublishIntended: PublishIntended(**KEY),
+    CheckpointPublished: CheckpointPublished(**KEY),
+    SessionLost: SessionLost(**KEY, reason="gone"),
 }
 
 
@@ -105,10 +125,10 @@ def test_every_pair_of_phase_and_fact_is_in_the_table_or_refused(phase: Phase, f
 def test_every_pair_of_status_and_fact_is_in_the_table_or_refused(status: RunStatus, fact: type[Fact]) -> None:
     first = {
         RunStatus.ACTIVE: [],
-        RunStatus.WAITING: [SAMPLES[machine.RunWaiting]],
-        RunStatus.PARKED: [SAMPLES[machine.RunParked]],
-        RunStatus.FINISHED: [SAMPLES[machine.RunFinished]],
-        RunStatus.CANCELLED: [SAMPLES[machine.RunCancelled]],
+        RunStatus.WAITING: [SAMPLES[RunWaiting]],
+        RunStatus.PARKED: [SAMPLES[RunParked]],
+        RunStatus.FINISHED: [SAMPLES[RunFinished]],
+        RunStatus.CANCELLED: [SAMPLES[RunCancelled]],
     }[status]
     state = machine.fold([(AT, found) for found in [STARTED, *first]])
     if fact in RUN_TRANSITIONS[status]:
@@ -124,35 +144,33 @@ def test_every_phase_can_be_reached_and_a_phase_that_is_over_leads_nowhere() -> 
         assert phase.over == (not SESSION_TRANSITIONS[phase])
 
 
-@pytest.mark.parametrize("fact", machine.FACTS.values())
+@pytest.mark.parametrize("fact", FACTS.values())
 def test_every_fact_survives_being_stored(fact: type[Fact]) -> None:
-    sample = {**SAMPLES, RunStarted: STARTED, machine.SessionPlanned: PLANNED}.get(
-        fact, machine.CheckpointPruned(checkpoint="c")
-    )
-    assert machine.FACTS[sample.name].from_dict(sample.to_dict()) == sample
+    sample = {**SAMPLES, RunStarted: STARTED, SessionPlanned: PLANNED}.get(fact, CheckpointPruned(checkpoint="c"))
+    assert FACTS[sample.name].from_dict(sample.to_dict()) == sample
 
 
 def test_a_published_checkpoint_is_the_head_until_a_person_goes_back() -> None:
     facts: list[Fact] = [STARTED, *path_to(Phase.PUBLISHED)]
     second = {"number": 2, "attempt": 1}
     facts += [
-        machine.SessionPlanned(
+        SessionPlanned(
             **second, slug="r-0001-s0002", token="u", start=CURSOR, parent="r-0001-c0001", budget_s=9.0, limit_s=10.0
         ),
-        machine.PushIntended(**second),
-        machine.PushConfirmed(**second, kernel_version=1),
-        machine.SeenEnded(**second, worker="complete", message=""),
-        machine.OutputCollected(
+        PushIntended(**second),
+        PushConfirmed(**second, kernel_version=1),
+        SeenEnded(**second, worker="complete", message=""),
+        OutputCollected(
             **second, judgement=Judgement(outcome="yielded"), checkpoint="r-0001-c0002", manifest=manifest(80, 2)
         ),
-        machine.PublishIntended(**second),
-        machine.CheckpointPublished(**second),
+        PublishIntended(**second),
+        CheckpointPublished(**second),
     ]
     state = machine.fold([(AT + timedelta(minutes=n), fact) for n, fact in enumerate(facts)])
     assert state.head is not None
     assert state.head.cursor.step == 80
-    state = machine.apply(state, machine.RunParked(reason="paused", remedy="x"), AT)
-    state = machine.apply(state, machine.RunResumed(checkpoint="r-0001-c0001"), AT)
+    state = machine.apply(state, RunParked(reason="paused", remedy="x"), AT)
+    state = machine.apply(state, RunResumed(checkpoint="r-0001-c0001"), AT)
     assert state.head is not None
     assert state.head.cursor.step == 40
     assert state.checkpoint("r-0001-c0002").status is CheckpointStatus.ABANDONED

@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, inspect, text
 
 from state import machine, schema
 from state.engine import SchemaError, migrate, newest_revision, open_engine
+from state.facts import RunParked, SeenRunning
 from state.machine import IllegalTransition
 from state.model import Metric, Phase, QuotaRow, Watch
 from state.store import LeaseHeld, LeaseLost, Store, StoreCorrupt
@@ -42,7 +43,7 @@ def test_a_row_changed_by_hand_is_noticed_on_load(store: Store, tmp_path: Path) 
 
 def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store) -> None:
     with pytest.raises(IllegalTransition):
-        store.append("r-0001", [PLANNED, SAMPLES[machine.SeenRunning]], AT, watch=Watch(failures=3))
+        store.append("r-0001", [PLANNED, SAMPLES[SeenRunning]], AT, watch=Watch(failures=3))
     assert store.load("r-0001").sessions == ()
     assert len(store.facts("r-0001")) == 1
     assert store.snapshot("r-0001").watch == Watch()
@@ -123,7 +124,7 @@ def test_a_replayed_metric_is_counted_once(store: Store) -> None:
 def test_requests_are_open_until_they_are_obeyed(store: Store) -> None:
     number = store.request("r-0001", "pause", {}, AT)
     assert [r.verb for r in store.snapshot("r-0001").requests] == ["pause"]
-    store.append("r-0001", [SAMPLES[machine.RunParked]], AT, obeyed=number)
+    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
     assert store.snapshot("r-0001").requests == ()
 
 

@@ -14,7 +14,7 @@ from orchestrator.views.live import session_line, stage_bars
 from orchestrator.views.summary import summary_view
 from orchestrator.views.text import status_view
 from state import machine
-from state.machine import Judgement, RunStarted
+from state.facts import Judgement, NothingCollected, RunParked, RunStarted
 from state.model import Metric, Phase, RunState
 from tests.unit.test_machine import AT, SAMPLES, path_to
 
@@ -57,7 +57,7 @@ def test_the_status_says_where_a_run_is_and_fits_a_narrow_terminal() -> None:
 
 
 def test_a_parked_run_shows_reason_excerpt_and_the_command_to_type() -> None:
-    parked = machine.RunParked(reason="it broke", remedy="relay retry r-0001", excerpt="Traceback\nValueError")
+    parked = RunParked(reason="it broke", remedy="relay retry r-0001", excerpt="Traceback\nValueError")
     text = drawn(status_view(document(machine.apply(state(), parked, AT))))
     for said in ("parked", "it broke", "│ ValueError", "type: relay retry r-0001"):
         assert said in text
@@ -91,5 +91,5 @@ def test_every_fact_that_matters_to_a_person_is_one_line() -> None:
     silent = {name for name, line in lines.items() if not line}
     assert silent == {"inputs_intended", "run_woken", "push_intended", "seen_queued", "publish_intended"}
     assert all("\n" not in line for line in lines.values())
-    lost = machine.NothingCollected(number=2, attempt=2, judgement=Judgement(outcome="failed", reason="it broke"))
+    lost = NothingCollected(number=2, attempt=2, judgement=Judgement(outcome="failed", reason="it broke"))
     assert events.describe(lost) == "session 2 attempt 2 failed (it broke): no new checkpoint"
