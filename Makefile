@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+COMPAT := .venv-tunix-0.1.5
+COMPAT_READY := $(COMPAT)/.ready
 
-.PHONY: rehearse test quick check fix diagram clean
+.PHONY: rehearse test quick test-compat check fix diagram clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -17,6 +19,10 @@ test: check
 ## the tests that take less than two minutes together
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+## exact resume on the older Tunix that published results were made with, in an environment of its own (1.2 GB)
+test-compat: $(COMPAT_READY)
+	$(COMPAT)/bin/python -m pytest -p no:cacheprovider tests/training/test_compat.py tests/training/test_exact_resume.py
 
 ## style, types, imports
 check: $(READY)
@@ -38,5 +44,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
 	touch $(READY)
 
+$(COMPAT_READY): pyproject.toml constraints-0.1.5.txt
+	$(PYTHON) -m venv $(COMPAT)
+	$(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-0.1.5.txt --editable . \
+		google-tunix flax jax optax orbax-checkpoint qwix sympy datasets safetensors sentencepiece 'math-verify[antlr4_9_3]' pytest
+	touch $(COMPAT_READY)
+
 clean:
-	rm -rf $(VENV) .relay
+	rm -rf $(VENV) $(COMPAT) .relay

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from orchestrator import pipeline as pipelines
+from orchestrator import pipeline_file
 from orchestrator.clock import SystemClock
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.effects import Shell
@@ -66,9 +67,13 @@ class App:
 
     # --- runs ----------------------------------------------------------------
 
-    def start(self, path: Path, *, new: bool = False) -> Run:
-        """Create a run of a pipeline; raises BadInput where one is under way, and then nothing is created."""
-        pipeline = pipelines.load(path)
+    def start(self, path: Path, *, new: bool = False, steps_max: int | None = None) -> Run:
+        """Create a run of a pipeline, each stage of at most `steps_max` steps where that is given.
+
+        Raises BadInput where one is under way, and then nothing is created.
+        """
+        pipeline = pipeline_file.load(path)
+        pipeline = pipeline if steps_max is None else pipeline.shortened(steps_max)
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -84,7 +89,7 @@ class App:
 
     def start_or_continue(self, path: Path) -> Run:
         """The open run of the same pipeline, or a new one."""
-        pipeline = pipelines.load(path)
+        pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
             if run.pipeline_digest == pipeline.digest:
                 return run

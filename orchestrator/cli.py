@@ -183,6 +183,22 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
 @main.command()
 @RUN
 @click.pass_context
+def papers(context: click.Context, run: str) -> None:
+    """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
+
+    Example: relay papers gsm-3f9a
+    """
+    app = _app(context)
+    found = sorted(path for path in app.home.papers(app.run(run).run.id).glob("*") if path.suffix != ".part")
+    for path in found:
+        click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
+    if not found:
+        click.echo("none yet: they come home with a session's checkpoint")
+
+
+@main.command()
+@RUN
+@click.pass_context
 def pause(context: click.Context, run: str) -> None:
     """Let the session that runs come to its end, and start no other.
 
@@ -249,13 +265,22 @@ def _ask(
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
 @click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
+@click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
 @click.pass_context
 def rehearse(
-    context: click.Context, pipeline: Path | None, serve: bool, port: int, faults: Path | None, calm: bool
+    context: click.Context,
+    pipeline: Path | None,
+    serve: bool,
+    port: int,
+    faults: Path | None,
+    calm: bool,
+    steps: int | None,
 ) -> None:
     """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
 
-    Example: relay rehearse examples/tiny.yaml
+    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --steps 1.
+
+    Example: relay rehearse examples/gemma2_2b.yaml --steps 1
     """
     import orchestrator.rehearse as rehearsal
 
@@ -266,4 +291,62 @@ def rehearse(
     if serve:
         rehearsal.serve(home, port, faults, stop)
     else:
-        context.exit(rehearsal.rehearse(pipeline, home, port, rehearsal.faults_for(pipeline, faults, calm), stop))
+        plan = rehearsal.faults_for(pipeline, faults, calm)
+        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, steps))
+
+
+@main.command("plan")
+@PIPELINE
+@click.option(
+    "--memory", is_flag=True, help="Lower the full-size model for the mesh and say what fits; needs JAX here."
+)
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.pass_context
+def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: bool) -> None:
+    """What PIPELINE will do; with --memory whether it fits. Exit status 1 where it does not. Needs no network.
+
+    Example: relay plan examples/gemma2_2b.yaml --memory
+    """
+    from orchestrator import pipeline_file
+    from orchestrator.outline import outline
+    from orchestrator.views.plan import memory_view, outline_view
+    from orchestrator.views.printing import print_view
+
+    read = pipeline_file.load(pipeline)
+    if memory:
+        from orchestrator.memory.forecast import memory_document
+
+        document = memory_document(read, str(pipeline), lambda line: click.echo(line, err=True))
+    else:
+        document = outline(read)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        print_view(memory_view(document) if memory else outline_view(document))
+    context.exit(0 if document.get("fits", True) else 1)
+
+
+@main.command("verify-resume")
+@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@click.option("--cuts", type=click.IntRange(min=0), help="Cuts at random places [default: 20, or none beside --at].")
+@click.option("--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; yield, kill, before-save, after-save.")
+@click.option("--seed", type=int, default=0, help="Of the random places.")
+@click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep all that the sessions left in this empty folder.")
+@click.pass_context
+def verify_resume(
+    context: click.Context,
+    pipeline: Path | None,
+    cuts: int | None,
+    at: tuple[str, ...],
+    seed: int,
+    steps: int | None,
+    keep: Path | None,
+) -> None:
+    """Run PIPELINE here, uncut and cut into sessions, and count the bits that differ: exit status 0 where none does.
+
+    Example: relay verify-resume examples/counting.yaml --cuts 5
+    """
+    from orchestrator.verify import command
+
+    context.exit(command.verify_resume(pipeline, at, cuts, seed, steps, keep))

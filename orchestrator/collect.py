@@ -1,25 +1,33 @@
 """Bring a session's report and newest checkpoint home, byte for byte checked, and judge how the session ended."""
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from orchestrator.errors import Corrupt
+from orchestrator.errors import Corrupt, Refused, Transient
 from orchestrator.files import Home, private_folder, sync_folder, write_whole
 from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of
+from stages import packing
 from stages.contract import (
+    BLOB_NAME,
     CHECKPOINTS_DIRECTORY,
+    COMPILED_NAME,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
+    PAPERS_DIRECTORY,
     REPORT_NAME,
     ContractError,
     Cursor,
+    FileEntry,
     Manifest,
     Progress,
     Report,
+    stays_below,
 )
+from stages.metrics import TENSORBOARD_DIRECTORY
 from state.facts import Judgement, NothingCollected, OutputCollected
 from state.model import Outcome, RunState, Session
 
@@ -27,6 +35,8 @@ TIME_LIMIT = "exceeded the max allowed execution duration"
 """Kaggle's words for a session that it stopped at the limit."""
 
 DOCUMENT_BYTES_MAX = 16 * 2**20
+PAPERS_BYTES_MAX = 64 * 2**20
+"""Of all papers of a checkpoint; what goes beyond stays in the packed state."""
 EXCERPT_LINES = 20
 
 
@@ -51,6 +61,9 @@ def collect(
     report = _report(session, files, gateway, incoming)
     name = checkpoint_of(state.run.id, session.number, session.attempt)
     taken = _newest(session, pipeline, files, gateway, incoming, home.checkpoint(session.run, name))
+    if taken is not None:
+        _keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
+    _bring_curves(files, gateway, home.curves(session.run))
     furthest = _furthest(session, pipeline, report, home, taken)
     judgement = replace(
         _judge(session, report, home),
@@ -135,16 +148,51 @@ def _candidates(
 
 
 def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
-    """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs."""
+    """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
+
+    Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
+    """
     private_folder(into)
     (into / MANIFEST_NAME).unlink(missing_ok=True)
     for entry in candidate.manifest.files:
-        file = files.get(str(candidate.folder / entry.path))
-        if file is None:
-            raise Corrupt(f"{candidate.folder / entry.path} is missing from the session's output")
-        gateway.download(file, into / entry.path, FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256))
+        try:
+            _fetch_file(candidate.folder, entry, files, gateway, into)
+        except Corrupt:
+            if entry.path != COMPILED_NAME:
+                raise
+            (into / entry.path).unlink(missing_ok=True)
     write_whole(into / MANIFEST_NAME, candidate.manifest.to_json().encode())
     sync_folder(into.parent)
+
+
+def _fetch_file(
+    folder: PurePosixPath, entry: FileEntry, files: dict[str, OutputFile], gateway: Gateway, into: Path
+) -> None:
+    file = files.get(str(folder / entry.path))
+    if file is None:
+        raise Corrupt(f"{folder / entry.path} is missing from the session's output")
+    gateway.download(file, into / entry.path, FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256))
+
+
+def _keep_papers(blob: Path, into: Path) -> None:
+    """Put what a verified checkpoint holds for people where people find it; none of it is needed to go on."""
+    try:
+        papers = packing.texts_in(blob, PAPERS_DIRECTORY, size_bytes_max=PAPERS_BYTES_MAX)
+    except packing.CorruptCheckpoint:
+        return  # its bytes are what the session wrote, so another kind of session wrote them: it has no papers
+    for name, content in papers.items():
+        write_whole(private_folder(into) / name, content)
+
+
+def _bring_curves(files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
+    """TensorBoard's files of all sessions in one place, where they are one curve; one that does not come holds nothing up."""
+    for name, file in sorted(files.items()):
+        path = PurePosixPath(name)
+        if path.parts[0] == TENSORBOARD_DIRECTORY and len(path.parts) > 1 and stays_below(name):
+            target = into.joinpath(*path.parts[1:])
+            private_folder(target.parent)
+            with contextlib.suppress(Transient, Refused, Corrupt):
+                gateway.download(file, target, FileWanted())
 
 
 # --- the judgement -----------------------------------------------------------

@@ -19,7 +19,7 @@ from state.model import (
     Snapshot,
 )
 
-BROKEN_TRAINING = ("not-a-number",)
+BROKEN_TRAINING = ("not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved")
 """Causes that a second try can only repeat, since training is deterministic."""
 
 

@@ -15,7 +15,7 @@ from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway, KernelPush, LogLine, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Limits, inputs_of, order_for, refresh_time
-from stages.contract import MANIFEST_NAME, Manifest, Progress
+from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest, Progress
 from state.facts import (
     CheckpointPruned,
     CheckpointPublished,
@@ -152,7 +152,7 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush
         machine_shape=pipeline.hardware.promise.machine_shape,
         dataset_sources=tuple(datasets),
         kernel_sources=tuple(kernels),
-        model_sources=pipeline.inputs.models,
+        model_sources=pipeline.model_sources,
         internet=pipeline.internet,
         timeout_s=int(session.limit_s),
     )
@@ -285,10 +285,11 @@ def offered(name: str, files: Sequence[Path], run: str, shell: Shell) -> bool:
 
 
 def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:
-    """The manifest and every file that it names, on this disk."""
+    """The manifest and every file that it names, on this disk; compiled programs that arrived damaged are not."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     manifest = Manifest.from_json(checkpoint.manifest)
-    return [folder / MANIFEST_NAME, *(folder / entry.path for entry in manifest.files)]
+    paths = [folder / entry.path for entry in manifest.files]
+    return [folder / MANIFEST_NAME, *(path for path in paths if path.name != COMPILED_NAME or path.exists())]
 
 
 def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:

@@ -28,6 +28,14 @@ class Home:
         """What is being fetched from a session."""
         return self.run(session.run) / "sessions" / session.slug
 
+    def papers(self, run: str) -> Path:
+        """What the run's stages wrote for people, as of its newest collected checkpoint: transcripts, the hard problems."""
+        return self.run(run) / "papers"
+
+    def curves(self, run: str) -> Path:
+        """TensorBoard's files of every session of the run, a folder a stage."""
+        return self.run(run) / "tensorboard"
+
     def inputs(self, run: str) -> Path:
         """The pipeline's own files, as they were when the run began."""
         return self.run(run) / "inputs"

@@ -131,4 +131,5 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        sources=pipeline.sources,
     )

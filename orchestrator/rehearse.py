@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from orchestrator import pipeline as pipelines
+from orchestrator import pipeline_file
 from orchestrator.app import App
 from orchestrator.clock import SystemClock
 from orchestrator.errors import BadInput
@@ -19,6 +20,7 @@ from orchestrator.rehearsal.faults import FaultPlan
 from orchestrator.rehearsal.processes import ProcessSandbox
 from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.rehearsal.stand_ins import offering as stand_ins
 from orchestrator.settings import Settings
 from orchestrator.views.document import status_document
 from orchestrator.views.live import display
@@ -33,14 +35,19 @@ EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "exa
 """In a checkout, and in an installed relay."""
 
 
-def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event) -> int:
-    """Run a pipeline from beginning to end; the exit status is 0 when it finished."""
+def rehearse(
+    chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event, steps_max: int | None = None
+) -> int:
+    """Run a pipeline, or at most `steps_max` steps of each stage, to its end; the exit status is 0 when it finished."""
     path = chosen or default_pipeline()
-    pipeline = pipelines.load(path)
+    pipeline = pipeline_file.load(path)
     _require(pipeline.pins, path)
-    with local_kaggle(home, port, faults, pipeline.limit_s) as kaggle:
+    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
+        if pipeline.loaded_model is not None:
+            stand_ins.write(home / "stand-ins", pipeline.model)
+            stand_ins.offer(kaggle.world, home / "stand-ins")
         app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
-        run = app.start(path)
+        run = app.start(path, steps_max=steps_max)
         with display(app.store, run.id, app.clock) as show:
             app.work(stop, show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
@@ -78,8 +85,16 @@ def default_pipeline() -> Path:
     raise BadInput("this relay came without examples: name a pipeline file")
 
 
+def devices_of(pipeline: pipelines.Pipeline) -> int:
+    """How many devices the pipeline's mesh has: as many does JAX make of this machine's processor in a rehearsal."""
+    model = pipeline.loaded_model
+    return model.mesh_fsdp * model.mesh_tp if model else 1
+
+
 @contextlib.contextmanager
-def local_kaggle(home: Path, port: int, faults: FaultPlan, limit_s: float | None) -> Iterator[LocalKaggle]:
+def local_kaggle(
+    home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1
+) -> Iterator[LocalKaggle]:
     """A Kaggle below `home`, which is cleared first where an earlier rehearsal left it."""
     _check_port(port)
     _clear(home)
@@ -91,6 +106,8 @@ def local_kaggle(home: Path, port: int, faults: FaultPlan, limit_s: float | None
     cache.mkdir()
     # Real sessions find XLA's cache empty; here that would only make a laptop compile the same thing again and again.
     shared = {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve()), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    if devices > 1:
+        shared["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)
     with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
         yield kaggle

@@ -1,11 +1,10 @@
 """From a stage's kind to its code and its options."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages import options
+from stages import options, sources
 from stages.stage import Context
 
 
@@ -26,9 +25,7 @@ class Kind:
 
     def load(self) -> Callable[[Context], None]:
         """Import the stage's function; only now, so that counting never imports JAX."""
-        module, _, function = self.train.partition(":")
-        found: Callable[[Context], None] = getattr(importlib.import_module(module), function)
-        return found
+        return sources.load(self.train)
 
     def fit(self, values: Mapping[str, Any], where: str) -> Any:
         """The options as the stage will read them; raises ValueError with one sentence that names `where` and the key."""
@@ -39,16 +36,20 @@ KINDS: dict[str, Kind] = {
     "counting": Kind("stages.counting:train", options.Counting, needs_jax=False),
     "sft": Kind("stages.sft:train", options.Sft),
     "grpo": Kind("stages.grpo:train", options.Grpo),
+    "curate": Kind("stages.curate:train", options.Curate),
     "continued": Kind("stages.continued:train", options.Continued),
     "evaluate": Kind("stages.evaluate:train", options.Evaluate),
 }
 
 
-def find(kind: str) -> Kind:
-    """The kind of that name, or the user's own stage, written `package.module:function`. Raises UnknownKind."""
+def find(kind: str, own: Mapping[str, str] | None = None) -> Kind:
+    """The kind of that name, or the user's own stage, written `package.module:function`. Raises UnknownKind.
+
+    `own` is the user's code that ships, by file name: what it imports tells whether the stage needs JAX.
+    """
     if kind in KINDS:
         return KINDS[kind]
     module, colon, function = kind.partition(":")
     if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-        return Kind(kind, None)
+        return Kind(kind, None, needs_jax=sources.needs_jax(module, own or {}))
     raise UnknownKind(f"there is no stage of kind {kind!r}: take one of {', '.join(KINDS)}, or package.module:function")

@@ -6,6 +6,7 @@
       adapter_N     low-rank adapters in the order in which they were trained
       optimizer     the optimizer's state with its counts
       origin_…      the model that a stage of full training started from, where it is its reference
+    papers/         texts for people and for later stages
 
 Digests say what was computed, not how it was filed: equal numbers have equal digests, whatever Orbax does.
 """
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import orbax.checkpoint as ocp
 
+from stages.contract import PAPERS_DIRECTORY
 from stages.lora import Adapter
 from stages.stage import StageFailed
 
@@ -46,6 +48,8 @@ class State:
     origin: Weights | None = None
     optimizer: Mapping[str, Any] | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
+    papers: Mapping[str, str] = field(default_factory=dict)
+    """Texts for people and for later stages, by file name: the hard subset, transcripts."""
 
 
 def write(state: State, directory: Path) -> dict[str, str]:
@@ -57,6 +61,9 @@ def write(state: State, directory: Path) -> dict[str, str]:
             checkpointer.save((directory / "arrays").absolute(), args=ocp.args.Composite(**saves))
     text = json.dumps({"format": FORMAT, "items": sorted(items), **_description(state)}, sort_keys=True, indent=1)
     (directory / "state.json").write_text(text, encoding="ascii")
+    for name, paper in state.papers.items():
+        (directory / PAPERS_DIRECTORY).mkdir(exist_ok=True)
+        (directory / PAPERS_DIRECTORY / name).write_text(paper, encoding="utf-8")
     return digests(state)
 
 
@@ -72,11 +79,14 @@ def read(directory: Path) -> State:
         origin=None if about["origin"] is None else _weights(items, "origin_", about["origin"]),
         optimizer=items.get("optimizer"),
         counters=about["counters"],
+        papers={
+            path.name: path.read_text(encoding="utf-8") for path in sorted((directory / PAPERS_DIRECTORY).glob("*"))
+        },
     )
 
 
 def digests(state: State) -> dict[str, str]:
-    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`."""
+    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `papers`."""
     base = state.made if state.weights.base is None else tree_digest(state.weights.base)
     adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
     lines = [f"base {base}"]
@@ -89,6 +99,8 @@ def digests(state: State) -> dict[str, str]:
         found["optimizer"] = tree_digest(state.optimizer)
     if state.counters:
         found["counters"] = hashlib.sha256(json.dumps(dict(state.counters), sort_keys=True).encode()).hexdigest()
+    if state.papers:
+        found["papers"] = hashlib.sha256(json.dumps(dict(state.papers), sort_keys=True).encode()).hexdigest()
     return found
 
 

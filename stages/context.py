@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from stages import mounts
 from stages.budget import Budget
 from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
+from stages.metrics import Metrics
 from stages.output import Output
 from stages.progress import Log
 from stages.stage import Next, Opened, StageFailed, Write
+from stages.tracing import Trace
 
 
 @dataclass
@@ -34,6 +37,21 @@ class Session:
     timings: dict[str, float] = field(default_factory=dict)
     told_to_stop: str = ""
     """By whom, where somebody outside wants the session to end at the next step."""
+    trace: Trace | None = None
+    """Where each step is written down bit for bit, if that was ordered."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """Who else wants to know what each step measured."""
+
+    @property
+    def cut(self) -> str:
+        """Why the session ends here, where the order says so; else empty."""
+        cursor = self.order.stop_at
+        if cursor is None or self._place(self.reached) < self._place(cursor):
+            return ""
+        return f"the order ends at {cursor.stage} {cursor.step}"
+
+    def _place(self, cursor: Cursor) -> tuple[int, int]:
+        return mounts.position(self.order, cursor.stage, cursor.step)
 
 
 class StageContext:
@@ -41,6 +59,7 @@ class StageContext:
 
     def __init__(self, session: Session, spec: StageSpec, checkpoint: Opened | None) -> None:
         self.spec = spec
+        self.plan = session.order.stages
         self.checkpoint = checkpoint
         self.model: Mapping[str, Any] = session.order.model
         self.seed = session.order.seed
@@ -73,6 +92,9 @@ class StageContext:
         self._done = step
         self._session.reached = Cursor(stage=self.spec.name, step=step)
         self._session.stages[self.spec.name] = self._report(measured)
+        if self._session.trace is not None:
+            self._session.trace.step_done(self.spec.name, step, measured)
+        self._session.metrics.step_done(self.spec.name, step, measured)
         answer, why = self._next(now_s)
         always = answer is Next.STOP or step == self.start_step + 1
         self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
@@ -88,6 +110,7 @@ class StageContext:
         if self._saved is not None and self._saved.cursor.step == step:
             return
         began_s = self._session.clock()
+        self._session.metrics.flush()
         manifest = self._write(Cursor(stage=self.spec.name, step=step), write)
         self._saved = self._session.checkpoint = manifest
         self._since_s = self._session.clock()
@@ -99,6 +122,11 @@ class StageContext:
     def say(self, text: str) -> None:
         """One line for people."""
         self._session.log.say(text)
+
+    def saw(self, step: int, name: str, value: object) -> None:
+        """Trace what a step is made of; costs nothing where nothing is traced."""
+        if self._session.trace is not None:
+            self._session.trace.saw(step, name, value)
 
     def finish(self) -> Manifest | None:
         """Called when the stage has returned: the target's checkpoint, or None where the stage has to go on elsewhere.
@@ -119,12 +147,15 @@ class StageContext:
             return Next.STOP, ""
         if self._session.told_to_stop:
             return Next.STOP, self._session.told_to_stop
+        if cut := self._session.cut:
+            return Next.STOP, cut
         if budget.must_stop(now_s):
             return (
                 Next.STOP,
                 f"{budget.budget_s - now_s:.0f} s are left, the longest step takes {budget.step_bound_s:.1f} s",
             )
-        return (Next.SAVE if budget.must_save(now_s) else Next.GO_ON), ""
+        wanted = self._session.reached in self._session.order.save_at
+        return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""
 
     def _refuse_not_a_number(self, step: int, metrics: dict[str, float]) -> None:
         loss = metrics.get("loss", 0.0)

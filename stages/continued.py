@@ -1,16 +1,32 @@
 """Goes on with reinforcement learning on the hard problems, with enough of the others that nothing is forgotten."""
 
-from stages.data import mixed_at
-from stages.grpo import learn_from
+from collections.abc import Sequence
+
+from stages.curate import hard_keys
+from stages.data import Example, mixed_at
+from stages.grpo import Choose, learn_from
 from stages.options import Continued
 from stages.stage import Context, StageFailed
-from stages.steps import checked, source_of
+from stages.standing import Standing
+from stages.steps import checked
 
 
 def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Continued, context)
-    source = source_of(context, options.data)
-    if not source.hard:
-        raise StageFailed("bad-data", f"data: {options.data} has no hard problem to go on with")
-    learn_from(context, options, lambda step, seed: mixed_at(source, step, options.batch, options.replay, seed))
+
+    def chooser(standing: Standing, problems: Sequence[Example]) -> Choose:
+        keys = hard_keys(standing.before.papers)
+        hard = [example for example in problems if example.key in keys]
+        if not hard:
+            raise StageFailed(
+                "no-hard-problems",
+                f"{context.spec.name} goes on with the problems that a curate stage before it chose, and of the "
+                f"{len(keys)} chosen ones none is in data {' '.join(options.data)}: name the same sets in both stages",
+            )
+        context.say(
+            f"{len(hard):,} hard problems, with {options.replay:.0%} of each step drawn from all {len(problems):,}"
+        )
+        return lambda step, seed: mixed_at(problems, hard, step, options.batch, options.replay, seed)
+
+    learn_from(context, options, chooser)

@@ -25,8 +25,13 @@ CHECKPOINTS_DIRECTORY = "checkpoints"
 
 REPORT_NAME = "report.json"
 MANIFEST_NAME = "manifest.json"
+PAPERS_DIRECTORY = "papers"
+"""Texts for people that a stage writes: they lie below this folder, in the packed state and in a session's output."""
+
 BLOB_NAME = "state.bin"
 """The packed state. Neither an archive's nor a table's suffix: Kaggle unpacks the ones and rewrites the others."""
+COMPILED_NAME = "compiled.bin"
+"""The programs that were compiled, beside the packed state where they are worth it. No part of what a checkpoint is."""
 
 
 class ContractError(ValueError):
@@ -156,6 +161,14 @@ class Order(Versioned):
     accelerator: Accelerator = field(default_factory=Accelerator)
     pins: tuple[str, ...] = ()
     keep_checkpoints: int = 2
+    sources: dict[str, str] = field(default_factory=dict)
+    """Modules of the user's own, by file name: text that is importable in the session."""
+    stop_at: Cursor | None = None
+    """The session saves and ends here, however much time is left: how a run is cut on purpose."""
+    save_at: tuple[Cursor, ...] = ()
+    """The session saves here too, however short ago it saved."""
+    trace: bool = False
+    """Whether the session writes down, bit for bit, what each step computed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from stages import environment, runner
+from stages import environment, runner, sources
 from stages.contract import Order
 from stages.stage import StageFailed
 
@@ -67,6 +67,15 @@ def _start_over(places: Places) -> NoReturn:
     os.execv(sys.executable, [sys.executable, "-I", "-c", AGAIN, *where])
 
 
+def _unpack(order: Order, places: Places) -> StageFailed | None:
+    """Put the user's own modules beside `stages`, which is where imports look first; what is in their way, if anything is."""
+    try:
+        sources.unpack(order.sources, places.sources)
+    except StageFailed as problem:
+        return problem
+    return None
+
+
 def _order(places: Places) -> Order:
     return Order.from_json((places.sources / ORDER_NAME).read_text())
 
@@ -75,8 +84,9 @@ def _run(order: Order, places: Places, broken: StageFailed | None = None) -> int
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no letter of a training text may end the training
     try:
+        problem = broken or _unpack(order, places)
         return runner.main(
-            order, working=places.working, inputs=places.inputs, started_s=places.started_s, broken=broken
+            order, working=places.working, inputs=places.inputs, started_s=places.started_s, broken=problem
         )
     finally:
         shutil.rmtree(places.sources, ignore_errors=True)

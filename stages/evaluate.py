@@ -1,19 +1,27 @@
-"""Asks problems that were never trained on and counts what comes back; the model passes through unchanged."""
+"""Asks problems that were never trained on and counts what comes back; the model passes through unchanged.
+
+Besides the metrics it leaves a paper, `transcripts-<stage>.jsonl`: wrong answers first, and where judges disagree.
+"""
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
 
-from tunix.generate.sampler import CacheConfig, Sampler
-
+from stages.asking import Answers, Asker
 from stages.checkpoints import State
-from stages.data import Example, derive_seed, examples_at
-from stages.model import Foundation, load
+from stages.data import Example, derive_seed, index_at
+from stages.intervals import wilson
 from stages.options import Evaluate
-from stages.rewards import correct, well_formed
-from stages.stage import Context
-from stages.standing import is_resumed, put_weights, restored
-from stages.steps import asked, calm, checked, do_steps, source_of
+from stages.problems import judged_problems
+from stages.rewards import answer_of, correctness_reward, judgements, structure_reward
+from stages.stage import Context, StageFailed
+from stages.standing import foundation_of, is_resumed, put_weights, restored
+from stages.steps import calm, checked, do_steps
+
+Row = dict[str, Any]
+"""One answer: key, set, whether hard, format, right, cut, question, answer, wanted, judges that disagree."""
 
 
 def train(context: Context) -> None:
@@ -24,66 +32,113 @@ def train(context: Context) -> None:
 
 
 def _evaluate(context: Context, options: Evaluate) -> None:
-    foundation = load(context.model)
+    foundation = foundation_of(context)
     before = restored(context, foundation)
     put_weights(foundation.model, before.weights)
-    ask = _asker(foundation, options)
-    problems = source_of(context, options.data).held_out
+    problems = judged_problems(context, foundation, options.data, options).held_out
+    if not problems:
+        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem out whose answer can be judged")
+    asker, hard = Asker(foundation, options), hard_ones(problems)
+    paper = f"transcripts-{context.spec.name}.jsonl"
     # The same problems in every evaluation of a run, so that two of them can be compared.
     seed = derive_seed(context.seed, "evaluate")
-    counters = Counter(before.counters if is_resumed(context) else {})
+    rows = read(before.papers.get(paper, "")) if is_resumed(context) else []
 
     def step(number: int) -> dict[str, float]:
-        chosen = examples_at(problems, number, options.batch, seed)
-        counters.update(counted(chosen, ask(chosen)))
-        return rates(counters)
+        first = (number - 1) * options.batch
+        positions = range(first, min(first + options.batch, len(problems)))
+        chosen = [problems[index_at(position, len(problems), seed)] for position in positions]
+        answers = asker.greedy(chosen, options.batch)
+        context.saw(number, "rollouts", answers.texts)
+        rows.extend(judged(chosen, answers, hard))
+        return rates(rows)
 
-    def state() -> State:
-        return dataclasses.replace(before, origin=None, optimizer=None, counters=dict(counters))
+    def state(done: bool) -> State:
+        kept = transcripts(rows, options.transcripts) if done else rows
+        papers = {**before.papers, paper: written(kept, rates(rows))}
+        return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
 
-    do_steps(context, step, state)
-
-
-def rates(counters: Counter[str]) -> dict[str, float]:
-    """Format, accuracy and accuracy on hard problems so far; 0 where there was no problem yet."""
-    seen, hard = max(1, counters["seen"]), max(1, counters["hard"])
-    return {
-        "format": counters["well_formed"] / seen,
-        "accuracy": counters["right"] / seen,
-        "hard_accuracy": counters["hard_right"] / hard,
-    }
+    total = min(len(problems), context.spec.steps * options.batch)
+    do_steps(context, step, lambda: state(len(rows) >= total))
 
 
-def _asker(foundation: Foundation, options: Evaluate) -> Callable[[Sequence[Example]], list[str]]:
-    config = foundation.model.config
-    sampler = Sampler(
-        foundation.model,
-        foundation.tokenizer,
-        CacheConfig(
-            cache_size=options.prompt_tokens_max + options.answer_tokens_max,
-            num_layers=config.num_layers,
-            num_kv_heads=config.num_kv_heads,
-            head_dim=config.head_dim,
-        ),
+def hard_ones(problems: Sequence[Example]) -> set[str]:
+    """Keys of the problems whose reference solution is longer than the median of their set."""
+    lengths: dict[str, list[int]] = {}
+    for problem in problems:
+        lengths.setdefault(problem.source, []).append(len(problem.completion))
+    middle = {source: median(found) for source, found in lengths.items()}
+    return {problem.key for problem in problems if len(problem.completion) > middle[problem.source]}
+
+
+def judged(examples: Sequence[Example], answers: Answers, hard: set[str]) -> list[Row]:
+    """One row an answer."""
+    right = correctness_reward(
+        [], answers.texts, answer=[e.answer for e in examples], domain=[e.domain for e in examples]
     )
+    shaped = structure_reward([], answers.texts)
+    return [
+        {
+            "key": example.key,
+            "set": example.source,
+            "hard": example.key in hard,
+            "format": bool(shaped[number]),
+            "right": bool(right[number]),
+            "cut": answers.cut[number],
+            "question": example.question,
+            "answer": answers.texts[number],
+            "wanted": example.answer,
+            "disagree": _disagreement(example, answers.texts[number]),
+        }
+        for number, example in enumerate(examples)
+    ]
 
-    def ask(examples: Sequence[Example]) -> list[str]:
-        with foundation.mesh:
-            answers = sampler(
-                input_strings=asked(examples, foundation.tokenizer, options.prompt_tokens_max),
-                max_generation_steps=options.answer_tokens_max,
-                max_prompt_length=options.prompt_tokens_max,
-            )
-        return list(answers.text)
 
-    return ask
-
-
-def counted(examples: Sequence[Example], completions: Sequence[str]) -> Counter[str]:
-    """How many completions there are, and how many are what they should be."""
-    found: Counter[str] = Counter()
-    for example, completion in zip(examples, completions, strict=True):
-        right = correct(completion, example.answer)
-        found.update(seen=1, well_formed=well_formed(completion), right=right)
-        found.update(hard=example.hard, hard_right=example.hard and right)
+def rates(rows: Sequence[Row]) -> dict[str, float]:
+    """Shares of all answers so far: format, accuracy with its 95 % interval, the same for each set, and on hard problems."""
+    found = {
+        "format": _share([row["format"] for row in rows]),
+        **_with_interval("accuracy", [row["right"] for row in rows]),
+        "hard_accuracy": _share([row["right"] for row in rows if row["hard"]]),
+        "cut_answers": _share([row["cut"] for row in rows]),
+        "disagreements": float(sum(bool(row["disagree"]) for row in rows)),
+        "asked": float(len(rows)),
+    }
+    for name in sorted({row["set"] for row in rows}):
+        found |= _with_interval(name, [row["right"] for row in rows if row["set"] == name])
     return found
+
+
+def transcripts(rows: Sequence[Row], count: int) -> list[Row]:
+    """The rows that are worth reading most: judges disagree, then wrong, then right; each in the order of asking."""
+    order = sorted(range(len(rows)), key=lambda index: (not rows[index]["disagree"], rows[index]["right"], index))
+    return [rows[index] for index in order[:count]]
+
+
+def written(rows: Sequence[Row], metrics: Mapping[str, float]) -> str:
+    """The paper: a line with the rates, then a row an answer."""
+    lines = [dict(sorted(metrics.items())), *rows]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def read(paper: str) -> list[Row]:
+    """The rows of a paper that `written` wrote before the evaluation was done."""
+    return [json.loads(line) for line in paper.splitlines()[1:]]
+
+
+def _disagreement(example: Example, text: str) -> dict[str, bool]:
+    """What each judge says, where they say different things; mathematics has more than one judge."""
+    given = answer_of(text)
+    if example.domain != "math" or given is None:
+        return {}
+    found = judgements(text, example.answer)
+    return found if len(set(found.values())) > 1 else {}
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / max(1, len(hits))
+
+
+def _with_interval(name: str, hits: Sequence[bool]) -> dict[str, float]:
+    low, high = wilson(sum(hits), len(hits))
+    return {name: _share(hits), f"{name}_low": low, f"{name}_high": high}

@@ -5,98 +5,121 @@ from typing import Any
 
 import numpy as np
 from flax import nnx
-from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
+from tunix.rl.grpo.grpo_learner import GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
+from stages import compat
+from stages.check import check
 from stages.data import Example, derive_seed, examples_at
+from stages.gemma import without_remat
+from stages.guards import Guard
+from stages.judged import Judged
 from stages.model import put_arrays
 from stages.optimizers import optimizer
 from stages.options import Grpo
-from stages.rewards import correctness_reward, structure_reward
-from stages.stage import Context
-from stages.standing import Standing, stand, state_of
-from stages.steps import LatestMetrics, asked, calm, checked, do_steps, finished, source_of
+from stages.problems import judged_problems, prompt
+from stages.rewards import weighted
+from stages.stage import Context, StageFailed
+from stages.standing import Frozen, Standing, stand, state_of
+from stages.steps import LatestMetrics, calm, checked, do_steps, finished
 
 Choose = Callable[[int, int], Sequence[Example]]
 """From (step, seed) to that step's problems."""
+Chooser = Callable[[Standing, Sequence[Example]], Choose]
+"""From where the stage stands and all training problems to the choice among them."""
 
 
 def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Grpo, context)
-    source = source_of(context, options.data)
-    learn_from(context, options, lambda step, seed: examples_at(source.train, step, options.batch, seed))
+
+    def chooser(_: Standing, problems: Sequence[Example]) -> Choose:
+        return lambda step, seed: examples_at(problems, step, options.batch, seed)
+
+    learn_from(context, options, chooser)
 
 
-def learn_from(context: Context, options: Grpo, choose: Choose) -> None:
-    """Do the stage's steps on the problems that `choose` gives."""
+def learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
+    """Do the stage's steps on the problems that are chosen."""
     with calm():
-        _learn_from(context, options, choose)
+        _learn_from(context, options, chooser)
 
 
-def _learn_from(context: Context, options: Grpo, choose: Choose) -> None:
+def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     keeps_origin = options.beta > 0
     standing = stand(context, options, needs_origin=keeps_origin)
-    metrics, judged = LatestMetrics(), Judged(options.generations)
-    rollout = _rollout_config(options)
+    problems = judged_problems(context, standing.foundation, options.data, options).train
+    if not problems:
+        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
+    choose = chooser(standing, problems)
+    began = check(context, options, standing)
+    metrics, judged, rollout = LatestMetrics(), Judged(options.generations), rollout_config(options, standing)
     cluster = _cluster(standing, options, context.spec.steps, rollout, metrics)
-    learner = GRPOLearner(
-        rl_cluster=cluster,
-        algo_config=GRPOConfig(num_generations=options.generations, beta=options.beta, epsilon=options.epsilon),
-        reward_fns=[structure_reward, correctness_reward],
-        metric_fns=[judged.watch],
-    )
+    learner = _learner(cluster, options, judged)
+    guard, frozen = Guard(options, context.spec.name), Frozen(standing, options)
     data_seed = derive_seed(context.seed, context.spec.name, "data")
 
     def step(number: int) -> dict[str, float]:
         # Tunix draws the same noise at every step unless it is told otherwise.
         rollout.seed = derive_seed(context.seed, context.spec.name, "rollout", number)
         examples = choose(number, data_seed)
-        prompts = asked(examples, standing.foundation.tokenizer, options.prompt_tokens_max)
-        answers = [example.answer for example in examples]
-        learner.train([{"prompts": np.array(prompts), "answer": np.array(answers)}])
+        context.saw(number, "batch", [example.key for example in examples])
+        learner.train([_columns(examples, standing)])
         finished(nnx.state(cluster.actor_trainer.optimizer))
-        return {**metrics.take("loss", "kl"), **judged.take()}
+        context.saw(number, "rollouts", cluster.tokens)
+        if options.show_every and number % options.show_every == 0:
+            context.say(judged.shown(number))
+        found = {**metrics.take("loss", "kl"), **judged.take(), "cut_answers": cluster.cut_share}
+        guard.watch(number, found)
+        frozen.look(found)
+        return {**found, **began.take()}
 
     try:
-        do_steps(
-            context,
-            step,
-            lambda: state_of(standing, options, cluster.actor_trainer.optimizer, keeps_origin=keeps_origin),
-        )
+        optimizer_of = cluster.actor_trainer
+        do_steps(context, step, lambda: state_of(standing, options, optimizer_of.optimizer, keeps_origin=keeps_origin))
     finally:
         learner.executor.shutdown()
 
 
-class Judged:
-    """What the answers of one step were worth."""
-
-    def __init__(self, generations: int) -> None:
-        self._generations = generations
-        self._found: dict[str, float] = {}
-
-    def watch(
-        self, prompts: Sequence[str], completions: Sequence[str], rewards: Any, answer: Sequence[str], **_: Any
-    ) -> dict[str, Any]:
-        """Called by Tunix once a step, with every answer of that step."""
-        groups = np.asarray(rewards).reshape(-1, self._generations)
-        self._found = {
-            "reward": float(np.mean(rewards)),
-            "format": float(np.mean(structure_reward(prompts, completions))),
-            "accuracy": float(np.mean(correctness_reward(prompts, completions, answer=answer))),
-            # A group of equals teaches nothing.
-            "degenerate_groups": float(np.sum(groups.max(axis=1) == groups.min(axis=1))),
-        }
-        return {}
-
-    def take(self) -> dict[str, float]:
-        """The step's values, and forget them."""
-        found, self._found = self._found, {}
-        return found
+def _learner(cluster: "Cluster", options: Grpo, judged: Judged) -> GRPOLearner:
+    return GRPOLearner(
+        rl_cluster=cluster,
+        algo_config=compat.grpo_config(generations=options.generations, beta=options.beta, epsilon=options.epsilon),
+        reward_fns=weighted(options.rewards),
+        metric_fns=[judged.watch],
+    )
 
 
-def _rollout_config(options: Grpo) -> RolloutConfig:
+def _columns(examples: Sequence[Example], standing: Standing) -> dict[str, Any]:
+    """What Tunix hands to the rewards, a row a problem."""
+    return {
+        "prompts": np.array([prompt(example, standing.foundation) for example in examples]),
+        "answer": np.array([example.answer for example in examples]),
+        "domain": np.array([example.domain for example in examples]),
+    }
+
+
+class Cluster(RLCluster):  # type: ignore[misc]
+    """Tunix's cluster; remembers the tokens of the answers of the last step."""
+
+    tokens: Sequence[Any] = ()
+    answer_tokens_max = 0
+
+    def generate(self, *arguments: Any, **named: Any) -> Any:
+        """Called by the learner once a step."""
+        output = super().generate(*arguments, **named)
+        self.tokens = compat.answer_tokens(output.tokens, self.tokenizer.pad_id())
+        return output
+
+    @property
+    def cut_share(self) -> float:
+        """Share of the answers that were not at their end when `answer_tokens_max` tokens were there."""
+        return float(np.mean([len(tokens) >= self.answer_tokens_max for tokens in self.tokens]))
+
+
+def rollout_config(options: Grpo, standing: Standing) -> RolloutConfig:
+    """How answers are drawn; the step sets `seed`."""
     return RolloutConfig(
         max_tokens_to_generate=options.answer_tokens_max,
         max_prompt_length=options.prompt_tokens_max,
@@ -104,12 +127,11 @@ def _rollout_config(options: Grpo) -> RolloutConfig:
         temperature=options.temperature,
         top_p=1.0,
         top_k=options.top_k or None,
+        eos_tokens=list(standing.foundation.stops),
     )
 
 
-def _cluster(
-    standing: Standing, options: Grpo, steps: int, rollout: RolloutConfig, metrics: LatestMetrics
-) -> RLCluster:
+def _cluster(standing: Standing, options: Grpo, steps: int, rollout: RolloutConfig, metrics: LatestMetrics) -> Cluster:
     mesh = standing.foundation.mesh
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
@@ -124,12 +146,15 @@ def _cluster(
         ),
         rollout_config=rollout,
     )
-    cluster = RLCluster(
-        actor=standing.model,
-        reference=standing.frozen if options.beta > 0 else None,
-        tokenizer=standing.foundation.tokenizer,
-        cluster_config=config,
-    )
+    with without_remat(standing.model):  # for the sampler that the cluster makes; training recomputes all the same
+        cluster = Cluster(
+            actor=standing.model,
+            reference=standing.frozen if options.beta > 0 else None,
+            tokenizer=standing.foundation.tokenizer,
+            cluster_config=config,
+        )
+    assert cluster.actor_trainer.model is standing.model, "Tunix copies only what lies on another mesh"
+    cluster.answer_tokens_max = options.answer_tokens_max
     trainer = cluster.actor_trainer
     trainer.config.max_steps = None  # no progress bar in the session's log
     trainer.metrics_logger = metrics

@@ -19,12 +19,13 @@ _A, _B = "_lora_a", "_lora_b"
 _PRODUCTS = {
     "q_einsum": "dr,rnh->ndh",
     "kv_einsum": "dr,rckh->ckdh",
+    "qkv_einsum": "dr,rcnh->cndh",
     "attn_vec_einsum": "nhr,rd->nhd",
     "gate_proj": "ir,ro->io",
     "up_proj": "ir,ro->io",
     "down_proj": "ir,ro->io",
 }
-"""How A and B multiply to the shape of a module's weight."""
+"""How A and B multiply to the shape of a module's weight, in Gemma 2 as in Gemma 3; `qkv_einsum` is where every head has keys."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def merge(model: nnx.Module, adapter: Adapter) -> None:
 
 
 def _added(weight: jax.Array, adapter: Adapter, name: str) -> jax.Array:
-    first, second = jnp.asarray(adapter.arrays[name + _A]), jnp.asarray(adapter.arrays[name + _B])
+    first, second = (jnp.asarray(adapter.arrays[name + end], jnp.float32) for end in (_A, _B))
     module = name.split(".")[-2]
     # HIGHEST: a TPU would round the factors to bfloat16, and the merged model would not be the trained one.
     product = jnp.einsum(_PRODUCTS[module], first, second, precision=jax.lax.Precision.HIGHEST)
-    return weight + (adapter.alpha / adapter.rank * product).astype(weight.dtype)
+    return (weight + adapter.alpha / adapter.rank * product).astype(weight.dtype)
 
 
 def check_alive(arrays: Arrays, targets: str) -> None:
@@ -92,3 +93,16 @@ def check_alive(arrays: Arrays, targets: str) -> None:
         )
     if any(value.any() for value in seconds):
         raise StageFailed("lora-not-zero", "a fresh adapter changes the model: its second factor should start at zero")
+
+
+def check_moved(arrays: Arrays) -> None:
+    """Raise StageFailed where these parameters of an adapter are still as they began, after steps that had gradients.
+
+    Steps without any (reinforcement learning whose groups all agree) leave an adapter as it is: they do not count.
+    """
+    still = sorted(name for name, value in arrays.items() if name.endswith(_B) and not np.asarray(value).any())
+    if still:
+        raise StageFailed(
+            "lora-still-zero",
+            f"{len(still)} modules' adapters have not moved, {still[0]} among them: they do not learn",
+        )

@@ -1,19 +1,23 @@
-"""Makes the model that a pipeline trains, with its tokenizer, on its mesh: always the same weights from the same options."""
+"""Loads the model that a pipeline trains, with its tokenizer, onto its mesh; and reads and overwrites arrays by name."""
 
-import re
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from tunix.models.gemma import model as gemma
 
-from stages.data.order import derive_seed
+from stages import gemma, model_files, tokenizer
+from stages.accelerator import STAND_IN
+from stages.model_files import ModelFiles
+from stages.model_sizes import Sizes, read_sizes
 from stages.options import Model, fit
 from stages.stage import StageFailed
+from stages.tokenizer import Tokenizer
 
 Arrays = dict[str, jax.Array]
 """Parameters by name, such as `layers.0.attn.q_einsum.w`."""
@@ -27,50 +31,39 @@ class Foundation:
     """A model as `model:` in the pipeline makes it, before anything is trained."""
 
     model: nnx.Module
-    tokenizer: Any
+    tokenizer: Tokenizer
     mesh: jax.sharding.Mesh
+    options: Model
+    note: str
+    """A line for people about what was loaded."""
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return self.tokenizer.stops
 
 
-class Tokenizer:
-    """One token a character, and one a tag. Has the five methods that Tunix asks of a tokenizer."""
+def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
+    """The model that the pipeline's `model:` names, from its files: below `inputs`, at a path, or downloaded to `scratch`.
 
-    SPECIAL = ("<pad>", "<eos>", "<bos>")
-    TAGS = ("<reasoning>", "</reasoning>", "<answer>", "</answer>")
-    CHARACTERS = "0123456789+-*=? \n.,"
-
-    def __init__(self) -> None:
-        self.vocabulary = (*self.SPECIAL, *self.TAGS, *self.CHARACTERS)
-        self._ids = {token: number for number, token in enumerate(self.vocabulary)}
-        longest_first = sorted(self.vocabulary, key=len, reverse=True)
-        self._token = re.compile("|".join(re.escape(token) for token in longest_first))
-
-    def encode(self, text: str, **_: Any) -> list[int]:
-        """Token numbers; characters outside the vocabulary are left out."""
-        return [self._ids[token] for token in self._token.findall(text)]
-
-    def decode(self, ids: list[int], **_: Any) -> str:
-        """The text, special tokens left out."""
-        return "".join(self.vocabulary[number] for number in ids if number >= len(self.SPECIAL))
-
-    def pad_id(self) -> int:
-        return 0
-
-    def eos_id(self) -> int:
-        return 1
-
-    def bos_id(self) -> int:
-        return 2
-
-
-def load(values: Mapping[str, Any]) -> Foundation:
-    """The model that the pipeline's `model:` describes. Raises StageFailed where it cannot be made here."""
+    Raises StageFailed where it cannot be had: `bad-options`, `accelerator-missing` (transient), `model-missing` (transient
+    where it may come yet), `tokenizer-missing`, `model-damaged`, `model-mismatch`, `mesh-unfit`.
+    """
     try:
         options = fit(Model, values, "model")
     except ValueError as error:
         raise StageFailed("bad-options", str(error)) from error
-    if options.kind not in _KINDS:
-        raise StageFailed("bad-options", f"model.kind {options.kind!r} is not known; there are {', '.join(_KINDS)}")
-    return _KINDS[options.kind](options)
+    mesh = _mesh(options)
+    files = model_files.find(options, inputs, scratch)
+    sizes = read_sizes(files, options.kind)
+    note = _note(options, files, sizes)
+    pieces = tokenizer.read(files.tokenizer)
+    if pieces.size > sizes.vocabulary:
+        raise StageFailed(
+            "model-mismatch",
+            f"{files.tokenizer} has {pieces.size} tokens and the model knows {sizes.vocabulary}: it is another model's",
+        )
+    return Foundation(gemma.read(files, options.kind, sizes, options, mesh), pieces, mesh, options, note)
 
 
 def arrays_of(module: nnx.Module, kind: Any = WEIGHTS) -> Arrays:
@@ -116,50 +109,6 @@ def _filled(path: tuple[Any, ...], old: Any, value: Any) -> Any:
     return old.replace(jax.device_put(value, now.sharding if now.committed else None))
 
 
-def _tiny_gemma2(options: Model) -> Foundation:
-    mesh = _mesh(options)
-    tokenizer = Tokenizer()
-    kinds = (gemma.AttentionType.LOCAL_SLIDING, gemma.AttentionType.GLOBAL)
-    config = gemma.ModelConfig(
-        num_layers=options.layers,
-        num_embed=len(tokenizer.vocabulary),
-        embed_dim=options.width,
-        hidden_dim=options.hidden,
-        num_heads=options.heads,
-        head_dim=options.head_width,
-        num_kv_heads=options.kv_heads,
-        final_logit_softcap=30.0,  # this and the next five as in Gemma 2 2B
-        use_post_attn_norm=True,
-        use_post_ffw_norm=True,
-        attention_types=kinds * (options.layers // 2),
-        attn_logits_soft_cap=50.0,
-        sliding_window_size=4096,
-    )
-    # Only shapes are made here: Tunix's own first weights (feed-forward layers all zero) hardly learn at this size.
-    model = nnx.eval_shape(lambda: gemma.Gemma(config, rngs=nnx.Rngs(0)))
-    state = nnx.state(model)
-    flat = [
-        (path, leaf.replace(_first_weights(_name(path), leaf.get_value(), options.seed)))
-        for path, leaf in nnx.to_flat_state(state)
-    ]
-    nnx.update(model, nnx.from_flat_state(flat))
-    place(model, mesh)
-    return Foundation(model, tokenizer, mesh)
-
-
-def _first_weights(name: str, like: Any, seed: int) -> jax.Array:
-    """Zeros for a norm's scale, else normal with variance one over the number of inputs (LeCun)."""
-    if name.endswith("scale"):
-        return jnp.zeros(like.shape, like.dtype)
-    inputs = like.shape[-2]
-    if name.endswith("attn_vec_einsum.w"):
-        inputs = like.shape[0] * like.shape[1]
-    elif name.endswith("input_embedding"):
-        inputs = like.shape[1]
-    draws = np.random.default_rng(derive_seed(seed, "weights", name)).standard_normal(like.shape)
-    return jnp.asarray(draws / np.sqrt(inputs), like.dtype)
-
-
 def _mesh(options: Model) -> jax.sharding.Mesh:
     shape = (options.mesh_fsdp, options.mesh_tp)
     wanted, found = shape[0] * shape[1], jax.devices()
@@ -172,4 +121,16 @@ def _mesh(options: Model) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(found[:wanted]).reshape(shape), ("fsdp", "tp"))
 
 
-_KINDS: dict[str, Callable[[Model], Foundation]] = {"tiny-gemma2": _tiny_gemma2}
+def _note(options: Model, files: ModelFiles, sizes: Sizes) -> str:
+    """What was found; raises StageFailed where a kind with a size in its name is not of that size."""
+    found = f"model: {options.kind} from {files.weights} ({files.layout}, {options.dtype}): {sizes}"
+    wanted = gemma.full_size(options.kind, sizes.vocabulary) if options.kind in gemma.FULL_SIZE else sizes
+    if sizes == wanted:
+        return found
+    if os.environ.get(STAND_IN) == "1":
+        return f"{found}; it stands in for one with {wanted}"
+    family = options.kind.partition("-")[0]
+    raise StageFailed(
+        "model-mismatch",
+        f"model.kind {options.kind} has {wanted}, and {files.weights} has {sizes}: say kind: {family} to train that",
+    )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages import packing
+from stages.compiled import Compiled
 from stages.contract import MANIFEST_NAME, ContractError, Manifest, Order
 from stages.stage import Opened, StageFailed
 
@@ -25,8 +26,10 @@ class Found:
     manifest: Manifest
 
 
-def open_parent(order: Order, inputs: Path, directory: Path) -> Opened | None:
+def open_parent(order: Order, inputs: Path, directory: Path, compiled: Compiled | None = None) -> Opened | None:
     """Verify the order's parent and unpack it into `directory`; None where the order starts from nothing.
+
+    What it brings of compiled programs goes to `compiled`.
 
     Raises StageFailed: `parent-missing` (transient: Kaggle may mount it next time), `parent-corrupt` where no mounted copy
     is what its manifest says, `parent-mismatch` where it is not of this run or does not stand where the order starts.
@@ -45,6 +48,8 @@ def open_parent(order: Order, inputs: Path, directory: Path) -> Opened | None:
         except (packing.CorruptCheckpoint, OSError) as error:
             damage = f"{found.folder.relative_to(inputs)}: {error}"
             continue
+        if compiled is not None:
+            compiled.take_in(found.folder, found.manifest)
         return Opened(cursor=found.manifest.cursor, directory=directory)
     if damage:
         raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged, {damage}")

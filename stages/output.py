@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages import packing
+from stages.compiled import Compiled
 from stages.contract import (
     BLOB_NAME,
     CHECKPOINTS_DIRECTORY,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
+    PAPERS_DIRECTORY,
     REPORT_NAME,
     Cursor,
     Manifest,
@@ -29,6 +31,8 @@ class Output:
         self._root = working / OUTPUT_DIRECTORY
         self._order = order
         self._kept: list[Path] = []
+        self.compiled: Compiled | None = None
+        """Programs that ride along with the checkpoints."""
 
     def checkpoint(self, cursor: Cursor, directory: Path, digests: Mapping[str, str]) -> Manifest:
         """Pack a directory as the checkpoint at `cursor` and drop the oldest of this session.
@@ -39,6 +43,7 @@ class Output:
         self._make_room(directory)
         building = self._fresh(self.folder(cursor).name)
         blob = packing.pack(directory, building / BLOB_NAME)
+        programs = self.compiled.pack(building) if self.compiled else None
         manifest = Manifest(
             run=self._order.run,
             session=self._order.session,
@@ -46,12 +51,13 @@ class Output:
             token=self._order.token,
             cursor=cursor,
             parent=self._order.parent.digest if self._order.parent else None,
-            files=(blob,),
+            files=(blob, programs) if programs else (blob,),
             digests=dict(digests),
         )
         packing.write_new(building / MANIFEST_NAME, manifest.to_json().encode())
         packing.sync_directory(building)
         self._finish(building, self.folder(cursor))
+        self._show(directory / PAPERS_DIRECTORY)
         self._prune(max(1, self._order.keep_checkpoints))
         return manifest
 
@@ -68,6 +74,15 @@ class Output:
         packing.write_new(part, report.to_json().encode())
         part.replace(self._root / REPORT_NAME)
         packing.sync_directory(self._root)
+
+    def _show(self, papers: Path) -> None:
+        """Leave what people may want to read as plain files too: nobody opens a packed state on Kaggle's page."""
+        for path in sorted(path for path in papers.glob("*") if path.is_file()):
+            shown = self._root / PAPERS_DIRECTORY
+            shown.mkdir(exist_ok=True)
+            part = self._fresh(PAPERS_DIRECTORY) / path.name
+            shutil.copyfile(path, part)
+            part.replace(shown / path.name)
 
     def _fresh(self, name: str) -> Path:
         building = self._root / UNFINISHED / name

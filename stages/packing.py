@@ -7,11 +7,11 @@ a name that Kaggle neither unpacks nor rewrites. Weights do not compress, so tim
 import hashlib
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, cast
 
-from stages.contract import BLOB_NAME, FileEntry, Manifest
+from stages.contract import BLOB_NAME, COMPILED_NAME, FileEntry, Manifest, stays_below
 
 CHUNK_BYTES = 4 * 1024 * 1024
 FILE_MODE = 0o644
@@ -62,25 +62,56 @@ def unpack(blob: Path, directory: Path, *, size_bytes_max: int) -> None:
         raise CorruptCheckpoint(f"{blob.name} cannot be unpacked: {error}") from error
 
 
+def texts_in(blob: Path, folder: str, *, size_bytes_max: int) -> dict[str, bytes]:
+    """The plain files directly below `folder` in what `pack` wrote, by name, as long as they are small enough together.
+
+    A name that could lead anywhere else is passed by. Raises CorruptCheckpoint where the archive cannot be read.
+    """
+    found: dict[str, bytes] = {}
+    left_bytes = size_bytes_max
+    try:
+        with tarfile.open(blob, mode="r:", format=tarfile.GNU_FORMAT) as archive:
+            for member in archive:
+                below, _, name = member.name.partition("/")
+                fits = stays_below(name) and "/" not in name and 0 <= member.size <= left_bytes
+                if below != folder or member.type not in PLAIN_FILES or member.sparse is not None or not fits:
+                    continue
+                source = archive.extractfile(member)
+                assert source is not None, "a plain file has contents"
+                found[name] = source.read()
+                left_bytes -= member.size
+    except (tarfile.TarError, EOFError, ValueError) as error:
+        raise CorruptCheckpoint(f"{blob.name} cannot be read: {error}") from error
+    return found
+
+
 def verify(folder: Path, manifest: Manifest) -> None:
     """Check every file of the manifest in `folder`, sizes first; raises CorruptCheckpoint naming the file that differs."""
-    for entry in manifest.files:
+    verify_files(folder, manifest.files)
+
+
+def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
+    """Check these files of a manifest in `folder`, sizes first; raises CorruptCheckpoint naming the file that differs."""
+    for entry in files:
         path = folder / entry.path
         if not path.is_file():
             raise CorruptCheckpoint(f"{entry.path} is missing")
         if (found := path.stat().st_size) != entry.size_bytes:
             raise CorruptCheckpoint(f"{entry.path} has {found} bytes instead of {entry.size_bytes}")
-    for entry in manifest.files:
+    for entry in files:
         if sha256_of(folder / entry.path) != entry.sha256:
             raise CorruptCheckpoint(f"{entry.path} has another SHA-256 than its manifest says")
 
 
 def open_checkpoint(folder: Path, manifest: Manifest, directory: Path) -> None:
-    """Verify the checkpoint in `folder`, then unpack its state into `directory`; raises CorruptCheckpoint."""
+    """Verify the checkpoint in `folder`, then unpack its state into `directory`; raises CorruptCheckpoint.
+
+    The compiled programs beside the state are left to whoever uses them: without them everything is only slower.
+    """
     entry = next((entry for entry in manifest.files if entry.path == BLOB_NAME), None)
     if entry is None:
         raise CorruptCheckpoint(f"the manifest names no {BLOB_NAME}")
-    verify(folder, manifest)
+    verify_files(folder, [entry for entry in manifest.files if entry.path != COMPILED_NAME])
     unpack(folder / BLOB_NAME, directory, size_bytes_max=entry.size_bytes)
 
 

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from stages import accelerator, catalog, environment, failure, mounts, packing
+from stages import accelerator, catalog, environment, failure, metrics, mounts, packing
 from stages.budget import Budget
+from stages.compiled import Compiled
 from stages.context import Session, StageContext
 from stages.contract import Cursor, Manifest, Order, Report, StageReport, StageSpec
 from stages.output import Output
 from stages.progress import Log
 from stages.stage import Opened, StageFailed
+from stages.tracing import Trace
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """A stage's name is part of a folder's name."""
@@ -47,6 +49,9 @@ def main(
             report = run(session, broken)
         session.output.report(report)
     finally:
+        session.metrics.close()
+        if session.output.compiled is not None:
+            session.output.compiled.end()
         shutil.rmtree(scratch, ignore_errors=True)
     return 1 if report.outcome == "failed" else 0
 
@@ -76,7 +81,8 @@ def _train(session: Session) -> str:
     first, done = mounts.position(order, order.start.stage, order.start.step)
     _open_books(session, first, done)
     remaining = [spec for spec in order.stages[first:] if spec.steps > 0]
-    if any(catalog.find(spec.kind).needs_jax for spec in remaining):
+    if any(catalog.find(spec.kind, order.sources).needs_jax for spec in remaining):
+        session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
         session.log.say(accelerator.check(order.accelerator))
     opened = _restore(session)
     for spec in remaining:
@@ -97,6 +103,11 @@ def _check_order(order: Order) -> None:
         raise StageFailed("order-inconsistent", f"stages need names of their own, of letters, digits, - and _: {names}")
     if order.parent is None and order.start.step > 0:
         raise StageFailed("order-inconsistent", f"nothing to start from at {order.start.stage} {order.start.step}")
+    for cursor in (order.stop_at, *order.save_at):
+        if cursor is not None and cursor.stage not in names:
+            raise StageFailed(
+                "order-inconsistent", f"the order ends or saves in {cursor.stage!r}, which it does not have"
+            )
     for spec in order.stages:
         try:
             catalog.find(spec.kind).fit(spec.options, f"stage {spec.name}")
@@ -113,7 +124,7 @@ def _open_books(session: Session, first: int, done: int) -> None:
 
 def _restore(session: Session) -> Opened | None:
     began_s = session.clock()
-    opened = mounts.open_parent(session.order, session.inputs, session.scratch / "parent")
+    opened = mounts.open_parent(session.order, session.inputs, session.scratch / "parent", session.output.compiled)
     if opened is None:
         return None
     session.timings["restore_s"] = session.clock() - began_s
@@ -150,8 +161,8 @@ def _reopen(session: Session, manifest: Manifest, before: Opened | None) -> Open
 
 def _no_time(session: Session) -> str:
     """Why the next stage is not begun in this session; empty where it is."""
-    if session.told_to_stop:
-        return session.told_to_stop
+    if why := session.told_to_stop or session.cut:
+        return why
     now_s = session.clock()
     if session.budget.stage_begun(now_s).must_stop(now_s):
         return f"{session.budget.budget_s - now_s:.0f} s are left, too little to begin"
@@ -181,15 +192,18 @@ def _report(session: Session, outcome: str, failed: failure.Failure | None = Non
 
 
 def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Callable[[], float]) -> Session:
+    log = Log(clock)
     return Session(
         order=order,
         inputs=inputs,
         scratch=scratch,
         clock=clock,
-        log=Log(clock),
+        log=log,
         output=Output(working, order),
         budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s),
         reached=order.start,
+        trace=Trace(working) if order.trace else None,
+        metrics=metrics.Metrics(order, lambda: metrics.sinks_of(order, working, scratch, log.say), log.say),
     )
 
 

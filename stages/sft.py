@@ -8,13 +8,16 @@ from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
-from stages.data import derive_seed, taught_at
-from stages.model import put_arrays
+from stages.check import check
+from stages.data import Example, derive_seed, examples_at
+from stages.guards import Guard
+from stages.model import Foundation, put_arrays
 from stages.optimizers import optimizer
 from stages.options import Sft
+from stages.problems import tokens_of, worked_examples
 from stages.stage import Context, StageFailed
-from stages.standing import Standing, stand, state_of
-from stages.steps import LatestMetrics, calm, checked, do_steps, finished, source_of
+from stages.standing import Frozen, Standing, stand, state_of
+from stages.steps import LatestMetrics, calm, checked, do_steps, finished
 
 
 def train(context: Context) -> None:
@@ -25,21 +28,26 @@ def train(context: Context) -> None:
 
 
 def _train(context: Context, options: Sft) -> None:
-    source = source_of(context, options.data)
     standing = stand(context, options)
-    metrics = LatestMetrics()
+    examples = worked_examples(context, standing.foundation, options).train
+    if not examples:
+        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no example that fits into tokens_max")
+    metrics, guard, frozen = LatestMetrics(), Guard(options, context.spec.name), Frozen(standing, options)
+    began = check(context, options, standing)
     trainer = _trainer(standing, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
-    noise = (options.noise, options.noise_hard)
 
     def step(number: int) -> dict[str, float]:
-        taught = taught_at(source.train, number, options.batch, noise, seed)
-        parts = _parts(encode(taught, standing.foundation.tokenizer, options.tokens_max), options.accumulate)
+        batch = encode(examples_at(examples, number, options.batch, seed), standing.foundation, options.tokens_max)
+        context.saw(number, "batch", batch.input_tokens)
         with standing.foundation.mesh:
-            trainer.train(parts)
+            trainer.train(parts(batch, options.accumulate))
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
         finished(nnx.state(trainer.optimizer))
-        return metrics.take("loss", "grad_norm")
+        found = metrics.take("loss", "grad_norm")
+        guard.watch(number, found)
+        frozen.look(found)
+        return {**found, **began.take()}
 
     do_steps(context, step, lambda: state_of(standing, options, trainer.optimizer, keeps_origin=False))
 
@@ -67,22 +75,18 @@ def _model_input(example: TrainingInput) -> dict[str, Any]:
     }
 
 
-def encode(taught: Sequence[tuple[str, str]], tokenizer: Any, tokens_max: int) -> TrainingInput:
-    """Token matrix (examples × `tokens_max`) and the mask of what is to be learnt: the completion and the end after it."""
-    tokens = np.full((len(taught), tokens_max), tokenizer.pad_id(), np.int32)
+def encode(examples: Sequence[Example], foundation: Foundation, tokens_max: int) -> TrainingInput:
+    """Token matrix (examples × `tokens_max`) and the mask of what is to be learnt: the completion and the ends after it."""
+    tokens = np.full((len(examples), tokens_max), foundation.tokenizer.pad_id(), np.int32)
     learnt = np.zeros(tokens.shape, bool)
-    for row, (prompt, completion) in enumerate(taught):
-        asked = [tokenizer.bos_id(), *tokenizer.encode(prompt)]
-        whole = [*asked, *tokenizer.encode(completion), tokenizer.eos_id()]
-        if len(whole) > tokens_max:
-            raise StageFailed(
-                "example-too-long", f"an example has {len(whole)} tokens: raise tokens_max ({tokens_max})"
-            )
+    for row, example in enumerate(examples):
+        whole, asked = tokens_of(example, foundation)
         tokens[row, : len(whole)] = whole
-        learnt[row, len(asked) : len(whole)] = True
+        learnt[row, asked : len(whole)] = True
     return TrainingInput(input_tokens=tokens, input_mask=learnt)
 
 
-def _parts(batch: TrainingInput, count: int) -> list[TrainingInput]:
-    tokens, masks = np.split(batch.input_tokens, count), np.split(batch.input_mask, count)
-    return [TrainingInput(input_tokens=part, input_mask=mask) for part, mask in zip(tokens, masks, strict=True)]
+def parts(batch: TrainingInput, count: int) -> list[TrainingInput]:
+    """A batch cut into `count` batches, in order."""
+    tokens, learnt = np.split(batch.input_tokens, count), np.split(batch.input_mask, count)
+    return [TrainingInput(input_tokens=one, input_mask=two) for one, two in zip(tokens, learnt, strict=True)]

@@ -64,6 +64,8 @@ class Context(Protocol):
     """What the runner gives a stage."""
 
     spec: StageSpec
+    plan: tuple[StageSpec, ...]
+    """All stages of the pipeline, this one among them."""
     model: Mapping[str, Any]
     seed: int
     inputs: Path
@@ -88,3 +90,10 @@ class Context(Protocol):
 
     def say(self, text: str) -> None:
         """One line for people in the kernel's log."""
+
+    def saw(self, step: int, name: str, value: object) -> None:
+        """What a step is made of (`batch`, `rollouts`, …), told before `step_done`: compared when resume is verified.
+
+        Arrays, text, numbers, data classes, and lists and mappings of them; or something to call that gives one, which is
+        called only where anybody compares.
+        """

@@ -4,8 +4,11 @@ A stage always starts from files or from the pipeline's `model:`, never from wha
 no difference whether the stage before it ran in this session or in another one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from stages import checkpoints, lora
@@ -31,7 +34,7 @@ class Standing:
 
 def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> Standing:
     """The stage's model with the checkpoint's weights in it. `needs_origin`: full training keeps what it began with."""
-    foundation = load(context.model)
+    foundation = foundation_of(context)
     before = restored(context, foundation)
     resumed = is_resumed(context)
     seed = derive_seed(context.seed, context.spec.name, "adapter")
@@ -47,6 +50,14 @@ def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> 
     return Standing(foundation, model, foundation.model, origin, before, resumed)
 
 
+def foundation_of(context: Context) -> Foundation:
+    """The model that the pipeline's `model:` describes, before anything is trained."""
+    foundation = load(context.model, context.inputs, context.scratch)
+    if context.checkpoint is None or is_resumed(context):  # once a session, or nearly: what follows inherits
+        context.say(foundation.note.replace(f"{context.inputs}/", ""))
+    return foundation
+
+
 def is_resumed(context: Context) -> bool:
     """Whether the checkpoint is of this stage."""
     return context.checkpoint is not None and context.checkpoint.cursor.stage == context.spec.name
@@ -55,7 +66,11 @@ def is_resumed(context: Context) -> bool:
 def restored(context: Context, foundation: Foundation) -> State:
     """The state in the checkpoint, or the one of an untrained model; raises StageFailed where the model has changed since."""
     made = checkpoints.tree_digest(arrays_of(foundation.model))
+    wanted = foundation.options.sha256
+    if wanted not in ("", made):
+        raise StageFailed("model-changed", f"model.sha256 is {wanted} and the weights have {made}: mend one of them")
     if context.checkpoint is None:
+        context.say(f"base weights have sha256 {made}")
         return State(Weights(), made)
     state = checkpoints.read(context.checkpoint.directory)
     if state.made != made:
@@ -73,16 +88,53 @@ def put_weights(model: nnx.Module, weights: Weights) -> None:
         lora.merge(model, adapter)
 
 
+class Frozen:
+    """Sees to it that training an adapter moves the adapter and nothing else. `look` is called with each step's metrics."""
+
+    def __init__(self, standing: Standing, options: Trained) -> None:
+        self._standing = standing
+        self._looks = 0
+        self._before = _checksums(standing.frozen) if options.mode == "lora" else None
+
+    def look(self, metrics: Mapping[str, float]) -> None:
+        """Raise StageFailed where after a few steps the adapter is still zero, or the weights below it have changed.
+
+        A step in which all groups were idle has no gradient, and counts for nothing.
+        """
+        self._looks += metrics.get("idle_groups", 0.0) < 1.0
+        if self._before is None or self._looks != LOOK_AFTER_STEPS:
+            return
+        lora.check_moved(arrays_of(self._standing.model, nnx.LoRAParam))
+        if _checksums(self._standing.model) != self._before:
+            raise StageFailed("base-moved", "training the adapter has changed the weights below it, which are frozen")
+
+
+LOOK_AFTER_STEPS = 3
+
+
+def _checksums(module: nnx.Module) -> Mapping[str, int]:
+    """The sum of all bits of each array, read as whole numbers: one flipped bit changes it."""
+
+    def total(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        whole = {2: jnp.uint16, 4: jnp.uint32}
+        return {
+            name: jnp.sum(jax.lax.bitcast_convert_type(value, whole[value.dtype.itemsize]), dtype=jnp.uint32)
+            for name, value in values.items()
+        }
+
+    return {name: int(value) for name, value in jax.jit(total)(arrays_of(module)).items()}
+
+
 def state_of(standing: Standing, options: Trained, optimizer: nnx.Optimizer | None, *, keeps_origin: bool) -> State:
     """What to save now."""
-    model, made = standing.model, standing.before.made
+    model, made, papers = standing.model, standing.before.made, standing.before.papers
     moments = None if optimizer is None else arrays_of(optimizer, nnx.optimizer.OptState)
     if options.mode == "full":
         origin = standing.origin if keeps_origin else None
-        return State(Weights(arrays_of(model)), made, origin, moments)
+        return State(Weights(arrays_of(model)), made, origin, moments, papers=papers)
     live = Adapter(options.lora_rank, options.lora_alpha, arrays_of(model, nnx.LoRAParam))
     origin = standing.origin
-    return State(Weights(origin.base, (*origin.adapters, live)), made, None, moments)
+    return State(Weights(origin.base, (*origin.adapters, live)), made, None, moments, papers=papers)
 
 
 def _full(foundation: Foundation, origin: Weights, before: State, resumed: bool, needs_origin: bool) -> Standing:

@@ -6,7 +6,7 @@ call of Tunix's public `train` with the data of that step alone, after which not
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import numpy as np
 
 from stages import checkpoints
 from stages.checkpoints import State
-from stages.data import Example, Source, open_source
 from stages.options import Options, fit
 from stages.stage import Context, Next, StageFailed
 
@@ -85,22 +84,3 @@ def checked(kind: type[Options], context: Context) -> Options:
         return fit(kind, context.spec.options, f"stages.{context.spec.name}.options")
     except ValueError as error:
         raise StageFailed("bad-options", str(error)) from error
-
-
-def source_of(context: Context, name: str) -> Source:
-    """Where the stage's problems come from; raises StageFailed where that is not there or cannot be read."""
-    try:
-        return open_source(name, context.inputs)
-    except ValueError as error:
-        raise StageFailed("bad-data", str(error)) from error
-
-
-def asked(examples: Sequence[Example], tokenizer: Any, tokens_max: int) -> list[str]:
-    """The prompts; raises StageFailed where one is longer than `tokens_max`, which Tunix would stretch without a word."""
-    for example in examples:
-        count = 1 + len(tokenizer.encode(example.prompt))  # one for the beginning of the text
-        if count > tokens_max:
-            raise StageFailed(
-                "example-too-long", f"a prompt has {count} tokens: raise prompt_tokens_max ({tokens_max})"
-            )
-    return [example.prompt for example in examples]

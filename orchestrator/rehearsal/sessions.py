@@ -23,11 +23,16 @@ class Sessions:
         self._kernels = kernels
         self._datasets = datasets
         self._models: dict[str, Files] = {}
+        self._everywhere: dict[str, Files] = {}
         self._started = 0
 
     def offer_model(self, ref: str, files: Files) -> None:
         """Make a model (owner/model/framework/variation/N) available to sessions."""
         self._models[ref] = files
+
+    def offer_everywhere(self, place: str, files: Files) -> None:
+        """Mount files below `place` in every session."""
+        self._everywhere[place] = files
 
     def invalid_sources(
         self, datasets: Iterable[str], kernels: Iterable[str], models: Iterable[str]
@@ -144,6 +149,8 @@ class Sessions:
         for source in session.save.model_sources:
             if source in self._models:
                 yield Mount(name=source, place=f"models/{source}", files=self._models[source])
+        for place, files in self._everywhere.items():
+            yield Mount(name=place, place=place, files=files)
 
     def _mount(self, session: Session, source: str, files: Files, layouts: tuple[str, ...]) -> Mount:
         owner, slug, _ = _split(source)

@@ -65,6 +65,11 @@ class World:
         with self._lock:
             self._sessions.offer_model(ref, files)
 
+    def offer_everywhere(self, place: str, files: Files) -> None:
+        """Mount files below `place` in every session that starts from now on, though no kernel asks for them."""
+        with self._lock:
+            self._sessions.offer_everywhere(place, files)
+
     def save_kernel(self, save: Save) -> Saved:
         """What SaveKernel does; raises KaggleRefusal where nothing is taken."""
         with self.at_now() as now:

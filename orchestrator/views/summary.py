@@ -1,5 +1,6 @@
 """What a rehearsal leaves on the screen: its sessions, what was measured, and the digests to compare."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,31 @@ def summary_view(run: dict[str, Any], home: Path) -> RenderableType:
 
 
 def _evaluations(stages: list[dict[str, Any]]) -> Table:
+    """A row an evaluation; a share that has an interval shows how far its ends are from it, at most."""
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
-    table.add_column("measured on problems never trained on")
-    names = sorted({name for stage in stages for name in stage["metrics"]})
+    table.add_column("asked, never trained on")
+    names = sorted({name for stage in stages for name in stage["metrics"]} & _shares(stages), key=_importance)
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for stage in stages:
-        values = [f"{stage['metrics'][name]:.3f}" if name in stage["metrics"] else "" for name in names]
-        table.add_row(f"  {stage['name']}", *values)
+        table.add_row(f"  {stage['name']}", *(_share(stage["metrics"], name) for name in names))
     return table
+
+
+def _shares(stages: list[dict[str, Any]]) -> set[str]:
+    intervals = {name.removesuffix("_low") for stage in stages for name in stage["metrics"] if name.endswith("_low")}
+    return {"format", "hard_accuracy", *intervals}
+
+
+def _importance(name: str) -> tuple[int, str]:
+    first = ("format", "accuracy", "hard_accuracy")
+    return (first.index(name), "") if name in first else (len(first), name)
+
+
+def _share(metrics: Mapping[str, float], name: str) -> str:
+    if name not in metrics:
+        return ""
+    value, low, high = metrics[name], metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    if low is None or high is None:
+        return f"{value:.3f}"
+    return f"{value:.3f} ±{max(value - low, high - value):.3f}"

@@ -124,9 +124,15 @@ def place(cursor: dict[str, Any] | None) -> str:
     return "" if cursor is None else f"{cursor['stage']} {cursor['step']}"
 
 
+TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
+METRICS_SHOWN = 4
+
+
 def metrics_text(metrics: dict[str, float]) -> str:
-    """Values in the order of their names, four digits each."""
-    return "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+    """The values that tell most, four digits each; the others are in the JSON document."""
+    telling = [name for name in TELLING if name in metrics]
+    others = sorted(name for name in metrics if name not in TELLING)
+    return "  ".join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
 
 
 def clock_time(iso: str) -> str:

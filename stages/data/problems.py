@@ -2,48 +2,91 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from stages.data.sums import HELD_OUT_ONE_IN, Example, Source
+from stages.data.adapters import question_with, tests_of
+from stages.data.examples import Domain, Example
+from stages.data.prompts import plain
 
-FIELDS = {"prompt": str, "answer": str, "completion": str}
+HELD_OUT_ONE_IN = 5
+"""One in so many problems is never trained on."""
+TEXTS = ("prompt", "answer", "completion", "difficulty", "setup")
 
 
-def problems_in(inputs: Path, name: str) -> Source:
-    """The problems of the mounted file `name`; raises ValueError with one sentence that names file, line and field.
+def problems_in(inputs: Path, name: str) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """The problems to train on and those held out, by a hash of their question, of the mounted file `name`.
 
-    Each line is an object with `prompt`, `answer`, `completion` (what SFT teaches) and, where it is one, `"hard": true`.
+    Each line is an object with `prompt` and what teaches or judges: `completion` for SFT, `answer` to compare with. A
+    `domain` of `python` has `tests`, a list of assert statements, in the place of the answer, and may have `setup`.
+    Raises ValueError with one sentence that names file, line and field.
     """
     path = next(iter(sorted(inputs.rglob(name))), None)
     if path is None:
-        raise ValueError(f"data: {name} is in none of the mounted inputs")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    examples = [_example(line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-    train = tuple(example for example in examples if not _held_out(example.prompt))
-    source = Source(
-        train=train,
-        hard=tuple(example for example in train if example.hard),
-        held_out=tuple(example for example in examples if _held_out(example.prompt)),
-    )
-    if not source.train or not source.held_out:
+        raise ValueError(f"data: {name} is in none of the mounted inputs: list it under inputs.files")
+    lines = path.read_text(encoding="utf-8").split("\n")
+    examples = [_example(name, line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+    train = tuple(example for example in examples if not _held_out(example.question))
+    held_out = tuple(example for example in examples if _held_out(example.question))
+    if not train or not held_out:
         raise ValueError(f"data: {name} has too few problems to hold any out: {len(examples)}")
-    return source
+    return train, held_out
 
 
-def _held_out(prompt: str) -> bool:
-    return hashlib.sha256(prompt.encode()).digest()[0] % HELD_OUT_ONE_IN == 0
+def _held_out(question: str) -> bool:
+    return hashlib.sha256(question.encode()).digest()[0] % HELD_OUT_ONE_IN == 0
 
 
-def _example(line: str, where: str) -> Example:
+def _example(name: str, line: str, where: str) -> Example:
+    value = _object(line, where)
+    domain = _domain(value, where)
+    tests = _tests(value, where)
+    question = value["prompt"].strip()
+    if domain == "python":
+        answer = tests_of(value.get("setup", ""), tests) if tests else ""
+        question = question_with(question, tests) if tests else question
+    else:
+        answer = value.get("answer", "").strip()
+    completion = plain(value.get("completion", ""))
+    if not answer and not completion:
+        wanted = "tests" if domain == "python" else "answer"
+        raise ValueError(f"data: {where}: there is neither {wanted} nor completion: nothing can be judged or taught")
+    return Example(
+        source=name,
+        question=question,
+        completion=completion,
+        answer=answer,
+        domain=domain,
+        difficulty=value.get("difficulty", ""),
+    )
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
         value: Any = json.loads(line)
     except ValueError as error:
         raise ValueError(f"data: {where}: this is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"data: {where}: this is not an object")
-    for field, kind in FIELDS.items():
-        if not isinstance(value.get(field), kind):
-            raise ValueError(f"data: {where}: {field} is missing or not text")
-    hard = value.get("hard", False)
-    return Example(prompt=value["prompt"], answer=value["answer"], taught=(value["completion"],), hard=hard is True)
+    for field in TEXTS:
+        if not isinstance(value.get(field, ""), str):
+            raise ValueError(f"data: {where}: {field} is not text: put it in quotation marks")
+    if not value.get("prompt", "").strip():
+        raise ValueError(f"data: {where}: prompt is missing or empty")
+    return value
+
+
+def _domain(value: Mapping[str, Any], where: str) -> Domain:
+    domain: Any = value.get("domain", "python" if "tests" in value else "math")
+    if domain not in get_args(Domain):
+        raise ValueError(f"data: {where}: domain is {domain!r}; there are {', '.join(get_args(Domain))}")
+    chosen: Domain = domain
+    return chosen
+
+
+def _tests(value: Mapping[str, Any], where: str) -> list[str]:
+    tests = value.get("tests", [])
+    if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
+        raise ValueError(f"data: {where}: tests is not a list of assert statements")
+    return tests

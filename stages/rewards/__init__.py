@@ -1,6 +1,21 @@
 """What answers are worth, in the form in which Tunix calls rewards: `reward(prompts, completions, **columns) -> list[float]`."""
 
-from stages.rewards.correctness import correct, correctness_reward, same_value
+from stages.rewards.chosen import load_reward, weighted
+from stages.rewards.correctness import correctness_reward
+from stages.rewards.judging.client import close_judges, judge_counts
+from stages.rewards.mathematics import correct, judgements, same_value
 from stages.rewards.structure import answer_of, structure_reward, well_formed
 
-__all__ = ["answer_of", "correct", "correctness_reward", "same_value", "structure_reward", "well_formed"]
+__all__ = [
+    "answer_of",
+    "close_judges",
+    "correct",
+    "correctness_reward",
+    "judge_counts",
+    "judgements",
+    "load_reward",
+    "same_value",
+    "structure_reward",
+    "weighted",
+    "well_formed",
+]

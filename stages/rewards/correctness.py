@@ -1,54 +1,47 @@
-"""Whether an answer is right: literally, or as a number that SymPy finds equal.
+"""What a right answer is worth, in the form in which Tunix calls rewards: 1 where it is right, 0 where it is not."""
 
-The text to judge was written by a model that is paid for fooling us. So nothing of it is evaluated: a short text that is
-one number (sign, thousands, decimals, a fraction, per cent) is read by a fixed grammar, and everything else is wrong. In
-particular `7+12` is no answer to `7+12`.
-"""
-
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from stages.rewards.mathematics import same_values
+from stages.rewards.python_tests import passed
 from stages.rewards.structure import answer_of
+from stages.stage import StageFailed
 
-_LENGTH_MAX = 40
-_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
-_DECIMAL = rf"{_WHOLE}(?:\.[0-9]+)?"
-_NUMBER = re.compile(rf"(?P<sign>[+-]?)\s*(?P<above>{_DECIMAL})(?:\s*/\s*(?P<below>{_DECIMAL}))?\s*(?P<percent>%?)")
+Judged = Callable[[Sequence[str], Sequence[str]], list[bool]]
+
+DOMAINS: dict[str, Judged | None] = {"math": same_values, "python": passed, "chat": None}
+"""Who judges answers: from (answers, wanted) to right or wrong. Talk has no right answer."""
 
 
 def correctness_reward(
-    prompts: Sequence[str], completions: Sequence[str], *, answer: Sequence[Any], **columns: Any
+    prompts: Sequence[str],
+    completions: Sequence[str],
+    *,
+    answer: Sequence[Any],
+    domain: Sequence[Any] | None = None,
+    **columns: Any,
 ) -> list[float]:
-    """1 for each completion whose answer equals its row of `answer`, else 0. Tunix's calling form."""
-    return [1.0 if correct(text, str(wanted)) else 0.0 for text, wanted in zip(completions, answer, strict=True)]
+    """1.0 for each completion whose answer is right, else 0.0.
 
-
-def correct(completion: str, wanted: str) -> bool:
-    """Whether the completion's one answer is `wanted`."""
-    given = answer_of(completion)
-    return given is not None and same_value(given, wanted)
-
-
-def same_value(given: str, wanted: str) -> bool:
-    """Whether two texts are equal, or are numbers of the same value."""
-    given, wanted = given.strip(), wanted.strip()
-    if given == wanted:
-        return True
-    left, right = _value(given), _value(wanted)
-    return left is not None and right is not None and bool(left == right)
-
-
-def _value(text: str) -> Any:
-    """The exact number, or None where the text is none."""
-    found = _NUMBER.fullmatch(text) if len(text) <= _LENGTH_MAX else None
-    if found is None:
-        return None
-    from sympy import Rational  # only when needed: it takes half a second to import
-
-    below = Rational((found["below"] or "1").replace(",", ""))
-    if below == 0:
-        return None
-    value = Rational(found["above"].replace(",", "")) / below
-    value = value / 100 if found["percent"] else value
-    return -value if found["sign"] == "-" else value
+    `answer` and `domain` have one text a completion (lists or one-dimensional arrays). Of `math` the answer is the wanted
+    text, of `python` the tests as `{"setup": "…", "tests": ["assert …"]}`; an empty answer, and `chat`, are judged by nobody.
+    Raises StageFailed for an unknown domain, tests that cannot be read, or where a judge cannot be started.
+    """
+    texts, wanted = [str(text) for text in completions], [str(text) for text in answer]
+    domains = ["math"] * len(texts) if domain is None else [str(name) for name in domain]
+    if not len(texts) == len(wanted) == len(domains):
+        raise ValueError(f"{len(texts)} completions, {len(wanted)} answers and {len(domains)} domains")
+    rewards = [0.0] * len(texts)
+    for name in dict.fromkeys(domains):
+        if name not in DOMAINS:
+            raise StageFailed("bad-domain", f"there is no domain {name!r}: take one of {', '.join(DOMAINS)}")
+        judged = DOMAINS[name]
+        rows = [row for row, own in enumerate(domains) if own == name and wanted[row].strip()]
+        given = {row: text for row in rows if (text := answer_of(texts[row])) is not None}
+        if judged is not None:
+            right = judged(list(given.values()), [wanted[row] for row in given])
+            rewards = [
+                float(dict(zip(given, right, strict=True)).get(row, reward)) for row, reward in enumerate(rewards)
+            ]
+    return rewards

@@ -12,13 +12,14 @@ import pytest
 PIPELINE = """
 name: small
 seed: 3
-model: {kind: tiny-gemma2, width: 32, hidden: 64, head_width: 8}
+model: {kind: gemma2, source: relay/tiny-gemma2/flax/base/1, system: ""}
 accelerator: TpuV5E8
 session: {limit_s: LIMIT, margin_s: 10, save_interval_s: 4}
 stages:
-  - {name: sft, kind: sft, steps: 240, options: {batch: 32}}
-  - {name: grpo, kind: grpo, steps: 40, options: {batch: 8, generations: 4}}
-  - {name: hard, kind: continued, steps: 20, options: {batch: 8, generations: 4, accumulate: 2}}
+  - {name: sft, kind: sft, steps: 240, options: {data: [magpie], tokens_max: 96, batch: 16}}
+  - {name: grpo, kind: grpo, steps: 40, options: &learn {batch: 8, generations: 4, prompt_tokens_max: 64, answer_tokens_max: 28}}
+  - {name: curate, kind: curate, steps: 2, options: {batch: 8, prompt_tokens_max: 64, answer_tokens_max: 28}}
+  - {name: hard, kind: continued, steps: 20, options: {<<: *learn, accumulate: 2}}
 """
 
 FAULTS = """

@@ -16,7 +16,8 @@ from orchestrator.commands import Rest
 from orchestrator.effects import Shell
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline import Pipeline, parse
+from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline_file import parse
 from orchestrator.plan import Limits
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.pipeline import Pipeline, parse
+from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline_file import parse
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played

@@ -18,6 +18,14 @@ THIRD_PARTY_WARNINGS = (
 )
 
 
+WHILE_IMPORTED = "ignore:builtin type .* has no __module__ attribute:DeprecationWarning"
+"""What SWIG makes, in the SentencePiece that goes with Tunix 0.1.5: as an error this would crash the interpreter."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", WHILE_IMPORTED)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:

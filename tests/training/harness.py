@@ -1,9 +1,12 @@
 """A small session for stages: keeps each checkpoint in a folder, and ends where it is told to."""
 
+import atexit
+import functools
 import json
 import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,13 +15,42 @@ from typing import Any
 from stages.catalog import KINDS
 from stages.contract import Cursor, StageSpec
 from stages.stage import Next, Opened, StageFailed, Write
+from stages.tracing import digest_of
 
-TINY = {"kind": "tiny-gemma2", "width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
-"""Learns nothing to speak of, and computes like the large one."""
+SMALL = {"gemma2": "relay/small-gemma2/flax/base/1", "gemma3": "relay/small-gemma3/transformers/base/1"}
+"""Models that learn nothing to speak of, and compute like the large ones."""
 
-ANSWERS = {"data": "sums:20", "prompt_tokens_max": 9, "answer_tokens_max": 8}
+TINY = {"kind": "gemma2", "source": SMALL["gemma2"], "system": ""}
+
+ANSWERS = {"data": ["gsm8k"], "prompt_tokens_max": 24, "answer_tokens_max": 8}
 
 ROLLOUTS = {**ANSWERS, "batch": 4, "generations": 2, "lora_rank": 2}
+
+
+def small_inputs(inputs: Path) -> Path:
+    """Small models and data sets in the place where a session has its inputs; a second call finds them there."""
+    from orchestrator.rehearsal.stand_ins.model import write_model
+    from orchestrator.rehearsal.stand_ins.sets import write_sets
+    from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+
+    if inputs.exists():
+        return inputs
+    for kind, source in SMALL.items():
+        folder = inputs / "models" / source
+        folder.mkdir(parents=True)
+        sizes = {"width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
+        write_model(folder, kind, source.split("/")[2], vocabulary=len(VOCABULARY), **sizes)
+        write_tokenizer(folder / "tokenizer.model")
+    write_sets(inputs / "sets")
+    return inputs
+
+
+@functools.cache
+def shared_inputs() -> Path:
+    """The small inputs that all tests of this process read."""
+    folder = tempfile.TemporaryDirectory(prefix="relay-inputs-")
+    atexit.register(folder.cleanup)
+    return small_inputs(Path(folder.name) / "inputs")
 
 
 @dataclass
@@ -27,6 +59,7 @@ class Record:
 
     metrics: dict[str, dict[str, str]] = field(default_factory=dict)
     digests: dict[str, dict[str, str]] = field(default_factory=dict)
+    seen: dict[str, str] = field(default_factory=dict)
 
     def value(self, stage: str, step: int, metric: str) -> float:
         return float.fromhex(self.metrics[f"{stage}-{step}"][metric])
@@ -43,10 +76,17 @@ class SmallContext:
     record: Record
     checkpoint: Opened | None
     stop_at: int
+    inputs: Path
+    plan: tuple[StageSpec, ...] = ()
     save_at: frozenset[int] = frozenset()
     lines: list[str] = field(default_factory=list)
-    inputs: Path = Path("no-inputs")
-    scratch: Path = Path("no-scratch")
+
+    @property
+    def scratch(self) -> Path:
+        """A folder of its own for what need not last."""
+        folder = self.root / "scratch"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     @property
     def start_step(self) -> int:
@@ -71,6 +111,10 @@ class SmallContext:
     def say(self, text: str) -> None:
         self.lines.append(text)
 
+    def saw(self, step: int, name: str, value: object) -> None:
+        seen = value() if callable(value) else value
+        self.record.seen[f"{self.spec.name}-{step}-{name}"] = digest_of(seen)
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -79,6 +123,7 @@ class Chain:
     stages: tuple[StageSpec, ...]
     model: Mapping[str, Any] = field(default_factory=lambda: TINY)
     seed: int = 0
+    inputs: Path = field(default_factory=shared_inputs)
 
     def run(self, root: Path, cuts: Mapping[str, tuple[int, ...]] | None = None) -> Record:
         """All stages; `cuts` names the steps of each stage after which a session ends."""
@@ -86,7 +131,9 @@ class Chain:
         for stage, stop_at in self.sessions(cuts):
             checkpoint = newest(root, self.stages)
             KINDS[stage.kind].load()(
-                SmallContext(stage, self.model, self.seed, root, record, checkpoint, stop_at, inputs=root / "inputs")
+                SmallContext(
+                    stage, self.model, self.seed, root, record, checkpoint, stop_at, self.inputs, plan=self.stages
+                )
             )
         return record
 
@@ -110,17 +157,22 @@ def newest(root: Path, stages: tuple[StageSpec, ...]) -> Opened | None:
 
 def in_this_process(order: Mapping[str, Any]) -> Record:
     """What a process of its own is for: one session to `stop_at`, or a whole chain with `cuts`."""
-    chain = Chain(tuple(StageSpec.from_dict(stage) for stage in order["stages"]), order["model"], order["seed"])
+    specs = tuple(StageSpec.from_dict(stage) for stage in order["stages"])
+    chain = Chain(specs, order["model"], order["seed"], Path(order["inputs"]))
     root = Path(order["root"])
     if "cuts" in order:
         return chain.run(root, order["cuts"])
     record = Record()
     stage = next(stage for stage in chain.stages if stage.name == order["stage"])
     checkpoint = newest(root, chain.stages)
-    KINDS[stage.kind].load()(SmallContext(stage, chain.model, chain.seed, root, record, checkpoint, order["stop_at"]))
+    KINDS[stage.kind].load()(
+        SmallContext(
+            stage, chain.model, chain.seed, root, record, checkpoint, order["stop_at"], chain.inputs, plan=specs
+        )
+    )
     return record
 
 
 if __name__ == "__main__":
     found = in_this_process(json.loads(sys.stdin.read()))
-    Path(sys.argv[1]).write_text(json.dumps({"metrics": found.metrics, "digests": found.digests}))
+    Path(sys.argv[1]).write_text(json.dumps({"metrics": found.metrics, "digests": found.digests, "seen": found.seen}))

@@ -1,43 +1,82 @@
-"""Evaluation counts what it should, over all sessions, and leaves the model alone."""
+"""Evaluation counts what it should, over all sessions, keeps what was answered, and leaves the model alone."""
 
-from collections import Counter
+import json
 from pathlib import Path
 
 import pytest
 
-from stages.checkpoints import read
-from stages.data import open_source
-from stages.evaluate import counted, rates
+from stages.asking import Answers
+from stages.checkpoints import read as read_state
+from stages.data import Example
+from stages.evaluate import hard_ones, judged, rates, read, transcripts, written
 from tests.training.harness import ANSWERS, Chain, spec
 
-EXAMPLES = open_source("sums:20", Path()).held_out
-HARD = next(example for example in EXAMPLES if example.hard)
-EASY = next(example for example in EXAMPLES if not example.hard)
+SUMS = [
+    Example(source="gsm8k", question="1+1", completion="short", answer="2"),
+    Example(source="gsm8k", question="1+2", completion="short", answer="3"),
+    Example(source="gsm8k", question="17+15", completion="longer than the others", answer="32"),
+]
+CODE = Example(
+    source="mbpp", question="f", completion="c", answer='{"setup":"","tests":["assert f(1) == 2"]}', domain="python"
+)
 
 
-def test_rates_are_over_all_problems_and_hard_ones_have_their_own() -> None:
-    answers = [HARD.taught[0], HARD.taught[1], EASY.taught[0], f"<answer>{EASY.answer}</answer>", "nonsense"]
-    counts = counted([HARD, HARD, EASY, EASY, EASY], answers)
-    assert rates(counts) == {"format": 3 / 5, "accuracy": 3 / 5, "hard_accuracy": 1 / 2}
-    assert rates(counts + counts) == rates(counts)
+def shaped(answer: str) -> str:
+    return f"<reasoning>so</reasoning><answer>{answer}</answer>"
+
+
+def rows_of(*answers: str) -> list[dict[str, object]]:
+    examples = [*SUMS, CODE][: len(answers)]
+    return judged(examples, Answers(list(answers), [False] * len(answers)), hard_ones([*SUMS, CODE]))
+
+
+def test_rates_are_over_all_answers_and_each_set_has_its_own_with_an_interval() -> None:
+    found = rates(rows_of(shaped("2"), "<answer>3</answer>", shaped("22"), shaped("def f(x): return x + 1")))
+    assert found["format"] == 3 / 4
+    assert found["accuracy"] == 3 / 4
+    assert (found["gsm8k"], found["mbpp"]) == (2 / 3, 1.0)
+    assert found["gsm8k_low"] < found["gsm8k"] < found["gsm8k_high"]
+    assert (found["hard_accuracy"], found["asked"]) == (0.0, 4.0)
+
+
+def test_a_problem_is_hard_when_its_solution_is_longer_than_the_median_of_its_set() -> None:
+    assert hard_ones([*SUMS, CODE]) == {SUMS[2].key}
 
 
 def test_no_problem_yet_is_no_success() -> None:
-    assert rates(Counter()) == {"format": 0.0, "accuracy": 0.0, "hard_accuracy": 0.0}
+    assert rates([])["accuracy"] == 0.0
+    assert (rates([])["accuracy_low"], rates([])["accuracy_high"]) == (0.0, 1.0)
+
+
+def test_the_transcripts_that_are_kept_are_the_wrong_ones_first() -> None:
+    rows = rows_of(shaped("2"), shaped("4"), shaped("32"))
+    assert [row["wanted"] for row in transcripts(rows, 2)] == ["3", "2"]
+    assert read(written(rows, rates(rows))) == rows
+    assert json.loads(written(rows, rates(rows)).splitlines()[0])["accuracy"] == pytest.approx(2 / 3)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled_once")
-def test_an_evaluation_passes_the_model_on_as_it_came(tmp_path: Path) -> None:
+def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts(tmp_path: Path) -> None:
     chain = Chain(
         (
-            spec("sft", "sft", 2, data="sums:20", batch=4, mode="lora", lora_rank=2),
-            spec("ask", "evaluate", 3, **ANSWERS, batch=4),
+            spec("sft", "sft", 2, data=["gsm8k"], batch=4, tokens_max=64, mode="lora", lora_rank=2),
+            spec("ask", "evaluate", 3, **ANSWERS, batch=4, transcripts=5),
         )
     )
     record = chain.run(tmp_path)
     before, after = record.digests["sft-2"], record.digests["ask-3"]
     assert (before["weights"], before["adapter"]) == (after["weights"], after["adapter"])
-    state = read(tmp_path / "ask-3")
+    state = read_state(tmp_path / "ask-3")
     assert state.optimizer is None
-    assert state.counters["seen"] == 12
+    paper = state.papers["transcripts-ask.jsonl"]
+    assert json.loads(paper.splitlines()[0])["asked"] == 12
+    assert len(read(paper)) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
+def test_no_problem_is_asked_twice_however_many_steps_there_are(tmp_path: Path) -> None:
+    chain = Chain((spec("ask", "evaluate", 4, **{**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64}, batch=64),))
+    record = chain.run(tmp_path)
+    assert record.value("ask", 4, "asked") == record.value("ask", 3, "asked") == 100

@@ -12,27 +12,36 @@ from typing import Any
 
 import pytest
 
+from orchestrator.rehearsal.stand_ins.model import write_model
+from orchestrator.rehearsal.stand_ins.sets import write_sets
+from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.catalog import KINDS
-from tests.training.harness import ANSWERS, ROLLOUTS, TINY, Chain, Record, SmallContext, spec
+from tests.training import harness
+from tests.training.harness import ANSWERS, SMALL, TINY, Chain, Record, SmallContext, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 
-SFT = {"data": "sums:20", "batch": 8, "noise": 0.3, "noise_hard": 0.5, "warmup_steps": 2}
+ROLLOUTS = {**harness.ROLLOUTS, "rewards": {"tests.training.odd_rewards:by_hash": 1.0}}
+"""With the usual rewards a model that knows nothing would have nothing to learn from, and GRPO would do nothing."""
+SFT = {"data": ["magpie", "ultrafeedback"], "batch": 8, "tokens_max": 96, "warmup_steps": 2}
+CURATE = {**ANSWERS, "batch": 3, "generations": 2, "hard_min": 4}
 
 CHAINS = {
     "every weight, then adapters upon it": Chain(
         (
             spec("sft", "sft", 5, **SFT),
-            spec("before", "evaluate", 3, **ANSWERS, batch=8),
+            spec("before", "evaluate", 3, **ANSWERS, batch=4),
             spec("grpo", "grpo", 4, **ROLLOUTS),
+            spec("curate", "curate", 3, **CURATE),
             spec("continued", "continued", 4, **ROLLOUTS),
-            spec("after", "evaluate", 2, **ANSWERS, batch=8),
+            spec("after", "evaluate", 2, **ANSWERS, batch=4),
         )
     ),
     "an adapter, then every weight": Chain(
         (
             spec("sft", "sft", 4, **SFT, mode="lora", lora_rank=2),
             spec("grpo", "grpo", 4, **{**ROLLOUTS, "mode": "full"}),
+            spec("curate", "curate", 2, **CURATE),
             spec("continued", "continued", 3, **{**ROLLOUTS, "mode": "full", "beta": 0.0}),
         )
     ),
@@ -60,8 +69,7 @@ def test_a_run_cut_anywhere_computes_what_the_uncut_one_computes(uncut: tuple[Ch
 
     parts = chain.run(tmp_path, cuts)
 
-    assert parts.metrics == whole.metrics
-    assert {at: parts.digests[at] for at in whole.digests} == whole.digests
+    assert_same(parts, whole)
 
 
 def test_sessions_in_processes_of_their_own_compute_what_one_process_computes(
@@ -76,9 +84,9 @@ def test_sessions_in_processes_of_their_own_compute_what_one_process_computes(
         found = _in_a_process(chain, {"stage": stage.name, "stop_at": stop_at}, tmp_path, compiled_once)
         parts.metrics |= found.metrics
         parts.digests |= found.digests
+        parts.seen |= found.seen
 
-    assert parts.metrics == whole.metrics
-    assert {at: parts.digests[at] for at in whole.digests} == whole.digests
+    assert_same(parts, whole)
 
 
 def test_a_save_on_the_way_changes_nothing_and_holds_what_a_cut_there_would(tmp_path: Path) -> None:
@@ -86,11 +94,23 @@ def test_a_save_on_the_way_changes_nothing_and_holds_what_a_cut_there_would(tmp_
     cut = chain.run(tmp_path / "cut", {"grpo": (2,)})
 
     saving = Record()
-    context = SmallContext(chain.stages[0], TINY, 0, tmp_path / "saving", saving, None, 3, save_at=frozenset({1, 2}))
+    places = frozenset({1, 2})
+    context = SmallContext(
+        chain.stages[0], TINY, 0, tmp_path / "saving", saving, None, 3, chain.inputs, chain.stages, save_at=places
+    )
     KINDS["grpo"].load()(context)
 
     assert saving.metrics == cut.metrics
     assert {at: saving.digests[at] for at in cut.digests} == cut.digests
+
+
+def test_every_step_of_reinforcement_learning_learns_something(uncut: tuple[Chain, Record]) -> None:
+    """Else its steps would be equal for want of anything that could differ."""
+    chain, whole = uncut
+    (grpo,) = (stage for stage in chain.stages if stage.kind == "grpo")
+    losses = [whole.value("grpo", step, "reward") for step in range(1, grpo.steps + 1)]
+    assert len(set(losses)) == len(losses)
+    assert all(whole.value("grpo", step, "idle_groups") < 1.0 for step in range(1, grpo.steps + 1))
 
 
 def test_another_seed_computes_something_else(uncut: tuple[Chain, Record], tmp_path: Path) -> None:
@@ -104,26 +124,56 @@ def test_another_seed_computes_something_else(uncut: tuple[Chain, Record], tmp_p
     assert all(other.digests[at]["weights"] != whole.digests[at]["weights"] for at in other.digests)
 
 
-def test_a_run_on_several_devices_can_be_cut_too(tmp_path: Path, compiled_once: Path) -> None:
+MESHES = {"four ways of the batch, two of each layer": (4, 2), "two and two": (2, 2)}
+
+
+@pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
+def test_a_run_on_several_devices_can_be_cut_too(shape: tuple[int, int], tmp_path: Path, compiled_once: Path) -> None:
+    fsdp, tp = shape
     chain = Chain(
         (spec("sft", "sft", 3, **SFT), spec("grpo", "grpo", 3, **ROLLOUTS)),
-        model={**TINY, "heads": 4, "kv_heads": 2, "mesh_fsdp": 2, "mesh_tp": 2},
+        model={**TINY, "mesh_fsdp": fsdp, "mesh_tp": tp},
+        inputs=wide_inputs(tmp_path / "inputs"),
     )
-    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    devices = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={fsdp * tp}"}
     found = {}
     for name, cuts in (("whole", {}), ("parts", {"sft": [1], "grpo": [2]})):
         (tmp_path / name).mkdir()
         found[name] = _in_a_process(chain, {"cuts": cuts}, tmp_path / name, compiled_once, devices)
 
-    assert found["parts"].metrics == found["whole"].metrics
-    assert {at: found["parts"].digests[at] for at in found["whole"].digests} == found["whole"].digests
+    assert_same(found["parts"], found["whole"])
+
+
+def wide_inputs(inputs: Path) -> Path:
+    """A model whose heads can be split, and the data sets."""
+    folder = inputs / "models" / SMALL["gemma2"]
+    folder.mkdir(parents=True)
+    sizes = {"width": 16, "hidden": 32, "heads": 4, "kv_heads": 2, "head_width": 8}
+    write_model(folder, "gemma2", "flax", vocabulary=len(VOCABULARY), **sizes)
+    write_tokenizer(folder / "tokenizer.model")
+    write_sets(inputs / "sets")
+    return inputs
+
+
+def assert_same(parts: Record, whole: Record) -> None:
+    """Losses, batches, rollouts and every checkpoint that the uncut run made: bit for bit."""
+    assert parts.metrics == whole.metrics
+    assert parts.seen == whole.seen
+    assert {at: parts.digests[at] for at in whole.digests} == whole.digests
 
 
 def _in_a_process(
     chain: Chain, asked: Mapping[str, Any], root: Path, compiled: Path, environment: Mapping[str, str] | None = None
 ) -> Record:
     stages = [stage.to_dict() for stage in chain.stages]
-    order = {"stages": stages, "model": dict(chain.model), "seed": chain.seed, "root": str(root), **asked}
+    order = {
+        "stages": stages,
+        "model": dict(chain.model),
+        "seed": chain.seed,
+        "root": str(root),
+        "inputs": str(chain.inputs),
+        **asked,
+    }
     caching = {"JAX_COMPILATION_CACHE_DIR": str(compiled), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     answer = root / "answer.json"
     done = subprocess.run(

@@ -15,16 +15,19 @@ import pytest
 from stages import mounts
 from stages.contract import Cursor, Order, Parent, Report
 from stages.mounts import Found
-from tests.training.harness import ROLLOUTS, TINY, spec
+from tests.training.harness import ROLLOUTS, TINY, small_inputs, spec
 from tests.unit.counting_runs import PROGRAM, ROOT, Kaggle, events, kaggle, order
 
 pytestmark = pytest.mark.slow
+
+OURS = ("@relay ", "accelerator: ", "base weights ", "data ", "model: ")
+"""How the lines of a session's log begin that training without trouble leaves."""
 
 PATIENCE_S = 300.0
 """Only a machine that is stuck is waited for so long."""
 
 STAGES = (
-    spec("sft", "sft", 60, data="sums:20", batch=8, noise=0.3),
+    spec("sft", "sft", 60, data=["magpie"], tokens_max=96, batch=8),
     spec("grpo", "grpo", 25, **ROLLOUTS),
 )
 WHOLE = order(run="tiny-1a2b", model=TINY, stages=STAGES, start=Cursor(stage="sft", step=0))
@@ -40,6 +43,7 @@ class Sessions:
         self._environment = {**os.environ, **caching}
 
     def start(self, order: Order, world: Kaggle) -> subprocess.Popen[bytes]:
+        small_inputs(world.inputs / "stand-ins")
         arguments = [str(ROOT), order.to_json(), str(world.working), str(world.inputs)]
         with (world.root / "log").open("wb") as log:
             process = subprocess.Popen(
@@ -97,7 +101,7 @@ def test_a_run_that_is_killed_in_each_stage_ends_like_one_that_is_not(sessions: 
 
 def assert_only_our_words(log: str) -> None:
     """The libraries' chatter does not belong in a session's log."""
-    others = [line for line in log.splitlines() if not line.startswith(("@relay ", "accelerator: "))]
+    others = [line for line in log.splitlines() if not line.startswith(OURS)]
     assert others == []
 
 

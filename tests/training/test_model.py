@@ -1,39 +1,94 @@
-"""The tiny model is a pure function of its options, and what cannot be made is refused in one sentence."""
+"""What every loaded model has: a tokenizer that Tunix accepts, arrays by name, and one sentence where it cannot be had."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from stages.checkpoints import State, Weights, tree_digest, write
-from stages.model import Tokenizer, arrays_of, load, put_arrays
+from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from stages.model import arrays_of, copy_of, put_arrays
 from stages.stage import StageFailed
-from tests.training.harness import TINY, Chain, spec
+from stages.tokenizer import TURNS, Tokenizer, read
+from tests.training.models import loaded, written
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
-
-def digest(**options: Any) -> str:
-    return tree_digest(arrays_of(load({**TINY, **options}).model))
-
-
-def test_the_same_options_make_the_same_weights() -> None:
-    assert digest() == digest()
-    assert len({digest(), digest(seed=1), digest(width=32), digest(layers=4)}) == 4
+TEXT = (
+    "<start_of_turn>user\nWhat is 27 + 15?<end_of_turn>\n"
+    "<start_of_turn>model\n<reasoning>20 + 10 = 30,  7 + 5 = 12</reasoning>\n<answer>42</answer><end_of_turn>\n"
+)
 
 
-def test_no_layer_starts_dead_and_no_two_start_alike() -> None:
-    arrays = {name: value for name, value in arrays_of(load(TINY).model).items() if not name.endswith("scale")}
-    assert all((value != 0).all() for value in arrays.values())
-    assert len({tree_digest({"": value}) for value in arrays.values()}) == len(arrays)
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Tokenizer:
+    write_tokenizer(tmp_path / "tokenizer.model")
+    return read(tmp_path / "tokenizer.model")
 
 
-def test_text_survives_the_tokenizer_and_each_tag_is_one_token() -> None:
-    text = "27+15=?\n<reasoning>7+5=12,2+1+1=4</reasoning><answer>42</answer>"
-    tokenizer = Tokenizer()
-    ids = tokenizer.encode(text)
-    assert tokenizer.decode([tokenizer.bos_id(), *ids, tokenizer.eos_id(), tokenizer.pad_id()]) == text
-    assert len(tokenizer.encode("<reasoning></reasoning><answer></answer>")) == 4
+def with_turns_as_control(tokenizer: Tokenizer) -> Tokenizer:
+    """The same pieces, but the turns' marks of the kind that SentencePiece never finds in a text."""
+    from sentencepiece import sentencepiece_model_pb2 as format_of
+
+    model = format_of.ModelProto.FromString(tokenizer._model)
+    for piece in model.pieces:
+        if piece.piece in TURNS:
+            piece.type = format_of.ModelProto.SentencePiece.CONTROL
+    return Tokenizer(model.SerializeToString())
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_a_mark_of_a_turn_is_one_token(tokenizer: Tokenizer, control: bool) -> None:
+    tokenizer = with_turns_as_control(tokenizer) if control else tokenizer
+    start, end = (VOCABULARY.index(mark) for mark in TURNS)
+    ids = tokenizer.encode(TEXT)
+    assert ids[0] == start
+    assert (ids.count(start), ids.count(end)) == (2, 2)
+    assert tokenizer.stops == (tokenizer.eos_id(), end)
+
+
+def test_nothing_is_added_to_a_text_and_only_marks_are_lost(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode(TEXT)
+    assert not {tokenizer.bos_id(), tokenizer.eos_id(), tokenizer.pad_id()} & set(ids)
+    plain = TEXT.replace(TURNS[0], "").replace(TURNS[1], "")
+    wrapped = [tokenizer.bos_id(), *ids, tokenizer.eos_id(), tokenizer.pad_id()]
+    assert tokenizer.decode(wrapped) == plain
+    assert tokenizer.encode("") == []
+
+
+def test_a_text_cannot_end_itself(tokenizer: Tokenizer) -> None:
+    """What a user writes is text, even where it looks like the end of one."""
+    assert tokenizer.eos_id() not in tokenizer.encode("<eos>")
+    assert tokenizer.decode(tokenizer.encode("<eos>")) == "<eos>"
+
+
+def test_a_row_of_the_embedding_without_a_token_is_no_text(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode([tokenizer.size, *tokenizer.encode("42"), tokenizer.size + 5]) == "42"
+
+
+def test_a_tokenizer_can_be_sent_to_another_process(tokenizer: Tokenizer) -> None:
+    tokenizer.encode(TEXT)
+    assert pickle.loads(pickle.dumps(tokenizer)).encode(TEXT) == tokenizer.encode(TEXT)
+
+
+@pytest.mark.slow
+def test_tunix_puts_one_begin_in_front_and_stops_where_it_is_told(tmp_path: Path) -> None:
+    from tunix.generate import sampler as tunix
+
+    for kind in ("gemma2", "gemma3"):
+        foundation = loaded(written(tmp_path / kind, kind))
+        config = foundation.model.config
+        cache = tunix.CacheConfig(
+            cache_size=64, num_layers=config.num_layers, num_kv_heads=config.num_kv_heads, head_dim=config.head_dim
+        )
+        sampler = tunix.Sampler(foundation.model, foundation.tokenizer, cache)
+        ids = foundation.tokenizer.encode(TEXT)
+        assert list(sampler.tokenize(TEXT)) == [foundation.tokenizer.bos_id(), *ids]
+        free = sampler(["What is"], max_generation_steps=8, eos_tokens=[config.num_embed - 1])
+        first = int(free.tokens[0][0])
+        stopped = sampler(["What is"], max_generation_steps=8, eos_tokens=[first])
+        assert list(np.asarray(stopped.tokens[0])) in ([], [first])
 
 
 @pytest.mark.parametrize(
@@ -44,25 +99,25 @@ def test_text_survives_the_tokenizer_and_each_tag_is_one_token() -> None:
         ({"mesh_fsdp": 64}, "accelerator-missing", True),
     ],
 )
-def test_a_model_that_cannot_be_made_is_refused(values: dict[str, Any], cause: str, transient: bool) -> None:
+def test_a_model_that_cannot_be_made_is_refused(
+    values: dict[str, Any], cause: str, transient: bool, tmp_path: Path
+) -> None:
     with pytest.raises(StageFailed) as failed:
-        load({**TINY, **values})
+        loaded(written(tmp_path), **values)
     assert (failed.value.cause, failed.value.transient) == (cause, transient)
 
 
-def test_arrays_that_do_not_fit_the_model_are_refused() -> None:
-    model, other = load(TINY).model, load({**TINY, "width": 32}).model
+def test_arrays_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
+    model, other = (loaded(written(tmp_path / str(width), width=width)).model for width in (16, 32))
     with pytest.raises(StageFailed, match="in the checkpoint and"):
         put_arrays(model, arrays_of(other))
     with pytest.raises(StageFailed, match="differs from the model"):
         put_arrays(model, {})
 
 
-def test_a_changed_model_is_noticed_before_anything_is_trained(tmp_path: Path) -> None:
-    chain = Chain((spec("first", "evaluate", 1), spec("second", "evaluate", 1)))
-    checkpoint = tmp_path / "first-1"
-    checkpoint.mkdir()
-    write(State(Weights(), made=digest(seed=1)), checkpoint)
-    with pytest.raises(StageFailed) as failed:
-        chain.run(tmp_path)
-    assert failed.value.cause == "model-changed"
+def test_a_copy_has_arrays_of_its_own(tmp_path: Path) -> None:
+    model = loaded(written(tmp_path)).model
+    copied = copy_of(model)
+    put_arrays(model, {name: np.ones(array.shape, array.dtype) for name, array in arrays_of(model).items()})
+    assert all((array == 1).all() for array in arrays_of(model).values())
+    assert not any((array == 1).all() for array in arrays_of(copied).values())

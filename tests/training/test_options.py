@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.options import Continued, Evaluate, Grpo, Model, Options, Sft, fit
+from stages.options import Continued, Curate, Evaluate, Grpo, Model, Options, Sft, fit
 
 
 @pytest.mark.parametrize(
@@ -14,13 +14,27 @@ from stages.options import Continued, Evaluate, Grpo, Model, Options, Sft, fit
         (Sft, {"learning_rate": "fast"}, "at.learning_rate should be a number, found 'fast'"),
         (Sft, {"mode": "half"}, "at.mode should be full or lora"),
         (Sft, {"batch": 10, "accumulate": 4}, "at.accumulate should be a divisor of batch"),
-        (Sft, {"noise": 1.5}, "at.noise should be a share between 0 and 1"),
+        (Sft, {"guard_collapse": 1.5}, "at.guard_collapse should be a share between 0 and 1"),
+        (Sft, {"data": "gsm8k"}, "at.data should be a list of names, found 'gsm8k'"),
+        (Sft, {"data": ["gsm9k"]}, "at.data should be a list of magpie, ultrafeedback, gsm8k, mbpp"),
+        (Sft, {"data": ["gsm8k:none"]}, "at.data should be a list of"),
+        (Sft, {"data": []}, "at.data should be a list of"),
         (Sft, {"schedule": "zigzag"}, "at.schedule should be constant, linear or cosine"),
         (Grpo, {"generations": 1}, "at.generations should be at least 2"),
         (Continued, {"replay": -0.1}, "at.replay should be a share between 0 and 1"),
         (Evaluate, {"batch": 0}, "at.batch should be positive"),
-        (Model, {"layers": 3}, "at.layers should be an even number"),
-        (Model, {"heads": 4, "kv_heads": 4}, "at.kv_heads should be a proper divisor of heads"),
+        (
+            Grpo,
+            {"rewards": {"kindness": 1.0}},
+            "at.rewards should be weights of structure, correctness or module:function",
+        ),
+        (Grpo, {"rewards": ["structure"]}, "at.rewards should name numbers"),
+        (Grpo, {"rewards": {"structure": "much"}}, "at.rewards.structure should be a number, found 'much'"),
+        (Curate, {"solved_max": 1.0}, "at.solved_max should be a share between 0 and 1"),
+        (Curate, {"generations": 1}, "at.generations should be at least 2"),
+        (Model, {"kind": "gemma9"}, "at.kind should be one of gemma2-2b"),
+        (Model, {"source": "gemma-2"}, "at.source should be owner/model/framework/variation/version on Kaggle"),
+        (Model, {"mesh_tp": 0}, "at.mesh_fsdp should be positive, as is mesh_tp"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(kind: type[Options], values: dict[str, object], message: str) -> None:
@@ -31,3 +45,15 @@ def test_options_that_do_not_fit_are_refused(kind: type[Options], values: dict[s
 def test_a_number_that_yaml_reads_as_text_is_a_number() -> None:
     """YAML 1.1 wants a point in 3.0e-6; people write 3e-6."""
     assert fit(Grpo, {"learning_rate": "3e-6", "temperature": 1}, "at") == Grpo(learning_rate=3e-6, temperature=1.0)
+
+
+def test_rewards_of_the_users_own_are_named_by_module_and_function() -> None:
+    assert fit(Grpo, {"rewards": {"correctness": 1, "my.rewards:kind": "5e-1"}}, "at").rewards == {
+        "correctness": 1.0,
+        "my.rewards:kind": 0.5,
+    }
+
+
+def test_only_a_model_on_kaggle_is_mounted() -> None:
+    kaggle, hub, path = (Model(source=source).kaggle_model for source in ("a/b/flax/c/1", "a/b", "/a/b/c/d/e"))
+    assert (kaggle, hub, path) == ("a/b/flax/c/1", "", "")

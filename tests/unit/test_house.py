@@ -28,6 +28,14 @@ NEEDS_NO_JAX = [
     "options",
     "stage",
     "counting",
+    "sources",
+    "saving",
+    "metrics",
+    "compiled",
+    "tracing",
+    "guards",
+    "intervals",
+    "model_files",
 ]
 PROBE = """
 import importlib, pkgutil, sys

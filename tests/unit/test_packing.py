@@ -232,3 +232,39 @@ def test_every_file_that_the_manifest_names_is_checked(checkpoint: tuple[Path, M
 def test_a_manifest_without_a_state_opens_nothing(checkpoint: tuple[Path, Manifest], tmp_path: Path) -> None:
     with pytest.raises(CorruptCheckpoint, match=r"names no state\.bin"):
         packing.open_checkpoint(checkpoint[0], replace(checkpoint[1], files=()), tmp_path / "out")
+
+
+def test_papers_are_read_out_of_a_packed_state_without_unpacking_it(tmp_path: Path) -> None:
+    for name, text in (
+        ("papers/a.md", "first"),
+        ("papers/b.jsonl", "second"),
+        ("papers/deep/c.md", "no"),
+        ("d.md", "no"),
+    ):
+        path = tmp_path / "state" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    packing.pack(tmp_path / "state", tmp_path / "state.bin")
+    found = packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=1000)
+    assert found == {"a.md": b"first", "b.jsonl": b"second"}
+    assert packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=5) == {"a.md": b"first"}
+
+
+@pytest.mark.parametrize(
+    "name", ["papers/../../out.md", "papers//out.md", "/papers/out.md", "papers/..", "papers/a\\b.md"]
+)
+def test_a_paper_whose_name_leads_elsewhere_is_not_read(name: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "state.bin", "w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
+        link = tarfile.TarInfo("papers/link.md")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    assert packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=1000) == {}
+
+
+def test_papers_of_what_is_no_archive_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "state.bin").write_bytes(b"not an archive" * 100)
+    with pytest.raises(packing.CorruptCheckpoint):
+        packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=1000)

@@ -7,11 +7,12 @@ import click
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.pipeline import Inputs, Pipeline, SessionLimits, load
+from orchestrator.pipeline import Inputs, Pipeline, SessionLimits
+from orchestrator.pipeline_file import load
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMAND = re.compile(r"`(?:\$ )?relay (?:--home \S+ )?([a-z]+)((?: +--?[a-z-]+)*)")
+COMMAND = re.compile(r"`(?:\$ )?relay (?:--home \S+ )?([a-z]+(?:-[a-z]+)*)((?: +--?[a-z-]+)*)")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

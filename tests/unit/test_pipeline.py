@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.pipeline import Pipeline, first_difference, load, parse
+from orchestrator.pipeline import Pipeline, first_difference
+from orchestrator.pipeline_file import load, parse
 from stages.contract import Cursor
 
 GOOD = """
@@ -66,12 +67,12 @@ def test_options_of_a_training_stage_and_the_model_are_checked_before_anything_i
     text = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30, options: {lerning_rate: 0.1}")
     with pytest.raises(BadInput, match=r"stages\[0\]\.options\.lerning_rate"):
         parse(text, "p.yaml")
-    text = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30") + "model: {heads: 3}\n"
-    with pytest.raises(BadInput, match=r"model\.kv_heads"):
+    text = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30") + "model: {kind: gemma9}\n"
+    with pytest.raises(BadInput, match=r"model\.kind should be one of"):
         parse(text, "p.yaml")
 
 
-TRAINS = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30, options: {data: problems.jsonl}")
+TRAINS = GOOD.replace("kind: counting, steps: 30", "kind: sft, steps: 30, options: {data: [gsm8k, problems.jsonl]}")
 FILES = TRAINS + "inputs: {files: [problems.jsonl]}\n"
 
 
@@ -83,8 +84,10 @@ def test_a_missing_data_file_is_named_with_a_remedy(tmp_path: Path) -> None:
 def test_data_that_nobody_brings_is_refused_before_anything_is_pushed() -> None:
     with pytest.raises(BadInput, match=r"stages\[0\]\.options\.data: problems\.jsonl is not among inputs\.files"):
         parse(TRAINS, "p.yaml")
-    with pytest.raises(BadInput, match=r"stages\[0\]\.options\.data should be sums:N"):
-        parse(TRAINS.replace("problems.jsonl", "sums:3"), "p.yaml")
+    with pytest.raises(BadInput, match=r"stages\[0\]\.options\.data: problems\.jsonl is not among inputs\.files"):
+        parse(TRAINS.replace("problems.jsonl", "'problems.jsonl:9'"), "p.yaml")
+    with pytest.raises(BadInput, match=r"stages\[0\]\.options\.data should be a list of magpie"):
+        parse(TRAINS.replace("problems.jsonl", "'sums:3'"), "p.yaml")
 
 
 def test_another_content_of_a_data_file_is_another_pipeline(tmp_path: Path) -> None:
@@ -98,7 +101,7 @@ def test_another_content_of_a_data_file_is_another_pipeline(tmp_path: Path) -> N
 def test_what_relay_notes_of_a_data_file_is_not_for_the_user_to_write(tmp_path: Path) -> None:
     (tmp_path / "problems.jsonl").write_text("{}", encoding="utf-8")
     with pytest.raises(BadInput, match=r"inputs\.sha256"):
-        parse(FILES.replace("jsonl]}", "jsonl], sha256: {a: b}}"), "p.yaml", tmp_path)
+        parse(FILES.replace("{files: [problems.jsonl]", "{files: [problems.jsonl], sha256: {a: b}"), "p.yaml", tmp_path)
 
 
 def test_the_canonical_form_says_the_same_pipeline() -> None:

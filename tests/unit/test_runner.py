@@ -83,6 +83,7 @@ def test_one_checkpoint_is_kept_even_if_none_was_asked_for(world: Kaggle) -> Non
 def test_nothing_else_lies_in_the_output(world: Kaggle) -> None:
     world.run(order(save_interval_s=0.0, keep_checkpoints=1))
     found = {path.relative_to(world.working).as_posix() for path in world.working.rglob("*")}
+    found = {path for path in found if not path.startswith("tensorboard")}  # where this Python has tensorboardX
     folder = "relay/checkpoints/first-00000006"
     folders = {"relay", "relay/checkpoints", folder}
     assert found == folders | {"relay/report.json", f"{folder}/manifest.json", f"{folder}/state.bin"}

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator.pipeline import parse
+from orchestrator.pipeline_file import parse
 from orchestrator.views import events
 from orchestrator.views.document import run_document, status_document
 from orchestrator.views.live import session_line, stage_bars
 from orchestrator.views.summary import summary_view
-from orchestrator.views.text import status_view
+from orchestrator.views.text import metrics_text, status_view
 from state import machine
 from state.facts import Judgement, NothingCollected, RunParked, RunStarted
 from state.model import Metric, Phase, RunState
@@ -74,6 +74,32 @@ def test_steps_that_the_live_session_told_of_are_seen_and_not_yet_done() -> None
 def test_a_rehearsals_summary_ends_with_the_digests_and_where_to_look() -> None:
     text = drawn(summary_view(document(state())["runs"][0], Path(".relay/rehearsal")), 140)
     assert "relay --home .relay/rehearsal status" in text
+
+
+def test_evaluations_stand_side_by_side_with_how_sure_they_are() -> None:
+    shares = {
+        "accuracy": 0.5,
+        "accuracy_low": 0.46,
+        "accuracy_high": 0.53,
+        "gsm8k": 0.25,
+        "format": 1.0,
+        "asked": 384.0,
+    }
+    stages = [{"name": "after-sft", "kind": "evaluate", "metrics": shares}]
+    text = drawn(summary_view({**document(state())["runs"][0], "stages": stages_like(stages)}, Path("home")))
+    (header,) = [line for line in text.splitlines() if "never trained on" in line]
+    (row,) = [line for line in text.splitlines() if "±" in line]
+    assert header.split()[-2:] == ["format", "accuracy"], "what has no interval of its own is not a result"
+    assert row.split() == ["after-sft", "1.000", "0.500", "±0.040"]
+
+
+def stages_like(stages: list[dict[str, object]]) -> list[dict[str, object]]:
+    return [{"done": 6, "target": 6, "seen": 6, **stage} for stage in stages]
+
+
+def test_of_many_values_the_ones_that_tell_most_are_shown() -> None:
+    found = {"accuracy": 0.5, "accuracy_low": 0.4, "asked": 64.0, "format": 1.0, "loss": 0.25, "hard_accuracy": 0.125}
+    assert metrics_text(found) == "loss 0.25  format 1  accuracy 0.5  hard_accuracy 0.125"
 
 
 def test_every_key_of_the_status_document_is_documented() -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.kernels import Status
 from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, KaggleRefusal, Kind, PerKind, Rules
 from orchestrator.rehearsal.sandbox import Launch, Played
@@ -229,6 +230,14 @@ def test_a_model_is_mounted_where_it_was_offered() -> None:
     small.world.offer_model("google/gemma/flax/1b/1", version.files)
     assert not small.push(model_sources=("google/gemma/flax/1b/1",)).invalid_models
     assert small.after(HOUR).launched[0][1] == {"google/gemma/flax/1b/1": {"a": b"weights"}}
+
+
+def test_what_is_offered_everywhere_is_mounted_without_being_asked_for() -> None:
+    small = SmallWorld()
+    file = Content.of_bytes(b"rows", small.clock.now())
+    small.world.offer_everywhere("stand-in-sets", {"gsm8k/train.parquet": file})
+    small.push()
+    assert small.after(HOUR).launched[0][1] == {"stand-in-sets": {"gsm8k/train.parquet": b"rows"}}
 
 
 class Refusing:

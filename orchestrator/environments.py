@@ -1,0 +1,62 @@
+"""What Kaggle's accelerators are and give, and the packages that a session needs on them."""
+
+from typing import NamedTuple
+
+from stages.contract import Accelerator
+
+HOUR_S = 3600.0
+
+
+class Hardware(NamedTuple):
+    """What Kaggle gives for one value of `accelerator` (limits: Kaggle's notebook documentation)."""
+
+    promise: Accelerator
+    limit_s: float
+    slots: int
+    quota: str
+    """Whose weekly hours it uses: `tpu`, `gpu`, or empty."""
+
+
+HARDWARE: dict[str, Hardware] = {
+    "cpu": Hardware(Accelerator(platform="cpu"), 12 * HOUR_S, 5, ""),
+    "TpuV5E8": Hardware(Accelerator(machine_shape="TpuV5E8", platform="tpu", devices=8), 9 * HOUR_S, 1, "tpu"),
+    "TpuV6E8": Hardware(Accelerator(machine_shape="TpuV6E8", platform="tpu", devices=8), 9 * HOUR_S, 1, "tpu"),
+    "NvidiaTeslaT4": Hardware(
+        Accelerator(machine_shape="NvidiaTeslaT4", platform="gpu", devices=2), 12 * HOUR_S, 2, "gpu"
+    ),
+}
+
+COMMON = (
+    "datasets",  # any version reads the sets; so do the tokenizer's and the hub's packages, which come with it and Tunix
+    "sympy==1.14.0",  # rewards follow what it and math-verify find equal
+)
+
+TRAINING_PINS = (
+    "flax==0.12.8",
+    "google-tunix==0.1.7",
+    "jax==0.10.2",
+    "optax==0.2.8",
+    "orbax-checkpoint==0.12.8",
+    "qwix==0.1.8",
+    "math-verify[antlr4_13_2]==0.9.0",
+    *COMMON,
+)
+"""What bit-for-bit resume is measured with; the same pins as the `train` extra."""
+
+ENVIRONMENTS = {
+    "tunix-0.1.7": TRAINING_PINS,
+    "tunix-0.1.5": (
+        "flax==0.12.1",
+        "google-tunix==0.1.5",
+        "jax==0.8.1",
+        "optax==0.2.6",
+        "orbax-checkpoint==0.11.28",
+        "qwix==0.1.5",
+        "math-verify[antlr4_9_3]==0.9.0",  # the parser of the configuration library that this Tunix asks for
+        *COMMON,
+    ),
+}
+"""Pins by a name that `environment` may have; `make test-compat` tests the older ones, with constraints-0.1.5.txt."""
+
+JAX_EXTRAS = {"tpu": "[tpu]", "gpu": "[cuda12]"}
+"""What brings the accelerator's own part of JAX, where another version than the image's has to be installed."""

@@ -1,0 +1,393 @@
+"""Lowers one program of the full-size model for a mesh of made-up devices and prints how much memory each needs.
+
+Runs as a process of its own (`python -m orchestrator.memory.lowering`, JSON in and out), because JAX settles the number of
+devices once, and because compiling leaves memory behind. Nothing is allocated: every array is a shape, a type and a layout.
+The programs are Tunix's own: the trainer's step with the losses of SFT and GRPO, and the sampler's two functions.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import qwix
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from tunix.generate.sampler import CacheConfig, Sampler
+from tunix.models.gemma import model as gemma2
+from tunix.rl import algo_core
+from tunix.rl.common import TrainExample
+from tunix.rl.grpo.grpo_learner import GRPOConfig
+from tunix.sft import peft_trainer
+from tunix.sft.peft_trainer import PeftTrainer, TrainingInput
+from tunix.utils import sharding_utils as gemma3_sharding
+
+from orchestrator.memory.programs import Program
+from stages import gemma, model_files
+from stages.model import WEIGHTS
+from stages.model_sizes import read_sizes
+from stages.optimizers import optimizer
+from stages.options import Model, Sft, fit
+from stages.sft import _model_input
+from stages.stage import StageFailed
+
+PAD, EOS = 0, 1
+TEMPERATURE = 0.9
+"""Any but 1, which alone costs no division of the logits."""
+STEPS = 1000
+"""Of the stage; the schedule's state has one size for all."""
+
+
+LAYERS = (2, 4)
+"""Of the small models; two have one layer of local and one of global attention in Gemma 2."""
+
+
+class CannotLower(Exception):
+    """The message is one sentence for the user."""
+
+
+def main() -> None:
+    """Read a request from standard input, write the answer to standard output."""
+    request = json.load(sys.stdin)
+    try:
+        answer = measured(request["model"], Program(**request["program"]), request["rows"])
+    except (CannotLower, StageFailed) as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+
+
+def measured(model: Mapping[str, Any], program: Program, rows: tuple[int, int]) -> dict[str, Any]:
+    """Bytes: `sizes` of what stays (on one chip, altogether), and `parts`: what each compiled function needs at two numbers
+    of rows."""
+    options = fit(Model, model, "model")
+    sizes, parts = points(program, rows, _config(options), options, mesh_of(options))
+    return {"sizes": sizes, "parts": parts}
+
+
+Part = dict[str, int]
+Sizes = dict[str, tuple[int, int]]
+
+
+def points(
+    program: Program, rows: tuple[int, int], config: Any, options: Model, mesh: jax.sharding.Mesh
+) -> tuple[Sizes, list[list[Part]]]:
+    """Bytes of what stays, and pairs: what each function needs at the first number of rows and at the second.
+
+    A step is compiled in full size at the first number only. What it needs is affine in layers and in rows, so the second
+    number follows from the first and from four compilations of a model of a few layers, in a fraction of the time. Of the
+    sampler that is not true (where the cache is small the gathered weights count for more), and it compiles fast.
+    """
+    sizes, first = compiled(program, rows[0], config, options, mesh)
+    if config.num_layers <= LAYERS[1] or program.kind == "answers":
+        return sizes, _pairs(first, compiled(program, rows[1], config, options, mesh)[1])
+    second = [dict(part) for part in first]
+    thin = {layers: _difference(program, rows, layers, config, options, mesh) for layers in LAYERS}
+    for number, part in enumerate(second):
+        for name in part:
+            part[name] += _at(config.num_layers, *(thin[layers][number][name] for layers in LAYERS))
+    return sizes, _pairs(first, second)
+
+
+def _difference(
+    program: Program, rows: tuple[int, int], layers: int, config: Any, options: Model, mesh: jax.sharding.Mesh
+) -> list[Part]:
+    """What the second number of rows needs more than the first, in a model of a few layers."""
+    thin = dataclasses.replace(config, num_layers=layers)
+    here, there = (compiled(program, count, thin, options, mesh)[1] for count in rows)
+    return [{name: two[name] - one[name] for name in one} for one, two in zip(here, there, strict=True)]
+
+
+def _pairs(first: list[Part], second: list[Part]) -> list[list[Part]]:
+    return [[one, two] for one, two in zip(first, second, strict=True)]
+
+
+def _at(layers: int, few: int, more: int) -> int:
+    """The line through the values at `LAYERS`, at so many layers."""
+    return few + (layers - LAYERS[0]) * (more - few) // (LAYERS[1] - LAYERS[0])
+
+
+def compiled(
+    program: Program, rows: int, config: Any, options: Model, mesh: jax.sharding.Mesh
+) -> tuple[Sizes, list[Part]]:
+    """Bytes of what stays, and what each function of the program needs beside it."""
+    with mesh, activations_laid_out(mesh):
+        module = abstract_model(config, options, program, mesh)
+        trainable = _optimizer(module, program) if program.kind in ("sft", "grpo") else None
+        if trainable is not None:
+            lay_out(trainable, mesh)
+        sizes = {
+            "weights": size(nnx.state(module, WEIGHTS)),
+            "adapter": size(nnx.state(module, nnx.LoRAParam)),
+            "optimizer": (0, 0) if trainable is None else size(nnx.state(trainable)),
+        }
+        parts = _parts(program, module, trainable, mesh, rows)
+    jax.clear_caches()
+    return sizes, [{"rows": rows, **part} for part in parts]
+
+
+def _parts(program: Program, module: nnx.Module, trainable: nnx.Optimizer | None, mesh: Any, rows: int) -> list[Part]:
+    """What the program needs with so many rows; the sampler is two functions, one after the other."""
+    match program.kind:
+        case "sft" | "grpo":
+            lowered = nnx.jit(_step(program), donate_argnames=("optimizer",)).lower(
+                module, trainable, _batch(program, rows, mesh)
+            )
+            held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
+            return [_part(lowered.compile(), held)]
+        case _:
+            return _sampled(program, module, rows)
+
+
+def _part(program: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
+    analysis = program.memory_analysis()
+    return {
+        "cache": cache_bytes,
+        "cache_whole": cache_whole_bytes,
+        "inputs": max(0, analysis.argument_size_in_bytes - held_bytes - cache_bytes),
+        "outputs": max(0, analysis.output_size_in_bytes - analysis.alias_size_in_bytes),
+        "temporaries": analysis.temp_size_in_bytes,
+    }
+
+
+# --- the model ----------------------------------------------------------------
+
+
+def mesh_of(options: Model) -> jax.sharding.Mesh:
+    """The pipeline's mesh over the made-up devices."""
+    shape = (options.mesh_fsdp, options.mesh_tp)
+    return jax.sharding.Mesh(np.array(jax.devices()[: shape[0] * shape[1]]).reshape(shape), ("fsdp", "tp"))
+
+
+def abstract_model(config: Any, options: Model, program: Program, mesh: jax.sharding.Mesh) -> nnx.Module:
+    """The model as the session will have it, with the program's adapter: shapes, types and layouts without contents."""
+    kind = gemma.model_class(options.kind)
+    module = nnx.eval_shape(lambda: kind(config, rngs=nnx.Rngs(0)))
+    state = nnx.state(module)
+    nnx.update(module, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(options.dtype)), state))
+    if program.rank:
+        module = _adapted(module, program)
+    lay_out(module, mesh)
+    return module
+
+
+def _config(options: Model) -> Any:
+    if options.kind in gemma.FULL_SIZE:
+        return gemma.full_size_config(options.kind, options)
+    with TemporaryDirectory() as empty:
+        files = model_files.find(options, Path(empty), Path(empty))
+        return gemma._config(options.kind, read_sizes(files, options.kind), options)
+
+
+def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
+    provider = qwix.LoraProvider(module_path=program.targets, rank=program.rank, alpha=1.0)
+    graph, state = nnx.split(module)
+
+    def adapted(weights: Any) -> nnx.Module:
+        whole = nnx.merge(graph, weights)
+        return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=0))
+
+    with _short_answers():
+        found = nnx.eval_shape(adapted, state)
+    if not jax.tree.leaves(nnx.state(found, nnx.LoRAParam)):
+        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: mend the expression")
+    return found
+
+
+@contextmanager
+def _short_answers() -> Iterator[None]:
+    """Qwix asks every traced value for its layout, and JAX's answer, an error with a history of all operations, takes 14 s."""
+    from jax._src.interpreters.partial_eval import DynamicJaxprTracer
+
+    before = DynamicJaxprTracer._origin_msg
+    DynamicJaxprTracer._origin_msg = lambda self: ""
+    try:
+        yield
+    finally:
+        DynamicJaxprTracer._origin_msg = before
+
+
+def lay_out(module: Any, mesh: jax.sharding.Mesh) -> None:
+    """Give each variable the layout that its annotation names, as `stages.model.place` does; raises CannotLower."""
+    state = nnx.state(module)
+    specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        spec = specs[path].get_value() or PartitionSpec()
+        for length, axis in zip(leaf.shape, spec, strict=False):
+            if axis is not None and length % mesh.shape[axis]:
+                name = ".".join(str(part) for part in path)
+                raise CannotLower(
+                    f"{name} {leaf.shape} cannot be split along {mesh.shape[axis]} devices: change model.mesh_{axis}"
+                )
+        laid = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+        filled.append((path, leaf.replace(laid)))
+    nnx.update(module, nnx.from_flat_state(filled))
+
+
+@contextmanager
+def activations_laid_out(mesh: jax.sharding.Mesh) -> Iterator[None]:
+    """Tunix's models say how activations are split, except on CPUs, where they leave it out: here they stand for TPUs."""
+
+    def shard(value: Any, names: tuple[str | None, ...], eager: bool = False) -> Any:
+        return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, PartitionSpec(*names)))
+
+    places = (gemma2, gemma3_sharding)
+    before = [place.shard for place in places]
+    for place in places:
+        place.shard = shard
+    try:
+        yield
+    finally:
+        for place, function in zip(places, before, strict=True):
+            place.shard = function
+
+
+def size(tree: Any) -> tuple[int, int]:
+    """Bytes of arrays (on one chip, altogether), exactly."""
+    chip = whole = 0
+    for leaf in jax.tree.leaves(tree):
+        one = np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=np.int64)
+        chip += int(one) * leaf.dtype.itemsize
+        whole += int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize
+    return chip, whole
+
+
+# --- training -----------------------------------------------------------------
+
+
+def _optimizer(module: nnx.Module, program: Program) -> nnx.Optimizer:
+    transformation: Any = optimizer(Sft(mode="lora" if program.rank else "full"), STEPS)
+    if program.sums_gradients:
+        transformation = optax.MultiSteps(transformation, 2)
+    graph, state = nnx.split(module)
+    trained = nnx.LoRAParam if program.rank else nnx.Param
+    return nnx.eval_shape(lambda leaves: nnx.Optimizer(nnx.merge(graph, leaves), transformation, wrt=trained), state)
+
+
+def _step(program: Program) -> Any:
+    """The body of Tunix's trainer, with what it looks at in itself."""
+    config: Any = GRPOConfig(num_generations=2, beta=0.1, epsilon=0.2)
+    config.temperature = TEMPERATURE
+
+    def loss(model: nnx.Module, train_example: TrainExample) -> Any:
+        return algo_core.grpo_loss_fn(model, train_example, config, PAD, EOS)
+
+    taught = program.kind == "sft"
+    trainer = SimpleNamespace(
+        gen_model_input_fn=_model_input if taught else lambda example: {"train_example": example},
+        loss_fn=peft_trainer._default_loss_fn if taught else loss,
+        _lora_enabled=program.rank > 0,
+        _has_aux=not taught,
+    )
+
+    def step(model: nnx.Module, optimizer: nnx.Optimizer, inputs: Any) -> Any:
+        return PeftTrainer._train_step(trainer, model, optimizer, inputs)
+
+    return step
+
+
+def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
+    """The inputs as Tunix lays them out: split along `fsdp` where that divides the rows."""
+
+    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        split = PartitionSpec("fsdp") if rows % mesh.shape["fsdp"] == 0 else PartitionSpec()
+        return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=NamedSharding(mesh, split))
+
+    prompt, answer = program.prompt_tokens, program.answer_tokens
+    if program.kind == "sft":
+        return TrainingInput(input_tokens=array(jnp.int32, prompt), input_mask=array(jnp.bool_, prompt))
+    return TrainExample(
+        prompt_ids=array(jnp.int32, prompt),
+        prompt_mask=array(jnp.bool_, prompt),
+        completion_ids=array(jnp.int32, answer),
+        completion_mask=array(jnp.bool_, answer),
+        advantages=array(jnp.float32),
+        ref_per_token_logps=array(jnp.float32, answer),
+        old_per_token_logps=None,
+    )
+
+
+# --- answers ------------------------------------------------------------------
+
+
+class _Ends:
+    """As much of a tokenizer as the sampler looks at."""
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return [EOS]
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return ""
+
+    def pad_id(self) -> int:
+        return PAD
+
+    def eos_id(self) -> int:
+        return EOS
+
+    def bos_id(self) -> int:
+        return 2
+
+
+def _sampled(program: Program, module: nnx.Module, rows: int) -> list[Part]:
+    """Reading the prompts, then writing the answers; the cache begins without a layout and gets one from the compiler."""
+    sampler, begun = _sampler(program, module, rows)
+    held = size(nnx.state(module))[0]
+    lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
+    prefill = lowered.compile()
+    after = jax.tree.map(
+        lambda leaf, layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
+        lowered.out_info,
+        prefill.output_shardings,
+    )
+    cache = size(after.cache)[0]
+    decode = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after).compile()
+    whole = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(begun.cache))
+    return [_part(each, held, cache, whole) for each in (prefill, decode)]
+
+
+def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, Any]:
+    """Tunix's sampler with the state that it would begin with, contents left out."""
+    config: Any = module.config
+    small = CacheConfig(1, config.num_layers, config.num_kv_heads, config.head_dim)
+    with gemma.without_remat(module):
+        sampler = Sampler(module, _Ends(), small)
+    sampler.eos_ids = jnp.array([EOS])
+    length = program.prompt_tokens + program.answer_tokens
+    one = sampler.init_sample_state(
+        jnp.ones((1, program.prompt_tokens), jnp.int32),
+        total_sampling_steps=length,
+        include_logits=False,
+        forbidden_token_ids=None,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=program.top_k or None,
+        seed=jax.random.PRNGKey(0),
+        beam_size=None,
+    )
+    sampler.cache_config = dataclasses.replace(small, cache_size=length)
+
+    def grown(leaf: Any, *more: int) -> Any:
+        return jax.ShapeDtypeStruct((rows, *more, *leaf.shape[1 + len(more) :]), leaf.dtype)
+
+    cache = {
+        layer: {name: grown(leaf, length) if leaf.ndim > 1 else grown(leaf) for name, leaf in leaves.items()}
+        for layer, leaves in one.cache.items()
+    }
+    begun = dataclasses.replace(
+        one, token_buffer=grown(one.token_buffer), positions=grown(one.positions), done=grown(one.done), cache=cache
+    )
+    return sampler, begun
+
+
+if __name__ == "__main__":
+    main()

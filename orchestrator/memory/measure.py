@@ -1,0 +1,116 @@
+"""Has every program of a pipeline lowered, two at a time, each in a process of its own."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.clock import monotonic_s
+from orchestrator.errors import BadInput, Permanent
+from orchestrator.memory.programs import Program, share
+
+XLA_FLAGS = (
+    # Two schedulers: this one, as a TPU's, looks for an order that needs little memory; the CPU's own looks for speed.
+    "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    # Of no use here, and a third of the compilation's time.
+    "--xla_disable_hlo_passes=cpu-all-reduce-combiner",
+    # The machine code is thrown away: what is asked for is settled before it is made.
+    "--xla_backend_optimization_level=0",
+)
+AT_ONCE = 2
+"""Each takes one core and about 1 GiB."""
+SLOWEST_FIRST = ("grpo", "sft", "answers")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one program takes on one chip, in bytes, for any number of rows."""
+
+    weights: tuple[int, int]
+    """On one chip, altogether."""
+    adapter: tuple[int, int]
+    optimizer: tuple[int, int]
+    parts: tuple[tuple[dict[str, int], dict[str, int]], ...]
+    """Of each compiled function what it needs at two numbers of rows."""
+    fsdp: int
+
+    def at(self, rows: int) -> list[dict[str, int]]:
+        """`inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` of each function at so many rows."""
+        return [{name: self._on_line(name, one, two, rows) for name in one} for one, two in self.parts]
+
+    def _on_line(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
+        if name in ("rows", "cache_whole"):
+            return one[name] * rows // one["rows"]
+        first, second = share(one["rows"], self.fsdp), share(two["rows"], self.fsdp)
+        slope = (two[name] - one[name]) / (second - first)
+        return max(0, round(one[name] + slope * (share(rows, self.fsdp) - first)))
+
+
+def measure(
+    model: dict[str, Any], programs: dict[Program, tuple[int, int]], fsdp: int, devices: int, say: Callable[[str], None]
+) -> dict[Program, Needs]:
+    """Lower each program at its two numbers of rows.
+
+    Raises BadInput where the model cannot be laid out so, and Permanent where lowering itself failed.
+    """
+    order = sorted(programs, key=lambda program: SLOWEST_FIRST.index(program.kind))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = {program: pool.submit(_lowered, model, program, programs[program], devices, say) for program in order}
+        try:
+            answers = {program: future.result() for program, future in waiting.items()}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {program: _read(answer, fsdp) for program, answer in answers.items()}
+
+
+def _lowered(
+    model: dict[str, Any], program: Program, rows: tuple[int, int], devices: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    began_s = monotonic_s()
+    title = f"{program.kind}, {rows[0]} rows of {program.prompt_tokens + program.answer_tokens} tokens"
+    say(f"lowering {title} …")
+    request = {"model": model, "program": dataclasses.asdict(program), "rows": rows}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "orchestrator.memory.lowering"],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        env=_environment(devices),
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Permanent(f"lowering {title} failed: {_last_line(done.stderr)}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise BadInput(answer["error"])
+    say(f"lowered {title}: {monotonic_s() - began_s:.0f} s")
+    return answer
+
+
+def _environment(devices: int) -> dict[str, str]:
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    flags = [f"--xla_force_host_platform_device_count={devices}", *XLA_FLAGS]
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": " ".join(flags),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def _last_line(text: str) -> str:
+    lines: Sequence[str] = [line for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()[:300]
+
+
+def _read(answer: dict[str, Any], fsdp: int) -> Needs:
+    sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answer["sizes"].items()}
+    parts = tuple((one, two) for one, two in answer["parts"])
+    return Needs(sizes["weights"], sizes["adapter"], sizes["optimizer"], parts, fsdp)

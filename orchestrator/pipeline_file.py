@@ -1,0 +1,225 @@
+"""The pipeline file: checked whole before anything is created; every mistake is one sentence."""
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+from pydantic import BaseModel
+
+from orchestrator.environments import ENVIRONMENTS, HARDWARE
+from orchestrator.errors import BadInput
+from orchestrator.pipeline import Inputs, Pipeline, SessionLimits, Stage
+from stages import options, sources
+from stages.catalog import KINDS, Kind, UnknownKind, find
+
+SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+
+
+def load(path: Path) -> Pipeline:
+    """Read and check a pipeline file; raises BadInput naming file, key and remedy."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise BadInput(f"{path} does not exist: name a pipeline file, such as examples/tiny.yaml") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read as text: {error}") from error
+    return parse(text, str(path), path.parent)
+
+
+def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
+    """Check a pipeline's text; `where` is what errors call it, `folder` what its file names are relative to."""
+    try:
+        value = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise BadInput(f"{where}{place}: this is not YAML: {problem}") from error
+    if not isinstance(value, Mapping):
+        raise BadInput(f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml")
+    try:
+        pipeline = Pipeline.model_validate(_tuples(value))
+    except pydantic.ValidationError as error:
+        raise BadInput(_sentence(error, where)) from error
+    _check(pipeline, where)
+    return _with_sources(_with_files(pipeline, where, folder), where, folder)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key that is given twice is a mistake, not the last one's victory."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _tuples(value: Any) -> Any:
+    """YAML's lists at the places where the models hold tuples (strict models take no lists for them)."""
+    found = dict(value)
+    for key in ("stages", "environment"):
+        if isinstance(found.get(key), list):
+            found[key] = tuple(found[key])
+    if isinstance(found.get("inputs"), Mapping):
+        found["inputs"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["inputs"].items()}
+    return found
+
+
+def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+    """The pipeline with the SHA-256 of each of its files, so that another content is another pipeline."""
+    if pipeline.inputs.sha256:
+        raise BadInput(_unknown(where, "inputs.sha256", "sha256", ["datasets", "models", "files"], what="key"))
+    found: dict[str, str] = {}
+    for index, name in enumerate(pipeline.inputs.files):
+        path = folder / name
+        if not path.is_file():
+            raise BadInput(
+                f"{where}: inputs.files[{index}]: {path} does not exist: mend the name, or make the file first"
+            )
+        if path.name in found:
+            raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
+        with path.open("rb") as file:
+            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    _check_data(pipeline, where, set(found))
+    return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
+
+
+def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+    """The pipeline with the text of the user's own stages and rewards, so that another text is another pipeline."""
+    if pipeline.sources:
+        raise BadInput(
+            f"{where}: sources: relay fills this in with the files that lie beside the pipeline: leave it out"
+        )
+    try:
+        return pipeline.model_copy(update={"sources": sources.gather(_own(pipeline), folder)})
+    except sources.BadSource as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def _own(pipeline: Pipeline) -> dict[str, str]:
+    """Names of the user's own functions, each with the key that asks for it first."""
+    found: dict[str, str] = {}
+    for index, stage in enumerate(pipeline.stages):
+        if stage.kind not in KINDS:
+            found.setdefault(stage.kind, f"stages[{index}].kind")
+            continue
+        for name in stage.options.get("rewards") or ():
+            if ":" in name:
+                found.setdefault(name, f"stages[{index}].options.rewards")
+    return found
+
+
+def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
+    """A data file travels with the run, or no session would find it."""
+    for index, stage in enumerate(pipeline.stages):
+        data = stage.options.get("data")  # of a stage of the user's own it may be anything
+        for entry in data if isinstance(data, (list, tuple)) else [data]:
+            name = str(entry).partition(":")[0]
+            if name.endswith(".jsonl") and name not in files:
+                raise BadInput(
+                    f"{where}: stages[{index}].options.data: {name} is not among inputs.files: list it there"
+                )
+
+
+def _check(pipeline: Pipeline, where: str) -> None:
+    if not SLUG.fullmatch(pipeline.name) or len(pipeline.name) > 30:
+        raise BadInput(
+            f"{where}: name {pipeline.name!r} becomes part of Kaggle's names: use at most 30 of a-z, 0-9 and single "
+            "hyphens, beginning with a letter"
+        )
+    if pipeline.accelerator not in HARDWARE:
+        raise BadInput(_unknown(where, "accelerator", pipeline.accelerator, list(HARDWARE)))
+    if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
+        raise BadInput(_unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS)))
+    if pipeline.budget_s(pipeline.limit_s) <= 0:
+        raise BadInput(f"{where}: session.margin_s leaves nothing of session.limit_s ({pipeline.limit_s:g} s)")
+    if pipeline.limit_s > pipeline.hardware.limit_s:
+        raise BadInput(
+            f"{where}: session.limit_s is {pipeline.limit_s:g}, and Kaggle ends a {pipeline.accelerator} session after "
+            f"{pipeline.hardware.limit_s:g} s: use that or less"
+        )
+    _check_stages(pipeline, where)
+
+
+def _check_stages(pipeline: Pipeline, where: str) -> None:
+    seen: set[str] = set()
+    for index, stage in enumerate(pipeline.stages):
+        key = f"stages[{index}]"
+        if not SLUG.fullmatch(stage.name):
+            raise BadInput(f"{where}: {key}.name {stage.name!r}: use a-z, 0-9 and single hyphens")
+        if stage.name in seen:
+            raise BadInput(f"{where}: {key}.name {stage.name!r} is taken by an earlier stage: choose another")
+        seen.add(stage.name)
+        _fit(_kind(stage.kind, where, f"{key}.kind").fit, stage.options, where, f"{key}.options")
+    if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
+        _fit(partial(options.fit, options.Model), pipeline.model, where, "model")
+
+
+def _kind(name: str, where: str, key: str) -> Kind:
+    try:
+        return find(name)
+    except UnknownKind as error:
+        raise BadInput(
+            f"{where}: {key}: {error}" if ":" in name else _unknown(where, key, name, list(KINDS))
+        ) from error
+
+
+def _fit(fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str) -> None:
+    """Hold options to the dataclass that the session will read them with."""
+    try:
+        fit(given, key)
+    except ValueError as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def _sentence(error: pydantic.ValidationError, where: str) -> str:
+    """The first mistake as one sentence; a misspelt key comes before the key that it therefore lacks."""
+    mistakes = error.errors(include_url=False)
+    first = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
+    location = [part for part in first["loc"] if not _is_arm(part)]
+    key = _dotted(location)
+    if first["type"] == "extra_forbidden":
+        return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")
+    if first["type"] == "missing":
+        return f"{where}: {key} is missing: add it"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {first['input']!r}"
+
+
+def _is_arm(part: int | str) -> bool:
+    """Whether pydantic put the part there to name one arm of a union, not a key."""
+    return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "bool", "none"))
+
+
+def _dotted(location: list[int | str]) -> str:
+    key = ""
+    for part in location:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    return key
+
+
+def _fields(location: list[int | str]) -> list[str]:
+    """Keys that would have been right where `location` points."""
+    nested: dict[str, type[BaseModel]] = {"session": SessionLimits, "inputs": Inputs, "stages": Stage}
+    kind: type[BaseModel] = Pipeline
+    for part in location:
+        kind = nested.get(str(part), kind)
+    return list(kind.model_fields)
+
+
+def _unknown(where: str, key: str, found: str, known: list[str], what: str = "value") -> str:
+    close = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
+    remedy = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+    return f"{where}: {key}: {found!r} is not a {what} that relay knows: {remedy}"

@@ -1,0 +1,179 @@
+"""Tiny Gemma models with fresh weights, written exactly as Kaggle and Hugging Face lay out the large ones.
+
+Needs NumPy, and Orbax or safetensors for the layout that is written: what the `train` extra installs.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from stages.data.order import derive_seed
+
+Array = np.ndarray[Any, np.dtype[np.float32]]
+
+FOLDERS = {"gemma2": "gemma2-2b-it", "gemma3": "gemma3-1b-it"}
+"""What the folder of weights is called in Kaggle's models."""
+
+ROWS = 8
+"""The embedding's rows are a multiple of this, so that a mesh can split it; Gemma's own too has rows to spare."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """How large a stand-in is; with these values it has about 110,000 weights and learns sums."""
+
+    layers: int = 2
+    width: int = 64
+    hidden: int = 256
+    heads: int = 4
+    kv_heads: int = 2
+    head_width: int = 16
+
+
+def write_model(
+    folder: Path,
+    kind: Literal["gemma2", "gemma3"] | str,
+    layout: Literal["flax", "transformers"] | str,
+    *,
+    vocabulary: int,
+    seed: int = 0,
+    files: int = 1,
+    **sizes: int,
+) -> None:
+    """Write a model with at least `vocabulary` tokens and first weights that only `seed` decides, the same in both layouts.
+
+    `flax`: an Orbax checkpoint in a folder of its own below `folder`. `transformers`: config.json and safetensors right in
+    `folder`, cut into so many `files`. `sizes` are the fields of `Shape`. The tokenizer is not written.
+    """
+    shape = Shape(**sizes)
+    rows = -(-vocabulary // ROWS) * ROWS
+    weights = _weights(kind, rows, shape, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    if layout == "flax":
+        _write_flax(folder / FOLDERS[kind], kind, weights)
+    else:
+        _write_transformers(folder, _as_transformers(kind, weights, shape), files)
+        text = json.dumps(_config(kind, rows, shape), indent=2, sort_keys=True)
+        (folder / "config.json").write_text(text, encoding="ascii")
+
+
+def _weights(kind: str, rows: int, shape: Shape, seed: int) -> dict[str, Array]:
+    """All arrays as DeepMind names and lays them out, but `gate` and `up` apart. A product with one is `inputs` terms long."""
+    width, heads, each = shape.width, shape.heads, shape.head_width
+
+    def drawn(name: str, inputs: int, *size: int) -> Array:
+        # Normal with variance one over the number of inputs (LeCun): Tunix's own first weights, with feed-forward layers
+        # all zero, hardly learn at this size.
+        draws = np.random.default_rng(derive_seed(seed, "weights", name)).standard_normal(size)
+        return np.asarray(draws / np.sqrt(inputs), np.float32)
+
+    found = {"embedder/input_embedding": drawn("embedder", width, rows, width), "final_norm/scale": _zeros(width)}
+    for layer in (f"layer_{number}" for number in range(shape.layers)):
+        if shape.kv_heads == heads:
+            found[f"{layer}/attn/qkv_einsum/w"] = drawn(f"{layer}/qkv", width, 3, heads, width, each)
+        else:
+            found[f"{layer}/attn/q_einsum/w"] = drawn(f"{layer}/q", width, heads, width, each)
+            found[f"{layer}/attn/kv_einsum/w"] = drawn(f"{layer}/kv", width, 2, shape.kv_heads, width, each)
+        found[f"{layer}/attn/attn_vec_einsum/w"] = drawn(f"{layer}/o", heads * each, heads, each, width)
+        for name in ("gate", "up"):
+            found[f"{layer}/mlp/{name}"] = drawn(f"{layer}/{name}", width, width, shape.hidden)
+        found[f"{layer}/mlp/linear/w"] = drawn(f"{layer}/down", shape.hidden, shape.hidden, width)
+        for name in ("pre_attention_norm", "post_attention_norm", "pre_ffw_norm", "post_ffw_norm"):
+            found[f"{layer}/{name}/scale"] = _zeros(width)
+        for name in ("_query_norm", "_key_norm") if kind == "gemma3" else ():
+            found[f"{layer}/attn/{name}/scale"] = _zeros(each)
+    return found
+
+
+def _zeros(size: int) -> Array:
+    return np.zeros(size, np.float32)
+
+
+def _write_flax(folder: Path, kind: str, weights: Mapping[str, Array]) -> None:
+    import orbax.checkpoint as ocp
+
+    tree: dict[str, dict[str, Array]] = {}
+    for name, array in weights.items():
+        module, leaf = name.rsplit("/", 1)
+        if leaf == "up":
+            continue
+        if leaf == "gate":
+            both = np.stack([array, weights[f"{module}/up"]])
+            # Gemma 3's lies the other way round.
+            tree[f"transformer/{module}/gating_einsum"] = {"w": both.swapaxes(1, 2) if kind == "gemma3" else both}
+        else:
+            tree.setdefault(f"transformer/{module}", {})[leaf] = array
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), tree)
+
+
+def _as_transformers(kind: str, weights: Mapping[str, Array], shape: Shape) -> dict[str, Array]:
+    """The same numbers by Hugging Face's names, each matrix as (outputs, inputs)."""
+    found = {"model.embed_tokens.weight": weights["embedder/input_embedding"]}
+    for number in range(shape.layers):
+        of = {name.partition("/")[2]: array for name, array in weights.items() if name.startswith(f"layer_{number}/")}
+        query, key, value = of["attn/qkv_einsum/w"] if shape.kv_heads == shape.heads else _three(of)
+        layer = {
+            "self_attn.q_proj": _rows(query),
+            "self_attn.k_proj": _rows(key),
+            "self_attn.v_proj": _rows(value),
+            "self_attn.o_proj": of["attn/attn_vec_einsum/w"].reshape(-1, shape.width).T,
+            "mlp.gate_proj": of["mlp/gate"].T,
+            "mlp.up_proj": of["mlp/up"].T,
+            "mlp.down_proj": of["mlp/linear/w"].T,
+            "input_layernorm": of["pre_attention_norm/scale"],
+            "post_attention_layernorm": of["post_attention_norm/scale"],
+            "pre_feedforward_layernorm": of["pre_ffw_norm/scale"],
+            "post_feedforward_layernorm": of["post_ffw_norm/scale"],
+        }
+        if kind == "gemma3":
+            layer["self_attn.q_norm"] = of["attn/_query_norm/scale"]
+            layer["self_attn.k_norm"] = of["attn/_key_norm/scale"]
+        found.update({f"model.layers.{number}.{name}.weight": array for name, array in layer.items()})
+    return {**found, "model.norm.weight": weights["final_norm/scale"]}
+
+
+def _three(of: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+    key, value = of["attn/kv_einsum/w"]
+    return of["attn/q_einsum/w"], key, value
+
+
+def _rows(projection: Array) -> Array:
+    """(heads, width, head) as (heads · head, width)."""
+    return projection.swapaxes(1, 2).reshape(-1, projection.shape[1])
+
+
+def _write_transformers(folder: Path, arrays: Mapping[str, Array], files: int) -> None:
+    from safetensors.numpy import save_file
+
+    whole = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    if files == 1:
+        save_file(whole, folder / "model.safetensors", metadata={"format": "pt"})
+        return
+    names = [f"model-{number:05}-of-{files:05}.safetensors" for number in range(1, files + 1)]
+    place = {array: names[index * files // len(whole)] for index, array in enumerate(whole)}
+    for name in names:
+        save_file({array: whole[array] for array in whole if place[array] == name}, folder / name, {"format": "pt"})
+    index = {"metadata": {"total_size": sum(array.nbytes for array in whole.values())}, "weight_map": place}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2), encoding="ascii")
+
+
+def _config(kind: str, rows: int, shape: Shape) -> dict[str, Any]:
+    """What Hugging Face's config.json says, as far as it is about sizes."""
+    return {
+        "architectures": ["Gemma3ForCausalLM" if kind == "gemma3" else "Gemma2ForCausalLM"],
+        "model_type": "gemma3_text" if kind == "gemma3" else "gemma2",
+        "vocab_size": rows,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.head_width,
+        "query_pre_attn_scalar": shape.head_width,
+        "torch_dtype": "float32",
+    }

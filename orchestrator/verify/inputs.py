@@ -1,0 +1,30 @@
+"""What the sessions of a verified pipeline find below `/kaggle/input` beside their parent checkpoint."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestrator.clock import SystemClock
+from orchestrator.pipeline import Pipeline
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.sandbox import Mount
+from orchestrator.rehearsal.stand_ins import offering
+
+
+def mounted(pipeline: Pipeline, path: Path, folder: Path) -> tuple[Mount, ...]:
+    """The pipeline's own files (relative to `path`, its own), and stand-ins for its model and data sets, made in `folder`.
+
+    The stand-ins are those of a rehearsal: what is proven is that cutting changes nothing, not what is computed.
+    """
+    own = {Path(name).name: path.parent / name for name in pipeline.inputs.files}
+    mounts = [_mount("datasets/verify/inputs", own)] if own else []
+    if pipeline.loaded_model is not None:
+        folder.mkdir(parents=True)
+        offering.write(folder, pipeline.model)
+        found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+        mounts.append(_mount(".", found))
+    return tuple(mounts)
+
+
+def _mount(place: str, files: Mapping[str, Path]) -> Mount:
+    now = SystemClock().now()
+    return Mount(name=place, place=place, files={name: Content.of_path(file, now) for name, file in files.items()})

@@ -1,0 +1,147 @@
+"""The plan of a pipeline for people, and whether it fits its chips; 80 columns are enough for both."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.views.text import hours
+
+GIB = 2**30
+
+
+def outline_view(plan: dict[str, Any]) -> RenderableType:
+    """What `outline` says of a pipeline."""
+    session, mounts, kernel = plan["session"], plan["mounts"], plan["kernel"]
+    parts: list[RenderableType] = [
+        Text.assemble((plan["pipeline"], "bold"), f"  {plan['total_steps']:,} steps on {plan['accelerator']}"),
+        _stages(plan["stages"]),
+        _line(
+            "session",
+            f"{duration(session['limit_s'])}, all saved by {duration(session['budget_s'])}, a checkpoint at least every "
+            f"{duration(session['save_interval_s'])}",
+        ),
+        _line("quota", f"weekly {plan['quota']} hours" if plan["quota"] else "none is used"),
+        _line("hand-over", "by dataset" if plan["handoff"] == "dataset" else "by kernel output, dataset at leisure"),
+    ]
+    parts += [_line(name, ", ".join(mounts[name])) for name in ("models", "datasets", "files") if mounts[name]]
+    if plan["sources"]:
+        parts.append(_line("your own", ", ".join(plan["sources"])))
+    parts.append(_line("installs", " ".join(plan["pins"]) or "nothing"))
+    parts.append(_line("kernel", f"{kernel['bytes']:,} of less than {kernel['bytes_max']:,} bytes"))
+    return Group(*parts)
+
+
+def _stages(stages: list[dict[str, Any]]) -> Table:
+    table = _table("stage", "kind")
+    table.add_column("steps", justify="right", no_wrap=True)
+    for stage in stages:
+        table.add_row(f"  {stage['name']}", stage["kind"], f"{stage['steps']:,}")
+    return table
+
+
+def memory_view(document: dict[str, Any]) -> RenderableType:
+    """What `memory_document` says: a row a phase, then the checkpoints, then what to change."""
+    model, mesh = document["model"], document["mesh"]
+    title = f"  {model['kind']} in {model['dtype']}, {mesh['fsdp']} × {mesh['tp']} chips ({document['chip']}) of "
+    parts: list[RenderableType] = [
+        Text.assemble((document["pipeline"], "bold"), title, f"{gib(document['memory_bytes'])} GiB, GiB a chip"),
+        _phases(document["stages"], document["memory_bytes"]),
+        Text(),
+        _checkpoints(document),
+        Text(),
+    ]
+    parts += [Text(line) for line in advice(document)]
+    parts.append(
+        Text(
+            "Weights, adapters, optimizers and caches are exact. Temporaries are what XLA's CPU compiler plans for the same "
+            "program: an estimate of a TPU's.",
+            style="dim",
+        )
+    )
+    return Group(*parts)
+
+
+def _phases(stages: list[dict[str, Any]], memory_bytes: int) -> Table:
+    table = _table("stage and phase")
+    for name in ("rows", "model", "optim.", "cache", "temp.", "sum", "largest"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for stage in stages:
+        limit = f"batch {stage['largest_batch']}" if stage["largest_batch"] else "none fits"
+        table.add_row(
+            Text(f"{', '.join(stage['names'])}: batch {stage['batch']}", style="bold"),
+            *[""] * 6,
+            Text(limit, style="" if stage["fits"] else "bold red"),
+        )
+        for phase in stage["phases"]:
+            table.add_row(f"  {phase['phase']}", *_cells(phase))
+    return table
+
+
+def _cells(phase: dict[str, Any]) -> list[Any]:
+    model = phase["weights"] + phase["kept"] + phase["adapter"]
+    working = phase["inputs"] + phase["temporaries"] + phase["outputs"]
+    values = [gib(value) if value else "" for value in (model, phase["optimizer"], phase["cache"], working)]
+    total = Text(gib(phase["peak"]), style="" if phase["fits"] else "bold red")
+    return [str(phase["rows"]), *values, total, "" if phase["fits"] else Text("too large", style="bold red")]
+
+
+def _checkpoints(document: dict[str, Any]) -> Table:
+    table = _table("checkpoint of")
+    table.add_column("GiB", justify="right", no_wrap=True)
+    table.add_column(f"of {gib(document['output_bytes_max'])} GiB of output")
+    for size, names in _alike(document["checkpoints"]):
+        share = f"{100 * size / document['output_bytes_max']:.0f} %"
+        too_large = size > document["output_bytes_max"]
+        table.add_row(", ".join(names), gib(size), Text(share, style="bold red" if too_large else ""))
+    return table
+
+
+def _alike(checkpoints: list[dict[str, Any]]) -> list[tuple[int, list[str]]]:
+    """Neighbours of one size together."""
+    found: list[tuple[int, list[str]]] = []
+    for each in checkpoints:
+        if found and found[-1][0] == each["bytes"]:
+            found[-1][1].append(each["stage"])
+        else:
+            found.append((each["bytes"], [each["stage"]]))
+    return found
+
+
+def advice(document: dict[str, Any]) -> list[str]:
+    """A sentence for everything that does not fit, or one that says that all does."""
+    lines = [
+        f"{', '.join(stage['names'])}: does not fit; {stage['advice']}."
+        for stage in document["stages"]
+        if not stage["fits"]
+    ]
+    seen: set[str] = set()
+    for each in document["checkpoints"]:
+        if each["advice"] and each["advice"] not in seen:
+            seen.add(each["advice"])
+            verdict = "" if each["fits"] else " is larger than what Kaggle keeps of a session"
+            lines.append(f"{each['stage']}: a checkpoint of {gib(each['bytes'])} GiB{verdict}; {each['advice']}.")
+    return lines if not document["fits"] else ["Everything fits.", *lines]
+
+
+def gib(size_bytes: int) -> str:
+    """GiB with as many digits as are of use."""
+    value = size_bytes / GIB
+    return f"{value:.2f}" if value < 1 else f"{value:.1f}"
+
+
+def duration(seconds: float) -> str:
+    """Hours from two on, else seconds."""
+    return hours(seconds) if seconds >= 7200 else f"{seconds:,.0f} s"
+
+
+def _table(*left: str) -> Table:
+    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
+    for name in left:
+        table.add_column(name)
+    return table
+
+
+def _line(name: str, text: str) -> Text:
+    return Text.assemble((f"  {name:<10}", "dim"), text)

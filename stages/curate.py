@@ -1,0 +1,154 @@
+"""Chooses the hard problems: those that the model, as it is now, solves in some but not in most of several tries.
+
+What was tried and chosen is a paper that travels with the checkpoint (`hard-subset.jsonl`): a first line with the rule, the
+counts and the rows' SHA-256, then a row for each problem with its reason. The model itself passes through unchanged.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stages.asking import Asker
+from stages.checkpoints import State
+from stages.data import Example, derive_seed, index_at
+from stages.options import Curate
+from stages.problems import judged_problems
+from stages.rewards import correctness_reward
+from stages.stage import Context, StageFailed
+from stages.standing import foundation_of, is_resumed, put_weights, restored
+from stages.steps import calm, checked, do_steps
+
+PAPER = "hard-subset.jsonl"
+LABELS = ("very easy", "easy", "medium", "hard", "very hard")
+"""Difficulty labels as Magpie has them, the easiest first."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A problem and how many of its tries were right. `label` and `solution_chars` say how hard its set takes it for."""
+
+    key: str
+    source: str
+    solved: int
+    tries: int
+    label: str
+    solution_chars: int
+
+    @property
+    def hardness(self) -> tuple[int, int, str]:
+        """By what unsolved problems are ordered: label, length of the solution, and the key where those are equal."""
+        label = LABELS.index(self.label) if self.label in LABELS else LABELS.index("medium")
+        return label, self.solution_chars, self.key
+
+
+def train(context: Context) -> None:
+    """Run the stage: see `stages.stage`."""
+    options = checked(Curate, context)
+    with calm():
+        _curate(context, options)
+
+
+def _curate(context: Context, options: Curate) -> None:
+    foundation = foundation_of(context)
+    before = restored(context, foundation)
+    put_weights(foundation.model, before.weights)
+    problems = judged_problems(context, foundation, options.data, options).train
+    if not problems:
+        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
+    asker = Asker(foundation, options)
+    tried = read(before.papers.get(PAPER, "")) if is_resumed(context) else []
+    order_seed = derive_seed(context.seed, context.spec.name, "order")
+
+    def step(number: int) -> dict[str, float]:
+        first = (number - 1) * options.batch
+        positions = range(first, min(first + options.batch, len(problems)))  # no problem is tried twice
+        chosen = [problems[index_at(position, len(problems), order_seed)] for position in positions]
+        context.saw(number, "batch", [example.key for example in chosen])
+        asked = [example for example in chosen for _ in range(options.generations)]
+        seed = derive_seed(context.seed, context.spec.name, "draw", number)
+        texts = asker.drawn(asked, options.batch * options.generations, options, seed).texts
+        context.saw(number, "rollouts", texts)
+        tried.extend(judged(chosen, texts, options.generations))
+        return summary(tried, options)
+
+    def state() -> State:
+        papers = {**before.papers, PAPER: written(tried, options)}
+        return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
+
+    do_steps(context, step, state)
+
+
+def judged(examples: Sequence[Example], texts: Sequence[str], tries: int) -> list[Tried]:
+    """What became of `tries` answers to each problem, the answers to one problem standing together."""
+    asked = [example for example in examples for _ in range(tries)]
+    right = correctness_reward([], texts, answer=[e.answer for e in asked], domain=[e.domain for e in asked])
+    return [
+        Tried(
+            key=example.key,
+            source=example.source,
+            solved=int(sum(right[number * tries : (number + 1) * tries])),
+            tries=tries,
+            label=example.difficulty,
+            solution_chars=len(example.completion),
+        )
+        for number, example in enumerate(examples)
+    ]
+
+
+def reasons(tried: Sequence[Tried], options: Curate) -> dict[str, str]:
+    """Why each hard problem is hard, by key, in the order of trying.
+
+    Where too few are solved sometimes, the unsolved ones that their set takes for the hardest are added.
+    """
+    found = {each.key: "solved sometimes" for each in tried if 0 < each.solved <= options.solved_max * each.tries}
+    unsolved = sorted((each for each in tried if each.solved == 0), key=lambda each: each.hardness, reverse=True)
+    for each in unsolved[: max(0, options.hard_min - len(found))]:
+        found[each.key] = f"never solved; label {each.label or 'none'}, solution of {each.solution_chars} characters"
+    return {each.key: found[each.key] for each in tried if each.key in found}
+
+
+def summary(tried: Sequence[Tried], options: Curate) -> dict[str, float]:
+    """Metrics: problems tried so far, how many are hard, and the share of right answers."""
+    answers = sum(each.tries for each in tried)
+    return {
+        "tried": float(len(tried)),
+        "hard": float(len(reasons(tried, options))),
+        "accuracy": sum(each.solved for each in tried) / max(1, answers),
+    }
+
+
+def written(tried: Sequence[Tried], options: Curate) -> str:
+    """The paper: a line about all, then a row a problem."""
+    why = reasons(tried, options)
+    rows = [
+        _line({**dataclasses.asdict(each), "hard": each.key in why, "reason": why.get(each.key, "")}) for each in tried
+    ]
+    about: dict[str, Any] = {
+        "rule": f"solved in some, but in no more than {options.solved_max:g} of {options.generations} tries",
+        "tried": len(tried),
+        "hard": len(why),
+        "by_source": dict(sorted(Counter(each.source for each in tried if each.key in why).items())),
+        "rows_sha256": hashlib.sha256("".join(rows).encode()).hexdigest(),
+    }
+    return "".join([_line(about), *rows])
+
+
+def read(paper: str) -> list[Tried]:
+    """What was tried, from the paper that `written` wrote; nothing where there is none yet."""
+    names = [field.name for field in dataclasses.fields(Tried)]
+    rows = [json.loads(line) for line in paper.splitlines()[1:]]
+    return [Tried(**{name: row[name] for name in names}) for row in rows]
+
+
+def hard_keys(papers: Mapping[str, str]) -> set[str]:
+    """Keys of the problems that the last curate stage chose."""
+    rows = [json.loads(line) for line in papers.get(PAPER, "").splitlines()[1:]]
+    return {row["key"] for row in rows if row["hard"]}
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,42 @@
+"""What every set of examples becomes, whatever its own columns are."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+Domain = Literal["math", "python", "chat"]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A problem, and what teaches or judges its solution."""
+
+    source: str
+    """The set that it is from: `gsm8k`, or the name of a file."""
+    question: str
+    """What is asked, without the system's words and the chat template."""
+    completion: str = ""
+    """What SFT teaches, as `<reasoning>…</reasoning><answer>…</answer>`; empty where there is nothing to teach."""
+    answer: str = ""
+    """What `correctness_reward` compares with; empty where an answer cannot be judged. In the domain `python` it is what
+    `tests_of` makes: JSON with the keys `setup` (code that runs first) and `tests` (a list of assert statements)."""
+    domain: Domain = "math"
+    difficulty: str = ""
+    """The set's own label, where it has one."""
+
+    @property
+    def key(self) -> str:
+        """Sixteen hex digits that stay the same wherever the example stands in its set."""
+        return hashlib.sha256(f"{self.source}\0{self.question}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Examples by use; `train` and `held_out` share no problem."""
+
+    train: tuple[Example, ...]
+    held_out: tuple[Example, ...]
+    left_out: Counter[str] = field(default_factory=Counter)
+    """How many examples were left out of `train`, by reason, such as `magpie: too long`, and out of `held_out`, such as
+    `gsm8k (held out): too long`. Rows that were not needed, because there were enough before them, do not count."""

@@ -1,0 +1,140 @@
+"""Finding a model's files: where Kaggle mounted them, where a path says, or at Hugging Face.
+
+A folder is known by what lies in it, because where a model appears below `/kaggle/input` differs from session to session:
+
+    flax            an Orbax checkpoint as Kaggle offers it, such as `gemma2-2b-it/`, with `tokenizer.model` beside the folder
+    transformers    a Hugging Face repository: config.json, *.safetensors and tokenizer.model in one folder
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stages.options import Model
+from stages.stage import StageFailed
+
+Layout = Literal["flax", "transformers"]
+
+ORBAX_MARKS = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
+TOKENIZER_NAME = "tokenizer.model"
+DEPTH_MAX = 8
+"""Folders below `/kaggle/input`: Kaggle's deepest layout, models/owner/model/framework/variation/version/name, has seven."""
+WANTED = ("*.json", "*.safetensors", TOKENIZER_NAME)
+"""What is fetched of a repository: some hold the same weights in other formats too."""
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Where a model's parts are."""
+
+    weights: Path
+    layout: Layout
+    tokenizer: Path
+
+
+def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
+    """The files that `options` name. `scratch` is where a download goes.
+
+    Raises StageFailed `model-missing` (transient where Kaggle or Hugging Face may give it next time) or `tokenizer-missing`.
+    """
+    folder = _folder(options, inputs, scratch)
+    for weights in (folder, *_below(folder)):
+        layout = layout_of(weights)
+        if layout is not None:
+            return ModelFiles(weights.absolute(), layout, _tokenizer(options, weights))
+    raise StageFailed(
+        "model-missing",
+        f"model.source: {folder} holds neither a Flax checkpoint (Orbax) nor *.safetensors; {_mounted(inputs)}",
+    )
+
+
+def layout_of(folder: Path) -> Layout | None:
+    """The layout of the weights that lie in this very folder; None where none do."""
+    if any((folder / mark).is_file() for mark in ORBAX_MARKS):
+        return "flax"
+    return "transformers" if any(folder.glob("*.safetensors")) else None
+
+
+def _folder(options: Model, inputs: Path, scratch: Path) -> Path:
+    source = options.source
+    if source.startswith(("/", ".")):
+        if Path(source).is_dir():
+            return Path(source)
+        raise StageFailed("model-missing", f"model.source {source} is not a folder; {_mounted(inputs)}")
+    mounted = _named(source, inputs)
+    if mounted is not None:
+        return mounted
+    if options.kaggle_model:
+        raise StageFailed(
+            "model-missing", f"the Kaggle model {source} is not among the inputs; {_mounted(inputs)}", transient=True
+        )
+    return _download(source, scratch, inputs)
+
+
+def _named(source: str, inputs: Path) -> Path | None:
+    """The mounted folder whose path ends in the source's name, best with its owner in front."""
+    owner, *name = source.lower().split("/")
+    found: dict[bool, Path] = {}
+    for weights in _models(inputs):
+        parts = tuple(part.lower() for part in weights.relative_to(inputs).parts)
+        for end, folder in ((len(parts), weights), (len(parts) - 1, weights.parent)):  # Kaggle's versions hold a folder
+            if end >= len(name) and parts[end - len(name) : end] == tuple(name):
+                found.setdefault(owner in parts[: end - len(name)], folder)
+    return found.get(True, found.get(False))
+
+
+def _models(inputs: Path) -> Iterator[Path]:
+    """Every mounted folder with weights in it, in order; not what lies inside of those."""
+    for path, folders, _ in os.walk(inputs):
+        here = Path(path)
+        if layout_of(here) is not None:
+            folders.clear()
+            yield here
+        depth = len(here.relative_to(inputs).parts)
+        folders[:] = sorted(name for name in folders if depth < DEPTH_MAX and not name.startswith("."))
+
+
+def _mounted(inputs: Path) -> str:
+    found = [str(folder.relative_to(inputs)) for folder in _models(inputs)]
+    return f"mounted instead: {', '.join(found[:5])}" if found else "no model is mounted"
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _tokenizer(options: Model, weights: Path) -> Path:
+    if options.tokenizer:
+        if Path(options.tokenizer).is_file():
+            return Path(options.tokenizer)
+        raise StageFailed("tokenizer-missing", f"model.tokenizer {options.tokenizer} is not a file")
+    for folder in (weights, weights.parent):
+        if (folder / TOKENIZER_NAME).is_file():
+            return folder / TOKENIZER_NAME
+    raise StageFailed(
+        "tokenizer-missing",
+        f"{TOKENIZER_NAME} lies neither in {weights} nor one folder above: name the file as model.tokenizer",
+    )
+
+
+def _download(repository: str, scratch: Path, inputs: Path) -> Path:
+    from httpx import HTTPError
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    into = scratch / "models" / repository.replace("/", "--")
+    looked = f"{repository} is not among the inputs ({_mounted(inputs)})"
+    try:
+        return Path(snapshot_download(repository, local_dir=into, allow_patterns=list(WANTED)))
+    except (RepositoryNotFoundError, HFValidationError) as error:  # missing, or gated: no use in trying again
+        reason = f"{looked} and Hugging Face does not give it: {_first_line(error)}"
+        raise StageFailed("model-missing", reason) from error
+    except (OSError, HTTPError) as error:
+        reason = f"{looked} and fetching it from Hugging Face failed: {_first_line(error)}"
+        raise StageFailed("model-missing", reason, transient=True) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,20 @@
+"""The options of each kind of stage and of a model: plain dataclasses, so the laptop checks what the session will read."""
+
+from stages.options.model import Model
+from stages.options.reading import Options, fit
+from stages.options.training import Asking, Continued, Counting, Curate, Evaluate, Grpo, Sampling, Sft, Trained
+
+__all__ = [
+    "Asking",
+    "Continued",
+    "Counting",
+    "Curate",
+    "Evaluate",
+    "Grpo",
+    "Model",
+    "Options",
+    "Sampling",
+    "Sft",
+    "Trained",
+    "fit",
+]

@@ -1,0 +1,61 @@
+"""From what a pipeline file says to a dataclass of options; every mistake is one sentence with the key and the remedy."""
+
+import typing
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, TypeVar
+
+Options = TypeVar("Options")
+
+
+def fit(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
+    """The dataclass with these values; raises ValueError with one sentence that names `where`, the key and the remedy."""
+    known: dict[str, Any] = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        raise ValueError(f"{where}.{unknown[0]} is not an option; there are {', '.join(sorted(known))}")
+    given = {key: _read(known[key], value, f"{where}.{key}") for key, value in values.items()}
+    try:
+        return kind(**given)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from error
+
+
+def require(fits: bool, key: str, remedy: str) -> None:
+    """Raise ValueError where an option does not fit; `fit` puts in front where the options stand."""
+    if not fits:
+        raise ValueError(f"{key} should be {remedy}")
+
+
+def _read(wanted: Any, value: Any, where: str) -> Any:
+    match typing.get_origin(wanted) or wanted:
+        case kind if kind is tuple:
+            return _texts(value, where)
+        case kind if kind is dict:
+            return _numbers(value, where)
+        case kind if kind is float:
+            return _number(value, where)
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
+        raise ValueError(f"{where} should be {wanted.__name__}, found {value!r}")
+    return value
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # text too: YAML reads 3e-6, without a point, as text
+        except ValueError as error:
+            raise ValueError(f"{where} should be a number, found {value!r}") from error
+    raise ValueError(f"{where} should be a number, found {value!r}")
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+        return tuple(value)
+    raise ValueError(f"{where} should be a list of names, found {value!r}")
+
+
+def _numbers(value: Any, where: str) -> dict[str, float]:
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ValueError(f"{where} should name numbers, such as {{correctness: 1.0}}, found {value!r}")
+    return {key: _number(item, f"{where}.{key}") for key, item in value.items()}

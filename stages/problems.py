@@ -1,0 +1,65 @@
+"""The problems that a stage works on: those of its sets that its model can take, and what was left out told once."""
+
+from collections.abc import Callable, Sequence
+
+from stages.data import Example, Source, open_source, prompt_of
+from stages.model import Foundation
+from stages.options import Asking, Sft
+from stages.stage import Context, StageFailed
+
+
+def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
+    """Examples with a completion to learn that fit into `tokens_max`, prompt and ends included."""
+
+    def wants(example: Example) -> str:
+        if not example.completion:
+            return "nothing to teach"
+        return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
+
+    return _opened(context, options.data, wants)
+
+
+def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:
+    """Problems whose answers can be judged and whose prompts fit into `prompt_tokens_max`."""
+
+    def wants(example: Example) -> str:
+        if not example.answer:
+            return "cannot be judged"
+        # Tunix would stretch a longer prompt without a word.
+        count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
+        return "prompt too long" if count > options.prompt_tokens_max else ""
+
+    return _opened(context, data, wants)
+
+
+def prompt(example: Example, foundation: Foundation) -> str:
+    """What the model is asked: the chat template around the system's words and the question."""
+    return prompt_of(example.question, foundation.options.system)
+
+
+def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]:
+    """The tokens of prompt, completion and ends, and how many of them are the prompt's."""
+    tokenizer = foundation.tokenizer
+    asked = [tokenizer.bos_id(), *tokenizer.encode(prompt(example, foundation))]
+    return [*asked, *tokenizer.encode(example.completion), *foundation.stops], len(asked)
+
+
+def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str]) -> Source:
+    asked = [
+        name for stage in context.plan if stage.kind == "evaluate" for name in stage.options.get("data", ["gsm8k"])
+    ]
+    try:
+        source = open_source(
+            data, context.inputs, seed=context.seed, wants=wants, apart_from=asked, scratch=context.scratch
+        )
+    except ValueError as error:
+        raise StageFailed("bad-data", str(error)) from error
+    context.say(summary(data, source))
+    return source
+
+
+def summary(data: Sequence[str], source: Source) -> str:
+    """One line: how many examples of each use there are, and how many were left out for which reason."""
+    left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(source.left_out.items()))
+    used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out"
+    return f"{used}; left out: {left_out}" if left_out else used

@@ -1,0 +1,65 @@
+"""The rewards that a pipeline names: relay's own and the user's, each multiplied by its weight."""
+
+import functools
+import importlib
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stages.rewards.correctness import correctness_reward
+from stages.rewards.structure import structure_reward
+from stages.stage import StageFailed
+
+Reward = Callable[..., list[float]]
+OWN: dict[str, Reward] = {"structure": structure_reward, "correctness": correctness_reward}
+
+
+def load_reward(name: str) -> Reward:
+    """The reward of that name: `structure`, `correctness`, or the user's own as `module:function`.
+
+    Raises StageFailed where there is no such module or function.
+    """
+    if name in OWN:
+        return OWN[name]
+    module, _, function = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), function)
+    except (ImportError, ValueError, AttributeError) as error:
+        remedy = f"take one of {', '.join(OWN)}, or module:function of a file that the pipeline brings along"
+        raise StageFailed("bad-options", f"there is no reward {name}: {remedy} ({error})") from error
+    if not callable(found):
+        raise StageFailed("bad-options", f"the reward {name} should be a function, found {type(found).__name__}")
+    reward: Reward = found
+    return reward
+
+
+def weighted(rewards: Mapping[str, float]) -> list[Reward]:
+    """One function for each reward, as Tunix takes them: its values times its weight, under its name in the metrics.
+
+    What the user's own function answers is checked at every call: StageFailed names it where it does not give one finite
+    number for each completion.
+    """
+    return [_weighted(name, load_reward(name), weight) for name, weight in rewards.items()]
+
+
+def _weighted(name: str, reward: Reward, weight: float) -> Reward:
+    @functools.wraps(reward)  # Tunix reads from the signature what else to pass
+    def scaled(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        values = _checked(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
+        return [weight * value for value in values]
+
+    scaled.__name__ = scaled.__qualname__ = name.replace(":", ".")
+    return scaled
+
+
+def _checked(name: str, values: Any, count: int) -> list[float]:
+    problem = f"the reward {name} should give {count} finite numbers, one for each completion"
+    try:
+        read = [float(value) for value in values]
+    except (TypeError, ValueError) as error:
+        raise StageFailed("bad-reward", f"{problem}; {error}") from error
+    if len(read) != count:
+        raise StageFailed("bad-reward", f"{problem}, and gave {len(read)}")
+    if wrong := [value for value in read if not math.isfinite(value)]:
+        raise StageFailed("bad-reward", f"{problem}, and gave {wrong[0]}")
+    return read

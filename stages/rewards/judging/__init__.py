@@ -1,0 +1,1 @@
+"""Processes in which hard and hostile answers are judged, so that whatever happens to them happens there."""

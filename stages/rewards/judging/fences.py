@@ -1,0 +1,209 @@
+"""What a process that runs a stranger's code may not do: limits of the kernel, a filter of system calls, an audit hook.
+
+Three fences, the first two of the operating system, which the code inside cannot take down:
+
+1. Limits (`setrlimit`): processor time, memory, no file may grow, few open files, no processes.
+2. On Linux (x86_64, aarch64) a seccomp filter that knows the few calls that a computation needs, opens files for reading
+   only, and refuses the rest: network, processes, signals to others, sleeping, changing the limits.
+3. An audit hook that refuses the same from within Python, and reading files outside Python's own library.
+
+On macOS and elsewhere the second is missing: memory is then hardly limited (macOS ignores the limit of the address space),
+and code that gets around Python's own functions (through `ctypes`, say) has the rights of its user. The third keeps
+ordinary code from the network, from files and from processes there too.
+
+Standard library only: this runs inside the judge.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import signal
+import struct
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38  # linux/prctl.h
+SECCOMP_MODE_FILTER = 2
+SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000  # linux/seccomp.h
+CLONE_NEWNET = 0x40000000
+EPERM = 1
+LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = (
+    0x20,
+    0x15,
+    0x35,
+    0x45,
+    0x06,
+)  # linux/bpf_common.h: of 32-bit words, with constants
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16  # struct seccomp_data
+NOT_READ_ONLY = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+X86_64 = (
+    0xC000003E,
+    "read 0 write 1 close 3 stat 4 fstat 5 lstat 6 lseek 8 mmap 9 mprotect 10 munmap 11 brk 12 rt_sigprocmask 14 "
+    "rt_sigreturn 15 pread64 17 access 21 mremap 25 madvise 28 getpid 39 exit 60 uname 63 fcntl 72 getcwd 79 readlink 89 "
+    "gettimeofday 96 getrlimit 97 getrusage 98 times 100 getuid 102 getgid 104 geteuid 107 getegid 108 sigaltstack 131 "
+    "gettid 186 time 201 futex 202 sched_getaffinity 204 getdents64 217 clock_gettime 228 clock_getres 229 exit_group 231 "
+    "newfstatat 262 readlinkat 267 faccessat 269 getrandom 318 statx 332 rseq 334 faccessat2 439",
+    {2: 1, 257: 2},  # open and openat, with the place of their flags
+)
+AARCH64 = (
+    0xC00000B7,
+    "getcwd 17 fcntl 25 faccessat 48 close 57 getdents64 61 lseek 62 read 63 write 64 pread64 67 readlinkat 78 "
+    "newfstatat 79 fstat 80 exit 93 exit_group 94 futex 98 clock_gettime 113 clock_getres 114 sched_getaffinity 123 "
+    "sigaltstack 132 rt_sigprocmask 135 rt_sigreturn 139 times 153 uname 160 getrlimit 163 getrusage 165 gettimeofday 169 "
+    "getpid 172 getuid 174 geteuid 175 getgid 176 getegid 177 gettid 178 brk 214 munmap 215 mremap 216 mmap 222 "
+    "mprotect 226 madvise 233 getrandom 278 statx 291 rseq 293 faccessat2 439",
+    {56: 2},
+)
+CALLS: Mapping[str, tuple[int, str, Mapping[int, int]]] = {"x86_64": X86_64, "aarch64": AARCH64}
+
+REFUSED_EVENTS = (
+    "socket.",
+    "subprocess.",
+    "ctypes.",
+    "os.",
+    "shutil.",
+    "signal.",
+    "resource.",
+    "fcntl.",
+    "pty.",
+    "mmap.",
+    "tempfile.",
+    "urllib.",
+    "syslog.",
+    "gc.",
+    "_thread.start",
+    "time.sleep",
+    "sys._current_frames",
+)
+"""Beginnings of the names of audit events (docs.python.org, "Audit events table")."""
+LISTING = ("os.listdir", "os.scandir")
+"""What importing a module does too; of Python's own library they are allowed."""
+REFUSED_MODULES = frozenset(
+    {"ctypes", "_ctypes", "socket", "_socket", "subprocess", "_posixsubprocess", "multiprocessing"}
+)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one process may use. Processor time comes first: it is the same on a busy machine."""
+
+    cpu_s: int = 1
+    memory_bytes: int = 512 * 2**20
+    open_files: int = 16
+
+
+def confine(limits: Limits, *, audited: bool) -> None:
+    """Give up, for good, what judged code does not need. Call after `fork`, in the process with a single thread."""
+    _die_with_parent()
+    _limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # a signal that says why, then one that cannot be ignored
+    _limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_NOFILE, limits.open_files)
+    _limit(getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_CORE), 0)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    filter_calls()
+    if audited:
+        sys.addaudithook(_audit())
+
+
+def filter_calls() -> bool:
+    """Install the filter of system calls; says whether this machine has such a thing."""
+    if LIBC is None or not PROGRAM:
+        return False
+    code = ctypes.create_string_buffer(PROGRAM, len(PROGRAM))
+    head = ctypes.create_string_buffer(
+        struct.pack("HL", len(PROGRAM) // 8, ctypes.addressof(code))
+    )  # struct sock_fprog
+    if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return False
+    return bool(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(head), 0, 0) == 0)
+
+
+def leave_network() -> bool:
+    """Move this process into a network without interfaces, where it has the right to; says whether."""
+    return LIBC is not None and LIBC.unshare(CLONE_NEWNET) == 0
+
+
+def _die_with_parent() -> None:
+    if LIBC is not None:
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _limit(kind: int, most: int, grace: int = 0) -> None:
+    _, hard = resource.getrlimit(kind)
+    above = most + grace if hard == resource.RLIM_INFINITY else min(most + grace, hard)
+    try:
+        resource.setrlimit(kind, (min(most, above), above))
+    except (ValueError, OSError):  # macOS knows some limits by name only
+        return
+
+
+def _filter(architecture: int, calls: str, opening: Mapping[int, int]) -> bytes:
+    """The filter as the kernel reads it: struct sock_filter, eight bytes an instruction."""
+    allowed = [int(word) for word in calls.split() if word.isdecimal()]
+    allow, refuse = _step(RETURN, SECCOMP_RET_ALLOW), _step(RETURN, SECCOMP_RET_ERRNO | EPERM)
+    program = [_step(LOAD, ARCHITECTURE_AT), _step(EQUAL, architecture, yes=1), refuse, _step(LOAD, NUMBER_AT)]
+    for number in allowed:
+        program += [_step(EQUAL, number, no=1), allow]
+    for number, place in opening.items():
+        flags = _step(LOAD, ARGUMENTS_AT + 8 * place)
+        program += [_step(EQUAL, number, no=4), flags, _step(ANY_BIT, NOT_READ_ONLY, no=1), refuse, allow]
+    return b"".join([*program, refuse])
+
+
+def _step(code: int, constant: int, yes: int = 0, no: int = 0) -> bytes:
+    return struct.pack("HBBI", code, yes, no, constant)
+
+
+def _audit() -> Callable[[str, tuple[Any, ...]], None]:
+    """A hook that refuses; it holds what it needs itself, since the judged code may change every module."""
+    beginnings, listing, modules = REFUSED_EVENTS, LISTING, REFUSED_MODULES
+    library = LIBRARY
+    real, decoded, text, refusal, not_read_only = (
+        os.path.realpath,
+        os.fsdecode,
+        (str, bytes),
+        PermissionError,
+        NOT_READ_ONLY,
+    )
+    busy = [False]
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if busy[0]:
+            return
+        if event == "import":
+            if arguments[0] in modules:
+                raise refusal(f"{arguments[0]} is not for answers")
+        elif event == "open" or event in listing:
+            path, flags = arguments[0], arguments[2] if event == "open" else 0
+            busy[0] = True  # finding the real path reads links, which is audited too
+            try:
+                fits = isinstance(path, text) and (decoded(real(path)) + "/").startswith(library)
+            finally:
+                busy[0] = False
+            if not fits or flags & not_read_only:
+                raise refusal("files are not for answers")
+        elif event.startswith(beginnings):
+            raise refusal(f"{event} is not for answers")
+
+    return hook
+
+
+def _libc() -> Any:
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    library.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    return library
+
+
+# Once, before any fork.
+LIBC = _libc()
+PROGRAM = _filter(*CALLS[platform.machine()]) if platform.machine() in CALLS else b""
+LIBRARY = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})

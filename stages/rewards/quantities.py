@@ -1,0 +1,220 @@
+"""Numbers as answers write them: a fixed grammar, read exactly and without evaluating anything.
+
+`7+12`, `3!` and `\\sqrt{4}` are no numbers: a sum that is left to be done is no answer. Standard library only.
+"""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+CHARS_MAX = 120
+EXPONENT_MAX = 400
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
+_DECIMAL = rf"(?:{_WHOLE}(?:\.[0-9]+)?|\.[0-9]+)"
+_SIGNED = rf"[+-]?\s*{_DECIMAL}"
+_POWER = r"10\s*\^\s*(?:\{\s*(?P<braced>[+-]?\s*[0-9]{1,4})\s*\}|\(\s*(?P<round>[+-]?\s*[0-9]{1,4})\s*\)|(?P<bare>[+-]?[0-9]{1,4}))"
+_CORE = (
+    rf"(?:(?P<mixed>[0-9]+)(?:\s+|\s*(?=\\frac)))?(?:\\frac\s*\{{\s*(?P<above>{_SIGNED})\s*\}}\s*\{{\s*(?P<below>{_SIGNED})\s*\}}"
+    rf"|(?P<top>{_DECIMAL})\s*/\s*(?P<bottom>{_DECIMAL}))"
+    r"|(?P<before>[0-9]*)\.(?P<fixed>[0-9]*)\\overline\s*\{\s*(?P<repeated>[0-9]{1,20})\s*\}"
+    rf"|(?P<scaled>{_DECIMAL})\s*(?:\\times|\\cdot|\*|x)\s*{_POWER}"
+    rf"|{_POWER.replace('?P<', '?P<pure_')}"
+    rf"|(?P<decimal>{_DECIMAL})(?:[eE](?P<exponent>[+-]?[0-9]{{1,4}}))?"
+)
+_MONEY = r"US\$|USD|EUR|GBP|Rs\.?|[$€£¥₹]"
+_NUMBER = re.compile(
+    rf"(?P<sign>[+-]?)\s*(?P<money>{_MONEY})?\s*(?P<inner>[+-]?)\s*(?:{_CORE})\s*(?P<rest>(?![0-9.,]).*)", re.DOTALL
+)
+_NAME = re.compile(r"(?P<name>(?:[A-Za-z]|\\[a-z]{2,7})(?:_\{?[A-Za-z0-9]{1,3}\}?)?|[A-Za-z]{3,20})\s*=\s*")
+_WORDS = re.compile(r"(?:(?:[A-Za-z][A-Za-z'-]*\.?|/)(?:\s+|$|(?=/)|(?<=/)))+")
+
+_SIZES: dict[str, dict[str, Fraction]] = {
+    "length": {
+        "mm millimeter millimetre": Fraction(1, 1000),
+        "cm centimeter centimetre": Fraction(1, 100),
+        "m meter metre": Fraction(1),
+        "km kilometer kilometre": Fraction(1000),
+        "in inch inches": Fraction(254, 10000),
+        "ft foot feet": Fraction(3048, 10000),
+        "yd yard": Fraction(9144, 10000),
+        "mi mile": Fraction(1609344, 1000),
+    },
+    "mass": {
+        "mg milligram": Fraction(1, 1000),
+        "g gram gm": Fraction(1),
+        "kg kilogram": Fraction(1000),
+        "oz ounce": Fraction(28349523125, 10**9),
+        "lb lbs": Fraction(45359237, 10**5),
+    },
+    "time": {
+        "s sec second": Fraction(1),
+        "min minute": Fraction(60),
+        "h hr hour": Fraction(3600),
+        "day": Fraction(86400),
+        "week wk": Fraction(604800),
+    },
+    "age": {"month": Fraction(1), "year yr": Fraction(12)},
+    "volume": {"ml milliliter millilitre": Fraction(1, 1000), "l liter litre": Fraction(1)},
+    "dollars": {"$ us$ usd dollar buck": Fraction(1), "cent ¢": Fraction(1, 100)},
+    "euros": {"€ eur euro": Fraction(1)},
+    "pounds": {"£ gbp pound": Fraction(1)},
+    "yen": {"¥ yen": Fraction(1)},
+    "rupees": {"₹ rs rupee": Fraction(1)},
+    "degrees": {r"^\circ deg degree": Fraction(1)},
+}
+_UNITS = {
+    name: (kind, size) for kind, sizes in _SIZES.items() for names, size in sizes.items() for name in names.split()
+}
+_LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SAYS_MORE = (
+    # What changes a number, doubts it, or names a second one.
+    "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
+    "about around approximately approx roughly nearly almost ish so negative positive squared cubed square root half halves "
+    "third quarter fourth fifth sixth eighth tenth hundredth thousandth double triple twice doubled tripled halved dozen pair "
+    "couple score hundred thousand million billion trillion zero one two three four five six seven eight nine ten eleven twelve "
+    "thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
+    "percent pct wrong incorrect unknown mod sqrt sin cos tan log exp alpha beta gamma delta theta lambda sigma omega phi psi "
+    "pi tau mu nu rho inf infinity infty factorial choose remainder"
+)
+_NOT_UNITS = frozenset(_SAYS_MORE.split())
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with what stood around it."""
+
+    value: Fraction
+    unit: str = ""
+    """Kind of unit, such as `length`; of one that is not known, its words; empty without one."""
+    size: Fraction = Fraction(1)
+    """What one of the unit is in its kind's basic unit."""
+    percent: bool = False
+    """`value` is then as written, before the division by a hundred."""
+    name: str = ""
+    """`x` in `x = 5`."""
+
+    @property
+    def share(self) -> Fraction:
+        """The number that it is: of per cent, a hundredth."""
+        return self.value / 100 if self.percent else self.value
+
+
+def read_quantity(text: str) -> Quantity | None:
+    """The quantity that all of a tidy text is, or None."""
+    if len(text) > CHARS_MAX:
+        return None
+    name = _NAME.match(text)
+    text = text[name.end() :] if name and name["name"].lower() not in _NOT_UNITS else text
+    if len(text) > 2 and text[0] == "(" and text[-1] == ")" and "(" not in text[1:] and "," not in text:
+        text = text[1:-1].strip()
+    found = _NUMBER.fullmatch(text)
+    if found is None or (found["sign"] and found["inner"]):
+        return None
+    value = _value(found)
+    if value is None:
+        return None
+    value = -value if "-" in (found["sign"], found["inner"]) else value
+    rest = found["rest"]
+    if re.match(r"[A-Za-z](?![A-Za-z])", rest) and not text[: found.start("rest")].endswith(" "):
+        return None  # `5m` is algebra, `5 m` a length
+    return _with_unit(value, found["money"] or "", rest.strip(), name["name"] if name else "")
+
+
+def equal_quantities(given: Quantity, wanted: Quantity) -> bool:
+    """Whether a quantity answers to the wanted one; a unit or a name that either leaves out is no matter."""
+    if given.name and wanted.name and given.name != wanted.name:
+        return False
+    if given.percent or wanted.percent:
+        return _equal_percent(given, wanted)
+    if given.unit and wanted.unit:
+        return given.unit == wanted.unit and given.value * given.size == wanted.value * wanted.size
+    return given.value == wanted.value
+
+
+def _equal_percent(given: Quantity, wanted: Quantity) -> bool:
+    """50% is 0.5. Where one of the two has no sign, 50% is also 50, the sign being a unit; but not up to 1: 0.5% is not 0.5."""
+    if given.unit or wanted.unit:
+        return False
+    as_unit = given.percent != wanted.percent and given.value == wanted.value and abs(wanted.value) > 1
+    return as_unit or given.share == wanted.share
+
+
+def _value(found: re.Match[str]) -> Fraction | None:
+    """The number's size, without its sign."""
+    if found["above"] or found["top"]:
+        return _fraction(found)
+    if found["repeated"]:
+        before, fixed, repeated = found["before"] or "0", found["fixed"], found["repeated"]
+        rest = Fraction(int(repeated), 10 ** len(fixed) * (10 ** len(repeated) - 1))
+        return Fraction(f"{before}.{fixed or '0'}") + rest
+    if found["scaled"]:
+        return _scaled(_decimal(found["scaled"]), found["braced"] or found["round"] or found["bare"])
+    power = found["pure_braced"] or found["pure_round"] or found["pure_bare"]
+    if power:
+        return _scaled(Fraction(1), power)
+    return _scaled(_decimal(found["decimal"]), found["exponent"] or "0")
+
+
+def _fraction(found: re.Match[str]) -> Fraction | None:
+    above, below = _decimal(found["above"] or found["top"]), _decimal(found["below"] or found["bottom"])
+    if below == 0:
+        return None
+    if not found["mixed"]:
+        return above / below
+    proper = 0 <= above < below and above.denominator == below.denominator == 1
+    return int(found["mixed"]) + above / below if proper else None
+
+
+def _scaled(value: Fraction, exponent: str) -> Fraction | None:
+    power = int(exponent.replace(" ", ""))
+    return value * Fraction(10) ** power if abs(power) <= EXPONENT_MAX else None
+
+
+def _decimal(text: str) -> Fraction:
+    return Fraction(text.replace(",", "").replace(" ", ""))
+
+
+def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | None:
+    if re.fullmatch(r"%|percent|per cent|pct\.?", rest, re.IGNORECASE):
+        return None if money else Quantity(value, percent=True, name=name)
+    word, _, after = rest.partition(" ")
+    if word.lower() in _LARGE:
+        value, rest = value * _LARGE[word.lower()], after.strip()
+    if money:
+        kind, size = _UNITS[money.lower().rstrip(".")]
+        # "$18 dollars" says it twice; any other unit would be a second one.
+        fits = not rest or _UNITS.get(_singular(rest)) == (kind, size)
+        return Quantity(value, kind, size, name=name) if fits else None
+    if not rest:
+        return Quantity(value, name=name)
+    unit = _unit(rest)
+    return Quantity(value, *unit, name=name) if unit else None
+
+
+def _unit(text: str) -> tuple[str, Fraction] | None:
+    """Kind and size of a unit; words that are none known are a unit of their own, unless they say something of the number."""
+    text = re.sub(r"\s*\^\s*\{?\s*([23])\s*\}?$", r"^\1", text)
+    known = _UNITS.get(text) or _UNITS.get(_singular(text))
+    if known:
+        return known
+    power = re.fullmatch(r"(?:(?P<word>square|cubic|sq\.?|cu\.?)\s+)?(?P<unit>[A-Za-z]+)(?:\^?(?P<power>[23]))?", text)
+    if power and (power["word"] or power["power"]):
+        base = _UNITS.get(_singular(power["unit"]))
+        degree = int(power["power"] or (2 if power["word"].startswith("s") else 3))
+        return (f"{base[0]}^{degree}", base[1] ** degree) if base and base[0] == "length" else None
+    return _words(text)
+
+
+def _words(text: str) -> tuple[str, Fraction] | None:
+    words = [_singular(word) for word in re.split(r"[\s/]+", text) if word]
+    plain = _WORDS.fullmatch(text) is not None and 0 < len(words) <= 4
+    if not plain or any(
+        word in _NOT_UNITS or (len(word) < 3 and word not in _UNITS and word != "of") for word in words
+    ):
+        return None
+    return " ".join(words), Fraction(1)
+
+
+def _singular(word: str) -> str:
+    word = word.lower().rstrip(".")
+    return word[:-1] if len(word) > 3 and word.endswith("s") and word not in ("inches",) else word

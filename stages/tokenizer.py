@@ -1,0 +1,104 @@
+"""The model's own SentencePiece tokenizer, in the form in which Tunix asks for one."""
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stages.stage import StageFailed
+
+TURNS = ("<start_of_turn>", "<end_of_turn>")
+"""Gemma's chat template is made of these; each has to be one token."""
+
+
+class Tokenizer:
+    """Text to token numbers and back, from the bytes of a SentencePiece model: as easy to copy as they are.
+
+    Nothing is added to a text: whoever needs `bos_id` in front or `eos_id` behind puts it there (Tunix's sampler adds the
+    first one itself).
+    """
+
+    def __init__(self, model: bytes) -> None:
+        """Raises ValueError where this is not a SentencePiece model with padding, a begin and an end."""
+        self._model = model
+        if min(self.pad_id(), self.eos_id(), self.bos_id()) < 0:
+            raise ValueError("it has no piece for padding, for the begin or for the end of a text")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_model": self._model}
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are; the model's embedding may have a few more rows."""
+        return int(self._pieces.get_piece_size())
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens that end an answer: the end of the text and, where it is one token, the end of the turn."""
+        turn = self.piece_id(TURNS[1])
+        return (self.eos_id(),) if turn is None else (self.eos_id(), turn)
+
+    def piece_id(self, piece: str) -> int | None:
+        """The number of exactly this token; None where there is no such token."""
+        number = int(self._pieces.piece_to_id(piece))
+        return None if number == self._pieces.unk_id() else number
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        """Token numbers, without a begin or an end; a turn's mark is one token."""
+        ids: list[int] = []
+        for part in self._marks.split(text) if self._marks else [text]:
+            mark = self._mark_ids.get(part)
+            ids.extend(self._pieces.encode(part) if mark is None else [mark])
+        return ids
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        """The text without padding, begin, end and marks of turns."""
+        # The embedding may have more rows than there are tokens, and a model that knows little may draw one of those.
+        return str(
+            self._pieces.decode([int(number) for number in ids if number < self.size and number not in self._mute])
+        )
+
+    def pad_id(self) -> int:
+        return int(self._pieces.pad_id())
+
+    def eos_id(self) -> int:
+        return int(self._pieces.eos_id())
+
+    def bos_id(self) -> int:
+        return int(self._pieces.bos_id())
+
+    @cached_property
+    def _pieces(self) -> Any:
+        import sentencepiece
+
+        pieces = sentencepiece.SentencePieceProcessor()
+        try:
+            pieces.LoadFromSerializedProto(self._model)
+        except RuntimeError as error:
+            raise ValueError(f"SentencePiece cannot read it ({str(error).strip() or 'no reason given'})") from error
+        return pieces
+
+    @cached_property
+    def _mute(self) -> frozenset[int]:
+        turns = (self.piece_id(mark) for mark in TURNS)
+        return frozenset({self.pad_id(), self.bos_id(), self.eos_id(), *(turn for turn in turns if turn is not None)})
+
+    @cached_property
+    def _mark_ids(self) -> dict[str, int]:
+        """Marks that SentencePiece does not find in a text by itself: in Gemma's own file it does (they are user-defined)."""
+        found = {mark: self.piece_id(mark) for mark in TURNS}
+        return {
+            mark: number for mark, number in found.items() if number is not None and self._pieces.is_control(number)
+        }
+
+    @cached_property
+    def _marks(self) -> re.Pattern[str] | None:
+        return re.compile(f"({'|'.join(map(re.escape, self._mark_ids))})") if self._mark_ids else None
+
+
+def read(path: Path) -> Tokenizer:
+    """The tokenizer in a file; raises StageFailed `model-damaged` where it is none."""
+    try:
+        return Tokenizer(path.read_bytes())
+    except ValueError as error:
+        raise StageFailed("model-damaged", f"{path} is not a tokenizer that a Gemma model can use: {error}") from error

@@ -1,0 +1,128 @@
+"""Runs in a process with eight made-up devices: what really allocated models hold, beside what lowering says of them.
+
+python -m tests.training.memory_probe QUESTION       prints JSON
+"""
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from tunix.generate.sampler import CacheConfig, Sampler
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
+
+from orchestrator.memory import lowering
+from orchestrator.memory.programs import Program
+from stages.gemma import full_size_config, model_class
+from stages.lora import with_adapter
+from stages.model import WEIGHTS, place
+from stages.optimizers import optimizer
+from stages.options import Model, Sft
+from stages.sft import _model_input
+from stages.steps import LatestMetrics
+
+LORA = Sft(mode="lora", lora_rank=4)
+FULL = Sft(mode="full")
+OPTIONS = Model(kind="gemma2-2b", mesh_fsdp=2, mesh_tp=4)
+SIZES = {
+    "num_embed": 512,
+    "embed_dim": 64,
+    "hidden_dim": 256,
+    "num_heads": 8,
+    "num_kv_heads": 4,
+    "head_dim": 16,
+}
+
+
+def config_of(layers: int, kind: str = OPTIONS.kind) -> Any:
+    return dataclasses.replace(full_size_config(kind, OPTIONS), num_layers=layers, **SIZES)
+
+
+def program_of(options: Sft, kind: str = "sft", answer_tokens: int = 0) -> Program:
+    rank, targets = (options.lora_rank, options.lora_targets) if options.mode == "lora" else (0, "")
+    return Program(kind, 32, answer_tokens, rank, targets, sums_gradients=kind == "grpo")
+
+
+def on_first_chip(tree: Any) -> int:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    return sum(shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards if shard.device.id == 0)
+
+
+def trained(options: Sft) -> tuple[nnx.Module, PeftTrainer, Any]:
+    """(the base, its trainer, the mesh), really allocated."""
+    mesh = lowering.mesh_of(OPTIONS)
+    base = model_class(OPTIONS.kind)(config_of(2), rngs=nnx.Rngs(0))
+    place(base, mesh)
+    model = with_adapter(base, options, 0, mesh) if options.mode == "lora" else base
+    trainer = PeftTrainer(model, optimizer(options, 10), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
+    trainer.with_gen_model_input_fn(_model_input)
+    trainer.is_managed_externally = True
+    tokens = np.ones((4, 32), np.int32)
+    with mesh:
+        trainer.train([TrainingInput(input_tokens=tokens, input_mask=tokens > 0)])
+    return base, trainer, mesh
+
+
+def held(options: Sft) -> dict[str, Any]:
+    """Bytes on the first chip: as they are, and as they were foreseen."""
+    base, trainer, mesh = trained(options)
+    now = {
+        "weights": on_first_chip(nnx.state(trainer.model, WEIGHTS)),
+        "adapter": on_first_chip(nnx.state(trainer.model, nnx.LoRAParam)),
+        "optimizer": on_first_chip(nnx.state(trainer.optimizer)),
+    }
+    sizes, _ = lowering.compiled(program_of(options), 4, config_of(2), OPTIONS, mesh)
+    first = nnx.state(base)["final_norm"]["scale"].get_value().addressable_shards[0].data
+    later = nnx.state(trainer.model)["final_norm"]["scale"].get_value().addressable_shards[0].data
+    copied = options.mode == "lora" and first.unsafe_buffer_pointer() != later.unsafe_buffer_pointer()
+    return {"now": now, "foreseen": {name: chip for name, (chip, _) in sizes.items()}, "base_copied": copied}
+
+
+def line(kind: str, mode: str) -> dict[str, Any]:
+    """Temporaries of a step at 24 rows: from 8 and 16 and thin models, and compiled."""
+    options, mesh = (LORA if mode == "lora" else FULL), lowering.mesh_of(OPTIONS)
+    program = program_of(options, kind, answer_tokens=0 if kind == "sft" else 32)
+    config = config_of(8)
+    (one, two), *_ = lowering.points(program, (16, 8), config, OPTIONS, mesh)[1]
+    _, (third,) = lowering.compiled(program, 24, config, OPTIONS, mesh)
+    return {"line": 2 * one["temporaries"] - two["temporaries"], "compiled": third["temporaries"]}
+
+
+def cache() -> dict[str, Any]:
+    """Where the sampler's cache is before and after the prompts are read."""
+    mesh = lowering.mesh_of(OPTIONS)
+    config = config_of(2)
+    model = model_class(OPTIONS.kind)(config, rngs=nnx.Rngs(0))
+    place(model, mesh)
+    sampler = Sampler(model, lowering._Ends(), CacheConfig(64, config.num_layers, config.num_kv_heads, config.head_dim))
+    sampler.eos_ids = jnp.array([1])
+    with mesh, lowering.activations_laid_out(mesh):
+        begun = sampler.init_sample_state(
+            jnp.ones((8, 32), jnp.int32), 64, False, None, 1.0, 1.0, None, jax.random.PRNGKey(0), None
+        )
+        before, whole = on_first_chip(begun.cache), sum(leaf.nbytes for leaf in jax.tree.leaves(begun.cache))
+        after = sampler._compiled_prefill_fn(sampler._flattened_transformer_state, begun, None, echo=False)
+    program = dataclasses.replace(program_of(FULL, "answers", 32), rank=0)
+    _, parts = lowering.compiled(program, 8, config, OPTIONS, mesh)
+    return {
+        "whole": whole,
+        "before": before,
+        "after": on_first_chip(after.cache),
+        "foreseen": [[part["cache_whole"], part["cache"]] for part in parts],
+    }
+
+
+QUESTIONS = {
+    "held-lora": lambda: held(LORA),
+    "held-full": lambda: held(FULL),
+    "line-sft": lambda: line("sft", "lora"),
+    "line-grpo": lambda: line("grpo", "full"),
+    "cache": cache,
+}
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(QUESTIONS[sys.argv[1]]()) + "\n")

@@ -1,0 +1,38 @@
+"""Tiny models in files for tests, and what a model says to a fixed text."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from orchestrator.rehearsal.stand_ins.model import write_model
+from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from stages.model import Foundation, load
+
+SMALL = {"width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
+"""Learns nothing to speak of, and computes like the large one."""
+
+
+def written(folder: Path, kind: str = "gemma2", layout: str = "flax", **sizes: int) -> dict[str, Any]:
+    """Write a model and its tokenizer; the answer is what a pipeline's `model:` says to have it."""
+    write_model(folder, kind, layout, vocabulary=len(VOCABULARY), **{**SMALL, **sizes})
+    write_tokenizer(folder / "tokenizer.model")
+    return {"kind": kind, "source": str(folder)}
+
+
+def loaded(values: dict[str, Any], **options: Any) -> Foundation:
+    """The model of a path; nothing is mounted."""
+    return load({**values, **options}, Path("no-inputs"), Path("no-scratch"))
+
+
+def logits(model: nnx.Module) -> np.ndarray[Any, Any]:
+    """(1, 12, vocabulary) after a fixed text."""
+    graph, state = nnx.split(model)
+    tokens = jnp.arange(3, 15)[None]
+    mask = jnp.tril(jnp.ones((12, 12), bool))[None]
+    return np.asarray(
+        jax.jit(lambda state: nnx.merge(graph, state)(tokens, jnp.arange(12)[None], None, mask)[0])(state)
+    )

@@ -1,0 +1,82 @@
+"""What `relay plan --memory` foresees is what models really hold, and what it says of a batch holds for that batch."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from orchestrator.cli import main
+from orchestrator.memory.measure import _environment
+from tests.training.harness import SMALL, small_inputs
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+
+
+def probe(question: str) -> Any:
+    """The answer of `memory_probe`, which runs with eight devices."""
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training.memory_probe", question]
+    done = subprocess.run(command, cwd=ROOT, env=_environment(8), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_what_stays_on_a_chip_is_foreseen_to_the_byte(mode: str) -> None:
+    found = probe(f"held-{mode}")
+    assert found["now"] == found["foreseen"]
+    assert found["base_copied"] == (mode == "lora"), (
+        "the frozen weights are on the chips twice after a step of an adapter"
+    )
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_two_compilations_tell_what_a_third_batch_needs(kind: str) -> None:
+    found = probe(f"line-{kind}")
+    assert found["line"] == pytest.approx(found["compiled"], rel=0.05)
+
+
+def test_the_cache_begins_on_the_first_chip_and_is_then_spread_as_foreseen() -> None:
+    found = probe("cache")
+    assert found["before"] == found["whole"]
+    assert found["after"] < found["whole"] / 4
+    assert found["foreseen"] == [[found["whole"], found["after"]]] * 2
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3"])
+def test_a_model_of_any_size_is_planned_from_its_folder(family: str, tmp_path: Path) -> None:
+    folder = small_inputs(tmp_path / "inputs") / "models" / SMALL[family]
+    pipeline = tmp_path / "small.yaml"
+    pipeline.write_text(
+        f"""
+name: small
+model: {{kind: {family}, source: {folder}, mesh_fsdp: 2}}
+stages:
+- {{name: sft, kind: sft, steps: 1, options: {{batch: 4, tokens_max: 32, mode: lora, lora_rank: 2}}}}
+- {{name: grpo, kind: grpo, steps: 1, options: {{batch: 2, generations: 2, prompt_tokens_max: 16, answer_tokens_max: 16}}}}
+- {{name: ask, kind: evaluate, steps: 1, options: {{batch: 4, prompt_tokens_max: 16, answer_tokens_max: 16}}}}
+"""
+    )
+    ran = CliRunner().invoke(main, ["plan", str(pipeline), "--memory", "--json"])
+    assert ran.exit_code == 0, ran.output
+    document = json.loads(ran.stdout)
+    assert [stage["names"] for stage in document["stages"]] == [["sft"], ["grpo"], ["ask"]]
+    for stage in document["stages"]:
+        assert stage["largest_batch"] > stage["batch"]
+        assert all(phase["weights"] > 0 and phase["peak"] > phase["weights"] for phase in stage["phases"])
+
+
+def test_a_mesh_that_does_not_divide_a_weight_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    pipeline = tmp_path / "odd.yaml"
+    pipeline.write_text(
+        "name: odd\nmodel: {kind: gemma2-2b, mesh_fsdp: 1, mesh_tp: 7}\n"
+        "stages:\n- {name: sft, kind: sft, steps: 1, options: {batch: 4}}\n"
+    )
+    ran = CliRunner().invoke(main, ["plan", str(pipeline), "--memory"])
+    assert ran.exit_code == 2
+    assert "cannot be split along 7 devices: change model.mesh_tp" in ran.output

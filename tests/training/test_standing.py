@@ -1,0 +1,95 @@
+"""A stage stands on the model that the run began with, and where it trains an adapter, moves nothing else."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+from stages import lora
+from stages.checkpoints import State, Weights, read, tree_digest, write
+from stages.model import WEIGHTS, arrays_of, load, put_arrays
+from stages.options import Sft
+from stages.stage import StageFailed
+from stages.standing import Frozen, Standing
+from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+
+LORA = spec("sft", "sft", 3, data=["gsm8k"], tokens_max=64, batch=4, mode="lora", lora_rank=2)
+
+
+def digest(tmp_path: Path) -> str:
+    return tree_digest(arrays_of(load(TINY, shared_inputs(), tmp_path).model))
+
+
+def test_training_moves_the_adapter_and_nothing_else(tmp_path: Path) -> None:
+    Chain((LORA,)).run(tmp_path)
+    state = read(tmp_path / "sft-3")
+    assert state.weights.base is None, "frozen weights are read again, not stored"
+    (adapter,) = state.weights.adapters
+    assert all(value.any() for name, value in adapter.arrays.items() if name.endswith("_lora_b"))
+    assert state.made == digest(tmp_path)
+
+
+def test_a_changed_model_is_noticed_before_anything_is_trained(tmp_path: Path) -> None:
+    chain = Chain((spec("first", "evaluate", 1, **ANSWERS), spec("second", "evaluate", 1, **ANSWERS)))
+    checkpoint = tmp_path / "first-1"
+    checkpoint.mkdir()
+    write(State(Weights(), made="another"), checkpoint)
+    with pytest.raises(StageFailed) as failed:
+        chain.run(tmp_path)
+    assert failed.value.cause == "model-changed"
+
+
+def test_weights_are_held_to_the_digest_that_the_pipeline_names(tmp_path: Path) -> None:
+    ask = spec("ask", "evaluate", 1, **ANSWERS, batch=2)
+    Chain((ask,), {**TINY, "sha256": digest(tmp_path)}).run(tmp_path / "right")
+    with pytest.raises(StageFailed, match=r"model\.sha256 is beef and the weights have") as failed:
+        Chain((ask,), {**TINY, "sha256": "beef"}).run(tmp_path / "wrong")
+    assert failed.value.cause == "model-changed"
+
+
+class Moving:
+    """A small model with an adapter, at hand to be spoilt."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        foundation = load(TINY, shared_inputs(), tmp_path)
+        options = Sft(mode="lora", lora_rank=2)
+        self.model = lora.with_adapter(foundation.model, options, 1, foundation.mesh)
+        standing = Standing(foundation, self.model, foundation.model, Weights(), State(Weights(), ""), False)
+        self.frozen = Frozen(standing, options)
+
+    def add(self, kind: object, amount: float) -> None:
+        put_arrays(
+            self.model,
+            {name: value + jnp.asarray(amount, value.dtype) for name, value in arrays_of(self.model, kind).items()},
+            kind,
+        )
+
+    def look(self, steps: int, **metrics: float) -> None:
+        for _ in range(steps):
+            self.frozen.look(metrics)
+
+
+def test_an_adapter_that_does_not_move_in_three_steps_is_reported(tmp_path: Path) -> None:
+    moving = Moving(tmp_path)
+    with pytest.raises(StageFailed) as failed:
+        moving.look(3)
+    assert failed.value.cause == "lora-still-zero"
+
+
+def test_steps_without_any_difference_between_answers_do_not_count(tmp_path: Path) -> None:
+    moving = Moving(tmp_path)
+    moving.look(9, idle_groups=1.0)
+    moving.add(nnx.LoRAParam, 0.1)
+    moving.look(9)
+
+
+def test_weights_below_an_adapter_that_change_by_one_bit_are_reported(tmp_path: Path) -> None:
+    moving = Moving(tmp_path)
+    moving.add(nnx.LoRAParam, 0.1)
+    moving.add(WEIGHTS, 1e-7)
+    with pytest.raises(StageFailed) as failed:
+        moving.look(3)
+    assert failed.value.cause == "base-moved"

@@ -1,0 +1,64 @@
+"""The pins that `environment` may name are the ones that relay is tested with."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from orchestrator import pipeline_file
+from orchestrator.environments import ENVIRONMENTS
+from orchestrator.errors import BadInput
+from orchestrator.pipeline import Pipeline
+from stages.environment import name_of
+
+ROOT = Path(__file__).parents[2]
+TEXT = "name: mine\nstages: [{{name: sft, kind: sft, steps: 4, options: {{data: [gsm8k]}}}}]\n{more}"
+
+
+def loaded(more: str) -> Pipeline:
+    return pipeline_file.parse(TEXT.format(more=more), "mine.yaml")
+
+
+def test_a_name_stands_for_its_pins() -> None:
+    pins = loaded("accelerator: cpu\nenvironment: tunix-0.1.5").pins
+    assert pins == ENVIRONMENTS["tunix-0.1.5"]
+    assert "google-tunix==0.1.5" in pins
+
+
+def test_a_named_environment_brings_the_accelerators_own_jax() -> None:
+    assert "jax[tpu]==0.8.1" in loaded("environment: tunix-0.1.5").pins
+
+
+def test_the_newest_is_the_default() -> None:
+    assert loaded("environment: tunix-0.1.7").pins == loaded("").pins
+
+
+def test_a_name_survives_in_the_runs_own_copy() -> None:
+    first = loaded("environment: tunix-0.1.5")
+    assert Pipeline.from_canonical(first.canonical()) == first
+    assert first.digest != loaded("").digest
+
+
+def test_a_list_is_taken_as_it_is() -> None:
+    assert loaded("environment: [jax==0.9.9]").pins == ("jax==0.9.9",)
+
+
+def test_an_unknown_name_is_refused_with_one_that_is_known() -> None:
+    with pytest.raises(
+        BadInput, match=r"mine\.yaml: environment: 'tunix-0\.1\.6' .* did you mean 'tunix-0\.1\.[57]'\?"
+    ):
+        loaded("environment: tunix-0.1.6")
+
+
+@pytest.mark.parametrize("name, file", [("tunix-0.1.5", "constraints-0.1.5.txt"), ("tunix-0.1.7", "constraints.txt")])
+def test_the_pins_are_what_is_installed_for_their_tests(name: str, file: str) -> None:
+    constraints = set((ROOT / file).read_text().lower().splitlines())
+    wanted = {re.sub(r"\[.*\]", "", pin) for pin in ENVIRONMENTS[name] if "==" in pin}
+    assert wanted <= constraints
+
+
+def test_every_package_that_is_pinned_is_installed_by_make() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    wanted = {name_of(pin) for pin in ENVIRONMENTS["tunix-0.1.5"]}
+    recipe = makefile[makefile.index("$(COMPAT_READY): ") :]
+    assert wanted <= set(re.findall(r"[a-z-]+", recipe[: recipe.index("touch")]))
