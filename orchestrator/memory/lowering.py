@@ -8,7 +8,7 @@ The programs are Tunix's own: the trainer's step with the losses of SFT and GRPO
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,10 +47,6 @@ STEPS = 1000
 """Of the stage; the schedule's state has one size for all."""
 
 
-LAYERS = (2, 4)
-"""Of the small models; two have one layer of local and one of global attention in Gemma 2."""
-
-
 class CannotLower(Exception):
     """The message is one sentence for the user."""
 
@@ -66,59 +62,21 @@ def main() -> None:
 
 
 def measured(model: Mapping[str, Any], program: Program, rows: tuple[int, int]) -> dict[str, Any]:
-    """Bytes: `sizes` of what stays (on one chip, altogether), and `parts`: what each compiled function needs at two numbers
-    of rows."""
+    """Bytes: `sizes` of what stays (on one chip, altogether), and for each compiled function a pair of `parts`: what it needs
+    at the first number of rows and at the second."""
     options = fit(Model, model, "model")
-    sizes, parts = points(program, rows, _config(options), options, mesh_of(options))
-    return {"sizes": sizes, "parts": parts}
+    sizes, parts = compiled(program, rows, _config(options), options, mesh_of(options))
+    return {"sizes": sizes, "parts": list(zip(*parts, strict=True))}
 
 
 Part = dict[str, int]
 Sizes = dict[str, tuple[int, int]]
 
 
-def points(
-    program: Program, rows: tuple[int, int], config: Any, options: Model, mesh: jax.sharding.Mesh
-) -> tuple[Sizes, list[list[Part]]]:
-    """Bytes of what stays, and pairs: what each function needs at the first number of rows and at the second.
-
-    A step is compiled in full size at the first number only. What it needs is affine in layers and in rows, so the second
-    number follows from the first and from four compilations of a model of a few layers, in a fraction of the time. Of the
-    sampler that is not true (where the cache is small the gathered weights count for more), and it compiles fast.
-    """
-    sizes, first = compiled(program, rows[0], config, options, mesh)
-    if config.num_layers <= LAYERS[1] or program.kind == "answers":
-        return sizes, _pairs(first, compiled(program, rows[1], config, options, mesh)[1])
-    second = [dict(part) for part in first]
-    thin = {layers: _difference(program, rows, layers, config, options, mesh) for layers in LAYERS}
-    for number, part in enumerate(second):
-        for name in part:
-            part[name] += _at(config.num_layers, *(thin[layers][number][name] for layers in LAYERS))
-    return sizes, _pairs(first, second)
-
-
-def _difference(
-    program: Program, rows: tuple[int, int], layers: int, config: Any, options: Model, mesh: jax.sharding.Mesh
-) -> list[Part]:
-    """What the second number of rows needs more than the first, in a model of a few layers."""
-    thin = dataclasses.replace(config, num_layers=layers)
-    here, there = (compiled(program, count, thin, options, mesh)[1] for count in rows)
-    return [{name: two[name] - one[name] for name in one} for one, two in zip(here, there, strict=True)]
-
-
-def _pairs(first: list[Part], second: list[Part]) -> list[list[Part]]:
-    return [[one, two] for one, two in zip(first, second, strict=True)]
-
-
-def _at(layers: int, few: int, more: int) -> int:
-    """The line through the values at `LAYERS`, at so many layers."""
-    return few + (layers - LAYERS[0]) * (more - few) // (LAYERS[1] - LAYERS[0])
-
-
 def compiled(
-    program: Program, rows: int, config: Any, options: Model, mesh: jax.sharding.Mesh
-) -> tuple[Sizes, list[Part]]:
-    """Bytes of what stays, and what each function of the program needs beside it."""
+    program: Program, rows: Iterable[int], config: Any, options: Model, mesh: jax.sharding.Mesh
+) -> tuple[Sizes, list[list[Part]]]:
+    """Bytes of what stays; and for each number of rows what each function of the program needs beside it."""
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
         trainable = _optimizer(module, program) if program.kind in ("sft", "grpo") else None
@@ -129,9 +87,11 @@ def compiled(
             "adapter": size(nnx.state(module, nnx.LoRAParam)),
             "optimizer": (0, 0) if trainable is None else size(nnx.state(trainable)),
         }
-        parts = _parts(program, module, trainable, mesh, rows)
-    jax.clear_caches()
-    return sizes, [{"rows": rows, **part} for part in parts]
+        found = []
+        for count in rows:
+            found.append([{"rows": count, **part} for part in _parts(program, module, trainable, mesh, count)])
+            jax.clear_caches()
+    return sizes, found
 
 
 def _parts(program: Program, module: nnx.Module, trainable: nnx.Optimizer | None, mesh: Any, rows: int) -> list[Part]:

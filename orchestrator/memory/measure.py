@@ -18,8 +18,8 @@ from orchestrator.memory.programs import Program, share
 XLA_FLAGS = (
     # Two schedulers: this one, as a TPU's, looks for an order that needs little memory; the CPU's own looks for speed.
     "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    # Of no use here, and a third of the compilation's time.
-    "--xla_disable_hlo_passes=cpu-all-reduce-combiner",
+    # The first is of no use here and takes a third of the time; the second would undo what `remat` computes again on purpose.
+    "--xla_disable_hlo_passes=cpu-all-reduce-combiner,cse_barrier_expander",
     # The machine code is thrown away: what is asked for is settled before it is made.
     "--xla_backend_optimization_level=0",
 )

@@ -75,7 +75,7 @@ def held(options: Sft) -> dict[str, Any]:
         "adapter": on_first_chip(nnx.state(trainer.model, nnx.LoRAParam)),
         "optimizer": on_first_chip(nnx.state(trainer.optimizer)),
     }
-    sizes, _ = lowering.compiled(program_of(options), 4, config_of(2), OPTIONS, mesh)
+    sizes, _ = lowering.compiled(program_of(options), [4], config_of(2), OPTIONS, mesh)
     first = nnx.state(base)["final_norm"]["scale"].get_value().addressable_shards[0].data
     later = nnx.state(trainer.model)["final_norm"]["scale"].get_value().addressable_shards[0].data
     copied = options.mode == "lora" and first.unsafe_buffer_pointer() != later.unsafe_buffer_pointer()
@@ -83,12 +83,10 @@ def held(options: Sft) -> dict[str, Any]:
 
 
 def line(kind: str, mode: str) -> dict[str, Any]:
-    """Temporaries of a step at 24 rows: from 8 and 16 and thin models, and compiled."""
+    """Temporaries of a step at 24 rows: on the line through those at 8 and 16, and compiled."""
     options, mesh = (LORA if mode == "lora" else FULL), lowering.mesh_of(OPTIONS)
     program = program_of(options, kind, answer_tokens=0 if kind == "sft" else 32)
-    config = config_of(8)
-    (one, two), *_ = lowering.points(program, (16, 8), config, OPTIONS, mesh)[1]
-    _, (third,) = lowering.compiled(program, 24, config, OPTIONS, mesh)
+    _, ((one,), (two,), (third,)) = lowering.compiled(program, (16, 8, 24), config_of(6), OPTIONS, mesh)
     return {"line": 2 * one["temporaries"] - two["temporaries"], "compiled": third["temporaries"]}
 
 
@@ -107,7 +105,7 @@ def cache() -> dict[str, Any]:
         before, whole = on_first_chip(begun.cache), sum(leaf.nbytes for leaf in jax.tree.leaves(begun.cache))
         after = sampler._compiled_prefill_fn(sampler._flattened_transformer_state, begun, None, echo=False)
     program = dataclasses.replace(program_of(FULL, "answers", 32), rank=0)
-    _, parts = lowering.compiled(program, 8, config, OPTIONS, mesh)
+    _, (parts,) = lowering.compiled(program, [8], config, OPTIONS, mesh)
     return {
         "whole": whole,
         "before": before,

@@ -37,7 +37,7 @@ _NAMES = ("Ann", "Ben", "Eve", "Kim", "Leo", "Max", "Sue", "Tom")
 _GREETINGS = {"Say hello to": "hello", "Say good bye to": "good bye", "Thank": "thank you"}
 
 
-def write_sets(folder: Path, *, seed: int = 0, wrong: float = 0.4, wrong_hard: float = 0.75) -> None:
+def write_sets(folder: Path, *, seed: int = 0, wrong: float = 0.2, wrong_hard: float = 0.7) -> None:
     """Write the four sets below `folder` as their Hugging Face repositories lie; the same bytes for the same arguments.
 
     `wrong` is the share of Magpie's easy rows that are wrong, `wrong_hard` that of sums with a carry.
