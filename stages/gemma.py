@@ -60,7 +60,7 @@ def read(files: ModelFiles, kind: str, sizes: Sizes, options: Model, mesh: jax.s
 
     Raises StageFailed `model-damaged` where the files cannot be read, `mesh-unfit` where the mesh does not divide a weight.
     """
-    config = _config(kind, sizes, options)
+    config = config_of(kind, sizes, options)
     model = nnx.eval_shape(lambda: model_class(kind)(config, rngs=nnx.Rngs(0)))
     layout = _layout(model, mesh)
     try:
@@ -123,7 +123,7 @@ def _sizes_of(config: Any) -> Sizes:
     )
 
 
-def _config(kind: str, sizes: Sizes, options: Model) -> Any:
+def config_of(kind: str, sizes: Sizes, options: Model) -> Any:
     """Tunix's configuration of the model nearest in the family, with these sizes."""
     presets = [_preset(kind, name) for name in PRESETS[_family(kind)]]
     alike = [preset for preset in presets if (preset.num_layers, preset.embed_dim) == (sizes.layers, sizes.width)]

@@ -58,14 +58,15 @@ def _trainer(standing: Standing, options: Sft, steps: int, metrics: LatestMetric
         gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
     )
     trainer = PeftTrainer(standing.model, optimizer(options, steps), config, metrics_logger=metrics)
-    trainer.with_gen_model_input_fn(_model_input)
+    trainer.with_gen_model_input_fn(model_input)
     trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
     if standing.resumed:
         put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
     return trainer
 
 
-def _model_input(example: TrainingInput) -> dict[str, Any]:
+def model_input(example: TrainingInput) -> dict[str, Any]:
+    """What the model is called with: tokens, the mask of what is learnt, positions, and a causal mask without padding."""
     seen = example.input_tokens != 0  # the padding token
     return {
         "input_tokens": example.input_tokens,

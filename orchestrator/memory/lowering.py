@@ -37,7 +37,7 @@ from stages.model import WEIGHTS
 from stages.model_sizes import read_sizes
 from stages.optimizers import optimizer
 from stages.options import Model, Sft, fit
-from stages.sft import _model_input
+from stages.sft import model_input
 from stages.stage import StageFailed
 
 PAD, EOS = 0, 1
@@ -144,7 +144,7 @@ def _config(options: Model) -> Any:
         return gemma.full_size_config(options.kind, options)
     with TemporaryDirectory() as empty:
         files = model_files.find(options, Path(empty), Path(empty))
-        return gemma._config(options.kind, read_sizes(files, options.kind), options)
+        return gemma.config_of(options.kind, read_sizes(files, options.kind), options)
 
 
 def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
@@ -243,7 +243,7 @@ def _step(program: Program) -> Any:
 
     taught = program.kind == "sft"
     trainer = SimpleNamespace(
-        gen_model_input_fn=_model_input if taught else lambda example: {"train_example": example},
+        gen_model_input_fn=model_input if taught else lambda example: {"train_example": example},
         loss_fn=peft_trainer._default_loss_fn if taught else loss,
         _lora_enabled=program.rank > 0,
         _has_aux=not taught,

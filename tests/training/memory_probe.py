@@ -22,7 +22,7 @@ from stages.lora import with_adapter
 from stages.model import WEIGHTS, place
 from stages.optimizers import optimizer
 from stages.options import Model, Sft
-from stages.sft import _model_input
+from stages.sft import model_input
 from stages.steps import LatestMetrics
 
 LORA = Sft(mode="lora", lora_rank=4)
@@ -59,7 +59,7 @@ def trained(options: Sft) -> tuple[nnx.Module, PeftTrainer, Any]:
     place(base, mesh)
     model = with_adapter(base, options, 0, mesh) if options.mode == "lora" else base
     trainer = PeftTrainer(model, optimizer(options, 10), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
-    trainer.with_gen_model_input_fn(_model_input)
+    trainer.with_gen_model_input_fn(model_input)
     trainer.is_managed_externally = True
     tokens = np.ones((4, 32), np.int32)
     with mesh:

@@ -20,7 +20,7 @@ from tests.unit.counting_runs import PROGRAM, ROOT, Kaggle, events, kaggle, orde
 
 pytestmark = pytest.mark.slow
 
-OURS = ("@relay ", "accelerator: ", "base weights ", "data ", "model: ")
+OURS = ("@relay ", "accelerator: ", "base weights ", "data ", "model: ", "step ", "  worth ")
 """How the lines of a session's log begin that training without trouble leaves."""
 
 PATIENCE_S = 300.0
@@ -28,7 +28,7 @@ PATIENCE_S = 300.0
 
 STAGES = (
     spec("sft", "sft", 60, data=["magpie"], tokens_max=96, batch=8),
-    spec("grpo", "grpo", 25, **ROLLOUTS),
+    spec("grpo", "grpo", 25, **ROLLOUTS, rewards={"tests.training.odd_rewards:by_hash": 1.0}, show_every=10),
 )
 WHOLE = order(run="tiny-1a2b", model=TINY, stages=STAGES, start=Cursor(stage="sft", step=0))
 
