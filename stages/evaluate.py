@@ -44,22 +44,26 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     seed = derive_seed(context.seed, "evaluate")
     rows = read(before.papers.get(paper, "")) if is_resumed(context) else []
 
+    done = context.start_step
+
     def step(number: int) -> dict[str, float]:
+        nonlocal done
         first = (number - 1) * options.batch
         positions = range(first, min(first + options.batch, len(problems)))
         chosen = [problems[index_at(position, len(problems), seed)] for position in positions]
         answers = asker.greedy(chosen, options.batch)
         context.saw(number, "rollouts", answers.texts)
         rows.extend(judged(chosen, answers, hard))
+        done = number
         return rates(rows)
 
-    def state(done: bool) -> State:
-        kept = transcripts(rows, options.transcripts) if done else rows
+    def state() -> State:
+        # Until the last step all rows are kept: a session that goes on counts them too.
+        kept = transcripts(rows, options.transcripts) if done == context.spec.steps else rows
         papers = {**before.papers, paper: written(kept, rates(rows))}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
 
-    total = min(len(problems), context.spec.steps * options.batch)
-    do_steps(context, step, lambda: state(len(rows) >= total))
+    do_steps(context, step, state)
 
 
 def hard_ones(problems: Sequence[Example]) -> set[str]:

@@ -80,3 +80,13 @@ def test_no_problem_is_asked_twice_however_many_steps_there_are(tmp_path: Path) 
     chain = Chain((spec("ask", "evaluate", 4, **{**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64}, batch=64),))
     record = chain.run(tmp_path)
     assert record.value("ask", 4, "asked") == record.value("ask", 3, "asked") == 100
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
+def test_an_evaluation_that_is_cut_after_its_last_problem_ends_like_one_that_is_not(tmp_path: Path) -> None:
+    options = {**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64, "batch": 64, "transcripts": 5}
+    chain = Chain((spec("ask", "evaluate", 4, **options),))
+    whole, cut = chain.run(tmp_path / "whole"), chain.run(tmp_path / "cut", {"ask": (3,)})
+    assert cut.metrics == whole.metrics
+    assert cut.digests["ask-4"] == whole.digests["ask-4"]
