@@ -14,7 +14,7 @@ from typing import Any
 
 from stages.asking import Asker
 from stages.checkpoints import State
-from stages.data import Example, derive_seed, index_at
+from stages.data import Example, derive_seed, each_once_at
 from stages.options import Curate
 from stages.problems import judged_problems
 from stages.rewards import correctness_reward
@@ -64,9 +64,7 @@ def _curate(context: Context, options: Curate) -> None:
     order_seed = derive_seed(context.seed, context.spec.name, "order")
 
     def step(number: int) -> dict[str, float]:
-        first = (number - 1) * options.batch
-        positions = range(first, min(first + options.batch, len(problems)))  # no problem is tried twice
-        chosen = [problems[index_at(position, len(problems), order_seed)] for position in positions]
+        chosen = each_once_at(problems, number, options.batch, order_seed)
         context.saw(number, "batch", [example.key for example in chosen])
         asked = [example for example in chosen for _ in range(options.generations)]
         seed = derive_seed(context.seed, context.spec.name, "draw", number)

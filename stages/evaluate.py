@@ -11,7 +11,7 @@ from typing import Any
 
 from stages.asking import Answers, Asker
 from stages.checkpoints import State
-from stages.data import Example, derive_seed, index_at
+from stages.data import Example, derive_seed, each_once_at
 from stages.intervals import wilson
 from stages.options import Evaluate
 from stages.problems import judged_problems
@@ -48,9 +48,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
 
     def step(number: int) -> dict[str, float]:
         nonlocal done
-        first = (number - 1) * options.batch
-        positions = range(first, min(first + options.batch, len(problems)))
-        chosen = [problems[index_at(position, len(problems), seed)] for position in positions]
+        chosen = each_once_at(problems, number, options.batch, seed)
         answers = asker.greedy(chosen, options.batch)
         context.saw(number, "rollouts", answers.texts)
         rows.extend(judged(chosen, answers, hard))
