@@ -1,12 +1,13 @@
 """Lowers one program of the full-size model for a mesh of made-up devices and prints how much memory each needs.
 
 Runs as a process of its own (`python -m orchestrator.memory.lowering`, JSON in and out), because JAX settles the number of
-devices once, and because compiling leaves memory behind. Nothing is allocated: every array is a shape, a type and a layout.
+devices once, and because compiling leaves memory behind and may be broken off. Nothing is allocated: every array is a shape, a type and a layout.
 The programs are Tunix's own: the trainer's step with the losses of SFT and GRPO, and the sampler's two functions.
 """
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingInput
 from tunix.utils import sharding_utils as gemma3_sharding
 
 from orchestrator.memory.programs import Program
+from orchestrator.memory.settled import plan_of
 from stages import gemma, model_files
 from stages.model import WEIGHTS
 from stages.model_sizes import read_sizes
@@ -55,18 +57,19 @@ def main() -> None:
     """Read a request from standard input, write the answer to standard output."""
     request = json.load(sys.stdin)
     try:
-        answer = measured(request["model"], Program(**request["program"]), request["rows"])
+        answer = measured(request["model"], Program(**request["program"]), request["rows"], Path(request["folder"]))
     except (CannotLower, StageFailed) as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # XLA may still be at work on what nobody waits for
 
 
-def measured(model: Mapping[str, Any], program: Program, rows: tuple[int, int]) -> dict[str, Any]:
-    """Bytes: `sizes` of what stays (on one chip, altogether), and for each compiled function a pair of `parts`: what it needs
-    at the first number of rows and at the second."""
+def measured(model: Mapping[str, Any], program: Program, rows: int, folder: Path) -> dict[str, Any]:
+    """Bytes: `sizes` of what stays (on one chip, altogether), and `parts`: what each function needs at so many rows."""
     options = fit(Model, model, "model")
-    sizes, parts = compiled(program, rows, _config(options), options, mesh_of(options))
-    return {"sizes": sizes, "parts": list(zip(*parts, strict=True))}
+    sizes, (parts,) = compiled(program, [rows], _config(options), options, mesh_of(options), folder)
+    return {"sizes": sizes, "parts": parts}
 
 
 Part = dict[str, int]
@@ -74,9 +77,17 @@ Sizes = dict[str, tuple[int, int]]
 
 
 def compiled(
-    program: Program, rows: Iterable[int], config: Any, options: Model, mesh: jax.sharding.Mesh
+    program: Program,
+    rows: Iterable[int],
+    config: Any,
+    options: Model,
+    mesh: jax.sharding.Mesh,
+    folder: Path | None = None,
 ) -> tuple[Sizes, list[list[Part]]]:
-    """Bytes of what stays; and for each number of rows what each function of the program needs beside it."""
+    """Bytes of what stays; and for each number of rows what each function of the program needs beside it.
+
+    `folder` is where XLA was told to write its plans (see `settled`); then there can be one number of rows only.
+    """
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
         trainable = _optimizer(module, program) if program.kind in ("sft", "grpo") else None
@@ -89,12 +100,19 @@ def compiled(
         }
         found = []
         for count in rows:
-            found.append([{"rows": count, **part} for part in _parts(program, module, trainable, mesh, count)])
+            found.append([{"rows": count, **part} for part in _parts(program, module, trainable, mesh, count, folder)])
             jax.clear_caches()
     return sizes, found
 
 
-def _parts(program: Program, module: nnx.Module, trainable: nnx.Optimizer | None, mesh: Any, rows: int) -> list[Part]:
+def _parts(
+    program: Program,
+    module: nnx.Module,
+    trainable: nnx.Optimizer | None,
+    mesh: Any,
+    rows: int,
+    folder: Path | None,
+) -> list[Part]:
     """What the program needs with so many rows; the sampler is two functions, one after the other."""
     match program.kind:
         case "sft" | "grpo":
@@ -102,19 +120,18 @@ def _parts(program: Program, module: nnx.Module, trainable: nnx.Optimizer | None
                 module, trainable, _batch(program, rows, mesh)
             )
             held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
-            return [_part(lowered.compile(), held)]
+            return [_part(plan_of(lowered, folder), held)]
         case _:
             return _sampled(program, module, rows)
 
 
-def _part(program: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
-    analysis = program.memory_analysis()
+def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
     return {
         "cache": cache_bytes,
         "cache_whole": cache_whole_bytes,
-        "inputs": max(0, analysis.argument_size_in_bytes - held_bytes - cache_bytes),
-        "outputs": max(0, analysis.output_size_in_bytes - analysis.alias_size_in_bytes),
-        "temporaries": analysis.temp_size_in_bytes,
+        "inputs": max(0, plan.argument_size_in_bytes - held_bytes - cache_bytes),
+        "outputs": max(0, plan.output_size_in_bytes - plan.alias_size_in_bytes),
+        "temporaries": plan.temp_size_in_bytes,
     }
 
 
@@ -312,7 +329,7 @@ def _sampled(program: Program, module: nnx.Module, rows: int) -> list[Part]:
     cache = size(after.cache)[0]
     decode = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after).compile()
     whole = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(begun.cache))
-    return [_part(each, held, cache, whole) for each in (prefill, decode)]
+    return [_part(each.memory_analysis(), held, cache, whole) for each in (prefill, decode)]
 
 
 def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, Any]:

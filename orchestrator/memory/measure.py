@@ -9,18 +9,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.memory.programs import Program, share
+from orchestrator.memory.settled import flags
 
 XLA_FLAGS = (
     # Two schedulers: this one, as a TPU's, looks for an order that needs little memory; the CPU's own looks for speed.
     "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
     # The first is of no use here and takes a third of the time; the second would undo what `remat` computes again on purpose.
     "--xla_disable_hlo_passes=cpu-all-reduce-combiner,cse_barrier_expander",
-    # The machine code is thrown away: what is asked for is settled before it is made.
+    # The machine code, where it is waited for, is thrown away: what is asked for is settled before it is made.
     "--xla_backend_optimization_level=0",
 )
 AT_ONCE = 2
@@ -59,32 +61,34 @@ def measure(
 
     Raises BadInput where the model cannot be laid out so, and Permanent where lowering itself failed.
     """
-    order = sorted(programs, key=lambda program: SLOWEST_FIRST.index(program.kind))
+    wanted = [(program, rows) for program, pair in programs.items() for rows in pair]
+    wanted.sort(key=lambda each: SLOWEST_FIRST.index(each[0].kind))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        waiting = {program: pool.submit(_lowered, model, program, programs[program], devices, say) for program in order}
+        waiting = {each: pool.submit(_lowered, model, *each, devices, say) for each in wanted}
         try:
-            answers = {program: future.result() for program, future in waiting.items()}
+            answers = {each: future.result() for each, future in waiting.items()}
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return {program: _read(answer, fsdp) for program, answer in answers.items()}
+    return {program: _read([answers[program, rows] for rows in pair], fsdp) for program, pair in programs.items()}
 
 
 def _lowered(
-    model: dict[str, Any], program: Program, rows: tuple[int, int], devices: int, say: Callable[[str], None]
+    model: dict[str, Any], program: Program, rows: int, devices: int, say: Callable[[str], None]
 ) -> dict[str, Any]:
     began_s = monotonic_s()
-    title = f"{program.kind}, {rows[0]} rows of {program.prompt_tokens + program.answer_tokens} tokens"
+    title = f"{program.kind}, {rows} rows of {program.prompt_tokens + program.answer_tokens} tokens"
     say(f"lowering {title} …")
-    request = {"model": model, "program": dataclasses.asdict(program), "rows": rows}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "orchestrator.memory.lowering"],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        env=_environment(devices),
-        check=False,
-    )
+    with TemporaryDirectory() as folder:
+        request = {"model": model, "program": dataclasses.asdict(program), "rows": rows, "folder": folder}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "orchestrator.memory.lowering"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            env=environment(devices, *flags(Path(folder))),
+            check=False,
+        )
     if done.returncode != 0:
         raise Permanent(f"lowering {title} failed: {_last_line(done.stderr)}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -94,13 +98,14 @@ def _lowered(
     return answer
 
 
-def _environment(devices: int) -> dict[str, str]:
+def environment(devices: int, *more_flags: str) -> dict[str, str]:
+    """Of a process with so many made-up devices, in which XLA plans memory as it would for an accelerator."""
     paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    flags = [f"--xla_force_host_platform_device_count={devices}", *XLA_FLAGS]
+    settings = [f"--xla_force_host_platform_device_count={devices}", *XLA_FLAGS, *more_flags]
     return {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": " ".join(flags),
+        "XLA_FLAGS": " ".join(settings),
         "PYTHONPATH": os.pathsep.join(paths),
     }
 
@@ -110,7 +115,8 @@ def _last_line(text: str) -> str:
     return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()[:300]
 
 
-def _read(answer: dict[str, Any], fsdp: int) -> Needs:
-    sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answer["sizes"].items()}
-    parts = tuple((one, two) for one, two in answer["parts"])
+def _read(answers: Sequence[dict[str, Any]], fsdp: int) -> Needs:
+    sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answers[0]["sizes"].items()}
+    one, two = (answer["parts"] for answer in answers)
+    parts = tuple(zip(one, two, strict=True))
     return Needs(sizes["weights"], sizes["adapter"], sizes["optimizer"], parts, fsdp)

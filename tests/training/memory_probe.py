@@ -6,6 +6,7 @@ python -m tests.training.memory_probe QUESTION       prints JSON
 import dataclasses
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 
-from orchestrator.memory import lowering
+from orchestrator.memory import lowering, settled
 from orchestrator.memory.programs import Program
 from stages.gemma import full_size_config, model_class
 from stages.lora import with_adapter
@@ -90,6 +91,18 @@ def line(kind: str, mode: str) -> dict[str, Any]:
     return {"line": 2 * one["temporaries"] - two["temporaries"], "compiled": third["temporaries"]}
 
 
+def plan(kind: str, folder: Path) -> dict[str, Any]:
+    """What a step needs, as XLA wrote it down on the way and as the compiled program says."""
+    program = program_of(LORA, kind, answer_tokens=0 if kind == "sft" else 32)
+    _, ((part,),) = lowering.compiled(program, [8], config_of(2), OPTIONS, lowering.mesh_of(OPTIONS))
+    early = settled.written(folder)
+    assert early is not None
+    return {
+        "compiled": [part["temporaries"], part["outputs"]],
+        "written": [early.temp_size_in_bytes, early.output_size_in_bytes - early.alias_size_in_bytes],
+    }
+
+
 def cache() -> dict[str, Any]:
     """Where the sampler's cache is before and after the prompts are read."""
     mesh = lowering.mesh_of(OPTIONS)
@@ -119,6 +132,8 @@ QUESTIONS = {
     "held-full": lambda: held(FULL),
     "line-sft": lambda: line("sft", "lora"),
     "line-grpo": lambda: line("grpo", "full"),
+    "plan-sft": lambda: plan("sft", Path(sys.argv[2])),
+    "plan-grpo": lambda: plan("grpo", Path(sys.argv[2])),
     "cache": cache,
 }
 

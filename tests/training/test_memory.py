@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
-from orchestrator.memory.measure import _environment
+from orchestrator.memory.measure import environment
+from orchestrator.memory.settled import flags
 from tests.training.harness import SMALL, small_inputs
 
 pytestmark = pytest.mark.slow
@@ -18,10 +19,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
-def probe(question: str) -> Any:
+def probe(question: str, *more: str, xla: tuple[str, ...] = ()) -> Any:
     """The answer of `memory_probe`, which runs with eight devices."""
-    command = [sys.executable, "-W", "ignore", "-m", "tests.training.memory_probe", question]
-    done = subprocess.run(command, cwd=ROOT, env=_environment(8), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "ignore", "-m", "tests.training.memory_probe", question, *more]
+    done = subprocess.run(command, cwd=ROOT, env=environment(8, *xla), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -39,6 +40,13 @@ def test_what_stays_on_a_chip_is_foreseen_to_the_byte(mode: str) -> None:
 def test_two_compilations_tell_what_a_third_batch_needs(kind: str) -> None:
     found = probe(f"line-{kind}")
     assert found["line"] == pytest.approx(found["compiled"], rel=0.05)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_the_plan_that_is_read_before_compiling_ends_is_that_of_the_compiled_program(kind: str, tmp_path: Path) -> None:
+    found = probe(f"plan-{kind}", str(tmp_path), xla=flags(tmp_path))
+    assert found["written"] == found["compiled"]
+    assert all(found["written"])
 
 
 def test_the_cache_begins_on_the_first_chip_and_is_then_spread_as_foreseen() -> None:
