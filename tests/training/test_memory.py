@@ -79,6 +79,13 @@ stages:
         assert all(phase["weights"] > 0 and phase["peak"] > phase["weights"] for phase in stage["phases"])
 
 
+@pytest.mark.parametrize("recipe", ["gemma2_2b", "gemma3_1b"])
+def test_a_published_recipe_fits_into_the_chips_it_names(recipe: str) -> None:
+    ran = CliRunner().invoke(main, ["plan", str(ROOT / "examples" / f"{recipe}.yaml"), "--memory", "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["fits"]
+
+
 def test_a_mesh_that_does_not_divide_a_weight_is_refused_before_anything_runs(tmp_path: Path) -> None:
     pipeline = tmp_path / "odd.yaml"
     pipeline.write_text(
