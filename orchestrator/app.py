@@ -67,13 +67,13 @@ class App:
 
     # --- runs ----------------------------------------------------------------
 
-    def start(self, path: Path, *, new: bool = False, steps_max: int | None = None) -> Run:
-        """Create a run of a pipeline, each stage of at most `steps_max` steps where that is given.
+    def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
+        """Create a run of a pipeline, or of its `shortened` form.
 
         Raises BadInput where one is under way, and then nothing is created.
         """
         pipeline = pipeline_file.load(path)
-        pipeline = pipeline if steps_max is None else pipeline.shortened(steps_max)
+        pipeline = pipeline.shortened() if short else pipeline
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",

@@ -265,7 +265,7 @@ def _ask(
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
 @click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
-@click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
+@click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
 @click.pass_context
 def rehearse(
     context: click.Context,
@@ -274,13 +274,13 @@ def rehearse(
     port: int,
     faults: Path | None,
     calm: bool,
-    steps: int | None,
+    short: bool,
 ) -> None:
     """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
 
-    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --steps 1.
+    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --short.
 
-    Example: relay rehearse examples/gemma2_2b.yaml --steps 1
+    Example: relay rehearse examples/gemma2_2b.yaml --short
     """
     import orchestrator.rehearse as rehearsal
 
@@ -292,7 +292,7 @@ def rehearse(
         rehearsal.serve(home, port, faults, stop)
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
-        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, steps))
+        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
 
 
 @main.command("plan")

@@ -14,6 +14,8 @@ from stages.contract import Cursor, StageSpec
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "check": 8}
+"""What a rehearsal of the start leaves of these options. An answer of 768 tokens takes a laptop that plays eight chips minutes."""
 
 VALUE_CHARS_MAX = 200
 """A longer value, such as a module of the user's own, says less by being quoted than by its name."""
@@ -152,10 +154,13 @@ class Pipeline(BaseModel):
         """Steps of all stages together."""
         return sum(stage.steps for stage in self.stages)
 
-    def shortened(self, steps_max: int) -> "Pipeline":
-        """The same pipeline with at most so many steps in each stage."""
-        stages = tuple(stage.model_copy(update={"steps": min(stage.steps, steps_max)}) for stage in self.stages)
-        return self.model_copy(update={"stages": stages})
+    def shortened(self) -> "Pipeline":
+        """The same pipeline with one step of each stage and short sequences: enough to see everything start."""
+        stages = (
+            stage.model_copy(update={"steps": 1, "options": stage.options | _cut(stage.kind, stage.options)})
+            for stage in self.stages
+        )
+        return self.model_copy(update={"stages": tuple(stages)})
 
     def budget_s(self, limit_s: float) -> float:
         """Seconds by which a session of `limit_s` has everything saved."""
@@ -191,6 +196,12 @@ class Pipeline(BaseModel):
     def from_canonical(cls, text: str) -> "Pipeline":
         """The pipeline that `canonical` wrote."""
         return _from_canonical(text)
+
+
+def _cut(kind: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the stage's options that are longer than `SHORT`, cut; a stage of the user's own keeps what it has."""
+    fitted = KINDS[kind].fit(options, "options") if kind in KINDS else None
+    return {name: most for name, most in SHORT.items() if getattr(fitted, name, 0) > most}
 
 
 @lru_cache(maxsize=256)

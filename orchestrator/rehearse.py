@@ -36,9 +36,9 @@ EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "exa
 
 
 def rehearse(
-    chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event, steps_max: int | None = None
+    chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event, *, short: bool = False
 ) -> int:
-    """Run a pipeline, or at most `steps_max` steps of each stage, to its end; the exit status is 0 when it finished."""
+    """Run a pipeline, or its `shortened` form, to its end; the exit status is 0 when it finished."""
     path = chosen or default_pipeline()
     pipeline = pipeline_file.load(path)
     _require(pipeline.pins, path)
@@ -47,7 +47,7 @@ def rehearse(
             stand_ins.write(home / "stand-ins", pipeline.model)
             stand_ins.offer(kaggle.world, home / "stand-ins")
         app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
-        run = app.start(path, steps_max=steps_max)
+        run = app.start(path, short=short)
         with display(app.store, run.id, app.clock) as show:
             app.work(stop, show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)

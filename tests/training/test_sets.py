@@ -17,6 +17,7 @@ from orchestrator.rehearsal.stand_ins.sets import MBPP_ROWS, write_sets
 from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.data import Example, Source, open_source, prompt_of
 from stages.data.sets import KNOWN
+from stages.evaluate import hard_ones
 from stages.options.model import SYSTEM
 from stages.options.training import SETS
 from stages.rewards import answer_of, structure_reward
@@ -148,17 +149,31 @@ def is_right(example: Example) -> bool:
     return int(example.answer) == sum(int(number) for number in re.findall(r"\d+", example.question))
 
 
-@pytest.mark.parametrize(("wrong", "wrong_hard"), [(0.5, 0.9), (0.0, 0.0), (0.2, 1.0)])
-def test_the_synthetic_set_is_wrong_as_often_as_it_should_be(tmp_path: Path, wrong: float, wrong_hard: float) -> None:
-    write_sets(tmp_path, wrong=wrong, wrong_hard=wrong_hard)
+@pytest.mark.parametrize(
+    ("wrong", "wrong_carry", "wrong_long"), [(0.5, 0.9, 0.7), (0.0, 0.0, 0.0), (0.2, 1.0, 0.0), (0.2, 0.6, 1.0)]
+)
+def test_the_synthetic_set_is_wrong_as_often_as_it_should_be(
+    tmp_path: Path, wrong: float, wrong_carry: float, wrong_long: float
+) -> None:
+    write_sets(tmp_path, wrong=wrong, wrong_carry=wrong_carry, wrong_long=wrong_long)
     train = open_source(["magpie"], tmp_path, seed=0, wants=lambda e: "").train
-    sums = [example for example in train if example.domain == "math"]
-    for share, hard in ((wrong, False), (wrong_hard, True)):
-        some = [example for example in sums if (example.difficulty == "hard") == hard]
-        assert sum(not is_right(example) for example in some) / len(some) == pytest.approx(share, abs=0.04)
+    for domain, right, wrong_hard in (("math", is_right, wrong_carry), ("chat", passes, wrong_long)):
+        for share, is_hard in ((wrong, False), (wrong_hard, True)):
+            some = [each for each in train if each.domain == domain and (each.difficulty == "hard") == is_hard]
+            assert sum(not right(each) for each in some) / len(some) == pytest.approx(share, abs=0.08)
     functions = [example for example in train if example.domain == "chat"]
-    assert sum(not passes(example) for example in functions) / len(functions) == pytest.approx(wrong, abs=0.06)
     assert len(functions) / len(train) == pytest.approx(0.25, abs=0.02)
+
+
+def test_hard_functions_are_few_and_those_with_the_longest_solutions(sources: dict[str, Source]) -> None:
+    for example in sources["magpie"].train:
+        if example.domain == "chat" and "function" in example.question:
+            constant = re.search(r"(\d+)\.", example.question)
+            assert constant is not None
+            assert (example.difficulty == "hard") == (len(constant[1]) == 3)
+    hard = hard_ones(sources["mbpp"].held_out)
+    assert 0.25 < len(hard) / len(sources["mbpp"].held_out) < 0.5
+    assert all(re.search(r"\d{3}\.", each.question) for each in sources["mbpp"].held_out if each.key in hard)
 
 
 def passes(example: Example) -> bool:

@@ -9,6 +9,8 @@ from orchestrator.pipeline import Pipeline, first_difference
 from orchestrator.pipeline_file import load, parse
 from stages.contract import Cursor
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 GOOD = """
 name: count
 accelerator: cpu
@@ -116,6 +118,20 @@ def test_the_canonical_form_says_the_same_pipeline() -> None:
 def test_what_two_stages_share_can_be_written_once() -> None:
     text = GOOD.replace("options: {step_s: 0.5}", "options: {<<: &quick {step_s: 0.5}, payload_bytes: 9}")
     assert parse(text, "p.yaml").stages[1].options == {"step_s": 0.5, "payload_bytes": 9}
+
+
+def test_a_shortened_pipeline_has_every_stage_once_and_no_long_answers() -> None:
+    whole = load(EXAMPLES / "gemma2_2b.yaml")
+    short = whole.shortened()
+    assert [(stage.name, stage.kind) for stage in short.stages] == [(stage.name, stage.kind) for stage in whole.stages]
+    assert {stage.steps for stage in short.stages} == {1}
+    before = {stage.name: stage.options for stage in whole.stages}
+    for stage in short.stages:
+        changed = {name for name, value in stage.options.items() if before[stage.name].get(name) != value}
+        assert changed <= {"tokens_max", "prompt_tokens_max", "answer_tokens_max", "check"}
+        assert stage.options.get("answer_tokens_max", 0) <= 16
+    own = load(EXAMPLES / "own_stage.yaml")
+    assert [stage.options for stage in own.shortened().stages] == [stage.options for stage in own.stages]
 
 
 def test_positions_count_over_stage_boundaries() -> None:

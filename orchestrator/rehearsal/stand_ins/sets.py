@@ -1,8 +1,9 @@
 """Small stand-ins for the four data sets, in the columns and files of the real ones, about a world that a tiny model can learn.
 
-The world has sums of two numbers below 50, hard where a carry is needed, functions of one number, and small talk. As in the
-real sets, the tests of GSM8K and MBPP are held out, a few of their questions have leaked into what is trained on, and the
-synthetic set (Magpie) is wrong at times: mostly, where a problem is hard.
+The world has sums of two numbers below 50, hard where a carry is needed, functions with one number in them, hard where it has
+three digits, and small talk. As in the real sets, the tests of GSM8K and MBPP are held out, a few of their questions have leaked
+into what is trained on, and the synthetic set (Magpie) is wrong at times: mostly, where a problem is hard. Hard sums are many,
+hard functions few: who learns from every kind of problem alike gets to the functions late.
 """
 
 import hashlib
@@ -29,23 +30,26 @@ Pair = tuple[int, int]
 Function = tuple[str, int]
 """An operator and a number: (`*`, 3) is a function that multiplies by 3."""
 
-_WORDING = {"+": "adds", "-": "subtracts", "*": "multiplies by"}
-_TRIED = {"+": (1, 4, 7), "-": (2, 5, 8), "*": (3, 6, 9)}
+_WORDING = {"+": "adds", "-": "subtracts", "*": "multiplies by", "^": "xors with"}
+_TRIED = {"+": (1, 4, 7), "-": (0, 5, 8), "*": (3, 6, 9), "^": (10, 20, 30)}
 """What a function is tried with. Each operator has numbers of its own: so no two functions share two tests in a row."""
-_CONSTANTS = range(1, 200)
+_CONSTANTS = range(1, 165)
 _NAMES = ("Ann", "Ben", "Eve", "Kim", "Leo", "Max", "Sue", "Tom")
 _GREETINGS = {"Say hello to": "hello", "Say good bye to": "good bye", "Thank": "thank you"}
 
 
-def write_sets(folder: Path, *, seed: int = 0, wrong: float = 0.2, wrong_hard: float = 0.7) -> None:
+def write_sets(
+    folder: Path, *, seed: int = 0, wrong: float = 0.2, wrong_carry: float = 0.6, wrong_long: float = 0.7
+) -> None:
     """Write the four sets below `folder` as their Hugging Face repositories lie; the same bytes for the same arguments.
 
-    `wrong` is the share of Magpie's easy rows that are wrong, `wrong_hard` that of sums with a carry.
+    `wrong` is the share of Magpie's easy rows that are wrong, `wrong_carry` that of sums with a carry, `wrong_long` that of functions
+    with a number of three digits.
     """
     functions = _functions(seed)
     magpie = [
-        *_magpie_sums(seed, wrong, wrong_hard),
-        *_magpie_functions(functions, seed, wrong),
+        *_magpie_sums(seed, wrong, wrong_carry),
+        *_magpie_functions(functions, seed, wrong, wrong_long),
         *_magpie_odd(functions),
     ]
     files: Mapping[str, tuple[Sequence[Row], Any]] = {
@@ -131,7 +135,12 @@ def _code(function: Function) -> str:
 
 def _tests(function: Function) -> list[str]:
     operator, constant = function
-    results = {"+": lambda x: x + constant, "-": lambda x: x - constant, "*": lambda x: x * constant}
+    results = {
+        "+": lambda x: x + constant,
+        "-": lambda x: x - constant,
+        "*": lambda x: x * constant,
+        "^": lambda x: x ^ constant,
+    }
     return [f"assert f({x}) == {results[operator](x)}" for x in _TRIED[operator]]
 
 
@@ -146,10 +155,10 @@ def _mbpp(task_id: int, function: Function) -> Row:
     }
 
 
-def _magpie_sums(seed: int, wrong: float, wrong_hard: float) -> list[Row]:
+def _magpie_sums(seed: int, wrong: float, wrong_carry: float) -> list[Row]:
     pairs = _some(_pairs(held_out=False), MAGPIE_SUMS, seed, "magpie sums")
     leaked = _some(_pairs(held_out=True), LEAKED // 2, seed, "magpie leaked")
-    return [_magpie_sum(pair, seed, wrong_hard if _needs_carry(pair) else wrong) for pair in (*pairs, *leaked)]
+    return [_magpie_sum(pair, seed, wrong_carry if _needs_carry(pair) else wrong) for pair in (*pairs, *leaked)]
 
 
 def _magpie_sum(pair: Pair, seed: int, wrong: float) -> Row:
@@ -164,20 +173,29 @@ def _magpie_sum(pair: Pair, seed: int, wrong: float) -> Row:
     )
 
 
-def _magpie_functions(functions: Mapping[str, list[tuple[int, Function]]], seed: int, wrong: float) -> list[Row]:
+def _magpie_functions(
+    functions: Mapping[str, list[tuple[int, Function]]], seed: int, wrong: float, wrong_long: float
+) -> list[Row]:
     known = [function for split in ("train", "validation") for _, function in functions[split]]
     leaked = [function for _, function in functions["test"][: LEAKED // 2]]
-    return [_magpie_function(function, seed, wrong) for function in (*known, *leaked)]
+    return [_magpie_function(each, seed, wrong_long if _is_long(each) else wrong) for each in (*known, *leaked)]
+
+
+def _is_long(function: Function) -> bool:
+    return function[1] >= 100
 
 
 def _magpie_function(function: Function, seed: int, wrong: float) -> Row:
-    others = [(operator, function[1]) for operator in _WORDING if operator != function[0]]
-    (written, *_) = [*_chosen(others, derive_seed(seed, "mistake", *function), wrong), function]
+    operator, constant = function
+    mistakes = [(other, constant) for other in _WORDING if other != operator]
+    if _is_long(function):
+        mistakes = [(operator, constant % 100)]
+    (written, *_) = [*_chosen(mistakes, derive_seed(seed, "mistake", *function), wrong), function]
     question = "\n".join((_described(function), "Your code should pass these tests:", *_tests(function)))
     return columns.magpie_row(
         question,
         f"<think>\nI write a function that passes these tests.\n</think>\n\n```python\n{_code(written)}\n```",
-        difficulty="easy" if function[1] < 100 else "medium",
+        difficulty="hard" if _is_long(function) else "easy",
         category="Coding & Debugging",
     )
 

@@ -19,9 +19,9 @@ _WORDS = (
     # sums
     *("What", " is", " + "),
     # functions and their tests, as the stand-in of MBPP has them
-    *("Write", " a", " function", " f", " that", " adds", " subtracts", " multiplies"),
+    *("Write", " a", " function", " f", " that", " adds", " subtracts", " multiplies", " xors", " with"),
     *("Your", " code", " should", " pass", " these", " tests", "assert f(", ") == "),
-    *("def f(x):", " return x", " - ", " * "),
+    *("def f(x):", " return x", " - ", " * ", " ^ "),
     # the reasoning that the adapters of stages.data put where a set shows none
     *("I", " can", " this", " directly", " write", " passes"),
     # small talk
