@@ -11,7 +11,8 @@ import zlib
 from pathlib import Path
 
 import stages as stages_package
-from stages.contract import ContractError, NewerFormat, Order
+from stages.contract import Order
+from stages.documents import ContractError, NewerFormat
 
 SIZE_BYTES_MAX = 1_000_000
 """Kaggle refuses a kernel whose source has as many bytes or more."""

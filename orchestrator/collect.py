@@ -19,7 +19,6 @@ from stages.contract import (
     OUTPUT_DIRECTORY,
     PAPERS_DIRECTORY,
     REPORT_NAME,
-    ContractError,
     Cursor,
     FileEntry,
     Manifest,
@@ -27,6 +26,7 @@ from stages.contract import (
     Report,
     stays_below,
 )
+from stages.documents import ContractError
 from stages.metrics import TENSORBOARD_DIRECTORY
 from state.facts import Judgement, NothingCollected, OutputCollected
 from state.model import Outcome, RunState, Session

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from stages import packing
 from stages.compiled import Compiled
-from stages.contract import MANIFEST_NAME, ContractError, Manifest, Order
+from stages.contract import MANIFEST_NAME, Manifest, Order
+from stages.documents import ContractError
 from stages.stage import Opened, StageFailed
 
 MANIFEST_BYTES_MAX = 4 * 1024 * 1024

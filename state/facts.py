@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from stages.contract import Cursor, Document, Manifest
+from stages.contract import Cursor, Manifest
+from stages.documents import Document
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,18 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.contract import (
-    FORMAT,
-    ContractError,
-    Document,
     FileEntry,
     Manifest,
-    NewerFormat,
     Order,
     Progress,
     Report,
-    Versioned,
     stays_below,
 )
+from stages.documents import FORMAT, ContractError, Document, NewerFormat, Versioned
 from tests.unit.counting_runs import order
 
 VERSIONED = (Order, Manifest, Report, Progress)

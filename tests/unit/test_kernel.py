@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import stages
 from kaggle_kernels import build
-from stages.contract import Cursor, NewerFormat, Order, StageSpec
+from stages.contract import Cursor, Order, StageSpec
+from stages.documents import NewerFormat
 from tests.unit.counting_runs import ROOT, Kaggle, counting, events, kaggle, next_order, order
 
 SOURCES = Path(stages.__path__[0])

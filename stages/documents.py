@@ -1,0 +1,172 @@
+"""Values that travel as plain JSON: dataclasses to documents and back, whatever a newer or an older relay wrote. Standard library only.
+
+Every document carries `format`. A reader keeps fields that it does not know (they are written out again unchanged) and
+refuses a document whose format is newer than its own.
+"""
+
+import functools
+import json
+import types
+import typing
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Self
+
+FORMAT = 1
+
+
+class ContractError(ValueError):
+    """A document that cannot be read; the message is one sentence for a person."""
+
+
+class NewerFormat(ContractError):
+    """The document was written by a newer relay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """Base of everything that travels as JSON."""
+
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+    """Fields that this version does not know, kept so that passing a document on loses nothing."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plain JSON value, unknown fields included."""
+        hints = _hints(type(self))
+        known = {f.name: _plain(getattr(self, f.name), hints[f.name]) for f in fields(self) if f.name != "extra"}
+        return {**self.extra, **known}
+
+    @classmethod
+    def from_dict(cls, value: Any) -> Self:
+        """The document; raises ContractError naming the field that does not fit."""
+        read: Self = _document(cls, value, cls.__name__.lower())
+        return read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versioned(Document):
+    """A document that is written to a file or a log by itself."""
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, ASCII. Equal documents give equal bytes."""
+        return json.dumps(
+            {"format": FORMAT, "document": self.kind, **self.to_dict()},
+            sort_keys=True,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Read one document; raises NewerFormat or ContractError with a sentence for a person."""
+        try:
+            value = json.loads(text, parse_constant=_refuse_constant)
+        except (ValueError, RecursionError) as error:
+            raise ContractError(f"this {cls.kind} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise ContractError(f"this {cls.kind} is not a JSON object")
+        found = value.pop("format", None)
+        named = value.pop("document", None)
+        if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+            raise ContractError(f"this {cls.kind} does not say its format")
+        if found > FORMAT:
+            raise NewerFormat(
+                f"this {cls.kind} has format {found}, and this relay reads up to {FORMAT}: update relay to go on"
+            )
+        if named != cls.kind:
+            raise ContractError(f"expected a {cls.kind} and found {named!r}")
+        return cls.from_dict(value)
+
+
+_type_hints = functools.cache(typing.get_type_hints)
+
+
+def _hints(cls: Any) -> dict[str, Any]:
+    found: dict[str, Any] = _type_hints(cls)
+    return found
+
+
+def _plain(value: Any, hint: Any = None) -> Any:
+    if isinstance(value, Versioned):
+        return {"format": FORMAT, "document": value.kind, **value.to_dict()}
+    if isinstance(value, Document):
+        return value.to_dict()
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        inner = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
+        return {key: _plain(item, inner) for key, item in value.items()}
+    if hint is float:
+        return float(value)  # 60 and 60.0 are equal documents, so they have to be equal bytes
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ContractError(f"{name} is not a number")
+
+
+def _document(cls: Any, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ContractError(f"{where} is not a JSON object")
+    hints = _hints(cls)
+    known = {f.name: f for f in fields(cls) if f.name != "extra"}
+    missing = [name for name, f in known.items() if name not in value and _required(f)]
+    if missing:
+        raise ContractError(f"{where} lacks {', '.join(missing)}")
+    given = {name: _read(hints[name], value[name], f"{where}.{name}") for name in known if name in value}
+    extra = {name: item for name, item in value.items() if name not in known}
+    return cls(extra=extra, **given)
+
+
+def _required(entry: Field[Any]) -> bool:
+    return entry.default is MISSING and entry.default_factory is MISSING
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return value
+    if origin in (types.UnionType, typing.Union):
+        inner = [arm for arm in typing.get_args(hint) if arm is not type(None)]
+        return None if value is None else _read(inner[0], value, where)
+    if origin is tuple:
+        return _items(typing.get_args(hint)[0], value, where)
+    if origin is dict:
+        return _mapping(typing.get_args(hint)[1], value, where)
+    if is_dataclass(hint):
+        return _nested(hint, value, where)
+    return _scalar(hint, value, where)
+
+
+def _items(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ContractError(f"{where} is not a list")
+    return tuple(_read(hint, item, f"{where}[{index}]") for index, item in enumerate(value))
+
+
+def _mapping(hint: Any, value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ContractError(f"{where} is not a JSON object")
+    return {key: _read(hint, item, f"{where}.{key}") for key, item in value.items()}
+
+
+def _nested(hint: Any, value: Any, where: str) -> Any:
+    if issubclass(hint, Versioned):
+        return hint.from_json(json.dumps(value))
+    return _document(hint, value, where)
+
+
+def _scalar(hint: Any, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = _as_float(value, where)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise ContractError(f"{where} should be {hint.__name__}, found {value!r}")
+    return value
+
+
+def _as_float(value: int, where: str) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ContractError(f"{where} is too large a number") from error
