@@ -35,6 +35,8 @@ TIME_LIMIT = "exceeded the max allowed execution duration"
 """Kaggle's words for a session that it stopped at the limit."""
 
 DOCUMENT_BYTES_MAX = 16 * 2**20
+CURVES_BYTES_MAX = 256 * 2**20
+"""Of one of TensorBoard's files."""
 PAPERS_BYTES_MAX = 64 * 2**20
 """Of all papers of a checkpoint; what goes beyond stays in the packed state."""
 EXCERPT_LINES = 20
@@ -85,21 +87,18 @@ def _report(session: Session, files: dict[str, OutputFile], gateway: Gateway, in
     file = files.get(f"{OUTPUT_DIRECTORY}/{REPORT_NAME}")
     if file is None:
         return None
-    data = _small(file, gateway, incoming / REPORT_NAME)
     try:
-        report = Report.from_json(data)
-    except ContractError:
+        report = Report.from_json(_small(file, gateway, incoming / REPORT_NAME))
+    except (ContractError, Corrupt):
         return None
     mine = (report.run, report.session, report.attempt, report.token)
     return report if mine == (session.run, session.number, session.attempt, session.token) else None
 
 
 def _small(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
-    """A document's bytes. Fetched anew each time: a listing does not say which version a file is of."""
+    """A document's bytes, or Corrupt. Fetched anew each time: a listing does not say which version a file is of."""
     into.unlink(missing_ok=True)
-    gateway.download(file, into, FileWanted())
-    if into.stat().st_size > DOCUMENT_BYTES_MAX:
-        raise Corrupt(f"{file.name} has {into.stat().st_size} bytes, too many for a document")
+    gateway.download(file, into, FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX))
     return into.read_bytes()
 
 
@@ -138,10 +137,10 @@ def _candidates(
         path = PurePosixPath(name)
         if path.name != MANIFEST_NAME or path.parts[:2] != (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY):
             continue
-        data = _small(file, gateway, incoming / f"{path.parent.name}.{MANIFEST_NAME}")
         try:
+            data = _small(file, gateway, incoming / f"{path.parent.name}.{MANIFEST_NAME}")
             manifest = Manifest.from_json(data)
-        except ContractError:
+        except (ContractError, Corrupt):
             continue
         if (manifest.run, manifest.token) == (session.run, session.token) and manifest.to_json().encode() == data:
             yield Candidate(manifest, path.parent)
@@ -192,7 +191,7 @@ def _bring_curves(files: dict[str, OutputFile], gateway: Gateway, into: Path) ->
             target = into.joinpath(*path.parts[1:])
             private_folder(target.parent)
             with contextlib.suppress(Transient, Refused, Corrupt):
-                gateway.download(file, target, FileWanted())
+                gateway.download(file, target, FileWanted(size_bytes_max=CURVES_BYTES_MAX))
 
 
 # --- the judgement -----------------------------------------------------------

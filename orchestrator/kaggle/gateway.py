@@ -98,7 +98,24 @@ class FileWanted:
     """What a download must be. None where it is not known beforehand."""
 
     size_bytes: int | None = None
+    size_bytes_max: int | None = None
+    """More than this is not taken in, where `size_bytes` is not known."""
     sha256: str | None = None
+
+    def too_large(self, size_bytes: int) -> bool:
+        """Whether so many bytes are too many, whatever comes after them."""
+        most = [limit for limit in (self.size_bytes, self.size_bytes_max) if limit is not None]
+        return bool(most) and size_bytes > min(most)
+
+    def problem(self, size_bytes: int, sha256: str) -> str:
+        """What is wrong with a file of that size and hash, or nothing."""
+        if self.size_bytes is not None and size_bytes != self.size_bytes:
+            return f"{size_bytes} bytes instead of {self.size_bytes}"
+        if self.too_large(size_bytes):
+            return f"more than {self.size_bytes_max} bytes"
+        if self.sha256 is not None and sha256 != self.sha256.lower():
+            return f"SHA-256 {sha256} instead of {self.sha256}"
+        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -112,11 +112,7 @@ class _Part:
 
     def problem(self) -> str:
         """What is wrong with the bytes, or nothing."""
-        if self.wanted.size_bytes is not None and self.size != self.wanted.size_bytes:
-            return f"{self.size} bytes instead of {self.wanted.size_bytes}"
-        if self.wanted.sha256 is not None and self.sha256.hexdigest() != self.wanted.sha256.lower():
-            return f"SHA-256 {self.sha256.hexdigest()} instead of {self.wanted.sha256}"
-        return ""
+        return self.wanted.problem(self.size, self.sha256.hexdigest())
 
     def remove(self) -> None:
         with _disk(self.path):
@@ -186,11 +182,8 @@ class _Part:
                     file.flush()
                 self.sha256.update(block)
                 self.size += len(block)
-                if self._too_long():
+                if self.wanted.too_large(self.size):
                     return
-
-    def _too_long(self) -> bool:
-        return self.wanted.size_bytes is not None and self.size > self.wanted.size_bytes
 
     def _ended(self, response: requests.Response) -> bool:
         # Without a length the end of a body looks like a cut: believe the size that was promised.

@@ -267,6 +267,10 @@ def _safe(name: str) -> str:
     return name
 
 
+def _problem(data: bytes, wanted: FileWanted) -> str:
+    return wanted.problem(len(data), hashlib.sha256(data).hexdigest())
+
+
 def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
     """Whole or absent, as the port asks; not fsynced, since no power fails in a simulation."""
     kept = into.is_file() and wanted.sha256 is not None and not _problem(into.read_bytes(), wanted)
@@ -280,11 +284,3 @@ def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
         part.write_bytes(data)
         part.replace(into)
     return Downloaded(path=into, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-
-
-def _problem(data: bytes, wanted: FileWanted) -> str:
-    if wanted.size_bytes is not None and len(data) != wanted.size_bytes:
-        return f"{len(data)} bytes instead of {wanted.size_bytes}"
-    if wanted.sha256 is not None and hashlib.sha256(data).hexdigest() != wanted.sha256.lower():
-        return "another SHA-256"
-    return ""

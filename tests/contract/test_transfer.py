@@ -271,6 +271,20 @@ def test_a_file_without_end_is_stopped_at_its_promised_size(tmp_path: Path) -> N
         assert len(get.server.seen) == 1
 
 
+def test_a_file_of_unknown_size_is_stopped_where_it_may_not_go_beyond(tmp_path: Path) -> None:
+    with fetching(Store(), tmp_path) as get:
+        with pytest.raises(Corrupt, match=r"more than 500000 bytes"):
+            get(FileWanted(size_bytes_max=500_000))
+        assert get.left == []
+        assert len(get.server.seen) == 1
+
+
+def test_a_file_may_be_as_large_as_it_may_be(tmp_path: Path) -> None:
+    with fetching(Store(), tmp_path) as get:
+        get(FileWanted(size_bytes_max=len(CONTENT)))
+        assert arrived(get)
+
+
 def test_a_file_that_is_here_already_and_right_is_not_fetched(tmp_path: Path) -> None:
     with fetching(Store(), tmp_path) as get:
         get()
