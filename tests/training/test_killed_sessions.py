@@ -62,10 +62,10 @@ class Sessions:
         return world.report()
 
     def kill(self, order: Order, world: Kaggle, when: Callable[[int], bool], stage: str) -> None:
-        """SIGKILL a session once it has told of a step of this stage that fits."""
+        """SIGKILL a session once it has told of a step of this stage that fits, after its last save: so that step is lost."""
         process = self.start(order, world)
         give_up_s = time.monotonic() + PATIENCE_S
-        while not any(event["stage"] == stage and when(event["step"]) for event in _events(world)):
+        while not _about_to_lose(_events(world), when, stage):
             assert process.poll() is None, (world.root / "log").read_text()
             assert time.monotonic() < give_up_s, "the session is stuck"
             time.sleep(0.005)
@@ -110,11 +110,15 @@ def _following(order: Order, killed: Kaggle, world: Kaggle) -> Order:
     checkpoints: list[Found] = list(mounts.find(killed.working))
     assert checkpoints, "the session was killed before it saved anything"
     newest = max(checkpoints, key=lambda found: _place(found.manifest.cursor))
-    told = [Cursor(stage=event["stage"], step=event["step"]) for event in _events(killed) if event["event"] == "step"]
-    assert _place(newest.manifest.cursor) < max(map(_place, told)), "some steps should be lost and done again"
     world.publish(newest.folder, "parent")
     parent = Parent(name=f"c{order.session:04d}", digest=newest.manifest.digest)
     return replace(order, session=order.session + 1, start=newest.manifest.cursor, parent=parent)
+
+
+def _about_to_lose(told: list[dict[str, Any]], when: Callable[[int], bool], stage: str) -> bool:
+    last = [event for event in told if event["event"] in ("step", "saved")]
+    saved_before = any(event["event"] == "saved" for event in last)
+    return saved_before and last[-1]["event"] == "step" and last[-1]["stage"] == stage and when(last[-1]["step"])
 
 
 def _events(world: Kaggle) -> list[dict[str, Any]]:
