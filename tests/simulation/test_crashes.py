@@ -1,14 +1,19 @@
 """The daemon may die at any instruction between an intent, an effect and a fact: the run finishes, and nothing ran twice."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator import effects
+from orchestrator import tick as turning
+from orchestrator.commands import Command, Push
 from orchestrator.rehearsal.kernels import Kernels
 from state import machine
-from state.model import RunState
+from state.facts import Fact, PushConfirmed
+from state.model import RunState, Snapshot
 from tests.simulation.chain import Bomb, Chain, Kaggle, expected_digest, fast_folder, final_digest, hung, pipeline
 
 
@@ -88,3 +93,33 @@ def test_a_daemon_that_pushed_without_looking_first_would_be_caught() -> None:
             if twice:
                 return
     raise AssertionError("no crash led to a second session, so the simulation would not notice one")
+
+
+def test_a_daemon_that_noted_a_push_before_making_it_would_be_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests above can fail: a crash between such a note and the push leaves a session that nobody ever started."""
+    intend, perform = turning._intent, effects.perform
+
+    def too_early(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
+        facts = intend(command, snapshot)
+        if isinstance(command, Push):
+            facts += (PushConfirmed(number=command.number, attempt=command.attempt, kernel_version=1),)
+        return facts
+
+    def unnoted(command: effects.Effect, *more: Any) -> effects.Result:
+        result = perform(command, *more)
+        return replace(result, facts=()) if isinstance(command, Push) else result
+
+    monkeypatch.setattr(turning, "_intent", too_early)
+    monkeypatch.setattr(effects, "perform", unnoted)
+
+    def caught(bomb: Bomb) -> bool:
+        with fast_folder() as folder:
+            chain = Chain(Kaggle(pipeline()), folder)
+            try:
+                assert_undisturbed(chain, chain.drive_through(bomb), "planted")
+            except AssertionError:
+                return True
+            return False
+
+    assert not caught(Bomb()), "without a crash nobody would notice"
+    assert any(caught(Bomb(at)) for at in range(8, 20))
