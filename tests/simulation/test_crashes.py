@@ -50,7 +50,7 @@ def boundaries() -> int:
     return counter.passed
 
 
-SHARDS = [pytest.param(n, marks=[pytest.mark.slow] if n else []) for n in range(16)]
+SHARDS = [pytest.param(n, marks=[pytest.mark.slow] if n else []) for n in range(32)]
 """Every boundary is in one of them; the first alone belongs to the quick suite."""
 
 
