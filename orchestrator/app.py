@@ -91,7 +91,7 @@ class App:
         """The open run of the same pipeline, or a new one."""
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
-            if run.pipeline_digest == pipeline.digest:
+            if Pipeline.from_canonical(run.pipeline) == pipeline:
                 return run
         return self.start(path)
 
@@ -116,8 +116,9 @@ class App:
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
-            if run.pipeline_digest != pipeline.digest:
-                change = pipelines.first_difference(json.loads(run.pipeline), json.loads(pipeline.canonical()))
+            known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
+            if known != pipeline:
+                change = pipelines.first_difference(json.loads(known.canonical()), json.loads(pipeline.canonical()))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
                     "the file makes a second one beside it"

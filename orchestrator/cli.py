@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait 
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
 RUN = click.argument("run")
+WRITE_OFF = click.option(
+    "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
+)
 
 
 class Guarded(click.Group):
@@ -210,30 +213,38 @@ def pause(context: click.Context, run: str) -> None:
 @main.command()
 @RUN
 @click.option("--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.")
+@WRITE_OFF
 @click.pass_context
-def resume(context: click.Context, run: str, from_step: str | None) -> None:
+def resume(context: click.Context, run: str, from_step: str | None, write_off: bool) -> None:
     """Go on with a parked or waiting run, from its newest verified checkpoint.
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
-    app = _app(context)
-    arguments = {}
-    if from_step is not None:
-        from orchestrator.choose import checkpoint_at
+    from orchestrator.choose import checkpoint_at, require_over, written_off
 
-        arguments["checkpoint"] = checkpoint_at(app.run(run), from_step).name
+    app = _app(context)
+    state = app.run(run)
+    arguments = written_off(state) if write_off else {}
+    if from_step is not None:
+        arguments["checkpoint"] = checkpoint_at(state, from_step).name
+        if not write_off:
+            require_over(state)
     _ask(context, run, "resume", ("parked", "waiting"), arguments)
 
 
 @main.command()
 @RUN
+@WRITE_OFF
 @click.pass_context
-def retry(context: click.Context, run: str) -> None:
+def retry(context: click.Context, run: str, write_off: bool) -> None:
     """Try a parked run again after its cause was mended.
 
     Example: relay retry gsm-3f9a
     """
-    _ask(context, run, "retry", ("parked", "waiting"))
+    from orchestrator.choose import written_off
+
+    arguments = written_off(_app(context).run(run)) if write_off else {}
+    _ask(context, run, "retry", ("parked", "waiting"), arguments)
 
 
 @main.command()

@@ -71,6 +71,8 @@ class Rest:
 
     until: datetime | None
     why: str
+    wants_slot: bool = False
+    """It is a slot that is waited for: to be remembered, so that runs get theirs in turn."""
 
 
 Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Prune | Rest

@@ -5,19 +5,23 @@ from typing import assert_never
 
 from orchestrator.commands import Collect, Command, Look, Prune, Publish, PublishInputs, Push, ReadQuota, Record, Rest
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import Limits, finished, plan_session, refresh_time, session_limit_s
-from state.facts import RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken
+from orchestrator.plan import WEEK, Limits, finished, plan_session, refresh_time, resized, session_limit_s
+from state.facts import Fact, RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken, SessionLost
 from state.model import (
     CheckpointStatus,
     InputsStatus,
     Outcome,
     Phase,
+    QuotaRow,
     Request,
     RunState,
     RunStatus,
     Session,
     Snapshot,
 )
+
+NOT_BEFORE_MAX = timedelta(days=1)
+"""Nothing is put off for longer: a later time was written under a clock that was wrong."""
 
 BROKEN_TRAINING = ("not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved")
 """Causes that a second try can only repeat, since training is deterministic."""
@@ -26,14 +30,16 @@ BROKEN_TRAINING = ("not-a-number", "loss-spike", "reward-collapse", "no-progress
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """The one next command for this run."""
     state, watch = snapshot.state, snapshot.watch
-    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
+    if state.run.status is RunStatus.FINISHED:
         return Rest(None, f"the run is {state.run.status}")
     if snapshot.requests:
         return _obey(snapshot.requests[0], state)
-    if watch.not_before is not None and now < watch.not_before:
+    if watch.not_before is not None and now < watch.not_before <= now + NOT_BEFORE_MAX:
         return Rest(watch.not_before, f"trying again: {watch.failure}")
-    if _hopeless(snapshot, limits, now) and state.run.status is not RunStatus.PARKED:
-        return _park(state, f"Kaggle has not answered for long: {watch.failure}", "resume")
+    if state.run.status is RunStatus.CANCELLED:
+        return _see_off(snapshot, limits, now)
+    if _hopeless(snapshot, limits) and state.run.status is not RunStatus.PARKED:
+        return _given_up(snapshot, limits)
     command = _next(snapshot, pipeline, limits, now)
     if isinstance(command, Rest):
         return _leisure(snapshot, pipeline, limits, now) or command
@@ -43,14 +49,16 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
 def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     state = snapshot.state
     current = _current(state, pipeline)
-    if current is not None and not (state.run.status is not RunStatus.ACTIVE and current.phase is Phase.PLANNED):
+    if current is not None and current.phase is not Phase.PLANNED:
         return _carry_on(current, snapshot, limits, now)
     match state.run.status:
         case RunStatus.PARKED:
             return Rest(None, state.run.reason)
         case RunStatus.WAITING:
             until = state.run.waiting_until
-            return Rest(until, state.run.reason) if until and now < until else Record((RunWoken(),))
+            return Rest(until, state.run.reason) if until and now < until <= now + WEEK else Record((RunWoken(),))
+        case RunStatus.ACTIVE if current is not None:
+            return _begin_planned(current, snapshot, pipeline, limits, now)
         case RunStatus.ACTIVE:
             return _begin_session(snapshot, pipeline, limits, now)
         case RunStatus.FINISHED | RunStatus.CANCELLED:
@@ -72,7 +80,7 @@ def _current(state: RunState, pipeline: Pipeline) -> Session | None:
 
 def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
     match session.phase:
-        case Phase.PLANNED | Phase.PUSHING:
+        case Phase.PUSHING:
             return Push(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
             due = _due(snapshot.watch.looked_at, limits, now)
@@ -84,18 +92,19 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
         case Phase.PUBLISHING:
             due = _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if now >= due else Rest(due, f"{session.checkpoint} is being processed")
-        case Phase.PUBLISHED | Phase.SPENT | Phase.LOST:
-            raise AssertionError(f"{session.slug} is over")
+        case Phase.PLANNED | Phase.PUBLISHED | Phase.SPENT | Phase.LOST:
+            raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to carry on")
         case _:
             assert_never(session.phase)
 
 
 def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
-    return now if looked_at is None else looked_at + timedelta(seconds=limits.poll_s)
+    """When to look again; a time in the future, which a clock that was wrong has left, is not believed."""
+    return now if looked_at is None or looked_at > now else looked_at + timedelta(seconds=limits.poll_s)
 
 
 def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
-    state, quota = snapshot.state, snapshot.quota
+    state = snapshot.state
     if finished(state, pipeline):
         return Record((RunFinished(),))
     parked = trouble(state, pipeline)
@@ -107,25 +116,54 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
         due = _due(snapshot.watch.dataset_looked_at, limits, now)
         return PublishInputs() if now >= due else Rest(due, "the pipeline's files are being processed")
-    if snapshot.others_live >= pipeline.hardware.slots:
-        return Rest(now + timedelta(seconds=limits.poll_s), "another run's session takes the account's slot")
-    if pipeline.hardware.quota:
-        if quota is None or not _fresh(snapshot, limits, now):
-            return ReadQuota(pipeline.hardware.quota)
-        if session_limit_s(pipeline, quota) < pipeline.worth_s:
-            until = refresh_time(quota, now)
-            left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
-            return Record((RunWaiting(until=until.isoformat(), reason=f"{left}, too few to start a session"),))
-    return Record((plan_session(state, pipeline, quota if pipeline.hardware.quota else None),))
+    hindrance = _hindrance(snapshot, pipeline, limits, now)
+    return hindrance or Record((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
 
 
-def _fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    """Push what was planned, as soon as there is a slot and quota for it; what is left may have changed since."""
+    hindrance = _hindrance(snapshot, pipeline, limits, now)
+    if hindrance is not None:
+        return hindrance
+    other = resized(session, pipeline, _quota(snapshot, pipeline))
+    return Push(*session.key) if other is None else Record((other,))
+
+
+def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """What has to come before a session can be started: a slot, a look at the quota, or next week."""
+    if not _has_slot(snapshot, pipeline, limits, now):
+        until = now + timedelta(seconds=limits.poll_s)
+        return Rest(until, "other runs' sessions take the account's slots", wants_slot=True)
+    if not pipeline.hardware.quota:
+        return None
+    quota = snapshot.quota
+    if quota is None or not _fresh(quota, snapshot.state.last, limits, now):
+        return ReadQuota(pipeline.hardware.quota)
+    if session_limit_s(pipeline, quota) >= pipeline.worth_s:
+        return None
+    left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
+    said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
+    until = refresh_time(quota, now)
+    return Record((RunWaiting(until=until.isoformat(), reason=f"{left}{said}, too few to start a session"),))
+
+
+def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
+    return snapshot.quota if pipeline.hardware.quota else None
+
+
+def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> bool:
+    """Whether a slot is free for this run: those that have waited longer, and still do, are served first."""
+    mine = (snapshot.watch.slot_since or now, snapshot.state.run.id)
+    claim = timedelta(seconds=limits.claim_s)
+    ahead = sum((other.since, other.run) < mine and now - other.seen_at < claim for other in snapshot.waiting)
+    return snapshot.others_live + ahead < pipeline.slots
+
+
+def _fresh(quota: QuotaRow, last: Session | None, limits: Limits, now: datetime) -> bool:
     """Whether the quota was read lately, and after the last session ended."""
-    quota, last = snapshot.quota, snapshot.state.last
-    assert quota is not None
     if last is not None and last.ended_at is not None and quota.read_at < last.ended_at:
         return False
-    return now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
+    return timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
 
 
 def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
@@ -174,12 +212,36 @@ def _pause_after_failure(state: RunState, limits: Limits) -> datetime | None:
     return last.ended_at + timedelta(seconds=limits.backoff_s(tried))
 
 
-def _hopeless(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+# --- giving up ---------------------------------------------------------------
+
+
+def _hopeless(snapshot: Snapshot, limits: Limits) -> bool:
+    """Whether calls have failed often enough, and for long enough: never after one of the two alone."""
     watch = snapshot.watch
-    if watch.failing_since is None:
-        return False
-    long = now - watch.failing_since >= timedelta(seconds=limits.give_up_s)
-    return long and watch.failures >= limits.give_up_failures
+    return watch.failures >= limits.give_up_failures and watch.failing_s >= limits.give_up_s
+
+
+def _given_up(snapshot: Snapshot, limits: Limits) -> Record:
+    """A session whose kernel Kaggle has long said that it does not have is lost; anything else is for a person."""
+    state, watch = snapshot.state, snapshot.watch
+    last = state.last
+    awaited = last is not None and last.phase.awaited
+    if last is not None and awaited and watch.absences >= limits.give_up_failures:
+        reason = f"Kaggle has had no kernel {last.slug} for hours: somebody deleted it"
+        return Record((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
+    way_out = f"; relay resume {state.run.id} --write-off gives the session up" if awaited else ""
+    return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
+
+
+def _see_off(snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
+    """The session of a cancelled run holds its slot until it ends: look at it, and do nothing else."""
+    state = snapshot.state
+    last = state.last
+    if last is None or not last.phase.on_kaggle:
+        return Rest(None, f"the run is {state.run.status}")
+    if last.phase is Phase.PUSHING or snapshot.watch.failures >= limits.give_up_failures:
+        return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
+    return _carry_on(last, snapshot, limits, now)
 
 
 def _obey(request: Request, state: RunState) -> Record:
@@ -189,11 +251,25 @@ def _obey(request: Request, state: RunState) -> Record:
         case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
             return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
-            return Record((RunResumed(checkpoint=request.arguments.get("checkpoint", "")),), request.id)
-        case "cancel":
+            return Record(_resumed(request, state), request.id)
+        case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
             return Record((RunCancelled(),), request.id)
         case _:
             return Record((), request.id)
+
+
+def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Go on, without the session that a person writes off; from an older checkpoint only where no session is under way."""
+    checkpoint, last = request.arguments.get("checkpoint", ""), state.last
+    resumed = RunResumed(checkpoint=checkpoint)
+    if last is None:
+        return (resumed,)
+    if last.phase.awaited and "write_off" in request.arguments:
+        return (SessionLost(number=last.number, attempt=last.attempt, reason="you wrote it off"), resumed)
+    if last.phase is Phase.PLANNED and checkpoint:
+        reason = "you chose an older checkpoint to go on from"
+        return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), resumed)
+    return () if checkpoint and last.phase.under_way else (resumed,)
 
 
 def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import assert_never
 
@@ -10,7 +10,7 @@ from kaggle_kernels import build
 from orchestrator.clock import Clock
 from orchestrator.collect import collect
 from orchestrator.commands import Collect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
-from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient
+from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient, Vanished
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway, KernelPush, LogLine, Worker
 from orchestrator.pipeline import Pipeline
@@ -58,7 +58,7 @@ def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shel
     state = snapshot.state
     match command:
         case ReadQuota():
-            return read_quota(command, state, shell)
+            return read_quota(command, snapshot, shell)
         case PublishInputs():
             return publish_inputs(snapshot, pipeline, shell)
         case Push():
@@ -75,16 +75,26 @@ def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shel
             assert_never(command)
 
 
-def read_quota(command: ReadQuota, state: RunState, shell: Shell) -> Result:
-    """Ask for the week's hours; a missing answer is remembered as unknown, not as zero."""
-    found = shell.gateway.quota(command.accelerator)
+QUOTA_TRIES = 3
+"""A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
+
+
+def read_quota(command: ReadQuota, snapshot: Snapshot, shell: Shell) -> Result:
+    """Ask for the week's hours; a missing answer is unknown, not zero. When they are renewed is remembered from earlier."""
+    try:
+        found = shell.gateway.quota(command.accelerator)
+    except (Transient, Refused):
+        if snapshot.watch.failures + 1 < QUOTA_TRIES:
+            raise
+        found = None
+    before = snapshot.quota.refreshes_at if snapshot.quota else None
     row = QuotaRow(
-        owner=state.run.owner,
+        owner=snapshot.state.run.owner,
         accelerator=command.accelerator,
         used_s=found.used_s if found else 0.0,
         reserved_s=found.reserved_s if found else 0.0,
         total_s=found.total_s if found else None,
-        refreshes_at=found.refreshes_at if found else None,
+        refreshes_at=(found.refreshes_at if found else None) or before,
         read_at=shell.clock.now(),
     )
     return Result(quota=row)
@@ -102,7 +112,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     try:
         pushed = shell.gateway.push(_kernel(state, session, pipeline))
     except NoSlot as error:
-        watch = _later(shell, str(error))
+        watch = _later(snapshot, shell, str(error))
         return Result((PushRefused(number=session.number, attempt=session.attempt, reason=str(error)),), watch)
     except OutOfQuota as error:
         until = error.until or _refresh(snapshot, shell)
@@ -158,10 +168,15 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush
     )
 
 
-def _later(shell: Shell, why: str) -> Watch:
-    """No failure, but no use in asking again at once."""
-    now = shell.clock.now().timestamp()
-    return Watch(not_before=datetime.fromtimestamp(now + shell.limits.retry_s, UTC), failure=why)
+def _later(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
+    """No failure, but no use in asking again at once; the place in the line stays."""
+    now = shell.clock.now()
+    return Watch(
+        not_before=now + timedelta(seconds=shell.limits.slot_s),
+        failure=why,
+        slot_since=snapshot.watch.slot_since or now,
+        slot_seen_at=now,
+    )
 
 
 # --- look --------------------------------------------------------------------
@@ -171,6 +186,7 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     """Ask how the session is; take in the part of its log that is new."""
     seen = shell.gateway.session(session.slug, session.kernel_version)
     if seen.worker in (Worker.UNKNOWN, Worker.NEW_SCRIPT):
+        require(session, shell)
         raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message or seen.worker}")
     facts: list[Fact] = []
     if seen.worker is Worker.QUEUED and session.phase is Phase.PUSHED:
@@ -194,6 +210,12 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
 
 
 _WELL = Watch()
+
+
+def require(session: Session, shell: Shell) -> None:
+    """Raise Vanished where Kaggle has no kernel of the session's name."""
+    if shell.gateway.find_kernel(session.slug) is None:
+        raise Vanished(f"Kaggle has no kernel {session.slug} any more")
 
 
 def taken_in(session: Session, shell: Shell) -> tuple[LogLine, ...]:
@@ -236,7 +258,11 @@ def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> 
 def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
     lines = taken_in(session, shell)
-    fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home)
+    try:
+        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home)
+    except Refused:
+        require(session, shell)
+        raise
     return Result((fact,), _WELL, metrics_in(session, lines, snapshot.watch.log_lines))
 
 

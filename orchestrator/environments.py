@@ -15,14 +15,16 @@ class Hardware(NamedTuple):
     slots: int
     quota: str
     """Whose weekly hours it uses: `tpu`, `gpu`, or empty."""
+    hours_per_week: float = 0.0
+    """How many there are, as far as Kaggle's documentation says; Kaggle's own answer comes before it."""
 
 
 HARDWARE: dict[str, Hardware] = {
     "cpu": Hardware(Accelerator(platform="cpu"), 12 * HOUR_S, 5, ""),
-    "TpuV5E8": Hardware(Accelerator(machine_shape="TpuV5E8", platform="tpu", devices=8), 9 * HOUR_S, 1, "tpu"),
-    "TpuV6E8": Hardware(Accelerator(machine_shape="TpuV6E8", platform="tpu", devices=8), 9 * HOUR_S, 1, "tpu"),
+    "TpuV5E8": Hardware(Accelerator(machine_shape="TpuV5E8", platform="tpu", devices=8), 9 * HOUR_S, 1, "tpu", 20),
+    "TpuV6E8": Hardware(Accelerator(machine_shape="TpuV6E8", platform="tpu", devices=8), 9 * HOUR_S, 1, "tpu", 20),
     "NvidiaTeslaT4": Hardware(
-        Accelerator(machine_shape="NvidiaTeslaT4", platform="gpu", devices=2), 12 * HOUR_S, 2, "gpu"
+        Accelerator(machine_shape="NvidiaTeslaT4", platform="gpu", devices=2), 12 * HOUR_S, 2, "gpu", 30
     ),
 }
 

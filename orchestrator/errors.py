@@ -3,7 +3,8 @@
 RelayError
 ├── BadInput         the user's file, flag or credential: one sentence with the remedy, exit status 2
 ├── Transient        try again later; nothing is known to have changed
-│   └── RateLimited  the same, not before `retry_after_s`
+│   ├── RateLimited  the same, not before `retry_after_s`
+│   └── Vanished     Kaggle says that it does not have what it had: believed only when it says so for long
 ├── Ambiguous        the effect may or may not have happened: look before doing it again
 ├── Refused          Kaggle said no and nothing happened
 │   └── NoSlot       too many sessions of this kind are alive
@@ -33,6 +34,10 @@ class RateLimited(Transient):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class Vanished(Transient):
+    """Kaggle was asked for something of ours and answered, in full possession of its senses, that there is none."""
 
 
 class Ambiguous(RelayError):

@@ -38,6 +38,17 @@ class SessionLimits(BaseModel):
     """A session that failed for a passing reason is tried so often before a person is asked."""
 
 
+class Account(BaseModel):
+    """What the Kaggle account allows, for where Kaggle itself does not say or other things run beside relay."""
+
+    model_config = STRICT
+
+    hours_per_week: Annotated[float, Field(gt=0)] | None = None
+    """Believed where Kaggle does not answer; default: 20 for a TPU, 30 for a GPU."""
+    slots: Annotated[int, Field(ge=1)] | None = None
+    """Sessions of this accelerator at once, all runs together; default: Kaggle's 1 (TPU), 2 (GPU) or 5 (CPU)."""
+
+
 class Inputs(BaseModel):
     """What Kaggle mounts beside the checkpoint."""
 
@@ -74,6 +85,7 @@ class Pipeline(BaseModel):
     model: dict[str, Any] = {}
     accelerator: str = "TpuV5E8"
     session: SessionLimits = SessionLimits()
+    account: Account = Account()
     handoff: Literal["dataset", "kernel-output"] = "dataset"
     """`dataset`: the next session mounts the checkpoint's dataset; `kernel-output`: the last kernel's output directly."""
     on_timeout: Literal["resume", "park"] = "resume"
@@ -115,6 +127,16 @@ class Pipeline(BaseModel):
     def worth_s(self) -> float:
         """The shortest session that is worth its start-up."""
         return min(1800.0, self.limit_s / 4) if self.session.worth_s is None else self.session.worth_s
+
+    @property
+    def slots(self) -> int:
+        """How many sessions of this accelerator may be alive at once."""
+        return self.account.slots or self.hardware.slots
+
+    @property
+    def hours_per_week(self) -> float:
+        """Hours of this accelerator that a week has, where Kaggle does not say."""
+        return self.account.hours_per_week or self.hardware.hours_per_week
 
     @property
     def needs_jax(self) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE
 from orchestrator.errors import BadInput
-from orchestrator.pipeline import Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline import Account, Inputs, Pipeline, SessionLimits, Stage
 from stages import options, sources
 from stages.catalog import KINDS, Kind, UnknownKind, find
 
@@ -212,7 +212,12 @@ def _dotted(location: list[int | str]) -> str:
 
 def _fields(location: list[int | str]) -> list[str]:
     """Keys that would have been right where `location` points."""
-    nested: dict[str, type[BaseModel]] = {"session": SessionLimits, "inputs": Inputs, "stages": Stage}
+    nested: dict[str, type[BaseModel]] = {
+        "session": SessionLimits,
+        "account": Account,
+        "inputs": Inputs,
+        "stages": Stage,
+    }
     kind: type[BaseModel] = Pipeline
     for part in location:
         kind = nested.get(str(part), kind)

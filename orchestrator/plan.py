@@ -1,13 +1,14 @@
 """Which session comes next, how long it may last, and what exactly it is told. Pure."""
 
 import hashlib
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from orchestrator.pipeline import Pipeline
 from stages.contract import Cursor, Order, Parent
-from state.facts import SessionPlanned
-from state.model import QuotaRow, RunState, Session
+from state.facts import SessionPlanned, SessionResized
+from state.model import QuotaRow, RunState, Session, Stretch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,11 @@ class Limits:
     give_up_failures: int = 20
     """A person is asked after so many failed calls in a row …"""
     give_up_s: float = 6 * 3600.0
-    """… and after so much time, not before both."""
+    """… and after so much time in which they were made, not before both."""
+    slot_s: float = 300.0
+    """Before another push after Kaggle declined one because somebody else's session takes the slot."""
+    claim_s: float = 900.0
+    """A run that waits for a slot and has not said so for this long is passed by."""
 
     def backoff_s(self, failures: int) -> float:
         """Seconds to wait after the n-th failure in a row."""
@@ -34,7 +39,13 @@ class Limits:
 def limits_for(pipeline: Pipeline) -> Limits:
     """Patience in proportion: a nine-hour session is looked at every half minute, a rehearsal's minute every half second."""
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
-    return Limits(poll_s=poll_s, retry_s=2 * poll_s, quota_fresh_s=min(600.0, 20 * poll_s))
+    return Limits(
+        poll_s=poll_s,
+        retry_s=2 * poll_s,
+        quota_fresh_s=min(600.0, 20 * poll_s),
+        slot_s=10 * poll_s,
+        claim_s=30 * poll_s,
+    )
 
 
 def slug_of(run: str, number: int, attempt: int) -> str:
@@ -88,6 +99,32 @@ def session_limit_s(pipeline: Pipeline, quota: QuotaRow | None) -> float:
     return pipeline.limit_s if left_s is None else min(pipeline.limit_s, left_s)
 
 
+WEEK = timedelta(days=7)
+REFRESH = datetime(2000, 1, 1, tzinfo=UTC)
+"""A Saturday midnight, when Kaggle is reported to renew the hours: only where it never said when."""
+
+
+def week_of(refreshes_at: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """Begin and end of the quota week that `now` lies in, counted from any one time of refreshing."""
+    anchor = refreshes_at or REFRESH
+    begin = anchor + (now - anchor) // WEEK * WEEK
+    return begin, begin + WEEK
+
+
+def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[Stretch], now: datetime) -> QuotaRow:
+    """The quota that Kaggle did not tell, from the pipeline's own number and what relay's sessions took of it."""
+    begin, end = week_of(row.refreshes_at, now)
+    used_s = reserved_s = 0.0
+    for stretch in stretches:
+        until = min(now, stretch.ended_at or now)
+        used_s += max(0.0, (until - max(begin, stretch.began_at)).total_seconds())
+        if stretch.ended_at is None:
+            reserved_s += max(0.0, stretch.limit_s - (now - stretch.began_at).total_seconds())
+    return replace(
+        row, used_s=used_s, reserved_s=reserved_s, total_s=hours_per_week * 3600, refreshes_at=end, assumed=True
+    )
+
+
 def refresh_time(quota: QuotaRow, now: datetime) -> datetime:
     """When it is worth asking for quota again."""
     if quota.refreshes_at is not None and quota.refreshes_at > now:
@@ -108,6 +145,20 @@ def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) ->
         parent=state.head.name if state.head else None,
         budget_s=pipeline.budget_s(limit_s),
         limit_s=limit_s,
+    )
+
+
+RESIZE_S = 60.0
+"""A session that could not be pushed yet is cut anew where the hours that are left differ by more than this."""
+
+
+def resized(session: Session, pipeline: Pipeline, quota: QuotaRow | None) -> SessionResized | None:
+    """The planned session as the hours that are left now allow it, or None where it fits as it is."""
+    limit_s = session_limit_s(pipeline, quota)
+    if abs(limit_s - session.limit_s) <= RESIZE_S:
+        return None
+    return SessionResized(
+        number=session.number, attempt=session.attempt, budget_s=pipeline.budget_s(limit_s), limit_s=limit_s
     )
 
 

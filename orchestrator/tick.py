@@ -5,13 +5,17 @@ from datetime import datetime, timedelta
 
 from orchestrator import effects
 from orchestrator.commands import Command, Publish, PublishInputs, Push, Record, Rest
-from orchestrator.decide import decide
+from orchestrator.decide import NOT_BEFORE_MAX, decide
 from orchestrator.effects import Result, Shell
-from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient
+from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient, Vanished
 from orchestrator.pipeline import Pipeline
-from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed
-from state.model import InputsStatus, Phase, Snapshot, Watch
+from orchestrator.plan import assumed_quota, week_of
+from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
+from state.model import InputsStatus, Phase, QuotaRow, RunStatus, Snapshot, Watch
 from state.store import Store
+
+AWAKE = 2.0
+"""Between two tries lie at most this many of the longest waits; more than that, and the machine was asleep."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,12 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     now = shell.clock.now()
     command = decide(snapshot, pipeline, shell.limits, now)
     match command:
-        case Rest():
+        case Rest(wants_slot=wants_slot):
+            if wants_slot and _unsaid(snapshot.watch, shell, now):
+                store.append(run, (), now, watch=_in_line(snapshot.watch, now), fence=fence)
             return Turn(command)
         case Record(facts, obeyed):
-            fresh = any(isinstance(fact, RunResumed) for fact in facts)
+            fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
             store.append(run, facts, now, watch=Watch() if fresh else None, obeyed=obeyed, fence=fence)
             return Turn(command, facts)
     intent = _intent(command, snapshot)
@@ -44,7 +50,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
         store.append(run, (), now, fence=fence)
     result, failure = _perform(command, snapshot, pipeline, shell)
     if result.quota is not None:
-        store.write_quota(result.quota)
+        store.write_quota(_believed(result.quota, pipeline, store))
     store.append(run, result.facts, shell.clock.now(), metrics=result.metrics, watch=result.watch, fence=fence)
     return Turn(command, (*intent, *result.facts), failure)
 
@@ -72,6 +78,8 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
         return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
+        if snapshot.state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):  # a person knows already
+            return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
         return Result((parked,)), str(error)
     if result.watch is None:
@@ -83,15 +91,53 @@ def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watc
     failures = watch.failures + 1
     wait_s = shell.limits.backoff_s(failures)
     if isinstance(error, RateLimited) and error.retry_after_s is not None:
-        wait_s = max(wait_s, error.retry_after_s)
+        wait_s = max(wait_s, min(error.retry_after_s, NOT_BEFORE_MAX.total_seconds()))
     return replace(
         watch,
         failures=failures,
         failing_since=watch.failing_since or now,
+        failed_at=now,
+        failing_s=watch.failing_s + _tried_s(watch, shell, now),
         failure=str(error),
+        absences=watch.absences + 1 if isinstance(error, Vanished) else 0,
         not_before=now + timedelta(seconds=wait_s),
     )
 
 
+def _tried_s(watch: Watch, shell: Shell, now: datetime) -> float:
+    """Seconds since the last failure, as far as relay was there: it would have tried again long before a night was over."""
+    if watch.failed_at is None:
+        return 0.0
+    awake_s = AWAKE * shell.limits.retry_s_max
+    return min(awake_s, max(0.0, (now - watch.failed_at).total_seconds()))
+
+
 def _well(watch: Watch) -> Watch:
-    return replace(watch, failures=0, failing_since=None, failure="", not_before=None)
+    """Nothing fails any more; what was seen, and the place in the line for a slot, stay."""
+    return replace(
+        Watch(),
+        looked_at=watch.looked_at,
+        dataset_looked_at=watch.dataset_looked_at,
+        log_lines=watch.log_lines,
+        slot_since=watch.slot_since,
+        slot_seen_at=watch.slot_seen_at,
+    )
+
+
+def _unsaid(watch: Watch, shell: Shell, now: datetime) -> bool:
+    """Whether it is time to say again that a slot is wanted."""
+    seen_at = watch.slot_seen_at
+    return seen_at is None or not seen_at <= now < seen_at + timedelta(seconds=shell.limits.claim_s / 4)
+
+
+def _in_line(watch: Watch, now: datetime) -> Watch:
+    return replace(watch, slot_since=watch.slot_since or now, slot_seen_at=now)
+
+
+def _believed(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow:
+    """What Kaggle said of the hours, or the pipeline's own number of them where it did not."""
+    if read.total_s is not None:
+        return read
+    begin, _ = week_of(read.refreshes_at, read.read_at)
+    taken = store.stretches(read.owner, read.accelerator, begin)
+    return assumed_quota(read, pipeline.hours_per_week, taken, read.read_at)

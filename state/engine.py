@@ -1,5 +1,8 @@
 """Open the database with the settings that durability needs, and bring its schema up to date."""
 
+import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,9 @@ from sqlalchemy.pool import NullPool
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000")
+
+
+NEWER = "the database was written by a newer relay: update relay, or name another folder with --home"
 
 
 class SchemaError(Exception):
@@ -36,10 +42,18 @@ def open_engine(url: str) -> Engine:
 
 
 def migrate(engine: Engine) -> None:
-    """Bring the schema to this relay's revision; raises SchemaError where the database is newer."""
+    """Bring the schema to this relay's revision, a copy of an older one kept beside it (see `backup`).
+
+    Raises SchemaError where the database is newer.
+    """
     with engine.connect() as connection:
-        if _revision(connection) == newest_revision():
-            return
+        revision = _revision(connection)
+    if revision == newest_revision():
+        return
+    if revision is not None and revision > newest_revision():
+        raise SchemaError(NEWER)
+    if revision is not None:
+        backup(engine, revision)
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
@@ -51,10 +65,29 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
     except CommandError as error:
         if "Can't locate revision" in str(error):
-            raise SchemaError(
-                "the database was written by a newer relay: update relay, or name another folder with --home"
-            ) from error
+            raise SchemaError(NEWER) from error
         raise
+
+
+def backup(engine: Engine, revision: str) -> Path | None:
+    """Copy a SQLite file, as it is now, to `<name>.<revision>.backup`; a copy of that revision that is there stays.
+
+    Whole or absent, and readable by its owner alone. None where the database is no file: a server has backups of its own.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database or engine.url.database == ":memory:":
+        return None
+    source = Path(engine.url.database)
+    kept, part = (source.with_name(f"{source.name}.{revision}.{end}") for end in ("backup", "backup.part"))
+    if kept.exists():
+        return kept
+    part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(part)) as new:
+        old.backup(new)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    part.replace(kept)
+    return kept
 
 
 def newest_revision() -> str:

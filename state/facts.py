@@ -100,6 +100,15 @@ class SessionPlanned(SessionFact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SessionResized(SessionFact):
+    """Before it could be pushed, the hours that are left became others."""
+
+    name: ClassVar[str] = "session_resized"
+    budget_s: float
+    limit_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PushIntended(SessionFact):
     name: ClassVar[str] = "push_intended"
 
@@ -203,6 +212,7 @@ FACTS: dict[str, type[Fact]] = {
         RunFinished,
         RunCancelled,
         SessionPlanned,
+        SessionResized,
         PushIntended,
         PushRefused,
         PushConfirmed,

@@ -36,6 +36,7 @@ from state.facts import (
     SessionFact,
     SessionLost,
     SessionPlanned,
+    SessionResized,
 )
 from state.model import Checkpoint, CheckpointStatus, InputsStatus, Outcome, Phase, Run, RunState, RunStatus, Session
 
@@ -47,7 +48,7 @@ class IllegalTransition(Exception):
 # --- the tables --------------------------------------------------------------
 
 SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
-    Phase.PLANNED: {PushIntended: Phase.PUSHING, SessionLost: Phase.LOST},
+    Phase.PLANNED: {SessionResized: Phase.PLANNED, PushIntended: Phase.PUSHING, SessionLost: Phase.LOST},
     Phase.PUSHING: {PushConfirmed: Phase.PUSHED, PushRefused: Phase.PLANNED, SessionLost: Phase.LOST},
     Phase.PUSHED: {
         SeenQueued: Phase.QUEUED,
@@ -246,6 +247,7 @@ def _judged(session: Session, judgement: Judgement) -> Session:
 
 
 _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] = {
+    SessionResized: lambda s, fact, at: replace(s, budget_s=fact.budget_s, limit_s=fact.limit_s),
     PushConfirmed: lambda s, fact, at: replace(s, kernel_version=fact.kernel_version, pushed_at=at, reason=""),
     PushRefused: lambda s, fact, at: replace(s, reason=fact.reason),
     SeenRunning: lambda s, fact, at: replace(s, running_at=at),

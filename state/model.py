@@ -43,6 +43,16 @@ class Phase(StrEnum):
         """Whether the session takes a slot on Kaggle, as far as we know."""
         return self in (Phase.PUSHING, Phase.PUSHED, Phase.QUEUED, Phase.RUNNING)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether Kaggle has the session and something is still wanted of it."""
+        return self in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING, Phase.ENDED)
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a checkpoint may still come of it, which would be newer than any that there is."""
+        return self is Phase.PUSHING or self.awaited
+
 
 class Outcome(StrEnum):
     """How a session ended."""
@@ -228,16 +238,27 @@ class Watch:
     dataset_looked_at: datetime | None = None
     """At the dataset that is being processed."""
     failures: int = 0
+    """Calls in a row that failed."""
     failing_since: datetime | None = None
+    failed_at: datetime | None = None
+    """When the last of them failed."""
+    failing_s: float = 0.0
+    """For how long they went on while somebody was there to try: a night that the laptop slept through does not count."""
     failure: str = ""
+    absences: int = 0
+    """How many of the failures were Kaggle's plain word that it has no such kernel."""
     not_before: datetime | None = None
     log_lines: int = 0
     """Lines of the live session's log that have been taken in."""
+    slot_since: datetime | None = None
+    """Since when the run wants a slot of its account; runs are served in this order."""
+    slot_seen_at: datetime | None = None
+    """When it last said so: a run that nobody carries on any more must not hold up the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaRow:
-    """The weekly hours of one account as last read, in seconds. `total_s` None: Kaggle did not say."""
+    """The weekly hours of one account as last read, in seconds. `total_s` None: nobody knows."""
 
     owner: str
     accelerator: str
@@ -246,6 +267,8 @@ class QuotaRow:
     total_s: float | None
     refreshes_at: datetime | None
     read_at: datetime
+    assumed: bool = False
+    """Kaggle did not say: the pipeline's own number of hours, less what relay's own sessions used of them."""
 
     @property
     def left_s(self) -> float | None:
@@ -269,6 +292,24 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Another run that waits for a slot of the same account and accelerator."""
+
+    run: str
+    since: datetime
+    seen_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """How long one session held its machine; `ended_at` None while it does."""
+
+    began_at: datetime
+    ended_at: datetime | None
+    limit_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """What the core decides from: one run, and what it shares with others on its account."""
 
@@ -278,3 +319,5 @@ class Snapshot:
     quota: QuotaRow | None = None
     others_live: int = 0
     """Sessions of other runs that take a slot of the same account and accelerator."""
+    waiting: tuple[Waiting, ...] = ()
+    """Other runs that want one."""

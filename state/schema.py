@@ -162,9 +162,14 @@ watches = Table(
     Column("dataset_looked_at", Utc),
     Column("failures", Integer, nullable=False),
     Column("failing_since", Utc),
+    Column("failed_at", Utc),
+    Column("failing_s", Float, nullable=False, server_default="0"),
     Column("failure", Text, nullable=False),
+    Column("absences", Integer, nullable=False, server_default="0"),
     Column("not_before", Utc),
     Column("log_lines", Integer, nullable=False),
+    Column("slot_since", Utc),
+    Column("slot_seen_at", Utc),
     ForeignKeyConstraint(["run"], ["run.id"]),
 )
 
@@ -178,6 +183,7 @@ quotas = Table(
     Column("total_s", Float),
     Column("refreshes_at", Utc),
     Column("read_at", Utc, nullable=False),
+    Column("assumed", Integer, nullable=False, server_default="0"),
 )
 
 leases = Table(

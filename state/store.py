@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, select, update
+from sqlalchemy import Connection, Table, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from state import machine, schema
@@ -24,6 +24,8 @@ from state.model import (
     RunStatus,
     Session,
     Snapshot,
+    Stretch,
+    Waiting,
     Watch,
 )
 from state.rows import from_row, to_row
@@ -145,6 +147,7 @@ class Store:
                 watch=Watch() if watch is None else from_row(Watch, watch),
                 quota=None if quota is None else from_row(QuotaRow, quota),
                 others_live=_others_live(connection, state.run),
+                waiting=_waiting(connection, state.run),
             )
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
@@ -161,11 +164,13 @@ class Store:
             return [from_row(Run, row) for row in rows.mappings()]
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, oldest first."""
+        """Ids of the runs that may still need something, oldest first: a cancelled one while its session goes on."""
+        live = select(schema.sessions.c.run).where(schema.sessions.c.phase.in_(LIVE_PHASES))
+        goes_on = and_(schema.runs.c.status == RunStatus.CANCELLED.value, schema.runs.c.id.in_(live))
         with self._transaction() as connection:
             rows = connection.execute(
                 select(schema.runs.c.id)
-                .where(schema.runs.c.status.in_(OPEN_STATUSES))
+                .where(or_(schema.runs.c.status.in_(OPEN_STATUSES), goes_on))
                 .order_by(schema.runs.c.created_at, schema.runs.c.id)
             )
             return [str(row.id) for row in rows]
@@ -182,6 +187,16 @@ class Store:
         """Remember the account's weekly hours."""
         with self._transaction() as connection:
             _upsert(connection, schema.quotas, to_row(quota), ["owner", "accelerator"])
+
+    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+        """What the account's sessions that relay knows of took of an accelerator after `since`."""
+        sessions, runs = schema.sessions, schema.runs
+        began_at = func.coalesce(sessions.c.running_at, sessions.c.pushed_at).label("began_at")
+        query = select(began_at, sessions.c.ended_at, sessions.c.limit_s).join(runs, sessions.c.run == runs.c.id)
+        mine = query.where(runs.c.owner == owner, runs.c.accelerator == accelerator, sessions.c.pushed_at.is_not(None))
+        late = mine.where(or_(sessions.c.ended_at.is_(None), sessions.c.ended_at > since))
+        with self._transaction() as connection:
+            return [from_row(Stretch, row) for row in connection.execute(late).mappings()]
 
     def quotas(self) -> list[QuotaRow]:
         """Every account's hours as last read."""
@@ -337,6 +352,24 @@ def _others_live(connection: Connection, run: Run) -> int:
         sessions.c.phase.in_(LIVE_PHASES),
     )
     return int(connection.execute(others).scalar() or 0)
+
+
+def _waiting(connection: Connection, run: Run) -> tuple[Waiting, ...]:
+    watches, runs, sessions = schema.watches, schema.runs, schema.sessions
+    live = select(sessions.c.run).where(sessions.c.phase.in_(LIVE_PHASES))
+    query = (
+        select(watches.c.run, watches.c.slot_since.label("since"), watches.c.slot_seen_at.label("seen_at"))
+        .join(runs, watches.c.run == runs.c.id)
+        .where(
+            runs.c.id != run.id,
+            runs.c.owner == run.owner,
+            runs.c.accelerator == run.accelerator,
+            runs.c.status == RunStatus.ACTIVE.value,
+            watches.c.slot_since.is_not(None),
+            runs.c.id.not_in(live),
+        )
+    )
+    return tuple(from_row(Waiting, row) for row in connection.execute(query).mappings())
 
 
 def _check_fence(connection: Connection, fence: int) -> None:

@@ -132,6 +132,7 @@ def _quota(quota: QuotaRow) -> dict[str, Any]:
         "left_s": quota.left_s,
         "refreshes_at": _time(quota.refreshes_at),
         "read_at": _time(quota.read_at),
+        "assumed": quota.assumed,
     }
 
 

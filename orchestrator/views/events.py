@@ -15,8 +15,10 @@ def lines(turn: Turn) -> list[str]:
 def describe(fact: Fact) -> str:
     """One fact in a sentence, or nothing where another fact says it better."""
     match fact:
-        case facts.SessionPlanned() | facts.PushConfirmed() | facts.PushRefused() | facts.SeenRunning():
+        case facts.SessionPlanned() | facts.SessionResized() | facts.PushConfirmed() | facts.PushRefused():
             return f"session {_key(fact)} {_before(fact)}"
+        case facts.SeenRunning():
+            return f"session {_key(fact)} runs"
         case facts.SessionFact():
             return _after(fact)
         case facts.CheckpointPruned():
@@ -26,7 +28,7 @@ def describe(fact: Fact) -> str:
 
 
 def _before(
-    fact: facts.SessionPlanned | facts.PushConfirmed | facts.PushRefused | facts.SeenRunning,
+    fact: facts.SessionPlanned | facts.SessionResized | facts.PushConfirmed | facts.PushRefused,
 ) -> str:
     match fact:
         case facts.SessionPlanned():
@@ -36,8 +38,8 @@ def _before(
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
         case facts.PushRefused():
             return f"not accepted: {fact.reason}"
-        case facts.SeenRunning():
-            return "runs"
+        case facts.SessionResized():
+            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the hours that are left are others now"
 
 
 def _after(fact: facts.SessionFact) -> str:

@@ -145,6 +145,7 @@ def _quota_line(quota: dict[str, Any]) -> str:
         return f"{quota['accelerator']} quota of {quota['owner']}: Kaggle does not say"
     return (
         f"{quota['accelerator']} quota of {quota['owner']}: {hours(quota['left_s'])} of {hours(quota['total_s'])} left"
+        + (" by relay's own count, since Kaggle does not say" if quota["assumed"] else "")
         + (f", renewed {clock_time(quota['refreshes_at'])}" if quota["refreshes_at"] else "")
     )
 

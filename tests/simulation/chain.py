@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_kernels import build
-from orchestrator.clock import VirtualClock
+from orchestrator.clock import Clock, VirtualClock
 from orchestrator.commands import Rest
 from orchestrator.effects import Shell
 from orchestrator.files import Home
@@ -242,6 +242,9 @@ class Chain:
 
     def __init__(self, kaggle: Kaggle, home: Path, *, run: str = RUN) -> None:
         self.kaggle, self.home, self.run = kaggle, Home(home), run
+        self.gateway: Gateway = DirectGateway(kaggle.world)
+        self.clock: Clock = kaggle.clock
+        self.limits = Limits(poll_s=120.0)
         self.store = Store.at(home)
         pipeline = kaggle.pipeline
         self.store.begin_run(
@@ -262,11 +265,11 @@ class Chain:
         return self.store.load(self.run)
 
     def shell(self, gateway: Gateway) -> Shell:
-        return Shell(gateway, self.home, self.kaggle.clock, Limits(poll_s=120.0))
+        return Shell(gateway, self.home, self.clock, self.limits)
 
     def turns(self, bomb: Bomb | None = None, turns_max: int = 5000) -> Iterator[Turn]:
         """Tick until the run needs nobody or somebody; sleep on the world's clock where it rests."""
-        gateway: Any = DirectGateway(self.kaggle.world)
+        gateway: Any = self.gateway
         store: Any = self.store
         if bomb is not None:
             gateway, store = Fragile(gateway, bomb, GATEWAY_CALLS), Fragile(store, bomb, STORE_CALLS)
@@ -276,8 +279,8 @@ class Chain:
             if isinstance(turn.command, Rest):
                 if turn.command.until is None:
                     return
-                until = turn.command.until - self.kaggle.clock.now()
-                self.kaggle.clock.sleep(until.total_seconds())
+                until = turn.command.until - self.clock.now()
+                self.clock.sleep(until.total_seconds())
         raise AssertionError(f"the chain does not end: {self.state.run}")
 
     def drive(self, bomb: Bomb | None = None) -> RunState:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import Permanent
+from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.pipeline import Pipeline
 from orchestrator.pipeline_file import parse
+from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
@@ -234,6 +237,37 @@ def test_paused_means_the_session_ends_and_no_other_begins(folder: Path) -> None
     assert state.run.status is RunStatus.PARKED
     assert [s.outcome for s in state.sessions] == [Outcome.YIELDED]
     assert state.checkpoints[0].status is CheckpointStatus.PUBLISHED
+    chain.store.request(chain.run, "resume", {}, kaggle.clock.now())
+    assert_whole(chain, chain.drive())
+
+
+class Broken(DirectGateway):
+    """A Kaggle on which a person has to mend something before a dataset can be made."""
+
+    broken = True
+
+    def find_dataset(self, slug: str) -> DatasetSeen | None:
+        if self.broken:
+            raise Permanent("somebody has to mend this first")
+        return super().find_dataset(slug)
+
+
+def test_what_needs_a_person_while_a_run_is_paused_is_remembered_and_parks_it_no_second_time(folder: Path) -> None:
+    kaggle = Kaggle(pipeline())
+    chain = Chain(kaggle, folder)
+    gateway = Broken(kaggle.world)
+    chain.gateway = gateway
+    chain.store.request(chain.run, "pause", {}, kaggle.clock.now())
+    for turn in chain.turns():
+        if any(fact.name == "run_parked" for fact in turn.facts):
+            chain.store.request(chain.run, "resume", {}, kaggle.clock.now())
+        if any(fact.name == "seen_running" for fact in turn.facts):
+            chain.store.request(chain.run, "pause", {}, kaggle.clock.now())
+        if turn.failure:
+            break
+    assert chain.state.run.reason == "paused by you"
+    assert chain.store.snapshot(chain.run).watch.failure == "somebody has to mend this first"
+    gateway.broken = False
     chain.store.request(chain.run, "resume", {}, kaggle.clock.now())
     assert_whole(chain, chain.drive())
 

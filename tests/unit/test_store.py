@@ -83,7 +83,7 @@ def test_migrations_make_the_tables_that_the_code_describes(tmp_path: Path) -> N
         found = inspect(engine)
         return {
             table: (
-                [(c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)],
+                sorted((c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)),
                 sorted(str(index["column_names"]) for index in found.get_indexes(table)),
                 found.get_pk_constraint(table)["constrained_columns"],
             )
