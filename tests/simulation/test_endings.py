@@ -257,10 +257,7 @@ def test_what_needs_a_person_while_a_run_is_paused_is_remembered_and_parks_it_no
     chain = Chain(kaggle, folder)
     gateway = Broken(kaggle.world)
     chain.gateway = gateway
-    chain.store.request(chain.run, "pause", {}, kaggle.clock.now())
     for turn in chain.turns():
-        if any(fact.name == "run_parked" for fact in turn.facts):
-            chain.store.request(chain.run, "resume", {}, kaggle.clock.now())
         if any(fact.name == "seen_running" for fact in turn.facts):
             chain.store.request(chain.run, "pause", {}, kaggle.clock.now())
         if turn.failure:
