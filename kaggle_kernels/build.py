@@ -5,9 +5,12 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import stages as stages_package
@@ -36,7 +39,7 @@ def script(order: Order, *, stages: Path | None = None) -> str:
         Path(__file__).with_name("bootloader.py").read_text(),
         ORDER=repr(order.to_json()),
         BUNDLE_SHA256=repr(hashlib.sha256(sources).hexdigest()),
-        BUNDLE=_wrapped(base64.b85encode(sources).decode()),
+        BUNDLE=_encoded(sources),
     )
     text = _head(order) + filled
     size_bytes = len(text.encode())
@@ -67,13 +70,27 @@ def order_in(source: str) -> Order | None:
 
 def bundle(package: Path) -> bytes:
     """A package's files, compressed as a whole. The same files give the same bytes, wherever and whenever they were written."""
+    return _packed(tuple(_shipped(package)))
+
+
+def _shipped(package: Path) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of every file that ships, in the order of their names."""
+    found = (Path(folder, name) for folder, _, names in os.walk(package) for name in names)
+    ships = {path.relative_to(package).as_posix(): path for path in found if _ships(path.relative_to(package))}
+    for name in sorted(ships):
+        if ships[name].is_file():
+            yield name, ships[name].read_bytes()
+
+
+@lru_cache(maxsize=4)
+def _packed(files: tuple[tuple[str, bytes], ...]) -> bytes:
+    """The files' own bytes are the key: a daemon that pushes the same package again does not compress it again."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for path in sorted(package.rglob("*"), key=lambda path: path.relative_to(package).as_posix()):
-            if path.is_file() and _ships(path.relative_to(package)):
-                entry = zipfile.ZipInfo(f"stages/{path.relative_to(package).as_posix()}", EPOCH)
-                entry.create_system, entry.external_attr = 3, 0o644 << 16
-                archive.writestr(entry, path.read_bytes())
+        for name, data in files:
+            entry = zipfile.ZipInfo(f"stages/{name}", EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, data)
     return zlib.compress(buffer.getvalue(), level=9)
 
 
@@ -100,6 +117,8 @@ def _fill(template: str, **blanks: str) -> str:
     return template
 
 
-def _wrapped(text: str) -> str:
+@lru_cache(maxsize=4)
+def _encoded(sources: bytes) -> str:
+    text = base64.b85encode(sources).decode()
     lines = [text[start : start + LINE_CHARS] for start in range(0, len(text), LINE_CHARS)]
     return '"""\n' + "\n".join(lines) + '\n"""'

@@ -241,6 +241,15 @@ def test_another_order_or_other_sources_give_another_script(tmp_path: Path) -> N
     assert build.script(order(), stages=copy) != usual
 
 
+def test_a_source_that_changes_between_two_pushes_ships_as_it_is_now(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    shipped = []
+    for letter in (b"a", b"b", b"a"):  # of one size and within one tick of the disk's clock
+        (tmp_path / "stages" / "one.py").write_bytes(letter)
+        shipped.append(build.bundle(tmp_path / "stages"))
+    assert shipped[0] == shipped[2] != shipped[1]
+
+
 def test_what_ships_stays_far_below_what_kaggle_takes() -> None:
     assert len(build.script(order()).encode()) < build.SIZE_BYTES_MAX / 4
 

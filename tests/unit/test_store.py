@@ -1,6 +1,7 @@
-"""The database keeps what it was told, whole, and refuses what does not fit."""
+"""A store keeps what it was told, whole, and refuses what does not fit: the database and the one in memory alike."""
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from sqlalchemy import create_engine, inspect, text
 
 from state import machine, schema
 from state.engine import SchemaError, migrate, newest_revision, open_engine
-from state.facts import RunParked, SeenRunning
+from state.facts import RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
 from state.machine import IllegalTransition
+from state.memory import MemoryStore
 from state.model import Metric, Phase, QuotaRow, Watch
 from state.store import LeaseHeld, LeaseLost, Store, StoreCorrupt
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
@@ -18,14 +20,28 @@ from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    store = Store.at(tmp_path / "home")
+@pytest.fixture(params=["database", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store | MemoryStore:
+    store = MemoryStore() if request.param == "memory" else Store.at(tmp_path / "home")
     store.begin_run(STARTED, AT)
     return store
 
 
-def test_rows_are_what_the_facts_fold_to(store: Store) -> None:
+def metric(step: int, name: str = "loss", session: int = 1) -> Metric:
+    return Metric(
+        run="r-0001",
+        session=session,
+        attempt=1,
+        number=step + 4,
+        stage="count",
+        step=step,
+        name=name,
+        value=step / 8,
+        at_s=1.0,
+    )
+
+
+def test_rows_are_what_the_facts_fold_to(store: Store | MemoryStore) -> None:
     store.append("r-0001", path_to(Phase.PUBLISHED), AT)
     loaded = store.load("r-0001")
     assert loaded == machine.fold(store.facts("r-0001"))
@@ -33,7 +49,9 @@ def test_rows_are_what_the_facts_fold_to(store: Store) -> None:
     assert loaded.checkpoints[0].cursor.step == 40
 
 
-def test_a_row_changed_by_hand_is_noticed_on_load(store: Store, tmp_path: Path) -> None:
+def test_a_row_changed_by_hand_is_noticed_on_load(tmp_path: Path) -> None:
+    store = Store.at(tmp_path / "home")
+    store.begin_run(STARTED, AT)
     store.append("r-0001", [PLANNED], AT)
     with sqlite3.connect(tmp_path / "home" / "relay.db") as rival:
         rival.execute("UPDATE session SET phase = 'published'")
@@ -41,7 +59,7 @@ def test_a_row_changed_by_hand_is_noticed_on_load(store: Store, tmp_path: Path) 
         store.load("r-0001")
 
 
-def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store) -> None:
+def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store | MemoryStore) -> None:
     with pytest.raises(IllegalTransition):
         store.append("r-0001", [PLANNED, SAMPLES[SeenRunning]], AT, watch=Watch(failures=3))
     assert store.load("r-0001").sessions == ()
@@ -111,29 +129,63 @@ def test_only_its_owner_can_read_the_database(tmp_path: Path) -> None:
     assert (tmp_path / "home").stat().st_mode & 0o077 == 0
 
 
-def test_a_replayed_metric_is_counted_once(store: Store) -> None:
-    metric = Metric(
-        run="r-0001", session=1, attempt=1, number=7, stage="count", step=3, name="loss", value=0.5, at_s=1.0
-    )
-    store.observe("r-0001", Watch(), [metric])
-    store.observe("r-0001", Watch(), [metric])
-    assert store.metrics("r-0001") == [metric]
-    assert store.last_metrics("r-0001") == [metric]
+def test_a_replayed_metric_is_counted_once(store: Store | MemoryStore) -> None:
+    store.observe("r-0001", Watch(), [metric(3)])
+    store.append("r-0001", [], AT, metrics=[replace(metric(3), value=99.0)])
+    assert store.metrics("r-0001") == [metric(3)]
 
 
-def test_requests_are_open_until_they_are_obeyed(store: Store) -> None:
+def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_is_the_newest(
+    store: Store | MemoryStore,
+) -> None:
+    made = [metric(2, session=2), metric(5), metric(1), metric(1, "accuracy")]
+    store.observe("r-0001", Watch(failures=2), made)
+    assert store.metrics("r-0001") == [metric(1, "accuracy"), metric(1), metric(5), metric(2, session=2)]
+    assert store.metrics("r-0001", session=(2, 1)) == [metric(2, session=2)]
+    assert store.last_metrics("r-0001") == [metric(1, "accuracy"), metric(2, session=2)]
+    assert store.snapshot("r-0001").watch == Watch(failures=2)
+
+
+def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(store: Store | MemoryStore) -> None:
+    other = replace(STARTED, run="r-0002")
+    store.begin_run(other, AT + timedelta(seconds=1))
+    assert [run.id for run in store.runs()] == ["r-0001", "r-0002"]
+    store.append("r-0002", path_to(Phase.RUNNING), AT)
+    assert store.snapshot("r-0001").others_live == 1
+    assert store.snapshot("r-0002").others_live == 0
+    store.append("r-0002", [SAMPLES[SeenEnded]], AT)
+    assert store.snapshot("r-0001").others_live == 0
+
+
+def test_a_run_that_is_over_is_not_open(store: Store | MemoryStore) -> None:
+    assert store.open_runs() == ["r-0001"]
+    store.append("r-0001", [SAMPLES[RunCancelled]], AT)
+    assert store.open_runs() == []
+    assert [run.id for run in store.runs()] == ["r-0001"]
+
+
+def test_a_run_that_never_was_is_a_key_error(store: Store | MemoryStore) -> None:
+    for call in (store.load, store.snapshot):
+        with pytest.raises(KeyError, match="r-9999"):
+            call("r-9999")
+
+
+def test_requests_are_open_until_they_are_obeyed(store: Store | MemoryStore) -> None:
     number = store.request("r-0001", "pause", {}, AT)
     assert [r.verb for r in store.snapshot("r-0001").requests] == ["pause"]
+    with pytest.raises(IllegalTransition):
+        store.append("r-0001", [SAMPLES[RunWoken]], AT, obeyed=number)
+    assert len(store.snapshot("r-0001").requests) == 1
     store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
     assert store.snapshot("r-0001").requests == ()
 
 
-def test_times_come_back_aware_and_in_utc(store: Store) -> None:
+def test_times_come_back_aware_and_in_utc(store: Store | MemoryStore) -> None:
     assert store.load("r-0001").run.created_at == AT
     assert store.load("r-0001").run.created_at.tzinfo is not None
 
 
-def test_unknown_quota_stays_unknown(store: Store) -> None:
+def test_unknown_quota_stays_unknown(store: Store | MemoryStore) -> None:
     row = QuotaRow(
         owner="me", accelerator="tpu", used_s=0.0, reserved_s=0.0, total_s=None, refreshes_at=None, read_at=AT
     )
@@ -141,21 +193,22 @@ def test_unknown_quota_stays_unknown(store: Store) -> None:
     found = store.snapshot("r-0001").quota
     assert found == row
     assert found.left_s is None
+    assert store.quotas() == [row]
 
 
-def test_a_second_daemon_is_refused_while_the_first_ones_lease_lasts(store: Store) -> None:
+def test_a_second_daemon_is_refused_while_the_first_ones_lease_lasts(store: Store | MemoryStore) -> None:
     store.take_lease("a", AT, 60)
     with pytest.raises(LeaseHeld, match="a"):
         store.take_lease("b", AT + timedelta(seconds=59), 60)
     assert store.take_lease("b", AT + timedelta(seconds=61), 60).fence == 2
 
 
-def test_a_daemon_that_is_known_to_be_dead_does_not_hold_its_lease(store: Store) -> None:
+def test_a_daemon_that_is_known_to_be_dead_does_not_hold_its_lease(store: Store | MemoryStore) -> None:
     store.take_lease("a", AT, 60)
     assert store.take_lease("b", AT, 60, gone=lambda holder: holder == "a").fence == 2
 
 
-def test_a_daemon_that_lost_its_lease_can_write_nothing(store: Store) -> None:
+def test_a_daemon_that_lost_its_lease_can_write_nothing(store: Store | MemoryStore) -> None:
     old = store.take_lease("a", AT, 60)
     store.take_lease("b", AT + timedelta(seconds=61), 60)
     with pytest.raises(LeaseLost):
@@ -165,7 +218,10 @@ def test_a_daemon_that_lost_its_lease_can_write_nothing(store: Store) -> None:
     assert store.load("r-0001").sessions == ()
 
 
-def test_a_released_lease_can_be_taken_at_once(store: Store) -> None:
+def test_a_released_lease_can_be_taken_at_once(store: Store | MemoryStore) -> None:
     lease = store.take_lease("a", AT, 60)
+    kept = store.keep_lease(lease, AT, 90)
+    assert store.lease() == kept
+    assert kept.expires_at == AT + timedelta(seconds=90)
     store.release_lease(lease, AT)
     assert store.take_lease("b", AT, 60).fence == 2

@@ -1,0 +1,198 @@
+"""The store in memory: what `state.store` promises, for simulations of which nothing has to outlive the process."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from state import machine
+from state.facts import Fact, RunStarted
+from state.model import Metric, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Watch
+from state.store import Lease, LeaseHeld, LeaseLost
+
+OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+
+
+class MemoryStore:
+    """`state.store.Store` without a database: the same calls, each of them whole or not at all.
+
+    What it keeps are frozen values, so nobody can change a row by hand and `load` never raises StoreCorrupt.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._states: dict[str, RunState] = {}
+        self._facts: dict[str, list[tuple[datetime, Fact]]] = {}
+        self._watches: dict[str, Watch] = {}
+        self._quotas: dict[tuple[str, str], QuotaRow] = {}
+        self._metrics: dict[tuple[str, int, int, int, str], Metric] = {}
+        self._requests: dict[int, Request] = {}
+        """Open ones."""
+        self._requests_made = 0
+        self._lease: Lease | None = None
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    # --- facts ---------------------------------------------------------------
+
+    def begin_run(self, fact: RunStarted, at: datetime) -> RunState:
+        """Create a run by its first fact; the run's id must be new."""
+        with self._lock:
+            assert fact.run not in self._states, f"{fact.run} exists already"
+            self._states[fact.run] = machine.begin(fact, at)
+            self._facts[fact.run] = [(at, fact)]
+            return self._states[fact.run]
+
+    def append(
+        self,
+        run: str,
+        facts: Sequence[Fact],
+        at: datetime,
+        *,
+        metrics: Iterable[Metric] = (),
+        watch: Watch | None = None,
+        obeyed: int | None = None,
+        fence: int | None = None,
+    ) -> RunState:
+        """Take in facts and what was observed on the way; raises IllegalTransition and LeaseLost, and then nothing is."""
+        with self._lock:
+            if fence is not None:
+                self._check_fence(fence)
+            after = self._states[run]
+            for fact in facts:
+                after = machine.apply(after, fact, at)
+            self._states[run] = after
+            self._facts[run].extend((at, fact) for fact in facts)
+            self._keep(metrics)
+            if watch is not None:
+                self._watches[run] = watch
+            if obeyed is not None:
+                self._requests.pop(obeyed, None)
+            return after
+
+    def load(self, run: str) -> RunState:
+        """The run's state; KeyError for an unknown run."""
+        with self._lock:
+            return self._states[run]
+
+    def snapshot(self, run: str) -> Snapshot:
+        """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
+        with self._lock:
+            state = self._states[run]
+            return Snapshot(
+                state=state,
+                requests=tuple(request for request in self._requests.values() if request.run == run),
+                watch=self._watches.get(run, Watch()),
+                quota=self._quotas.get((state.run.owner, state.run.accelerator)),
+                others_live=self._others_live(state.run),
+            )
+
+    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first."""
+        with self._lock:
+            return list(self._facts.get(run, ()))
+
+    # --- runs ----------------------------------------------------------------
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first."""
+        with self._lock:
+            return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
+
+    def open_runs(self) -> list[str]:
+        """Ids of the runs that may still need something, oldest first."""
+        return [run.id for run in self.runs() if run.status in OPEN]
+
+    # --- observations --------------------------------------------------------
+
+    def observe(self, run: str, watch: Watch, metrics: Iterable[Metric] = ()) -> None:
+        """Remember a look that changed nothing."""
+        with self._lock:
+            self._keep(metrics)
+            self._watches[run] = watch
+
+    def write_quota(self, quota: QuotaRow) -> None:
+        """Remember the account's weekly hours."""
+        with self._lock:
+            self._quotas[quota.owner, quota.accelerator] = quota
+
+    def quotas(self) -> list[QuotaRow]:
+        """Every account's hours as last read."""
+        with self._lock:
+            return list(self._quotas.values())
+
+    def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
+        """The values that a run's sessions reported, in the order of sessions and events."""
+        with self._lock:
+            found = [m for m in self._metrics.values() if m.run == run]
+        if session is not None:
+            found = [m for m in found if (m.session, m.attempt) == session]
+        return sorted(found, key=lambda m: (m.session, m.attempt, m.number, m.name))
+
+    def last_metrics(self, run: str) -> list[Metric]:
+        """The newest value of each metric of each stage."""
+        newest = {(metric.stage, metric.name): metric for metric in self.metrics(run)}
+        return [newest[key] for key in sorted(newest)]
+
+    # --- requests ------------------------------------------------------------
+
+    def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
+        """Ask the daemon for something; the next tick obeys. Returns the request's number."""
+        with self._lock:
+            self._requests_made += 1
+            number = self._requests_made
+            self._requests[number] = Request(id=number, run=run, verb=verb, arguments=arguments, made_at=at)
+            return number
+
+    # --- the lease -----------------------------------------------------------
+
+    def take_lease(
+        self, holder: str, now: datetime, lasts_s: float, gone: Callable[[str], bool] = lambda holder: False
+    ) -> Lease:
+        """Become the daemon; raises LeaseHeld while another one's lease lasts, unless it is known to be `gone`."""
+        with self._lock:
+            held = self._lease
+            if held is not None and held.expires_at > now and held.holder != holder and not gone(held.holder):
+                raise LeaseHeld(f"another daemon ({held.holder}) works on this database")
+            self._lease = Lease(holder, held.fence + 1 if held else 1, now + timedelta(seconds=lasts_s))
+            return self._lease
+
+    def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
+        """Make the lease last longer; raises LeaseLost when somebody else took it."""
+        with self._lock:
+            self._check_fence(lease.fence)
+            self._lease = replace(lease, expires_at=now + timedelta(seconds=lasts_s))
+            return self._lease
+
+    def release_lease(self, lease: Lease, now: datetime) -> None:
+        """Give the lease back, so that the next daemon need not wait for it to run out."""
+        with self._lock:
+            if self._lease is not None and self._lease.fence == lease.fence:
+                self._lease = replace(self._lease, expires_at=now)
+
+    def lease(self) -> Lease | None:
+        """The newest lease, run out or not."""
+        with self._lock:
+            return self._lease
+
+    # --- underneath ----------------------------------------------------------
+
+    def _keep(self, metrics: Iterable[Metric]) -> None:
+        """A replayed event is already there, and a session never changes what it said."""
+        for metric in metrics:
+            key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
+            self._metrics.setdefault(key, metric)
+
+    def _others_live(self, run: Run) -> int:
+        others = (s for s in self._states.values() if s.run.id != run.id and s.run.owner == run.owner)
+        return sum(
+            session.phase.on_kaggle
+            for state in others
+            if state.run.accelerator == run.accelerator
+            for session in state.sessions
+        )
+
+    def _check_fence(self, fence: int) -> None:
+        if self._lease is None or self._lease.fence != fence:
+            raise LeaseLost("another daemon took this database over")
