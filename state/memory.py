@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from state import machine
 from state.facts import Fact, RunStarted
-from state.model import Metric, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Watch
+from state.model import Metric, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
 from state.store import Lease, LeaseHeld, LeaseLost
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -85,7 +85,8 @@ class MemoryStore:
                 requests=tuple(request for request in self._requests.values() if request.run == run),
                 watch=self._watches.get(run, Watch()),
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
-                others_live=self._others_live(state.run),
+                others_live=sum(_live(other) for other in self._others(state.run)),
+                waiting=self._waiting(state.run),
             )
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
@@ -101,8 +102,9 @@ class MemoryStore:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, oldest first."""
-        return [run.id for run in self.runs() if run.status in OPEN]
+        """Ids of the runs that may still need something, oldest first: a cancelled one while its session goes on."""
+        with self._lock:
+            return [run.id for run in self.runs() if run.status in OPEN or self._goes_on(run)]
 
     # --- observations --------------------------------------------------------
 
@@ -116,6 +118,17 @@ class MemoryStore:
         """Remember the account's weekly hours."""
         with self._lock:
             self._quotas[quota.owner, quota.accelerator] = quota
+
+    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+        """What the account's sessions that relay knows of took of an accelerator after `since`."""
+        with self._lock:
+            states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
+        return [
+            Stretch(began_at=s.running_at or s.pushed_at, ended_at=s.ended_at, limit_s=s.limit_s)
+            for state in states
+            for s in state.sessions
+            if s.pushed_at is not None and (s.ended_at is None or s.ended_at > since)
+        ]
 
     def quotas(self) -> list[QuotaRow]:
         """Every account's hours as last read."""
@@ -184,15 +197,27 @@ class MemoryStore:
             key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
             self._metrics.setdefault(key, metric)
 
-    def _others_live(self, run: Run) -> int:
-        others = (s for s in self._states.values() if s.run.id != run.id and s.run.owner == run.owner)
-        return sum(
-            session.phase.on_kaggle
-            for state in others
-            if state.run.accelerator == run.accelerator
-            for session in state.sessions
-        )
+    def _goes_on(self, run: Run) -> bool:
+        return run.status is RunStatus.CANCELLED and _live(self._states[run.id]) > 0
+
+    def _others(self, run: Run) -> list[RunState]:
+        mine = (run.owner, run.accelerator)
+        return [s for s in self._states.values() if s.run.id != run.id and (s.run.owner, s.run.accelerator) == mine]
+
+    def _waiting(self, run: Run) -> tuple[Waiting, ...]:
+        found = []
+        for state in self._others(run):
+            watch = self._watches.get(state.run.id, Watch())
+            wants = state.run.status is RunStatus.ACTIVE and not _live(state)
+            if wants and watch.slot_since is not None and watch.slot_seen_at is not None:
+                found.append(Waiting(run=state.run.id, since=watch.slot_since, seen_at=watch.slot_seen_at))
+        return tuple(found)
 
     def _check_fence(self, fence: int) -> None:
         if self._lease is None or self._lease.fence != fence:
             raise LeaseLost("another daemon took this database over")
+
+
+def _live(state: RunState) -> int:
+    """How many slots the run takes."""
+    return sum(session.phase.on_kaggle for session in state.sessions)

@@ -13,7 +13,7 @@ from state.engine import SchemaError, migrate, newest_revision, open_engine
 from state.facts import RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
-from state.model import Metric, Phase, QuotaRow, Watch
+from state.model import Metric, Phase, QuotaRow, Stretch, Waiting, Watch
 from state.store import LeaseHeld, LeaseLost, Store, StoreCorrupt
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
@@ -162,6 +162,43 @@ def test_a_run_that_is_over_is_not_open(store: Store | MemoryStore) -> None:
     store.append("r-0001", [SAMPLES[RunCancelled]], AT)
     assert store.open_runs() == []
     assert [run.id for run in store.runs()] == ["r-0001"]
+
+
+def test_a_cancelled_run_is_open_while_its_session_goes_on(store: Store | MemoryStore) -> None:
+    store.append("r-0001", [*path_to(Phase.RUNNING), RunCancelled()], AT)
+    assert store.open_runs() == ["r-0001"]
+    store.append("r-0001", [SAMPLES[SeenEnded]], AT)
+    assert store.open_runs() == []
+
+
+def test_runs_that_want_a_slot_are_known_to_the_others_until_they_have_one(store: Store | MemoryStore) -> None:
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    assert store.snapshot("r-0002").waiting == ()
+    later = AT + timedelta(seconds=5)
+    store.observe("r-0001", Watch(slot_since=AT, slot_seen_at=later))
+    assert store.snapshot("r-0002").waiting == (Waiting(run="r-0001", since=AT, seen_at=later),)
+    assert store.snapshot("r-0001").waiting == ()
+    store.append("r-0001", path_to(Phase.PUSHED), AT)
+    assert store.snapshot("r-0002").waiting == ()
+
+
+def test_a_parked_run_wants_no_slot(store: Store | MemoryStore) -> None:
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    store.append("r-0001", [SAMPLES[RunParked]], AT, watch=Watch(slot_since=AT, slot_seen_at=AT))
+    assert store.snapshot("r-0002").waiting == ()
+
+
+def test_what_the_accounts_sessions_took_is_told_by_their_times(store: Store | MemoryStore) -> None:
+    run = store.load("r-0001").run
+    store.append("r-0001", path_to(Phase.RUNNING), AT)
+    limit_s = store.load("r-0001").sessions[0].limit_s
+    live = Stretch(began_at=AT, ended_at=None, limit_s=limit_s)
+    assert store.stretches(run.owner, run.accelerator, AT + timedelta(days=9)) == [live]
+    assert store.stretches("somebody", run.accelerator, AT) == []
+    ended_at = AT + timedelta(hours=1)
+    store.append("r-0001", [SAMPLES[SeenEnded]], ended_at)
+    assert store.stretches(run.owner, run.accelerator, AT) == [replace(live, ended_at=ended_at)]
+    assert store.stretches(run.owner, run.accelerator, ended_at) == []
 
 
 def test_a_run_that_never_was_is_a_key_error(store: Store | MemoryStore) -> None:
