@@ -4,6 +4,7 @@ RelayError
 ├── BadInput         the user's file, flag or credential: one sentence with the remedy, exit status 2
 ├── Transient        try again later; nothing is known to have changed
 │   └── RateLimited  the same, not before `retry_after_s`
+├── DiskRefused      this machine's disk is full or closed to us: try again, for as long as it takes, and say so
 ├── Ambiguous        the effect may or may not have happened: look before doing it again
 ├── Refused          Kaggle said no and nothing happened
 │   └── NoSlot       too many sessions of this kind are alive
@@ -33,6 +34,10 @@ class RateLimited(Transient):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DiskRefused(RelayError):
+    """This machine's disk takes or gives nothing now; Kaggle has nothing to do with it, so a run is never given up for it."""
 
 
 class Ambiguous(RelayError):

@@ -7,7 +7,7 @@ from orchestrator import effects
 from orchestrator.commands import Command, Publish, PublishInputs, Push, Record, Rest
 from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
-from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient
+from orchestrator.errors import Ambiguous, BadInput, Corrupt, DiskRefused, Permanent, RateLimited, Refused, Transient
 from orchestrator.pipeline import Pipeline
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed
 from state.model import InputsStatus, Phase, Snapshot, Watch
@@ -71,6 +71,8 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         result = effects.perform(command, snapshot, pipeline, shell)
     except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
         return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
+    except DiskRefused as error:
+        return Result(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
         return Result((parked,)), str(error)
@@ -91,6 +93,12 @@ def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watc
         failure=str(error),
         not_before=now + timedelta(seconds=wait_s),
     )
+
+
+def _disk_refused(watch: Watch, error: DiskRefused, shell: Shell, now: datetime) -> Watch:
+    """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
+    again = now + timedelta(seconds=shell.limits.retry_s)
+    return replace(watch, failures=watch.failures + 1, failing_since=None, failure=str(error), not_before=again)
 
 
 def _well(watch: Watch) -> Watch:

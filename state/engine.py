@@ -2,12 +2,16 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
 
+from state.failures import StoreUnavailable, in_words
+
 MIGRATIONS = Path(__file__).parent / "migrations"
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000")
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
+"""Ten seconds are more than any transaction of ours takes, and a daemon that waits for so long still heeds a signal."""
 
 
 class SchemaError(Exception):
@@ -20,6 +24,7 @@ def open_engine(url: str) -> Engine:
         return create_engine(url, isolation_level="SERIALIZABLE")
     # A connection a transaction: nothing is shared between threads, and no file handle outlives its use.
     engine = create_engine(url, poolclass=NullPool)
+    _say_in_words(engine)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
@@ -35,11 +40,49 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def open_to_look(database: Path) -> Engine:
+    """An engine that only reads: it waits for no writer, and serves where nothing can be written."""
+    engine = _reading(database)
+    try:
+        with engine.connect():
+            return engine
+    except StoreUnavailable:
+        # Without room or rights for its index of the log SQLite reads nothing; where the log is empty it needs none.
+        log = database.with_name(f"{database.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return _reading(database, immutable="1")
+
+
+def _reading(database: Path, **options: str) -> Engine:
+    query = {"uri": "true", "mode": "ro", **options}
+    url = URL.create("sqlite", database=f"file:{quote(str(database.absolute()))}", query=query)
+    engine = create_engine(url, poolclass=NullPool)
+    _say_in_words(engine)
+
+    @event.listens_for(engine, "connect")
+    def look(connection: Any, _record: object) -> None:
+        connection.execute("SELECT 1 FROM sqlite_master")
+
+    return engine
+
+
+def _say_in_words(engine: Engine) -> None:
+    """SQLite's complaints about its file come out as StoreUnavailable or StoreCorrupt, with the remedy."""
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> None:
+        name = engine.url.database or ""
+        database = Path(unquote(name.removeprefix("file:")) if name.startswith("file:") else name)
+        words = in_words(context.original_exception, database)
+        if words is not None:
+            raise words from context.original_exception
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema to this relay's revision; raises SchemaError where the database is newer."""
-    with engine.connect() as connection:
-        if _revision(connection) == newest_revision():
-            return
+    if is_current(engine):
+        return
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
@@ -55,6 +98,12 @@ def migrate(engine: Engine) -> None:
                 "the database was written by a newer relay: update relay, or name another folder with --home"
             ) from error
         raise
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the schema is the one that this code was written for."""
+    with engine.connect() as connection:
+        return _revision(connection) == newest_revision()
 
 
 def newest_revision() -> str:

@@ -10,9 +10,10 @@ from sqlalchemy import create_engine, inspect, text
 from state import machine, schema
 from state.engine import SchemaError, migrate, newest_revision, open_engine
 from state.facts import RunParked, SeenRunning
+from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.model import Metric, Phase, QuotaRow, Watch
-from state.store import LeaseHeld, LeaseLost, Store, StoreCorrupt
+from state.store import LeaseHeld, LeaseLost, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -152,7 +153,7 @@ def test_a_second_daemon_is_refused_while_the_first_ones_lease_lasts(store: Stor
 
 def test_a_daemon_that_is_known_to_be_dead_does_not_hold_its_lease(store: Store) -> None:
     store.take_lease("a", AT, 60)
-    assert store.take_lease("b", AT, 60, gone=lambda holder: holder == "a").fence == 2
+    assert store.take_lease("b", AT, 60, alive=lambda holder: holder != "a").fence == 2
 
 
 def test_a_daemon_that_lost_its_lease_can_write_nothing(store: Store) -> None:
