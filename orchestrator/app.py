@@ -4,7 +4,6 @@ import contextlib
 import json
 import secrets
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +12,9 @@ import click
 
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
-from orchestrator.clock import SystemClock
+from orchestrator.clock import Stop, SystemClock, monotonic_s
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
+from orchestrator.disk import on_disk, shortage, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home, private_folder
@@ -24,8 +24,9 @@ from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from state.engine import SchemaError
 from state.facts import RunStarted
+from state.failures import StoreUnavailable
 from state.model import Run, RunState, RunStatus
-from state.store import LeaseLost, Store, StoreCorrupt
+from state.store import LeaseLost, Store
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -37,6 +38,9 @@ class App:
         self.settings = settings
         self.clock = SystemClock()
         self.home = Home(settings.home)
+        self.stop = Stop()
+        """Set to make the daemon, and any waiting for Kaggle, end."""
+        self.stop.tell(self.clock.wake)
 
     @cached_property
     def store(self) -> Store:
@@ -45,17 +49,37 @@ class App:
             return Store.at(self.home.path)
         except SchemaError as error:
             raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
-        except OSError as error:
+        except (OSError, StoreUnavailable) as error:
+            if isinstance(error, StoreUnavailable) and self.has_store:
+                raise
             raise BadInput(
                 f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
             ) from error
+
+    @cached_property
+    def looking(self) -> Store:
+        """The database, only to be read: that works while it is locked, and where nothing can be written."""
+        try:
+            return Store.to_look_at(self.home.path)
+        except SchemaError:
+            return self.store
+
+    def warnings(self) -> list[str]:
+        """Sentences about the home folder that a person should read."""
+        path = self.home.path
+        if not path.exists():
+            return []
+        full = shortage(path)
+        mode = path.stat().st_mode & 0o777
+        open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
+        return [sentence for sentence in (full, open_) if sentence]
 
     @cached_property
     def gateway(self) -> Gateway:
         """Kaggle; raises BadInput where the credentials are missing."""
         from orchestrator.kaggle.client import connect
 
-        gateway = connect(self.settings.environ, Path.home(), sleep=self.clock.sleep)
+        gateway = connect(self.settings.environ, Path.home(), sleep=self.clock.sleep, stopping=self.stop.is_set)
         for warning in gateway.warnings:
             click.echo(f"relay: {warning}", err=True)
         return gateway
@@ -84,8 +108,14 @@ class App:
             pipeline_path=str(path),
             pipeline_digest=pipeline.digest,
         )
-        _keep_files(pipeline, path.parent, self.home.inputs(fact.run))
-        return self.store.begin_run(fact, self.clock.now()).run
+        store = self.store
+        try:
+            with on_disk(self.home.path):
+                _keep_files(pipeline, path.parent, self.home.inputs(fact.run))
+            return store.begin_run(fact, self.clock.now()).run
+        except BaseException:
+            shutil.rmtree(self.home.run(fact.run), ignore_errors=True)
+            raise
 
     def start_or_continue(self, path: Path) -> Run:
         """The open run of the same pipeline, or a new one."""
@@ -99,11 +129,10 @@ class App:
         """A run by its id, or by its pipeline's name where that is enough."""
         if not self.has_store:
             raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.store.runs()
+        runs = self.looking.runs()
         found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
         if len(found) == 1:
-            with _in_words():
-                return self.store.load(found[0].id)
+            return self.looking.load(found[0].id)
         if found:
             raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
         known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
@@ -131,16 +160,31 @@ class App:
 
     # --- the daemon ----------------------------------------------------------
 
-    def work(self, stop: threading.Event, listener: Listener, done: Callable[[], bool] | None = None) -> None:
+    def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
         """Be the daemon until `stop` is set or `done` says so."""
-        with _in_words(), LeaseKeeper(self.store, self.clock) as keeper:
-            daemon = Daemon(self.store, self.shell_for, self.clock, keeper, listener)
-            daemon.run(stop, done or (lambda: False))
+        with self._daemon(listener) as daemon:
+            daemon.run(done)
 
     def work_once(self, listener: Listener) -> None:
         """Carry each run as far as it goes without waiting."""
-        with _in_words(), LeaseKeeper(self.store, self.clock) as keeper:
-            Daemon(self.store, self.shell_for, self.clock, keeper, listener).round()
+        with self._daemon(listener) as daemon:
+            daemon.round()
+
+    @contextlib.contextmanager
+    def _daemon(self, listener: Listener) -> Iterator[Daemon]:
+        for warning in self.warnings():
+            self._notice(warning)
+        try:
+            with LeaseKeeper(self.store, self.clock) as keeper:
+                yield Daemon(
+                    self.store, self.shell_for, self.clock, keeper, listener, self._notice, monotonic_s, self.stop
+                )
+        except LeaseLost as error:
+            raise Permanent(f"{error}: this daemon stopped before its next effect") from error
+
+    def _notice(self, sentence: str) -> None:
+        with unless_full():
+            click.echo(f"relay: {sentence}", err=True)
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
@@ -151,17 +195,6 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
-
-
-@contextlib.contextmanager
-def _in_words() -> Iterator[None]:
-    """What the database says of itself, as errors that a person can act on."""
-    try:
-        yield
-    except LeaseLost as error:
-        raise Permanent(f"{error}: this daemon stopped before its next effect") from error
-    except StoreCorrupt as error:
-        raise Permanent(str(error)) from error
 
 
 def _keep_files(pipeline: Pipeline, folder: Path, into: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,11 @@ import click
 
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
+from state.failures import StoreCorrupt, StoreUnavailable
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
+    from orchestrator.clock import Stop
     from orchestrator.tick import Turn
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
@@ -31,7 +32,7 @@ class Guarded(click.Group):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
-        except RelayError as error:
+        except (RelayError, StoreUnavailable, StoreCorrupt) as error:
             if context.params.get("debug"):
                 raise
             click.echo(f"relay: {error}", err=True)
@@ -48,6 +49,7 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
 
     Try it without an account: relay rehearse
     """
+    os.umask(0o077)  # whatever relay writes is its owner's alone
     context.obj = Settings(home_folder(home, os.environ), dict(os.environ), debug)
 
 
@@ -57,9 +59,8 @@ def _app(context: click.Context) -> "App":
     return App(context.obj)
 
 
-def _stop_on_signals() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; a second SIGINT ends the program at once."""
-    stop = threading.Event()
+def _stop_on_signals(stop: "Stop") -> None:
+    """SIGTERM and SIGINT ask to stop; a second one ends the program at once."""
 
     def ask(_number: int, _frame: object) -> None:
         if stop.is_set():
@@ -68,15 +69,16 @@ def _stop_on_signals() -> threading.Event:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-    return stop
 
 
 def _announce(run: str, turn: "Turn") -> None:
+    from orchestrator.disk import unless_full
     from orchestrator.views.events import lines
 
-    for line in lines(turn):
-        click.echo(f"{run}  {line}")
-    sys.stdout.flush()
+    with unless_full():
+        for line in lines(turn):
+            click.echo(f"{run}  {line}")
+        sys.stdout.flush()
 
 
 @main.command()
@@ -105,7 +107,8 @@ def daemon(context: click.Context, once: bool) -> None:
     if once:
         app.work_once(_announce)
     else:
-        app.work(_stop_on_signals(), _announce)
+        _stop_on_signals(app.stop)
+        app.work(_announce)
 
 
 @main.command()
@@ -119,7 +122,8 @@ def up(context: click.Context, pipeline: Path) -> None:
     app = _app(context)
     run = app.start_or_continue(pipeline)
     click.echo(f"{run.id}  {run.status}")
-    app.work(_stop_on_signals(), _announce, _settled(app, run.id))
+    _stop_on_signals(app.stop)
+    app.work(_announce, _settled(app, run.id))
     show_status(app, run.id, as_json=False)
     context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
 
@@ -145,7 +149,8 @@ def show_status(app: "App", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
     from orchestrator.views.document import status_document
 
-    document = status_document(app.store if app.has_store else None, app.home.path, app.clock.now(), run)
+    store = app.looking if app.has_store else None
+    document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
@@ -294,11 +299,13 @@ def rehearse(
     Example: relay rehearse examples/gemma2_2b.yaml --short
     """
     import orchestrator.rehearse as rehearsal
+    from orchestrator.clock import Stop
 
     settings: Settings = context.obj
     chosen = context.parent is not None and context.parent.params.get("home") is not None
     home = settings.home if chosen or settings.environ.get("RELAY_HOME") else Path(".relay/rehearsal")
-    stop = _stop_on_signals()
+    stop = Stop()
+    _stop_on_signals(stop)
     if serve:
         rehearsal.serve(home, port, faults, stop)
     else:

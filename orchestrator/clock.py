@@ -1,7 +1,9 @@
 """Time, as something that one can hand over. The only place that reads the machine's clock or sleeps."""
 
-import threading
+import contextlib
+import queue
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -20,18 +22,43 @@ class SystemClock:
     """The machine's clock."""
 
     def __init__(self) -> None:
-        self._woken = threading.Event()
+        # Of all that can be waited for, only this queue may be filled by a signal handler that interrupts the waiting.
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
-        if self._woken.wait(max(0.0, seconds)):
-            self._woken.clear()
+        with contextlib.suppress(queue.Empty):
+            self._woken.get(timeout=max(0.0, seconds))
 
     def wake(self) -> None:
-        """End a sleep that is under way, or the next one at once."""
-        self._woken.set()
+        """End a sleep that is under way, or the next one at once. Safe in a signal handler."""
+        self._woken.put(None)
+
+
+class Stop:
+    """Asks a program to end: what is under way is finished, and nothing new is begun. Safe to set in a signal handler."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._tell: list[Callable[[], None]] = []
+
+    def set(self) -> None:
+        """Ask, and wake whoever sleeps."""
+        self._asked = True
+        for tell in self._tell:
+            tell()
+
+    def is_set(self) -> bool:
+        """Whether it was asked."""
+        return self._asked
+
+    def tell(self, wake: Callable[[], None]) -> None:
+        """Call this too when it is asked: the `wake` of a clock that is slept on."""
+        self._tell.append(wake)
+        if self._asked:
+            wake()
 
 
 class VirtualClock:

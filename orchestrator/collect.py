@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from orchestrator.disk import require_room
 from orchestrator.errors import Corrupt, Refused, Transient
 from orchestrator.files import Home, private_folder, sync_folder, write_whole
 from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile, Worker
@@ -55,7 +56,7 @@ def collect(
 ) -> OutputCollected | NothingCollected:
     """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
 
-    Raises Transient where Kaggle cannot be reached; a checkpoint that does not verify is fetched once more, and then the
+    Raises Transient where Kaggle cannot be reached, DiskRefused where this machine has no room; a checkpoint that does not verify is fetched once more, and then the
     newest older one of the session that does is taken.
     """
     files = {file.name: file for file in gateway.output(session.slug, session.kernel_version)}
@@ -152,6 +153,7 @@ def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway,
     Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
     """
     private_folder(into)
+    require_room(into, _lacking_bytes(candidate.manifest, into))
     (into / MANIFEST_NAME).unlink(missing_ok=True)
     for entry in candidate.manifest.files:
         try:
@@ -162,6 +164,15 @@ def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway,
             (into / entry.path).unlink(missing_ok=True)
     write_whole(into / MANIFEST_NAME, candidate.manifest.to_json().encode())
     sync_folder(into.parent)
+
+
+def _lacking_bytes(manifest: Manifest, into: Path) -> int:
+    """How many of the manifest's bytes are not on this disk yet, be it in a file that is still incomplete."""
+    return sum(max(0, entry.size_bytes - _present_bytes(into / entry.path)) for entry in manifest.files)
+
+
+def _present_bytes(path: Path) -> int:
+    return sum(found.stat().st_size for found in (path, path.with_name(f"{path.name}.part")) if found.exists())
 
 
 def _fetch_file(

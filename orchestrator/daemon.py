@@ -1,5 +1,6 @@
 """Tick every open run for ever: one daemon a database, held by a lease that a background thread keeps."""
 
+import contextlib
 import os
 import platform
 import threading
@@ -10,17 +11,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from orchestrator.clock import Clock
+from orchestrator.clock import Clock, Stop
 from orchestrator.commands import Rest
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Transient
 from orchestrator.tick import Turn, tick
+from state.failures import StoreUnavailable
 from state.model import RunState
 from state.store import Lease, LeaseHeld, LeaseLost, Store
 
 LEASE_S = 60.0
 IDLE_S = 2.0
 """How soon a request made while the daemon rests is seen."""
+
+JUMP_S = 60.0
+"""A clock that went so much further or less far than time did was set, or the machine slept."""
 
 REFUSED_S = 60.0
 """Before a run that the credentials do not fit is tried again."""
@@ -40,7 +45,7 @@ class LeaseKeeper:
 
     def __enter__(self) -> Self:
         try:
-            self._lease = self._store.take_lease(holder(), self._clock.now(), self._lasts_s, gone)
+            self._lease = self._store.take_lease(holder(), self._clock.now(), self._lasts_s, alive)
         except LeaseHeld as error:
             raise BadInput(f"{error}: stop that one first, or name another folder with --home") from error
         self._thread.start()
@@ -52,24 +57,51 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
         if self._lease is not None and not self._lost.is_set():
-            self._store.release_lease(self._lease, self._clock.now())
+            with contextlib.suppress(StoreUnavailable):  # then it runs out by itself
+                self._store.release_lease(self._lease, self._clock.now())
 
     @property
     def fence(self) -> int:
         """The lease's number; raises LeaseLost once another daemon has taken over."""
         if self._lost.is_set():
             raise LeaseLost("another daemon took this database over")
+        return self._held.fence
+
+    def renew(self) -> None:
+        """Make the lease last from now on; raises LeaseLost where another daemon has it."""
+        self._lease = self._store.keep_lease(self._held, self._clock.now(), self._lasts_s)
+
+    @property
+    def _held(self) -> Lease:
         assert self._lease is not None, "the lease was not taken"
-        return self._lease.fence
+        return self._lease
 
     def _keep(self) -> None:
         while not self._stop.wait(self._lasts_s / 4):
-            assert self._lease is not None, "the lease was not taken"
             try:
-                self._lease = self._store.keep_lease(self._lease, self._clock.now(), self._lasts_s)
+                # Nobody else can take a lease from a database that cannot be written: there is time to try again.
+                with contextlib.suppress(StoreUnavailable):
+                    self.renew()
             except LeaseLost:
                 self._lost.set()
                 return
+
+
+class Jumps:
+    """Notices that the clock went further or less far than time did: the machine slept, or somebody set the clock."""
+
+    def __init__(self, clock: Clock, monotonic: Callable[[], float]) -> None:
+        self._clock, self._monotonic = clock, monotonic
+        self.settle()
+
+    def settle(self) -> None:
+        """Count from now."""
+        self._now, self._monotonic_s = self._clock.now(), self._monotonic()
+
+    def jump_s(self) -> float:
+        """Seconds by which the clock is ahead of what it would show by now; below 0 where it went back."""
+        passed_s = (self._clock.now() - self._now).total_seconds()
+        return passed_s - (self._monotonic() - self._monotonic_s)
 
 
 @dataclass(frozen=True)
@@ -81,11 +113,17 @@ class Daemon:
     clock: Clock
     keeper: LeaseKeeper
     listener: Listener
+    notice: Callable[[str], None]
+    """Told in a sentence what concerns no run alone: the clock, the database."""
+    monotonic: Callable[[], float]
+    """Seconds that no setting of the clock changes."""
+    stop: Stop = field(default_factory=Stop)
     refused: dict[str, datetime] = field(default_factory=dict)
     """Runs that the credentials did not fit, and when each is tried again."""
 
     def round(self) -> datetime | None:
         """Tick each open run until it rests; answers when the first of them wants to be woken (None: none does)."""
+        _ = self.keeper.fence  # a daemon that lost its lease ends even where there is nothing to do
         wake: datetime | None = None
         for run in self.store.open_runs():
             until = self._until_rest(run)
@@ -93,16 +131,45 @@ class Daemon:
                 wake = until
         return wake
 
-    def run(self, stop: threading.Event, done: Callable[[], bool] = lambda: False) -> None:
-        """Go on until `stop` is set (the tick that is under way is finished) or `done` says so."""
-        while not stop.is_set():
-            wake = self.round()
-            if done():
-                return
+    def run(self, done: Callable[[], bool] = lambda: False) -> None:
+        """Go on until it is asked to stop (the tick that is under way is finished) or `done` says so.
+
+        A database that cannot be used is waited for; whoever holds it or filled the disk is named once.
+        """
+        jumps, trouble = Jumps(self.clock, self.monotonic), ""
+        while not self.stop.is_set():
+            before, wake = trouble, None
+            try:
+                self._survive(jumps)
+                wake, trouble = self.round(), ""
+                if done():
+                    return
+            except StoreUnavailable as error:
+                trouble = str(error)
+            self._say_change(before, trouble)
             now = self.clock.now()
             rest_s = IDLE_S if wake is None else min(IDLE_S, (wake - now) / timedelta(seconds=1))
-            if not stop.is_set():
+            if not self.stop.is_set():
                 self.clock.sleep(max(0.02, rest_s))
+
+    def _say_change(self, before: str, trouble: str) -> None:
+        if trouble and trouble != before:
+            self.notice(f"{trouble} (the daemon goes on trying by itself)")
+        elif before and not trouble:
+            self.notice("the database can be used again")
+
+    def _survive(self, jumps: Jumps) -> None:
+        """After a jump of the clock forget what was noted by the old one, and keep the lease from running out."""
+        jump_s = jumps.jump_s()
+        if abs(jump_s) >= JUMP_S:
+            size = spoken(abs(jump_s))
+            self.notice(
+                f"the clock jumped forward by {size}: asleep?" if jump_s > 0 else f"the clock was set back by {size}"
+            )
+            self.keeper.renew()
+            self.store.forget_looks(self.keeper.fence)
+            self.refused.clear()
+        jumps.settle()
 
     def _until_rest(self, run: str) -> datetime | None:
         now = self.clock.now()
@@ -114,11 +181,21 @@ class Daemon:
             self.refused[run] = now + timedelta(seconds=REFUSED_S)
             self.listener(run, Turn(Rest(self.refused[run], str(error)), failure=str(error)))
             return self.refused[run]
-        while True:
+        while not self.stop.is_set():
             turn = tick(self.store, run, shell, self.keeper.fence)
             self.listener(run, turn)
             if isinstance(turn.command, Rest):
                 return turn.command.until
+        return None
+
+
+def spoken(seconds: float) -> str:
+    """A duration in its two largest units: `2 d 3 h`, `1 h 0 min`, `61 min` is `1 h 1 min`."""
+    minutes = int(seconds // 60)
+    days, hours = minutes // 1440, minutes // 60 % 24
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
 
 
 def holder() -> str:
@@ -126,18 +203,18 @@ def holder() -> str:
     return f"{platform.node()}/{os.getpid()}/{_started(os.getpid())}"
 
 
-def gone(other: str) -> bool:
-    """Whether a holder's process is known to have ended; never true for another machine's."""
+def alive(other: str) -> bool | None:
+    """Whether a holder's process runs; None for another machine's, of which nobody here knows."""
     node, pid, started = other.rsplit("/", 2)
     if node != platform.node():
-        return False
+        return None
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
-        return True
-    except PermissionError:
         return False
-    return started != _started(int(pid))
+    except PermissionError:
+        return True
+    return started == _started(int(pid))
 
 
 def _started(pid: int) -> str:

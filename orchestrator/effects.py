@@ -10,6 +10,7 @@ from kaggle_kernels import build
 from orchestrator.clock import Clock
 from orchestrator.collect import collect
 from orchestrator.commands import Collect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
+from orchestrator.disk import on_disk
 from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient, Vanished
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway, KernelPush, LogLine, Worker
@@ -55,6 +56,11 @@ class Result:
 
 def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
     """Carry out one command; errors of `orchestrator.errors` mean that nothing is to be recorded."""
+    with on_disk(shell.home.path):  # the gateway translates its own: what is left are this machine's files
+        return _carry_out(command, snapshot, pipeline, shell)
+
+
+def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
     state = snapshot.state
     match command:
         case ReadQuota():

@@ -5,6 +5,7 @@ RelayError
 ├── Transient        try again later; nothing is known to have changed
 │   ├── RateLimited  the same, not before `retry_after_s`
 │   └── Vanished     Kaggle says that it does not have what it had: believed only when it says so for long
+├── DiskRefused      this machine's disk is full or closed to us: try again, for as long as it takes, and say so
 ├── Ambiguous        the effect may or may not have happened: look before doing it again
 ├── Refused          Kaggle said no and nothing happened
 │   └── NoSlot       too many sessions of this kind are alive
@@ -38,6 +39,10 @@ class RateLimited(Transient):
 
 class Vanished(Transient):
     """Kaggle was asked for something of ours and answered, in full possession of its senses, that there is none."""
+
+
+class DiskRefused(RelayError):
+    """This machine's disk takes or gives nothing now; Kaggle has nothing to do with it, so a run is never given up for it."""
 
 
 class Ambiguous(RelayError):

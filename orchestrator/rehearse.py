@@ -5,7 +5,6 @@ import os
 import shutil
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ import click
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.app import App
-from orchestrator.clock import SystemClock
+from orchestrator.clock import Stop, SystemClock
+from orchestrator.disk import on_disk
 from orchestrator.errors import BadInput
 from orchestrator.rehearsal.faults import FaultPlan
 from orchestrator.rehearsal.processes import ProcessSandbox
@@ -35,9 +35,7 @@ EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "exa
 """In a checkout, and in an installed relay."""
 
 
-def rehearse(
-    chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: threading.Event, *, short: bool = False
-) -> int:
+def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: Stop, *, short: bool = False) -> int:
     """Run a pipeline, or its `shortened` form, to its end; the exit status is 0 when it finished."""
     path = chosen or default_pipeline()
     pipeline = pipeline_file.load(path)
@@ -47,15 +45,16 @@ def rehearse(
             stand_ins.write(home / "stand-ins", pipeline.model)
             stand_ins.offer(kaggle.world, home / "stand-ins")
         app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
+        stop.tell(app.stop.set)
         run = app.start(path, short=short)
         with display(app.store, run.id, app.clock) as show:
-            app.work(stop, show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
+            app.work(show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
     print_view(summary_view(document["runs"][0], home))
     return 0 if document["runs"][0]["state"] == "finished" else 1
 
 
-def serve(home: Path, port: int, faults: Path | None, stop: threading.Event) -> None:
+def serve(home: Path, port: int, faults: Path | None, stop: Stop) -> None:
     """Run the local Kaggle alone until told to stop, and say how to point a client at it."""
     plan = FaultPlan.read(faults) if faults else FaultPlan()
     with local_kaggle(home / "serve", port, plan, None) as kaggle:
@@ -64,7 +63,10 @@ def serve(home: Path, port: int, faults: Path | None, stop: threading.Event) -> 
             click.echo(f"export {name}={value}")
         click.echo("# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list. Ctrl-C ends it.")
         sys.stdout.flush()
-        stop.wait()
+        clock = SystemClock()
+        stop.tell(clock.wake)
+        while not stop.is_set():
+            clock.sleep(3600.0)
 
 
 def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:
@@ -132,9 +134,10 @@ def _check_port(port: int) -> None:
 def _clear(home: Path) -> None:
     if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
         raise BadInput(f"{home} holds something that is not a rehearsal: name another folder with --home")
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True, mode=0o700)
-    (home / MARKER).write_text("relay rehearse clears this folder when it begins\n", encoding="utf-8")
+    with on_disk(home):
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True, mode=0o700)
+        (home / MARKER).write_text("relay rehearse clears this folder when it begins\n", encoding="utf-8")
 
 
 def _without_credentials() -> dict[str, str]:

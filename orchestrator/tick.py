@@ -7,7 +7,17 @@ from orchestrator import effects
 from orchestrator.commands import Command, Publish, PublishInputs, Push, Record, Rest
 from orchestrator.decide import NOT_BEFORE_MAX, decide
 from orchestrator.effects import Result, Shell
-from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient, Vanished
+from orchestrator.errors import (
+    Ambiguous,
+    BadInput,
+    Corrupt,
+    DiskRefused,
+    Permanent,
+    RateLimited,
+    Refused,
+    Transient,
+    Vanished,
+)
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import assumed_quota, week_of
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
@@ -77,6 +87,8 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         result = effects.perform(command, snapshot, pipeline, shell)
     except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
         return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
+    except DiskRefused as error:
+        return Result(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
         if snapshot.state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):  # a person knows already
             return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
@@ -110,6 +122,12 @@ def _tried_s(watch: Watch, shell: Shell, now: datetime) -> float:
         return 0.0
     awake_s = AWAKE * shell.limits.retry_s_max
     return min(awake_s, max(0.0, (now - watch.failed_at).total_seconds()))
+
+
+def _disk_refused(watch: Watch, error: DiskRefused, shell: Shell, now: datetime) -> Watch:
+    """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
+    again = now + timedelta(seconds=shell.limits.retry_s)
+    return replace(_well(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
 
 
 def _well(watch: Watch) -> Watch:

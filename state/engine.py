@@ -5,12 +5,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
 
+from state.failures import StoreUnavailable, in_words
+
 MIGRATIONS = Path(__file__).parent / "migrations"
-PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000")
+PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
+"""Ten seconds are more than any transaction of ours takes, and a daemon that waits for so long still heeds a signal."""
 
 
 NEWER = "the database was written by a newer relay: update relay, or name another folder with --home"
@@ -26,6 +30,7 @@ def open_engine(url: str) -> Engine:
         return create_engine(url, isolation_level="SERIALIZABLE")
     # A connection a transaction: nothing is shared between threads, and no file handle outlives its use.
     engine = create_engine(url, poolclass=NullPool)
+    _say_in_words(engine)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
@@ -41,13 +46,51 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def open_to_look(database: Path) -> Engine:
+    """An engine that only reads: it waits for no writer, and serves where nothing can be written."""
+    engine = _reading(database)
+    try:
+        with engine.connect():
+            return engine
+    except StoreUnavailable:
+        # Without room or rights for its index of the log SQLite reads nothing; where the log is empty it needs none.
+        log = database.with_name(f"{database.name}-wal")
+        if log.exists() and log.stat().st_size:
+            raise
+        return _reading(database, immutable="1")
+
+
+def _reading(database: Path, **options: str) -> Engine:
+    query = {"uri": "true", "mode": "ro", **options}
+    url = URL.create("sqlite", database=f"file:{quote(str(database.absolute()))}", query=query)
+    engine = create_engine(url, poolclass=NullPool)
+    _say_in_words(engine)
+
+    @event.listens_for(engine, "connect")
+    def look(connection: Any, _record: object) -> None:
+        connection.execute("SELECT 1 FROM sqlite_master")
+
+    return engine
+
+
+def _say_in_words(engine: Engine) -> None:
+    """SQLite's complaints about its file come out as StoreUnavailable or StoreCorrupt, with the remedy."""
+
+    @event.listens_for(engine, "handle_error")
+    def translate(context: ExceptionContext) -> None:
+        name = engine.url.database or ""
+        database = Path(unquote(name.removeprefix("file:")) if name.startswith("file:") else name)
+        words = in_words(context.original_exception, database)
+        if words is not None:
+            raise words from context.original_exception
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema to this relay's revision, a copy of an older one kept beside it (see `backup`).
 
     Raises SchemaError where the database is newer.
     """
-    with engine.connect() as connection:
-        revision = _revision(connection)
+    revision = revision_of(engine)
     if revision == newest_revision():
         return
     if revision is not None and revision > newest_revision():
@@ -73,6 +116,7 @@ def backup(engine: Engine, revision: str) -> Path | None:
     """Copy a SQLite file, as it is now, to `<name>.<revision>.backup`; a copy of that revision that is there stays.
 
     Whole or absent, and readable by its owner alone. None where the database is no file: a server has backups of its own.
+    Raises StoreUnavailable where there is no room for it.
     """
     if engine.dialect.name != "sqlite" or not engine.url.database or engine.url.database == ":memory:":
         return None
@@ -80,14 +124,24 @@ def backup(engine: Engine, revision: str) -> Path | None:
     kept, part = (source.with_name(f"{source.name}.{revision}.{end}") for end in ("backup", "backup.part"))
     if kept.exists():
         return kept
-    part.unlink(missing_ok=True)
-    part.touch(mode=0o600)
-    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(part)) as new:
-        old.backup(new)
-    with part.open("rb+") as file:
-        os.fsync(file.fileno())
-    part.replace(kept)
+    try:
+        part.unlink(missing_ok=True)
+        part.touch(mode=0o600)
+        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(part)) as new:
+            old.backup(new)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.replace(kept)
+    except (OSError, sqlite3.Error) as error:
+        raise StoreUnavailable(
+            f"the database has to be brought up to date, and {kept} cannot be written first ({error}): make room there"
+        ) from error
     return kept
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the schema is the one that this code was written for."""
+    return revision_of(engine) == newest_revision()
 
 
 def newest_revision() -> str:
@@ -95,8 +149,10 @@ def newest_revision() -> str:
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
+def revision_of(engine: Engine) -> str | None:
+    """The revision of the database's schema; None where it has none yet."""
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if found is None else str(found)

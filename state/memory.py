@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from state import machine
 from state.facts import Fact, RunStarted
 from state.model import Metric, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
-from state.store import Lease, LeaseHeld, LeaseLost
+from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -114,6 +114,19 @@ class MemoryStore:
             self._keep(metrics)
             self._watches[run] = watch
 
+    def watch(self, run: str) -> Watch:
+        """What is remembered of looking at Kaggle for a run."""
+        with self._lock:
+            return self._watches.get(run, Watch())
+
+    def forget_looks(self, fence: int) -> None:
+        """Forget when anything was looked at or is to be tried again (see `Store.forget_looks`)."""
+        with self._lock:
+            self._check_fence(fence)
+            for run, watch in self._watches.items():
+                kept = Watch(failures=watch.failures, failure=watch.failure, log_lines=watch.log_lines)
+                self._watches[run] = replace(kept, failing_s=watch.failing_s, absences=watch.absences)
+
     def write_quota(self, quota: QuotaRow) -> None:
         """Remember the account's weekly hours."""
         with self._lock:
@@ -161,13 +174,15 @@ class MemoryStore:
     # --- the lease -----------------------------------------------------------
 
     def take_lease(
-        self, holder: str, now: datetime, lasts_s: float, gone: Callable[[str], bool] = lambda holder: False
+        self, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None] = lambda holder: None
     ) -> Lease:
-        """Become the daemon; raises LeaseHeld while another one's lease lasts, unless it is known to be `gone`."""
+        """Become the daemon; raises LeaseHeld while another one's lease lasts (see `Store.take_lease`)."""
         with self._lock:
             held = self._lease
-            if held is not None and held.expires_at > now and held.holder != holder and not gone(held.holder):
-                raise LeaseHeld(f"another daemon ({held.holder}) works on this database")
+            if held is not None and held.expires_at > now and held.holder != holder:
+                runs = alive(held.holder)
+                if runs or (runs is None and held.expires_at - now <= LEASE_AHEAD):
+                    raise LeaseHeld(f"another daemon ({held.holder}) works on this database")
             self._lease = Lease(holder, held.fence + 1 if held else 1, now + timedelta(seconds=lasts_s))
             return self._lease
 

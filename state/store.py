@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Table, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from state import machine, schema
-from state.engine import migrate, open_engine
+from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import FACTS, Fact, RunStarted
+from state.failures import StoreCorrupt
 from state.model import (
     Checkpoint,
     Metric,
@@ -34,8 +35,8 @@ LIVE_PHASES = [phase.value for phase in Phase if phase.on_kaggle]
 OPEN_STATUSES = [RunStatus.ACTIVE.value, RunStatus.WAITING.value, RunStatus.PARKED.value]
 
 
-class StoreCorrupt(Exception):
-    """The facts of a run do not fold to its rows: somebody changed the database by hand."""
+LEASE_AHEAD = timedelta(days=1)
+"""A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
 
 
 class LeaseHeld(Exception):
@@ -56,20 +57,35 @@ class Lease:
 
 
 class Store:
-    """Runs in one database. Safe to use from several processes; each call is one transaction."""
+    """Runs in one database. Safe to use from several processes; each call is one transaction.
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        migrate(self._engine)
+    Every call may raise StoreUnavailable (it changed nothing and may be repeated) or StoreCorrupt.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
 
     @classmethod
     def at(cls, home: Path) -> "Store":
         """The store in a home folder, which is made where it does not exist."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = home / "relay.db"
-        store = cls(f"sqlite:///{path}")
-        path.chmod(0o600)
-        return store
+        engine = open_engine(f"sqlite:///{path}")
+        migrate(engine)
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+        return cls(engine)
+
+    @classmethod
+    def to_look_at(cls, home: Path) -> "Store":
+        """The store in a home folder, only to be read: locked or on a read-only disk it serves all the same.
+
+        Raises SchemaError where its tables are an older or a newer relay's.
+        """
+        engine = open_to_look(home / "relay.db")
+        if not is_current(engine):
+            raise SchemaError("the database is of another version of relay")
+        return cls(engine)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -130,7 +146,6 @@ class Store:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
             state = _load(connection, run)
-            watch = connection.execute(select(schema.watches).where(schema.watches.c.run == run)).mappings().first()
             quota = (
                 connection.execute(
                     select(schema.quotas).where(
@@ -144,7 +159,7 @@ class Store:
             return Snapshot(
                 state=state,
                 requests=_requests(connection, run),
-                watch=Watch() if watch is None else from_row(Watch, watch),
+                watch=_watch(connection, run),
                 quota=None if quota is None else from_row(QuotaRow, quota),
                 others_live=_others_live(connection, state.run),
                 waiting=_waiting(connection, state.run),
@@ -182,6 +197,29 @@ class Store:
         with self._transaction() as connection:
             _write_metrics(connection, metrics)
             _upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
+
+    def watch(self, run: str) -> Watch:
+        """What is remembered of looking at Kaggle for a run."""
+        with self._transaction() as connection:
+            return _watch(connection, run)
+
+    def forget_looks(self, fence: int) -> None:
+        """Forget when anything was looked at or is to be tried again: those times are of a clock that has been set since.
+
+        How often something failed is kept. Raises LeaseLost when `fence` is no longer the newest.
+        """
+        times = (
+            "looked_at",
+            "dataset_looked_at",
+            "failing_since",
+            "failed_at",
+            "not_before",
+            "slot_since",
+            "slot_seen_at",
+        )
+        with self._transaction() as connection:
+            _check_fence(connection, fence)
+            connection.execute(update(schema.watches).values(dict.fromkeys(times)))
 
     def write_quota(self, quota: QuotaRow) -> None:
         """Remember the account's weekly hours."""
@@ -236,13 +274,19 @@ class Store:
     # --- the lease -----------------------------------------------------------
 
     def take_lease(
-        self, holder: str, now: datetime, lasts_s: float, gone: Callable[[str], bool] = lambda holder: False
+        self, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None] = lambda holder: None
     ) -> Lease:
-        """Become the database's daemon; raises LeaseHeld while another one's lease lasts, unless it is known to be `gone`."""
+        """Become the database's daemon; raises LeaseHeld while another one's lease lasts.
+
+        `alive` says of another holder whether its process runs, None where that cannot be known. A lease of one that has
+        ended holds nobody up, and neither does one of an unknown one that lies further ahead than any clock would give.
+        """
         with self._transaction() as connection:
             row = connection.execute(select(schema.leases)).first()
-            if row is not None and row.expires_at > now and row.holder != holder and not gone(row.holder):
-                raise LeaseHeld(f"another daemon ({row.holder}) works on this database")
+            if row is not None and row.expires_at > now and row.holder != holder:
+                runs = alive(row.holder)
+                if runs or (runs is None and row.expires_at - now <= LEASE_AHEAD):
+                    raise LeaseHeld(f"another daemon ({row.holder}) works on this database")
             lease = Lease(holder, 1 if row is None else row.fence + 1, now + timedelta(seconds=lasts_s))
             _upsert(connection, schema.leases, {"name": "daemon", **to_row(lease)}, ["name"])
         return lease
@@ -325,6 +369,11 @@ def _write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
     if rows:
         make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
         connection.execute(make(schema.metrics).on_conflict_do_nothing(), rows)
+
+
+def _watch(connection: Connection, run: str) -> Watch:
+    row = connection.execute(select(schema.watches).where(schema.watches.c.run == run)).mappings().first()
+    return Watch() if row is None else from_row(Watch, row)
 
 
 def _upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:

@@ -90,12 +90,13 @@ class KaggleGateway:
         url: str | None,
         *,
         sleep: Callable[[float], None],
+        stopping: Callable[[], bool] = lambda: False,
         limits: Limits | None = None,
     ) -> None:
         self.warnings = tuple(dict.fromkeys(text for one in credentials for text in one.warnings))
         """Sentences for the user about how the credentials are kept."""
         self._limits = limits or limits_for(url)
-        self._patience = Patience(sleep=sleep)
+        self._patience = Patience(sleep=sleep, stopping=stopping)
         self._door = Door(_sdk, url, self._limits, self._redact)
         self._account = Account(credentials, KaggleSignIn(self._door, _sdk, self._patience))
 
@@ -308,14 +309,21 @@ class KaggleGateway:
         return tuple(lines_of_log([text]))
 
 
-def connect(environ: Mapping[str, str], home: Path, *, sleep: Callable[[float], None] | None = None) -> KaggleGateway:
+def connect(
+    environ: Mapping[str, str],
+    home: Path,
+    *,
+    sleep: Callable[[float], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> KaggleGateway:
     """The account of this user, on Kaggle or on the server that RELAY_KAGGLE_URL names.
 
     Calls nobody yet; raises BadInput where credentials are missing or cannot be read. `sleep` waits between attempts: a
-    daemon hands over its clock's, so that it can be woken.
+    daemon hands over its clock's, so that it can be woken, and `stopping`, which ends the attempts.
     """
     url = server_url(environ)
-    return KaggleGateway(find_credentials(environ, home), url, sleep=sleep or SystemClock().sleep)
+    found = find_credentials(environ, home)
+    return KaggleGateway(found, url, sleep=sleep or SystemClock().sleep, stopping=stopping)
 
 
 def _kernels(method: str, request: Any) -> Ask:

@@ -20,6 +20,8 @@ class Patience:
     """Exponential backoff with jitter, Kaggle's own Retry-After where it is longer, bounded in number and in time."""
 
     sleep: Callable[[float], None]
+    stopping: Callable[[], bool] = lambda: False
+    """Whether relay is to end: then the first failure is the last."""
     attempts_max: int = 6
     wait_first_s: float = 1.0
     wait_s_max: float = 30.0
@@ -41,7 +43,7 @@ class Patience:
         return max(own, _asked_s(state))
 
     def _is_spent(self, state: RetryCallState) -> bool:
-        if state.attempt_number >= self.attempts_max:
+        if self.stopping() or state.attempt_number >= self.attempts_max:
             return True
         # Slept time is counted apart from the clock, so that a virtual sleep uses patience up as a real one does.
         spent_s = max(state.idle_for, state.seconds_since_start or 0.0)

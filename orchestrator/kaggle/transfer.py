@@ -13,7 +13,8 @@ from pathlib import Path, PurePosixPath
 
 import requests
 
-from orchestrator.errors import Corrupt, Permanent, RelayError
+from orchestrator.disk import on_disk
+from orchestrator.errors import Corrupt, RelayError
 from orchestrator.kaggle.gateway import Downloaded, FileWanted
 from orchestrator.kaggle.retry import ListAgain, Patience
 from orchestrator.kaggle.transport import (
@@ -53,7 +54,7 @@ def opener(url: str, limits: Limits, redact: Redact, authorization: str | None =
 
 
 def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, redact: Redact) -> Downloaded:
-    """Bring one file to `into`. See `Gateway.download`; raises Permanent where this machine's disk refuses."""
+    """Bring one file to `into`. See `Gateway.download`; raises DiskRefused where this machine's disk does."""
     if (kept := _already_there(into, wanted)) is not None:
         return kept
     part = _Part(into, wanted)
@@ -90,7 +91,7 @@ class _Part:
 
     def adopt(self) -> bool:
         """Take over what an earlier process left; whether there was anything that can be continued."""
-        with _disk(self.path):
+        with on_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 return False
@@ -115,12 +116,12 @@ class _Part:
         return self.wanted.problem(self.size, self.sha256.hexdigest())
 
     def remove(self) -> None:
-        with _disk(self.path):
+        with on_disk(self.path):
             self.path.unlink(missing_ok=True)
 
     def keep(self) -> Downloaded:
         """Rename once every byte is on the disk."""
-        with _disk(self.into):
+        with on_disk(self.into):
             with self.path.open("ab") as file:  # creates it where the file is empty
                 os.fsync(file.fileno())
             self.path.replace(self.into)
@@ -170,20 +171,24 @@ class _Part:
         return self._ended(response)
 
     def _write(self, response: requests.Response) -> None:
-        with _disk(self.path):
+        with on_disk(self.path):
             file = self.path.open("r+b" if self.size else "wb")
         with file:
-            with _disk(self.path):
+            with on_disk(self.path):
                 file.seek(self.size)
                 file.truncate()
             for block in blocks_of(response, BLOCK_BYTES):
-                with _disk(self.path):
+                with on_disk(self.path, self._lacking_bytes()):
                     file.write(block)
                     file.flush()
                 self.sha256.update(block)
                 self.size += len(block)
                 if self.wanted.too_large(self.size):
                     return
+
+    def _lacking_bytes(self) -> int:
+        """How many bytes are still to come, as far as that is known."""
+        return max(0, (self.wanted.size_bytes or 0) - self.size)
 
     def _ended(self, response: requests.Response) -> bool:
         # Without a length the end of a body looks like a cut: believe the size that was promised.
@@ -200,21 +205,12 @@ class _Part:
         raise Cut("the file on the server is shorter than what was here")
 
 
-@contextmanager
-def _disk(path: Path) -> Iterator[None]:
-    # Only around calls that touch the disk: requests' errors are OSErrors too, and mean something else.
-    try:
-        yield
-    except OSError as error:
-        raise Permanent(f"{path} cannot be read or written: {error.strerror or error}") from error
-
-
 def _already_there(into: Path, wanted: FileWanted) -> Downloaded | None:
     # The size alone proves nothing: the states of two sessions often have the same one.
     if wanted.sha256 is None or not into.is_file():
         return None
     sha256 = hashlib.sha256()
-    with _disk(into):
+    with on_disk(into):
         size = _hash_into(sha256, into)
     if sha256.hexdigest() != wanted.sha256.lower() or wanted.size_bytes not in (None, size):
         return None

@@ -13,7 +13,8 @@ from typing import Any
 
 import requests
 
-from orchestrator.errors import Corrupt, Permanent, RelayError, Transient
+from orchestrator.disk import on_disk
+from orchestrator.errors import Corrupt, RelayError, Transient
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import (
     Answered,
@@ -39,7 +40,7 @@ def upload(path: Path, start: Callable[[], Slot], limits: Limits, patience: Pati
     """Send one file; the token of the blob. `start` opens a new upload and raises Transient where that fails.
 
     Raises Refused where the storage declines, Transient where patience ran out (nothing refers to the blob yet, so beginning
-    again is safe), Corrupt where the file changed meanwhile, Permanent where it cannot be read.
+    again is safe), Corrupt where the file changed meanwhile, Permanent where it is gone, DiskRefused where it cannot be read.
     """
     sending = _Sending(path, start, limits, redact)
     while not patience(sending.step):
@@ -89,10 +90,8 @@ class _Sending:
         if self.size == 0:
             return self._put(b"", None)
         whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
-        try:
+        with on_disk(self.path):
             file = self.path.open("rb")
-        except OSError as error:
-            raise Permanent(f"{self.path} cannot be read: {error.strerror or error}") from error
         with file:
             file.seek(self.stored)
             return self._put(file, whole)
@@ -131,7 +130,5 @@ class _Sending:
         return as_read(error, what)
 
     def _size(self) -> int:
-        try:
+        with on_disk(self.path):
             return self.path.stat().st_size
-        except OSError as error:
-            raise Permanent(f"{self.path} cannot be read: {error.strerror or error}") from error

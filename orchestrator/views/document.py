@@ -9,21 +9,39 @@ from typing import Any
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import where
 from stages.contract import Cursor
-from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, RunState, Session
+from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, RunState, Session, Watch
 from state.store import Store
 
 FORMAT = 1
 
 
-def status_document(store: Store | None, home: Path, now: datetime, run: str | None = None) -> dict[str, Any]:
+def status_document(
+    store: Store | None, home: Path, now: datetime, run: str | None = None, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database."""
     runs: list[dict[str, Any]] = []
     quotas: list[QuotaRow] = []
     if store is not None:
         names = [found.id for found in store.runs() if run is None or found.id == run]
-        runs = [run_document(store.load(name), store.last_metrics(name), now) for name in names]
+        runs = [
+            {**run_document(store.load(name), store.last_metrics(name), now), **_trouble(store.watch(name))}
+            for name in names
+        ]
         quotas = store.quotas()
-    return {"format": FORMAT, "home": str(home), "at": _time(now), "runs": runs, "quota": [_quota(q) for q in quotas]}
+    return {
+        "format": FORMAT,
+        "home": str(home),
+        "at": _time(now),
+        "warnings": list(warnings),
+        "runs": runs,
+        "quota": [_quota(q) for q in quotas],
+    }
+
+
+def _trouble(watch: Watch) -> dict[str, Any]:
+    """What failed last, where it is going to be tried again."""
+    again = watch.not_before if watch.failure else None
+    return {"failure": watch.failure if again else "", "retry_at": _time(again)}
 
 
 def run_document(state: RunState, metrics: Sequence[Metric], now: datetime) -> dict[str, Any]:

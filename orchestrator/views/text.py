@@ -23,7 +23,7 @@ def status_view(document: dict[str, Any]) -> RenderableType:
     """All runs of a status document, newest last."""
     if not document["runs"]:
         return Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE")
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document["warnings"]]
     for run in document["runs"]:
         parts += [run_view(run), Text()]
     parts += [Text(line) for line in map(_quota_line, document["quota"]) if line]
@@ -37,6 +37,8 @@ def run_view(run: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"  {run['reason']}"))
     if run["waiting_until"]:
         parts.append(Text(f"  waiting until {clock_time(run['waiting_until'])}"))
+    if run.get("failure") and run["state"] not in ("finished", "cancelled"):
+        parts.append(Text(f"  trying again at {clock_time(run['retry_at'])}: {run['failure']}"))
     if run["excerpt"]:
         parts += [Text(f"  │ {line}", style="dim") for line in run["excerpt"].splitlines()[-8:]]
     if run["remedy"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Corrupt, Permanent, RateLimited, Transient
+from orchestrator.errors import Corrupt, DiskRefused, RateLimited, Transient
 from orchestrator.kaggle.gateway import Downloaded, FileWanted
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transfer import fetch, opener, safe_name
@@ -322,10 +322,10 @@ def test_a_file_of_which_nothing_is_known_arrives_with_its_hash(tmp_path: Path) 
         assert get(FileWanted()).sha256 == SHA256
 
 
-def test_a_place_that_cannot_be_written_asks_for_a_person(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_tried_again_and_named(tmp_path: Path) -> None:
     with fetching(Store(), tmp_path) as get:
         get.into.parent.parent.joinpath("got").write_text("a file where the folder should be")
-        with pytest.raises(Permanent, match="cannot be read or written"):
+        with pytest.raises(DiskRefused, match=r"got.*cannot be read or written"):
             get()
 
 

@@ -1,23 +1,14 @@
 """A real daemon, killed with SIGKILL at random moments while real sessions run: the run finishes as if nothing had happened."""
 
-import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.faults import NO_FAULTS
-from orchestrator.rehearsal.processes import ProcessSandbox
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.server import LocalKaggle
+from tests.rehearsal.laptop import Laptop, local_kaggle, pushes
 
 COUNTING = """
 name: count
@@ -29,35 +20,9 @@ stages:
 """
 
 
-class Laptop:
-    """A home folder and the daemon on it, which can be killed and started again."""
-
-    def __init__(self, folder: Path, environ: Mapping[str, str]) -> None:
-        self.home, self.log = folder / "home", folder / "daemon.log"
-        self.environ = {"PATH": os.environ["PATH"], "HOME": str(folder), **environ}
-        self.pipeline = folder / "count.yaml"
-        self.pipeline.write_text(COUNTING, encoding="utf-8")
-
-    def relay(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "orchestrator", "--home", str(self.home), *arguments]
-        return subprocess.run(command, env=self.environ, capture_output=True, text=True, timeout=120, check=False)
-
-    def daemon(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "orchestrator", "--home", str(self.home), "daemon"]
-        with self.log.open("ab") as log:
-            return subprocess.Popen(command, env=self.environ, stdout=log, stderr=log)
-
-    @property
-    def run(self) -> dict[str, Any]:
-        told = self.relay("status", "--json")
-        assert told.returncode == 0, told.stderr
-        found: dict[str, Any] = json.loads(told.stdout)["runs"][0]
-        return found
-
-
 def finish(laptop: Laptop, seed: int | None, kills_max: int = 6, patience_s: float = 180.0) -> dict[str, Any]:
     """Run daemons until the run is over; with a seed each of the first few is killed at a random moment."""
-    assert laptop.relay("start", str(laptop.pipeline)).returncode == 0
+    laptop.start()
     chance, killed = random.Random(seed), 0
     until = time.monotonic() + patience_s
     daemon = laptop.daemon()
@@ -79,18 +44,10 @@ def finish(laptop: Laptop, seed: int | None, kills_max: int = 6, patience_s: flo
     return laptop.run
 
 
-def pushes(kaggle: LocalKaggle) -> dict[str, int]:
-    """How often each kernel was started on Kaggle's side."""
-    with kaggle.world.at_now():
-        return {kernel.slug: len(kernel.versions) for kernel in kaggle.world.kernels.all()}
-
-
 def one_run(folder: Path, seed: int | None) -> tuple[dict[str, Any], dict[str, int]]:
     folder.mkdir()
-    clock = SystemClock()
-    root = folder / "kaggle"
-    with LocalKaggle(root, clock, Rules.brisk(30.0), NO_FAULTS, ProcessSandbox(root, clock)) as kaggle:
-        return finish(Laptop(folder, kaggle.environment()), seed), pushes(kaggle)
+    with local_kaggle(folder / "kaggle") as kaggle:
+        return finish(Laptop(folder, kaggle.environment(), COUNTING), seed), pushes(kaggle)
 
 
 @pytest.mark.slow

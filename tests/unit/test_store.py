@@ -11,10 +11,11 @@ from sqlalchemy import create_engine, inspect, text
 from state import machine, schema
 from state.engine import SchemaError, migrate, newest_revision, open_engine
 from state.facts import RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
+from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
 from state.model import Metric, Phase, QuotaRow, Stretch, Waiting, Watch
-from state.store import LeaseHeld, LeaseLost, Store, StoreCorrupt
+from state.store import LeaseHeld, LeaseLost, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -201,6 +202,21 @@ def test_what_the_accounts_sessions_took_is_told_by_their_times(store: Store | M
     assert store.stretches(run.owner, run.accelerator, ended_at) == []
 
 
+def test_times_of_a_clock_that_was_set_are_forgotten_and_failures_are_not(store: Store | MemoryStore) -> None:
+    seen = Watch(looked_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT)
+    store.observe("r-0001", replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
+    store.forget_looks(store.take_lease("a", AT, 60).fence)
+    kept = Watch(failures=3, failing_s=9.0, failure="no", log_lines=4, absences=2)
+    assert store.snapshot("r-0001").watch == store.watch("r-0001") == kept
+
+
+def test_a_lease_that_no_clock_that_was_right_gave_locks_nobody_out(store: Store | MemoryStore) -> None:
+    store.take_lease("a", AT + timedelta(days=4000), 60)
+    with pytest.raises(LeaseHeld):
+        store.take_lease("b", AT, 60, alive=lambda holder: True)
+    assert store.take_lease("b", AT, 60, alive=lambda holder: None).fence == 2
+
+
 def test_a_run_that_never_was_is_a_key_error(store: Store | MemoryStore) -> None:
     for call in (store.load, store.snapshot):
         with pytest.raises(KeyError, match="r-9999"):
@@ -242,7 +258,7 @@ def test_a_second_daemon_is_refused_while_the_first_ones_lease_lasts(store: Stor
 
 def test_a_daemon_that_is_known_to_be_dead_does_not_hold_its_lease(store: Store | MemoryStore) -> None:
     store.take_lease("a", AT, 60)
-    assert store.take_lease("b", AT, 60, gone=lambda holder: holder == "a").fence == 2
+    assert store.take_lease("b", AT, 60, alive=lambda holder: holder != "a").fence == 2
 
 
 def test_a_daemon_that_lost_its_lease_can_write_nothing(store: Store | MemoryStore) -> None:

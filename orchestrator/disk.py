@@ -1,0 +1,78 @@
+"""This machine's disk: whether it has room, and what its refusals mean."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestrator.errors import DiskRefused, Permanent, RelayError
+
+RESERVE_BYTES = 8 * 2**20
+"""Left free for relay's own records whatever is fetched, so that a full disk can still be written down."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def free_bytes(place: Path) -> int:
+    """Bytes that this user may still write where `place` is, or is going to be."""
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def shortage(place: Path, wanted_bytes: int = 0) -> str:
+    """What to do before `wanted_bytes` and relay's own records fit where `place` is; empty where they do."""
+    missing_bytes = wanted_bytes + RESERVE_BYTES - free_bytes(place)
+    return full(place, missing_bytes) if missing_bytes > 0 else ""
+
+
+def require_room(place: Path, wanted_bytes: int) -> None:
+    """Raise DiskRefused unless so many bytes fit where `place` is."""
+    if problem := shortage(place, wanted_bytes):
+        raise DiskRefused(problem)
+
+
+def full(place: Path, missing_bytes: int) -> str:
+    """The sentence for a disk that has too little room."""
+    return (
+        f"the disk that holds {place} is full, {missing_bytes:,} bytes are missing: make room, and it goes on by itself"
+    )
+
+
+def refusal(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
+    """What to raise where this machine would not read or write `path`; so many bytes were still to be written.
+
+    Room and rights come back, so that is tried again; what is not there does not come back by itself.
+    """
+    if error.errno in FULL:
+        # A limit on this user or process is not seen in what is free: then only what is still to come is known.
+        return DiskRefused(full(path.parent, max(wanted_bytes, wanted_bytes + RESERVE_BYTES - free_bytes(path), 1)))
+    why = error.strerror or error
+    if isinstance(error, FileNotFoundError):
+        return Permanent(f"{path} cannot be read or written: {why}")
+    return DiskRefused(f"{path} cannot be read or written ({why}): put that right, and it goes on by itself")
+
+
+@contextmanager
+def unless_full() -> Iterator[None]:
+    """For a report that cannot be written where its own disk is full: that must not end what it reports of."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+
+
+@contextmanager
+def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
+    """An OSError inside comes out as one of relay's own, about the file that it names, else about `path`.
+
+    Only around calls that touch the disk: requests' errors are OSErrors too, and mean something else.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
+        raise refusal(error, named, wanted_bytes) from error

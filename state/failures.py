@@ -1,0 +1,72 @@
+"""Why a database cannot be used, in words: who holds it, what is wrong with its file, and what to do."""
+
+import os
+import sqlite3
+from pathlib import Path
+
+
+class StoreUnavailable(Exception):
+    """The database cannot be read or written now; the same call may work later, and this one changed nothing."""
+
+
+class StoreCorrupt(Exception):
+    """The database holds what relay never wrote; only a person can mend that."""
+
+
+BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+FULL_DETAILS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE")
+"""How a disk without room shows itself besides SQLITE_FULL."""
+
+
+def in_words(error: BaseException | None, database: Path) -> Exception | None:
+    """The error to raise for what SQLite said of this file; None for anything that is not the file's fault.
+
+    The codes are SQLite's (https://www.sqlite.org/rescode.html); the low byte is the kind, the rest its detail.
+    """
+    if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", None) is None:
+        return None
+    kind = error.sqlite_errorcode & 0xFF
+    if kind in LOCKED:
+        who = holders(database) or "another program, such as a database browser or a backup"
+        return StoreUnavailable(f"{database} is locked by {who}: close that, then try again")
+    if kind in BROKEN:
+        return StoreCorrupt(
+            f"{database} is not a database that can be read ({error}): restore it from a backup, or name another folder "
+            "with --home"
+        )
+    if kind == sqlite3.SQLITE_FULL or error.sqlite_errorname in FULL_DETAILS:
+        return StoreUnavailable(f"the disk that holds {database} is full or fails ({error}): make room, then try again")
+    if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
+        return StoreUnavailable(
+            f"{database} cannot be written ({error}): give relay the right to write that folder, or name another one with "
+            "--home"
+        )
+    return None
+
+
+def holders(database: Path) -> str:
+    """The other processes that lock a database, as far as this system tells."""
+    files = {_place(path) for path in (database, database.with_name(f"{database.name}-shm")) if path.exists()}
+    try:
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return ""
+    found = set()
+    for line in locks:  # such as "1: POSIX  ADVISORY  WRITE 4711 00:1c:1234 120 120"
+        words = line.split()
+        if len(words) >= 6 and words[3] == "WRITE" and words[5] in files and words[4] != str(os.getpid()):
+            found.add(words[4])
+    return " and ".join(f"process {number}{_name(number)}" for number in sorted(found))
+
+
+def _place(path: Path) -> str:
+    about = path.stat()
+    return f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
+
+
+def _name(number: str) -> str:
+    try:
+        return f" ({Path(f'/proc/{number}/comm').read_text(encoding='utf-8').strip()})"
+    except OSError:
+        return ""

@@ -1,0 +1,106 @@
+"""Signals to a real daemon: asked once it finishes its tick, asked twice it ends at once, and held it harms nobody."""
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from tests.rehearsal.laptop import Laptop, laptop
+
+SILENT = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.HANG, times=0, seconds=25.0),))
+BUSY = FaultPlan(calls=(CallFault(call="GetKernel", action=CallAction.STATUS, status=503, times=0),))
+
+
+def ended(daemon: subprocess.Popen[bytes], within_s: float = 60.0) -> int:
+    """Its exit status."""
+    return daemon.wait(timeout=within_s)
+
+
+def lease_is_free(mine: Laptop) -> bool:
+    """Whether the next daemon can begin at once, which `--once` shows."""
+    return mine.relay("daemon", "--once").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_daemon_that_sleeps_ends_at_once_and_gives_its_lease_back(tmp_path: Path) -> None:
+    with laptop(tmp_path) as (mine, _kaggle):
+        daemon = mine.daemon()
+        mine.until(mine.runs_a_session, daemon)
+        daemon.send_signal(signal.SIGTERM)
+        assert ended(daemon) == 0
+        assert "Traceback" not in mine.told
+        assert lease_is_free(mine)
+
+
+@pytest.mark.slow
+def test_a_daemon_that_was_told_to_stop_finishes_its_tick_and_begins_no_other(tmp_path: Path) -> None:
+    hang = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.HANG, seconds=3.0),))
+    with laptop(tmp_path, faults=hang) as (mine, kaggle):
+        daemon = mine.daemon()
+        mine.until(lambda: mine.ask("SELECT 1 FROM fact WHERE name = 'push_intended'"), daemon)
+        daemon.send_signal(signal.SIGTERM)
+        assert ended(daemon) == 0
+        assert [name for (name,) in mine.ask("SELECT name FROM fact")][-1] == "push_confirmed", mine.told
+        mine.until(mine.is_over, mine.daemon())
+        mine.assert_finished(kaggle)
+
+
+@pytest.mark.slow
+def test_a_daemon_that_waits_for_kaggle_gives_up_waiting_when_told_to_stop(tmp_path: Path) -> None:
+    with laptop(tmp_path, faults=BUSY) as (mine, _kaggle):
+        daemon = mine.daemon()
+        mine.until(lambda: mine.ask("SELECT 1 FROM fact WHERE name = 'push_intended'"), daemon)
+        time.sleep(4.0)  # it has tried some times by now, and waits for many seconds between two tries
+        daemon.send_signal(signal.SIGTERM)
+        assert ended(daemon) == 0
+        assert mine.ask("SELECT failures FROM watch") == [(1,)], "it did not end in the middle of its attempts"
+
+
+@pytest.mark.slow
+def test_a_daemon_that_is_told_twice_ends_at_once(tmp_path: Path) -> None:
+    with laptop(tmp_path, faults=SILENT) as (mine, _kaggle):
+        daemon = mine.daemon()
+        mine.until(lambda: mine.ask("SELECT 1 FROM fact WHERE name = 'push_intended'"), daemon)
+        time.sleep(1.0)  # the push hangs for far longer than this
+        daemon.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            ended(daemon, within_s=2.0)
+        daemon.send_signal(signal.SIGTERM)
+        assert ended(daemon) == 1
+        assert "Traceback" not in mine.told
+        assert [name for (name,) in mine.ask("SELECT name FROM fact")][-1] == "push_intended"
+
+
+def held_for(mine: Laptop, daemon: subprocess.Popen[bytes]) -> None:
+    """Stop the process until its lease has run out."""
+    mine.until(mine.runs_a_session, daemon)
+    daemon.send_signal(signal.SIGSTOP)
+    time.sleep(61.0)
+
+
+@pytest.mark.slow
+def test_a_daemon_that_was_held_for_longer_than_its_lease_gives_way_to_the_one_that_took_over(tmp_path: Path) -> None:
+    with laptop(tmp_path) as (mine, kaggle):
+        held = mine.daemon()
+        held_for(mine, held)
+        second = mine.daemon()
+        mine.until(lambda: mine.ask("SELECT fence FROM lease") == [(2,)], second)
+        held.send_signal(signal.SIGCONT)
+        assert ended(held) == 1
+        assert "another daemon took this database over: this daemon stopped before its next effect" in mine.told
+        mine.until(mine.is_over, second)
+        mine.assert_finished(kaggle)
+
+
+@pytest.mark.slow
+def test_a_daemon_that_was_held_for_longer_than_its_lease_goes_on_where_nobody_took_over(tmp_path: Path) -> None:
+    with laptop(tmp_path) as (mine, kaggle):
+        held = mine.daemon()
+        held_for(mine, held)
+        held.send_signal(signal.SIGCONT)
+        mine.until(mine.is_over, held)
+        mine.assert_finished(kaggle)
+        assert mine.ask("SELECT fence FROM lease") == [(1,)]
