@@ -21,9 +21,9 @@ STYLES = {
 
 def status_view(document: dict[str, Any]) -> RenderableType:
     """All runs of a status document, newest last."""
+    parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
     if not document["runs"]:
-        return Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE")
-    parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document["warnings"]]
+        return Group(*parts, Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE"))
     for run in document["runs"]:
         parts += [run_view(run), Text()]
     parts += [Text(line) for line in map(_quota_line, document["quota"]) if line]

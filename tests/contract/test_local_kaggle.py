@@ -3,6 +3,7 @@
 import base64
 import json
 import socket
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -411,6 +412,9 @@ def test_it_listens_on_the_loopback_only_and_no_longer_when_it_is_closed(tmp_pat
         assert parts.port
         with socket.create_connection(("127.0.0.1", parts.port), timeout=PATIENCE_S):
             pass
+        if sys.platform == "linux":  # where every address that begins with 127 is this machine's
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.2", parts.port), timeout=PATIENCE_S)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", parts.port), timeout=PATIENCE_S)
 

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from tests.rehearsal.laptop import laptop
+from tests.rehearsal.laptop import SMALL, laptop
 
-KILLS_MAX = 4
+KILLS = 3
+SHORT = SMALL.replace("steps: 20", "steps: 15").replace("steps: 50", "steps: 45")
 CALLS = "[!I]*"
 """All but the introspection of the token: credentials that seem refused are only tried again after a minute."""
 
@@ -38,7 +39,7 @@ def misbehaving(seed: int) -> FaultPlan:
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a run that nobody disturbs ends in."""
-    with laptop(tmp_path_factory.mktemp("quiet")) as (mine, kaggle):
+    with laptop(tmp_path_factory.mktemp("quiet"), SHORT) as (mine, kaggle):
         mine.until(mine.is_over, mine.daemon())
         mine.assert_finished(kaggle)
         contents: dict[str, Any] = mine.run["checkpoints"][-1]["contents"]
@@ -51,10 +52,10 @@ def test_a_run_ends_the_same_however_often_the_daemon_is_killed_and_kaggle_fails
     tmp_path: Path, quiet: dict[str, Any], seed: int
 ) -> None:
     chance = random.Random(seed)
-    with laptop(tmp_path, faults=misbehaving(seed)) as (mine, kaggle):
-        for _ in range(KILLS_MAX):
+    with laptop(tmp_path, SHORT, faults=misbehaving(seed)) as (mine, kaggle):
+        for _ in range(KILLS):
             daemon = mine.daemon()
-            time.sleep(chance.uniform(0.3, 3.0))
+            time.sleep(chance.uniform(0.3, 2.5))
             daemon.send_signal(signal.SIGKILL)
             daemon.wait()
         mine.until(mine.is_over, mine.daemon())

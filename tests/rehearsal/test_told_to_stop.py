@@ -1,6 +1,7 @@
 """Signals to a real daemon: asked once it finishes its tick, asked twice it ends at once, and held it harms nobody."""
 
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -75,10 +76,28 @@ def test_a_daemon_that_is_told_twice_ends_at_once(tmp_path: Path) -> None:
 
 
 def held_for(mine: Laptop, daemon: subprocess.Popen[bytes]) -> None:
-    """Stop the process until its lease has run out."""
+    """Stop the process until its lease has run out, at a moment at which it does not hold the database."""
     mine.until(mine.runs_a_session, daemon)
-    daemon.send_signal(signal.SIGSTOP)
+    while True:
+        daemon.send_signal(signal.SIGSTOP)
+        if not locked(mine.home / "relay.db"):
+            break
+        daemon.send_signal(signal.SIGCONT)
+        time.sleep(0.1)
     time.sleep(61.0)
+
+
+def locked(database: Path) -> bool:
+    """Whether somebody writes."""
+    rival = sqlite3.connect(database, isolation_level=None, timeout=0.2)
+    try:
+        rival.execute("BEGIN IMMEDIATE")
+        rival.execute("ROLLBACK")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        rival.close()
+    return False
 
 
 @pytest.mark.slow
