@@ -59,6 +59,14 @@ class Publish:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Compare the dataset of a session's checkpoint with its manifest, byte for byte."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Prune:
     """Remove an old checkpoint's dataset and files."""
 
@@ -73,4 +81,4 @@ class Rest:
     why: str
 
 
-Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Prune | Rest
+Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | Rest

@@ -10,7 +10,7 @@ from orchestrator.effects import Result, Shell
 from orchestrator.errors import Ambiguous, BadInput, Corrupt, Permanent, RateLimited, Refused, Transient
 from orchestrator.pipeline import Pipeline
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed
-from state.model import InputsStatus, Phase, Snapshot, Watch
+from state.model import InputsStatus, Phase, RunStatus, Snapshot, Watch
 from state.store import Store
 
 
@@ -72,6 +72,10 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
         return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
+        if (
+            snapshot.state.run.status is RunStatus.PARKED
+        ):  # a person knows already; what is under way is tried again later
+            return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
         return Result((parked,)), str(error)
     if result.watch is None:
