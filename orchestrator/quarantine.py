@@ -77,17 +77,13 @@ class Quarantine:
 
     def _place(self, checkpoint: str, file: str) -> Path:
         flat = file.replace("/", "_")[-NAME_CHARS_MAX:]
-        base = f"{checkpoint}.{flat}.{self.at:%Y%m%dT%H%M%SZ}"
-        place, number = self.folder / base, 1
-        while place.exists():
-            number += 1
-            place = self.folder / f"{base}-{number}"
-        return place
+        stamp = f"{self.at:%Y%m%dT%H%M%SZ}"
+        last = max((number for at, number, _ in map(_age, self._kept()) if at == stamp), default=0)
+        return self.folder / f"{checkpoint}.{flat}.{stamp}{f'-{last + 1}' if last else ''}"
 
     def _kept(self) -> list[Path]:
         """What is kept, oldest first."""
-        files = (path for path in self.folder.glob("*") if path.is_file())
-        return sorted(files, key=lambda path: (path.name.rpartition(".")[2], path.name))
+        return sorted((path for path in self.folder.glob("*") if path.is_file()), key=_age)
 
     def _tidy(self) -> None:
         kept = self._kept()
@@ -96,3 +92,9 @@ class Quarantine:
             oldest = kept.pop(0)
             size_bytes -= oldest.stat().st_size
             oldest.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> tuple[str, int, str]:
+    """When a file was kept, and as which one of that second: the names sort by it."""
+    at, _, number = path.name.rpartition(".")[2].partition("-")
+    return (at, int(number) if number.isdecimal() else 1, path.name)

@@ -40,6 +40,13 @@ def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in sorted(quarantine.folder.iterdir())] == [b"\6", b"\7", b"\10"]
 
 
+def test_of_many_within_a_second_the_newest_are_kept(tmp_path: Path) -> None:
+    for number in range(12):
+        quarantine = taken(Home(tmp_path), bytes([number]), name=f"{'zyx'[number % 3]}.bin", files_max=3)
+        assert (quarantine.folder / quarantine.found[0].kept).read_bytes() == bytes([number])
+    assert {path.read_bytes() for path in quarantine.folder.iterdir()} == {b"\x09", b"\x0a", b"\x0b"}
+
+
 def test_together_they_are_no_larger_than_allowed_and_one_that_is_alone_too_large_is_not_kept(tmp_path: Path) -> None:
     for second in range(3):
         quarantine = taken(Home(tmp_path), b"x" * 40, second, size_bytes_max=100)
