@@ -1,20 +1,19 @@
 """Bring a session's report and newest checkpoint home, byte for byte checked, and judge how the session ended."""
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from orchestrator.disk import require_room
-from orchestrator.errors import Corrupt, Refused, Transient
+from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, document, usable
+from orchestrator.errors import Corrupt, DiskRefused, Refused, Transient
 from orchestrator.files import Home, private_folder, sync_folder, write_whole
-from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile, Worker
+from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of
+from orchestrator.quarantine import Quarantine
 from stages import packing
 from stages.contract import (
     BLOB_NAME,
-    CHECKPOINTS_DIRECTORY,
     COMPILED_NAME,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
@@ -35,35 +34,28 @@ from state.model import Outcome, RunState, Session
 TIME_LIMIT = "exceeded the max allowed execution duration"
 """Kaggle's words for a session that it stopped at the limit."""
 
-DOCUMENT_BYTES_MAX = 16 * 2**20
 CURVES_BYTES_MAX = 256 * 2**20
-"""Of one of TensorBoard's files."""
+"""Of all of TensorBoard's files of a session."""
 PAPERS_BYTES_MAX = 64 * 2**20
 """Of all papers of a checkpoint; what goes beyond stays in the packed state."""
 EXCERPT_LINES = 20
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A checkpoint in a session's output: its manifest and where its files are."""
-
-    manifest: Manifest
-    folder: PurePosixPath
-
-
 def collect(
-    state: RunState, session: Session, pipeline: Pipeline, gateway: Gateway, home: Home
+    state: RunState, session: Session, pipeline: Pipeline, gateway: Gateway, home: Home, quarantine: Quarantine
 ) -> OutputCollected | NothingCollected:
     """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
 
-    Raises Transient where Kaggle cannot be reached, DiskRefused where this machine has no room; a checkpoint that does not verify is fetched once more, and then the
-    newest older one of the session that does is taken.
+    Raises Transient where Kaggle cannot be reached, DiskRefused where this disk is full; a checkpoint that does not verify is put
+    into quarantine and fetched once more, and then the newest older one of the session that does is taken.
     """
-    files = {file.name: file for file in gateway.output(session.slug, session.kernel_version)}
+    name = checkpoint_of(state.run.id, session.number, session.attempt)
+    files = usable(gateway.output(session.slug, session.kernel_version), name, quarantine)
     incoming = private_folder(home.incoming(session))
     report = _report(session, files, gateway, incoming)
-    name = checkpoint_of(state.run.id, session.number, session.attempt)
-    taken = _newest(session, pipeline, files, gateway, incoming, home.checkpoint(session.run, name))
+    expected = Expected(session, state.checkpoint(session.parent).digest if session.parent else None, name)
+    found = candidates(expected, pipeline, files, gateway, incoming, quarantine)
+    taken = _newest(session, pipeline, list(found), files, gateway, home.checkpoint(session.run, name), quarantine)
     if taken is not None:
         _keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
     _bring_curves(files, gateway, home.curves(session.run))
@@ -83,24 +75,18 @@ def collect(
 # --- the report --------------------------------------------------------------
 
 
-def _report(session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path) -> Report | None:
+def _report(session: Session, files: Files, gateway: Gateway, incoming: Path) -> Report | None:
     """The session's own report; one of another session or one that cannot be read counts as none."""
     file = files.get(f"{OUTPUT_DIRECTORY}/{REPORT_NAME}")
-    if file is None:
-        return None
-    try:
-        report = Report.from_json(_small(file, gateway, incoming / REPORT_NAME))
-    except (ContractError, Corrupt):
-        return None
-    mine = (report.run, report.session, report.attempt, report.token)
-    return report if mine == (session.run, session.number, session.attempt, session.token) else None
-
-
-def _small(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
-    """A document's bytes, or Corrupt. Fetched anew each time: a listing does not say which version a file is of."""
-    into.unlink(missing_ok=True)
-    gateway.download(file, into, FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX))
-    return into.read_bytes()
+    for _try in range(TRIES if file else 0):
+        assert file is not None
+        try:
+            report = Report.from_json(document(file, gateway, incoming / REPORT_NAME))
+        except (ContractError, Corrupt):
+            continue
+        mine = (report.run, report.session, report.attempt, report.token)
+        return report if mine == (session.run, session.number, session.attempt, session.token) else None
+    return None
 
 
 # --- the checkpoint ----------------------------------------------------------
@@ -109,55 +95,37 @@ def _small(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
 def _newest(
     session: Session,
     pipeline: Pipeline,
-    files: dict[str, OutputFile],
+    found: list[Candidate],
+    files: Files,
     gateway: Gateway,
-    incoming: Path,
     into: Path,
+    quarantine: Quarantine,
 ) -> Manifest | None:
     """Fetch the newest checkpoint that verifies and is newer than the session's start."""
     start = pipeline.position(session.start)
-    candidates = [c for c in _candidates(session, files, gateway, incoming) if _position(pipeline, c) > start]
-    for candidate in sorted(candidates, key=lambda c: _position(pipeline, c), reverse=True):
-        for _try in range(2):
+    newer = [candidate for candidate in found if pipeline.position(candidate.manifest.cursor) > start]
+    for candidate in sorted(newer, key=lambda c: pipeline.position(c.manifest.cursor), reverse=True):
+        for _try in range(TRIES):
             try:
-                _fetch(candidate, files, gateway, into)
+                _fetch(candidate, files, gateway, into, quarantine)
             except Corrupt:
                 continue
             return candidate.manifest
     return None
 
 
-def _position(pipeline: Pipeline, candidate: Candidate) -> int:
-    return pipeline.position(candidate.manifest.cursor)
-
-
-def _candidates(
-    session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path
-) -> Iterator[Candidate]:
-    for name, file in sorted(files.items()):
-        path = PurePosixPath(name)
-        if path.name != MANIFEST_NAME or path.parts[:2] != (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY):
-            continue
-        try:
-            data = _small(file, gateway, incoming / f"{path.parent.name}.{MANIFEST_NAME}")
-            manifest = Manifest.from_json(data)
-        except (ContractError, Corrupt):
-            continue
-        if (manifest.run, manifest.token) == (session.run, session.token) and manifest.to_json().encode() == data:
-            yield Candidate(manifest, path.parent)
-
-
-def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
+def _fetch(candidate: Candidate, files: Files, gateway: Gateway, into: Path, quarantine: Quarantine) -> None:
     """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
 
     Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
     """
     private_folder(into)
-    require_room(into, _lacking_bytes(candidate.manifest, into))
     (into / MANIFEST_NAME).unlink(missing_ok=True)
+    quarantine.make_room(missing_bytes(candidate.manifest, into), into)
     for entry in candidate.manifest.files:
         try:
-            _fetch_file(candidate.folder, entry, files, gateway, into)
+            with quarantine.watching(into.name, entry.path, "output") as damaged:
+                _fetch_file(candidate.folder, entry, files, gateway, into, damaged)
         except Corrupt:
             if entry.path != COMPILED_NAME:
                 raise
@@ -166,22 +134,24 @@ def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway,
     sync_folder(into.parent)
 
 
-def _lacking_bytes(manifest: Manifest, into: Path) -> int:
-    """How many of the manifest's bytes are not on this disk yet, be it in a file that is still incomplete."""
-    return sum(max(0, entry.size_bytes - _present_bytes(into / entry.path)) for entry in manifest.files)
-
-
-def _present_bytes(path: Path) -> int:
-    return sum(found.stat().st_size for found in (path, path.with_name(f"{path.name}.part")) if found.exists())
+def missing_bytes(manifest: Manifest, into: Path) -> int:
+    """How much of a checkpoint's files is not in a folder yet, as far as sizes tell."""
+    total = 0
+    for entry in manifest.files:
+        whole, part = into / entry.path, into / f"{entry.path}.part"
+        if not whole.is_file() or whole.stat().st_size != entry.size_bytes:
+            total += max(0, entry.size_bytes - (part.stat().st_size if part.is_file() else 0))
+    return total
 
 
 def _fetch_file(
-    folder: PurePosixPath, entry: FileEntry, files: dict[str, OutputFile], gateway: Gateway, into: Path
+    folder: PurePosixPath, entry: FileEntry, files: Files, gateway: Gateway, into: Path, damaged: Path
 ) -> None:
     file = files.get(str(folder / entry.path))
     if file is None:
         raise Corrupt(f"{folder / entry.path} is missing from the session's output")
-    gateway.download(file, into / entry.path, FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256))
+    wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256, damaged=damaged)
+    gateway.download(file, into / entry.path, wanted)
 
 
 def _keep_papers(blob: Path, into: Path) -> None:
@@ -194,15 +164,17 @@ def _keep_papers(blob: Path, into: Path) -> None:
         write_whole(private_folder(into) / name, content)
 
 
-def _bring_curves(files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
+def _bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
     """TensorBoard's files of all sessions in one place, where they are one curve; one that does not come holds nothing up."""
+    left_bytes = CURVES_BYTES_MAX
     for name, file in sorted(files.items()):
         path = PurePosixPath(name)
-        if path.parts[0] == TENSORBOARD_DIRECTORY and len(path.parts) > 1 and stays_below(name):
-            target = into.joinpath(*path.parts[1:])
-            private_folder(target.parent)
-            with contextlib.suppress(Transient, Refused, Corrupt):
-                gateway.download(file, target, FileWanted(size_bytes_max=CURVES_BYTES_MAX))
+        if path.parts[0] != TENSORBOARD_DIRECTORY or len(path.parts) < 2 or not stays_below(name) or left_bytes <= 0:
+            continue
+        target = into.joinpath(*path.parts[1:])
+        with contextlib.suppress(Transient, Refused, Corrupt, DiskRefused, OSError):
+            private_folder(target.parent)  # fails where another session left a file of a folder's name
+            left_bytes -= gateway.download(file, target, FileWanted(size_bytes_max=left_bytes)).size_bytes
 
 
 # --- the judgement -----------------------------------------------------------

@@ -59,6 +59,14 @@ class Publish:
 
 
 @dataclass(frozen=True)
+class Inspect:
+    """Compare the dataset of a session's checkpoint with its manifest, byte for byte."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Prune:
     """Remove an old checkpoint's dataset and files."""
 
@@ -75,4 +83,4 @@ class Rest:
     """It is a slot that is waited for: to be remembered, so that runs get theirs in turn."""
 
 
-Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Prune | Rest
+Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | Rest

@@ -3,12 +3,24 @@
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from orchestrator.commands import Collect, Command, Look, Prune, Publish, PublishInputs, Push, ReadQuota, Record, Rest
+from orchestrator.commands import (
+    Collect,
+    Command,
+    Inspect,
+    Look,
+    Prune,
+    Publish,
+    PublishInputs,
+    Push,
+    ReadQuota,
+    Record,
+    Rest,
+)
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import WEEK, Limits, finished, plan_session, refresh_time, resized, session_limit_s
+from orchestrator.safekeeping import doubtful, forgiven, removable, to_publish
 from state.facts import Fact, RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken, SessionLost
 from state.model import (
-    CheckpointStatus,
     InputsStatus,
     Outcome,
     Phase,
@@ -107,6 +119,9 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     state = snapshot.state
     if finished(state, pipeline):
         return Record((RunFinished(),))
+    mending = _mend_parent(snapshot, pipeline, limits, now)
+    if mending is not None:
+        return mending
     parked = trouble(state, pipeline)
     if parked is not None:
         return Record((parked,))
@@ -118,6 +133,15 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
         return PublishInputs() if now >= due else Rest(due, "the pipeline's files are being processed")
     hindrance = _hindrance(snapshot, pipeline, limits, now)
     return hindrance or Record((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
+
+
+def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """What has to happen to the checkpoint before a session can start from it again."""
+    state = snapshot.state
+    if (checkpoint := doubtful(state)) is not None:
+        return Inspect(checkpoint.session, checkpoint.attempt)
+    unpublished = to_publish(state, mounts_output=pipeline.handoff == "kernel-output")
+    return None if unpublished is None else _carry_on(unpublished, snapshot, limits, now)
 
 
 def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
@@ -168,7 +192,7 @@ def _fresh(quota: QuotaRow, last: Session | None, limits: Limits, now: datetime)
 
 def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Why a person has to look before another session is started, or None."""
-    sessions = state.sessions[state.run.judged :]
+    sessions = [s for s in state.sessions[state.run.judged :] if not forgiven(state, s)]
     if not sessions:
         return None
     last = sessions[-1]
@@ -281,8 +305,5 @@ def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
         if session.phase is Phase.PUBLISHING:
             due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if due else None
-    published = [c for c in state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
-    held = {s.parent for s in state.sessions if not s.phase.over}
-    if len(published) > pipeline.keep and published[0].name not in held:
-        return Prune(published[0].name)
-    return None
+    removed = removable(state, pipeline.keep, snapshot.requests)
+    return Prune(removed[0].name) if removed else None

@@ -9,13 +9,15 @@ from typing import assert_never
 from kaggle_kernels import build
 from orchestrator.clock import Clock
 from orchestrator.collect import collect
-from orchestrator.commands import Collect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
+from orchestrator.commands import Collect, Inspect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
+from orchestrator.custody import Custody, lacking, listed_damage, refuse_public
 from orchestrator.disk import on_disk
 from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient, Vanished
 from orchestrator.files import Home
-from orchestrator.kaggle.gateway import Gateway, KernelPush, LogLine, Worker
+from orchestrator.kaggle.gateway import DatasetSeen, Gateway, KernelPush, LogLine, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Limits, inputs_of, order_for, refresh_time
+from orchestrator.quarantine import Quarantine
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest, Progress
 from state.facts import (
     CheckpointPruned,
@@ -31,7 +33,7 @@ from state.facts import (
 )
 from state.model import Checkpoint, Metric, Phase, QuotaRow, RunState, Session, Snapshot, Watch
 
-Effect = PublishInputs | Push | Look | Collect | Publish | Prune | ReadQuota
+Effect = PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | ReadQuota
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,9 @@ def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: S
         case Collect():
             return collected(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Publish():
-            return publish(snapshot, state.session(command.number, command.attempt), shell)
+            return publish(snapshot, state.session(command.number, command.attempt), pipeline, shell)
+        case Inspect():
+            return inspect(state, state.session(command.number, command.attempt), pipeline, shell)
         case Prune():
             return prune(state, state.checkpoint(command.checkpoint), shell)
         case _:
@@ -118,7 +122,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     try:
         pushed = shell.gateway.push(_kernel(state, session, pipeline))
     except NoSlot as error:
-        watch = _later(snapshot, shell, str(error))
+        watch = _in_line(snapshot, shell, str(error))
         return Result((PushRefused(number=session.number, attempt=session.attempt, reason=str(error)),), watch)
     except OutOfQuota as error:
         until = error.until or _refresh(snapshot, shell)
@@ -174,8 +178,13 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush
     )
 
 
-def _later(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
-    """No failure, but no use in asking again at once; the place in the line stays."""
+def _later(shell: Shell, why: str) -> Watch:
+    """No failure, but no use in asking again at once."""
+    return Watch(not_before=shell.clock.now() + timedelta(seconds=shell.limits.retry_s), failure=why)
+
+
+def _in_line(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
+    """Somebody else has the slot: no use in asking again soon, and the place in the line stays."""
     now = shell.clock.now()
     return Watch(
         not_before=now + timedelta(seconds=shell.limits.slot_s),
@@ -264,56 +273,83 @@ def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> 
 def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
     lines = taken_in(session, shell)
+    quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     try:
-        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home)
+        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home, quarantine)
     except Refused:
         require(session, shell)
         raise
-    return Result((fact,), _WELL, metrics_in(session, lines, snapshot.watch.log_lines))
+    return Result((*quarantine.found, fact), _WELL, metrics_in(session, lines, snapshot.watch.log_lines))
 
 
 # --- publish -----------------------------------------------------------------
 
 
-def publish(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
-    """Make the checkpoint's dataset unless it exists; it counts once Kaggle lists every file with its size."""
-    assert session.checkpoint is not None, f"{session.slug} has nothing to publish"
-    checkpoint = snapshot.state.checkpoint(session.checkpoint)
-    ready = offered(checkpoint.name, published_files(checkpoint, shell.home), session.run, shell)
+def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Make the checkpoint's dataset unless it exists; it counts once Kaggle lists every file with its size.
+
+    Nothing is uploaded that is not, byte for byte, what was collected: a damaged copy is mended from Kaggle or given up.
+    """
+    custody = custody_of(snapshot.state, session, shell)
+    checkpoint, found = custody.checkpoint, custody.quarantine.found
+    seen = shell.gateway.find_dataset(checkpoint.name)
+    if seen is None and (lost := custody.mend()):
+        return Result((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
+    ready = offered(checkpoint.name, seen, published_files(checkpoint, shell.home), session.run, shell)
+    if ready is None or lacking(checkpoint, ready):
+        return Result(tuple(found), _dataset_seen(snapshot, shell))
+    if damage := listed_damage(checkpoint, ready):
+        for file, problem in damage.items():
+            custody.quarantine.note(checkpoint.name, file, "dataset", problem)
+        shell.gateway.delete_dataset(checkpoint.name)
+        return Result(tuple(found), _later(shell, f"the dataset {checkpoint.name} is damaged and uploaded again"))
     fact = CheckpointPublished(number=session.number, attempt=session.attempt)
-    return Result((fact,) if ready else (), _dataset_seen(snapshot, shell))
+    return Result((*found, fact), _dataset_seen(snapshot, shell))
+
+
+def custody_of(state: RunState, session: Session, shell: Shell) -> Custody:
+    """What it takes to look after the checkpoint of a session."""
+    assert session.checkpoint is not None, f"{session.slug} has no checkpoint"
+    quarantine = Quarantine(shell.home, session.run, shell.clock.now())
+    return Custody(state.checkpoint(session.checkpoint), session, shell.gateway, shell.home, quarantine)
+
+
+def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """See whether the checkpoint's dataset is what it should be, since a session says that it is not."""
+    custody = custody_of(state, session, shell)
+    fact = custody.inspect(pipeline)
+    return Result((*custody.quarantine.found, fact))
 
 
 def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
     """Make the dataset of the pipeline's own files unless it exists."""
     run = snapshot.state.run.id
     files = [shell.home.inputs(run) / Path(name).name for name in pipeline.inputs.files]
-    ready = offered(inputs_of(run), files, run, shell)
-    return Result((InputsPublished(),) if ready else (), _dataset_seen(snapshot, shell))
+    ready = offered(inputs_of(run), shell.gateway.find_dataset(inputs_of(run)), files, run, shell)
+    wanted = {path.name: path.stat().st_size for path in files}
+    listed = {file.name: file.size_bytes for file in ready.files} if ready else {}
+    return Result((InputsPublished(),) if listed == wanted else (), _dataset_seen(snapshot, shell))
 
 
 def _dataset_seen(snapshot: Snapshot, shell: Shell) -> Watch:
     return replace(_WELL, looked_at=snapshot.watch.looked_at, dataset_looked_at=shell.clock.now())
 
 
-def offered(name: str, files: Sequence[Path], run: str, shell: Shell) -> bool:
-    """Whether the dataset is there, whole and private; it is made where it does not exist.
+def offered(name: str, seen: DatasetSeen | None, files: Sequence[Path], run: str, shell: Shell) -> DatasetSeen | None:
+    """The dataset, once Kaggle has processed it; it is made where it does not exist. READY alone is no evidence of its files.
 
-    READY alone is no evidence, so names and sizes are compared too.
+    Raises Permanent where it is public.
     """
-    seen = shell.gateway.find_dataset(name)
     if seen is None:
         shell.gateway.create_dataset(name, files)
-        return False
+        return None
     if seen.status == "failed":
         shell.gateway.delete_dataset(name)
         raise Transient(f"Kaggle could not process the dataset {name}; it is uploaded again")
-    wanted = {path.name: path.stat().st_size for path in files}
-    if seen.status != "ready" or {file.name: file.size_bytes for file in seen.files} != wanted:
-        return False
-    if not seen.private:
-        raise Permanent(f"the dataset {seen.ref} is public: make it private on Kaggle, then type relay retry {run}")
-    return True
+    if seen.status != "ready":
+        return None
+    refuse_public(seen, run)
+    return seen
 
 
 def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:

@@ -2,19 +2,22 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator import disk
 from orchestrator.kaggle.gateway import LogLine
 from state.model import Session
 
 
 @dataclass(frozen=True)
 class Home:
-    """The folder that holds relay's state: `relay.db` and `runs/<run>/{checkpoints,sessions,logs}`."""
+    """The folder that holds relay's state: `relay.db` and `runs/<run>/{checkpoints,sessions,logs,quarantine}`."""
 
     path: Path
+    free_bytes: Callable[[Path], int] = disk.free_bytes
+    """How much more fits onto the disk of a folder."""
 
     def run(self, run: str) -> Path:
         """Everything of one run."""
@@ -27,6 +30,10 @@ class Home:
     def incoming(self, session: Session) -> Path:
         """What is being fetched from a session."""
         return self.run(session.run) / "sessions" / session.slug
+
+    def quarantine(self, run: str) -> Path:
+        """Damaged files that were kept for a person to look at, the newest few."""
+        return self.run(run) / "quarantine"
 
     def papers(self, run: str) -> Path:
         """What the run's stages wrote for people, as of its newest collected checkpoint: transcripts, the hard problems."""

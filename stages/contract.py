@@ -1,6 +1,8 @@
 """What the laptop and a session say to each other: order, report, manifest, progress. Standard library only."""
 
 import hashlib
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,6 +19,9 @@ CHECKPOINTS_DIRECTORY = "checkpoints"
 
 REPORT_NAME = "report.json"
 MANIFEST_NAME = "manifest.json"
+SEAL_NAME = "manifest.sha256"
+"""Beside a manifest: its digest. A manifest says what other files are; only this says whether it is itself as it was written."""
+
 PAPERS_DIRECTORY = "papers"
 """Texts for people that a stage writes: they lie below this folder, in the packed state and in a session's output."""
 
@@ -132,6 +137,10 @@ class Manifest(Versioned):
     files: tuple[FileEntry, ...]
     digests: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if clash := clashing([MANIFEST_NAME, SEAL_NAME, *(entry.path for entry in self.files)]):
+            raise ContractError(f"a checkpoint cannot hold {clash[:80]!r} beside its other files")
+
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the checkpoint's identity."""
@@ -217,6 +226,26 @@ class Progress(Versioned):
             raise
         except ContractError:
             return None
+
+
+def checkpoint_folder(cursor: Cursor) -> str:
+    """Where a session leaves the checkpoint of that cursor, below `/kaggle/working`."""
+    return f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
+
+
+def clashing(paths: Iterable[str]) -> str:
+    """The first name that would overwrite another's file on some disk, or nothing: equal but for case, a folder and a file."""
+    files: set[str] = set()
+    folders: set[str] = set()
+    for path in paths:
+        parts = unicodedata.normalize("NFC", path).casefold().split("/")
+        above = {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+        whole = "/".join(parts)
+        if whole in files or whole in folders or above & files:
+            return path
+        files.add(whole)
+        folders |= above
+    return ""
 
 
 def stays_below(path: str) -> bool:

@@ -8,15 +8,16 @@ from stages import packing
 from stages.compiled import Compiled
 from stages.contract import (
     BLOB_NAME,
-    CHECKPOINTS_DIRECTORY,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
     PAPERS_DIRECTORY,
     REPORT_NAME,
+    SEAL_NAME,
     Cursor,
     Manifest,
     Order,
     Report,
+    checkpoint_folder,
 )
 from stages.stage import StageFailed
 
@@ -54,6 +55,7 @@ class Output:
             files=(blob, programs) if programs else (blob,),
             digests=dict(digests),
         )
+        packing.write_new(building / SEAL_NAME, manifest.digest.encode())
         packing.write_new(building / MANIFEST_NAME, manifest.to_json().encode())
         packing.sync_directory(building)
         self._finish(building, self.folder(cursor))
@@ -63,7 +65,7 @@ class Output:
 
     def folder(self, cursor: Cursor) -> Path:
         """Where the checkpoint at `cursor` is or would be."""
-        return self._root / CHECKPOINTS_DIRECTORY / f"{cursor.stage}-{cursor.step:08d}"
+        return self._root.parent / checkpoint_folder(cursor)
 
     def report(self, report: Report) -> None:
         """Leave the report, whole, and nothing unfinished."""

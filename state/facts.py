@@ -188,6 +188,30 @@ class CheckpointPublished(SessionFact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointInspected(SessionFact):
+    """Every byte of the session's checkpoint in its dataset is what the manifest says."""
+
+    name: ClassVar[str] = "checkpoint_inspected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointWithdrawn(SessionFact):
+    """The dataset of the session's checkpoint was damaged and is gone; the copy on this disk is whole."""
+
+    name: ClassVar[str] = "checkpoint_withdrawn"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointDamaged(SessionFact):
+    """The session's checkpoint is whole neither on this disk nor on Kaggle."""
+
+    name: ClassVar[str] = "checkpoint_damaged"
+    reason: str
+    steps_lost: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class SessionLost(SessionFact):
     name: ClassVar[str] = "session_lost"
     reason: str
@@ -197,6 +221,20 @@ class SessionLost(SessionFact):
 class CheckpointPruned(Fact):
     name: ClassVar[str] = "checkpoint_pruned"
     checkpoint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DamageFound(Fact):
+    """Bytes that are not what their manifest says; nothing was trained on them."""
+
+    name: ClassVar[str] = "damage_found"
+    checkpoint: str
+    file: str
+    place: str
+    """`output`, `disk` or `dataset`."""
+    problem: str
+    kept: str = ""
+    """The file's name in the run's quarantine; empty where there was nothing to keep or no room for it."""
 
 
 FACTS: dict[str, type[Fact]] = {
@@ -223,7 +261,11 @@ FACTS: dict[str, type[Fact]] = {
         NothingCollected,
         PublishIntended,
         CheckpointPublished,
+        CheckpointInspected,
+        CheckpointWithdrawn,
+        CheckpointDamaged,
         SessionLost,
         CheckpointPruned,
+        DamageFound,
     )
 }

@@ -11,8 +11,12 @@ from datetime import datetime
 from typing import Any
 
 from state.facts import (
+    CheckpointDamaged,
+    CheckpointInspected,
     CheckpointPruned,
     CheckpointPublished,
+    CheckpointWithdrawn,
+    DamageFound,
     Fact,
     InputsIntended,
     InputsPublished,
@@ -45,6 +49,9 @@ class IllegalTransition(Exception):
     """A fact arrived that this phase or status does not allow."""
 
 
+CHECKPOINT_DAMAGED = "checkpoint-damaged"
+"""The cause of a session that gained nothing because its checkpoint did not last."""
+
 # --- the tables --------------------------------------------------------------
 
 SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
@@ -59,9 +66,13 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
     Phase.QUEUED: {SeenRunning: Phase.RUNNING, SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
     Phase.RUNNING: {SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
     Phase.ENDED: {OutputCollected: Phase.COLLECTED, NothingCollected: Phase.SPENT, SessionLost: Phase.LOST},
-    Phase.COLLECTED: {PublishIntended: Phase.PUBLISHING},
-    Phase.PUBLISHING: {CheckpointPublished: Phase.PUBLISHED},
-    Phase.PUBLISHED: {},
+    Phase.COLLECTED: {PublishIntended: Phase.PUBLISHING, CheckpointDamaged: Phase.SPENT},
+    Phase.PUBLISHING: {CheckpointPublished: Phase.PUBLISHED, CheckpointDamaged: Phase.SPENT},
+    Phase.PUBLISHED: {
+        CheckpointInspected: Phase.PUBLISHED,
+        CheckpointWithdrawn: Phase.COLLECTED,
+        CheckpointDamaged: Phase.SPENT,
+    },
     Phase.SPENT: {},
     Phase.LOST: {},
 }
@@ -118,6 +129,8 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
         case CheckpointPruned():
             pruned = state.checkpoint(fact.checkpoint)
             return state.with_checkpoint(replace(pruned, status=CheckpointStatus.PRUNED))
+        case DamageFound():
+            return state
         case _:
             return _run(state, fact)
 
@@ -203,8 +216,34 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
             return _collected(state, session, fact, at)
         case CheckpointPublished():
             return _published(state, session, at)
+        case CheckpointInspected() | CheckpointWithdrawn() | CheckpointDamaged():
+            return _doubted(state, session, fact, at)
         case _:
             return state
+
+
+def _doubted(
+    state: RunState,
+    session: Session,
+    fact: CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged,
+    at: datetime,
+) -> RunState:
+    """What a look at the checkpoint's bytes makes of it; one that a person has left behind stays so."""
+    assert session.checkpoint is not None, f"{session.slug} has no checkpoint to look at"
+    checkpoint, at = state.checkpoint(session.checkpoint), _after_endings(state, at)
+    match fact:
+        case CheckpointInspected():
+            return state.with_checkpoint(replace(checkpoint, verified_at=at))
+        case CheckpointWithdrawn():
+            status = CheckpointStatus.COLLECTED if checkpoint.usable else checkpoint.status
+            return state.with_checkpoint(replace(checkpoint, status=status, verified_at=at, published_at=None))
+        case CheckpointDamaged():
+            return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.DAMAGED))
+
+
+def _after_endings(state: RunState, at: datetime) -> datetime:
+    """The time, or that of the newest session's end where the clock was set back: facts have an order whatever it says."""
+    return max([at, *(session.ended_at for session in state.sessions if session.ended_at is not None)])
 
 
 def _collected(state: RunState, session: Session, fact: OutputCollected, at: datetime) -> RunState:
@@ -227,7 +266,7 @@ def _collected(state: RunState, session: Session, fact: OutputCollected, at: dat
 def _published(state: RunState, session: Session, at: datetime) -> RunState:
     name = state.session(session.number, session.attempt).checkpoint
     assert name is not None, f"{session.slug} was published without a checkpoint"
-    checkpoint = state.checkpoint(name)
+    checkpoint, at = state.checkpoint(name), _after_endings(state, at)
     if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: published all the same, used no more
         return state.with_checkpoint(replace(checkpoint, published_at=at))
     return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at))
@@ -256,6 +295,16 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
         _judged(s, fact.judgement), reached=fact.manifest.cursor, checkpoint=fact.checkpoint
     ),
     NothingCollected: lambda s, fact, at: replace(_judged(s, fact.judgement), reached=s.start),
+    CheckpointDamaged: lambda s, fact, at: replace(
+        s,
+        outcome=Outcome.FAILED,
+        cause=CHECKPOINT_DAMAGED,
+        reason=fact.reason,
+        transient=True,
+        reached=s.start,
+        steps_lost=fact.steps_lost,
+        checkpoint=None,
+    ),
     SessionLost: lambda s, fact, at: replace(
         s, outcome=Outcome.LOST, cause="lost", reason=fact.reason, transient=True, ended_at=at, reached=s.start
     ),

@@ -35,7 +35,7 @@ class Phase(StrEnum):
 
     @property
     def over(self) -> bool:
-        """Whether nothing more can happen to the session."""
+        """Whether nobody waits for the session any more; its checkpoint may yet turn out damaged."""
         return self in (Phase.PUBLISHED, Phase.SPENT, Phase.LOST)
 
     @property
@@ -79,6 +79,7 @@ class CheckpointStatus(StrEnum):
     PUBLISHED = "published"  # listed by Kaggle with the right sizes
     ABANDONED = "abandoned"  # a person went on from an older one
     PRUNED = "pruned"  # its dataset was removed to save room
+    DAMAGED = "damaged"  # its bytes are whole nowhere any more
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +168,7 @@ class Checkpoint:
     """The manifest's canonical JSON."""
     status: CheckpointStatus
     verified_at: datetime
+    """When every byte was last found to be what the manifest says: on this disk, or in the dataset."""
     published_at: datetime | None = None
 
     @property

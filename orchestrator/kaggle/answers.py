@@ -21,7 +21,7 @@ from orchestrator.kaggle.gateway import (
     SessionSeen,
     Worker,
 )
-from orchestrator.kaggle.transfer import safe_name
+from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import Nonsense
 from orchestrator.kaggle.upload import Slot
 
@@ -108,7 +108,7 @@ def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile,
     """The files of one page and the token of the next one."""
     if any(not file.file_name or not file.url for file in answer.files or ()):
         raise Nonsense("a listed output file has no name or no address")
-    files = tuple(OutputFile(name=safe_name(file.file_name), url=file.url) for file in answer.files or ())
+    files = tuple(output_file(file.file_name, file.url) for file in answer.files or ())
     return files, answer.next_page_token or None
 
 

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import requests
 
 from orchestrator.clock import SystemClock
-from orchestrator.errors import Refused, Transient
+from orchestrator.errors import Corrupt, Refused, Transient
 from orchestrator.kaggle import answers, questions
 from orchestrator.kaggle.account import Account
 from orchestrator.kaggle.credentials import Credentials, find_credentials
@@ -184,6 +184,8 @@ class KaggleGateway:
         return _all_pages(page)
 
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
+        if file.refused:
+            raise Corrupt(file.refused)
         # Without credentials, as Kaggle's own client does it: the address itself is the permission.
         return fetch(opener(file.url, self._limits, self._redact), into, wanted, self._patience, self._redact)
 

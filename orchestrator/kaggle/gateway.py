@@ -91,6 +91,8 @@ class OutputFile:
 
     name: str
     url: str
+    refused: str = ""
+    """Why a file of such a name cannot be fetched, in one sentence; its `name` is cut and only for people then."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +103,8 @@ class FileWanted:
     size_bytes_max: int | None = None
     """More than this is not taken in, where `size_bytes` is not known."""
     sha256: str | None = None
+    damaged: Path | None = None
+    """Where bytes that are something else are moved, on the same disk; None: they are removed."""
 
     def too_large(self, size_bytes: int) -> bool:
         """Whether so many bytes are too many, whatever comes after them."""
@@ -190,12 +194,13 @@ class Gateway(Protocol):
         """Lines from number `seen` on as they appear, each once however often the stream is cut, until the log ends."""
 
     def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
-        """Every file that the session left, all pages; names that climb out of their directory raise Corrupt."""
+        """Every file that the session left, all pages. A name that no file here may have is listed as `refused`."""
 
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
         """Fetch to `into`, hashed while it streams through `into` + `.part`, resumed by range after a cut, fsynced, renamed.
 
-        Raises Corrupt (the part is removed) where size or hash differ. Safe to repeat: a whole `into` that fits is kept.
+        Raises Corrupt where size or hash differ, or where the file is `refused`: what came is moved to `wanted.damaged`, or
+        removed. Safe to repeat: a whole `into` that fits is kept.
         """
 
     def find_dataset(self, slug: str) -> DatasetSeen | None:

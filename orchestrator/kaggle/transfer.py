@@ -15,7 +15,7 @@ import requests
 
 from orchestrator.disk import on_disk
 from orchestrator.errors import Corrupt, RelayError
-from orchestrator.kaggle.gateway import Downloaded, FileWanted
+from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
 from orchestrator.kaggle.retry import ListAgain, Patience
 from orchestrator.kaggle.transport import (
     Answered,
@@ -64,18 +64,42 @@ def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, red
         part.start_over()  # what lay there was of another file: that is not Kaggle's fault
         part.fill(open_, patience, redact)
     if problem := part.problem():
-        part.remove()
+        part.set_aside()
         raise Corrupt(f"{into.name} is not what was promised: {problem}")
     return part.keep()
 
 
+PART_BYTES_MAX = 200
+"""Of one part of a name: file systems take 255, and `.part` and a checkpoint's name are put beside it."""
+
+NAME_BYTES_MAX = 1_000
+NAME_CHARS_SHOWN = 80
+DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+"""What Windows takes for a device, in whatever folder and with whatever suffix."""
+
+
 def safe_name(name: str) -> str:
-    """The name of an output file, relative and inside its directory; raises Corrupt for any other."""
+    """The name of an output file, relative, inside its directory and possible on any disk; raises Corrupt for any other."""
     parts = PurePosixPath(name).parts
+    shown = repr(name if len(name) <= NAME_CHARS_SHOWN else name[:NAME_CHARS_SHOWN] + "…")
+    if len(name.encode(errors="replace")) > NAME_BYTES_MAX or any(
+        len(part.encode(errors="replace")) > PART_BYTES_MAX for part in parts
+    ):
+        raise Corrupt(f"an output file has the name {shown}, which is too long for a disk")
     bad = not parts or name.startswith("/") or name.endswith("/") or ".." in parts
-    if bad or re.search(r"[\x00-\x1f\x7f\\]|^[A-Za-z]:", name):
-        raise Corrupt(f"an output file has the name {name!r}, which does not stay inside its directory")
+    if bad or re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]|^[A-Za-z]:", name):
+        raise Corrupt(f"an output file has the name {shown}, which does not stay inside its directory")
+    if any(DEVICE.fullmatch(part) for part in parts):
+        raise Corrupt(f"an output file has the name {shown}, which is a device's on some systems")
     return "/".join(parts)
+
+
+def output_file(name: str, url: str) -> OutputFile:
+    """A listed file; one whose name no file here may have is `refused` and cannot be fetched."""
+    try:
+        return OutputFile(name=safe_name(name), url=url)
+    except Corrupt as error:
+        return OutputFile(name=name[:NAME_CHARS_SHOWN], url="", refused=str(error))
 
 
 class _Part:
@@ -115,8 +139,12 @@ class _Part:
         """What is wrong with the bytes, or nothing."""
         return self.wanted.problem(self.size, self.sha256.hexdigest())
 
-    def remove(self) -> None:
+    def set_aside(self) -> None:
+        """Move what came to where damaged bytes are wanted, or remove it."""
         with on_disk(self.path):
+            if self.wanted.damaged is not None and self.path.exists():
+                self.wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self.path.replace(self.wanted.damaged)
             self.path.unlink(missing_ok=True)
 
     def keep(self) -> Downloaded:

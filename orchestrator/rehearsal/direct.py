@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from orchestrator.errors import (
     Ambiguous,
@@ -31,12 +31,17 @@ from orchestrator.kaggle.gateway import (
     SessionSeen,
     Worker,
 )
+from orchestrator.kaggle.transfer import output_file
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Dataset, Describe
 from orchestrator.rehearsal.faults import CallAction, CallFault
 from orchestrator.rehearsal.kernels import Save, Saved, Session
+from orchestrator.rehearsal.mishaps import flipped
 from orchestrator.rehearsal.rules import KaggleRefusal, Kind, slot_message
 from orchestrator.rehearsal.world import World
+
+FILES = ("OutputFile", "DatasetFile")
+"""Calls whose fault may also be in what they bring."""
 
 FOLLOW_S = 10.0
 """How long `follow_log` sleeps on the world's clock where there is no new line."""
@@ -128,16 +133,19 @@ class DirectGateway:
             session = self._session(slug, version)
             names = sorted(session.files) if session is not None else []
             label = f"v{session.version}" if session is not None else ""
-            return tuple(OutputFile(name=_safe(name), url=f"direct:{slug}/{label}/{name}") for name in names)
+            return tuple(output_file(name, f"direct:{slug}/{label}/{name}") for name in names)
 
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
-        with self._reading("OutputFile"):
+        if file.refused:
+            raise Corrupt(file.refused)
+        fault = self._fault("OutputFile")
+        with self._reading("OutputFile", fault):
             slug, label, name = file.url.removeprefix("direct:").split("/", 2)
             session = self._world.kernels.session(self._world.owner, slug, label)
             if session is None or name not in session.files:
                 raise Transient(f"{file.name} is not there any more: list the output again")
             content = session.files[name]
-        return _fetched(content, into, wanted)
+        return _fetched(_on_its_way(content, fault), into, wanted)
 
     # --- datasets -----------------------------------------------------------
 
@@ -159,12 +167,13 @@ class DirectGateway:
                 raise Refused(f"Kaggle declined to create the dataset {slug}: {error}") from error
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
-        with self._reading("DatasetFile") as now:
+        fault = self._fault("DatasetFile")
+        with self._reading("DatasetFile", fault) as now:
             version = self._world.datasets.version(self._world.owner, slug, None, now)
             if version is None or name not in version.files:
                 raise Refused(f"{slug} has no file {name}")
             content = version.files[name]
-        return _fetched(content, into, wanted)
+        return _fetched(_on_its_way(content, fault), into, wanted)
 
     def delete_dataset(self, slug: str) -> None:
         with self._changing("DeleteDataset", unclear=Transient):
@@ -174,9 +183,10 @@ class DirectGateway:
     # --- underneath ---------------------------------------------------------
 
     @contextmanager
-    def _reading(self, name: str) -> Iterator[datetime]:
-        """The world at this moment, for a call that changes nothing."""
-        self._fail(self._fault(name), Transient)
+    def _reading(self, name: str, fault: CallFault | None = None) -> Iterator[datetime]:
+        """The world at this moment, for a call that changes nothing; `fault` where it was asked for already."""
+        fault = self._fault(name) if fault is None and name not in FILES else fault
+        self._fail(fault, Transient)
         with self._world.at_now() as now:
             try:
                 yield now
@@ -205,6 +215,8 @@ class DirectGateway:
         if fault is None:
             return
         match fault.action:
+            case CallAction.FLIP:
+                return
             case CallAction.HANG:
                 self._world.clock.sleep(fault.seconds)
             case CallAction.STATUS if fault.status_code == 429:
@@ -261,10 +273,11 @@ def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
     )
 
 
-def _safe(name: str) -> str:
-    if name.startswith("/") or ".." in PurePosixPath(name).parts:
-        raise Corrupt(f"an output file has the name {name!r}, which does not stay inside its directory")
-    return name
+def _on_its_way(content: Content, fault: CallFault | None) -> Content:
+    """What arrives of a file."""
+    if fault is None or fault.action is not CallAction.FLIP:
+        return content
+    return Content.of_bytes(flipped(content.read(), fault.after_bytes), content.modified)
 
 
 def _problem(data: bytes, wanted: FileWanted) -> str:
@@ -278,6 +291,9 @@ def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
     if not kept:
         data = content.read()
         if problem := _problem(data, wanted):
+            if wanted.damaged is not None and data:
+                wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                wanted.damaged.write_bytes(data)
             raise Corrupt(f"{into.name} is not what was promised: {problem}")
         into.parent.mkdir(parents=True, exist_ok=True)
         part = into.with_name(into.name + ".part")

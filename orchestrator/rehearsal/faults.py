@@ -65,6 +65,8 @@ class CallAction(StrEnum):
     """Only `after_bytes` of the file arrive, then the connection ends (an upload is answered `status` where that is set)."""
     LOST = "lost"
     """The effect happens and the connection ends without an answer."""
+    FLIP = "flip"
+    """One bit of a file's byte number `after_bytes` is turned over on its way."""
     HANG = "hang"
     """The answer comes `seconds` late."""
 

@@ -53,6 +53,8 @@ class Mishaps:
             case CallAction.LOST:
                 await self._app(scope, receive, _nowhere)
                 await _hang_up(receive)
+            case CallAction.FLIP:
+                await self._flip(fault, scope, receive, send)
             case CallAction.CUT if scope["method"] == "PUT":
                 await self._cut_upload(fault, scope, receive, send)
             case CallAction.CUT:
@@ -62,6 +64,19 @@ class Mishaps:
         ends_at_s = monotonic_s() + seconds
         while (left_s := ends_at_s - monotonic_s()) > 0 and not self._closing.is_set():
             await asyncio.sleep(min(left_s, WAKE_S))
+
+    async def _flip(self, fault: CallFault, scope: Scope, receive: Receive, send: Send) -> None:
+        left = fault.after_bytes
+
+        async def send_flipped(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                message = {**message, "body": flipped(body, left)}
+                left -= len(body)
+            await send(message)
+
+        await self._app(scope, receive, send_flipped)
 
     async def _cut_upload(self, fault: CallFault, scope: Scope, receive: Receive, send: Send) -> None:
         cut = _Cut(receive, fault.after_bytes)
@@ -92,6 +107,13 @@ class Mishaps:
             await self._app(scope, receive, send_some)
         except* _Ended:
             await _hang_up(receive)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    """The data with one bit of byte number `at` turned over, where it has that byte."""
+    if not 0 <= at < len(data):
+        return data
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 class _Ended(Exception):

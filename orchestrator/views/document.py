@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import where
 from stages.contract import Cursor
+from state.facts import DamageFound, Fact
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, RunState, Session, Watch
 from state.store import Store
 
@@ -24,7 +25,10 @@ def status_document(
     if store is not None:
         names = [found.id for found in store.runs() if run is None or found.id == run]
         runs = [
-            {**run_document(store.load(name), store.last_metrics(name), now), **_trouble(store.watch(name))}
+            {
+                **run_document(store.load(name), store.last_metrics(name), now, store.facts(name)),
+                **_trouble(store.watch(name)),
+            }
             for name in names
         ]
         quotas = store.quotas()
@@ -44,8 +48,10 @@ def _trouble(watch: Watch) -> dict[str, Any]:
     return {"failure": watch.failure if again else "", "retry_at": _time(again)}
 
 
-def run_document(state: RunState, metrics: Sequence[Metric], now: datetime) -> dict[str, Any]:
-    """One run: where it stands, what happened, and what a person has to do."""
+def run_document(
+    state: RunState, metrics: Sequence[Metric], now: datetime, facts: Sequence[tuple[datetime, Fact]] = ()
+) -> dict[str, Any]:
+    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found."""
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     cursor, run = where(state, pipeline), state.run
     return {
@@ -67,6 +73,18 @@ def run_document(state: RunState, metrics: Sequence[Metric], now: datetime) -> d
         "stages": _stages(pipeline, cursor, state, metrics),
         "sessions": [_session(session, now) for session in state.sessions],
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
+        "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+    }
+
+
+def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:
+    return {
+        "at": _time(at),
+        "checkpoint": fact.checkpoint,
+        "file": fact.file,
+        "place": fact.place,
+        "problem": fact.problem,
+        "kept": fact.kept or None,
     }
 
 
@@ -134,7 +152,7 @@ def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
         "dataset": f"{state.run.owner}/{checkpoint.name}" if published else None,
-        "verified": True,
+        "verified": checkpoint.status is not CheckpointStatus.DAMAGED,
         "verified_at": _time(checkpoint.verified_at),
         "published_at": _time(checkpoint.published_at),
     }

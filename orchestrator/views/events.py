@@ -23,6 +23,9 @@ def describe(fact: Fact) -> str:
             return _after(fact)
         case facts.CheckpointPruned():
             return f"{fact.checkpoint} removed from Kaggle"
+        case facts.DamageFound():
+            kept = f"; kept as {fact.kept}" if fact.kept else ""
+            return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
         case _:
             return _run(fact)
 
@@ -53,6 +56,12 @@ def _after(fact: facts.SessionFact) -> str:
             return f"session {_key(fact)} {_outcome(fact)}: no new checkpoint"
         case facts.CheckpointPublished():
             return f"checkpoint of session {_key(fact)} published"
+        case facts.CheckpointInspected():
+            return f"the dataset of session {_key(fact)} was compared byte for byte: it is whole"
+        case facts.CheckpointWithdrawn():
+            return f"the dataset of session {_key(fact)} was damaged and is made again: {fact.reason}"
+        case facts.CheckpointDamaged():
+            return f"session {_key(fact)} gained nothing: {fact.reason}"
         case facts.SessionLost():
             return f"session {_key(fact)} lost: {fact.reason}"
         case _:

@@ -49,7 +49,16 @@ def run_view(run: dict[str, Any]) -> RenderableType:
     newest = next((c for c in reversed(run["checkpoints"]) if c["status"] in ("collected", "published")), None)
     if newest:
         parts.append(Text(f"  newest checkpoint {newest['name']}: {newest['stage']} step {newest['step']}, verified"))
+    if run.get("damage"):
+        parts.append(Text(f"  {damage_line(run['damage'])}", style="yellow"))
     return Group(*parts)
+
+
+def damage_line(damage: list[dict[str, Any]]) -> str:
+    """How often bytes were damaged, and the last time of it."""
+    last, times = damage[-1], "once" if len(damage) == 1 else f"{len(damage)} times"
+    kept = "; what differed is kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
+    return f"damaged bytes were found {times} and not used, last of {last['checkpoint']} ({last['place']}){kept}"
 
 
 def _headline(run: dict[str, Any]) -> Text:

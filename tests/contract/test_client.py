@@ -24,7 +24,7 @@ from orchestrator.errors import (
 )
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
-from orchestrator.kaggle.gateway import KernelPush, Worker
+from orchestrator.kaggle.gateway import FileWanted, KernelPush, Worker
 from orchestrator.kaggle.transport import Limits, retry_after_s
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
@@ -446,11 +446,28 @@ def test_a_listing_that_turns_in_circles_is_given_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../etc/passwd", "/etc/passwd", "a/../../b", "..\\x", "C:\\x", "c:x", "a\x00b", "relay/"]
+    ("name", "said"),
+    [
+        *(
+            (name, "does not stay inside")
+            for name in ("../../etc/passwd", "/etc/passwd", "a/../../b", "..\\x", "C:\\x")
+        ),
+        *((name, "does not stay inside") for name in ("c:x", "a\x00b", "relay/")),
+        *((name, "too long") for name in ("x" * 201, "x/" * 600 + "x")),
+        *((name, "a device's") for name in ("relay/con", "NUL.txt", "lpt1")),
+    ],
 )
-def test_an_output_name_that_climbs_out_is_corrupt(name: str) -> None:
-    with talking(in_turn(output_page(name))) as talk, pytest.raises(Corrupt, match="does not stay inside"):
-        talk.gateway.output(SLUG, 1)
+def test_an_output_name_that_no_file_may_have_is_told_and_not_fetched_and_the_others_are_listed(
+    name: str, said: str, tmp_path: Path
+) -> None:
+    with talking(in_turn(output_page("a", name, "b"))) as talk:
+        good, bad, also_good = talk.gateway.output(SLUG, 1)
+        assert [good.name, also_good.name] == ["a", "b"]
+        assert said in bad.refused
+        assert len(bad.name) <= 80
+        with pytest.raises(Corrupt, match=said):
+            talk.gateway.download(bad, tmp_path / "x", FileWanted())
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- datasets -----------------------------------------------------------------

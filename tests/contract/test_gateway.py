@@ -228,6 +228,17 @@ def test_a_file_that_is_not_what_was_promised_is_corrupt_and_leaves_nothing(
     assert list(into.parent.glob("*")) == []
 
 
+def test_bytes_that_are_not_what_was_promised_are_moved_to_where_damaged_ones_are_wanted(
+    place: Place, tmp_path: Path
+) -> None:
+    (file,) = (file for file in ended(place).gateway.output(SLUG, 1) if file.name == "relay/state.bin")
+    into, damaged = tmp_path / "quiet" / "state.bin", tmp_path / "aside" / "c1.state.bin"
+    with pytest.raises(Corrupt):
+        place.gateway.download(file, into, FileWanted(size_bytes=len(STATE), sha256="0" * 64, damaged=damaged))
+    assert damaged.read_bytes() == STATE
+    assert list(into.parent.glob("*")) == []
+
+
 # --- datasets ---------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.collect import DOCUMENT_BYTES_MAX
+from orchestrator.candidates import DOCUMENT_BYTES_MAX
 from orchestrator.rehearsal.sandbox import Played
 from stages.contract import Order
 from tests.simulation.chain import Chain, Kaggle, expected_digest, fast_folder, final_digest, pipeline

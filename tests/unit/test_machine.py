@@ -9,8 +9,12 @@ from stages.contract import Cursor, FileEntry, Manifest
 from state import machine
 from state.facts import (
     FACTS,
+    CheckpointDamaged,
+    CheckpointInspected,
     CheckpointPruned,
     CheckpointPublished,
+    CheckpointWithdrawn,
+    DamageFound,
     Fact,
     InputsIntended,
     InputsPublished,
@@ -34,6 +38,7 @@ from state.facts import (
     SessionFact,
     SessionLost,
     SessionPlanned,
+    SessionResized,
 )
 from state.machine import RUN_TRANSITIONS, SESSION_TRANSITIONS, IllegalTransition
 from state.model import CheckpointStatus, Outcome, Phase, RunState, RunStatus
@@ -76,6 +81,7 @@ SAMPLES: dict[type[Fact], Fact] = {
     RunResumed: RunResumed(),
     RunFinished: RunFinished(),
     RunCancelled: RunCancelled(),
+    SessionResized: SessionResized(**KEY, budget_s=50.0, limit_s=60.0),
     PushIntended: PushIntended(**KEY),
     PushRefused: PushRefused(**KEY, reason="no slot"),
     PushConfirmed: PushConfirmed(**KEY, kernel_version=1),
@@ -88,6 +94,9 @@ SAMPLES: dict[type[Fact], Fact] = {
     NothingCollected: NothingCollected(**KEY, judgement=Judgement(outcome="failed", furthest=CURSOR)),
     PublishIntended: PublishIntended(**KEY),
     CheckpointPublished: CheckpointPublished(**KEY),
+    CheckpointInspected: CheckpointInspected(**KEY),
+    CheckpointWithdrawn: CheckpointWithdrawn(**KEY, reason="another SHA-256"),
+    CheckpointDamaged: CheckpointDamaged(**KEY, reason="whole nowhere", steps_lost=40),
     SessionLost: SessionLost(**KEY, reason="gone"),
 }
 
@@ -138,15 +147,57 @@ def test_every_pair_of_status_and_fact_is_in_the_table_or_refused(status: RunSta
             machine.apply(state, SAMPLES[fact], AT)
 
 
-def test_every_phase_can_be_reached_and_a_phase_that_is_over_leads_nowhere() -> None:
+OF_THE_CHECKPOINT = {CheckpointInspected, CheckpointWithdrawn, CheckpointDamaged}
+
+
+def test_every_phase_can_be_reached_and_a_phase_that_is_over_leads_on_only_by_its_checkpoint() -> None:
     for phase in Phase:
         assert path_to(phase)
-        assert phase.over == (not SESSION_TRANSITIONS[phase])
+        assert phase.over == (not SESSION_TRANSITIONS[phase].keys() - OF_THE_CHECKPOINT)
+
+
+def test_a_withdrawn_checkpoint_is_published_anew_and_was_looked_at() -> None:
+    later = AT + timedelta(hours=1)
+    state = machine.apply(state_in(Phase.PUBLISHED), SAMPLES[CheckpointWithdrawn], later)
+    (checkpoint,) = state.checkpoints
+    assert (checkpoint.status, checkpoint.published_at) == (CheckpointStatus.COLLECTED, None)
+    assert checkpoint.verified_at == later
+    state = machine.apply(state, SAMPLES[PublishIntended], later)
+    state = machine.apply(state, SAMPLES[CheckpointPublished], later)
+    assert state.checkpoints[0].status is CheckpointStatus.PUBLISHED
+
+
+def test_a_look_at_a_checkpoint_comes_after_the_sessions_that_ended_before_it_though_the_clock_was_set_back() -> None:
+    state = machine.apply(state_in(Phase.PUBLISHED), SAMPLES[CheckpointInspected], AT - timedelta(days=1))
+    assert state.checkpoints[0].verified_at == state.session(1, 1).ended_at == AT
+
+
+@pytest.mark.parametrize("phase", [Phase.COLLECTED, Phase.PUBLISHING, Phase.PUBLISHED])
+def test_a_session_whose_checkpoint_is_damaged_gained_nothing(phase: Phase) -> None:
+    state = machine.apply(state_in(phase), SAMPLES[CheckpointDamaged], AT)
+    session = state.session(1, 1)
+    assert (session.phase, session.checkpoint, session.outcome) == (Phase.SPENT, None, Outcome.FAILED)
+    assert (session.cause, session.transient, session.steps_lost) == ("checkpoint-damaged", True, 40)
+    assert session.reached == session.start
+    assert state.checkpoints[0].status is CheckpointStatus.DAMAGED
+    assert state.head is None
+
+
+def test_damage_that_was_found_is_written_down_and_changes_nothing() -> None:
+    state = state_in(Phase.PUBLISHED)
+    found = DamageFound(checkpoint="r-0001-c0001", file="state.bin", place="disk", problem="differs", kept="x")
+    assert machine.apply(state, found, AT + timedelta(hours=1)).checkpoints == state.checkpoints
 
 
 @pytest.mark.parametrize("fact", FACTS.values())
 def test_every_fact_survives_being_stored(fact: type[Fact]) -> None:
-    sample = {**SAMPLES, RunStarted: STARTED, SessionPlanned: PLANNED}.get(fact, CheckpointPruned(checkpoint="c"))
+    others = (
+        STARTED,
+        PLANNED,
+        CheckpointPruned(checkpoint="c"),
+        DamageFound(checkpoint="c", file="state.bin", place="output", problem="differs", kept="c.state.bin.1"),
+    )
+    sample = {**SAMPLES, **{type(other): other for other in others}}[fact]
     assert FACTS[sample.name].from_dict(sample.to_dict()) == sample
 
 

@@ -227,9 +227,13 @@ def test_a_file_that_is_there_is_kept_only_where_its_hash_is_promised(tmp_path: 
     assert into.read_bytes() == b"state"
 
 
-def test_an_output_name_that_climbs_is_corrupt() -> None:
+def test_an_output_name_that_climbs_is_told_and_not_fetched(tmp_path: Path) -> None:
+    kaggle = written(b"x", "../climbs")
+    (file,) = kaggle.output("first-one", 1)
+    assert "does not stay inside" in file.refused
     with pytest.raises(Corrupt):
-        written(b"x", "../climbs").output("first-one", 1)
+        kaggle.download(file, tmp_path / "deep" / "climbs", ANY)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dataset_is_deleted_twice_without_complaint(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""Where damaged bytes are kept for a person to look at: the newest few of a run, never at the cost of a full disk."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.disk import RESERVE_BYTES, full
+from orchestrator.errors import Corrupt, DiskRefused
+from orchestrator.files import Home, private_folder
+from state.facts import DamageFound
+
+FILES_MAX = 8
+SIZE_BYTES_MAX = 2 * 2**30
+"""Of all kept files together; a larger one is not kept."""
+
+NAME_CHARS_MAX = 80
+PROBLEM_CHARS_MAX = 400
+
+
+@dataclass
+class Quarantine:
+    """The folder `runs/<run>/quarantine` while one effect lasts; `found` are the facts that the effect adds to its own."""
+
+    home: Home
+    run: str
+    at: datetime
+    files_max: int = FILES_MAX
+    size_bytes_max: int = SIZE_BYTES_MAX
+    found: list[DamageFound] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie: `<checkpoint>.<file>.<time>`, with a number where there are several."""
+        return self.home.quarantine(self.run)
+
+    @contextmanager
+    def watching(self, checkpoint: str, file: str, place: str) -> Iterator[Path]:
+        """Hands over where a download of the file is to leave bytes that differ; notes a Corrupt and lets it pass on."""
+        kept = self._place(checkpoint, file)
+        try:
+            yield kept
+        except Corrupt as error:
+            self.note(checkpoint, file, place, str(error), kept)
+            raise
+
+    def take(self, path: Path, checkpoint: str, file: str, place: str, problem: str) -> None:
+        """Move a damaged file of this disk here, and note it. One that cannot be moved is left where it is."""
+        kept = self._place(checkpoint, file)
+        if path.is_file():
+            private_folder(self.folder)
+            path.replace(kept)
+        self.note(checkpoint, file, place, problem, kept)
+
+    def note(self, checkpoint: str, file: str, place: str, problem: str, kept: Path | None = None) -> None:
+        """Remember a damage; `kept` is where its bytes may lie."""
+        self._tidy()
+        name = kept.name if kept is not None and kept.exists() else ""
+        problem = problem if len(problem) <= PROBLEM_CHARS_MAX else problem[:PROBLEM_CHARS_MAX] + "…"
+        shown = file[:NAME_CHARS_MAX]
+        self.found.append(DamageFound(checkpoint=checkpoint, file=shown, place=place, problem=problem, kept=name))
+
+    def make_room(self, needed_bytes: int, folder: Path) -> None:
+        """See that so many bytes, and relay's own records, fit into `folder`, giving up what is kept here first.
+
+        Raises DiskRefused where that is not enough: only a person can say what may go.
+        """
+        wanted_bytes = needed_bytes + RESERVE_BYTES
+        oldest = self._kept()
+        while oldest and self.home.free_bytes(folder) < wanted_bytes:
+            oldest.pop(0).unlink(missing_ok=True)
+        missing_bytes = wanted_bytes - self.home.free_bytes(folder)
+        if missing_bytes > 0:
+            raise DiskRefused(full(folder, missing_bytes))
+
+    def _place(self, checkpoint: str, file: str) -> Path:
+        flat = file.replace("/", "_")[-NAME_CHARS_MAX:]
+        stamp = f"{self.at:%Y%m%dT%H%M%SZ}"
+        last = max((number for at, number, _ in map(_age, self._kept()) if at == stamp), default=0)
+        return self.folder / f"{checkpoint}.{flat}.{stamp}{f'-{last + 1}' if last else ''}"
+
+    def _kept(self) -> list[Path]:
+        """What is kept, oldest first."""
+        return sorted((path for path in self.folder.glob("*") if path.is_file()), key=_age)
+
+    def _tidy(self) -> None:
+        kept = self._kept()
+        size_bytes = sum(path.stat().st_size for path in kept)
+        while kept and (len(kept) > self.files_max or size_bytes > self.size_bytes_max):
+            oldest = kept.pop(0)
+            size_bytes -= oldest.stat().st_size
+            oldest.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> tuple[str, int, str]:
+    """When a file was kept, and as which one of that second: the names sort by it."""
+    at, _, number = path.name.rpartition(".")[2].partition("-")
+    return (at, int(number) if number.isdecimal() else 1, path.name)
