@@ -97,7 +97,8 @@ def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
 def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     state, quota = snapshot.state, snapshot.quota
     if finished(state, pipeline):
-        return Record((RunFinished(),))
+        unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
+        return _carry_on(unpublished, snapshot, limits, now) if unpublished else Record((RunFinished(),))
     parked = trouble(state, pipeline)
     if parked is not None:
         return Record((parked,))
