@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from orchestrator.errors import BadInput
 from orchestrator.pipeline import Pipeline
 from orchestrator.pipeline_file import parse
 from orchestrator.rehearsal.faults import (
@@ -21,7 +22,7 @@ from orchestrator.rehearsal.faults import (
 )
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.sessions import SAVE_S, START_S, died, failing, hung
+from orchestrator.simulation.sessions import Counting, died, failing, hung
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
@@ -79,9 +80,11 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
     """The plan of a seed; the same seed gives the same plan."""
     rng = random.Random(f"relay simulates {seed}")
     chosen = pipeline or _pipeline(rng)
-    usable_s = chosen.budget_s(chosen.limit_s) - START_S - SAVE_S
+    usable_s = Counting(chosen).usable_s
+    if usable_s <= 0:
+        raise BadInput(f"{chosen.name}: session.margin_s leaves no time for a step: lower it, or raise session.limit_s")
     step_s = usable_s * rng.uniform(1.5, 5.0) / chosen.total_steps
-    step_s = min(step_s, usable_s / 3)
+    step_s = min(step_s, usable_s / 3)  # a step fits, and a session gains more than one
     rules = Rules(
         seed=seed,
         queue_s=PerKind.all(rng.choice((0.0, 60.0, 900.0))),

@@ -30,9 +30,6 @@ Mounts = Mapping[str, Mapping[str, bytes]]
 """owner/slug → path → bytes."""
 
 REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
-START_S = 30.0
-"""Before the first step."""
-SAVE_S = 20.0
 LINES_MAX = 300
 """Progress events of a session, about; a stage of ten thousand steps does not tell of each."""
 
@@ -53,6 +50,21 @@ class Counting:
     pipeline: Pipeline
     step_s: float = 10.0
 
+    @property
+    def start_s(self) -> float:
+        """Before the first step."""
+        return min(30.0, self.pipeline.limit_s / 30)
+
+    @property
+    def save_s(self) -> float:
+        """Of the last save."""
+        return min(20.0, self.pipeline.limit_s / 50)
+
+    @property
+    def usable_s(self) -> float:
+        """What a full session has for steps."""
+        return self.pipeline.budget_s(self.pipeline.limit_s) - self.start_s - self.save_s
+
     def play(self, order: Order, mounts: Mounts) -> tuple[Played, Trained | None]:
         """The session, and what it trained on; None where it refused to train."""
         try:
@@ -67,8 +79,8 @@ class Counting:
         telling = max(1, total // LINES_MAX)
         lines: list[tuple[float, str]] = []
         files: list[tuple[float, str, bytes]] = []
-        at_s = saved_s = START_S
-        while position < total and at_s + self.step_s + SAVE_S < order.budget_s:
+        at_s = saved_s = self.start_s
+        while position < total and at_s + self.step_s + self.save_s < order.budget_s:
             position, at_s = position + 1, at_s + self.step_s
             digest = after(digest, position)
             if position % telling == 0 or position == total:
@@ -80,7 +92,7 @@ class Counting:
             if at_s - saved_s >= order.save_interval_s:
                 files += _checkpoint(order, cursor_at(pipeline, position), digest, at_s)
                 saved_s = at_s
-        reached, ends_s = cursor_at(pipeline, position), at_s + SAVE_S
+        reached, ends_s = cursor_at(pipeline, position), at_s + self.save_s
         files += _checkpoint(order, reached, digest, ends_s)
         report = _report(order, "finished" if position >= total else "yielded", reached)
         files.append((ends_s, REPORT, report.to_json().encode()))
