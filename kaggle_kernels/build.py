@@ -75,11 +75,20 @@ def bundle(package: Path) -> bytes:
 
 def _shipped(package: Path) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of every file that ships, in the order of their names."""
-    found = (Path(folder, name) for folder, _, names in os.walk(package) for name in names)
-    ships = {path.relative_to(package).as_posix(): path for path in found if _ships(path.relative_to(package))}
-    for name in sorted(ships):
-        if ships[name].is_file():
-            yield name, ships[name].read_bytes()
+    for path in sorted(_files(package)):
+        yield path, (package / path).read_bytes()
+
+
+def _files(package: Path, below: str = "") -> Iterator[str]:
+    with os.scandir(package / below) as entries:
+        for entry in entries:
+            path = f"{below}{entry.name}"
+            if not _ships(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(package, f"{path}/")
+            elif entry.is_file():
+                yield path
 
 
 @lru_cache(maxsize=4)
@@ -94,9 +103,8 @@ def _packed(files: tuple[tuple[str, bytes], ...]) -> bytes:
     return zlib.compress(buffer.getvalue(), level=9)
 
 
-def _ships(path: Path) -> bool:
-    hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-    return not hidden and path.suffix not in (".pyc", ".pyo") and not path.name.endswith("~")
+def _ships(name: str) -> bool:
+    return name != "__pycache__" and not name.startswith(".") and not name.endswith((".pyc", ".pyo", "~"))
 
 
 def _head(order: Order) -> str:

@@ -282,8 +282,33 @@ def _ask(
 @click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
 @click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
+@click.option(
+    "--simulate", type=click.IntRange(min=1), help="So many simulated chains with faults and crashes instead."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of the first simulated chain [default: 1].")
 @click.pass_context
 def rehearse(
+    context: click.Context, /, pipeline: Path | None, simulate: int | None, seed: int | None, **flags: Any
+) -> None:
+    """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
+
+    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --short.
+    With --simulate training is replaced by counting and time is virtual: thousands of chains go through everything that can
+    go wrong. A seed that fails is told turn by turn by --simulate 1 --seed N.
+
+    Example: relay rehearse examples/gemma2_2b.yaml --short
+    """
+    if simulate is not None:
+        _refuse_beside_simulate(flags)
+        from orchestrator.simulation import command
+
+        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed))
+    if seed is not None:
+        raise BadInput("--seed is for simulated chains: add --simulate N, or leave it out")
+    _rehearse(context, pipeline, **flags)
+
+
+def _rehearse(
     context: click.Context,
     pipeline: Path | None,
     serve: bool,
@@ -292,12 +317,6 @@ def rehearse(
     calm: bool,
     short: bool,
 ) -> None:
-    """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
-
-    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --short.
-
-    Example: relay rehearse examples/gemma2_2b.yaml --short
-    """
     import orchestrator.rehearse as rehearsal
     from orchestrator.clock import Stop
 
@@ -311,6 +330,13 @@ def rehearse(
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
         context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
+
+
+def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
+    """Simulated chains draw what goes wrong from their seeds."""
+    given = [name for name, value in flags.items() if value]
+    if given:
+        raise BadInput(f"--simulate and --{given[0]} do not go together: leave one of them out")
 
 
 @main.command("plan")

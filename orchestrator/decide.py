@@ -118,7 +118,8 @@ def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
 def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     state = snapshot.state
     if finished(state, pipeline):
-        return Record((RunFinished(),))
+        unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
+        return _carry_on(unpublished, snapshot, limits, now) if unpublished else Record((RunFinished(),))
     mending = _mend_parent(snapshot, pipeline, limits, now)
     if mending is not None:
         return mending

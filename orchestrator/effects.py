@@ -14,7 +14,7 @@ from orchestrator.custody import Custody, lacking, listed_damage, refuse_public
 from orchestrator.disk import on_disk
 from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, Transient, Vanished
 from orchestrator.files import Home
-from orchestrator.kaggle.gateway import DatasetSeen, Gateway, KernelPush, LogLine, Worker
+from orchestrator.kaggle.gateway import DatasetSeen, Gateway, KernelPush, LogLine, SessionSeen, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import Limits, inputs_of, order_for, refresh_time
 from orchestrator.quarantine import Quarantine
@@ -151,7 +151,8 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
         raise Permanent(
             f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
         )
-    if shell.gateway.session(session.slug, found.version).worker is Worker.NEW_SCRIPT:
+    versions = (found.version, None)
+    if all(shell.gateway.session(session.slug, version).worker is Worker.NEW_SCRIPT for version in versions):
         return None
     return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)
 
@@ -199,7 +200,7 @@ def _in_line(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
 
 def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     """Ask how the session is; take in the part of its log that is new."""
-    seen = shell.gateway.session(session.slug, session.kernel_version)
+    session, seen = _seen(session, shell)
     if seen.worker in (Worker.UNKNOWN, Worker.NEW_SCRIPT):
         require(session, shell)
         raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message or seen.worker}")
@@ -222,6 +223,14 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
         log_lines=max(known, len(lines)),
     )
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
+
+
+def _seen(session: Session, shell: Shell) -> tuple[Session, SessionSeen]:
+    """The session and how it is. The answer to a push may name a version that never runs; then we ask without one."""
+    seen = shell.gateway.session(session.slug, session.kernel_version)
+    if seen.worker is not Worker.NEW_SCRIPT or session.kernel_version is None:
+        return session, seen
+    return replace(session, kernel_version=None), shell.gateway.session(session.slug, None)
 
 
 _WELL = Watch()
@@ -272,6 +281,7 @@ def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> 
 
 def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
+    session, _ = _seen(session, shell)
     lines = taken_in(session, shell)
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     try:

@@ -58,3 +58,18 @@ def spoilt(files: Files, spoil: Callable[[bytes], bytes]) -> Files:
     if name is None or not files[name].size_bytes:
         return files
     return {**files, name: Content.of_bytes(spoil(files[name].read()), files[name].modified)}
+
+
+def swapped(files: Files) -> Files:
+    """The files with the two largest under each other's names."""
+    largest = sorted(files, key=lambda path: files[path].size_bytes, reverse=True)[:2]
+    if len(largest) < 2:
+        return files
+    first, second = largest
+    return {**files, first: files[second], second: files[first]}
+
+
+def without_largest(files: Files) -> Files:
+    """The files without the largest one."""
+    largest = max(files, key=lambda path: files[path].size_bytes, default=None)
+    return {name: file for name, file in files.items() if name != largest}

@@ -1,7 +1,7 @@
 """The port over a world without HTTP: what simulations with a virtual clock use in the place of the real client."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from orchestrator.kaggle.gateway import (
     Worker,
 )
 from orchestrator.kaggle.transfer import output_file
+from orchestrator.kaggle.transport import Limits
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Dataset, Describe
 from orchestrator.rehearsal.faults import CallAction, CallFault
@@ -40,8 +41,8 @@ from orchestrator.rehearsal.mishaps import flipped
 from orchestrator.rehearsal.rules import KaggleRefusal, Kind, slot_message
 from orchestrator.rehearsal.world import World
 
-FILES = ("OutputFile", "DatasetFile")
-"""Calls whose fault may also be in what they bring."""
+CALL_S = Limits().call_s
+"""A call that takes longer is given up, as by the client."""
 
 FOLLOW_S = 10.0
 """How long `follow_log` sleeps on the world's clock where there is no new line."""
@@ -54,8 +55,10 @@ class DirectGateway:
     the HTTP client's business, so `cut` is just another Transient.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, redact: Callable[[str], str] = str) -> None:
         self._world = world
+        self._redact = redact
+        """Takes the account's key out of what sessions wrote, as the client does."""
 
     # --- account ------------------------------------------------------------
 
@@ -65,7 +68,10 @@ class DirectGateway:
     def quota(self, accelerator: str) -> Quota | None:
         if accelerator not in ("tpu", "gpu"):
             return None
-        with self._reading("GetAcceleratorQuotaStatistics") as now:
+        fault = self._fault("GetAcceleratorQuotaStatistics")
+        if fault is not None and fault.action is CallAction.EMPTY:
+            return None  # on the wire, an object without this accelerator's part
+        with self._read(fault) as now:
             seen = self._world.kernels.quota(Kind(accelerator), now)
             _, refresh = self._world.rules.week(now)
             return Quota(used_s=seen.used_s, reserved_s=seen.reserved_s, total_s=seen.total_s, refreshes_at=refresh)
@@ -105,11 +111,12 @@ class DirectGateway:
             return SessionSeen(worker=Worker.UNKNOWN, message="the answer is not JSON")
         self._fail(fault, Transient)
         try:
-            with self._world.at_now():
+            with self._world.at_now() as now:
                 session = self._session(slug, version)
                 if session is None:
                     return SessionSeen(worker=Worker.NEW_SCRIPT)
-                return SessionSeen(worker=Worker(session.status.value.lower()), message=session.message)
+                status, message = session.shown(now)
+                return SessionSeen(worker=Worker(status.value.lower()), message=self._redact(message))
         except KaggleRefusal as error:
             return SessionSeen(worker=Worker.UNKNOWN, message=error.message)
 
@@ -139,7 +146,7 @@ class DirectGateway:
         if file.refused:
             raise Corrupt(file.refused)
         fault = self._fault("OutputFile")
-        with self._reading("OutputFile", fault):
+        with self._read(fault):
             slug, label, name = file.url.removeprefix("direct:").split("/", 2)
             session = self._world.kernels.session(self._world.owner, slug, label)
             if session is None or name not in session.files:
@@ -168,7 +175,7 @@ class DirectGateway:
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         fault = self._fault("DatasetFile")
-        with self._reading("DatasetFile", fault) as now:
+        with self._read(fault) as now:
             version = self._world.datasets.version(self._world.owner, slug, None, now)
             if version is None or name not in version.files:
                 raise Refused(f"{slug} has no file {name}")
@@ -183,9 +190,13 @@ class DirectGateway:
     # --- underneath ---------------------------------------------------------
 
     @contextmanager
-    def _reading(self, name: str, fault: CallFault | None = None) -> Iterator[datetime]:
-        """The world at this moment, for a call that changes nothing; `fault` where it was asked for already."""
-        fault = self._fault(name) if fault is None and name not in FILES else fault
+    def _reading(self, name: str) -> Iterator[datetime]:
+        """The world at this moment, for a call that changes nothing."""
+        with self._read(self._fault(name)) as now:
+            yield now
+
+    @contextmanager
+    def _read(self, fault: CallFault | None) -> Iterator[datetime]:
         self._fail(fault, Transient)
         with self._world.at_now() as now:
             try:
@@ -197,14 +208,16 @@ class DirectGateway:
     def _changing(self, name: str, unclear: type[RelayError] = Ambiguous) -> Iterator[datetime]:
         """The world at this moment, for a call whose answer may be lost after it has happened."""
         fault = self._fault(name)
-        if fault is None or fault.action is not CallAction.LOST:
+        lost = fault is not None and (fault.action is CallAction.LOST or _too_late(fault))
+        if not lost:
             self._fail(fault, unclear)
         with self._world.at_now() as now:
             try:
                 yield now
             except KaggleRefusal as error:
                 raise Refused(error.message) from error
-        if fault is not None and fault.action is CallAction.LOST:
+        if lost:
+            self._world.clock.sleep(CALL_S if fault is not None and _too_late(fault) else 0.0)
             raise unclear(f"{name}: the connection ended without an answer")
 
     def _fault(self, name: str) -> CallFault | None:
@@ -218,7 +231,9 @@ class DirectGateway:
             case CallAction.FLIP:
                 return
             case CallAction.HANG:
-                self._world.clock.sleep(fault.seconds)
+                self._world.clock.sleep(min(fault.seconds, CALL_S))
+                if _too_late(fault):
+                    raise unclear(f"{fault.call}: no answer within {CALL_S:g} s")
             case CallAction.STATUS if fault.status_code == 429:
                 raise RateLimited(f"{fault.call}: HTTP 429", fault.retry_after_s)
             case CallAction.STATUS if fault.status_code < 500:
@@ -244,7 +259,7 @@ class DirectGateway:
                 return ()
             lines = session.lines[after:] if session is not None else []
         return tuple(
-            LogLine(number=after + number, stream=line.stream, at_s=line.at_s, text=line.text)
+            LogLine(number=after + number, stream=line.stream, at_s=line.at_s, text=self._redact(line.text))
             for number, line in enumerate(lines)
         )
 
@@ -259,6 +274,11 @@ class DirectGateway:
         if rejected:
             raise Permanent(f"Kaggle does not accept these sources of {saved.ref}: {', '.join(rejected)}")
         return KernelPushed(ref=saved.ref, version=saved.version)
+
+
+def _too_late(fault: CallFault) -> bool:
+    """Whether the client gives up before the answer comes."""
+    return fault.action is CallAction.HANG and fault.seconds > CALL_S
 
 
 def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:

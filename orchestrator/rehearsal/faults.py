@@ -18,7 +18,7 @@ from stages.contract import Progress
 
 
 class SessionAction(StrEnum):
-    """What befalls a session. The first two strike while it runs, the others at its start or its end."""
+    """What befalls a session. The first four strike while it runs, the others at its start or its end."""
 
     SLOW = "slow"
     """It works at a tenth of its pace from then on, as on an overloaded machine."""
@@ -26,17 +26,47 @@ class SessionAction(StrEnum):
     """It hangs until the session limit kills it."""
     KILL = "kill"
     """It dies without notice, in the middle of whatever it was doing."""
+    CANCEL = "cancel"
+    """It is CANCEL_ACKNOWLEDGED before its limit, without a reason."""
     UNMOUNT = "unmount"
     """It starts without any of its inputs."""
+    MOUNT_PREVIOUS = "mount_previous"
+    """In the place of each of its inputs lies what came before: the older version, or else the older dataset or output."""
+    STALE_STATUS = "stale_status"
+    """Every other look at its status is answered as things were `seconds` before."""
+    HOLD_SLOT = "hold_slot"
+    """Its slot is free only `seconds` after its end."""
     SPOIL_OUTPUT = "spoil_output"
     """The largest file that it leaves lacks its last byte."""
+    FLIP_OUTPUT = "flip_output"
+    """One bit of the largest file that it leaves is changed."""
+    SWAP_OUTPUT = "swap_output"
+    """The two largest files that it leaves have each other's names."""
+    DROP_OUTPUT = "drop_output"
+    """The largest file that it leaves is missing."""
     LOSE_OUTPUT = "lose_output"
     """It leaves neither files nor a log."""
     LOSE_LOG = "lose_log"
     """It leaves files and no log."""
+    LOSE_REPORT = "lose_report"
+    """It leaves no report."""
+    FOREIGN_REPORT = "foreign_report"
+    """The report that it leaves is another run's."""
 
 
-TRIGGERED = (SessionAction.SLOW, SessionAction.STALL, SessionAction.KILL)
+TRIGGERED = (SessionAction.SLOW, SessionAction.STALL, SessionAction.KILL, SessionAction.CANCEL)
+LASTING = (SessionAction.STALE_STATUS, SessionAction.HOLD_SLOT)
+
+
+class PushAction(StrEnum):
+    """What befalls a push; its session runs all the same."""
+
+    NO_VERSION = "no_version"
+    """The answer does not say which version runs."""
+    PHANTOM = "phantom"
+    """The answer names a newer version than the one that runs: one that is there and never ran."""
+    REFUSE_INPUTS = "refuse_inputs"
+    """The answer calls all of its inputs invalid, and it runs without them."""
 
 
 class DatasetAction(StrEnum):
@@ -75,7 +105,7 @@ class CallAction(StrEnum):
 class SessionFault:
     """Befalls the `session`-th started session of this world (1 is the first; 0 is whichever comes to `step` first).
 
-    A stall or a kill strikes at `after_s` of the session's clock, or when a progress event shows stage `stage` (any where empty) at step
+    A stall, a kill or a cancellation strikes at `after_s` of the session's clock, or when a progress event shows stage `stage` (any where empty) at step
     `step` or later; then up to `within_s` seconds later, so that it falls somewhere inside the next step. It strikes once.
     """
 
@@ -85,6 +115,8 @@ class SessionFault:
     stage: str = ""
     step: int | None = None
     within_s: float = 0.0
+    seconds: float = 0.0
+    """Of a stale status or a held slot."""
 
     def __post_init__(self) -> None:
         given = (self.after_s is not None) + (self.step is not None)
@@ -94,6 +126,8 @@ class SessionFault:
                 if self.action in TRIGGERED
                 else f"{self.action} takes neither after_s nor step"
             )
+        if self.seconds and self.action not in LASTING:
+            raise ValueError(f"{self.action} takes no seconds")
         if self.session == 0 and self.step is None:
             raise ValueError(
                 "session: say which one, counted from 1; only a fault with a step can befall whichever comes first"
@@ -107,6 +141,14 @@ class DatasetFault:
     version: int
     action: DatasetAction
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushFault:
+    """Befalls the `push`-th push that reaches this world (1 is the first), whether it is then taken or declined."""
+
+    push: int
+    action: PushAction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +187,7 @@ class FaultPlan:
     sessions: tuple[SessionFault, ...] = ()
     calls: tuple[CallFault, ...] = ()
     datasets: tuple[DatasetFault, ...] = ()
+    pushes: tuple[PushFault, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -168,11 +211,17 @@ class FaultPlan:
             sessions=entries(SessionFault, plan.get("sessions"), f"{where}: sessions"),
             calls=entries(CallFault, plan.get("calls"), f"{where}: calls"),
             datasets=entries(DatasetFault, plan.get("datasets"), f"{where}: datasets"),
+            pushes=entries(PushFault, plan.get("pushes"), f"{where}: pushes"),
         )
 
     def to_yaml(self) -> str:
         """The plan as YAML that `from_yaml` reads back."""
-        lists = {"sessions": self.sessions, "calls": self.calls, "datasets": self.datasets}
+        lists = {
+            "sessions": self.sessions,
+            "calls": self.calls,
+            "datasets": self.datasets,
+            "pushes": self.pushes,
+        }
         value = {"seed": self.seed, **{name: [plain(fault) for fault in faults] for name, faults in lists.items()}}
         return yaml.safe_dump(value, sort_keys=False)
 
@@ -209,12 +258,26 @@ class Misfortune:
         self._matched = [0] * len(plan.calls)
         self._hit = [0] * len(plan.calls)
         self._versions = 0
-        self._struck: set[int] = set()
+        self._pushes = 0
+        self._done: set[int] = set()
+        self.struck: list[str] = []
+        """What has really happened so far, oldest first: `session kill`, `SaveKernel lost`, …"""
 
     def call(self, name: str) -> CallFault | None:
         """The fault that befalls this call. Every call is counted for every fault, hit or not."""
         hits = [fault for index, fault in enumerate(self._plan.calls) if self._strikes(index, fault, name)]
+        if hits:
+            self.struck.append(f"{name} {hits[0].action}")
         return hits[0] if hits else None
+
+    def push(self) -> PushAction | None:
+        """What befalls the push that is made now. Each call counts one more push."""
+        self._pushes += 1
+        for fault in self._plan.pushes:
+            if fault.push == self._pushes:
+                self.struck.append(f"push {fault.action}")
+                return fault.action
+        return None
 
     def watches(self, session: int) -> tuple[Watch, ...]:
         """What may befall the `session`-th started session."""
@@ -222,20 +285,31 @@ class Misfortune:
             Watch(
                 fault,
                 random.Random(f"{self._plan.seed}:{session}:{index}").uniform(0.0, fault.within_s),
-                partial(self._struck.add, index),
+                partial(self._strike, index),
             )
             for index, fault in enumerate(self._plan.sessions)
-            if fault.session in (0, session) and fault.action in TRIGGERED and index not in self._struck
+            if fault.session in (0, session) and fault.action in TRIGGERED and index not in self._done
         )
 
-    def befalls(self, session: int, action: SessionAction) -> bool:
-        """Whether this is to happen to the `session`-th started session, at its start or its end."""
-        return any(fault.session == session and fault.action is action for fault in self._plan.sessions)
+    def befalls(self, session: int, action: SessionAction) -> SessionFault | None:
+        """The fault of this kind that happens to the `session`-th started session, at its start or its end, if any."""
+        for index, fault in enumerate(self._plan.sessions):
+            if fault.session == session and fault.action is action:
+                self._strike(index)
+                return fault
+        return None
 
     def dataset(self) -> tuple[DatasetFault, ...]:
         """What befalls the version that is being made now. Each call counts one more version."""
         self._versions += 1
-        return tuple(fault for fault in self._plan.datasets if fault.version == self._versions)
+        hits = tuple(fault for fault in self._plan.datasets if fault.version == self._versions)
+        self.struck.extend(f"dataset {fault.action}" for fault in hits)
+        return hits
+
+    def _strike(self, index: int) -> None:
+        if index not in self._done:
+            self._done.add(index)
+            self.struck.append(f"session {self._plan.sessions[index].action}")
 
     def _strikes(self, index: int, fault: CallFault, name: str) -> bool:
         if not fnmatchcase(name, fault.call):

@@ -51,12 +51,13 @@ def save_kernel(world: World, links: Links, ask: Ask) -> Json:
 
 
 def get_status(world: World, links: Links, ask: Ask) -> Json:
-    with world.at_now():
+    with world.at_now() as now:
         session = _session(world, ask)
         if session is None:
             return {"status": Status.NEW_SCRIPT.value}
-        status = "" if session.status is Status.QUEUED else session.status.value  # 0 in the enum, so left out
-        return sparse({"status": status, "failureMessage": session.message})
+        status, message = session.shown(now)
+        word = "" if status is Status.QUEUED else status.value  # 0 in the enum, so left out
+        return sparse({"status": word, "failureMessage": message})
 
 
 def list_session_output(world: World, links: Links, ask: Ask) -> Json:

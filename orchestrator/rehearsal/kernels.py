@@ -1,7 +1,7 @@
 """The local Kaggle's kernels: what a push does, which versions and sessions there are, slots and weekly quota."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -94,6 +94,25 @@ class Session:
     watches: tuple[Watch, ...] = ()
     lines: list[Line] = field(default_factory=list)
     files: Files = field(default_factory=dict)
+    stale_s: float = 0.0
+    """Every other look at its status is answered as things were so long before."""
+    looks: int = 0
+    slot_until: datetime | None = None
+    """Where its slot is free only some time after its end: when."""
+
+    def shown(self, now: datetime) -> tuple[Status, str]:
+        """Status and message as Kaggle answers now, which need not be true any more. Each call is one look."""
+        self.looks += 1
+        then = now - timedelta(seconds=self.stale_s if self.looks % 2 else 0.0)
+        if self.ended is not None and then < self.ended:
+            return (Status.RUNNING if self.started is not None and then >= self.started else Status.QUEUED), ""
+        if self.status is Status.RUNNING and self.started is not None and then < self.started:
+            return Status.QUEUED, ""
+        return self.status, self.message
+
+    def holds_slot(self, now: datetime) -> bool:
+        """Whether Kaggle counts it as alive."""
+        return self.live or (self.slot_until is not None and now < self.slot_until)
 
     @property
     def live(self) -> bool:
@@ -220,6 +239,13 @@ class Kernels:
             invalid_models=invalid.get("models", ()),
         )
 
+    def phantom(self, saved: Saved, save: Save, now: datetime) -> Saved:
+        """The answer with a version behind the one that runs, which is made and never runs."""
+        owner, _, slug = saved.ref.partition("/")
+        kernel = self.find(owner, slug)
+        kernel.versions.append(Version(len(kernel.versions) + 1, save, now))
+        return replace(saved, version=kernel.newest.number)
+
     def delete(self, owner: str, slug: str) -> list[Session]:
         """Forget a kernel; the sessions returned were alive and are the caller's to end."""
         kernel = self.find(owner, slug)
@@ -261,7 +287,7 @@ class Kernels:
 
     def _refusal(self, kind: Kind, now: datetime) -> str:
         slots = int(self._rules.slots.of(kind))
-        if sum(session.live and session.save.kind is kind for session in self.live()) >= slots:
+        if sum(session.save.kind is kind and session.holds_slot(now) for session in self._sessions()) >= slots:
             return slot_message(kind, slots)
         quota = self.quota(kind, now)
         if kind is not Kind.CPU and quota.used_s + quota.reserved_s >= quota.total_s:

@@ -1,14 +1,19 @@
 """What happens to a session from its start to its end: mounts, faults, the time limit, and what it leaves."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from orchestrator.rehearsal.content import Files, spoilt
+from orchestrator.rehearsal.content import Content, Files, spoilt, swapped, without_largest
 from orchestrator.rehearsal.datasets import Datasets
 from orchestrator.rehearsal.faults import Misfortune, SessionAction
 from orchestrator.rehearsal.kernels import Kernels, Session, Status
 from orchestrator.rehearsal.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.sandbox import Launch, Mount, Running, Sandbox
+from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, Report
+from stages.documents import ContractError
+
+REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
 
 
 class Sessions:
@@ -64,6 +69,8 @@ class Sessions:
         session.started = session.starts_at
         session.status = Status.RUNNING
         session.watches = self._misfortune.watches(session.number)
+        stale = self._misfortune.befalls(session.number, SessionAction.STALE_STATUS)
+        session.stale_s = stale.seconds if stale else 0.0
         unmounted = self._misfortune.befalls(session.number, SessionAction.UNMOUNT)
         launch = Launch(
             owner=session.owner,
@@ -99,6 +106,9 @@ class Sessions:
             if watch.fault.action is SessionAction.KILL:
                 running.kill(at_s)
                 return self._end(session, running, Status.ERROR, at_s)
+            if watch.fault.action is SessionAction.CANCEL:
+                running.kill(at_s)
+                return self._end(session, running, Status.CANCEL_ACKNOWLEDGED, at_s)
             if watch.fault.action is SessionAction.SLOW:
                 running.slow(at_s)
             else:
@@ -123,27 +133,30 @@ class Sessions:
         session.lines = list(running.log(at_s))
         session.files = running.output(at_s)
         session.running = None
+        held = self._misfortune.befalls(session.number, SessionAction.HOLD_SLOT)
+        session.slot_until = session.ended + timedelta(seconds=held.seconds) if held else None
         if sum(file.size_bytes for file in session.files.values()) > self._rules.output_bytes_max:
             session.status, session.message, session.files = Status.ERROR, OUTPUT_LIMIT_MESSAGE, {}
         self._spoil(session)
 
     def _spoil(self, session: Session) -> None:
-        befalls = self._misfortune.befalls
-        if befalls(session.number, SessionAction.LOSE_OUTPUT):
-            session.files = {}
-        if befalls(session.number, SessionAction.LOSE_OUTPUT) or befalls(session.number, SessionAction.LOSE_LOG):
+        if self._misfortune.befalls(session.number, SessionAction.LOSE_OUTPUT):
+            session.files, session.lines = {}, []
+        if self._misfortune.befalls(session.number, SessionAction.LOSE_LOG):
             session.lines = []
-        if befalls(session.number, SessionAction.SPOIL_OUTPUT):
-            session.files = spoilt(session.files, lambda data: data[:-1])
+        for action, spoil in SPOILT.items():
+            if self._misfortune.befalls(session.number, action):
+                session.files = spoil(session.files)
 
     def _mounts(self, session: Session, now: datetime) -> Iterable[Mount]:
         """What lies below `/kaggle/input`: everything as it is at this moment, and silently nothing where that is missing."""
+        previous = self._misfortune.befalls(session.number, SessionAction.MOUNT_PREVIOUS) is not None
         for source in session.save.dataset_sources:
-            files = self._dataset_files(source, now)
+            files = self._previous_dataset(source, now) if previous else self._dataset_files(source, now)
             if files is not None:
                 yield self._mount(session, source, files, self._rules.dataset_layouts)
         for source in session.save.kernel_sources:
-            output = self._kernel_output(source)
+            output = self._previous_output(source) if previous else self._kernel_output(source)
             if output is not None:
                 yield self._mount(session, source, output, self._rules.kernel_layouts)
         for source in session.save.model_sources:
@@ -165,6 +178,31 @@ class Sessions:
         version = self._datasets.version(owner, slug, number, now)
         return version.files if version is not None else None
 
+    def _previous_dataset(self, source: str, now: datetime) -> Files | None:
+        """What was ready before the newest version was: an older version, or else the dataset that was made before it."""
+        owner, slug, _ = _split(source)
+        if not self._datasets.exists(owner, slug):
+            return None
+        found: list[Files] = []
+        for dataset in self._datasets.all():
+            if dataset.owner == owner:
+                found += [version.files for version in dataset.versions if version.is_ready(now)]
+            if dataset.slug == slug:
+                break
+        return found[-2] if len(found) > 1 else None
+
+    def _previous_output(self, source: str) -> Files | None:
+        """The output of the session that ended before the one that was asked for."""
+        owner, slug, _ = _split(source)
+        found: list[Files] = []
+        for kernel in self._kernels.all():
+            ran = [version.session for version in kernel.versions if version.session is not None]
+            if kernel.owner == owner:
+                found += [session.files for session in ran if not session.live]
+            if kernel.slug == slug:
+                break
+        return found[-2] if len(found) > 1 else None
+
     def _kernel_output(self, source: str) -> Files | None:
         """The output of the newest session that is over, however it ended."""
         owner, slug, _ = _split(source)
@@ -176,6 +214,27 @@ class Sessions:
             if version.session is not None and not version.session.live
         ]
         return ended[-1].files if ended else None
+
+
+SPOILT: dict[SessionAction, Callable[[Files], Files]] = {
+    SessionAction.SPOIL_OUTPUT: lambda files: spoilt(files, lambda data: data[:-1]),
+    SessionAction.FLIP_OUTPUT: lambda files: spoilt(files, lambda data: bytes([data[0] ^ 1]) + data[1:]),
+    SessionAction.SWAP_OUTPUT: swapped,
+    SessionAction.DROP_OUTPUT: without_largest,
+    SessionAction.LOSE_REPORT: lambda files: {name: file for name, file in files.items() if name != REPORT},
+    SessionAction.FOREIGN_REPORT: lambda files: _with_foreign_report(files),
+}
+"""What becomes of the files that a session leaves."""
+
+
+def _with_foreign_report(files: Files) -> Files:
+    """The files with another run's report; one that cannot be read is left as it is."""
+    try:
+        report = Report.from_json(files[REPORT].read())
+    except (KeyError, ContractError):
+        return files
+    foreign = replace(report, run=f"not-{report.run}", token="0" * 24)
+    return {**files, REPORT: Content.of_bytes(foreign.to_json().encode(), files[REPORT].modified)}
 
 
 def _split(source: str) -> tuple[str, str, int | None]:

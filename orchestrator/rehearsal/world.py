@@ -11,7 +11,7 @@ from orchestrator.clock import Clock
 from orchestrator.rehearsal.blobs import Blobs
 from orchestrator.rehearsal.content import Files
 from orchestrator.rehearsal.datasets import Datasets
-from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, Misfortune
+from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, Misfortune, PushAction
 from orchestrator.rehearsal.kernels import Kernels, Save, Saved
 from orchestrator.rehearsal.rules import Rules, denied
 from orchestrator.rehearsal.sandbox import Sandbox
@@ -76,7 +76,10 @@ class World:
             if save.slug.partition("/")[0] != self.owner:
                 raise denied("kernels.update")
             sources = (save.dataset_sources, save.kernel_sources, save.model_sources)
+            fault = self.misfortune.push() if save.runs else None
             invalid = self._sessions.invalid_sources(*sources)
+            if fault is PushAction.REFUSE_INPUTS:
+                invalid = dict(zip(("datasets", "kernels", "models"), sources, strict=True))
             gone = {source for refused in invalid.values() for source in refused}
             accepted = replace(
                 save,
@@ -84,7 +87,9 @@ class World:
                 kernel_sources=tuple(s for s in save.kernel_sources if s not in gone),
                 model_sources=tuple(s for s in save.model_sources if s not in gone),
             )
-            saved = self.kernels.save(accepted, now, invalid)
+            saved = _answered(self.kernels.save(accepted, now, invalid), fault)
+            if fault is PushAction.PHANTOM and not saved.error:
+                saved = self.kernels.phantom(saved, accepted, now)
             self._sessions.advance(now)
             return saved
 
@@ -93,3 +98,7 @@ class World:
         with self.at_now() as now:
             for session in self.kernels.delete(owner, slug):
                 self._sessions.abandon(session, now)
+
+
+def _answered(saved: Saved, fault: PushAction | None) -> Saved:
+    return replace(saved, version=None) if fault is PushAction.NO_VERSION else saved

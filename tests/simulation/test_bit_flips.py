@@ -25,6 +25,7 @@ from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.simulation.chain import fast_folder
 from stages import mounts
 from stages.contract import MANIFEST_NAME, SEAL_NAME, Cursor, Manifest, Order, Parent, checkpoint_folder
 from stages.output import Output
@@ -44,7 +45,7 @@ from state.facts import (
 )
 from state.model import RunState, Session, Snapshot
 from tests.contract.worlds import QUICK, kernel, key_of
-from tests.simulation.chain import fast_folder, pipeline
+from tests.simulation.pipelines import pipeline
 from tests.simulation.verifying import flipped
 from tests.unit.counting_runs import counting
 from tests.unit.counting_runs import order as usual

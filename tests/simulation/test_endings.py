@@ -14,21 +14,11 @@ from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.sessions import died, failing, hung
 from stages.contract import Order
 from state.model import CheckpointStatus, Outcome, RunState, RunStatus
-from tests.simulation.chain import (
-    PIPELINE,
-    RUN,
-    Chain,
-    Kaggle,
-    died,
-    expected_digest,
-    failing,
-    fast_folder,
-    final_digest,
-    hung,
-    pipeline,
-)
+from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
 
 @pytest.fixture
@@ -206,8 +196,6 @@ def test_the_pipelines_own_files_are_published_once_and_every_session_mounts_the
     (folder / "problems.jsonl").write_text("{}", encoding="utf-8")
     kaggle = Kaggle(parse(f"{PIPELINE}inputs: {{files: [problems.jsonl]}}", "sim.yaml", folder))
     chain = Chain(kaggle, folder / "home")
-    chain.home.inputs(RUN).mkdir(parents=True)
-    (chain.home.inputs(RUN) / "problems.jsonl").write_text("{}", encoding="utf-8")
     state = chain.drive()
     assert_whole(chain, state)
     assert all(f"me/{RUN}-inputs" in mounts for mounts in kaggle.mounted)

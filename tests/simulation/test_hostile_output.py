@@ -8,8 +8,9 @@ import pytest
 
 from orchestrator.candidates import DOCUMENT_BYTES_MAX
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import Order
-from tests.simulation.chain import Chain, Kaggle, expected_digest, fast_folder, final_digest, pipeline
+from tests.simulation.pipelines import expected_digest, pipeline
 
 BOMB = b" " * (DOCUMENT_BYTES_MAX + 1)
 

@@ -14,8 +14,9 @@ from orchestrator.kaggle.gateway import KernelFound, KernelPush, KernelPushed, S
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.kernels import Save
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from state.model import Outcome, Phase, RunStatus
-from tests.simulation.chain import Chain, Kaggle, expected_digest, fast_folder, final_digest, pipeline
+from tests.simulation.pipelines import expected_digest, pipeline
 
 STATUS = "GetKernelSessionStatus"
 

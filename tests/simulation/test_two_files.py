@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, Order
-from tests.simulation.chain import Chain, Kaggle, expected_digest, fast_folder, final_digest, pipeline
+from tests.simulation.pipelines import expected_digest, pipeline
 
 
 @pytest.fixture

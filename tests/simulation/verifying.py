@@ -8,10 +8,10 @@ from pathlib import Path
 from kaggle_kernels import build
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.chain import Chain, Kaggle
 from stages.contract import MANIFEST_NAME, Manifest, Order, Report
 from stages.documents import ContractError
 from state.facts import Fact
-from tests.simulation.chain import Chain, Kaggle
 
 Mounts = Mapping[str, Mapping[str, bytes]]
 

@@ -17,10 +17,11 @@ from orchestrator.errors import BadInput
 from orchestrator.files import Home
 from orchestrator.plan import Limits
 from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
 from orchestrator.tick import Turn
 from state.model import RunState, Watch
 from state.store import LeaseHeld, LeaseLost, Store
-from tests.simulation.chain import Chain, Kaggle, fast_folder, pipeline
+from tests.simulation.pipelines import pipeline
 
 
 class SetClock(VirtualClock):

@@ -159,7 +159,6 @@ def test_a_senseless_status_is_what_the_wire_would_make_of_it(action: CallAction
     [
         ("GetKernel", lambda kaggle: kaggle.find_kernel("any-kernel")),
         ("GetDataset", lambda kaggle: kaggle.find_dataset("any-data")),
-        ("GetAcceleratorQuotaStatistics", lambda kaggle: kaggle.quota("tpu")),
         ("LogStream", lambda kaggle: kaggle.log("any-kernel", 1)),
     ],
 )
@@ -170,6 +169,26 @@ def test_a_read_that_fails_is_transient_and_works_again(
     with pytest.raises(Transient):
         ask(kaggle)
     ask(kaggle)
+
+
+def test_an_answer_that_hangs_for_longer_than_a_call_may_take_is_given_up_though_it_had_its_effect() -> None:
+    small = SmallWorld(faults=faulty("*", CallAction.HANG, seconds=1000, times=2))
+    before = small.clock.now()
+    kaggle = DirectGateway(small.world)
+    with pytest.raises(Transient, match="no answer within 150 s"):
+        kaggle.find_kernel("first-one")
+    with pytest.raises(Ambiguous):
+        kaggle.push(tpu("first-one"))
+    assert (small.clock.now() - before).total_seconds() == 300
+    assert kaggle.find_kernel("first-one") is not None
+
+
+def test_the_accounts_key_is_taken_out_of_what_sessions_write() -> None:
+    small = SmallWorld(Played(ends_after_s=100, lines=[(1.0, "key is s3cret")]))
+    kaggle = DirectGateway(small.world, lambda text: text.replace("s3cret", "***"))
+    kaggle.push(tpu("first-one"))
+    small.after(HOUR)
+    assert [line.text for line in kaggle.log("first-one", 1)] == ["key is ***"]
 
 
 def test_an_answer_that_hangs_takes_its_time_on_the_worlds_clock() -> None:

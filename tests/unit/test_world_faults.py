@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import BadInput
 from orchestrator.rehearsal.faults import (
+    LASTING,
     TRIGGERED,
     CallAction,
     CallFault,
@@ -15,14 +16,16 @@ from orchestrator.rehearsal.faults import (
     DatasetFault,
     FaultPlan,
     Misfortune,
+    PushAction,
+    PushFault,
     SessionAction,
     SessionFault,
 )
-from orchestrator.rehearsal.kernels import Status
-from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, Rules
+from orchestrator.rehearsal.kernels import Saved, Status
+from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
-from stages.contract import Progress
-from tests.unit.worlds import HOUR, SmallWorld
+from stages.contract import Cursor, Progress, Report
+from tests.unit.worlds import HOUR, Mounts, SmallWorld
 
 
 def steps(stage: str = "sft", number: int = 10, every_s: float = 10.0) -> Played:
@@ -147,6 +150,149 @@ def test_what_a_session_leaves_may_be_spoilt_or_lost_and_it_is_complete_all_the_
     assert len(spoilt_one.lines) == lines
 
 
+@pytest.mark.parametrize(
+    ("action", "files"),
+    [
+        (SessionAction.FLIP_OUTPUT, {"small.txt": b"1", "state.bin": b"rtate"}),
+        (SessionAction.SWAP_OUTPUT, {"small.txt": b"state", "state.bin": b"1"}),
+        (SessionAction.DROP_OUTPUT, {"small.txt": b"1"}),
+    ],
+)
+def test_a_file_that_a_session_leaves_may_be_another_one(action: SessionAction, files: dict[str, bytes]) -> None:
+    session = struck(SessionFault(session=1, action=action), WRITES).after(HOUR).session()
+    assert session.status is Status.COMPLETE
+    assert {name: file.read() for name, file in session.files.items()} == files
+
+
+def reporting(action: SessionAction) -> dict[str, bytes]:
+    at = Cursor(stage="sft", step=1)
+    report = Report(run="r-0001", session=1, attempt=1, token="81c0", outcome="yielded", started=at, reached=at)
+    files = [(5.0, "relay/report.json", report.to_json().encode()), (5.0, "state.bin", b"state")]
+    session = struck(SessionFault(session=1, action=action), Played(ends_after_s=10, files=files)).after(HOUR).session()
+    return {name: file.read() for name, file in session.files.items()}
+
+
+def test_a_session_may_end_without_a_report_or_with_another_runs() -> None:
+    assert reporting(SessionAction.LOSE_REPORT) == {"state.bin": b"state"}
+    left = reporting(SessionAction.FOREIGN_REPORT)
+    foreign = Report.from_json(left["relay/report.json"])
+    assert foreign.run != "r-0001"
+    assert foreign.token != "81c0"
+    assert left["state.bin"] == b"state"
+
+
+def test_a_session_may_be_cancelled_before_its_limit_without_a_reason() -> None:
+    session = struck(SessionFault(session=1, action=SessionAction.CANCEL, after_s=35)).after(HOUR).session()
+    assert (session.status, session.message) == (Status.CANCEL_ACKNOWLEDGED, "")
+    assert set(session.files) == {"step-1", "step-2", "step-3"}
+
+
+def test_a_session_that_was_cancelled_may_expose_neither_files_nor_log_nor_reason() -> None:
+    cancelled = SessionFault(session=1, action=SessionAction.CANCEL, after_s=35)
+    small = SmallWorld(
+        steps(), faults=FaultPlan(sessions=(cancelled, SessionFault(session=1, action=SessionAction.LOSE_OUTPUT)))
+    )
+    small.push()
+    session = small.after(HOUR).session()
+    assert (session.status, session.message, session.files, session.lines) == (
+        Status.CANCEL_ACKNOWLEDGED,
+        "",
+        {},
+        [],
+    )
+
+
+def test_every_other_look_at_a_session_may_show_what_it_was_before() -> None:
+    small = SmallWorld(
+        rules=Rules(queue_s=PerKind.all(10)),
+        faults=FaultPlan(sessions=(SessionFault(session=1, action=SessionAction.STALE_STATUS, seconds=50),)),
+    )
+    small.push()
+    seen = []
+    for wait_s in (20, 0, 50, 0, 45, 0, 50, 0):  # it runs from second 10 to second 110
+        session = small.after(wait_s).session()
+        seen.append(session.shown(small.clock.now())[0])
+    assert seen == [
+        Status.QUEUED, Status.RUNNING,  # at second 20
+        Status.RUNNING, Status.RUNNING,  # at second 70
+        Status.RUNNING, Status.COMPLETE,  # at second 115
+        Status.COMPLETE, Status.COMPLETE,  # at second 165
+    ]  # fmt: skip
+
+
+def test_a_slot_may_be_free_only_some_time_after_its_session_ended() -> None:
+    small = SmallWorld(
+        rules=Rules(queue_s=PerKind.all(0)),
+        faults=FaultPlan(sessions=(SessionFault(session=1, action=SessionAction.HOLD_SLOT, seconds=300),)),
+    )
+    small.push()
+    assert small.after(150).session().status is Status.COMPLETE
+    assert "session count" in small.push("second-kernel").error
+    assert small.after(300).push("second-kernel").error == ""
+
+
+def test_a_session_may_find_what_was_there_before_in_the_place_of_its_inputs() -> None:
+    found: list[bytes] = []
+
+    def play(source: str, mounts: Mounts, limit_s: float) -> Played:
+        found.extend(files["state.bin"] for files in mounts.values())
+        return Played(ends_after_s=10, files=[(5, "state.bin", source.encode())])
+
+    fault = SessionFault(session=3, action=SessionAction.MOUNT_PREVIOUS)
+    small = SmallWorld(play, faults=FaultPlan(sessions=(fault,)))
+    for number in (1, 2):
+        small.create(f"some-data-{number}", **{"state.bin": b"%d" % number})
+        small.push(f"kernel-{number}", f"output {number}")
+        small.after(HOUR)
+    asked = {"dataset_sources": ("alice/some-data-2",), "kernel_sources": ("alice/kernel-2",)}
+    small.push("kernel-3", **asked)
+    small.after(HOUR).push("kernel-4", **asked)
+    small.after(HOUR)
+    assert found == [b"1", b"output 1", b"2", b"output 2"]
+
+
+def pushed(action: PushAction) -> tuple[SmallWorld, Saved]:
+    small = SmallWorld(faults=FaultPlan(pushes=(PushFault(push=2, action=action),)))
+    small.create("some-data", a=b"1")
+    small.after(HOUR).push("first-kernel")
+    saved = small.after(HOUR).push("second-kernel", dataset_sources=("alice/some-data",))
+    small.after(HOUR)
+    assert small.session("second-kernel").status is Status.COMPLETE
+    return small, saved
+
+
+def test_the_answer_to_a_push_may_name_no_version() -> None:
+    assert pushed(PushAction.NO_VERSION)[1].version is None
+
+
+def test_the_answer_to_a_push_may_name_a_version_that_never_runs() -> None:
+    small, saved = pushed(PushAction.PHANTOM)
+    assert saved.version == 2
+    with small.world.at_now():
+        assert small.world.kernels.session("alice", "second-kernel", "v2") is None
+        assert small.world.kernels.session("alice", "second-kernel", "v1") is not None
+
+
+def test_a_push_may_call_its_inputs_invalid_and_run_without_them() -> None:
+    small, saved = pushed(PushAction.REFUSE_INPUTS)
+    assert saved.invalid_datasets == ("alice/some-data",)
+    assert [len(mounts) for _, mounts, _ in small.launched] == [0, 0]
+
+
+def test_a_plan_tells_what_has_really_happened_and_nothing_else() -> None:
+    faults = FaultPlan(
+        sessions=(
+            SessionFault(session=1, action=SessionAction.KILL, after_s=35),
+            SessionFault(session=9, action=SessionAction.KILL, after_s=35),
+        ),
+        pushes=(PushFault(push=1, action=PushAction.NO_VERSION),),
+    )
+    small = SmallWorld(steps(), faults=faults)
+    small.push()
+    small.after(HOUR)
+    assert small.world.misfortune.struck == ["push no_version", "session kill"]
+
+
 def test_a_session_may_start_without_its_inputs() -> None:
     small = SmallWorld(faults=FaultPlan(sessions=(SessionFault(session=1, action=SessionAction.UNMOUNT),)))
     small.create("some-data", a=b"1")
@@ -230,12 +376,15 @@ whole = st.integers(min_value=0, max_value=10_000)
 seconds = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 nth = st.integers(min_value=1, max_value=99)
 triggered = st.sampled_from(TRIGGERED)
-others = st.sampled_from([action for action in SessionAction if action not in TRIGGERED])
+lasting = st.sampled_from(LASTING)
+others = st.sampled_from([action for action in SessionAction if action not in (*TRIGGERED, *LASTING)])
 session_faults = st.one_of(
     st.builds(SessionFault, session=nth, action=triggered, after_s=seconds, within_s=seconds),
     st.builds(SessionFault, session=nth, action=triggered, stage=st.text(max_size=8), step=whole),
     st.builds(SessionFault, session=nth, action=others),
+    st.builds(SessionFault, session=nth, action=lasting, seconds=seconds),
 )
+push_faults = st.builds(PushFault, push=nth, action=st.sampled_from(PushAction))
 dataset_faults = st.builds(DatasetFault, version=nth, action=st.sampled_from(DatasetAction), seconds=seconds)
 call_faults = st.builds(
     CallFault,
@@ -252,7 +401,14 @@ call_faults = st.builds(
 
 
 @given(
-    plan=st.builds(FaultPlan, seed=whole, sessions=st.tuples(session_faults), calls=st.tuples(call_faults, call_faults))
+    plan=st.builds(
+        FaultPlan,
+        seed=whole,
+        sessions=st.tuples(session_faults),
+        calls=st.tuples(call_faults, call_faults),
+        datasets=st.tuples(dataset_faults),
+        pushes=st.tuples(push_faults),
+    )
 )
 def test_a_plan_that_was_written_is_read_back_the_same(plan: FaultPlan) -> None:
     assert FaultPlan.from_yaml(plan.to_yaml()) == plan
@@ -284,6 +440,8 @@ def test_json_is_read_too() -> None:
         ("sessions: [{session: 1, action: unmount, step: 1}]", "unmount takes neither after_s nor step"),
         ("datasets: [{version: 1, action: burn}]", "datasets[0].action: 'burn' is not one of: fail"),
         ("sessions: [{session: 1, action: kill}]", "either after_s or step"),
+        ("sessions: [{session: 1, action: unmount, seconds: 1}]", "unmount takes no seconds"),
+        ("pushes: [{push: 1, action: burn}]", "pushes[0].action: 'burn' is not one of: no_version, phantom"),
         ("sessions: [{session: -1, action: kill, step: 1}]", "sessions[0].session: -1 does not fit"),
         ("calls: [{call: X, action: status}, {call: X, action: status, status: many}]", "calls[1].status"),
         ("calls: [{call: X, action: status, probability: 30}]", "calls[0]: probability"),

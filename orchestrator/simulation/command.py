@@ -1,0 +1,31 @@
+"""What `relay rehearse --simulate` does: from flags to chains, a summary and an exit status."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator import pipeline_file
+from orchestrator.simulation import runner
+from orchestrator.simulation.runner import Ended
+from orchestrator.simulation.view import summary_lines
+
+
+def simulate(chosen: Path | None, count: int, seed: int) -> int:
+    """Simulate the chains of seeds `seed`, `seed` + 1, … and print how they went; 0 where every invariant held, else 1.
+
+    One chain alone tells its story. Raises BadInput where the pipeline does not fit.
+    """
+    pipeline = None if chosen is None else pipeline_file.load(chosen)
+    if count == 1:
+        ended = runner.one(seed, pipeline, click.echo)
+        click.echo(_verdict(ended))
+        return 1 if ended.broken else 0
+    summary = runner.simulate_on_all_cores(range(seed, seed + count), pipeline)
+    for line in summary_lines(summary, chosen):
+        click.echo(line)
+    return 1 if summary.failed else 0
+
+
+def _verdict(ended: Ended) -> str:
+    told = f"{ended.sessions} sessions, {ended.turns} turns, {ended.crashes} crashes, {ended.checks} checks"
+    return f"broken: {ended.broken} ({told})" if ended.broken else f"every invariant holds ({told})"

@@ -1,0 +1,47 @@
+"""A daemon that dies between any two steps: boundaries around its calls, and bombs that go off at one of them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+GATEWAY_CALLS = (
+    "quota", "find_kernel", "push", "session", "log", "output", "download", "find_dataset", "create_dataset",
+    "delete_dataset",
+)  # fmt: skip
+STORE_CALLS = ("append", "write_quota")
+
+
+class Crash(BaseException):
+    """The daemon's process is gone at this instruction."""
+
+
+class Bomb:
+    """Goes off at the n-th boundary, once; counts boundaries all the while."""
+
+    def __init__(self, at: int | None = None) -> None:
+        self.at, self.passed = at, 0
+
+    def boundary(self) -> None:
+        """Pass one; raises Crash where it is the one."""
+        here, self.passed = self.passed, self.passed + 1
+        if here == self.at:
+            raise Crash
+
+
+class Fragile:
+    """Whatever it stands for, with a boundary before and after each of the named calls."""
+
+    def __init__(self, inner: Any, bomb: Bomb, calls: Iterable[str]) -> None:
+        self._inner, self._bomb, self._calls = inner, bomb, frozenset(calls)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name not in self._calls:
+            return found
+
+        def guarded(*args: Any, **options: Any) -> Any:
+            self._bomb.boundary()
+            answer = found(*args, **options)
+            self._bomb.boundary()
+            return answer
+
+        return guarded

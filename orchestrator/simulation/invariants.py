@@ -1,0 +1,194 @@
+"""What must hold after every turn of a simulated chain, however Kaggle and the machine misbehave: one function a promise."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.simulation.chain import Chain
+from orchestrator.simulation.sessions import digest_of
+from orchestrator.tick import Turn
+from stages.contract import Manifest
+from state import machine
+from state.facts import FACTS, PushIntended
+from state.model import Phase, RunState, RunStatus, Session
+
+KEPT_MIN = 2
+
+
+class Broken(AssertionError):
+    """An invariant does not hold; the message names it."""
+
+
+@dataclass
+class Watched:
+    """A chain under watch, and how far each look has come: nothing is looked at twice that cannot change."""
+
+    chain: Chain
+    secret: str = ""
+    checks: int = 0
+    sessions: int = 0
+    checkpoints: int = 0
+    trained: int = 0
+    state: RunState | None = None
+    """As of the last turn that changed it."""
+    verified: dict[str, str] = field(default_factory=dict)
+    """Name of each checkpoint that was collected → its digest."""
+
+    def after(self, turn: Turn | None) -> None:
+        """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
+        if self.state is None or turn is None or turn.facts:
+            self.state = self.chain.state
+        state = self.state
+        for name, holds in AFTER_EACH_TURN.items():
+            self._check(name, holds(self, state))
+        if turn is None:
+            self._check("facts fold to rows", folds(self, state))
+
+    def at_the_end(self) -> None:
+        """Check what holds for a chain that came to its end."""
+        state = self.chain.state
+        for name, holds in AT_THE_END.items():
+            self._check(name, holds(self, state))
+
+    def _check(self, name: str, broken: str) -> None:
+        self.checks += 1
+        if broken:
+            raise Broken(f"{name}: {broken}")
+
+
+# --- after each turn: each answers with what is wrong, or nothing ------------------
+
+
+def one_live_session(watched: Watched, state: RunState) -> str:
+    """Of this run, at most one session takes a slot."""
+    live = [session.slug for session in watched.chain.kaggle.world.kernels.live()]
+    return f"{' and '.join(live)} are alive together" if len(live) > 1 else ""
+
+
+def nothing_pushed_twice(watched: Watched, state: RunState) -> str:
+    """No order became two sessions."""
+    twice = [slug for slug, times in watched.chain.kaggle.started.items() if times > 1]
+    for kernel in watched.chain.kaggle.world.kernels.all():
+        if sum(version.session is not None for version in kernel.versions) > 1:
+            twice.append(kernel.slug)
+    return f"{twice[0]} was pushed twice" if twice else ""
+
+
+def every_step_once(watched: Watched, state: RunState) -> str:
+    """A checkpoint holds what the uncut run holds after as many steps."""
+    kaggle = watched.chain.kaggle
+    for checkpoint in state.checkpoints[watched.checkpoints :]:
+        position = kaggle.pipeline.position(checkpoint.cursor)
+        if digest_of(Manifest.from_json(checkpoint.manifest)) != kaggle.uncut[position]:
+            return f"{checkpoint.name} is not what the uncut run is after {position} steps"
+        watched.verified[checkpoint.name] = checkpoint.digest
+    watched.checkpoints = len(state.checkpoints)
+    return ""
+
+
+def newest_parent(watched: Watched, state: RunState) -> str:
+    """A session starts from the newest verified checkpoint there is when it is planned."""
+    new, watched.sessions = state.sessions[watched.sessions :], len(state.sessions)
+    for session in new:
+        place = watched.chain.kaggle.pipeline.position
+        usable = [c for c in state.checkpoints if c.usable]
+        newest = max(usable, key=lambda c: place(c.cursor), default=None)
+        if session.parent != (newest.name if newest else None):
+            return f"{session.slug} starts from {session.parent}, and the newest is {newest.name if newest else 'none'}"
+        if newest is not None and place(session.start) != place(newest.cursor):
+            return f"{session.slug} starts at {session.start}, and its parent stands at {newest.cursor}"
+    return ""
+
+
+def only_verified_bytes(watched: Watched, state: RunState) -> str:
+    """What a session trained on is the parent that its order names, which was verified, byte for byte."""
+    kaggle = watched.chain.kaggle
+    new, watched.trained = kaggle.trained[watched.trained :], len(kaggle.trained)
+    for trained in new:
+        parent, position = trained.order.parent, kaggle.pipeline.position(trained.order.start)
+        if parent is not None and watched.verified.get(parent.name) != parent.digest:
+            return f"{trained.order.slug} trained on {parent.name}, which was never verified"
+        if trained.digest != kaggle.uncut[position]:
+            return f"{trained.order.slug} trained on other bytes than the uncut run has after {position} steps"
+    return ""
+
+
+def two_are_kept(watched: Watched, state: RunState) -> str:
+    """The two newest usable checkpoints are never pruned."""
+    usable = sum(checkpoint.usable for checkpoint in state.checkpoints)
+    return (
+        f"only {usable} of {len(state.checkpoints)} are left" if usable < min(KEPT_MIN, len(watched.verified)) else ""
+    )
+
+
+def intents_are_answered(watched: Watched, state: RunState) -> str:
+    """Whatever was meant is what the next turns are about: no other session is planned while a push is open."""
+    open_pushes = [s for s in state.sessions[:-1] if s.phase in (Phase.PLANNED, Phase.PUSHING)]
+    return f"{open_pushes[0].slug} was never pushed, and another session was planned" if open_pushes else ""
+
+
+# --- at the end ---------------------------------------------------------------------
+
+
+def folds(watched: Watched, state: RunState) -> str:
+    """The facts, written and read again, fold to the rows."""
+    facts = watched.chain.store.facts(watched.chain.run)
+    again = [(at, FACTS[fact.name].from_dict(json.loads(json.dumps(fact.to_dict())))) for at, fact in facts]
+    return "" if machine.fold(again) == state else "the facts fold to something else"
+
+
+def finished_whole(watched: Watched, state: RunState) -> str:
+    """The chain ends when faults end, and ends in what the uncut run ends in."""
+    if state.run.status is not RunStatus.FINISHED:
+        return f"the run is {state.run.status}: {state.run.reason}"
+    assert state.head is not None
+    last = digest_of(Manifest.from_json(state.head.manifest))
+    return "" if last == watched.chain.kaggle.uncut[-1] else "the end is not the uncut run's"
+
+
+def every_intent_has_its_fact(watched: Watched, state: RunState) -> str:
+    """An intent is followed by its fact: nothing is left half done."""
+    undone: list[Session] = [s for s in state.sessions if not s.phase.over]
+    if undone:
+        return f"{undone[0].slug} is {undone[0].phase} and the run is over"
+    intended = [f for _, f in watched.chain.store.facts(watched.chain.run) if isinstance(f, PushIntended)]
+    meant = {(fact.number, fact.attempt) for fact in intended}
+    lost = [s.slug for s in state.sessions if s.key not in meant]
+    return f"{lost[0]} was pushed without an intent" if lost else ""
+
+
+def no_secret_anywhere(watched: Watched, state: RunState) -> str:
+    """The account's key is in no fact, row, file, log or kernel."""
+    secret = watched.secret
+    if not secret:
+        return ""
+    if any(secret in json.dumps(fact.to_dict()) for _, fact in watched.chain.store.facts(watched.chain.run)):
+        return "a fact holds the account's key"
+    if secret in repr(watched.chain.store.snapshot(watched.chain.run)):
+        return "a row holds the account's key"
+    for kernel in watched.chain.kaggle.world.kernels.all():
+        if any(secret in version.save.text for version in kernel.versions):
+            return f"the source of {kernel.slug} holds the account's key"
+    for path in watched.chain.home.path.rglob("*"):
+        if path.is_file() and secret.encode() in path.read_bytes():
+            return f"{path.name} holds the account's key"
+    return ""
+
+
+Promise = Callable[[Watched, RunState], str]
+
+AFTER_EACH_TURN: dict[str, Promise] = {
+    "at most one live session": one_live_session,
+    "no order is pushed twice": nothing_pushed_twice,
+    "no step is skipped or counted twice": every_step_once,
+    "a session starts from the newest verified checkpoint": newest_parent,
+    "no unverified byte is trained on": only_verified_bytes,
+    "the last two checkpoints are kept": two_are_kept,
+    "no other session is planned while a push is open": intents_are_answered,
+}
+AT_THE_END: dict[str, Promise] = {
+    "the chain ends when faults end": finished_whole,
+    "every intent is followed by its fact": every_intent_has_its_fact,
+    "facts fold to rows": folds,
+    "secrets are nowhere": no_secret_anywhere,
+}

@@ -1,0 +1,205 @@
+"""From a seed to everything that happens to one chain: the pipeline, what Kaggle does, when the daemon dies, what a person does."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from orchestrator.errors import BadInput
+from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline_file import parse
+from orchestrator.rehearsal.faults import (
+    LASTING,
+    TRIGGERED,
+    CallAction,
+    CallFault,
+    DatasetAction,
+    DatasetFault,
+    FaultPlan,
+    PushAction,
+    PushFault,
+    SessionAction,
+    SessionFault,
+)
+from orchestrator.rehearsal.rules import PerKind, Rules
+from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.sessions import Counting, died, failing, hung
+from stages.contract import Order
+
+FAULTY_SESSIONS = 6
+"""Faults befall only the first sessions of a chain: then they end, and so must the chain."""
+CALLS = (
+    "SaveKernel", "GetKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "OutputFile", "LogStream",
+    "GetDataset", "CreateDataset", "DeleteDataset", "BlobUpload", "GetAcceleratorQuotaStatistics",
+)  # fmt: skip
+SESSION_FAULTS = [action for action in SessionAction if action is not SessionAction.SLOW]
+"""All but one: a script is played at its own pace."""
+DATASET_FAULTS = [action for action in DatasetAction if action is not DatasetAction.SPOIL]
+"""All but one: a dataset whose bytes changed is mounted so by every further session, until a person deletes it or goes on
+from an older checkpoint, so that the remedy alone does not end the chain."""
+ON_DISK_EVERY = 100
+"""Of so many chains one uses the real database, which takes twenty times as long as the store in memory."""
+STATUSES = (429, 500, 502, 503, 504)
+KIND_SHARES = ("TpuV5E8", "TpuV5E8", "NvidiaTeslaT4", "cpu")
+
+
+@dataclass(frozen=True)
+class Misdeed:
+    """What one session's own program does wrong."""
+
+    session: int
+    what: str
+    after_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is drawn for one chain."""
+
+    seed: int
+    pipeline: Pipeline
+    rules: Rules
+    faults: FaultPlan
+    step_s: float
+    misdeeds: tuple[Misdeed, ...]
+    crashes: tuple[int, ...]
+    """At which boundary of its life each of the first daemons dies."""
+    answers_after_s: float
+    """How long a person takes to type what a parked run asks for."""
+    on_disk: bool
+    """Whether the real database is used."""
+
+    def play(self, order: Order, played: Played, index: int) -> Played:
+        """The index-th session as its own program spoils it."""
+        for misdeed in self.misdeeds:
+            if misdeed.session == index:
+                return _spoilt(misdeed, order, played)
+        return played
+
+
+def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
+    """The plan of a seed; the same seed gives the same plan."""
+    rng = random.Random(f"relay simulates {seed}")
+    chosen = pipeline or _pipeline(rng)
+    usable_s = Counting(chosen).usable_s
+    if usable_s <= 0:
+        raise BadInput(f"{chosen.name}: session.margin_s leaves no time for a step: lower it, or raise session.limit_s")
+    step_s = usable_s * rng.uniform(1.5, 5.0) / chosen.total_steps
+    step_s = min(step_s, usable_s / 3)  # a step fits, and a session gains more than one
+    rules = Rules(
+        seed=seed,
+        queue_s=PerKind.all(rng.choice((0.0, 60.0, 900.0))),
+        dataset_processing_s=rng.choice((0.0, 60.0, 1200.0)),
+        quota_s=PerKind.all(max(chosen.limit_s * rng.choice((2.5, 4.0, 20.0)), chosen.worth_s * 2)),
+        pins_versions=rng.random() < 0.5,
+        missing_dataset_code=rng.choice((403, 404)),
+    )
+    return Plan(
+        seed=seed,
+        pipeline=chosen,
+        rules=rules,
+        faults=_faults(rng, seed, chosen.limit_s),
+        step_s=step_s,
+        misdeeds=_misdeeds(rng, chosen.limit_s),
+        crashes=_crashes(rng),
+        answers_after_s=rng.uniform(60.0, 20_000.0),
+        on_disk=seed % ON_DISK_EVERY == 0,
+    )
+
+
+def _pipeline(rng: random.Random) -> Pipeline:
+    stages = "\n".join(
+        f"  - {{name: {name}, kind: counting, steps: {rng.randint(4, 14)}}}"
+        for name in ("one", "two", "three")[: rng.randint(1, 3)]
+    )
+    limit_s = rng.choice((600, 1000, 3600))
+    return parse(
+        f"name: sim\n"
+        f"accelerator: {rng.choice(KIND_SHARES)}\n"
+        f"handoff: {rng.choice(('dataset', 'kernel-output'))}\n"
+        f"on_timeout: {rng.choice(('resume', 'park'))}\n"
+        f"keep: {rng.randint(2, 3)}\n"
+        f"session: {{limit_s: {limit_s}, margin_s: {limit_s // 10}, save_interval_s: {limit_s // rng.randint(3, 8)}}}\n"
+        f"stages:\n{stages}\n",
+        "the built-in pipeline",
+    )
+
+
+# --- what goes wrong ----------------------------------------------------------
+
+
+def _faults(rng: random.Random, seed: int, limit_s: float) -> FaultPlan:
+    if rng.random() < 0.05:
+        return FaultPlan(seed=seed)
+    return FaultPlan(
+        seed=seed,
+        sessions=tuple(_session_fault(rng, limit_s) for _ in range(rng.randint(0, 3))),
+        calls=tuple(_call_fault(rng) for _ in range(rng.randint(0, 5))),
+        datasets=tuple(_dataset_fault(rng) for _ in range(rng.randint(0, 2))),
+        pushes=tuple(
+            PushFault(push=rng.randint(1, FAULTY_SESSIONS), action=rng.choice(list(PushAction)))
+            for _ in range(rng.choice((0, 0, 1, 2)))
+        ),
+    )
+
+
+def _session_fault(rng: random.Random, limit_s: float) -> SessionFault:
+    action = rng.choice(SESSION_FAULTS)
+    return SessionFault(
+        session=rng.randint(1, FAULTY_SESSIONS),
+        action=action,
+        after_s=rng.uniform(0.0, limit_s) if action in TRIGGERED else None,
+        seconds=rng.uniform(0.0, limit_s) if action in LASTING else 0.0,
+    )
+
+
+def _call_fault(rng: random.Random) -> CallFault:
+    action = rng.choice(list(CallAction))
+    fault = CallFault(
+        call=rng.choice((*CALLS, "*")),
+        action=action,
+        nth=rng.randint(1, 12),
+        times=rng.choice((1, 1, 2, 3, 8)),
+        probability=rng.choice((None, None, 0.3)),
+        seconds=rng.choice((5.0, 100.0, 1000.0)) if action is CallAction.HANG else 0.0,
+    )
+    if action is not CallAction.STATUS:
+        return fault
+    status = rng.choice(STATUSES)
+    waits_s = rng.choice((None, 30.0, 600.0)) if status == 429 else None
+    return replace(fault, status=status, retry_after_s=waits_s)
+
+
+def _dataset_fault(rng: random.Random) -> DatasetFault:
+    action = rng.choice(DATASET_FAULTS)
+    seconds = rng.uniform(0.0, 5000.0) if action is DatasetAction.SLOW else 0.0
+    return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
+
+
+def _misdeeds(rng: random.Random, limit_s: float) -> tuple[Misdeed, ...]:
+    if rng.random() < 0.7:
+        return ()
+    what = rng.choice(tuple(MISDEEDS))
+    first = rng.randint(1, FAULTY_SESSIONS - 1)
+    after_s = rng.uniform(0.0, limit_s)
+    return tuple(Misdeed(first + more, what, after_s) for more in range(rng.randint(1, 2)))
+
+
+def _crashes(rng: random.Random) -> tuple[int, ...]:
+    """Some daemons die late, and some soon after they began: in the midst of the recovery from the last crash."""
+    count = rng.choice((0, 1, 1, 2, 3, 5))
+    return tuple(rng.choice((rng.randint(0, 9), rng.randint(0, 120))) for _ in range(count))
+
+
+MISDEEDS: dict[str, Callable[[Order, Played, float], Played]] = {
+    "bug": lambda order, played, after_s: failing(order, played, after_s, "ValueError@one"),
+    "bad luck": lambda order, played, after_s: failing(order, played, after_s, "tpu-missing", transient=True),
+    "broken training": lambda order, played, after_s: failing(order, played, after_s, "not-a-number"),
+    "death": lambda order, played, after_s: died(played, after_s),
+    "hang": lambda order, played, after_s: hung(played, after_s),
+}
+
+
+def _spoilt(misdeed: Misdeed, order: Order, played: Played) -> Played:
+    if misdeed.after_s >= played.ends_after_s:
+        return played
+    return MISDEEDS[misdeed.what](order, played, misdeed.after_s)

@@ -1,0 +1,201 @@
+"""Simulate chains: one by its seed, told turn by turn, or thousands on all cores, summed up."""
+
+import functools
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orchestrator.clock import monotonic_s
+from orchestrator.errors import RelayError
+from orchestrator.pipeline import Pipeline
+from orchestrator.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
+from orchestrator.simulation.crashes import Bomb, Crash
+from orchestrator.simulation.invariants import Watched
+from orchestrator.simulation.plans import Plan, drawn
+from orchestrator.tick import Turn
+from orchestrator.views import events
+from state.failures import StoreCorrupt
+from state.machine import IllegalTransition
+from state.memory import MemoryStore
+from state.model import RunStatus
+from state.store import LeaseLost, Store
+
+ASKED_MAX = 40
+"""A person who has typed the same remedy so often has lost patience."""
+CHUNK = 25
+DEFECTS = (
+    AssertionError, AttributeError, IllegalTransition, LeaseLost, LookupError, OSError, RelayError, StoreCorrupt,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What a chain must never raise: whatever it is, the seed is reported, and the other chains go on."""
+
+Teller = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one chain went."""
+
+    seed: int
+    status: str
+    sessions: int
+    turns: int
+    crashes: int
+    checks: int
+    asked: int
+    struck: Counter[str]
+    broken: str = ""
+    """The invariant that broke, in a sentence."""
+
+
+@dataclass
+class Summary:
+    """How many chains went."""
+
+    chains: int = 0
+    sessions: int = 0
+    turns: int = 0
+    crashes: int = 0
+    checks: int = 0
+    asked: int = 0
+    seconds: float = 0.0
+    ended: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    failed: list[Ended] = field(default_factory=list)
+
+    def add(self, chain: Ended) -> None:
+        """Count one more."""
+        self.chains += 1
+        for name in ("sessions", "turns", "crashes", "checks", "asked"):
+            setattr(self, name, getattr(self, name) + getattr(chain, name))
+        self.ended[chain.status] += 1
+        self.struck += chain.struck
+        if chain.broken:
+            self.failed.append(chain)
+
+
+def simulate(seeds: Iterable[int], pipeline: Pipeline | None = None) -> Summary:
+    """Every chain of these seeds, one after the other in this process."""
+    began_s, summary = monotonic_s(), Summary()
+    for seed in seeds:
+        summary.add(one(seed, pipeline))
+    summary.seconds = monotonic_s() - began_s
+    return summary
+
+
+def simulate_on_all_cores(seeds: Sequence[int], pipeline: Pipeline | None = None) -> Summary:
+    """Every chain of these seeds, shared out among as many processes as this machine has cores."""
+    began_s, summary = monotonic_s(), Summary()
+    shares = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    workers = min(os.cpu_count() or 1, len(shares))
+    if workers <= 1:
+        return simulate(seeds, pipeline)
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawned) as pool:
+        for chains in pool.map(functools.partial(_share, pipeline), shares):
+            for chain in chains:
+                summary.add(chain)
+    summary.seconds = monotonic_s() - began_s
+    return summary
+
+
+def _share(pipeline: Pipeline | None, seeds: Sequence[int]) -> list[Ended]:
+    return [one(seed, pipeline) for seed in seeds]
+
+
+def one(seed: int, pipeline: Pipeline | None = None, tell: Teller | None = None) -> Ended:
+    """The chain of one seed; `tell` hears its story, a line each."""
+    plan = drawn(seed, pipeline)
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder, tell)
+        try:
+            simulation.run()
+            broken = ""
+        except DEFECTS as error:
+            broken = f"{error}" if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return simulation.ended(broken)
+
+
+class Simulation:
+    """One chain being simulated."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, tell: Teller | None = None, store: Store | MemoryStore | None = None
+    ) -> None:
+        self.plan = plan
+        self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s)
+        if store is None:
+            store = Store.at(folder) if plan.on_disk else MemoryStore()
+        self.chain = Chain(self.kaggle, folder, store=store)
+        self.watched = Watched(self.chain, self.kaggle.secret)
+        self.turns = self.crashes = self.asked = 0
+        self._tell = tell
+        self._told = 0
+
+    def run(self) -> None:
+        """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""
+        bombs = list(self.plan.crashes)
+        while self.turns < TURNS_MAX:
+            self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+            if self.chain.state.run.status not in (RunStatus.PARKED, RunStatus.ACTIVE, RunStatus.WAITING):
+                self.watched.at_the_end()
+                return
+            if self.chain.state.run.status is RunStatus.PARKED:
+                self._person()
+        raise Endless(f"the chain does not end: {self.chain.state.run.status} {self.chain.state.run.reason}")
+
+    def ended(self, broken: str) -> Ended:
+        """How it went."""
+        state = self.chain.state
+        return Ended(
+            seed=self.plan.seed,
+            status=state.run.status.value,
+            sessions=len(state.sessions),
+            turns=self.turns,
+            crashes=self.crashes,
+            checks=self.watched.checks,
+            asked=self.asked,
+            struck=Counter(self.kaggle.world.misfortune.struck),
+            broken=broken,
+        )
+
+    def _one_life(self, bomb: Bomb | None) -> None:
+        """One daemon, until it dies or nothing is left for it to do."""
+        try:
+            for turn in self._turns(bomb):
+                self.turns += 1
+                self.watched.after(turn)
+                self._tell_of(turn)
+        except Crash:
+            self.crashes += 1
+            self.watched.after(None)
+            self._say("the daemon died")
+
+    def _turns(self, bomb: Bomb | None) -> Iterator[Turn]:
+        return self.chain.turns(bomb, TURNS_MAX - self.turns)
+
+    def _person(self) -> None:
+        self.asked += 1
+        if self.asked > ASKED_MAX:
+            raise Endless(f"a person typed {ASKED_MAX} remedies: {self.chain.state.run.reason}")
+        self.kaggle.clock.sleep(self.plan.answers_after_s)
+        self._say(f"a person types {self.chain.state.run.remedy}")
+        self.chain.ask_remedy()
+
+    def _tell_of(self, turn: Turn) -> None:
+        if self._tell is None:
+            return
+        struck = self.kaggle.world.misfortune.struck
+        for name in struck[self._told :]:
+            self._say(f"Kaggle misbehaves: {name}")
+        self._told = len(struck)
+        for line in events.lines(turn):
+            self._say(line)
+
+    def _say(self, text: str) -> None:
+        if self._tell is not None:
+            self._tell(f"{self.kaggle.clock.now():%Y-%m-%d %H:%M:%S}  {text}")

@@ -1,0 +1,64 @@
+"""What the simulator has found in the core, each mended and kept here by what had to happen for it to show."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.rehearsal.faults import (
+    CallAction,
+    CallFault,
+    DatasetAction,
+    DatasetFault,
+    FaultPlan,
+    PushAction,
+    PushFault,
+)
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.runner import one
+from state.facts import PushConfirmed
+from state.model import CheckpointStatus
+from tests.simulation.pipelines import expected_digest, pipeline
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+@pytest.mark.parametrize("push", [1, 2])
+def test_a_version_that_never_runs_is_not_waited_for(folder: Path, push: int) -> None:
+    """Seeds 6 and 8: the answer to a push named a version behind the one that ran, and the run was parked for ever."""
+    faults = FaultPlan(pushes=(PushFault(push=push, action=PushAction.PHANTOM),))
+    chain = Chain(Kaggle(pipeline(), faults=faults), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert [s.outcome for s in state.sessions] == ["yielded", "yielded", "finished"]
+
+
+def test_a_kernel_whose_newest_version_never_ran_is_adopted_where_an_older_one_runs(folder: Path) -> None:
+    """A lost answer to such a push: it was taken for one that Kaggle had declined, and pushed again."""
+    faults = FaultPlan(
+        calls=(CallFault(call="SaveKernel", action=CallAction.LOST),),
+        pushes=(PushFault(push=1, action=PushAction.PHANTOM),),
+    )
+    chain = Chain(Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4"), faults=faults), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert set(chain.kaggle.started.values()) == {1}
+    assert any(isinstance(fact, PushConfirmed) and fact.adopted for _, fact in chain.store.facts(chain.run))
+
+
+def test_a_run_is_not_over_before_every_checkpoint_that_was_to_be_published_is(folder: Path) -> None:
+    """Seeds 7 and 18: with `handoff: kernel-output` a slow dataset was forgotten once the last session was done."""
+    faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=20_000.0),))
+    chain = Chain(Kaggle(pipeline(handoff="handoff: kernel-output"), faults=faults), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert {c.status for c in state.checkpoints} == {CheckpointStatus.PUBLISHED}
+
+
+@pytest.mark.parametrize("seed", [6, 7, 8, 15, 18, 22, 26, 37, 45, 58])
+def test_the_seeds_that_showed_it_end(seed: int) -> None:
+    assert one(seed).broken == ""

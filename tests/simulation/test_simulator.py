@@ -1,0 +1,155 @@
+"""Thousands of seeded chains with faults and crashes end as the uncut run does; a seed tells the same story each time."""
+
+import pytest
+
+from orchestrator import pipeline_file
+from orchestrator.rehearsal.faults import CallAction, DatasetAction, PushAction, SessionAction
+from orchestrator.simulation import plans
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.simulation.invariants import Broken, Watched
+from orchestrator.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
+from orchestrator.simulation.sessions import Counting, uncut
+from state.memory import MemoryStore
+from state.model import CheckpointStatus
+from state.store import Store
+from tests.simulation.pipelines import pipeline
+
+SHARD = 250
+QUICK = range(1, 501)
+
+
+def assert_all_end(summary: Summary) -> None:
+    """Names each seed that broke, with the command that shows it."""
+    told = [f"relay rehearse --simulate 1 --seed {chain.seed}: {chain.broken}" for chain in summary.failed]
+    assert not told, "\n".join(told)
+    assert set(summary.ended) == {"finished"}
+
+
+@pytest.mark.parametrize("start", range(QUICK.start, QUICK.stop, SHARD))
+def test_five_hundred_chains_end_as_the_uncut_run_does(start: int) -> None:
+    assert_all_end(simulate(range(start, start + SHARD)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(QUICK.stop, 10_001, SHARD))
+def test_ten_thousand_chains_end_as_the_uncut_run_does(start: int) -> None:
+    assert_all_end(simulate(range(start, min(start + SHARD, 10_001))))
+
+
+def test_every_kind_of_fault_is_drawn() -> None:
+    faults = [plans.drawn(seed).faults for seed in range(1, 400)]
+    for kind, known in {"calls": CallAction, "pushes": PushAction}.items():
+        assert {fault.action for plan in faults for fault in getattr(plan, kind)} == set(known)
+    sessions = {fault.action for plan in faults for fault in plan.sessions}
+    datasets = {fault.action for plan in faults for fault in plan.datasets}
+    assert set(SessionAction) - sessions == {SessionAction.SLOW}
+    assert set(DatasetAction) - datasets == {DatasetAction.SPOIL}
+
+
+@pytest.mark.parametrize("seed", [3, 7, 11, 42])
+def test_a_seed_gives_the_same_facts_in_the_database_and_in_memory(seed: int) -> None:
+    found = []
+    for real in (False, True):
+        with fast_folder() as folder:
+            store = Store.at(folder) if real else MemoryStore()
+            simulation = Simulation(plans.drawn(seed), folder, store=store)
+            simulation.run()
+            found.append(simulation.chain.store.facts(simulation.chain.run))
+    assert found[0] == found[1]
+    assert len(found[0]) > 10
+
+
+def test_some_chains_use_the_real_database() -> None:
+    assert sum(plans.drawn(seed).on_disk for seed in QUICK) == len(QUICK) // plans.ON_DISK_EVERY
+
+
+def test_a_seed_tells_the_same_story_again() -> None:
+    first: list[str] = []
+    again: list[str] = []
+    assert one(42, tell=first.append) == one(42, tell=again.append)
+    assert first == again
+    assert first[-1].endswith("finished")
+    assert first[0].startswith("2030-01-07 ")
+
+
+def test_chains_on_all_cores_are_the_same_chains() -> None:
+    here, there = simulate(range(1, 31)), simulate_on_all_cores(range(1, 31))
+    here.seconds = there.seconds = 0.0
+    assert here == there
+
+
+def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits() -> None:
+    recipe = pipeline_file.load(pipeline_file.Path("examples/gemma2_2b.yaml"))
+    ended = one(5, recipe)
+    assert (ended.status, ended.broken) == ("finished", "")
+    assert ended.sessions > 1
+
+
+# --- the invariants can break ----------------------------------------------------
+
+
+class Chained:
+    """A quiet chain at its end, in which a test breaks one promise."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.watched = Watched(chain, chain.kaggle.secret)
+        for turn in chain.turns():
+            self.watched.after(turn)
+
+
+@pytest.fixture
+def chained():
+    with fast_folder() as folder:
+        yield Chained(Chain(Kaggle(pipeline()), folder))
+
+
+def test_a_quiet_chain_breaks_nothing(chained: Chained) -> None:
+    chained.watched.at_the_end()
+    assert chained.watched.checks > 100
+
+
+def test_a_secret_in_a_log_on_this_disk_is_found(chained: Chained) -> None:
+    log = next(chained.chain.home.path.rglob("*.log"))
+    log.write_text(f"{log.read_text()}{chained.chain.kaggle.secret}\n")
+    with pytest.raises(Broken, match="secrets are nowhere"):
+        chained.watched.at_the_end()
+
+
+def test_a_step_that_was_counted_twice_is_found() -> None:
+    class Twice(Kaggle):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            self.uncut = uncut(pipeline(seed="seed: 1"))[:5] + tuple("another" for _ in range(300))
+
+    with fast_folder() as folder, pytest.raises(Broken, match="no step is skipped or counted twice"):
+        Chained(Chain(Twice(pipeline()), folder))
+
+
+def test_a_session_that_trained_on_what_was_never_verified_is_found(chained: Chained) -> None:
+    chained.watched.trained = 0
+    chained.watched.verified = {}
+    with pytest.raises(Broken, match="no unverified byte is trained on"):
+        chained.watched.after(None)
+
+
+def test_a_parent_that_is_not_the_newest_is_found(chained: Chained) -> None:
+    chained.watched.sessions = 0
+    with pytest.raises(Broken, match="newest verified checkpoint"):
+        chained.watched.after(None)
+
+
+def test_a_session_refuses_every_byte_that_is_not_its_parents() -> None:
+    with fast_folder() as folder:
+        chain = Chain(Kaggle(pipeline()), folder)
+        state = chain.drive()
+        order = chain.kaggle.trained[1].order
+        checkpoint = chain.home.checkpoint(chain.run, state.checkpoints[0].name)
+        whole = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
+        counting = Counting(chain.kaggle.pipeline)
+        assert counting.play(order, {"me/data": whole})[1] is not None
+        for name in whole:
+            flipped = whole | {name: bytes([whole[name][0] ^ 1]) + whole[name][1:]}
+            assert counting.play(order, {"me/data": flipped})[1] is None
+            assert counting.play(order, {"me/data": {n: b for n, b in whole.items() if n != name}})[1] is None
+        assert state.checkpoints[0].status is CheckpointStatus.PUBLISHED
