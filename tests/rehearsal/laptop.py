@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
@@ -57,10 +57,12 @@ class Laptop:
                 return
         raise AssertionError(told.stderr)
 
-    def daemon(self, **options: Any) -> subprocess.Popen[bytes]:
+    def daemon(self, report: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        """Start one, which prints to `report`, else to `log`."""
         command = [sys.executable, "-m", "orchestrator", "--home", str(self.home), "daemon"]
         with self.log.open("ab") as log:
-            started = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=log, stderr=log, **options)
+            into = report or log
+            started = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=into, stderr=into)
         self._daemons.append(started)
         return started
 
