@@ -101,9 +101,11 @@ class Laptop:
         """Whether the run needs nobody, or somebody."""
         return self.status in ("finished", "parked")
 
-    def until(self, true: Callable[[], object], daemon: subprocess.Popen[bytes] | None = None) -> None:
+    def until(
+        self, true: Callable[[], object], daemon: subprocess.Popen[bytes] | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
         """Wait until something holds, while the daemon lives."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not true():
             assert daemon is None or daemon.poll() is None, f"the daemon ended\n{self.told}"
             assert time.monotonic() < deadline, f"waited in vain\n{self.told}"
