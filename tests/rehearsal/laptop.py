@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.clock import SystemClock
 from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
@@ -57,10 +57,12 @@ class Laptop:
                 return
         raise AssertionError(told.stderr)
 
-    def daemon(self, **options: Any) -> subprocess.Popen[bytes]:
+    def daemon(self, report: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        """Start one, which prints to `report`, else to `log`."""
         command = [sys.executable, "-m", "orchestrator", "--home", str(self.home), "daemon"]
         with self.log.open("ab") as log:
-            started = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=log, stderr=log, **options)
+            into = report or log
+            started = subprocess.Popen(command, env=self.environ, cwd=ROOT, stdout=into, stderr=into)
         self._daemons.append(started)
         return started
 
@@ -99,9 +101,11 @@ class Laptop:
         """Whether the run needs nobody, or somebody."""
         return self.status in ("finished", "parked")
 
-    def until(self, true: Callable[[], object], daemon: subprocess.Popen[bytes] | None = None) -> None:
+    def until(
+        self, true: Callable[[], object], daemon: subprocess.Popen[bytes] | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
         """Wait until something holds, while the daemon lives."""
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while not true():
             assert daemon is None or daemon.poll() is None, f"the daemon ended\n{self.told}"
             assert time.monotonic() < deadline, f"waited in vain\n{self.told}"

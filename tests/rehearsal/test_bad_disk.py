@@ -59,7 +59,7 @@ def test_a_full_disk_is_named_with_what_is_missing_and_waited_for(
         (sentence,) = warnings(mine)
         assert re.search(r"is full, [\d,]+ bytes are missing: make room, and it goes on by itself$", sentence), sentence
         assert sentence in " ".join(mine.relay("status").stdout.split())
-        assert mine.status == "active"
+        assert mine.run["state"] == "active"
         ballast.unlink()
         mine.until(mine.is_over, daemon)
         mine.assert_finished(kaggle)
@@ -76,6 +76,15 @@ def test_a_checkpoint_larger_than_this_user_may_write_is_waited_for(tmp_path: Pa
         assert "is full" in shown
         assert mine.status == "active"
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, limits)
+        mine.until(mine.is_over, daemon)
+        mine.assert_finished(kaggle)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_daemon_whose_report_finds_no_room_works_on(tmp_path: Path) -> None:
+    with laptop(tmp_path) as (mine, kaggle), Path("/dev/full").open("wb") as full:
+        daemon = mine.daemon(report=full)
         mine.until(mine.is_over, daemon)
         mine.assert_finished(kaggle)
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.rehearsal.laptop import SMALL, Laptop, local_kaggle
+from tests.rehearsal.laptop import PATIENCE_S, SMALL, Laptop, local_kaggle
 
 OUTAGE_S = float(os.environ.get("RELAY_TEST_OUTAGE_S", "20"))
 """How long Kaggle is away."""
@@ -86,7 +86,7 @@ def test_a_kaggle_that_goes_away_and_comes_back_costs_nothing_but_time(tmp_path:
             ((failures, failure),) = mine.ask("SELECT failures, failure FROM watch")
             print(f"away for {OUTAGE_S:g} s: {failures} failures told, {mine.told.count('trying again later')} said")
             door.open()
-            mine.until(mine.is_over, daemon)
+            mine.until(mine.is_over, daemon, PATIENCE_S + OUTAGE_S)  # its last wait was as long as all before together
             mine.assert_finished(kaggle)
         finally:
             mine.off()
