@@ -102,7 +102,7 @@ class Chain:
         self.kaggle, self.home, self.run = kaggle, Home(home), run
         self.store = MemoryStore() if store is None else store
         self.daemons = 0
-        self.limits = Limits(poll_s=max(1.0, kaggle.pipeline.limit_s / 8))
+        self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
         for name in pipeline.inputs.files:
             path = self.home.inputs(run) / Path(name).name

@@ -1,5 +1,7 @@
 """Thousands of seeded chains with faults and crashes end as the uncut run does; a seed tells the same story each time."""
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator import pipeline_file
@@ -14,6 +16,7 @@ from state.model import CheckpointStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SHARD = 250
 QUICK = range(1, 501)
 
@@ -78,11 +81,13 @@ def test_chains_on_all_cores_are_the_same_chains() -> None:
     assert here == there
 
 
-def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits() -> None:
-    recipe = pipeline_file.load(pipeline_file.Path("examples/gemma2_2b.yaml"))
-    ended = one(5, recipe)
-    assert (ended.status, ended.broken) == ("finished", "")
-    assert ended.sessions > 1
+@pytest.mark.parametrize("name", ["gemma2_2b", "counting", "own_stage"])
+def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits(name: str) -> None:
+    """Nine hours a session or a few seconds: all that takes time is in proportion."""
+    recipe = pipeline_file.load(EXAMPLES / f"{name}.yaml")
+    summary = simulate(range(1, 9), recipe)
+    assert_all_end(summary)
+    assert summary.sessions > 8
 
 
 # --- the invariants can break ----------------------------------------------------
