@@ -106,7 +106,7 @@ class Chain:
         self.clock: Clock = kaggle.clock
         """What this machine believes to be the time."""
         self.daemons = 0
-        self.limits = Limits(poll_s=max(1.0, kaggle.pipeline.limit_s / 8))
+        self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
         for name in pipeline.inputs.files:
             path = self.home.inputs(run) / Path(name).name

@@ -87,8 +87,8 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
     step_s = min(step_s, usable_s / 3)  # a step fits, and a session gains more than one
     rules = Rules(
         seed=seed,
-        queue_s=PerKind.all(rng.choice((0.0, 60.0, 900.0))),
-        dataset_processing_s=rng.choice((0.0, 60.0, 1200.0)),
+        queue_s=PerKind.all(chosen.limit_s * rng.choice((0.0, 0.06, 0.9))),
+        dataset_processing_s=chosen.limit_s * rng.choice((0.0, 0.06, 1.2)),
         quota_s=PerKind.all(max(chosen.limit_s * rng.choice((2.5, 4.0, 20.0)), chosen.worth_s * 2)),
         pins_versions=rng.random() < 0.5,
         missing_dataset_code=rng.choice((403, 404)),
@@ -134,7 +134,7 @@ def _faults(rng: random.Random, seed: int, limit_s: float) -> FaultPlan:
         seed=seed,
         sessions=tuple(_session_fault(rng, limit_s) for _ in range(rng.randint(0, 3))),
         calls=tuple(_call_fault(rng) for _ in range(rng.randint(0, 5))),
-        datasets=tuple(_dataset_fault(rng) for _ in range(rng.randint(0, 2))),
+        datasets=tuple(_dataset_fault(rng, limit_s) for _ in range(rng.randint(0, 2))),
         pushes=tuple(
             PushFault(push=rng.randint(1, FAULTY_SESSIONS), action=rng.choice(list(PushAction)))
             for _ in range(rng.choice((0, 0, 1, 2)))
@@ -169,9 +169,9 @@ def _call_fault(rng: random.Random) -> CallFault:
     return replace(fault, status=status, retry_after_s=waits_s)
 
 
-def _dataset_fault(rng: random.Random) -> DatasetFault:
+def _dataset_fault(rng: random.Random, limit_s: float) -> DatasetFault:
     action = rng.choice(DATASET_FAULTS)
-    seconds = rng.uniform(0.0, 5000.0) if action is DatasetAction.SLOW else 0.0
+    seconds = limit_s * rng.uniform(0.0, 5.0) if action is DatasetAction.SLOW else 0.0
     return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
 
 

@@ -1,19 +1,28 @@
 """Thousands of seeded chains with faults and crashes end as the uncut run does; a seed tells the same story each time."""
 
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
 import pytest
 
 from orchestrator import pipeline_file
+from orchestrator.kaggle.credentials import Credentials
+from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.plan import plan_session
 from orchestrator.rehearsal.faults import CallAction, DatasetAction, PushAction, SessionAction
 from orchestrator.simulation import plans
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
 from orchestrator.simulation.invariants import Broken, Watched
 from orchestrator.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
 from orchestrator.simulation.sessions import Counting, uncut
+from state.facts import CheckpointPruned, Fact
 from state.memory import MemoryStore
 from state.model import CheckpointStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SHARD = 250
 QUICK = range(1, 501)
 
@@ -78,11 +87,13 @@ def test_chains_on_all_cores_are_the_same_chains() -> None:
     assert here == there
 
 
-def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits() -> None:
-    recipe = pipeline_file.load(pipeline_file.Path("examples/gemma2_2b.yaml"))
-    ended = one(5, recipe)
-    assert (ended.status, ended.broken) == ("finished", "")
-    assert ended.sessions > 1
+@pytest.mark.parametrize("name", ["gemma2_2b", "counting", "own_stage"])
+def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits(name: str) -> None:
+    """Nine hours a session or a few seconds: all that takes time is in proportion."""
+    recipe = pipeline_file.load(EXAMPLES / f"{name}.yaml")
+    summary = simulate(range(1, 9), recipe)
+    assert_all_end(summary)
+    assert summary.sessions > 8
 
 
 # --- the invariants can break ----------------------------------------------------
@@ -153,3 +164,54 @@ def test_a_session_refuses_every_byte_that_is_not_its_parents() -> None:
             assert counting.play(order, {"me/data": flipped})[1] is None
             assert counting.play(order, {"me/data": {n: b for n, b in whole.items() if n != name}})[1] is None
         assert state.checkpoints[0].status is CheckpointStatus.PUBLISHED
+
+
+def test_a_chain_that_is_not_at_its_end_is_found() -> None:
+    with fast_folder() as folder, pytest.raises(Broken, match="the chain ends when faults end: the run is active"):
+        Watched(Chain(Kaggle(pipeline()), folder)).at_the_end()
+
+
+def test_two_sessions_that_are_alive_together_are_found() -> None:
+    with fast_folder() as folder:
+        chain = Chain(Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder)
+        for number in (1, 2):
+            chain.kaggle.gateway().push(KernelPush(slug=f"{chain.run}-s000{number}", source="1"))
+        with pytest.raises(Broken, match=r"at most one live session: sim-0001-s0001 and sim-0001-s0002"):
+            Watched(chain).after(None)
+
+
+def test_a_checkpoint_of_the_last_two_that_was_pruned_is_found(chained: Chained) -> None:
+    chain = chained.chain
+    pruned = [CheckpointPruned(checkpoint=checkpoint.name) for checkpoint in chain.state.checkpoints[:2]]
+    chain.store.append(chain.run, pruned, chain.kaggle.clock.now())
+    with pytest.raises(Broken, match="the last two checkpoints are kept: only 1 of 3 are left"):
+        chained.watched.after(None)
+
+
+def test_a_session_that_is_planned_while_another_was_never_pushed_is_found() -> None:
+    with fast_folder() as folder:
+        chain = Chain(Kaggle(pipeline()), folder)
+        first = plan_session(chain.state, chain.kaggle.pipeline, None)
+        second = replace(first, number=2, slug=f"{chain.run}-s0002")
+        chain.store.append(chain.run, [first, second], chain.kaggle.clock.now())
+        with pytest.raises(Broken, match="sim-0001-s0001 was never pushed"):
+            Watched(chain).after(None)
+
+
+def test_facts_that_fold_to_something_else_are_found() -> None:
+    class Forgetful(MemoryStore):
+        def facts(self, run: str) -> list[tuple[datetime, Fact]]:
+            return super().facts(run)[:-1]
+
+    with fast_folder() as folder:
+        chain = Chain(Kaggle(pipeline()), folder, store=Forgetful())
+        chain.drive()
+        with pytest.raises(Broken, match="facts fold to rows"):
+            Watched(chain).at_the_end()
+
+
+def test_a_gateway_that_let_the_accounts_key_through_is_caught_by_the_simulator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Credentials, "redact", lambda credentials, text: text)
+    assert {chain.broken.split(":")[0] for chain in simulate(range(1, 5)).failed} == {"secrets are nowhere"}
