@@ -132,4 +132,6 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
         sources=pipeline.sources,
+        created_at=state.run.created_at.isoformat(),
+        pipeline_rest=pipeline.rest,
     )
