@@ -3,7 +3,6 @@
 import contextlib
 import json
 import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -13,11 +12,12 @@ import click
 
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
+from orchestrator.adopt.command import Adoption
 from orchestrator.clock import SystemClock
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
-from orchestrator.files import Home, private_folder
+from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import limits_for
@@ -84,7 +84,7 @@ class App:
             pipeline_path=str(path),
             pipeline_digest=pipeline.digest,
         )
-        _keep_files(pipeline, path.parent, self.home.inputs(fact.run))
+        self.home.keep_inputs(fact.run, [path.parent / name for name in pipeline.inputs.files])
         return self.store.begin_run(fact, self.clock.now()).run
 
     def start_or_continue(self, path: Path) -> Run:
@@ -94,6 +94,12 @@ class App:
             if run.pipeline_digest == pipeline.digest:
                 return run
         return self.start(path)
+
+    @property
+    def adoption(self) -> Adoption:
+        """What `relay adopt` works with."""
+        known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
+        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
 
     def run(self, name: str) -> RunState:
         """A run by its id, or by its pipeline's name where that is enough."""
@@ -161,10 +167,3 @@ def _in_words() -> Iterator[None]:
         raise Permanent(f"{error}: this daemon stopped before its next effect") from error
     except StoreCorrupt as error:
         raise Permanent(str(error)) from error
-
-
-def _keep_files(pipeline: Pipeline, folder: Path, into: Path) -> None:
-    """Copy the pipeline's files, so that the run goes on with what it began with."""
-    for name in pipeline.inputs.files:
-        private_folder(into)
-        shutil.copyfile(folder / name, into / Path(name).name)

@@ -60,12 +60,19 @@ def collect(
     """
     files = {file.name: file for file in gateway.output(session.slug, session.kernel_version)}
     incoming = private_folder(home.incoming(session))
-    report = _report(session, files, gateway, incoming)
+    report = report_of(session, files, gateway, incoming)
     name = checkpoint_of(state.run.id, session.number, session.attempt)
     taken = _newest(session, pipeline, files, gateway, incoming, home.checkpoint(session.run, name))
     if taken is not None:
-        _keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
-    _bring_curves(files, gateway, home.curves(session.run))
+        keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
+    bring_curves(files, gateway, home.curves(session.run))
+    return concluded(session, pipeline, report, home, taken)
+
+
+def concluded(
+    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+) -> OutputCollected | NothingCollected:
+    """How a session ended, by its report and its log here, and which checkpoint was taken from it."""
     furthest = _furthest(session, pipeline, report, home, taken)
     judgement = replace(
         _judge(session, report, home),
@@ -74,6 +81,7 @@ def collect(
     )
     if taken is None:
         return NothingCollected(number=session.number, attempt=session.attempt, judgement=judgement)
+    name = checkpoint_of(session.run, session.number, session.attempt)
     return OutputCollected(
         number=session.number, attempt=session.attempt, judgement=judgement, checkpoint=name, manifest=taken
     )
@@ -82,7 +90,7 @@ def collect(
 # --- the report --------------------------------------------------------------
 
 
-def _report(session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path) -> Report | None:
+def report_of(session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path) -> Report | None:
     """The session's own report; one of another session or one that cannot be read counts as none."""
     file = files.get(f"{OUTPUT_DIRECTORY}/{REPORT_NAME}")
     if file is None:
@@ -115,11 +123,11 @@ def _newest(
 ) -> Manifest | None:
     """Fetch the newest checkpoint that verifies and is newer than the session's start."""
     start = pipeline.position(session.start)
-    candidates = [c for c in _candidates(session, files, gateway, incoming) if _position(pipeline, c) > start]
+    candidates = [c for c in candidates_in(session, files, gateway, incoming) if _position(pipeline, c) > start]
     for candidate in sorted(candidates, key=lambda c: _position(pipeline, c), reverse=True):
         for _try in range(2):
             try:
-                _fetch(candidate, files, gateway, into)
+                fetch(candidate, files, gateway, into)
             except Corrupt:
                 continue
             return candidate.manifest
@@ -130,9 +138,10 @@ def _position(pipeline: Pipeline, candidate: Candidate) -> int:
     return pipeline.position(candidate.manifest.cursor)
 
 
-def _candidates(
+def candidates_in(
     session: Session, files: dict[str, OutputFile], gateway: Gateway, incoming: Path
 ) -> Iterator[Candidate]:
+    """Every checkpoint of this session in its output, by its manifest alone."""
     for name, file in sorted(files.items()):
         path = PurePosixPath(name)
         if path.name != MANIFEST_NAME or path.parts[:2] != (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY):
@@ -146,7 +155,7 @@ def _candidates(
             yield Candidate(manifest, path.parent)
 
 
-def _fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
+def fetch(candidate: Candidate, files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
     """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
 
     Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
@@ -173,7 +182,7 @@ def _fetch_file(
     gateway.download(file, into / entry.path, FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256))
 
 
-def _keep_papers(blob: Path, into: Path) -> None:
+def keep_papers(blob: Path, into: Path) -> None:
     """Put what a verified checkpoint holds for people where people find it; none of it is needed to go on."""
     try:
         papers = packing.texts_in(blob, PAPERS_DIRECTORY, size_bytes_max=PAPERS_BYTES_MAX)
@@ -183,7 +192,7 @@ def _keep_papers(blob: Path, into: Path) -> None:
         write_whole(private_folder(into) / name, content)
 
 
-def _bring_curves(files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
+def bring_curves(files: dict[str, OutputFile], gateway: Gateway, into: Path) -> None:
     """TensorBoard's files of all sessions in one place, where they are one curve; one that does not come holds nothing up."""
     for name, file in sorted(files.items()):
         path = PurePosixPath(name)
