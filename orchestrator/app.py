@@ -12,12 +12,13 @@ import click
 
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
+from orchestrator.adopt.command import Adoption
 from orchestrator.clock import Stop, SystemClock, monotonic_s
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.disk import on_disk, shortage, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
-from orchestrator.files import Home, private_folder
+from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import limits_for
@@ -111,7 +112,7 @@ class App:
         store = self.store
         try:
             with on_disk(self.home.path):
-                _keep_files(pipeline, path.parent, self.home.inputs(fact.run))
+                self.home.keep_inputs(fact.run, [path.parent / name for name in pipeline.inputs.files])
             return store.begin_run(fact, self.clock.now()).run
         except BaseException:
             shutil.rmtree(self.home.run(fact.run), ignore_errors=True)
@@ -124,6 +125,12 @@ class App:
             if Pipeline.from_canonical(run.pipeline) == pipeline:
                 return run
         return self.start(path)
+
+    @property
+    def adoption(self) -> Adoption:
+        """What `relay adopt` works with."""
+        known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
+        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
 
     def run(self, name: str) -> RunState:
         """A run by its id, or by its pipeline's name where that is enough."""
@@ -195,10 +202,3 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
-
-
-def _keep_files(pipeline: Pipeline, folder: Path, into: Path) -> None:
-    """Copy the pipeline's files, so that the run goes on with what it began with."""
-    for name in pipeline.inputs.files:
-        private_folder(into)
-        shutil.copyfile(folder / name, into / Path(name).name)

@@ -263,6 +263,24 @@ def cancel(context: click.Context, run: str) -> None:
     _ask(context, run, "cancel", ("active", "waiting", "parked"))
 
 
+@main.command()
+@click.argument("run", required=False)
+@click.option(
+    "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
+)
+@click.pass_context
+def adopt(context: click.Context, run: str | None, pipeline: Path | None) -> None:
+    """Make RUN's lost database again from what is on Kaggle; without RUN, list the runs that are there.
+
+    Example: relay adopt gsm-3f9a
+    """
+    adoption = _app(context).adoption
+    if run is None:
+        adoption.list(click.echo)
+    else:
+        adoption.adopt(run, pipeline, click.echo)
+
+
 def _ask(
     context: click.Context, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None
 ) -> None:

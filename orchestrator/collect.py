@@ -52,13 +52,19 @@ def collect(
     name = checkpoint_of(state.run.id, session.number, session.attempt)
     files = usable(gateway.output(session.slug, session.kernel_version), name, quarantine)
     incoming = private_folder(home.incoming(session))
-    report = _report(session, files, gateway, incoming)
-    expected = Expected(session, state.checkpoint(session.parent).digest if session.parent else None, name)
-    found = candidates(expected, pipeline, files, gateway, incoming, quarantine)
+    report = report_of(session, files, gateway, incoming)
+    found = candidates(expected_of(state, session, name), pipeline, files, gateway, incoming, quarantine)
     taken = _newest(session, pipeline, list(found), files, gateway, home.checkpoint(session.run, name), quarantine)
     if taken is not None:
-        _keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
-    _bring_curves(files, gateway, home.curves(session.run))
+        keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
+    bring_curves(files, gateway, home.curves(session.run))
+    return concluded(session, pipeline, report, home, taken)
+
+
+def concluded(
+    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+) -> OutputCollected | NothingCollected:
+    """How a session ended, by its report and its log here, and which checkpoint was taken from it."""
     furthest = _furthest(session, pipeline, report, home, taken)
     judgement = replace(
         _judge(session, report, home),
@@ -67,6 +73,7 @@ def collect(
     )
     if taken is None:
         return NothingCollected(number=session.number, attempt=session.attempt, judgement=judgement)
+    name = checkpoint_of(session.run, session.number, session.attempt)
     return OutputCollected(
         number=session.number, attempt=session.attempt, judgement=judgement, checkpoint=name, manifest=taken
     )
@@ -75,7 +82,7 @@ def collect(
 # --- the report --------------------------------------------------------------
 
 
-def _report(session: Session, files: Files, gateway: Gateway, incoming: Path) -> Report | None:
+def report_of(session: Session, files: Files, gateway: Gateway, incoming: Path) -> Report | None:
     """The session's own report; one of another session or one that cannot be read counts as none."""
     file = files.get(f"{OUTPUT_DIRECTORY}/{REPORT_NAME}")
     for _try in range(TRIES if file else 0):
@@ -107,14 +114,19 @@ def _newest(
     for candidate in sorted(newer, key=lambda c: pipeline.position(c.manifest.cursor), reverse=True):
         for _try in range(TRIES):
             try:
-                _fetch(candidate, files, gateway, into, quarantine)
+                fetch(candidate, files, gateway, into, quarantine)
             except Corrupt:
                 continue
             return candidate.manifest
     return None
 
 
-def _fetch(candidate: Candidate, files: Files, gateway: Gateway, into: Path, quarantine: Quarantine) -> None:
+def expected_of(state: RunState, session: Session, name: str) -> Expected:
+    """What the checkpoints of a session have to say of themselves."""
+    return Expected(session, state.checkpoint(session.parent).digest if session.parent else None, name)
+
+
+def fetch(candidate: Candidate, files: Files, gateway: Gateway, into: Path, quarantine: Quarantine) -> None:
     """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
 
     Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
@@ -154,7 +166,7 @@ def _fetch_file(
     gateway.download(file, into / entry.path, wanted)
 
 
-def _keep_papers(blob: Path, into: Path) -> None:
+def keep_papers(blob: Path, into: Path) -> None:
     """Put what a verified checkpoint holds for people where people find it; none of it is needed to go on."""
     try:
         papers = packing.texts_in(blob, PAPERS_DIRECTORY, size_bytes_max=PAPERS_BYTES_MAX)
@@ -164,7 +176,7 @@ def _keep_papers(blob: Path, into: Path) -> None:
         write_whole(private_folder(into) / name, content)
 
 
-def _bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
+def bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
     """TensorBoard's files of all sessions in one place, where they are one curve; one that does not come holds nothing up."""
     left_bytes = CURVES_BYTES_MAX
     for name, file in sorted(files.items()):

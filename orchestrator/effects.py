@@ -151,8 +151,12 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
         raise Permanent(
             f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
         )
-    versions = (found.version, None)
-    if all(shell.gateway.session(session.slug, version).worker is Worker.NEW_SCRIPT for version in versions):
+    seen = seen_of(session.slug, found.version, shell.gateway)
+    if (
+        seen.worker is Worker.UNKNOWN
+    ):  # it may be running, or may have been declined: one of the two is to be known first
+        raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message}")
+    if seen.worker is Worker.NEW_SCRIPT:
         return None
     return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)
 
@@ -231,6 +235,12 @@ def _seen(session: Session, shell: Shell) -> tuple[Session, SessionSeen]:
     if seen.worker is not Worker.NEW_SCRIPT or session.kernel_version is None:
         return session, seen
     return replace(session, kernel_version=None), shell.gateway.session(session.slug, None)
+
+
+def seen_of(slug: str, version: int | None, gateway: Gateway) -> SessionSeen:
+    """How a kernel's session is. A kernel's newest version need not be the one that runs; then we ask without one."""
+    seen = gateway.session(slug, version)
+    return gateway.session(slug, None) if seen.worker is Worker.NEW_SCRIPT and version is not None else seen
 
 
 _WELL = Watch()

@@ -47,6 +47,15 @@ class Home:
         """The pipeline's own files, as they were when the run began."""
         return self.run(run) / "inputs"
 
+    def keep_inputs(self, run: str, files: Iterable[Path]) -> None:
+        """Copy the pipeline's files, so that the run goes on with what it began with."""
+        for path in files:
+            shutil.copyfile(path, private_folder(self.inputs(run)) / path.name)
+
+    def adopting(self, run: str) -> Path:
+        """Documents that are fetched while a run is made again from what is on Kaggle."""
+        return self.run(run) / "adopting"
+
     def log(self, session: Session) -> Path:
         """A session's log as text, a line each."""
         return self.run(session.run) / "logs" / f"{session.slug}.log"

@@ -63,4 +63,6 @@ def _sample(pipeline: Pipeline) -> Order:
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
         sources=pipeline.sources,
+        created_at="2000-01-01T00:00:00.000000+00:00",
+        pipeline_rest=pipeline.rest,
     )

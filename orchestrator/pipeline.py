@@ -10,12 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from orchestrator.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
 from stages import options
 from stages.catalog import KINDS, find
-from stages.contract import Cursor, StageSpec
+from stages.contract import Cursor, Order, StageSpec
+from stages.documents import ContractError
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "check": 8}
 """What a rehearsal of the start leaves of these options. An answer of 768 tokens takes a laptop that plays eight chips minutes."""
+
+IN_ORDER = ("seed", "model", "stages", "sources")
+"""Keys of a pipeline that an order holds by themselves."""
 
 VALUE_CHARS_MAX = 200
 """A longer value, such as a module of the user's own, says less by being quoted than by its name."""
@@ -207,7 +211,7 @@ class Pipeline(BaseModel):
 
     def canonical(self) -> str:
         """Canonical JSON: equal pipelines give equal text, whatever their files look like."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return _canonical(self.model_dump(mode="json"))
 
     @property
     def digest(self) -> str:
@@ -218,6 +222,30 @@ class Pipeline(BaseModel):
     def from_canonical(cls, text: str) -> "Pipeline":
         """The pipeline that `canonical` wrote."""
         return _from_canonical(text)
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """What an order does not say anyway: the canonical form without the keys of `IN_ORDER`."""
+        return {key: value for key, value in json.loads(self.canonical()).items() if key not in IN_ORDER}
+
+
+def canonical_in(order: Order) -> str | None:
+    """The canonical pipeline that an order was made for, put together from its parts; None where an older relay left some out.
+
+    The text is proven by the order's digest of it; raises ContractError where it is another one.
+    """
+    if not order.pipeline_rest:
+        return None
+    stages = [{"name": s.name, "kind": s.kind, "steps": s.steps, "options": s.options} for s in order.stages]
+    own = {"seed": order.seed, "model": order.model, "stages": stages, "sources": order.sources}
+    text = _canonical({**order.pipeline_rest, **own})
+    if hashlib.sha256(text.encode()).hexdigest() != order.pipeline_digest:
+        raise ContractError(f"the pipeline in {order.slug} is not the one that its digest names")
+    return text
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def _cut(kind: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Which session comes next, how long it may last, and what exactly it is told. Pure."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,9 @@ from orchestrator.pipeline import Pipeline
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
 from state.model import QuotaRow, RunState, Session, Stretch
+
+NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
+"""What follows the letter in the name of a session's kernel or of its checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,21 @@ def slug_of(run: str, number: int, attempt: int) -> str:
     return f"{run}-s{number:04d}{_suffix(attempt)}"
 
 
+def key_in(run: str, letter: str, name: str) -> tuple[int, int] | None:
+    """(number, attempt) in the name of a kernel (letter `s`) or a checkpoint (`c`) of the run; None for any other name."""
+    found = NAME.fullmatch(name.removeprefix(f"{run}-{letter}")) if name.startswith(f"{run}-{letter}") else None
+    if found is None:
+        return None
+    number, attempt = int(found[1]), _attempt(found[2])
+    return (number, attempt) if name == f"{run}-{letter}{number:04d}{_suffix(attempt)}" else None
+
+
+def run_in(slug: str) -> str | None:
+    """The run that a kernel's name is of, as far as the name can tell."""
+    run = slug.rpartition("-s")[0]
+    return run if run and key_in(run, "s", slug) else None
+
+
 def checkpoint_of(run: str, number: int, attempt: int) -> str:
     """The name of the checkpoint that a session leaves, and of its dataset."""
     return f"{run}-c{number:04d}{_suffix(attempt)}"
@@ -67,6 +86,12 @@ def _suffix(attempt: int) -> str:
     if attempt == 1:
         return ""
     return f"-{chr(ord('a') + attempt - 1)}" if attempt <= 26 else f"-{attempt}"
+
+
+def _attempt(suffix: str | None) -> int:
+    if suffix is None:
+        return 1
+    return int(suffix) if suffix.isdigit() else ord(suffix) - ord("a") + 1
 
 
 def token_of(state: RunState, number: int, attempt: int) -> str:
@@ -183,4 +208,6 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
         sources=pipeline.sources,
+        created_at=state.run.created_at.isoformat(),
+        pipeline_rest=pipeline.rest,
     )

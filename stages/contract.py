@@ -101,6 +101,11 @@ class Order(Versioned):
     """The session saves here too, however short ago it saved."""
     trace: bool = False
     """Whether the session writes down, bit for bit, what each step computed."""
+    created_at: str = ""
+    """When the run began, in ISO form: tokens are computed from it. Not for the session: with `pipeline_rest` a lost database
+    is made again from the kernels alone. Empty in the orders of an older relay."""
+    pipeline_rest: dict[str, Any] = field(default_factory=dict)
+    """What the pipeline says beyond `seed`, `model`, `stages` and `sources`."""
 
 
 @dataclass(frozen=True, kw_only=True)

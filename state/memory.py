@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from state import machine
 from state.facts import Fact, RunStarted
 from state.model import Metric, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
-from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost
+from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -36,13 +36,25 @@ class MemoryStore:
 
     # --- facts ---------------------------------------------------------------
 
-    def begin_run(self, fact: RunStarted, at: datetime) -> RunState:
-        """Create a run by its first fact; the run's id must be new."""
+    def begin_run(
+        self,
+        fact: RunStarted,
+        at: datetime,
+        *,
+        later: Sequence[tuple[datetime, Fact]] = (),
+        metrics: Iterable[Metric] = (),
+    ) -> RunState:
+        """Create a run by its first fact and whatever else is known of it already (see `Store.begin_run`)."""
         with self._lock:
-            assert fact.run not in self._states, f"{fact.run} exists already"
-            self._states[fact.run] = machine.begin(fact, at)
-            self._facts[fact.run] = [(at, fact)]
-            return self._states[fact.run]
+            if fact.run in self._states:
+                raise RunExists(fact.run)
+            state = machine.begin(fact, at)
+            for when, next_fact in later:
+                state = machine.apply(state, next_fact, when)
+            self._states[fact.run] = state
+            self._facts[fact.run] = [(at, fact), *later]
+            self._keep(metrics)
+            return state
 
     def append(
         self,

@@ -39,6 +39,10 @@ LEASE_AHEAD = timedelta(days=1)
 """A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
 
 
+class RunExists(Exception):
+    """The database has a run of this id already."""
+
+
 class LeaseHeld(Exception):
     """Another daemon works on this database."""
 
@@ -98,12 +102,29 @@ class Store:
 
     # --- facts ---------------------------------------------------------------
 
-    def begin_run(self, fact: RunStarted, at: datetime) -> RunState:
-        """Create a run by its first fact; the run's id must be new."""
-        state = machine.begin(fact, at)
+    def begin_run(
+        self,
+        fact: RunStarted,
+        at: datetime,
+        *,
+        later: Sequence[tuple[datetime, Fact]] = (),
+        metrics: Iterable[Metric] = (),
+    ) -> RunState:
+        """Create a run by its first fact and whatever else is known of it already, in one transaction: all of it or nothing.
+
+        Raises RunExists, and IllegalTransition where a later fact does not fit; then nothing is written.
+        """
         with self._transaction() as connection:
-            connection.execute(insert(schema.runs).values(to_row(state.run)))
+            if connection.execute(select(schema.runs.c.id).where(schema.runs.c.id == fact.run)).first() is not None:
+                raise RunExists(fact.run)
+            state = begun = machine.begin(fact, at)
+            connection.execute(insert(schema.runs).values(to_row(begun.run)))
             _append(connection, fact.run, fact, at)
+            for when, next_fact in later:
+                state = machine.apply(state, next_fact, when)
+                _append(connection, fact.run, next_fact, when)
+            _write_changes(connection, begun, state)
+            _write_metrics(connection, metrics)
         return state
 
     def append(

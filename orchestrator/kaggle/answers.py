@@ -43,6 +43,21 @@ def kernel_found(answer: Any, _raw: Mapping[str, Any]) -> KernelFound:
     )
 
 
+def kernel_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """The slugs of one page of kernels and the token of the next one; an entry without a name tells nothing."""
+    return _slugs(answer.kernels), answer.next_page_token or None
+
+
+def dataset_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
+    """The slugs of one page of datasets and the token of the next one."""
+    return _slugs(answer.datasets), answer.next_page_token or None
+
+
+def _slugs(entries: Any) -> tuple[str, ...]:
+    refs = (_ref(entry.ref) for entry in entries or () if entry.ref)
+    return tuple(ref.partition("/")[2] for ref in refs if "/" in ref)
+
+
 def push_refused(reason: str, slug: str) -> RelayError:
     """The error for a push that Kaggle declined in these words."""
     text = f"Kaggle declined to run {slug}: {reason}"

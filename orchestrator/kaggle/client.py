@@ -57,6 +57,7 @@ def _sdk() -> SimpleNamespace:
         from kagglesdk.blobs.types import blob_api_service as blob_types
         from kagglesdk.datasets.services import dataset_api_service as datasets
         from kagglesdk.datasets.types import dataset_api_service as dataset_types
+        from kagglesdk.datasets.types import dataset_enums
         from kagglesdk.kernels.services import kernels_api_service as kernels
         from kagglesdk.kernels.types import kernels_api_service as kernel_types
         from kagglesdk.kernels.types import kernels_enums as kernel_enums
@@ -71,6 +72,7 @@ def _sdk() -> SimpleNamespace:
         blob_types=blob_types,
         datasets=datasets,
         dataset_types=dataset_types,
+        dataset_enums=dataset_enums,
         kernels=kernels,
         kernel_types=kernel_types,
         kernel_enums=kernel_enums,
@@ -128,6 +130,13 @@ class KaggleGateway:
         except Absent:
             self._account.check()  # refused credentials must not look like a free name
             return None
+
+    def list_kernels(self, prefix: str) -> tuple[str, ...]:
+        def page(token: str | None) -> tuple[tuple[str, ...], str | None]:
+            ask = _kernels("list_kernels", questions.own_kernels(_sdk(), token))
+            return self._read("the list of kernels", ask, answers.kernel_slugs)
+
+        return _beginning(prefix, _all_pages(page))
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         questions.check_kernel(kernel)
@@ -206,6 +215,13 @@ class KaggleGateway:
         )
         files = self._dataset_files(slug, found.current_version_number or None) if status == "ready" else ()
         return answers.dataset_seen(found, status, files)
+
+    def list_datasets(self, prefix: str) -> tuple[str, ...]:
+        def page(token: str | None) -> tuple[tuple[str, ...], str | None]:
+            ask = _datasets("list_datasets", questions.own_datasets(_sdk(), token))
+            return self._read("the list of datasets", ask, answers.dataset_slugs)
+
+        return _beginning(prefix, _all_pages(page))
 
     def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
@@ -334,6 +350,11 @@ def _kernels(method: str, request: Any) -> Ask:
 
 def _datasets(method: str, request: Any) -> Ask:
     return lambda http: getattr(_sdk().datasets.DatasetApiClient(http), method)(request)
+
+
+def _beginning(prefix: str, slugs: Sequence[str]) -> tuple[str, ...]:
+    """Chosen here and not by Kaggle's search, of which nobody knows what it leaves out."""
+    return tuple(sorted({slug for slug in slugs if slug.startswith(prefix)}))
 
 
 def _all_pages(page: Callable[[str | None], tuple[tuple[T, ...], str | None]]) -> tuple[T, ...]:

@@ -177,6 +177,12 @@ class Gateway(Protocol):
     def find_kernel(self, slug: str) -> KernelFound | None:
         """The account's kernel of that slug, or None where Kaggle answers that there is none (403 and 404 alike)."""
 
+    def list_kernels(self, prefix: str) -> tuple[str, ...]:
+        """Slugs of the account's own kernels that begin so, all pages, sorted.
+
+        What was saved lately may be missing and what was deleted lately may be there: only `find_kernel` tells.
+        """
+
     def push(self, kernel: KernelPush) -> KernelPushed:
         """Start one session of a kernel.
 
@@ -205,6 +211,9 @@ class Gateway(Protocol):
 
     def find_dataset(self, slug: str) -> DatasetSeen | None:
         """The account's dataset with its newest version's status and all its files, or None where there is none."""
+
+    def list_datasets(self, prefix: str) -> tuple[str, ...]:
+        """Slugs of the account's own datasets that begin so, as `list_kernels` does; only `find_dataset` tells."""
 
     def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
         """Upload files (resuming cut uploads) and make one private dataset of them; returns before Kaggle has processed it.

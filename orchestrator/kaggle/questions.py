@@ -14,6 +14,9 @@ from orchestrator.kaggle.gateway import KernelPush
 PAGE_SIZE = 200
 """The most that Kaggle gives at once."""
 
+LIST_SIZE = 100
+"""Of the lists of kernels and datasets: as many as Kaggle's own client asks for at most."""
+
 LICENCE = "other"
 """Of the private checkpoint datasets: whatever the licence of the weights is, it goes on."""
 
@@ -85,6 +88,28 @@ def push(sdk: Any, owner: str, kernel: KernelPush) -> Any:
 def kernel(sdk: Any, owner: str, slug: str) -> Any:
     """GetKernel."""
     return filled(sdk.kernel_types.ApiGetKernelRequest(), user_name=owner, kernel_slug=slug)
+
+
+def own_kernels(sdk: Any, page: str | None) -> Any:
+    """ListKernels: one's own, in an order that a run that goes on meanwhile does not change."""
+    return filled(
+        sdk.kernel_types.ApiListKernelsRequest(),
+        group=sdk.kernel_enums.KernelsListViewType.PROFILE,
+        sort_by=sdk.kernel_enums.KernelsListSortType.DATE_CREATED,
+        page_size=LIST_SIZE,
+        page_token=page,
+    )
+
+
+def own_datasets(sdk: Any, page: str | None) -> Any:
+    """ListDatasets: one's own, private ones included."""
+    return filled(
+        sdk.dataset_types.ApiListDatasetsRequest(),
+        group=sdk.dataset_enums.DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY,
+        sort_by=sdk.dataset_enums.DatasetSortBy.DATASET_SORT_BY_PUBLISHED,
+        page_size=LIST_SIZE,
+        page_token=page,
+    )
 
 
 def session(sdk: Any, owner: str, slug: str, version: int | None) -> Any:

@@ -36,7 +36,7 @@ from orchestrator.kaggle.transport import Limits
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Dataset, Describe
 from orchestrator.rehearsal.faults import CallAction, CallFault
-from orchestrator.rehearsal.kernels import Save, Saved, Session
+from orchestrator.rehearsal.kernels import Kernel, Save, Saved, Session
 from orchestrator.rehearsal.mishaps import flipped
 from orchestrator.rehearsal.rules import KaggleRefusal, Kind, slot_message
 from orchestrator.rehearsal.world import World
@@ -84,6 +84,10 @@ class DirectGateway:
                 return None
             kernel = self._world.kernels.find(self._world.owner, slug)
             return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=kernel.newest.save.text)
+
+    def list_kernels(self, prefix: str) -> tuple[str, ...]:
+        with self._reading("ListKernels"):
+            return self._mine(self._world.kernels.all(), prefix)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         if len(kernel.source.encode()) >= self._world.rules.source_bytes_max:
@@ -162,6 +166,10 @@ class DirectGateway:
                 return None
             return _seen(self._world.datasets.find(self._world.owner, slug), now)
 
+    def list_datasets(self, prefix: str) -> tuple[str, ...]:
+        with self._reading("ListDatasets"):
+            return self._mine(self._world.datasets.all(), prefix)
+
     def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
         self._fail(self._fault("StartBlobUpload"), Transient)
         self._fail(self._fault("BlobUpload"), Transient)
@@ -188,6 +196,9 @@ class DirectGateway:
                 self._world.datasets.delete(self._world.owner, slug)
 
     # --- underneath ---------------------------------------------------------
+
+    def _mine(self, found: Sequence[Kernel | Dataset], prefix: str) -> tuple[str, ...]:
+        return tuple(sorted(f.slug for f in found if f.owner == self._world.owner and f.slug.startswith(prefix)))
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[datetime]:

@@ -9,6 +9,9 @@ import pytest
 
 from orchestrator.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
 from orchestrator.kaggle.gateway import FileWanted, KernelPush, Worker
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.datasets import Describe
+from orchestrator.rehearsal.kernels import Save
 from orchestrator.rehearsal.rules import PerKind
 from orchestrator.rehearsal.sandbox import Played
 from tests.contract.worlds import OWNER, RULES, STATE, Place, directly, kernel, over_http
@@ -150,6 +153,24 @@ def test_a_source_just_below_a_megabyte_is_taken(place: Place) -> None:
     assert found.source == source
 
 
+def test_the_list_of_kernels_has_every_page_and_only_what_begins_so(way: str, tmp_path: Path) -> None:
+    with WAYS[way](tmp_path, rules=replace(RULES, slots=PerKind.all(500.0))) as place:
+        wanted = tuple(f"gsm-3f9a-s{number:04d}" for number in range(1, 231))
+        for slug in (*wanted, "gsm-77aa-s0001", "another-gsm-3f9a-s0001"):
+            place.gateway.push(kernel(slug))
+        assert place.gateway.list_kernels("gsm-3f9a-s") == wanted
+        assert place.gateway.list_kernels("") == tuple(sorted((*wanted, "gsm-77aa-s0001", "another-gsm-3f9a-s0001")))
+        assert place.gateway.list_kernels("nobody-") == ()
+
+
+def test_other_peoples_kernels_and_datasets_are_not_listed(place: Place) -> None:
+    with place.world.at_now() as now:
+        place.world.kernels.save(Save(slug="bob/gsm-3f9a-s0001", text="", title="gsm-3f9a-s0001"), now, {})
+        held = {"state.bin": Content.of_bytes(b"theirs", now)}
+        place.world.datasets.create("bob", DATASET, Describe(title=DATASET), held, now)
+    assert place.gateway.list_kernels("gsm") == place.gateway.list_datasets("gsm") == ()
+
+
 # --- logs -------------------------------------------------------------------
 
 
@@ -253,6 +274,16 @@ def checkpoint(directory: Path) -> list[Path]:
 
 def test_a_dataset_that_was_never_created_is_not_found(place: Place) -> None:
     assert place.gateway.find_dataset(DATASET) is None
+
+
+def test_the_list_of_datasets_has_every_page_and_only_what_begins_so(place: Place, tmp_path: Path) -> None:
+    wanted = tuple(f"gsm-3f9a-c{number:04d}" for number in range(1, 121))
+    with place.world.at_now() as now:  # made on Kaggle's side: uploading so many would only take time
+        for slug in (*wanted, "gsm-77aa-c0001"):
+            held = {"state.bin": Content.of_bytes(b"x", now)}
+            place.world.datasets.create(OWNER, slug, Describe(title=slug), held, now)
+    assert place.gateway.list_datasets("gsm-3f9a-c") == wanted
+    assert len(place.gateway.list_datasets("gsm-")) == 121
 
 
 def test_a_created_dataset_is_private_and_becomes_ready_with_every_file(place: Place, tmp_path: Path) -> None:

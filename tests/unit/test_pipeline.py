@@ -1,13 +1,21 @@
 """A pipeline file is checked whole; every mistake is one sentence that names file, key and remedy."""
 
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import BadInput
-from orchestrator.pipeline import Pipeline, first_difference
+from orchestrator.pipeline import Pipeline, canonical_in, first_difference
 from orchestrator.pipeline_file import load, parse
-from stages.contract import Cursor
+from orchestrator.plan import order_for, plan_session
+from stages.contract import Cursor, Order
+from stages.documents import ContractError
+from state import machine
+from state.facts import RunStarted
+from state.model import RunState, Session
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -161,3 +169,51 @@ def test_a_session_on_a_tpu_installs_the_tpus_part_of_jax() -> None:
     assert any(pin.startswith("jax==") for pin in parse(trains, "p.yaml").pins)
     on_tpu = parse(trains.replace("accelerator: cpu", "accelerator: TpuV5E8"), "p.yaml")
     assert any(pin.startswith("jax[tpu]==") for pin in on_tpu.pins)
+
+
+@pytest.mark.parametrize("path", sorted(p for p in EXAMPLES.glob("*.yaml") if ".faults" not in p.name), ids=str)
+def test_the_pipeline_can_be_put_together_again_from_any_of_its_orders(path: Path) -> None:
+    pipeline = load(path)
+    state, session = planned(pipeline)
+    order = Order.from_json(order_for(state, session, pipeline).to_json())
+    assert canonical_in(order) == pipeline.canonical()
+    assert datetime.fromisoformat(order.created_at) == state.run.created_at
+
+
+def test_an_order_says_nothing_twice() -> None:
+    pipeline = load(EXAMPLES / "own_stage.yaml")
+    assert pipeline.sources and not {"sources", "stages", "model", "seed"} & pipeline.rest.keys()
+
+
+def test_an_order_whose_parts_were_changed_is_no_proof_of_a_pipeline() -> None:
+    pipeline = parse(GOOD, "p.yaml")
+    state, session = planned(pipeline)
+    order = order_for(state, session, pipeline)
+    with pytest.raises(ContractError, match="is not the one that its digest names"):
+        canonical_in(replace(order, seed=order.seed + 1))
+
+
+def test_an_order_of_an_older_relay_is_readable_and_holds_no_pipeline() -> None:
+    pipeline = parse(GOOD, "p.yaml")
+    state, session = planned(pipeline)
+    old = json.loads(order_for(state, session, pipeline).to_json())
+    del old["created_at"], old["pipeline_rest"]
+    order = Order.from_json(json.dumps(old))
+    assert (order.run, order.created_at, canonical_in(order)) == ("count-0001", "", None)
+
+
+def planned(pipeline: Pipeline) -> tuple[RunState, Session]:
+    """A run of the pipeline whose first session is planned."""
+    at = datetime(2030, 1, 7, 12, 30, 1, 250_000, tzinfo=UTC)
+    started = RunStarted(
+        run="count-0001",
+        pipeline_name=pipeline.name,
+        owner="me",
+        accelerator=pipeline.slot,
+        pipeline=pipeline.canonical(),
+        pipeline_path="p.yaml",
+        pipeline_digest=pipeline.digest,
+    )
+    state = machine.begin(started, at)
+    state = machine.apply(state, plan_session(state, pipeline, None), at)
+    return state, state.sessions[0]
