@@ -38,12 +38,13 @@ BROKEN_TRAINING = ("not-a-number", "loss-spike", "reward-collapse", "no-progress
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """The one next command for this run."""
     state, watch = snapshot.state, snapshot.watch
-    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
-        return Rest(None, f"the run is {state.run.status}")
-    if snapshot.requests:
-        return _obey(snapshot.requests[0], state)
+    asked = [request for request in snapshot.requests if request.verb != "prune"]
+    if asked:
+        return _obey(asked[0], state)
     if watch.not_before is not None and now < watch.not_before:
         return Rest(watch.not_before, f"trying again: {watch.failure}")
+    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
     if _hopeless(snapshot, limits, now) and state.run.status is not RunStatus.PARKED:
         return _park(state, f"Kaggle has not answered for long: {watch.failure}", "resume")
     command = _next(snapshot, pipeline, limits, now)
@@ -214,7 +215,7 @@ def _obey(request: Request, state: RunState) -> Record:
             return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
             return Record((RunResumed(checkpoint=request.arguments.get("checkpoint", "")),), request.id)
-        case "cancel":
+        case "cancel" if status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
             return Record((RunCancelled(),), request.id)
         case _:
             return Record((), request.id)
@@ -229,5 +230,13 @@ def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
         if session.phase is Phase.PUBLISHING:
             due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if due else None
-    removed = removable(state, pipeline.keep, snapshot.requests)
-    return Prune(removed[0].name) if removed else None
+    return _tidy(snapshot, pipeline, asked=False)
+
+
+def _tidy(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
+    """Remove a checkpoint that may go; what a person asked for is done when there is none left. `asked`: only then."""
+    wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
+    removed = removable(snapshot.state, pipeline.keep, snapshot.requests) if wish or not asked else ()
+    if removed:
+        return Prune(removed[0].name)
+    return Record((), wish.id) if wish else None

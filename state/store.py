@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, select, update
+from sqlalchemy import Connection, Table, and_, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from state import machine, schema
@@ -161,11 +161,12 @@ class Store:
             return [from_row(Run, row) for row in rows.mappings()]
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, oldest first."""
+        """Ids of the runs that may still need something, or of which something is asked, oldest first."""
+        asked = select(schema.requests.c.run).where(schema.requests.c.obeyed_at.is_(None))
         with self._transaction() as connection:
             rows = connection.execute(
                 select(schema.runs.c.id)
-                .where(schema.runs.c.status.in_(OPEN_STATUSES))
+                .where(or_(schema.runs.c.status.in_(OPEN_STATUSES), schema.runs.c.id.in_(asked)))
                 .order_by(schema.runs.c.created_at, schema.runs.c.id)
             )
             return [str(row.id) for row in rows]
