@@ -135,6 +135,10 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
         raise Permanent(
             f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
         )
+    if not found.private:
+        raise Permanent(
+            f"the kernel {found.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
+        )
     if shell.gateway.session(session.slug, found.version).worker is Worker.NEW_SCRIPT:
         return None
     return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)

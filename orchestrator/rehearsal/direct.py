@@ -77,7 +77,8 @@ class DirectGateway:
             if not self._world.kernels.exists(self._world.owner, slug):
                 return None
             kernel = self._world.kernels.find(self._world.owner, slug)
-            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=kernel.newest.save.text)
+            save = kernel.newest.save
+            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=save.text, private=save.is_private)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         if len(kernel.source.encode()) >= self._world.rules.source_bytes_max:
