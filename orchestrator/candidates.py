@@ -9,7 +9,15 @@ from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile
 from orchestrator.memory.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline import Pipeline
 from orchestrator.quarantine import Quarantine
-from stages.contract import BLOB_NAME, CHECKPOINTS_DIRECTORY, MANIFEST_NAME, OUTPUT_DIRECTORY, SEAL_NAME, Manifest
+from stages.contract import (
+    BLOB_NAME,
+    CHECKPOINTS_DIRECTORY,
+    MANIFEST_NAME,
+    OUTPUT_DIRECTORY,
+    SEAL_NAME,
+    Manifest,
+    seal_of,
+)
 from stages.documents import ContractError
 from state.model import Session
 
@@ -53,7 +61,7 @@ class Expected:
             return "the manifest is another session's"
         if manifest.parent != self.parent:
             return f"the manifest names the parent {manifest.parent}, and the session started from {self.parent}"
-        if not any(s.name == manifest.cursor.stage and 0 <= manifest.cursor.step <= s.steps for s in pipeline.stages):
+        if not pipeline.holds(manifest.cursor):
             return f"the manifest stands at {manifest.cursor.stage} {manifest.cursor.step}, which the pipeline does not have"
         if odd := [e.path for e in manifest.files if "/" in e.path or e.path.endswith(".part")]:
             return f"the manifest names a file {odd[0][:80]!r}, which a dataset cannot hold"
@@ -81,6 +89,15 @@ def document(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
     return into.read_bytes()
 
 
+def sealed(path: PurePosixPath, seal_name: str, files: Files, gateway: Gateway, into: Path) -> bytes:
+    """A document's bytes, or Corrupt where they are not those of the seal beside it. Older sessions wrote no seals."""
+    data = document(files[str(path)], gateway, into)
+    seal = files.get(str(path.with_name(seal_name)))
+    if seal is not None and document(seal, gateway, into.with_name(seal_name)) != seal_of(data):
+        raise Corrupt(f"{path.name} has another SHA-256 than the session wrote beside it")
+    return data
+
+
 def candidates(
     expected: Expected, pipeline: Pipeline, files: Files, gateway: Gateway, incoming: Path, quarantine: Quarantine
 ) -> Iterator[Candidate]:
@@ -104,12 +121,8 @@ def candidates(
 
 def _manifest(path: PurePosixPath, files: Files, gateway: Gateway, into: Path) -> Manifest:
     """The manifest in the very bytes that were written; Corrupt or ContractError otherwise."""
-    data = document(files[str(path)], gateway, into)
-    seal = files.get(str(path.with_name(SEAL_NAME)))
-    promised = None if seal is None else document(seal, gateway, into.with_name(SEAL_NAME))
+    data = sealed(path, SEAL_NAME, files, gateway, into)
     manifest = Manifest.from_json(data)
     if manifest.to_json().encode() != data:
         raise Corrupt("the manifest is not in the bytes that a session writes")
-    if promised is not None and promised != manifest.digest.encode():
-        raise Corrupt("the manifest has another SHA-256 than the session wrote beside it")
     return manifest

@@ -206,6 +206,26 @@ def papers(context: click.Context, run: str) -> None:
 
 @main.command()
 @RUN
+@click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
+@click.option(
+    "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
+)
+@click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.pass_context
+def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
+    """The checkpoints of RUN and where they are; exit status 1 where one is damaged.
+
+    Example: relay checkpoints gsm-3f9a --verify
+    """
+    from orchestrator import inventory
+
+    done = inventory.checkpoints(_app(context), run, verify=verify, pull=pull, prune=prune, as_json=as_json)
+    context.exit(done)
+
+
+@main.command()
+@RUN
 @click.pass_context
 def pause(context: click.Context, run: str) -> None:
     """Let the session that runs come to its end, and start no other.

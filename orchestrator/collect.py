@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, document, usable
+from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, sealed, usable
 from orchestrator.errors import Corrupt, DiskRefused, Refused, Transient
 from orchestrator.files import Home, private_folder, sync_folder, write_whole
 from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
@@ -19,6 +19,7 @@ from stages.contract import (
     OUTPUT_DIRECTORY,
     PAPERS_DIRECTORY,
     REPORT_NAME,
+    REPORT_SEAL_NAME,
     Cursor,
     FileEntry,
     Manifest,
@@ -39,6 +40,8 @@ CURVES_BYTES_MAX = 256 * 2**20
 PAPERS_BYTES_MAX = 64 * 2**20
 """Of all papers of a checkpoint; what goes beyond stays in the packed state."""
 EXCERPT_LINES = 20
+REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
+"""What a session can say of its own end."""
 
 
 def collect(
@@ -83,13 +86,14 @@ def concluded(
 
 
 def report_of(session: Session, files: Files, gateway: Gateway, incoming: Path) -> Report | None:
-    """The session's own report; one of another session or one that cannot be read counts as none."""
-    file = files.get(f"{OUTPUT_DIRECTORY}/{REPORT_NAME}")
-    for _try in range(TRIES if file else 0):
-        assert file is not None
+    """The session's own report; one of another session, a damaged one or one that makes no sense counts as none."""
+    path = PurePosixPath(OUTPUT_DIRECTORY) / REPORT_NAME
+    for _try in range(TRIES if str(path) in files else 0):
         try:
-            report = Report.from_json(document(file, gateway, incoming / REPORT_NAME))
+            report = Report.from_json(sealed(path, REPORT_SEAL_NAME, files, gateway, incoming / REPORT_NAME))
         except (ContractError, Corrupt):
+            continue
+        if report.outcome not in REPORTED:
             continue
         mine = (report.run, report.session, report.attempt, report.token)
         return report if mine == (session.run, session.number, session.attempt, session.token) else None
@@ -238,7 +242,7 @@ def _furthest(
         event = Progress.from_line(line)
         if event is not None and event.event == "step":
             known.append(Cursor(stage=event.stage, step=event.step))
-    return max(known, key=pipeline.position)
+    return max(filter(pipeline.holds, known), key=pipeline.position)
 
 
 def excerpt(session: Session, home: Home) -> str:

@@ -42,14 +42,15 @@ BROKEN_TRAINING = ("not-a-number", "loss-spike", "reward-collapse", "no-progress
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """The one next command for this run."""
     state, watch = snapshot.state, snapshot.watch
-    if state.run.status is RunStatus.FINISHED:
-        return Rest(None, f"the run is {state.run.status}")
-    if snapshot.requests:
-        return _obey(snapshot.requests[0], state)
+    asked = [request for request in snapshot.requests if request.verb != "prune"]
+    if asked:
+        return _obey(asked[0], state)
     if watch.not_before is not None and now < watch.not_before <= now + NOT_BEFORE_MAX:
         return Rest(watch.not_before, f"trying again: {watch.failure}")
+    if state.run.status is RunStatus.FINISHED:
+        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
     if state.run.status is RunStatus.CANCELLED:
-        return _see_off(snapshot, limits, now)
+        return _see_off(snapshot, pipeline, limits, now)
     if _hopeless(snapshot, limits) and state.run.status is not RunStatus.PARKED:
         return _given_up(snapshot, limits)
     command = _next(snapshot, pipeline, limits, now)
@@ -258,12 +259,12 @@ def _given_up(snapshot: Snapshot, limits: Limits) -> Record:
     return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
 
 
-def _see_off(snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
+def _see_off(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """The session of a cancelled run holds its slot until it ends: look at it, and do nothing else."""
     state = snapshot.state
     last = state.last
     if last is None or not last.phase.on_kaggle:
-        return Rest(None, f"the run is {state.run.status}")
+        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
     if last.phase is Phase.PUSHING or snapshot.watch.failures >= limits.give_up_failures:
         return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return _carry_on(last, snapshot, limits, now)
@@ -306,5 +307,13 @@ def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
         if session.phase is Phase.PUBLISHING:
             due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if due else None
-    removed = removable(state, pipeline.keep, snapshot.requests)
-    return Prune(removed[0].name) if removed else None
+    return _tidy(snapshot, pipeline, asked=False)
+
+
+def _tidy(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
+    """Remove a checkpoint that may go; what a person asked for is done when there is none left. `asked`: only then."""
+    wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
+    removed = removable(snapshot.state, pipeline.keep, snapshot.requests) if wish or not asked else ()
+    if removed:
+        return Prune(removed[0].name)
+    return Record((), wish.id) if wish else None

@@ -151,11 +151,13 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
         raise Permanent(
             f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
         )
+    if not found.private:
+        raise Permanent(
+            f"the kernel {found.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
+        )
     seen = seen_of(session.slug, found.version, shell.gateway)
-    if (
-        seen.worker is Worker.UNKNOWN
-    ):  # it may be running, or may have been declined: one of the two is to be known first
-        raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message}")
+    if seen.worker is Worker.UNKNOWN:
+        raise Transient(f"whether {session.slug} runs or was declined is not to be known yet: {seen.message}")
     if seen.worker is Worker.NEW_SCRIPT:
         return None
     return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)

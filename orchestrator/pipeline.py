@@ -202,6 +202,10 @@ class Pipeline(BaseModel):
             done += stage.steps
         raise ValueError(f"the pipeline has no stage {cursor.stage}")
 
+    def holds(self, cursor: Cursor) -> bool:
+        """Whether the pipeline has such a place: a session's log may say anything."""
+        return any(stage.name == cursor.stage and 0 <= cursor.step <= stage.steps for stage in self.stages)
+
     @property
     def beginning(self) -> Cursor:
         """Where a run without a checkpoint stands."""

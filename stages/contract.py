@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from stages.documents import ContractError, Document, NewerFormat, Versioned
+from stages.documents import ContractError, Document, Versioned
 
 PROGRESS_PREFIX = "@relay "
 """A line of a kernel's log that starts so is a progress event; every other line is for people."""
@@ -18,6 +18,8 @@ CHECKPOINTS_DIRECTORY = "checkpoints"
 """Below it, one folder a checkpoint. Whatever else lies in a session's output is unfinished or not for the laptop."""
 
 REPORT_NAME = "report.json"
+REPORT_SEAL_NAME = "report.sha256"
+"""Beside a report: its SHA-256, since nothing else says whether it arrived as it was written."""
 MANIFEST_NAME = "manifest.json"
 SEAL_NAME = "manifest.sha256"
 """Beside a manifest: its digest. A manifest says what other files are; only this says whether it is itself as it was written."""
@@ -29,6 +31,11 @@ BLOB_NAME = "state.bin"
 """The packed state. Neither an archive's nor a table's suffix: Kaggle unpacks the ones and rewrites the others."""
 COMPILED_NAME = "compiled.bin"
 """The programs that were compiled, beside the packed state where they are worth it. No part of what a checkpoint is."""
+
+
+def seal_of(data: bytes) -> bytes:
+    """What a seal beside a document holds: the SHA-256 of its bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest().encode()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,13 +229,11 @@ class Progress(Versioned):
 
     @classmethod
     def from_line(cls, line: str) -> "Progress | None":
-        """The event, or None for a line that is meant for people (a cut-off event counts as such)."""
+        """The event, or None for a line that is meant for people (one that is cut off or of another relay counts as such)."""
         if not line.startswith(PROGRESS_PREFIX):
             return None
         try:
             return cls.from_json(line[len(PROGRESS_PREFIX) :])
-        except NewerFormat:
-            raise
         except ContractError:
             return None
 

@@ -12,12 +12,14 @@ from stages.contract import (
     OUTPUT_DIRECTORY,
     PAPERS_DIRECTORY,
     REPORT_NAME,
+    REPORT_SEAL_NAME,
     SEAL_NAME,
     Cursor,
     Manifest,
     Order,
     Report,
     checkpoint_folder,
+    seal_of,
 )
 from stages.stage import StageFailed
 
@@ -71,10 +73,13 @@ class Output:
         """Leave the report, whole, and nothing unfinished."""
         shutil.rmtree(self._root / UNFINISHED, ignore_errors=True)
         self._root.mkdir(parents=True, exist_ok=True)
-        part = self._root / f".{REPORT_NAME}"
-        part.unlink(missing_ok=True)
-        packing.write_new(part, report.to_json().encode())
-        part.replace(self._root / REPORT_NAME)
+        data = report.to_json().encode()
+        (self._root / REPORT_NAME).unlink(missing_ok=True)  # never beside the seal of another one
+        for name, content in ((REPORT_SEAL_NAME, seal_of(data)), (REPORT_NAME, data)):
+            part = self._root / f".{name}"
+            part.unlink(missing_ok=True)
+            packing.write_new(part, content)
+            part.replace(self._root / name)
         packing.sync_directory(self._root)
 
     def _show(self, papers: Path) -> None:

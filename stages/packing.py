@@ -14,6 +14,8 @@ from typing import IO, cast
 from stages.contract import BLOB_NAME, COMPILED_NAME, FileEntry, Manifest, stays_below
 
 CHUNK_BYTES = 4 * 1024 * 1024
+MEMBERS_MAX = 100_000
+"""Files and folders of one archive: empty ones cost a disk more than their bytes."""
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
 PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
@@ -43,17 +45,19 @@ def pack(directory: Path, blob: Path) -> FileEntry:
     return FileEntry(path=blob.name, size_bytes=sink.size_bytes, sha256=sink.sha256())
 
 
-def unpack(blob: Path, directory: Path, *, size_bytes_max: int) -> None:
+def unpack(blob: Path, directory: Path, *, size_bytes_max: int, members_max: int = MEMBERS_MAX) -> None:
     """Restore what `pack` wrote into `directory`, which must not exist yet or be empty.
 
     Raises CorruptCheckpoint at the first member that is absolute, climbs out, appears twice, is neither a file nor a
-    directory, or takes the total over `size_bytes_max`; what was written until then is to be thrown away.
+    directory, takes the total over `size_bytes_max`, or is one too many; what was written until then is to be thrown away.
     """
     directory.mkdir(parents=True, exist_ok=True)
     left_bytes = size_bytes_max
     try:
         with tarfile.open(blob, mode="r:", format=tarfile.GNU_FORMAT) as archive:
-            for member in archive:
+            for number, member in enumerate(archive):
+                if number >= members_max:
+                    raise CorruptCheckpoint(f"{blob.name} holds more than {members_max:,} files")
                 left_bytes -= max(0, member.size)
                 if left_bytes < 0:
                     raise CorruptCheckpoint(f"{blob.name} unpacks to more than the announced {size_bytes_max} bytes")

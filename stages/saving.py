@@ -129,7 +129,7 @@ def _arrays(directory: Path, about: Mapping[str, Mapping[str, Any]]) -> dict[str
     import numpy as np
 
     found = {}
-    with np.load(directory / ARRAYS_NAME) as file:
+    with np.load(directory / ARRAYS_NAME, allow_pickle=False) as file:
         for number, name in enumerate(sorted(about)):
             array = np.frombuffer(file[f"a{number}"].tobytes(), _dtype(about[name]["dtype"]))
             array = array.reshape(about[name]["shape"]).copy()

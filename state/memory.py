@@ -114,9 +114,10 @@ class MemoryStore:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, oldest first: a cancelled one while its session goes on."""
+        """Ids of the runs that may still need something, or of which something is asked (see `Store.open_runs`)."""
         with self._lock:
-            return [run.id for run in self.runs() if run.status in OPEN or self._goes_on(run)]
+            asked = {request.run for request in self._requests.values()}
+            return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
 
     # --- observations --------------------------------------------------------
 

@@ -222,7 +222,7 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Something a person asked for, obeyed by the next tick: `pause`, `resume`, `cancel` or `retry`."""
+    """Something a person asked for, obeyed by the next tick: `pause`, `resume`, `cancel`, `retry` or `prune`."""
 
     id: int
     run: str

@@ -200,14 +200,17 @@ class Store:
             return [from_row(Run, row) for row in rows.mappings()]
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, oldest first: a cancelled one while its session goes on."""
+        """Ids of the runs that may still need something, or of which something is asked, oldest first.
+
+        A cancelled one is among them while its session goes on.
+        """
         live = select(schema.sessions.c.run).where(schema.sessions.c.phase.in_(LIVE_PHASES))
         goes_on = and_(schema.runs.c.status == RunStatus.CANCELLED.value, schema.runs.c.id.in_(live))
+        asked = select(schema.requests.c.run).where(schema.requests.c.obeyed_at.is_(None))
+        needs_something = or_(schema.runs.c.status.in_(OPEN_STATUSES), goes_on, schema.runs.c.id.in_(asked))
         with self._transaction() as connection:
             rows = connection.execute(
-                select(schema.runs.c.id)
-                .where(or_(schema.runs.c.status.in_(OPEN_STATUSES), goes_on))
-                .order_by(schema.runs.c.created_at, schema.runs.c.id)
+                select(schema.runs.c.id).where(needs_something).order_by(schema.runs.c.created_at, schema.runs.c.id)
             )
             return [str(row.id) for row in rows]
 

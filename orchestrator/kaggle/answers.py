@@ -40,6 +40,7 @@ def kernel_found(answer: Any, _raw: Mapping[str, Any]) -> KernelFound:
         ref=_ref(metadata.ref or metadata.slug),
         version=metadata.current_version_number or None,
         source=blob.source or "",
+        private=bool(metadata.is_private),
     )
 
 

@@ -57,6 +57,7 @@ class KernelFound:
     ref: str
     version: int | None
     source: str
+    private: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

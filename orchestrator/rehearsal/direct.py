@@ -83,7 +83,8 @@ class DirectGateway:
             if not self._world.kernels.exists(self._world.owner, slug):
                 return None
             kernel = self._world.kernels.find(self._world.owner, slug)
-            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=kernel.newest.save.text)
+            save = kernel.newest.save
+            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=save.text, private=save.is_private)
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
         with self._reading("ListKernels"):

@@ -10,7 +10,7 @@ from orchestrator.rehearsal.faults import Misfortune, SessionAction
 from orchestrator.rehearsal.kernels import Kernels, Session, Status
 from orchestrator.rehearsal.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.sandbox import Launch, Mount, Running, Sandbox
-from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, Report
+from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, REPORT_SEAL_NAME, Report, seal_of
 from stages.documents import ContractError
 
 REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
@@ -234,7 +234,9 @@ def _with_foreign_report(files: Files) -> Files:
     except (KeyError, ContractError):
         return files
     foreign = replace(report, run=f"not-{report.run}", token="0" * 24)
-    return {**files, REPORT: Content.of_bytes(foreign.to_json().encode(), files[REPORT].modified)}
+    data, modified = foreign.to_json().encode(), files[REPORT].modified
+    seal = f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}"
+    return {**files, REPORT: Content.of_bytes(data, modified), seal: Content.of_bytes(seal_of(data), modified)}
 
 
 def _split(source: str) -> tuple[str, str, int | None]:

@@ -29,13 +29,12 @@ FAULTY_SESSIONS = 6
 """Faults befall only the first sessions of a chain: then they end, and so must the chain."""
 CALLS = (
     "SaveKernel", "GetKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "OutputFile", "LogStream",
-    "GetDataset", "CreateDataset", "DeleteDataset", "BlobUpload", "GetAcceleratorQuotaStatistics",
+    "DatasetFile", "GetDataset", "CreateDataset", "DeleteDataset", "BlobUpload", "GetAcceleratorQuotaStatistics",
 )  # fmt: skip
 SESSION_FAULTS = [action for action in SessionAction if action is not SessionAction.SLOW]
 """All but one: a script is played at its own pace."""
-DATASET_FAULTS = [action for action in DatasetAction if action is not DatasetAction.SPOIL]
-"""All but one: a dataset whose bytes changed is mounted so by every further session, until a person deletes it or goes on
-from an older checkpoint, so that the remedy alone does not end the chain."""
+FILE_CALLS = ("OutputFile", "DatasetFile")
+"""The calls that bring files: only what they bring can have a bit turned over."""
 ON_DISK_EVERY = 100
 """Of so many chains one uses the real database, which takes twenty times as long as the store in memory."""
 STATUSES = (429, 500, 502, 503, 504)
@@ -155,12 +154,13 @@ def _session_fault(rng: random.Random, limit_s: float) -> SessionFault:
 def _call_fault(rng: random.Random) -> CallFault:
     action = rng.choice(list(CallAction))
     fault = CallFault(
-        call=rng.choice((*CALLS, "*")),
+        call=rng.choice(FILE_CALLS if action is CallAction.FLIP else (*CALLS, "*")),
         action=action,
         nth=rng.randint(1, 12),
         times=rng.choice((1, 1, 2, 3, 8)),
         probability=rng.choice((None, None, 0.3)),
         seconds=rng.choice((5.0, 100.0, 1000.0)) if action is CallAction.HANG else 0.0,
+        after_bytes=rng.randint(0, 300) if action is CallAction.FLIP else 0,
     )
     if action is not CallAction.STATUS:
         return fault
@@ -170,7 +170,7 @@ def _call_fault(rng: random.Random) -> CallFault:
 
 
 def _dataset_fault(rng: random.Random, limit_s: float) -> DatasetFault:
-    action = rng.choice(DATASET_FAULTS)
+    action = rng.choice(list(DatasetAction))
     seconds = limit_s * rng.uniform(0.0, 5.0) if action is DatasetAction.SLOW else 0.0
     return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
 

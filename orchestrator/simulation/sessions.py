@@ -15,12 +15,15 @@ from stages.contract import (
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
     REPORT_NAME,
+    REPORT_SEAL_NAME,
+    SEAL_NAME,
     Cursor,
     FileEntry,
     Manifest,
     Order,
     Progress,
     Report,
+    seal_of,
 )
 from stages.documents import ContractError
 from stages.mounts import check_fits
@@ -95,7 +98,7 @@ class Counting:
         reached, ends_s = cursor_at(pipeline, position), at_s + self.save_s
         files += _checkpoint(order, reached, digest, ends_s)
         report = _report(order, "finished" if position >= total else "yielded", reached)
-        files.append((ends_s, REPORT, report.to_json().encode()))
+        files += _reported(report, ends_s)
         return Played(ends_after_s=ends_s, lines=lines, files=files)
 
 
@@ -184,7 +187,18 @@ def _checkpoint(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[
         digests={"state": digest},
     )
     folder = f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
-    return [(at_s, f"{folder}/{BLOB_NAME}", state), (at_s, f"{folder}/{MANIFEST_NAME}", manifest.to_json().encode())]
+    data = manifest.to_json().encode()
+    return [
+        (at_s, f"{folder}/{BLOB_NAME}", state),
+        (at_s, f"{folder}/{SEAL_NAME}", seal_of(data)),
+        (at_s, f"{folder}/{MANIFEST_NAME}", data),
+    ]
+
+
+def _reported(report: Report, at_s: float) -> list[tuple[float, str, bytes]]:
+    """A report with its seal, as a session leaves them."""
+    data = report.to_json().encode()
+    return [(at_s, f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}", seal_of(data)), (at_s, REPORT, data)]
 
 
 def _report(order: Order, outcome: str, reached: Cursor, **more: Any) -> Report:
@@ -204,7 +218,7 @@ def _refused(order: Order, failure: StageFailed) -> Played:
     report = _report(
         order, "failed", order.start, cause=failure.cause, reason=str(failure), transient=failure.transient
     )
-    return Played(ends_after_s=5.0, exit_code=1, files=[(5.0, REPORT, report.to_json().encode())])
+    return Played(ends_after_s=5.0, exit_code=1, files=_reported(report, 5.0))
 
 
 # --- sessions that go wrong by themselves ------------------------------------
@@ -222,7 +236,7 @@ def failing(order: Order, played: Played, after_s: float, cause: str, *, transie
         transient=transient,
         traceback="Traceback",
     )
-    return replace(cut, exit_code=1, files=[*cut.files, (after_s, REPORT, report.to_json().encode())])
+    return replace(cut, exit_code=1, files=[*cut.files, *_reported(report, after_s)])
 
 
 def died(played: Played, after_s: float) -> Played:

@@ -9,9 +9,10 @@ import pytest
 from orchestrator.candidates import DOCUMENT_BYTES_MAX
 from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from stages.contract import Order
+from stages.contract import Order, Progress, seal_of
 from tests.simulation.pipelines import expected_digest, pipeline
 
+REPORT, SEAL = "relay/report.json", "relay/report.sha256"
 BOMB = b" " * (DOCUMENT_BYTES_MAX + 1)
 
 
@@ -44,3 +45,53 @@ def test_a_document_too_large_to_be_one_costs_no_more_than_that_document(folder:
     assert set(chain.kaggle.started.values()) == {1}
     large = [path for path in folder.rglob("*.json*") if path.stat().st_size >= DOCUMENT_BYTES_MAX]
     assert large == []
+
+
+def garbled(before: bytes, after: bytes, *, sealed: bool) -> Kaggle:
+    """A world whose first session's report says something else than it said; `sealed`: it was written so."""
+
+    def play(order: Order, played: Played, index: int) -> Played:
+        if index > 1:
+            return played
+        report = next(data for _, name, data in played.files if name == REPORT).replace(before, after)
+        told = {REPORT: report, **({SEAL: seal_of(report)} if sealed else {})}
+        return replace(played, files=[(at_s, name, told.get(name, data)) for at_s, name, data in played.files])
+
+    return Kaggle(pipeline(), play=play)
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_report_that_makes_no_sense_counts_as_none_and_costs_no_checkpoint(folder: Path, sealed: bool) -> None:
+    chain = Chain(garbled(b'"yielded"', b'"yhelded"', sealed=sealed), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert (state.sessions[0].cause, state.sessions[0].attempt) == ("no-report", 1)
+    assert state.sessions[1].start.step > 0
+
+
+def test_a_report_damaged_on_its_way_is_not_believed(folder: Path) -> None:
+    chain = Chain(garbled(b'"yielded"', b'"finished"', sealed=False), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert state.sessions[0].cause == "no-report"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        Progress(number=0, event="step", at_s=1.0, stage="nowhere", step=7, target=9).line(),
+        Progress(number=0, event="step", at_s=1.0, stage="one", step=10**9, target=9).line(),
+        Progress(number=0, event="step", at_s=1.0, stage="one", step=7, target=9)
+        .line()
+        .replace('"format":1', '"format":9'),
+    ],
+    ids=["no such stage", "no such step", "another format"],
+)
+def test_a_log_may_say_anything(folder: Path, line: str) -> None:
+    def play(order: Order, played: Played, index: int) -> Played:
+        return replace(played, lines=[(1.0, line), *played.lines])
+
+    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert all(session.steps_lost == 0 for session in state.sessions)

@@ -96,9 +96,9 @@ def test_a_document_of_a_newer_format_is_refused_with_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("line", [Progress(number=0, event="step", at_s=1.0).line()])
-def test_a_progress_line_of_a_newer_format_is_not_taken_for_a_line_for_people(line: str) -> None:
-    with pytest.raises(NewerFormat):
-        Progress.from_line(line.replace('"format":1', '"format":9'))
+def test_a_progress_line_of_a_newer_format_is_passed_by_since_a_log_may_say_anything(line: str) -> None:
+    assert Progress.from_line(line) is not None
+    assert Progress.from_line(line.replace('"format":1', '"format":9')) is None
 
 
 @pytest.mark.parametrize(

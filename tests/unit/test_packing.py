@@ -151,6 +151,29 @@ def test_a_sparse_file_which_unpacks_to_more_than_its_bytes_is_refused(tmp_path:
         packing.unpack(tmp_path / "state.bin", tmp_path / "out", size_bytes_max=10**9)
 
 
+def test_an_old_kind_of_sparse_file_is_refused_too(tmp_path: Path) -> None:
+    info, _ = member("a", b"", type=tarfile.GNUTYPE_SPARSE, size=0)
+    header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    header[386:398], header[398:410] = b"00000000000\0", b"00000000001\0"  # one byte of data, at the beginning
+    header[483:495] = b"77777777777\0"  # of a file of 8 GiB
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "state.bin").write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(CorruptCheckpoint):
+        packing.unpack(tmp_path / "state.bin", tmp_path / "out", size_bytes_max=10**12)
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_an_archive_of_endless_empty_files_is_refused(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("same").tobuf(tarfile.GNU_FORMAT)
+    folders = [member(str(number), b"", type=tarfile.DIRTYPE, size=0)[0] for number in range(3)]
+    blob = b"".join(info.tobuf(tarfile.GNU_FORMAT) for info in folders) + header + bytes(1024)
+    (tmp_path / "state.bin").write_bytes(blob)
+    packing.unpack(tmp_path / "state.bin", tmp_path / "few", size_bytes_max=len(blob), members_max=4)
+    with pytest.raises(CorruptCheckpoint, match="more than 3 files"):
+        packing.unpack(tmp_path / "state.bin", tmp_path / "out", size_bytes_max=len(blob), members_max=3)
+
+
 def test_nothing_unpacks_to_more_than_was_announced(tmp_path: Path) -> None:
     archive(tmp_path / "state.bin", member("a", b"x" * 600), member("b", b"x" * 600))
     with pytest.raises(CorruptCheckpoint, match="more than the announced 1000 bytes"):

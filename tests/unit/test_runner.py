@@ -86,7 +86,10 @@ def test_nothing_else_lies_in_the_output(world: Kaggle) -> None:
     found = {path for path in found if not path.startswith("tensorboard")}  # where this Python has tensorboardX
     folder = "relay/checkpoints/first-00000006"
     folders = {"relay", "relay/checkpoints", folder}
-    assert found == folders | {"relay/report.json", f"{folder}/manifest.json", f"{folder}/state.bin"}
+    documents = {f"relay/report.{end}" for end in ("json", "sha256")} | {
+        f"{folder}/manifest.{end}" for end in ("json", "sha256")
+    }
+    assert found == folders | documents | {f"{folder}/state.bin"}
 
 
 def test_scratch_is_gone_when_the_session_is(world: Kaggle) -> None:

@@ -1,0 +1,70 @@
+"""Kernels and datasets are private: made so, and refused where one is found public."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from orchestrator.commands import Push
+from orchestrator.rehearsal.datasets import Describe
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.crashes import Bomb, Crash
+from state.model import Phase, RunStatus
+from tests.simulation.pipelines import expected_digest, pipeline
+from tests.simulation.verifying import drive_until
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+def test_whatever_a_run_makes_is_private(folder: Path) -> None:
+    chain = Chain(Kaggle(pipeline()), folder)
+    chain.drive()
+    world = chain.kaggle.world
+    with world.at_now():
+        assert [d.about.is_private for d in world.datasets.all()] == [True] * 3
+        assert [k.newest.save.is_private for k in world.kernels.all()] == [True] * 3
+
+
+def test_a_dataset_found_public_asks_a_person_and_the_daemon_goes_on_living(folder: Path) -> None:
+    chain = Chain(Kaggle(pipeline()), folder)
+    drive_until(chain, "publish_intended")
+    world, name = chain.kaggle.world, chain.state.checkpoints[0].name
+    with world.at_now():
+        dataset = world.datasets.find("me", name)
+        world.datasets.describe(dataset, Describe(title=name, is_private=False))
+    for _ in islice(chain.turns(), 60):  # what is under way is tried again and again while the run is parked
+        pass
+    assert chain.state.run.status is RunStatus.PARKED
+    assert f"the dataset me/{name} is public: make it private on Kaggle" in chain.state.run.reason
+    with world.at_now():
+        world.datasets.describe(dataset, Describe(title=name, is_private=True))
+    chain.store.request(chain.run, "retry", {}, chain.kaggle.clock.now())
+    assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
+
+
+def killed_after_its_push(folder: Path) -> Chain:
+    """A run whose daemon died between a push and the fact of it."""
+    for at in range(40):
+        chain = Chain(Kaggle(pipeline()), folder / str(at))
+        try:
+            chain.drive(Bomb(at))
+        except Crash:
+            if chain.kaggle.world.kernels.all() and chain.state.sessions[0].phase is Phase.PUSHING:
+                return chain
+    raise AssertionError("there is no such boundary")
+
+
+def test_a_kernel_found_public_is_not_adopted(folder: Path) -> None:
+    chain = killed_after_its_push(folder)
+    with chain.kaggle.world.at_now():
+        (kernel,) = chain.kaggle.world.kernels.all()
+        kernel.newest.save = replace(kernel.newest.save, is_private=False)
+    turn = next(turn for turn in chain.turns() if isinstance(turn.command, Push))
+    assert "is public: make it private on Kaggle" in turn.failure
+    assert chain.state.run.status is RunStatus.PARKED
