@@ -72,9 +72,7 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
         return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
-        if (
-            snapshot.state.run.status is RunStatus.PARKED
-        ):  # a person knows already; what is under way is tried again later
+        if snapshot.state.run.status is RunStatus.PARKED:  # a person knows already: what is under way is tried later
             return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
         return Result((parked,)), str(error)

@@ -14,7 +14,7 @@ from orchestrator.views.document import status_document
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
 from state.facts import DamageFound, OutputCollected
 from state.model import CheckpointStatus, Phase, RunState, RunStatus
-from tests.simulation.chain import Chain, expected_digest, fast_folder, final_digest, pipeline
+from tests.simulation.chain import Bomb, Chain, expected_digest, fast_folder, final_digest, pipeline
 from tests.simulation.verifying import Verifying, drive_until, facts, flipped, lose_output, refusing, rot, spoil_dataset
 
 
@@ -373,3 +373,26 @@ def test_damage_is_told_in_the_status(folder: Path) -> None:
     assert (told["checkpoint"], told["file"], told["place"]) == (name, "state.bin", "disk")
     assert (chain.home.quarantine(chain.run) / told["kept"]).exists()
     assert told["at"]
+
+
+# --- crashes -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(2))
+def test_killed_anywhere_while_a_dataset_is_made_again_the_chain_ends_the_same(shard: int) -> None:
+    faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SPOIL),))
+
+    def chain(folder: Path) -> Chain:
+        return Chain(Verifying(pipeline(), faults=faults), folder)
+
+    counter = Bomb()
+    with fast_folder() as folder:
+        chain(folder).drive(counter)
+    for at in range(7 * shard, counter.passed, 14):
+        with fast_folder() as folder:
+            killed = chain(folder)
+            state = killed.drive_through(Bomb(at))
+            assert final_digest(state) == expected_digest(killed.kaggle.pipeline), f"killed at {at}"
+            assert set(killed.kaggle.started.values()) == {1}, f"killed at {at}: {killed.kaggle.started}"
+            assert not facts(killed, "run_parked"), f"killed at {at}"
