@@ -9,7 +9,15 @@ from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile
 from orchestrator.memory.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline import Pipeline
 from orchestrator.quarantine import Quarantine
-from stages.contract import BLOB_NAME, CHECKPOINTS_DIRECTORY, MANIFEST_NAME, OUTPUT_DIRECTORY, SEAL_NAME, Manifest
+from stages.contract import (
+    BLOB_NAME,
+    CHECKPOINTS_DIRECTORY,
+    MANIFEST_NAME,
+    OUTPUT_DIRECTORY,
+    SEAL_NAME,
+    Manifest,
+    clashing,
+)
 from stages.documents import ContractError
 from state.model import Session
 
@@ -57,6 +65,8 @@ class Expected:
             return f"the manifest stands at {manifest.cursor.stage} {manifest.cursor.step}, which the pipeline does not have"
         if odd := [e.path for e in manifest.files if "/" in e.path or e.path.endswith(".part")]:
             return f"the manifest names a file {odd[0][:80]!r}, which a dataset cannot hold"
+        if clash := clashing([MANIFEST_NAME, SEAL_NAME, *(entry.path for entry in manifest.files)]):
+            return f"the manifest names {clash[:80]!r}, which would overwrite another file"
         if not any(entry.path == BLOB_NAME for entry in manifest.files):
             return f"the manifest names no {BLOB_NAME}"
         if manifest.size_bytes > OUTPUT_BYTES_MAX:

@@ -269,6 +269,8 @@ def test_a_checkpoint_that_names_another_parent_than_the_sessions_is_not_taken(f
         ("which the pipeline does not have", lambda m: replace(m, cursor=Cursor(stage="one", step=101))),
         ("another session's", lambda m: replace(m, session=m.session + 1)),
         ("another session's", lambda m: replace(m, token="guessed")),
+        ("would overwrite", lambda m: replace(m, files=(*m.files, _entry("STATE.bin")))),
+        ("would overwrite", lambda m: replace(m, files=(*m.files, _entry("Manifest.json")))),
         ("no state.bin", lambda m: replace(m, files=())),
         (
             "cannot hold",
