@@ -16,6 +16,7 @@ from stages.contract import (
     OUTPUT_DIRECTORY,
     SEAL_NAME,
     Manifest,
+    clashing,
     seal_of,
 )
 from stages.documents import ContractError
@@ -65,6 +66,8 @@ class Expected:
             return f"the manifest stands at {manifest.cursor.stage} {manifest.cursor.step}, which the pipeline does not have"
         if odd := [e.path for e in manifest.files if "/" in e.path or e.path.endswith(".part")]:
             return f"the manifest names a file {odd[0][:80]!r}, which a dataset cannot hold"
+        if clash := clashing([MANIFEST_NAME, SEAL_NAME, *(entry.path for entry in manifest.files)]):
+            return f"the manifest names {clash[:80]!r}, which would overwrite another file"
         if not any(entry.path == BLOB_NAME for entry in manifest.files):
             return f"the manifest names no {BLOB_NAME}"
         if manifest.size_bytes > OUTPUT_BYTES_MAX:

@@ -149,10 +149,6 @@ class Manifest(Versioned):
     files: tuple[FileEntry, ...]
     digests: dict[str, str] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if clash := clashing([MANIFEST_NAME, SEAL_NAME, *(entry.path for entry in self.files)]):
-            raise ContractError(f"a checkpoint cannot hold {clash[:80]!r} beside its other files")
-
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical JSON: the checkpoint's identity."""

@@ -13,6 +13,7 @@ from orchestrator.disk import RESERVE_BYTES
 from orchestrator.rehearsal.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
 from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, fast_folder, final_digest
+from orchestrator.simulation.crashes import Bomb
 from orchestrator.views.document import status_document
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
 from state.facts import DamageFound, OutputCollected
@@ -272,6 +273,8 @@ def test_a_checkpoint_that_names_another_parent_than_the_sessions_is_not_taken(f
         ("which the pipeline does not have", lambda m: replace(m, cursor=Cursor(stage="one", step=101))),
         ("another session's", lambda m: replace(m, session=m.session + 1)),
         ("another session's", lambda m: replace(m, token="guessed")),
+        ("would overwrite", lambda m: replace(m, files=(*m.files, _entry("STATE.bin")))),
+        ("would overwrite", lambda m: replace(m, files=(*m.files, _entry("Manifest.json")))),
         ("no state.bin", lambda m: replace(m, files=())),
         (
             "cannot hold",
@@ -376,3 +379,26 @@ def test_damage_is_told_in_the_status(folder: Path) -> None:
     assert (told["checkpoint"], told["file"], told["place"]) == (name, "state.bin", "disk")
     assert (chain.home.quarantine(chain.run) / told["kept"]).exists()
     assert told["at"]
+
+
+# --- crashes -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(2))
+def test_killed_anywhere_while_a_dataset_is_made_again_the_chain_ends_the_same(shard: int) -> None:
+    faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SPOIL),))
+
+    def chain(folder: Path) -> Chain:
+        return Chain(Verifying(pipeline(), faults=faults), folder)
+
+    counter = Bomb()
+    with fast_folder() as folder:
+        chain(folder).drive(counter)
+    for at in range(7 * shard, counter.passed, 14):
+        with fast_folder() as folder:
+            killed = chain(folder)
+            state = killed.drive_through(Bomb(at))
+            assert final_digest(state) == expected_digest(killed.kaggle.pipeline), f"killed at {at}"
+            assert set(killed.kaggle.started.values()) == {1}, f"killed at {at}: {killed.kaggle.started}"
+            assert not facts(killed, "run_parked"), f"killed at {at}"
