@@ -131,9 +131,13 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
         raise Permanent(
             f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
         )
-    versions = (found.version, None)
-    if all(shell.gateway.session(session.slug, version).worker is Worker.NEW_SCRIPT for version in versions):
+    _, seen = _seen(replace(session, kernel_version=found.version), shell)
+    if seen.worker is Worker.NEW_SCRIPT:
         return None
+    if seen.worker is Worker.UNKNOWN or (
+        seen.worker is Worker.QUEUED and session.reason
+    ):  # an empty answer reads so too
+        raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
     return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)
 
 
