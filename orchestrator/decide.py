@@ -253,7 +253,7 @@ def _given_up(snapshot: Snapshot, limits: Limits) -> Record:
     last = state.last
     awaited = last is not None and last.phase.awaited
     if last is not None and awaited and watch.absences >= limits.give_up_failures:
-        reason = f"Kaggle has had no kernel {last.slug} for hours: somebody deleted it"
+        reason = f"{watch.failure}, and has said so for hours"
         return Record((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
     way_out = f"; relay resume {state.run.id} --write-off gives the session up" if awaited else ""
     return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")

@@ -156,10 +156,11 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
             f"the kernel {found.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
         )
     seen = seen_of(session.slug, found.version, shell.gateway)
-    if seen.worker is Worker.UNKNOWN:
-        raise Transient(f"whether {session.slug} runs or was declined is not to be known yet: {seen.message}")
     if seen.worker is Worker.NEW_SCRIPT:
         return None
+    empty = seen.worker is Worker.QUEUED and session.reason  # an answer without content reads so too
+    if seen.worker is Worker.UNKNOWN or empty:
+        raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
     return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)
 
 
@@ -207,7 +208,9 @@ def _in_line(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
 def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     """Ask how the session is; take in the part of its log that is new."""
     session, seen = _seen(session, shell)
-    if seen.worker in (Worker.UNKNOWN, Worker.NEW_SCRIPT):
+    if seen.worker is Worker.NEW_SCRIPT:
+        raise Vanished(f"Kaggle has {session.slug} and says that it never ran")
+    if seen.worker is Worker.UNKNOWN:
         require(session, shell)
         raise Transient(f"Kaggle's answer about {session.slug} made no sense: {seen.message or seen.worker}")
     facts: list[Fact] = []

@@ -13,6 +13,8 @@ from orchestrator.rehearsal.faults import (
     FaultPlan,
     PushAction,
     PushFault,
+    SessionAction,
+    SessionFault,
 )
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.runner import one
@@ -59,6 +61,22 @@ def test_a_run_is_not_over_before_every_checkpoint_that_was_to_be_published_is(f
     assert {c.status for c in state.checkpoints} == {CheckpointStatus.PUBLISHED}
 
 
-@pytest.mark.parametrize("seed", [6, 7, 8, 15, 18, 22, 26, 37, 45, 58])
+@pytest.mark.parametrize("action", [CallAction.EMPTY, CallAction.HTML])
+def test_a_push_that_was_declined_is_not_taken_for_a_session_because_of_one_answer_that_made_no_sense(
+    folder: Path, action: CallAction
+) -> None:
+    """Seed 9780: `{}` reads as queued, so the kernel was adopted, never ran, and the run was parked for ever."""
+    held = SessionFault(session=1, action=SessionAction.HOLD_SLOT, seconds=600.0)
+    state = Chain(Kaggle(pipeline(), faults=FaultPlan(sessions=(held,))), folder / "before").drive()
+    assert len(state.sessions) == 3
+    for nth in range(1, 40):
+        nonsense = CallFault(call="GetKernelSessionStatus", action=action, nth=nth)
+        chain = Chain(Kaggle(pipeline(), faults=FaultPlan(sessions=(held,), calls=(nonsense,))), folder / str(nth))
+        state = chain.drive()
+        assert final_digest(state) == expected_digest(chain.kaggle.pipeline), nth
+        assert set(chain.kaggle.started.values()) == {1}
+
+
+@pytest.mark.parametrize("seed", [6, 7, 8, 15, 18, 22, 26, 37, 45, 58, 9780])
 def test_the_seeds_that_showed_it_end(seed: int) -> None:
     assert one(seed).broken == ""

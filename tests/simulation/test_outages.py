@@ -191,7 +191,7 @@ def test_a_session_whose_kernel_was_deleted_is_lost_after_hours_and_another_atte
     deleted_at = chain.kaggle.clock.now()
     chain.kaggle.world.delete_kernel("me", f"{chain.run}-s0001")
     lost = until(chain, "session_lost")
-    assert "somebody deleted it" in lost.reason
+    assert lost.reason == "Kaggle has no kernel sim-0001-s0001 any more, and has said so for hours"
     assert chain.kaggle.clock.now() - deleted_at > timedelta(hours=6)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
@@ -255,3 +255,21 @@ def test_a_clock_that_was_wrong_and_is_set_back_holds_nothing_up(folder: Path, b
     chain.drive()
     assert_undisturbed(chain)
     assert real.now() - begun_at < timedelta(hours=3)
+
+
+class Idle(DirectGateway):
+    """A Kaggle that took the source of the first session and never runs it, whatever it answered to the push."""
+
+    def session(self, slug: str, version: int | None) -> SessionSeen:
+        return SessionSeen(worker=Worker.NEW_SCRIPT) if slug.endswith("-s0001") else super().session(slug, version)
+
+
+def test_a_session_that_never_runs_although_its_push_was_accepted_is_lost_after_hours(folder: Path) -> None:
+    chain = Chain(Kaggle(pipeline()), folder)
+    chain.gateway = Idle(chain.kaggle.world)
+    begun_at = chain.kaggle.clock.now()
+    lost = until(chain, "session_lost")
+    assert "says that it never ran" in lost.reason
+    assert chain.kaggle.clock.now() - begun_at > timedelta(hours=6)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
