@@ -15,7 +15,7 @@ from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, fast_folder, final_digest
 from orchestrator.simulation.crashes import Bomb
 from orchestrator.views.document import status_document
-from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
+from stages.contract import MANIFEST_NAME, SEAL_NAME, Cursor, FileEntry, Manifest, Order, seal_of
 from state.facts import DamageFound, OutputCollected
 from state.model import CheckpointStatus, Phase, RunState, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -216,12 +216,16 @@ def test_a_checkpoint_that_came_back_wrong_from_kaggle_too_is_not_published(fold
 
 
 def changing(change: Callable[[str, bytes], bytes], session: int = 1) -> Callable[[Order, Played, int], Played]:
-    """Of one session, what it leaves is changed."""
+    """Of one session, what it leaves is changed, as if it had written it so: its seals fit."""
 
     def play(order: Order, played: Played, index: int) -> Played:
         if index != session:
             return played
-        return replace(played, files=[(at_s, path, change(path, data)) for at_s, path, data in played.files])
+        files = [(at_s, path, change(path, data)) for at_s, path, data in played.files]
+        seals = {
+            path.replace(MANIFEST_NAME, SEAL_NAME): seal_of(data) for _, path, data in files if MANIFEST_NAME in path
+        }
+        return replace(played, files=[(at_s, path, seals.get(path, data)) for at_s, path, data in files])
 
     return play
 
@@ -244,7 +248,7 @@ def test_what_does_not_fit_its_manifest_is_kept_aside_and_the_next_older_one_tak
 
 
 def test_what_was_only_damaged_on_its_way_is_fetched_again_and_costs_no_step(folder: Path) -> None:
-    faults = FaultPlan(calls=(CallFault(call="OutputFile", action=CallAction.FLIP, after_bytes=20, nth=4, times=3),))
+    faults = FaultPlan(calls=(CallFault(call="OutputFile", action=CallAction.FLIP, after_bytes=20, nth=3, times=2),))
     chain = Chain(Verifying(pipeline(), faults=faults), folder)
     state = chain.drive()
     assert_whole(chain, state)
