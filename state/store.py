@@ -5,33 +5,38 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, and_, func, insert, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
 
 from state import machine, schema
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
-from state.facts import FACTS, Fact, RunStarted
-from state.failures import StoreCorrupt
+from state.facts import Fact, RunStarted
 from state.model import (
-    Checkpoint,
     Metric,
-    Phase,
     QuotaRow,
-    Request,
     Run,
     RunState,
     RunStatus,
-    Session,
     Snapshot,
     Stretch,
-    Waiting,
     Watch,
 )
 from state.rows import from_row, to_row
+from state.tables import (
+    LIVE_PHASES,
+    append_fact,
+    checked,
+    facts_of,
+    open_requests,
+    others_live,
+    others_waiting,
+    rows_of,
+    upsert,
+    watch_of,
+    write_changes,
+    write_metrics,
+)
 
-LIVE_PHASES = [phase.value for phase in Phase if phase.on_kaggle]
 OPEN_STATUSES = [RunStatus.ACTIVE.value, RunStatus.WAITING.value, RunStatus.PARKED.value]
 
 
@@ -119,12 +124,12 @@ class Store:
                 raise RunExists(fact.run)
             state = begun = machine.begin(fact, at)
             connection.execute(insert(schema.runs).values(to_row(begun.run)))
-            _append(connection, fact.run, fact, at)
+            append_fact(connection, fact.run, fact, at)
             for when, next_fact in later:
                 state = machine.apply(state, next_fact, when)
-                _append(connection, fact.run, next_fact, when)
-            _write_changes(connection, begun, state)
-            _write_metrics(connection, metrics)
+                append_fact(connection, fact.run, next_fact, when)
+            write_changes(connection, begun, state)
+            write_metrics(connection, metrics)
         return state
 
     def append(
@@ -145,15 +150,15 @@ class Store:
         with self._transaction() as connection:
             if fence is not None:
                 _check_fence(connection, fence)
-            before = _rows(connection, run)
+            before = rows_of(connection, run)
             after = before
             for fact in facts:
                 after = machine.apply(after, fact, at)
-                _append(connection, run, fact, at)
-            _write_changes(connection, before, after)
-            _write_metrics(connection, metrics)
+                append_fact(connection, run, fact, at)
+            write_changes(connection, before, after)
+            write_metrics(connection, metrics)
             if watch is not None:
-                _upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
+                upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
             if obeyed is not None:
                 connection.execute(update(schema.requests).where(schema.requests.c.id == obeyed).values(obeyed_at=at))
         return after
@@ -161,12 +166,12 @@ class Store:
     def load(self, run: str) -> RunState:
         """The run's state; KeyError for an unknown run, StoreCorrupt where facts and rows disagree."""
         with self._transaction() as connection:
-            return _load(connection, run)
+            return checked(connection, run)
 
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
-            state = _load(connection, run)
+            state = checked(connection, run)
             quota = (
                 connection.execute(
                     select(schema.quotas).where(
@@ -179,17 +184,17 @@ class Store:
             )
             return Snapshot(
                 state=state,
-                requests=_requests(connection, run),
-                watch=_watch(connection, run),
+                requests=open_requests(connection, run),
+                watch=watch_of(connection, run),
                 quota=None if quota is None else from_row(QuotaRow, quota),
-                others_live=_others_live(connection, state.run),
-                waiting=_waiting(connection, state.run),
+                others_live=others_live(connection, state.run),
+                waiting=others_waiting(connection, state.run),
             )
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
         """The run's log, oldest first."""
         with self._transaction() as connection:
-            return _facts(connection, run)
+            return facts_of(connection, run)
 
     # --- runs ----------------------------------------------------------------
 
@@ -219,13 +224,13 @@ class Store:
     def observe(self, run: str, watch: Watch, metrics: Iterable[Metric] = ()) -> None:
         """Remember a look that changed nothing."""
         with self._transaction() as connection:
-            _write_metrics(connection, metrics)
-            _upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
+            write_metrics(connection, metrics)
+            upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
 
     def watch(self, run: str) -> Watch:
         """What is remembered of looking at Kaggle for a run."""
         with self._transaction() as connection:
-            return _watch(connection, run)
+            return watch_of(connection, run)
 
     def forget_looks(self, fence: int) -> None:
         """Forget when anything was looked at or is to be tried again: those times are of a clock that has been set since.
@@ -248,7 +253,7 @@ class Store:
     def write_quota(self, quota: QuotaRow) -> None:
         """Remember the account's weekly hours."""
         with self._transaction() as connection:
-            _upsert(connection, schema.quotas, to_row(quota), ["owner", "accelerator"])
+            upsert(connection, schema.quotas, to_row(quota), ["owner", "accelerator"])
 
     def stretches(self, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
         """What the account's sessions that relay knows of took of an accelerator after `since`."""
@@ -312,7 +317,7 @@ class Store:
                 if runs or (runs is None and row.expires_at - now <= LEASE_AHEAD):
                     raise LeaseHeld(f"another daemon ({row.holder}) works on this database")
             lease = Lease(holder, 1 if row is None else row.fence + 1, now + timedelta(seconds=lasts_s))
-            _upsert(connection, schema.leases, {"name": "daemon", **to_row(lease)}, ["name"])
+            upsert(connection, schema.leases, {"name": "daemon", **to_row(lease)}, ["name"])
         return lease
 
     def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
@@ -334,115 +339,6 @@ class Store:
         with self._transaction() as connection:
             row = connection.execute(select(schema.leases)).mappings().first()
             return None if row is None else from_row(Lease, row)
-
-
-def _append(connection: Connection, run: str, fact: Fact, at: datetime) -> None:
-    connection.execute(insert(schema.facts).values(run=run, at=at, name=fact.name, data=fact.to_dict()))
-
-
-def _facts(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
-    rows = connection.execute(select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id))
-    return [(row.at, FACTS[row.name].from_dict(row.data)) for row in rows]
-
-
-def _load(connection: Connection, run: str) -> RunState:
-    """The rows, held against the facts."""
-    state = _rows(connection, run)
-    if machine.fold(_facts(connection, run)) != state:
-        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
-    return state
-
-
-def _rows(connection: Connection, run: str) -> RunState:
-    row = connection.execute(select(schema.runs).where(schema.runs.c.id == run)).mappings().first()
-    if row is None:
-        raise KeyError(run)
-    sessions = connection.execute(
-        select(schema.sessions)
-        .where(schema.sessions.c.run == run)
-        .order_by(schema.sessions.c.number, schema.sessions.c.attempt)
-    )
-    checkpoints = connection.execute(
-        select(schema.checkpoints)
-        .where(schema.checkpoints.c.run == run)
-        .order_by(schema.checkpoints.c.session, schema.checkpoints.c.attempt)
-    )
-    return RunState(
-        from_row(Run, row),
-        tuple(from_row(Session, item) for item in sessions.mappings()),
-        tuple(from_row(Checkpoint, item) for item in checkpoints.mappings()),
-    )
-
-
-def _write_changes(connection: Connection, before: RunState, after: RunState) -> None:
-    if after.run != before.run:
-        _upsert(connection, schema.runs, to_row(after.run), ["id"])
-    sessions = {session.key: session for session in before.sessions}
-    for session in after.sessions:
-        if sessions.get(session.key) != session:
-            _upsert(connection, schema.sessions, to_row(session), ["run", "number", "attempt"])
-    checkpoints = {checkpoint.name: checkpoint for checkpoint in before.checkpoints}
-    for checkpoint in after.checkpoints:
-        if checkpoints.get(checkpoint.name) != checkpoint:
-            _upsert(connection, schema.checkpoints, to_row(checkpoint), ["run", "name"])
-
-
-def _write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
-    """A replayed event is already there, and a session never changes what it said."""
-    rows = [to_row(metric) for metric in metrics]
-    if rows:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(make(schema.metrics).on_conflict_do_nothing(), rows)
-
-
-def _watch(connection: Connection, run: str) -> Watch:
-    row = connection.execute(select(schema.watches).where(schema.watches.c.run == run)).mappings().first()
-    return Watch() if row is None else from_row(Watch, row)
-
-
-def _upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
-    mine = and_(*(table.c[key] == row[key] for key in keys))
-    rest = {name: value for name, value in row.items() if name not in keys}
-    if connection.execute(select(func.count()).select_from(table).where(mine)).scalar():
-        connection.execute(update(table).where(mine).values(rest))
-    else:
-        connection.execute(insert(table).values(row))
-
-
-def _requests(connection: Connection, run: str) -> tuple[Request, ...]:
-    table = schema.requests
-    rows = connection.execute(select(table).where(table.c.run == run, table.c.obeyed_at.is_(None)).order_by(table.c.id))
-    return tuple(from_row(Request, row) for row in rows.mappings())
-
-
-def _others_live(connection: Connection, run: Run) -> int:
-    sessions, runs = schema.sessions, schema.runs
-    mine = select(func.count()).select_from(sessions.join(runs, sessions.c.run == runs.c.id))
-    others = mine.where(
-        sessions.c.run != run.id,
-        runs.c.owner == run.owner,
-        runs.c.accelerator == run.accelerator,
-        sessions.c.phase.in_(LIVE_PHASES),
-    )
-    return int(connection.execute(others).scalar() or 0)
-
-
-def _waiting(connection: Connection, run: Run) -> tuple[Waiting, ...]:
-    watches, runs, sessions = schema.watches, schema.runs, schema.sessions
-    live = select(sessions.c.run).where(sessions.c.phase.in_(LIVE_PHASES))
-    query = (
-        select(watches.c.run, watches.c.slot_since.label("since"), watches.c.slot_seen_at.label("seen_at"))
-        .join(runs, watches.c.run == runs.c.id)
-        .where(
-            runs.c.id != run.id,
-            runs.c.owner == run.owner,
-            runs.c.accelerator == run.accelerator,
-            runs.c.status == RunStatus.ACTIVE.value,
-            watches.c.slot_since.is_not(None),
-            runs.c.id.not_in(live),
-        )
-    )
-    return tuple(from_row(Waiting, row) for row in connection.execute(query).mappings())
 
 
 def _check_fence(connection: Connection, fence: int) -> None:

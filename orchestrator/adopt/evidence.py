@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kaggle_kernels import build
 from orchestrator.candidates import DOCUMENT_BYTES_MAX
-from orchestrator.effects import seen_of
+from orchestrator.effects.looking import seen_of
 from orchestrator.errors import BadInput, Corrupt, Transient
 from orchestrator.files import private_folder
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker

@@ -11,7 +11,8 @@ from datetime import datetime
 from orchestrator import collect, decide
 from orchestrator.adopt.evidence import Evidence, Ran, published_manifest
 from orchestrator.candidates import Candidate, Files, candidates, usable
-from orchestrator.effects import Shell, metrics_in, taken_in
+from orchestrator.effects import Shell
+from orchestrator.effects.looking import metrics_in, taken_in
 from orchestrator.errors import Corrupt
 from orchestrator.files import private_folder, write_whole
 from orchestrator.kaggle.gateway import FileWanted

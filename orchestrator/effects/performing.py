@@ -1,0 +1,99 @@
+"""Which effect carries out which command."""
+
+from typing import assert_never
+
+from orchestrator.collect import collect
+from orchestrator.commands import Collect, Inspect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
+from orchestrator.disk import on_disk
+from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_as_it_runs, taken_in
+from orchestrator.effects.publishing import custody_of, publish, publish_inputs
+from orchestrator.effects.pushing import push
+from orchestrator.effects.shell import Result, Shell
+from orchestrator.errors import Refused, Transient
+from orchestrator.pipeline import Pipeline
+from orchestrator.quarantine import Quarantine
+from state.facts import CheckpointPruned
+from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
+
+Effect = PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | ReadQuota
+
+
+def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+    """Carry out one command; errors of `orchestrator.errors` mean that nothing is to be recorded."""
+    with on_disk(shell.home.path):  # the gateway translates its own: what is left are this machine's files
+        return _carry_out(command, snapshot, pipeline, shell)
+
+
+def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+    state = snapshot.state
+    match command:
+        case ReadQuota():
+            return read_quota(command, snapshot, shell)
+        case PublishInputs():
+            return publish_inputs(snapshot, pipeline, shell)
+        case Push():
+            return push(snapshot, state.session(command.number, command.attempt), pipeline, shell)
+        case Look():
+            return look(snapshot, state.session(command.number, command.attempt), shell)
+        case Collect():
+            return collected(snapshot, state.session(command.number, command.attempt), pipeline, shell)
+        case Publish():
+            return publish(snapshot, state.session(command.number, command.attempt), pipeline, shell)
+        case Inspect():
+            return inspect(state, state.session(command.number, command.attempt), pipeline, shell)
+        case Prune():
+            return prune(state, state.checkpoint(command.checkpoint), shell)
+        case _:
+            assert_never(command)
+
+
+QUOTA_TRIES = 3
+"""A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
+
+
+def read_quota(command: ReadQuota, snapshot: Snapshot, shell: Shell) -> Result:
+    """Ask for the week's hours; a missing answer is unknown, not zero. When they are renewed is remembered from earlier."""
+    try:
+        found = shell.gateway.quota(command.accelerator)
+    except (Transient, Refused):
+        if snapshot.watch.failures + 1 < QUOTA_TRIES:
+            raise
+        found = None
+    before = snapshot.quota.refreshes_at if snapshot.quota else None
+    row = QuotaRow(
+        owner=snapshot.state.run.owner,
+        accelerator=command.accelerator,
+        used_s=found.used_s if found else 0.0,
+        reserved_s=found.reserved_s if found else 0.0,
+        total_s=found.total_s if found else None,
+        refreshes_at=(found.refreshes_at if found else None) or before,
+        read_at=shell.clock.now(),
+    )
+    return Result(quota=row)
+
+
+def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
+    session, _ = seen_as_it_runs(session, shell)
+    lines = taken_in(session, shell)
+    quarantine = Quarantine(shell.home, session.run, shell.clock.now())
+    try:
+        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home, quarantine)
+    except Refused:
+        require(session, shell)
+        raise
+    return Result((*quarantine.found, fact), WELL, metrics_in(session, lines, snapshot.watch.log_lines))
+
+
+def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """See whether the checkpoint's dataset is what it should be, since a session says that it is not."""
+    custody = custody_of(state, session, shell)
+    fact = custody.inspect(pipeline)
+    return Result((*custody.quarantine.found, fact))
+
+
+def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:
+    """Remove an old checkpoint on Kaggle, then here."""
+    shell.gateway.delete_dataset(checkpoint.name)
+    shell.home.remove_checkpoint(state.run.id, checkpoint.name)
+    return Result((CheckpointPruned(checkpoint=checkpoint.name),))
