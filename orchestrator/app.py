@@ -80,7 +80,13 @@ class App:
         """Kaggle; raises BadInput where the credentials are missing."""
         from orchestrator.kaggle.client import connect
 
-        gateway = connect(self.settings.environ, Path.home(), sleep=self.clock.sleep, stopping=self.stop.is_set)
+        gateway = connect(
+            self.settings.environ,
+            Path.home(),
+            sleep=self.clock.sleep,
+            stopping=self.stop.is_set,
+            uploads=self.home.uploads,
+        )
         for warning in gateway.warnings:
             click.echo(f"relay: {warning}", err=True)
         return gateway

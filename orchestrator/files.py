@@ -31,6 +31,11 @@ class Home:
         """What is being fetched from a session."""
         return self.run(session.run) / "sessions" / session.slug
 
+    @property
+    def uploads(self) -> Path:
+        """Where it is noted what was begun to be sent, a folder a dataset."""
+        return self.path / "uploads"
+
     def quarantine(self, run: str) -> Path:
         """Damaged files that were kept for a person to look at, the newest few."""
         return self.run(run) / "quarantine"

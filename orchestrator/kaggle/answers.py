@@ -21,9 +21,9 @@ from orchestrator.kaggle.gateway import (
     SessionSeen,
     Worker,
 )
+from orchestrator.kaggle.half_sent import Slot
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import Nonsense
-from orchestrator.kaggle.upload import Slot
 
 NO_SLOT = re.compile(
     r"(session count of \d+|maximum (number|batch)[^.]*sessions?\b|too many[^.]*sessions)", re.IGNORECASE

@@ -39,12 +39,13 @@ from orchestrator.kaggle.gateway import (
     SessionSeen,
     Worker,
 )
+from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.streams import Follower, OpenLog, read_now
 from orchestrator.kaggle.transfer import fetch, opener
 from orchestrator.kaggle.transport import Absent, Answered, CallFailed, Limits, Nonsense, as_change, as_read
-from orchestrator.kaggle.upload import Slot, upload
+from orchestrator.kaggle.upload import upload
 
 T = TypeVar("T")
 
@@ -94,9 +95,12 @@ class KaggleGateway:
         sleep: Callable[[float], None],
         stopping: Callable[[], bool] = lambda: False,
         limits: Limits | None = None,
+        uploads: Path | None = None,
     ) -> None:
         self.warnings = tuple(dict.fromkeys(text for one in credentials for text in one.warnings))
         """Sentences for the user about how the credentials are kept."""
+        self._uploads = uploads
+        """Where it is noted what was begun to be sent; None: nowhere."""
         self._limits = limits or limits_for(url)
         self._patience = Patience(sleep=sleep, stopping=stopping)
         self._door = Door(_sdk, url, self._limits, self._redact)
@@ -213,6 +217,7 @@ class KaggleGateway:
             self._about("ApiGetDatasetStatusRequest", "get_dataset_status", slug),
             answers.dataset_status,
         )
+        self._half_sent(slug).forget()  # it is there, whether or not we heard so when it was made
         files = self._dataset_files(slug, found.current_version_number or None) if status == "ready" else ()
         return answers.dataset_seen(found, status, files)
 
@@ -226,13 +231,24 @@ class KaggleGateway:
     def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
         owner = self._account.username
-        request = questions.new_dataset(_sdk(), owner, slug, [self._upload(path) for path in files])
-        what = f"creation of dataset {slug}"
+        half_sent = self._half_sent(slug)
+        tokens = [self._upload(path, half_sent) for path in files]
+        try:
+            self._create_dataset(slug, questions.new_dataset(_sdk(), owner, slug, tokens), owner)
+        except Refused:
+            half_sent.forget()  # it may be the blobs that Kaggle does not take
+            raise
+        half_sent.forget()
+
+    def _create_dataset(self, slug: str, request: Any, owner: str) -> None:
         try:
             answer, _ = self._call(_datasets("create_dataset", request))
         except CallFailed as error:
-            raise as_change(error, what) from error
+            raise as_change(error, f"creation of dataset {slug}") from error
         answers.dataset_created(answer, slug, owner)
+
+    def _half_sent(self, slug: str) -> HalfSent:
+        return HalfSent(None if self._uploads is None else self._uploads / slug)
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         request = questions.dataset(_sdk(), "ApiDownloadDatasetRequest", self._account.username, slug, file_name=name)
@@ -296,7 +312,7 @@ class KaggleGateway:
         except Absent:
             return ()  # Kaggle has not unpacked it yet
 
-    def _upload(self, path: Path) -> str:
+    def _upload(self, path: Path, half_sent: HalfSent) -> str:
         def start() -> Slot:
             about = path.stat()
             request = questions.blob(_sdk(), path.name, about.st_size, int(about.st_mtime))
@@ -306,7 +322,7 @@ class KaggleGateway:
                 answers.slot,
             )
 
-        return upload(path, start, self._limits, self._patience, self._redact)
+        return upload(path, start, self._limits, self._patience, self._redact, half_sent)
 
     def _log_stream(self, slug: str, version: int | None) -> OpenLog:
         path = f"kernels/logs/stream/{quote(self._account.username)}/{quote(slug)}"
@@ -333,15 +349,17 @@ def connect(
     *,
     sleep: Callable[[float], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    uploads: Path | None = None,
 ) -> KaggleGateway:
     """The account of this user, on Kaggle or on the server that RELAY_KAGGLE_URL names.
 
     Calls nobody yet; raises BadInput where credentials are missing or cannot be read. `sleep` waits between attempts: a
-    daemon hands over its clock's, so that it can be woken, and `stopping`, which ends the attempts.
+    daemon hands over its clock's, so that it can be woken, and `stopping`, which ends the attempts. In the folder `uploads` it
+    is noted what was begun to be sent, for the next process to go on with.
     """
     url = server_url(environ)
     found = find_credentials(environ, home)
-    return KaggleGateway(found, url, sleep=sleep or SystemClock().sleep, stopping=stopping)
+    return KaggleGateway(found, url, sleep=sleep or SystemClock().sleep, stopping=stopping, uploads=uploads)
 
 
 def _kernels(method: str, request: Any) -> Ask:

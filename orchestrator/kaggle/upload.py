@@ -2,12 +2,12 @@
 
 The protocol is Google Cloud Storage's, which Kaggle hands out addresses for: a PUT of the whole body; after a failure a probe
 with `Content-Range: bytes */N`, which is answered 200/201 (it is all there), 308 with `Range: bytes=0-K` (go on at K+1) or
-404 (the upload is forgotten: begin a new one). All state is in memory, so two uploads never meet.
+404 (the upload is forgotten: begin a new one). Where each file goes is noted on disk (`half_sent`), so that a process that is
+killed costs no more than the piece that was on its way.
 """
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import requests
 
 from orchestrator.disk import on_disk
 from orchestrator.errors import Corrupt, RelayError, Transient
+from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import (
     Answered,
@@ -27,38 +28,51 @@ from orchestrator.kaggle.transport import (
     honest_errors,
 )
 
-
-@dataclass(frozen=True)
-class Slot:
-    """Where one blob goes: the token that names it afterwards, and the address to send it to."""
-
-    token: str
-    url: str
+NOWHERE = HalfSent()
 
 
-def upload(path: Path, start: Callable[[], Slot], limits: Limits, patience: Patience, redact: Redact) -> str:
+def upload(
+    path: Path,
+    start: Callable[[], Slot],
+    limits: Limits,
+    patience: Patience,
+    redact: Redact,
+    half_sent: HalfSent = NOWHERE,
+) -> str:
     """Send one file; the token of the blob. `start` opens a new upload and raises Transient where that fails.
+
+    What an earlier process noted in `half_sent` is gone on with: only what the storage does not have yet is sent.
 
     Raises Refused where the storage declines, Transient where patience ran out (nothing refers to the blob yet, so beginning
     again is safe), Corrupt where the file changed meanwhile, Permanent where it is gone, DiskRefused where it cannot be read.
     """
-    sending = _Sending(path, start, limits, redact)
-    while not patience(sending.step):
-        pass  # the server has more than before: patience begins anew
+    sending = _Sending(path, start, limits, redact, half_sent)
+    try:
+        while not patience(sending.step):
+            pass  # the server has more than before: patience begins anew
+    except Transient:
+        if not sending.heard:
+            half_sent.begin_anew(path)
+        raise
     assert sending.slot is not None
     return sending.slot.token
 
 
 class _Sending:
-    def __init__(self, path: Path, start: Callable[[], Slot], limits: Limits, redact: Redact) -> None:
+    def __init__(
+        self, path: Path, start: Callable[[], Slot], limits: Limits, redact: Redact, half_sent: HalfSent
+    ) -> None:
         self.path = path
         self.start = start
         self.limits = limits
         self.redact = redact
-        self.slot: Slot | None = None
-        self.stored = 0
-        self.uncertain = False
+        self.half_sent = half_sent
         self.size = self._size()
+        self.slot = half_sent.slot(path)
+        self.stored = 0
+        self.uncertain = self.slot is not None
+        self.heard = False
+        """Whether the storage has answered at all."""
 
     def step(self) -> bool:
         """Whether the blob is whole. Raises Transient where a step did not bring it further."""
@@ -71,6 +85,7 @@ class _Sending:
     def _step(self) -> bool:
         if self.slot is None:
             self.slot, self.stored, self.uncertain = self.start(), 0, False
+            self.half_sent.begun(self.path, self.slot)
         if self.uncertain:
             before = self.stored
             if self._is_whole(self._put(b"", f"bytes */{self.size}")):
@@ -105,6 +120,7 @@ class _Sending:
         with BoundedSession(self.limits) as session, honest_errors(self.redact):
             response = session.put(self.slot.url, data=body, headers=headers, stream=True, allow_redirects=False)
             session.restart()
+            self.heard = True
             with response:
                 check_status(response, session.read_whole(response), self.redact)
                 return response

@@ -1,9 +1,13 @@
 """Uploads: after any cut only what is missing is sent, and what Kaggle stores is what lay on the disk."""
 
 import hashlib
+import os
 import random
 import re
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.clock import SystemClock
 from orchestrator.errors import Corrupt, Permanent, Refused, Transient
 from orchestrator.kaggle.gateway import FileWanted
+from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import Limits
-from orchestrator.kaggle.upload import Slot, upload
+from orchestrator.kaggle.upload import upload
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.rules import Rules
+from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.server import LocalKaggle
 from tests.contract.scripted import Reply, Script, Scripted, Seen, scripted
 from tests.contract.worlds import over_http
 
@@ -263,3 +272,107 @@ def test_two_uploads_at_once_of_files_of_one_name_do_not_meet(tmp_path: Path) ->
         for slug, content in contents.items():
             wanted = FileWanted(sha256=hashlib.sha256(content).hexdigest())
             place.gateway.download_dataset_file(slug, "file-0.bin", tmp_path / f"{slug}.bin", wanted)
+
+
+# --- the next process ---------------------------------------------------------
+
+
+def noted(send: Sending, folder: Path, patience: Patience | None = None) -> str:
+    """As `send()`, with notes for the next process."""
+    patience = patience or Patience(sleep=send.waits.append)
+    return upload(send.path, send.start, LIMITS, patience, str, HalfSent(folder))
+
+
+IMPATIENT = Patience(sleep=lambda _: None, attempts_max=1)
+
+
+def test_the_next_process_sends_only_the_rest(tmp_path: Path) -> None:
+    storage = Storage(keeps=[1_500_000])
+    with sending(storage, tmp_path) as send:
+        with pytest.raises(Transient):
+            noted(send, tmp_path / "notes", IMPATIENT)
+        assert noted(send, tmp_path / "notes") == "token-1"
+    assert send.started == 1
+    assert storage.received_bytes == 2_000_000 + 500_000
+    assert storage.blobs["/1"] == CONTENT
+
+
+def test_a_file_that_was_sent_whole_is_not_sent_again(tmp_path: Path) -> None:
+    storage = Storage()
+    with sending(storage, tmp_path) as send:
+        noted(send, tmp_path / "notes")
+        assert noted(send, tmp_path / "notes") == "token-1"
+    assert storage.received_bytes == len(CONTENT)
+
+
+def test_another_content_under_the_same_name_begins_anew(tmp_path: Path) -> None:
+    storage = Storage(keeps=[1_500_000])
+    with sending(storage, tmp_path) as send:
+        with pytest.raises(Transient):
+            noted(send, tmp_path / "notes", IMPATIENT)
+        send.path.write_bytes(CONTENT[::-1])
+        assert noted(send, tmp_path / "notes") == "token-2"
+    assert storage.blobs["/2"] == CONTENT[::-1]
+
+
+def test_an_address_at_which_nobody_answers_any_more_is_given_up(tmp_path: Path) -> None:
+    storage = Storage()
+    with sending(storage, tmp_path) as send:
+        HalfSent(tmp_path / "notes").begun(send.path, Slot("token-0", "http://127.0.0.1:9/gone"))
+        with pytest.raises(Transient):
+            noted(send, tmp_path / "notes", IMPATIENT)
+        assert noted(send, tmp_path / "notes") == "token-1"
+    assert storage.blobs["/1"] == CONTENT
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"content": 5}'])
+def test_half_a_note_is_none(tmp_path: Path, text: str) -> None:
+    with sending(Storage(), tmp_path) as send:
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes" / "state.bin.json").write_text(text, encoding="utf-8")
+        assert noted(send, tmp_path / "notes") == "token-1"
+
+
+def test_a_note_is_its_owners_alone(tmp_path: Path) -> None:
+    with sending(Storage(keeps=[5]), tmp_path) as send, pytest.raises(Transient):
+        noted(send, tmp_path / "notes", IMPATIENT)
+    (note,) = (tmp_path / "notes").iterdir()
+    assert note.stat().st_mode & 0o077 == 0
+    assert (tmp_path / "notes").stat().st_mode & 0o077 == 0
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from orchestrator.kaggle.client import connect
+connect(os.environ, Path(sys.argv[1]), uploads=Path(sys.argv[2])).create_dataset(sys.argv[3], [Path(sys.argv[4])])
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_in_the_middle_of_an_upload_is_gone_on_from(tmp_path: Path) -> None:
+    """The storage hangs after a part; the process is killed; the next one sends the rest and makes the dataset."""
+    content = random.Random(12).randbytes(30_000_000)
+    path = tmp_path / "state.bin"
+    path.write_bytes(content)
+    stuck = CallFault(call="BlobUpload", action=CallAction.CUT, after_bytes=20_000_000, status=503, times=1)
+    hang = CallFault(call="BlobUpload", action=CallAction.HANG, nth=2, seconds=60.0, times=1)
+    clock, root = SystemClock(), tmp_path / "world"
+    faults, sandbox = FaultPlan(calls=(stuck, hang)), ScriptedSandbox(lambda *_: Played(ends_after_s=1.0))
+    with LocalKaggle(root, clock, Rules.brisk(60.0), faults, sandbox) as kaggle:
+        arguments = [str(tmp_path), str(tmp_path / "notes"), DATASET, str(path)]
+        command, environ = [sys.executable, "-c", KILLED, *arguments], {**os.environ, **kaggle.environment()}
+        first = subprocess.Popen(command, env=environ)
+        try:
+            until = time.monotonic() + 60
+            while not any(blob.stat().st_size >= 20_000_000 for blob in (root / "blobs").glob("*")):
+                assert time.monotonic() < until
+                time.sleep(0.1)
+        finally:
+            first.kill()
+            first.wait()
+        assert (tmp_path / "notes" / DATASET / "state.bin.json").exists()
+        subprocess.run(command, env=environ, check=True, timeout=120)
+        (blob,) = (root / "blobs").glob("*")
+        assert blob.read_bytes() == content
+        assert not (tmp_path / "notes" / DATASET).exists()
