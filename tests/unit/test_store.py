@@ -12,7 +12,7 @@ from state.engine import SchemaError, migrate, newest_revision, open_engine
 from state.facts import RunParked, SeenRunning
 from state.machine import IllegalTransition
 from state.model import Metric, Phase, QuotaRow, Watch
-from state.store import LeaseHeld, LeaseLost, Store, StoreCorrupt
+from state.store import LeaseHeld, LeaseLost, RunExists, Store, StoreCorrupt
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -169,3 +169,17 @@ def test_a_released_lease_can_be_taken_at_once(store: Store) -> None:
     lease = store.take_lease("a", AT, 60)
     store.release_lease(lease, AT)
     assert store.take_lease("b", AT, 60).fence == 2
+
+
+def test_a_run_with_a_past_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    store = Store.at(tmp_path / "home")
+    past = [(AT + timedelta(hours=1), fact) for fact in path_to(Phase.PUBLISHED)]
+    with pytest.raises(IllegalTransition):
+        store.begin_run(STARTED, AT, later=[*past, past[-1]])
+    assert store.runs() == []
+    state = store.begin_run(STARTED, AT, later=past)
+    assert store.load("r-0001") == state == machine.fold(store.facts("r-0001"))
+    assert (state.run.created_at, state.session(1, 1).planned_at) == (AT, AT + timedelta(hours=1))
+    with pytest.raises(RunExists):
+        store.begin_run(STARTED, AT)
+    assert store.load("r-0001") == state
