@@ -15,7 +15,7 @@ from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
 from state.model import Metric, Phase, QuotaRow, Stretch, Waiting, Watch
-from state.store import LeaseHeld, LeaseLost, Store
+from state.store import LeaseHeld, LeaseLost, RunExists, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -278,3 +278,18 @@ def test_a_released_lease_can_be_taken_at_once(store: Store | MemoryStore) -> No
     assert kept.expires_at == AT + timedelta(seconds=90)
     store.release_lease(lease, AT)
     assert store.take_lease("b", AT, 60).fence == 2
+
+
+@pytest.mark.parametrize("kind", ["database", "memory"])
+def test_a_run_with_a_past_is_written_whole_or_not_at_all(tmp_path: Path, kind: str) -> None:
+    store = MemoryStore() if kind == "memory" else Store.at(tmp_path / "home")
+    past = [(AT + timedelta(hours=1), fact) for fact in path_to(Phase.PUBLISHED)]
+    with pytest.raises(IllegalTransition):
+        store.begin_run(STARTED, AT, later=[*past, past[-1]])
+    assert store.runs() == []
+    state = store.begin_run(STARTED, AT, later=past)
+    assert store.load("r-0001") == state == machine.fold(store.facts("r-0001"))
+    assert (state.run.created_at, state.session(1, 1).planned_at) == (AT, AT + timedelta(hours=1))
+    with pytest.raises(RunExists):
+        store.begin_run(STARTED, AT)
+    assert store.load("r-0001") == state
