@@ -1,5 +1,6 @@
 """Kaggle goes away while a session runs and comes back later: the run finishes, and nobody hammered at the door."""
 
+import contextlib
 import os
 import socket
 import threading
@@ -47,18 +48,33 @@ class Door:
                 near, _ = listener.accept()
             except OSError:
                 return
-            far = socket.create_connection(("127.0.0.1", self._to))
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=_pour, args=(one, other), daemon=True).start()
+            self._threads.insert(0, threading.Thread(target=_carry, args=(near, self._to), daemon=True))
+            self._threads[0].start()
+
+    def close(self) -> None:
+        """Shut for good, once nobody speaks through it any more."""
+        self.shut()
+        for thread in self._threads:
+            thread.join(10.0)
+
+
+def _carry(near: socket.socket, port: int) -> None:
+    """One connection, both ways, until both ends have hung up."""
+    with near, socket.create_connection(("127.0.0.1", port)) as far:
+        back = threading.Thread(target=_pour, args=(far, near), daemon=True)
+        back.start()
+        _pour(near, far)
+        back.join()
 
 
 def _pour(source: socket.socket, into: socket.socket) -> None:
     try:
         while block := source.recv(2**16):
             into.sendall(block)
-        into.shutdown(socket.SHUT_WR)
     except OSError:
-        pass
+        pass  # cut: what follows tells the other end
+    with contextlib.suppress(OSError):
+        into.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
@@ -68,7 +84,7 @@ def door_to(port: int) -> Iterator[Door]:
     try:
         yield door
     finally:
-        door.shut()
+        door.close()
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from orchestrator.simulation.crashes import Bomb, Crash
 from orchestrator.simulation.sessions import died, failing, hung
 from state import machine
 from state.facts import PushConfirmed, RunResumed
+from state.memory import MemoryStore
 from state.model import CheckpointStatus, Phase, RunState, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -48,11 +49,17 @@ def adoption(chain: Chain, home: Path, known: tuple[str, ...] = ()) -> Adoption:
     return Adoption(gateway, Home(home), chain.kaggle.clock, known, lambda: Store.at(home))
 
 
-def moved(chain: Chain, home: Path, path: Path | None = None) -> list[str]:
+def moved(chain: Chain, home: Path, path: Path | None = None, store: Store | MemoryStore | None = None) -> list[str]:
     """The chain on a new home folder that was made from Kaggle's side alone; what adopting said."""
     told: list[str] = []
-    adoption(chain, home).adopt(RUN, path, told.append)
-    chain.home, chain.store = Home(home), Store.at(home)
+    opened: list[Store | MemoryStore] = []
+
+    def open_store() -> Store | MemoryStore:
+        opened.append(store or Store.at(home))
+        return opened[0]
+
+    replace(adoption(chain, home), store=open_store).adopt(RUN, path, told.append)  # type: ignore[arg-type]
+    chain.home, chain.store = Home(home), opened[0]
     assert machine.fold(chain.store.facts(RUN)) == chain.state
     return told
 
@@ -88,7 +95,7 @@ def test_a_home_lost_in_any_phase_is_made_again_and_the_run_ends_the_same(
         with fast_folder() as folder:
             chain = make(folder / "old")
             stopped(chain, in_phase(phase, number))
-            moved(chain, folder / "new")
+            moved(chain, folder / "new", store=None if phase in QUICK else MemoryStore())
             assert_undisturbed(chain, chain.drive(), f"lost when session {number} was {phase}")
 
 
@@ -109,7 +116,7 @@ def test_a_home_lost_at_any_boundary_is_made_again_and_the_run_ends_the_same(
                 chain.drive(Bomb(at))
             if not chain.kaggle.world.kernels.all():
                 continue
-            moved(chain, folder / "new")
+            moved(chain, folder / "new", store=MemoryStore())
             adopted += 1
             assert_undisturbed(chain, chain.drive(), f"lost at boundary {at} of {counter.passed}")
     assert adopted > 3
