@@ -1,10 +1,11 @@
 """Kaggle goes away while a session runs and comes back later: the run finishes, and nobody hammered at the door."""
 
+import contextlib
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -18,11 +19,12 @@ OUTAGE_S = float(os.environ.get("RELAY_TEST_OUTAGE_S", "20"))
 
 
 class Door:
-    """Passes connections on to a server, until it is shut: then nobody listens there."""
+    """Passes connections on to a server, until it is shut: then nobody listens there, and what was open is cut."""
 
     def __init__(self, port: int) -> None:
-        self._to, self._port, self._listener = port, 0, None
+        self._to, self._port = port, 0
         self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
         self.open()
 
     @property
@@ -30,35 +32,40 @@ class Door:
         return f"http://127.0.0.1:{self._port}"
 
     def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = self._listener.getsockname()[1]
-        self._threads.append(threading.Thread(target=self._accept, args=(self._listener,), daemon=True))
-        self._threads[-1].start()
+        listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        self._sockets = [listener]
+        self._begin(self._accept, listener)
 
     def shut(self) -> None:
-        assert self._listener is not None
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[-1].join()
+        for found in list(self._sockets):
+            with contextlib.suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
+        for thread in list(self._threads):
+            thread.join()
+        for found in self._sockets:
+            found.close()
+        self._threads.clear()
+
+    def _begin(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
+        with contextlib.suppress(OSError):  # the door was shut
+            while True:
                 near, _ = listener.accept()
-            except OSError:
-                return
-            far = socket.create_connection(("127.0.0.1", self._to))
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=_pour, args=(one, other), daemon=True).start()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets += [near, far]
+                self._begin(_pour, near, far)
+                self._begin(_pour, far, near)
 
 
 def _pour(source: socket.socket, into: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # either side has had enough
         while block := source.recv(2**16):
             into.sendall(block)
         into.shutdown(socket.SHUT_WR)
-    except OSError:
-        pass
 
 
 @contextmanager
