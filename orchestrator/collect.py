@@ -45,15 +45,25 @@ REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
 
 
 def collect(
-    state: RunState, session: Session, pipeline: Pipeline, gateway: Gateway, home: Home, quarantine: Quarantine
+    state: RunState,
+    session: Session,
+    pipeline: Pipeline,
+    gateway: Gateway,
+    home: Home,
+    quarantine: Quarantine,
+    *,
+    believe_empty: bool = True,
 ) -> OutputCollected | NothingCollected:
     """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
 
-    Raises Transient where Kaggle cannot be reached, DiskRefused where this disk is full; a checkpoint that does not verify is put
+    Raises Transient where Kaggle cannot be reached, or lists nothing and that is not to be believed; DiskRefused where this disk is full; a checkpoint that does not verify is put
     into quarantine and fetched once more, and then the newest older one of the session that does is taken.
     """
     name = checkpoint_of(state.run.id, session.number, session.attempt)
-    files = usable(gateway.output(session.slug, session.kernel_version), name, quarantine)
+    listing = gateway.output(session.slug, session.kernel_version)
+    if not listing and not believe_empty:
+        raise Transient(f"Kaggle lists nothing that {session.slug} left: it is asked again before that is believed")
+    files = usable(listing, name, quarantine)
     incoming = private_folder(home.incoming(session))
     report = report_of(session, files, gateway, incoming)
     found = candidates(expected_of(state, session, name), pipeline, files, gateway, incoming, quarantine)

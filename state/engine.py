@@ -68,7 +68,12 @@ def _reading(database: Path, **options: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def look(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
         connection.execute("SELECT 1 FROM sqlite_master")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")  # all that is read is of one moment, while others write
 
     return engine
 

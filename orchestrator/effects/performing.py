@@ -47,6 +47,9 @@ def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: S
             assert_never(command)
 
 
+EMPTY_TRIES = 3
+"""An empty listing reads like an answer without content, and would cost all that the session did: it is asked for again."""
+
 QUOTA_TRIES = 3
 """A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
 
@@ -78,7 +81,8 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     lines = taken_in(session, shell)
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     try:
-        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home, quarantine)
+        sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
+        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home, quarantine, believe_empty=sure)
     except Refused:
         require(session, shell)
         raise

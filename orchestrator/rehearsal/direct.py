@@ -141,7 +141,10 @@ class DirectGateway:
             self._world.clock.sleep(FOLLOW_S)
 
     def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
-        with self._reading("ListKernelSessionOutput"):
+        fault = self._fault("ListKernelSessionOutput")
+        if fault is not None and fault.action is CallAction.EMPTY:
+            return ()  # on the wire, a session that left nothing
+        with self._read(fault):
             session = self._session(slug, version)
             names = sorted(session.files) if session is not None else []
             label = f"v{session.version}" if session is not None else ""

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,11 +19,12 @@ OUTAGE_S = float(os.environ.get("RELAY_TEST_OUTAGE_S", "20"))
 
 
 class Door:
-    """Passes connections on to a server, until it is shut: then nobody listens there."""
+    """Passes connections on to a server, until it is shut: then nobody listens there, and what was open is cut."""
 
     def __init__(self, port: int) -> None:
-        self._to, self._port, self._listener = port, 0, None
+        self._to, self._port = port, 0
         self._threads: list[threading.Thread] = []
+        self._sockets: list[socket.socket] = []
         self.open()
 
     @property
@@ -31,49 +32,39 @@ class Door:
         return f"http://127.0.0.1:{self._port}"
 
     def open(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", self._port))
-        self._port = self._listener.getsockname()[1]
-        self._threads.append(threading.Thread(target=self._accept, args=(self._listener,), daemon=True))
-        self._threads[-1].start()
+        listener = socket.create_server(("127.0.0.1", self._port))
+        self._port = listener.getsockname()[1]
+        self._sockets = [listener]
+        self._begin(self._accept, listener)
 
     def shut(self) -> None:
-        assert self._listener is not None
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[-1].join()
+        for found in list(self._sockets):
+            with contextlib.suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
+        for thread in list(self._threads):
+            thread.join()
+        for found in self._sockets:
+            found.close()
+        self._threads.clear()
+
+    def _begin(self, work: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=work, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
+        with contextlib.suppress(OSError):  # the door was shut
+            while True:
                 near, _ = listener.accept()
-            except OSError:
-                return
-            self._threads.insert(0, threading.Thread(target=_carry, args=(near, self._to), daemon=True))
-            self._threads[0].start()
-
-    def close(self) -> None:
-        """Shut for good, once nobody speaks through it any more."""
-        self.shut()
-        for thread in self._threads:
-            thread.join(10.0)
-
-
-def _carry(near: socket.socket, port: int) -> None:
-    """One connection, both ways, until both ends have hung up."""
-    with near, socket.create_connection(("127.0.0.1", port)) as far:
-        back = threading.Thread(target=_pour, args=(far, near), daemon=True)
-        back.start()
-        _pour(near, far)
-        back.join()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets += [near, far]
+                self._begin(_pour, near, far)
+                self._begin(_pour, far, near)
 
 
 def _pour(source: socket.socket, into: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # either side has had enough
         while block := source.recv(2**16):
             into.sendall(block)
-    except OSError:
-        pass  # cut: what follows tells the other end
-    with contextlib.suppress(OSError):
         into.shutdown(socket.SHUT_WR)
 
 
@@ -84,7 +75,7 @@ def door_to(port: int) -> Iterator[Door]:
     try:
         yield door
     finally:
-        door.close()
+        door.shut()
 
 
 @pytest.mark.slow

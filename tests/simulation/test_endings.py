@@ -116,7 +116,10 @@ def test_three_attempts_that_gain_nothing_ask_a_person(folder: Path) -> None:
 
 
 def test_attempts_wait_longer_each_time(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=lambda order, played, index: died(played, 20)), folder)
+    def unlucky(order: Order, played: Played, index: int) -> Played:
+        return failing(order, played, 20, "tpu-missing", transient=True)
+
+    chain = Chain(Kaggle(pipeline(), play=unlucky), folder)
     first, second, third = chain.drive().sessions
     assert first.ended_at and second.ended_at
     assert third.planned_at - second.ended_at > second.planned_at - first.ended_at > timedelta(0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.candidates import DOCUMENT_BYTES_MAX
+from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import Order, Progress, seal_of
@@ -95,3 +96,12 @@ def test_a_log_may_say_anything(folder: Path, line: str) -> None:
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert all(session.steps_lost == 0 for session in state.sessions)
+
+
+def test_a_listing_without_content_costs_no_steps(folder: Path) -> None:
+    """`{}` reads like the listing of a session that left nothing."""
+    empty = CallFault(call="ListKernelSessionOutput", action=CallAction.EMPTY, times=2)
+    chain = Chain(Kaggle(pipeline(), faults=FaultPlan(calls=(empty,))), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    assert [(session.attempt, session.steps_lost) for session in state.sessions] == [(1, 0)] * 3

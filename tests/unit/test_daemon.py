@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -168,7 +168,13 @@ def test_a_daemon_that_lost_its_lease_stops_even_where_there_is_nothing_to_do(tm
         daemon = Daemon(store, _nobody, clock, keeper, lambda *_: None, lambda _: None, time.monotonic)
         store.take_lease("another", clock.now() + timedelta(hours=1), 60)
         with pytest.raises(LeaseLost):
-            daemon.run()
+            daemon.run(_at_most(20))
+
+
+def _at_most(rounds: int) -> Callable[[], bool]:
+    """Over after so many rounds."""
+    left = iter(range(rounds))
+    return lambda: next(left, None) is None
 
 
 def _nobody(_state: RunState) -> Shell:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from state import machine, schema
-from state.engine import SchemaError, migrate, newest_revision, open_engine
+from state.engine import SchemaError, migrate, newest_revision, open_engine, open_to_look
 from state.facts import RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
 from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
@@ -79,6 +79,20 @@ def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
             rival.execute("INSERT INTO t VALUES (1)")
     rival.close()
     engine.dispose()
+
+
+def test_whoever_only_looks_sees_one_moment_while_others_write(tmp_path: Path) -> None:
+    store = Store.at(tmp_path / "home")
+    store.begin_run(STARTED, AT)
+    looking = open_to_look(tmp_path / "home" / "relay.db")
+    count = text("SELECT count(*) FROM fact")
+    with looking.begin() as connection:
+        before = connection.execute(count).scalar()
+        store.append("r-0001", [PLANNED], AT)
+        assert connection.execute(count).scalar() == before
+    with looking.begin() as connection:
+        assert connection.execute(count).scalar() == (before or 0) + 1
+    looking.dispose()
 
 
 def test_the_settings_that_durability_needs_are_on(tmp_path: Path) -> None:
