@@ -15,11 +15,21 @@ from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, fast_folder, final_digest
 from orchestrator.simulation.crashes import Bomb
 from orchestrator.views.document import status_document
-from stages.contract import MANIFEST_NAME, SEAL_NAME, Cursor, FileEntry, Manifest, Order, seal_of
+from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
 from state.facts import DamageFound, OutputCollected
 from state.model import CheckpointStatus, Phase, RunState, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
-from tests.simulation.verifying import Verifying, drive_until, facts, flipped, lose_output, refusing, rot, spoil_dataset
+from tests.simulation.verifying import (
+    Verifying,
+    drive_until,
+    facts,
+    flipped,
+    lose_output,
+    refusing,
+    rot,
+    sealed,
+    spoil_dataset,
+)
 
 
 @pytest.fixture
@@ -221,11 +231,7 @@ def changing(change: Callable[[str, bytes], bytes], session: int = 1) -> Callabl
     def play(order: Order, played: Played, index: int) -> Played:
         if index != session:
             return played
-        files = [(at_s, path, change(path, data)) for at_s, path, data in played.files]
-        seals = {
-            path.replace(MANIFEST_NAME, SEAL_NAME): seal_of(data) for _, path, data in files if MANIFEST_NAME in path
-        }
-        return replace(played, files=[(at_s, path, seals.get(path, data)) for at_s, path, data in files])
+        return replace(played, files=sealed([(at_s, path, change(path, data)) for at_s, path, data in played.files]))
 
     return play
 

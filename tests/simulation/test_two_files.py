@@ -12,6 +12,7 @@ from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, Order
 from tests.simulation.pipelines import expected_digest, pipeline
+from tests.simulation.verifying import sealed
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def with_programs(order: Order, played: Played, index: int) -> Played:
             data = replace(manifest, files=(*manifest.files, entry)).to_json().encode()
             files.append((at_s, path.replace(MANIFEST_NAME, COMPILED_NAME), programs))
         files.append((at_s, path, data))
-    return replace(played, files=files)
+    return replace(played, files=sealed(files))
 
 
 def published(chain: Chain, name: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Simulated sessions that check the bytes of what is mounted, as real ones do, and ways to damage a copy."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from kaggle_kernels import build
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, Kaggle
-from stages.contract import MANIFEST_NAME, Manifest, Order, Report
+from stages.contract import MANIFEST_NAME, SEAL_NAME, Manifest, Order, Report, seal_of
 from stages.documents import ContractError
 from state.facts import Fact
 
@@ -102,3 +102,10 @@ def spoil_dataset(chain: Chain, slug: str, file: str = "state.bin", bit: int = 0
 def facts(chain: Chain, name: str) -> list[Fact]:
     """All facts of that name, oldest first."""
     return [fact for _, fact in chain.store.facts(chain.run) if fact.name == name]
+
+
+def sealed(files: Iterable[tuple[float, str, bytes]]) -> list[tuple[float, str, bytes]]:
+    """What a session leaves, with the seals that fit its manifests, as if it had written them so."""
+    files = list(files)
+    seals = {path.replace(MANIFEST_NAME, SEAL_NAME): seal_of(data) for _, path, data in files if MANIFEST_NAME in path}
+    return [(at_s, path, seals.get(path, data)) for at_s, path, data in files]
