@@ -74,6 +74,7 @@ def test_up_brings_a_pipeline_to_its_end_and_status_tells_it_without_credentials
     assert "one step 30/30" in logs.stdout
 
 
+@pytest.mark.slow
 def test_no_credential_reaches_the_home_folder_or_the_kernel(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:
@@ -89,6 +90,7 @@ def test_no_credential_reaches_the_home_folder_or_the_kernel(
     assert kaggle.token not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_second_start_of_an_open_run_is_refused_and_up_goes_on_with_it(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:
@@ -237,6 +239,7 @@ def test_a_rehearsal_does_not_clear_a_folder_that_is_not_its_own(tmp_path: Path,
     assert (home / "thesis.tex").exists()
 
 
+@pytest.mark.slow
 def test_a_timed_out_session_parks_the_run_and_a_person_resumes_it(tmp_path: Path, written: Path) -> None:
     written.write_text(COUNTING + "on_timeout: park\n", encoding="utf-8")
     home, clock, root = tmp_path / "home", SystemClock(), tmp_path / "kaggle"
