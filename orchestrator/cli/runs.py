@@ -1,0 +1,175 @@
+"""Commands that begin a run, carry it out, show it, or bring it back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.common import PIPELINE, RUN, announce, app_of, stop_on_signals
+from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
+    from orchestrator.app import App
+
+
+@click.command()
+@PIPELINE
+@click.option("--new", is_flag=True, help="Start another run beside one of the same pipeline.")
+@click.pass_context
+def start(context: click.Context, pipeline: Path, new: bool) -> None:
+    """Create a run of PIPELINE; the daemon carries it out.
+
+    Example: relay start examples/tiny.yaml
+    """
+    run = app_of(context).start(pipeline, new=new)
+    click.echo(f"{run.id} is ready; relay daemon carries it out")
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
+@click.pass_context
+def daemon(context: click.Context, once: bool) -> None:
+    """Watch over all runs until told to stop.
+
+    Example: relay daemon
+    """
+    app = app_of(context)
+    _ = app.gateway
+    if once:
+        app.work_once(announce)
+    else:
+        stop_on_signals(app.stop)
+        app.work(announce)
+
+
+@click.command()
+@PIPELINE
+@click.pass_context
+def up(context: click.Context, pipeline: Path) -> None:
+    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
+
+    Example: relay up examples/tiny.yaml
+    """
+    app = app_of(context)
+    run = app.start_or_continue(pipeline)
+    click.echo(f"{run.id}  {run.status}")
+    stop_on_signals(app.stop)
+    app.work(announce, _settled(app, run.id))
+    show_status(app, run.id, as_json=False)
+    context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
+
+
+def _settled(app: "App", run: str) -> Callable[[], bool]:
+    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A stable document for programs.")
+@click.pass_context
+def status(context: click.Context, run: str | None, as_json: bool) -> None:
+    """Where every run (or RUN) stands. Needs no credentials.
+
+    Example: relay status --json
+    """
+    app = app_of(context)
+    show_status(app, app.run(run).run.id if run else None, as_json)
+
+
+def show_status(app: "App", run: str | None, as_json: bool) -> None:
+    """Print the status of one run or of all."""
+    from orchestrator.views.document import status_document
+
+    store = app.looking if app.has_store else None
+    document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    from orchestrator.views.printing import print_view
+    from orchestrator.views.text import status_view
+
+    print_view(status_view(document))
+
+
+@click.command()
+@RUN
+@click.option("--session", type=int, help="Number of the session; default: the newest.")
+@click.option("--follow", "-f", is_flag=True, help="Go on while the session runs.")
+@click.option("--raw", is_flag=True, help="Show progress events as they are written.")
+@click.pass_context
+def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool) -> None:
+    """The log of a session of RUN.
+
+    Example: relay logs gsm-3f9a --session 2
+    """
+    from orchestrator.views.logs import follow_log, readable, stored_log
+
+    app = app_of(context)
+    state = app.run(run)
+    found = [s for s in state.sessions if session in (None, s.number)]
+    if not found:
+        known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
+        raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
+    chosen = found[-1]
+    live = follow and not chosen.phase.over and chosen.phase.on_kaggle
+    source = follow_log(app.gateway, chosen) if live else stored_log(app.home, chosen)
+    for line in source:
+        text = line if raw else readable(line)
+        if text:
+            click.echo(text)
+
+
+@click.command()
+@RUN
+@click.pass_context
+def papers(context: click.Context, run: str) -> None:
+    """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
+
+    Example: relay papers gsm-3f9a
+    """
+    app = app_of(context)
+    found = sorted(path for path in app.home.papers(app.run(run).run.id).glob("*") if path.suffix != ".part")
+    for path in found:
+        click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
+    if not found:
+        click.echo("none yet: they come home with a session's checkpoint")
+
+
+@click.command()
+@RUN
+@click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
+@click.option(
+    "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
+)
+@click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.pass_context
+def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
+    """The checkpoints of RUN and where they are; exit status 1 where one is damaged.
+
+    Example: relay checkpoints gsm-3f9a --verify
+    """
+    from orchestrator import inventory
+
+    done = inventory.checkpoints(app_of(context), run, verify=verify, pull=pull, prune=prune, as_json=as_json)
+    context.exit(done)
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option(
+    "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
+)
+@click.pass_context
+def adopt(context: click.Context, run: str | None, pipeline: Path | None) -> None:
+    """Make RUN's lost database again from what is on Kaggle; without RUN, list the runs that are there.
+
+    Example: relay adopt gsm-3f9a
+    """
+    adoption = app_of(context).adoption
+    if run is None:
+        adoption.list(click.echo)
+    else:
+        adoption.adopt(run, pipeline, click.echo)

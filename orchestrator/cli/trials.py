@@ -1,0 +1,132 @@
+"""Commands that try something out on this machine: nothing of it reaches Kaggle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.common import PIPELINE, stop_on_signals
+from orchestrator.errors import BadInput
+from orchestrator.settings import Settings
+
+
+@click.command()
+@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
+@click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
+@click.option("--calm", is_flag=True, help="Nothing goes wrong.")
+@click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
+@click.option(
+    "--simulate", type=click.IntRange(min=1), help="So many simulated chains with faults and crashes instead."
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Of the first simulated chain [default: 1].")
+@click.pass_context
+def rehearse(
+    context: click.Context, /, pipeline: Path | None, simulate: int | None, seed: int | None, **flags: Any
+) -> None:
+    """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
+
+    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --short.
+    With --simulate training is replaced by counting and time is virtual: thousands of chains go through everything that can
+    go wrong. A seed that fails is told turn by turn by --simulate 1 --seed N.
+
+    Example: relay rehearse examples/gemma2_2b.yaml --short
+    """
+    if simulate is not None:
+        _refuse_beside_simulate(flags)
+        from orchestrator.simulation import command
+
+        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed))
+    if seed is not None:
+        raise BadInput("--seed is for simulated chains: add --simulate N, or leave it out")
+    _rehearse(context, pipeline, **flags)
+
+
+def _rehearse(
+    context: click.Context,
+    pipeline: Path | None,
+    serve: bool,
+    port: int,
+    faults: Path | None,
+    calm: bool,
+    short: bool,
+) -> None:
+    import orchestrator.rehearse as rehearsal
+    from orchestrator.clock import Stop
+
+    settings: Settings = context.obj
+    chosen = context.parent is not None and context.parent.params.get("home") is not None
+    home = settings.home if chosen or settings.environ.get("RELAY_HOME") else Path(".relay/rehearsal")
+    stop = Stop()
+    stop_on_signals(stop)
+    if serve:
+        rehearsal.serve(home, port, faults, stop)
+    else:
+        plan = rehearsal.faults_for(pipeline, faults, calm)
+        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
+
+
+def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
+    """Simulated chains draw what goes wrong from their seeds."""
+    given = [name for name, value in flags.items() if value]
+    if given:
+        raise BadInput(f"--simulate and --{given[0]} do not go together: leave one of them out")
+
+
+@click.command("plan")
+@PIPELINE
+@click.option(
+    "--memory", is_flag=True, help="Lower the full-size model for the mesh and say what fits; needs JAX here."
+)
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.pass_context
+def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: bool) -> None:
+    """What PIPELINE will do; with --memory whether it fits. Exit status 1 where it does not. Needs no network.
+
+    Example: relay plan examples/gemma2_2b.yaml --memory
+    """
+    from orchestrator import pipeline_file
+    from orchestrator.outline import outline
+    from orchestrator.views.plan import memory_view, outline_view
+    from orchestrator.views.printing import print_view
+
+    read = pipeline_file.load(pipeline)
+    if memory:
+        from orchestrator.memory.forecast import memory_document
+
+        document = memory_document(read, str(pipeline), lambda line: click.echo(line, err=True))
+    else:
+        document = outline(read)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        print_view(memory_view(document) if memory else outline_view(document))
+    context.exit(0 if document.get("fits", True) else 1)
+
+
+@click.command("verify-resume")
+@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@click.option("--cuts", type=click.IntRange(min=0), help="Cuts at random places [default: 20, or none beside --at].")
+@click.option("--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; yield, kill, before-save, after-save.")
+@click.option("--seed", type=int, default=0, help="Of the random places.")
+@click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep all that the sessions left in this empty folder.")
+@click.pass_context
+def verify_resume(
+    context: click.Context,
+    pipeline: Path | None,
+    cuts: int | None,
+    at: tuple[str, ...],
+    seed: int,
+    steps: int | None,
+    keep: Path | None,
+) -> None:
+    """Run PIPELINE here, uncut and cut into sessions, and count the bits that differ: exit status 0 where none does.
+
+    Example: relay verify-resume examples/counting.yaml --cuts 5
+    """
+    from orchestrator.verify import command
+
+    context.exit(command.verify_resume(pipeline, at, cuts, seed, steps, keep))
