@@ -108,11 +108,11 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
     _of_one_run(list(orders.values()))
     sessions = []
     for key, order in orders.items():
-        seen = seen_of(order.slug, kernels[key].version, gateway)
+        version, seen = seen_of(order.slug, kernels[key].version, gateway)
         if seen.worker is Worker.UNKNOWN:
             raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
         if seen.worker is not Worker.NEW_SCRIPT:  # a push that was declined leaves its source, and no session
-            sessions.append(Ran(order, kernels[key].version, seen))
+            sessions.append(Ran(order, version, seen))
     names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name) is not None]
     names += [checkpoint_of(run, *key) for key in orders]
     names += [order.parent.name for order in orders.values() if order.parent is not None]

@@ -20,7 +20,8 @@ WELL = Watch()
 
 def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     """Ask how the session is; take in the part of its log that is new."""
-    session, seen = seen_as_it_runs(session, shell)
+    version, seen = seen_of(session.slug, session.kernel_version, shell.gateway)
+    session = replace(session, kernel_version=version)
     if seen.worker is Worker.NEW_SCRIPT:
         raise Vanished(f"Kaggle has {session.slug} and says that it never ran")
     if seen.worker is Worker.UNKNOWN:
@@ -47,18 +48,15 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
 
 
-def seen_as_it_runs(session: Session, shell: Shell) -> tuple[Session, SessionSeen]:
-    """The session and how it is. The answer to a push may name a version that never runs; then we ask without one."""
-    seen = shell.gateway.session(session.slug, session.kernel_version)
-    if seen.worker is not Worker.NEW_SCRIPT or session.kernel_version is None:
-        return session, seen
-    return replace(session, kernel_version=None), shell.gateway.session(session.slug, None)
+def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | None, SessionSeen]:
+    """How a kernel's session is, and the version to ask about.
 
-
-def seen_of(slug: str, version: int | None, gateway: Gateway) -> SessionSeen:
-    """How a kernel's session is. A kernel's newest version need not be the one that runs; then we ask without one."""
+    The newest version, or the one that the answer to a push named, need not be the one that runs; then we ask without one.
+    """
     seen = gateway.session(slug, version)
-    return gateway.session(slug, None) if seen.worker is Worker.NEW_SCRIPT and version is not None else seen
+    if seen.worker is Worker.NEW_SCRIPT and version is not None:
+        return None, gateway.session(slug, None)
+    return version, seen
 
 
 def require(session: Session, shell: Shell) -> None:

@@ -1,11 +1,12 @@
 """Which effect carries out which command."""
 
+from dataclasses import replace
 from typing import assert_never
 
 from orchestrator.collect import collect
 from orchestrator.commands import Collect, Inspect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
 from orchestrator.disk import on_disk
-from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_as_it_runs, taken_in
+from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_of, taken_in
 from orchestrator.effects.publishing import custody_of, publish, publish_inputs
 from orchestrator.effects.pushing import push
 from orchestrator.effects.shell import Result, Shell
@@ -77,7 +78,8 @@ def read_quota(command: ReadQuota, snapshot: Snapshot, shell: Shell) -> Result:
 
 def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
-    session, _ = seen_as_it_runs(session, shell)
+    version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
+    session = replace(session, kernel_version=version)
     lines = taken_in(session, shell)
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     try:

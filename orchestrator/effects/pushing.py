@@ -60,13 +60,13 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
         raise Permanent(
             f"the kernel {found.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
         )
-    seen = seen_of(session.slug, found.version, shell.gateway)
+    version, seen = seen_of(session.slug, found.version, shell.gateway)
     if seen.worker is Worker.NEW_SCRIPT:
         return None
     empty = seen.worker is Worker.QUEUED and session.reason  # an answer without content reads so too
     if seen.worker is Worker.UNKNOWN or empty:
         raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
-    return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=found.version, adopted=True)
+    return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
 
 
 def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush:
