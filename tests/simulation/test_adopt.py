@@ -13,6 +13,7 @@ from orchestrator.files import Home
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import key_in, run_in, slug_of
 from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.faults import FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.kernels import Save
 from orchestrator.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.crashes import Bomb, Crash
@@ -323,3 +324,14 @@ def test_a_kernels_name_says_which_session_it_is(number: int, attempt: int) -> N
     assert key_in(RUN, "s", slug) == (number, attempt)
     assert run_in(slug) == RUN
     assert key_in("sim", "s", slug) is None
+
+
+def test_a_version_that_never_ran_hides_no_session() -> None:
+    """Kaggle's newest version of a kernel is not the one whose session left the checkpoint."""
+    faults = FaultPlan(pushes=tuple(PushFault(push=n, action=PushAction.PHANTOM) for n in (1, 2, 3)))
+    with fast_folder() as folder:
+        chain = Chain(Kaggle(pipeline(session=SHORT), faults=faults), folder / "old")
+        stopped(chain, in_phase(Phase.RUNNING, 3))
+        moved(chain, folder / "new")
+        assert [s.steps_lost for s in chain.state.sessions] == [0, 0, 0]
+        assert_undisturbed(chain, chain.drive(), "lost beside versions that never ran")
