@@ -103,6 +103,7 @@ def test_a_second_start_of_an_open_run_is_refused_and_up_goes_on_with_it(
     assert len(json.loads(relay("status", "--json", home=home).stdout)["runs"]) == 1
 
 
+@pytest.mark.slow
 def test_a_pipeline_changed_under_an_open_run_is_refused_with_the_key(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_an_unknown_run_exits_with_2_and_says_which_there_are(tmp_path: Path, co
     assert "relay start PIPELINE" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_request_that_does_not_fit_is_refused_at_once(tmp_path: Path, kaggle: LocalKaggle, written: Path) -> None:
     home = tmp_path / "home"
     relay("start", str(written), home=home, environ=kaggle.environment())
@@ -195,6 +197,7 @@ def test_a_request_that_does_not_fit_is_refused_at_once(tmp_path: Path, kaggle: 
     assert "its verified checkpoints are none yet" in wrong.stderr
 
 
+@pytest.mark.slow
 def test_a_second_daemon_is_refused(tmp_path: Path, kaggle: LocalKaggle, written: Path) -> None:
     home, environ = tmp_path / "home", kaggle.environment()
     relay("start", str(written), home=home, environ=environ)
@@ -217,6 +220,7 @@ def test_a_second_daemon_is_refused(tmp_path: Path, kaggle: LocalKaggle, written
     assert relay("daemon", "--once", home=home, environ=environ).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_run_of_another_account_is_named_and_stops_nothing(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:
@@ -276,6 +280,7 @@ def test_help_and_status_import_neither_jax_nor_kaggle(tmp_path: Path) -> None:
         assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_database_changed_by_hand_is_named_in_one_sentence(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:

@@ -21,6 +21,7 @@ def rehearse(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["rehearse", *arguments])
 
 
+@pytest.mark.slow
 def test_chains_are_summed_up_and_nothing_is_left_behind(place: Path) -> None:
     ran = rehearse("--simulate", "30", "--seed", "5")
     assert ran.exit_code == 0
@@ -42,6 +43,7 @@ def test_one_chain_tells_its_story(place: Path) -> None:
     assert list(place.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_seed_that_breaks_an_invariant_is_named_with_the_command_that_tells_its_story(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ def closed(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Laptop]:
             mine.home.chmod(0o700)
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_each_command_says_so_and_status_still_tells_everything(closed: Laptop) -> None:
     for command in (["daemon"], ["daemon", "--once"], ["start", str(closed.pipeline)], ["pause", "count"]):
         refused = closed.relay(*command)

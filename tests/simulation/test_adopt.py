@@ -83,7 +83,7 @@ def in_phase(phase: Phase, number: int) -> Callable[[RunState], bool]:
     return lambda state: any((s.phase, s.number) == (phase, number) for s in state.sessions)
 
 
-QUICK = (Phase.RUNNING, Phase.PUBLISHED)
+QUICK = (Phase.RUNNING,)
 ON_KAGGLE = [p for p in Phase if p not in (Phase.PLANNED, Phase.PUSHING, Phase.LOST, Phase.SPENT)]
 
 
@@ -186,6 +186,7 @@ def test_a_listing_that_shows_nothing_hides_no_session() -> None:
         assert [s.key for s in Store.at(home).load(RUN).sessions] == sessions
 
 
+@pytest.mark.slow
 def test_kernels_that_were_tidied_away_are_told_by_their_checkpoints() -> None:
     with fast_folder() as folder:
         chain = dataset_chain(folder / "old")
@@ -199,6 +200,7 @@ def test_kernels_that_were_tidied_away_are_told_by_their_checkpoints() -> None:
         assert_undisturbed(chain, chain.drive(), "without the newest kernel")
 
 
+@pytest.mark.slow
 def test_a_push_that_was_declined_is_no_session() -> None:
     with fast_folder() as folder:
         chain = Chain(Kaggle(pipeline(session=SHORT)), folder / "old")
@@ -216,6 +218,7 @@ def test_a_push_that_was_declined_is_no_session() -> None:
         assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
 
 
+@pytest.mark.slow
 def test_a_person_who_went_on_from_an_older_checkpoint_is_remembered() -> None:
     with fast_folder() as folder:
         chain = Chain(Kaggle(pipeline(session=SHORT)), folder / "old")
@@ -284,6 +287,7 @@ def older(chain: Chain) -> None:
             version.save = replace(version.save, text="".join(lines))
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_relay_asks_for_the_file_of_its_pipeline() -> None:
     with fast_folder() as folder:
         chain = Chain(Kaggle(pipeline(session=SHORT)), folder / "old")

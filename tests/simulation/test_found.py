@@ -62,6 +62,7 @@ def test_a_run_is_not_over_before_every_checkpoint_that_was_to_be_published_is(f
 
 
 @pytest.mark.parametrize("action", [CallAction.EMPTY, CallAction.HTML])
+@pytest.mark.slow
 def test_a_push_that_was_declined_is_not_taken_for_a_session_because_of_one_answer_that_made_no_sense(
     folder: Path, action: CallAction
 ) -> None:

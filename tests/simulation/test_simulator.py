@@ -53,7 +53,7 @@ def test_every_kind_of_fault_is_drawn() -> None:
     assert set(SessionAction) - sessions == {SessionAction.SLOW}
 
 
-@pytest.mark.parametrize("seed", [3, 7, 11, 42])
+@pytest.mark.parametrize("seed", [3, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (7, 11, 42))])
 def test_a_seed_gives_the_same_facts_in_the_database_and_in_memory(seed: int) -> None:
     found = []
     for real in (False, True):
@@ -79,6 +79,7 @@ def test_a_seed_tells_the_same_story_again() -> None:
     assert first[0].startswith("2030-01-07 ")
 
 
+@pytest.mark.slow
 def test_chains_on_all_cores_are_the_same_chains() -> None:
     here, there = simulate(range(1, 31)), simulate_on_all_cores(range(1, 31))
     here.seconds = there.seconds = 0.0
@@ -86,6 +87,7 @@ def test_chains_on_all_cores_are_the_same_chains() -> None:
 
 
 @pytest.mark.parametrize("name", ["gemma2_2b", "counting", "own_stage"])
+@pytest.mark.slow
 def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits(name: str) -> None:
     """Nine hours a session or a few seconds: all that takes time is in proportion."""
     recipe = pipeline_file.load(EXAMPLES / f"{name}.yaml")

@@ -161,6 +161,7 @@ def test_told_to_stop_the_daemon_does_not_begin_another_tick(desk: Desk) -> None
     assert len(desk.turns) == 1
 
 
+@pytest.mark.slow
 def test_a_daemon_that_lost_its_lease_stops_even_where_there_is_nothing_to_do(tmp_path: Path) -> None:
     clock = SystemClock()
     store = Store.at(tmp_path)
