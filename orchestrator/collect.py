@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, sealed, usable
+from orchestrator.disk import private_folder, sync_folder, write_whole
 from orchestrator.errors import Corrupt, DiskRefused, Refused, Transient
-from orchestrator.files import Home, private_folder, sync_folder, write_whole
+from orchestrator.files import Home
 from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of

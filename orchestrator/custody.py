@@ -8,8 +8,9 @@ from pathlib import Path
 
 from orchestrator.candidates import TRIES
 from orchestrator.collect import missing_bytes
+from orchestrator.disk import private_folder, write_whole
 from orchestrator.errors import Corrupt, Permanent, Refused, Transient
-from orchestrator.files import Home, private_folder, write_whole
+from orchestrator.files import Home
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
 from orchestrator.pipeline import Pipeline
 from orchestrator.quarantine import Quarantine

@@ -1,4 +1,4 @@
-"""This machine's disk: whether it has room, and what its refusals mean."""
+"""This machine's disk: whether it has room, what its refusals mean, and how it is written: whole or not at all."""
 
 import errno
 import os
@@ -76,3 +76,35 @@ def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
     except OSError as error:
         named = Path(os.fsdecode(error.filename)) if isinstance(error.filename, (str, bytes)) else path
         raise refusal(error, named, wanted_bytes) from error
+
+
+# --- writing -------------------------------------------------------------------
+
+
+def private_folder(path: Path) -> Path:
+    """Make a folder that only its owner can enter."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file that only its owner can read, so that it is there whole or not at all, even through a power cut."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    if os.name == "nt":
+        return  # Windows cannot open a folder; a rename is durable there
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,12 +1,12 @@
 """Where things lie below relay's home folder, and how they are written: whole or not at all."""
 
-import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator import disk
+from orchestrator.disk import private_folder
 from orchestrator.kaggle.gateway import LogLine
 from state.model import Session
 
@@ -83,29 +83,3 @@ class Home:
     def remove_checkpoint(self, run: str, name: str) -> None:
         """Remove a checkpoint's files; absent ones count as removed."""
         shutil.rmtree(self.checkpoint(run, name), ignore_errors=True)
-
-
-def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can enter."""
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file so that it is there whole or not at all, even through a power cut."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -81,15 +81,11 @@ def _row(state: RunState, checkpoint: Checkpoint, home: Home, *, verify: bool) -
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
         "verified_at": checkpoint.verified_at.isoformat(),
-        "dataset": f"{state.run.owner}/{checkpoint.name}" if _on_kaggle(checkpoint) else None,
+        "dataset": f"{state.run.owner}/{checkpoint.name}" if checkpoint.on_kaggle else None,
         "here": _here(checkpoint, home, verify=verify),
         "digest": checkpoint.digest,
         "parent": checkpoint.parent,
     }
-
-
-def _on_kaggle(checkpoint: Checkpoint) -> bool:
-    return checkpoint.published_at is not None and checkpoint.status is not CheckpointStatus.PRUNED
 
 
 def _here(checkpoint: Checkpoint, home: Home, *, verify: bool) -> str:
@@ -114,7 +110,7 @@ def _problems(state: RunState, checkpoint: Checkpoint, home: Home, gateway: Gate
         return []
     pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
     older = f"relay resume {checkpoint.run} --from-step STAGE:STEP of an older one"
-    remedy = pull if _on_kaggle(checkpoint) else "relay daemon fetches it again before it is published"
+    remedy = pull if checkpoint.on_kaggle else "relay daemon fetches it again before it is published"
     found = [(text, remedy) for text in damage_here(checkpoint, home).values()]
     found += [(text, older) for text in _broken_links(state, checkpoint)]
     if gateway is not None and checkpoint.status is CheckpointStatus.PUBLISHED:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.disk import RESERVE_BYTES, full
+from orchestrator.disk import RESERVE_BYTES, full, private_folder
 from orchestrator.errors import Corrupt, DiskRefused
-from orchestrator.files import Home, private_folder
+from orchestrator.files import Home
 from state.facts import DamageFound
 
 FILES_MAX = 8

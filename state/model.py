@@ -172,6 +172,11 @@ class Checkpoint:
     published_at: datetime | None = None
 
     @property
+    def on_kaggle(self) -> bool:
+        """Whether its dataset is there, as far as we know."""
+        return self.published_at is not None and self.status is not CheckpointStatus.PRUNED
+
+    @property
     def usable(self) -> bool:
         """Whether a session may start from it."""
         return self.status in (CheckpointStatus.COLLECTED, CheckpointStatus.PUBLISHED)

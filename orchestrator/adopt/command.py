@@ -11,9 +11,10 @@ from orchestrator import pipeline_file
 from orchestrator.adopt.evidence import Evidence, look, runs_on_kaggle
 from orchestrator.adopt.rebuild import History, goes_on, inputs_facts, rebuild
 from orchestrator.clock import Clock
+from orchestrator.disk import private_folder
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Corrupt, Transient
-from orchestrator.files import Home, private_folder
+from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline, canonical_in
 from orchestrator.plan import inputs_of, limits_for

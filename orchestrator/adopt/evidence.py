@@ -7,9 +7,9 @@ from pathlib import Path
 
 from kaggle_kernels import build
 from orchestrator.candidates import DOCUMENT_BYTES_MAX
+from orchestrator.disk import private_folder
 from orchestrator.effects.looking import seen_of
 from orchestrator.errors import BadInput, Corrupt, Transient
-from orchestrator.files import private_folder
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
 from orchestrator.plan import checkpoint_of, key_in, run_in, slug_of
 from stages.contract import MANIFEST_NAME, Manifest, Order

@@ -11,10 +11,10 @@ from datetime import datetime
 from orchestrator import collect, decide
 from orchestrator.adopt.evidence import Evidence, Ran, published_manifest
 from orchestrator.candidates import Candidate, Files, candidates, usable
+from orchestrator.disk import private_folder, write_whole
 from orchestrator.effects import Shell
 from orchestrator.effects.looking import metrics_in, taken_in
 from orchestrator.errors import Corrupt
-from orchestrator.files import private_folder, write_whole
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of, finished, inputs_of, slug_of, token_of

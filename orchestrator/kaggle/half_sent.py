@@ -4,12 +4,11 @@ An address is a permission to write: the notes are their owner's alone, are neve
 """
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.disk import on_disk
+from orchestrator.disk import on_disk, private_folder, write_whole
 from stages import packing
 
 
@@ -41,20 +40,13 @@ class HalfSent:
 
     def begun(self, path: Path, slot: Slot) -> None:
         """Note where a file goes, before its first byte does."""
-        text = json.dumps({"content": self._content(path), "token": slot.token, "url": slot.url})
         note = self._note(path)
         if note is None:
             return
+        text = json.dumps({"content": self._content(path), "token": slot.token, "url": slot.url})
         with on_disk(note):
-            note.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part = note.with_name(f"{note.name}.part")
-            part.unlink(missing_ok=True)
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(note)
+            private_folder(note.parent)
+            write_whole(note, text.encode())
 
     def begin_anew(self, path: Path) -> None:
         """Nobody answers at the address any more: the next try asks for another one."""

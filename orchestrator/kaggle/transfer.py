@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 import requests
 
-from orchestrator.disk import on_disk
+from orchestrator.disk import on_disk, sync_folder
 from orchestrator.errors import Corrupt, RelayError
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
 from orchestrator.kaggle.retry import ListAgain, Patience
@@ -153,7 +153,7 @@ class _Part:
             with self.path.open("ab") as file:  # creates it where the file is empty
                 os.fsync(file.fileno())
             self.path.replace(self.into)
-            _sync_directory(self.into.parent)
+            sync_folder(self.into.parent)
         return Downloaded(path=self.into, size_bytes=self.size, sha256=self.sha256.hexdigest())
 
     def _receive(self, open_: Opener, redact: Redact) -> bool:
@@ -264,13 +264,3 @@ def _validator(response: requests.Response) -> str | None:
     if etag and not etag.startswith("W/"):
         return etag
     return response.headers.get("Last-Modified")
-
-
-def _sync_directory(directory: Path) -> None:
-    if os.name == "nt":
-        return  # Windows cannot open a directory; a rename is durable there
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -139,7 +139,6 @@ def _session(session: Session, now: datetime) -> dict[str, Any]:
 
 
 def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
-    published = checkpoint.published_at is not None and checkpoint.status is not CheckpointStatus.PRUNED
     return {
         "name": checkpoint.name,
         "session": checkpoint.session,
@@ -151,7 +150,7 @@ def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
         "contents": json.loads(checkpoint.manifest).get("digests", {}),
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
-        "dataset": f"{state.run.owner}/{checkpoint.name}" if published else None,
+        "dataset": f"{state.run.owner}/{checkpoint.name}" if checkpoint.on_kaggle else None,
         "verified": checkpoint.status is not CheckpointStatus.DAMAGED,
         "verified_at": _time(checkpoint.verified_at),
         "published_at": _time(checkpoint.published_at),
