@@ -10,7 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import stages as stages_package
@@ -34,7 +34,7 @@ def script(order: Order, *, stages: Path | None = None) -> str:
 
     Raises TooLarge.
     """
-    sources = bundle(stages or Path(stages_package.__path__[0]))
+    sources = _own_bundle() if stages is None else bundle(stages)
     filled = _fill(
         Path(__file__).with_name("bootloader.py").read_text(),
         ORDER=repr(order.to_json()),
@@ -70,13 +70,19 @@ def order_in(source: str) -> Order | None:
 
 def bundle(package: Path) -> bytes:
     """A package's files, compressed as a whole. The same files give the same bytes, wherever and whenever they were written."""
-    return _packed(tuple(_shipped(package)))
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(_files(package)):
+            entry = zipfile.ZipInfo(f"stages/{path}", EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, (package / path).read_bytes())
+    return zlib.compress(buffer.getvalue(), level=9)
 
 
-def _shipped(package: Path) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of every file that ships, in the order of their names."""
-    for path in sorted(_files(package)):
-        yield path, (package / path).read_bytes()
+@cache
+def _own_bundle() -> bytes:
+    """The package that is imported here, as it was at the first push: an upgrade beside a daemon must not ship half of itself."""
+    return bundle(Path(stages_package.__path__[0]))
 
 
 def _files(package: Path, below: str = "") -> Iterator[str]:
@@ -89,18 +95,6 @@ def _files(package: Path, below: str = "") -> Iterator[str]:
                 yield from _files(package, f"{path}/")
             elif entry.is_file():
                 yield path
-
-
-@lru_cache(maxsize=4)
-def _packed(files: tuple[tuple[str, bytes], ...]) -> bytes:
-    """The files' own bytes are the key: a daemon that pushes the same package again does not compress it again."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files:
-            entry = zipfile.ZipInfo(f"stages/{name}", EPOCH)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, data)
-    return zlib.compress(buffer.getvalue(), level=9)
 
 
 def _ships(name: str) -> bool:

@@ -271,3 +271,25 @@ def test_secrets_lying_about_do_not_ship(tmp_path: Path) -> None:
     (copy / ".cache" / "x.py").write_text("x")
     (copy / "runner.py~").write_text("an editor's")
     assert build.script(order(), stages=copy) == usual
+
+
+UPGRADED = """
+import sys
+from pathlib import Path
+import stages
+from kaggle_kernels import build
+from stages.contract import Order
+order = Order.from_json(sys.argv[1])
+before = build.script(order)
+with (Path(stages.__path__[0]) / "counting.py").open("a") as file:
+    file.write("# another version")
+print(build.script(order) == before, build.bundle(Path(stages.__path__[0])) == build._own_bundle())
+"""
+
+
+def test_an_upgrade_beside_a_daemon_changes_nothing_of_what_it_ships(tmp_path: Path) -> None:
+    for name in ("stages", "kaggle_kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-c", UPGRADED, order().to_json()]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
