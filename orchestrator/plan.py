@@ -46,6 +46,7 @@ def limits_for(pipeline: Pipeline) -> Limits:
     return Limits(
         poll_s=poll_s,
         retry_s=2 * poll_s,
+        retry_s_max=60 * poll_s,
         quota_fresh_s=min(600.0, 20 * poll_s),
         slot_s=10 * poll_s,
         claim_s=30 * poll_s,

@@ -102,7 +102,7 @@ class KaggleGateway:
         self._uploads = uploads
         """Where it is noted what was begun to be sent; None: nowhere."""
         self._limits = limits or limits_for(url)
-        self._patience = Patience(sleep=sleep, stopping=stopping)
+        self._patience = Patience(sleep=sleep, stopping=stopping, wait_first_s=self._limits.retry_s)
         self._door = Door(_sdk, url, self._limits, self._redact)
         self._account = Account(credentials, KaggleSignIn(self._door, _sdk, self._patience))
 

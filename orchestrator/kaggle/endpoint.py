@@ -8,7 +8,7 @@ from orchestrator.kaggle.transport import Limits, is_loopback
 
 URL_VARIABLE = "RELAY_KAGGLE_URL"
 
-LOCAL_LIMITS = Limits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5)
+LOCAL_LIMITS = Limits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5, retry_s=0.2)
 """For a server on this machine, which answers at once or not at all."""
 
 

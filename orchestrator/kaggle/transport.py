@@ -45,6 +45,8 @@ class Limits:
     """A live log that is never silent is read for this long."""
     follow_s: float = 300.0
     """A followed log that is silent for this long is asked for anew."""
+    retry_s: float = 1.0
+    """Before the second try of a call that may be repeated; doubles with each further one."""
     body_bytes_max: int = 64 * 2**20
 
 
