@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from state import machine
 from state.facts import Fact, RunStarted
-from state.model import Metric, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
+from state.model import Metric, Point, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
 from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -174,6 +174,18 @@ class MemoryStore:
         newest = {(metric.stage, metric.name): metric for metric in self.metrics(run)}
         return [newest[key] for key in sorted(newest)]
 
+    def series(self, run: str, points_max: int) -> list[Point]:
+        """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve."""
+        mine = self.metrics(run)
+        last = {metric.stage: 0 for metric in mine}
+        for metric in mine:
+            last[metric.stage] = max(last[metric.stage], metric.step)
+        buckets: dict[tuple[str, str, int], list[Metric]] = {}
+        for metric in mine:
+            width = last[metric.stage] // points_max + 1
+            buckets.setdefault((metric.stage, metric.name, metric.step // width), []).append(metric)
+        return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
+
     # --- requests ------------------------------------------------------------
 
     def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
@@ -249,3 +261,9 @@ class MemoryStore:
 def _live(state: RunState) -> int:
     """How many slots the run takes."""
     return sum(session.phase.on_kaggle for session in state.sessions)
+
+
+def _point(stage: str, name: str, found: list[Metric]) -> Point:
+    values = [metric.value for metric in found]
+    step, mean = max(metric.step for metric in found), sum(values) / len(values)
+    return Point(stage=stage, name=name, step=step, value=mean, low=min(values), high=max(values))

@@ -299,6 +299,18 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """What one metric was over a few neighbouring steps: their mean, and how far they reach. `step` is the last of them."""
+
+    stage: str
+    name: str
+    step: int
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
     """Another run that waits for a slot of the same account and accelerator."""
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or_, select, update
 
 from state import machine, schema
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import Fact, RunStarted
 from state.model import (
     Metric,
+    Point,
     QuotaRow,
     Run,
     RunState,
@@ -289,6 +290,29 @@ class Store:
         with self._transaction() as connection:
             rows = connection.execute(select(ranked).where(ranked.c.rank == 1)).mappings()
             return [from_row(Metric, row) for row in rows]
+
+    def series(self, run: str, points_max: int) -> list[Point]:
+        """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
+
+        Steps that a killed session lost were done again, with the same values: they count once more in a mean of equals.
+        """
+        table = schema.metrics
+        mine = table.c.run == run
+        width = cast(func.max(table.c.step).over(partition_by=table.c.stage) / points_max, Integer) + 1
+        narrow = select(table.c.stage, table.c.name, table.c.step, table.c.value, width.label("width")).where(mine)
+        row = narrow.subquery()
+        bucket = cast(row.c.step / row.c.width, Integer)
+        value = row.c.value
+        query = (
+            select(
+                *(row.c.stage, row.c.name, func.max(row.c.step).label("step")),
+                *(func.avg(value).label("value"), func.min(value).label("low"), func.max(value).label("high")),
+            )
+            .group_by(row.c.stage, row.c.name, bucket)
+            .order_by(row.c.stage, row.c.name, func.max(row.c.step))
+        )
+        with self._transaction() as connection:
+            return [from_row(Point, found) for found in connection.execute(query).mappings()]
 
     # --- requests ------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from state.store import LeaseHeld, LeaseLost, RunExists, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
+FLAT = {"value": 7 / 8, "low": 7 / 8, "high": 7 / 8}
 
 
 @pytest.fixture(params=["database", "memory"])
@@ -159,6 +160,22 @@ def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_i
     assert store.metrics("r-0001", session=(2, 1)) == [metric(2, session=2)]
     assert store.last_metrics("r-0001") == [metric(1, "accuracy"), metric(2, session=2)]
     assert store.snapshot("r-0001").watch == Watch(failures=2)
+
+
+def test_a_curve_has_its_mean_and_its_reach_in_few_points_however_many_steps_there_were(
+    store: Store | MemoryStore,
+) -> None:
+    store.observe("r-0001", Watch(), [metric(step) for step in range(1, 1001)])
+    store.observe("r-0001", Watch(), [metric(step, session=2) for step in (999, 1000)])  # lost, and done again
+    store.observe("r-0001", Watch(), [metric(7, "reward")])
+    curves = store.series("r-0001", 100)
+    loss = [point for point in curves if point.name == "loss"]
+    assert [point for point in curves if point.name == "reward"] == [replace(loss[0], name="reward", step=7, **FLAT)]
+    assert 80 <= len(loss) <= 100
+    assert [point.step for point in loss] == sorted({point.step for point in loss})
+    assert (loss[-1].step, loss[-1].high, loss[0].low) == (1000, 1000 / 8, 1 / 8)
+    assert all(point.low <= point.value <= point.high for point in loss)
+    assert [point.step for point in store.series("r-0001", 5000) if point.name == "loss"] == list(range(1, 1001))
 
 
 def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(store: Store | MemoryStore) -> None:
