@@ -22,6 +22,7 @@ from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.server import LocalKaggle
 from orchestrator.rehearsal.stand_ins import offering as stand_ins
 from orchestrator.settings import Settings
+from orchestrator.shipped import example
 from orchestrator.views.document import status_document
 from orchestrator.views.live import display
 from orchestrator.views.printing import print_view
@@ -30,9 +31,6 @@ from stages import environment
 
 MARKER = ".rehearsal"
 """What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
-
-EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "examples")
-"""In a checkout, and in an installed relay."""
 
 
 def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: Stop, *, short: bool = False) -> int:
@@ -81,10 +79,7 @@ def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultP
 
 def default_pipeline() -> Path:
     """The pipeline that is rehearsed when none is named."""
-    for folder in EXAMPLES:
-        if (folder / "tiny.yaml").exists():
-            return folder / "tiny.yaml"
-    raise BadInput("this relay came without examples: name a pipeline file")
+    return example("tiny.yaml")
 
 
 def devices_of(pipeline: pipelines.Pipeline) -> int:

@@ -1,0 +1,30 @@
+"""Commands for before a run: write its pipeline, and look at everything that could stop it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--name", help="Of the pipeline and its runs [default: FILE's, else the model's].")
+@click.option("--model", help="gemma2-2b, gemma3-1b, or tiny for rehearsals [default: gemma2-2b].")
+@click.option("--recipe", help="sft, sft+grpo or full [default: sft+grpo].")
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), help="A .jsonl file of your own; may be given again."
+)
+@click.option("--accelerator", help="Where it trains [default: TpuV5E8].")
+@click.option("--on-timeout", help="resume, or park to be asked [default: resume].")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing: defaults for what no flag says.")
+@click.option("--force", is_flag=True, help="Write over FILE.")
+def init(**flags: Any) -> None:
+    """Write a commented pipeline to FILE [default: NAME.yaml], asking for what no flag says.
+
+    Without a terminal nothing is asked, as with --yes. The file is one of relay's examples, cut and filled in.
+
+    Example: relay init gsm.yaml --model gemma3-1b --recipe full
+    """
+    from orchestrator.init import command
+
+    command.init(command.Flags(**flags))
