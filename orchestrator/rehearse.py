@@ -39,9 +39,7 @@ def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop
     pipeline = pipeline_file.load(path)
     _require(pipeline.pins, path)
     with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
-        if pipeline.loaded_model is not None:
-            stand_ins.write(home / "stand-ins", pipeline.model)
-            stand_ins.offer(kaggle.world, home / "stand-ins")
+        _stand_in(pipeline, kaggle, home / "stand-ins")
         app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
         stop.tell(app.stop.set)
         run = app.start(path, short=short)
@@ -52,10 +50,18 @@ def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop
     return 0 if document["runs"][0]["state"] == "finished" else 1
 
 
-def serve(home: Path, port: int, faults: Path | None, stop: Stop) -> None:
-    """Run the local Kaggle alone until told to stop, and say how to point a client at it."""
+def serve(chosen: Path | None, home: Path, port: int, faults: Path | None, stop: Stop) -> None:
+    """Run the local Kaggle alone until told to stop, and say how to point a client at it.
+
+    It has stand-ins for what a pipeline that was chosen mounts.
+    """
     plan = FaultPlan.read(faults) if faults else FaultPlan()
-    with local_kaggle(home / "serve", port, plan, None) as kaggle:
+    pipeline = pipeline_file.load(chosen) if chosen else None
+    if pipeline is not None and chosen is not None:
+        _require(pipeline.pins, chosen)
+    with local_kaggle(home / "serve", port, plan, None, devices_of(pipeline) if pipeline else 1) as kaggle:
+        if pipeline is not None:
+            _stand_in(pipeline, kaggle, home / "serve" / "stand-ins")
         click.echo(f"# a local Kaggle listens at {kaggle.url}; in another shell:")
         for name, value in kaggle.environment().items():
             click.echo(f"export {name}={value}")
@@ -65,6 +71,13 @@ def serve(home: Path, port: int, faults: Path | None, stop: Stop) -> None:
         stop.tell(clock.wake)
         while not stop.is_set():
             clock.sleep(3600.0)
+
+
+def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
+    """Let the local Kaggle have a small thing in the place of each large one that relay's own stages read."""
+    if pipeline.loaded_model is not None:
+        stand_ins.write(folder, pipeline.model)
+        stand_ins.offer(kaggle.world, folder)
 
 
 def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:

@@ -40,7 +40,7 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
 
 
 for command in (
-    first.init,
+    *(first.init, first.check),
     *(runs.start, runs.daemon, runs.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),

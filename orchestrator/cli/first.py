@@ -1,9 +1,13 @@
 """Commands for before a run: write its pipeline, and look at everything that could stop it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
+
+from orchestrator.cli.common import PIPELINE
+from orchestrator.settings import Settings
 
 
 @click.command()
@@ -28,3 +32,29 @@ def init(**flags: Any) -> None:
     from orchestrator.init import command
 
     command.init(command.Flags(**flags))
+
+
+@click.command()
+@PIPELINE
+@click.option("--offline", is_flag=True, help="Only what needs no network.")
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.pass_context
+def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) -> None:
+    """Look at everything that could stop a run of PIPELINE, before it is started; nothing is created.
+
+    Exit status 0 where nothing does (warnings allowed), 1 where something does, 2 for a file that is not right.
+
+    Example: relay check examples/gemma2_2b.yaml
+    """
+    from orchestrator.check import command
+
+    settings: Settings = context.obj
+    found = command.check(pipeline, settings.home, Path.home(), settings.environ, offline=offline)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from orchestrator.views.check import check_view
+        from orchestrator.views.printing import print_view
+
+        print_view(check_view(found))
+    context.exit(command.exit_status(found))

@@ -13,7 +13,11 @@ from orchestrator.settings import Settings
 
 @click.command()
 @click.argument("pipeline", required=False, type=click.Path(path_type=Path))
-@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and say how to reach it.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
 @click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
@@ -62,7 +66,7 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(home, port, faults, stop)
+        rehearsal.serve(pipeline, home, port, faults, stop)
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
         context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
