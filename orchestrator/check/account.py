@@ -150,8 +150,8 @@ def taken(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
     if kernels or datasets:
         yield note(
             "names",
-            f"the account has {len(kernels)} kernels and {len(datasets)} datasets whose names begin so: "
-            f"{_some([*kernels, *datasets])}; a new run has an id of its own and touches none of them",
+            f"the account has {_count(len(kernels), 'kernel')} and {_count(len(datasets), 'dataset')} under this name "
+            f"({_some([*kernels, *datasets])}); a new run has an id of its own and touches none of them",
             "relay adopt lists the runs that they are of",
         )
     else:
@@ -161,3 +161,7 @@ def taken(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
 def _some(names: list[str]) -> str:
     more = len(names) - NAMED_MAX
     return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

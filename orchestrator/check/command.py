@@ -75,8 +75,8 @@ def exit_status(found: Mapping[str, Any]) -> int:
 
 
 def _mistake(sentence: str, path: str) -> Finding:
-    said = sentence.removeprefix(path).removeprefix(": ").removeprefix(", ")
-    return problem("file", said, "")
+    """A mistake in the file, whose sentence holds the remedy too; that the file is meant need not be said each time."""
+    return problem("file", sentence.removeprefix(f"{path}: "), "")
 
 
 def _asked(subject: Subject, here: list[Finding]) -> list[Finding]:

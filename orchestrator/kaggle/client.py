@@ -252,8 +252,9 @@ class KaggleGateway:
 
         def open_() -> None:
             try:
-                with self._door.redirected(method, request, {}, self._account.authorization):
-                    pass
+                with self._door.redirected(method, request, {}, self._account.authorization) as found:
+                    if "html" in found.headers.get("Content-Type", ""):
+                        raise Nonsense("a page, and no file")
             except CallFailed as error:
                 raise as_read(error, f"a file of model {ref}") from error
 
