@@ -124,8 +124,13 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
             )
         if path.name in found:
             raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadInput(
+                f"{where}: inputs.files[{index}]: {path} cannot be read: {error.strerror or error}"
+            ) from error
     _check_data(pipeline, where, set(found))
     return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
 

@@ -44,7 +44,7 @@ def _kind(method: str) -> str:
 
 def _told(key: str, error: BadInput) -> Finding:
     said, _, remedy = str(error).rstrip(".").rpartition(": ")
-    return problem(key, said or remedy, remedy if said else "", SETTINGS)
+    return problem(key, said or remedy, remedy if said else "", SETTINGS if SETTINGS in remedy else "")
 
 
 def account(subject: Subject, gateway: Gateway) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ HERE: tuple[Check, ...] = (
     fitting.checkpoint,
     packages.versions,
     packages.internet,
+    packages.folder,
     runs.database,
     account.credentials,
 )

@@ -19,43 +19,36 @@ def session(subject: Subject) -> Iterator[Finding]:
     """Whether a session has time for anything between its start and its margin."""
     pipeline = subject.pipeline
     limit_s, budget_s = pipeline.limit_s, pipeline.budget_s(pipeline.limit_s)
-    hours = pipeline.hours_per_week
-    found = [
-        *_steps_too_long(pipeline, budget_s),
-        *(
-            [
-                problem(
-                    "session",
-                    f"session.worth_s is {duration(pipeline.worth_s)} and a week has {hours:g} hours, so no session would "
-                    "ever be started",
-                    "make session.worth_s smaller",
-                )
-            ]
-            if pipeline.hardware.quota and pipeline.worth_s > hours * 3600
-            else []
-        ),
-    ]
-    if budget_s < limit_s / 2:
-        found.append(
-            warning(
-                "session",
-                f"session.margin_s keeps back {duration(limit_s - budget_s)} of {duration(limit_s)}, more than half of each "
-                "session",
-                "make session.margin_s as long as saving takes and no longer",
-            )
-        )
-    if pipeline.save_interval_s >= budget_s:
-        found.append(
-            warning(
-                "session",
-                f"with session.save_interval_s at {duration(pipeline.save_interval_s)} a session saves only at its end, and "
-                "loses everything where it is killed before",
-                "make session.save_interval_s smaller",
-            )
-        )
+    found = [*_never_started(pipeline), *_steps_too_long(pipeline, budget_s), *_badly_cut(pipeline, limit_s, budget_s)]
     yield from found or [
         ok("session", f"a session has {duration(budget_s)} of {duration(limit_s)} to work in, then everything is saved")
     ]
+
+
+def _never_started(pipeline: Pipeline) -> Iterator[Finding]:
+    if pipeline.hardware.quota and pipeline.worth_s > pipeline.hours_per_week * 3600:
+        yield problem(
+            "session",
+            f"session.worth_s is {duration(pipeline.worth_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
+            "would ever be started",
+            "make session.worth_s smaller",
+        )
+
+
+def _badly_cut(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[Finding]:
+    if budget_s < limit_s / 2:
+        yield warning(
+            "session",
+            f"session.margin_s keeps back {duration(limit_s - budget_s)} of {duration(limit_s)}, more than half of each session",
+            "make session.margin_s as long as saving takes and no longer",
+        )
+    if pipeline.save_interval_s >= budget_s:
+        yield warning(
+            "session",
+            f"with session.save_interval_s at {duration(pipeline.save_interval_s)} a session saves only at its end, and loses "
+            "everything where it is killed before",
+            "make session.save_interval_s smaller",
+        )
 
 
 def _steps_too_long(pipeline: Pipeline, budget_s: float) -> Iterator[Finding]:

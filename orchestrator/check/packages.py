@@ -55,7 +55,7 @@ def internet(subject: Subject) -> Iterator[Finding]:
         yield warning(
             "internet",
             f"{hub} can be fetched from Hugging Face only by who has accepted its licence there, and a session has no token",
-            "mount the model from Kaggle: model.source: google/gemma-2/flax/gemma2-2b-it/1",
+            "mount it from Kaggle: write model.source as owner/model/framework/variation/version",
             f"https://huggingface.co/{hub}",
         )
     if pipeline.pins and not pipeline.internet:
@@ -63,6 +63,17 @@ def internet(subject: Subject) -> Iterator[Finding]:
             "internet",
             "with internet: false no session can install its pins, so each must be in Kaggle's image as it is",
             "write internet: true, or environment: [] to take what the image has",
+        )
+
+
+def folder(subject: Subject) -> Iterator[Finding]:
+    """A model in a folder, which has to be one that a session on Kaggle has."""
+    model = subject.pipeline.loaded_model
+    if model is not None and model.source.startswith(("/", ".")) and not model.source.startswith("/kaggle/"):
+        yield warning(
+            "model",
+            f"model.source {model.source} is a folder, and a session on Kaggle has none of this machine's",
+            "write a model of Kaggle's as owner/model/framework/variation/version; for a rehearsal it is right as it is",
         )
 
 

@@ -29,7 +29,7 @@ class Dimensions:
         queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
         return {
             "q_einsum": (self.width, queries),
-            "kv_einsum": (2 * self.width, 2 * keys),
+            "kv_einsum": (self.width, 2 * keys),
             "attn_vec_einsum": (queries, self.width),
             "gate_proj": (self.width, self.hidden),
             "up_proj": (self.width, self.hidden),
@@ -39,8 +39,7 @@ class Dimensions:
     @property
     def weights(self) -> int:
         """All numbers of the model, but for its few norms."""
-        layer = sum(into * out for name, (into, out) in self.products.items() if name != "kv_einsum")
-        layer += 2 * self.width * self.kv_heads * self.head_width
+        layer = sum(into * out for into, out in self.products.values())
         return self.vocabulary * self.width + self.layers * layer
 
     def adapter(self, options: Trained) -> int:

@@ -72,6 +72,12 @@ def found(check: Check, about: Subject, state: State) -> list[Finding]:
             State.WARNING,
             "other versions than those",
         ),
+        (
+            packages.folder,
+            {"stage": TRAIN, "model": "{source: ./weights}"},
+            State.WARNING,
+            "a session on Kaggle has none",
+        ),
         (packages.versions, {"stage": TRAIN, "environment": "tunix-0.1.5"}, State.OK, "what it lacks of tunix-0.1.5"),
         (packages.versions, {"stage": TRAIN}, State.OK, "what it lacks of tunix-0.1.7"),
     ],
