@@ -68,6 +68,25 @@ class Inputs(BaseModel):
     """What the files held when the run began; relay's own note, not for the user to write."""
 
 
+class Expect(BaseModel):
+    """Seconds that a forecast reckons with until relay has measured them. They change nothing that a run does."""
+
+    model_config = STRICT
+
+    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """A step of a stage, by the stage's name; one by a kind holds for every stage of that kind that is not named."""
+    first_s: Annotated[float, Field(ge=0)] | None = None
+    """What a stage's first step in a session takes beyond the others: loading the model, compiling."""
+    startup_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's start until its first stage begins: installing, checking and unpacking the checkpoint."""
+    save_s: Annotated[float, Field(ge=0)] | None = None
+    """Saving a checkpoint."""
+    queue_s: Annotated[float, Field(ge=0)] | None = None
+    """From a push until the session runs."""
+    handover_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's end until the next is pushed: its checkpoint comes here and is published."""
+
+
 class Stage(BaseModel):
     """One training phase with a target."""
 
@@ -101,6 +120,7 @@ class Pipeline(BaseModel):
     """`name==version` of what a session installs where it differs, or a name for such pins: `tunix-0.1.7` (the default) or
     `tunix-0.1.5`."""
     inputs: Inputs = Inputs()
+    expect: Expect | None = None
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     sources: dict[str, str] = {}
     """The user's own modules, by file name: relay's copy of what they were when the run began, not for the user to write."""
@@ -215,7 +235,14 @@ class Pipeline(BaseModel):
 
     def canonical(self) -> str:
         """Canonical JSON: equal pipelines give equal text, whatever their files look like."""
-        return _canonical(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        if self.expect is None:
+            del value["expect"]  # runs of a relay without this key have digests without it
+        return _canonical(value)
+
+    def same_work(self, other: "Pipeline") -> bool:
+        """Whether both do the same, whatever is expected of their times."""
+        return self.model_copy(update={"expect": None}) == other.model_copy(update={"expect": None})
 
     @property
     def digest(self) -> str:
