@@ -128,7 +128,7 @@ class App:
         """The open run of the same pipeline, or a new one."""
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
-            if Pipeline.from_canonical(run.pipeline) == pipeline:
+            if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
                 return run
         return self.start(path)
 
@@ -159,8 +159,9 @@ class App:
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
-            if known != pipeline:
-                change = pipelines.first_difference(json.loads(known.canonical()), json.loads(pipeline.canonical()))
+            if not known.same_work(pipeline):
+                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
                     "the file makes a second one beside it"

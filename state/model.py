@@ -311,6 +311,17 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepSeen:
+    """A step that a session told of; `at_s` is the session's clock when it was done."""
+
+    session: int
+    attempt: int
+    stage: str
+    step: int
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
     """Another run that waits for a slot of the same account and accelerator."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import where
+from orchestrator.views.forecast import run_part
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, RunState, Session, Watch
@@ -24,13 +25,7 @@ def status_document(
     quotas: list[QuotaRow] = []
     if store is not None:
         names = [found.id for found in store.runs() if run is None or found.id == run]
-        runs = [
-            {
-                **run_document(store.load(name), store.last_metrics(name), now, store.facts(name)),
-                **_trouble(store.watch(name)),
-            }
-            for name in names
-        ]
+        runs = [_run(store, name, now) for name in names]
         quotas = store.quotas()
     return {
         "format": FORMAT,
@@ -39,6 +34,15 @@ def status_document(
         "warnings": list(warnings),
         "runs": runs,
         "quota": [_quota(q) for q in quotas],
+    }
+
+
+def _run(store: Store, name: str, now: datetime) -> dict[str, Any]:
+    state, facts = store.load(name), store.facts(name)
+    return {
+        **run_document(state, store.last_metrics(name), now, facts),
+        **_trouble(store.watch(name)),
+        **run_part(store, state, facts, now),
     }
 
 
@@ -51,7 +55,10 @@ def _trouble(watch: Watch) -> dict[str, Any]:
 def run_document(
     state: RunState, metrics: Sequence[Metric], now: datetime, facts: Sequence[tuple[datetime, Fact]] = ()
 ) -> dict[str, Any]:
-    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found."""
+    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found.
+
+    Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
+    """
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     cursor, run = where(state, pipeline), state.run
     return {
@@ -74,6 +81,8 @@ def run_document(
         "sessions": [_session(session, now) for session in state.sessions],
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+        "forecast": None,
+        "forecast_problem": "",
     }
 
 
