@@ -15,6 +15,7 @@ from state.model import (
     Metric,
     Point,
     QuotaRow,
+    Request,
     Run,
     RunState,
     RunStatus,
@@ -323,6 +324,11 @@ class Store:
             made = connection.execute(insert(schema.requests).values(values))
             assert made.inserted_primary_key is not None
             return int(made.inserted_primary_key[0])
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._transaction() as connection:
+            return open_requests(connection, run)
 
     # --- the lease -----------------------------------------------------------
 

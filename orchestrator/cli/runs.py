@@ -80,17 +80,17 @@ def status(context: click.Context, run: str | None, as_json: bool) -> None:
 
 def show_status(app: "App", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
-    from orchestrator.views.document import status_document
+    from orchestrator.views.document import curves_of, status_document
 
     store = app.looking if app.has_store else None
     document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
+    from orchestrator.views.overview import status_view
     from orchestrator.views.printing import print_view
-    from orchestrator.views.text import status_view
 
-    print_view(status_view(document))
+    print_view(status_view(document, curves_of(store, document)))
 
 
 @click.command()

@@ -17,7 +17,7 @@ from orchestrator.clock import Clock
 from orchestrator.tick import Turn
 from orchestrator.views.document import run_document
 from orchestrator.views.events import lines
-from orchestrator.views.text import metrics_text
+from orchestrator.views.values import metrics_text
 from state.store import Store
 
 PLAIN_EVERY_S = 10.0

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.views.text import hours
+from orchestrator.views.values import hours
 
 GIB = 2**30
 

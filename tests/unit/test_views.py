@@ -11,8 +11,9 @@ from orchestrator.pipeline_file import parse
 from orchestrator.views import events
 from orchestrator.views.document import run_document, status_document
 from orchestrator.views.live import session_line, stage_bars
+from orchestrator.views.overview import status_view
 from orchestrator.views.summary import summary_view
-from orchestrator.views.text import metrics_text, status_view
+from orchestrator.views.values import metrics_text
 from state import machine
 from state.facts import Judgement, NothingCollected, RunParked, RunStarted
 from state.model import Metric, Phase, RunState
@@ -44,7 +45,7 @@ def drawn(view: object, columns: int = 80) -> str:
 
 
 def document(found: RunState) -> dict[str, object]:
-    return {"home": "/home", "runs": [run_document(found, [METRIC], NOW)], "quota": []}
+    return {"at": NOW.isoformat(), "home": "/home", "runs": [run_document(found, [METRIC], NOW)], "quota": []}
 
 
 def test_the_status_says_where_a_run_is_and_fits_a_narrow_terminal() -> None:
