@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 from pathlib import Path
 
 
@@ -13,21 +14,21 @@ def holder() -> str:
 def alive(other: str) -> bool | None:
     """Whether a holder's process runs; None for another machine's, of which nobody here knows."""
     node, pid, started = parts(other)
-    if node != platform.node():
+    if node != platform.node() or pid is None:
         return None
     try:
-        os.kill(int(pid), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return started == _started(int(pid))
+    return started == _started(pid)
 
 
-def parts(holder: str) -> tuple[str, str, str]:
-    """Machine, process number, and when the process began."""
-    node, pid, started = holder.rsplit("/", 2)
-    return node, pid, started
+def parts(holder: str) -> tuple[str, int | None, str]:
+    """Machine, process number, and when the process began; a name of any other shape counts as a machine's."""
+    found = re.fullmatch(r"(.*)/([0-9]+)/([^/]*)", holder)
+    return (found[1], int(found[2]), found[3]) if found else (holder, None, "")
 
 
 def _started(pid: int) -> str:

@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or
 
 from state import machine, schema
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
-from state.facts import Fact, RunStarted
+from state.facts import FACTS, Fact, RunStarted
 from state.model import (
+    Happened,
     Metric,
     Point,
     QuotaRow,
@@ -197,6 +198,19 @@ class Store:
         """The run's log, oldest first."""
         with self._transaction() as connection:
             return facts_of(connection, run)
+
+    def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
+        """The end of the log of one run, or of all together, oldest first."""
+        table = schema.facts
+        query = select(table).order_by(table.c.id.desc()).limit(most)
+        if run is not None:
+            query = query.where(table.c.run == run)
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        found = (
+            Happened(number=r.id, run=r.run, at=r.at, fact=FACTS[r.name].from_dict(r.data)) for r in reversed(rows)
+        )
+        return list(found)
 
     # --- runs ----------------------------------------------------------------
 

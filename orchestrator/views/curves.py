@@ -1,6 +1,9 @@
 """Bars and small curves, drawn with characters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+Curves = Mapping[tuple[str, str], Sequence[float]]
+"""(stage, metric) to its values over the steps, a few dozen at most."""
 
 HEIGHTS = "▁▂▃▄▅▆▇█"
 DONE, TO_COME = "█", "░"

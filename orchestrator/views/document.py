@@ -10,6 +10,7 @@ from orchestrator import holder
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import where
 from orchestrator.views.advice import to_do
+from orchestrator.views.curves import Curves
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, Session, Watch
@@ -51,7 +52,7 @@ def status_document(
     }
 
 
-def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, dict[tuple[str, str], list[float]]]:
+def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves]:
     """The values of each metric of each stage over the steps, for the run that is shown in detail."""
     if store is None or len(document["runs"]) != 1:
         return {}
@@ -77,7 +78,7 @@ def _daemon(lease: Lease | None, now: datetime, alive: Callable[[str], bool | No
         return None
     host, pid, _ = holder.parts(lease.holder)
     runs = lease.expires_at > now and alive(lease.holder) is not False
-    return {"runs": runs, "host": host, "pid": int(pid), "lease_until": _time(lease.expires_at)}
+    return {"runs": runs, "host": host, "pid": pid, "lease_until": _time(lease.expires_at)}
 
 
 def _request(request: Request) -> dict[str, Any]:

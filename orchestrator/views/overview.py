@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.times import here
-from orchestrator.views.curves import bar
+from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import Either, labelled
-from orchestrator.views.tables import Curves, current_stage
+from orchestrator.views.tables import current_stage
 from orchestrator.views.text import OVER, quota_text, run_view
 from orchestrator.views.values import STYLES
 

@@ -75,6 +75,11 @@ def _columns(stream: IO[str], environ: Mapping[str, str]) -> int | None:
     return shutil.get_terminal_size().columns if environ.get("TERM", "") in ("dumb", "unknown") else None
 
 
+def redraws(on: Console) -> bool:
+    """Whether what was written can be written over."""
+    return on.is_terminal and not on.is_dumb_terminal
+
+
 def print_view(view: RenderableType) -> None:
     """Print to standard output."""
     console().print(view)

@@ -1,23 +1,20 @@
 """The stages of a run and its sessions, a row each; in a narrow terminal with fewer columns."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.views.curves import bar, curve
+from orchestrator.views.curves import Curves, bar, curve
 from orchestrator.views.parts import Either, labelled, plain_table, sentence
 from orchestrator.views.values import CURVED, STYLES, metrics_text
 
 STAGES_SHOWN = 8
 """More are counted: what is done long ago, and what is far off."""
 BAR_COLUMNS = 16
-
-Curves = Mapping[tuple[str, str], Sequence[float]]
-"""(stage, metric) to its values over the steps, a few dozen at most."""
 
 
 def stages_table(run: dict[str, Any]) -> RenderableType:
@@ -49,12 +46,14 @@ def curves_view(run: dict[str, Any], curves: Curves) -> RenderableType | None:
     for stage in reversed(run["stages"]):
         drawn = [(n, curves[stage["name"], n]) for n in CURVED if len(curves.get((stage["name"], n), ())) > 1]
         if drawn:
-            return Either(_drawn(stage["name"], drawn, 40), _drawn(stage["name"], drawn, 20))
+            return Either(_drawn(stage["name"], drawn, 40), _drawn(stage["name"], drawn, 12))
     return None
 
 
 def _drawn(stage: str, drawn: Sequence[tuple[str, Sequence[float]]], columns: int) -> RenderableType:
-    return labelled((f"{stage} {name}", f"{curve(values, columns)} {values[-1]:.4g}") for name, values in drawn)
+    return labelled(
+        (f"{stage} {name}", f"{curve(values, columns)} {values[0]:.3g} → {values[-1]:.3g}") for name, values in drawn
+    )
 
 
 def _bar(stage: dict[str, Any], columns: int) -> Text:

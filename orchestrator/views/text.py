@@ -8,9 +8,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.times import spoken, when
-from orchestrator.views.curves import bar
+from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
-from orchestrator.views.tables import Curves, curves_view, sessions_table, stages_table
+from orchestrator.views.tables import curves_view, sessions_table, stages_table
 from orchestrator.views.values import STYLES, hours
 
 OVER = ("finished", "cancelled")

@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator.pipeline_file import parse
 from orchestrator.views import events
 from orchestrator.views.document import run_document, status_document
-from orchestrator.views.live import session_line, stage_bars
+from orchestrator.views.live import progress_view
 from orchestrator.views.overview import status_view
 from orchestrator.views.summary import summary_view
 from orchestrator.views.values import metrics_text
@@ -68,8 +68,9 @@ def test_steps_that_the_live_session_told_of_are_seen_and_not_yet_done() -> None
     found = run_document(state(Phase.RUNNING), [METRIC], NOW)
     (stage,) = found["stages"]
     assert (stage["done"], stage["seen"], stage["target"]) == (0, 40, 80)
-    assert "40/80" in drawn(stage_bars(found))
-    assert "session 1 running 3600 s of 10 s" in session_line(found, NOW)
+    text = drawn(progress_view(found, NOW))
+    assert "40/80 seen" in text
+    assert "session 1 running 1 h 0 min of 10 s" in text
 
 
 def test_a_rehearsals_summary_ends_with_the_digests_and_where_to_look() -> None:
