@@ -8,7 +8,7 @@ from rich.text import Text
 
 from orchestrator.outlook import seconds
 from orchestrator.views.forecast import forecast_view
-from orchestrator.views.text import hours
+from orchestrator.views.values import hours
 
 GIB = 2**30
 
