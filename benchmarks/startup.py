@@ -108,7 +108,9 @@ def main() -> int:
         counts = {name: modules(arguments, home) for name, arguments in COMMANDS.items()}
     print(table(found, counts))
     late = [name for name in HELD if statistics.median(found[name]) > LIMIT_S]
-    print(f"{' and '.join(HELD)}: " + (f"{', '.join(late)} not" if late else "both") + f" under {LIMIT_S} s in the median")
+    print(
+        f"{' and '.join(HELD)}: " + (f"{', '.join(late)} not" if late else "both") + f" under {LIMIT_S} s in the median"
+    )
     if asked.plot:
         plot(found, asked.plot)
     return 1 if late else 0

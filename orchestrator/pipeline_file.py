@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,11 +14,9 @@ from pydantic import BaseModel
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE
 from orchestrator.errors import BadInput
-from orchestrator.pipeline import Account, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
 from stages import options, sources
 from stages.catalog import KINDS, Kind, UnknownKind, find
-
-SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def load(path: Path) -> Pipeline:
@@ -174,11 +171,11 @@ def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
 
 def name_problem(name: str) -> str:
     """What is wrong with a pipeline's name, or nothing."""
-    if SLUG.fullmatch(name) and len(name) <= 30:
+    if SLUG.fullmatch(name) and len(name) <= NAME_CHARS_MAX:
         return ""
     return (
-        f"name {name!r} becomes part of Kaggle's names: use at most 30 of a-z, 0-9 and single hyphens, beginning with a "
-        "letter"
+        f"name {name!r} becomes part of Kaggle's names: use at most {NAME_CHARS_MAX} of a-z, 0-9 and single "
+        "hyphens, beginning with a letter"
     )
 
 
@@ -221,6 +218,10 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
             yield from _unfit(kind.fit, stage.options, where, f"{key}.options")
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
         yield from _unfit(partial(options.fit, options.Model), pipeline.model, where, "model")
+    known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
+    for name in pipeline.expect.step_s:
+        if name not in known:
+            yield _unknown(where, f"expect.step_s.{name}", name, known, what="stage")
 
 
 def _kind(name: str, where: str, key: str) -> Kind:
@@ -279,6 +280,7 @@ def _fields(location: list[int | str]) -> list[str]:
         "session": SessionLimits,
         "account": Account,
         "inputs": Inputs,
+        "expect": Expect,
         "stages": Stage,
     }
     kind: type[BaseModel] = Pipeline

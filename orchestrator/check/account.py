@@ -7,8 +7,8 @@ from orchestrator.errors import BadInput
 from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.kaggle.endpoint import server_url
 from orchestrator.kaggle.gateway import Gateway, KernelListed, Quota, Worker
-from orchestrator.views.plan import duration
-from orchestrator.views.text import clock_time, hours
+from orchestrator.times import spoken, when
+from orchestrator.views.values import hours
 
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
 
@@ -95,12 +95,12 @@ def quota(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
 
 def _hours_left(found: Quota, left_s: float, subject: Subject) -> Finding:
     pipeline = subject.pipeline
-    renewed = f"; renewed {clock_time(found.refreshes_at.isoformat())}" if found.refreshes_at else ""
+    renewed = f"; renewed {when(found.refreshes_at, subject.now)}" if found.refreshes_at else ""
     text = f"{hours(left_s)} of {hours(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
     if found.reserved_s:
         text += f"; sessions that are alive have taken {hours(found.reserved_s)} of them"
     if left_s < max(pipeline.worth_s, 1.0):
-        worth = duration(pipeline.worth_s)
+        worth = spoken(pipeline.worth_s)
         return warning(
             "quota",
             f"{text}: less than the {worth} that a session is worth starting with",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,15 @@ CALL_S = 30.0
 """A person waits for the answers: less patience than a daemon has."""
 
 
-def check(path: Path, home: Path, user_home: Path, environ: Mapping[str, str], *, offline: bool) -> dict[str, Any]:
+def check(
+    path: Path, home: Path, user_home: Path, environ: Mapping[str, str], now: datetime, *, offline: bool
+) -> dict[str, Any]:
     """Everything that was found about a pipeline, as the document that docs/check.md describes."""
     pipeline, mistakes = pipeline_file.examine(path)
     if pipeline is None:
         found = [_mistake(sentence, str(path)) for sentence in mistakes]
         return document(path, None, found, offline=offline)
-    subject = Subject(path, pipeline, home, user_home, environ)
+    subject = Subject(path, pipeline, home, user_home, environ, now)
     here = [finding for each in HERE for finding in each(subject)]
     there = [] if offline else _asked(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ class Subject:
     """relay's own folder, which need not exist."""
     user_home: Path
     environ: Mapping[str, str]
+    now: datetime
 
 
 Check = Callable[[Subject], Iterable[Finding]]

@@ -7,7 +7,7 @@ from orchestrator.check.size import checkpoint_bytes
 from orchestrator.disk import RESERVE_BYTES, free_bytes
 from orchestrator.memory.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline import Pipeline
-from orchestrator.views.plan import duration
+from orchestrator.times import spoken
 from stages.catalog import KINDS
 from stages.options import Counting
 
@@ -21,7 +21,7 @@ def session(subject: Subject) -> Iterator[Finding]:
     limit_s, budget_s = pipeline.limit_s, pipeline.budget_s(pipeline.limit_s)
     found = [*_never_started(pipeline), *_steps_too_long(pipeline, budget_s), *_badly_cut(pipeline, limit_s, budget_s)]
     yield from found or [
-        ok("session", f"a session has {duration(budget_s)} of {duration(limit_s)} to work in, then everything is saved")
+        ok("session", f"a session has {spoken(budget_s)} of {spoken(limit_s)} to work in, then everything is saved")
     ]
 
 
@@ -29,7 +29,7 @@ def _never_started(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.hardware.quota and pipeline.worth_s > pipeline.hours_per_week * 3600:
         yield problem(
             "session",
-            f"session.worth_s is {duration(pipeline.worth_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
+            f"session.worth_s is {spoken(pipeline.worth_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
             "would ever be started",
             "make session.worth_s smaller",
         )
@@ -39,13 +39,13 @@ def _badly_cut(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[
     if budget_s < limit_s / 2:
         yield warning(
             "session",
-            f"session.margin_s keeps back {duration(limit_s - budget_s)} of {duration(limit_s)}, more than half of each session",
+            f"session.margin_s keeps back {spoken(limit_s - budget_s)} of {spoken(limit_s)}, more than half of each session",
             "make session.margin_s as long as saving takes and no longer",
         )
     if pipeline.save_interval_s >= budget_s:
         yield warning(
             "session",
-            f"with session.save_interval_s at {duration(pipeline.save_interval_s)} a session saves only at its end, and loses "
+            f"with session.save_interval_s at {spoken(pipeline.save_interval_s)} a session saves only at its end, and loses "
             "everything where it is killed before",
             "make session.save_interval_s smaller",
         )

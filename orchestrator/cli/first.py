@@ -47,9 +47,10 @@ def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) 
     Example: relay check examples/gemma2_2b.yaml
     """
     from orchestrator.check import command
+    from orchestrator.clock import SystemClock
 
     settings: Settings = context.obj
-    found = command.check(pipeline, settings.home, Path.home(), settings.environ, offline=offline)
+    found = command.check(pipeline, settings.home, Path.home(), settings.environ, SystemClock().now(), offline=offline)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -9,6 +9,10 @@ import yaml
 
 Lines = tuple[str, ...]
 
+EXPECT = "expect"
+EXPECTED = re.compile(r"\s+(?P<stage>[a-z][a-z0-9-]*): *[\d.]+(\s+#.*)?")
+"""A line that says how long a step of a stage takes."""
+
 COMMENTED = re.compile(r"(?P<code>\S.*?)(?P<gap>\s+)#\s(?P<comment>.*)")
 
 
@@ -56,7 +60,8 @@ class Example:
             if self.kinds[name] == kind:
                 break
             kept[name] = lines
-        return replace(self, stages=kept, kinds={name: self.kinds[name] for name in kept})
+        kinds = {name: self.kinds[name] for name in kept}
+        return replace(self, stages=kept, kinds=kinds, keys=_expecting(self.keys, {*kinds, *kinds.values()}))
 
     def with_key(self, key: str, value: str, comment: str | None = None) -> Self:
         """A top-level key with another value, or a new one after the others; a comment of None leaves the one that is there."""
@@ -91,6 +96,14 @@ def changed(lines: Sequence[str], key: str, value: str, comment: str | None = No
         return f"{found['key']}{value}" + (f"   # {comment}" if comment else "")
 
     return tuple(line_for(line) for line in lines)
+
+
+def _expecting(keys: Mapping[str, Lines], known: set[str]) -> Mapping[str, Lines]:
+    """The keys with what is expected of these stages and kinds only: of another one relay would take it for a mistake."""
+    if EXPECT not in keys:
+        return keys
+    found = [(EXPECTED.fullmatch(line), line) for line in keys[EXPECT]]
+    return {**keys, EXPECT: tuple(line for match, line in found if match is None or match["stage"] in known)}
 
 
 def _cut(lines: Sequence[str], starts: Mapping[str, int]) -> dict[str, Lines]:

@@ -63,7 +63,7 @@ class Place:
         Client(self.kaggle, self.clock).create("maths-problems", train=b"rows")
 
     def check(self, *, offline: bool = False) -> dict[str, Any]:
-        return check(self.path, self.home, self.folder, self.environ, offline=offline)
+        return check(self.path, self.home, self.folder, self.environ, self.clock.now(), offline=offline)
 
 
 @contextmanager
@@ -161,8 +161,8 @@ def test_without_hours_left_a_run_would_wait_which_is_a_warning(tmp_path: Path) 
         place.equip()
         found = place.check()
     assert exit_status(found) == 0
-    assert "less than the 1,800 s that a session is worth starting with" in the(found, "quota", "warning")["sentence"]
-    assert "renewed 2030-01-12 00:00:00 UTC" in the(found, "quota", "warning")["sentence"]
+    assert "less than the 30 min that a session is worth starting with" in the(found, "quota", "warning")["sentence"]
+    assert "(in 5 d 0 h)" in the(found, "quota", "warning")["sentence"]
 
 
 def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:

@@ -1,6 +1,7 @@
 """What relay check tells from the file alone: times, devices, sizes, disk, data, packages, internet."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestrator.check.size import DIMENSIONS, checkpoint_bytes
 from orchestrator.memory.chips import OUTPUT_BYTES_MAX
 from orchestrator.shipped import example
 
+NOW = datetime(2030, 1, 7, tzinfo=UTC)
 GEMMA = "{kind: gemma2-2b, mesh_fsdp: 2, mesh_tp: 4}"
 TRAIN = "{name: sft, kind: sft, steps: 9, options: {mode: lora, data: [gsm8k]}}"
 COUNT = "{name: one, kind: counting, steps: 9}"
@@ -23,7 +25,7 @@ def subject(folder: Path, stage: str = COUNT, **keys: str) -> Subject:
     text = "\n".join(["name: gsm", *(f"{key}: {value}" for key, value in keys.items()), f"stages: [{stage}]"])
     path = folder / "gsm.yaml"
     path.write_text(text, encoding="utf-8")
-    return Subject(path, pipeline_file.load(path), folder / "home", folder, {})
+    return Subject(path, pipeline_file.load(path), folder / "home", folder, {}, NOW)
 
 
 def found(check: Check, about: Subject, state: State) -> list[Finding]:
@@ -37,7 +39,7 @@ def found(check: Check, about: Subject, state: State) -> list[Finding]:
             fitting.session,
             {"session": "{margin_s: 20000}"},
             State.WARNING,
-            "session.margin_s keeps back 5.6 h of 9.0 h",
+            "session.margin_s keeps back 5 h 33 min of 9 h 0 min",
         ),
         (fitting.session, {"session": "{save_interval_s: 40000}"}, State.WARNING, "a session saves only at its end"),
         (
@@ -52,7 +54,7 @@ def found(check: Check, about: Subject, state: State) -> list[Finding]:
             State.PROBLEM,
             "one step of one takes 40000 s",
         ),
-        (fitting.session, {}, State.OK, "a session has 8.9 h of 9.0 h to work in"),
+        (fitting.session, {}, State.OK, "a session has 8 h 55 min of 9 h 0 min to work in"),
         (
             fitting.mesh,
             {"stage": TRAIN, "model": "{mesh_fsdp: 16}"},
@@ -153,4 +155,4 @@ def test_a_file_that_no_stage_reads_as_problems_has_only_to_be_there(tmp_path: P
 def test_the_longest_name_of_a_run_is_one_that_kaggle_takes(tmp_path: Path) -> None:
     about = subject(tmp_path)
     longest = about.pipeline.model_copy(update={"name": "a" * 30})
-    assert found(files.names, Subject(about.path, longest, about.home, about.user_home, {}), State.OK)
+    assert found(files.names, Subject(about.path, longest, about.home, about.user_home, {}, NOW), State.OK)

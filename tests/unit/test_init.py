@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -56,8 +57,12 @@ def test_every_choice_gives_the_example_but_for_what_was_chosen(
     original = example_of(model)
     names = [stage.name for stage in original.stages]
     kept = names[: names.index(LAST[recipe]) + 1] if recipe in LAST else names
-    chosen = {"name": "mine", "accelerator": accelerator, "on_timeout": on_timeout}
-    assert made == original.model_copy(update={**chosen, "stages": original.stages[: len(kept)]})
+    chosen: dict[str, Any] = {"name": "mine", "accelerator": accelerator, "on_timeout": on_timeout}
+    stages = original.stages[: len(kept)]
+    known = {*kept, *(stage.kind for stage in stages)}
+    expected = {name: step_s for name, step_s in original.expect.step_s.items() if name in known}
+    chosen |= {"expect": original.expect.model_copy(update={"step_s": expected})}
+    assert made == original.model_copy(update={**chosen, "stages": stages})
     assert outline(made)["total_steps"] == made.total_steps
 
 
@@ -118,7 +123,7 @@ def test_without_a_terminal_nothing_is_asked_and_the_defaults_hold(folder: Path)
     assert done.exit_code == 0, done.output
     made = pipeline_file.load(folder / "gemma2-2b.yaml")
     original = example_of("gemma2-2b")
-    assert made == original.model_copy(update={"stages": made.stages})
+    assert made == original.model_copy(update={"stages": made.stages, "expect": made.expect})
     assert made.stages[-1].name == "after-grpo"
     told = done.output.splitlines()
     assert [line.strip() for line in told[told.index("next:") + 1 :]] == [
