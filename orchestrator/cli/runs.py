@@ -1,6 +1,8 @@
 """Commands that begin a run, carry it out, show it, or bring it back."""
 
-from collections.abc import Callable
+import contextlib
+import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
+    from orchestrator.views.logs import Piece
 
 
 @click.command()
@@ -114,30 +117,54 @@ def watch_status(app: "App", run: str | None, as_json: bool) -> int:
 
 @click.command()
 @RUN
-@click.option("--session", type=int, help="Number of the session; default: the newest.")
-@click.option("--follow", "-f", is_flag=True, help="Go on while the session runs.")
+@click.option("--session", type=int, help="Number of the session, and of no other; default: the newest.")
+@click.option(
+    "--follow", "-f", is_flag=True, help="Go on, with the sessions that come after it too, until RUN is over."
+)
 @click.option("--raw", is_flag=True, help="Show progress events as they are written.")
+@JSON
 @click.pass_context
-def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool) -> None:
-    """The log of a session of RUN.
+def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool, as_json: bool) -> None:
+    """The log of the newest session of RUN, as far as the daemon has taken it in; with -f straight from Kaggle.
+
+    With --json each line is an object.
 
     Example: relay logs gsm-3f9a --session 2
     """
-    from orchestrator.views.logs import follow_log, readable, stored_log
+    from orchestrator.views.logs import Following, stored_log
 
     app = app_of(context)
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
-    if not found:
+    if (session is not None and not found) or not (found or follow):
         known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
         raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
-    chosen = found[-1]
-    live = follow and not chosen.phase.over and chosen.phase.on_kaggle
-    source = follow_log(app.gateway, chosen) if live else stored_log(app.home, chosen)
-    for line in source:
-        text = line if raw else readable(line)
-        if text:
-            click.echo(text)
+    if not follow:
+        show_log(stored_log(app.home, found[-1]), raw, as_json)
+        return
+    following = Following(app.looking, lambda: app.gateway, app.home, app.clock)
+    since = found[-1].key if found else (0, 0)
+    pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
+    with contextlib.suppress(KeyboardInterrupt):
+        show_log(pieces, raw, as_json)
+
+
+def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
+    """Print lines as they come; what is no part of a log goes to standard error."""
+    from orchestrator.views.logs import Begins, Notice, heading, line_document, readable
+
+    for piece in pieces:
+        match piece:
+            case Notice(sentence):
+                click.echo(f"relay: {sentence}", err=True)
+            case Begins(session):
+                if not as_json:
+                    click.echo(heading(session))
+            case line if as_json:
+                click.echo(json.dumps(line_document(line)))
+            case line:
+                if text := line.text if raw else readable(line.text):
+                    click.echo(text)
 
 
 @click.command()
