@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import JSON, PIPELINE, RUN, announce, app_of, show_json, stop_on_signals
+from orchestrator.cli.common import JSON, PIPELINE, RUN, announce, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
@@ -19,14 +19,20 @@ if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait 
 @click.command()
 @PIPELINE
 @click.option("--new", is_flag=True, help="Start another run beside one of the same pipeline.")
+@JSON
 @click.pass_context
-def start(context: click.Context, pipeline: Path, new: bool) -> None:
+def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> None:
     """Create a run of PIPELINE; the daemon carries it out.
 
     Example: relay start examples/tiny.yaml
     """
     run = app_of(context).start(pipeline, new=new)
-    click.echo(f"{run.id} is ready; relay daemon carries it out")
+    if as_json:
+        from orchestrator.views import answers
+
+        answers.print_json(answers.started(run))
+    else:
+        click.echo(f"{run.id} is ready; relay daemon carries it out")
 
 
 @click.command()
@@ -93,7 +99,9 @@ def show_status(app: "App", run: str | None, as_json: bool) -> None:
     store = app.looking if app.has_store else None
     document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
     if as_json:
-        show_json(document)
+        from orchestrator.views.answers import print_json
+
+        print_json(document)
         return
     from orchestrator.views.overview import status_view
     from orchestrator.views.printing import print_view
@@ -169,14 +177,21 @@ def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
 
 @click.command()
 @RUN
+@JSON
 @click.pass_context
-def papers(context: click.Context, run: str) -> None:
+def papers(context: click.Context, run: str, as_json: bool) -> None:
     """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
 
     Example: relay papers gsm-3f9a
     """
     app = app_of(context)
-    found = sorted(path for path in app.home.papers(app.run(run).run.id).glob("*") if path.suffix != ".part")
+    name = app.run(run).run.id
+    found = sorted(path for path in app.home.papers(name).glob("*") if path.suffix != ".part")
+    if as_json:
+        from orchestrator.views import answers
+
+        answers.print_json(answers.papers(name, found))
+        return
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
     if not found:
@@ -190,7 +205,7 @@ def papers(context: click.Context, run: str) -> None:
     "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
 )
 @click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 @click.pass_context
 def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
     """The checkpoints of RUN and where they are; exit status 1 where one is damaged.
@@ -208,14 +223,21 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 @click.option(
     "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
 )
+@JSON
 @click.pass_context
-def adopt(context: click.Context, run: str | None, pipeline: Path | None) -> None:
+def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_json: bool) -> None:
     """Make RUN's lost database again from what is on Kaggle; without RUN, list the runs that are there.
 
     Example: relay adopt gsm-3f9a
     """
     adoption = app_of(context).adoption
-    if run is None:
-        adoption.list(click.echo)
-    else:
-        adoption.adopt(run, pipeline, click.echo)
+    tell = quiet if as_json else click.echo
+    document = adoption.list(tell) if run is None else adoption.adopt(run, pipeline, tell)
+    if as_json:
+        from orchestrator.views.answers import print_json
+
+        print_json(document)
+
+
+def quiet(_sentence: str) -> None:
+    """For those who read the document instead."""
