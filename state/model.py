@@ -312,6 +312,17 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepSeen:
+    """A step that a session told of; `at_s` is the session's clock when it was done."""
+
+    session: int
+    attempt: int
+    stage: str
+    step: int
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Happened:
     """A fact in the log of all runs; `number` grows with each."""
 

@@ -1,7 +1,6 @@
-"""What several commands share: their arguments, the app, signals, the daemon's lines."""
+"""What several commands share: their arguments, the app, signals."""
 
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import click
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
     from orchestrator.clock import Stop
-    from orchestrator.tick import Turn
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
 RUN = click.argument("run")
@@ -37,13 +35,3 @@ def stop_on_signals(stop: "Stop") -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-
-
-def announce(run: str, turn: "Turn") -> None:
-    from orchestrator.disk import unless_full
-    from orchestrator.views.events import lines
-
-    with unless_full():
-        for line in lines(turn):
-            click.echo(f"{run}  {line}")
-        sys.stdout.flush()

@@ -1,14 +1,14 @@
-"""Commands that begin a run, carry it out, show it, or bring it back."""
+"""Commands that begin a run, show it, or bring it back."""
 
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import JSON, PIPELINE, RUN, announce, app_of, stop_on_signals
+from orchestrator.cli.common import JSON, PIPELINE, RUN, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
@@ -33,44 +33,6 @@ def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> N
         answers.print_json(answers.started(run))
     else:
         click.echo(f"{run.id} is ready; relay daemon carries it out")
-
-
-@click.command()
-@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
-@click.pass_context
-def daemon(context: click.Context, once: bool) -> None:
-    """Watch over all runs until told to stop.
-
-    Example: relay daemon
-    """
-    app = app_of(context)
-    _ = app.gateway
-    if once:
-        app.work_once(announce)
-    else:
-        stop_on_signals(app.stop)
-        app.work(announce)
-
-
-@click.command()
-@PIPELINE
-@click.pass_context
-def up(context: click.Context, pipeline: Path) -> None:
-    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
-
-    Example: relay up examples/tiny.yaml
-    """
-    app = app_of(context)
-    run = app.start_or_continue(pipeline)
-    click.echo(f"{run.id}  {run.status}")
-    stop_on_signals(app.stop)
-    app.work(announce, _settled(app, run.id))
-    show_status(app, run.id, as_json=False)
-    context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
-
-
-def _settled(app: "App", run: str) -> Callable[[], bool]:
-    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
 
 
 @click.command()

@@ -11,6 +11,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.plan import where
 from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
+from orchestrator.views.forecast import run_part
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, Session, Watch
@@ -64,9 +65,11 @@ def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves
 
 
 def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+    state, facts = store.load(name), store.facts(name)
     found = {
-        **run_document(store.load(name), store.last_metrics(name), now, store.facts(name)),
+        **run_document(state, store.last_metrics(name), now, facts),
         **_trouble(store.watch(name)),
+        **run_part(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
     return {**found, "to_do": to_do(found, daemon, now)}
@@ -96,7 +99,10 @@ def _trouble(watch: Watch) -> dict[str, Any]:
 def run_document(
     state: RunState, metrics: Sequence[Metric], now: datetime, facts: Sequence[tuple[datetime, Fact]] = ()
 ) -> dict[str, Any]:
-    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found."""
+    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found.
+
+    Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
+    """
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     cursor, run = where(state, pipeline), state.run
     return {
@@ -120,6 +126,8 @@ def run_document(
         "sessions": [_session(session, now) for session in state.sessions],
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+        "forecast": None,
+        "forecast_problem": "",
     }
 
 

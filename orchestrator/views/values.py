@@ -29,3 +29,8 @@ def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
 def hours(seconds: float) -> str:
     """Seconds as hours, to the tenth."""
     return f"{seconds / 3600:.1f} h"
+
+
+def clock_time(iso: str) -> str:
+    """A time in UTC without its fractions of a second, as logs have it."""
+    return iso[:19].replace("T", " ") + " UTC"

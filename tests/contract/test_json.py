@@ -28,6 +28,7 @@ COUNTING = "{name: count, session: {limit_s: 60, margin_s: 5}, stages: [{name: o
 TOLD_OTHERWISE = {
     "daemon": "a line a turn, for ever: --log-format json",
     "up": "a line a turn until it is over: --log-format json",
+    "schema": "it prints nothing but JSON",
 }
 """Commands without --json, and why."""
 
@@ -43,6 +44,7 @@ CALLS: dict[str, list[str]] = {
     "logs": ["old-0001"],
     "adopt": [],
     "plan": ["PIPELINE"],
+    "explain": ["grpo"],
     "rehearse": ["PIPELINE", "--simulate", "2"],
     "verify-resume": ["PIPELINE", "--cuts", "1"],
 }
@@ -93,8 +95,8 @@ def test_it_prints_one_document_whose_keys_are_documented(place: Place, command:
     assert told.exit_code == 0, told.stderr
     document = json.loads(told.stdout)
     assert document.get("format", 1) == 1
-    if command == "plan":
-        return  # it says what relay plan says to people, whatever that is
+    if command in ("plan", "explain"):
+        return  # it says what it says to people, whatever that is
     pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("json.md", "status.md"))
     assert sorted(key for key in document if f"`{key}`" not in pages) == []
     assert f"`relay {command}" in pages or command in ("resume", "retry", "cancel")
