@@ -71,6 +71,7 @@ def _observed(
         run=state.run.id,
         pipeline=pipeline,
         sessions=state.sessions,
+        checkpoints=state.checkpoints,
         steps=store.steps_seen(state.run.id, INTERVALS_KEPT),
         reported=reported_in(fact for _, fact in facts),
     )
