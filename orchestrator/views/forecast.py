@@ -86,10 +86,9 @@ def plan_part(
     quota = max(rows, key=lambda row: row.read_at, default=None)
     begin = start or now
     hours = hours_of(pipeline, quota, now)
-    if hours is not None and quota_left_s is not None:
-        hours = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s))
-        quota = None
     hours = hours.at(begin) if hours else None
+    if hours is not None and quota_left_s is not None:
+        hours, quota = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s)), None
     stages = {name: times.step_s[name].usual_s for name in left(pipeline, 0) if name in times.step_s}
     rest = {"begins_at": begin.isoformat(), "step_s": stages}
     try:
