@@ -20,7 +20,7 @@ from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from state.engine import SchemaError
@@ -42,6 +42,10 @@ class App:
         self.stop = Stop()
         """Set to make the daemon, and any waiting for Kaggle, end."""
         self.stop.tell(self.clock.wake)
+        self.notice: Callable[[str], None] = complain
+        """Told in a sentence what concerns no run alone."""
+        self.begun: Callable[[], None] = lambda: None
+        """Called once the daemon may begin: no other works on the database."""
 
     @cached_property
     def store(self) -> Store:
@@ -88,7 +92,7 @@ class App:
             uploads=self.home.uploads,
         )
         for warning in gateway.warnings:
-            click.echo(f"relay: {warning}", err=True)
+            self.notice(warning)
         return gateway
 
     @property
@@ -160,7 +164,7 @@ class App:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
             if not known.same_work(pipeline):
-                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
                 change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
@@ -187,18 +191,15 @@ class App:
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:
         for warning in self.warnings():
-            self._notice(warning)
+            self.notice(warning)
         try:
             with LeaseKeeper(self.store, self.clock) as keeper:
+                self.begun()
                 yield Daemon(
-                    self.store, self.shell_for, self.clock, keeper, listener, self._notice, monotonic_s, self.stop
+                    self.store, self.shell_for, self.clock, keeper, listener, self.notice, monotonic_s, self.stop
                 )
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
-
-    def _notice(self, sentence: str) -> None:
-        with unless_full():
-            click.echo(f"relay: {sentence}", err=True)
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
@@ -209,3 +210,9 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
+
+
+def complain(sentence: str) -> None:
+    """Say something on standard error, where its disk takes it."""
+    with unless_full():
+        click.echo(f"relay: {sentence}", err=True)

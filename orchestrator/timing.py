@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from orchestrator.pipeline import Expect, Pipeline, Stage
+from orchestrator.pipeline import Pipeline, Stage
 from stages.catalog import find
 from state.facts import Fact, NothingCollected, OutputCollected
 from state.model import Checkpoint, Session, StepSeen
@@ -119,7 +119,7 @@ def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, flo
 def times_for(pipeline: Pipeline, own: Observed | None = None, earlier: Sequence[Observed] = ()) -> Times:
     """The times to reckon with: this run's own, then those of `earlier` runs (newest first) that did the same work."""
     seen = [*([own] if own else []), *(other for other in earlier if _like(pipeline, other.pipeline))]
-    expect, jax = pipeline.expect or Expect(), pipeline.needs_jax
+    expect, jax = pipeline.expect, pipeline.needs_jax
     share = min(1.0, pipeline.limit_s / SHORT_S)
     steps: dict[str, Span] = {}
     sources: dict[str, str] = {}
@@ -162,7 +162,7 @@ def _step(
         return Span.around(
             float(stage.options["step_s"]), MEASURED_SHARE, "expected"
         ), "as the options of the stage say"
-    said = pipeline.expect.step_s if pipeline.expect else {}
+    said = pipeline.expect.step_s
     if (seconds := said.get(stage.name, said.get(stage.kind))) is not None:
         return Span.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
     for other in earlier:

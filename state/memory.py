@@ -108,7 +108,7 @@ class MemoryStore:
             state = self._states[run]
             return Snapshot(
                 state=state,
-                requests=tuple(request for request in self._requests.values() if request.run == run),
+                requests=self.requests(run),
                 watch=self._watches.get(run, Watch()),
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
                 others_live=sum(_live(other) for other in self._others(state.run)),
@@ -227,6 +227,11 @@ class MemoryStore:
             number = self._requests_made
             self._requests[number] = Request(id=number, run=run, verb=verb, arguments=arguments, made_at=at)
             return number
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._lock:
+            return tuple(request for request in self._requests.values() if request.run == run)
 
     # --- the lease -----------------------------------------------------------
 

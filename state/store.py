@@ -10,11 +10,13 @@ from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or
 
 from state import machine, schema
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
-from state.facts import Fact, RunStarted
+from state.facts import FACTS, Fact, RunStarted
 from state.model import (
+    Happened,
     Metric,
     Point,
     QuotaRow,
+    Request,
     Run,
     RunState,
     RunStatus,
@@ -198,6 +200,19 @@ class Store:
         with self._transaction() as connection:
             return facts_of(connection, run)
 
+    def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
+        """The end of the log of one run, or of all together, oldest first."""
+        table = schema.facts
+        query = select(table).order_by(table.c.id.desc()).limit(most)
+        if run is not None:
+            query = query.where(table.c.run == run)
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        found = (
+            Happened(number=r.id, run=r.run, at=r.at, fact=FACTS[r.name].from_dict(r.data)) for r in reversed(rows)
+        )
+        return list(found)
+
     # --- runs ----------------------------------------------------------------
 
     def runs(self) -> list[Run]:
@@ -340,6 +355,11 @@ class Store:
             made = connection.execute(insert(schema.requests).values(values))
             assert made.inserted_primary_key is not None
             return int(made.inserted_primary_key[0])
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._transaction() as connection:
+            return open_requests(connection, run)
 
     # --- the lease -----------------------------------------------------------
 

@@ -73,7 +73,7 @@ def test_the_plan_of_the_published_recipe_says_sessions_hours_weeks_and_the_date
 def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_done(tmp_path: Path) -> None:
     text = " ".join(plan(tmp_path / "home", RECIPE, "--start", "2026-12-01T08:00").output.split())
     assert "needs 3 sessions (at most 4), 19.7 TPU hours" in text
-    assert "of 1 week (at most 2) of quota" in text
+    assert "1 week of quota (at most 2)" in text
     assert "begun Tue 01 Dec 2026 08:00 UTC" in text
     assert "done Wed 02 Dec 2026 04:" in text
     assert "Steps take as long as the pipeline expects." in text
