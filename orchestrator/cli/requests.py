@@ -2,6 +2,7 @@
 
 import click
 
+from orchestrator.cli import completing
 from orchestrator.cli.common import RUN, WRITE_OFF, app_of
 from orchestrator.errors import BadInput
 
@@ -19,7 +20,9 @@ def pause(context: click.Context, run: str) -> None:
 
 @click.command()
 @RUN
-@click.option("--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.")
+@click.option(
+    "--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
+)
 @WRITE_OFF
 @click.pass_context
 def resume(context: click.Context, run: str, from_step: str | None, write_off: bool) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import PIPELINE, RUN, announce, app_of, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import PIPELINE, RUN, RUN_OR_NONE, announce, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
@@ -66,7 +67,7 @@ def _settled(app: "App", run: str) -> Callable[[], bool]:
 
 
 @click.command()
-@click.argument("run", required=False)
+@RUN_OR_NONE
 @click.option("--json", "as_json", is_flag=True, help="A stable document for programs.")
 @click.pass_context
 def status(context: click.Context, run: str | None, as_json: bool) -> None:
@@ -95,7 +96,12 @@ def show_status(app: "App", run: str | None, as_json: bool) -> None:
 
 @click.command()
 @RUN
-@click.option("--session", type=int, help="Number of the session; default: the newest.")
+@click.option(
+    "--session",
+    type=int,
+    help="Number of the session; default: the newest.",
+    shell_complete=completing.sessions,
+)
 @click.option("--follow", "-f", is_flag=True, help="Go on while the session runs.")
 @click.option("--raw", is_flag=True, help="Show progress events as they are written.")
 @click.pass_context
@@ -141,7 +147,12 @@ def papers(context: click.Context, run: str) -> None:
 @RUN
 @click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
 @click.option(
-    "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
+    "--pull",
+    is_flag=False,
+    flag_value="all",
+    metavar="[NAME]",
+    help="Bring damaged copies back from Kaggle.",
+    shell_complete=completing.checkpoints,
 )
 @click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
 @click.option("--json", "as_json", is_flag=True, help="A document for programs.")
@@ -160,7 +171,10 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 @click.command()
 @click.argument("run", required=False)
 @click.option(
-    "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    help="The run's pipeline, where its kernels do not hold it.",
+    shell_complete=completing.pipelines,
 )
 @click.pass_context
 def adopt(context: click.Context, run: str | None, pipeline: Path | None) -> None:
