@@ -35,9 +35,9 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## put the state diagram into the README again
+## draw the state diagram into its page again
 diagram: $(READY)
-	$(BIN)/python -m state.diagram README.md
+	$(BIN)/python -m state.diagram docs/how-it-works.md
 
 ## put every key and option into docs/pipeline.md again
 reference: $(READY)
