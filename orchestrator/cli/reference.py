@@ -53,7 +53,7 @@ def show_explanation(name: str | None, as_json: bool) -> None:
 def show_completion(context: click.Context, shell: str) -> None:
     """A script that has SHELL complete commands, flags, runs, sessions, checkpoints and pipeline files at TAB.
 
-    Example: relay completion fish > ~/.config/fish/completions/relay.fish
+    Example: relay completion bash > relay-completion.bash
     """
     from click.shell_completion import get_completion_class
 

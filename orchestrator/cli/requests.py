@@ -4,7 +4,6 @@ import click
 
 from orchestrator.cli import completing
 from orchestrator.cli.common import RUN, WRITE_OFF, app_of
-from orchestrator.errors import BadInput
 
 
 @click.command()
@@ -15,7 +14,9 @@ def pause(context: click.Context, run: str) -> None:
 
     Example: relay pause gsm-3f9a
     """
-    _ask(context, run, "pause", ("active", "waiting"))
+    from orchestrator import asking
+
+    _noted(asking.pause(app_of(context), run), "pause")
 
 
 @click.command()
@@ -30,16 +31,9 @@ def resume(context: click.Context, run: str, from_step: str | None, write_off: b
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
-    from orchestrator.choose import checkpoint_at, require_over, written_off
+    from orchestrator import asking
 
-    app = app_of(context)
-    state = app.run(run)
-    arguments = written_off(state) if write_off else {}
-    if from_step is not None:
-        arguments["checkpoint"] = checkpoint_at(state, from_step).name
-        if not write_off:
-            require_over(state)
-    _ask(context, run, "resume", ("parked", "waiting"), arguments)
+    _noted(asking.resume(app_of(context), run, from_step, write_off=write_off), "resume")
 
 
 @click.command()
@@ -51,10 +45,9 @@ def retry(context: click.Context, run: str, write_off: bool) -> None:
 
     Example: relay retry gsm-3f9a
     """
-    from orchestrator.choose import written_off
+    from orchestrator import asking
 
-    arguments = written_off(app_of(context).run(run)) if write_off else {}
-    _ask(context, run, "retry", ("parked", "waiting"), arguments)
+    _noted(asking.retry(app_of(context), run, write_off=write_off), "retry")
 
 
 @click.command()
@@ -65,16 +58,10 @@ def cancel(context: click.Context, run: str) -> None:
 
     Example: relay cancel gsm-3f9a
     """
-    _ask(context, run, "cancel", ("active", "waiting", "parked"))
+    from orchestrator import asking
+
+    _noted(asking.cancel(app_of(context), run), "cancel")
 
 
-def _ask(
-    context: click.Context, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None
-) -> None:
-    """Leave a request for the daemon; one that does not fit is refused now."""
-    app = app_of(context)
-    run = app.run(name).run
-    if run.status.value not in allowed:
-        raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
-    app.store.request(run.id, verb, arguments or {}, app.clock.now())
-    click.echo(f"{run.id}: {verb} noted; the daemon obeys at its next turn")
+def _noted(run: str, verb: str) -> None:
+    click.echo(f"{run}: {verb} noted; the daemon obeys at its next turn")

@@ -1,7 +1,6 @@
 """Commands that begin a run, carry it out, show it, or bring it back."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,13 +56,9 @@ def up(context: click.Context, pipeline: Path) -> None:
     run = app.start_or_continue(pipeline)
     click.echo(f"{run.id}  {run.status}")
     stop_on_signals(app.stop)
-    app.work(announce, _settled(app, run.id))
+    app.work(announce, lambda: app.settled(run.id))
     show_status(app, run.id, as_json=False)
     context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
-
-
-def _settled(app: "App", run: str) -> Callable[[], bool]:
-    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
 
 
 @click.command()
