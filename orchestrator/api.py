@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import asking, pipeline_file
-from orchestrator.app import SETTLED, App
+from orchestrator.app import SETTLED, App, complain
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import BadInput, Parked
 from orchestrator.pipeline import Pipeline
@@ -28,7 +28,7 @@ _WORKED_ON: set[Path] = set()
 """Home folders whose runs a thread of this process carries out just now."""
 
 Document = dict[str, Any]
-Say = Callable[[str], object]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class Relay:
         Raises BadInput while a daemon, or another `run`, has this home folder.
         """
         told: list[str] = []
-        with self._alone():
+        with self._alone(told.append):
             self._app.work_once(_listener(told.append))
         return told
 
@@ -143,7 +143,7 @@ class Relay:
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
         if self._app.run(name).run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
-            with self._alone():
+            with self._alone(say):
                 self._app.work(_listener(say or _nothing), enough)
         return self._outcome(name, until)
 
@@ -209,8 +209,11 @@ class Relay:
         return self._app.run(run).run.id
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """One daemon a home folder: the lease tells processes apart, and here the threads of this one are."""
+    def _alone(self, say: Say | None) -> Iterator[None]:
+        """One daemon a home folder: the lease tells processes apart, and here the threads of this one are.
+
+        What concerns no run alone is said too, or on standard error where nobody listens.
+        """
         place = self.home.resolve()
         with _LOCK:
             if place in _WORKED_ON:
@@ -219,6 +222,7 @@ class Relay:
                 )
             _WORKED_ON.add(place)
         try:
+            self._app.notice = say or complain
             with _private():
                 yield
         finally:

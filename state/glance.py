@@ -3,7 +3,6 @@
 Only reads, waits for nobody, and has nothing to offer where anything is amiss.
 """
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -38,6 +37,8 @@ def checkpoints(database: Path, run: str) -> list[tuple[str, str, int, bool]]:
 
 
 def _asked(database: Path, question: str, run: str = "") -> list[tuple]:  # type: ignore[type-arg]
+    import sqlite3  # only now: every command imports this module
+
     try:
         with closing(
             sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", timeout=WAIT_S, uri=True)

@@ -120,7 +120,7 @@ def _allowed(node: dict[str, Any]) -> str:
         return _allowed(node["propertyNames"])
     if isinstance(node.get("additionalProperties"), dict):
         return f"each {_range(node['additionalProperties'])}".removesuffix("each ")
-    said = str(node.get("patternErrorMessage", "")).removeprefix("should be ")
+    said = str(node.get("patternErrorMessage", "")).removeprefix("should be ").removeprefix("of ")
     if said:
         return said
     if "enum" in node:

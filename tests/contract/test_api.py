@@ -136,6 +136,19 @@ def test_a_second_daemon_is_refused_and_wait_looks_on(notebook: orchestrator.Rel
     assert refusals
 
 
+def test_an_interrupt_loses_nothing_and_the_next_call_takes_the_run_up(notebook: orchestrator.Relay) -> None:
+    run = notebook.start(PIPELINE)
+
+    def interrupt(sentence: str) -> None:
+        if "session 1 runs" in sentence:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        notebook.run(run, say=interrupt)
+    document = notebook.run(run)
+    assert (document["state"], [session["number"] for session in document["sessions"]]) == ("finished", [1])
+
+
 def test_a_loop_of_ticks_brings_a_run_to_its_end(notebook: orchestrator.Relay) -> None:
     run, told = notebook.start(PIPELINE), []
     clock = SystemClock()
