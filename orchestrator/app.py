@@ -30,6 +30,7 @@ from state.model import Run, RunState, RunStatus
 from state.store import LeaseLost, Store
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
 class App:
@@ -103,12 +104,15 @@ class App:
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
-        """Create a run of a pipeline, or of its `shortened` form.
+        """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        pipeline = pipeline_file.load(path)
+        return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
+
+    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
+        """Create a run of a pipeline that was read from `path`, whose files lie beside that.
 
         Raises BadInput where one is under way, and then nothing is created.
         """
-        pipeline = pipeline_file.load(path)
-        pipeline = pipeline.shortened() if short else pipeline
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -154,6 +158,10 @@ class App:
             raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
         known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
         raise BadInput(f"there is no run {name}: {known}")
+
+    def settled(self, run: str) -> bool:
+        """Whether a run, by its id, needs nobody any more, or needs a person."""
+        return self.store.load(run).run.status in SETTLED
 
     def _open_of(self, pipeline_name: str) -> list[Run]:
         if not self.has_store:

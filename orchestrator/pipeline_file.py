@@ -38,6 +38,11 @@ def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
         raise BadInput(f"{where}{place}: this is not YAML: {problem}") from error
+    return check(value, where, folder)
+
+
+def check(value: Any, where: str, folder: Path = Path()) -> Pipeline:
+    """Check what YAML made of a pipeline file, or a program without one."""
     if not isinstance(value, Mapping):
         raise BadInput(f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml")
     try:

@@ -52,23 +52,28 @@ def rehearse(
     With `as_json` standard output has nothing but its status document.
     """
     path = chosen or default_pipeline()
-    pipeline = pipeline_file.load(path)
-    _require(pipeline.pins, path)
-    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
-        if pipeline.loaded_model is not None:
-            stand_ins.write(home / "stand-ins", pipeline.model)
-            stand_ins.offer(kaggle.world, home / "stand-ins")
-        app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
+    with prepared(pipeline_file.load(path), path, home, port, faults) as app:
         stop.tell(app.stop.set)
         run = app.start(path, short=short)
         with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
-            app.work(show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
+            app.work(show, lambda: app.settled(run.id))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
     if as_json:
         print_json(document)
     else:
         print_view(summary_view(document["runs"][0], home))
     return 0 if document["runs"][0]["state"] == "finished" else 1
+
+
+@contextlib.contextmanager
+def prepared(pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan) -> Iterator[App]:
+    """relay on a Kaggle of this machine that has what the pipeline mounts: real files, or tiny ones in the large ones' place."""
+    _require(pipeline.pins, path)
+    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
+        if pipeline.loaded_model is not None:
+            stand_ins.write(home / "stand-ins", pipeline.model)
+            stand_ins.offer(kaggle.world, home / "stand-ins")
+        yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
 
 
 def serve(home: Path, port: int, faults: Path | None, stop: Stop, *, as_json: bool = False) -> None:

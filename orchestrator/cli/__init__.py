@@ -42,7 +42,7 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
 for command in (
     *(runs.start, daemons.daemon, daemons.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
-    *(reference.show_schema, reference.show_explanation),
+    *(reference.show_schema, reference.show_explanation, reference.show_completion),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),
 ):
     main.add_command(command)
