@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import daemons, requests, runs, trials
+from orchestrator.cli import daemons, home, requests, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -43,5 +43,6 @@ for command in (
     *(runs.start, daemons.daemon, daemons.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),
+    *(home.notify,),
 ):
     main.add_command(command)

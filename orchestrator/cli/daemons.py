@@ -107,7 +107,7 @@ def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verb
     least = "debug" if verbose else "warning" if quiet else "info"
     path = app.home.daemon_log if log_file == DEFAULT_LOG else log_file and Path(log_file)
     journal = Journal(app.clock.now, as_json=log_format == "json", least=least, file=path or None)
-    app.notice = journal.notice
+    app.notice, app.sends_messages = journal.notice, True
     try:
         yield journal
     except (RelayError, StoreUnavailable, StoreCorrupt) as error:
