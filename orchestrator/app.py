@@ -15,7 +15,7 @@ from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.adopt.command import Adoption
 from orchestrator.clock import Stop, SystemClock, monotonic_s
-from orchestrator.daemon import Daemon, LeaseKeeper, Listener
+from orchestrator.daemon import Daemon, LeaseKeeper, Listener, alive
 from orchestrator.disk import on_disk, shortage, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
@@ -195,6 +195,14 @@ class App:
         """Carry each run as far as it goes without waiting."""
         with self._daemon(listener) as daemon:
             daemon.round()
+
+    def working_daemon(self) -> str:
+        """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
+        lease = self.looking.lease() if self.has_store else None
+        if lease is None or lease.expires_at <= self.clock.now() or alive(lease.holder) is False:
+            return ""
+        node, pid, _ = lease.holder.rsplit("/", 2)
+        return f"process {pid} on {node}"
 
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:

@@ -43,6 +43,6 @@ for command in (
     *(runs.start, daemons.daemon, daemons.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),
-    *(home.notify,),
+    *(home.service, home.notify),
 ):
     main.add_command(command)
