@@ -15,11 +15,12 @@ from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.adopt.command import Adoption
 from orchestrator.clock import Stop, SystemClock, monotonic_s
-from orchestrator.daemon import Daemon, LeaseKeeper, Listener, alive
+from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.disk import on_disk, shortage, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home
+from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.notify import config as notify_config
 from orchestrator.pipeline import Pipeline
@@ -141,7 +142,7 @@ class App:
         """The open run of the same pipeline, or a new one."""
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
-            if Pipeline.from_canonical(run.pipeline) == pipeline:
+            if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
                 return run
         return self.start(path)
 
@@ -172,8 +173,9 @@ class App:
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
-            if known != pipeline:
-                change = pipelines.first_difference(json.loads(known.canonical()), json.loads(pipeline.canonical()))
+            if not known.same_work(pipeline):
+                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
                     "the file makes a second one beside it"

@@ -2,7 +2,7 @@
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,11 +16,20 @@ WRITE_OFF = click.option(
     "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
 )
 
+JSON = click.option("--json", "as_json", is_flag=True, help="A stable document for programs (docs/json.md).")
+
 
 def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
     return App(context.obj)
+
+
+def show_json(document: dict[str, Any]) -> None:
+    """Print one JSON document: what every command does with --json."""
+    import json
+
+    click.echo(json.dumps(document, indent=2))
 
 
 def stop_on_signals(stop: "Stop") -> None:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from orchestrator.errors import BadInput
 from orchestrator.notify import config
-from orchestrator.notify.courier import DEADLINE_S, Sending
-from orchestrator.notify.services import Message, Service, services
 
-TEST = Message("relay: a test", "Messages from relay arrive here.\nlook: relay status")
+TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay status"
 
 
 def show(home: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
@@ -17,6 +15,8 @@ def show(home: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> 
     if addresses is None:
         say(f"nobody is told: {config.remedy(home)}")
         return
+    from orchestrator.notify.services import services  # apprise, only where there is something to send
+
     for warning in addresses.warnings:
         say(warning)
     say(f"{addresses.source} names")
@@ -29,22 +29,20 @@ def show(home: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> 
     say("type: relay notify --test")
 
 
-def test(home: Path, environ: Mapping[str, str], say: Callable[[str], None], deadline_s: float = DEADLINE_S) -> int:
+def test(home: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> int:
     """Send one message to each service; the exit status is 1 where one did not take it. Raises BadInput where there is none."""
     addresses = config.read(home, environ)
     if addresses is None:
         raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
-    problems = 0
+    from orchestrator.notify.courier import DEADLINE_S, Sending
+    from orchestrator.notify.services import Message, services
+
+    status = 0
     for service in services(addresses):
-        problem = _problem(service, deadline_s)
-        problems += bool(problem)
-        what = f"did not take it: {problem}" if problem else "took it"
-        say(f"{service.name}  {service.shown}  {what}")
-    return 1 if problems else 0
-
-
-def _problem(service: Service, deadline_s: float) -> str:
-    sending = Sending(service, TEST)
-    sending.start()
-    sending.join(deadline_s)
-    return f"it did not answer within {deadline_s:.0f} s" if sending.is_alive() else sending.problem
+        sending = Sending(service, Message(TITLE, BODY))
+        sending.start()
+        sending.join(DEADLINE_S)
+        problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
+        say(f"{service.name}  {service.shown}  {f'did not take it: {problem}' if problem else 'took it'}")
+        status = 1 if problem else status
+    return status

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.notify.services import Message, Tone
 from orchestrator.views.events import describe
-from orchestrator.views.text import clock_time
+from orchestrator.views.values import clock_time
 from state import facts
 from state.facts import Fact
 from state.model import Run, RunStatus, Watch

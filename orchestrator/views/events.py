@@ -1,7 +1,7 @@
 """One line for each thing that happens: what the daemon prints."""
 
 from orchestrator.tick import Turn
-from orchestrator.views.text import clock_time
+from orchestrator.views.values import clock_time
 from stages.contract import Cursor
 from state import facts
 from state.facts import Fact

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.commands import Record, Rest
-from orchestrator.daemon import spoken
 from orchestrator.tick import Turn
+from orchestrator.times import spoken
 from orchestrator.views.events import describe, goes_on_failing
-from orchestrator.views.text import clock_time, hours
+from orchestrator.views.values import clock_time, hours
 from state import facts
 from state.facts import Fact, SessionFact
 from state.model import QuotaRow, Request
