@@ -224,7 +224,7 @@ class App:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
     def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
-        """Who tells the person's services what happens; nobody where none is configured, or not as it should be."""
+        """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
         try:
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
             if addresses is None:
@@ -232,15 +232,14 @@ class App:
             from orchestrator.notify.courier import Couriers, Post
             from orchestrator.notify.services import services
 
-            found = services(addresses)
-        except BadInput as error:
+            for warning in addresses.warnings:
+                self.notice(warning)
+            told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
+            post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Couriers(post, services(addresses))
+        except (BadInput, StoreUnavailable) as error:
             self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
             return contextlib.nullcontext()
-        for warning in addresses.warnings:
-            self.notice(warning)
-        told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
-        post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
-        return Couriers(post, found)
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
