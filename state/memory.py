@@ -7,7 +7,20 @@ from datetime import datetime, timedelta
 
 from state import machine
 from state.facts import Fact, RunStarted
-from state.model import Metric, Point, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
+from state.model import (
+    Metric,
+    Point,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Snapshot,
+    StepsSeen,
+    Stretch,
+    Waiting,
+    Watch,
+)
 from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -185,6 +198,16 @@ class MemoryStore:
             width = last[metric.stage] // points_max + 1
             buckets.setdefault((metric.stage, metric.name, metric.step // width), []).append(metric)
         return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
+
+    def steps_seen(self, run: str) -> list[StepsSeen]:
+        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        times: dict[tuple[int, int], list[float]] = {}
+        for metric in self.metrics(run):
+            times.setdefault((metric.session, metric.attempt), []).append(metric.at_s)
+        return [
+            StepsSeen(session=session, attempt=attempt, first_at_s=min(found), last_at_s=max(found))
+            for (session, attempt), found in sorted(times.items())
+        ]
 
     # --- requests ------------------------------------------------------------
 

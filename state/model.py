@@ -311,6 +311,16 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepsSeen:
+    """When a session's log told of its first and of its last step, in seconds on the session's clock."""
+
+    session: int
+    attempt: int
+    first_at_s: float
+    last_at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Waiting:
     """Another run that waits for a slot of the same account and accelerator."""
 
