@@ -32,8 +32,10 @@ HOSTS = (LOOPBACK, "localhost", "[::1]")
 """A name that somebody else's page made to point here (DNS rebinding) is none of these."""
 
 EVERY_S = 3.0
-PATIENCE = 10.0
+PATIENCE = 5.0
 """A document that took long to make is made again only after so many times that long: looking must not keep a core busy."""
+STALE_S = 30.0
+"""While nothing is written down, only time passes: a document is made again so often."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -49,7 +51,7 @@ HEADERS = {
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Made:
     """A document as it was made last, so that many open pages cost no more than one."""
 
@@ -57,6 +59,13 @@ class Made:
     etag: str
     made_s: float
     every_s: float
+    of: tuple[Any, ...]
+    """What was written down when it was made."""
+
+    def holds(self, now_s: float, of: tuple[Any, ...]) -> bool:
+        """Whether it will do: it is young, or nothing was written down since."""
+        age_s = now_s - self.made_s
+        return age_s < self.every_s / 2 or (self.of == of and age_s < STALE_S)
 
 
 @dataclass
@@ -65,7 +74,7 @@ class Dashboard:
 
     relay: App
     clock_s: Callable[[], float] = monotonic_s
-    _made: dict[str, Made] = field(default_factory=dict)
+    _made: dict[str | None, Made] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def app(self) -> ASGIApp:
@@ -101,31 +110,38 @@ class Dashboard:
 
     def runs_live(self, request: Request) -> Response:
         """What is on the list now."""
-        return self._live(request, self._runs_document)
+        return self._live(request, None, self._runs_document)
 
     def run_live(self, request: Request) -> Response:
         """What is on a run's page now."""
-        return self._live(request, lambda: self._run_document(request.path_params["run"]))
+        name = request.path_params["run"]
+        return self._live(request, name, lambda: self._run_document(name))
 
-    def _live(self, request: Request, make: Callable[[], dict[str, Any]]) -> Response:
-        made = self._fresh(request.url.path, make)
+    def _live(self, request: Request, run: str | None, make: Callable[[], dict[str, Any]]) -> Response:
+        made = self._fresh(run, make)
         headers = {"ETag": made.etag}
         if request.headers.get("if-none-match") == made.etag:
             return Response(status_code=304, headers=headers)
         return Response(made.text, media_type="application/json", headers=headers)
 
-    def _fresh(self, path: str, make: Callable[[], dict[str, Any]]) -> Made:
+    def _fresh(self, run: str | None, make: Callable[[], dict[str, Any]]) -> Made:
         with self._lock:
-            began_s, known = self.clock_s(), self._made.get(path)
-            if known is not None and began_s - known.made_s < known.every_s / 2:
+            began_s, known, of = self.clock_s(), self._made.get(run), self._written(run)
+            if known is not None and known.holds(began_s, of):
                 return known
             document = make()
             took_s = self.clock_s() - began_s
-            every_s = max(EVERY_S, round(PATIENCE * took_s))
+            every_s = max(EVERY_S, float(round(PATIENCE * took_s)))
             text = json.dumps({**document, "every_s": every_s}).encode()
-            made = Made(text, f'"{hashlib.sha256(text).hexdigest()[:32]}"', self.clock_s(), every_s)
-            self._made[path] = made
+            etag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'
+            self._made[run] = made = Made(text, etag, self.clock_s(), every_s, of)
             return made
+
+    def _written(self, name: str | None) -> tuple[Any, ...]:
+        """What changes whenever the daemon writes something down about a run, or about any."""
+        store = self._store()
+        runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
+        return tuple((run.id, run.updated_at, store.watch(run.id).looked_at) for run in runs if store is not None)
 
     def _runs_document(self) -> dict[str, Any]:
         status = self._status()

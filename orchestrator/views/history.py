@@ -10,7 +10,6 @@ from orchestrator.history.document import Sources, history_document
 from orchestrator.views.document import status_document
 from stages.contract import REPORT_NAME, Report
 from stages.documents import ContractError
-from state.model import RunState, Session
 from state.store import Store
 
 POINTS_MAX = 300
@@ -23,36 +22,37 @@ PAPER = "transcripts-{stage}.jsonl"
 
 def gathered(store: Store, home: Home, run: str, now: datetime) -> dict[str, Any]:
     """The history of one run. Reads only; KeyError for an unknown run."""
-    state = store.load(run)
+    found = next((found for found in store.runs() if found.id == run), None)
+    if found is None:
+        raise KeyError(run)
     document = status_document(store, home.path, now, run)["runs"][0]
     sources = Sources(
         facts=store.facts(run),
         points=store.series(run, POINTS_MAX),
         steps_seen=store.steps_seen(run),
-        reports=reports_of(state, home),
+        reports=reports_of(document, home),
         papers=papers_of(document, home),
-        pipeline=state.run.pipeline,
+        pipeline=found.pipeline,
     )
     return history_document(document, sources, now)
 
 
-def reports_of(state: RunState, home: Home) -> dict[tuple[int, int], Report]:
+def reports_of(run: Mapping[str, Any], home: Home) -> dict[tuple[int, int], Report]:
     """What sessions said of themselves at their end, as far as it was brought home and is theirs."""
     found = {}
-    for session in state.sessions:
-        report = _report(session, home.incoming(session) / REPORT_NAME)
-        if report is not None:
-            found[session.key] = report
+    for session in run["sessions"]:
+        key = (session["number"], session["attempt"])
+        report = _report(home.incoming_of(run["id"], session["slug"]) / REPORT_NAME)
+        if report is not None and (report.run, report.session, report.attempt) == (run["id"], *key):
+            found[key] = report
     return found
 
 
-def _report(session: Session, path: Path) -> Report | None:
+def _report(path: Path) -> Report | None:
     try:
-        report = Report.from_json(_text(path, REPORT_BYTES_MAX))
+        return Report.from_json(_text(path, REPORT_BYTES_MAX))
     except (OSError, ContractError):
         return None
-    mine = (report.run, report.session, report.attempt, report.token)
-    return report if mine == (session.run, session.number, session.attempt, session.token) else None
 
 
 def papers_of(run: Mapping[str, Any], home: Home) -> dict[str, str]:
