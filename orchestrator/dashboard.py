@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -141,7 +142,7 @@ class Dashboard:
         """What changes whenever the daemon writes something down about a run, or about any."""
         store = self._store()
         runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
-        return tuple((run.id, run.updated_at, store.watch(run.id).looked_at) for run in runs if store is not None)
+        return tuple((run, store.watch(run.id)) for run in runs if store is not None)
 
     def _runs_document(self) -> dict[str, Any]:
         status = self._status()
@@ -264,8 +265,9 @@ class Served:
         try:
             listener = socket.create_server((LOOPBACK, self._port))
         except OSError as error:
+            why = os.strerror(error.errno) if error.errno else error
             raise BadInput(
-                f"--port {self._port} cannot be used ({error.strerror}): choose another, or 0 for a free one"
+                f"--port {self._port} cannot be used ({why}): choose another, or 0 for a free one"
             ) from error
         self._port = listener.getsockname()[1]
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)

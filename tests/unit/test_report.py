@@ -12,7 +12,7 @@ from orchestrator.errors import BadInput
 from orchestrator.pipeline_file import parse
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from orchestrator.views.pages.words import duration, percent, points, size
+from orchestrator.views.pages.words import duration, hours, percent, points, size
 from state.facts import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
@@ -196,6 +196,15 @@ def test_a_report_takes_the_place_of_an_older_one_whole(tmp_path: Path) -> None:
 )
 def test_a_duration_is_told_in_two_units(seconds: float | None, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_machine_time_is_told_in_hours_since_a_week_has_so_many_of_them() -> None:
+    assert [hours(seconds) for seconds in (90, 7200, 86_400, 15_000_000)] == [
+        "1 min 30 s",
+        "2 h",
+        "24 h 0 min",
+        "4,166 h 40 min",
+    ]
 
 
 def test_shares_changes_and_sizes_are_told_as_people_say_them() -> None:

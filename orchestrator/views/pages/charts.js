@@ -34,7 +34,7 @@ const relayCharts = (() => {
     if (shown.length <= SESSIONS_RULED) {
       return [Plot.ruleX(shown, { ...channel, strokeDasharray: "2,4", strokeOpacity: 0.8 })];
     }
-    return [Plot.ruleX(shown, { ...channel, strokeOpacity: 0.5, insetTop: HEIGHT - MARGIN.top - MARGIN.bottom - 6 })];
+    return [Plot.ruleX(shown, { ...channel, strokeOpacity: 0.5, strokeWidth: 0.5, insetTop: HEIGHT - MARGIN.top - MARGIN.bottom - 6 })];
   };
 
   const stageMarks = (stages, end, width) => {
@@ -59,7 +59,8 @@ const relayCharts = (() => {
     if (!curve.logarithmic) return { nice: true };
     const highest = d3.max(rows, (row) => row.high);
     const lowest = Math.max(d3.min(rows, (row) => row.low), highest / 10 ** DECADES);
-    return { type: "log", domain: [lowest, highest], clamp: true, nice: true, ticks: 4, tickFormat: ".3~g" };
+    const powers = d3.range(Math.floor(Math.log10(lowest)), Math.ceil(Math.log10(highest)) + 1).map((power) => 10 ** power);
+    return { type: "log", domain: d3.extent(powers), clamp: true, ticks: powers, tickFormat: ".3~g" };
   };
 
   const plot = (curve, data, width) => {

@@ -28,6 +28,14 @@ def duration(seconds: float | None) -> str:
     return " ".join(shown) or "0 s"
 
 
+def hours(seconds: float) -> str:
+    """The same for machine time, of which a week has hours and not days."""
+    if seconds < 86_400:
+        return duration(seconds)
+    count, left_s = divmod(round(seconds), 3600)
+    return f"{count:,} h {left_s // 60} min"
+
+
 def when(iso: str | None) -> Markup | str:
     """A time, in UTC, that programs can read too."""
     if iso is None:
@@ -67,7 +75,7 @@ def number(value: float) -> str:
 
 def cursor(place: dict[str, Any] | None) -> str:
     """A stage and a step."""
-    return "–" if place is None else f"{place['stage']} {place['step']}"
+    return "–" if place is None else f"{place['stage']} {place['step']:,}"
 
 
 FILTERS = {
@@ -75,6 +83,7 @@ FILTERS = {
     "cursor": cursor,
     "duration": duration,
     "ending": ending,
+    "hours": hours,
     "number": number,
     "percent": percent,
     "points": points,
