@@ -22,6 +22,7 @@ from state.facts import (
     PublishIntended,
     PushConfirmed,
     PushIntended,
+    RunFinished,
     RunStarted,
     SeenEnded,
     SeenQueued,
@@ -230,6 +231,7 @@ def trained(sessions: int = 6) -> Told:
     total = told.pipeline.total_steps
     for number in range(1, sessions + 1):
         told.session(total * number // sessions, lost=3 if 1 < number == sessions - 1 else 0)
+    told.happen(RunFinished(), after_s=5)
     told.papers = {
         "after-sft": paper([row("1", False, answer=EVIL), row("2", True), row("3", False)]),
         "after-continued": paper([row("1", True, question=EVIL), row("2", True), row("4", False)]),
