@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 
-.PHONY: rehearse test quick test-compat check fix diagram clean
+.PHONY: rehearse test quick test-compat check fix diagram reference clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -35,9 +35,13 @@ fix: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-## put the state diagram into the README again
+## draw the state diagram into its page again
 diagram: $(READY)
-	$(BIN)/python -m state.diagram README.md
+	$(BIN)/python -m state.diagram docs/how-it-works.md
+
+## put every key and option into docs/pipeline.md again
+reference: $(READY)
+	$(BIN)/python -m orchestrator.reference.writing docs/pipeline.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

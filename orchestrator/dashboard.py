@@ -142,7 +142,7 @@ class Dashboard:
         """What changes whenever the daemon writes something down about a run, or about any."""
         store = self._store()
         runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
-        return tuple((run, store.watch(run.id)) for run in runs if store is not None)
+        return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs if store is not None)
 
     def _runs_document(self) -> dict[str, Any]:
         status = self._status()
@@ -239,7 +239,7 @@ def served(request: Request) -> Response:
 def _trouble(request: Request, sentence: str, status: int) -> Response:
     if request.url.path.endswith(".json"):
         return Response(json.dumps({"error": sentence}), status, media_type="application/json")
-    return HTMLResponse(render.trouble_page(f"{sentence[:1].upper()}{sentence[1:]}"), status)
+    return HTMLResponse(render.trouble_page(sentence), status)
 
 
 # --- serving ------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import re
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
 from stages import options
@@ -13,7 +14,16 @@ from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
 
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""What Kaggle's names are made of."""
+
+NAME_CHARS_MAX = 30
+"""Of a pipeline's name: run, session and attempt are put behind it."""
+
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$"})]
+Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
 SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "check": 8}
 """What a rehearsal of the start leaves of these options. An answer of 768 tokens takes a laptop that plays eight chips minutes."""
@@ -35,9 +45,9 @@ class SessionLimits(BaseModel):
     margin_s: Annotated[float, Field(ge=0)] | None = None
     """The session has everything saved this long before the limit; default: a tenth of it, at most 300."""
     save_interval_s: Annotated[float, Field(gt=0)] | None = None
-    """A checkpoint at least this often; default: a quarter of the limit, at most 1,800."""
+    """A checkpoint is made at least this often; default: a quarter of the limit, at most 1,800."""
     worth_s: Annotated[float, Field(ge=0)] | None = None
-    """With less quota than this left no session is started; default: a quarter of the limit, at most 1,800."""
+    """With less quota left than this no session is started; default: a quarter of the limit, at most 1,800."""
     attempts: Annotated[int, Field(ge=1)] = 3
     """A session that failed for a passing reason is tried so often before a person is asked."""
 
@@ -68,15 +78,39 @@ class Inputs(BaseModel):
     """What the files held when the run began; relay's own note, not for the user to write."""
 
 
+class Expect(BaseModel):
+    """Seconds that a forecast reckons with until relay has measured them. They change nothing that a run does."""
+
+    model_config = STRICT
+
+    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """A step of a stage, by the stage's name; one by a kind holds for every stage of that kind that is not named."""
+    first_s: Annotated[float, Field(ge=0)] | None = None
+    """What a stage's first step in a session takes beyond the others: loading the model, compiling; default: 300, and 1 without JAX."""
+    startup_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's start until its first stage begins: installing, checking and unpacking the checkpoint; default: 240, and 10 where
+    nothing is installed."""
+    save_s: Annotated[float, Field(ge=0)] | None = None
+    """Saving a checkpoint; default: 30, and 1 without JAX."""
+    queue_s: Annotated[float, Field(ge=0)] | None = None
+    """From a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
+    handover_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's end until the next is pushed: its checkpoint comes here and is published; default: 600."""
+
+
 class Stage(BaseModel):
     """One training phase with a target."""
 
     model_config = STRICT
 
-    name: str
+    name: Name
+    """What the stage is called in checkpoints, logs and metrics, once in a pipeline: a-z, 0-9 and single hyphens."""
     kind: str
+    """What it does: one of relay's kinds, or `module:function` of your own."""
     steps: Annotated[int, Field(ge=1)]
+    """How many steps it is to do, over all sessions."""
     options: dict[str, Any] = {}
+    """The options of its kind; a stage of your own reads whatever it likes."""
 
 
 class Pipeline(BaseModel):
@@ -84,24 +118,36 @@ class Pipeline(BaseModel):
 
     model_config = STRICT
 
-    name: str
+    name: Annotated[Name, Field(json_schema_extra={"maxLength": NAME_CHARS_MAX})]
+    """Part of Kaggle's names: a-z, 0-9 and single hyphens, at most 30 characters, beginning with a letter."""
     seed: int = 0
+    """Of everything that is random."""
     model: dict[str, Any] = {}
-    accelerator: str = "TpuV5E8"
+    """The model that is trained; without a stage of relay's own that loads one, whatever your stages read."""
+    accelerator: Annotated[str, Field(json_schema_extra={"enum": list(HARDWARE)})] = "TpuV5E8"
+    """What Kaggle's session runs on."""
     session: SessionLimits = SessionLimits()
+    """How long one Kaggle session may last."""
     account: Account = Account()
+    """What the Kaggle account allows, where Kaggle does not say or other things run beside relay."""
     handoff: Literal["dataset", "kernel-output"] = "dataset"
-    """`dataset`: the next session mounts the checkpoint's dataset; `kernel-output`: the last kernel's output directly."""
+    """How the next session gets the checkpoint: `dataset` mounts the dataset that it was published as, `kernel-output` the last
+    kernel's output directly, and publishes at leisure."""
     on_timeout: Literal["resume", "park"] = "resume"
-    """After a session was killed at its limit: go on by itself, or ask a person."""
+    """After a session was killed at its limit: go on by itself (`resume`), or ask a person (`park`)."""
     keep: Annotated[int, Field(ge=2)] = 3
     """Published checkpoints that are kept; never fewer than two."""
     internet: bool = True
-    environment: tuple[str, ...] | str | None = None
-    """`name==version` of what a session installs where it differs, or a name for such pins: `tunix-0.1.7` (the default) or
-    `tunix-0.1.5`."""
+    """Whether sessions may reach the internet; installing pins and fetching data sets needs it."""
+    environment: tuple[str, ...] | Environment | None = None
+    """`name==version` of what a session installs where it differs, or a name for such pins, as `tunix-0.1.5` for the older
+    release; default: what relay is tested with, `tunix-0.1.7`, where a stage needs JAX."""
     inputs: Inputs = Inputs()
+    """What Kaggle mounts beside the checkpoint."""
+    expect: Expect = Expect()
+    """Seconds that a forecast reckons with until relay has measured them; nothing that a run does depends on it."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    """What the run does, in order; each goes on from the checkpoint of the one before."""
     sources: dict[str, str] = {}
     """The user's own modules, by file name: relay's copy of what they were when the run began, not for the user to write."""
 
@@ -215,7 +261,14 @@ class Pipeline(BaseModel):
 
     def canonical(self) -> str:
         """Canonical JSON: equal pipelines give equal text, whatever their files look like."""
-        return _canonical(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        if self.expect == Expect():
+            del value["expect"]  # runs of a relay without this key have digests without it
+        return _canonical(value)
+
+    def same_work(self, other: "Pipeline") -> bool:
+        """Whether both do the same, whatever is expected of their times."""
+        return self.model_copy(update={"expect": Expect()}) == other.model_copy(update={"expect": Expect()})
 
     @property
     def digest(self) -> str:

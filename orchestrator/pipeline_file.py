@@ -2,7 +2,6 @@
 
 import difflib
 import hashlib
-import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,9 @@ from pydantic import BaseModel
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE
 from orchestrator.errors import BadInput
-from orchestrator.pipeline import Account, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
 from stages import options, sources
 from stages.catalog import KINDS, Kind, UnknownKind, find
-
-SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
 def load(path: Path) -> Pipeline:
@@ -134,10 +131,10 @@ def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
 
 
 def _check(pipeline: Pipeline, where: str) -> None:
-    if not SLUG.fullmatch(pipeline.name) or len(pipeline.name) > 30:
+    if not SLUG.fullmatch(pipeline.name) or len(pipeline.name) > NAME_CHARS_MAX:
         raise BadInput(
-            f"{where}: name {pipeline.name!r} becomes part of Kaggle's names: use at most 30 of a-z, 0-9 and single "
-            "hyphens, beginning with a letter"
+            f"{where}: name {pipeline.name!r} becomes part of Kaggle's names: use at most {NAME_CHARS_MAX} of a-z, 0-9 "
+            "and single hyphens, beginning with a letter"
         )
     if pipeline.accelerator not in HARDWARE:
         raise BadInput(_unknown(where, "accelerator", pipeline.accelerator, list(HARDWARE)))
@@ -165,6 +162,10 @@ def _check_stages(pipeline: Pipeline, where: str) -> None:
         _fit(_kind(stage.kind, where, f"{key}.kind").fit, stage.options, where, f"{key}.options")
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
         _fit(partial(options.fit, options.Model), pipeline.model, where, "model")
+    known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
+    for name in pipeline.expect.step_s:
+        if name not in known:
+            raise BadInput(_unknown(where, f"expect.step_s.{name}", name, known, what="stage"))
 
 
 def _kind(name: str, where: str, key: str) -> Kind:
@@ -216,6 +217,7 @@ def _fields(location: list[int | str]) -> list[str]:
         "session": SessionLimits,
         "account": Account,
         "inputs": Inputs,
+        "expect": Expect,
         "stages": Stage,
     }
     kind: type[BaseModel] = Pipeline

@@ -1,4 +1,4 @@
-"""Writes the state diagram into a Markdown file: `python -m state.diagram README.md`."""
+"""Writes the state diagram into a Markdown file: `python -m state.diagram docs/how-it-works.md`."""
 
 import re
 import sys

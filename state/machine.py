@@ -312,7 +312,7 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
 
 
 def diagram() -> str:
-    """Both tables as one Mermaid state diagram: what the README shows."""
+    """Both tables as one Mermaid state diagram: what docs/how-it-works.md shows."""
     lines = ["stateDiagram-v2", "    direction LR", "    state run {", "        [*] --> active: run_started"]
     for status, row in RUN_TRANSITIONS.items():
         lines += [f"        {status} --> {to}: {fact.name}" for fact, to in row.items()]

@@ -16,7 +16,7 @@ from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Corrupt, Transient
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline import Pipeline, canonical_in
+from orchestrator.pipeline import SLUG, Pipeline, canonical_in
 from orchestrator.plan import inputs_of, limits_for
 from stages.documents import ContractError
 from state.facts import Fact, RunStarted
@@ -55,7 +55,7 @@ class Adoption:
         """
         if run in self.known:
             raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it")
-        if not pipeline_file.SLUG.fullmatch(run):
+        if not SLUG.fullmatch(run):
             raise BadInput(f"{run!r} cannot be a run's name: relay adopt lists those that are on Kaggle")
         given = None if path is None else pipeline_file.load(path)
         evidence = look(run, inputs_of(run), self.gateway)

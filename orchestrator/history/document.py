@@ -11,18 +11,12 @@ from orchestrator.history.custody import custody
 from orchestrator.history.hours import hours, positions_of
 from orchestrator.history.results import evaluations, samples
 from orchestrator.history.timeline import timeline
+from orchestrator.timing import reported_in
 from stages.contract import Report
 from state.facts import Fact
-from state.model import Point, StepsSeen
+from state.model import Point, StepEdges
 
 Key = tuple[int, int]
-
-NEEDS_NOBODY = {
-    "active": "Nothing: relay daemon carries it on.",
-    "waiting": "Nothing: it goes on by itself when the hours are renewed, as long as relay daemon runs.",
-    "finished": "Nothing: the run is finished.",
-    "cancelled": "Nothing: the run was ended by a person.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +25,7 @@ class Sources:
 
     facts: Sequence[tuple[datetime, Fact]]
     points: Sequence[Point] = ()
-    steps_seen: Sequence[StepsSeen] = ()
+    edges: Sequence[StepEdges] = ()
     reports: Mapping[Key, Report] = field(default_factory=dict)
     """By number and attempt: what sessions said of themselves at their end."""
     papers: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +42,7 @@ def history_document(run: Mapping[str, Any], sources: Sources, now: datetime) ->
     `pipeline`. Times are ISO 8601 in UTC, durations seconds.
     """
     positions = positions_of(run["stages"])
-    seen = {(found.session, found.attempt): found for found in sources.steps_seen}
+    seen = {(found.session, found.attempt): found for found in sources.edges}
     return {
         "at": now.isoformat(),
         "run": dict(run),
@@ -57,13 +51,19 @@ def history_document(run: Mapping[str, Any], sources: Sources, now: datetime) ->
         "boundaries": _boundaries(run, positions),
         "curves": curves(sources.points, run["stages"], positions),
         "timeline": timeline(run, sources.facts, seen, now),
-        "hours": hours(run, seen, sources.reports, positions),
+        "hours": hours(run, seen, timings_of(sources), positions),
         "evaluations": evaluations(run),
         "samples": samples(run, sources.papers),
         "custody": custody(run),
         "versions": versions(run, sources.reports),
         "pipeline": json.loads(sources.pipeline),
     }
+
+
+def timings_of(sources: Sources) -> dict[Key, Mapping[str, float]]:
+    """What sessions measured: as it was written down, or, by an older relay, only kept with their reports."""
+    kept = {key: report.timings for key, report in sources.reports.items()}
+    return {**kept, **reported_in(fact for _, fact in sources.facts)}
 
 
 def headline(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,15 +77,15 @@ def headline(run: Mapping[str, Any]) -> dict[str, Any]:
         "steps_seen": max(run["steps_done"], sum(stage["seen"] for stage in run["stages"])),
         "steps_total": run["steps_total"],
         "session": live,
-        "forecast": run.get("forecast"),
+        "forecast": run["forecast"],
+        "forecast_problem": run["forecast_problem"],
         "ended_at": run["updated_at"] if run["state"] in ("finished", "cancelled") else None,
         "reason": run["reason"],
-        "remedy": run["remedy"],
         "excerpt": run["excerpt"],
-        "failure": run.get("failure") or "",
-        "retry_at": run.get("retry_at"),
+        "failure": run["failure"],
+        "retry_at": run["retry_at"],
         "waiting_until": run["waiting_until"],
-        "to_do": NEEDS_NOBODY.get(run["state"], ""),
+        "to_do": run["to_do"],
     }
 
 

@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stages.contract import Report
-from state.model import StepsSeen
+from state.model import StepEdges
 
 Key = tuple[int, int]
 
@@ -22,14 +21,17 @@ CLASSES = {
 
 
 def hours(
-    run: Mapping[str, Any], seen: Mapping[Key, StepsSeen], reports: Mapping[Key, Report], positions: Mapping[str, int]
+    run: Mapping[str, Any],
+    seen: Mapping[Key, StepEdges],
+    timings: Mapping[Key, Mapping[str, float]],
+    positions: Mapping[str, int],
 ) -> dict[str, Any]:
     """Seconds of quota by class, over all sessions and for each by its slug; a live session counts as far as it is.
 
     `positions` are the steps before each stage. What Kaggle counts begins when the machine does, and so does this.
     """
     each = {
-        session["slug"]: _spent(session, seen.get(_key(session)), reports.get(_key(session)), positions)
+        session["slug"]: _spent(session, seen.get(_key(session)), timings.get(_key(session), {}), positions)
         for session in run["sessions"]
         if session["seconds"] is not None
     }
@@ -52,12 +54,11 @@ def hours(
 
 
 def _spent(
-    session: Mapping[str, Any], seen: StepsSeen | None, report: Report | None, positions: Mapping[str, int]
+    session: Mapping[str, Any], seen: StepEdges | None, timings: Mapping[str, float], positions: Mapping[str, int]
 ) -> dict[str, float]:
     lasted_s = max(0.0, session["seconds"])
     if seen is None:
         return {**dict.fromkeys(CLASSES, 0.0), "starting": lasted_s}
-    timings = report.timings if report else {}
     started_s = min(lasted_s, max(0.0, seen.first_at_s - timings.get(f"{session['from']['stage']}.step_s", 0.0)))
     last_s = lasted_s if session["ended_at"] is None else min(lasted_s, max(started_s, seen.last_at_s))
     tail_s = lasted_s - last_s

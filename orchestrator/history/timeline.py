@@ -8,7 +8,7 @@ from typing import Any
 
 from state import facts
 from state.facts import Fact
-from state.model import StepsSeen
+from state.model import StepEdges
 
 Facts = Sequence[tuple[datetime, Fact]]
 Key = tuple[int, int]
@@ -52,7 +52,7 @@ class Stretch:
         return (self.end - self.begin).total_seconds()
 
 
-def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepsSeen], now: datetime) -> dict[str, Any]:
+def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdges], now: datetime) -> dict[str, Any]:
     """The run's time as `kinds` (totals), and as `rows` of equal length with their stretches in shares of a row.
 
     `run` is the run's document; `seen` tells when sessions did their first and last step.
@@ -78,7 +78,7 @@ def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepsSe
 
 
 def _sessions(
-    sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepsSeen], end: datetime
+    sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
 ) -> Iterator[Stretch]:
     """What each session did; one that has not ended goes on until `end`."""
     home = _brought_home(happened)
@@ -96,7 +96,7 @@ def _sessions(
             yield Stretch("transferring", ended, end if waited_for else home.get(key, ended), slug)
 
 
-def _running(slug: str, running: datetime, ended: datetime, seen: StepsSeen | None, *, live: bool) -> Iterator[Stretch]:
+def _running(slug: str, running: datetime, ended: datetime, seen: StepEdges | None, *, live: bool) -> Iterator[Stretch]:
     if seen is None:
         yield Stretch("starting", running, ended, slug)
         return

@@ -218,7 +218,8 @@ def _refused(order: Order, failure: StageFailed) -> Played:
     report = _report(
         order, "failed", order.start, cause=failure.cause, reason=str(failure), transient=failure.transient
     )
-    return Played(ends_after_s=5.0, exit_code=1, files=_reported(report, 5.0))
+    after_s = min(5.0, order.limit_s / 10)
+    return Played(ends_after_s=after_s, exit_code=1, files=_reported(report, after_s))
 
 
 # --- sessions that go wrong by themselves ------------------------------------

@@ -29,7 +29,7 @@ def gathered(store: Store, home: Home, run: str, now: datetime) -> dict[str, Any
     sources = Sources(
         facts=store.facts(run),
         points=store.series(run, POINTS_MAX),
-        steps_seen=store.steps_seen(run),
+        edges=store.step_edges(run),
         reports=reports_of(document, home),
         papers=papers_of(document, home),
         pipeline=found.pipeline,

@@ -1,5 +1,7 @@
 """From what a pipeline file says to a dataclass of options; every mistake is one sentence with the key and the remedy."""
 
+import contextlib
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import fields
@@ -21,13 +23,9 @@ def fit(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
         raise ValueError(f"{where}.{error}") from error
 
 
-def require(fits: bool, key: str, remedy: str) -> None:
-    """Raise ValueError where an option does not fit; `fit` puts in front where the options stand."""
-    if not fits:
-        raise ValueError(f"{key} should be {remedy}")
-
-
 def _read(wanted: Any, value: Any, where: str) -> Any:
+    if typing.get_origin(wanted) is typing.Annotated:
+        wanted = typing.get_args(wanted)[0]
     match typing.get_origin(wanted) or wanted:
         case kind if kind is tuple:
             return _texts(value, where)
@@ -42,10 +40,10 @@ def _read(wanted: Any, value: Any, where: str) -> Any:
 
 def _number(value: Any, where: str) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # text too: YAML reads 3e-6, without a point, as text
-        except ValueError as error:
-            raise ValueError(f"{where} should be a number, found {value!r}") from error
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)  # text too: YAML reads 3e-6, without a point, as text
+            if math.isfinite(number):
+                return number
     raise ValueError(f"{where} should be a number, found {value!r}")
 
 

@@ -115,6 +115,13 @@ def chained():
         yield Chained(Chain(Kaggle(pipeline()), folder))
 
 
+def test_sessions_of_four_seconds_are_long_enough_to_refuse_a_damaged_parent_and_say_so() -> None:
+    session = "{limit_s: 4, margin_s: 1.5, save_interval_s: 0.5}"
+    stages = "{name: one, kind: counting, steps: 470}"
+    brief = pipeline_file.parse(f"{{name: brief, session: {session}, stages: [{stages}]}}", "brief")
+    assert_all_end(simulate((5, 41, 42), brief))
+
+
 def test_a_quiet_chain_breaks_nothing(chained: Chained) -> None:
     chained.watched.at_the_end()
     assert chained.watched.checks > 100

@@ -34,7 +34,10 @@ from stages.options import Continued, Curate, Evaluate, Grpo, Model, Options, Sf
         (Curate, {"generations": 1}, "at.generations should be at least 2"),
         (Model, {"kind": "gemma9"}, "at.kind should be one of gemma2-2b"),
         (Model, {"source": "gemma-2"}, "at.source should be owner/model/framework/variation/version on Kaggle"),
-        (Model, {"mesh_tp": 0}, "at.mesh_fsdp should be positive, as is mesh_tp"),
+        (Model, {"mesh_tp": 0}, "at.mesh_tp should be positive"),
+        (Sft, {"b2": 1.0}, "at.b2 should be a share between 0 and 1, and not 1"),
+        (Sft, {"learning_rate": float("nan")}, "at.learning_rate should be a number, found nan"),
+        (Sft, {"learning_rate": 10**400}, "at.learning_rate should be a number, found 1000"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(kind: type[Options], values: dict[str, object], message: str) -> None:

@@ -24,6 +24,8 @@ from state.model import Point
 from tests.unit.histories import AT, TINY, Told, paper, row, trained
 
 HOUR_S = 3600.0
+QUIET = {"to_do": {"says": "nothing to do", "type": None}, "failure": "", "retry_at": None}
+"""What `status_document` adds to a run's document."""
 
 
 def history(told: Told, home: Path, after_s: float = 0.0) -> dict[str, Any]:
@@ -93,8 +95,8 @@ def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: i
         simulation.run()
         chain = simulation.chain
         state, now, facts = chain.state, chain.clock.now(), chain.store.facts(chain.run)
-        run = run_document(state, chain.store.last_metrics(chain.run), now, facts)
-        found = history_document(run, Sources(facts=facts, steps_seen=chain.store.steps_seen(chain.run)), now)
+        run = {**run_document(state, chain.store.last_metrics(chain.run), now, facts), **QUIET}
+        found = history_document(run, Sources(facts=facts, edges=chain.store.step_edges(chain.run)), now)
     assert sum(kind["seconds"] for kind in found["timeline"]["kinds"]) == pytest.approx(found["timeline"]["seconds"])
     lasted_s = sum(session["seconds"] or 0 for session in run["sessions"])
     assert found["hours"]["total_s"] == pytest.approx(lasted_s, abs=0.01)
@@ -261,26 +263,25 @@ def test_a_report_of_another_session_says_nothing_here(tmp_path: Path) -> None:
 
 def test_a_run_that_has_just_begun_has_a_history(tmp_path: Path) -> None:
     found = history(Told(), tmp_path)
-    assert found["headline"]["to_do"] == "Nothing: relay daemon carries it on."
+    assert found["headline"]["to_do"]["type"] == "relay daemon"
     assert (found["curves"], found["samples"], found["versions"]) == ([], None, [])
     assert found["custody"]["checkpoints"] == []
 
 
-def test_what_to_do_is_the_remedy_where_there_is_one(tmp_path: Path) -> None:
+def test_what_to_do_is_what_the_status_says(tmp_path: Path) -> None:
     told = Told()
     told.failure("Traceback\nValueError: no data")
     told.happen(RunParked(reason="it broke", remedy="relay retry tiny-0001", excerpt="ValueError: no data"))
     head = history(told, tmp_path / "parked")["headline"]
-    assert (head["state"], head["remedy"], head["to_do"]) == ("parked", "relay retry tiny-0001", "")
+    assert (head["state"], head["to_do"]) == ("parked", {"says": "it broke", "type": "relay retry tiny-0001"})
     told.happen(RunCancelled(), after_s=60)
     head = history(told, tmp_path / "cancelled")["headline"]
-    assert (head["remedy"], head["ended_at"]) == ("", (AT + timedelta(seconds=127)).isoformat())
+    assert (head["to_do"]["type"], head["ended_at"]) == (None, (AT + timedelta(seconds=127)).isoformat())
 
 
 def test_the_forecast_is_the_run_documents_own(tmp_path: Path) -> None:
     told = Told()
-    store = told.keep(tmp_path)
-    run = run_document(store.load(told.run), [], AT)
-    said = history_document({**run, "forecast": {"sessions": 3}}, Sources(facts=store.facts(told.run)), AT)
-    assert said["headline"]["forecast"] == {"sessions": 3}
-    store.close()
+    told.session(200)
+    head = history(told, tmp_path)["headline"]
+    assert head["forecast"] is None
+    assert "no time is known of" in head["forecast_problem"]

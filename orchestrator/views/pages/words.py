@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from orchestrator.views.text import ending
+from orchestrator.views.tables import ending
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
@@ -34,6 +34,11 @@ def hours(seconds: float) -> str:
         return duration(seconds)
     count, left_s = divmod(round(seconds), 3600)
     return f"{count:,} h {left_s // 60} min"
+
+
+def sentence(text: str) -> str:
+    """A clause with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def when(iso: str | None) -> Markup | str:
@@ -87,6 +92,7 @@ FILTERS = {
     "number": number,
     "percent": percent,
     "points": points,
+    "sentence": sentence,
     "sign": STATES.__getitem__,
     "when": when,
 }

@@ -1,0 +1,120 @@
+"""How long until a command that only looks has answered? Whole processes, side by side with a Python that does nothing.
+
+    python -m benchmarks.startup
+    python -m benchmarks.startup --rounds 30 --sessions 500 --plot startup.png
+
+Every round starts each command once, in a new order, so a machine that is busy for a while is busy for all of them. Printed
+are the fastest, the median and the slowest start, the median as a multiple of the bare interpreter's in the same round, and
+how many modules each command imports. The home folder holds one finished run of as many sessions as are asked for.
+"""
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.homes import finished_run
+from state.store import Store
+
+BARE = "python -c pass"
+COMMANDS = {
+    BARE: ["-c", "pass"],
+    "import orchestrator": ["-c", "import orchestrator"],
+    "relay --help": ["-m", "orchestrator", "--help"],
+    "relay status": ["-m", "orchestrator", "status"],
+    "relay status --json": ["-m", "orchestrator", "status", "--json"],
+    "relay status, no run yet": ["-m", "orchestrator", "--home", "nowhere", "status"],
+}
+LIMIT_S = 0.4
+"""What a person takes for at once: the bound that `relay --help` and `relay status` are held to."""
+HELD = ("relay --help", "relay status")
+COUNT = "import runpy, sys; sys.argv = {argv!r}\ntry: {call}\nexcept SystemExit: pass\nprint(len(sys.modules), file=sys.stderr)"
+
+
+def started(arguments: list[str], home: Path) -> float:
+    """Seconds that one process takes from its start to its end."""
+    environment = {**os.environ, "RELAY_HOME": str(home)}
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def modules(arguments: list[str], home: Path) -> int:
+    """How many modules the command has imported when it ends."""
+    if arguments[0] == "-c":
+        argv, call = ["-c"], f"exec({arguments[1]!r})"
+    else:
+        argv, call = arguments[1:], f"runpy.run_module({arguments[1]!r}, run_name='__main__')"
+    program = COUNT.format(argv=argv, call=call)
+    environment = {**os.environ, "RELAY_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-c", program], check=True, env=environment, capture_output=True, text=True)
+    return int(done.stderr.split()[-1])
+
+
+def measured(home: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds of every start, a list a command, after one round that only warms the disk's cache."""
+    draw = random.Random(0)
+    found: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for number in range(rounds + 1):
+        for name in draw.sample(list(COMMANDS), len(COMMANDS)):
+            seconds = started(COMMANDS[name], home)
+            if number:
+                found[name].append(seconds)
+    return found
+
+
+def table(found: dict[str, list[float]], counts: dict[str, int]) -> str:
+    """A row a command."""
+    lines = [f"{'':26}{'fastest':>9}{'median':>9}{'slowest':>9}{'× bare':>8}{'modules':>9}"]
+    for name, seconds in found.items():
+        ratio = statistics.median(one / bare for one, bare in zip(seconds, found[BARE], strict=True))
+        numbers = f"{min(seconds):8.3f}s{statistics.median(seconds):8.3f}s{max(seconds):8.3f}s"
+        lines.append(f"{name:26}{numbers}{ratio:8.1f}{counts[name]:9}")
+    return "\n".join(lines)
+
+
+def plot(found: dict[str, list[float]], path: Path) -> None:
+    """The starts as boxes, and the bound."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.boxplot(list(found.values())[::-1], orientation="horizontal", tick_labels=list(found)[::-1], whis=(0, 100))
+    axes.axvline(LIMIT_S, linestyle="--", color="tab:red", label=f"{LIMIT_S} s")
+    axes.set_xlabel("seconds from the start of the process to its end")
+    axes.set_xlim(left=0)
+    axes.legend()
+    figure.savefig(path)
+
+
+def main() -> int:
+    """Exit status 1 where a command that is held to the bound misses it in the median."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=15, help="starts of each command")
+    parser.add_argument("--sessions", type=int, default=20, help="of the run in the home folder")
+    parser.add_argument("--plot", type=Path, help="also draw the starts here")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="relay-startup-") as folder:
+        home = Path(folder) / "home"
+        begin = datetime.now(UTC) - timedelta(days=30)
+        finished_run(Store.at(home), "bench-0001", asked.sessions, begin)
+        found = measured(home, asked.rounds)
+        counts = {name: modules(arguments, home) for name, arguments in COMMANDS.items()}
+    print(table(found, counts))
+    late = [name for name in HELD if statistics.median(found[name]) > LIMIT_S]
+    print(
+        f"{' and '.join(HELD)}: " + (f"{', '.join(late)} not" if late else "both") + f" under {LIMIT_S} s in the median"
+    )
+    if asked.plot:
+        plot(found, asked.plot)
+    return 1 if late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Commands that tell what may be written, to people, editors and shells. They need no home folder."""
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command("schema")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file.")
+def show_schema(output: Path | None) -> None:
+    """The JSON Schema of a pipeline file, with which an editor completes, explains and checks it.
+
+    Example: relay schema --output pipeline.schema.json
+    """
+    from orchestrator.reference.schema import schema
+    from orchestrator.reference.writing import write_schema
+
+    text = json.dumps(schema(), indent=2) + "\n"
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    write_schema(output, text)
+    click.echo(f"{output} is written; let a pipeline file begin with this line:")
+    click.echo(f"# yaml-language-server: $schema={output.resolve()}")
+
+
+@click.command("explain")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+def show_explanation(name: str | None, as_json: bool) -> None:
+    """What a kind of stage, a key of the pipeline file or an option means; without NAME, what there is.
+
+    Example: relay explain grpo.beta
+    """
+    from orchestrator.reference.lookup import explain, overview
+
+    document = explain(name, Path()) if name else overview()
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
+    from orchestrator.views.printing import print_view
+    from orchestrator.views.reference import explanation_view
+
+    print_view(explanation_view(document))

@@ -1,0 +1,1 @@
+"""What may stand in a pipeline file, told from the code that reads it: a JSON Schema, and from it explanations and a page."""

@@ -1,0 +1,31 @@
+"""The text below each field of a class: Python forgets it, the source file does not."""
+
+import ast
+import inspect
+import textwrap
+from typing import Any
+
+
+def meanings(kind: type[Any]) -> dict[str, str]:
+    """The docstring of each field that has one, in one line, by field; a field that is declared again keeps what it had."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if base.__module__.partition(".")[0] in ("orchestrator", "stages"):
+            found |= _own(base)
+    return found
+
+
+def summary(kind: type) -> str:
+    """The class's own docstring in one line."""
+    return " ".join((kind.__doc__ or "").split())
+
+
+def _own(kind: type) -> dict[str, str]:
+    body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(said))):
+                found[name] = " ".join(said.split())
+    return found

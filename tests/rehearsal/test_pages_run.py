@@ -1,0 +1,209 @@
+"""What the pages and the helps tell a reader to type works: every command in them runs, as a process, on a desk like a reader's."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+from orchestrator.rehearsal.server import LocalKaggle
+from tests.rehearsal.laptop import PATIENCE_S, local_kaggle
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUN, PLACE = "gsm-3f9a", "grpo:400"
+"""What the pages call a run, and an older checkpoint of it; each scene has its own."""
+
+ELSEWHERE = {
+    r"make (rehearse|test|quick|check|fix|diagram|test-compat)": "make test is what runs this; make rehearse: test_training_chain",
+    r"pip install": "tests/rehearsal/test_wheel.py installs the built wheel",
+    r"export KAGGLE_API_TOKEN=": "the desk has a token of its own",
+    r"relay plan \S+ --memory": "tests/training/test_memory.py",
+    r"relay (rehearse|up)( examples/(tiny|gemma2_2b|own_jax_stage)\.yaml)?( --short)?$": "test_training_chain, test_recipes",
+    r"relay rehearse \S+ --short$": "test_recipes",
+    r"relay verify-resume( examples/tiny.yaml| mine.yaml.*)?$": "tests/training/test_verify_resume.py",
+}
+ENDLESS = re.compile(r"relay (daemon|dashboard)(?!.*--once)|--watch|--serve|relay logs .*-f\b")
+"""They go on until they are told to stop: Ctrl-C ends them, and that is no error."""
+
+FRESH = re.compile(r"relay (start|up|init|check|plan|rehearse)\b")
+OPEN = re.compile(r"relay (pause|cancel)\b")
+PAUSED = re.compile(r"relay (resume|retry)\b")
+LOST = re.compile(r"relay adopt \S")
+
+PIPELINE = """
+name: {name}
+accelerator: TpuV5E8
+session: {{limit_s: 4, margin_s: 1.5, save_interval_s: 0.5}}
+stages:
+  - {{name: sft, kind: counting, steps: 20, options: {{step_s: 0.01}}}}
+  - {{name: grpo, kind: counting, steps: 400, options: {{step_s: 0.005}}}}
+  - {{name: more, kind: counting, steps: {more}, options: {{step_s: 0.01}}}}
+"""
+
+
+def commands_of(text: str) -> list[str]:
+    """The lines of a page's console blocks, without comments."""
+    lines = [line.partition(" #")[0].strip() for block in FENCE.findall(text) for line in block.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def examples_of_the_helps() -> list[str]:
+    """The last line of each command's help."""
+    lasts = [(command.help or "").strip().splitlines()[-1].strip() for command in main.commands.values()]
+    return [last.removeprefix("Example: ") for last in lasts]
+
+
+@dataclass
+class Desk:
+    """A reader's folder, a shell in it, and homes in which something has happened already."""
+
+    folder: Path
+    kaggle: LocalKaggle
+    older_checkpoint: str = PLACE
+    _scenes: dict[str, tuple[Path, str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shutil.copytree(ROOT / "examples", self.folder / "examples")
+        for name in ("gsm", "my-pipeline", "mine"):
+            (self.folder / f"{name}.yaml").write_text(PIPELINE.format(name=name, more=50), encoding="utf-8")
+        endless = PIPELINE.format(name="gsm", more=1_000_000)
+        (self.folder / "endless.yaml").write_text(endless, encoding="utf-8")
+        program = self.folder / "bin" / "relay"
+        program.parent.mkdir()
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m orchestrator "$@"\n', encoding="utf-8")
+        program.chmod(0o755)
+
+    @cached_property
+    def environ(self) -> dict[str, str]:
+        """A shell's, in which relay is on the path and Kaggle is this machine."""
+        return {
+            "PATH": f"{self.folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "HOME": str(self.folder),
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+            **self.kaggle.environment(),
+        }
+
+    def types(self, line: str, home: Path) -> tuple[int, str]:
+        """What comes of a line; one that never ends is interrupted once it has said something, or after a second of silence."""
+        environ = {**self.environ, "RELAY_HOME": str(home)}
+        shell = subprocess.Popen(
+            ["bash", "-c", f"exec {line}" if line.startswith("relay ") else line],
+            env=environ,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if ENDLESS.search(line):
+            try:
+                told, _ = shell.communicate(timeout=3.0)
+            except subprocess.TimeoutExpired:
+                shell.send_signal(signal.SIGINT)
+                told, _ = shell.communicate(timeout=PATIENCE_S)
+        else:
+            told, _ = shell.communicate(timeout=PATIENCE_S)
+        return shell.returncode, told
+
+    def scene(self, line: str, tmp: Path) -> tuple[Path, str]:
+        """A copy of the home in which the line makes sense, and the run that is there."""
+        if FRESH.match(line) or line.startswith("make"):
+            return tmp / "home", ""
+        name = "paused" if PAUSED.match(line) else "open" if OPEN.match(line) else "finished"
+        if name not in self._scenes:
+            self._scenes[name] = getattr(self, f"_{name}")()
+        home, run = self._scenes[name]
+        if LOST.match(line):
+            return tmp / "home", run
+        shutil.copytree(home, tmp / "home")
+        return tmp / "home", run
+
+    def _made(self, name: str, line: str) -> tuple[Path, str]:
+        home = self.folder / "scenes" / name
+        status, told = self.types(line, home)
+        assert status == 0, told
+        return home, told.split()[0]
+
+    def _finished(self) -> tuple[Path, str]:
+        return self._made("finished", "relay up gsm.yaml")
+
+    def _open(self) -> tuple[Path, str]:
+        return self._made("open", "relay start gsm.yaml")
+
+    def _paused(self) -> tuple[Path, str]:
+        """Two sessions with a checkpoint each, and a person who wants to look at them."""
+        home, run = self._made("paused", "relay start endless.yaml")
+        daemon = subprocess.Popen(
+            [str(self.folder / "bin" / "relay"), "daemon"],
+            env={**self.environ, "RELAY_HOME": str(home)},
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert daemon.stdout is not None
+        try:
+            _until(daemon.stdout, "session 2 runs")
+            assert self.types(f"relay pause {run}", home)[0] == 0
+            _until(daemon.stdout, "checkpoint of session 2 published")
+        finally:
+            daemon.terminate()
+            daemon.communicate(timeout=PATIENCE_S)
+        (found,) = json.loads(self.types("relay status --json", home)[1])["runs"]
+        self.older_checkpoint = "{stage}:{step}".format(**found["checkpoints"][0])
+        return home, run
+
+
+def _until(lines: Iterator[str], wanted: str) -> None:
+    told = []
+    for line in lines:
+        told.append(line)
+        if wanted in line:
+            return
+    raise AssertionError(f"never said: {wanted}\n{''.join(told)}")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    folder = tmp_path_factory.mktemp("desk")
+    with local_kaggle(folder / "kaggle") as kaggle:
+        yield Desk(folder, kaggle)
+
+
+def runs(lines: list[str], desk: Desk, tmp_path: Path) -> list[str]:
+    """Type each line on a home of its own; what went wrong."""
+    wrong = []
+    for number, line in enumerate(lines):
+        if any(re.match(pattern, line) for pattern in ELSEWHERE):
+            continue
+        room = tmp_path / str(number)
+        room.mkdir()
+        home, run = desk.scene(line, room)
+        here = line.replace(RUN, run).replace(PLACE, desk.older_checkpoint)
+        status, told = desk.types(re.sub(r"--simulate \d\d+", "--simulate 5", here), home)
+        if status != 0 or "Traceback" in told:
+            wrong.append(f"{line}: exit status {status}\n{told}")
+    return wrong
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if commands_of(page.read_text())], ids=lambda page: page.name)
+def test_what_a_page_tells_a_reader_to_type_works(page: Path, desk: Desk, tmp_path: Path) -> None:
+    wrong = runs(commands_of(page.read_text(encoding="utf-8")), desk, tmp_path)
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_the_example_at_the_end_of_each_help_works(desk: Desk, tmp_path: Path) -> None:
+    wrong = runs(examples_of_the_helps(), desk, tmp_path)
+    assert not wrong, "\n\n".join(wrong)
