@@ -245,39 +245,41 @@ def _trouble(request: Request, sentence: str, status: int) -> Response:
 # --- serving ------------------------------------------------------------------------
 
 
+def listening(port: int) -> socket.socket:
+    """A loopback port; 0 takes a free one. Raises BadInput where it is taken."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise BadInput(f"--port {port} cannot be used ({why}): choose another, or 0 for a free one") from error
+
+
+def listening_if_free(port: int) -> socket.socket | None:
+    """The same, or None where it is taken."""
+    try:
+        return listening(port)
+    except BadInput:
+        return None
+
+
 class Served:
-    """The dashboard on a loopback port for as long as the `with` block lasts; port 0 takes a free one.
+    """The dashboard on a loopback port for as long as the `with` block lasts."""
 
-    Raises BadInput where the port is taken.
-    """
-
-    def __init__(self, dashboard: Dashboard, port: int) -> None:
+    def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
         self._server = uvicorn.Server(_config(dashboard.app()))
-        self._port = port
-        self._thread: threading.Thread | None = None
-
-    @property
-    def url(self) -> str:
+        self._listener = listener
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
+        self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
         """Where a browser finds it."""
-        return f"http://{LOOPBACK}:{self._port}/"
 
     def __enter__(self) -> "Served":
-        try:
-            listener = socket.create_server((LOOPBACK, self._port))
-        except OSError as error:
-            why = os.strerror(error.errno) if error.errno else error
-            raise BadInput(
-                f"--port {self._port} cannot be used ({why}): choose another, or 0 for a free one"
-            ) from error
-        self._port = listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._thread is not None
         self._server.should_exit = True
         self._thread.join()
+        self._listener.close()
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:

@@ -31,34 +31,41 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool)
     write_report(report_page(gathered(app.looking, app.home, name, app.clock.now())), path)
     click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
     if open_it:
-        webbrowser.open(path.resolve().as_uri())
+        _show(path.resolve().as_uri())
 
 
 @click.command()
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
-    help="Port on this machine; 0: a free one.",
+    help=f"Port on this machine; default: {PORT}, or a free one where it is taken.",
 )
 @click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
 @click.pass_context
-def dashboard(context: click.Context, port: int, open_it: bool) -> None:
+def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
     """All runs as pages that keep themselves up to date, for this machine only, until Ctrl-C.
 
     Example: relay dashboard --open
     """
     from orchestrator.clock import Stop, SystemClock
-    from orchestrator.dashboard import Dashboard, Served
 
     stop, clock = Stop(), SystemClock()
     stop_on_signals(stop)
     stop.tell(clock.wake)
-    with Served(Dashboard(app_of(context)), port) as served:
+
+    from orchestrator.dashboard import Dashboard, Served, listening, listening_if_free
+
+    listener = (listening_if_free(PORT) or listening(0)) if port is None else listening(port)
+    with Served(Dashboard(app_of(context)), listener) as served:
         click.echo(f"{served.url} shows all runs; Ctrl-C ends it")
         sys.stdout.flush()
         if open_it:
-            webbrowser.open(served.url)
+            _show(served.url)
         while not stop.is_set():
             clock.sleep(3600.0)
+
+
+def _show(address: str) -> None:
+    """Open the browser of whoever is logged in here; where there is none, that is no error."""
+    if not webbrowser.open(address):
+        click.echo(f"relay: no browser was found here: open {address} in one", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.app import App
-from orchestrator.dashboard import Dashboard, Served
+from orchestrator.dashboard import Dashboard, Served, listening
 from orchestrator.settings import Settings
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
@@ -80,7 +80,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @contextmanager
 def served(home: Path) -> Iterator[str]:
-    with Served(Dashboard(App(Settings(home, {}))), 0) as found:
+    with Served(Dashboard(App(Settings(home, {}))), listening(0)) as found:
         yield found.url
 
 

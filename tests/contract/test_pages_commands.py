@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app import App
-from orchestrator.dashboard import EVERY_S, STALE_S, Dashboard, Served
+from orchestrator.dashboard import EVERY_S, STALE_S, Dashboard, Served, listening, listening_if_free
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 from state.facts import RunParked
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(home: Path) -> Iterator[Served]:
-    with Served(Dashboard(App(Settings(home, {}))), 0) as found:
+    with Served(Dashboard(App(Settings(home, {}))), listening(0)) as found:
         yield found
 
 
@@ -209,7 +209,7 @@ def test_a_page_is_up_to_date_while_the_daemon_writes_and_holds_the_database(tmp
     store = told.keep(tmp_path)
     now_s = 0.0
     dashboard = Dashboard(App(Settings(tmp_path, {})), lambda: now_s)
-    with Served(dashboard, 0) as found:
+    with Served(dashboard, listening(0)) as found:
         assert json.loads(ask(found, "/runs/tiny-0001/live.json")[2])["state"] == "active"
         store.append(told.run, [RunParked(reason=f"it broke {EVIL}", remedy="relay retry tiny-0001")], LATER)
         now_s += EVERY_S
@@ -236,7 +236,7 @@ def test_a_document_is_made_again_only_where_something_was_written_or_time_passe
             return super()._run_document(name)
 
     dashboard = Counting(App(Settings(tmp_path, {})), lambda: now_s)
-    with Served(dashboard, 0) as found:
+    with Served(dashboard, listening(0)) as found:
         for after_s, expected in ((0.0, 1), (0.1, 1), (EVERY_S, 1), (STALE_S, 2)):
             now_s += after_s
             ask(found, "/runs/tiny-0001/live.json")
@@ -260,9 +260,9 @@ def test_a_database_of_another_relay_is_named_and_not_touched(tmp_path: Path) ->
         assert "of another version" in json.loads(ask(found, "/live.json")[2])["error"]
 
 
-def test_a_free_port_is_taken_where_0_is_asked_for(home: Path) -> None:
-    with served(home) as one, served(home) as other:
-        assert one.url != other.url
+def test_a_port_that_is_taken_is_refused_by_name_and_passed_by_where_none_was_named(home: Path) -> None:
+    with served(home) as one:
         port = int(one.url.rstrip("/").rsplit(":", 1)[1])
-        with pytest.raises(BadInput, match="choose another"), Served(Dashboard(App(Settings(home, {}))), port):
-            pass
+        with pytest.raises(BadInput, match="choose another"):
+            listening(port)
+        assert listening_if_free(port) is None
