@@ -103,6 +103,7 @@ const relayCharts = (() => {
     if (!curve || !width) return;
     const drawn = plot(curve, data, width);
     drawn.setAttribute("role", "img");
+    drawn.querySelectorAll("[aria-label]").forEach((part) => part.removeAttribute("aria-label")); // of a picture, only the whole has a name
     drawn.querySelector("style")?.remove(); // its rules are in the page's own, which a strict policy allows
     place.replaceChildren(drawn);
     place.dataset.width = width;
