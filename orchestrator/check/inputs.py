@@ -28,7 +28,7 @@ def _model(ref: str, gateway: Gateway) -> Finding:
         case Access.DENIED:
             return problem(
                 "model",
-                f"Kaggle does not let this account read the model {ref}: its licence has not been accepted, or it is private",
+                f"Kaggle does not let this account read the model {ref}: its licence has not been accepted, it is private, or there is none",
                 "open its page, signed in to that account, and accept the licence",
                 link,
             )

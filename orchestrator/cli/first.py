@@ -27,7 +27,7 @@ def init(**flags: Any) -> None:
 
     Without a terminal nothing is asked, as with --yes. The file is one of relay's examples, cut and filled in.
 
-    Example: relay init gsm.yaml --model gemma3-1b --recipe full
+    Example: relay init poems.yaml --model gemma3-1b --recipe full
     """
     from orchestrator.init import command
 
@@ -44,7 +44,7 @@ def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) 
 
     Exit status 0 where nothing does (warnings allowed), 1 where something does, 2 for a file that is not right.
 
-    Example: relay check examples/gemma2_2b.yaml
+    Example: relay check examples/counting.yaml
     """
     from orchestrator.check import command
     from orchestrator.clock import SystemClock
