@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, show_json
 
 
 @click.command("schema")
@@ -29,7 +30,7 @@ def show_schema(output: Path | None) -> None:
 
 @click.command("explain")
 @click.argument("name", required=False, shell_complete=completing.explained)
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 def show_explanation(name: str | None, as_json: bool) -> None:
     """What a kind of stage, a key of the pipeline file or an option means; without NAME, what there is.
 
@@ -39,7 +40,7 @@ def show_explanation(name: str | None, as_json: bool) -> None:
 
     document = explain(name, Path()) if name else overview()
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        show_json(document)
         return
     from orchestrator.views.printing import print_view
     from orchestrator.views.reference import explanation_view
