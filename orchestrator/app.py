@@ -20,7 +20,7 @@ from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from state.engine import SchemaError
@@ -172,7 +172,7 @@ class App:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
             if not known.same_work(pipeline):
-                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
                 change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "

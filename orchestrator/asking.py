@@ -1,16 +1,28 @@
 """Leave a request for the daemon, which obeys at its next turn; one that does not fit is refused now, with BadInput."""
 
+from dataclasses import dataclass
+
 from orchestrator.app import App
 from orchestrator.choose import checkpoint_at, require_over, written_off
 from orchestrator.errors import BadInput
 
 
-def pause(app: App, name: str) -> str:
-    """Let the session that runs come to its end, and start no other; answers the run's id, as they all do."""
+@dataclass(frozen=True)
+class Asked:
+    """A request as it was noted."""
+
+    run: str
+    verb: str
+    arguments: dict[str, str]
+    number: int
+
+
+def pause(app: App, name: str) -> Asked:
+    """Let the session that runs come to its end, and start no other."""
     return _ask(app, name, "pause", ("active", "waiting"))
 
 
-def resume(app: App, name: str, from_step: str | None = None, *, write_off: bool = False) -> str:
+def resume(app: App, name: str, from_step: str | None = None, *, write_off: bool = False) -> Asked:
     """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
 
     With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place.
@@ -24,19 +36,19 @@ def resume(app: App, name: str, from_step: str | None = None, *, write_off: bool
     return _ask(app, name, "resume", ("parked", "waiting"), arguments)
 
 
-def retry(app: App, name: str, *, write_off: bool = False) -> str:
+def retry(app: App, name: str, *, write_off: bool = False) -> Asked:
     """Try a parked run again after its cause was mended."""
     return _ask(app, name, "retry", ("parked", "waiting"), written_off(app.run(name)) if write_off else {})
 
 
-def cancel(app: App, name: str) -> str:
+def cancel(app: App, name: str) -> Asked:
     """End a run; its session on Kaggle, if any, goes on until it ends."""
     return _ask(app, name, "cancel", ("active", "waiting", "parked"))
 
 
-def _ask(app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None) -> str:
+def _ask(app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None) -> Asked:
     run = app.run(name).run
     if run.status.value not in allowed:
         raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
-    app.store.request(run.id, verb, arguments or {}, app.clock.now())
-    return run.id
+    number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
+    return Asked(run.id, verb, arguments or {}, number)

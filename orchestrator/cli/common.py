@@ -2,7 +2,7 @@
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,13 +29,6 @@ def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
     return App(context.obj)
-
-
-def show_json(document: dict[str, Any]) -> None:
-    """Print one JSON document: what every command does with --json."""
-    import json
-
-    click.echo(json.dumps(document, indent=2))
 
 
 def stop_on_signals(stop: "Stop") -> None:

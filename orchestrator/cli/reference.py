@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from orchestrator.cli import completing
-from orchestrator.cli.common import JSON, show_json
+from orchestrator.cli.common import JSON
 
 
 @click.command("schema")
@@ -40,7 +40,7 @@ def show_explanation(name: str | None, as_json: bool) -> None:
 
     document = explain(name, Path()) if name else overview()
     if as_json:
-        show_json(document)
+        click.echo(json.dumps(document, indent=2))
         return
     from orchestrator.views.printing import print_view
     from orchestrator.views.reference import explanation_view

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli import completing
-from orchestrator.cli.common import PIPELINE, PIPELINE_OR_NONE, app_of, stop_on_signals
+from orchestrator.cli.common import JSON, PIPELINE, PIPELINE_OR_NONE, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 
@@ -32,9 +32,16 @@ if TYPE_CHECKING:
     "--simulate", type=click.IntRange(min=1), help="So many simulated chains with faults and crashes instead."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first simulated chain [default: 1].")
+@JSON
 @click.pass_context
 def rehearse(
-    context: click.Context, /, pipeline: Path | None, simulate: int | None, seed: int | None, **flags: Any
+    context: click.Context,
+    /,
+    pipeline: Path | None,
+    simulate: int | None,
+    seed: int | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
 
@@ -48,10 +55,10 @@ def rehearse(
         _refuse_beside_simulate(flags)
         from orchestrator.simulation import command
 
-        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed))
+        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed, as_json))
     if seed is not None:
         raise BadInput("--seed is for simulated chains: add --simulate N, or leave it out")
-    _rehearse(context, pipeline, **flags)
+    _rehearse(context, pipeline, as_json=as_json, **flags)
 
 
 def _rehearse(
@@ -61,7 +68,7 @@ def _rehearse(
     port: int,
     faults: Path | None,
     calm: bool,
-    short: bool,
+    **how: bool,
 ) -> None:
     import orchestrator.rehearse as rehearsal
     from orchestrator.clock import Stop
@@ -72,10 +79,10 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(home, port, faults, stop)
+        rehearsal.serve(home, port, faults, stop, as_json=how["as_json"])
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
-        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
+        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, **how))
 
 
 def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
@@ -94,7 +101,7 @@ def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
 @click.option(
     "--quota-left", metavar="HOURS", type=click.FloatRange(min=0), help="Hours of quota that are left at the start."
 )
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 @click.pass_context
 def show_plan(
     context: click.Context, pipeline: Path, memory: bool, start: str | None, quota_left: float | None, as_json: bool
@@ -154,15 +161,10 @@ def _time(text: str | None) -> datetime | None:
 @click.option("--seed", type=int, default=0, help="Of the random places.")
 @click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep all that the sessions left in this empty folder.")
+@JSON
 @click.pass_context
 def verify_resume(
-    context: click.Context,
-    pipeline: Path | None,
-    cuts: int | None,
-    at: tuple[str, ...],
-    seed: int,
-    steps: int | None,
-    keep: Path | None,
+    context: click.Context, /, pipeline: Path | None, at: tuple[str, ...], cuts: int | None, **flags: Any
 ) -> None:
     """Run PIPELINE here, uncut and cut into sessions, and count the bits that differ: exit status 0 where none does.
 
@@ -170,4 +172,4 @@ def verify_resume(
     """
     from orchestrator.verify import command
 
-    context.exit(command.verify_resume(pipeline, at, cuts, seed, steps, keep))
+    context.exit(command.verify_resume(pipeline, at, cuts, **flags))

@@ -178,6 +178,19 @@ def test_a_curve_has_its_mean_and_its_reach_in_few_points_however_many_steps_the
     assert [point.step for point in store.series("r-0001", 5000) if point.name == "loss"] == list(range(1, 1001))
 
 
+def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_of_each_session(
+    store: Store | MemoryStore,
+) -> None:
+    for session, begin in ((1, 0), (2, 10)):
+        told = [metric(step, name, session) for step in range(begin + 1, begin + 11) for name in ("loss", "kl")]
+        store.observe("r-0001", Watch(), [replace(one, at_s=one.step * 2.0) for one in told])
+    seen = store.steps_seen("r-0001", 3)
+    assert [(one.session, one.step) for one in seen] == [(1, 1), (2, 11), (2, 18), (2, 19), (2, 20)]
+    assert [(one.stage, one.at_s) for one in seen[-2:]] == [("count", 38.0), ("count", 40.0)]
+    assert len(store.steps_seen("r-0001", 100)) == 20
+    assert store.steps_seen("another", 100) == []
+
+
 def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(store: Store | MemoryStore) -> None:
     other = replace(STARTED, run="r-0002")
     store.begin_run(other, AT + timedelta(seconds=1))
