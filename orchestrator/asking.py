@@ -1,20 +1,20 @@
 """Leave a request for the daemon, which obeys at its next turn; one that does not fit is refused now, with BadInput."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.app import App
 from orchestrator.choose import checkpoint_at, require_over, written_off
 from orchestrator.errors import BadInput
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A request as it was noted."""
+    """A request that was left."""
 
     run: str
     verb: str
-    arguments: dict[str, str]
     number: int
+    arguments: dict[str, str] = field(default_factory=dict)
 
 
 def pause(app: App, name: str) -> Asked:
@@ -51,4 +51,4 @@ def _ask(app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: di
     if run.status.value not in allowed:
         raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
     number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
-    return Asked(run.id, verb, arguments or {}, number)
+    return Asked(run=run.id, verb=verb, number=number, arguments=arguments or {})

@@ -7,8 +7,7 @@ import click
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, RUN, WRITE_OFF, app_of
 
-if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.app import App
+if TYPE_CHECKING:
     from orchestrator.asking import Asked
 
 
@@ -23,8 +22,7 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
     """
     from orchestrator import asking
 
-    app = app_of(context)
-    _tell(app, asking.pause(app, run), as_json)
+    _noted(context, asking.pause(app_of(context), run), as_json)
 
 
 @click.command()
@@ -42,8 +40,7 @@ def resume(context: click.Context, run: str, from_step: str | None, write_off: b
     """
     from orchestrator import asking
 
-    app = app_of(context)
-    _tell(app, asking.resume(app, run, from_step, write_off=write_off), as_json)
+    _noted(context, asking.resume(app_of(context), run, from_step, write_off=write_off), as_json)
 
 
 @click.command()
@@ -58,8 +55,7 @@ def retry(context: click.Context, run: str, write_off: bool, as_json: bool) -> N
     """
     from orchestrator import asking
 
-    app = app_of(context)
-    _tell(app, asking.retry(app, run, write_off=write_off), as_json)
+    _noted(context, asking.retry(app_of(context), run, write_off=write_off), as_json)
 
 
 @click.command()
@@ -73,19 +69,20 @@ def cancel(context: click.Context, run: str, as_json: bool) -> None:
     """
     from orchestrator import asking
 
-    app = app_of(context)
-    _tell(app, asking.cancel(app, run), as_json)
+    _noted(context, asking.cancel(app_of(context), run), as_json)
 
 
-def _tell(app: "App", asked: "Asked", as_json: bool) -> None:
-    """Say what was noted, and what to type where no daemon is there to obey."""
+def _noted(context: click.Context, asked: "Asked", as_json: bool) -> None:
+    """Say that the daemon will obey, or that none runs."""
     from orchestrator.views import answers
     from orchestrator.views.document import daemon_document
 
+    app = app_of(context)
     daemon = daemon_document(app.store.lease(), app.clock.now())
     alone = daemon is None or not daemon["runs"]
     if as_json:
-        answers.print_json(answers.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone))
+        told = answers.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone)
+        answers.print_json(told)
         return
     type_ = "; no daemon runs here, so type: relay daemon" if alone else ""
     click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next turn{type_}")
