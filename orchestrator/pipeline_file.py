@@ -29,7 +29,15 @@ def load(path: Path) -> Pipeline:
 
 def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
     """Check a pipeline's text; `where` is what errors call it, `folder` what its file names are relative to."""
-    pipeline, mistakes = _examined(text, where, folder)
+    return _without_mistakes(*_examined(text, where, folder))
+
+
+def check(value: Any, where: str, folder: Path = Path()) -> Pipeline:
+    """Check what YAML made of a pipeline file, or a program without one."""
+    return _without_mistakes(*_checked(value, where, folder))
+
+
+def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> Pipeline:
     if pipeline is None:
         raise BadInput(mistakes[0])
     return pipeline
@@ -53,11 +61,22 @@ def _and_more(path: Path, more: int) -> str:
 
 
 def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
-    """Each step of the check needs that the one before found nothing."""
     try:
-        pipeline = _modelled(text, where)
-    except BadInput as error:
-        return None, (str(error),)
+        value = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        return None, (f"{where}{place}: this is not YAML: {problem}",)
+    return _checked(value, where, folder)
+
+
+def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+    """Each step of the check needs that the one before found nothing."""
+    if not isinstance(value, Mapping):
+        return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
+    try:
+        pipeline = Pipeline.model_validate(_tuples(value))
     except pydantic.ValidationError as error:
         return None, _sentences(error, where)
     if mistakes := tuple(_mistakes(pipeline, where)):
@@ -66,20 +85,6 @@ def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tup
         return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
     except BadInput as error:
         return None, (str(error),)
-
-
-def _modelled(text: str, where: str) -> Pipeline:
-    """The text as a model: keys and types are right, and what they say has still to be checked."""
-    try:
-        value = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise BadInput(f"{where}{place}: this is not YAML: {problem}") from error
-    if not isinstance(value, Mapping):
-        raise BadInput(f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml")
-    return Pipeline.model_validate(_tuples(value))
 
 
 class _UniqueKeys(yaml.SafeLoader):
