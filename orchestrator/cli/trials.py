@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 @click.command()
 @PIPELINE_OR_NONE
-@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and say how to reach it.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
 @click.option(
     "--faults",
@@ -79,7 +83,7 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(home, port, faults, stop, as_json=how["as_json"])
+        rehearsal.serve(pipeline, home, port, faults, stop, as_json=how["as_json"])
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
         context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, **how))
