@@ -20,6 +20,10 @@ TIME_LIMIT_MESSAGE = "Your notebook was stopped because it exceeded the max allo
 OUTPUT_LIMIT_MESSAGE = "Your notebook was stopped because its output exceeded the maximum allowed size."
 
 
+CONSENT_MESSAGE = "Permission 'models.get' was denied: please accept the model's license on its page first"
+"""What is answered to who did not accept a model's licence; Kaggle's own wording is not known."""
+
+
 class Kind(StrEnum):
     """What a session runs on."""
 

@@ -14,7 +14,7 @@ from state.facts import RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunnin
 from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
-from state.model import Metric, Phase, QuotaRow, Stretch, Waiting, Watch
+from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
 from state.store import LeaseHeld, LeaseLost, RunExists, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
@@ -189,6 +189,16 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
     assert [(one.stage, one.at_s) for one in seen[-2:]] == [("count", 38.0), ("count", 40.0)]
     assert len(store.steps_seen("r-0001", 100)) == 20
     assert store.steps_seen("another", 100) == []
+
+
+def test_when_each_session_told_of_its_first_and_last_step_is_known(store: Store | MemoryStore) -> None:
+    store.observe("r-0001", Watch(), [replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)])
+    store.observe("r-0001", Watch(), [replace(metric(4, session=2), at_s=50.0)])
+    assert store.step_edges("r-0001") == [
+        StepEdges(session=1, attempt=1, first_at_s=11.0, last_at_s=13.0),
+        StepEdges(session=2, attempt=1, first_at_s=50.0, last_at_s=50.0),
+    ]
+    assert store.step_edges("nobody") == []
 
 
 def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(store: Store | MemoryStore) -> None:
