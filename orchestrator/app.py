@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,16 +19,25 @@ from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.disk import on_disk, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
+from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
+from orchestrator.notify import config as notify_config
 from orchestrator.onlooker import Onlooker
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
+from orchestrator.tick import Turn
 from state.facts import RunStarted
+from state.failures import StoreUnavailable
 from state.model import Run, RunState, RunStatus
-from state.store import LeaseLost
+from state.store import LeaseLost, Store
+from state.told import Told
+
+if TYPE_CHECKING:  # apprise is imported only where messages are sent
+    from orchestrator.notify.courier import Couriers
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
 class App(Onlooker):
@@ -39,6 +49,8 @@ class App(Onlooker):
         """Told in a sentence what concerns no run alone."""
         self.begun: Callable[[], None] = lambda: None
         """Called once the daemon may begin: no other works on the database."""
+        self.sends_messages = False
+        """Whether a daemon tells the person's services what happens (see `orchestrator.notify`): rehearsals do not."""
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -59,12 +71,15 @@ class App(Onlooker):
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
-        """Create a run of a pipeline, or of its `shortened` form.
+        """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        pipeline = pipeline_file.load(path)
+        return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
+
+    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
+        """Create a run of a pipeline that was read from `path`, whose files lie beside that.
 
         Raises BadInput where one is under way, and then nothing is created.
         """
-        pipeline = pipeline_file.load(path)
-        pipeline = pipeline.shortened() if short else pipeline
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -98,6 +113,10 @@ class App(Onlooker):
         known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
         return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
 
+    def settled(self, run: str) -> bool:
+        """Whether a run, by its id, needs nobody any more, or needs a person."""
+        return self.store.load(run).run.status in SETTLED
+
     def _open_of(self, pipeline_name: str) -> list[Run]:
         if not self.has_store:
             return []
@@ -107,7 +126,7 @@ class App(Onlooker):
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
             if not known.same_work(pipeline):
-                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
                 change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
@@ -131,18 +150,48 @@ class App(Onlooker):
         with self._daemon(listener) as daemon:
             daemon.round()
 
+    def working_daemon(self) -> str:
+        """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
+        lease = self.looking.lease() if self.has_store else None
+        if lease is None or lease.expires_at <= self.clock.now() or alive(lease.holder) is False:
+            return ""
+        node, pid, _ = lease.holder.rsplit("/", 2)
+        return f"process {pid} on {node}"
+
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:
         for warning in self.warnings():
             self.notice(warning)
         try:
-            with LeaseKeeper(self.store, self.clock) as keeper:
+            with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
+
+                def hear(run: str, turn: Turn) -> None:
+                    listener(run, turn)
+                    if couriers is not None and (turn.facts or turn.failure):
+                        couriers.wake()
+
                 self.begun()
-                yield Daemon(
-                    self.store, self.shell_for, self.clock, keeper, listener, self.notice, monotonic_s, self.stop
-                )
+                yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
+
+    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
+        """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
+        try:
+            addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
+            if addresses is None:
+                return contextlib.nullcontext()
+            from orchestrator.notify.courier import Couriers, Post
+            from orchestrator.notify.services import services
+
+            for warning in addresses.warnings:
+                self.notice(warning)
+            told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
+            post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Couriers(post, services(addresses))
+        except (BadInput, StoreUnavailable) as error:
+            self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
+            return contextlib.nullcontext()
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""

@@ -21,6 +21,7 @@ from state.model import (
     RunState,
     RunStatus,
     Snapshot,
+    StepEdges,
     StepSeen,
     Stretch,
     Watch,
@@ -36,6 +37,7 @@ from state.tables import (
     others_live,
     others_waiting,
     rows_of,
+    steps_of,
     upsert,
     watch_of,
     write_changes,
@@ -315,19 +317,8 @@ class Store:
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
         """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
-        table = schema.metrics
-        mine = table.c.run == run
-        one = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage).subquery()
-        late = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
-        begun = (table.c.session, table.c.attempt, table.c.stage)
-        age = func.row_number().over(partition_by=table.c.stage, order_by=late).label("age")
-        place = func.row_number().over(partition_by=begun, order_by=table.c.number).label("place")
-        told = table.join(one, and_(table.c.stage == one.c.stage, table.c.name == one.c.name))
-        row = select(table, age, place).select_from(told).where(mine).subquery()
-        order = (row.c.session, row.c.attempt, row.c.number)
-        query = select(row).where(or_(row.c.age <= newest, row.c.place == 1)).order_by(*order)
         with self._transaction() as connection:
-            return [from_row(StepSeen, found) for found in connection.execute(query).mappings()]
+            return steps_of(connection, run, newest)
 
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
@@ -351,6 +342,15 @@ class Store:
         )
         with self._transaction() as connection:
             return [from_row(Point, found) for found in connection.execute(query).mappings()]
+
+    def step_edges(self, run: str) -> list[StepEdges]:
+        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        table = schema.metrics
+        first, last = func.min(table.c.at_s).label("first_at_s"), func.max(table.c.at_s).label("last_at_s")
+        key = (table.c.session, table.c.attempt)
+        query = select(*key, first, last).where(table.c.run == run).group_by(*key).order_by(*key)
+        with self._transaction() as connection:
+            return [from_row(StepEdges, row) for row in connection.execute(query).mappings()]
 
     # --- requests ------------------------------------------------------------
 

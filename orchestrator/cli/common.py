@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import completing
+
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
     from orchestrator.clock import Stop
     from orchestrator.onlooker import Onlooker
 
-PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
-RUN = click.argument("run")
+PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
+PIPELINE_OR_NONE = click.argument(
+    "pipeline", required=False, type=click.Path(path_type=Path), shell_complete=completing.pipelines
+)
+RUN = click.argument("run", shell_complete=completing.runs)
+RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.runs)
 WRITE_OFF = click.option(
     "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
 )

@@ -1,9 +1,14 @@
 """Commands that ask the daemon for something; the next turn obeys."""
 
+from typing import TYPE_CHECKING
+
 import click
 
+from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, RUN, WRITE_OFF, app_of
-from orchestrator.errors import BadInput
+
+if TYPE_CHECKING:
+    from orchestrator.asking import Asked
 
 
 @click.command()
@@ -15,12 +20,16 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
 
     Example: relay pause gsm-3f9a
     """
-    _ask(context, run, "pause", ("active", "waiting"), as_json)
+    from orchestrator import asking
+
+    _noted(context, asking.pause(app_of(context), run), as_json)
 
 
 @click.command()
 @RUN
-@click.option("--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.")
+@click.option(
+    "--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
+)
 @WRITE_OFF
 @JSON
 @click.pass_context
@@ -29,16 +38,9 @@ def resume(context: click.Context, run: str, from_step: str | None, write_off: b
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
-    from orchestrator.choose import checkpoint_at, require_over, written_off
+    from orchestrator import asking
 
-    app = app_of(context)
-    state = app.run(run)
-    arguments = written_off(state) if write_off else {}
-    if from_step is not None:
-        arguments["checkpoint"] = checkpoint_at(state, from_step).name
-        if not write_off:
-            require_over(state)
-    _ask(context, run, "resume", ("parked", "waiting"), as_json, arguments)
+    _noted(context, asking.resume(app_of(context), run, from_step, write_off=write_off), as_json)
 
 
 @click.command()
@@ -51,10 +53,9 @@ def retry(context: click.Context, run: str, write_off: bool, as_json: bool) -> N
 
     Example: relay retry gsm-3f9a
     """
-    from orchestrator.choose import written_off
+    from orchestrator import asking
 
-    arguments = written_off(app_of(context).run(run)) if write_off else {}
-    _ask(context, run, "retry", ("parked", "waiting"), as_json, arguments)
+    _noted(context, asking.retry(app_of(context), run, write_off=write_off), as_json)
 
 
 @click.command()
@@ -66,31 +67,22 @@ def cancel(context: click.Context, run: str, as_json: bool) -> None:
 
     Example: relay cancel gsm-3f9a
     """
-    _ask(context, run, "cancel", ("active", "waiting", "parked"), as_json)
+    from orchestrator import asking
+
+    _noted(context, asking.cancel(app_of(context), run), as_json)
 
 
-def _ask(
-    context: click.Context,
-    name: str,
-    verb: str,
-    allowed: tuple[str, ...],
-    as_json: bool,
-    arguments: dict[str, str] | None = None,
-) -> None:
-    """Leave a request for the daemon; one that does not fit is refused now."""
+def _noted(context: click.Context, asked: "Asked", as_json: bool) -> None:
+    """Say that the daemon will obey, or that none runs."""
     from orchestrator.views import answers
     from orchestrator.views.document import daemon_document
 
     app = app_of(context)
-    run = app.run(name).run
-    if run.status.value not in allowed:
-        raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
-    now = app.clock.now()
-    number = app.store.request(run.id, verb, arguments or {}, now)
-    daemon = daemon_document(app.store.lease(), now)
+    daemon = daemon_document(app.store.lease(), app.clock.now())
     alone = daemon is None or not daemon["runs"]
     if as_json:
-        answers.print_json(answers.asked(run.id, verb, arguments or {}, number, daemon_runs=not alone))
+        told = answers.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone)
+        answers.print_json(told)
         return
     type_ = "; no daemon runs here, so type: relay daemon" if alone else ""
-    click.echo(f"{run.id}: {verb} noted; the daemon obeys at its next turn{type_}")
+    click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next turn{type_}")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import JSON, PIPELINE, RUN, app_of, onlooker_of, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
@@ -36,7 +37,7 @@ def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> N
 
 
 @click.command()
-@click.argument("run", required=False)
+@RUN_OR_NONE
 @click.option("--watch", "-w", is_flag=True, help="Show it as it changes, until Ctrl-C or until RUN is over or parked.")
 @JSON
 @click.pass_context
@@ -87,7 +88,12 @@ def watch_status(app: "Onlooker", run: str | None, as_json: bool) -> int:
 
 @click.command()
 @RUN
-@click.option("--session", type=int, help="Number of the session, and of no other; default: the newest.")
+@click.option(
+    "--session",
+    type=int,
+    help="Number of the session, and of no other; default: the newest.",
+    shell_complete=completing.sessions,
+)
 @click.option(
     "--follow", "-f", is_flag=True, help="Go on, with the sessions that come after it too, until RUN is over."
 )
@@ -164,7 +170,12 @@ def papers(context: click.Context, run: str, as_json: bool) -> None:
 @RUN
 @click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
 @click.option(
-    "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
+    "--pull",
+    is_flag=False,
+    flag_value="all",
+    metavar="[NAME]",
+    help="Bring damaged copies back from Kaggle.",
+    shell_complete=completing.checkpoints,
 )
 @click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
 @JSON
@@ -181,9 +192,12 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 
 
 @click.command()
-@click.argument("run", required=False)
+@RUN_OR_NONE
 @click.option(
-    "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    help="The run's pipeline, where its kernels do not hold it.",
+    shell_complete=completing.pipelines,
 )
 @JSON
 @click.pass_context

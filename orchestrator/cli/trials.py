@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import JSON, PIPELINE, app_of, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, PIPELINE, PIPELINE_OR_NONE, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 
@@ -16,10 +17,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
-@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@PIPELINE_OR_NONE
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and say how to reach it.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
-@click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path),
+    help="Plan of what goes wrong; default: PIPELINE's own.",
+    shell_complete=completing.pipelines,
+)
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
 @click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
 @click.option(
@@ -73,7 +83,7 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(home, port, faults, stop, as_json=how["as_json"])
+        rehearsal.serve(pipeline, home, port, faults, stop, as_json=how["as_json"])
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
         context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, **how))
@@ -149,7 +159,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 @click.command("verify-resume")
-@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@PIPELINE_OR_NONE
 @click.option("--cuts", type=click.IntRange(min=0), help="Cuts at random places [default: 20, or none beside --at].")
 @click.option("--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; yield, kill, before-save, after-save.")
 @click.option("--seed", type=int, default=0, help="Of the random places.")
