@@ -28,6 +28,7 @@ COUNTING = "{name: count, session: {limit_s: 60, margin_s: 5}, stages: [{name: o
 TOLD_OTHERWISE = {
     "daemon": "a line a turn, for ever: --log-format json",
     "up": "a line a turn until it is over: --log-format json",
+    "service": "relay service status --json",
     "schema": "it prints nothing but JSON",
     "completion": "it prints a script for a shell",
     "dashboard": "it serves pages for as long as it runs",
@@ -47,6 +48,7 @@ CALLS: dict[str, list[str]] = {
     "checkpoints": ["old-0001"],
     "logs": ["old-0001"],
     "adopt": [],
+    "notify": [],
     "plan": ["PIPELINE"],
     "explain": ["grpo"],
     "check": ["PIPELINE", "--offline"],
