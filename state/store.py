@@ -36,6 +36,7 @@ from state.tables import (
     others_live,
     others_waiting,
     rows_of,
+    steps_of,
     upsert,
     watch_of,
     write_changes,
@@ -310,19 +311,8 @@ class Store:
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
         """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
-        table = schema.metrics
-        mine = table.c.run == run
-        one = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage).subquery()
-        late = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
-        begun = (table.c.session, table.c.attempt, table.c.stage)
-        age = func.row_number().over(partition_by=table.c.stage, order_by=late).label("age")
-        place = func.row_number().over(partition_by=begun, order_by=table.c.number).label("place")
-        told = table.join(one, and_(table.c.stage == one.c.stage, table.c.name == one.c.name))
-        row = select(table, age, place).select_from(told).where(mine).subquery()
-        order = (row.c.session, row.c.attempt, row.c.number)
-        query = select(row).where(or_(row.c.age <= newest, row.c.place == 1)).order_by(*order)
         with self._transaction() as connection:
-            return [from_row(StepSeen, found) for found in connection.execute(query).mappings()]
+            return steps_of(connection, run, newest)
 
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.

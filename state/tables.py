@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, and_, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from state import machine, schema
@@ -19,6 +19,7 @@ from state.model import (
     RunState,
     RunStatus,
     Session,
+    StepSeen,
     Waiting,
     Watch,
 )
@@ -143,3 +144,24 @@ def others_waiting(connection: Connection, run: Run) -> tuple[Waiting, ...]:
         )
     )
     return tuple(from_row(Waiting, row) for row in connection.execute(query).mappings())
+
+
+def steps_of(connection: Connection, run: str, newest: int) -> list[StepSeen]:
+    """The `newest` steps of each stage of a run, and each stage's first in each session, in the order in which they were told."""
+    table = schema.metrics
+    mine = table.c.run == run
+    # one metric of each stage is enough, and by this index it is found without reading the others
+    indexed = select(table).with_hint(table, "INDEXED BY metric_by_stage", "sqlite")
+    stages = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage)
+    found: list[Row[Any]] = []
+    for told in connection.execute(stages).all():
+        one = indexed.where(mine, table.c.stage == told.stage, table.c.name == told.name)
+        rows = sorted(connection.execute(one).all(), key=_told)
+        begun = {(row.session, row.attempt): row for row in reversed(rows)}
+        found += {_told(row): row for row in (*begun.values(), *rows[max(0, len(rows) - newest) :])}.values()
+    return [from_row(StepSeen, row._mapping) for row in sorted(found, key=_told)]
+
+
+def _told(row: Row[Any]) -> tuple[int, int, int]:
+    """When an event was told, among those of a run."""
+    return (row.session, row.attempt, row.number)
