@@ -14,20 +14,19 @@ import click
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.adopt.command import Adoption
-from orchestrator.clock import Stop, SystemClock, monotonic_s
+from orchestrator.clock import monotonic_s
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
-from orchestrator.disk import on_disk, shortage, unless_full
+from orchestrator.disk import on_disk, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
-from orchestrator.files import Home
 from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.notify import config as notify_config
+from orchestrator.onlooker import Onlooker
 from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from orchestrator.tick import Turn
-from state.engine import SchemaError
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.model import Run, RunState, RunStatus
@@ -41,54 +40,17 @@ OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
-class App:
+class App(Onlooker):
     """relay, wired to one home folder and, when it is first needed, to Kaggle."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.clock = SystemClock()
-        self.home = Home(settings.home)
-        self.stop = Stop()
-        """Set to make the daemon, and any waiting for Kaggle, end."""
-        self.stop.tell(self.clock.wake)
+        super().__init__(settings)
         self.notice: Callable[[str], None] = complain
         """Told in a sentence what concerns no run alone."""
         self.begun: Callable[[], None] = lambda: None
         """Called once the daemon may begin: no other works on the database."""
         self.sends_messages = False
         """Whether a daemon tells the person's services what happens (see `orchestrator.notify`): rehearsals do not."""
-
-    @cached_property
-    def store(self) -> Store:
-        """The database, which is made where it does not exist."""
-        try:
-            return Store.at(self.home.path)
-        except SchemaError as error:
-            raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
-        except (OSError, StoreUnavailable) as error:
-            if isinstance(error, StoreUnavailable) and self.has_store:
-                raise
-            raise BadInput(
-                f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
-            ) from error
-
-    @cached_property
-    def looking(self) -> Store:
-        """The database, only to be read: that works while it is locked, and where nothing can be written."""
-        try:
-            return Store.to_look_at(self.home.path)
-        except SchemaError:
-            return self.store
-
-    def warnings(self) -> list[str]:
-        """Sentences about the home folder that a person should read."""
-        path = self.home.path
-        if not path.exists():
-            return []
-        full = shortage(path)
-        mode = path.stat().st_mode & 0o777
-        open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
-        return [sentence for sentence in (full, open_) if sentence]
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -105,11 +67,6 @@ class App:
         for warning in gateway.warnings:
             self.notice(warning)
         return gateway
-
-    @property
-    def has_store(self) -> bool:
-        """Whether there is a database; looking at it must not make one."""
-        return (self.home.path / "relay.db").exists()
 
     # --- runs ----------------------------------------------------------------
 
@@ -155,19 +112,6 @@ class App:
         """What `relay adopt` works with."""
         known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
         return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
-
-    def run(self, name: str) -> RunState:
-        """A run by its id, or by its pipeline's name where that is enough."""
-        if not self.has_store:
-            raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.looking.runs()
-        found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
-        if len(found) == 1:
-            return self.looking.load(found[0].id)
-        if found:
-            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
-        known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
-        raise BadInput(f"there is no run {name}: {known}")
 
     def settled(self, run: str) -> bool:
         """Whether a run, by its id, needs nobody any more, or needs a person."""

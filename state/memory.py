@@ -103,6 +103,11 @@ class MemoryStore:
         with self._lock:
             return self._states[run]
 
+    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """The run's state and its log, oldest first, of the same moment."""
+        with self._lock:
+            return self.load(run), self.facts(run)
+
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._lock:

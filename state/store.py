@@ -31,6 +31,7 @@ from state.tables import (
     LIVE_PHASES,
     append_fact,
     checked,
+    checked_with_facts,
     facts_of,
     open_requests,
     others_live,
@@ -173,6 +174,11 @@ class Store:
         """The run's state; KeyError for an unknown run, StoreCorrupt where facts and rows disagree."""
         with self._transaction() as connection:
             return checked(connection, run)
+
+    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """The run's state and its log, oldest first, of the same moment; raises as `load` does."""
+        with self._transaction() as connection:
+            return checked_with_facts(connection, run)
 
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""

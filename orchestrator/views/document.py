@@ -65,7 +65,7 @@ def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves
 
 
 def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
-    state, facts = store.load(name), store.facts(name)
+    state, facts = store.load_with_facts(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts),
         **_trouble(store.watch(name)),

@@ -47,6 +47,7 @@ def test_rows_are_what_the_facts_fold_to(store: Store | MemoryStore) -> None:
     store.append("r-0001", path_to(Phase.PUBLISHED), AT)
     loaded = store.load("r-0001")
     assert loaded == machine.fold(store.facts("r-0001"))
+    assert store.load_with_facts("r-0001") == (loaded, store.facts("r-0001"))
     assert loaded.session(1, 1).phase is Phase.PUBLISHED
     assert loaded.checkpoints[0].cursor.step == 40
 
