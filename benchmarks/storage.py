@@ -1,7 +1,8 @@
 """A storage server on a loopback port that is no limit itself: files leave it by `sendfile`, and uploads are only counted.
 
 It speaks what relay needs of Kaggle to carry a checkpoint: ranges on the way down, resumable uploads on the way up, and the three
-calls around them. It cuts or stalls a connection after as many bytes as it is told, and counts every byte of a body.
+calls around them. It is as fast as the machine or as a wire of so many megabits, cuts or stalls a connection after as many bytes as
+it is told, and counts every byte of a body.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import socket
 import ssl
 import struct
@@ -16,9 +18,10 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,10 +54,11 @@ class Storage(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, *, keep: bool, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, folder: Path, *, keep: bool, wire_mbit: float = 0.0, tls: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.keep = keep
+        self.wire_bytes_s = wire_mbit * 125_000
         self.counts = Counts()
         self.plan = Plan()
         self.sizes: dict[str, int] = {}
@@ -75,6 +79,25 @@ class Storage(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Nothing: a client that goes away is what is measured here."""
+
+
+class _Pace:
+    """Lets bytes through as a wire would; 0: as fast as they come."""
+
+    def __init__(self, bytes_s: float) -> None:
+        self.bytes_s = bytes_s
+        self.free_at_s = time.monotonic()
+
+    @property
+    def most_bytes(self) -> int:
+        """At one go."""
+        return 2**18 if self.bytes_s else 2**26
+
+    def passed(self, count: int) -> None:
+        """Wait until the wire is free again. One that was idle has saved nothing up."""
+        if self.bytes_s:
+            self.free_at_s += count / self.bytes_s
+            time.sleep(max(0.0, self.free_at_s - time.monotonic()))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,14 +132,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._end_early(befalls[1])
 
     def _send(self, file: int, first: int, last: int) -> None:
+        pace = _Pace(self.storage.wire_bytes_s)
         while first < last:
             if self.storage.tls:
-                block = os.pread(file, min(BLOCK_BYTES, last - first), first)
+                block = os.pread(file, min(BLOCK_BYTES, pace.most_bytes, last - first), first)
                 self.connection.sendall(block)
                 sent = len(block)
             else:
-                sent = os.sendfile(self.connection.fileno(), file, first, min(2**26, last - first))
+                sent = os.sendfile(self.connection.fileno(), file, first, min(pace.most_bytes, last - first))
             first += sent
+            pace.passed(sent)
             with self.storage.lock:
                 self.storage.counts.sent_bytes += sent
 
@@ -146,15 +171,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _receive(self, key: str, first: int, left: int) -> None:
-        block = memoryview(bytearray(BLOCK_BYTES))
+        block, pace = memoryview(bytearray(BLOCK_BYTES)), _Pace(self.storage.wire_bytes_s)
         kept = os.open(self.storage.folder / f"up-{key}", os.O_RDWR | os.O_CREAT) if self.storage.keep else None
         while left:
-            count = self.rfile.readinto1(block[: min(left, BLOCK_BYTES)])  # type: ignore[attr-defined]
+            count = self.rfile.readinto1(block[: min(left, BLOCK_BYTES, pace.most_bytes)])  # type: ignore[attr-defined]
             if not count:
                 break
             if kept is not None:
                 os.pwrite(kept, block[:count], first)
             left, first = left - count, first + count
+            pace.passed(count)
             with self.storage.lock:
                 self.storage.counts.received_bytes += count
                 self.storage.stored[key] = max(self.storage.stored.get(key, 0), first)
@@ -202,16 +228,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _end_early(self, how: str) -> None:
         self.close_connection = True
         if how == "stall":
-            self.storage.stalled.set()
-            self.connection.settimeout(600)
-            while self.connection.recv(BLOCK_BYTES):  # until the client is gone; what still comes is counted as sent
-                pass
+            self._wait_until_it_is_gone()
             return
         # What the client has sent and nobody will read crossed the wire as well.
         unread = struct.unpack("i", fcntl.ioctl(self.connection.fileno(), termios.FIONREAD, b"\0" * 4))[0]
         with self.storage.lock:
             self.storage.counts.received_bytes += unread
         self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _wait_until_it_is_gone(self) -> None:
+        self.storage.stalled.set()
+        hung_up = select.poll()
+        hung_up.register(self.connection, select.POLLRDHUP)
+        hung_up.poll()
+        with suppress(ConnectionError):
+            while block := self.connection.recv(BLOCK_BYTES):  # it crossed the wire and is not stored
+                with self.storage.lock:
+                    self.storage.counts.received_bytes += len(block)
 
     def log_message(self, *_: Any) -> None:
         """Nothing."""
@@ -223,6 +256,7 @@ class Remote:
     def __init__(self, url: str, certificate: Path | None) -> None:
         self.url = url
         self.certificate = certificate
+        self.uploads = 0
         self._context = ssl.create_default_context(cafile=certificate) if certificate else None
 
     def plan(self, **ways: list[tuple[int, str]]) -> None:
@@ -239,9 +273,10 @@ class Remote:
 
 
 @contextmanager
-def serving(folder: Path, *, keep: bool = False, tls: bool = False) -> Iterator[Remote]:
+def serving(folder: Path, *, keep: bool = False, wire_mbit: float = 0.0, tls: bool = False) -> Iterator[Remote]:
     """A storage server in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.storage", str(folder), *(["--keep"] if keep else [])]
+    command = [sys.executable, "-m", "benchmarks.storage", str(folder), "--wire-mbit", str(wire_mbit)]
+    command += ["--keep"] if keep else []
     certificate = _certified(folder) if tls else None
     command += ["--tls", str(certificate)] if certificate else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -268,13 +303,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--keep", action="store_true", help="keep what is uploaded, as up-KEY")
+    parser.add_argument("--wire-mbit", type=float, default=0.0, help="0: as fast as this machine")
     parser.add_argument("--tls", type=Path, help="certificate and key")
     asked = parser.parse_args()
     tls = None
     if asked.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(asked.tls)
-    with Storage(asked.folder, keep=asked.keep, tls=tls) as storage:
+    with Storage(asked.folder, keep=asked.keep, wire_mbit=asked.wire_mbit, tls=tls) as storage:
         sys.stdout.write(f"{storage.url}\n")
         sys.stdout.flush()
         storage.serve_forever()
