@@ -219,7 +219,7 @@ def plot(weights: list[Weight], waited: Mapping[str, float], path: Path) -> None
     left.set_xlabel("bytes on the wire for each that must travel")
     left.legend()
     right.barh(list(waited), list(waited.values()))
-    right.set_xlabel("seconds from a session's end to the next one's push")
+    right.set_xlabel("seconds from one session to the next push")
     figure.savefig(path)
 
 
