@@ -7,73 +7,50 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.adopt.command import Adoption
-from orchestrator.clock import Stop, SystemClock, monotonic_s
+from orchestrator.clock import monotonic_s
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
-from orchestrator.disk import on_disk, shortage, unless_full
+from orchestrator.disk import on_disk, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
-from orchestrator.files import Home
+from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.pipeline import Pipeline
+from orchestrator.notify import config as notify_config
+from orchestrator.onlooker import Onlooker
+from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
-from state.engine import SchemaError
+from orchestrator.tick import Turn
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.model import Run, RunState, RunStatus
 from state.store import LeaseLost, Store
+from state.told import Told
+
+if TYPE_CHECKING:  # apprise is imported only where messages are sent
+    from orchestrator.notify.courier import Couriers
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
-class App:
+class App(Onlooker):
     """relay, wired to one home folder and, when it is first needed, to Kaggle."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.clock = SystemClock()
-        self.home = Home(settings.home)
-        self.stop = Stop()
-        """Set to make the daemon, and any waiting for Kaggle, end."""
-        self.stop.tell(self.clock.wake)
-
-    @cached_property
-    def store(self) -> Store:
-        """The database, which is made where it does not exist."""
-        try:
-            return Store.at(self.home.path)
-        except SchemaError as error:
-            raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
-        except (OSError, StoreUnavailable) as error:
-            if isinstance(error, StoreUnavailable) and self.has_store:
-                raise
-            raise BadInput(
-                f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
-            ) from error
-
-    @cached_property
-    def looking(self) -> Store:
-        """The database, only to be read: that works while it is locked, and where nothing can be written."""
-        try:
-            return Store.to_look_at(self.home.path)
-        except SchemaError:
-            return self.store
-
-    def warnings(self) -> list[str]:
-        """Sentences about the home folder that a person should read."""
-        path = self.home.path
-        if not path.exists():
-            return []
-        full = shortage(path)
-        mode = path.stat().st_mode & 0o777
-        open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
-        return [sentence for sentence in (full, open_) if sentence]
+        super().__init__(settings)
+        self.notice: Callable[[str], None] = complain
+        """Told in a sentence what concerns no run alone."""
+        self.begun: Callable[[], None] = lambda: None
+        """Called once the daemon may begin: no other works on the database."""
+        self.sends_messages = False
+        """Whether a daemon tells the person's services what happens (see `orchestrator.notify`): rehearsals do not."""
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -88,23 +65,21 @@ class App:
             uploads=self.home.uploads,
         )
         for warning in gateway.warnings:
-            click.echo(f"relay: {warning}", err=True)
+            self.notice(warning)
         return gateway
-
-    @property
-    def has_store(self) -> bool:
-        """Whether there is a database; looking at it must not make one."""
-        return (self.home.path / "relay.db").exists()
 
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
-        """Create a run of a pipeline, or of its `shortened` form.
+        """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        pipeline = pipeline_file.load(path)
+        return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
+
+    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
+        """Create a run of a pipeline that was read from `path`, whose files lie beside that.
 
         Raises BadInput where one is under way, and then nothing is created.
         """
-        pipeline = pipeline_file.load(path)
-        pipeline = pipeline.shortened() if short else pipeline
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -128,7 +103,7 @@ class App:
         """The open run of the same pipeline, or a new one."""
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
-            if Pipeline.from_canonical(run.pipeline) == pipeline:
+            if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
                 return run
         return self.start(path)
 
@@ -138,18 +113,9 @@ class App:
         known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
         return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
 
-    def run(self, name: str) -> RunState:
-        """A run by its id, or by its pipeline's name where that is enough."""
-        if not self.has_store:
-            raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.looking.runs()
-        found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
-        if len(found) == 1:
-            return self.looking.load(found[0].id)
-        if found:
-            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
-        known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
-        raise BadInput(f"there is no run {name}: {known}")
+    def settled(self, run: str) -> bool:
+        """Whether a run, by its id, needs nobody any more, or needs a person."""
+        return self.store.load(run).run.status in SETTLED
 
     def _open_of(self, pipeline_name: str) -> list[Run]:
         if not self.has_store:
@@ -159,8 +125,9 @@ class App:
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
-            if known != pipeline:
-                change = pipelines.first_difference(json.loads(known.canonical()), json.loads(pipeline.canonical()))
+            if not known.same_work(pipeline):
+                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
+                change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
                     "the file makes a second one beside it"
@@ -183,21 +150,48 @@ class App:
         with self._daemon(listener) as daemon:
             daemon.round()
 
+    def working_daemon(self) -> str:
+        """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
+        lease = self.looking.lease() if self.has_store else None
+        if lease is None or lease.expires_at <= self.clock.now() or alive(lease.holder) is False:
+            return ""
+        node, pid, _ = lease.holder.rsplit("/", 2)
+        return f"process {pid} on {node}"
+
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:
         for warning in self.warnings():
-            self._notice(warning)
+            self.notice(warning)
         try:
-            with LeaseKeeper(self.store, self.clock) as keeper:
-                yield Daemon(
-                    self.store, self.shell_for, self.clock, keeper, listener, self._notice, monotonic_s, self.stop
-                )
+            with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
+
+                def hear(run: str, turn: Turn) -> None:
+                    listener(run, turn)
+                    if couriers is not None and (turn.facts or turn.failure):
+                        couriers.wake()
+
+                self.begun()
+                yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
-    def _notice(self, sentence: str) -> None:
-        with unless_full():
-            click.echo(f"relay: {sentence}", err=True)
+    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
+        """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
+        try:
+            addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
+            if addresses is None:
+                return contextlib.nullcontext()
+            from orchestrator.notify.courier import Couriers, Post
+            from orchestrator.notify.services import services
+
+            for warning in addresses.warnings:
+                self.notice(warning)
+            told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
+            post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Couriers(post, services(addresses))
+        except (BadInput, StoreUnavailable) as error:
+            self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
+            return contextlib.nullcontext()
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
@@ -208,3 +202,9 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
+
+
+def complain(sentence: str) -> None:
+    """Say something on standard error, where its disk takes it."""
+    with unless_full():
+        click.echo(f"relay: {sentence}", err=True)

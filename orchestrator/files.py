@@ -29,12 +29,21 @@ class Home:
 
     def incoming(self, session: Session) -> Path:
         """What is being fetched from a session."""
-        return self.run(session.run) / "sessions" / session.slug
+        return self.incoming_of(session.run, session.slug)
+
+    def incoming_of(self, run: str, slug: str) -> Path:
+        """The same by the names of the run and of the session's kernel."""
+        return self.run(run) / "sessions" / slug
 
     @property
     def uploads(self) -> Path:
         """Where it is noted what was begun to be sent, a folder a dataset."""
         return self.path / "uploads"
+
+    @property
+    def daemon_log(self) -> Path:
+        """What the daemon tells, where it is asked to write that down too."""
+        return self.path / "logs" / "daemon.log"
 
     def quarantine(self, run: str) -> Path:
         """Damaged files that were kept for a person to look at, the newest few."""

@@ -22,7 +22,8 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NAME_CHARS_MAX = 30
 """Of a pipeline's name: run, session and attempt are put behind it."""
 
-Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$"})]
+NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter"
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
 Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
 SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "check": 8}
@@ -78,13 +79,33 @@ class Inputs(BaseModel):
     """What the files held when the run began; relay's own note, not for the user to write."""
 
 
+class Expect(BaseModel):
+    """Seconds that a forecast reckons with until relay has measured them. They change nothing that a run does."""
+
+    model_config = STRICT
+
+    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """A step of a stage, by the stage's name; one by a kind holds for every stage of that kind that is not named."""
+    first_s: Annotated[float, Field(ge=0)] | None = None
+    """What a stage's first step in a session takes beyond the others: loading the model, compiling; default: 300, and 1 without JAX."""
+    startup_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's start until its first stage begins: installing, checking and unpacking the checkpoint; default: 240, and 10 where
+    nothing is installed."""
+    save_s: Annotated[float, Field(ge=0)] | None = None
+    """Saving a checkpoint; default: 30, and 1 without JAX."""
+    queue_s: Annotated[float, Field(ge=0)] | None = None
+    """From a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
+    handover_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's end until the next is pushed: its checkpoint comes here and is published; default: 600."""
+
+
 class Stage(BaseModel):
     """One training phase with a target."""
 
     model_config = STRICT
 
     name: Name
-    """What the stage is called in checkpoints, logs and metrics, once in a pipeline: a-z, 0-9 and single hyphens."""
+    """What the stage is called in checkpoints, logs and metrics, once in a pipeline."""
     kind: str
     """What it does: one of relay's kinds, or `module:function` of your own."""
     steps: Annotated[int, Field(ge=1)]
@@ -99,7 +120,7 @@ class Pipeline(BaseModel):
     model_config = STRICT
 
     name: Annotated[Name, Field(json_schema_extra={"maxLength": NAME_CHARS_MAX})]
-    """Part of Kaggle's names: a-z, 0-9 and single hyphens, at most 30 characters, beginning with a letter."""
+    """What the run is called on Kaggle, with a few characters behind it; at most 30 characters."""
     seed: int = 0
     """Of everything that is random."""
     model: dict[str, Any] = {}
@@ -124,6 +145,8 @@ class Pipeline(BaseModel):
     release; default: what relay is tested with, `tunix-0.1.7`, where a stage needs JAX."""
     inputs: Inputs = Inputs()
     """What Kaggle mounts beside the checkpoint."""
+    expect: Expect = Expect()
+    """Seconds that a forecast reckons with until relay has measured them; nothing that a run does depends on it."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     """What the run does, in order; each goes on from the checkpoint of the one before."""
     sources: dict[str, str] = {}
@@ -239,7 +262,14 @@ class Pipeline(BaseModel):
 
     def canonical(self) -> str:
         """Canonical JSON: equal pipelines give equal text, whatever their files look like."""
-        return _canonical(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        if self.expect == Expect():
+            del value["expect"]  # runs of a relay without this key have digests without it
+        return _canonical(value)
+
+    def same_work(self, other: "Pipeline") -> bool:
+        """Whether both do the same, whatever is expected of their times."""
+        return self.model_copy(update={"expect": Expect()}) == other.model_copy(update={"expect": Expect()})
 
     @property
     def digest(self) -> str:

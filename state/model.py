@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Self
 
 from stages.contract import Cursor
+from state.facts import Fact
 
 
 class RunStatus(StrEnum):
@@ -202,10 +203,7 @@ class RunState:
 
     def session(self, number: int, attempt: int) -> Session:
         """That session; KeyError where there is none."""
-        for found in self.sessions:
-            if found.key == (number, attempt):
-                return found
-        raise KeyError((self.run.id, number, attempt))
+        return self.sessions[self._place(number, attempt)]
 
     def checkpoint(self, name: str) -> Checkpoint:
         """That checkpoint; KeyError where there is none."""
@@ -216,7 +214,16 @@ class RunState:
 
     def with_session(self, session: Session) -> Self:
         """The state with this session put in the place of the one with its key."""
-        return replace(self, sessions=tuple(session if s.key == session.key else s for s in self.sessions))
+        place = self._place(session.number, session.attempt)
+        return replace(self, sessions=(*self.sessions[:place], session, *self.sessions[place + 1 :]))
+
+    def _place(self, number: int, attempt: int) -> int:
+        """Where a session is; KeyError where there is none. Looked for from the end: it is nearly always the newest."""
+        for place in range(len(self.sessions) - 1, -1, -1):
+            found = self.sessions[place]
+            if found.number == number and found.attempt == attempt:
+                return place
+        raise KeyError((self.run.id, number, attempt))
 
     def with_checkpoint(self, checkpoint: Checkpoint) -> Self:
         """The state with this checkpoint put in the place of the one with its name."""
@@ -308,6 +315,37 @@ class Point:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepEdges:
+    """When a session's log told of its first and of its last step, in seconds on the session's clock."""
+
+    session: int
+    attempt: int
+    first_at_s: float
+    last_at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSeen:
+    """A step that a session told of; `at_s` is the session's clock when it was done."""
+
+    session: int
+    attempt: int
+    stage: str
+    step: int
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """A fact in the log of all runs; `number` grows with each."""
+
+    number: int
+    run: str
+    at: datetime
+    fact: Fact
 
 
 @dataclass(frozen=True, kw_only=True)

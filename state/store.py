@@ -10,15 +10,19 @@ from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or
 
 from state import machine, schema
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
-from state.facts import Fact, RunStarted
+from state.facts import FACTS, Fact, RunStarted
 from state.model import (
+    Happened,
     Metric,
     Point,
     QuotaRow,
+    Request,
     Run,
     RunState,
     RunStatus,
     Snapshot,
+    StepEdges,
+    StepSeen,
     Stretch,
     Watch,
 )
@@ -27,11 +31,13 @@ from state.tables import (
     LIVE_PHASES,
     append_fact,
     checked,
+    checked_with_facts,
     facts_of,
     open_requests,
     others_live,
     others_waiting,
     rows_of,
+    steps_of,
     upsert,
     watch_of,
     write_changes,
@@ -169,6 +175,11 @@ class Store:
         with self._transaction() as connection:
             return checked(connection, run)
 
+    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """The run's state and its log, oldest first, of the same moment; raises as `load` does."""
+        with self._transaction() as connection:
+            return checked_with_facts(connection, run)
+
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
@@ -196,6 +207,19 @@ class Store:
         """The run's log, oldest first."""
         with self._transaction() as connection:
             return facts_of(connection, run)
+
+    def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
+        """The end of the log of one run, or of all together, oldest first."""
+        table = schema.facts
+        query = select(table).order_by(table.c.id.desc()).limit(most)
+        if run is not None:
+            query = query.where(table.c.run == run)
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        found = (
+            Happened(number=r.id, run=r.run, at=r.at, fact=FACTS[r.name].from_dict(r.data)) for r in reversed(rows)
+        )
+        return list(found)
 
     # --- runs ----------------------------------------------------------------
 
@@ -291,6 +315,11 @@ class Store:
             rows = connection.execute(select(ranked).where(ranked.c.rank == 1)).mappings()
             return [from_row(Metric, row) for row in rows]
 
+    def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
+        """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
+        with self._transaction() as connection:
+            return steps_of(connection, run, newest)
+
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
 
@@ -314,6 +343,15 @@ class Store:
         with self._transaction() as connection:
             return [from_row(Point, found) for found in connection.execute(query).mappings()]
 
+    def step_edges(self, run: str) -> list[StepEdges]:
+        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        table = schema.metrics
+        first, last = func.min(table.c.at_s).label("first_at_s"), func.max(table.c.at_s).label("last_at_s")
+        key = (table.c.session, table.c.attempt)
+        query = select(*key, first, last).where(table.c.run == run).group_by(*key).order_by(*key)
+        with self._transaction() as connection:
+            return [from_row(StepEdges, row) for row in connection.execute(query).mappings()]
+
     # --- requests ------------------------------------------------------------
 
     def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
@@ -323,6 +361,11 @@ class Store:
             made = connection.execute(insert(schema.requests).values(values))
             assert made.inserted_primary_key is not None
             return int(made.inserted_primary_key[0])
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._transaction() as connection:
+            return open_requests(connection, run)
 
     # --- the lease -----------------------------------------------------------
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Insert, Row, Table, and_, func, insert, select, update
 
 from state import machine, schema
 from state.facts import FACTS, Fact
@@ -19,6 +18,7 @@ from state.model import (
     RunState,
     RunStatus,
     Session,
+    StepSeen,
     Waiting,
     Watch,
 )
@@ -40,10 +40,16 @@ def facts_of(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
 
 def checked(connection: Connection, run: str) -> RunState:
     """The rows, held against the facts."""
+    return checked_with_facts(connection, run)[0]
+
+
+def checked_with_facts(connection: Connection, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+    """The same, and the facts themselves."""
     state = rows_of(connection, run)
-    if machine.fold(facts_of(connection, run)) != state:
+    facts = facts_of(connection, run)
+    if machine.fold(facts) != state:
         raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
-    return state
+    return state, facts
 
 
 def rows_of(connection: Connection, run: str) -> RunState:
@@ -86,8 +92,18 @@ def write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
     """A replayed event is already there, and a session never changes what it said."""
     rows = [to_row(metric) for metric in metrics]
     if rows:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(make(schema.metrics).on_conflict_do_nothing(), rows)
+        connection.execute(_insert_new(connection, schema.metrics), rows)
+
+
+def _insert_new(connection: Connection, table: Table) -> Insert:
+    """An insert that passes over rows that are there. Imported here: whoever only looks need not wait for both dialects."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table).on_conflict_do_nothing()
 
 
 def watch_of(connection: Connection, run: str) -> Watch:
@@ -143,3 +159,24 @@ def others_waiting(connection: Connection, run: Run) -> tuple[Waiting, ...]:
         )
     )
     return tuple(from_row(Waiting, row) for row in connection.execute(query).mappings())
+
+
+def steps_of(connection: Connection, run: str, newest: int) -> list[StepSeen]:
+    """The `newest` steps of each stage of a run, and each stage's first in each session, in the order in which they were told."""
+    table = schema.metrics
+    mine = table.c.run == run
+    # one metric of each stage is enough, and by this index it is found without reading the others
+    indexed = select(table).with_hint(table, "INDEXED BY metric_by_stage", "sqlite")
+    stages = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage)
+    found: list[Row[Any]] = []
+    for told in connection.execute(stages).all():
+        one = indexed.where(mine, table.c.stage == told.stage, table.c.name == told.name)
+        rows = sorted(connection.execute(one).all(), key=_told)
+        begun = {(row.session, row.attempt): row for row in reversed(rows)}
+        found += {_told(row): row for row in (*begun.values(), *rows[max(0, len(rows) - newest) :])}.values()
+    return [from_row(StepSeen, row._mapping) for row in sorted(found, key=_told)]
+
+
+def _told(row: Row[Any]) -> tuple[int, int, int]:
+    """When an event was told, among those of a run."""
+    return (row.session, row.attempt, row.number)

@@ -1,28 +1,42 @@
-"""What several commands share: their arguments, the app, signals, the daemon's lines."""
+"""What several commands share: their arguments, the app, signals."""
 
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.cli import completing
+
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
     from orchestrator.clock import Stop
-    from orchestrator.tick import Turn
+    from orchestrator.onlooker import Onlooker
 
-PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
-RUN = click.argument("run")
+PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
+PIPELINE_OR_NONE = click.argument(
+    "pipeline", required=False, type=click.Path(path_type=Path), shell_complete=completing.pipelines
+)
+RUN = click.argument("run", shell_complete=completing.runs)
+RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.runs)
 WRITE_OFF = click.option(
     "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
 )
+
+JSON = click.option("--json", "as_json", is_flag=True, help="A stable document for programs (docs/json.md).")
 
 
 def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
     return App(context.obj)
+
+
+def onlooker_of(context: click.Context) -> "Onlooker":
+    """For commands that only look: they must not wait for what only the daemon needs."""
+    from orchestrator.onlooker import Onlooker
+
+    return Onlooker(context.obj)
 
 
 def stop_on_signals(stop: "Stop") -> None:
@@ -35,13 +49,3 @@ def stop_on_signals(stop: "Stop") -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-
-
-def announce(run: str, turn: "Turn") -> None:
-    from orchestrator.disk import unless_full
-    from orchestrator.views.events import lines
-
-    with unless_full():
-        for line in lines(turn):
-            click.echo(f"{run}  {line}")
-        sys.stdout.flush()

@@ -1,136 +1,165 @@
-"""Commands that begin a run, carry it out, show it, or bring it back."""
+"""Commands that begin a run, show it, or bring it back."""
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import PIPELINE, RUN, announce, app_of, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.app import App
+    from orchestrator.onlooker import Onlooker
+    from orchestrator.views.logs import Piece
 
 
 @click.command()
 @PIPELINE
 @click.option("--new", is_flag=True, help="Start another run beside one of the same pipeline.")
+@JSON
 @click.pass_context
-def start(context: click.Context, pipeline: Path, new: bool) -> None:
+def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> None:
     """Create a run of PIPELINE; the daemon carries it out.
 
     Example: relay start examples/tiny.yaml
     """
     run = app_of(context).start(pipeline, new=new)
-    click.echo(f"{run.id} is ready; relay daemon carries it out")
+    if as_json:
+        from orchestrator.views import answers
 
-
-@click.command()
-@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
-@click.pass_context
-def daemon(context: click.Context, once: bool) -> None:
-    """Watch over all runs until told to stop.
-
-    Example: relay daemon
-    """
-    app = app_of(context)
-    _ = app.gateway
-    if once:
-        app.work_once(announce)
+        answers.print_json(answers.started(run))
     else:
-        stop_on_signals(app.stop)
-        app.work(announce)
+        click.echo(f"{run.id} is ready; relay daemon carries it out")
 
 
 @click.command()
-@PIPELINE
+@RUN_OR_NONE
+@click.option("--watch", "-w", is_flag=True, help="Show it as it changes, until Ctrl-C or until RUN is over or parked.")
+@JSON
 @click.pass_context
-def up(context: click.Context, pipeline: Path) -> None:
-    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
-
-    Example: relay up examples/tiny.yaml
-    """
-    app = app_of(context)
-    run = app.start_or_continue(pipeline)
-    click.echo(f"{run.id}  {run.status}")
-    stop_on_signals(app.stop)
-    app.work(announce, _settled(app, run.id))
-    show_status(app, run.id, as_json=False)
-    context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
-
-
-def _settled(app: "App", run: str) -> Callable[[], bool]:
-    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
-
-
-@click.command()
-@click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A stable document for programs.")
-@click.pass_context
-def status(context: click.Context, run: str | None, as_json: bool) -> None:
+def status(context: click.Context, run: str | None, watch: bool, as_json: bool) -> None:
     """Where every run (or RUN) stands. Needs no credentials.
 
-    Example: relay status --json
+    With --watch and a RUN the exit status is 1 where it was parked or cancelled. With --watch and --json each change is a line.
+
+    Example: relay status --watch
     """
-    app = app_of(context)
-    show_status(app, app.run(run).run.id if run else None, as_json)
+    app = onlooker_of(context)
+    named = app.run(run).run.id if run else None
+    if watch:
+        context.exit(watch_status(app, named, as_json))
+    show_status(app, named, as_json)
 
 
-def show_status(app: "App", run: str | None, as_json: bool) -> None:
+def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
-    from orchestrator.views.document import status_document
+    from orchestrator.views.document import curves_of, status_document
 
     store = app.looking if app.has_store else None
     document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
     if as_json:
-        click.echo(json.dumps(document, indent=2))
-        return
-    from orchestrator.views.printing import print_view
-    from orchestrator.views.text import status_view
+        from orchestrator.views.answers import print_json
 
-    print_view(status_view(document))
+        print_json(document)
+        return
+    from orchestrator.views.overview import status_view
+    from orchestrator.views.printing import print_view
+
+    print_view(status_view(document, curves_of(store, document)))
+
+
+def watch_status(app: "Onlooker", run: str | None, as_json: bool) -> int:
+    """Show the status as it changes; the exit status."""
+    from orchestrator.views.document import status_document
+    from orchestrator.views.printing import console
+    from orchestrator.views.watch import Watcher, watch
+
+    stop_on_signals(app.stop)
+    watcher = Watcher(
+        lambda: app.looking if app.has_store else None,
+        lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings()),
+    )
+    return watch(watcher, run, console(), app.clock, app.stop, as_json=as_json)
 
 
 @click.command()
 @RUN
-@click.option("--session", type=int, help="Number of the session; default: the newest.")
-@click.option("--follow", "-f", is_flag=True, help="Go on while the session runs.")
+@click.option(
+    "--session",
+    type=int,
+    help="Number of the session, and of no other; default: the newest.",
+    shell_complete=completing.sessions,
+)
+@click.option(
+    "--follow", "-f", is_flag=True, help="Go on, with the sessions that come after it too, until RUN is over."
+)
 @click.option("--raw", is_flag=True, help="Show progress events as they are written.")
+@JSON
 @click.pass_context
-def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool) -> None:
-    """The log of a session of RUN.
+def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool, as_json: bool) -> None:
+    """The log of the newest session of RUN, as far as the daemon has taken it in; with -f straight from Kaggle.
+
+    With --json each line is an object.
 
     Example: relay logs gsm-3f9a --session 2
     """
-    from orchestrator.views.logs import follow_log, readable, stored_log
+    from orchestrator.views.logs import Following, stored_log
 
-    app = app_of(context)
+    app = onlooker_of(context)
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
-    if not found:
+    if (session is not None and not found) or not (found or follow):
         known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
         raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
-    chosen = found[-1]
-    live = follow and not chosen.phase.over and chosen.phase.on_kaggle
-    source = follow_log(app.gateway, chosen) if live else stored_log(app.home, chosen)
-    for line in source:
-        text = line if raw else readable(line)
-        if text:
-            click.echo(text)
+    if not follow:
+        show_log(stored_log(app.home, found[-1]), raw, as_json)
+        return
+    following = Following(app.looking, lambda: app_of(context).gateway, app.home, app.clock)
+    since = found[-1].key if found else (0, 0)
+    pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
+    with contextlib.suppress(KeyboardInterrupt):
+        show_log(pieces, raw, as_json)
+
+
+def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
+    """Print lines as they come; what is no part of a log goes to standard error."""
+    from orchestrator.views.logs import Begins, Notice, heading, line_document, readable
+
+    for piece in pieces:
+        match piece:
+            case Notice(sentence):
+                click.echo(f"relay: {sentence}", err=True)
+            case Begins(session):
+                if not as_json:
+                    click.echo(heading(session))
+            case line if as_json:
+                click.echo(json.dumps(line_document(line)))
+            case line:
+                if text := line.text if raw else readable(line.text):
+                    click.echo(text)
 
 
 @click.command()
 @RUN
+@JSON
 @click.pass_context
-def papers(context: click.Context, run: str) -> None:
+def papers(context: click.Context, run: str, as_json: bool) -> None:
     """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
 
     Example: relay papers gsm-3f9a
     """
-    app = app_of(context)
-    found = sorted(path for path in app.home.papers(app.run(run).run.id).glob("*") if path.suffix != ".part")
+    app = onlooker_of(context)
+    name = app.run(run).run.id
+    found = sorted(path for path in app.home.papers(name).glob("*") if path.suffix != ".part")
+    if as_json:
+        from orchestrator.views import answers
+
+        answers.print_json(answers.papers(name, found))
+        return
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
     if not found:
@@ -141,10 +170,15 @@ def papers(context: click.Context, run: str) -> None:
 @RUN
 @click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
 @click.option(
-    "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
+    "--pull",
+    is_flag=False,
+    flag_value="all",
+    metavar="[NAME]",
+    help="Bring damaged copies back from Kaggle.",
+    shell_complete=completing.checkpoints,
 )
 @click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 @click.pass_context
 def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
     """The checkpoints of RUN and where they are; exit status 1 where one is damaged.
@@ -158,18 +192,28 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 
 
 @click.command()
-@click.argument("run", required=False)
+@RUN_OR_NONE
 @click.option(
-    "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    help="The run's pipeline, where its kernels do not hold it.",
+    shell_complete=completing.pipelines,
 )
+@JSON
 @click.pass_context
-def adopt(context: click.Context, run: str | None, pipeline: Path | None) -> None:
+def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_json: bool) -> None:
     """Make RUN's lost database again from what is on Kaggle; without RUN, list the runs that are there.
 
     Example: relay adopt gsm-3f9a
     """
     adoption = app_of(context).adoption
-    if run is None:
-        adoption.list(click.echo)
-    else:
-        adoption.adopt(run, pipeline, click.echo)
+    tell = quiet if as_json else click.echo
+    document = adoption.list(tell) if run is None else adoption.adopt(run, pipeline, tell)
+    if as_json:
+        from orchestrator.views.answers import print_json
+
+        print_json(document)
+
+
+def quiet(_sentence: str) -> None:
+    """For those who read the document instead."""

@@ -1,30 +1,51 @@
 """Commands that try something out on this machine: nothing of it reaches Kaggle."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import PIPELINE, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, PIPELINE, PIPELINE_OR_NONE, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 
+if TYPE_CHECKING:
+    from orchestrator.pipeline import Pipeline
+
 
 @click.command()
-@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
-@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@PIPELINE_OR_NONE
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and say how to reach it.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
-@click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path),
+    help="Plan of what goes wrong; default: PIPELINE's own.",
+    shell_complete=completing.pipelines,
+)
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
 @click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
 @click.option(
     "--simulate", type=click.IntRange(min=1), help="So many simulated chains with faults and crashes instead."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first simulated chain [default: 1].")
+@JSON
 @click.pass_context
 def rehearse(
-    context: click.Context, /, pipeline: Path | None, simulate: int | None, seed: int | None, **flags: Any
+    context: click.Context,
+    /,
+    pipeline: Path | None,
+    simulate: int | None,
+    seed: int | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
 
@@ -38,10 +59,10 @@ def rehearse(
         _refuse_beside_simulate(flags)
         from orchestrator.simulation import command
 
-        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed))
+        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed, as_json))
     if seed is not None:
         raise BadInput("--seed is for simulated chains: add --simulate N, or leave it out")
-    _rehearse(context, pipeline, **flags)
+    _rehearse(context, pipeline, as_json=as_json, **flags)
 
 
 def _rehearse(
@@ -51,7 +72,7 @@ def _rehearse(
     port: int,
     faults: Path | None,
     calm: bool,
-    short: bool,
+    **how: bool,
 ) -> None:
     import orchestrator.rehearse as rehearsal
     from orchestrator.clock import Stop
@@ -62,10 +83,10 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(home, port, faults, stop)
+        rehearsal.serve(pipeline, home, port, faults, stop, as_json=how["as_json"])
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
-        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
+        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, **how))
 
 
 def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
@@ -80,10 +101,19 @@ def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
 @click.option(
     "--memory", is_flag=True, help="Lower the full-size model for the mesh and say what fits; needs JAX here."
 )
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.option("--start", metavar="WHEN", help="Forecast for a start at this time, such as 2027-01-09T08:00 (UTC).")
+@click.option(
+    "--quota-left", metavar="HOURS", type=click.FloatRange(min=0), help="Hours of quota that are left at the start."
+)
+@JSON
 @click.pass_context
-def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: bool) -> None:
-    """What PIPELINE will do; with --memory whether it fits. Exit status 1 where it does not. Needs no network.
+def show_plan(
+    context: click.Context, pipeline: Path, memory: bool, start: str | None, quota_left: float | None, as_json: bool
+) -> None:
+    """What PIPELINE will do, and when it will be done: sessions, hours and weeks of quota, the date of its end.
+
+    The forecast uses times that relay has measured in this home folder, else those that the pipeline expects, and says what
+    it assumes. With --memory: whether the pipeline fits; exit status 1 where it does not. Needs no network.
 
     Example: relay plan examples/gemma2_2b.yaml --memory
     """
@@ -98,7 +128,7 @@ def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: boo
 
         document = memory_document(read, str(pipeline), lambda line: click.echo(line, err=True))
     else:
-        document = outline(read)
+        document = outline(read) | _forecast(context, read, start, quota_left)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
@@ -106,22 +136,39 @@ def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: boo
     context.exit(0 if document.get("fits", True) else 1)
 
 
+def _forecast(
+    context: click.Context, pipeline: "Pipeline", start: str | None, quota_left_h: float | None
+) -> dict[str, Any]:
+    from orchestrator.views.forecast import plan_part
+
+    app = app_of(context)
+    store = app.looking if app.has_store else None
+    left_s = None if quota_left_h is None else quota_left_h * 3600
+    return plan_part(store, pipeline, app.clock.now(), _time(start), left_s)
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time as people write it, in UTC where no zone is given."""
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"--start {text}: this is not a time: write 2027-01-09 or 2027-01-09T08:00") from error
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
+
+
 @click.command("verify-resume")
-@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@PIPELINE_OR_NONE
 @click.option("--cuts", type=click.IntRange(min=0), help="Cuts at random places [default: 20, or none beside --at].")
 @click.option("--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; yield, kill, before-save, after-save.")
 @click.option("--seed", type=int, default=0, help="Of the random places.")
 @click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep all that the sessions left in this empty folder.")
+@JSON
 @click.pass_context
 def verify_resume(
-    context: click.Context,
-    pipeline: Path | None,
-    cuts: int | None,
-    at: tuple[str, ...],
-    seed: int,
-    steps: int | None,
-    keep: Path | None,
+    context: click.Context, /, pipeline: Path | None, at: tuple[str, ...], cuts: int | None, **flags: Any
 ) -> None:
     """Run PIPELINE here, uncut and cut into sessions, and count the bits that differ: exit status 0 where none does.
 
@@ -129,4 +176,4 @@ def verify_resume(
     """
     from orchestrator.verify import command
 
-    context.exit(command.verify_resume(pipeline, at, cuts, seed, steps, keep))
+    context.exit(command.verify_resume(pipeline, at, cuts, **flags))

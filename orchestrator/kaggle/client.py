@@ -31,17 +31,20 @@ from orchestrator.kaggle.gateway import (
     Downloaded,
     FileWanted,
     KernelFound,
+    KernelListed,
     KernelPush,
     KernelPushed,
     LogLine,
     OutputFile,
     Quota,
     SessionSeen,
+    SourceSeen,
     Worker,
 )
 from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.sources import Sources
 from orchestrator.kaggle.streams import Follower, OpenLog, read_now
 from orchestrator.kaggle.transfer import fetch, opener
 from orchestrator.kaggle.transport import Absent, Answered, CallFailed, Limits, Nonsense, as_change, as_read
@@ -62,6 +65,9 @@ def _sdk() -> SimpleNamespace:
         from kagglesdk.kernels.services import kernels_api_service as kernels
         from kagglesdk.kernels.types import kernels_api_service as kernel_types
         from kagglesdk.kernels.types import kernels_enums as kernel_enums
+        from kagglesdk.models.services import model_api_service as models
+        from kagglesdk.models.types import model_api_service as model_types
+        from kagglesdk.models.types.model_enums import ModelFramework
         from kagglesdk.security.services import oauth_service as oauth
         from kagglesdk.security.types import oauth_service as oauth_types
         from kagglesdk.users.services import account_service as users
@@ -77,6 +83,9 @@ def _sdk() -> SimpleNamespace:
         kernels=kernels,
         kernel_types=kernel_types,
         kernel_enums=kernel_enums,
+        models=models,
+        model_types=model_types,
+        ModelFramework=ModelFramework,
         oauth=oauth,
         oauth_types=oauth_types,
         users=users,
@@ -102,9 +111,21 @@ class KaggleGateway:
         self._uploads = uploads
         """Where it is noted what was begun to be sent; None: nowhere."""
         self._limits = limits or limits_for(url)
-        self._patience = Patience(sleep=sleep, stopping=stopping, wait_first_s=self._limits.retry_s)
+        self._patience = Patience(
+            sleep=sleep,
+            stopping=stopping,
+            wait_first_s=self._limits.retry_s,
+            attempts_max=self._limits.attempts_max,
+        )
         self._door = Door(_sdk, url, self._limits, self._redact)
         self._account = Account(credentials, KaggleSignIn(self._door, _sdk, self._patience))
+        self._sources = Sources(
+            _sdk,
+            self._read,
+            lambda method, request: self._door.redirected(method, request, {}, self._account.authorization),
+            self._account.check,
+            self._patience,
+        )
 
     # --- account ------------------------------------------------------------
 
@@ -141,6 +162,10 @@ class KaggleGateway:
             return self._read("the list of kernels", ask, answers.kernel_slugs)
 
         return _beginning(prefix, _all_pages(page))
+
+    def recent_kernels(self) -> tuple[KernelListed, ...]:
+        ask = _kernels("list_kernels", questions.recent_kernels(_sdk()))
+        return self._read("the list of kernels", ask, answers.kernels_listed)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         questions.check_kernel(kernel)
@@ -201,6 +226,14 @@ class KaggleGateway:
             raise Corrupt(file.refused)
         # Without credentials, as Kaggle's own client does it: the address itself is the permission.
         return fetch(opener(file.url, self._limits, self._redact), into, wanted, self._patience, self._redact)
+
+    # --- what others made -----------------------------------------------------
+
+    def see_model(self, ref: str) -> SourceSeen:
+        return self._sources.model(ref)
+
+    def see_dataset(self, ref: str) -> SourceSeen:
+        return self._sources.dataset(ref)
 
     # --- datasets -----------------------------------------------------------
 
@@ -349,6 +382,7 @@ def connect(
     *,
     sleep: Callable[[float], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    limits: Limits | None = None,
     uploads: Path | None = None,
 ) -> KaggleGateway:
     """The account of this user, on Kaggle or on the server that RELAY_KAGGLE_URL names.
@@ -359,7 +393,8 @@ def connect(
     """
     url = server_url(environ)
     found = find_credentials(environ, home)
-    return KaggleGateway(found, url, sleep=sleep or SystemClock().sleep, stopping=stopping, uploads=uploads)
+    sleep = sleep or SystemClock().sleep
+    return KaggleGateway(found, url, sleep=sleep, stopping=stopping, limits=limits, uploads=uploads)
 
 
 def _kernels(method: str, request: Any) -> Ask:

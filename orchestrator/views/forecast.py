@@ -1,0 +1,117 @@
+"""The forecast as JSON, from what the database has of this run and of those that did the same work."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pydantic
+
+from orchestrator.forecast import Forecast, Standing, Unforeseeable, forecast, hours_of, left
+from orchestrator.outlook import assumptions, hours_left, standing_of
+from orchestrator.pipeline import Pipeline
+from orchestrator.timing import INTERVALS_KEPT, Observed, Times, reported_in, times_for
+from state.facts import Fact
+from state.memory import MemoryStore
+from state.model import RunState, RunStatus
+from state.store import Store
+
+EARLIER_MAX = 5
+"""Of the runs in the home folder the newest are looked at: others were on another Kaggle, so to speak."""
+
+
+def run_part(
+    store: Store | MemoryStore, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime
+) -> dict[str, Any]:
+    """`forecast` and `forecast_problem` of a run's document."""
+    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        return {"forecast": None, "forecast_problem": ""}
+    pipeline = Pipeline.from_canonical(state.run.pipeline)
+    own = _observed(store, state, pipeline, facts)
+    mine = (state.run.owner, state.run.accelerator)
+    quota = next((row for row in store.quotas() if (row.owner, row.accelerator) == mine), None)
+    standing, hours = standing_of(state, own, now, store.watch(state.run.id)), hours_left(state, pipeline, quota, now)
+    times = times_for(pipeline, own)
+    if any(_guessed(times, name) for name in left(pipeline, standing.position)):
+        times = times_for(pipeline, own, earlier_runs(store, but=state.run.id))
+    try:
+        found = forecast(pipeline, times, standing, hours)
+    except Unforeseeable as error:
+        return {"forecast": None, "forecast_problem": str(error)}
+    said = assumptions(pipeline, times, standing.position, hours, quota)
+    if state.run.status is RunStatus.PARKED:
+        said = ["The run goes on now.", *said]
+    return {"forecast": document(found, said), "forecast_problem": ""}
+
+
+def _guessed(times: Times, stage: str) -> bool:
+    return stage not in times.step_s or times.step_s[stage].basis != "measured"
+
+
+def earlier_runs(store: Store | MemoryStore, but: str = "") -> list[Observed]:
+    """The newest runs of this database, newest first; one of another relay, whose pipeline cannot be read, tells nothing."""
+    found: list[Observed] = []
+    for run in reversed(store.runs()):
+        if run.id == but or len(found) == EARLIER_MAX:
+            continue
+        try:
+            pipeline = Pipeline.from_canonical(run.pipeline)
+        except pydantic.ValidationError:
+            continue
+        found.append(_observed(store, store.load(run.id), pipeline, store.facts(run.id)))
+    return found
+
+
+def _observed(
+    store: Store | MemoryStore, state: RunState, pipeline: Pipeline, facts: Sequence[tuple[datetime, Fact]]
+) -> Observed:
+    return Observed(
+        run=state.run.id,
+        pipeline=pipeline,
+        sessions=state.sessions,
+        checkpoints=state.checkpoints,
+        steps=store.steps_seen(state.run.id, INTERVALS_KEPT),
+        reported=reported_in(fact for _, fact in facts),
+    )
+
+
+def plan_part(
+    store: Store | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
+) -> dict[str, Any]:
+    """`forecast` and `forecast_problem` of a pipeline's plan, if it started at `start` (None: now) with so much quota left."""
+    times = times_for(pipeline, earlier=earlier_runs(store) if store else ())
+    rows = [row for row in (store.quotas() if store else ()) if row.accelerator == pipeline.hardware.quota]
+    quota = max(rows, key=lambda row: row.read_at, default=None)
+    begin = start or now
+    hours = hours_of(pipeline, quota, now)
+    hours = hours.at(begin) if hours else None
+    if hours is not None and quota_left_s is not None:
+        hours, quota = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s)), None
+    stages = {name: times.step_s[name].usual_s for name in left(pipeline, 0) if name in times.step_s}
+    rest = {"begins_at": begin.isoformat(), "step_s": stages}
+    try:
+        found = forecast(pipeline, times, Standing(now=begin), hours)
+    except Unforeseeable as error:
+        return {"forecast": None, "forecast_problem": str(error), **rest}
+    said = assumptions(pipeline, times, 0, hours, quota)
+    return {"forecast": document(found, said), "forecast_problem": "", **rest}
+
+
+def document(found: Forecast, said: Sequence[str]) -> dict[str, Any]:
+    """A forecast as JSON (see docs/status.md)."""
+    return {
+        "finish_at": found.finish_at.isoformat(),
+        "finish_earliest_at": found.finish_earliest_at.isoformat(),
+        "finish_latest_at": found.finish_latest_at.isoformat(),
+        "training_s": round(found.training_s, 3),
+        "quota_s": round(found.quota_s, 3),
+        "quota_low_s": round(found.quota_low_s, 3),
+        "quota_high_s": round(found.quota_high_s, 3),
+        "sessions": found.sessions,
+        "sessions_most": found.sessions_most,
+        "weeks": found.weeks,
+        "weeks_most": found.weeks_most,
+        "session_ends_at": found.session_ends_at.isoformat() if found.session_ends_at else None,
+        "basis": found.basis,
+        "assumptions": list(said),
+    }
