@@ -276,7 +276,7 @@ def plot(all_found: list[Timed], path: Path) -> None:
     """Each round's speed as a share of curl's, as boxes, and the bound."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3), layout="constrained")
+    figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
     rows = {
         f"{way}, {found.wire}, of {of}": found.ratios(way, RELAY, of)
@@ -287,7 +287,7 @@ def plot(all_found: list[Timed], path: Path) -> None:
     }
     axes.boxplot(list(rows.values())[::-1], orientation="horizontal", tick_labels=list(rows)[::-1], whis=(0, 100))
     axes.axvline(SPEED_MIN, linestyle="--", color="tab:red", label=f"{SPEED_MIN}")
-    axes.set_xlabel("relay's speed with hashing, as a share of the other's in the same round")
+    axes.set_xlabel("relay's speed with hashing, as a share of the other's")
     axes.set_xlim(left=0)
     axes.legend()
     figure.savefig(path)
