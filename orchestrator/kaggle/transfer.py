@@ -33,9 +33,9 @@ from orchestrator.kaggle.transport import (
     honest_errors,
 )
 
-BLOCK_BYTES = 2**20
-GATHERED_BYTES = 2**18
-"""Received pieces are written and hashed together: over TLS one brings 16 KiB, and each costs several calls."""
+BLOCK_BYTES = 2**18
+"""Asked for at once, and written and hashed together: over TLS a piece brings 16 KiB, and each would cost several calls. Where more is
+asked for, the C library takes the memory of each piece from the system and gives it back, which over TLS costs as much as all else."""
 
 PROGRESS_BYTES_MIN = 2**16
 """A connection that brought this much was worth having: patience begins anew."""
@@ -225,7 +225,7 @@ class _Part:
                 pieces.append(piece)
                 gathered += len(piece)
                 too_large = self.wanted.too_large(self.size + gathered)
-                if gathered >= GATHERED_BYTES or too_large:
+                if gathered >= BLOCK_BYTES or too_large:
                     block, pieces, gathered = b"".join(pieces), [], 0
                     self._keep_block(block, file)
                 if too_large:
