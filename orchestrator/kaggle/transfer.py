@@ -33,9 +33,11 @@ from orchestrator.kaggle.transport import (
     honest_errors,
 )
 
-BLOCK_BYTES = 2**18
-"""Asked for at once, and written and hashed together: over TLS a piece brings 16 KiB, and each would cost several calls. Where more is
-asked for, the C library takes the memory of each piece from the system and gives it back, which over TLS costs as much as all else."""
+BLOCK_BYTES = 2**20
+"""Written and hashed together: over TLS a piece brings 16 KiB, and each would cost several calls."""
+PIECE_BYTES_MAX = 2**18
+"""Asked for at once. For more, the C library takes the memory of each piece from the system and gives it back, which over TLS costs more
+than all else."""
 
 PROGRESS_BYTES_MIN = 2**16
 """A connection that brought this much was worth having: patience begins anew."""
@@ -221,7 +223,7 @@ class _Part:
         pieces: list[bytes] = []
         gathered = 0
         try:
-            for piece in blocks_of(response, BLOCK_BYTES):
+            for piece in blocks_of(response, PIECE_BYTES_MAX):
                 pieces.append(piece)
                 gathered += len(piece)
                 too_large = self.wanted.too_large(self.size + gathered)
