@@ -9,6 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or_, select, update
 
 from state import machine, schema
+from state.checking import Checked, Remembered, checked
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import Fact, RunStarted
 from state.model import (
@@ -25,13 +26,12 @@ from state.model import (
 from state.rows import from_row, to_row
 from state.tables import (
     LIVE_PHASES,
-    append_fact,
-    checked,
+    append_facts,
     facts_of,
+    newest_fact,
     open_requests,
     others_live,
     others_waiting,
-    rows_of,
     upsert,
     watch_of,
     write_changes,
@@ -74,6 +74,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._remembered = Remembered()
 
     @classmethod
     def at(cls, home: Path) -> "Store":
@@ -125,10 +126,9 @@ class Store:
                 raise RunExists(fact.run)
             state = begun = machine.begin(fact, at)
             connection.execute(insert(schema.runs).values(to_row(begun.run)))
-            append_fact(connection, fact.run, fact, at)
             for when, next_fact in later:
                 state = machine.apply(state, next_fact, when)
-                append_fact(connection, fact.run, next_fact, when)
+            append_facts(connection, fact.run, [(at, fact), *later])
             write_changes(connection, begun, state)
             write_metrics(connection, metrics)
         return state
@@ -151,28 +151,36 @@ class Store:
         with self._transaction() as connection:
             if fence is not None:
                 _check_fence(connection, fence)
-            before = rows_of(connection, run)
-            after = before
+            before = self._checked(connection, run)
+            after = before.state
             for fact in facts:
                 after = machine.apply(after, fact, at)
-                append_fact(connection, run, fact, at)
-            write_changes(connection, before, after)
+            append_facts(connection, run, [(at, fact) for fact in facts])
+            write_changes(connection, before.state, after)
+            newest = newest_fact(connection, run) or before.fact
             write_metrics(connection, metrics)
             if watch is not None:
                 upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
             if obeyed is not None:
                 connection.execute(update(schema.requests).where(schema.requests.c.id == obeyed).values(obeyed_at=at))
+        self._remembered.keep(run, Checked(newest, after))  # it is committed
         return after
 
     def load(self, run: str) -> RunState:
         """The run's state; KeyError for an unknown run, StoreCorrupt where facts and rows disagree."""
         with self._transaction() as connection:
-            return checked(connection, run)
+            found = self._checked(connection, run)
+        self._remembered.keep(run, found)
+        return found.state
+
+    def _checked(self, connection: Connection, run: str) -> Checked:
+        return checked(connection, run, self._remembered.of(run))
 
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
-            state = checked(connection, run)
+            found = self._checked(connection, run)
+            state = found.state
             quota = (
                 connection.execute(
                     select(schema.quotas).where(
@@ -183,7 +191,7 @@ class Store:
                 .mappings()
                 .first()
             )
-            return Snapshot(
+            snapshot = Snapshot(
                 state=state,
                 requests=open_requests(connection, run),
                 watch=watch_of(connection, run),
@@ -191,11 +199,13 @@ class Store:
                 others_live=others_live(connection, state.run),
                 waiting=others_waiting(connection, state.run),
             )
+        self._remembered.keep(run, found)
+        return snapshot
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
         """The run's log, oldest first."""
         with self._transaction() as connection:
-            return facts_of(connection, run)
+            return list(facts_of(connection, run))
 
     # --- runs ----------------------------------------------------------------
 

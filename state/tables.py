@@ -1,15 +1,14 @@
 """What happens inside one transaction: rows and facts, read and written. The store opens it and closes it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from state import machine, schema
+from state import schema
 from state.facts import FACTS, Fact
-from state.failures import StoreCorrupt
 from state.model import (
     Checkpoint,
     Metric,
@@ -25,25 +24,27 @@ from state.model import (
 from state.rows import from_row, to_row
 
 LIVE_PHASES = [phase.value for phase in Phase if phase.on_kaggle]
+FACTS_AT_ONCE = 500
 
 
-def append_fact(connection: Connection, run: str, fact: Fact, at: datetime) -> None:
-    """The log's next entry."""
-    connection.execute(insert(schema.facts).values(run=run, at=at, name=fact.name, data=fact.to_dict()))
+def append_facts(connection: Connection, run: str, facts: Sequence[tuple[datetime, Fact]]) -> None:
+    """The log's next entries."""
+    if facts:
+        rows = [{"run": run, "at": at, "name": fact.name, "data": fact.to_dict()} for at, fact in facts]
+        connection.execute(insert(schema.facts), rows)
 
 
-def facts_of(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
-    """A run's log, oldest first."""
-    rows = connection.execute(select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id))
-    return [(row.at, FACTS[row.name].from_dict(row.data)) for row in rows]
+def newest_fact(connection: Connection, run: str) -> int | None:
+    """The number of the log's last entry."""
+    found = connection.execute(select(func.max(schema.facts.c.id)).where(schema.facts.c.run == run)).scalar()
+    return None if found is None else int(found)
 
 
-def checked(connection: Connection, run: str) -> RunState:
-    """The rows, held against the facts."""
-    state = rows_of(connection, run)
-    if machine.fold(facts_of(connection, run)) != state:
-        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
-    return state
+def facts_of(connection: Connection, run: str) -> Iterator[tuple[datetime, Fact]]:
+    """A run's log, oldest first, a part of it at a time."""
+    query = select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id)
+    for row in connection.execute(query).yield_per(FACTS_AT_ONCE):
+        yield row.at, FACTS[row.name].from_dict(row.data)
 
 
 def rows_of(connection: Connection, run: str) -> RunState:
@@ -86,8 +87,7 @@ def write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
     """A replayed event is already there, and a session never changes what it said."""
     rows = [to_row(metric) for metric in metrics]
     if rows:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        connection.execute(make(schema.metrics).on_conflict_do_nothing(), rows)
+        connection.execute(_insert(connection)(schema.metrics).on_conflict_do_nothing(), rows)
 
 
 def watch_of(connection: Connection, run: str) -> Watch:
@@ -98,12 +98,14 @@ def watch_of(connection: Connection, run: str) -> Watch:
 
 def upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
     """Write a row in the place of the one with the same keys, if there is one."""
-    mine = and_(*(table.c[key] == row[key] for key in keys))
     rest = {name: value for name, value in row.items() if name not in keys}
-    if connection.execute(select(func.count()).select_from(table).where(mine)).scalar():
-        connection.execute(update(table).where(mine).values(rest))
-    else:
-        connection.execute(insert(table).values(row))
+    write = _insert(connection)(table).values(row)
+    connection.execute(write.on_conflict_do_update(index_elements=list(keys), set_=rest))
+
+
+def _insert(connection: Connection) -> Any:
+    """`INSERT` with what SQLAlchemy's own leaves out: what to do where the row is there already."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
 def open_requests(connection: Connection, run: str) -> tuple[Request, ...]:
