@@ -42,6 +42,10 @@ class App:
         self.stop = Stop()
         """Set to make the daemon, and any waiting for Kaggle, end."""
         self.stop.tell(self.clock.wake)
+        self.notice: Callable[[str], None] = complain
+        """Told in a sentence what concerns no run alone."""
+        self.begun: Callable[[], None] = lambda: None
+        """Called once the daemon may begin: no other works on the database."""
 
     @cached_property
     def store(self) -> Store:
@@ -88,7 +92,7 @@ class App:
             uploads=self.home.uploads,
         )
         for warning in gateway.warnings:
-            click.echo(f"relay: {warning}", err=True)
+            self.notice(warning)
         return gateway
 
     @property
@@ -128,7 +132,7 @@ class App:
         """The open run of the same pipeline, or a new one."""
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
-            if Pipeline.from_canonical(run.pipeline) == pipeline:
+            if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
                 return run
         return self.start(path)
 
@@ -159,8 +163,9 @@ class App:
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
-            if known != pipeline:
-                change = pipelines.first_difference(json.loads(known.canonical()), json.loads(pipeline.canonical()))
+            if not known.same_work(pipeline):
+                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
                     "the file makes a second one beside it"
@@ -186,18 +191,15 @@ class App:
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:
         for warning in self.warnings():
-            self._notice(warning)
+            self.notice(warning)
         try:
             with LeaseKeeper(self.store, self.clock) as keeper:
+                self.begun()
                 yield Daemon(
-                    self.store, self.shell_for, self.clock, keeper, listener, self._notice, monotonic_s, self.stop
+                    self.store, self.shell_for, self.clock, keeper, listener, self.notice, monotonic_s, self.stop
                 )
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
-
-    def _notice(self, sentence: str) -> None:
-        with unless_full():
-            click.echo(f"relay: {sentence}", err=True)
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
@@ -208,3 +210,9 @@ class App:
                 f"that account's, or relay cancel {state.run.id}"
             )
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
+
+
+def complain(sentence: str) -> None:
+    """Say something on standard error, where its disk takes it."""
+    with unless_full():
+        click.echo(f"relay: {sentence}", err=True)

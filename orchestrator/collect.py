@@ -83,6 +83,7 @@ def concluded(
     judgement = replace(
         _judge(session, report, home),
         furthest=furthest,
+        timings=dict(report.timings) if report else {},
         steps_lost=pipeline.position(furthest) - pipeline.position(taken.cursor if taken else session.start),
     )
     if taken is None:

@@ -1,13 +1,10 @@
 """Tick every open run for ever: one daemon a database, held by a lease that a background thread keeps."""
 
 import contextlib
-import os
-import platform
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +12,9 @@ from orchestrator.clock import Clock, Stop
 from orchestrator.commands import Rest
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Transient
+from orchestrator.holder import alive, holder
 from orchestrator.tick import Turn, tick
+from orchestrator.times import spoken
 from state.failures import StoreUnavailable
 from state.model import RunState
 from state.store import Lease, LeaseHeld, LeaseLost, Store
@@ -187,39 +186,3 @@ class Daemon:
             if isinstance(turn.command, Rest):
                 return turn.command.until
         return None
-
-
-def spoken(seconds: float) -> str:
-    """A duration in its two largest units: `2 d 3 h`, `1 h 0 min`, `61 min` is `1 h 1 min`."""
-    minutes = int(seconds // 60)
-    days, hours = minutes // 1440, minutes // 60 % 24
-    if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
-
-
-def holder() -> str:
-    """This process, told from any other that ever had its number."""
-    return f"{platform.node()}/{os.getpid()}/{_started(os.getpid())}"
-
-
-def alive(other: str) -> bool | None:
-    """Whether a holder's process runs; None for another machine's, of which nobody here knows."""
-    node, pid, started = other.rsplit("/", 2)
-    if node != platform.node():
-        return None
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return started == _started(int(pid))
-
-
-def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks since boot; empty where the system does not tell."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

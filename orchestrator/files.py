@@ -36,6 +36,11 @@ class Home:
         """Where it is noted what was begun to be sent, a folder a dataset."""
         return self.path / "uploads"
 
+    @property
+    def daemon_log(self) -> Path:
+        """What the daemon tells, where it is asked to write that down too."""
+        return self.path / "logs" / "daemon.log"
+
     def quarantine(self, run: str) -> Path:
         """Damaged files that were kept for a person to look at, the newest few."""
         return self.run(run) / "quarantine"

@@ -78,6 +78,26 @@ class Inputs(BaseModel):
     """What the files held when the run began; relay's own note, not for the user to write."""
 
 
+class Expect(BaseModel):
+    """Seconds that a forecast reckons with until relay has measured them. They change nothing that a run does."""
+
+    model_config = STRICT
+
+    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """A step of a stage, by the stage's name; one by a kind holds for every stage of that kind that is not named."""
+    first_s: Annotated[float, Field(ge=0)] | None = None
+    """What a stage's first step in a session takes beyond the others: loading the model, compiling; default: 300, and 1 without JAX."""
+    startup_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's start until its first stage begins: installing, checking and unpacking the checkpoint; default: 240, and 10 where
+    nothing is installed."""
+    save_s: Annotated[float, Field(ge=0)] | None = None
+    """Saving a checkpoint; default: 30, and 1 without JAX."""
+    queue_s: Annotated[float, Field(ge=0)] | None = None
+    """From a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
+    handover_s: Annotated[float, Field(ge=0)] | None = None
+    """From a session's end until the next is pushed: its checkpoint comes here and is published; default: 600."""
+
+
 class Stage(BaseModel):
     """One training phase with a target."""
 
@@ -124,6 +144,8 @@ class Pipeline(BaseModel):
     release; default: what relay is tested with, `tunix-0.1.7`, where a stage needs JAX."""
     inputs: Inputs = Inputs()
     """What Kaggle mounts beside the checkpoint."""
+    expect: Expect = Expect()
+    """Seconds that a forecast reckons with until relay has measured them; nothing that a run does depends on it."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     """What the run does, in order; each goes on from the checkpoint of the one before."""
     sources: dict[str, str] = {}
@@ -239,7 +261,14 @@ class Pipeline(BaseModel):
 
     def canonical(self) -> str:
         """Canonical JSON: equal pipelines give equal text, whatever their files look like."""
-        return _canonical(self.model_dump(mode="json"))
+        value = self.model_dump(mode="json")
+        if self.expect == Expect():
+            del value["expect"]  # runs of a relay without this key have digests without it
+        return _canonical(value)
+
+    def same_work(self, other: "Pipeline") -> bool:
+        """Whether both do the same, whatever is expected of their times."""
+        return self.model_copy(update={"expect": Expect()}) == other.model_copy(update={"expect": Expect()})
 
     @property
     def digest(self) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE
 from orchestrator.errors import BadInput
-from orchestrator.pipeline import NAME_CHARS_MAX, SLUG, Account, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
 from stages import options, sources
 from stages.catalog import KINDS, Kind, UnknownKind, find
 
@@ -162,6 +162,10 @@ def _check_stages(pipeline: Pipeline, where: str) -> None:
         _fit(_kind(stage.kind, where, f"{key}.kind").fit, stage.options, where, f"{key}.options")
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
         _fit(partial(options.fit, options.Model), pipeline.model, where, "model")
+    known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
+    for name in pipeline.expect.step_s:
+        if name not in known:
+            raise BadInput(_unknown(where, f"expect.step_s.{name}", name, known, what="stage"))
 
 
 def _kind(name: str, where: str, key: str) -> Kind:
@@ -213,6 +217,7 @@ def _fields(location: list[int | str]) -> list[str]:
         "session": SessionLimits,
         "account": Account,
         "inputs": Inputs,
+        "expect": Expect,
         "stages": Stage,
     }
     kind: type[BaseModel] = Pipeline

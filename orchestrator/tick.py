@@ -1,6 +1,6 @@
 """One turn for one run: load, decide, record the intent, perform, record the fact."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator import effects
@@ -21,7 +21,7 @@ from orchestrator.errors import (
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import assumed_quota, week_of
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
-from state.model import InputsStatus, Phase, QuotaRow, RunStatus, Snapshot, Watch
+from state.model import InputsStatus, Phase, QuotaRow, Request, RunStatus, Snapshot, Watch
 from state.store import Store
 
 AWAKE = 2.0
@@ -35,6 +35,14 @@ class Turn:
     command: Command
     facts: tuple[Fact, ...] = ()
     failure: str = ""
+    before: Watch = field(default_factory=Watch)
+    """What was remembered of failing before it."""
+    after: Watch | None = None
+    """The same after it, where that is something else."""
+    quota: QuotaRow | None = None
+    """The hours that were read."""
+    request: Request | None = None
+    """What a person asked for, and is answered."""
 
 
 def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn:
@@ -47,11 +55,12 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
         case Rest(wants_slot=wants_slot):
             if wants_slot and _unsaid(snapshot.watch, shell, now):
                 store.append(run, (), now, watch=_in_line(snapshot.watch, now), fence=fence)
-            return Turn(command)
+            return Turn(command, before=snapshot.watch)
         case Record(facts, obeyed):
             fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
             store.append(run, facts, now, watch=Watch() if fresh else None, obeyed=obeyed, fence=fence)
-            return Turn(command, facts)
+            request = next((asked for asked in snapshot.requests if asked.id == obeyed), None)
+            return Turn(command, facts, before=snapshot.watch, request=request)
     intent = _intent(command, snapshot)
     if intent:
         state = store.append(run, intent, now, fence=fence)
@@ -59,10 +68,11 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     elif fence is not None:
         store.append(run, (), now, fence=fence)
     result, failure = _perform(command, snapshot, pipeline, shell)
-    if result.quota is not None:
-        store.write_quota(_believed(result.quota, pipeline, store))
+    quota = None if result.quota is None else _believed(result.quota, pipeline, store)
+    if quota is not None:
+        store.write_quota(quota)
     store.append(run, result.facts, shell.clock.now(), metrics=result.metrics, watch=result.watch, fence=fence)
-    return Turn(command, (*intent, *result.facts), failure)
+    return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
 
 
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:

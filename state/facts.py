@@ -1,6 +1,6 @@
 """What can happen to a run: one frozen class for each kind of fact. Pure; `state.machine` says what follows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from stages.contract import Cursor, Manifest
@@ -157,6 +157,8 @@ class Judgement(Document):
     furthest: Cursor | None = None
     steps_lost: int = 0
     excerpt: str = ""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds, as the session reported them; empty without a report, and in facts of an older relay."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,27 @@
 """The store in memory: what `state.store` promises, for simulations of which nothing has to outlive the process."""
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from state import machine
 from state.facts import Fact, RunStarted
-from state.model import Metric, Point, QuotaRow, Request, Run, RunState, RunStatus, Snapshot, Stretch, Waiting, Watch
+from state.model import (
+    Metric,
+    Point,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Snapshot,
+    StepSeen,
+    Stretch,
+    Waiting,
+    Watch,
+)
 from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -94,7 +108,7 @@ class MemoryStore:
             state = self._states[run]
             return Snapshot(
                 state=state,
-                requests=tuple(request for request in self._requests.values() if request.run == run),
+                requests=self.requests(run),
                 watch=self._watches.get(run, Watch()),
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
                 others_live=sum(_live(other) for other in self._others(state.run)),
@@ -174,6 +188,24 @@ class MemoryStore:
         newest = {(metric.stage, metric.name): metric for metric in self.metrics(run)}
         return [newest[key] for key in sorted(newest)]
 
+    def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
+        """When steps were done: the `newest` ones of each stage, and each stage's first in each session."""
+        found: list[StepSeen] = []
+        for metric in self.metrics(run):
+            step = StepSeen(
+                session=metric.session, attempt=metric.attempt, stage=metric.stage, step=metric.step, at_s=metric.at_s
+            )
+            if not found or found[-1] != step:
+                found.append(step)
+        kept, of_stage, begun = [], Counter(step.stage for step in found), set()
+        for step in found:
+            key = (step.session, step.attempt, step.stage)
+            if key not in begun or of_stage[step.stage] <= newest:
+                kept.append(step)
+            begun.add(key)
+            of_stage[step.stage] -= 1
+        return kept
+
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve."""
         mine = self.metrics(run)
@@ -195,6 +227,11 @@ class MemoryStore:
             number = self._requests_made
             self._requests[number] = Request(id=number, run=run, verb=verb, arguments=arguments, made_at=at)
             return number
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._lock:
+            return tuple(request for request in self._requests.values() if request.run == run)
 
     # --- the lease -----------------------------------------------------------
 

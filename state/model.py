@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Self
 
 from stages.contract import Cursor
+from state.facts import Fact
 
 
 class RunStatus(StrEnum):
@@ -308,6 +309,27 @@ class Point:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSeen:
+    """A step that a session told of; `at_s` is the session's clock when it was done."""
+
+    session: int
+    attempt: int
+    stage: str
+    step: int
+    at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Happened:
+    """A fact in the log of all runs; `number` grows with each."""
+
+    number: int
+    run: str
+    at: datetime
+    fact: Fact
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,18 @@ from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or
 from state import machine, schema
 from state.checking import Checked, Remembered, checked
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
-from state.facts import Fact, RunStarted
+from state.facts import FACTS, Fact, RunStarted
 from state.model import (
+    Happened,
     Metric,
     Point,
     QuotaRow,
+    Request,
     Run,
     RunState,
     RunStatus,
     Snapshot,
+    StepSeen,
     Stretch,
     Watch,
 )
@@ -207,6 +210,19 @@ class Store:
         with self._transaction() as connection:
             return list(facts_of(connection, run))
 
+    def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
+        """The end of the log of one run, or of all together, oldest first."""
+        table = schema.facts
+        query = select(table).order_by(table.c.id.desc()).limit(most)
+        if run is not None:
+            query = query.where(table.c.run == run)
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        found = (
+            Happened(number=r.id, run=r.run, at=r.at, fact=FACTS[r.name].from_dict(r.data)) for r in reversed(rows)
+        )
+        return list(found)
+
     # --- runs ----------------------------------------------------------------
 
     def runs(self) -> list[Run]:
@@ -301,6 +317,22 @@ class Store:
             rows = connection.execute(select(ranked).where(ranked.c.rank == 1)).mappings()
             return [from_row(Metric, row) for row in rows]
 
+    def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
+        """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
+        table = schema.metrics
+        mine = table.c.run == run
+        one = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage).subquery()
+        late = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
+        begun = (table.c.session, table.c.attempt, table.c.stage)
+        age = func.row_number().over(partition_by=table.c.stage, order_by=late).label("age")
+        place = func.row_number().over(partition_by=begun, order_by=table.c.number).label("place")
+        told = table.join(one, and_(table.c.stage == one.c.stage, table.c.name == one.c.name))
+        row = select(table, age, place).select_from(told).where(mine).subquery()
+        order = (row.c.session, row.c.attempt, row.c.number)
+        query = select(row).where(or_(row.c.age <= newest, row.c.place == 1)).order_by(*order)
+        with self._transaction() as connection:
+            return [from_row(StepSeen, found) for found in connection.execute(query).mappings()]
+
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
 
@@ -333,6 +365,11 @@ class Store:
             made = connection.execute(insert(schema.requests).values(values))
             assert made.inserted_primary_key is not None
             return int(made.inserted_primary_key[0])
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._transaction() as connection:
+            return open_requests(connection, run)
 
     # --- the lease -----------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import reference, requests, runs, trials
+from orchestrator.cli import daemons, reference, requests, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -40,7 +40,7 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
 
 
 for command in (
-    *(runs.start, runs.daemon, runs.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
+    *(runs.start, daemons.daemon, daemons.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
     *(reference.show_schema, reference.show_explanation),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),

@@ -1,16 +1,14 @@
-"""What several commands share: their arguments, the app, signals, the daemon's lines."""
+"""What several commands share: their arguments, the app, signals."""
 
 import signal
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
     from orchestrator.clock import Stop
-    from orchestrator.tick import Turn
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
 RUN = click.argument("run")
@@ -18,11 +16,20 @@ WRITE_OFF = click.option(
     "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
 )
 
+JSON = click.option("--json", "as_json", is_flag=True, help="A stable document for programs (docs/json.md).")
+
 
 def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
     return App(context.obj)
+
+
+def show_json(document: dict[str, Any]) -> None:
+    """Print one JSON document: what every command does with --json."""
+    import json
+
+    click.echo(json.dumps(document, indent=2))
 
 
 def stop_on_signals(stop: "Stop") -> None:
@@ -35,13 +42,3 @@ def stop_on_signals(stop: "Stop") -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-
-
-def announce(run: str, turn: "Turn") -> None:
-    from orchestrator.disk import unless_full
-    from orchestrator.views.events import lines
-
-    with unless_full():
-        for line in lines(turn):
-            click.echo(f"{run}  {line}")
-        sys.stdout.flush()

@@ -1,13 +1,11 @@
-"""Commands that begin a run, carry it out, show it, or bring it back."""
+"""Commands that begin a run, show it, or bring it back."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import PIPELINE, RUN, announce, app_of, stop_on_signals
+from orchestrator.cli.common import JSON, PIPELINE, RUN, app_of, show_json, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
@@ -28,69 +26,51 @@ def start(context: click.Context, pipeline: Path, new: bool) -> None:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
-@click.pass_context
-def daemon(context: click.Context, once: bool) -> None:
-    """Watch over all runs until told to stop.
-
-    Example: relay daemon
-    """
-    app = app_of(context)
-    _ = app.gateway
-    if once:
-        app.work_once(announce)
-    else:
-        stop_on_signals(app.stop)
-        app.work(announce)
-
-
-@click.command()
-@PIPELINE
-@click.pass_context
-def up(context: click.Context, pipeline: Path) -> None:
-    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
-
-    Example: relay up examples/tiny.yaml
-    """
-    app = app_of(context)
-    run = app.start_or_continue(pipeline)
-    click.echo(f"{run.id}  {run.status}")
-    stop_on_signals(app.stop)
-    app.work(announce, _settled(app, run.id))
-    show_status(app, run.id, as_json=False)
-    context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
-
-
-def _settled(app: "App", run: str) -> Callable[[], bool]:
-    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
-
-
-@click.command()
 @click.argument("run", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A stable document for programs.")
+@click.option("--watch", "-w", is_flag=True, help="Show it as it changes, until Ctrl-C or until RUN is over or parked.")
+@JSON
 @click.pass_context
-def status(context: click.Context, run: str | None, as_json: bool) -> None:
+def status(context: click.Context, run: str | None, watch: bool, as_json: bool) -> None:
     """Where every run (or RUN) stands. Needs no credentials.
 
-    Example: relay status --json
+    With --watch and a RUN the exit status is 1 where it was parked or cancelled. With --watch and --json each change is a line.
+
+    Example: relay status --watch
     """
     app = app_of(context)
-    show_status(app, app.run(run).run.id if run else None, as_json)
+    named = app.run(run).run.id if run else None
+    if watch:
+        context.exit(watch_status(app, named, as_json))
+    show_status(app, named, as_json)
 
 
 def show_status(app: "App", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
-    from orchestrator.views.document import status_document
+    from orchestrator.views.document import curves_of, status_document
 
     store = app.looking if app.has_store else None
     document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        show_json(document)
         return
+    from orchestrator.views.overview import status_view
     from orchestrator.views.printing import print_view
-    from orchestrator.views.text import status_view
 
-    print_view(status_view(document))
+    print_view(status_view(document, curves_of(store, document)))
+
+
+def watch_status(app: "App", run: str | None, as_json: bool) -> int:
+    """Show the status as it changes; the exit status."""
+    from orchestrator.views.document import status_document
+    from orchestrator.views.printing import console
+    from orchestrator.views.watch import Watcher, watch
+
+    stop_on_signals(app.stop)
+    watcher = Watcher(
+        lambda: app.looking if app.has_store else None,
+        lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings()),
+    )
+    return watch(watcher, run, console(), app.clock, app.stop, as_json=as_json)
 
 
 @click.command()

@@ -1,14 +1,18 @@
 """Commands that try something out on this machine: nothing of it reaches Kaggle."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import PIPELINE, stop_on_signals
+from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.pipeline import Pipeline
 
 
 @click.command()
@@ -80,10 +84,19 @@ def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
 @click.option(
     "--memory", is_flag=True, help="Lower the full-size model for the mesh and say what fits; needs JAX here."
 )
+@click.option("--start", metavar="WHEN", help="Forecast for a start at this time, such as 2027-01-09T08:00 (UTC).")
+@click.option(
+    "--quota-left", metavar="HOURS", type=click.FloatRange(min=0), help="Hours of quota that are left at the start."
+)
 @click.option("--json", "as_json", is_flag=True, help="A document for programs.")
 @click.pass_context
-def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: bool) -> None:
-    """What PIPELINE will do; with --memory whether it fits. Exit status 1 where it does not. Needs no network.
+def show_plan(
+    context: click.Context, pipeline: Path, memory: bool, start: str | None, quota_left: float | None, as_json: bool
+) -> None:
+    """What PIPELINE will do, and when it will be done: sessions, hours and weeks of quota, the date of its end.
+
+    The forecast uses times that relay has measured in this home folder, else those that the pipeline expects, and says what
+    it assumes. With --memory: whether the pipeline fits; exit status 1 where it does not. Needs no network.
 
     Example: relay plan examples/gemma2_2b.yaml --memory
     """
@@ -98,12 +111,34 @@ def show_plan(context: click.Context, pipeline: Path, memory: bool, as_json: boo
 
         document = memory_document(read, str(pipeline), lambda line: click.echo(line, err=True))
     else:
-        document = outline(read)
+        document = outline(read) | _forecast(context, read, start, quota_left)
     if as_json:
         click.echo(json.dumps(document, indent=2))
     else:
         print_view(memory_view(document) if memory else outline_view(document))
     context.exit(0 if document.get("fits", True) else 1)
+
+
+def _forecast(
+    context: click.Context, pipeline: "Pipeline", start: str | None, quota_left_h: float | None
+) -> dict[str, Any]:
+    from orchestrator.views.forecast import plan_part
+
+    app = app_of(context)
+    store = app.looking if app.has_store else None
+    left_s = None if quota_left_h is None else quota_left_h * 3600
+    return plan_part(store, pipeline, app.clock.now(), _time(start), left_s)
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time as people write it, in UTC where no zone is given."""
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadInput(f"--start {text}: this is not a time: write 2027-01-09 or 2027-01-09T08:00") from error
+    return read.replace(tzinfo=UTC) if read.tzinfo is None else read.astimezone(UTC)
 
 
 @click.command("verify-resume")

@@ -1,45 +1,91 @@
 """The status as one stable JSON document (see docs/status.md); every other view of a run is drawn from it."""
 
 import json
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from orchestrator import holder
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import where
+from orchestrator.views.advice import to_do
+from orchestrator.views.curves import Curves
+from orchestrator.views.forecast import run_part
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
-from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, RunState, Session, Watch
-from state.store import Store
+from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, Session, Watch
+from state.store import Lease, Store
 
 FORMAT = 1
 
+CURVE_POINTS = 40
+
 
 def status_document(
-    store: Store | None, home: Path, now: datetime, run: str | None = None, warnings: Sequence[str] = ()
+    store: Store | None,
+    home: Path,
+    now: datetime,
+    run: str | None = None,
+    warnings: Sequence[str] = (),
+    alive: Callable[[str], bool | None] = holder.alive,
 ) -> dict[str, Any]:
-    """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database."""
+    """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
+
+    `alive` says of the daemon's process whether it runs, None where nobody here can know.
+    """
     runs: list[dict[str, Any]] = []
+    daemon = None
     quotas: list[QuotaRow] = []
     if store is not None:
+        daemon = _daemon(store.lease(), now, alive)
         names = [found.id for found in store.runs() if run is None or found.id == run]
-        runs = [
-            {
-                **run_document(store.load(name), store.last_metrics(name), now, store.facts(name)),
-                **_trouble(store.watch(name)),
-            }
-            for name in names
-        ]
+        runs = [_run(store, name, now, daemon) for name in names]
         quotas = store.quotas()
     return {
         "format": FORMAT,
         "home": str(home),
         "at": _time(now),
         "warnings": list(warnings),
+        "daemon": daemon,
         "runs": runs,
         "quota": [_quota(q) for q in quotas],
     }
+
+
+def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves]:
+    """The values of each metric of each stage over the steps, for the run that is shown in detail."""
+    if store is None or len(document["runs"]) != 1:
+        return {}
+    run = document["runs"][0]["id"]
+    found: dict[tuple[str, str], list[float]] = {}
+    for point in store.series(run, CURVE_POINTS):
+        found.setdefault((point.stage, point.name), []).append(point.value)
+    return {run: found}
+
+
+def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+    state, facts = store.load(name), store.facts(name)
+    found = {
+        **run_document(state, store.last_metrics(name), now, facts),
+        **_trouble(store.watch(name)),
+        **run_part(store, state, facts, now),
+        "requests": [_request(request) for request in store.requests(name)],
+    }
+    return {**found, "to_do": to_do(found, daemon, now)}
+
+
+def _daemon(lease: Lease | None, now: datetime, alive: Callable[[str], bool | None]) -> dict[str, Any] | None:
+    """Whoever carries the runs on, or did last; a lease that still lasts is believed unless its process is known to be gone."""
+    if lease is None:
+        return None
+    host, pid, _ = holder.parts(lease.holder)
+    runs = lease.expires_at > now and alive(lease.holder) is not False
+    return {"runs": runs, "host": host, "pid": pid, "lease_until": _time(lease.expires_at)}
+
+
+def _request(request: Request) -> dict[str, Any]:
+    return {"verb": request.verb, "arguments": request.arguments, "made_at": _time(request.made_at)}
 
 
 def _trouble(watch: Watch) -> dict[str, Any]:
@@ -51,13 +97,17 @@ def _trouble(watch: Watch) -> dict[str, Any]:
 def run_document(
     state: RunState, metrics: Sequence[Metric], now: datetime, facts: Sequence[tuple[datetime, Fact]] = ()
 ) -> dict[str, Any]:
-    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found."""
+    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found.
+
+    Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
+    """
     pipeline = Pipeline.from_canonical(state.run.pipeline)
     cursor, run = where(state, pipeline), state.run
     return {
         "id": run.id,
         "name": run.name,
         "owner": run.owner,
+        "accelerator": run.accelerator,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
         "state": run.status.value,
@@ -74,6 +124,8 @@ def run_document(
         "sessions": [_session(session, now) for session in state.sessions],
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
+        "forecast": None,
+        "forecast_problem": "",
     }
 
 
@@ -130,12 +182,20 @@ def _session(session: Session, now: datetime) -> dict[str, Any]:
         "checkpoint": session.checkpoint,
         "budget_s": session.budget_s,
         "limit_s": session.limit_s,
+        "stops_by": _time(_stops_by(session)),
         "seconds": round((end - begin).total_seconds(), 3) if begin and end else None,
         "planned_at": _time(session.planned_at),
         "pushed_at": _time(session.pushed_at),
         "running_at": _time(session.running_at),
         "ended_at": _time(session.ended_at),
     }
+
+
+def _stops_by(session: Session) -> datetime | None:
+    """When a running session has everything saved, as far as we saw it begin."""
+    if session.running_at is None or session.ended_at is not None:
+        return None
+    return session.running_at + timedelta(seconds=session.budget_s)
 
 
 def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:

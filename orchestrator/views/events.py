@@ -1,6 +1,7 @@
 """One line for each thing that happens: what the daemon prints."""
 
 from orchestrator.tick import Turn
+from orchestrator.views.values import clock_time
 from stages.contract import Cursor
 from state import facts
 from state.facts import Fact
@@ -9,7 +10,12 @@ from state.facts import Fact
 def lines(turn: Turn) -> list[str]:
     """What a tick did, a sentence each; empty for one that only looked or rested."""
     said = [text for fact in turn.facts if (text := describe(fact))]
-    return [*said, f"trying again later: {turn.failure}"] if turn.failure else said
+    return [*said, f"trying again later: {turn.failure}"] if goes_on_failing(turn) else said
+
+
+def goes_on_failing(turn: Turn) -> bool:
+    """Whether something failed that is tried again; a run that was parked for it has said so already."""
+    return bool(turn.failure) and not any(isinstance(fact, facts.RunParked) for fact in turn.facts)
 
 
 def describe(fact: Fact) -> str:
@@ -17,6 +23,8 @@ def describe(fact: Fact) -> str:
     match fact:
         case facts.SessionPlanned() | facts.SessionResized() | facts.PushConfirmed() | facts.PushRefused():
             return f"session {_key(fact)} {_before(fact)}"
+        case facts.SeenQueued():
+            return f"session {_key(fact)} waits for a machine"
         case facts.SeenRunning():
             return f"session {_key(fact)} runs"
         case facts.SessionFact():
@@ -73,7 +81,9 @@ def _run(fact: Fact) -> str:
         case facts.InputsPublished():
             return "the pipeline's files are published"
         case facts.RunWaiting():
-            return f"waiting until {fact.until[:19]}: {fact.reason}"
+            return f"waiting until {clock_time(fact.until)}: {fact.reason}"
+        case facts.RunWoken():
+            return "goes on: the wait is over"
         case facts.RunParked():
             return f"parked: {fact.reason}; type: {fact.remedy}"
         case facts.RunResumed():

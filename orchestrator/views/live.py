@@ -1,7 +1,6 @@
-"""A rehearsal or `relay up` as it happens: progress of each stage, the session's clock, what is left."""
+"""A rehearsal as it happens: a small screen below the events on a terminal, lines otherwise."""
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -9,90 +8,91 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.clock import Clock
 from orchestrator.tick import Turn
+from orchestrator.times import spoken
 from orchestrator.views.document import run_document
 from orchestrator.views.events import lines
-from orchestrator.views.text import metrics_text
+from orchestrator.views.parts import sentence
+from orchestrator.views.printing import console, redraws
+from orchestrator.views.tables import current_stage, stages_table
+from orchestrator.views.values import metrics_text
 from state.store import Store
 
-PLAIN_EVERY_S = 10.0
+PROGRESS_EVERY_S = 10.0
 SHOWN = ("loss", "reward", "format", "accuracy", "hard_accuracy", "kl")
 
 
 @contextlib.contextmanager
-def display(store: Store, run: str, clock: Clock) -> Iterator[Callable[[str, Turn], None]]:
-    """A place for the daemon's turns: a live screen on a terminal, a line each otherwise."""
-    if not sys.stdout.isatty():
-        yield Plain(store, run, clock).turn
+def display(store: Store, run: str, clock: Clock, on: Console | None = None) -> Iterator[Callable[[str, Turn], None]]:
+    """A place for the daemon's turns: a live screen on a terminal, a line each otherwise. `on`: standard output."""
+    on = on or console()
+    told = Lines(on, clock)
+
+    def now() -> dict[str, Any]:
+        return run_document(store.load(run), store.last_metrics(run), clock.now())
+
+    def turn(_name: str, happened: Turn) -> None:
+        for line in lines(happened):
+            told.say(line)
+        if not redraws(on) and told.due():
+            told.progress(now())
+
+    if not redraws(on):
+        yield turn
         return
-    console = Console(highlight=False)
-    view = Screen(store, run, clock)
-    with Live(view, console=console, refresh_per_second=4, transient=True):
-
-        def turn(name: str, happened: Turn) -> None:
-            for line in lines(happened):
-                console.print(f"[dim]{clock.now():%H:%M:%S}[/]  {line}")
-
+    with Live(Screen(now, clock), console=on, refresh_per_second=4, transient=True):
         yield turn
 
 
 class Screen:
-    """What the live screen shows, drawn anew from the database each time."""
+    """What the small screen shows, drawn anew from the database each time."""
 
-    def __init__(self, store: Store, run: str, clock: Clock) -> None:
-        self._store, self._run, self._clock = store, run, clock
+    def __init__(self, read: Callable[[], dict[str, Any]], clock: Clock) -> None:
+        self._read, self._clock = read, clock
         self._lock = threading.Lock()
 
     def __rich__(self) -> RenderableType:
         with self._lock:
-            now = self._clock.now()
-            document = run_document(self._store.load(self._run), self._store.last_metrics(self._run), now)
-        return Group(stage_bars(document), Text(session_line(document, now)))
+            return progress_view(self._read(), self._clock.now())
 
 
-class Plain:
-    """For a pipe or a log: events as they happen, and now and then where training stands."""
+class Lines:
+    """For a pipe, a log or a terminal that cannot redraw: what happens as it happens, and now and then where training stands."""
 
-    def __init__(self, store: Store, run: str, clock: Clock) -> None:
-        self._store, self._run, self._clock = store, run, clock
+    def __init__(self, on: Console, clock: Clock) -> None:
+        self._on, self._clock = on, clock
         self._said_at: datetime | None = None
+        self._said = ""
 
-    def turn(self, name: str, happened: Turn) -> None:
-        """Say what a turn did, if anything."""
-        for line in lines(happened):
-            self._say(line)
+    def say(self, line: str) -> None:
+        """One line with the time."""
+        self._on.print(Text(f"{self._clock.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
+        self._on.file.flush()
+
+    def due(self) -> bool:
+        """Whether it is time to say again where training stands."""
+        return self._said_at is None or (self._clock.now() - self._said_at).total_seconds() >= PROGRESS_EVERY_S
+
+    def progress(self, run: dict[str, Any], name: str = "") -> None:
+        """Where training stands, unless that was the last thing said of it."""
         now = self._clock.now()
-        if self._said_at is None or (now - self._said_at).total_seconds() >= PLAIN_EVERY_S:
-            self._said_at = now
-            document = run_document(self._store.load(self._run), self._store.last_metrics(self._run), now)
-            self._say(f"{training_line(document)}  {session_line(document, now)}")
-
-    def _say(self, line: str) -> None:
-        sys.stdout.write(f"{self._clock.now():%H:%M:%S}  {line}\n")
-        sys.stdout.flush()
+        self._said_at, standing = now, training_line(run)
+        if standing != self._said:
+            self._said = standing
+            self.say(f"{name}{standing}  {session_line(run, now)}")
 
 
-def stage_bars(run: dict[str, Any]) -> Table:
-    """A bar a stage: steps seen of the target, and the newest values."""
-    table = Table.grid(padding=(0, 2))
-    for stage in run["stages"]:
-        table.add_row(
-            Text(stage["name"], style="bold"),
-            ProgressBar(total=stage["target"], completed=stage["seen"], width=24),
-            f"{stage['seen']}/{stage['target']}",
-            metrics_text({name: stage["metrics"][name] for name in SHOWN if name in stage["metrics"]}),
-        )
-    return table
+def progress_view(run: dict[str, Any], now: datetime) -> RenderableType:
+    """The stages with their bars, and the session's clock."""
+    return Group(stages_table(run), sentence(session_line(run, now)))
 
 
 def training_line(run: dict[str, Any]) -> str:
     """The stage under way in one line."""
-    stage = next((s for s in run["stages"] if s["seen"] < s["target"]), run["stages"][-1])
+    stage = current_stage(run)
     values = {name: stage["metrics"][name] for name in SHOWN if name in stage["metrics"]}
     return f"{stage['name']} {stage['seen']}/{stage['target']}  {metrics_text(values)}".rstrip()
 
@@ -102,11 +102,11 @@ def session_line(run: dict[str, Any], now: datetime) -> str:
     parts = []
     if run["sessions"]:
         session = run["sessions"][-1]
-        clock = "" if session["seconds"] is None else f" {session['seconds']:.0f} s of {session['limit_s']:.0f} s"
+        clock = "" if session["seconds"] is None else f" {spoken(session['seconds'])} of {spoken(session['limit_s'])}"
         parts.append(f"session {session['number']} {session['phase']}{clock}")
     seen = sum(stage["seen"] for stage in run["stages"])
     elapsed_s = (now - datetime.fromisoformat(run["created_at"])).total_seconds()
-    parts.append(f"{elapsed_s:.0f} s so far")
+    parts.append(f"{spoken(elapsed_s)} so far")
     if 0 < seen < run["steps_total"]:
-        parts.append(f"about {elapsed_s * (run['steps_total'] - seen) / seen:.0f} s left")
+        parts.append(f"about {spoken(elapsed_s * (run['steps_total'] - seen) / seen)} left")
     return " · ".join(parts)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.views.text import metrics_text
+from orchestrator.views.values import metrics_text
 from stages.contract import Progress
 from state.model import Session
 

@@ -6,7 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.views.text import hours
+from orchestrator.outlook import seconds
+from orchestrator.views.forecast import forecast_view
+from orchestrator.views.values import hours
 
 GIB = 2**30
 
@@ -16,7 +18,7 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
     session, mounts, kernel = plan["session"], plan["mounts"], plan["kernel"]
     parts: list[RenderableType] = [
         Text.assemble((plan["pipeline"], "bold"), f"  {plan['total_steps']:,} steps on {plan['accelerator']}"),
-        _stages(plan["stages"]),
+        _stages(plan["stages"], plan.get("step_s", {})),
         _line(
             "session",
             f"{duration(session['limit_s'])}, all saved by {duration(session['budget_s'])}, a checkpoint at least every "
@@ -30,14 +32,24 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
         parts.append(_line("your own", ", ".join(plan["sources"])))
     parts.append(_line("installs", " ".join(plan["pins"]) or "nothing"))
     parts.append(_line("kernel", f"{kernel['bytes']:,} of less than {kernel['bytes_max']:,} bytes"))
+    if "forecast" in plan:
+        parts.append(forecast_view(plan))
     return Group(*parts)
 
 
-def _stages(stages: list[dict[str, Any]]) -> Table:
+def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
+    """A row a stage; with its time where that is known of any."""
     table = _table("stage", "kind")
     table.add_column("steps", justify="right", no_wrap=True)
+    if step_s:
+        table.add_column("a step", justify="right", no_wrap=True)
+        table.add_column("all steps", justify="right", no_wrap=True)
     for stage in stages:
-        table.add_row(f"  {stage['name']}", stage["kind"], f"{stage['steps']:,}")
+        row = [f"  {stage['name']}", stage["kind"], f"{stage['steps']:,}"]
+        if step_s:
+            took_s = step_s.get(stage["name"])
+            row += ["?", "?"] if took_s is None else [seconds(took_s), seconds(took_s * stage["steps"])]
+        table.add_row(*row)
     return table
 
 

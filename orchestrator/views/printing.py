@@ -1,13 +1,85 @@
-"""Print a view: as wide as the terminal, and through a pipe as wide as it needs to be."""
+"""Print a view: as wide as the terminal, through a pipe as wide as it needs to be, and in ASCII where there is no Unicode."""
 
+import os
+import shutil
 import sys
+from collections.abc import Mapping
+from typing import IO, Any
 
 from rich.console import Console, RenderableType
 
 PIPE_COLUMNS = 140
 
+ASCII = str.maketrans(
+    {
+        "▁": "_",
+        "▂": ".",
+        "▃": ":",
+        "▄": "-",
+        "▅": "=",
+        "▆": "+",
+        "▇": "*",
+        "█": "#",
+        "░": ".",
+        "│": "|",
+        "·": "-",
+        "…": "~",
+    }
+    | {"±": "~", "×": "x", "→": ">", "–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}
+)
+"""One character for one, so that columns stay where they are."""
+
+
+class Ascii:
+    """A stream for terminals that have nothing but ASCII; what has no likeness there is a question mark."""
+
+    encoding = "ascii"
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write the text's likeness."""
+        return self._stream.write(text.translate(ASCII).encode("ascii", "replace").decode("ascii"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def printable(stream: IO[str], environ: Mapping[str, str] = os.environ) -> IO[str]:
+    """The stream, or one that writes ASCII to it where its encoding or the locale has no Unicode."""
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
+    if encoding.startswith("utf") and not plain_locale(environ):
+        return stream
+    return Ascii(stream)  # type: ignore[return-value]
+
+
+def plain_locale(environ: Mapping[str, str]) -> bool:
+    """Whether somebody chose the C locale. Python itself writes UTF-8 there all the same, and may have set LC_CTYPE to do so."""
+    ctype = environ.get("LC_CTYPE", "")
+    coerced = ctype in ("C.UTF-8", "C.utf8", "UTF-8")
+    chosen = environ.get("LC_ALL") or ("" if coerced else ctype) or environ.get("LANG") or ""
+    return chosen in ("C", "POSIX")
+
+
+def console(stream: IO[str] | None = None, environ: Mapping[str, str] = os.environ) -> Console:
+    """A console on a stream, standard output by default."""
+    stream = stream or sys.stdout
+    return Console(file=printable(stream, environ), highlight=False, width=_columns(stream, environ))
+
+
+def _columns(stream: IO[str], environ: Mapping[str, str]) -> int | None:
+    """None: as rich finds out, which does not look at all where the terminal is a dumb one."""
+    if not stream.isatty():
+        return PIPE_COLUMNS
+    return shutil.get_terminal_size().columns if environ.get("TERM", "") in ("dumb", "unknown") else None
+
+
+def redraws(on: Console) -> bool:
+    """Whether what was written can be written over."""
+    return on.is_terminal and not on.is_dumb_terminal
+
 
 def print_view(view: RenderableType) -> None:
     """Print to standard output."""
-    width = None if sys.stdout.isatty() else PIPE_COLUMNS
-    Console(highlight=False, width=width).print(view)
+    console().print(view)

@@ -1,6 +1,7 @@
 """What a rehearsal leaves on the screen: its sessions, what was measured, and the digests to compare."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from orchestrator.views.text import run_view
 
 def summary_view(run: dict[str, Any], home: Path) -> RenderableType:
     """The run, its evaluations side by side, the final digests, and where to look further."""
-    parts: list[RenderableType] = [run_view(run), Text()]
+    parts: list[RenderableType] = [run_view(run, datetime.fromisoformat(run["updated_at"])), Text()]
     measured = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     if measured:
         parts += [_evaluations(measured), Text()]

@@ -1,67 +1,43 @@
-"""The status for people: one screen that says where a run is, whether it is well, and what to do."""
+"""A run for people: where it is, whether it is well, when it is done, what to do. One screen, in 40 columns too."""
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
-STYLES = {
-    "active": "cyan",
-    "waiting": "yellow",
-    "parked": "bold red",
-    "finished": "green",
-    "cancelled": "dim",
-    "yielded": "green",
-    "timed_out": "yellow",
-    "failed": "red",
-    "lost": "red",
-}
+from orchestrator.times import spoken, when
+from orchestrator.views.curves import Curves, bar
+from orchestrator.views.parts import labelled, sentence
+from orchestrator.views.tables import curves_view, sessions_table, stages_table
+from orchestrator.views.values import STYLES, hours
+
+OVER = ("finished", "cancelled")
+EXCERPT_LINES = 8
 
 
-def status_view(document: dict[str, Any]) -> RenderableType:
-    """All runs of a status document, newest last."""
-    parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
-    if not document["runs"]:
-        return Group(*parts, Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE"))
-    for run in document["runs"]:
-        parts += [run_view(run), Text()]
-    parts += [Text(line) for line in map(_quota_line, document["quota"]) if line]
-    return Group(*parts)
-
-
-def run_view(run: dict[str, Any]) -> RenderableType:
-    """One run: headline, what to do, stages, sessions."""
-    parts: list[RenderableType] = [_headline(run)]
-    if run["reason"]:
-        parts.append(Text(f"  {run['reason']}"))
-    if run["waiting_until"]:
-        parts.append(Text(f"  waiting until {clock_time(run['waiting_until'])}"))
-    if run.get("failure") and run["state"] not in ("finished", "cancelled"):
-        parts.append(Text(f"  trying again at {clock_time(run['retry_at'])}: {run['failure']}"))
-    if run["excerpt"]:
-        parts += [Text(f"  │ {line}", style="dim") for line in run["excerpt"].splitlines()[-8:]]
-    if run["remedy"]:
-        parts.append(Text.assemble("  type: ", (run["remedy"], "bold")))
+def run_view(
+    run: dict[str, Any],
+    now: datetime,
+    quotas: Sequence[dict[str, Any]] = (),
+    curves: Curves | None = None,
+    sessions: int | None = None,
+) -> RenderableType:
+    """One run of a status document; `sessions`: how many of the newest have a line of their own, None for all."""
+    parts: list[RenderableType] = [headline(run), *_what(run)]
+    details = [*_waits(run, now), *_clocks(run, now), *_quota(run, quotas, now), *_kept(run, now)]
+    parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
+    if drawn := curves_view(run, curves or {}):
+        parts.append(drawn)
     if run["sessions"]:
-        parts.append(sessions_table(run))
-    newest = next((c for c in reversed(run["checkpoints"]) if c["status"] in ("collected", "published")), None)
-    if newest:
-        parts.append(Text(f"  newest checkpoint {newest['name']}: {newest['stage']} step {newest['step']}, verified"))
-    if run.get("damage"):
-        parts.append(Text(f"  {damage_line(run['damage'])}", style="yellow"))
+        parts.append(sessions_table(run, sessions))
     return Group(*parts)
 
 
-def damage_line(damage: list[dict[str, Any]]) -> str:
-    """How often bytes were damaged, and the last time of it."""
-    last, times = damage[-1], "once" if len(damage) == 1 else f"{len(damage)} times"
-    kept = "; what differed is kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
-    return f"damaged bytes were found {times} and not used, last of {last['checkpoint']} ({last['place']}){kept}"
-
-
-def _headline(run: dict[str, Any]) -> Text:
+def headline(run: dict[str, Any]) -> Text:
+    """The run, its state, and how far it is."""
     percent = 100 * run["steps_done"] / run["steps_total"]
     return Text.assemble(
         (run["id"], "bold"),
@@ -71,101 +47,93 @@ def _headline(run: dict[str, Any]) -> Text:
     )
 
 
-def stages_table(run: dict[str, Any]) -> Table:
-    """A row a stage: how far, and the last values."""
-    table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
-    table.add_column("stage", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("done", justify="right", no_wrap=True)
-    table.add_column("last values")
-    for stage in run["stages"]:
-        seen = f" ({stage['seen']} seen)" if stage["seen"] > stage["done"] else ""
-        table.add_row(
-            f"  {stage['name']}",
-            stage["kind"],
-            f"{stage['done']}/{stage['target']}{seen}",
-            metrics_text(stage["metrics"]),
-        )
-    return table
+def _what(run: dict[str, Any]) -> list[RenderableType]:
+    """What a person has to do, which is mostly nothing, and what explains it."""
+    to_do = run.get("to_do") or {"says": run["reason"], "type": run["remedy"]}
+    lines: list[RenderableType] = [sentence(to_do["says"], "yellow" if to_do["type"] else "")] if to_do["says"] else []
+    excerpt = run["excerpt"].splitlines()[-EXCERPT_LINES:]
+    lines += [labelled(("│", Text(line, style="dim")) for line in excerpt)] if excerpt else []
+    return [*lines, sentence(f"type: {to_do['type']}", "bold")] if to_do["type"] else lines
 
 
-def sessions_table(run: dict[str, Any]) -> Table:
-    """A row a session: what became of it."""
-    table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
-    table.add_column("session", no_wrap=True)
-    table.add_column("how it ended", min_width=14)
-    table.add_column("from", no_wrap=True)
-    table.add_column("to", no_wrap=True)
-    table.add_column("seconds", justify="right", no_wrap=True)
-    table.add_column("lost", justify="right", no_wrap=True)
-    for session in run["sessions"]:
-        ended = session["outcome"] or session["phase"]
-        table.add_row(
-            f"  {session['slug'].removeprefix(run['id'] + '-')}",
-            Text(ending(session), style=STYLES.get(ended, "")),
-            place(session["from"]),
-            place(session["to"]),
-            "" if session["seconds"] is None else f"{session['seconds']:.0f}",
-            str(session["steps_lost"] or ""),
-        )
-    return table
+# --- the labelled lines --------------------------------------------------------
 
 
-ENDINGS = {
-    "finished": "finished the pipeline",
-    "yielded": "stopped itself in time",
-    "timed_out": "killed at the session limit",
-    "lost": "lost",
-}
+def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """What it waits for, and what is wrong."""
+    lines: list[tuple[str, RenderableType]] = []
+    if run["state"] == "waiting":
+        until = f", until {when(_at(run['waiting_until']), now)}" if run["waiting_until"] else ""
+        lines.append(("waits", Text(f"{run['reason']}{until}")))
+    if run.get("failure") and run["state"] not in OVER:
+        again = when(_at(run["retry_at"]), now)
+        lines.append(("wrong", Text(f"{run['failure']}; tried again at {again}", style="yellow")))
+    return lines
 
 
-def ending(session: dict[str, Any]) -> str:
-    """How a session ended, or where it is, in a few words."""
-    if session["outcome"] is None:
-        return str(session["phase"])
-    if session["outcome"] == "failed":
-        if session["cause"] == "no-report":
-            return "killed without notice"
-        return f"failed: {session['cause']}"
-    return ENDINGS[session["outcome"]]
+def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """When the run is done, and the live session's time."""
+    lines: list[tuple[str, RenderableType]] = []
+    if forecast := run.get("forecast"):
+        lines.append(("done", Text(_done(forecast, now))))
+    if run["sessions"] and run["sessions"][-1]["outcome"] is None and run["state"] not in OVER:
+        session = run["sessions"][-1]
+        lines.append((f"session {session['number']}", Text(session_clock(session, now))))
+    return lines
 
 
-def place(cursor: dict[str, Any] | None) -> str:
-    """A cursor in two words."""
-    return "" if cursor is None else f"{cursor['stage']} {cursor['step']}"
+def _done(forecast: dict[str, Any], now: datetime) -> str:
+    earliest, latest = _at(forecast["finish_earliest_at"]), _at(forecast["finish_latest_at"])
+    span = f"; from {when(earliest, now)} to {when(latest, now)}" if earliest != latest else ""
+    sessions, weeks = forecast["sessions"], forecast["weeks"]
+    more = [f"{sessions} more session{'' if sessions == 1 else 's'}"] if sessions else []
+    more += [f"{weeks} renewal{'' if weeks == 1 else 's'} of the quota"] if weeks else []
+    assumed = " (partly assumed)" if forecast["basis"] != "measured" else ""
+    return f"about {when(_at(forecast['finish_at']), now)}{span}{'; ' if more else ''}{' and '.join(more)}{assumed}"
 
 
-TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
-METRICS_SHOWN = 4
+def session_clock(session: dict[str, Any], now: datetime) -> str:
+    """A session's phase and, while it runs, how much of its time is over and when it stops itself."""
+    if session["phase"] != "running" or session["seconds"] is None:
+        since = session["pushed_at"] or session["planned_at"]
+        return f"{session['phase']}, {when(_at(since), now)}"
+    said = f"{bar(session['seconds'], session['limit_s'], 10)} {spoken(session['seconds'])} of {spoken(session['limit_s'])}"
+    return f"{said}, stops itself by {when(_at(session['stops_by']), now)}" if session["stops_by"] else said
 
 
-def metrics_text(metrics: dict[str, float]) -> str:
-    """The values that tell most, four digits each; the others are in the JSON document."""
-    telling = [name for name in TELLING if name in metrics]
-    others = sorted(name for name in metrics if name not in TELLING)
-    return "  ".join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
+def _quota(run: dict[str, Any], quotas: Sequence[dict[str, Any]], now: datetime) -> list[tuple[str, RenderableType]]:
+    """The hours of the run's own account and accelerator, while it still needs some."""
+    mine = [q for q in quotas if (q["owner"], q["accelerator"]) == (run["owner"], run.get("accelerator"))]
+    return [("quota", Text(quota_text(quota, now))) for quota in mine if run["state"] not in OVER]
 
 
-def clock_time(iso: str) -> str:
-    """A time without its fractions of a second."""
-    return iso[:19].replace("T", " ") + " UTC"
-
-
-def _quota_line(quota: dict[str, Any]) -> str:
+def quota_text(quota: dict[str, Any], now: datetime) -> str:
+    """How many of the week's hours are left, and when they are renewed."""
     if quota["total_s"] is None:
-        return f"{quota['accelerator']} quota of {quota['owner']}: Kaggle does not say"
-    return (
-        f"{quota['accelerator']} quota of {quota['owner']}: {hours(quota['left_s'])} of {hours(quota['total_s'])} left"
-        + (" by relay's own count, since Kaggle does not say" if quota["assumed"] else "")
-        + (f", renewed {clock_time(quota['refreshes_at'])}" if quota["refreshes_at"] else "")
-    )
+        return "Kaggle does not say"
+    assumed = " by relay's own count, since Kaggle does not say" if quota["assumed"] else ""
+    renewed = f", renewed {when(_at(quota['refreshes_at']), now)}" if quota["refreshes_at"] else ""
+    return f"{hours(quota['left_s'])} of {hours(quota['total_s'])} left{assumed}{renewed}"
 
 
-def hours(seconds: float) -> str:
-    """Seconds as hours, to the tenth."""
-    return f"{seconds / 3600:.1f} h"
+def _kept(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """The newest verified checkpoint, and what was found damaged."""
+    lines: list[tuple[str, RenderableType]] = []
+    newest = next((c for c in reversed(run["checkpoints"]) if c["status"] in ("collected", "published")), None)
+    if newest:
+        said = f"{newest['name']}: {newest['stage']} step {newest['step']}, verified {when(_at(newest['verified_at']), now)}"
+        lines.append(("checkpoint", Text(said)))
+    if run.get("damage"):
+        lines.append(("damage", Text(damage_line(run["damage"]), style="yellow")))
+    return lines
 
 
-def event_line(run: str, text: str) -> Text:
-    """One line of the daemon's report."""
-    return Text.assemble((run, "bold"), "  ", text)
+def damage_line(damage: list[dict[str, Any]]) -> str:
+    """How often bytes were damaged, and the last time of it."""
+    last, times = damage[-1], "once" if len(damage) == 1 else f"{len(damage)} times"
+    kept = "; what differed is kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
+    return f"damaged bytes were found {times} and not used, last of {last['checkpoint']} ({last['place']}){kept}"
+
+
+def _at(iso: str) -> datetime:
+    return datetime.fromisoformat(iso)

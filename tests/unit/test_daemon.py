@@ -11,14 +11,16 @@ import pytest
 
 from orchestrator.clock import Stop, SystemClock, VirtualClock
 from orchestrator.commands import Rest
-from orchestrator.daemon import Daemon, LeaseKeeper, alive, holder, spoken
+from orchestrator.daemon import Daemon, LeaseKeeper
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput
 from orchestrator.files import Home
+from orchestrator.holder import alive, holder
 from orchestrator.plan import Limits
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
 from orchestrator.tick import Turn
+from orchestrator.times import spoken
 from state.model import RunState, Watch
 from state.store import LeaseHeld, LeaseLost, Store
 from tests.simulation.pipelines import pipeline

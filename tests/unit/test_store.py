@@ -387,3 +387,21 @@ def test_a_run_with_a_past_is_written_whole_or_not_at_all(tmp_path: Path, kind: 
     with pytest.raises(RunExists):
         store.begin_run(STARTED, AT)
     assert store.load("r-0001") == state
+
+
+def test_the_end_of_the_log_is_told_of_one_run_or_of_all_together(tmp_path: Path) -> None:
+    store = Store.at(tmp_path / "home")
+    store.begin_run(STARTED, AT)
+    store.append("r-0001", path_to(Phase.RUNNING), AT)
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    newest = store.newest_facts(2)
+    assert [(found.run, found.fact.name) for found in newest] == [("r-0001", "seen_running"), ("r-0002", "run_started")]
+    assert newest[0].number < newest[1].number
+    assert [found.fact for found in store.newest_facts(100, "r-0001")] == [fact for _, fact in store.facts("r-0001")]
+
+
+def test_what_was_asked_is_told_until_it_is_obeyed(store: Store | MemoryStore) -> None:
+    number = store.request("r-0001", "pause", {}, AT)
+    assert [(asked.verb, asked.made_at) for asked in store.requests("r-0001")] == [("pause", AT)]
+    store.append("r-0001", [], AT, obeyed=number)
+    assert store.requests("r-0001") == ()

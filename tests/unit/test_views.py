@@ -10,9 +10,10 @@ from rich.console import Console
 from orchestrator.pipeline_file import parse
 from orchestrator.views import events
 from orchestrator.views.document import run_document, status_document
-from orchestrator.views.live import session_line, stage_bars
+from orchestrator.views.live import progress_view
+from orchestrator.views.overview import status_view
 from orchestrator.views.summary import summary_view
-from orchestrator.views.text import metrics_text, status_view
+from orchestrator.views.values import metrics_text
 from state import machine
 from state.facts import Judgement, NothingCollected, RunParked, RunStarted
 from state.model import Metric, Phase, RunState
@@ -44,7 +45,7 @@ def drawn(view: object, columns: int = 80) -> str:
 
 
 def document(found: RunState) -> dict[str, object]:
-    return {"home": "/home", "runs": [run_document(found, [METRIC], NOW)], "quota": []}
+    return {"at": NOW.isoformat(), "home": "/home", "runs": [run_document(found, [METRIC], NOW)], "quota": []}
 
 
 def test_the_status_says_where_a_run_is_and_fits_a_narrow_terminal() -> None:
@@ -67,8 +68,9 @@ def test_steps_that_the_live_session_told_of_are_seen_and_not_yet_done() -> None
     found = run_document(state(Phase.RUNNING), [METRIC], NOW)
     (stage,) = found["stages"]
     assert (stage["done"], stage["seen"], stage["target"]) == (0, 40, 80)
-    assert "40/80" in drawn(stage_bars(found))
-    assert "session 1 running 3600 s of 10 s" in session_line(found, NOW)
+    text = drawn(progress_view(found, NOW))
+    assert "40/80 seen" in text
+    assert "session 1 running 1 h 0 min of 10 s" in text
 
 
 def test_a_rehearsals_summary_ends_with_the_digests_and_where_to_look() -> None:
@@ -115,7 +117,7 @@ def test_every_key_of_the_status_document_is_documented() -> None:
 def test_every_fact_that_matters_to_a_person_is_one_line() -> None:
     lines = {fact.name: events.describe(fact) for fact in SAMPLES.values()}
     silent = {name for name, line in lines.items() if not line}
-    assert silent == {"inputs_intended", "run_woken", "push_intended", "seen_queued", "publish_intended"}
+    assert silent == {"inputs_intended", "push_intended", "publish_intended"}
     assert all("\n" not in line for line in lines.values())
     lost = NothingCollected(number=2, attempt=2, judgement=Judgement(outcome="failed", reason="it broke"))
     assert events.describe(lost) == "session 2 attempt 2 failed (it broke): no new checkpoint"

@@ -1,0 +1,117 @@
+"""Commands that carry runs out: the daemon, and one run until it needs nobody or somebody."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
+from orchestrator.cli.runs import show_status
+
+if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
+    from orchestrator.app import App
+    from orchestrator.journal import Journal
+
+DEFAULT_LOG = "-"
+"""Of `--log-file` without a name."""
+
+
+def told(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a daemon tells what happens."""
+    options = (
+        click.option(
+            *("--log-file", "log_file"),
+            is_flag=False,
+            flag_value=DEFAULT_LOG,
+            metavar="[FILE]",
+            help="Write every line to FILE too, 5 MiB at most with the older ones [logs/daemon.log below --home].",
+        ),
+        click.option(
+            "--log-format",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            help="json: one JSON object a line (docs/daemon.md).",
+        ),
+        click.option("-q", "--quiet", is_flag=True, help="Only what a person may want to look at."),
+        click.option("-v", "--verbose", is_flag=True, help="Every look at Kaggle too."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
+@told
+@click.pass_context
+def daemon(context: click.Context, /, once: bool, **how: Any) -> None:
+    """Watch over all runs until told to stop.
+
+    Example: relay daemon
+    """
+    app = app_of(context)
+    with telling(app, **how) as journal:
+        _ = app.gateway
+        if once:
+            app.work_once(journal)
+            return
+        app.begun = lambda: journal.begin(None, watches(app))
+        stop_on_signals(app.stop)
+        app.work(journal)
+        journal.end()
+
+
+@click.command()
+@PIPELINE
+@told
+@click.pass_context
+def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
+    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
+
+    Example: relay up examples/tiny.yaml
+    """
+    app = app_of(context)
+    run = app.start_or_continue(pipeline)
+    with telling(app, **how) as journal:
+        journal.begin(run.id, run.status.value)
+        stop_on_signals(app.stop)
+        app.work(journal, _settled(app, run.id))
+    if how["log_format"] == "text":
+        show_status(app, run.id, as_json=False)
+    context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
+
+
+def watches(app: "App") -> str:
+    """What a daemon that begins carries out."""
+    runs = app.store.open_runs()
+    which = (
+        f"carries {', '.join(runs)} out" if runs else "there is no run to carry out yet: relay start PIPELINE makes one"
+    )
+    return f"process {os.getpid()} watches {app.home.path}: {which}"
+
+
+def _settled(app: "App", run: str) -> Callable[[], bool]:
+    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
+
+
+@contextlib.contextmanager
+def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool) -> Iterator["Journal"]:
+    """The journal of one daemon; an error that ends the daemon is its last line."""
+    from orchestrator.errors import RelayError
+    from orchestrator.journal import Journal
+    from state.failures import StoreCorrupt, StoreUnavailable
+
+    least = "debug" if verbose else "warning" if quiet else "info"
+    path = app.home.daemon_log if log_file == DEFAULT_LOG else log_file and Path(log_file)
+    journal = Journal(app.clock.now, as_json=log_format == "json", least=least, file=path or None)
+    app.notice = journal.notice
+    try:
+        yield journal
+    except (RelayError, StoreUnavailable, StoreCorrupt) as error:
+        journal.end(str(error))
+        raise
+    finally:
+        journal.close()

@@ -1,0 +1,82 @@
+"""The status for people: one run in detail, or several in a few lines each, the neediest first."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.times import here
+from orchestrator.views.curves import Curves, bar
+from orchestrator.views.parts import Either, labelled
+from orchestrator.views.tables import current_stage
+from orchestrator.views.text import OVER, quota_text, run_view
+from orchestrator.views.values import STYLES
+
+RUNS_SHOWN = 8
+SESSIONS_SHOWN = 5
+
+
+def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = None) -> RenderableType:
+    """All runs of a status document: the only one, or the one that was asked for, in detail; `curves` by run."""
+    now = datetime.fromisoformat(document["at"])
+    parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
+    runs = document["runs"]
+    if not runs:
+        return Group(*parts, Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE"))
+    if len(runs) == 1:
+        known = (curves or {}).get(runs[0]["id"])
+        return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
+    ordered = sorted(runs, key=_newest, reverse=True)
+    ordered.sort(key=_need)
+    parts += [_in_brief(run, now) for run in ordered[:RUNS_SHOWN]]
+    if len(ordered) > RUNS_SHOWN:
+        parts.append(Text(_rest(ordered[RUNS_SHOWN:]), style="dim"))
+    quotas = [(f"{q['accelerator']} quota of {q['owner']}", Text(quota_text(q, now))) for q in document["quota"]]
+    parts += [labelled(quotas)] if quotas else []
+    return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
+
+
+def _need(run: dict[str, Any]) -> int:
+    """0: needs a person; then whatever goes on; then what is over."""
+    if run["to_do"]["type"]:
+        return 0 if run["state"] == "parked" else 1
+    return 3 if run["state"] in OVER else 2
+
+
+def _newest(run: dict[str, Any]) -> str:
+    return str(run["created_at"])
+
+
+def _in_brief(run: dict[str, Any], now: datetime) -> RenderableType:
+    """A line that says where a run is, and one that says what to do, unless it is over."""
+    share = run["steps_done"] / run["steps_total"]
+    stage = current_stage(run)
+    at = f"{stage['name']} {stage['seen']}/{stage['target']}"
+    name, state = (run["id"], "bold"), (run["state"], STYLES[run["state"]])
+    percent = f"{100 * share:3.0f} %"
+    end = (
+        f", done about {here(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if run.get("forecast") else ""
+    )
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(width=28, overflow="fold")
+    grid.add_column(width=9)
+    grid.add_column()
+    grid.add_row(Text.assemble(name), Text.assemble(state), f"{bar(share, 1, 10)} {percent}  {at}{end}")
+    narrow = Text.assemble(name, "  ", state, f" {percent}\n  {at}{end}")
+    lines: list[RenderableType] = [Either(grid, narrow, 72)]
+    if run["state"] not in OVER:
+        lines.append(_advice(run["to_do"]))
+    return Group(*lines)
+
+
+def _advice(to_do: dict[str, Any]) -> Text:
+    if to_do["type"] is None:
+        return Text(f"  {to_do['says']}", style="dim")
+    return Text.assemble("  ", (to_do["says"], "yellow"), "; type: ", (to_do["type"], "bold"))
+
+
+def _rest(runs: list[dict[str, Any]]) -> str:
+    return f"{len(runs)} more: relay status --json names them all"

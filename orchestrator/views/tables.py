@@ -1,0 +1,153 @@
+"""The stages of a run and its sessions, a row each; in a narrow terminal with fewer columns."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.views.curves import Curves, bar, curve
+from orchestrator.views.parts import Either, labelled, plain_table, sentence
+from orchestrator.views.values import CURVED, STYLES, metrics_text
+
+STAGES_SHOWN = 8
+"""More are counted: what is done long ago, and what is far off."""
+BAR_COLUMNS = 16
+
+
+def stages_table(run: dict[str, Any]) -> RenderableType:
+    """A bar a stage, how far it is, and the newest values; in a narrow terminal only those of the stage under way."""
+    wide, narrow = plain_table(), plain_table()
+    for table in (wide, narrow):
+        table.add_column("  stage", overflow="fold")
+        table.add_column()
+        table.add_column("done", justify="right", no_wrap=True)
+    wide.add_column("last values")
+    before, shown, after = window(run["stages"])
+    _counted(f"  {before} done", before, wide, narrow)
+    for stage in shown:
+        name = f"  {stage['name']}"
+        wide.add_row(name, _bar(stage, BAR_COLUMNS), count_text(stage), metrics_text(stage["metrics"]))
+        narrow.add_row(name, _bar(stage, BAR_COLUMNS // 2), f"{stage['seen']}/{stage['target']}")
+    _counted(f"  {after} to come", after, wide, narrow)
+    below = metrics_text(current_stage(run)["metrics"], "\n    ")
+    return Either(wide, Group(narrow, Text(f"    {below}")) if below else narrow)
+
+
+def _counted(text: str, count: int, *tables: Table) -> None:
+    for table in tables if count else ():
+        table.add_row(text)
+
+
+def curves_view(run: dict[str, Any], curves: Curves) -> RenderableType | None:
+    """The course of loss and reward in the newest stage that has one; None where nothing was measured twice."""
+    for stage in reversed(run["stages"]):
+        drawn = [(n, curves[stage["name"], n]) for n in CURVED if len(curves.get((stage["name"], n), ())) > 1]
+        if drawn:
+            return Either(_drawn(stage["name"], drawn, 40), _drawn(stage["name"], drawn, 12))
+    return None
+
+
+def _drawn(stage: str, drawn: Sequence[tuple[str, Sequence[float]]], columns: int) -> RenderableType:
+    return labelled(
+        (f"{stage} {name}", f"{curve(values, columns)} {values[0]:.3g} → {values[-1]:.3g}") for name, values in drawn
+    )
+
+
+def _bar(stage: dict[str, Any], columns: int) -> Text:
+    done = stage["seen"] >= stage["target"]
+    return Text(bar(stage["seen"], stage["target"], columns), style="green" if done else "cyan")
+
+
+def count_text(stage: dict[str, Any]) -> str:
+    """Steps of the target; what the live session told of and nobody has verified yet is only seen."""
+    seen = " seen" if stage["seen"] > stage["done"] else ""
+    return f"{stage['seen']}/{stage['target']}{seen}"
+
+
+def current_stage(run: dict[str, Any]) -> dict[str, Any]:
+    """The stage under way, or the last one."""
+    found: dict[str, Any] = next((s for s in run["stages"] if s["seen"] < s["target"]), run["stages"][-1])
+    return found
+
+
+def window(stages: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]], int]:
+    """How many stages come before those that are shown, these, and how many after."""
+    if len(stages) <= STAGES_SHOWN:
+        return 0, stages, 0
+    current = next((i for i, stage in enumerate(stages) if stage["seen"] < stage["target"]), len(stages) - 1)
+    first = max(0, min(current - 2, len(stages) - STAGES_SHOWN))
+    return first, stages[first : first + STAGES_SHOWN], max(0, len(stages) - first - STAGES_SHOWN)
+
+
+def sessions_table(run: dict[str, Any], newest: int | None = None) -> RenderableType:
+    """A row a session: what became of it; the earlier ones are counted where only so many of the newest are shown."""
+    sessions = run["sessions"] if newest is None else run["sessions"][-newest:]
+    earlier = run["sessions"][: len(run["sessions"]) - len(sessions)]
+    long = any((session["seconds"] or 0) >= 7200 for session in sessions)
+    wide, narrow = plain_table(), plain_table()
+    wide.add_column("  session", no_wrap=True)
+    wide.add_column("how it ended", min_width=14)
+    wide.add_column("from", no_wrap=True)
+    wide.add_column("to", no_wrap=True)
+    wide.add_column("hours" if long else "seconds", justify="right", no_wrap=True)
+    wide.add_column("lost", justify="right", no_wrap=True)
+    for name in ("  session", "how it ended", "to"):
+        narrow.add_column(name, overflow="fold")
+    for session in sessions:
+        name, text = f"  {session['slug'].removeprefix(run['id'] + '-')}", _ended(session)
+        wide.add_row(
+            name,
+            text,
+            place(session["from"]),
+            place(session["to"]),
+            _took(session["seconds"], long),
+            str(session["steps_lost"] or ""),
+        )
+        narrow.add_row(name, text, place(session["to"]))
+    tables = Either(wide, narrow)
+    return Group(sentence(earlier_text(earlier), "dim"), tables) if earlier else tables
+
+
+def _ended(session: dict[str, Any]) -> Text:
+    return Text(ending(session), style=STYLES.get(session["outcome"] or session["phase"], ""))
+
+
+def _took(seconds: float | None, long: bool) -> str:
+    if seconds is None:
+        return ""
+    return f"{seconds / 3600:.1f}" if long else f"{seconds:.0f}"
+
+
+def earlier_text(earlier: list[dict[str, Any]]) -> str:
+    """How the sessions ended that have no line."""
+    counts = Counter(ending(session) for session in earlier).most_common()
+    told = ", ".join(f"{count} {how}" for how, count in counts[:3])
+    more = f", {sum(count for _, count in counts[3:])} otherwise" if len(counts) > 3 else ""
+    return f"{len(earlier)} earlier session{'' if len(earlier) == 1 else 's'}: {told}{more}"
+
+
+ENDINGS = {
+    "finished": "finished the pipeline",
+    "yielded": "stopped itself in time",
+    "timed_out": "killed at the session limit",
+    "lost": "lost",
+}
+
+
+def ending(session: dict[str, Any]) -> str:
+    """How a session ended, or where it is, in a few words."""
+    if session["outcome"] is None:
+        return str(session["phase"])
+    if session["outcome"] == "failed":
+        if session["cause"] == "no-report":
+            return "killed without notice"
+        return f"failed: {session['cause']}"
+    return ENDINGS[session["outcome"]]
+
+
+def place(cursor: dict[str, Any] | None) -> str:
+    """A cursor in two words."""
+    return "" if cursor is None else f"{cursor['stage']} {cursor['step']}"

@@ -1,0 +1,194 @@
+"""`relay status --watch`: the status as it changes, read from the database every other second while the daemon writes it."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.clock import Clock, Stop
+from orchestrator.times import here
+from orchestrator.views.curves import Curves
+from orchestrator.views.document import curves_of
+from orchestrator.views.events import describe
+from orchestrator.views.live import Lines
+from orchestrator.views.overview import status_view
+from orchestrator.views.parts import labelled
+from orchestrator.views.printing import redraws
+from state.failures import StoreUnavailable
+from state.model import Happened
+from state.store import Store
+
+EVERY_S = 2.0
+EVENTS_MAX = 30
+SETTLED = ("finished", "parked", "cancelled")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One look: the status document, the curves of the run in detail, the newest events (oldest first), what is wrong."""
+
+    document: dict[str, Any]
+    curves: dict[str, Curves] = field(default_factory=dict)
+    events: tuple[Happened, ...] = ()
+    trouble: str = ""
+
+
+class Watcher:
+    """Looks at a home folder again and again; a database that cannot be read for a while is said and waited for."""
+
+    def __init__(self, store: Callable[[], Store | None], read: Callable[[Store | None], dict[str, Any]]) -> None:
+        self._store, self._read = store, read
+        self._last: Seen | None = None
+
+    def look(self, run: str | None) -> Seen:
+        """What there is now; raises StoreUnavailable where there never was anything to show."""
+        try:
+            self._last = self._seen(run)
+        except StoreUnavailable as error:
+            if self._last is None:
+                raise
+            return Seen(self._last.document, self._last.curves, self._last.events, str(error))
+        return self._last
+
+    def _seen(self, run: str | None) -> Seen:
+        store = self._store()
+        document = self._read(store)
+        before = self._last
+        same = before is not None and _stages(before.document) == _stages(document)
+        curves = before.curves if before is not None and same else curves_of(store, document)
+        events = store.newest_facts(EVENTS_MAX, run) if store is not None else []
+        return Seen(document, curves, tuple(events))
+
+
+def _stages(document: dict[str, Any]) -> list[Any]:
+    return [(run["id"], run["stages"]) for run in document["runs"]]
+
+
+def watch(watcher: Watcher, run: str | None, on: Console, clock: Clock, stop: Stop, *, as_json: bool = False) -> int:
+    """Show every look until `stop`, or until the run that was named needs nobody or somebody.
+
+    The exit status is 0, or 1 where a named run ended up parked or cancelled. Without a name it goes on until `stop`.
+    """
+    teller = _json_lines(on) if as_json else screen(on) if redraws(on) else _lines(on, clock)
+    with teller as tell:
+        while True:
+            seen = watcher.look(run)
+            tell(seen)
+            state = seen.document["runs"][0]["state"] if run else ""
+            if state in SETTLED or stop.is_set():
+                return 1 if state in SETTLED and state != "finished" and not stop.is_set() else 0
+            clock.sleep(EVERY_S)
+
+
+Tell = Callable[[Seen], None]
+
+
+@contextlib.contextmanager
+def screen(on: Console) -> Iterator[Tell]:
+    """The whole terminal while it lasts; what was shown last stays when it is over."""
+    last: list[RenderableType] = []
+
+    with Live(console=on, screen=True, auto_refresh=False) as live:
+
+        def tell(seen: Seen) -> None:
+            last[:] = [status_view(seen.document, seen.curves)]
+            live.update(Whole(seen), refresh=True)
+
+        yield tell
+    for view in last:
+        on.print(view)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The status, and below it as many of the newest events as there is room for."""
+
+    seen: Seen
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        seen = self.seen
+        now = datetime.fromisoformat(seen.document["at"])
+        trouble = [Text(seen.trouble, style="bold red")] if seen.trouble else []
+        above = Group(*trouble, status_view(seen.document, seen.curves))
+        rows = console.render_lines(above, options.update(height=None), pad=False)
+        yield above
+        room = (options.height or console.size.height) - len(rows) - 1
+        several = len(seen.document["runs"]) > 1
+        told = [(at, text) for happened in seen.events for at, text in _told(happened, now, several)]
+        while told and room > 0:
+            view = labelled((at, Text(text)) for at, text in told)
+            if len(console.render_lines(view, options.update(height=None), pad=False)) <= room:
+                yield view
+                return
+            del told[0]
+
+
+def _told(happened: Happened, now: datetime, several: bool) -> list[tuple[str, str]]:
+    """One event in a line with its time, none where another says it better."""
+    text = describe(happened.fact)
+    name = f"{happened.run}  " if several else ""
+    return [(here(happened.at, now), f"{name}{text}")] if text else []
+
+
+@contextlib.contextmanager
+def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
+    """A line for whatever changed."""
+    told, newest, advice, trouble = Lines(on, clock), [-1], dict[str, str](), [""]
+
+    def tell(seen: Seen) -> None:
+        if seen.trouble != trouble[0]:
+            told.say(seen.trouble or "the database can be read again")
+            trouble[0] = seen.trouble
+        runs = seen.document["runs"]
+        several = len(runs) > 1
+        if not runs and newest[0] < 0:
+            told.say(f"no runs in {seen.document['home']} yet")
+        for happened in seen.events:
+            text = describe(happened.fact)
+            if happened.number > newest[0] >= 0 and text:
+                told.say(f"{happened.run}  {text}")
+        newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))
+        due = told.due()
+        for run in runs:
+            if advice.get(run["id"]) != (said := _advice(run)):
+                advice[run["id"]] = said
+                told.say(f"{run['id']}  {run['state']}  {said}")
+            if due and run["state"] not in SETTLED:
+                told.progress(run, f"{run['id']}  " if several else "")
+
+    yield tell
+
+
+def _advice(run: dict[str, Any]) -> str:
+    to_do = run["to_do"]
+    return f"{to_do['says']}; type: {to_do['type']}" if to_do["type"] else str(to_do["says"])
+
+
+@contextlib.contextmanager
+def _json_lines(on: Console) -> Iterator[Tell]:
+    """The status document, one a line, whenever anything but the clock has changed."""
+    last: list[Any] = [None]
+
+    def tell(seen: Seen) -> None:
+        standing = _standing(seen.document)
+        if standing != last[0]:
+            last[0] = standing
+            on.file.write(json.dumps(seen.document) + "\n")
+            on.file.flush()
+
+    yield tell
+
+
+def _standing(document: dict[str, Any]) -> list[Any]:
+    """What tells a document from the one before it, where more than the clock has gone on."""
+    keys = ("id", "state", "reason", "failure", "requests", "stages", "damage")
+    phases = [[session["phase"] for session in run["sessions"]] for run in document["runs"]]
+    quota = [(each["owner"], each["accelerator"], each["left_s"]) for each in document["quota"]]
+    types = [run["to_do"]["type"] for run in document["runs"]]
+    return [document["warnings"], [[run[key] for key in keys] for run in document["runs"]], phases, types, quota]

@@ -1,0 +1,294 @@
+"""`relay status` on one screen: it says what to do, fits, and is readable without colour, without Unicode and through a pipe."""
+
+import io
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.homes import finished_run
+from orchestrator.pipeline_file import parse
+from orchestrator.times import away, here, spoken, when
+from orchestrator.views.curves import bar, curve
+from orchestrator.views.document import curves_of, status_document
+from orchestrator.views.overview import status_view
+from orchestrator.views.printing import console, plain_locale
+from state import facts
+from state.facts import Fact, RunStarted
+from state.model import Metric, Phase, QuotaRow, Watch
+from state.store import Store
+from tests.unit.test_machine import AT, path_to
+
+NOW = AT + timedelta(hours=1)
+TWO_STAGES = parse(
+    "{name: r, accelerator: TpuV5E8, stages: [{name: count, kind: counting, steps: 80},"
+    " {name: a-stage-of-a-longer-name, kind: counting, steps: 20}]}",
+    "r.yaml",
+)
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+
+
+@dataclass
+class Place:
+    """A home folder with a database that tests write to."""
+
+    home: Path
+    store: Store
+
+    def begin(self, run: str, *later: Fact, at: datetime = AT) -> None:
+        started = RunStarted(
+            run=run,
+            pipeline_name=run.rpartition("-")[0],
+            owner="me",
+            accelerator="tpu",
+            pipeline=TWO_STAGES.canonical(),
+            pipeline_path="r.yaml",
+            pipeline_digest=TWO_STAGES.digest,
+        )
+        self.store.begin_run(started, at, later=[(AT, fact) for fact in later])
+
+    def text(
+        self, run: str | None = None, columns: int = 80, *, alive: bool | None = True, encoding: str = "utf-8"
+    ) -> str:
+        """What `relay status` says on a stream of that encoding, through a pipe."""
+        document = status_document(self.store, self.home, NOW, run, alive=lambda _holder: alive)
+        out = io.BytesIO()
+        with io.TextIOWrapper(out, encoding=encoding) as stream:
+            printed = console(stream, {})
+            printed.print(status_view(document, curves_of(self.store, document)), width=columns)
+            stream.flush()
+            return out.getvalue().decode(encoding)
+
+    def to_do(self, run: str, *, alive: bool | None = True) -> tuple[str, str | None]:
+        document = status_document(self.store, self.home, NOW, run, alive=lambda _holder: alive)
+        found = document["runs"][0]["to_do"]
+        return found["says"], found["type"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, Store.at(tmp_path))
+
+
+@pytest.fixture
+def watched(place: Place) -> Place:
+    """The same with a daemon that holds its lease."""
+    place.store.take_lease("here/12/34", NOW, 60)
+    return place
+
+
+def joined(text: str) -> str:
+    """The words of a screen, wherever its lines end."""
+    return " ".join(text.split())
+
+
+def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
+    watched.begin("r-0001", *path_to(Phase.RUNNING))
+    assert watched.to_do("r-0001") == ("nothing to do: relay goes on by itself", None)
+    assert "nothing to do" in watched.text("r-0001")
+    watched.store.append(
+        "r-0001", [facts.RunWaiting(until=(NOW + timedelta(days=2)).isoformat(), reason="no quota")], AT
+    )
+    assert watched.to_do("r-0001") == ("nothing to do: relay waits and goes on by itself", None)
+    assert "no quota, until" in joined(watched.text("r-0001"))
+    assert "(in 2 d 0 h)" in joined(watched.text("r-0001"))
+    watched.store.append("r-0001", [facts.RunCancelled()], AT)
+    assert watched.to_do("r-0001")[1] is None
+    assert "goes on until it ends by itself" in watched.to_do("r-0001")[0]
+
+
+def test_without_a_daemon_it_says_that_nobody_carries_the_run_on_and_what_to_type(place: Place) -> None:
+    place.begin("r-0001")
+    assert place.to_do("r-0001") == ("nobody carries it on: no daemon has run here yet", "relay daemon")
+    place.store.release_lease(place.store.take_lease("here/12/34", AT, 60), NOW - timedelta(minutes=4))
+    assert place.to_do("r-0001") == ("nobody carries it on: the last daemon ended 4 min ago", "relay daemon")
+    assert "type: relay daemon" in place.text("r-0001")
+
+
+def test_a_lease_that_lasts_is_believed_unless_its_process_is_known_to_be_gone(watched: Place) -> None:
+    watched.begin("r-0001")
+    assert watched.to_do("r-0001", alive=None)[1] is None, "another machine's"
+    assert watched.to_do("r-0001", alive=False) == ("nobody carries it on: the daemon has died", "relay daemon")
+
+
+def test_a_run_that_is_over_needs_no_daemon(place: Place) -> None:
+    finished_run(place.store, "old-0001", 2, AT)
+    assert place.to_do("old-0001") == ("nothing to do: it is finished", None)
+
+
+def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(watched: Place) -> None:
+    watched.begin("r-0001", facts.RunParked(reason="paused by you", remedy="relay resume r-0001"))
+    assert watched.to_do("r-0001") == ("paused by you", "relay resume r-0001")
+    watched.store.request("r-0001", "resume", {}, NOW)
+    assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next turn", None)
+    assert watched.to_do("r-0001", alive=False)[1] == "relay daemon"
+
+
+def test_what_fails_is_told_with_the_time_of_the_next_try(watched: Place) -> None:
+    watched.begin("r-0001", *path_to(Phase.RUNNING))
+    watched.store.observe(
+        "r-0001", Watch(failures=3, failure="Kaggle answered 503", not_before=NOW + timedelta(minutes=5))
+    )
+    said = joined(watched.text("r-0001"))
+    assert "Kaggle answered 503; tried again at" in said
+    assert "(in 5 min)" in said
+    assert watched.to_do("r-0001") == ("nothing to do: relay tries again by itself", None)
+
+
+def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watched: Place) -> None:
+    watched.begin("r-0001", *path_to(Phase.PUBLISHED))
+    next_one = [
+        facts.SessionPlanned(
+            number=2,
+            attempt=1,
+            slug="r-0001-s0002",
+            token="t",
+            start=next_start(watched),
+            parent=None,
+            budget_s=32_100.0,
+            limit_s=32_400.0,
+        )
+    ]
+    next_one += [facts.PushIntended(number=2, attempt=1), facts.PushConfirmed(number=2, attempt=1, kernel_version=1)]
+    watched.store.append("r-0001", [*next_one, facts.SeenRunning(number=2, attempt=1)], NOW - timedelta(hours=3))
+    renewed = NOW + timedelta(days=1)
+    watched.store.write_quota(
+        QuotaRow(
+            owner="me",
+            accelerator="tpu",
+            used_s=36_000,
+            reserved_s=0,
+            total_s=72_000,
+            refreshes_at=renewed,
+            read_at=NOW,
+        )
+    )
+    said = joined(watched.text("r-0001"))
+    assert "3 h 0 min of 9 h 0 min, stops itself by" in said
+    assert "(in 5 h 55 min)" in said
+    assert "10.0 h of 20.0 h left, renewed" in said
+    assert "(in 1 d 0 h)" in said
+    assert re.search(r"checkpoint r-0001-c0001: count step 40, verified \S+ \(1 h 0 min ago\)", said)
+
+
+def next_start(place: Place) -> facts.Cursor:
+    (found,) = place.store.load("r-0001").checkpoints
+    return found.cursor
+
+
+def test_a_run_of_hundreds_of_sessions_is_one_screen_with_the_earlier_ones_counted(place: Place) -> None:
+    finished_run(place.store, "old-0001", 300, AT)
+    text = place.text("old-0001")
+    assert len(text.splitlines()) <= 24
+    assert "295 earlier sessions: 295 stopped itself in time" in text
+    assert "s0300" in text
+    assert "s0295" not in text
+
+
+def test_of_many_stages_those_around_the_one_under_way_are_shown_and_the_others_counted(watched: Place) -> None:
+    watched.begin("r-0001")
+    document = status_document(watched.store, watched.home, NOW)
+    done = [stage(f"early-{i}", 10) for i in range(9)]
+    document["runs"][0]["stages"] = [*done, stage("now", 5), *(stage(f"late-{i}", 0) for i in range(9))]
+    out = io.StringIO()
+    Console(file=out, width=80).print(status_view(document))
+    text = out.getvalue()
+    assert "7 done" in text
+    assert "now " in text
+    assert "4 to come" in text
+    assert len(text.splitlines()) <= 24
+
+
+def stage(name: str, done: int) -> dict[str, object]:
+    return {"name": name, "kind": "counting", "target": 10, "done": done, "seen": done, "metrics": {}}
+
+
+def test_of_several_runs_the_neediest_comes_first_and_what_is_over_last(watched: Place) -> None:
+    finished_run(watched.store, "old-0001", 2, AT)
+    watched.begin("well-0002")
+    watched.begin("stuck-0003", facts.RunParked(reason="it broke", remedy="relay retry stuck-0003"))
+    text = watched.text()
+    assert text.index("stuck-0003") < text.index("well-0002") < text.index("old-0001")
+    assert "it broke; type: relay retry stuck-0003" in joined(text)
+    for number in range(20):
+        watched.begin(f"more-{number:04d}")
+    text = watched.text()
+    assert len(text.splitlines()) <= 24
+    assert "15 more" in text
+    assert text.index("stuck-0003") < text.index("more-")
+
+
+@pytest.mark.parametrize("columns", [40, 64, 80, 200])
+def test_nothing_that_matters_is_cut_in_a_narrow_terminal(watched: Place, columns: int) -> None:
+    parked = facts.RunParked(
+        reason="session 1 failed twice at the same step for the same cause",
+        remedy="relay retry r-0001",
+        excerpt="Traceback\nValueError: a line of a traceback that is a good deal longer than forty columns",
+    )
+    watched.begin("r-0001", *path_to(Phase.PUBLISHED), parked)
+    watched.begin("other-0002")
+    for run in (None, "r-0001"):
+        text = watched.text(run, columns)
+        assert max(len(line) for line in text.splitlines()) <= columns
+        assert "…" not in text
+        for said in ("session 1 failed twice at the same step for the same cause", "relay retry r-0001", "parked"):
+            assert said in joined(text)
+    assert "longer than forty columns" in joined(text)
+    assert "a-stage-of-a-longer-name" in text.replace("\n", "") or columns < 64
+    assert "stopped itself" in joined(text)
+
+
+def test_without_unicode_every_character_is_ascii_and_stays_in_its_column(watched: Place) -> None:
+    watched.begin("r-0001", *path_to(Phase.RUNNING))
+    metrics = [
+        Metric(run="r-0001", session=1, attempt=1, number=n, stage="count", step=n, name="loss", value=1.0 / n, at_s=n)
+        for n in range(1, 30)
+    ]
+    watched.store.observe("r-0001", Watch(), metrics)
+    plain, rich = watched.text("r-0001", encoding="ascii"), watched.text("r-0001")
+    assert plain.isascii()
+    assert not rich.isascii()
+    assert "#" in plain
+    assert "?" not in plain
+    assert [len(line) for line in plain.splitlines()] == [len(line) for line in rich.splitlines()]
+
+
+def test_a_c_locale_that_somebody_chose_has_no_unicode_and_one_that_is_merely_unset_has() -> None:
+    assert plain_locale({"LC_ALL": "C", "LANG": "en_US.UTF-8"})
+    assert plain_locale({"LANG": "C", "LC_CTYPE": "C.UTF-8"}), "Python sets LC_CTYPE so, whatever was chosen"
+    assert not plain_locale({"LANG": "C", "LC_ALL": "C.UTF-8"})
+    assert not plain_locale({"LANG": "C", "LC_CTYPE": "de_DE.UTF-8"})
+    assert not plain_locale({})
+
+
+def test_through_a_pipe_there_are_no_control_codes(watched: Place) -> None:
+    watched.begin("r-0001", *path_to(Phase.RUNNING))
+    assert CONTROL.search(watched.text("r-0001")) is None
+
+
+def test_without_colour_a_bar_still_shows_how_much_is_to_come() -> None:
+    assert bar(5, 10, 4) == "██░░"
+    assert bar(9_999, 10_000, 4) == "███░", "full is only what is done"
+    assert bar(1, 10_000, 4) == "█░░░", "and empty what has not begun"
+    assert (bar(0, 10, 4), bar(10, 10, 4)) == ("░░░░", "████")
+
+
+def test_a_curve_goes_from_the_least_to_the_greatest_and_ends_with_the_last_value() -> None:
+    assert curve([0.0, 1.0, 2.0, 3.0], 4) == "▁▃▆█"
+    assert len(curve([float(n) for n in range(100)], 8)) == 8
+    assert curve([2.0, 2.0], 8) == "▁▁"
+    assert curve([1.0, float("nan"), 2.0], 8) == "▁█", "what is not a number has no height"
+    assert curve([1.0], 8) == ""
+
+
+def test_times_are_told_on_the_reader_s_clock_and_by_how_far_off_they_are() -> None:
+    now = datetime(2030, 1, 7, 12, tzinfo=UTC)  # a Monday
+    assert when(now + timedelta(hours=3, minutes=20), now, UTC) == "15:20 (in 3 h 20 min)"
+    assert here(now + timedelta(days=2), now, UTC) == "Wed 12:00"
+    assert here(now - timedelta(days=2), now, UTC) == "5 Jan 12:00"
+    assert here(now - timedelta(days=20), now, UTC) == "18 Dec 2029 12:00"
+    assert [away(now - timedelta(seconds=s), now) for s in (0.2, 5, 240)] == ["now", "5 s ago", "4 min ago"]
+    assert (spoken(0.4), spoken(86_400 * 182)) == ("0 s", "182 d")
