@@ -22,6 +22,7 @@ from state.model import (
     Waiting,
     Watch,
 )
+from state.needs import Mark
 from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -132,6 +133,11 @@ class MemoryStore:
         with self._lock:
             asked = {request.run for request in self._requests.values()}
             return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
+
+    def news(self) -> dict[str, Mark]:
+        """The same runs, each with a mark that changes with its facts and requests (see `Store.news`)."""
+        with self._lock:
+            return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
 
     # --- observations --------------------------------------------------------
 
@@ -273,6 +279,9 @@ class MemoryStore:
         for metric in metrics:
             key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
             self._metrics.setdefault(key, metric)
+
+    def _newest_request(self, run: str) -> int:
+        return max((number for number, request in self._requests.items() if request.run == run), default=0)
 
     def _goes_on(self, run: Run) -> bool:
         return run.status is RunStatus.CANCELLED and _live(self._states[run.id]) > 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or_, select, update
 
-from state import machine, schema
+from state import machine, needs, schema
 from state.checking import Checked, Remembered, checked
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import FACTS, Fact, RunStarted
@@ -20,15 +20,14 @@ from state.model import (
     Request,
     Run,
     RunState,
-    RunStatus,
     Snapshot,
     StepSeen,
     Stretch,
     Watch,
 )
+from state.needs import Mark
 from state.rows import from_row, to_row
 from state.tables import (
-    LIVE_PHASES,
     append_facts,
     facts_of,
     newest_fact,
@@ -40,9 +39,6 @@ from state.tables import (
     write_changes,
     write_metrics,
 )
-
-OPEN_STATUSES = [RunStatus.ACTIVE.value, RunStatus.WAITING.value, RunStatus.PARKED.value]
-
 
 LEASE_AHEAD = timedelta(days=1)
 """A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
@@ -236,15 +232,13 @@ class Store:
 
         A cancelled one is among them while its session goes on.
         """
-        live = select(schema.sessions.c.run).where(schema.sessions.c.phase.in_(LIVE_PHASES))
-        goes_on = and_(schema.runs.c.status == RunStatus.CANCELLED.value, schema.runs.c.id.in_(live))
-        asked = select(schema.requests.c.run).where(schema.requests.c.obeyed_at.is_(None))
-        needs_something = or_(schema.runs.c.status.in_(OPEN_STATUSES), goes_on, schema.runs.c.id.in_(asked))
         with self._transaction() as connection:
-            rows = connection.execute(
-                select(schema.runs.c.id).where(needs_something).order_by(schema.runs.c.created_at, schema.runs.c.id)
-            )
-            return [str(row.id) for row in rows]
+            return needs.open_ids(connection)
+
+    def news(self) -> dict[str, Mark]:
+        """The same runs, each with a mark that is another one as soon as anybody writes a fact of it or asks something of it."""
+        with self._transaction() as connection:
+            return needs.marks(connection)
 
     # --- observations --------------------------------------------------------
 

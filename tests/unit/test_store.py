@@ -259,6 +259,26 @@ def test_a_run_that_is_over_is_not_open(store: Store | MemoryStore) -> None:
     assert [run.id for run in store.runs()] == ["r-0001"]
 
 
+def test_an_open_run_s_mark_changes_with_each_fact_and_each_request_and_with_nothing_else(
+    store: Store | MemoryStore,
+) -> None:
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    marks = [store.news()]
+    store.observe("r-0001", Watch(looked_at=AT), [metric(1)])
+    store.append("r-0001", [], AT, watch=Watch(failures=1))
+    assert store.news() == marks[0]
+    store.append("r-0001", [PLANNED], AT)
+    marks.append(store.news())
+    number = store.request("r-0001", "pause", {}, AT)
+    marks.append(store.news())
+    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
+    marks.append(store.news())
+    assert len({found["r-0001"] for found in marks}) == 4
+    assert {found["r-0002"] for found in marks} == {marks[0]["r-0002"]}
+    store.append("r-0002", [RunCancelled()], AT)
+    assert list(store.news()) == ["r-0001"]
+
+
 def test_a_cancelled_run_is_open_while_its_session_goes_on(store: Store | MemoryStore) -> None:
     store.append("r-0001", [*path_to(Phase.RUNNING), RunCancelled()], AT)
     assert store.open_runs() == ["r-0001"]

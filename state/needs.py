@@ -1,0 +1,47 @@
+"""Which runs may need something, found by indexes: what is over costs nothing, however much of it there is."""
+
+from sqlalchemy import ColumnElement, Connection, Select, func, select, union
+
+from state import schema
+from state.model import RunStatus
+from state.tables import LIVE_PHASES
+
+OPEN_STATUSES = [RunStatus.ACTIVE.value, RunStatus.WAITING.value, RunStatus.PARKED.value]
+
+Mark = tuple[int, int]
+"""(number of the newest fact, number of the newest request that is not obeyed) of a run; 0 for none."""
+
+
+def open_ids(connection: Connection) -> list[str]:
+    """Ids of the runs that may still need something, or of which something is asked, oldest first."""
+    runs = schema.runs
+    query = select(runs.c.id).where(_open()).order_by(runs.c.created_at, runs.c.id)
+    return [str(row.id) for row in connection.execute(query)]
+
+
+def marks(connection: Connection) -> dict[str, Mark]:
+    """The same runs, each with its mark."""
+    runs, facts, requests = schema.runs, schema.facts, schema.requests
+    fact = select(func.max(facts.c.id)).where(facts.c.run == runs.c.id).scalar_subquery()
+    unobeyed = (requests.c.run == runs.c.id, requests.c.obeyed_at.is_(None))
+    request = select(func.max(requests.c.id)).where(*unobeyed).scalar_subquery()
+    query = select(runs.c.id, fact.label("fact"), request.label("request")).where(_open())
+    rows = connection.execute(query.order_by(runs.c.created_at, runs.c.id))
+    return {row.id: (row.fact or 0, row.request or 0) for row in rows}
+
+
+def _open() -> ColumnElement[bool]:
+    return schema.runs.c.id.in_(union(_by_status(), _going_on(), _asked()))
+
+
+def _by_status() -> Select[tuple[str]]:
+    return select(schema.runs.c.id).where(schema.runs.c.status.in_(OPEN_STATUSES))
+
+
+def _going_on() -> Select[tuple[str]]:
+    """Runs with a live session: a cancelled one needs looking after until it ends."""
+    return select(schema.sessions.c.run).where(schema.sessions.c.phase.in_(LIVE_PHASES))
+
+
+def _asked() -> Select[tuple[str]]:
+    return select(schema.requests.c.run).where(schema.requests.c.obeyed_at.is_(None))
