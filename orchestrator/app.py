@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,15 +20,22 @@ from orchestrator.disk import on_disk, shortage, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home
+from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
+from orchestrator.notify import config as notify_config
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
+from orchestrator.tick import Turn
 from state.engine import SchemaError
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.model import Run, RunState, RunStatus
 from state.store import LeaseLost, Store
+from state.told import Told
+
+if TYPE_CHECKING:  # apprise is imported only where messages are sent
+    from orchestrator.notify.courier import Couriers
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -46,6 +54,8 @@ class App:
         """Told in a sentence what concerns no run alone."""
         self.begun: Callable[[], None] = lambda: None
         """Called once the daemon may begin: no other works on the database."""
+        self.sends_messages = False
+        """Whether a daemon tells the person's services what happens (see `orchestrator.notify`): rehearsals do not."""
 
     @cached_property
     def store(self) -> Store:
@@ -188,18 +198,49 @@ class App:
         with self._daemon(listener) as daemon:
             daemon.round()
 
+    def working_daemon(self) -> str:
+        """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
+        lease = self.looking.lease() if self.has_store else None
+        if lease is None or lease.expires_at <= self.clock.now() or alive(lease.holder) is False:
+            return ""
+        node, pid, _ = lease.holder.rsplit("/", 2)
+        return f"process {pid} on {node}"
+
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:
         for warning in self.warnings():
             self.notice(warning)
         try:
-            with LeaseKeeper(self.store, self.clock) as keeper:
+            with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
+
+                def hear(run: str, turn: Turn) -> None:
+                    listener(run, turn)
+                    if couriers is not None and (turn.facts or turn.failure):
+                        couriers.wake()
+
                 self.begun()
-                yield Daemon(
-                    self.store, self.shell_for, self.clock, keeper, listener, self.notice, monotonic_s, self.stop
-                )
+                yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
+
+    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
+        """Who tells the person's services what happens; nobody where none is configured, or not as it should be."""
+        try:
+            addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
+            if addresses is None:
+                return contextlib.nullcontext()
+            from orchestrator.notify.courier import Couriers, Post
+            from orchestrator.notify.services import services
+
+            found = services(addresses)
+        except BadInput as error:
+            self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
+            return contextlib.nullcontext()
+        for warning in addresses.warnings:
+            self.notice(warning)
+        told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
+        post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+        return Couriers(post, found)
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""

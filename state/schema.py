@@ -194,3 +194,12 @@ leases = Table(
     Column("fence", Integer, nullable=False),
     Column("expires_at", Utc, nullable=False),
 )
+
+told = Table(
+    "told",
+    metadata,
+    Column("service", Text, primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("mark", Integer, nullable=False),
+    Column("at", Utc, nullable=False),
+)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import daemons, reference, requests, runs, trials
+from orchestrator.cli import daemons, home, reference, requests, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -44,5 +44,6 @@ for command in (
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
     *(reference.show_schema, reference.show_explanation),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),
+    *(home.service, home.notify),
 ):
     main.add_command(command)

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
 from orchestrator.cli.runs import show_status
+from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
@@ -45,23 +46,31 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
+@click.option(
+    "--launchd", is_flag=True, hidden=True, help="Exit with 0 in place of 2, so that launchd leaves it at that."
+)
 @told
 @click.pass_context
-def daemon(context: click.Context, /, once: bool, **how: Any) -> None:
+def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> None:
     """Watch over all runs until told to stop.
 
     Example: relay daemon
     """
     app = app_of(context)
-    with telling(app, **how) as journal:
-        _ = app.gateway
-        if once:
-            app.work_once(journal)
-            return
-        app.begun = lambda: journal.begin(None, watches(app))
-        stop_on_signals(app.stop)
-        app.work(journal)
-        journal.end()
+    try:
+        with telling(app, **how) as journal:
+            _ = app.gateway
+            if once:
+                app.work_once(journal)
+                return
+            app.begun = lambda: journal.begin(None, watches(app))
+            stop_on_signals(app.stop)
+            app.work(journal)
+            journal.end()
+    except BadInput as error:
+        if not launchd:
+            raise
+        click.echo(f"relay: {error}", err=True)
 
 
 @click.command()
@@ -107,7 +116,7 @@ def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verb
     least = "debug" if verbose else "warning" if quiet else "info"
     path = app.home.daemon_log if log_file == DEFAULT_LOG else log_file and Path(log_file)
     journal = Journal(app.clock.now, as_json=log_format == "json", least=least, file=path or None)
-    app.notice = journal.notice
+    app.notice, app.sends_messages = journal.notice, True
     try:
         yield journal
     except (RelayError, StoreUnavailable, StoreCorrupt) as error:

@@ -1,0 +1,100 @@
+"""Commands that make the daemon at home: messages to a person, and the service that the system starts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.cli.common import app_of
+
+if TYPE_CHECKING:  # imported where it is used: `relay --help` must not wait for it
+    from orchestrator.service.command import Service
+
+
+@click.command()
+@click.option("--test", is_flag=True, help="Send one message now and say who took it.")
+@click.pass_context
+def notify(context: click.Context, test: bool) -> None:
+    """Whom the daemon tells that a run needs somebody, is finished, or lost a session.
+
+    Example: relay notify --test
+    """
+    from orchestrator.notify import command
+
+    app = app_of(context)
+    if test:
+        context.exit(command.test(app.home.path, app.settings.environ, click.echo))
+    command.show(app.home.path, app.settings.environ, click.echo)
+
+
+@click.group()
+def service() -> None:
+    """Have the system start the daemon, and start it again when it fails.
+
+    Example: relay service install
+    """
+
+
+def on_a_system(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option that names the system."""
+    options = (
+        click.option("--systemd", "wanted", flag_value="systemd", help="A user unit of systemd [on Linux]."),
+        click.option("--launchd", "wanted", flag_value="launchd", help="An agent of launchd [on macOS]."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@service.command()
+@on_a_system
+@click.option("--no-start", is_flag=True, help="Only write the file.")
+@click.pass_context
+def install(context: click.Context, wanted: str | None, no_start: bool) -> None:
+    """Write the service's file and start it, now and whenever you log in.
+
+    Example: relay service install
+    """
+    context.exit(_service(context, wanted).install(start=not no_start))
+
+
+@service.command()
+@on_a_system
+@click.pass_context
+def uninstall(context: click.Context, wanted: str | None) -> None:
+    """Stop the service and remove its file. Runs and checkpoints stay.
+
+    Example: relay service uninstall
+    """
+    context.exit(_service(context, wanted).uninstall())
+
+
+@service.command("status")
+@on_a_system
+@click.pass_context
+def service_status(context: click.Context, wanted: str | None) -> None:
+    """Whether the service is installed and runs; exit status 1 where it does not.
+
+    Example: relay service status
+    """
+    context.exit(_service(context, wanted).status())
+
+
+@service.command()
+@on_a_system
+@click.pass_context
+def show(context: click.Context, wanted: str | None) -> None:
+    """Print the file that `install` would write.
+
+    Example: relay service show --launchd
+    """
+    context.exit(_service(context, wanted).show())
+
+
+def _service(context: click.Context, wanted: str | None) -> "Service":
+    from orchestrator.service.command import Service, system_for
+
+    app = app_of(context)
+    system = system_for(app.settings, wanted, Path.home())
+    return Service(app.settings, system, Path.home(), click.echo, app.working_daemon)

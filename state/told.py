@@ -1,0 +1,77 @@
+"""What each of a person's services was told last, and what has happened since."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import delete, func, select
+
+from state import schema
+from state.engine import open_engine, open_to_look
+from state.facts import FACTS, Fact
+from state.tables import upsert
+
+ALL = ""
+"""The subject whose mark holds for every run that has none of its own."""
+
+
+@dataclass(frozen=True)
+class News:
+    """A fact with its place in the log of all runs."""
+
+    number: int
+    run: str
+    at: datetime
+    fact: Fact
+
+
+class Told:
+    """Marks in the store's database, which must be there. Losing them costs a message or repeats one, nothing else.
+
+    Every call is one transaction and may raise StoreUnavailable. `subject` is a run's id, `trouble:` and a run's id, or ALL.
+    """
+
+    def __init__(self, home: Path) -> None:
+        database = home / "relay.db"
+        self._look, self._write = open_to_look(database), open_engine(f"sqlite:///{database}")
+
+    def newest(self) -> int:
+        """The number of the last fact; 0 where there is none."""
+        with self._look.begin() as connection:
+            return int(connection.execute(select(func.max(schema.facts.c.id))).scalar() or 0)
+
+    def news(self, after: int, names: Sequence[str]) -> list[News]:
+        """Every run's facts of these names with a number above `after`, oldest first."""
+        table = schema.facts
+        query = select(table).where(table.c.id > after, table.c.name.in_(names)).order_by(table.c.id)
+        with self._look.begin() as connection:
+            rows = connection.execute(query).all()
+        return [News(row.id, row.run, row.at, FACTS[row.name].from_dict(row.data)) for row in rows]
+
+    def marks(self, service: str) -> dict[str, int]:
+        """How far a service was told, by subject."""
+        table = schema.told
+        with self._look.begin() as connection:
+            rows = connection.execute(select(table.c.subject, table.c.mark).where(table.c.service == service))
+            return {row.subject: row.mark for row in rows}
+
+    def mark(self, service: str, marks: Mapping[str, int], at: datetime) -> None:
+        """Remember that a service was told so far."""
+        with self._write.begin() as connection:
+            for subject, mark in marks.items():
+                row = {"service": service, "subject": subject, "mark": mark, "at": at}
+                upsert(connection, schema.told, row, ["service", "subject"])
+
+    def settle(self, service: str, mark: int, at: datetime) -> None:
+        """Remember that a service was told all of every run so far; lower marks of single runs are dropped."""
+        table = schema.told
+        single = table.c.subject.not_like("trouble:%")
+        with self._write.begin() as connection:
+            connection.execute(delete(table).where(table.c.service == service, table.c.mark <= mark, single))
+            upsert(
+                connection,
+                table,
+                {"service": service, "subject": ALL, "mark": mark, "at": at},
+                ["service", "subject"],
+            )
