@@ -112,7 +112,8 @@ def shelf(sessions: int, values: int = 10) -> Iterator[Shelf]:
     """An empty one, for runs of so many sessions with so many values of each metric."""
     clock = VirtualClock(datetime.now(UTC).replace(microsecond=0))
     sandbox = ScriptedSandbox(lambda *_: session_of(LINES, 1e9))
-    rules = Rules(slots=PerKind.all(SLOTS), queue_s=PerKind.all(0.0), quota_s=PerKind.all(1e9))
+    endless = PerKind.all(1e9)
+    rules = Rules(slots=PerKind.all(SLOTS), queue_s=PerKind.all(0.0), quota_s=endless, session_limit_s=endless)
     with tempfile.TemporaryDirectory(prefix="relay-scale-") as folder:
         home = Path(folder) / "home"
         store = Store.at(home)
@@ -129,7 +130,7 @@ def turns_ms(kept: Shelf) -> list[float]:
     shell = kept.shell(kept.store.load(run))
     tick(kept.store, run, shell)
     for number in range(TURNS):
-        kept.clock.sleep(400.0 if number % 2 else 0.0)
+        kept.clock.sleep(300.0 if number % 2 else 0.0)
         begin = time.perf_counter()
         tick(kept.store, run, shell)
         found.append(1000 * (time.perf_counter() - begin))

@@ -97,7 +97,7 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
         case Phase.PUSHING:
             return Push(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
-            due = look_due(session, snapshot.watch.looked_at, limits, now)
+            due = look_due(session, snapshot.watch, limits, now)
             return Look(*session.key) if now >= due else Rest(due, f"session {session.number} is {session.phase}")
         case Phase.ENDED:
             return Collect(*session.key)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, or_, select, update
 
-from state import machine, needs, schema
+from state import curves, machine, needs, schema
 from state.checking import Checked, Remembered, checked
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import FACTS, Fact, RunStarted
@@ -266,6 +266,7 @@ class Store:
             "not_before",
             "slot_since",
             "slot_seen_at",
+            "done_at",
         )
         with self._transaction() as connection:
             _check_fence(connection, fence)
@@ -303,52 +304,21 @@ class Store:
 
     def last_metrics(self, run: str) -> list[Metric]:
         """The newest value of each metric of each stage."""
-        table = schema.metrics
-        newest = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
-        rank = func.row_number().over(partition_by=(table.c.stage, table.c.name), order_by=newest).label("rank")
-        ranked = select(table, rank).where(table.c.run == run).subquery()
         with self._transaction() as connection:
-            rows = connection.execute(select(ranked).where(ranked.c.rank == 1)).mappings()
-            return [from_row(Metric, row) for row in rows]
+            return curves.newest_values(connection, run)
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
         """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
-        table = schema.metrics
-        mine = table.c.run == run
-        one = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage).subquery()
-        late = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
-        begun = (table.c.session, table.c.attempt, table.c.stage)
-        age = func.row_number().over(partition_by=table.c.stage, order_by=late).label("age")
-        place = func.row_number().over(partition_by=begun, order_by=table.c.number).label("place")
-        told = table.join(one, and_(table.c.stage == one.c.stage, table.c.name == one.c.name))
-        row = select(table, age, place).select_from(told).where(mine).subquery()
-        order = (row.c.session, row.c.attempt, row.c.number)
-        query = select(row).where(or_(row.c.age <= newest, row.c.place == 1)).order_by(*order)
         with self._transaction() as connection:
-            return [from_row(StepSeen, found) for found in connection.execute(query).mappings()]
+            return curves.steps_seen(connection, run, newest)
 
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
 
         Steps that a killed session lost were done again, with the same values: they count once more in a mean of equals.
         """
-        table = schema.metrics
-        mine = table.c.run == run
-        width = cast(func.max(table.c.step).over(partition_by=table.c.stage) / points_max, Integer) + 1
-        narrow = select(table.c.stage, table.c.name, table.c.step, table.c.value, width.label("width")).where(mine)
-        row = narrow.subquery()
-        bucket = cast(row.c.step / row.c.width, Integer)
-        value = row.c.value
-        query = (
-            select(
-                *(row.c.stage, row.c.name, func.max(row.c.step).label("step")),
-                *(func.avg(value).label("value"), func.min(value).label("low"), func.max(value).label("high")),
-            )
-            .group_by(row.c.stage, row.c.name, bucket)
-            .order_by(row.c.stage, row.c.name, func.max(row.c.step))
-        )
         with self._transaction() as connection:
-            return [from_row(Point, found) for found in connection.execute(query).mappings()]
+            return curves.points(connection, run, points_max)
 
     # --- requests ------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from state import machine
 from state.facts import SeenRunning
 from state.model import Phase, RunState, Snapshot
 from tests.contract.worlds import OWNER, PLAYED, QUICK, RULES, START, Place, kernel, key_of
+from tests.simulation.pipelines import pipeline
 from tests.unit.test_machine import SAMPLES, STARTED, path_to
 
 
@@ -32,7 +33,7 @@ class Counted(Misfortune):
 
 def looked(place: Place, home: Path, state: RunState) -> None:
     shell = Shell(place.gateway, Home(home), place.clock, Limits())
-    look(Snapshot(state=state), state.sessions[0], shell)
+    look(Snapshot(state=state), state.sessions[0], pipeline(), shell)
 
 
 def test_a_look_is_one_call_while_the_session_is_queued_and_two_while_it_runs(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def test_a_queued_session_costs_at_most_thirty_calls_an_hour_after_the_first_min
 def test_the_usual_end_of_a_session_is_noticed_within_a_minute_or_so(folder: Path) -> None:
     watched = Watched(folder)
     assert [session.outcome for session in watched.state.sessions] == [Outcome.YIELDED, Outcome.FINISHED]
-    assert 0 <= watched.noticed_s(0) <= 90
+    for index in range(2):  # one that stopped itself in time, and one that had nothing more to do
+        assert 0 <= watched.noticed_s(index) <= 90
 
 
 def test_a_session_that_dies_at_any_time_is_noticed_within_five_minutes(folder: Path) -> None:

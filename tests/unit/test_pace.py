@@ -9,7 +9,7 @@ from orchestrator.pace import interval_s, look_due
 from orchestrator.pipeline_file import parse
 from orchestrator.plan import Limits, limits_for
 from stages.contract import Cursor
-from state.model import Phase, Session
+from state.model import Phase, Session, Watch
 
 PUSHED = datetime(2030, 1, 7, tzinfo=UTC)
 BEGAN = PUSHED + timedelta(minutes=12)
@@ -61,7 +61,14 @@ NINE_HOURS = limits(LIMIT_S)
 def test_looks_are_dense_where_something_is_expected(session: Session, since_s: float, seconds: float) -> None:
     at = PUSHED + timedelta(seconds=since_s)
     assert interval_s(session, at, NINE_HOURS) == seconds
-    assert look_due(session, at, NINE_HOURS, at) == at + timedelta(seconds=seconds)
+    assert look_due(session, Watch(looked_at=at), NINE_HOURS, at) == at + timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(("ahead_s", "seconds"), [(7200, 270), (800, 200), (60, 30), (-60, 30), (-7200, 270)])
+def test_looks_are_dense_where_the_last_step_is_about_to_be_done(ahead_s: float, seconds: float) -> None:
+    at = BEGAN + timedelta(hours=4)
+    watch = Watch(looked_at=at, done_at=at + timedelta(seconds=ahead_s))
+    assert look_due(RUNNING, watch, NINE_HOURS, at) == at + timedelta(seconds=seconds)
 
 
 def test_no_look_misses_the_moment_that_something_is_expected_by_more_than_the_shortest_wait() -> None:
@@ -85,5 +92,5 @@ def test_a_short_rehearsal_is_looked_at_as_often_all_the_way(limit_s: float) -> 
 
 def test_a_time_that_a_wrong_clock_has_left_is_not_waited_for() -> None:
     now = BEGAN + timedelta(hours=1)
-    assert look_due(RUNNING, now + timedelta(days=300), NINE_HOURS, now) == now
-    assert look_due(RUNNING, None, NINE_HOURS, now) == now
+    for looked_at in (None, now + timedelta(days=300)):
+        assert look_due(RUNNING, Watch(looked_at=looked_at), NINE_HOURS, now) == now

@@ -1,0 +1,83 @@
+"""Questions about the values that sessions reported, answered from an index: a million of them are no reason to wait.
+
+The index `metric_by_name` holds a run's values by stage and name in the order in which they were told, with step and value, so
+the newest of each is found at once, and a curve is drawn from one pass over the index alone.
+"""
+
+from collections.abc import Iterator
+
+from sqlalchemy import ColumnElement, Connection, Integer, and_, case, cast, func, select, tuple_
+
+from state import schema
+from state.model import Metric, Point, StepSeen
+from state.rows import from_row
+
+TABLE = schema.metrics
+TOLD = (TABLE.c.session, TABLE.c.attempt, TABLE.c.number)
+"""The order in which the values of one metric were told."""
+NEWEST = tuple(column.desc() for column in TOLD)
+
+
+def names(connection: Connection, run: str) -> Iterator[tuple[str, str]]:
+    """(stage, name) of each metric, in that order: one step in the index each, however many values there are."""
+    key, found = (TABLE.c.stage, TABLE.c.name), ("", "")
+    while True:
+        later = tuple_(*key) > tuple_(*found)
+        row = connection.execute(select(*key).where(TABLE.c.run == run, later).order_by(*key).limit(1)).first()
+        if row is None:
+            return
+        found = (row.stage, row.name)
+        yield found
+
+
+def newest_values(connection: Connection, run: str) -> list[Metric]:
+    """The newest value of each metric of each stage."""
+    found = []
+    for stage, name in names(connection, run):
+        query = select(TABLE).where(_of(run, stage, name)).order_by(*NEWEST).limit(1)
+        found += [from_row(Metric, row) for row in connection.execute(query).mappings()]
+    return found
+
+
+def steps_seen(connection: Connection, run: str, newest: int) -> list[StepSeen]:
+    """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
+    first_names: dict[str, str] = {}
+    for stage, name in names(connection, run):
+        first_names.setdefault(stage, name)
+    found = {}
+    for stage, name in first_names.items():
+        mine = _of(run, stage, name)
+        begun = select(*TOLD[:2], func.min(TABLE.c.number).label("number")).where(mine).group_by(*TOLD[:2]).subquery()
+        first = and_(*(column == begun.c[column.name] for column in TOLD))
+        for query in (
+            select(TABLE).where(mine).order_by(*NEWEST).limit(newest),
+            select(TABLE).join(begun, first).where(mine),
+        ):
+            for row in connection.execute(query).mappings():
+                found[row["session"], row["attempt"], row["number"]] = from_row(StepSeen, row)
+    return [found[key] for key in sorted(found)]
+
+
+def points(connection: Connection, run: str, points_max: int) -> list[Point]:
+    """Each metric of each stage over its steps: means of so many neighbours that no curve has more than `points_max` points."""
+    last = connection.execute(
+        select(TABLE.c.stage, func.max(TABLE.c.step).label("step")).where(TABLE.c.run == run).group_by(TABLE.c.stage)
+    ).all()
+    if not last:
+        return []
+    width = case({row.stage: row.step // points_max + 1 for row in last}, value=TABLE.c.stage, else_=1)
+    step, value = func.max(TABLE.c.step).label("step"), TABLE.c.value
+    query = (
+        select(
+            *(TABLE.c.stage, TABLE.c.name, step, func.avg(value).label("value")),
+            *(func.min(value).label("low"), func.max(value).label("high")),
+        )
+        .where(TABLE.c.run == run)
+        .group_by(TABLE.c.stage, TABLE.c.name, cast(TABLE.c.step / width, Integer))
+        .order_by(TABLE.c.stage, TABLE.c.name, step)
+    )
+    return [from_row(Point, row) for row in connection.execute(query).mappings()]
+
+
+def _of(run: str, stage: str, name: str) -> ColumnElement[bool]:
+    return and_(TABLE.c.run == run, TABLE.c.stage == stage, TABLE.c.name == name)
