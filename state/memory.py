@@ -128,6 +128,13 @@ class MemoryStore:
         with self._lock:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
+    def neediest(self, most: int) -> tuple[list[str], int]:
+        """Ids of so many runs, oldest first, and how many others there are (see `Store.neediest`)."""
+        runs = sorted(self.runs(), key=lambda run: (run.created_at, run.id), reverse=True)
+        runs.sort(key=lambda run: 0 if run.status is RunStatus.PARKED else 1 if run.status in OPEN else 2)
+        chosen = {run.id for run in runs[:most]}
+        return [run.id for run in self.runs() if run.id in chosen], len(runs[most:])
+
     def open_runs(self) -> list[str]:
         """Ids of the runs that may still need something, or of which something is asked (see `Store.open_runs`)."""
         with self._lock:

@@ -1,6 +1,6 @@
 """Which runs may need something, found by indexes: what is over costs nothing, however much of it there is."""
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, union
+from sqlalchemy import ColumnElement, Connection, Select, case, func, select, union
 
 from state import schema
 from state.model import RunStatus
@@ -28,6 +28,20 @@ def marks(connection: Connection) -> dict[str, Mark]:
     query = select(runs.c.id, fact.label("fact"), request.label("request")).where(_open())
     rows = connection.execute(query.order_by(runs.c.created_at, runs.c.id))
     return {row.id: (row.fact or 0, row.request or 0) for row in rows}
+
+
+def neediest(connection: Connection, most: int) -> tuple[list[str], int]:
+    """So many runs, oldest first: those that need a person, then what goes on, then what is over, the newest of each; and how
+    many others there are.
+    """
+    runs = schema.runs
+    need = case(
+        {RunStatus.PARKED.value: 0, RunStatus.ACTIVE.value: 1, RunStatus.WAITING.value: 1}, value=runs.c.status, else_=2
+    )
+    query = select(runs.c.id, runs.c.created_at).order_by(need, runs.c.created_at.desc(), runs.c.id.desc()).limit(most)
+    found = sorted((row.created_at, str(row.id)) for row in connection.execute(query))
+    count = connection.execute(select(func.count()).select_from(runs)).scalar() or 0
+    return [run for _, run in found], int(count) - len(found)
 
 
 def _open() -> ColumnElement[bool]:

@@ -69,7 +69,7 @@ runs = Table(
     Column("excerpt", Text, nullable=False),
     Column("inputs", Text, nullable=False),
     Column("judged", Integer, nullable=False),
-    Index("run_by_status", "status"),
+    Index("run_by_status", "status", "created_at", "id"),
 )
 
 sessions = Table(

@@ -227,6 +227,14 @@ class Store:
             rows = connection.execute(select(schema.runs).order_by(schema.runs.c.created_at, schema.runs.c.id))
             return [from_row(Run, row) for row in rows.mappings()]
 
+    def neediest(self, most: int) -> tuple[list[str], int]:
+        """Ids of so many runs, oldest first, and how many others there are.
+
+        Those that need a person come before those that go on, these before those that are over, newer before older.
+        """
+        with self._transaction() as connection:
+            return needs.neediest(connection, most)
+
     def open_runs(self) -> list[str]:
         """Ids of the runs that may still need something, or of which something is asked, oldest first.
 

@@ -29,17 +29,21 @@ def status_document(
     run: str | None = None,
     warnings: Sequence[str] = (),
     alive: Callable[[str], bool | None] = holder.alive,
+    most: int | None = None,
 ) -> dict[str, Any]:
     """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
 
+    With `most` only so many runs, those that need somebody and the newest: it takes no longer however many others there are.
     `alive` says of the daemon's process whether it runs, None where nobody here can know.
     """
     runs: list[dict[str, Any]] = []
-    daemon = None
+    daemon, others = None, 0
     quotas: list[QuotaRow] = []
     if store is not None:
         daemon = _daemon(store.lease(), now, alive)
-        names = [found.id for found in store.runs() if run is None or found.id == run]
+        names = [run] if run is not None else [found.id for found in store.runs()] if most is None else []
+        if run is None and most is not None:
+            names, others = store.neediest(most)
         runs = [_run(store, name, now, daemon) for name in names]
         quotas = store.quotas()
     return {
@@ -49,6 +53,7 @@ def status_document(
         "warnings": list(warnings),
         "daemon": daemon,
         "runs": runs,
+        "others": others,
         "quota": [_quota(q) for q in quotas],
     }
 
