@@ -1,1 +1,54 @@
-"""The laptop's side: decides what a run needs next and carries it out against Kaggle."""
+"""relay: training on Kaggle in as many sessions as it takes. What a notebook or a script needs; see docs/python.md.
+
+    import orchestrator
+
+    relay = orchestrator.open()
+    run = relay.start("my-pipeline.yaml")
+    relay.run(run, say=print)
+
+The import itself costs milliseconds: whatever is slow to load is loaded with the first use.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.api import Draft, Relay, load, open, rehearsing
+    from orchestrator.errors import BadInput, OutOfQuota, Parked, Permanent, RelayError, Transient
+    from orchestrator.pipeline import Pipeline
+    from state.failures import StoreCorrupt, StoreUnavailable
+
+__all__ = [
+    "BadInput",
+    "Draft",
+    "OutOfQuota",
+    "Parked",
+    "Permanent",
+    "Pipeline",
+    "Relay",
+    "RelayError",
+    "StoreCorrupt",
+    "StoreUnavailable",
+    "Transient",
+    "load",
+    "open",
+    "rehearsing",
+]
+
+_PLACES = {
+    "orchestrator.api": ("Draft", "Relay", "load", "open", "rehearsing"),
+    "orchestrator.errors": ("BadInput", "OutOfQuota", "Parked", "Permanent", "RelayError", "Transient"),
+    "orchestrator.pipeline": ("Pipeline",),
+    "state.failures": ("StoreCorrupt", "StoreUnavailable"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

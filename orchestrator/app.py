@@ -23,7 +23,7 @@ from orchestrator.files import Home
 from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.notify import config as notify_config
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from orchestrator.tick import Turn
@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # apprise is imported only where messages are sent
     from orchestrator.notify.courier import Couriers
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
 class App:
@@ -113,12 +114,15 @@ class App:
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
-        """Create a run of a pipeline, or of its `shortened` form.
+        """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        pipeline = pipeline_file.load(path)
+        return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
+
+    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
+        """Create a run of a pipeline that was read from `path`, whose files lie beside that.
 
         Raises BadInput where one is under way, and then nothing is created.
         """
-        pipeline = pipeline_file.load(path)
-        pipeline = pipeline.shortened() if short else pipeline
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -165,6 +169,10 @@ class App:
         known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
         raise BadInput(f"there is no run {name}: {known}")
 
+    def settled(self, run: str) -> bool:
+        """Whether a run, by its id, needs nobody any more, or needs a person."""
+        return self.store.load(run).run.status in SETTLED
+
     def _open_of(self, pipeline_name: str) -> list[Run]:
         if not self.has_store:
             return []
@@ -174,7 +182,7 @@ class App:
         for run in self._open_of(pipeline.name):
             known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
             if not known.same_work(pipeline):
-                work = [one.model_copy(update={"expect": None}).canonical() for one in (known, pipeline)]
+                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
                 change = pipelines.first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
@@ -224,7 +232,7 @@ class App:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
     def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
-        """Who tells the person's services what happens; nobody where none is configured, or not as it should be."""
+        """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
         try:
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
             if addresses is None:
@@ -232,15 +240,14 @@ class App:
             from orchestrator.notify.courier import Couriers, Post
             from orchestrator.notify.services import services
 
-            found = services(addresses)
-        except BadInput as error:
+            for warning in addresses.warnings:
+                self.notice(warning)
+            told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
+            post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Couriers(post, services(addresses))
+        except (BadInput, StoreUnavailable) as error:
             self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
             return contextlib.nullcontext()
-        for warning in addresses.warnings:
-            self.notice(warning)
-        told, looking = Told(self.home.path), Store.to_look_at(self.home.path)
-        post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
-        return Couriers(post, found)
 
     def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""

@@ -11,6 +11,7 @@ RelayError
 │   └── NoSlot       too many sessions of this kind are alive
 ├── OutOfQuota       this week's hours are spent
 ├── Permanent        trying again will not help: park the run and tell a person
+├── Parked           a run that a program waits for needs a person
 └── Corrupt          bytes that are not what their manifest says
 """
 
@@ -67,6 +68,14 @@ class OutOfQuota(RelayError):
 
 class Permanent(RelayError):
     """A person has to do something first."""
+
+
+class Parked(RelayError):
+    """A run needs a person: why, and what to do about it, in the words of `relay status`."""
+
+    def __init__(self, run: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{run} is parked: {reason}: {remedy}")
+        self.run, self.reason, self.remedy = run, reason, remedy
 
 
 class Corrupt(RelayError):

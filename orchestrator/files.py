@@ -29,7 +29,11 @@ class Home:
 
     def incoming(self, session: Session) -> Path:
         """What is being fetched from a session."""
-        return self.run(session.run) / "sessions" / session.slug
+        return self.incoming_of(session.run, session.slug)
+
+    def incoming_of(self, run: str, slug: str) -> Path:
+        """The same by the names of the run and of the session's kernel."""
+        return self.run(run) / "sessions" / slug
 
     @property
     def uploads(self) -> Path:

@@ -215,6 +215,7 @@ def walk(pipeline: Pipeline, pace: Pace, standing: Standing, hours: Hours | None
         at = max(standing.now, standing.ended_at + timedelta(seconds=pace.handover_s))
     if standing.until is not None:
         at = max(at, standing.until)
+        weeks = int(hours is not None and at >= hours.refreshes_at)
     while position < total:
         if sessions >= SESSIONS_MAX:
             raise Unforeseeable(f"more than {SESSIONS_MAX} sessions are needed")
@@ -222,9 +223,11 @@ def walk(pipeline: Pipeline, pace: Pace, standing: Standing, hours: Hours | None
         weeks += waited
         began_at = ready_at + timedelta(seconds=pace.queue_s)
         budget = Budget(budget_s=pipeline.budget_s(limit_s), save_interval_s=pipeline.save_interval_s)
-        done = _session(pipeline, pace, position, budget, pace.startup_s)
-        if done.clock_s > limit_s or done.position == position:
+        done = _session(pipeline, pace, position, budget, limit_s, pace.startup_s)
+        longest_s = min(pipeline.limit_s, hours.total_s) if hours else pipeline.limit_s
+        if done.position == position and limit_s >= longest_s:
             raise Unforeseeable("a step and a save do not fit into a session")
+        # one that the last hours of a week cut too short may gain nothing, and the next one does
         sessions, position = sessions + 1, done.position
         training_s, quota_s = training_s + done.training_s, quota_s + done.clock_s
         ended_at = began_at + timedelta(seconds=done.clock_s)
@@ -270,19 +273,29 @@ def _go_on(pipeline: Pipeline, pace: Pace, standing: Standing, live: Live) -> Do
         round_s = pipeline.save_interval_s + pace.save_s
         saved_at_s = live.stage_began_s + floor((live.clock_s - live.stage_began_s) / round_s) * round_s
         budget = budget.stage_begun(saved_at_s).step_done(live.first_step_s)
-        return _session(pipeline, pace, standing.position, budget, live.clock_s, begun=True)
+        return _session(pipeline, pace, standing.position, budget, live.limit_s, live.clock_s, begun=True)
     clock_s = live.clock_s + pace.save_s if live.clock_s else pace.startup_s
     if live.running_at is not None and (names := left(pipeline, standing.position)):
         # what has not come yet comes at the earliest now
         lasted_s = (standing.now - live.running_at).total_seconds()
         clock_s = max(clock_s, lasted_s - pace.first_s[names[0]] - pace.step_s[names[0]])
-    return _session(pipeline, pace, standing.position, budget, clock_s)
+    return _session(pipeline, pace, standing.position, budget, live.limit_s, clock_s)
 
 
 def _session(
-    pipeline: Pipeline, pace: Pace, position: int, budget: Budget, clock_s: float, *, begun: bool = False
+    pipeline: Pipeline,
+    pace: Pace,
+    position: int,
+    budget: Budget,
+    limit_s: float,
+    clock_s: float,
+    *,
+    begun: bool = False,
 ) -> Done:
-    """Stage after stage while time is left, as `stages.runner` does. `begun`: the first of them is under way already."""
+    """Stage after stage while time is left, as `stages.runner` does. `begun`: the first of them is under way already.
+
+    Only a stage's first step, which nothing bounds, can last beyond the limit; then the stage has nothing saved.
+    """
     now_s, training_s, before = clock_s, 0.0, 0
     for stage in pipeline.stages:
         steps = before + stage.steps - position
@@ -295,6 +308,8 @@ def _session(
             budget = budget.stage_begun(now_s)
         begun = False
         done, budget, now_s, trained_s = _stage(budget, now_s, steps, pace, stage.name)
+        if now_s > limit_s:
+            return Done(position, limit_s, training_s)
         position, training_s = position + done, training_s + trained_s
         if done < steps:
             break

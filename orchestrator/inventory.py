@@ -1,6 +1,5 @@
 """`relay checkpoints`: what there is of each checkpoint and where; checked, brought back, or asked to be removed."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from orchestrator.errors import BadInput, RelayError
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.quarantine import Quarantine
+from orchestrator.views.answers import print_json
 from orchestrator.views.checkpoints import checkpoints_view
 from orchestrator.views.printing import print_view
 from stages.contract import COMPILED_NAME, Manifest
@@ -44,7 +44,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     kaggle = _kaggle(app, state) if verify else Kaggle(None)
     document = inventory(state, app.home, kaggle, verify=verify)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        print_json(document)
     else:
         print_view(checkpoints_view(document))
     return 1 if document["problems"] else 0

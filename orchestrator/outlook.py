@@ -102,7 +102,7 @@ def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now:
         began_at = session.running_at or session.pushed_at
         if hours is None or began_at is None:
             continue
-        if session.ended_at is None and session.phase.on_kaggle and session.pushed_at and session.pushed_at <= since:
+        if session.ended_at is None and session.phase.on_kaggle and session.pushed_at and session.pushed_at < since:
             # the reading counts all of it already, as used and as reserved
             hours = replace(hours, left_s=min(hours.total_s, hours.left_s + session.limit_s))
         elif session.ended_at is not None and session.ended_at > since:

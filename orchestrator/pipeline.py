@@ -22,7 +22,8 @@ SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 NAME_CHARS_MAX = 30
 """Of a pipeline's name: run, session and attempt are put behind it."""
 
-Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$"})]
+NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter"
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
 Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
 SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "check": 8}
@@ -104,7 +105,7 @@ class Stage(BaseModel):
     model_config = STRICT
 
     name: Name
-    """What the stage is called in checkpoints, logs and metrics, once in a pipeline: a-z, 0-9 and single hyphens."""
+    """What the stage is called in checkpoints, logs and metrics, once in a pipeline."""
     kind: str
     """What it does: one of relay's kinds, or `module:function` of your own."""
     steps: Annotated[int, Field(ge=1)]
@@ -119,7 +120,7 @@ class Pipeline(BaseModel):
     model_config = STRICT
 
     name: Annotated[Name, Field(json_schema_extra={"maxLength": NAME_CHARS_MAX})]
-    """Part of Kaggle's names: a-z, 0-9 and single hyphens, at most 30 characters, beginning with a letter."""
+    """What the run is called on Kaggle, with a few characters behind it; at most 30 characters."""
     seed: int = 0
     """Of everything that is random."""
     model: dict[str, Any] = {}

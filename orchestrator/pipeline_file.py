@@ -2,7 +2,8 @@
 
 import difflib
 import hashlib
-from collections.abc import Callable, Mapping
+import shlex
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,33 +20,71 @@ from stages.catalog import KINDS, Kind, UnknownKind, find
 
 
 def load(path: Path) -> Pipeline:
-    """Read and check a pipeline file; raises BadInput naming file, key and remedy."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise BadInput(f"{path} does not exist: name a pipeline file, such as examples/tiny.yaml") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read as text: {error}") from error
-    return parse(text, str(path), path.parent)
+    """Read and check a pipeline file; raises BadInput naming file, key and remedy of its first mistake."""
+    pipeline, mistakes = examine(path)
+    if pipeline is None:
+        raise BadInput(mistakes[0] + _and_more(path, len(mistakes) - 1))
+    return pipeline
 
 
 def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
     """Check a pipeline's text; `where` is what errors call it, `folder` what its file names are relative to."""
+    return _without_mistakes(*_examined(text, where, folder))
+
+
+def check(value: Any, where: str, folder: Path = Path()) -> Pipeline:
+    """Check what YAML made of a pipeline file, or a program without one."""
+    return _without_mistakes(*_checked(value, where, folder))
+
+
+def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> Pipeline:
+    if pipeline is None:
+        raise BadInput(mistakes[0])
+    return pipeline
+
+
+def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+    """The pipeline of a file, or None and a sentence for each of its mistakes."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None, (f"{path} does not exist: name a pipeline file, such as examples/tiny.yaml",)
+    except (OSError, UnicodeDecodeError) as error:
+        return None, (f"{path} cannot be read as text: {error}",)
+    return _examined(text, str(path), path.parent)
+
+
+def _and_more(path: Path, more: int) -> str:
+    if more < 1:
+        return ""
+    return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shlex.quote(str(path))} lists all)"
+
+
+def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
     try:
         value = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise BadInput(f"{where}{place}: this is not YAML: {problem}") from error
+        return None, (f"{where}{place}: this is not YAML: {problem}",)
+    return _checked(value, where, folder)
+
+
+def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+    """Each step of the check needs that the one before found nothing."""
     if not isinstance(value, Mapping):
-        raise BadInput(f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml")
+        return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
     try:
         pipeline = Pipeline.model_validate(_tuples(value))
     except pydantic.ValidationError as error:
-        raise BadInput(_sentence(error, where)) from error
-    _check(pipeline, where)
-    return _with_sources(_with_files(pipeline, where, folder), where, folder)
+        return None, _sentences(error, where)
+    if mistakes := tuple(_mistakes(pipeline, where)):
+        return None, mistakes
+    try:
+        return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
+    except BadInput as error:
+        return None, (str(error),)
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -87,8 +126,13 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
             )
         if path.name in found:
             raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
-        with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        try:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadInput(
+                f"{where}: inputs.files[{index}]: {path} cannot be read: {error.strerror or error}"
+            ) from error
     _check_data(pipeline, where, set(found))
     return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
 
@@ -130,42 +174,59 @@ def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
                 )
 
 
-def _check(pipeline: Pipeline, where: str) -> None:
-    if not SLUG.fullmatch(pipeline.name) or len(pipeline.name) > NAME_CHARS_MAX:
-        raise BadInput(
-            f"{where}: name {pipeline.name!r} becomes part of Kaggle's names: use at most {NAME_CHARS_MAX} of a-z, 0-9 "
-            "and single hyphens, beginning with a letter"
-        )
-    if pipeline.accelerator not in HARDWARE:
-        raise BadInput(_unknown(where, "accelerator", pipeline.accelerator, list(HARDWARE)))
+def name_problem(name: str) -> str:
+    """What is wrong with a pipeline's name, or nothing."""
+    if SLUG.fullmatch(name) and len(name) <= NAME_CHARS_MAX:
+        return ""
+    return (
+        f"name {name!r} becomes part of Kaggle's names: use at most {NAME_CHARS_MAX} of a-z, 0-9 and single "
+        "hyphens, beginning with a letter"
+    )
+
+
+def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
+    if problem := name_problem(pipeline.name):
+        yield f"{where}: {problem}"
     if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
-        raise BadInput(_unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS)))
+        yield _unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS))
+    if pipeline.accelerator not in HARDWARE:
+        yield _unknown(where, "accelerator", pipeline.accelerator, list(HARDWARE))
+    else:
+        yield from _mistakes_of_time(pipeline, where)
+    yield from _mistakes_of_stages(pipeline, where)
+
+
+def _mistakes_of_time(pipeline: Pipeline, where: str) -> Iterator[str]:
     if pipeline.budget_s(pipeline.limit_s) <= 0:
-        raise BadInput(f"{where}: session.margin_s leaves nothing of session.limit_s ({pipeline.limit_s:g} s)")
+        yield f"{where}: session.margin_s leaves nothing of session.limit_s ({pipeline.limit_s:g} s)"
     if pipeline.limit_s > pipeline.hardware.limit_s:
-        raise BadInput(
+        yield (
             f"{where}: session.limit_s is {pipeline.limit_s:g}, and Kaggle ends a {pipeline.accelerator} session after "
             f"{pipeline.hardware.limit_s:g} s: use that or less"
         )
-    _check_stages(pipeline, where)
 
 
-def _check_stages(pipeline: Pipeline, where: str) -> None:
+def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
     seen: set[str] = set()
     for index, stage in enumerate(pipeline.stages):
         key = f"stages[{index}]"
         if not SLUG.fullmatch(stage.name):
-            raise BadInput(f"{where}: {key}.name {stage.name!r}: use a-z, 0-9 and single hyphens")
+            yield f"{where}: {key}.name {stage.name!r}: use a-z, 0-9 and single hyphens"
         if stage.name in seen:
-            raise BadInput(f"{where}: {key}.name {stage.name!r} is taken by an earlier stage: choose another")
+            yield f"{where}: {key}.name {stage.name!r} is taken by an earlier stage: choose another"
         seen.add(stage.name)
-        _fit(_kind(stage.kind, where, f"{key}.kind").fit, stage.options, where, f"{key}.options")
+        try:
+            kind = _kind(stage.kind, where, f"{key}.kind")
+        except BadInput as error:
+            yield str(error)
+        else:
+            yield from _unfit(kind.fit, stage.options, where, f"{key}.options")
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
-        _fit(partial(options.fit, options.Model), pipeline.model, where, "model")
+        yield from _unfit(partial(options.fit, options.Model), pipeline.model, where, "model")
     known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
     for name in pipeline.expect.step_s:
         if name not in known:
-            raise BadInput(_unknown(where, f"expect.step_s.{name}", name, known, what="stage"))
+            yield _unknown(where, f"expect.step_s.{name}", name, known, what="stage")
 
 
 def _kind(name: str, where: str, key: str) -> Kind:
@@ -177,26 +238,33 @@ def _kind(name: str, where: str, key: str) -> Kind:
         ) from error
 
 
-def _fit(fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str) -> None:
-    """Hold options to the dataclass that the session will read them with."""
+def _unfit(
+    fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str
+) -> Iterator[str]:
+    """What keeps options from becoming the dataclass that the session will read them with."""
     try:
         fit(given, key)
     except ValueError as error:
-        raise BadInput(f"{where}: {error}") from error
+        yield f"{where}: {error}"
 
 
-def _sentence(error: pydantic.ValidationError, where: str) -> str:
-    """The first mistake as one sentence; a misspelt key comes before the key that it therefore lacks."""
+def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
+    """Each mistake as one sentence; a misspelt key comes before the key that it therefore lacks."""
     mistakes = error.errors(include_url=False)
-    first = next((mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"), mistakes[0])
-    location = [part for part in first["loc"] if not _is_arm(part)]
+    misspelt = [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]
+    others = [mistake for mistake in mistakes if mistake["type"] != "extra_forbidden"]
+    return tuple(dict.fromkeys(_sentence(mistake, where) for mistake in (*misspelt, *others)))
+
+
+def _sentence(mistake: Any, where: str) -> str:
+    location = [part for part in mistake["loc"] if not _is_arm(part)]
     key = _dotted(location)
-    if first["type"] == "extra_forbidden":
+    if mistake["type"] == "extra_forbidden":
         return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")
-    if first["type"] == "missing":
+    if mistake["type"] == "missing":
         return f"{where}: {key} is missing: add it"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {first['input']!r}"
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {mistake['input']!r}"
 
 
 def _is_arm(part: int | str) -> bool:

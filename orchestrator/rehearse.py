@@ -1,6 +1,7 @@
 """A rehearsal: the ordinary daemon and the real Kaggle client against a Kaggle on this machine."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -22,51 +23,92 @@ from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.server import LocalKaggle
 from orchestrator.rehearsal.stand_ins import offering as stand_ins
 from orchestrator.settings import Settings
+from orchestrator.shipped import example
+from orchestrator.views.answers import print_json
 from orchestrator.views.document import status_document
 from orchestrator.views.live import display
-from orchestrator.views.printing import print_view
+from orchestrator.views.printing import console, print_view
 from orchestrator.views.summary import summary_view
 from stages import environment
 
 MARKER = ".rehearsal"
 """What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
 
-EXAMPLES = (Path(__file__).parents[1] / "examples", Path(__file__).parent / "examples")
-"""In a checkout, and in an installed relay."""
 
+def rehearse(
+    chosen: Path | None,
+    home: Path,
+    port: int,
+    faults: FaultPlan,
+    stop: Stop,
+    *,
+    short: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run a pipeline, or its `shortened` form, to its end; the exit status is 0 when it finished.
 
-def rehearse(chosen: Path | None, home: Path, port: int, faults: FaultPlan, stop: Stop, *, short: bool = False) -> int:
-    """Run a pipeline, or its `shortened` form, to its end; the exit status is 0 when it finished."""
+    With `as_json` standard output has nothing but its status document.
+    """
     path = chosen or default_pipeline()
-    pipeline = pipeline_file.load(path)
-    _require(pipeline.pins, path)
-    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
-        if pipeline.loaded_model is not None:
-            stand_ins.write(home / "stand-ins", pipeline.model)
-            stand_ins.offer(kaggle.world, home / "stand-ins")
-        app = App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
+    with prepared(pipeline_file.load(path), path, home, port, faults) as app:
         stop.tell(app.stop.set)
         run = app.start(path, short=short)
-        with display(app.store, run.id, app.clock) as show:
-            app.work(show, lambda: app.store.load(run.id).run.status in ("finished", "cancelled", "parked"))
+        with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
+            app.work(show, lambda: app.settled(run.id))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
-    print_view(summary_view(document["runs"][0], home))
+    if as_json:
+        print_json(document)
+    else:
+        print_view(summary_view(document["runs"][0], home))
     return 0 if document["runs"][0]["state"] == "finished" else 1
 
 
-def serve(home: Path, port: int, faults: Path | None, stop: Stop) -> None:
-    """Run the local Kaggle alone until told to stop, and say how to point a client at it."""
+@contextlib.contextmanager
+def prepared(pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan) -> Iterator[App]:
+    """relay on a Kaggle of this machine that has what the pipeline mounts: real files, or tiny ones in the large ones' place."""
+    _require(pipeline.pins, path)
+    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
+        _stand_in(pipeline, kaggle, home / "stand-ins")
+        yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
+
+
+def serve(
+    chosen: Path | None, home: Path, port: int, faults: Path | None, stop: Stop, *, as_json: bool = False
+) -> None:
+    """Run the local Kaggle alone until told to stop, and say how to point a client at it.
+
+    It has stand-ins for what a pipeline that was chosen mounts.
+    """
     plan = FaultPlan.read(faults) if faults else FaultPlan()
-    with local_kaggle(home / "serve", port, plan, None) as kaggle:
-        click.echo(f"# a local Kaggle listens at {kaggle.url}; in another shell:")
-        for name, value in kaggle.environment().items():
-            click.echo(f"export {name}={value}")
-        click.echo("# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list. Ctrl-C ends it.")
+    pipeline = pipeline_file.load(chosen) if chosen else None
+    if pipeline is not None and chosen is not None:
+        _require(pipeline.pins, chosen)
+    with local_kaggle(home / "serve", port, plan, None, devices_of(pipeline) if pipeline else 1) as kaggle:
+        if pipeline is not None:
+            _stand_in(pipeline, kaggle, home / "serve" / "stand-ins")
+        if as_json:
+            click.echo(json.dumps({"format": 1, "url": kaggle.url, "environment": kaggle.environment()}))
+        for line in () if as_json else _how_to_point(kaggle):
+            click.echo(line)
         sys.stdout.flush()
         clock = SystemClock()
         stop.tell(clock.wake)
         while not stop.is_set():
             clock.sleep(3600.0)
+
+
+def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
+    yield f"# a local Kaggle listens at {kaggle.url}; in another shell:"
+    for name, value in kaggle.environment().items():
+        yield f"export {name}={value}"
+    yield "# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list. Ctrl-C ends it."
+
+
+def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
+    """Let the local Kaggle have a small thing in the place of each large one that relay's own stages read."""
+    if pipeline.loaded_model is not None:
+        stand_ins.write(folder, pipeline.model)
+        stand_ins.offer(kaggle.world, folder)
 
 
 def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:
@@ -81,10 +123,7 @@ def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultP
 
 def default_pipeline() -> Path:
     """The pipeline that is rehearsed when none is named."""
-    for folder in EXAMPLES:
-        if (folder / "tiny.yaml").exists():
-            return folder / "tiny.yaml"
-    raise BadInput("this relay came without examples: name a pipeline file")
+    return example("tiny.yaml")
 
 
 def devices_of(pipeline: pipelines.Pipeline) -> int:

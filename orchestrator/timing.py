@@ -9,7 +9,7 @@ from typing import Any, Literal
 from orchestrator.pipeline import Pipeline, Stage
 from stages.catalog import find
 from state.facts import Fact, NothingCollected, OutputCollected
-from state.model import Outcome, Session, StepSeen
+from state.model import Checkpoint, Session, StepSeen
 
 Basis = Literal["measured", "expected", "assumed"]
 
@@ -60,9 +60,11 @@ SESSION_S_MAX = 12 * 3600.0
 EXPECTED_SHARE = 0.25
 """A number in the pipeline may be so far off."""
 MEASURED_SHARE = 0.05
-"""A measured one at least so far: another machine, another week."""
+"""A measured one at least so far, and twice that where only one session, on one machine, measured it."""
 INTERVALS_MIN = 3
 """Steps that have to be seen before their pace is believed."""
+INTERVALS_ENOUGH = 30
+"""More of them make a session count no more than another one."""
 INTERVALS_KEPT = 400
 """A stage's newest steps tell its pace: answers grow longer while a model learns."""
 ODD = 2.0
@@ -76,6 +78,7 @@ class Observed:
     run: str
     pipeline: Pipeline
     sessions: Sequence[Session]
+    checkpoints: Sequence[Checkpoint]
     steps: Sequence[StepSeen]
     """In order of sessions and steps."""
     reported: Mapping[tuple[int, int], Mapping[str, float]]
@@ -155,9 +158,9 @@ def _step(
     for steps, name, words in _alike(pipeline, stage, own, earlier):
         if (span := pace_of(steps, name)) is not None:
             return span, words
-    if stage.kind == "counting":
+    if stage.kind == "counting" and "step_s" in stage.options:
         return Span.around(
-            float(stage.options.get("step_s", 0.0)), MEASURED_SHARE, "expected"
+            float(stage.options["step_s"]), MEASURED_SHARE, "expected"
         ), "as the options of the stage say"
     said = pipeline.expect.step_s
     if (seconds := said.get(stage.name, said.get(stage.kind))) is not None:
@@ -186,26 +189,31 @@ def _alike(
 
 
 def pace_of(steps: Sequence[StepSeen], stage: str) -> Span | None:
-    """Seconds a step of a stage takes, or None where too few were seen.
+    """Seconds that a step of a stage takes, or None where too few were seen.
 
-    The mean of what lies near the median: a save between two steps is not part of either.
+    Of each session the mean of what lies near the median, since a save between two steps is part of neither; of sessions
+    their mean, since each has a machine of its own, however long it had it.
     """
     found: dict[tuple[int, int], list[float]] = {}
-    mine = [step for step in steps if step.stage == stage]
-    for before, after in pairwise(mine):
+    for before, after in pairwise(step for step in steps if step.stage == stage):
         done = after.step - before.step
         if (before.session, before.attempt) == (after.session, after.attempt) and done > 0:
             found.setdefault((after.session, after.attempt), []).append((after.at_s - before.at_s) / done)
-    rates = [rate for session in found.values() for rate in session][-INTERVALS_KEPT:]
+    rates = [rate for session in found.values() for rate in session]
     if len(rates) < INTERVALS_MIN:
         return None
     middle = statistics.median(rates)
-    near = [rate for rate in rates if middle / ODD <= rate <= middle * ODD] or [middle]
-    usual = statistics.fmean(near)
-    doubt = 2 * statistics.stdev(near) / len(near) ** 0.5 if len(near) > 1 else usual
-    means = [statistics.median(session) for session in found.values() if len(session) >= INTERVALS_MIN]
-    apart = max((abs(mean - middle) for mean in means), default=0.0)
-    off = min(max(MEASURED_SHARE * usual, doubt, apart), 0.9 * usual)
+    kept = [near for session in found.values() if (near := [r for r in session if middle / ODD <= r <= middle * ODD])]
+    if not kept:
+        return Span.around(middle, EXPECTED_SHARE, "measured")
+    means = [statistics.fmean(near) for near in kept]
+    weights = [min(len(near), INTERVALS_ENOUGH) for near in kept]
+    usual = statistics.fmean(means, weights)
+    every = [rate for near in kept for rate in near]
+    doubt = 2 * statistics.stdev(every) / len(every) ** 0.5 if len(every) > 1 else usual
+    few = MEASURED_SHARE if len(means) > 1 else 2 * MEASURED_SHARE
+    apart = max(abs(mean - usual) for mean, weight in zip(means, weights, strict=True) if weight == max(weights))
+    off = min(max(few * usual, doubt, apart), 0.9 * usual)
     return Span(usual, usual - off, usual + off, "measured")
 
 
@@ -256,14 +264,14 @@ def _queue(observed: Observed) -> list[float]:
 
 
 def _handover(observed: Observed) -> list[float]:
+    """From a session's end until its checkpoint was published, or the next session planned without waiting for that."""
+    published = {checkpoint.name: checkpoint.published_at for checkpoint in observed.checkpoints}
     found = []
-    for before, after in pairwise(observed.sessions):
-        went_well = before.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) and before.checkpoint
-        if went_well and before.ended_at and after.pushed_at:
-            begun = (after.planned_at - before.ended_at).total_seconds()
-            pushed = (after.pushed_at - before.ended_at).total_seconds()
-            if pushed - begun < begun + 60:  # else it waited for a slot or for quota
-                found.append(pushed)
+    for number, session in enumerate(observed.sessions):
+        ready = [published.get(session.checkpoint or "")]
+        ready += [later.planned_at for later in observed.sessions[number + 1 : number + 2]]
+        if session.ended_at is not None and ready[0] is not None:
+            found.append((min(at for at in ready if at is not None) - session.ended_at).total_seconds())
     return found
 
 

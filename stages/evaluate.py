@@ -1,6 +1,7 @@
 """Asks problems that were never trained on and counts what comes back; the model passes through unchanged.
 
-Besides the metrics it leaves a paper, `transcripts-<stage>.jsonl`: wrong answers first, and where judges disagree.
+Besides the metrics it leaves a paper, `transcripts-<stage>.jsonl`: wrong answers first, and where judges disagree; a quarter of
+it are the same problems in every evaluation, so that answers before and after can be read side by side.
 """
 
 import dataclasses
@@ -19,6 +20,9 @@ from stages.rewards import answer_of, correctness_reward, judgements, structure_
 from stages.stage import Context, StageFailed
 from stages.standing import foundation_of, is_resumed, put_weights, restored
 from stages.steps import calm, checked, do_steps
+
+COMPARED = 4
+"""One of so many transcripts is kept whatever came of it: evaluations ask the same problems in the same order."""
 
 Row = dict[str, Any]
 """One answer: key, set, whether hard, format, right, cut, question, answer, wanted, judges that disagree."""
@@ -112,9 +116,15 @@ def rates(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def transcripts(rows: Sequence[Row], count: int) -> list[Row]:
-    """The rows that are worth reading most: judges disagree, then wrong, then right; each in the order of asking."""
+    """The first quarter of `count` that were asked, and of the others those that are worth reading most.
+
+    Judges disagree, then wrong, then right; each in the order of asking.
+    """
     order = sorted(range(len(rows)), key=lambda index: (not rows[index]["disagree"], rows[index]["right"], index))
-    return [rows[index] for index in order[:count]]
+    compared = set(range(min(len(rows), count // COMPARED)))
+    others = [index for index in order if index not in compared][: count - len(compared)]
+    kept = compared.union(others)
+    return [rows[index] for index in order if index in kept]
 
 
 def written(rows: Sequence[Row], metrics: Mapping[str, float]) -> str:

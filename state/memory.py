@@ -17,6 +17,7 @@ from state.model import (
     RunState,
     RunStatus,
     Snapshot,
+    StepEdges,
     StepSeen,
     Stretch,
     Waiting,
@@ -230,6 +231,16 @@ class MemoryStore:
             width = last[metric.stage] // points_max + 1
             buckets.setdefault((metric.stage, metric.name, metric.step // width), []).append(metric)
         return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
+
+    def step_edges(self, run: str) -> list[StepEdges]:
+        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        times: dict[tuple[int, int], list[float]] = {}
+        for metric in self.metrics(run):
+            times.setdefault((metric.session, metric.attempt), []).append(metric.at_s)
+        return [
+            StepEdges(session=session, attempt=attempt, first_at_s=min(found), last_at_s=max(found))
+            for (session, attempt), found in sorted(times.items())
+        ]
 
     # --- requests ------------------------------------------------------------
 

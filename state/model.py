@@ -314,6 +314,16 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepEdges:
+    """When a session's log told of its first and of its last step, in seconds on the session's clock."""
+
+    session: int
+    attempt: int
+    first_at_s: float
+    last_at_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class StepSeen:
     """A step that a session told of; `at_s` is the session's clock when it was done."""
 

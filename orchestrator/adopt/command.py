@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pydantic
 
@@ -20,7 +21,10 @@ from orchestrator.pipeline import SLUG, Pipeline, canonical_in
 from orchestrator.plan import inputs_of, limits_for
 from stages.documents import ContractError
 from state.facts import Fact, RunStarted
+from state.model import RunStatus
 from state.store import RunExists, Store
+
+FORMAT = 1
 
 Tell = Callable[[str], None]
 
@@ -35,20 +39,21 @@ class Adoption:
     known: tuple[str, ...]
     store: Callable[[], Store]
 
-    def list(self, tell: Tell) -> None:
-        """Name the runs on Kaggle, and whether this home has them."""
-        found = runs_on_kaggle(self.gateway)
+    def list(self, tell: Tell) -> dict[str, Any]:
+        """Name the runs on Kaggle, and whether this home has them; the same as a document (see docs/json.md)."""
+        found, listed = runs_on_kaggle(self.gateway), []
         for one in found:
             kernels = f"{one.kernels} kernel{'' if one.kernels == 1 else 's'}"
             remedy = f"relay adopt {one.run}{'' if one.whole else ' --pipeline FILE'}"
-            tell(
-                f"{one.run}  {kernels}  {'is in this home' if one.run in self.known else f'not in this home: {remedy}'}"
-            )
+            here = one.run in self.known
+            tell(f"{one.run}  {kernels}  {'is in this home' if here else f'not in this home: {remedy}'}")
+            listed.append({"run": one.run, "kernels": one.kernels, "here": here, "type": None if here else remedy})
         if not found:
             tell(f"no kernel of the account {self.gateway.owner()} belongs to a run of relay")
+        return {"format": FORMAT, "owner": self.gateway.owner(), "runs": listed}
 
-    def adopt(self, run: str, path: Path | None, tell: Tell) -> None:
-        """Make the run's database again; raises BadInput where that cannot be, and then nothing is created.
+    def adopt(self, run: str, path: Path | None, tell: Tell) -> dict[str, Any]:
+        """Make the run's database again, and say what came of it, as a document too; raises BadInput where that cannot be, and then nothing is created.
 
         All that is fetched lies where the run will look for it, so a second try after a crash goes on with it. The run itself
         is written in one transaction at the end.
@@ -79,6 +84,7 @@ class Adoption:
             raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it") from error
         _clear(self.home.adopting(run))
         _say(history, tell)
+        return _document(history)
 
     def _history(self, evidence: Evidence, pipeline: Pipeline, canonical: str, path: Path | None) -> History:
         first = evidence.orders[0]
@@ -161,6 +167,20 @@ def _clear(folder: Path) -> None:
         path.unlink()
     if folder.exists():
         folder.rmdir()
+
+
+def _document(history: History) -> dict[str, Any]:
+    state = history.state
+    head = state.head
+    return {
+        "format": FORMAT,
+        "run": state.run.id,
+        "state": state.run.status.value,
+        "sessions": len(state.sessions),
+        "checkpoint": head and {"name": head.name, "stage": head.cursor.stage, "step": head.cursor.step},
+        "notes": [*history.notes],
+        "type": None if state.run.status is RunStatus.FINISHED else "relay daemon",
+    }
 
 
 def _say(history: History, tell: Tell) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import daemons, home, reference, requests, runs, trials
+from orchestrator.cli import daemons, first, home, pages, reference, requests, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -40,9 +40,11 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
 
 
 for command in (
+    *(first.init, first.check),
     *(runs.start, daemons.daemon, daemons.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
+    *(pages.report, pages.dashboard),
     *(requests.pause, requests.resume, requests.retry, requests.cancel),
-    *(reference.show_schema, reference.show_explanation),
+    *(reference.show_schema, reference.show_explanation, reference.show_completion),
     *(trials.rehearse, trials.show_plan, trials.verify_resume),
     *(home.service, home.notify),
 ):

@@ -2,16 +2,22 @@
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from orchestrator.cli import completing
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
     from orchestrator.clock import Stop
 
-PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path))
-RUN = click.argument("run")
+PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
+PIPELINE_OR_NONE = click.argument(
+    "pipeline", required=False, type=click.Path(path_type=Path), shell_complete=completing.pipelines
+)
+RUN = click.argument("run", shell_complete=completing.runs)
+RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.runs)
 WRITE_OFF = click.option(
     "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
 )
@@ -23,13 +29,6 @@ def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
     return App(context.obj)
-
-
-def show_json(document: dict[str, Any]) -> None:
-    """Print one JSON document: what every command does with --json."""
-    import json
-
-    click.echo(json.dumps(document, indent=2))
 
 
 def stop_on_signals(stop: "Stop") -> None:

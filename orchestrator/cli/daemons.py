@@ -87,7 +87,7 @@ def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
     with telling(app, **how) as journal:
         journal.begin(run.id, run.status.value)
         stop_on_signals(app.stop)
-        app.work(journal, _settled(app, run.id))
+        app.work(journal, lambda: app.settled(run.id))
     if how["log_format"] == "text":
         show_status(app, run.id, as_json=False)
     context.exit(0 if app.store.load(run.id).run.status.value == "finished" else 1)
@@ -100,10 +100,6 @@ def watches(app: "App") -> str:
         f"carries {', '.join(runs)} out" if runs else "there is no run to carry out yet: relay start PIPELINE makes one"
     )
     return f"process {os.getpid()} watches {app.home.path}: {which}"
-
-
-def _settled(app: "App", run: str) -> Callable[[], bool]:
-    return lambda: app.store.load(run).run.status.value in ("finished", "cancelled", "parked")
 
 
 @contextlib.contextmanager

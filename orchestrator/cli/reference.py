@@ -5,6 +5,9 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON
+
 
 @click.command("schema")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file.")
@@ -26,8 +29,8 @@ def show_schema(output: Path | None) -> None:
 
 
 @click.command("explain")
-@click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.argument("name", required=False, shell_complete=completing.explained)
+@JSON
 def show_explanation(name: str | None, as_json: bool) -> None:
     """What a kind of stage, a key of the pipeline file or an option means; without NAME, what there is.
 
@@ -43,3 +46,18 @@ def show_explanation(name: str | None, as_json: bool) -> None:
     from orchestrator.views.reference import explanation_view
 
     print_view(explanation_view(document))
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def show_completion(context: click.Context, shell: str) -> None:
+    """A script that has SHELL complete commands, flags, runs, sessions, checkpoints and pipeline files at TAB.
+
+    Example: relay completion bash > relay-completion.bash
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None, "click knows the three shells"
+    click.echo(kind(context.find_root().command, {}, "relay", "_RELAY_COMPLETE").source())

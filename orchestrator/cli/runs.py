@@ -1,32 +1,43 @@
 """Commands that begin a run, show it, or bring it back."""
 
+import contextlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.common import JSON, PIPELINE, RUN, app_of, show_json, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
+    from orchestrator.views.logs import Piece
 
 
 @click.command()
 @PIPELINE
 @click.option("--new", is_flag=True, help="Start another run beside one of the same pipeline.")
+@JSON
 @click.pass_context
-def start(context: click.Context, pipeline: Path, new: bool) -> None:
+def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> None:
     """Create a run of PIPELINE; the daemon carries it out.
 
     Example: relay start examples/tiny.yaml
     """
     run = app_of(context).start(pipeline, new=new)
-    click.echo(f"{run.id} is ready; relay daemon carries it out")
+    if as_json:
+        from orchestrator.views import answers
+
+        answers.print_json(answers.started(run))
+    else:
+        click.echo(f"{run.id} is ready; relay daemon carries it out")
 
 
 @click.command()
-@click.argument("run", required=False)
+@RUN_OR_NONE
 @click.option("--watch", "-w", is_flag=True, help="Show it as it changes, until Ctrl-C or until RUN is over or parked.")
 @JSON
 @click.pass_context
@@ -50,7 +61,9 @@ def show_status(app: "App", run: str | None, as_json: bool) -> None:
 
     store, now = app.looking if app.has_store else None, app.clock.now()
     if as_json:
-        show_json(status_document(store, app.home.path, now, run, app.warnings()))
+        from orchestrator.views.answers import print_json
+
+        print_json(status_document(store, app.home.path, now, run, app.warnings()))
         return
     from orchestrator.views.overview import RUNS_SHOWN, status_view
     from orchestrator.views.printing import print_view
@@ -79,42 +92,78 @@ def watch_status(app: "App", run: str | None, as_json: bool) -> int:
 
 @click.command()
 @RUN
-@click.option("--session", type=int, help="Number of the session; default: the newest.")
-@click.option("--follow", "-f", is_flag=True, help="Go on while the session runs.")
+@click.option(
+    "--session",
+    type=int,
+    help="Number of the session, and of no other; default: the newest.",
+    shell_complete=completing.sessions,
+)
+@click.option(
+    "--follow", "-f", is_flag=True, help="Go on, with the sessions that come after it too, until RUN is over."
+)
 @click.option("--raw", is_flag=True, help="Show progress events as they are written.")
+@JSON
 @click.pass_context
-def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool) -> None:
-    """The log of a session of RUN.
+def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool, as_json: bool) -> None:
+    """The log of the newest session of RUN, as far as the daemon has taken it in; with -f straight from Kaggle.
+
+    With --json each line is an object.
 
     Example: relay logs gsm-3f9a --session 2
     """
-    from orchestrator.views.logs import follow_log, readable, stored_log
+    from orchestrator.views.logs import Following, stored_log
 
     app = app_of(context)
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
-    if not found:
+    if (session is not None and not found) or not (found or follow):
         known = ", ".join(sorted({str(s.number) for s in state.sessions})) or "none yet"
         raise BadInput(f"{state.run.id} has no session {session or ''}: its sessions are {known}".replace("  ", " "))
-    chosen = found[-1]
-    live = follow and not chosen.phase.over and chosen.phase.on_kaggle
-    source = follow_log(app.gateway, chosen) if live else stored_log(app.home, chosen)
-    for line in source:
-        text = line if raw else readable(line)
-        if text:
-            click.echo(text)
+    if not follow:
+        show_log(stored_log(app.home, found[-1]), raw, as_json)
+        return
+    following = Following(app.looking, lambda: app.gateway, app.home, app.clock)
+    since = found[-1].key if found else (0, 0)
+    pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
+    with contextlib.suppress(KeyboardInterrupt):
+        show_log(pieces, raw, as_json)
+
+
+def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
+    """Print lines as they come; what is no part of a log goes to standard error."""
+    from orchestrator.views.logs import Begins, Notice, heading, line_document, readable
+
+    for piece in pieces:
+        match piece:
+            case Notice(sentence):
+                click.echo(f"relay: {sentence}", err=True)
+            case Begins(session):
+                if not as_json:
+                    click.echo(heading(session))
+            case line if as_json:
+                click.echo(json.dumps(line_document(line)))
+            case line:
+                if text := line.text if raw else readable(line.text):
+                    click.echo(text)
 
 
 @click.command()
 @RUN
+@JSON
 @click.pass_context
-def papers(context: click.Context, run: str) -> None:
+def papers(context: click.Context, run: str, as_json: bool) -> None:
     """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
 
     Example: relay papers gsm-3f9a
     """
     app = app_of(context)
-    found = sorted(path for path in app.home.papers(app.run(run).run.id).glob("*") if path.suffix != ".part")
+    name = app.run(run).run.id
+    found = sorted(path for path in app.home.papers(name).glob("*") if path.suffix != ".part")
+    if as_json:
+        from orchestrator.views import answers
+
+        answers.print_json(answers.papers(name, found))
+        return
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
     if not found:
@@ -125,10 +174,15 @@ def papers(context: click.Context, run: str) -> None:
 @RUN
 @click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
 @click.option(
-    "--pull", is_flag=False, flag_value="all", metavar="[NAME]", help="Bring damaged copies back from Kaggle."
+    "--pull",
+    is_flag=False,
+    flag_value="all",
+    metavar="[NAME]",
+    help="Bring damaged copies back from Kaggle.",
+    shell_complete=completing.checkpoints,
 )
 @click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 @click.pass_context
 def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
     """The checkpoints of RUN and where they are; exit status 1 where one is damaged.
@@ -142,18 +196,28 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 
 
 @click.command()
-@click.argument("run", required=False)
+@RUN_OR_NONE
 @click.option(
-    "--pipeline", type=click.Path(path_type=Path), help="The run's pipeline, where its kernels do not hold it."
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    help="The run's pipeline, where its kernels do not hold it.",
+    shell_complete=completing.pipelines,
 )
+@JSON
 @click.pass_context
-def adopt(context: click.Context, run: str | None, pipeline: Path | None) -> None:
+def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_json: bool) -> None:
     """Make RUN's lost database again from what is on Kaggle; without RUN, list the runs that are there.
 
     Example: relay adopt gsm-3f9a
     """
     adoption = app_of(context).adoption
-    if run is None:
-        adoption.list(click.echo)
-    else:
-        adoption.adopt(run, pipeline, click.echo)
+    tell = quiet if as_json else click.echo
+    document = adoption.list(tell) if run is None else adoption.adopt(run, pipeline, tell)
+    if as_json:
+        from orchestrator.views.answers import print_json
+
+        print_json(document)
+
+
+def quiet(_sentence: str) -> None:
+    """For those who read the document instead."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, PIPELINE, PIPELINE_OR_NONE, app_of, stop_on_signals
 from orchestrator.errors import BadInput
 from orchestrator.settings import Settings
 
@@ -16,19 +17,35 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
-@click.option("--serve", is_flag=True, help="Only run the local Kaggle and say how to point a client at it.")
+@PIPELINE_OR_NONE
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and say how to reach it.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
-@click.option("--faults", type=click.Path(path_type=Path), help="Plan of what goes wrong; default: PIPELINE's own.")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path),
+    help="Plan of what goes wrong; default: PIPELINE's own.",
+    shell_complete=completing.pipelines,
+)
 @click.option("--calm", is_flag=True, help="Nothing goes wrong.")
 @click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
 @click.option(
     "--simulate", type=click.IntRange(min=1), help="So many simulated chains with faults and crashes instead."
 )
 @click.option("--seed", type=click.IntRange(min=0), help="Of the first simulated chain [default: 1].")
+@JSON
 @click.pass_context
 def rehearse(
-    context: click.Context, /, pipeline: Path | None, simulate: int | None, seed: int | None, **flags: Any
+    context: click.Context,
+    /,
+    pipeline: Path | None,
+    simulate: int | None,
+    seed: int | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
 
@@ -42,10 +59,10 @@ def rehearse(
         _refuse_beside_simulate(flags)
         from orchestrator.simulation import command
 
-        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed))
+        context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed, as_json))
     if seed is not None:
         raise BadInput("--seed is for simulated chains: add --simulate N, or leave it out")
-    _rehearse(context, pipeline, **flags)
+    _rehearse(context, pipeline, as_json=as_json, **flags)
 
 
 def _rehearse(
@@ -55,7 +72,7 @@ def _rehearse(
     port: int,
     faults: Path | None,
     calm: bool,
-    short: bool,
+    **how: bool,
 ) -> None:
     import orchestrator.rehearse as rehearsal
     from orchestrator.clock import Stop
@@ -66,10 +83,10 @@ def _rehearse(
     stop = Stop()
     stop_on_signals(stop)
     if serve:
-        rehearsal.serve(home, port, faults, stop)
+        rehearsal.serve(pipeline, home, port, faults, stop, as_json=how["as_json"])
     else:
         plan = rehearsal.faults_for(pipeline, faults, calm)
-        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, short=short))
+        context.exit(rehearsal.rehearse(pipeline, home, port, plan, stop, **how))
 
 
 def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
@@ -88,7 +105,7 @@ def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
 @click.option(
     "--quota-left", metavar="HOURS", type=click.FloatRange(min=0), help="Hours of quota that are left at the start."
 )
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 @click.pass_context
 def show_plan(
     context: click.Context, pipeline: Path, memory: bool, start: str | None, quota_left: float | None, as_json: bool
@@ -142,21 +159,16 @@ def _time(text: str | None) -> datetime | None:
 
 
 @click.command("verify-resume")
-@click.argument("pipeline", required=False, type=click.Path(path_type=Path))
+@PIPELINE_OR_NONE
 @click.option("--cuts", type=click.IntRange(min=0), help="Cuts at random places [default: 20, or none beside --at].")
 @click.option("--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; yield, kill, before-save, after-save.")
 @click.option("--seed", type=int, default=0, help="Of the random places.")
 @click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep all that the sessions left in this empty folder.")
+@JSON
 @click.pass_context
 def verify_resume(
-    context: click.Context,
-    pipeline: Path | None,
-    cuts: int | None,
-    at: tuple[str, ...],
-    seed: int,
-    steps: int | None,
-    keep: Path | None,
+    context: click.Context, /, pipeline: Path | None, at: tuple[str, ...], cuts: int | None, **flags: Any
 ) -> None:
     """Run PIPELINE here, uncut and cut into sessions, and count the bits that differ: exit status 0 where none does.
 
@@ -164,4 +176,4 @@ def verify_resume(
     """
     from orchestrator.verify import command
 
-    context.exit(command.verify_resume(pipeline, at, cuts, seed, steps, keep))
+    context.exit(command.verify_resume(pipeline, at, cuts, **flags))

@@ -14,6 +14,7 @@ from orchestrator.kaggle.gateway import (
     DatasetFile,
     DatasetSeen,
     KernelFound,
+    KernelListed,
     KernelPush,
     KernelPushed,
     OutputFile,
@@ -47,6 +48,12 @@ def kernel_found(answer: Any, _raw: Mapping[str, Any]) -> KernelFound:
 def kernel_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
     """The slugs of one page of kernels and the token of the next one; an entry without a name tells nothing."""
     return _slugs(answer.kernels), answer.next_page_token or None
+
+
+def kernels_listed(answer: Any, _raw: Mapping[str, Any]) -> tuple[KernelListed, ...]:
+    """One page of kernels, in Kaggle's order."""
+    found = [(_ref(entry.ref), entry.machine_shape or "") for entry in answer.kernels or () if entry.ref]
+    return tuple(KernelListed(slug=ref.partition("/")[2], machine_shape=shape) for ref, shape in found if "/" in ref)
 
 
 def dataset_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
@@ -163,6 +170,18 @@ def dataset_seen(found: Any, status: str, files: tuple[DatasetFile, ...]) -> Dat
     )
 
 
+def model_instance(answer: Any, _raw: Mapping[str, Any]) -> Any:
+    """A model's variation, once the answer is known to hold one. Raises Nonsense otherwise."""
+    if not answer.slug:
+        raise Nonsense("the answer holds no model")
+    return answer
+
+
+def model_files(answer: Any, _raw: Mapping[str, Any]) -> tuple[DatasetFile, ...]:
+    """The files of one page."""
+    return tuple(DatasetFile(name=file.name or "", size_bytes=file.size or 0) for file in answer.files or ())
+
+
 def slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
     """Where a blob goes."""
     if not answer.token or not answer.create_url:
@@ -193,6 +212,7 @@ def quota_of(answer: Any, accelerator: str) -> Quota | None:
         reserved_s=_seconds(part.time_reserved) or 0.0,
         total_s=_seconds(part.total_time_allowed),
         refreshes_at=_aware(answer.quota_refresh_time),
+        ever_run=bool(part.has_ever_run),
     )
 
 

@@ -26,17 +26,20 @@ from orchestrator.kaggle.credentials import Credentials, find_credentials
 from orchestrator.kaggle.door import Answer, Ask, Door, KaggleSignIn
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import (
+    Access,
     DatasetFile,
     DatasetSeen,
     Downloaded,
     FileWanted,
     KernelFound,
+    KernelListed,
     KernelPush,
     KernelPushed,
     LogLine,
     OutputFile,
     Quota,
     SessionSeen,
+    SourceSeen,
     Worker,
 )
 from orchestrator.kaggle.half_sent import HalfSent, Slot
@@ -62,6 +65,9 @@ def _sdk() -> SimpleNamespace:
         from kagglesdk.kernels.services import kernels_api_service as kernels
         from kagglesdk.kernels.types import kernels_api_service as kernel_types
         from kagglesdk.kernels.types import kernels_enums as kernel_enums
+        from kagglesdk.models.services import model_api_service as models
+        from kagglesdk.models.types import model_api_service as model_types
+        from kagglesdk.models.types.model_enums import ModelFramework
         from kagglesdk.security.services import oauth_service as oauth
         from kagglesdk.security.types import oauth_service as oauth_types
         from kagglesdk.users.services import account_service as users
@@ -77,6 +83,9 @@ def _sdk() -> SimpleNamespace:
         kernels=kernels,
         kernel_types=kernel_types,
         kernel_enums=kernel_enums,
+        models=models,
+        model_types=model_types,
+        ModelFramework=ModelFramework,
         oauth=oauth,
         oauth_types=oauth_types,
         users=users,
@@ -102,7 +111,12 @@ class KaggleGateway:
         self._uploads = uploads
         """Where it is noted what was begun to be sent; None: nowhere."""
         self._limits = limits or limits_for(url)
-        self._patience = Patience(sleep=sleep, stopping=stopping, wait_first_s=self._limits.retry_s)
+        self._patience = Patience(
+            sleep=sleep,
+            stopping=stopping,
+            wait_first_s=self._limits.retry_s,
+            attempts_max=self._limits.attempts_max,
+        )
         self._door = Door(_sdk, url, self._limits, self._redact)
         self._account = Account(credentials, KaggleSignIn(self._door, _sdk, self._patience))
 
@@ -141,6 +155,10 @@ class KaggleGateway:
             return self._read("the list of kernels", ask, answers.kernel_slugs)
 
         return _beginning(prefix, _all_pages(page))
+
+    def recent_kernels(self) -> tuple[KernelListed, ...]:
+        ask = _kernels("list_kernels", questions.recent_kernels(_sdk()))
+        return self._read("the list of kernels", ask, answers.kernels_listed)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         questions.check_kernel(kernel)
@@ -201,6 +219,54 @@ class KaggleGateway:
             raise Corrupt(file.refused)
         # Without credentials, as Kaggle's own client does it: the address itself is the permission.
         return fetch(opener(file.url, self._limits, self._redact), into, wanted, self._patience, self._redact)
+
+    # --- what others made -----------------------------------------------------
+
+    def see_model(self, ref: str) -> SourceSeen:
+        def look() -> SourceSeen:
+            request = questions.model(_sdk(), "ApiGetModelInstanceRequest", ref)
+            found = self._read(f"model {ref}", _models("get_model_instance", request), answers.model_instance)
+            request = questions.model(_sdk(), "ApiListModelInstanceVersionFilesRequest", ref)
+            ask = _models("list_model_instance_version_files", request)
+            files = self._read(f"the files of model {ref}", ask, answers.model_files)
+            if files:
+                self._require_address(ref, min(files, key=lambda file: file.size_bytes).name)
+            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=found.total_uncompressed_bytes or None)
+
+        return self._seen(ref, look)
+
+    def see_dataset(self, ref: str) -> SourceSeen:
+        owner, _, slug = ref.partition("/")
+        request = questions.dataset(_sdk(), "ApiGetDatasetRequest", owner, slug)
+
+        def look() -> SourceSeen:
+            found = self._read(f"dataset {ref}", _datasets("get_dataset", request), answers.dataset)
+            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=found.total_bytes or None)
+
+        return self._seen(ref, look)
+
+    def _require_address(self, ref: str, name: str) -> None:
+        """Raise Absent unless Kaggle gives the address of a model's file; of the file itself nothing is read."""
+        request = questions.model(_sdk(), "ApiDownloadModelInstanceVersionRequest", ref, path=name)
+        method = "models.ModelApiService/DownloadModelInstanceVersion"
+
+        def open_() -> None:
+            try:
+                with self._door.redirected(method, request, {}, self._account.authorization) as found:
+                    if "html" in found.headers.get("Content-Type", ""):
+                        raise Nonsense("a page, and no file")
+            except CallFailed as error:
+                raise as_read(error, f"a file of model {ref}") from error
+
+        self._patience(open_)
+
+    def _seen(self, ref: str, look: Callable[[], SourceSeen]) -> SourceSeen:
+        try:
+            return look()
+        except Absent as error:
+            self._account.check()  # refused credentials must not look like a closed door
+            access = Access.ABSENT if error.status == 404 else Access.DENIED
+            return SourceSeen(ref=ref, access=access, reason=str(error))
 
     # --- datasets -----------------------------------------------------------
 
@@ -349,6 +415,7 @@ def connect(
     *,
     sleep: Callable[[float], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    limits: Limits | None = None,
     uploads: Path | None = None,
 ) -> KaggleGateway:
     """The account of this user, on Kaggle or on the server that RELAY_KAGGLE_URL names.
@@ -359,7 +426,8 @@ def connect(
     """
     url = server_url(environ)
     found = find_credentials(environ, home)
-    return KaggleGateway(found, url, sleep=sleep or SystemClock().sleep, stopping=stopping, uploads=uploads)
+    sleep = sleep or SystemClock().sleep
+    return KaggleGateway(found, url, sleep=sleep, stopping=stopping, limits=limits, uploads=uploads)
 
 
 def _kernels(method: str, request: Any) -> Ask:
@@ -368,6 +436,10 @@ def _kernels(method: str, request: Any) -> Ask:
 
 def _datasets(method: str, request: Any) -> Ask:
     return lambda http: getattr(_sdk().datasets.DatasetApiClient(http), method)(request)
+
+
+def _models(method: str, request: Any) -> Ask:
+    return lambda http: getattr(_sdk().models.ModelApiClient(http), method)(request)
 
 
 def _beginning(prefix: str, slugs: Sequence[str]) -> tuple[str, ...]:

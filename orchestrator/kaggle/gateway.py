@@ -159,11 +159,41 @@ class Quota:
     reserved_s: float
     total_s: float | None
     refreshes_at: datetime | None
+    ever_run: bool = False
+    """Whether Kaggle says that this account once ran a session with this accelerator."""
 
     @property
     def left_s(self) -> float | None:
         """Seconds that a new session may use, or None where unknown."""
         return None if self.total_s is None else max(0.0, self.total_s - self.used_s - self.reserved_s)
+
+
+class Access(StrEnum):
+    """Whether this account may read somebody's model or dataset."""
+
+    READABLE = "readable"
+    DENIED = "denied"
+    """Kaggle answers 403: there is no such thing, it is private, or its licence has not been accepted."""
+    ABSENT = "absent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSeen:
+    """Somebody's model or dataset, as this account sees it; `size_bytes` None where Kaggle does not say."""
+
+    ref: str
+    access: Access
+    size_bytes: int | None = None
+    reason: str = ""
+    """Kaggle's own words where it is not readable."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelListed:
+    """One of the account's kernels in Kaggle's list. `machine_shape` is empty for a CPU and where the list does not say."""
+
+    slug: str
+    machine_shape: str = ""
 
 
 class Gateway(Protocol):
@@ -183,6 +213,9 @@ class Gateway(Protocol):
 
         What was saved lately may be missing and what was deleted lately may be there: only `find_kernel` tells.
         """
+
+    def recent_kernels(self) -> tuple[KernelListed, ...]:
+        """The account's own kernels that ran last, the newest first: one page, to look at what may be running now."""
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         """Start one session of a kernel.
@@ -209,6 +242,19 @@ class Gateway(Protocol):
         Raises Corrupt where size or hash differ, or where the file is `refused`: what came is moved to `wanted.damaged`, or
         removed. Safe to repeat: a whole `into` that fits is kept.
         """
+
+    # --- what others made ------------------------------------------------------
+
+    def see_model(self, ref: str) -> SourceSeen:
+        """A model's version (`owner/model/framework/variation/version`), asked as far as to the address of one of its files.
+
+        Who may see a model need not be allowed to read it: its licence may have to be accepted first.
+        """
+
+    def see_dataset(self, ref: str) -> SourceSeen:
+        """Anybody's dataset (`owner/slug`)."""
+
+    # --- the account's datasets ------------------------------------------------
 
     def find_dataset(self, slug: str) -> DatasetSeen | None:
         """The account's dataset with its newest version's status and all its files, or None where there is none."""

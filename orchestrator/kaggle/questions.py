@@ -17,6 +17,9 @@ PAGE_SIZE = 200
 LIST_SIZE = 100
 """Of the lists of kernels and datasets: as many as Kaggle's own client asks for at most."""
 
+RECENT = 10
+"""Kernels that are looked at for sessions that may be running: far more than there are slots."""
+
 LICENCE = "other"
 """Of the private checkpoint datasets: whatever the licence of the weights is, it goes on."""
 
@@ -99,6 +102,38 @@ def own_kernels(sdk: Any, page: str | None) -> Any:
         page_size=LIST_SIZE,
         page_token=page,
     )
+
+
+def recent_kernels(sdk: Any) -> Any:
+    """ListKernels: one's own, those that ran last first."""
+    return filled(
+        sdk.kernel_types.ApiListKernelsRequest(),
+        group=sdk.kernel_enums.KernelsListViewType.PROFILE,
+        sort_by=sdk.kernel_enums.KernelsListSortType.DATE_RUN,
+        page_size=RECENT,
+    )
+
+
+def model(sdk: Any, request_type: str, ref: str, **fields: Any) -> Any:
+    """One of the requests about somebody's model: `ref` is owner/model/framework/variation/version. Raises BadInput."""
+    try:
+        owner, slug, framework, instance, version = ref.split("/")
+        fields = {**fields, "framework": _framework(sdk, framework)}
+        if request_type != "ApiGetModelInstanceRequest":
+            fields["version_number"] = int(version)
+    except (ValueError, KeyError) as error:
+        raise BadInput(
+            f"{ref!r} is no model on Kaggle: write owner/model/framework/variation/version, such as "
+            "google/gemma-2/flax/gemma2-2b-it/1"
+        ) from error
+    request = getattr(sdk.model_types, request_type)()
+    return filled(request, owner_slug=owner, model_slug=slug, instance_slug=instance, **fields)
+
+
+def _framework(sdk: Any, name: str) -> Any:
+    """`flax` and `tensorFlow2` in addresses are MODEL_FRAMEWORK_FLAX and MODEL_FRAMEWORK_TENSOR_FLOW_2 on the wire."""
+    known = {each.name.removeprefix("MODEL_FRAMEWORK_").replace("_", "").lower(): each for each in sdk.ModelFramework}
+    return known[name.replace("-", "").lower()]
 
 
 def own_datasets(sdk: Any, page: str | None) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from orchestrator.errors import RateLimited, Transient
 
@@ -39,8 +39,8 @@ class Patience:
         )(call)
 
     def _wait_s(self, state: RetryCallState) -> float:
-        own = wait_exponential_jitter(self.wait_first_s, self.wait_s_max, jitter=self.wait_first_s)(state)
-        return max(own, _asked_s(state))
+        own = wait_exponential(multiplier=self.wait_first_s, max=self.wait_s_max) + wait_random(0, self.wait_first_s)
+        return max(own(state), _asked_s(state))
 
     def _is_spent(self, state: RetryCallState) -> bool:
         if self.stopping() or state.attempt_number >= self.attempts_max:

@@ -47,6 +47,8 @@ class Limits:
     """A followed log that is silent for this long is asked for anew."""
     retry_s: float = 1.0
     """Before the second try of a call that may be repeated; doubles with each further one."""
+    attempts_max: int = 6
+    """Of a call that may be repeated."""
     body_bytes_max: int = 64 * 2**20
 
 
@@ -79,6 +81,10 @@ class Nonsense(CallFailed):
 class Absent(Refused):
     """403 or 404: Kaggle gives both for things that do not exist."""
 
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
 
 def as_read(error: CallFailed, what: str) -> RelayError:
     """The error of a call that changes nothing."""
@@ -88,7 +94,7 @@ def as_read(error: CallFailed, what: str) -> RelayError:
         case Answered(status=429):
             return RateLimited(f"{what}: {error}", error.retry_after_s)
         case Answered(status=403 | 404):
-            return Absent(f"{what}: {error}")
+            return Absent(f"{what}: {error}", error.status)
         case Answered(status=status) if 400 <= status < 500 and status != 408:
             return Refused(f"{what}: {error}")
         case _:

@@ -44,7 +44,7 @@ class Entry:
         if self.type in ("number", "whole number"):
             return f"{self.type} {self.allowed}".strip()
         if self.type in ("text", "list of texts", "mapping of names to numbers"):
-            return self.allowed or self.type
+            return f"{self.type}, {self.allowed}" if self.allowed.startswith("each") else self.allowed or self.type
         if self.allowed:
             return f"{self.type.removesuffix(' or text')}, or {self.allowed}"
         return self.type
@@ -106,7 +106,7 @@ def _type(node: dict[str, Any]) -> str:
         name = TYPES[name if isinstance(name, str) else name[0]]
         if name == "list":
             name = "list" if "$ref" in arm["items"] else f"list of {_type(arm['items'])}s"
-        if name == "mapping" and "propertyNames" in arm:
+        if name == "mapping" and isinstance(arm.get("additionalProperties"), dict):
             name = "mapping of names to numbers"
         found.append(name)
     return " or ".join(dict.fromkeys(found))
@@ -118,7 +118,9 @@ def _allowed(node: dict[str, Any]) -> str:
         return _allowed(node["items"])
     if "propertyNames" in node:
         return _allowed(node["propertyNames"])
-    said = str(node.get("patternErrorMessage", "")).removeprefix("should be ")
+    if isinstance(node.get("additionalProperties"), dict):
+        return f"each {_range(node['additionalProperties'])}".removesuffix("each ")
+    said = str(node.get("patternErrorMessage", "")).removeprefix("should be ").removeprefix("of ")
     if said:
         return said
     if "enum" in node:

@@ -188,8 +188,9 @@ class Datasets:
             raise ValueError(f"A dataset holds at most {self._rules.dataset_files_max} top-level files")
 
     def _version(self, dataset: Dataset, files: Files, notes: str, now: datetime) -> DatasetVersion:
-        ready_at = now + timedelta(seconds=self._rules.dataset_processing_s)
         number = dataset.versions[-1].number + 1 if dataset.versions else 1
+        processing_s = self._rules.wait_s(self._rules.dataset_processing_s, f"{dataset.ref}/{number}")
+        ready_at = now + timedelta(seconds=processing_s)
         kept = dict(_extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
         version = DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
         for fault in self._misfortune.dataset():

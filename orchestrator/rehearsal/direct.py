@@ -18,17 +18,20 @@ from orchestrator.errors import (
     Transient,
 )
 from orchestrator.kaggle.gateway import (
+    Access,
     DatasetFile,
     DatasetSeen,
     Downloaded,
     FileWanted,
     KernelFound,
+    KernelListed,
     KernelPush,
     KernelPushed,
     LogLine,
     OutputFile,
     Quota,
     SessionSeen,
+    SourceSeen,
     Worker,
 )
 from orchestrator.kaggle.transfer import output_file
@@ -39,6 +42,7 @@ from orchestrator.rehearsal.faults import CallAction, CallFault
 from orchestrator.rehearsal.kernels import Kernel, Save, Saved, Session
 from orchestrator.rehearsal.mishaps import flipped
 from orchestrator.rehearsal.rules import KaggleRefusal, Kind, slot_message
+from orchestrator.rehearsal.wire import total_bytes
 from orchestrator.rehearsal.world import World
 
 CALL_S = Limits().call_s
@@ -74,7 +78,13 @@ class DirectGateway:
         with self._read(fault) as now:
             seen = self._world.kernels.quota(Kind(accelerator), now)
             _, refresh = self._world.rules.week(now)
-            return Quota(used_s=seen.used_s, reserved_s=seen.reserved_s, total_s=seen.total_s, refreshes_at=refresh)
+            return Quota(
+                used_s=seen.used_s,
+                reserved_s=seen.reserved_s,
+                total_s=seen.total_s,
+                refreshes_at=refresh,
+                ever_run=seen.has_ever_run,
+            )
 
     # --- kernels ------------------------------------------------------------
 
@@ -89,6 +99,12 @@ class DirectGateway:
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
         with self._reading("ListKernels"):
             return self._mine(self._world.kernels.all(), prefix)
+
+    def recent_kernels(self) -> tuple[KernelListed, ...]:
+        with self._reading("ListKernels"):
+            mine = [kernel for kernel in self._world.kernels.all() if kernel.owner == self._world.owner]
+            mine.sort(key=lambda kernel: kernel.newest.saved, reverse=True)
+            return tuple(KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape) for k in mine)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         if len(kernel.source.encode()) >= self._world.rules.source_bytes_max:
@@ -161,6 +177,26 @@ class DirectGateway:
                 raise Transient(f"{file.name} is not there any more: list the output again")
             content = session.files[name]
         return _fetched(_on_its_way(content, fault), into, wanted)
+
+    # --- what others made -----------------------------------------------------
+
+    def see_model(self, ref: str) -> SourceSeen:
+        with self._reading("GetModelInstance"):
+            try:
+                files = self._world.model(ref)
+            except KaggleRefusal as error:
+                return _closed(ref, error)
+            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=total_bytes(files) or None)
+
+    def see_dataset(self, ref: str) -> SourceSeen:
+        owner, _, slug = ref.partition("/")
+        with self._reading("GetDataset") as now:
+            try:
+                ready = self._world.datasets.find(owner, slug).ready(now)
+            except KaggleRefusal as error:
+                return _closed(ref, error)
+            size_bytes = total_bytes(ready.files) if ready is not None else None
+            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=size_bytes)
 
     # --- datasets -----------------------------------------------------------
 
@@ -289,6 +325,11 @@ class DirectGateway:
         if rejected:
             raise Permanent(f"Kaggle does not accept these sources of {saved.ref}: {', '.join(rejected)}")
         return KernelPushed(ref=saved.ref, version=saved.version)
+
+
+def _closed(ref: str, error: KaggleRefusal) -> SourceSeen:
+    access = Access.ABSENT if error.code == 404 else Access.DENIED
+    return SourceSeen(ref=ref, access=access, reason=error.message)
 
 
 def _too_late(fault: CallFault) -> bool:

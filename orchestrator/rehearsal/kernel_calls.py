@@ -107,6 +107,8 @@ def list_kernels(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now():
         user = world.owner if ask.text("group") == "PROFILE" else ask.text("user")
         found = [k for k in reversed(world.kernels.all()) if _matches(k, user, ask.text("search"))]
+        if ask.text("sortBy") == "DATE_RUN":
+            found.sort(key=_last_run, reverse=True)
         kernels, token = page(found, ask, world.rules)
         return sparse({"kernels": [_metadata(k, k.newest) for k in kernels], "nextPageToken": token})
 

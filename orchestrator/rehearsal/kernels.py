@@ -299,7 +299,8 @@ class Kernels:
         limit_s = self._rules.session_limit_s.of(kind)
         if version.save.timeout_s:
             limit_s = min(limit_s, version.save.timeout_s)
-        starts_at = now + timedelta(seconds=self._rules.queue_s.of(kind))
+        queue_s = self._rules.wait_s(self._rules.queue_s.of(kind), f"{kernel.ref}/{version.number}")
+        starts_at = now + timedelta(seconds=queue_s)
         session = Session(kernel.owner, kernel.slug, version.number, version.save, limit_s, starts_at)
         self._live.append(session)
         return session

@@ -20,6 +20,10 @@ TIME_LIMIT_MESSAGE = "Your notebook was stopped because it exceeded the max allo
 OUTPUT_LIMIT_MESSAGE = "Your notebook was stopped because its output exceeded the maximum allowed size."
 
 
+CONSENT_MESSAGE = "Permission 'models.get' was denied: please accept the model's license on its page first"
+"""What is answered to who did not accept a model's licence; Kaggle's own wording is not known."""
+
+
 class Kind(StrEnum):
     """What a session runs on."""
 
@@ -61,6 +65,8 @@ class Rules:
     slots: PerKind = PerKind(1, 2, 5)
     queue_s: PerKind = PerKind(600.0, 60.0, 20.0)
     dataset_processing_s: float = 60.0
+    waits_vary: float = 0.0
+    """Share by which each wait in the queue and each processing of a dataset is longer or shorter than that."""
     dataset_files_max: int = 50
     """Files at the top level of a dataset."""
     source_bytes_max: int = 1_000_000
@@ -95,6 +101,11 @@ class Rules:
         """One of several, always the same for the same seed and key."""
         digest = hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
         return among[int.from_bytes(digest[:4], "big") % len(among)]
+
+    def wait_s(self, usual_s: float, key: str) -> float:
+        """How long this wait is, always the same for the same seed and key."""
+        digest = hashlib.sha256(f"{self.seed}:wait:{key}".encode()).digest()
+        return usual_s * (1.0 + self.waits_vary * (2.0 * int.from_bytes(digest[:4], "big") / 2**32 - 1.0))
 
     def week(self, now: datetime) -> tuple[datetime, datetime]:
         """Start of this quota week and of the next one."""

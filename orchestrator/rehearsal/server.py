@@ -28,6 +28,7 @@ from orchestrator.rehearsal.kernel_calls import KERNEL_CALLS, Call
 from orchestrator.rehearsal.kernels import Status
 from orchestrator.rehearsal.links import Links
 from orchestrator.rehearsal.mishaps import Mishaps
+from orchestrator.rehearsal.model_calls import MODEL_CALLS
 from orchestrator.rehearsal.rules import KaggleRefusal, Rules
 from orchestrator.rehearsal.sandbox import Line, Sandbox
 from orchestrator.rehearsal.wire import Ask, Redirect, error_body, log_entry, log_text
@@ -41,6 +42,7 @@ CALLS: dict[str, dict[str, Call]] = {
     "kernels.KernelsApiService": KERNEL_CALLS,
     "datasets.DatasetApiService": DATASET_CALLS,
     "blobs.BlobApiService": BLOB_CALLS,
+    "models.ModelApiService": MODEL_CALLS,
 }
 
 

@@ -8,7 +8,13 @@ from orchestrator.rehearsal.content import Content, Files, spoilt, swapped, with
 from orchestrator.rehearsal.datasets import Datasets
 from orchestrator.rehearsal.faults import Misfortune, SessionAction
 from orchestrator.rehearsal.kernels import Kernels, Session, Status
-from orchestrator.rehearsal.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
+from orchestrator.rehearsal.rules import (
+    CONSENT_MESSAGE,
+    OUTPUT_LIMIT_MESSAGE,
+    TIME_LIMIT_MESSAGE,
+    KaggleRefusal,
+    Rules,
+)
 from orchestrator.rehearsal.sandbox import Launch, Mount, Running, Sandbox
 from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, REPORT_SEAL_NAME, Report, seal_of
 from stages.documents import ContractError
@@ -28,12 +34,31 @@ class Sessions:
         self._kernels = kernels
         self._datasets = datasets
         self._models: dict[str, Files] = {}
+        self._gated: set[str] = set()
         self._everywhere: dict[str, Files] = {}
         self._started = 0
 
-    def offer_model(self, ref: str, files: Files) -> None:
-        """Make a model (owner/model/framework/variation/N) available to sessions."""
+    def offer_model(self, ref: str, files: Files, accepted: bool = True) -> None:
+        """Let there be a model (owner/model/framework/variation/N), which sessions get where its licence was accepted."""
         self._models[ref] = files
+        (self._gated.discard if accepted else self._gated.add)(ref)
+
+    def model(self, ref: str) -> Files:
+        """A model's files; raises KaggleRefusal where there is none, or where its licence was not accepted."""
+        if ref not in self._models:
+            raise KaggleRefusal(404, "Model instance version not found")
+        if ref in self._gated:
+            raise KaggleRefusal(403, CONSENT_MESSAGE)
+        return self._models[ref]
+
+    def size_of_model(self, ref: str) -> int:
+        """Bytes of all files of a model that there is."""
+        return sum(file.size_bytes for file in self._models[ref].values())
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that there is."""
+        return tuple(self._models)
 
     def offer_everywhere(self, place: str, files: Files) -> None:
         """Mount files below `place` in every session."""
@@ -46,7 +71,7 @@ class Sessions:
         return {
             "datasets": tuple(s for s in datasets if not self._datasets.exists(*_split(s)[:2])),
             "kernels": tuple(s for s in kernels if not self._kernels.exists(*_split(s)[:2])),
-            "models": tuple(s for s in models if s not in self._models),
+            "models": tuple(s for s in models if s not in self._models or s in self._gated),
         }
 
     def advance(self, now: datetime) -> None:

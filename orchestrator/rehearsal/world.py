@@ -60,10 +60,23 @@ class World:
         with self.at_now():
             pass
 
-    def offer_model(self, ref: str, files: Files) -> None:
-        """Make a model (owner/model/framework/variation/N) available as a source."""
+    def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
+        """Let there be a model (owner/model/framework/variation/N), a source where its licence was accepted."""
         with self._lock:
-            self._sessions.offer_model(ref, files)
+            self._sessions.offer_model(ref, files, accepted)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every model that there is."""
+        return self._sessions.models
+
+    def size_of_model(self, ref: str) -> int:
+        """Bytes of a model, which Kaggle tells everybody."""
+        return self._sessions.size_of_model(ref)
+
+    def model(self, ref: str) -> Files:
+        """A model's files; raises KaggleRefusal where there is none, or where its licence was not accepted."""
+        return self._sessions.model(ref)
 
     def offer_everywhere(self, place: str, files: Files) -> None:
         """Mount files below `place` in every session that starts from now on, though no kernel asks for them."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import orchestrator
 from orchestrator.errors import BadInput
 from orchestrator.kaggle.credentials import Method, find_credentials
 from orchestrator.notify.config import FILE_NAME, VARIABLE
@@ -83,5 +82,5 @@ def _handed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 
 def _folder() -> Path | None:
     """Where this relay lies, unless Python finds it wherever it is started."""
-    place = Path(orchestrator.__file__).resolve().parents[1]
+    place = Path(__file__).resolve().parents[2]
     return None if any(entry and Path(entry).resolve() == place for entry in sys.path[1:]) else place

@@ -27,7 +27,7 @@ from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.world import World
 from orchestrator.simulation.crashes import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
-from orchestrator.simulation.sessions import Counting, Trained, digest_of, uncut
+from orchestrator.simulation.sessions import Counting, Tempo, Trained, digest_of, uncut
 from orchestrator.tick import Turn, tick
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
@@ -54,6 +54,7 @@ class Kaggle:
     play: Callable[[Order, Played, int], Played] = lambda order, played, index: played
     """Changes what the index-th session (from 1) does."""
     step_s: float = 10.0
+    tempo: Tempo | None = None
     secret: str = "KGAT_" + "5ec0" * 8
     """The account's token, which each session writes into its log and which must get no further."""
 
@@ -64,7 +65,7 @@ class Kaggle:
         self.trained: list[Trained] = []
         self.uncut = uncut(self.pipeline)
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
-        self._counting = Counting(self.pipeline, self.step_s)
+        self._counting = Counting(self.pipeline, self.step_s, self.tempo)
         self._offer_inputs()
 
     def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:

@@ -7,22 +7,30 @@ import click
 from orchestrator import pipeline_file
 from orchestrator.simulation import runner
 from orchestrator.simulation.runner import Ended
-from orchestrator.simulation.view import summary_lines
+from orchestrator.simulation.view import story_document, summary_document, summary_lines
+from orchestrator.views.answers import print_json
 
 
-def simulate(chosen: Path | None, count: int, seed: int) -> int:
+def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
     """Simulate the chains of seeds `seed`, `seed` + 1, … and print how they went; 0 where every invariant held, else 1.
 
     One chain alone tells its story. Raises BadInput where the pipeline does not fit.
     """
     pipeline = None if chosen is None else pipeline_file.load(chosen)
     if count == 1:
-        ended = runner.one(seed, pipeline, click.echo)
-        click.echo(_verdict(ended))
+        story: list[str] = []
+        ended = runner.one(seed, pipeline, story.append if as_json else click.echo)
+        if as_json:
+            print_json(story_document(ended, story))
+        else:
+            click.echo(_verdict(ended))
         return 1 if ended.broken else 0
     summary = runner.simulate_on_all_cores(range(seed, seed + count), pipeline)
-    for line in summary_lines(summary, chosen):
-        click.echo(line)
+    if as_json:
+        print_json(summary_document(summary, chosen))
+    else:
+        for line in summary_lines(summary, chosen):
+            click.echo(line)
     return 1 if summary.failed else 0
 
 

@@ -22,7 +22,7 @@ from orchestrator.rehearsal.faults import (
 )
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.sessions import Counting, died, failing, hung
+from orchestrator.simulation.sessions import Counting, Tempo, died, failing, hung
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
@@ -66,6 +66,7 @@ class Plan:
     """How long a person takes to type what a parked run asks for."""
     on_disk: bool
     """Whether the real database is used."""
+    tempo: Tempo | None = None
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
@@ -102,7 +103,50 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         crashes=_crashes(rng),
         answers_after_s=rng.uniform(60.0, 20_000.0),
         on_disk=seed % ON_DISK_EVERY == 0,
+        tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
     )
+
+
+def calm(seed: int) -> Plan:
+    """A chain on which nothing goes wrong, with sessions as long as real ones, and times as uneven as real ones may be."""
+    rng = random.Random(f"relay foretells {seed}")
+    stages = rng.randint(1, 3)
+    share, spread = rng.uniform(0.6, 5.0), [rng.uniform(0.5, 2.0) if rng.random() < 0.5 else 1.0 for _ in range(stages)]
+    steps = [rng.randint(80, 400) for _ in range(stages)]
+    accelerator = rng.choice(KIND_SHARES)
+    empty = parse(_calm_text(accelerator, steps, [None] * stages), "the built-in pipeline")
+    step_s = share * Counting(empty).usable_s / sum(map(float.__mul__, map(float, steps), spread))
+    own = [round(step_s * factor, 3) if factor != 1.0 else None for factor in spread]
+    queue_s, processing_s = rng.uniform(420.0, 1800.0), rng.uniform(60.0, 600.0)
+    return Plan(
+        seed=seed,
+        pipeline=parse(_calm_text(accelerator, steps, own), "the built-in pipeline"),
+        rules=Rules(
+            seed=seed,
+            queue_s=PerKind.all(queue_s),
+            dataset_processing_s=processing_s,
+            waits_vary=0.4,
+            quota_s=PerKind(rng.uniform(10, 20) * 3600, rng.uniform(15, 30) * 3600, 0.0),
+        ),
+        faults=FaultPlan(seed=seed),
+        step_s=step_s,
+        misdeeds=(),
+        crashes=(),
+        answers_after_s=0.0,
+        on_disk=False,
+        tempo=Tempo(
+            seed, uneven=rng.choice((0.1, 0.3)), machine=rng.choice((0.02, 0.05)), first_s=rng.uniform(60, 600)
+        ),
+    )
+
+
+def _calm_text(accelerator: str, steps: list[int], own_s: list[float | None]) -> str:
+    """A pipeline of counting stages; one with seconds of its own is other work than those without."""
+    stages = "\n".join(
+        f"  - {{name: {name}, kind: counting, steps: {count}{f', options: {{step_s: {seconds}}}' if seconds else ''}}}"
+        for name, count, seconds in zip(("one", "two", "three"), steps, own_s, strict=False)
+    )
+    return f"name: sim\naccelerator: {accelerator}\nstages:\n{stages}\n"
 
 
 def _pipeline(rng: random.Random) -> Pipeline:

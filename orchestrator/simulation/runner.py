@@ -127,7 +127,7 @@ class Simulation:
         self, plan: Plan, folder: Path, tell: Teller | None = None, store: Store | MemoryStore | None = None
     ) -> None:
         self.plan = plan
-        self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s)
+        self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
         if store is None:
             store = Store.at(folder) if plan.on_disk else MemoryStore()
         self.chain = Chain(self.kaggle, folder, store=store)

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist, median
 from typing import Any
 
 from orchestrator.pipeline import Pipeline
 from orchestrator.rehearsal.sandbox import Played
+from stages.budget import STEPS_KEPT, Budget
 from stages.contract import (
     BLOB_NAME,
     CHECKPOINTS_DIRECTORY,
@@ -47,11 +50,49 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Tempo:
+    """What makes a session's time uneven. Shares are of a logarithm's deviation: 0.1 is ten per cent or so, up and down."""
+
+    seed: int = 0
+    uneven: float = 0.0
+    """From step to step."""
+    machine: float = 0.0
+    """From session to session: some machines are slower in everything."""
+    first_s: float = 0.0
+    """What a stage's first step in a session takes beyond the others."""
+
+    def step(self, slug: str, position: int, step_s: float) -> float:
+        """Seconds that this step takes in this session; `step_s` on the average."""
+        return step_s * self.slow(slug) * _about_one(self.uneven, f"{self.seed}/{slug}/{position}")
+
+    def slow(self, slug: str) -> float:
+        """How many times the usual time everything takes in this session."""
+        return _about_one(self.machine, f"{self.seed}/{slug}")
+
+
+FACTOR_MAX = 2.0
+"""Nothing takes longer than so many times its usual time: a session that has room for a step has room for every step."""
+
+
+def _about_one(deviation: float, key: str) -> float:
+    """A factor whose mean is 1, always the same for the same key."""
+    if not deviation:
+        return 1.0
+    drawn = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") + 0.5) / 2**48
+    return min(FACTOR_MAX, math.exp(NormalDist(-(deviation**2) / 2, deviation).inv_cdf(drawn)))
+
+
+@dataclass(frozen=True)
 class Counting:
-    """Plays sessions of one pipeline. A step takes `step_s` of the session's clock."""
+    """Plays sessions of one pipeline. A step takes `step_s` of the session's clock, and with a `tempo` about that.
+
+    Without one a session is easy to reckon with: each step takes as long, saves in between nothing, and it stops when another
+    step and a save would not fit. With one it does what `stages.runner` and its budget do.
+    """
 
     pipeline: Pipeline
     step_s: float = 10.0
+    tempo: Tempo | None = None
 
     @property
     def start_s(self) -> float:
@@ -78,28 +119,99 @@ class Counting:
 
     def _count(self, order: Order, digest: str) -> Played:
         pipeline, total = self.pipeline, self.pipeline.total_steps
-        position = pipeline.position(order.start)
+        position, watch = pipeline.position(order.start), _Watch(self._begin_s(order))
         telling = max(1, total // LINES_MAX)
         lines: list[tuple[float, str]] = []
         files: list[tuple[float, str, bytes]] = []
-        at_s = saved_s = self.start_s
-        while position < total and at_s + self.step_s + self.save_s < order.budget_s:
-            position, at_s = position + 1, at_s + self.step_s
-            digest = after(digest, position)
-            if position % telling == 0 or position == total:
-                cursor = cursor_at(pipeline, position)
+        for at_s, place, is_save in self._timetable(order):
+            cursor = cursor_at(pipeline, place)
+            if is_save:
+                files += _checkpoint(order, cursor, digest, at_s)
+                watch.saved(at_s)
+                continue
+            position, digest = place, after(digest, place)
+            first = watch.stepped(cursor.stage, at_s)
+            if position % telling == 0 or position == total or first:
                 event = Progress(
                     number=len(lines), event="step", at_s=at_s, stage=cursor.stage, step=cursor.step, target=0
                 )
                 lines.append((at_s, event.line()))
-            if at_s - saved_s >= order.save_interval_s:
-                files += _checkpoint(order, cursor_at(pipeline, position), digest, at_s)
-                saved_s = at_s
-        reached, ends_s = cursor_at(pipeline, position), at_s + self.save_s
-        files += _checkpoint(order, reached, digest, ends_s)
-        report = _report(order, "finished" if position >= total else "yielded", reached)
-        files += _reported(report, ends_s)
-        return Played(ends_after_s=ends_s, lines=lines, files=files)
+        outcome = "finished" if position >= total else "yielded"
+        report = _report(order, outcome, cursor_at(pipeline, position), timings=watch.timings)
+        files += _reported(report, watch.at_s)
+        return Played(ends_after_s=watch.at_s, lines=lines, files=files)
+
+    def _begin_s(self, order: Order) -> float:
+        return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
+
+    def _timetable(self, order: Order) -> Iterator[tuple[float, int, bool]]:
+        """When each step is done and each checkpoint is saved: (session's clock, position, whether it is a save)."""
+        return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
+
+    def _even(self, order: Order) -> Iterator[tuple[float, int, bool]]:
+        position, total = self.pipeline.position(order.start), self.pipeline.total_steps
+        now_s = saved_s = self.start_s
+        while position < total and now_s + self.step_s + self.save_s < order.budget_s:
+            position, now_s = position + 1, now_s + self.step_s
+            yield now_s, position, False
+            if now_s - saved_s >= order.save_interval_s:
+                saved_s = now_s
+                yield now_s, position, True
+        yield now_s + self.save_s, position, True
+
+    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[tuple[float, int, bool]]:
+        budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s)
+        slow = tempo.slow(order.slug)
+        position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
+        for stage in self.pipeline.stages:
+            end += stage.steps
+            if end <= position:
+                continue
+            if budget.stage_begun(now_s).must_stop(now_s):
+                return
+            budget, stops = budget.stage_begun(now_s), False
+            while not stops:
+                first_s = tempo.first_s * slow if budget.first_step_s is None else 0.0
+                step_s = float(stage.options.get("step_s", self.step_s))
+                took_s = tempo.step(order.slug, position, step_s) + first_s
+                position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
+                yield now_s, position, False
+                stops = position == end or budget.must_stop(now_s)
+                if stops or budget.must_save(now_s):
+                    now_s += save_s
+                    budget = budget.save_done(now_s, save_s)
+                    yield now_s, position, True
+            if position < end:
+                return
+
+
+class _Watch:
+    """Times a session for its report, as `stages.context` does."""
+
+    def __init__(self, begin_s: float) -> None:
+        self.at_s = begin_s
+        self._save_s = 0.0
+        self._steps_s: dict[str, list[float]] = {}
+
+    def stepped(self, stage: str, at_s: float) -> bool:
+        """A step was done; answers whether it was the stage's first in this session."""
+        steps_s = self._steps_s.setdefault(stage, [])
+        steps_s.append(at_s - self.at_s)
+        self.at_s = at_s
+        return len(steps_s) == 1
+
+    def saved(self, at_s: float) -> None:
+        """A checkpoint was saved; `_even` sessions save in no time but at the end."""
+        self._save_s, self.at_s = max(self._save_s, at_s - self.at_s), at_s
+
+    @property
+    def timings(self) -> dict[str, float]:
+        found = {"session_s": self.at_s, "save_s": self._save_s}
+        for stage, (first_s, *later_s) in self._steps_s.items():
+            found[f"{stage}.first_step_s"] = first_s
+            if later_s:
+                found[f"{stage}.step_s"] = median(later_s[-STEPS_KEPT:])
+        return found
 
 
 # --- the chain of hashes -----------------------------------------------------

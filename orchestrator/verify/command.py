@@ -14,7 +14,8 @@ from orchestrator.rehearse import default_pipeline
 from orchestrator.verify import chain, cuts, inputs
 from orchestrator.verify.chain import Subject
 from orchestrator.verify.cuts import Cut
-from orchestrator.verify.view import verdict_view
+from orchestrator.verify.view import verdict_document, verdict_view
+from orchestrator.views.answers import print_json
 from orchestrator.views.printing import print_view
 from stages import environment
 from stages.contract import Order
@@ -24,7 +25,13 @@ CUTS = 20
 
 
 def verify_resume(
-    chosen: Path | None, at: Sequence[str], count: int | None, seed: int, steps: int | None, keep: Path | None
+    chosen: Path | None,
+    at: Sequence[str],
+    count: int | None,
+    seed: int,
+    steps: int | None,
+    keep: Path | None,
+    as_json: bool,
 ) -> int:
     """Verify a pipeline and print what was found; 0 where no bit differs, 1 otherwise. Raises BadInput."""
     path = chosen or default_pipeline()
@@ -36,7 +43,10 @@ def verify_resume(
         mounted = inputs.mounted(pipeline, path, root / "inputs")
         subject = Subject(order, mounted, _environment(order))
         verdict = chain.verify(subject, places, root / "sessions", _tell, keep=keep is not None)
-    print_view(verdict_view(verdict))
+    if as_json:
+        print_json(verdict_document(verdict))
+    else:
+        print_view(verdict_view(verdict))
     return 0 if verdict.equal else 1
 
 

@@ -1,5 +1,7 @@
 """The table that `relay verify-resume` prints, and its last line."""
 
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -7,6 +9,8 @@ from rich.text import Text
 from orchestrator.verify.chain import Verdict
 from orchestrator.verify.comparing import Compared
 from orchestrator.verify.cuts import How
+
+FORMAT = 1
 
 WORDS = {
     How.YIELD: "ended itself",
@@ -29,6 +33,38 @@ def verdict_view(verdict: Verdict) -> RenderableType:
         table.add_row(str(number or ""), *_cells(session), style="" if session.differing == 0 else "red")
     note = "to the right of the steps that were compared: in how many of them losses, batches and rollouts differ; then bits"
     return Group(table, Text(note, style="dim"), Text(sentence(verdict)))
+
+
+def verdict_document(verdict: Verdict) -> dict[str, Any]:
+    """The same as JSON (see docs/json.md)."""
+    bits = verdict.bits
+    return {
+        "format": FORMAT,
+        "equal": verdict.equal,
+        "cuts": verdict.cuts,
+        "bits_compared": bits.compared,
+        "bits_differing": bits.differing,
+        "steps_missing": verdict.missing,
+        "sessions": [_session(session) for session in verdict.sessions],
+    }
+
+
+def _session(session: Compared) -> dict[str, Any]:
+    cut, start = session.cut, session.start
+    return {
+        "cut": cut and {"stage": cut.at.stage, "step": cut.at.step, "how": cut.how.value},
+        "from": start and {"stage": start.stage, "step": start.step},
+        "steps": session.steps,
+        "losses_differing": session.losses,
+        "batches_differing": session.batches,
+        "rollouts_differing": session.rollouts,
+        "steps_unmatched": session.unmatched,
+        "bits_differing": {
+            "parameters": session.bits.parameters,
+            "optimizer": session.bits.optimizer,
+            "other": session.bits.other,
+        },
+    }
 
 
 def sentence(verdict: Verdict) -> str:

@@ -51,5 +51,10 @@ def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
     return f"the last daemon ended {away(ended_at, now)}" if ended_at <= now else "the daemon has died"
 
 
+def in_a_line(to_do: dict[str, Any]) -> str:
+    """The sentence, and the command after it."""
+    return f"{to_do['says']}; type: {to_do['type']}" if to_do["type"] else str(to_do["says"])
+
+
 def _nothing(sentence: str) -> dict[str, Any]:
     return {"says": f"nothing to do: {sentence}", "type": None}

@@ -40,7 +40,7 @@ def status_document(
     daemon, others = None, 0
     quotas: list[QuotaRow] = []
     if store is not None:
-        daemon = _daemon(store.lease(), now, alive)
+        daemon = daemon_document(store.lease(), now, alive)
         names = [run] if run is not None else [found.id for found in store.runs()] if most is None else []
         if run is None and most is not None:
             names, others = store.neediest(most)
@@ -80,7 +80,9 @@ def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) 
     return {**found, "to_do": to_do(found, daemon, now)}
 
 
-def _daemon(lease: Lease | None, now: datetime, alive: Callable[[str], bool | None]) -> dict[str, Any] | None:
+def daemon_document(
+    lease: Lease | None, now: datetime, alive: Callable[[str], bool | None] = holder.alive
+) -> dict[str, Any] | None:
     """Whoever carries the runs on, or did last; a lease that still lasts is believed unless its process is known to be gone."""
     if lease is None:
         return None

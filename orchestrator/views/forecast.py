@@ -1,4 +1,4 @@
-"""The forecast as JSON and as a few lines, from what the database has of this run and of those that did the same work."""
+"""The forecast as JSON, from what the database has of this run and of those that did the same work."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,11 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import pydantic
-from rich.table import Table
-from rich.text import Text
 
 from orchestrator.forecast import Forecast, Standing, Unforeseeable, forecast, hours_of, left
-from orchestrator.outlook import assumptions, hours_left, seconds, standing_of
+from orchestrator.outlook import assumptions, hours_left, standing_of
 from orchestrator.pipeline import Pipeline
 from orchestrator.timing import INTERVALS_KEPT, Observed, Times, reported_in, times_for
 from state.facts import Fact
@@ -71,6 +69,7 @@ def _observed(
         run=state.run.id,
         pipeline=pipeline,
         sessions=state.sessions,
+        checkpoints=state.checkpoints,
         steps=store.steps_seen(state.run.id, INTERVALS_KEPT),
         reported=reported_in(fact for _, fact in facts),
     )
@@ -85,10 +84,9 @@ def plan_part(
     quota = max(rows, key=lambda row: row.read_at, default=None)
     begin = start or now
     hours = hours_of(pipeline, quota, now)
-    if hours is not None and quota_left_s is not None:
-        hours = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s))
-        quota = None
     hours = hours.at(begin) if hours else None
+    if hours is not None and quota_left_s is not None:
+        hours, quota = replace(hours, left_s=quota_left_s, total_s=max(hours.total_s, quota_left_s)), None
     stages = {name: times.step_s[name].usual_s for name in left(pipeline, 0) if name in times.step_s}
     rest = {"begins_at": begin.isoformat(), "step_s": stages}
     try:
@@ -117,52 +115,3 @@ def document(found: Forecast, said: Sequence[str]) -> dict[str, Any]:
         "basis": found.basis,
         "assumptions": list(said),
     }
-
-
-# --- for people --------------------------------------------------------------
-
-
-def forecast_view(plan: dict[str, Any]) -> Table:
-    """The forecast of a plan: how much, until when, and what was assumed."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, style="dim", min_width=11)
-    table.add_column(overflow="fold")
-    found = plan["forecast"]
-    if found is None:
-        remedy = "give it under expect.step_s, or let relay measure it in a run"
-        table.add_row("  forecast", f"none: {plan['forecast_problem']}" + _remedy(plan, remedy))
-        return table
-    table.add_row("  needs", Text(_needs(found, plan["quota"])))
-    table.add_row("  begun", Text(_clock(plan["begins_at"])))
-    table.add_row("  done", Text.assemble((_clock(found["finish_at"]), "bold"), f", {_after(plan, found)}"))
-    table.add_row("", Text(f"between {_clock(found['finish_earliest_at'])} and {_clock(found['finish_latest_at'])}"))
-    for number, sentence in enumerate(found["assumptions"]):
-        table.add_row("  assumed" if number == 0 else "", Text(sentence))
-    return table
-
-
-def _remedy(plan: dict[str, Any], remedy: str) -> str:
-    return f"; {remedy}" if "no time is known" in plan["forecast_problem"] else ""
-
-
-def _needs(found: dict[str, Any], quota: str) -> str:
-    sessions = _range(found["sessions"], found["sessions_most"], "session")
-    if not quota:
-        return f"{sessions}, {seconds(found['training_s'])} of steps"
-    low, usual, high = (found[key] / 3600 for key in ("quota_low_s", "quota_s", "quota_high_s"))
-    weeks = _range(found["weeks"] + 1, found["weeks_most"] + 1, "week")
-    return f"{sessions}, {usual:.1f} {quota.upper()} hours ({low:.1f} to {high:.1f}), of {weeks} of quota"
-
-
-def _range(usual: int, most: int, word: str) -> str:
-    told = f"{usual} {word}" + ("s" if usual != 1 else "")
-    return told if most <= usual else f"{told} (at most {most})"
-
-
-def _after(plan: dict[str, Any], found: dict[str, Any]) -> str:
-    lasts_s = (datetime.fromisoformat(found["finish_at"]) - datetime.fromisoformat(plan["begins_at"])).total_seconds()
-    return f"{lasts_s / 86400:.1f} days later" if lasts_s >= 2 * 86400 else f"{seconds(lasts_s)} later"
-
-
-def _clock(iso: str) -> str:
-    return f"{datetime.fromisoformat(iso):%a %d %b %Y %H:%M} UTC"

@@ -1,25 +1,175 @@
-"""A session's log for people."""
+"""The logs of a run's sessions for people: what is stored, or what happens now, one session after the other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+from orchestrator.clock import Clock
+from orchestrator.errors import BadInput, Transient
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
+from orchestrator.views.advice import in_a_line
+from orchestrator.views.document import status_document
 from orchestrator.views.values import metrics_text
 from stages.contract import Progress
-from state.model import Session
+from state.model import RunState, RunStatus, Session
+from state.store import Store
+
+EVERY_S = 2.0
+"""How soon the next session is seen."""
+
+AGAIN_S = 30.0
+"""Before Kaggle is asked again after it did not answer for as long as the client is patient."""
+
+SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
-def stored_log(home: Home, session: Session) -> Iterator[str]:
-    """What the daemon has taken in so far."""
+@dataclass(frozen=True)
+class Line:
+    """One line of a session's log; `at_s`, the session's time, and `stream` are known only straight from Kaggle."""
+
+    session: Session
+    number: int
+    text: str
+    at_s: float | None = None
+    stream: str | None = None
+
+
+@dataclass(frozen=True)
+class Begins:
+    """The lines that follow are this session's."""
+
+    session: Session
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to say that is no part of any log."""
+
+    sentence: str
+
+
+Piece = Line | Begins | Notice
+
+
+def stored_log(home: Home, session: Session, seen: int = 0) -> Iterator[Line]:
+    """What the daemon has taken in so far, from line number `seen` on."""
     path = home.log(session)
     if path.exists():
-        yield from path.read_text(encoding="utf-8").splitlines()
+        for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
+            if number >= seen:
+                yield Line(session, number, text)
 
 
-def follow_log(gateway: Gateway, session: Session) -> Iterator[str]:
-    """Straight from Kaggle, each line once, until the session ends."""
-    for line in gateway.follow_log(session.slug, session.kernel_version):
-        yield line.text
+@dataclass(frozen=True)
+class Following:
+    """Follows the sessions of one run, reading the database only; Kaggle is asked for the log of a session that it still has."""
+
+    store: Store
+    gateway: Callable[[], Gateway]
+    """Raises BadInput where there are no credentials: then what the daemon takes in is shown."""
+    home: Home
+    clock: Clock
+
+    def run(self, run: str, since: tuple[int, int]) -> Iterator[Piece]:
+        """The sessions from (number, attempt) `since` on, each from its first line, until the run is over or parked."""
+        done: tuple[int, int] | None = None
+        said: tuple[str | None, ...] = ()
+        while True:
+            state = self.store.load(run)
+            later = [s for s in state.sessions if s.key >= since and (done is None or s.key > done)]
+            session = next((s for s in later if self._has_log(s)), None)
+            if session is not None:
+                yield Begins(session)
+                yield from self.session(session)
+                done = session.key
+                continue
+            standing, sentence = self._standing(state)
+            if sentence and standing != said:
+                yield Notice(sentence)
+            said = standing
+            if state.run.status in SETTLED:
+                return
+            self.clock.sleep(EVERY_S)
+
+    def session(self, session: Session) -> Iterator[Piece]:
+        """One session from its first line to its end, whether it has begun, goes on or is over."""
+        seen, session = 0, self._now(session)
+        while not session.phase.over:
+            if session.phase.awaited:
+                for piece in self._live(session, seen):
+                    yield piece
+                    seen = piece.number + 1 if isinstance(piece, Line) else seen
+                break
+            if session.phase.under_way or session.phase.value == "planned":
+                self.clock.sleep(EVERY_S)
+                session = self._now(session)
+            else:
+                break
+        yield from stored_log(self.home, session, seen)
+
+    def _live(self, session: Session, seen: int) -> Iterator[Line | Notice]:
+        """Straight from Kaggle, each line once, however long Kaggle does not answer in between."""
+        trouble = ""
+        try:
+            gateway = self.gateway()
+        except BadInput as error:
+            yield Notice(f"{error}; until then what the daemon takes in is shown")
+            yield from self._taken_in(session)
+            return
+        while session.phase.awaited:
+            try:
+                for line in gateway.follow_log(session.slug, session.kernel_version, seen):
+                    if trouble:
+                        trouble = ""
+                        yield Notice("Kaggle answers again")
+                    seen = line.number + 1
+                    yield Line(session, line.number, line.text, line.at_s, line.stream)
+                return
+            except Transient as error:
+                if not trouble:
+                    trouble = str(error)
+                    yield Notice(f"{error}: asking again every {AGAIN_S:.0f} s")
+                self.clock.sleep(AGAIN_S)
+                session = self._now(session)
+
+    def _taken_in(self, session: Session) -> Iterator[Line]:
+        """The stored log as it grows, until nothing more is expected of the session."""
+        seen = 0
+        while True:
+            session = self._now(session)
+            for line in stored_log(self.home, session, seen):
+                yield line
+                seen = line.number + 1
+            if not session.phase.awaited:
+                return
+            self.clock.sleep(EVERY_S)
+
+    def _now(self, session: Session) -> Session:
+        return self.store.load(session.run).session(*session.key)
+
+    def _has_log(self, session: Session) -> bool:
+        """Whether there is, or may soon be, anything to show of it."""
+        return session.phase.awaited or self.home.log(session).exists()
+
+    def _standing(self, state: RunState) -> tuple[tuple[str | None, ...], str]:
+        """Why no session begins, where that is more than a matter of minutes; first what tells it from another reason."""
+        run = state.run
+        if run.status is RunStatus.FINISHED:
+            return (run.status,), f"{run.id} is finished"
+        document = status_document(self.store, self.home.path, self.clock.now(), run.id)
+        to_do = document["runs"][0]["to_do"]
+        standing = (run.status, run.reason, to_do["type"])
+        if to_do["type"] is None and run.status is RunStatus.ACTIVE:
+            return standing, ""
+        return standing, f"{run.id} is {run.status}: {in_a_line(to_do)}"
+
+
+def heading(session: Session) -> str:
+    """The line between two sessions' logs."""
+    attempt = "" if session.attempt == 1 else f", attempt {session.attempt}"
+    start = f"{session.start.stage} step {session.start.step}"
+    return f"--- session {session.number}{attempt} ({session.slug}), from {start} ---"
 
 
 def readable(line: str) -> str:
@@ -34,3 +184,18 @@ def readable(line: str) -> str:
     }
     text = words.get(event.event, event.event)
     return f"[{event.at_s:8.1f} s] {text}{'  ' + event.note if event.note else ''}"
+
+
+def line_document(line: Line) -> dict[str, Any]:
+    """A line as JSON (see docs/json.md); `event` is what a progress event says."""
+    event = Progress.from_line(line.text)
+    return {
+        "run": line.session.run,
+        "session": line.session.number,
+        "attempt": line.session.attempt,
+        "line": line.number,
+        "at_s": line.at_s if event is None else event.at_s,
+        "stream": line.stream,
+        "text": line.text,
+        "event": None if event is None else event.to_dict(),
+    }

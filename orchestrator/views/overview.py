@@ -17,6 +17,7 @@ from orchestrator.views.values import STYLES
 
 RUNS_SHOWN = 8
 SESSIONS_SHOWN = 5
+NAME_COLUMNS = 28
 
 
 def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = None) -> RenderableType:
@@ -31,7 +32,8 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
         return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
     ordered = sorted(runs, key=_newest, reverse=True)
     ordered.sort(key=_need)
-    parts += [_in_brief(run, now) for run in ordered[:RUNS_SHOWN]]
+    columns = min(NAME_COLUMNS, max(len(run["id"]) for run in runs))
+    parts += [_in_brief(run, now, columns) for run in ordered[:RUNS_SHOWN]]
     rest = len(ordered[RUNS_SHOWN:]) + document["others"]
     if rest:
         parts.append(Text(f"{rest:,} more: relay status --json names them all", style="dim"))
@@ -51,18 +53,17 @@ def _newest(run: dict[str, Any]) -> str:
     return str(run["created_at"])
 
 
-def _in_brief(run: dict[str, Any], now: datetime) -> RenderableType:
+def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableType:
     """A line that says where a run is, and one that says what to do, unless it is over."""
     share = run["steps_done"] / run["steps_total"]
     stage = current_stage(run)
     at = f"{stage['name']} {stage['seen']}/{stage['target']}"
     name, state = (run["id"], "bold"), (run["state"], STYLES[run["state"]])
     percent = f"{100 * share:3.0f} %"
-    end = (
-        f", done about {here(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if run.get("forecast") else ""
-    )
+    goes_on = run["state"] in ("active", "waiting") and run.get("forecast")
+    end = f", done {here(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if goes_on else ""
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(width=28, overflow="fold")
+    grid.add_column(width=columns, overflow="fold")
     grid.add_column(width=9)
     grid.add_column()
     grid.add_row(Text.assemble(name), Text.assemble(state), f"{bar(share, 1, 10)} {percent}  {at}{end}")

@@ -1,5 +1,6 @@
-"""The plan of a pipeline for people, and whether it fits its chips; 80 columns are enough for both."""
+"""The plan of a pipeline for people, when it will be done, and whether it fits its chips; 80 columns are enough for both."""
 
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -7,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.outlook import seconds
-from orchestrator.views.forecast import forecast_view
 from orchestrator.views.values import hours
 
 GIB = 2**30
@@ -51,6 +51,52 @@ def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
             row += ["?", "?"] if took_s is None else [seconds(took_s), seconds(took_s * stage["steps"])]
         table.add_row(*row)
     return table
+
+
+def forecast_view(plan: dict[str, Any]) -> Table:
+    """The forecast of a plan: how much, until when, and what was assumed."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, style="dim", min_width=11)
+    table.add_column(overflow="fold")
+    found = plan["forecast"]
+    if found is None:
+        remedy = "give it under expect.step_s, or let relay measure it in a run"
+        table.add_row("  forecast", f"none: {plan['forecast_problem']}" + _remedy(plan, remedy))
+        return table
+    table.add_row("  needs", Text(_needs(found, plan["quota"])))
+    table.add_row("  begun", Text(_clock(plan["begins_at"])))
+    table.add_row("  done", Text.assemble((_clock(found["finish_at"]), "bold"), f", {_after(plan, found)}"))
+    table.add_row("", Text(f"between {_clock(found['finish_earliest_at'])} and {_clock(found['finish_latest_at'])}"))
+    for number, sentence in enumerate(found["assumptions"]):
+        table.add_row("  assumed" if number == 0 else "", Text(sentence))
+    return table
+
+
+def _remedy(plan: dict[str, Any], remedy: str) -> str:
+    return f"; {remedy}" if "no time is known" in plan["forecast_problem"] else ""
+
+
+def _needs(found: dict[str, Any], quota: str) -> str:
+    sessions = _range(found["sessions"], found["sessions_most"], "session", "sessions")
+    if not quota:
+        return f"{sessions}, {seconds(found['training_s'])} of steps"
+    low, usual, high = (found[key] / 3600 for key in ("quota_low_s", "quota_s", "quota_high_s"))
+    weeks = _range(found["weeks"] + 1, found["weeks_most"] + 1, "week of quota", "weeks of quota")
+    return f"{sessions}, {usual:.1f} {quota.upper()} hours ({low:.1f} to {high:.1f}), {weeks}"
+
+
+def _range(usual: int, most: int, one: str, many: str) -> str:
+    told = f"{usual} {one if usual == 1 else many}"
+    return told if most <= usual else f"{told} (at most {most})"
+
+
+def _after(plan: dict[str, Any], found: dict[str, Any]) -> str:
+    lasts_s = (datetime.fromisoformat(found["finish_at"]) - datetime.fromisoformat(plan["begins_at"])).total_seconds()
+    return f"{lasts_s / 86400:.1f} days later" if lasts_s >= 2 * 86400 else f"{seconds(lasts_s)} later"
+
+
+def _clock(iso: str) -> str:
+    return f"{datetime.fromisoformat(iso):%a %d %b %Y %H:%M} UTC"
 
 
 def memory_view(document: dict[str, Any]) -> RenderableType:

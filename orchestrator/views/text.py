@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.times import spoken, when
+from orchestrator.times import here, spoken, when
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
 from orchestrator.views.tables import curves_view, sessions_table, stages_table
@@ -76,6 +76,8 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
     lines: list[tuple[str, RenderableType]] = []
     if forecast := run.get("forecast"):
         lines.append(("done", Text(_done(forecast, now))))
+    elif run.get("forecast_problem"):
+        lines.append(("done", Text(f"nobody can say: {run['forecast_problem']}", style="dim")))
     if run["sessions"] and run["sessions"][-1]["outcome"] is None and run["state"] not in OVER:
         session = run["sessions"][-1]
         lines.append((f"session {session['number']}", Text(session_clock(session, now))))
@@ -84,7 +86,7 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
 
 def _done(forecast: dict[str, Any], now: datetime) -> str:
     earliest, latest = _at(forecast["finish_earliest_at"]), _at(forecast["finish_latest_at"])
-    span = f"; from {when(earliest, now)} to {when(latest, now)}" if earliest != latest else ""
+    span = f", between {here(earliest, now)} and {here(latest, now)}" if earliest != latest else ""
     sessions, weeks = forecast["sessions"], forecast["weeks"]
     more = [f"{sessions} more session{'' if sessions == 1 else 's'}"] if sessions else []
     more += [f"{weeks} renewal{'' if weeks == 1 else 's'} of the quota"] if weeks else []

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from orchestrator.clock import Clock, Stop
 from orchestrator.times import here
+from orchestrator.views.advice import in_a_line
 from orchestrator.views.curves import Curves
 from orchestrator.views.document import curves_of
 from orchestrator.views.events import describe
@@ -139,7 +140,7 @@ def _told(happened: Happened, now: datetime, several: bool) -> list[tuple[str, s
 @contextlib.contextmanager
 def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
     """A line for whatever changed."""
-    told, newest, advice, trouble = Lines(on, clock), [-1], dict[str, str](), [""]
+    told, newest, advice, trouble = Lines(on, clock), [-1], dict[str, list[Any]](), [""]
 
     def tell(seen: Seen) -> None:
         if seen.trouble != trouble[0]:
@@ -156,18 +157,14 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
         newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))
         due = told.due()
         for run in runs:
-            if advice.get(run["id"]) != (said := _advice(run)):
-                advice[run["id"]] = said
-                told.say(f"{run['id']}  {run['state']}  {said}")
+            standing = [run["state"], run["reason"], run["requests"], run["to_do"]["type"], bool(run["failure"])]
+            if advice.get(run["id"]) != standing:
+                advice[run["id"]] = standing
+                told.say(f"{run['id']}  {run['state']}  {in_a_line(run['to_do'])}")
             if due and run["state"] not in SETTLED:
                 told.progress(run, f"{run['id']}  " if several else "")
 
     yield tell
-
-
-def _advice(run: dict[str, Any]) -> str:
-    to_do = run["to_do"]
-    return f"{to_do['says']}; type: {to_do['type']}" if to_do["type"] else str(to_do["says"])
 
 
 @contextlib.contextmanager

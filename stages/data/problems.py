@@ -25,7 +25,16 @@ def problems_in(inputs: Path, name: str) -> tuple[tuple[Example, ...], tuple[Exa
     path = next(iter(sorted(inputs.rglob(name))), None)
     if path is None:
         raise ValueError(f"data: {name} is in none of the mounted inputs: list it under inputs.files")
-    lines = path.read_text(encoding="utf-8").split("\n")
+    return read_problems(path)
+
+
+def read_problems(path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """The problems of one file, as `problems_in` gives them; OSError where it cannot be read."""
+    name = path.name
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"data: {name} is not UTF-8 text ({error.reason} at byte {error.start})") from error
     examples = [_example(name, line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     train = tuple(example for example in examples if not _held_out(example.question))
     held_out = tuple(example for example in examples if _held_out(example.question))

@@ -17,6 +17,8 @@ class Receiver:
         self.taken: list[dict[str, str]] = []
         self.asked = 0
         self.status = 200
+        self.next: list[int] = []
+        """How the next messages are answered, before `status` holds again."""
         self.free = threading.Event()
         """Cleared: every message hangs until it is set."""
         self.free.set()
@@ -35,9 +37,10 @@ def receiver() -> Iterator[Receiver]:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             found.asked += 1
             found.free.wait(60.0)
-            if found.status == 200:
+            status = found.next.pop(0) if found.next else found.status
+            if status == 200:
                 found.taken.append(json.loads(body))
-            self.send_response(found.status)
+            self.send_response(status)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

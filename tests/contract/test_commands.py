@@ -99,6 +99,7 @@ def test_a_second_start_of_an_open_run_is_refused_and_up_goes_on_with_it(
     again = relay("start", str(written), home=home, environ=environ)
     assert again.returncode == 2
     assert "relay daemon goes on with it" in again.stderr
+    written.write_text(COUNTING + "expect: {startup_s: 5}\n", encoding="utf-8")  # changes nothing that the run does
     assert relay("up", str(written), home=home, environ=environ).returncode == 0
     assert len(json.loads(relay("status", "--json", home=home).stdout)["runs"]) == 1
 
@@ -109,7 +110,8 @@ def test_a_pipeline_changed_under_an_open_run_is_refused_with_the_key(
 ) -> None:
     home, environ = tmp_path / "home", kaggle.environment()
     relay("start", str(written), home=home, environ=environ)
-    written.write_text(COUNTING.replace("steps: 40", "steps: 50"), encoding="utf-8")
+    expecting = COUNTING + "expect: {startup_s: 5}\n"
+    written.write_text(expecting.replace("steps: 40", "steps: 50"), encoding="utf-8")
     for command in ("start", "up"):
         changed = relay(command, str(written), home=home, environ=environ)
         assert changed.returncode == 2

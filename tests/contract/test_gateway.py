@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
-from orchestrator.kaggle.gateway import FileWanted, KernelPush, Worker
+from orchestrator.kaggle.gateway import Access, FileWanted, KernelPush, Worker
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.kernels import Save
@@ -326,3 +326,73 @@ def test_a_published_checkpoint_can_be_given_to_the_next_kernel(place: Place, tm
     place.wait(61)
     push: KernelPush = kernel("gsm-3f9a-s0002", dataset_sources=(f"{OWNER}/{DATASET}",))
     assert place.gateway.push(push).ref == f"{OWNER}/gsm-3f9a-s0002"
+
+
+# --- what others made -------------------------------------------------------------
+
+MODEL = "google/gemma-2/flax/gemma2-2b-it/1"
+
+
+def weights(place: Place) -> dict[str, Content]:
+    return {"gemma2-2b-it/shard": Content.of_bytes(b"w" * 4096, place.clock.now())}
+
+
+def test_a_model_that_the_account_may_read_is_readable_with_its_size(place: Place) -> None:
+    place.world.offer_model(MODEL, weights(place))
+    seen = place.gateway.see_model(MODEL)
+    assert (seen.ref, seen.access, seen.size_bytes) == (MODEL, Access.READABLE, 4096)
+
+
+def test_a_model_whose_licence_was_not_accepted_is_denied_in_kaggles_words(place: Place) -> None:
+    place.world.offer_model(MODEL, weights(place), accepted=False)
+    seen = place.gateway.see_model(MODEL)
+    assert seen.access is Access.DENIED
+    assert "accept the model's license" in seen.reason
+
+
+@pytest.mark.parametrize("ref", [MODEL, MODEL.replace("/1", "/2"), "google/gemma-2/pyTorch/gemma2-2b-it/1"])
+def test_a_model_version_that_does_not_exist_is_absent(place: Place, ref: str) -> None:
+    place.world.offer_model(MODEL.replace("/1", "/3"), weights(place))
+    assert place.gateway.see_model(ref).access is Access.ABSENT
+
+
+def test_a_model_whose_licence_was_not_accepted_is_no_source_for_a_session(place: Place) -> None:
+    place.world.offer_model(MODEL, weights(place), accepted=False)
+    with pytest.raises(Permanent, match="gemma-2"):
+        place.gateway.push(kernel(model_sources=(MODEL,)))
+
+
+def test_anybodys_dataset_is_readable_or_absent_or_denied(way: str, tmp_path: Path) -> None:
+    for code, access in ((404, Access.ABSENT), (403, Access.DENIED)):
+        with WAYS[way](tmp_path / f"kaggle-{code}", rules=replace(RULES, missing_dataset_code=code)) as place:
+            now = place.clock.now()
+            files = {"train.parquet": Content.of_bytes(b"rows", now)}
+            place.world.datasets.create("bob", "maths-problems", Describe(title="maths-problems"), files, now)
+            place.wait(RULES.dataset_processing_s)
+            seen = place.gateway.see_dataset("bob/maths-problems")
+            assert (seen.access, seen.size_bytes) == (Access.READABLE, 4)
+            assert place.gateway.see_dataset("bob/nothing-here").access is access
+
+
+def test_the_kernels_that_ran_last_come_first_with_what_they_ran_on(place: Place) -> None:
+    assert place.gateway.recent_kernels() == ()
+    place.gateway.push(kernel("first-kernel"))
+    place.wait(200)
+    place.gateway.push(kernel("second-kernel", machine_shape="TpuV5E8"))
+    place.wait(20)
+    listed = place.gateway.recent_kernels()
+    assert [(found.slug, found.machine_shape) for found in listed] == [
+        ("second-kernel", "TpuV5E8"),
+        ("first-kernel", ""),
+    ]
+
+
+def test_quota_says_whether_a_session_ever_ran_there(place: Place) -> None:
+    fresh = place.gateway.quota("tpu")
+    assert fresh is not None
+    assert not fresh.ever_run
+    place.gateway.push(kernel(machine_shape="TpuV5E8"))
+    place.wait(20)
+    used = place.gateway.quota("tpu")
+    assert used is not None
+    assert used.ever_run

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -92,6 +92,21 @@ def test_nothing_is_sent_twice_though_the_daemon_begins_anew(desk: Desk, server:
         courier.deliver()
         courier.deliver()
     assert server.titles == [f"relay: {RUN} needs you"]
+
+
+def test_of_two_messages_only_the_one_that_was_refused_is_sent_again(desk: Desk, server: Receiver) -> None:
+    other = replace(STARTED, run="r-0002")
+    desk.store.begin_run(other, desk.clock.now())
+    courier = desk.courier(server)
+    courier.deliver()
+    desk.happen(PARKED)
+    desk.store.append(other.run, (RunFinished(),), desk.clock.now())
+    server.next = [200, 500]
+    courier.deliver()
+    assert server.titles == [f"relay: {RUN} needs you"]
+    desk.courier(server).deliver()
+    assert server.titles == [f"relay: {RUN} needs you", "relay: r-0002 is finished"]
+    assert set(Told(desk.home).marks(courier.service.shown)) == {""}, "one mark is enough once all is told"
 
 
 def test_what_happened_before_a_service_was_first_configured_is_not_told(desk: Desk, server: Receiver) -> None:

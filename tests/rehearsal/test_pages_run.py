@@ -29,6 +29,8 @@ ELSEWHERE = {
     r"pip install": "tests/rehearsal/test_wheel.py installs the built wheel",
     r"export KAGGLE_API_TOKEN=": "the desk has a token of its own",
     r"relay plan \S+ --memory": "tests/training/test_memory.py",
+    r"relay service (install|uninstall|status)": "tests/contract/test_service.py: this machine's own services are let alone",
+    r"relay notify --test": "tests/contract/test_notify.py",
     r"relay (rehearse|up)( examples/(tiny|gemma2_2b|own_jax_stage)\.yaml)?( --short)?$": "test_training_chain, test_recipes",
     r"relay rehearse \S+ --short$": "test_recipes",
     r"relay verify-resume( examples/tiny.yaml| mine.yaml.*)?$": "tests/training/test_verify_resume.py",
@@ -132,8 +134,9 @@ class Desk:
     def _made(self, name: str, line: str) -> tuple[Path, str]:
         home = self.folder / "scenes" / name
         status, told = self.types(line, home)
-        assert status == 0, told
-        return home, told.split()[0]
+        run = re.search(r"\b[a-z-]+-[0-9a-f]{4}\b", told)
+        assert status == 0 and run, told
+        return home, run[0]
 
     def _finished(self) -> tuple[Path, str]:
         return self._made("finished", "relay up gsm.yaml")

@@ -55,6 +55,16 @@ def test_the_transcripts_that_are_kept_are_the_wrong_ones_first() -> None:
     assert json.loads(written(rows, rates(rows)).splitlines()[0])["accuracy"] == pytest.approx(2 / 3)
 
 
+def test_a_quarter_of_the_transcripts_are_the_problems_asked_first_so_that_evaluations_can_be_compared() -> None:
+    before = [{"key": str(number), "right": number in (0, 9), "disagree": {}} for number in range(40)]
+    after = [{**row, "right": number not in (5, 30)} for number, row in enumerate(before)]
+    kept = [{row["key"] for row in transcripts(rows, 8)} for rows in (before, after)]
+    assert [len(keys) for keys in kept] == [8, 8]
+    assert kept[0] & kept[1] >= {"0", "1"}, "one stayed right and one was learned"
+    assert kept[1] >= {"5", "30"}, "what is wrong is kept too"
+    assert [row["right"] for row in transcripts(after, 8)] == [False] * 2 + [True] * 6
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiled_once")
 def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts(tmp_path: Path) -> None:

@@ -48,6 +48,17 @@ MISTAKES = [
     ("name: count", "name: [", "is not YAML"),
     ("accelerator: cpu", "on_timeout: wait", "on_timeout"),
     ("accelerator: cpu", "keep: 1", "keep"),
+    (
+        "accelerator: cpu",
+        "expect: {step_s: {won: 3}}",
+        "expect.step_s.won: 'won' is not a stage that relay knows: did you",
+    ),
+    ("accelerator: cpu", "expect: {step_s: {one: 0}}", "expect.step_s.one: input should be greater than 0, found 0"),
+    (
+        "accelerator: cpu",
+        "expect: {start_s: 3}",
+        "expect.start_s: 'start_s' is not a key that relay knows: did you mean",
+    ),
 ]
 
 
@@ -178,6 +189,29 @@ def test_the_pipeline_can_be_put_together_again_from_any_of_its_orders(path: Pat
     order = Order.from_json(order_for(state, session, pipeline).to_json())
     assert canonical_in(order) == pipeline.canonical()
     assert datetime.fromisoformat(order.created_at) == state.run.created_at
+
+
+EXPECTING = GOOD + "expect: {step_s: {counting: 3}, startup_s: 60}\n"
+
+
+def test_what_is_expected_of_a_pipelines_times_travels_with_it_and_changes_nothing_that_it_does() -> None:
+    bare, expecting = parse(GOOD, "p.yaml"), parse(EXPECTING, "p.yaml")
+    assert bare.same_work(expecting) and not bare.same_work(parse(GOOD.replace("steps: 30", "steps: 31"), "p.yaml"))
+    orders = []
+    for pipeline in (bare, expecting):
+        state, session = planned(pipeline)
+        order = order_for(state, session, pipeline)
+        assert canonical_in(order) == pipeline.canonical()
+        assert Pipeline.from_canonical(pipeline.canonical()) == pipeline
+        orders.append(replace(order, pipeline_rest={}, pipeline_digest=""))
+    assert orders[0] == orders[1], "a session is told the same"
+
+
+def test_a_pipeline_of_a_relay_without_expectations_keeps_its_text_and_its_digest() -> None:
+    old = json.loads(parse(GOOD, "p.yaml").canonical())
+    assert "expect" not in old
+    text = json.dumps(old, sort_keys=True, separators=(",", ":"))
+    assert Pipeline.from_canonical(text).canonical() == text
 
 
 def test_an_order_says_nothing_twice() -> None:

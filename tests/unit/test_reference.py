@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline import Account, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline import Account, Expect, Inputs, Pipeline, SessionLimits, Stage
 from orchestrator.reference.entries import keys, options_of
 from orchestrator.reference.lookup import names
 from orchestrator.reference.meanings import meanings
@@ -38,7 +38,9 @@ def test_the_page_has_every_key_and_every_option_of_every_kind() -> None:
         assert [field.name for field in fields(kind.options) if f"\n| `{field.name}` |" not in told[name]] == []
 
 
-@pytest.mark.parametrize("model", [Pipeline, SessionLimits, Account, Inputs, Stage], ids=lambda model: model.__name__)
+@pytest.mark.parametrize(
+    "model", [Pipeline, SessionLimits, Account, Inputs, Expect, Stage], ids=lambda model: model.__name__
+)
 def test_every_key_says_what_it_means(model: type[Pipeline]) -> None:
     assert [name for name in model.model_fields if not meanings(model).get(name)] == []
 

@@ -46,6 +46,8 @@ MISTAKES = [
     ("accelerator: cpu", "handoff: disk"),
     ("accelerator: cpu", "internet: 1"),
     ("accelerator: cpu", "environment: tunix-0.9"),
+    ("accelerator: cpu", "expect: {first: 1}"),
+    ("accelerator: cpu", "expect: {step_s: {one: 0}}"),
     ("accelerator: cpu", "inputs: {dataset: [a/b]}"),
     ("accelerator: cpu", "inputs: {sha256: {a: b}}"),
     ("accelerator: cpu", "sources: {a.py: ''}"),

@@ -17,7 +17,7 @@ from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnd
 from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
-from state.model import Metric, Phase, QuotaRow, Stretch, Waiting, Watch
+from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
 from state.store import LeaseHeld, LeaseLost, RunExists, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
@@ -239,6 +239,29 @@ def test_a_curve_has_its_mean_and_its_reach_in_few_points_however_many_steps_the
     assert (loss[-1].step, loss[-1].high, loss[0].low) == (1000, 1000 / 8, 1 / 8)
     assert all(point.low <= point.value <= point.high for point in loss)
     assert [point.step for point in store.series("r-0001", 5000) if point.name == "loss"] == list(range(1, 1001))
+
+
+def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_of_each_session(
+    store: Store | MemoryStore,
+) -> None:
+    for session, begin in ((1, 0), (2, 10)):
+        told = [metric(step, name, session) for step in range(begin + 1, begin + 11) for name in ("loss", "kl")]
+        store.observe("r-0001", Watch(), [replace(one, at_s=one.step * 2.0) for one in told])
+    seen = store.steps_seen("r-0001", 3)
+    assert [(one.session, one.step) for one in seen] == [(1, 1), (2, 11), (2, 18), (2, 19), (2, 20)]
+    assert [(one.stage, one.at_s) for one in seen[-2:]] == [("count", 38.0), ("count", 40.0)]
+    assert len(store.steps_seen("r-0001", 100)) == 20
+    assert store.steps_seen("another", 100) == []
+
+
+def test_when_each_session_told_of_its_first_and_last_step_is_known(store: Store | MemoryStore) -> None:
+    store.observe("r-0001", Watch(), [replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)])
+    store.observe("r-0001", Watch(), [replace(metric(4, session=2), at_s=50.0)])
+    assert store.step_edges("r-0001") == [
+        StepEdges(session=1, attempt=1, first_at_s=11.0, last_at_s=13.0),
+        StepEdges(session=2, attempt=1, first_at_s=50.0, last_at_s=50.0),
+    ]
+    assert store.step_edges("nobody") == []
 
 
 def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(store: Store | MemoryStore) -> None:

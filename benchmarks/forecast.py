@@ -1,0 +1,45 @@
+"""How good is the forecast? Calm simulated chains, what was said of them at the start and midway, and what happened.
+
+    python -m benchmarks.forecast
+    python -m benchmarks.forecast --chains 200 --seed 1000
+
+In each chain steps, machines, the queue and the processing of datasets take uneven times, and nothing fails. At the start the
+forecast is given the true usual times; midway it is given wrong ones for all that the chain has measured by then. Printed are
+the share of chains of which the end and the quota used came within a tenth of what was said, the median error, and the share
+of chains that ended between the two bounds. A chain takes a second or so.
+"""
+
+import argparse
+import statistics
+
+from orchestrator.simulation.foresight import Told, one
+
+
+def main() -> None:
+    """Simulate, then print a line for each of the two moments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chains", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0, help="of the first chain")
+    chosen = parser.parse_args()
+    chains = [one(seed) for seed in range(chosen.seed, chosen.seed + chosen.chains)]
+    longest = max(chain.days for chain in chains)
+    print(
+        f"{len(chains)} chains of {min(c.sessions for c in chains)} to {max(c.sessions for c in chains)} sessions, up to {longest:.0f} days"
+    )
+    _line("at the start", [chain.start for chain in chains])
+    _line("midway", [chain.midway for chain in chains])
+    missed = [str(chain.seed) for chain in chains if not (chain.start.close and chain.midway.close)]
+    print(f"further off, at one of the two moments: seeds {', '.join(missed) or 'none'}")
+
+
+def _line(when: str, told: list[Told]) -> None:
+    close, bounded = (sum(getattr(one, what) for one in told) / len(told) for what in ("close", "bounded"))
+    finish, quota = (statistics.median(getattr(one, what) for one in told) for what in ("off_finish", "off_quota"))
+    print(
+        f"{when:>12}: within a tenth {close:.0%}; median error of the end {finish:.1%}, of the quota {quota:.1%}; "
+        f"between the bounds {bounded:.0%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

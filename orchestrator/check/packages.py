@@ -1,0 +1,89 @@
+"""What a session installs and fetches: pins against what relay is tested with, and what needs the internet."""
+
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+
+from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.environments import ENVIRONMENTS
+from orchestrator.pipeline import Pipeline
+from stages.catalog import KINDS
+from stages.data.sets import KNOWN
+from stages.options.training import set_and_count
+
+
+def versions(subject: Subject) -> Iterator[Finding]:
+    """relay and Python here; the pins there."""
+    yield ok("versions", f"relay {metadata.version('relay-kaggle')} on Python {platform.python_version()}")
+    pipeline = subject.pipeline
+    if not pipeline.pins:
+        return
+    tested = next((name for name, pins in ENVIRONMENTS.items() if _plain(pins) == _plain(pipeline.pins)), None)
+    if tested is not None:
+        yield ok("versions", f"a session installs what it lacks of {tested}, which relay is tested with")
+    elif not pipeline.needs_jax:
+        yield ok("versions", f"a session installs what it lacks of {', '.join(pipeline.pins)}")
+    else:
+        yield warning(
+            "versions",
+            "environment has other versions than those that bit-for-bit resume was tested with",
+            f"leave environment out or write {' or '.join(ENVIRONMENTS)}, or prove yours with relay verify-resume",
+        )
+
+
+def _plain(pins: tuple[str, ...]) -> frozenset[str]:
+    """The pins without what they ask for beside a version."""
+    return frozenset(f"{pin.partition('[')[0].partition('=')[0]}=={pin.partition('==')[2]}" for pin in pins)
+
+
+def internet(subject: Subject) -> Iterator[Finding]:
+    """What has to be fetched while a session runs."""
+    pipeline = subject.pipeline
+    fetched = [name for name in _sets(pipeline) if not _may_be_mounted(name, pipeline)]
+    model = pipeline.loaded_model
+    hub = model.source if model and not model.kaggle_model and not model.source.startswith(("/", ".")) else ""
+    needs = [*fetched, *([f"the model {hub}"] if hub else [])]
+    if needs and not pipeline.internet:
+        yield problem(
+            "internet",
+            f"{', '.join(needs)} would be fetched from the Hugging Face hub, and internet is false",
+            "list Kaggle's copies under inputs.datasets, or write internet: true",
+        )
+    elif needs:
+        yield note("internet", f"sessions fetch {', '.join(needs)} from the Hugging Face hub")
+    if hub.startswith("google/"):
+        yield warning(
+            "internet",
+            f"{hub} can be fetched from Hugging Face only by who has accepted its licence there, and a session has no token",
+            "mount it from Kaggle: write model.source as owner/model/framework/variation/version",
+            f"https://huggingface.co/{hub}",
+        )
+    if pipeline.pins and not pipeline.internet:
+        yield warning(
+            "internet",
+            "with internet: false no session can install its pins, so each must be in Kaggle's image as it is",
+            "write internet: true, or environment: [] to take what the image has",
+        )
+
+
+def folder(subject: Subject) -> Iterator[Finding]:
+    """A model in a folder, which has to be one that a session on Kaggle has."""
+    model = subject.pipeline.loaded_model
+    if model is not None and model.source.startswith(("/", ".")) and not model.source.startswith("/kaggle/"):
+        yield warning(
+            "model",
+            f"model.source {model.source} is a folder, and a session on Kaggle has none of this machine's",
+            "write a model of Kaggle's as owner/model/framework/variation/version; for a rehearsal it is right as it is",
+        )
+
+
+def _sets(pipeline: Pipeline) -> list[str]:
+    """The sets of relay's own that any of relay's stages reads."""
+    listed = [stage.options.get("data") or () for stage in pipeline.stages if stage.kind in KINDS]
+    named = [set_and_count(str(entry))[0] for data in listed for entry in data]
+    return [name for name in dict.fromkeys(named) if name in KNOWN]
+
+
+def _may_be_mounted(name: str, pipeline: Pipeline) -> bool:
+    """Whether a mounted dataset's name has a word by which the set's copies are known; what is in it nobody here can tell."""
+    return any(word in ref for ref in pipeline.inputs.datasets for word in KNOWN[name].known_as)

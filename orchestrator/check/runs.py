@@ -1,0 +1,68 @@
+"""relay's own database: whether this relay can read it, and which runs of it stand in the way. Looked at, never made."""
+
+from collections.abc import Iterator
+
+from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.pipeline import Pipeline
+from state.engine import NEWER, SchemaError, newest_revision, open_to_look, revision_of
+from state.failures import StoreCorrupt, StoreUnavailable
+from state.model import Run, RunStatus
+from state.store import Store
+
+OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
+
+
+def database(subject: Subject) -> Iterator[Finding]:
+    """What is in relay's home folder."""
+    path = subject.home / "relay.db"
+    if not path.exists():
+        yield ok("runs", f"there is no run in {subject.home} yet")
+        return
+    try:
+        yield from _runs(Store.to_look_at(subject.home), subject)
+    except SchemaError:
+        yield _of_another_relay(subject)
+    except (StoreUnavailable, StoreCorrupt) as error:
+        yield problem("runs", str(error), "see to that first: no run can be begun without the database")
+
+
+def _of_another_relay(subject: Subject) -> Finding:
+    revision = revision_of(open_to_look(subject.home / "relay.db"))
+    if revision is not None and revision > newest_revision():
+        return problem(
+            "runs", f"{subject.home / 'relay.db'}: {NEWER}", "update relay, or name another folder with --home"
+        )
+    return note(
+        "runs",
+        f"{subject.home / 'relay.db'} is an older relay's: the next command that writes brings it up to date and keeps a copy "
+        "beside it",
+    )
+
+
+def _runs(store: Store, subject: Subject) -> Iterator[Finding]:
+    going = [run for run in store.runs() if run.status not in OVER]
+    mine = [run for run in going if run.name == subject.pipeline.name]
+    yield from (_open(run, subject.pipeline) for run in mine)
+    if not mine:
+        yield ok("runs", f"no run called {subject.pipeline.name} is open in {subject.home}")
+    others = [run.id for run in going if run.accelerator == subject.pipeline.slot and run not in mine]
+    if len(others) >= subject.pipeline.slots and subject.pipeline.hardware.quota:
+        yield warning(
+            "runs",
+            f"{', '.join(others)} goes on on the same accelerator, so the runs take turns and share the week's hours",
+            f"wait for its end, or relay pause {others[0]}",
+        )
+
+
+def _open(run: Run, pipeline: Pipeline) -> Finding:
+    if Pipeline.from_canonical(run.pipeline) == pipeline:
+        return problem(
+            "runs",
+            f"run {run.id} of this very pipeline is {run.status}, and relay start refuses a second one",
+            "relay daemon goes on with it; relay start --new starts another",
+        )
+    return problem(
+        "runs",
+        f"run {run.id} has this name and another pipeline, and is {run.status}",
+        f"write another name into the file, or relay cancel {run.id}",
+    )

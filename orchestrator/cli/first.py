@@ -1,0 +1,61 @@
+"""Commands for before a run: write its pipeline, and look at everything that could stop it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.common import PIPELINE
+from orchestrator.settings import Settings
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--name", help="Of the pipeline and its runs [default: FILE's, else the model's].")
+@click.option("--model", help="gemma2-2b, gemma3-1b, or tiny for rehearsals [default: gemma2-2b].")
+@click.option("--recipe", help="sft, sft+grpo or full [default: sft+grpo].")
+@click.option(
+    "--data", multiple=True, type=click.Path(path_type=Path), help="A .jsonl file of your own; may be given again."
+)
+@click.option("--accelerator", help="Where it trains [default: TpuV5E8].")
+@click.option("--on-timeout", help="resume, or park to be asked [default: resume].")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing: defaults for what no flag says.")
+@click.option("--force", is_flag=True, help="Write over FILE.")
+def init(**flags: Any) -> None:
+    """Write a commented pipeline to FILE [default: NAME.yaml], asking for what no flag says.
+
+    Without a terminal nothing is asked, as with --yes. The file is one of relay's examples, cut and filled in.
+
+    Example: relay init poems.yaml --model gemma3-1b --recipe full
+    """
+    from orchestrator.init import command
+
+    command.init(command.Flags(**flags))
+
+
+@click.command()
+@PIPELINE
+@click.option("--offline", is_flag=True, help="Only what needs no network.")
+@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@click.pass_context
+def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) -> None:
+    """Look at everything that could stop a run of PIPELINE, before it is started; nothing is created.
+
+    Exit status 0 where nothing does (warnings allowed), 1 where something does, 2 for a file that is not right.
+
+    Example: relay check examples/counting.yaml
+    """
+    from orchestrator.check import command
+    from orchestrator.clock import SystemClock
+
+    settings: Settings = context.obj
+    found = command.check(pipeline, settings.home, Path.home(), settings.environ, SystemClock().now(), offline=offline)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        from orchestrator.views.check import check_view
+        from orchestrator.views.printing import print_view
+
+        print_view(check_view(found))
+    context.exit(command.exit_status(found))

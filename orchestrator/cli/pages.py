@@ -1,0 +1,71 @@
+"""Commands that show runs in a browser."""
+
+import sys
+import webbrowser
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.common import RUN, app_of, stop_on_signals
+
+PORT = 8420
+
+
+@click.command()
+@RUN
+@click.option("--output", type=click.Path(path_type=Path), help="File to write; default: RUN.html, here.")
+@click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
+@click.pass_context
+def report(context: click.Context, run: str, output: Path | None, open_it: bool) -> None:
+    """Write all about RUN into one HTML file: curves, evaluations, samples, where the time went, checkpoints.
+
+    Example: relay report gsm-3f9a --open
+    """
+    from orchestrator.views.history import gathered
+    from orchestrator.views.pages.render import report_page
+    from orchestrator.views.pages.report import write_report
+
+    app = app_of(context)
+    name = app.run(run).run.id
+    path = output or Path(f"{name}.html")
+    write_report(report_page(gathered(app.looking, app.home, name, app.clock.now())), path)
+    click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
+    if open_it:
+        _show(path.resolve().as_uri())
+
+
+@click.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help=f"Port on this machine; default: {PORT}, or a free one where it is taken.",
+)
+@click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
+@click.pass_context
+def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
+    """All runs as pages that keep themselves up to date, for this machine only, until Ctrl-C.
+
+    Example: relay dashboard --open
+    """
+    from orchestrator.clock import Stop, SystemClock
+
+    stop, clock = Stop(), SystemClock()
+    stop_on_signals(stop)
+    stop.tell(clock.wake)
+
+    from orchestrator.dashboard import Dashboard, Served, listening, listening_if_free
+
+    listener = (listening_if_free(PORT) or listening(0)) if port is None else listening(port)
+    with Served(Dashboard(app_of(context)), listener) as served:
+        click.echo(f"{served.url} shows all runs; Ctrl-C ends it")
+        sys.stdout.flush()
+        if open_it:
+            _show(served.url)
+        while not stop.is_set():
+            clock.sleep(3600.0)
+
+
+def _show(address: str) -> None:
+    """Open the browser of whoever is logged in here; where there is none, that is no error."""
+    if not webbrowser.open(address):
+        click.echo(f"relay: no browser was found here: open {address} in one", err=True)

@@ -1,0 +1,209 @@
+"""Where a run's calendar time went: one stretch after another from its beginning to its end, drawn from facts. Pure."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from state import facts
+from state.facts import Fact
+from state.model import StepEdges
+
+Facts = Sequence[tuple[datetime, Fact]]
+Key = tuple[int, int]
+"""Number and attempt of a session."""
+
+KINDS = {
+    "training": ("training", "steps are done"),
+    "starting": ("starting", "from the session's beginning to its first step: installing, loading, compiling"),
+    "saving": (
+        "saving",
+        "from the last step to the session's end: the last checkpoint, and whatever else it waits for",
+    ),
+    "transferring": ("transferring", "the checkpoint comes home, is checked, and becomes a dataset"),
+    "queued": ("queued", "Kaggle has the session and has no machine for it yet"),
+    "quota": ("waiting for quota", "this week's hours are spent"),
+    "parked": ("parked", "a person is waited for"),
+    "idle": ("idle", "nothing of the above: before a push, between tries, or while no daemon runs"),
+}
+"""Every kind of stretch, the most telling first: its name and what it means. Where two go on at once, the first is drawn."""
+
+ROWS_MAX = 14
+ROW_LENGTHS_S = (86_400, 7 * 86_400, 4 * 7 * 86_400, 13 * 7 * 86_400, 52 * 7 * 86_400)
+"""A day, a week, four, a quarter, a year: what is short enough for one row is drawn in one."""
+ONE_ROW_S = 43_200
+FINEST = 1 / 1500
+"""Of a row: what is narrower cannot be seen, and belongs to what is before it."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One thing that went on from `begin` to `end`; `session` is empty where it belongs to none."""
+
+    kind: str
+    begin: datetime
+    end: datetime
+    session: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasted."""
+        return (self.end - self.begin).total_seconds()
+
+
+def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdges], now: datetime) -> dict[str, Any]:
+    """The run's time as `kinds` (totals), and as `rows` of equal length with their stretches in shares of a row.
+
+    `run` is the run's document; `seen` tells when sessions did their first and last step.
+    """
+    begin = datetime.fromisoformat(run["created_at"])
+    over = run["state"] in ("finished", "cancelled")
+    end = max(begin, datetime.fromisoformat(run["updated_at"]) if over else now)
+    found = [*_sessions(run["sessions"], happened, seen, end), *_pauses(happened, end)]
+    stretches = list(_one_after_another(found, begin, end))
+    totals = dict.fromkeys(KINDS, 0.0)
+    for stretch in stretches:
+        totals[stretch.kind] += stretch.seconds
+    return {
+        "begin": begin.isoformat(),
+        "end": end.isoformat(),
+        "seconds": (end - begin).total_seconds(),
+        "kinds": [
+            {"key": key, "label": label, "what": what, "seconds": round(totals[key], 3)}
+            for key, (label, what) in KINDS.items()
+        ],
+        **_rows(stretches, begin, end),
+    }
+
+
+def _sessions(
+    sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
+) -> Iterator[Stretch]:
+    """What each session did; one that has not ended goes on until `end`."""
+    home = _brought_home(happened)
+    for session in sessions:
+        key = (session["number"], session["attempt"])
+        slug, pushed = session["slug"], _time(session["pushed_at"])
+        running, ended = _time(session["running_at"]), _time(session["ended_at"]) or end
+        if pushed is None:
+            continue
+        yield Stretch("queued", pushed, running or ended, slug)
+        if running is not None:
+            yield from _running(slug, running, ended, seen.get(key), live=session["ended_at"] is None)
+        if session["ended_at"] is not None and session["outcome"] != "lost":
+            waited_for = session["phase"] in ("ended", "collected", "publishing")
+            yield Stretch("transferring", ended, end if waited_for else home.get(key, ended), slug)
+
+
+def _running(slug: str, running: datetime, ended: datetime, seen: StepEdges | None, *, live: bool) -> Iterator[Stretch]:
+    if seen is None:
+        yield Stretch("starting", running, ended, slug)
+        return
+    # The session's clock begins with its process, and we see it run a little later: good to within one look.
+    first, last = (min(ended, running + timedelta(seconds=at_s)) for at_s in (seen.first_at_s, seen.last_at_s))
+    yield Stretch("starting", running, first, slug)
+    yield Stretch("training", first, ended if live else last, slug)
+    if not live:
+        yield Stretch("saving", last, ended, slug)
+
+
+def _brought_home(happened: Facts) -> dict[Key, datetime]:
+    """When the last of what a session left was taken care of."""
+    kept: dict[Key, datetime] = {}
+    for at, fact in happened:
+        if isinstance(fact, facts.OutputCollected | facts.NothingCollected | facts.CheckpointPublished):
+            kept[fact.number, fact.attempt] = at
+    return kept
+
+
+def _pauses(happened: Facts, end: datetime) -> Iterator[Stretch]:
+    """When the run waited for quota or for a person."""
+    kind, since = "", end
+    for at, fact in happened:
+        if not isinstance(
+            fact, facts.RunWaiting | facts.RunWoken | facts.RunParked | facts.RunResumed | facts.RunCancelled
+        ):
+            continue
+        if kind:
+            yield Stretch(kind, since, at)
+        match fact:
+            case facts.RunWaiting():
+                kind, since = "quota", at
+            case facts.RunParked():
+                kind, since = "parked", at
+            case _:
+                kind = ""
+    if kind:
+        yield Stretch(kind, since, end)
+
+
+def _one_after_another(found: Iterable[Stretch], begin: datetime, end: datetime) -> Iterator[Stretch]:
+    """The same without gaps and overlaps: what nothing accounts for is idle."""
+    rank = {kind: number for number, kind in enumerate(KINDS)}
+    waiting = sorted((s for s in found if s.seconds > 0), key=lambda s: s.begin, reverse=True)
+    edges = sorted({begin, end, *(e for s in waiting for e in (s.begin, s.end) if begin < e < end)})
+    going: list[Stretch] = []
+    last: Stretch | None = None
+    for left, right in itertools.pairwise(edges):
+        while waiting and waiting[-1].begin <= left:
+            going.append(waiting.pop())
+        going = [stretch for stretch in going if stretch.end > left]
+        top = min(going, key=lambda s: (rank[s.kind], s.begin), default=Stretch("idle", left, right))
+        if last is not None and (last.kind, last.session) == (top.kind, top.session):
+            last = Stretch(last.kind, last.begin, right, last.session)
+            continue
+        if last is not None:
+            yield last
+        last = Stretch(top.kind, left, right, top.session)
+    if last is not None:
+        yield last
+
+
+# --- rows -----------------------------------------------------------------------
+
+
+def _rows(stretches: Sequence[Stretch], begin: datetime, end: datetime) -> dict[str, Any]:
+    seconds = max(1.0, (end - begin).total_seconds())
+    length_s = seconds if seconds <= ONE_ROW_S else next((s for s in ROW_LENGTHS_S if seconds <= s * ROWS_MAX), seconds)
+    rows: list[dict[str, Any]] = []
+    for stretch in stretches:
+        for part in _cut(stretch, begin, length_s):
+            number = int(((part.begin - begin).total_seconds() + 1e-6) // length_s)
+            while len(rows) <= number:
+                at = begin + timedelta(seconds=length_s * len(rows))
+                rows.append({"begin": at.isoformat(), "stretches": []})
+            _add(rows[number]["stretches"], part, begin + timedelta(seconds=length_s * number), length_s)
+    return {"row_s": length_s, "rows": rows}
+
+
+def _cut(stretch: Stretch, begin: datetime, length_s: float) -> Iterator[Stretch]:
+    """The stretch in pieces of which none reaches over the end of a row."""
+    left = stretch.begin
+    while left < stretch.end:
+        number = int(((left - begin).total_seconds() + 1e-6) // length_s)
+        right = min(stretch.end, begin + timedelta(seconds=length_s * (number + 1)))
+        if right <= left:
+            return
+        yield Stretch(stretch.kind, left, right, stretch.session)
+        left = right
+
+
+def _add(row: list[dict[str, Any]], part: Stretch, begin: datetime, length_s: float) -> None:
+    share = part.seconds / length_s
+    if row and share < FINEST:
+        row[-1]["share"] = round(row[-1]["share"] + share, 6)
+        return
+    row.append(
+        {
+            "kind": part.kind,
+            "session": part.session,
+            "at": round((part.begin - begin).total_seconds() / length_s, 6),
+            "share": round(share, 6),
+            "seconds": round(part.seconds, 3),
+        }
+    )
+
+
+def _time(iso: str | None) -> datetime | None:
+    return None if iso is None else datetime.fromisoformat(iso)

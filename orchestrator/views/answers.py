@@ -1,0 +1,49 @@
+"""What commands answer as JSON (see docs/json.md), and the one place that prints it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.views.document import FORMAT
+from state.model import Run
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print one document."""
+    click.echo(json.dumps(document, indent=2))
+
+
+def started(run: Run) -> dict[str, Any]:
+    """A run that was just created."""
+    return {
+        "format": FORMAT,
+        "run": run.id,
+        "name": run.name,
+        "owner": run.owner,
+        "accelerator": run.accelerator,
+        "state": run.status.value,
+        "pipeline": run.pipeline_path,
+        "pipeline_digest": run.pipeline_digest,
+        "type": "relay daemon",
+    }
+
+
+def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon_runs: bool) -> dict[str, Any]:
+    """A request that was left for the daemon; `type` is null where one runs that will obey."""
+    return {
+        "format": FORMAT,
+        "run": run,
+        "request": number,
+        "verb": verb,
+        "arguments": arguments,
+        "type": None if daemon_runs else "relay daemon",
+    }
+
+
+def papers(run: str, found: Iterable[Path]) -> dict[str, Any]:
+    """The texts that came with a run's checkpoints."""
+    listed = [{"name": path.name, "path": str(path), "size_bytes": path.stat().st_size} for path in found]
+    return {"format": FORMAT, "run": run, "papers": listed}

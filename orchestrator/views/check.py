@@ -1,0 +1,47 @@
+"""What `relay check` found, for people: a tick, a note, a warning or a cross for each, and what to do below it."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yellow"), "problem": ("✗", "bold red")}
+
+
+def check_view(document: dict[str, Any]) -> RenderableType:
+    """All findings in order, then the sum of them."""
+    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    told = ""
+    for finding in document["findings"]:
+        mark, style = MARKS[finding["state"]]
+        table.add_row(Text(mark, style), "" if finding["key"] == told else finding["key"], _words(finding, style))
+        told = finding["key"]
+    return Group(table, Text(), Text(_sum(document)))
+
+
+def _words(finding: dict[str, Any], style: str) -> Text:
+    text = Text(finding["sentence"], style="" if finding["state"] in ("ok", "note") else style)
+    if finding["remedy"]:
+        text.append(f"\n→ {finding['remedy']}", style="not bold default")
+    if finding["link"] and finding["state"] != "ok" and finding["link"] not in finding["remedy"]:
+        text.append(f"\n  {finding['link']}", style="not bold default")
+    return text
+
+
+def _sum(document: dict[str, Any]) -> str:
+    path, problems, warnings = document["path"], document["problems"], document["warnings"]
+    beside = f", and {_count(warnings, 'warning')}" if warnings else ""
+    if document["pipeline"] is None:
+        return f"{_count(problems, 'mistake')} in {path}: nothing else was looked at"
+    if problems:
+        return f"{_count(problems, 'thing')} in the way of {document['pipeline']}{beside}"
+    unseen = "; what is on Kaggle was not looked at (--offline)" if document["offline"] else ""
+    return f"nothing stands in the way of {document['pipeline']}{beside}{unseen}: relay start {path}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

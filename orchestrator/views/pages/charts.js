@@ -1,0 +1,128 @@
+// Draws the curves. Everything that is not drawn from data is in the page already, and the page is readable without this.
+"use strict";
+const relayCharts = (() => {
+  const HEIGHT = 240;
+  const MARGIN = { left: 48, right: 12, top: 24, bottom: 32 };
+  const SESSIONS_RULED = 16; // with more of them a line each would hide the curve: they become ticks on the axis
+  const CHARACTER = 6.2; // how wide one is, about, in the labels of stages
+  const DECADES = 5; // on a logarithmic scale, below the highest value
+
+  // A row a point, as the marks want them.
+  const rowsOf = (curve) =>
+    curve.lines.flatMap((line) =>
+      line.at.map((at, index) => ({
+        stage: line.stage,
+        at,
+        value: line.value[index],
+        low: line.low[index],
+        high: line.high[index],
+        last: index === line.at.length - 1,
+        alone: line.at.length === 1,
+      })),
+    );
+
+  // Steps up to the end of the last stage that has begun: a young run's curve would be a speck on the whole pipeline.
+  const reach = (data) => {
+    const last = Math.max(0, ...data.curves.flatMap((curve) => curve.lines.map((line) => line.at.at(-1))));
+    const stage = data.stages.find((found) => last <= found.begins_at + found.target) ?? data.stages.at(-1);
+    return stage.begins_at + stage.target;
+  };
+
+  const sessionMarks = (boundaries, end) => {
+    const shown = boundaries.filter((boundary) => boundary.at > 0 && boundary.at < end);
+    const channel = { x: "at", stroke: "currentColor" };
+    if (shown.length <= SESSIONS_RULED) {
+      return [Plot.ruleX(shown, { ...channel, strokeDasharray: "2,4", strokeOpacity: 0.8 })];
+    }
+    return [Plot.ruleX(shown, { ...channel, strokeOpacity: 0.5, strokeWidth: 0.5, insetTop: HEIGHT - MARGIN.top - MARGIN.bottom - 6 })];
+  };
+
+  const stageMarks = (stages, end, width) => {
+    const shown = stages.filter((stage) => stage.begins_at < end);
+    const pixels = (width - MARGIN.left - MARGIN.right) / end;
+    const fits = (stage) => stage.target * pixels > stage.name.length * CHARACTER;
+    const bands = shown.filter((_, index) => index % 2 === 1);
+    return [
+      Plot.rectX(bands, { x1: "begins_at", x2: (stage) => stage.begins_at + stage.target, fill: "var(--band)" }),
+      Plot.text(shown.filter(fits), {
+        x: (stage) => stage.begins_at + stage.target / 2,
+        text: "name",
+        frameAnchor: "top",
+        lineAnchor: "bottom",
+        dy: -6,
+      }),
+    ];
+  };
+
+  const scaleOf = (curve, rows) => {
+    if (curve.share) return { domain: [0, 1], tickFormat: ".0%" };
+    if (!curve.logarithmic) return { nice: true };
+    const highest = d3.max(rows, (row) => row.high);
+    const lowest = Math.max(d3.min(rows, (row) => row.low), highest / 10 ** DECADES);
+    const powers = d3.range(Math.floor(Math.log10(lowest)), Math.ceil(Math.log10(highest)) + 1).map((power) => 10 ** power);
+    return { type: "log", domain: d3.extent(powers), clamp: true, ticks: powers, tickFormat: ".3~g" };
+  };
+
+  const plot = (curve, data, width) => {
+    const rows = rowsOf(curve);
+    const evaluations = new Set(data.stages.filter((stage) => stage.kind === "evaluate").map((stage) => stage.name));
+    const results = rows.filter((row) => row.last && evaluations.has(row.stage));
+    const end = reach(data);
+    const said = (value) => (curve.share ? d3.format(".1%")(value) : d3.format(".4~g")(value));
+    const tipped = Plot.pointerX({
+      x: "at",
+      y: "value",
+      title: (row) => `${row.stage}, step ${row.at} of the pipeline\n${said(row.value)} (${said(row.low)} to ${said(row.high)})`,
+    });
+    return Plot.plot({
+      width,
+      height: HEIGHT,
+      marginLeft: MARGIN.left,
+      marginRight: MARGIN.right,
+      marginTop: MARGIN.top,
+      marginBottom: MARGIN.bottom,
+      ariaLabel: curve.sentence,
+      x: { domain: [0, end], label: null, ticks: Math.max(2, Math.floor(width / 90)), tickFormat: "~s" },
+      y: { label: null, ticks: 5, grid: true, ...scaleOf(curve, rows) },
+      marks: [
+        ...stageMarks(data.stages, end, width),
+        ...sessionMarks(data.boundaries, end),
+        Plot.areaY(rows, { x: "at", y1: "low", y2: "high", z: "stage", fill: "var(--training)", fillOpacity: 0.22 }),
+        Plot.lineY(rows, { x: "at", y: "value", z: "stage", stroke: "var(--training)", strokeWidth: 2 }),
+        Plot.dot(rows.filter((row) => row.alone), { x: "at", y: "value", r: 2.5, fill: "var(--training)" }),
+        Plot.dot(results, { x: "at", y: "value", r: 4, fill: "var(--paper)", stroke: "var(--training)", strokeWidth: 2 }),
+        Plot.ruleX(rows, Plot.pointerX({ x: "at", stroke: "var(--ink)", strokeOpacity: 0.4 })),
+        Plot.tip(rows, { ...tipped, fill: "var(--paper)", stroke: "var(--line)" }),
+      ],
+    });
+  };
+
+  const drawOne = (place, data) => {
+    const curve = data.curves.find((found) => found.name === place.dataset.curve);
+    const width = Math.floor(place.clientWidth);
+    if (!curve || !width) return;
+    const drawn = plot(curve, data, width);
+    drawn.setAttribute("role", "img");
+    drawn.querySelectorAll("[aria-label]").forEach((part) => part.removeAttribute("aria-label")); // of a picture, only the whole has a name
+    drawn.querySelector("style")?.remove(); // its rules are in the page's own, which a strict policy allows
+    place.replaceChildren(drawn);
+    place.dataset.width = width;
+  };
+
+  let data = null;
+  const places = () => document.querySelectorAll("[data-curve]");
+  const draw = (found) => {
+    data = found ?? data;
+    if (data) places().forEach((place) => drawOne(place, data));
+  };
+  const redrawWhereWidthChanged = () =>
+    places().forEach((place) => {
+      if (data && place.clientWidth && Math.floor(place.clientWidth) !== Number(place.dataset.width)) drawOne(place, data);
+    });
+
+  addEventListener("resize", redrawWhereWidthChanged);
+  document.addEventListener("toggle", redrawWhereWidthChanged, true); // charts in a closed part have no width yet
+  const embedded = document.getElementById("charts");
+  if (embedded) draw(JSON.parse(embedded.textContent));
+  return { draw };
+})();

@@ -1,0 +1,159 @@
+"""Make a page of a document: its sections, and the whole, either in one file or with its parts served beside it."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.pipeline import Pipeline
+from orchestrator.views.pages.words import FILTERS
+
+HERE = Path(__file__).parent
+SECTIONS = {
+    "headline": "Where it stands",
+    "curves": "Curves",
+    "evaluations": "Evaluations",
+    "samples": "Samples",
+    "timeline": "Where the time went",
+    "hours": "Where the quota went",
+    "sessions": "Sessions",
+    "custody": "Checkpoints",
+    "versions": "Versions",
+    "pipeline": "Pipeline",
+}
+"""The sections of a run's page in their order; each has a template of its name."""
+
+STYLE = "style.css"
+LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
+CHARTS = "charts.js"
+LIVE = "live.js"
+SERVED = {
+    STYLE: "text/css",
+    **dict.fromkeys((*LIBRARIES, CHARTS, LIVE), "text/javascript"),
+}
+"""What a served page asks for, and its type."""
+
+
+DRAWN_OF_CURVE = ("name", "share", "logarithmic", "sentence", "lines")
+DRAWN_OF_STAGE = ("name", "kind", "begins_at", "target")
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a page that updates itself has to know: where its document is, and how often to ask."""
+
+    url: str
+    every_s: float
+
+
+def sections(history: Mapping[str, Any]) -> dict[str, str]:
+    """The HTML of each section of a run's page, by id."""
+    values = {"history": history, "run": history["run"], "pipeline_text": _pipeline(history)}
+    return {name: _drawn(f"sections/{name}.html.j2", values) for name in SECTIONS}
+
+
+def charts(history: Mapping[str, Any]) -> dict[str, Any]:
+    """What the charts are drawn from."""
+    return {
+        "curves": [{key: curve[key] for key in DRAWN_OF_CURVE} for curve in history["curves"]],
+        "stages": [{key: stage[key] for key in DRAWN_OF_STAGE} for stage in history["stages"]],
+        "boundaries": history["boundaries"],
+    }
+
+
+def report_page(history: Mapping[str, Any]) -> str:
+    """A run's page in one file, which asks for nothing and, by its own policy, could not."""
+    scripts = [_file(name) for name in (*LIBRARIES, CHARTS)]
+    style = _file(STYLE)
+    allowed = f"script-src {_hashes(scripts)}; style-src {_hashes([style])}"
+    return _run_page(
+        history,
+        policy=f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
+        style=Markup(style),  # these are our own files
+        scripts=[Markup(script) for script in scripts],
+    )
+
+
+def live_page(history: Mapping[str, Any], live: Live) -> str:
+    """A run's page that asks the dashboard for what is new."""
+    return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, LIVE))
+
+
+def runs_section(document: Mapping[str, Any]) -> str:
+    """The list of all runs of a status document."""
+    return _drawn("sections/runs.html.j2", {"document": document})
+
+
+def runs_page(document: Mapping[str, Any], live: Live) -> str:
+    """The page that lists all runs."""
+    return _drawn("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
+
+
+def trouble_page(sentence: str) -> str:
+    """A page that says in one sentence why there is no other."""
+    return _drawn("trouble.html.j2", {"sentence": sentence})
+
+
+def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
+    values = {
+        "history": history,
+        "run": history["run"],
+        "titles": SECTIONS,
+        "sections": {name: Markup(html) for name, html in sections(history).items()},  # escaped by their templates
+        "data": _script_safe(charts(history)),
+    }
+    return _drawn("run.html.j2", {**values, **parts})
+
+
+def _drawn(template: str, values: Mapping[str, Any]) -> str:
+    frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
+    return _environment().get_template(template).render({**frame, **values})
+
+
+@cache
+def _environment() -> Environment:
+    """Everything that a template shows is escaped, and a name that is not there is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+@cache
+def _file(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def _hashes(texts: list[str]) -> str:
+    """How a policy names what may run."""
+    found = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    return " ".join(f"'sha256-{digest}'" for digest in found)
+
+
+def _script_safe(value: Any) -> Markup:
+    """JSON that cannot end the element that it stands in."""
+    text = json.dumps(value, separators=(",", ":"))
+    for mark in "<>&\u2028\u2029":
+        text = text.replace(mark, f"\\u{ord(mark):04x}")
+    return Markup(text)  # nothing is left of what HTML reads
+
+
+def _pipeline(history: Mapping[str, Any]) -> str:
+    """The pipeline as its file may have looked: without what is a default, and without the texts of the user's modules."""
+    pipeline = Pipeline.from_canonical(json.dumps(history["pipeline"]))
+    said = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources"})
+    text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100)
+    return text + "".join(f"# module of the user's own: {name}\n" for name in sorted(pipeline.sources))

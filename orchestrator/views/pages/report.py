@@ -1,0 +1,19 @@
+"""Write a run's page as one file that is there whole or not at all."""
+
+from pathlib import Path
+
+from orchestrator.disk import write_whole
+from orchestrator.errors import BadInput
+
+
+def write_report(page: str, path: Path) -> None:
+    """Write the page; BadInput, and nothing written, where the path cannot be."""
+    if path.is_dir():
+        raise BadInput(f"--output {path} is a folder: name a file in it, such as {path / 'report.html'}")
+    if not path.parent.is_dir():
+        raise BadInput(f"--output {path}: there is no folder {path.parent}: make it first, or name another file")
+    try:
+        write_whole(path, page.encode())
+    except OSError as error:
+        path.with_name(f"{path.name}.part").unlink(missing_ok=True)
+        raise BadInput(f"--output {path} cannot be written ({error.strerror}): name another file") from error

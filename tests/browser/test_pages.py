@@ -1,0 +1,315 @@
+"""The pages in a real browser: nothing leaves the machine, everybody can read and reach everything, and they stay up to date."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.app import App
+from orchestrator.dashboard import Dashboard, Served, listening
+from orchestrator.settings import Settings
+from orchestrator.views.pages import render
+from orchestrator.views.pages.report import write_report
+from state.facts import RunParked, RunResumed, RunWaiting, RunWoken
+from state.store import Store
+from tests.browser.conftest import Watched
+from tests.unit.histories import AT, EVIL, Told, trained
+from tests.unit.test_history import history
+from tests.unit.test_report import RUNS
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., Watched]
+PATIENCE_MS = 60_000
+
+OUTSIDE = """() => [...document.querySelectorAll("main *")].filter((element) => {
+    if (element.closest(".scroll, pre, svg, .unseen")) return false;
+    const box = element.getBoundingClientRect();
+    return box.width > 0 && box.right > document.documentElement.clientWidth + 1;
+}).map((element) => element.outerHTML.slice(0, 120))"""
+
+FAINT = """() => {
+    const channels = (text) => text.match(/[0-9.]+/g).map(Number);
+    const luminance = ([r, g, b]) => [r, g, b].map((value) => value / 255)
+        .map((value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4))
+        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+    const ground = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = channels(getComputedStyle(at).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const seen = [...document.querySelectorAll("body *")].filter((element) =>
+        [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())
+        && element.getBoundingClientRect().width > 1 && !["SCRIPT", "STYLE", "TITLE"].includes(element.tagName.toUpperCase()));
+    return seen.map((element) => {
+        const style = getComputedStyle(element);
+        const ink = channels(element instanceof SVGElement ? style.fill : style.color);
+        const [light, dark] = [luminance(ink), luminance(ground(element))].sort((a, b) => b - a);
+        return [(light + 0.05) / (dark + 0.05), element.outerHTML.slice(0, 100)];
+    }).filter(([contrast]) => contrast < 4.5);
+}"""
+
+UNNAMED = """() => [...document.querySelectorAll("a, button, summary, progress, [role=img], [role=region], [tabindex='0'], nav, section")]
+    .filter((element) => !(element.getAttribute("aria-label")
+        || document.getElementById(element.getAttribute("aria-labelledby"))?.textContent.trim()
+        || (!["NAV", "SECTION", "PROGRESS"].includes(element.tagName) && element.textContent.trim())))
+    .map((element) => element.outerHTML.slice(0, 120))"""
+
+ALIKE = """() => {
+    const names = [...document.querySelectorAll("section, nav, [role=region]")].map((found) =>
+        found.getAttribute("aria-label") || document.getElementById(found.getAttribute("aria-labelledby"))?.textContent.trim());
+    return names.filter((name, index) => names.indexOf(name) !== index);
+}"""
+
+MISNAMED = """() => [...document.querySelectorAll("[aria-label]")]
+    .filter((found) => /^(G|DIV|SPAN|P|PRE)$/i.test(found.tagName) && !found.getAttribute("role"))
+    .map((found) => found.outerHTML.slice(0, 120))"""
+
+CUT_OFF_FROM_KEYS = """() => [...document.querySelectorAll("*")]
+    .filter((element) => {
+        const style = getComputedStyle(element);
+        const scrolls = /auto|scroll/.test(style.overflowX + style.overflowY)
+            && (element.scrollWidth > element.clientWidth + 1 || element.scrollHeight > element.clientHeight + 1);
+        return scrolls && element !== document.documentElement && element.tabIndex < 0;
+    }).map((element) => element.outerHTML.slice(0, 120))"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a report of a run that came to its end, with hostile transcripts."""
+    place = tmp_path_factory.mktemp("report")
+    write_report(render.report_page(history(trained(), place / "home")), place / "report.html")
+    return (place / "report.html").as_uri()
+
+
+@contextmanager
+def served(home: Path) -> Iterator[str]:
+    with Served(Dashboard(App(Settings(home, {}))), listening(0)) as found:
+        yield found.url
+
+
+def fine(watched: Watched) -> None:
+    """Nothing went wrong and nobody else was asked for anything."""
+    assert watched.complaints == []
+    assert watched.refused == []
+
+
+def open_all(page: Any) -> None:
+    """Unfold whatever is folded; a page is looked at as a whole."""
+    page.evaluate("document.querySelectorAll('details').forEach((found) => { found.open = true; })")
+    page.wait_for_function(
+        "[...document.querySelectorAll('[data-curve]')].every((found) => found.querySelector('svg'))"
+    )
+
+
+# --- the report ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_report_reads_well_at_any_width_in_both_schemes(
+    opened: Open, report: str, screenshots: Path, width: int, scheme: str
+) -> None:
+    watched = opened(report, width=width, color_scheme=scheme)
+    page = watched.page
+    page.screenshot(path=screenshots / f"report-{scheme}-{width}.png", full_page=True)
+    open_all(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == width, "the page scrolls sideways"
+    assert page.evaluate(OUTSIDE) == []
+    assert page.evaluate(FAINT) == []
+    for found in (UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
+        assert page.evaluate(found) == []
+    fine(watched)
+
+
+def test_a_report_asks_for_nothing_but_itself_and_runs_no_script_of_others(opened: Open, report: str) -> None:
+    watched = opened(report)
+    open_all(watched.page)
+    assert watched.asked == [report]
+    assert watched.page.evaluate("window.hacked") is None
+    fine(watched)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_report_of_any_run_is_drawn_without_a_complaint(opened: Open, tmp_path: Path, name: str) -> None:
+    write_report(render.report_page(history(RUNS[name](), tmp_path / "home")), tmp_path / "report.html")
+    watched = opened((tmp_path / "report.html").as_uri(), width=390)
+    open_all(watched.page)
+    assert watched.page.evaluate("document.documentElement.scrollWidth") == 390
+    fine(watched)
+
+
+def test_every_curve_is_drawn_and_named_for_those_who_cannot_see_it(opened: Open, report: str) -> None:
+    watched = opened(report)
+    open_all(watched.page)
+    names = watched.page.eval_on_selector_all("[data-curve]", "found => found.map((chart) => chart.dataset.curve)")
+    assert names == ["loss", "reward", "accuracy", "format", "asked", "kl"]
+    for name in names:
+        chart = watched.page.locator(f"[data-curve={name}] > svg")
+        assert chart.get_attribute("role") == "img"
+        assert "over the pipeline's steps" in (chart.get_attribute("aria-label") or "")
+        assert chart.locator("path[d*=L]").count() > 0, f"{name} has no line"
+    fine(watched)
+
+
+def test_everything_on_a_report_is_reached_with_the_keyboard_and_seen_to_be(opened: Open, report: str) -> None:
+    page = opened(report).page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    wanted = page.evaluate("""() => [...document.querySelectorAll("main a, main summary, main [tabindex='0']")]
+        .filter((found) => found.checkVisibility()).length""")
+    reached, outlines = 0, set()
+    for _ in range(wanted + 5):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.getElementById('main').contains(document.activeElement)"):
+            reached += 1
+            outlines.add(page.evaluate("getComputedStyle(document.activeElement).outlineStyle"))
+    assert reached >= wanted > 20
+    assert outlines == {"solid"}
+
+
+def test_a_report_prints_without_what_only_a_screen_needs(opened: Open, report: str) -> None:
+    page = opened(report).page
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.querySelector('.contents')).display") == "none"
+    assert page.evaluate("getComputedStyle(document.querySelector('#sessions-scroll')).maxHeight") == "none"
+
+
+def test_nothing_on_a_page_moves_by_itself(opened: Open, report: str) -> None:
+    page = opened(report).page
+    open_all(page)
+    assert page.evaluate("document.getAnimations().length") == 0
+    moving = re.findall(r"transition|animation|smooth", render._file(render.STYLE).split("*/", 1)[1])
+    assert moving == []
+
+
+# --- the dashboard --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_dashboard_reads_well_at_any_width_in_both_schemes(
+    opened: Open, tmp_path: Path, screenshots: Path, width: int, scheme: str
+) -> None:
+    several(tmp_path).close()
+    with served(tmp_path) as url:
+        for name, address in (("runs", url), ("run", f"{url}runs/tiny-0001")):
+            watched = opened(address, width=width, color_scheme=scheme)
+            watched.page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
+            watched.page.screenshot(path=screenshots / f"{name}-{scheme}-{width}.png", full_page=True)
+            assert watched.page.evaluate("document.documentElement.scrollWidth") == width
+            for found in (OUTSIDE, FAINT, UNNAMED, ALIKE, MISNAMED, CUT_OFF_FROM_KEYS):
+                assert watched.page.evaluate(found) == []
+            fine(watched)
+
+
+def test_a_run_goes_on_under_the_readers_eyes_who_keeps_place_and_focus(opened: Open, tmp_path: Path) -> None:
+    told = Told()
+    told.session(40)
+    told.running()
+    store = told.keep(tmp_path)
+    with served(tmp_path) as url:
+        watched = opened(f"{url}runs/tiny-0001")
+        page = watched.page
+        page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
+        page.locator("#table-loss summary").click()
+        page.locator("#table-loss-scroll").evaluate("found => found.scrollTo(0, 120)")
+        page.locator("#pipeline-text").focus()
+        page.evaluate("window.scrollTo(0, 700)")
+        page.evaluate("window.here = true")
+        parked = RunParked(reason="it broke", remedy="relay retry tiny-0001", excerpt=f"Traceback {EVIL}")
+        store.append(told.run, [parked], told.now + timedelta(minutes=1))
+        page.get_by_text("relay retry tiny-0001").wait_for(timeout=PATIENCE_MS)
+        assert page.locator("#announcement").text_content() == "tiny-0001 is parked now"
+        assert page.title() == "tiny-0001: parked – relay"
+        assert page.evaluate("window.here"), "the page was loaded anew"
+        assert page.evaluate("document.activeElement.id") == "pipeline-text"
+        assert page.evaluate("window.scrollY") == 700
+        assert page.evaluate("document.getElementById('table-loss').open")
+        assert page.locator("#table-loss-scroll").evaluate("found => found.scrollTop") == 120
+        assert page.locator("[data-curve=loss] > svg").count() == 1
+        assert page.evaluate("window.hacked") is None
+        fine(watched)
+    store.close()
+
+
+def test_the_focus_stays_in_a_part_that_is_replaced(opened: Open, tmp_path: Path) -> None:
+    told = Told()
+    told.session(40)
+    store = told.keep(tmp_path)
+    with served(tmp_path) as url:
+        page = opened(f"{url}runs/tiny-0001").page
+        page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
+        page.locator("#stages-scroll").focus()
+        page.evaluate("document.getElementById('stages-scroll').marked = true")
+        store.append(
+            told.run, [RunParked(reason="it broke", remedy="relay retry tiny-0001")], told.now + timedelta(minutes=1)
+        )
+        page.get_by_text("relay retry tiny-0001").wait_for(timeout=PATIENCE_MS)
+        assert page.evaluate("document.activeElement.id") == "stages-scroll"
+        assert page.evaluate("document.activeElement.marked") is None, "that part was replaced"
+    store.close()
+
+
+def test_a_new_run_appears_on_the_list_and_leads_to_its_page(opened: Open, tmp_path: Path) -> None:
+    with served(tmp_path / "home") as url:
+        watched = opened(url)
+        watched.page.get_by_text("No runs in").wait_for(timeout=PATIENCE_MS)
+        Told().keep(tmp_path / "home").close()
+        watched.page.get_by_role("link", name="tiny-0001").click(timeout=PATIENCE_MS)
+        watched.page.get_by_role("heading", name="tiny-0001", level=1).wait_for(timeout=PATIENCE_MS)
+        fine(watched)
+
+
+def test_updates_can_be_paused_and_go_on(opened: Open, tmp_path: Path) -> None:
+    told = Told()
+    store = told.keep(tmp_path)
+    with served(tmp_path) as url:
+        watched = opened(f"{url}runs/tiny-0001")
+        page = watched.page
+        page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
+        page.get_by_role("button", name="Pause updates").press("Enter")
+        page.get_by_text("Updates are paused").wait_for(timeout=PATIENCE_MS)
+        store.append(
+            told.run, [RunParked(reason="it broke", remedy="relay retry tiny-0001")], told.now + timedelta(minutes=1)
+        )
+        asked = len(watched.asked)
+        page.wait_for_timeout(4_000)
+        assert len(watched.asked) == asked
+        page.get_by_role("button", name="Pause updates").press("Enter")
+        page.get_by_text("relay retry tiny-0001").wait_for(timeout=PATIENCE_MS)
+    store.close()
+
+
+def test_a_dashboard_that_ended_is_told_to_who_looks_at_its_page(opened: Open, tmp_path: Path) -> None:
+    Told().keep(tmp_path).close()
+    with served(tmp_path) as url:
+        page = opened(f"{url}runs/tiny-0001").page
+        page.get_by_text("Up to date at").wait_for(timeout=PATIENCE_MS)
+    page.get_by_text(re.compile("the dashboard does not answer")).wait_for(timeout=PATIENCE_MS)
+
+
+def several(home: Path) -> Store:
+    """A run that came to its end, one that waits, one that is parked and one that has only begun."""
+    store = trained().keep(home)
+    waits, parked, begun = Told(run="waits-0002"), Told(run="broke-0003"), Told(run="young-0004")
+    waits.session(200, lost=12)
+    waits.happen(RunWaiting(until="2030-01-12T00:00:00+00:00", reason="this week's TPU hours are spent"))
+    parked.session(90)
+    parked.happen(RunWaiting(until="2030-01-12T00:00:00+00:00", reason="hours"))
+    parked.happen(RunWoken(), after_s=100_000)
+    parked.happen(RunParked(reason="paused by you", remedy="relay resume broke-0003"))
+    parked.happen(RunResumed(), after_s=900)
+    parked.failure("Traceback (most recent call last):\nValueError: no data")
+    parked.happen(RunParked(reason="it broke", remedy="relay retry broke-0003", excerpt="ValueError: no data"))
+    for told in (waits, parked, begun):
+        store.begin_run(told.started(), AT, later=told.past, metrics=told.metrics)
+    return store

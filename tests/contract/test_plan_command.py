@@ -1,0 +1,166 @@
+"""`relay plan` and the forecast of a run, as a user sees them: from the file, from what was measured, and what is said where neither helps."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from orchestrator.cli import main
+from orchestrator.pipeline import Expect
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.simulation.sessions import Tempo
+from orchestrator.views.document import status_document
+from state.facts import RunStarted
+from state.model import Phase, QuotaRow
+from state.store import Store
+from tests.simulation.pipelines import PIPELINE, pipeline
+
+ROOT = Path(__file__).parents[2]
+RECIPE = str(ROOT / "examples/gemma2_2b.yaml")
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+def plan(home: Path, *arguments: str, columns: int = 80) -> Result:
+    environ = {"HOME": "/nowhere", "COLUMNS": str(columns)}
+    return CliRunner(env=environ).invoke(main, ["--home", str(home), "plan", *arguments])
+
+
+def planned(home: Path, *arguments: str) -> dict[str, Any]:
+    ran = plan(home, *arguments, "--json")
+    assert ran.exit_code == 0, ran.output
+    found: dict[str, Any] = json.loads(ran.output)
+    return found
+
+
+def chain_in(folder: Path) -> Chain:
+    """A run of the usual pipeline with steps of about 12 s, in memory."""
+    return Chain(Kaggle(pipeline(), step_s=12.0, tempo=Tempo(1, uneven=0.1)), folder)
+
+
+def looked_at(chain: Chain, folder: Path) -> dict[str, Any]:
+    """The run's document, out of a database that holds what the chain knows now."""
+    path = folder / "copy"
+    path.mkdir(exist_ok=True)
+    (path / "relay.db").unlink(missing_ok=True)
+    store = Store.at(path)
+    (began_at, started), *later = chain.store.facts(chain.run)
+    assert isinstance(started, RunStarted)
+    store.begin_run(started, began_at, later=later, metrics=chain.store.metrics(chain.run))
+    for quota in chain.store.quotas():
+        store.write_quota(quota)
+    (run,) = status_document(store, path, chain.kaggle.clock.now())["runs"]
+    store.close()
+    return dict(run)
+
+
+def test_the_plan_of_the_published_recipe_says_sessions_hours_weeks_and_the_date(tmp_path: Path) -> None:
+    found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01")["forecast"]
+    assert (found["sessions"], found["weeks"], found["basis"]) == (3, 0, "assumed")
+    assert 19.5 * 3600 < found["quota_s"] < 20 * 3600
+    assert found["finish_at"].startswith("2026-12-01T20:")
+    assert not (tmp_path / "home").exists(), "looking ahead makes nothing"
+
+
+def test_eighty_columns_answer_how_many_sessions_hours_and_weeks_and_when_it_is_done(tmp_path: Path) -> None:
+    text = " ".join(plan(tmp_path / "home", RECIPE, "--start", "2026-12-01T08:00").output.split())
+    assert "needs 3 sessions (at most 4), 19.7 TPU hours" in text
+    assert "1 week of quota (at most 2)" in text
+    assert "begun Tue 01 Dec 2026 08:00 UTC" in text
+    assert "done Wed 02 Dec 2026 04:" in text
+    assert "Steps take as long as the pipeline expects." in text
+    assert "…" not in text
+
+
+def test_few_hours_left_put_the_end_off_to_another_week(tmp_path: Path) -> None:
+    found = planned(tmp_path / "home", RECIPE, "--start", "2026-12-01", "--quota-left", "2")["forecast"]
+    assert found["weeks"] == 1
+    assert found["finish_at"] > "2026-12-05T12"
+
+
+def test_a_start_beyond_the_refresh_has_a_whole_week_before_it(tmp_path: Path) -> None:
+    found = planned(tmp_path / "home", RECIPE, "--start", "2040-01-02")["forecast"]
+    assert any(sentence.startswith("20.0 of 20.0 TPU hours are left") for sentence in found["assumptions"])
+
+
+def test_a_time_that_is_none_is_one_sentence(tmp_path: Path) -> None:
+    ran = plan(tmp_path / "home", RECIPE, "--start", "soon")
+    assert ran.exit_code == 2
+    assert "--start soon: this is not a time: write 2027-01-09 or 2027-01-09T08:00" in ran.output
+
+
+def test_a_pipeline_whose_times_nobody_knows_is_planned_and_not_forecast(tmp_path: Path) -> None:
+    path = str(ROOT / "examples/tiny.yaml")
+    assert planned(tmp_path / "home", path)["forecast"] is None
+    text = " ".join(plan(tmp_path / "home", path).output.split())
+    assert "forecast none: no time is known of a step of sft, after-sft, grpo" in text
+    assert "give it under expect.step_s, or let relay measure it in a run" in text
+
+
+def test_the_plan_goes_by_what_an_earlier_run_measured_and_names_it(folder: Path) -> None:
+    chain = chain_in(folder)
+    chain.drive()
+    looked_at(chain, folder)
+    path = folder / "more.yaml"
+    path.write_text(PIPELINE.replace("name: sim", "name: more").replace("steps: 120", "steps: 240"), encoding="utf-8")
+    found = planned(folder / "copy", str(path))
+    assert found["step_s"] == pytest.approx({"one": 12.0, "two": 12.0}, rel=0.05)
+    assert found["forecast"]["basis"] == "measured"
+    said = " ".join(found["forecast"]["assumptions"])
+    assert "Steps take as long as measured in sim-0001." in said
+    assert "(assumed)" not in said
+
+
+def test_the_plan_goes_by_the_quota_that_was_read_last_and_says_when(folder: Path) -> None:
+    now = datetime.now(UTC)
+    read_at, refreshes_at = now - timedelta(hours=1), now + timedelta(days=3)
+    row = QuotaRow(
+        owner="me", accelerator="tpu", used_s=64_800.0, reserved_s=0.0, total_s=72_000.0, refreshes_at=refreshes_at,
+        read_at=read_at,
+    )  # fmt: skip
+    Store.at(folder).write_quota(row)
+    found = planned(folder, RECIPE)["forecast"]
+    read, renewed = f"{read_at:%a %d %b %H:%M}", f"{refreshes_at:%a %d %b %H:%M}"
+    assert f"2.0 of 20.0 TPU hours are left, as read {read} UTC; renewed {renewed} UTC." in found["assumptions"]
+    assert found["weeks"] == 1
+
+
+def test_a_run_under_way_is_forecast_from_what_it_measured_and_one_that_is_over_is_not(folder: Path) -> None:
+    chain = chain_in(folder)
+    for _ in chain.turns():
+        last = chain.state.last
+        if last is not None and last.number == 2 and last.phase is Phase.RUNNING:
+            break
+    run = looked_at(chain, folder)
+    said = run["forecast"]
+    assert (said["basis"], run["forecast_problem"]) == ("measured", "")
+    assert said["session_ends_at"] > chain.kaggle.clock.now().isoformat()
+    ended = chain.drive()
+    off_s = (datetime.fromisoformat(said["finish_at"]) - ended.run.updated_at).total_seconds()
+    assert abs(off_s) < 0.1 * (ended.run.updated_at - ended.run.created_at).total_seconds()
+    run = looked_at(chain, folder)
+    assert (run["forecast"], run["forecast_problem"]) == (None, "")
+
+
+def test_a_run_of_which_nothing_is_measured_yet_says_what_is_missing(folder: Path) -> None:
+    run = looked_at(chain_in(folder), folder)
+    assert run["forecast"] is None
+    assert run["forecast_problem"] == "no time is known of a step of one, two"
+
+
+def test_a_parked_run_is_forecast_as_if_it_went_on_now(folder: Path) -> None:
+    expecting = pipeline().model_copy(update={"expect": Expect(step_s={"counting": 12.0})})
+    chain = Chain(Kaggle(expecting), folder)
+    chain.store.request(chain.run, "pause", {}, chain.kaggle.clock.now())
+    chain.drive()
+    run = looked_at(chain, folder)
+    assert run["state"] == "parked"
+    assert run["forecast"]["assumptions"][0] == "The run goes on now."

@@ -1,0 +1,29 @@
+"""The sizes that relay check reckons with are those of the model that a session builds."""
+
+import math
+
+import jax
+import pytest
+from flax import nnx
+
+from orchestrator.check.size import DIMENSIONS
+from orchestrator.memory.lowering import abstract_model, mesh_of
+from orchestrator.memory.programs import Program
+from stages import gemma
+from stages.options import Model, Sft
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(DIMENSIONS))
+def test_weights_and_adapters_counted_without_jax_are_those_of_the_model(kind: str) -> None:
+    options, sft = Model(kind=kind), Sft(mode="lora", lora_rank=64)
+    program = Program(kind="sft", prompt_tokens=64, rank=sft.lora_rank, targets=sft.lora_targets)
+    model = abstract_model(gemma.full_size_config(kind, options), options, program, mesh_of(options))
+    adapter = _numbers(nnx.state(model, nnx.LoRAParam))
+    assert DIMENSIONS[kind].adapter(sft) == adapter
+    weights = _numbers(nnx.state(model, nnx.Param)) - adapter
+    assert DIMENSIONS[kind].weights == pytest.approx(weights, rel=0.001)  # the norms are left out
+
+
+def _numbers(state: nnx.State) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))

@@ -1,0 +1,158 @@
+"""What relay check tells from the file alone: times, devices, sizes, disk, data, packages, internet."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import pipeline_file
+from orchestrator.check import files, fitting, packages
+from orchestrator.check.findings import Check, Finding, State, Subject
+from orchestrator.check.size import DIMENSIONS, checkpoint_bytes
+from orchestrator.memory.chips import OUTPUT_BYTES_MAX
+from orchestrator.shipped import example
+
+NOW = datetime(2030, 1, 7, tzinfo=UTC)
+GEMMA = "{kind: gemma2-2b, mesh_fsdp: 2, mesh_tp: 4}"
+TRAIN = "{name: sft, kind: sft, steps: 9, options: {mode: lora, data: [gsm8k]}}"
+COUNT = "{name: one, kind: counting, steps: 9}"
+
+
+def subject(folder: Path, stage: str = COUNT, **keys: str) -> Subject:
+    """A pipeline of one stage with these further keys, written in YAML."""
+    text = "\n".join(["name: gsm", *(f"{key}: {value}" for key, value in keys.items()), f"stages: [{stage}]"])
+    path = folder / "gsm.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Subject(path, pipeline_file.load(path), folder / "home", folder, {}, NOW)
+
+
+def found(check: Check, about: Subject, state: State) -> list[Finding]:
+    return [finding for finding in check(about) if finding.state is state]
+
+
+@pytest.mark.parametrize(
+    ("check", "keys", "state", "said"),
+    [
+        (
+            fitting.session,
+            {"session": "{margin_s: 20000}"},
+            State.WARNING,
+            "session.margin_s keeps back 5 h 33 min of 9 h 0 min",
+        ),
+        (fitting.session, {"session": "{save_interval_s: 40000}"}, State.WARNING, "a session saves only at its end"),
+        (
+            fitting.session,
+            {"session": "{worth_s: 30000}", "account": "{hours_per_week: 8}"},
+            State.PROBLEM,
+            "no session would",
+        ),
+        (
+            fitting.session,
+            {"stage": COUNT[:-1] + ", options: {step_s: 40000}}"},
+            State.PROBLEM,
+            "one step of one takes 40000 s",
+        ),
+        (fitting.session, {}, State.OK, "a session has 8 h 55 min of 9 h 0 min to work in"),
+        (
+            fitting.mesh,
+            {"stage": TRAIN, "model": "{mesh_fsdp: 16}"},
+            State.PROBLEM,
+            "is 16 and a TpuV5E8 session has 8 devices",
+        ),
+        (fitting.mesh, {"stage": TRAIN, "model": "{mesh_fsdp: 4}"}, State.WARNING, "the others would be idle"),
+        (fitting.mesh, {"stage": TRAIN, "model": GEMMA}, State.OK, "is 8 and a TpuV5E8 session has 8 devices"),
+        (fitting.mesh, {"stage": TRAIN, "model": GEMMA, "accelerator": "cpu"}, State.PROBLEM, "has 1 device"),
+        (packages.internet, {"stage": TRAIN, "internet": "false"}, State.PROBLEM, "gsm8k would be fetched"),
+        (packages.internet, {"stage": TRAIN, "internet": "false"}, State.WARNING, "no session can install its pins"),
+        (packages.internet, {"stage": TRAIN}, State.NOTE, "sessions fetch gsm8k from the Hugging Face hub"),
+        (packages.internet, {"stage": TRAIN, "model": "{source: google/gemma-2-2b-it}"}, State.WARNING, "has no token"),
+        (
+            packages.versions,
+            {"stage": TRAIN, "environment": "['jax==0.9.0']"},
+            State.WARNING,
+            "other versions than those",
+        ),
+        (
+            packages.folder,
+            {"stage": TRAIN, "model": "{source: ./weights}"},
+            State.WARNING,
+            "a session on Kaggle has none",
+        ),
+        (packages.versions, {"stage": TRAIN, "environment": "tunix-0.1.5"}, State.OK, "what it lacks of tunix-0.1.5"),
+        (packages.versions, {"stage": TRAIN}, State.OK, "what it lacks of tunix-0.1.7"),
+    ],
+)
+def test_each_thing_that_does_not_fit_is_told_with_its_remedy(
+    tmp_path: Path, check: Check, keys: dict[str, str], state: State, said: str
+) -> None:
+    told = found(check, subject(tmp_path, **keys), state)
+    assert any(said in finding.sentence for finding in told), list(check(subject(tmp_path, **keys)))
+    assert state in (State.OK, State.NOTE) or all(finding.remedy for finding in told)
+
+
+def test_a_mounted_copy_needs_no_internet(tmp_path: Path) -> None:
+    about = subject(tmp_path, TRAIN, internet="false", inputs="{datasets: [bob/gsm8k-copy]}")
+    assert found(packages.internet, about, State.PROBLEM) == []
+
+
+def test_full_training_of_the_larger_model_leaves_a_checkpoint_that_kaggle_does_not_keep(tmp_path: Path) -> None:
+    full = subject(tmp_path, TRAIN.replace("lora", "full"), model=GEMMA)
+    size = checkpoint_bytes(full.pipeline)
+    assert size is not None
+    assert 29 <= size / 2**30 < 30  # as docs/memory.md has it
+    assert "mode: lora" in found(fitting.checkpoint, full, State.PROBLEM)[0].remedy
+    assert found(fitting.checkpoint, subject(tmp_path, TRAIN, model=GEMMA), State.PROBLEM) == []
+
+
+def test_weights_are_counted_as_the_model_cards_do() -> None:
+    assert DIMENSIONS["gemma2-2b"].weights / 1e9 == pytest.approx(2.61, abs=0.01)
+    assert DIMENSIONS["gemma3-1b"].weights / 1e9 == pytest.approx(1.00, abs=0.01)
+
+
+def test_the_published_recipes_checkpoints_fit_into_what_kaggle_keeps() -> None:
+    for name in ("gemma2_2b.yaml", "gemma3_1b.yaml"):
+        size = checkpoint_bytes(pipeline_file.load(example(name)))
+        assert size is not None
+        assert 2**27 < size < OUTPUT_BYTES_MAX / 3
+
+
+def test_of_a_stage_of_the_users_own_no_size_is_made_up(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("def train(context):\n    pass\n", encoding="utf-8")
+    about = subject(tmp_path, "{name: one, kind: 'own:train', steps: 9}")
+    assert "cannot be told" in found(fitting.checkpoint, about, State.NOTE)[0].sentence
+    assert "own.py" in found(files.modules, about, State.OK)[0].sentence
+
+
+def test_a_disk_too_small_for_what_is_kept_is_told(tmp_path: Path) -> None:
+    petabyte = COUNT[:-1] + f", options: {{payload_bytes: {10**15}}}}}"
+    about = subject(tmp_path, petabyte)
+    assert any(finding.key == "disk" for finding in found(fitting.checkpoint, about, State.PROBLEM))
+
+
+@pytest.mark.parametrize(
+    ("lines", "state", "said"),
+    [
+        ([{"prompt": f"{n} + 1?", "answer": str(n + 1)} for n in range(50)], State.OK, "problems to train on"),
+        ([{"prompt": "1 + 1?", "answer": "2"}, "{"], State.PROBLEM, "mine.jsonl, line 2: this is not JSON"),
+        ([{"answer": "2"}], State.PROBLEM, "mine.jsonl, line 1: prompt is missing or empty"),
+    ],
+)
+def test_a_data_file_is_read_line_by_line(tmp_path: Path, lines: list[Any], state: State, said: str) -> None:
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (tmp_path / "mine.jsonl").write_text(text, encoding="utf-8")
+    about = subject(tmp_path, TRAIN.replace("gsm8k", "mine.jsonl"), inputs="{files: [mine.jsonl]}")
+    assert said in found(files.data, about, state)[0].sentence
+
+
+def test_a_file_that_no_stage_reads_as_problems_has_only_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,b\n", encoding="utf-8")
+    about = subject(tmp_path, inputs="{files: [table.csv]}")
+    assert "table.csv is there, 4 bytes" in found(files.data, about, State.OK)[0].sentence
+
+
+def test_the_longest_name_of_a_run_is_one_that_kaggle_takes(tmp_path: Path) -> None:
+    about = subject(tmp_path)
+    longest = about.pipeline.model_copy(update={"name": "a" * 30})
+    assert found(files.names, Subject(about.path, longest, about.home, about.user_home, {}, NOW), State.OK)

@@ -1,0 +1,208 @@
+"""When a run will be done: what a person computes by hand, session by session, and what the forecast says."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator import pipeline_file
+from orchestrator.forecast import Forecast, Hours, Live, Standing, Unforeseeable, forecast, hours_of
+from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline_file import parse
+from orchestrator.timing import times_for
+from state.model import QuotaRow
+
+ROOT = Path(__file__).parents[2]
+TUESDAY = datetime(2026, 12, 1, tzinfo=UTC)
+SATURDAY = datetime(2026, 12, 5, tzinfo=UTC)
+HOUR_S = 3600.0
+SAVE_S = 30.0
+
+PLAIN = """
+name: plain
+accelerator: TpuV5E8
+session: {limit_s: 1000, margin_s: 100, save_interval_s: 10000, worth_s: 200}
+account: {hours_per_week: 1}
+expect: {step_s: {counting: 10}, startup_s: 50, first_s: 30, save_s: 20, queue_s: 100, handover_s: 200}
+stages:
+  - {name: one, kind: counting, steps: STEPS}
+"""
+
+
+def plain(steps: int, *changes: tuple[str, str]) -> Pipeline:
+    text = PLAIN.replace("STEPS", str(steps))
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return parse(text, "plain.yaml")
+
+
+def said(pipeline: Pipeline, standing: Standing | None = None, hours: Hours | None = None) -> Forecast:
+    now = Standing(now=TUESDAY) if standing is None else standing
+    return forecast(pipeline, times_for(pipeline), now, hours or hours_of(pipeline, None, now.now))
+
+
+def after(seconds: float) -> datetime:
+    return TUESDAY + timedelta(seconds=seconds)
+
+
+def test_the_published_recipe_takes_the_one_session_that_a_person_computes() -> None:
+    """SFT of about 1.5 hours and GRPO of about 5, as published, in the pipeline that relay ships, without its later rounds."""
+    whole = pipeline_file.load(ROOT / "examples/gemma2_2b.yaml")
+    recipe = whole.model_copy(update={"stages": tuple(s for s in whole.stages if s.name in ("sft", "grpo"))})
+    found = said(recipe)
+    steps_s = 1500 * 3.6 + 3000 * 6.0
+    assert steps_s == 6.5 * HOUR_S
+    assert found.training_s == pytest.approx(
+        steps_s + 2 * 300
+    )  # each stage's first step loads and compiles for 5 minutes
+    saves = 4 + 1 + 14 + 1  # 5,700 s and 18,300 s have a save every 1,200 s and at their ends
+    session_s = 240 + steps_s + 2 * 300 + saves * SAVE_S
+    assert found.quota_s == pytest.approx(session_s, abs=2 * SAVE_S)  # 24,840 s, or 6.9 h
+    assert session_s < 9 * HOUR_S - 600
+    assert (found.sessions, found.weeks) == (1, 0)
+    assert abs((found.finish_at - after(900 + session_s + 600)).total_seconds()) <= 2 * SAVE_S
+    assert found.basis == "assumed"
+
+
+def test_all_rounds_of_the_published_recipe_take_the_sessions_and_hours_that_a_person_computes() -> None:
+    found = said(pipeline_file.load(ROOT / "examples/gemma2_2b.yaml"))
+    evaluations, choices = 4 * 10 + 38, 2 * 100
+    steps_s = 1500 * 3.6 + 3 * 3000 * 6.0 + (evaluations + choices) * 18.0
+    assert steps_s == 64_404
+    sessions = 3  # of 31,800 s each, everything saved: 64,404 s of steps need more than two, with all that follows
+    firsts_s = (
+        11 + sessions - 1
+    ) * 300  # of eleven stages, and of those in which the second and the third session begin
+    saves_s = (
+        64_404 / 1_230 + 11 + sessions - 1
+    ) * SAVE_S  # every 1,200 s, at the end of each stage and of each session
+    quota_s = steps_s + sessions * 240 + firsts_s + saves_s
+    assert (found.sessions, found.weeks) == (sessions, 0)
+    assert found.quota_s == pytest.approx(quota_s, rel=0.005)  # 19.7 h, just within a week's 20
+    assert 2 * 31_800 < quota_s < 20 * HOUR_S
+    ends_at = after(sessions * 900 + quota_s + sessions * 600)
+    assert abs((found.finish_at - ends_at).total_seconds()) < 0.005 * quota_s
+
+
+def test_with_few_hours_left_the_rest_waits_for_saturday() -> None:
+    """4 hours are left on Tuesday: a session of 4 hours, less its margin, then two more from the refresh on."""
+    pipeline = pipeline_file.load(ROOT / "examples/gemma2_2b.yaml")
+    quota = quota_row(left_s=4 * HOUR_S)
+    found = said(pipeline, hours=hours_of(pipeline, quota, TUESDAY))
+    first_s = 4 * HOUR_S - 600
+    rest_s = found.quota_s - first_s
+    assert 31_800 < rest_s < 2 * 31_800
+    assert (found.sessions, found.weeks) == (3, 1)
+    ends_at = SATURDAY + timedelta(seconds=2 * 900 + rest_s + 2 * 600)
+    assert abs((found.finish_at - ends_at).total_seconds()) < 200
+
+
+def test_a_session_ends_where_its_budget_ends_it() -> None:
+    """Of 900 s a first step takes 50 + 40. The last one is done when less than 1.25 × 10 + 45 for a save + 45 kept free are left.
+
+    So the first session has 1 + 71 steps and lasts 90 + 710 + 20 s, and the second has the other 28: 90 + 270 + 20 s.
+    """
+    found = said(plain(100))
+    assert found.sessions == 2
+    assert found.quota_s == 820 + 380
+    assert found.finish_at == after(100 + 820 + 200 + 100 + 380 + 200)
+
+
+def test_an_hour_a_week_stretches_over_weeks() -> None:
+    """600 steps. A whole session: a first step until 90 s, then steps until 797.5 s are over, 72 in all, and a save: 820 s.
+
+    Four of them leave 320 s of the hour, worth a session of 220 s: steps until 185.5 s are over, 11 in all, and a save: 210 s.
+    So a week has 4 × 72 + 11 = 299 steps, and two weeks leave two steps for the third: 50 + 40 + 10 + 20 s.
+    """
+    found = said(plain(600))
+    assert (found.sessions, found.weeks) == (5 + 5 + 1, 2)
+    assert found.quota_s == 2 * (4 * 820 + 210) + 120
+    assert found.finish_at == SATURDAY + timedelta(days=7, seconds=100 + 120 + 200)
+
+
+def test_a_session_over_the_refresh_spends_of_the_new_week_what_lies_in_it() -> None:
+    hours = Hours(left_s=10_000, total_s=20_000, refreshes_at=SATURDAY)
+    later = hours.spent(SATURDAY - timedelta(seconds=5_000), SATURDAY + timedelta(seconds=3_000))
+    assert later.left_s == 17_000
+    assert later.refreshes_at == SATURDAY + timedelta(days=7)
+    assert hours.spent(SATURDAY - timedelta(seconds=5_000), SATURDAY - timedelta(seconds=1)).left_s == 5_001
+    assert hours.at(SATURDAY + timedelta(days=30)).left_s == 20_000
+
+
+def test_hours_that_were_read_before_the_refresh_are_whole_again() -> None:
+    quota = quota_row(left_s=100)
+    assert hours_of(plain(1), quota, TUESDAY) == Hours(left_s=100, total_s=72_000, refreshes_at=SATURDAY)
+    later = hours_of(plain(1), quota, SATURDAY + timedelta(hours=1))
+    assert later == Hours(left_s=72_000, total_s=72_000, refreshes_at=SATURDAY + timedelta(days=7))
+
+
+def test_without_a_quota_nothing_is_waited_for_and_nothing_spent() -> None:
+    found = said(plain(600, ("TpuV5E8", "cpu")))
+    assert (found.weeks, found.quota_s) == (0, 0.0)
+    assert found.finish_at < TUESDAY + timedelta(hours=4)
+
+
+def test_a_session_under_way_is_forecast_from_its_last_step() -> None:
+    pipeline = plain(60)
+    live = Live(
+        budget_s=900, limit_s=1000, pushed_at=after(-400), running_at=after(-300), clock_s=290, first_step_s=40,
+        stage_began_s=90,
+    )  # fmt: skip
+    found = said(pipeline, Standing(now=TUESDAY, position=21, live=live))
+    ends_s = -300 + 290 + (60 - 21) * 10 + 20
+    assert found.session_ends_at == after(ends_s)
+    assert found.finish_at == after(ends_s + 200)
+    assert (found.sessions, found.training_s, found.quota_s) == (0, 390, ends_s)
+
+
+def test_a_session_that_waits_for_a_machine_begins_after_the_usual_time_and_never_in_the_past() -> None:
+    pipeline = plain(10)
+    live = Live(budget_s=900, limit_s=1000, pushed_at=after(-40))
+    alone_s = 50 + 40 + 90 + 20
+    assert said(pipeline, Standing(now=TUESDAY, live=live)).session_ends_at == after(60 + alone_s)
+    late = replace(live, pushed_at=after(-4000))
+    assert said(pipeline, Standing(now=TUESDAY, live=late)).session_ends_at == after(alone_s)
+
+
+def test_a_checkpoint_on_its_way_is_waited_for() -> None:
+    pipeline = plain(10)
+    done = said(pipeline, Standing(now=TUESDAY, position=10, ended_at=after(-50)))
+    assert done.finish_at == after(150)
+    assert (done.sessions, done.training_s, done.quota_s) == (0, 0.0, 0.0)
+
+
+def test_the_bounds_lie_around_the_forecast() -> None:
+    found = said(plain(100))
+    assert found.finish_earliest_at < found.finish_at < found.finish_latest_at
+    assert found.quota_low_s < found.quota_s < found.quota_high_s
+
+
+def test_a_stage_whose_time_nobody_knows_is_named_and_nothing_made_up() -> None:
+    unknown = plain(
+        10,
+        ("step_s: {counting: 10}", "step_s: {one: 10}"),
+        ("steps: 10}", "steps: 10}\n  - {name: two, kind: counting, steps: 5}"),
+    )
+    with pytest.raises(Unforeseeable, match="no time is known of a step of two"):
+        said(unknown)
+
+
+def test_a_step_that_fits_no_session_is_said_and_not_forecast_for_ever() -> None:
+    with pytest.raises(Unforeseeable, match="a step and a save do not fit into a session"):
+        said(plain(10, ("counting: 10", "counting: 2000")))
+    with pytest.raises(Unforeseeable, match=r"a whole week has 0\.1 hours, too few to start a session"):
+        said(plain(10, ("hours_per_week: 1", "hours_per_week: 0.05"), ("worth_s: 200", "worth_s: 300")))
+
+
+def test_a_million_steps_are_forecast_without_walking_each() -> None:
+    found = said(plain(1_000_000, ("counting: 10", "counting: 0.001")))
+    assert found.training_s == pytest.approx(1000 + 30 * found.sessions, rel=0.01)
+
+
+def quota_row(left_s: float) -> QuotaRow:
+    return QuotaRow(
+        owner="me", accelerator="tpu", used_s=72_000 - left_s, reserved_s=0.0, total_s=72_000, refreshes_at=SATURDAY,
+        read_at=TUESDAY - timedelta(hours=1),
+    )  # fmt: skip
