@@ -112,8 +112,8 @@ def shelf(sessions: int, values: int = 10) -> Iterator[Shelf]:
     """An empty one, for runs of so many sessions with so many values of each metric."""
     clock = VirtualClock(datetime.now(UTC).replace(microsecond=0))
     sandbox = ScriptedSandbox(lambda *_: session_of(LINES, 1e9))
-    endless = PerKind.all(1e9)
-    rules = Rules(slots=PerKind.all(SLOTS), queue_s=PerKind.all(0.0), quota_s=endless, session_limit_s=endless)
+    endless, plenty = PerKind.all(1e9), PerKind.all(1e12)
+    rules = Rules(slots=PerKind.all(SLOTS), queue_s=PerKind.all(0.0), quota_s=plenty, session_limit_s=endless)
     with tempfile.TemporaryDirectory(prefix="relay-scale-") as folder:
         home = Path(folder) / "home"
         store = Store.at(home)

@@ -5,11 +5,12 @@ the newest of each is found at once, and a curve is drawn from one pass over the
 """
 
 from collections.abc import Iterator
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, and_, case, cast, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Integer, and_, case, cast, func, select
 
 from state import schema
-from state.model import Metric, Point, StepSeen
+from state.model import Metric, Point, StepEdges, StepSeen
 from state.rows import from_row
 
 TABLE = schema.metrics
@@ -20,14 +21,16 @@ NEWEST = tuple(column.desc() for column in TOLD)
 
 def names(connection: Connection, run: str) -> Iterator[tuple[str, str]]:
     """(stage, name) of each metric, in that order: one step in the index each, however many values there are."""
-    key, found = (TABLE.c.stage, TABLE.c.name), ("", "")
-    while True:
-        later = tuple_(*key) > tuple_(*found)
-        row = connection.execute(select(*key).where(TABLE.c.run == run, later).order_by(*key).limit(1)).first()
-        if row is None:
-            return
-        found = (row.stage, row.name)
-        yield found
+    # One column at a time: SQLite seeks the least value above another in an index, and scans for the least pair.
+    stage, mine = "", TABLE.c.run == run
+    while (stage := _next(connection, TABLE.c.stage, stage, mine)) is not None:
+        name = ""
+        while (name := _next(connection, TABLE.c.name, name, and_(mine, TABLE.c.stage == stage))) is not None:
+            yield stage, name
+
+
+def _next(connection: Connection, column: ColumnElement[str], after: str, where: ColumnElement[bool]) -> Any:
+    return connection.execute(select(func.min(column)).where(where, column > after)).scalar()
 
 
 def newest_values(connection: Connection, run: str) -> list[Metric]:
@@ -56,6 +59,13 @@ def steps_seen(connection: Connection, run: str, newest: int) -> list[StepSeen]:
             for row in connection.execute(query).mappings():
                 found[row["session"], row["attempt"], row["number"]] = from_row(StepSeen, row)
     return [found[key] for key in sorted(found)]
+
+
+def step_edges(connection: Connection, run: str) -> list[StepEdges]:
+    """When each session that told of a step told of its first and its last one, in the order of sessions."""
+    first, last = func.min(TABLE.c.at_s).label("first_at_s"), func.max(TABLE.c.at_s).label("last_at_s")
+    query = select(*TOLD[:2], first, last).where(TABLE.c.run == run).group_by(*TOLD[:2]).order_by(*TOLD[:2])
+    return [from_row(StepEdges, row) for row in connection.execute(query).mappings()]
 
 
 def points(connection: Connection, run: str, points_max: int) -> list[Point]:

@@ -331,12 +331,8 @@ class Store:
 
     def step_edges(self, run: str) -> list[StepEdges]:
         """When each session that told of a step told of its first and its last one, in the order of sessions."""
-        table = schema.metrics
-        first, last = func.min(table.c.at_s).label("first_at_s"), func.max(table.c.at_s).label("last_at_s")
-        key = (table.c.session, table.c.attempt)
-        query = select(*key, first, last).where(table.c.run == run).group_by(*key).order_by(*key)
         with self._transaction() as connection:
-            return [from_row(StepEdges, row) for row in connection.execute(query).mappings()]
+            return curves.step_edges(connection, run)
 
     # --- requests ------------------------------------------------------------
 

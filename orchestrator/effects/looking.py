@@ -1,6 +1,6 @@
 """See how a session is, and take in what it says."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,6 +16,9 @@ from state.facts import (
     SeenRunning,
 )
 from state.model import Metric, Phase, Session, Snapshot, Watch
+
+RECENT_LINES = 100
+"""Of a log: enough to tell its pace, and few enough that a look does not read again what was read before."""
 
 WELL = Watch()
 """Nothing fails."""
@@ -47,7 +50,7 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         looked_at=shell.clock.now(),
         dataset_looked_at=snapshot.watch.dataset_looked_at,
         log_lines=max(known, len(lines)),
-        done_at=_done_at(session, steps_in(lines), pipeline, shell.clock.now()) if lines else snapshot.watch.done_at,
+        done_at=_done_at(session, lines, pipeline, shell.clock.now()) if lines else snapshot.watch.done_at,
     )
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
 
@@ -106,10 +109,10 @@ def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> 
     )
 
 
-def _done_at(session: Session, steps: Iterable[Progress], pipeline: Pipeline, now: datetime) -> datetime | None:
+def _done_at(session: Session, lines: Sequence[LogLine], pipeline: Pipeline, now: datetime) -> datetime | None:
     """When the pipeline's last step is done at the pace of those before it; None as long as another stage is at work."""
     last = pipeline.stages[-1]
-    told = [event for event in steps if event.stage == last.name]
+    told = [event for event in steps_in(lines[-RECENT_LINES:]) if event.stage == last.name]
     if len(told) < 2 or told[-1].step <= told[0].step:
         return None
     pace_s = (told[-1].at_s - told[0].at_s) / (told[-1].step - told[0].step)
