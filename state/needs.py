@@ -1,5 +1,7 @@
 """Which runs may need something, found by indexes: what is over costs nothing, however much of it there is."""
 
+import functools
+
 from sqlalchemy import ColumnElement, Connection, Select, case, func, select, union
 
 from state import schema
@@ -21,13 +23,18 @@ def open_ids(connection: Connection) -> list[str]:
 
 def marks(connection: Connection) -> dict[str, Mark]:
     """The same runs, each with its mark."""
+    return {row.id: (row.fact or 0, row.request or 0) for row in connection.execute(_marks())}
+
+
+@functools.cache
+def _marks() -> Select[tuple[str, int | None, int | None]]:
+    """Asked every other second: put together once."""
     runs, facts, requests = schema.runs, schema.facts, schema.requests
     fact = select(func.max(facts.c.id)).where(facts.c.run == runs.c.id).scalar_subquery()
     unobeyed = (requests.c.run == runs.c.id, requests.c.obeyed_at.is_(None))
     request = select(func.max(requests.c.id)).where(*unobeyed).scalar_subquery()
     query = select(runs.c.id, fact.label("fact"), request.label("request")).where(_open())
-    rows = connection.execute(query.order_by(runs.c.created_at, runs.c.id))
-    return {row.id: (row.fact or 0, row.request or 0) for row in rows}
+    return query.order_by(runs.c.created_at, runs.c.id)
 
 
 def neediest(connection: Connection, most: int) -> tuple[list[str], int]:
