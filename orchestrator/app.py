@@ -12,21 +12,15 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import pipeline as pipelines
-from orchestrator import pipeline_file
-from orchestrator.adopt.command import Adoption
 from orchestrator.clock import Stop, SystemClock, monotonic_s
-from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.disk import on_disk, shortage, unless_full
-from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.files import Home
 from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.notify import config as notify_config
 from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
-from orchestrator.tick import Turn
 from state.engine import SchemaError
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
@@ -34,8 +28,12 @@ from state.model import Run, RunState, RunStatus
 from state.store import LeaseLost, Store
 from state.told import Told
 
-if TYPE_CHECKING:  # apprise is imported only where messages are sent
+if TYPE_CHECKING:  # imported where they are used: a command that only looks must not wait for them, nor for apprise
+    from orchestrator.adopt.command import Adoption
+    from orchestrator.daemon import Daemon, LeaseKeeper, Listener
+    from orchestrator.effects import Shell
     from orchestrator.notify.courier import Couriers
+    from orchestrator.tick import Turn
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
@@ -115,6 +113,8 @@ class App:
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
         """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        from orchestrator import pipeline_file
+
         pipeline = pipeline_file.load(path)
         return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
 
@@ -144,6 +144,8 @@ class App:
 
     def start_or_continue(self, path: Path) -> Run:
         """The open run of the same pipeline, or a new one."""
+        from orchestrator import pipeline_file
+
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
             if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
@@ -151,9 +153,11 @@ class App:
         return self.start(path)
 
     @property
-    def adoption(self) -> Adoption:
+    def adoption(self) -> "Adoption":
         """What `relay adopt` works with."""
         known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
+        from orchestrator.adopt.command import Adoption
+
         return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
 
     def run(self, name: str) -> RunState:
@@ -196,12 +200,12 @@ class App:
 
     # --- the daemon ----------------------------------------------------------
 
-    def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
+    def work(self, listener: "Listener", done: Callable[[], bool] = lambda: False) -> None:
         """Be the daemon until `stop` is set or `done` says so."""
         with self._daemon(listener) as daemon:
             daemon.run(done)
 
-    def work_once(self, listener: Listener) -> None:
+    def work_once(self, listener: "Listener") -> None:
         """Carry each run as far as it goes without waiting."""
         with self._daemon(listener) as daemon:
             daemon.round()
@@ -215,13 +219,15 @@ class App:
         return f"process {pid} on {node}"
 
     @contextlib.contextmanager
-    def _daemon(self, listener: Listener) -> Iterator[Daemon]:
+    def _daemon(self, listener: "Listener") -> Iterator["Daemon"]:
+        from orchestrator.daemon import Daemon, LeaseKeeper
+
         for warning in self.warnings():
             self.notice(warning)
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
 
-                def hear(run: str, turn: Turn) -> None:
+                def hear(run: str, turn: "Turn") -> None:
                     listener(run, turn)
                     if couriers is not None and (turn.facts or turn.failure):
                         couriers.wake()
@@ -231,9 +237,11 @@ class App:
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
-    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
+    def _couriers(self, keeper: "LeaseKeeper") -> contextlib.AbstractContextManager["Couriers | None"]:
         """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
         try:
+            from orchestrator.notify import config as notify_config
+
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
             if addresses is None:
                 return contextlib.nullcontext()
@@ -249,7 +257,7 @@ class App:
             self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
             return contextlib.nullcontext()
 
-    def shell_for(self, state: RunState) -> Shell:
+    def shell_for(self, state: RunState) -> "Shell":
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
         owner = self.gateway.owner()
         if owner != state.run.owner:
@@ -257,6 +265,8 @@ class App:
                 f"run {state.run.id} belongs to the Kaggle account {state.run.owner}, and the credentials are {owner}'s: use "
                 f"that account's, or relay cancel {state.run.id}"
             )
+        from orchestrator.effects import Shell
+
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
 
 

@@ -117,10 +117,10 @@ class MemoryStore:
                 waiting=self._waiting(state.run),
             )
 
-    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
-        """The run's log, oldest first."""
+    def facts(self, run: str, *kinds: type[Fact]) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first; with `kinds` only those facts of it."""
         with self._lock:
-            return list(self._facts.get(run, ()))
+            return [(at, fact) for at, fact in self._facts.get(run, ()) if not kinds or isinstance(fact, kinds)]
 
     # --- runs ----------------------------------------------------------------
 

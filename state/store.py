@@ -202,10 +202,10 @@ class Store:
         self._remembered.keep(run, found)
         return snapshot
 
-    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
-        """The run's log, oldest first."""
+    def facts(self, run: str, *kinds: type[Fact]) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first; with `kinds` only those facts of it."""
         with self._transaction() as connection:
-            return list(facts_of(connection, run))
+            return list(facts_of(connection, run, *kinds))
 
     def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
         """The end of the log of one run, or of all together, oldest first."""

@@ -40,9 +40,11 @@ def newest_fact(connection: Connection, run: str) -> int | None:
     return None if found is None else int(found)
 
 
-def facts_of(connection: Connection, run: str) -> Iterator[tuple[datetime, Fact]]:
-    """A run's log, oldest first, a part of it at a time."""
+def facts_of(connection: Connection, run: str, *kinds: type[Fact]) -> Iterator[tuple[datetime, Fact]]:
+    """A run's log, or what it has of these kinds, oldest first, a part of it at a time."""
     query = select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id)
+    if kinds:
+        query = query.where(schema.facts.c.name.in_([kind.name for kind in kinds]))
     for row in connection.execute(query).yield_per(FACTS_AT_ONCE):
         yield row.at, FACTS[row.name].from_dict(row.data)
 
