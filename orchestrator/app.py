@@ -12,81 +12,45 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator import pipeline as pipelines
-from orchestrator.clock import Stop, SystemClock, monotonic_s
-from orchestrator.disk import on_disk, shortage, unless_full
+from orchestrator import pipeline_file
+from orchestrator.adopt.command import Adoption
+from orchestrator.clock import monotonic_s
+from orchestrator.daemon import Daemon, LeaseKeeper, Listener
+from orchestrator.disk import on_disk, unless_full
+from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
-from orchestrator.files import Home
 from orchestrator.holder import alive
 from orchestrator.kaggle.gateway import Gateway
+from orchestrator.notify import config as notify_config
+from orchestrator.onlooker import Onlooker
 from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
-from state.engine import SchemaError
+from orchestrator.tick import Turn
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.model import Run, RunState, RunStatus
 from state.store import LeaseLost, Store
 from state.told import Told
 
-if TYPE_CHECKING:  # imported where they are used: a command that only looks must not wait for them, nor for apprise
-    from orchestrator.adopt.command import Adoption
-    from orchestrator.daemon import Daemon, LeaseKeeper, Listener
-    from orchestrator.effects import Shell
+if TYPE_CHECKING:  # apprise is imported only where messages are sent
     from orchestrator.notify.courier import Couriers
-    from orchestrator.tick import Turn
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
-class App:
+class App(Onlooker):
     """relay, wired to one home folder and, when it is first needed, to Kaggle."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.clock = SystemClock()
-        self.home = Home(settings.home)
-        self.stop = Stop()
-        """Set to make the daemon, and any waiting for Kaggle, end."""
-        self.stop.tell(self.clock.wake)
+        super().__init__(settings)
         self.notice: Callable[[str], None] = complain
         """Told in a sentence what concerns no run alone."""
         self.begun: Callable[[], None] = lambda: None
         """Called once the daemon may begin: no other works on the database."""
         self.sends_messages = False
         """Whether a daemon tells the person's services what happens (see `orchestrator.notify`): rehearsals do not."""
-
-    @cached_property
-    def store(self) -> Store:
-        """The database, which is made where it does not exist."""
-        try:
-            return Store.at(self.home.path)
-        except SchemaError as error:
-            raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
-        except (OSError, StoreUnavailable) as error:
-            if isinstance(error, StoreUnavailable) and self.has_store:
-                raise
-            raise BadInput(
-                f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
-            ) from error
-
-    @cached_property
-    def looking(self) -> Store:
-        """The database, only to be read: that works while it is locked, and where nothing can be written."""
-        try:
-            return Store.to_look_at(self.home.path)
-        except SchemaError:
-            return self.store
-
-    def warnings(self) -> list[str]:
-        """Sentences about the home folder that a person should read."""
-        path = self.home.path
-        if not path.exists():
-            return []
-        full = shortage(path)
-        mode = path.stat().st_mode & 0o777
-        open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
-        return [sentence for sentence in (full, open_) if sentence]
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -104,17 +68,10 @@ class App:
             self.notice(warning)
         return gateway
 
-    @property
-    def has_store(self) -> bool:
-        """Whether there is a database; looking at it must not make one."""
-        return (self.home.path / "relay.db").exists()
-
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
         """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
-        from orchestrator import pipeline_file
-
         pipeline = pipeline_file.load(path)
         return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
 
@@ -144,8 +101,6 @@ class App:
 
     def start_or_continue(self, path: Path) -> Run:
         """The open run of the same pipeline, or a new one."""
-        from orchestrator import pipeline_file
-
         pipeline = pipeline_file.load(path)
         for run in self._open_of(pipeline.name):
             if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
@@ -153,25 +108,10 @@ class App:
         return self.start(path)
 
     @property
-    def adoption(self) -> "Adoption":
+    def adoption(self) -> Adoption:
         """What `relay adopt` works with."""
         known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
-        from orchestrator.adopt.command import Adoption
-
         return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
-
-    def run(self, name: str) -> RunState:
-        """A run by its id, or by its pipeline's name where that is enough."""
-        if not self.has_store:
-            raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.looking.runs()
-        found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
-        if len(found) == 1:
-            return self.looking.load(found[0].id)
-        if found:
-            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
-        known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
-        raise BadInput(f"there is no run {name}: {known}")
 
     def settled(self, run: str) -> bool:
         """Whether a run, by its id, needs nobody any more, or needs a person."""
@@ -200,12 +140,12 @@ class App:
 
     # --- the daemon ----------------------------------------------------------
 
-    def work(self, listener: "Listener", done: Callable[[], bool] = lambda: False) -> None:
+    def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
         """Be the daemon until `stop` is set or `done` says so."""
         with self._daemon(listener) as daemon:
             daemon.run(done)
 
-    def work_once(self, listener: "Listener") -> None:
+    def work_once(self, listener: Listener) -> None:
         """Carry each run as far as it goes without waiting."""
         with self._daemon(listener) as daemon:
             daemon.round()
@@ -219,15 +159,13 @@ class App:
         return f"process {pid} on {node}"
 
     @contextlib.contextmanager
-    def _daemon(self, listener: "Listener") -> Iterator["Daemon"]:
-        from orchestrator.daemon import Daemon, LeaseKeeper
-
+    def _daemon(self, listener: Listener) -> Iterator[Daemon]:
         for warning in self.warnings():
             self.notice(warning)
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
 
-                def hear(run: str, turn: "Turn") -> None:
+                def hear(run: str, turn: Turn) -> None:
                     listener(run, turn)
                     if couriers is not None and (turn.facts or turn.failure):
                         couriers.wake()
@@ -237,11 +175,9 @@ class App:
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
-    def _couriers(self, keeper: "LeaseKeeper") -> contextlib.AbstractContextManager["Couriers | None"]:
+    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
         """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
         try:
-            from orchestrator.notify import config as notify_config
-
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
             if addresses is None:
                 return contextlib.nullcontext()
@@ -257,7 +193,7 @@ class App:
             self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
             return contextlib.nullcontext()
 
-    def shell_for(self, state: RunState) -> "Shell":
+    def shell_for(self, state: RunState) -> Shell:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
         owner = self.gateway.owner()
         if owner != state.run.owner:
@@ -265,8 +201,6 @@ class App:
                 f"run {state.run.id} belongs to the Kaggle account {state.run.owner}, and the credentials are {owner}'s: use "
                 f"that account's, or relay cancel {state.run.id}"
             )
-        from orchestrator.effects import Shell
-
         return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
 
 

@@ -250,7 +250,10 @@ def _unfit(
 
 def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
     """Each mistake as one sentence; a misspelt key comes before the key that it therefore lacks."""
-    mistakes = error.errors(include_url=False)
+    found = error.errors(include_url=False)
+    places = [mistake["loc"] for mistake in found]
+    # Of a list with a mistake in it pydantic also says that it is too short: that is no second mistake.
+    mistakes = [m for m in found if not any(len(p) > len(m["loc"]) and p[: len(m["loc"])] == m["loc"] for p in places)]
     misspelt = [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]
     others = [mistake for mistake in mistakes if mistake["type"] != "extra_forbidden"]
     return tuple(dict.fromkeys(_sentence(mistake, where) for mistake in (*misspelt, *others)))

@@ -3,15 +3,18 @@
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from state import machine, schema
-from state.facts import FACTS
+from state.facts import FACTS, Fact
 from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.model import RunState
 from state.tables import facts_of, newest_fact, rows_of
+
+CORRUPT = "the facts of {run} do not fold to its rows: restore the database from a backup"
 
 PARTS_MAX = 4000
 """Sessions and checkpoints that are remembered, of all runs together: some twenty megabytes."""
@@ -71,8 +74,16 @@ def checked(connection: Connection, run: str, known: Checked | None) -> Checked:
         return found
     fact = newest_fact(connection, run)
     if fact is None or machine.fold(facts_of(connection, run)) != rows:
-        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
+        raise StoreCorrupt(CORRUPT.format(run=run))
     return Checked(fact, rows)
+
+
+def checked_with_facts(connection: Connection, run: str) -> tuple[Checked, list[tuple[datetime, Fact]]]:
+    """The same, from the whole log, and the log itself."""
+    rows, fact, facts = rows_of(connection, run), newest_fact(connection, run), list(facts_of(connection, run))
+    if fact is None or machine.fold(facts) != rows:
+        raise StoreCorrupt(CORRUPT.format(run=run))
+    return Checked(fact, rows), facts
 
 
 def _further(connection: Connection, run: str, known: Checked) -> Checked | None:

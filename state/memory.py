@@ -104,6 +104,11 @@ class MemoryStore:
         with self._lock:
             return self._states[run]
 
+    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """The run's state and its log, oldest first, of the same moment."""
+        with self._lock:
+            return self.load(run), self.facts(run)
+
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._lock:
@@ -117,10 +122,10 @@ class MemoryStore:
                 waiting=self._waiting(state.run),
             )
 
-    def facts(self, run: str, *kinds: type[Fact]) -> list[tuple[datetime, Fact]]:
-        """The run's log, oldest first; with `kinds` only those facts of it."""
+    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first."""
         with self._lock:
-            return [(at, fact) for at, fact in self._facts.get(run, ()) if not kinds or isinstance(fact, kinds)]
+            return list(self._facts.get(run, ()))
 
     # --- runs ----------------------------------------------------------------
 

@@ -203,10 +203,7 @@ class RunState:
 
     def session(self, number: int, attempt: int) -> Session:
         """That session; KeyError where there is none."""
-        for found in self.sessions:
-            if found.key == (number, attempt):
-                return found
-        raise KeyError((self.run.id, number, attempt))
+        return self.sessions[self._place(number, attempt)]
 
     def checkpoint(self, name: str) -> Checkpoint:
         """That checkpoint; KeyError where there is none."""
@@ -217,7 +214,16 @@ class RunState:
 
     def with_session(self, session: Session) -> Self:
         """The state with this session put in the place of the one with its key."""
-        return replace(self, sessions=tuple(session if s.key == session.key else s for s in self.sessions))
+        place = self._place(session.number, session.attempt)
+        return replace(self, sessions=(*self.sessions[:place], session, *self.sessions[place + 1 :]))
+
+    def _place(self, number: int, attempt: int) -> int:
+        """Where a session is; KeyError where there is none. Looked for from the end: it is nearly always the newest."""
+        for place in range(len(self.sessions) - 1, -1, -1):
+            found = self.sessions[place]
+            if found.number == number and found.attempt == attempt:
+                return place
+        raise KeyError((self.run.id, number, attempt))
 
     def with_checkpoint(self, checkpoint: Checkpoint) -> Self:
         """The state with this checkpoint put in the place of the one with its name."""

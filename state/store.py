@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, func, insert, or_, select, update
 
 from state import curves, machine, needs, schema
-from state.checking import Checked, Remembered, checked
+from state.checking import Checked, Remembered, checked, checked_with_facts
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import FACTS, Fact, RunStarted
 from state.model import (
@@ -176,6 +176,13 @@ class Store:
     def _checked(self, connection: Connection, run: str) -> Checked:
         return checked(connection, run, self._remembered.of(run))
 
+    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """The run's state and its log, oldest first, of the same moment; raises as `load` does."""
+        with self._transaction() as connection:
+            found, facts = checked_with_facts(connection, run)
+        self._remembered.keep(run, found)
+        return found.state, facts
+
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
@@ -202,10 +209,10 @@ class Store:
         self._remembered.keep(run, found)
         return snapshot
 
-    def facts(self, run: str, *kinds: type[Fact]) -> list[tuple[datetime, Fact]]:
-        """The run's log, oldest first; with `kinds` only those facts of it."""
+    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first."""
         with self._transaction() as connection:
-            return list(facts_of(connection, run, *kinds))
+            return list(facts_of(connection, run))
 
     def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
         """The end of the log of one run, or of all together, oldest first."""

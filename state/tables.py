@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Table, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from state import schema
 from state.facts import FACTS, Fact
@@ -40,11 +39,9 @@ def newest_fact(connection: Connection, run: str) -> int | None:
     return None if found is None else int(found)
 
 
-def facts_of(connection: Connection, run: str, *kinds: type[Fact]) -> Iterator[tuple[datetime, Fact]]:
-    """A run's log, or what it has of these kinds, oldest first, a part of it at a time."""
+def facts_of(connection: Connection, run: str) -> Iterator[tuple[datetime, Fact]]:
+    """A run's log, oldest first, a part of it at a time."""
     query = select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id)
-    if kinds:
-        query = query.where(schema.facts.c.name.in_([kind.name for kind in kinds]))
     for row in connection.execute(query).yield_per(FACTS_AT_ONCE):
         yield row.at, FACTS[row.name].from_dict(row.data)
 
@@ -89,7 +86,7 @@ def write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
     """A replayed event is already there, and a session never changes what it said."""
     rows = [to_row(metric) for metric in metrics]
     if rows:
-        connection.execute(_insert(connection)(schema.metrics).on_conflict_do_nothing(), rows)
+        connection.execute(_insert(connection, schema.metrics).on_conflict_do_nothing(), rows)
 
 
 def watch_of(connection: Connection, run: str) -> Watch:
@@ -101,13 +98,22 @@ def watch_of(connection: Connection, run: str) -> Watch:
 def upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
     """Write a row in the place of the one with the same keys, if there is one."""
     rest = {name: value for name, value in row.items() if name not in keys}
-    write = _insert(connection)(table).values(row)
+    write = _insert(connection, table).values(row)
     connection.execute(write.on_conflict_do_update(index_elements=list(keys), set_=rest))
 
 
-def _insert(connection: Connection) -> Any:
-    """`INSERT` with what SQLAlchemy's own leaves out: what to do where the row is there already."""
-    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+def _insert(connection: Connection, table: Table) -> Any:
+    """`INSERT` that can be told what to do where the row is there already.
+
+    Imported here: whoever only looks need not wait for both dialects.
+    """
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def open_requests(connection: Connection, run: str) -> tuple[Request, ...]:

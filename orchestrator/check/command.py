@@ -53,7 +53,7 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
 }
 
 ATTEMPTS = 2
-CALL_S = 30.0
+CALL_S = 15.0
 """A person waits for the answers: less patience than a daemon has."""
 
 
@@ -101,9 +101,13 @@ def _asked(subject: Subject, here: list[Finding]) -> list[Finding]:
 def _gateway(subject: Subject) -> Gateway:
     from orchestrator.kaggle.client import connect
 
-    limits = limits_for(server_url(subject.environ))
+    usual = limits_for(server_url(subject.environ))
     limits = replace(
-        limits, attempts_max=ATTEMPTS, call_s=min(limits.call_s, CALL_S), read_s=min(limits.read_s, CALL_S)
+        usual,
+        attempts_max=ATTEMPTS,
+        connect_s=min(usual.connect_s, CALL_S),
+        read_s=min(usual.read_s, CALL_S),
+        call_s=min(usual.call_s, CALL_S),
     )
     return connect(subject.environ, subject.user_home, limits=limits)
 

@@ -24,6 +24,15 @@ class Guarded(click.Group):
             click.echo(f"relay: {error}", err=True)
             context.exit(2 if isinstance(error, BadInput) else 1)
 
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """A section a theme instead of one list from A to Z."""
+        for title, commands in THEMES.items():
+            with formatter.section(title):
+                formatter.write_dl([(command.name or "", line) for command, line in commands.items()], col_max=14)
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(self.commands)
+
 
 @click.group(cls=Guarded)
 @click.option("--home", type=click.Path(path_type=Path, file_okay=False), help="Folder for relay's state [RELAY_HOME].")
@@ -39,13 +48,45 @@ def main(context: click.Context, home: Path | None, debug: bool) -> None:
     context.obj = Settings(home_folder(home, os.environ), dict(os.environ), debug)
 
 
-for command in (
-    *(first.init, first.check),
-    *(runs.start, daemons.daemon, daemons.up, runs.status, runs.logs, runs.papers, runs.checkpoints, runs.adopt),
-    *(pages.report, pages.dashboard),
-    *(requests.pause, requests.resume, requests.retry, requests.cancel),
-    *(reference.show_schema, reference.show_explanation, reference.show_completion),
-    *(trials.rehearse, trials.show_plan, trials.verify_resume),
-    *(home.service, home.notify),
-):
-    main.add_command(command)
+THEMES: dict[str, dict[click.Command, str]] = {
+    "Before a run": {
+        first.init: "Write a commented pipeline; asks what matters.",
+        first.check: "Look at everything that could stop a run.",
+        trials.show_plan: "What a pipeline will do, and when it is done.",
+        trials.rehearse: "Run it against a Kaggle on this machine.",
+    },
+    "Carry it out": {
+        runs.start: "Create a run; the daemon carries it out.",
+        daemons.daemon: "Carry all runs out until told to stop.",
+        daemons.up: "Both, for one pipeline, until it needs nobody.",
+        home.service: "Have the system start the daemon.",
+        home.notify: "Whom the daemon tells that a run needs somebody.",
+    },
+    "Look": {
+        runs.status: "Where every run stands, and what to do.",
+        runs.logs: "A session's log; -f follows it.",
+        pages.report: "All about a run in one HTML file.",
+        pages.dashboard: "All runs as live pages on this machine.",
+        runs.papers: "The texts that a run's stages wrote.",
+        runs.checkpoints: "Where each is; verify them, bring them back.",
+    },
+    "Ask for something": {
+        requests.pause: "Let the session end, and start no other.",
+        requests.resume: "Go on with a parked or waiting run.",
+        requests.retry: "Try again after a cause was mended.",
+        requests.cancel: "End a run.",
+        runs.adopt: "Make a lost database again from Kaggle.",
+    },
+    "Know more": {
+        reference.show_explanation: "What a stage, a key or an option means.",
+        reference.show_schema: "The pipeline file's JSON Schema, for editors.",
+        reference.show_completion: "A script with which a shell completes.",
+        trials.verify_resume: "Count the bits that cutting a run changes.",
+    },
+}
+"""The front page: every command under its theme, in the order of use, with what it is for."""
+
+for theme in THEMES.values():
+    for command, line in theme.items():
+        command.short_help = line
+        main.add_command(command)

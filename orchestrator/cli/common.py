@@ -11,6 +11,7 @@ from orchestrator.cli import completing
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app import App
     from orchestrator.clock import Stop
+    from orchestrator.onlooker import Onlooker
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
 PIPELINE_OR_NONE = click.argument(
@@ -29,6 +30,13 @@ def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
     return App(context.obj)
+
+
+def onlooker_of(context: click.Context) -> "Onlooker":
+    """For commands that only look: they must not wait for what only the daemon needs."""
+    from orchestrator.onlooker import Onlooker
+
+    return Onlooker(context.obj)
 
 
 def stop_on_signals(stop: "Stop") -> None:

@@ -1,12 +1,11 @@
 """Commands for before a run: write its pipeline, and look at everything that could stop it."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 
-from orchestrator.cli.common import PIPELINE
+from orchestrator.cli.common import JSON, PIPELINE
 from orchestrator.settings import Settings
 
 
@@ -37,7 +36,7 @@ def init(**flags: Any) -> None:
 @click.command()
 @PIPELINE
 @click.option("--offline", is_flag=True, help="Only what needs no network.")
-@click.option("--json", "as_json", is_flag=True, help="A document for programs.")
+@JSON
 @click.pass_context
 def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) -> None:
     """Look at everything that could stop a run of PIPELINE, before it is started; nothing is created.
@@ -52,7 +51,9 @@ def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) 
     settings: Settings = context.obj
     found = command.check(pipeline, settings.home, Path.home(), settings.environ, SystemClock().now(), offline=offline)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        from orchestrator.views.answers import print_json
+
+        print_json(found)
     else:
         from orchestrator.views.check import check_view
         from orchestrator.views.printing import print_view

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.common import app_of
+from orchestrator.cli.common import JSON, app_of
 
 if TYPE_CHECKING:  # imported where it is used: `relay --help` must not wait for it
     from orchestrator.service.command import Service
@@ -14,8 +14,9 @@ if TYPE_CHECKING:  # imported where it is used: `relay --help` must not wait for
 
 @click.command()
 @click.option("--test", is_flag=True, help="Send one message now and say who took it.")
+@JSON
 @click.pass_context
-def notify(context: click.Context, test: bool) -> None:
+def notify(context: click.Context, test: bool, as_json: bool) -> None:
     """Whom the daemon tells that a run needs somebody, is finished, or lost a session.
 
     Example: relay notify --test
@@ -23,9 +24,15 @@ def notify(context: click.Context, test: bool) -> None:
     from orchestrator.notify import command
 
     app = app_of(context)
-    if test:
-        context.exit(command.test(app.home.path, app.settings.environ, click.echo))
-    command.show(app.home.path, app.settings.environ, click.echo)
+    told = command.configured(app.home.path, app.settings.environ, test=test)
+    if as_json:
+        from orchestrator.views.answers import print_json
+
+        print_json(command.document(told))
+    else:
+        for line in command.lines(told, app.home.path):
+            click.echo(line)
+    context.exit(told.status)
 
 
 @click.group()
@@ -72,13 +79,21 @@ def uninstall(context: click.Context, wanted: str | None) -> None:
 
 @service.command("status")
 @on_a_system
+@JSON
 @click.pass_context
-def service_status(context: click.Context, wanted: str | None) -> None:
+def service_status(context: click.Context, wanted: str | None, as_json: bool) -> None:
     """Whether the service is installed and runs; exit status 1 where it does not.
 
     Example: relay service status
     """
-    context.exit(_service(context, wanted).status())
+    found = _service(context, wanted)
+    if not as_json:
+        context.exit(found.status())
+    from orchestrator.views.answers import print_json
+
+    document = found.document()
+    print_json(document)
+    context.exit(0 if document["running"] else 1)
 
 
 @service.command()

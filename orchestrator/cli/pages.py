@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.common import RUN, app_of, stop_on_signals
+from orchestrator.cli.common import JSON, RUN, app_of, stop_on_signals
 
 PORT = 8420
 
@@ -15,8 +15,9 @@ PORT = 8420
 @RUN
 @click.option("--output", type=click.Path(path_type=Path), help="File to write; default: RUN.html, here.")
 @click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
+@JSON
 @click.pass_context
-def report(context: click.Context, run: str, output: Path | None, open_it: bool) -> None:
+def report(context: click.Context, run: str, output: Path | None, open_it: bool, as_json: bool) -> None:
     """Write all about RUN into one HTML file: curves, evaluations, samples, where the time went, checkpoints.
 
     Example: relay report gsm-3f9a --open
@@ -29,7 +30,12 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool)
     name = app.run(run).run.id
     path = output or Path(f"{name}.html")
     write_report(report_page(gathered(app.looking, app.home, name, app.clock.now())), path)
-    click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
+    if as_json:
+        from orchestrator.views import answers
+
+        answers.print_json(answers.written(name, path))
+    else:
+        click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
     if open_it:
         _show(path.resolve().as_uri())
 

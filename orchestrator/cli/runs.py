@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli import completing
-from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, stop_on_signals
+from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
 from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.app import App
+    from orchestrator.onlooker import Onlooker
     from orchestrator.views.logs import Piece
 
 
@@ -48,14 +48,14 @@ def status(context: click.Context, run: str | None, watch: bool, as_json: bool) 
 
     Example: relay status --watch
     """
-    app = app_of(context)
+    app = onlooker_of(context)
     named = app.run(run).run.id if run else None
     if watch:
         context.exit(watch_status(app, named, as_json))
     show_status(app, named, as_json)
 
 
-def show_status(app: "App", run: str | None, as_json: bool) -> None:
+def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
     from orchestrator.views.document import curves_of, status_document
 
@@ -73,7 +73,7 @@ def show_status(app: "App", run: str | None, as_json: bool) -> None:
     print_view(status_view(document, curves_of(store, document)))
 
 
-def watch_status(app: "App", run: str | None, as_json: bool) -> int:
+def watch_status(app: "Onlooker", run: str | None, as_json: bool) -> int:
     """Show the status as it changes; the exit status."""
     from orchestrator.views.document import status_document
     from orchestrator.views.overview import RUNS_SHOWN
@@ -113,7 +113,7 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
     """
     from orchestrator.views.logs import Following, stored_log
 
-    app = app_of(context)
+    app = onlooker_of(context)
     state = app.run(run)
     found = [s for s in state.sessions if session in (None, s.number)]
     if (session is not None and not found) or not (found or follow):
@@ -122,7 +122,7 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
     if not follow:
         show_log(stored_log(app.home, found[-1]), raw, as_json)
         return
-    following = Following(app.looking, lambda: app.gateway, app.home, app.clock)
+    following = Following(app.looking, lambda: app_of(context).gateway, app.home, app.clock)
     since = found[-1].key if found else (0, 0)
     pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
     with contextlib.suppress(KeyboardInterrupt):
@@ -156,7 +156,7 @@ def papers(context: click.Context, run: str, as_json: bool) -> None:
 
     Example: relay papers gsm-3f9a
     """
-    app = app_of(context)
+    app = onlooker_of(context)
     name = app.run(run).run.id
     found = sorted(path for path in app.home.papers(name).glob("*") if path.suffix != ".part")
     if as_json:

@@ -57,7 +57,7 @@ def _head(answers: Answers, head: Lines) -> Lines:
     base = MODELS[answers.model]
     own = (
         f"{answers.name}: {base.says}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
-        "yours to change: docs/pipeline.md explains every key."
+        "yours to change: `relay explain` tells what every key and option means."
     )
     paragraphs = [" ".join(line.lstrip("# ") for line in part.splitlines()) for part in "\n".join(head).split("\n#\n")]
     found: list[str] = []

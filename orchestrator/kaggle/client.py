@@ -26,7 +26,6 @@ from orchestrator.kaggle.credentials import Credentials, find_credentials
 from orchestrator.kaggle.door import Answer, Ask, Door, KaggleSignIn
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import (
-    Access,
     DatasetFile,
     DatasetSeen,
     Downloaded,
@@ -45,6 +44,7 @@ from orchestrator.kaggle.gateway import (
 from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.sources import Sources
 from orchestrator.kaggle.streams import Follower, OpenLog, read_now
 from orchestrator.kaggle.transfer import fetch, opener
 from orchestrator.kaggle.transport import Absent, Answered, CallFailed, Limits, Nonsense, as_change, as_read
@@ -119,6 +119,13 @@ class KaggleGateway:
         )
         self._door = Door(_sdk, url, self._limits, self._redact)
         self._account = Account(credentials, KaggleSignIn(self._door, _sdk, self._patience))
+        self._sources = Sources(
+            _sdk,
+            self._read,
+            lambda method, request: self._door.redirected(method, request, {}, self._account.authorization),
+            self._account.check,
+            self._patience,
+        )
 
     # --- account ------------------------------------------------------------
 
@@ -223,50 +230,10 @@ class KaggleGateway:
     # --- what others made -----------------------------------------------------
 
     def see_model(self, ref: str) -> SourceSeen:
-        def look() -> SourceSeen:
-            request = questions.model(_sdk(), "ApiGetModelInstanceRequest", ref)
-            found = self._read(f"model {ref}", _models("get_model_instance", request), answers.model_instance)
-            request = questions.model(_sdk(), "ApiListModelInstanceVersionFilesRequest", ref)
-            ask = _models("list_model_instance_version_files", request)
-            files = self._read(f"the files of model {ref}", ask, answers.model_files)
-            if files:
-                self._require_address(ref, min(files, key=lambda file: file.size_bytes).name)
-            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=found.total_uncompressed_bytes or None)
-
-        return self._seen(ref, look)
+        return self._sources.model(ref)
 
     def see_dataset(self, ref: str) -> SourceSeen:
-        owner, _, slug = ref.partition("/")
-        request = questions.dataset(_sdk(), "ApiGetDatasetRequest", owner, slug)
-
-        def look() -> SourceSeen:
-            found = self._read(f"dataset {ref}", _datasets("get_dataset", request), answers.dataset)
-            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=found.total_bytes or None)
-
-        return self._seen(ref, look)
-
-    def _require_address(self, ref: str, name: str) -> None:
-        """Raise Absent unless Kaggle gives the address of a model's file; of the file itself nothing is read."""
-        request = questions.model(_sdk(), "ApiDownloadModelInstanceVersionRequest", ref, path=name)
-        method = "models.ModelApiService/DownloadModelInstanceVersion"
-
-        def open_() -> None:
-            try:
-                with self._door.redirected(method, request, {}, self._account.authorization) as found:
-                    if "html" in found.headers.get("Content-Type", ""):
-                        raise Nonsense("a page, and no file")
-            except CallFailed as error:
-                raise as_read(error, f"a file of model {ref}") from error
-
-        self._patience(open_)
-
-    def _seen(self, ref: str, look: Callable[[], SourceSeen]) -> SourceSeen:
-        try:
-            return look()
-        except Absent as error:
-            self._account.check()  # refused credentials must not look like a closed door
-            access = Access.ABSENT if error.status == 404 else Access.DENIED
-            return SourceSeen(ref=ref, access=access, reason=str(error))
+        return self._sources.dataset(ref)
 
     # --- datasets -----------------------------------------------------------
 
@@ -436,10 +403,6 @@ def _kernels(method: str, request: Any) -> Ask:
 
 def _datasets(method: str, request: Any) -> Ask:
     return lambda http: getattr(_sdk().datasets.DatasetApiClient(http), method)(request)
-
-
-def _models(method: str, request: Any) -> Ask:
-    return lambda http: getattr(_sdk().models.ModelApiClient(http), method)(request)
 
 
 def _beginning(prefix: str, slugs: Sequence[str]) -> tuple[str, ...]:

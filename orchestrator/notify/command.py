@@ -1,7 +1,9 @@
 """`relay notify`: whom relay tells and of what, and whether a message arrives."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import BadInput
 from orchestrator.notify import config
@@ -9,40 +11,88 @@ from orchestrator.notify import config
 TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay status"
 
 
-def show(home: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Say what is configured. Raises BadInput where it is not as it should be."""
+@dataclass(frozen=True)
+class Reader:
+    """One service, its address without secrets, and whether it took the test (None: it was not sent one)."""
+
+    name: str
+    address: str
+    took: bool | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What is configured; `source` None where nothing is."""
+
+    source: str | None
+    services: tuple[Reader, ...] = ()
+    events: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 where a service did not take the test."""
+        return int(any(reader.took is False for reader in self.services))
+
+
+def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configured:
+    """Whom the daemon tells of what; `test` sends each one message. Raises BadInput where there is something wrong."""
     addresses = config.read(home, environ)
+    if addresses is None and test:
+        raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
     if addresses is None:
-        say(f"nobody is told: {config.remedy(home)}")
-        return
+        return Configured(None)
     from orchestrator.notify.services import services  # apprise, only where there is something to send
 
-    for warning in addresses.warnings:
-        say(warning)
-    say(f"{addresses.source} names")
-    for service in services(addresses):
-        say(f"  {service.name}  {service.shown}")
-    say("which the daemon tells when")
-    for event in config.EVENTS:
-        if event in addresses.events:
-            say(f"  {event}: {config.EVENTS[event]}")
-    say("type: relay notify --test")
+    found = services(addresses)
+    readers = _tested(found) if test else [Reader(service.name, service.shown) for service in found]
+    events = tuple(event for event in config.EVENTS if event in addresses.events)
+    return Configured(addresses.source, tuple(readers), events, addresses.warnings)
 
 
-def test(home: Path, environ: Mapping[str, str], say: Callable[[str], None]) -> int:
-    """Send one message to each service; the exit status is 1 where one did not take it. Raises BadInput where there is none."""
-    addresses = config.read(home, environ)
-    if addresses is None:
-        raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
+def _tested(found: list[Any]) -> list[Reader]:
     from orchestrator.notify.courier import DEADLINE_S, Sending
-    from orchestrator.notify.services import Message, services
+    from orchestrator.notify.services import Message
 
-    status = 0
-    for service in services(addresses):
+    readers = []
+    for service in found:
         sending = Sending(service, Message(TITLE, BODY))
         sending.start()
         sending.join(DEADLINE_S)
         problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
-        say(f"{service.name}  {service.shown}  {f'did not take it: {problem}' if problem else 'took it'}")
-        status = 1 if problem else status
-    return status
+        readers.append(Reader(service.name, service.shown, not problem, problem))
+    return readers
+
+
+def lines(told: Configured, home: Path) -> list[str]:
+    """The same for a person."""
+    if told.source is None:
+        return [f"nobody is told: {config.remedy(home)}"]
+    if any(reader.took is not None for reader in told.services):
+        return [*told.warnings, *(_outcome(reader) for reader in told.services)]
+    return [
+        *told.warnings,
+        f"{told.source} names",
+        *(f"  {reader.name}  {reader.address}" for reader in told.services),
+        "which the daemon tells when",
+        *(f"  {event}: {config.EVENTS[event]}" for event in told.events),
+        "type: relay notify --test",
+    ]
+
+
+def _outcome(reader: Reader) -> str:
+    return f"{reader.name}  {reader.address}  {'took it' if reader.took else f'did not take it: {reader.problem}'}"
+
+
+def document(told: Configured) -> dict[str, Any]:
+    """The same for a program (docs/json.md)."""
+    untested = told.source is not None and all(reader.took is None for reader in told.services)
+    return {
+        "format": 1,
+        "source": told.source,
+        "services": [asdict(reader) for reader in told.services],
+        "events": list(told.events),
+        "warnings": list(told.warnings),
+        "type": "relay notify --test" if untested else None,
+    }

@@ -9,19 +9,19 @@ from orchestrator.rehearsal.world import World
 
 
 def get_instance(world: World, links: Links, ask: Ask) -> Json:
-    place = _place(ask)
     with world.at_now():
-        numbers = [int(ref.rpartition("/")[2]) for ref in world.models if ref.rpartition("/")[0] == place]
-        if not numbers:
+        numbered = {int(ref.rpartition("/")[2]): ref for ref in world.models if _is_of(ref, ask)}
+        if not numbered:
             raise KaggleRefusal(404, "Model instance not found")
+        newest = max(numbered)
         return sparse(
             {
                 "id": 1,
                 "slug": ask.text("instanceSlug"),
                 "framework": ask.text("framework"),
-                "versionNumber": max(numbers),
-                "totalUncompressedBytes": world.size_of_model(f"{place}/{max(numbers)}"),
-                "url": f"https://www.kaggle.com/models/{place}",
+                "versionNumber": newest,
+                "totalUncompressedBytes": world.size_of_model(numbered[newest]),
+                "url": f"https://www.kaggle.com/models/{numbered[newest].rpartition('/')[0]}",
             }
         )
 
@@ -52,11 +52,17 @@ MODEL_CALLS: dict[str, Call] = {
 }
 
 
-def _place(ask: Ask) -> str:
-    """owner/model/framework/variation, as addresses have it."""
-    framework = ask.text("framework").removeprefix("MODEL_FRAMEWORK_").replace("_", "").lower()
-    return f"{ask.text('ownerSlug')}/{ask.text('modelSlug')}/{framework}/{ask.text('instanceSlug')}"
+def _is_of(ref: str, ask: Ask) -> bool:
+    """Whether a model (owner/model/framework/variation/N) is a version of the variation that is asked for."""
+    owner, model, framework, variation, _ = ref.split("/")
+    asked = ask.text("framework").removeprefix("MODEL_FRAMEWORK_").replace("_", "")  # pyTorch is PY_TORCH on the wire
+    wanted = (ask.text("ownerSlug"), ask.text("modelSlug"), asked.lower(), ask.text("instanceSlug"))
+    return (owner, model, framework.lower(), variation) == wanted
 
 
 def _files(world: World, ask: Ask) -> Files:
-    return world.model(f"{_place(ask)}/{ask.number('versionNumber') or 0}")
+    number = str(ask.number("versionNumber") or 0)
+    found = [ref for ref in world.models if _is_of(ref, ask) and ref.rpartition("/")[2] == number]
+    if not found:
+        raise KaggleRefusal(404, "Model instance version not found")
+    return world.model(found[0])

@@ -5,9 +5,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.disk import on_disk, private_folder, write_whole
 from orchestrator.errors import BadInput
+from orchestrator.files import Home
 from orchestrator.service.surroundings import Surroundings, look_around, start_of
 from orchestrator.service.systems import Launchd, System, Systemd
 from orchestrator.service.units import shell_command
@@ -95,20 +97,32 @@ class Service:
 
     def status(self) -> int:
         """Say whether it is installed and runs; the exit status is 0 only then."""
-        path = self.system.path
-        if not path.exists():
+        found = self.document()
+        if found["file"] is None:
             self.say("no service is installed: relay service install makes one")
         else:
-            whose = "" if self.system.ours else ", which relay did not write"
-            self.say(f"installed: {path}{whose}")
-        running = path.exists() and self.system.is_running()
-        self.say("running" if running else "not running")
-        if daemon := self.other_daemon():
-            self.say(f"a daemon works on {self.settings.home.absolute()}: {daemon}")
-        log = self.settings.home.absolute() / "logs" / "daemon.log"
-        if log.exists():
-            self.say(f"what it told: {log}")
-        return 0 if running else 1
+            self.say(f"installed: {found['file']}{'' if found['ours'] else ', which relay did not write'}")
+        self.say("running" if found["running"] else "not running")
+        if found["daemon"]:
+            self.say(f"a daemon works on {self.settings.home.absolute()}: {found['daemon']}")
+        if found["log"]:
+            self.say(f"what it told: {found['log']}")
+        return 0 if found["running"] else 1
+
+    def document(self) -> dict[str, Any]:
+        """The same for a program (docs/json.md)."""
+        path, log = self.system.path, Home(self.settings.home.absolute()).daemon_log
+        there = path.exists()
+        running = there and self.system.is_running()
+        return {
+            "format": 1,
+            "file": str(path) if there else None,
+            "ours": there and self.system.ours,
+            "running": running,
+            "daemon": self.other_daemon() or None,
+            "log": str(log) if log.exists() else None,
+            "type": None if running else "relay service install",
+        }
 
     def show(self) -> int:
         """Print the file that `install` would write."""

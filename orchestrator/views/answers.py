@@ -43,6 +43,11 @@ def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon
     }
 
 
+def written(run: str, path: Path) -> dict[str, Any]:
+    """A file that holds a run's report."""
+    return {"format": FORMAT, "run": run, "path": str(path.resolve())}
+
+
 def papers(run: str, found: Iterable[Path]) -> dict[str, Any]:
     """The texts that came with a run's checkpoints."""
     listed = [{"name": path.name, "path": str(path), "size_bytes": path.stat().st_size} for path in found]

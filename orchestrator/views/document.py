@@ -14,7 +14,7 @@ from orchestrator.views.curves import Curves
 from orchestrator.views.forecast import run_part
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
-from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
+from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, Session, Watch
 from state.store import Lease, Store
 
 FORMAT = 1
@@ -70,9 +70,7 @@ def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves
 
 
 def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
-    state = store.load(name)
-    over = state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED)
-    facts = store.facts(name, DamageFound) if over else store.facts(name)  # a forecast is made from all of them
+    state, facts = store.load_with_facts(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts),
         **_trouble(store.watch(name)),

@@ -1,6 +1,7 @@
 """From what a pipeline file says to a dataclass of options; every mistake is one sentence with the key and the remedy."""
 
 import contextlib
+import difflib
 import math
 import typing
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ def fit(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
     known: dict[str, Any] = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     unknown = [key for key in values if key not in known]
     if unknown:
-        raise ValueError(f"{where}.{unknown[0]} is not an option; there are {', '.join(sorted(known))}")
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = f": did you mean {close[0]!r}?" if close else f"; there are {', '.join(sorted(known))}"
+        raise ValueError(f"{where}.{unknown[0]} is not an option{remedy}")
     given = {key: _read(known[key], value, f"{where}.{key}") for key, value in values.items()}
     try:
         return kind(**given)

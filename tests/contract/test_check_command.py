@@ -156,6 +156,22 @@ def test_inputs_that_do_not_exist_are_named(tmp_path: Path, code: int) -> None:
     assert the(found, "dataset", "problem")["link"] == "https://www.kaggle.com/datasets/rehearsal/maths-problems"
 
 
+@pytest.mark.parametrize(
+    ("inputs", "key", "said"),
+    [
+        ("{models: [google/gemma-2]}", "model", "'google/gemma-2' is no model on Kaggle"),
+        ("{models: [google/gemma-2/flux/gemma2-2b-it/1]}", "model", "write owner/model/framework/variation/version"),
+        ("{datasets: [maths-problems]}", "dataset", "'maths-problems' under inputs.datasets is no dataset"),
+    ],
+)
+def test_a_name_that_cannot_be_one_of_kaggles_is_told_with_how_to_write_it(
+    place: Place, inputs: str, key: str, said: str
+) -> None:
+    place.path.write_text(TRAINING.replace("{datasets: [rehearsal/maths-problems]}", inputs), encoding="utf-8")
+    told = the(place.check(), key, "problem")
+    assert said in f"{told['sentence']}: {told['remedy']}"
+
+
 def test_without_hours_left_a_run_would_wait_which_is_a_warning(tmp_path: Path) -> None:
     with place_with(tmp_path, Rules(quota_s=PerKind(600.0, 0.0, 0.0), dataset_processing_s=0.0)) as place:
         place.equip()

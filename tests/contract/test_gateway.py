@@ -343,6 +343,13 @@ def test_a_model_that_the_account_may_read_is_readable_with_its_size(place: Plac
     assert (seen.ref, seen.access, seen.size_bytes) == (MODEL, Access.READABLE, 4096)
 
 
+@pytest.mark.parametrize("framework", ["pyTorch", "tensorFlow2", "transformers", "maxText"])
+def test_a_model_is_found_whatever_its_framework_is_called(place: Place, framework: str) -> None:
+    ref = f"google/gemma-2/{framework}/gemma2-2b-it/1"
+    place.world.offer_model(ref, weights(place))
+    assert place.gateway.see_model(ref).access is Access.READABLE
+
+
 def test_a_model_whose_licence_was_not_accepted_is_denied_in_kaggles_words(place: Place) -> None:
     place.world.offer_model(MODEL, weights(place), accepted=False)
     seen = place.gateway.see_model(MODEL)

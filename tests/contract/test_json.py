@@ -28,7 +28,11 @@ COUNTING = "{name: count, session: {limit_s: 60, margin_s: 5}, stages: [{name: o
 TOLD_OTHERWISE = {
     "daemon": "a line a turn, for ever: --log-format json",
     "up": "a line a turn until it is over: --log-format json",
+    "service": "relay service status --json",
     "schema": "it prints nothing but JSON",
+    "completion": "it prints a script for a shell",
+    "dashboard": "it serves pages for as long as it runs",
+    "init": "it asks, and writes a file",
 }
 """Commands without --json, and why."""
 
@@ -40,11 +44,14 @@ CALLS: dict[str, list[str]] = {
     "resume": ["r-0002"],
     "retry": ["r-0002"],
     "papers": ["old-0001"],
+    "report": ["old-0001", "--output", "OUTPUT"],
     "checkpoints": ["old-0001"],
     "logs": ["old-0001"],
     "adopt": [],
+    "notify": [],
     "plan": ["PIPELINE"],
     "explain": ["grpo"],
+    "check": ["PIPELINE", "--offline"],
     "rehearse": ["PIPELINE", "--simulate", "2"],
     "verify-resume": ["PIPELINE", "--cuts", "1"],
 }
@@ -68,7 +75,8 @@ class Place:
         (papers / "transcript.md").write_text("# asked\n", encoding="utf-8")
 
     def relay(self, *arguments: str) -> Result:
-        given = [str(self.pipeline) if argument == "PIPELINE" else argument for argument in arguments]
+        places = {"PIPELINE": str(self.pipeline), "OUTPUT": str(self.home.parent / "report.html")}
+        given = [places.get(argument, argument) for argument in arguments]
         return CliRunner().invoke(main, ["--home", str(self.home), *given], env=dict(self._kaggle.environment()))
 
 
@@ -95,7 +103,7 @@ def test_it_prints_one_document_whose_keys_are_documented(place: Place, command:
     assert told.exit_code == 0, told.stderr
     document = json.loads(told.stdout)
     assert document.get("format", 1) == 1
-    if command in ("plan", "explain"):
+    if command in ("plan", "explain", "check"):
         return  # it says what it says to people, whatever that is
     pages = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("json.md", "status.md"))
     assert sorted(key for key in document if f"`{key}`" not in pages) == []

@@ -1,5 +1,6 @@
 """Messages to a person, sent to a real server: each arrives once, none is lost, and no service can hold the daemon up."""
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -253,6 +254,15 @@ def test_notify_test_says_of_each_service_whether_it_took_the_message(tmp_path: 
     assert "500" in bad
     assert server.titles == ["relay: a test"]
     assert SECRET not in told.stdout + told.stderr
+
+
+def test_programs_are_told_the_same_without_secrets(tmp_path: Path, server: Receiver) -> None:
+    told = relay("notify", "--test", "--json", home=tmp_path / "home", environ={"RELAY_NOTIFY": server.url})
+    assert told.returncode == 0
+    document = json.loads(told.stdout)
+    assert [(one["name"], one["took"], one["problem"]) for one in document["services"]] == [("JSON", True, "")]
+    assert (document["source"], document["type"]) == ("RELAY_NOTIFY", None)
+    assert SECRET not in told.stdout
 
 
 def test_notify_test_names_a_service_that_nobody_listens_at(tmp_path: Path) -> None:

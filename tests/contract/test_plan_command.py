@@ -142,6 +142,8 @@ def test_a_run_under_way_is_forecast_from_what_it_measured_and_one_that_is_over_
     run = looked_at(chain, folder)
     said = run["forecast"]
     assert (said["basis"], run["forecast_problem"]) == ("measured", "")
+    page = (ROOT / "docs/status.md").read_text(encoding="utf-8")
+    assert [key for key in said if f"`{key}`" not in page] == []
     assert said["session_ends_at"] > chain.kaggle.clock.now().isoformat()
     ended = chain.drive()
     off_s = (datetime.fromisoformat(said["finish_at"]) - ended.run.updated_at).total_seconds()

@@ -1,6 +1,7 @@
 """The service that keeps the daemon running: what is written, what the system is asked, and what a person is told."""
 
 import configparser
+import json
 import os
 import plistlib
 import shlex
@@ -113,6 +114,8 @@ def test_install_twice_changes_nothing_and_uninstall_takes_it_away(desk: Desk) -
     assert (desk.unit.read_text(), desk.unit.stat().st_mtime_ns) == before
     assert desk.asked.count("systemctl --user restart relay.service") == 1
     assert desk.relay("service", "status", "--systemd").returncode == 0
+    found = json.loads(desk.relay("service", "status", "--systemd", "--json").stdout)
+    assert (found["file"], found["ours"], found["running"], found["type"]) == (str(desk.unit), True, True, None)
     gone = desk.relay("service", "uninstall", "--systemd")
     assert gone.returncode == 0
     assert not desk.unit.exists()

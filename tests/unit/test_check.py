@@ -1,11 +1,13 @@
 """What relay check tells from the file alone: times, devices, sizes, disk, data, packages, internet."""
 
+import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from orchestrator import pipeline_file
 from orchestrator.check import files, fitting, packages
@@ -13,6 +15,8 @@ from orchestrator.check.findings import Check, Finding, State, Subject
 from orchestrator.check.size import DIMENSIONS, checkpoint_bytes
 from orchestrator.memory.chips import OUTPUT_BYTES_MAX
 from orchestrator.shipped import example
+from orchestrator.views.check import check_view
+from orchestrator.views.printing import printable
 
 NOW = datetime(2030, 1, 7, tzinfo=UTC)
 GEMMA = "{kind: gemma2-2b, mesh_fsdp: 2, mesh_tp: 4}"
@@ -90,6 +94,26 @@ def test_each_thing_that_does_not_fit_is_told_with_its_remedy(
     told = found(check, subject(tmp_path, **keys), state)
     assert any(said in finding.sentence for finding in told), list(check(subject(tmp_path, **keys)))
     assert state in (State.OK, State.NOTE) or all(finding.remedy for finding in told)
+
+
+def test_a_mistake_inside_a_list_is_not_told_a_second_time_as_the_lists(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("name: gsm\nseeed: 1\nstages: [{name: one, kind: counting, steps: 0}]\n", encoding="utf-8")
+    read, mistakes = pipeline_file.examine(path)
+    assert read is None
+    assert [mistake.removeprefix(f"{path}: ") for mistake in mistakes] == [
+        "seeed: 'seeed' is not a key that relay knows: did you mean 'seed'?",
+        "stages[0].steps: input should be greater than or equal to 1, found 0",
+    ]
+
+
+def test_without_unicode_a_tick_and_a_cross_are_told_apart() -> None:
+    shown = io.StringIO()
+    document = {"path": "a.yaml", "pipeline": "a", "offline": False, "problems": 1, "warnings": 0}
+    findings = [{"key": key, "state": key, "sentence": "said", "remedy": "", "link": ""} for key in ("ok", "problem")]
+    stream = printable(shown, {"LC_ALL": "C"})
+    Console(file=stream, width=60).print(check_view({**document, "findings": findings}))
+    assert [line.split()[0] for line in shown.getvalue().splitlines()[:2]] == ["+", "x"]
 
 
 def test_a_mounted_copy_needs_no_internet(tmp_path: Path) -> None:

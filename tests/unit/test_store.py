@@ -50,16 +50,9 @@ def test_rows_are_what_the_facts_fold_to(store: Store | MemoryStore) -> None:
     store.append("r-0001", path_to(Phase.PUBLISHED), AT)
     loaded = store.load("r-0001")
     assert loaded == machine.fold(store.facts("r-0001"))
+    assert store.load_with_facts("r-0001") == (loaded, store.facts("r-0001"))
     assert loaded.session(1, 1).phase is Phase.PUBLISHED
     assert loaded.checkpoints[0].cursor.step == 40
-
-
-def test_a_log_can_be_asked_for_facts_of_some_kinds_alone(store: Store | MemoryStore) -> None:
-    store.append("r-0001", path_to(Phase.PUBLISHED), AT)
-    every = store.facts("r-0001")
-    some = store.facts("r-0001", PushIntended, SeenEnded)
-    assert some == [(at, fact) for at, fact in every if isinstance(fact, (PushIntended, SeenEnded))]
-    assert len(some) == 2 < len(every)
 
 
 def test_a_row_changed_by_hand_is_noticed_on_load(tmp_path: Path) -> None:

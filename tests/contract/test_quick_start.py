@@ -1,0 +1,60 @@
+"""A command that only looks is there at once: it imports nothing that only the daemon, a rehearsal or training needs."""
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from benchmarks.homes import finished_run
+from state.store import Store
+from tests.unit.test_machine import AT
+
+PROGRAM = """
+import sys
+from orchestrator.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as ended:
+    assert not ended.code, ended.code
+print(*sys.modules, file=sys.stderr)
+"""
+HEAVY = (
+    "jax",
+    "kaggle",
+    "kagglesdk",
+    "requests",
+    "yaml",
+    "alembic",
+    "sqlalchemy.dialects.postgresql",
+    "jinja2",
+    "apprise",
+)
+OURS = (
+    "orchestrator.app",
+    "orchestrator.daemon",
+    "orchestrator.effects",
+    "orchestrator.adopt",
+    "orchestrator.pipeline_file",
+)
+
+
+def imported(*arguments: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["logs", "old-0001"], ["papers", "old-0001"]])
+def test_a_command_that_only_looks_imports_nothing_that_it_does_not_need(tmp_path: Path, command: list[str]) -> None:
+    store = Store.at(tmp_path)
+    finished_run(store, "old-0001", 2, AT + timedelta(days=1))
+    found = imported("--home", str(tmp_path), *command)
+    assert "state.store" in found
+    assert sorted(found.intersection({*HEAVY, *OURS})) == []
+
+
+def test_help_waits_for_no_database_and_no_screen() -> None:
+    assert sorted(imported("--help").intersection({"sqlalchemy", "rich", "pydantic", *HEAVY, *OURS})) == []
