@@ -35,6 +35,7 @@ from state.tables import (
     open_requests,
     others_live,
     others_waiting,
+    rows_of,
     upsert,
     watch_of,
     write_changes,
@@ -175,6 +176,11 @@ class Store:
 
     def _checked(self, connection: Connection, run: str) -> Checked:
         return checked(connection, run, self._remembered.of(run))
+
+    def rows(self, run: str) -> RunState:
+        """The run as its rows have it, not held against its log: for lists of many runs. KeyError for an unknown run."""
+        with self._transaction() as connection:
+            return rows_of(connection, run)
 
     def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
         """The run's state and its log, oldest first, of the same moment; raises as `load` does."""

@@ -97,8 +97,8 @@ def watch_of(connection: Connection, run: str) -> Watch:
 
 def upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
     """Write a row in the place of the one with the same keys, if there is one."""
-    rest = {name: value for name, value in row.items() if name not in keys}
     write = _insert(connection, table).values(row)
+    rest = {name: write.excluded[name] for name in row if name not in keys}
     connection.execute(write.on_conflict_do_update(index_elements=list(keys), set_=rest))
 
 

@@ -14,7 +14,7 @@ from orchestrator.views.curves import Curves
 from orchestrator.views.forecast import run_part
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
-from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, Session, Watch
+from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
 from state.store import Lease, Store
 
 FORMAT = 1
@@ -34,6 +34,7 @@ def status_document(
     """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
 
     With `most` only so many runs, those that need somebody and the newest: it takes no longer however many others there are.
+    Of several such runs those that are over are told from their rows alone, without their metrics and damage.
     `alive` says of the daemon's process whether it runs, None where nobody here can know.
     """
     runs: list[dict[str, Any]] = []
@@ -44,7 +45,8 @@ def status_document(
         names = [run] if run is not None else [found.id for found in store.runs()] if most is None else []
         if run is None and most is not None:
             names, others = store.neediest(most)
-        runs = [_run(store, name, now, daemon) for name in names]
+        tell = _run if most is None or len(names) == 1 else _in_brief
+        runs = [tell(store, name, now, daemon) for name in names]
         quotas = store.quotas()
     return {
         "format": FORMAT,
@@ -77,6 +79,14 @@ def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) 
         **run_part(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
+    return {**found, "to_do": to_do(found, daemon, now)}
+
+
+def _in_brief(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+    state = store.rows(name)
+    if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        return _run(store, name, now, daemon)
+    found = {**run_document(state, (), now), **_trouble(Watch()), "requests": []}
     return {**found, "to_do": to_do(found, daemon, now)}
 
 

@@ -98,6 +98,20 @@ def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same
     assert shown(status_view(few)) == shown(status_view(every))
 
 
+def test_a_run_that_is_over_reads_the_same_from_its_rows_alone(place: Place) -> None:
+    finished_run(place.store, "old-0001", 2, AT - timedelta(days=9))
+    place.begin("r-0001", *path_to(Phase.RUNNING), facts.RunCancelled())
+    place.begin("r-0002")
+    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
+    every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
+    assert shown(status_view(few)) == shown(status_view(every))
+    left_out = {"forecast", "forecast_problem", "stages", "damage"}
+    for brief, whole in zip(few["runs"], every["runs"], strict=True):
+        assert {key: brief[key] for key in brief.keys() - left_out} == {
+            key: whole[key] for key in whole.keys() - left_out
+        }
+
+
 def shown(view: RenderableType) -> str:
     """Through a pipe, 80 columns wide."""
     printed = Console(file=io.StringIO(), width=80)
