@@ -1,5 +1,6 @@
 """Home folders that look as if relay had worked in them for weeks: what the measurements of commands and pages stand on."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator
@@ -16,20 +17,40 @@ from state.store import Store
 SESSION = timedelta(hours=9)
 BETWEEN = timedelta(minutes=20)
 TRANSFER = timedelta(minutes=2)
+CYCLE = BETWEEN + SESSION + 2 * TRANSFER
+"""From one session's plan to the next one's."""
 STEPS_A_SESSION = 400
 SIZE_BYTES = 300 * 2**20
 
 
-def pipeline_of(name: str, sessions: int) -> Pipeline:
-    """A stage that takes so many sessions of `STEPS_A_SESSION` steps each."""
+def pipeline_of(name: str, sessions: int, slots: int = 1) -> Pipeline:
+    """A stage that takes so many sessions of `STEPS_A_SESSION` steps each, on an account with so many slots."""
     stage = f"{{name: count, kind: counting, steps: {sessions * STEPS_A_SESSION}}}"
-    return parse(f"{{name: {name}, accelerator: TpuV5E8, stages: [{stage}]}}", name)
+    return parse(f"{{name: {name}, accelerator: TpuV5E8, account: {{slots: {slots}}}, stages: [{stage}]}}", name)
 
 
 def finished_run(store: Store, run: str, sessions: int, begin: datetime, metrics_a_session: int = 100) -> None:
     """Write a run of so many full sessions that has finished, with its checkpoints and its curves."""
-    pipeline = pipeline_of(run.rpartition("-")[0], sessions)
-    started = RunStarted(
+    later = [fact for number in range(1, sessions + 1) for fact in _session(run, number, sessions, begin)]
+    later.append((_begin_of(sessions + 1, begin), facts.RunFinished()))
+    started = _started(run, pipeline_of(run.rpartition("-")[0], sessions))
+    store.begin_run(started, begin, later=later, metrics=_metrics(run, sessions, metrics_a_session))
+
+
+def live_run(
+    store: Store, run: str, sessions: int, since: datetime, metrics_a_session: int = 100, slots: int = 1
+) -> str:
+    """Write a run of so many full sessions and of one that runs `since` then; answers with that one's slug."""
+    begin = since - BETWEEN - sessions * CYCLE
+    later = [fact for number in range(1, sessions + 1) for fact in _session(run, number, sessions + 1, begin)]
+    later += _session(run, sessions + 1, sessions + 1, begin)[:4]
+    started = _started(run, pipeline_of(run.rpartition("-")[0], sessions + 1, slots))
+    store.begin_run(started, begin, later=later, metrics=_metrics(run, sessions, metrics_a_session))
+    return f"{run}-s{sessions + 1:04d}"
+
+
+def _started(run: str, pipeline: Pipeline) -> RunStarted:
+    return RunStarted(
         run=run,
         pipeline_name=pipeline.name,
         owner="me",
@@ -38,44 +59,43 @@ def finished_run(store: Store, run: str, sessions: int, begin: datetime, metrics
         pipeline_path=f"{pipeline.name}.yaml",
         pipeline_digest=pipeline.digest,
     )
-    later = list(_history(run, sessions, begin))
-    store.begin_run(started, begin, later=later, metrics=_metrics(run, sessions, metrics_a_session))
 
 
-def _history(run: str, sessions: int, at: datetime) -> Iterator[tuple[datetime, Fact]]:
-    parent: tuple[str, str] | None = None
-    for number in range(1, sessions + 1):
-        key = {"number": number, "attempt": 1}
-        manifest = _manifest(run, number, parent[1] if parent else None)
-        name = f"{run}-c{number:04d}"
-        begin = Cursor(stage="count", step=(number - 1) * STEPS_A_SESSION)
-        outcome = "finished" if number == sessions else "yielded"
-        end = at + BETWEEN + SESSION
-        planned = facts.SessionPlanned(
-            **key,
-            slug=f"{run}-s{number:04d}",
-            token=f"{number:024d}",
-            start=begin,
-            parent=parent[0] if parent else None,
-            budget_s=SESSION.total_seconds() - 300,
-            limit_s=SESSION.total_seconds(),
-        )
-        judgement = Judgement(outcome=outcome, furthest=manifest.cursor)
-        yield at, planned
-        yield at, facts.PushIntended(**key)
-        yield at, facts.PushConfirmed(**key, kernel_version=1)
-        yield at + BETWEEN, facts.SeenRunning(**key)
-        yield end, facts.SeenEnded(**key, worker="complete", message="")
-        collected = facts.OutputCollected(**key, judgement=judgement, checkpoint=name, manifest=manifest)
-        yield end + TRANSFER, collected
-        yield end + TRANSFER, facts.PublishIntended(**key)
-        at = end + 2 * TRANSFER
-        yield at, facts.CheckpointPublished(**key)
-        parent = (name, manifest.digest)
-    yield at, facts.RunFinished()
+def _begin_of(number: int, begin: datetime) -> datetime:
+    """When a session is planned, of a run that began then."""
+    return begin + (number - 1) * CYCLE
 
 
-def _manifest(run: str, number: int, parent: str | None) -> Manifest:
+def _session(run: str, number: int, sessions: int, begin: datetime) -> list[tuple[datetime, Fact]]:
+    """What happens in one session; the first four facts are those of one that still runs."""
+    at, key = _begin_of(number, begin), {"number": number, "attempt": 1}
+    parent = _manifest(run, number - 1) if number > 1 else None
+    manifest, end = _manifest(run, number), at + BETWEEN + SESSION
+    planned = facts.SessionPlanned(
+        **key,
+        slug=f"{run}-s{number:04d}",
+        token=f"{number:024d}",
+        start=Cursor(stage="count", step=(number - 1) * STEPS_A_SESSION),
+        parent=f"{run}-c{number - 1:04d}" if parent else None,
+        budget_s=SESSION.total_seconds() - 300,
+        limit_s=SESSION.total_seconds(),
+    )
+    judgement = Judgement(outcome="finished" if number == sessions else "yielded", furthest=manifest.cursor)
+    collected = facts.OutputCollected(**key, judgement=judgement, checkpoint=f"{run}-c{number:04d}", manifest=manifest)
+    return [
+        (at, planned),
+        (at, facts.PushIntended(**key)),
+        (at, facts.PushConfirmed(**key, kernel_version=1)),
+        (at + BETWEEN, facts.SeenRunning(**key)),
+        (end, facts.SeenEnded(**key, worker="complete", message="")),
+        (end + TRANSFER, collected),
+        (end + TRANSFER, facts.PublishIntended(**key)),
+        (end + 2 * TRANSFER, facts.CheckpointPublished(**key)),
+    ]
+
+
+@functools.cache
+def _manifest(run: str, number: int) -> Manifest:
     sha256 = hashlib.sha256(f"{run} {number}".encode()).hexdigest()
     return Manifest(
         run=run,
@@ -83,7 +103,7 @@ def _manifest(run: str, number: int, parent: str | None) -> Manifest:
         attempt=1,
         token=f"{number:024d}",
         cursor=Cursor(stage="count", step=number * STEPS_A_SESSION),
-        parent=parent,
+        parent=_manifest(run, number - 1).digest if number > 1 else None,
         files=(FileEntry(path="state.bin", size_bytes=SIZE_BYTES, sha256=sha256),),
         digests={"weights": sha256},
     )

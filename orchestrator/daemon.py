@@ -17,6 +17,7 @@ from orchestrator.tick import Turn, tick
 from orchestrator.times import spoken
 from state.failures import StoreUnavailable
 from state.model import RunState
+from state.needs import Mark
 from state.store import Lease, LeaseHeld, LeaseLost, Store
 
 LEASE_S = 60.0
@@ -104,6 +105,19 @@ class Jumps:
 
 
 @dataclass(frozen=True)
+class Nap:
+    """Until when a run rests (None: not before somebody writes or asks something of it), and its mark when it lay down."""
+
+    until: datetime | None
+    mark: Mark
+    wants_slot: bool = False
+
+    def over(self, now: datetime) -> bool:
+        """Whether its time has come."""
+        return self.until is not None and now >= self.until
+
+
+@dataclass(frozen=True)
 class Daemon:
     """Carries every open run of one database as far as it goes."""
 
@@ -117,18 +131,27 @@ class Daemon:
     monotonic: Callable[[], float]
     """Seconds that no setting of the clock changes."""
     stop: Stop = field(default_factory=Stop)
-    refused: dict[str, datetime] = field(default_factory=dict)
-    """Runs that the credentials did not fit, and when each is tried again."""
+    rests: dict[str, Nap] = field(default_factory=dict)
+    """Of the runs that wait for something."""
 
     def round(self) -> datetime | None:
-        """Tick each open run until it rests; answers when the first of them wants to be woken (None: none does)."""
+        """Tick each open run that does not rest; answers when the first of them wants to be woken (None: none does).
+
+        A run that rests costs nothing until its time has come, or somebody has written or asked something of it. One that
+        waits for a slot is woken when anything has happened to any run, for that may have freed it.
+        """
         _ = self.keeper.fence  # a daemon that lost its lease ends even where there is nothing to do
-        wake: datetime | None = None
-        for run in self.store.open_runs():
-            until = self._until_rest(run)
-            if until is not None and (wake is None or until < wake):
-                wake = until
-        return wake
+        news = self.store.news()
+        gone = self.rests.keys() - news.keys()
+        stirred = bool(gone)
+        for run, mark in news.items():
+            nap = self.rests.get(run)
+            if nap is None or nap.mark != mark or nap.over(self.clock.now()):
+                acted = self._tick_until_rest(run, mark)
+                stirred |= acted or (nap is not None and nap.mark != mark)
+        for run in [run for run, nap in self.rests.items() if run in gone or (stirred and nap.wants_slot)]:
+            del self.rests[run]
+        return min((nap.until for nap in self.rests.values() if nap.until is not None), default=None)
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:
         """Go on until it is asked to stop (the tick that is under way is finished) or `done` says so.
@@ -167,22 +190,25 @@ class Daemon:
             )
             self.keeper.renew()
             self.store.forget_looks(self.keeper.fence)
-            self.refused.clear()
+            self.rests.clear()
         jumps.settle()
 
-    def _until_rest(self, run: str) -> datetime | None:
-        now = self.clock.now()
-        if run in self.refused and now < self.refused[run]:
-            return self.refused[run]
+    def _tick_until_rest(self, run: str, mark: Mark) -> bool:
+        """Whether the run did anything before it came to rest."""
+        self.rests.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
         except (BadInput, Transient) as error:  # one run that cannot be served must not stop the others
-            self.refused[run] = now + timedelta(seconds=REFUSED_S)
-            self.listener(run, Turn(Rest(self.refused[run], str(error)), failure=str(error)))
-            return self.refused[run]
+            again = self.clock.now() + timedelta(seconds=REFUSED_S)
+            self.rests[run] = Nap(again, mark)
+            self.listener(run, Turn(Rest(again, str(error)), failure=str(error)))
+            return False
+        stirred = False
         while not self.stop.is_set():
             turn = tick(self.store, run, shell, self.keeper.fence)
             self.listener(run, turn)
             if isinstance(turn.command, Rest):
-                return turn.command.until
-        return None
+                self.rests[run] = Nap(turn.command.until, mark, turn.command.wants_slot)
+                break
+            stirred = True
+        return stirred

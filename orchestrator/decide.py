@@ -16,6 +16,7 @@ from orchestrator.commands import (
     Record,
     Rest,
 )
+from orchestrator.pace import look_due
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import WEEK, Limits, finished, plan_session, refresh_time, resized, session_limit_s
 from orchestrator.safekeeping import doubtful, forgiven, removable, to_publish
@@ -96,7 +97,7 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
         case Phase.PUSHING:
             return Push(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
-            due = _due(snapshot.watch.looked_at, limits, now)
+            due = look_due(session, snapshot.watch, limits, now)
             return Look(*session.key) if now >= due else Rest(due, f"session {session.number} is {session.phase}")
         case Phase.ENDED:
             return Collect(*session.key)
@@ -112,7 +113,7 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
 
 
 def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
-    """When to look again; a time in the future, which a clock that was wrong has left, is not believed."""
+    """When to look at a dataset again; a time in the future, which a clock that was wrong has left, is not believed."""
     return now if looked_at is None or looked_at > now else looked_at + timedelta(seconds=limits.poll_s)
 
 

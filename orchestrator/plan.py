@@ -20,7 +20,9 @@ class Limits:
     """How patient the orchestrator is. Times in seconds."""
 
     poll_s: float = 30.0
-    """Between two looks at a running session."""
+    """Between two looks at a session of which something is expected any moment."""
+    calm: float = 1.0
+    """So many times rarer a session is looked at where nothing is expected."""
     retry_s: float = 60.0
     """Before the second try of anything that failed; doubles with each further one."""
     retry_s_max: float = 1800.0
@@ -35,16 +37,29 @@ class Limits:
     claim_s: float = 900.0
     """A run that waits for a slot and has not said so for this long is passed by."""
 
+    @property
+    def calm_s(self) -> float:
+        """Between two looks at a session in the middle of its hours."""
+        return self.calm * self.poll_s
+
     def backoff_s(self, failures: int) -> float:
         """Seconds to wait after the n-th failure in a row."""
         return min(self.retry_s_max, self.retry_s * 2.0 ** min(failures - 1, 20))
 
 
+CALM_MAX = 10.0
+
+
 def limits_for(pipeline: Pipeline) -> Limits:
-    """Patience in proportion: a nine-hour session is looked at every half minute, a rehearsal's minute every half second."""
+    """Patience in proportion to the session.
+
+    One of nine hours is looked at every half minute near its ends and every 4.5 minutes in between (a look is two calls: 27 an
+    hour), a rehearsal's minute every half second all the way.
+    """
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
     return Limits(
         poll_s=poll_s,
+        calm=min(CALM_MAX, max(1.0, pipeline.limit_s / 3600)),
         retry_s=2 * poll_s,
         retry_s_max=60 * poll_s,
         quota_fresh_s=min(600.0, 20 * poll_s),

@@ -147,6 +147,7 @@ def _well(watch: Watch) -> Watch:
         looked_at=watch.looked_at,
         dataset_looked_at=watch.dataset_looked_at,
         log_lines=watch.log_lines,
+        done_at=watch.done_at,
         slot_since=watch.slot_since,
         slot_seen_at=watch.slot_seen_at,
     )

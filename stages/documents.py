@@ -8,10 +8,12 @@ import functools
 import json
 import types
 import typing
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
 FORMAT = 1
+
+SCALARS = (str, int, float, bool)
 
 
 class ContractError(ValueError):
@@ -109,21 +111,27 @@ def _refuse_constant(name: str) -> None:
 def _document(cls: Any, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ContractError(f"{where} is not a JSON object")
-    hints = _hints(cls)
-    known = {f.name: f for f in fields(cls) if f.name != "extra"}
-    missing = [name for name, f in known.items() if name not in value and _required(f)]
-    if missing:
+    hints, known, required = _hints(cls), _known(cls), _required(cls)
+    if missing := [name for name in required if name not in value]:
         raise ContractError(f"{where} lacks {', '.join(missing)}")
     given = {name: _read(hints[name], value[name], f"{where}.{name}") for name in known if name in value}
     extra = {name: item for name, item in value.items() if name not in known}
     return cls(extra=extra, **given)
 
 
-def _required(entry: Field[Any]) -> bool:
-    return entry.default is MISSING and entry.default_factory is MISSING
+@functools.cache
+def _known(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(cls) if f.name != "extra")
+
+
+@functools.cache
+def _required(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING)
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
+    if hint in SCALARS:
+        return _scalar(hint, value, where)
     origin = typing.get_origin(hint)
     if hint is Any:
         return value

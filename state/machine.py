@@ -5,7 +5,7 @@ state of its run; the tables say which fact may follow which phase (sessions) or
 IllegalTransition, so a corrupt log or a wrong program stops before it does harm. Rows in the database are this fold, kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -135,13 +135,14 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
             return _run(state, fact)
 
 
-def fold(facts: list[tuple[datetime, Fact]]) -> RunState:
+def fold(facts: Iterable[tuple[datetime, Fact]]) -> RunState:
     """The state that a run's whole log gives."""
-    (at, first), *rest = facts
+    log = iter(facts)
+    at, first = next(log)
     if not isinstance(first, RunStarted):
         raise IllegalTransition(f"a run begins with {RunStarted.name}, not with {first.name}")
     state = begin(first, at)
-    for at, fact in rest:
+    for at, fact in log:
         state = apply(state, fact, at)
     return state
 

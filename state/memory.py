@@ -23,6 +23,7 @@ from state.model import (
     Waiting,
     Watch,
 )
+from state.needs import Mark
 from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -103,6 +104,10 @@ class MemoryStore:
         with self._lock:
             return self._states[run]
 
+    def rows(self, run: str) -> RunState:
+        """The same: here nobody can change a row by hand."""
+        return self.load(run)
+
     def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
         """The run's state and its log, oldest first, of the same moment."""
         with self._lock:
@@ -133,11 +138,23 @@ class MemoryStore:
         with self._lock:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
+    def neediest(self, most: int) -> tuple[list[str], int]:
+        """Ids of so many runs, oldest first, and how many others there are (see `Store.neediest`)."""
+        runs = sorted(self.runs(), key=lambda run: (run.created_at, run.id), reverse=True)
+        runs.sort(key=lambda run: 0 if run.status is RunStatus.PARKED else 1 if run.status in OPEN else 2)
+        chosen = {run.id for run in runs[:most]}
+        return [run.id for run in self.runs() if run.id in chosen], len(runs[most:])
+
     def open_runs(self) -> list[str]:
         """Ids of the runs that may still need something, or of which something is asked (see `Store.open_runs`)."""
         with self._lock:
             asked = {request.run for request in self._requests.values()}
             return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
+
+    def news(self) -> dict[str, Mark]:
+        """The same runs, each with a mark that changes with its facts and requests (see `Store.news`)."""
+        with self._lock:
+            return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
 
     # --- observations --------------------------------------------------------
 
@@ -289,6 +306,9 @@ class MemoryStore:
         for metric in metrics:
             key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
             self._metrics.setdefault(key, metric)
+
+    def _newest_request(self, run: str) -> int:
+        return max((number for number, request in self._requests.items() if request.run == run), default=0)
 
     def _goes_on(self, run: Run) -> bool:
         return run.status is RunStatus.CANCELLED and _live(self._states[run.id]) > 0

@@ -268,6 +268,8 @@ class Watch:
     """Since when the run wants a slot of its account; runs are served in this order."""
     slot_seen_at: datetime | None = None
     """When it last said so: a run that nobody carries on any more must not hold up the others."""
+    done_at: datetime | None = None
+    """When the live session is going to have done the pipeline's last step, by the pace of its steps, if it gets so far."""
 
 
 @dataclass(frozen=True, kw_only=True)

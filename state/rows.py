@@ -3,6 +3,7 @@
 import functools
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import fields
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -19,13 +20,26 @@ def to_row(value: Any) -> dict[str, Any]:
 
 def from_row(kind: type[Value], row: Any) -> Value:
     """The value that a row holds; columns that it has no field for are passed over."""
-    hints = _hints(kind)  # type: ignore[arg-type]
-    return kind(**{f.name: _field(hints[f.name], row[f.name]) for f in fields(kind)})  # type: ignore[arg-type]
+    readers = _readers(kind)  # type: ignore[arg-type]
+    return kind(**{name: row[name] if read is None else read(row[name]) for name, read in readers})
 
 
 @functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+def _readers(kind: type[Any]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """What turns each column into its field, None where it is the field already: looked up once a kind, not once a row."""
+    hints = typing.get_type_hints(kind)
+    return tuple((f.name, _reader(hints[f.name])) for f in fields(kind))
+
+
+def _reader(hint: Any) -> Callable[[Any], Any] | None:
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        read = _reader(next(arm for arm in typing.get_args(hint) if arm is not type(None)))
+        return None if read is None else lambda value: None if value is None else read(value)
+    if hint is Cursor:
+        return Cursor.from_dict
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return hint
+    return bool if hint is bool else None
 
 
 def _column(value: Any) -> Any:
@@ -34,15 +48,3 @@ def _column(value: Any) -> Any:
     if isinstance(value, StrEnum):
         return value.value
     return int(value) if isinstance(value, bool) else value
-
-
-def _field(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        hint = next(arm for arm in typing.get_args(hint) if arm is not type(None))
-    if hint is Cursor:
-        return Cursor.from_dict(value)
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return hint(value)
-    return bool(value) if hint is bool else value

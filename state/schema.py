@@ -69,7 +69,7 @@ runs = Table(
     Column("excerpt", Text, nullable=False),
     Column("inputs", Text, nullable=False),
     Column("judged", Integer, nullable=False),
-    Index("run_by_status", "status"),
+    Index("run_by_status", "status", "created_at", "id"),
 )
 
 sessions = Table(
@@ -104,6 +104,7 @@ sessions = Table(
     ForeignKeyConstraint(["run"], ["run.id"]),
     UniqueConstraint("slug", name="session_slug"),
     Index("session_by_phase", "phase"),
+    Index("session_by_end", "ended_at"),
 )
 
 checkpoints = Table(
@@ -137,7 +138,7 @@ metrics = Table(
     Column("value", Float, nullable=False),
     Column("at_s", Float, nullable=False),
     ForeignKeyConstraint(["run"], ["run.id"]),
-    Index("metric_by_stage", "run", "stage", "name", "step"),
+    Index("metric_by_name", "run", "stage", "name", "session", "attempt", "number", "step", "value"),
 )
 
 requests = Table(
@@ -152,6 +153,7 @@ requests = Table(
     Column("answer", Text),
     ForeignKeyConstraint(["run"], ["run.id"]),
     Index("request_open", "run", "obeyed_at"),
+    Index("request_by_answer", "obeyed_at", "run"),
 )
 
 watches = Table(
@@ -170,6 +172,7 @@ watches = Table(
     Column("log_lines", Integer, nullable=False),
     Column("slot_since", Utc),
     Column("slot_seen_at", Utc),
+    Column("done_at", Utc),
     ForeignKeyConstraint(["run"], ["run.id"]),
 )
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, Integer, and_, cast, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, func, insert, or_, select, update
 
-from state import machine, schema
+from state import curves, machine, needs, schema
+from state.checking import Checked, Remembered, checked, checked_with_facts
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import FACTS, Fact, RunStarted
 from state.model import (
@@ -19,33 +20,27 @@ from state.model import (
     Request,
     Run,
     RunState,
-    RunStatus,
     Snapshot,
     StepEdges,
     StepSeen,
     Stretch,
     Watch,
 )
+from state.needs import Mark
 from state.rows import from_row, to_row
 from state.tables import (
-    LIVE_PHASES,
-    append_fact,
-    checked,
-    checked_with_facts,
+    append_facts,
     facts_of,
+    newest_fact,
     open_requests,
     others_live,
     others_waiting,
     rows_of,
-    steps_of,
     upsert,
     watch_of,
     write_changes,
     write_metrics,
 )
-
-OPEN_STATUSES = [RunStatus.ACTIVE.value, RunStatus.WAITING.value, RunStatus.PARKED.value]
-
 
 LEASE_AHEAD = timedelta(days=1)
 """A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
@@ -80,6 +75,7 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._remembered = Remembered()
 
     @classmethod
     def at(cls, home: Path) -> "Store":
@@ -131,10 +127,9 @@ class Store:
                 raise RunExists(fact.run)
             state = begun = machine.begin(fact, at)
             connection.execute(insert(schema.runs).values(to_row(begun.run)))
-            append_fact(connection, fact.run, fact, at)
             for when, next_fact in later:
                 state = machine.apply(state, next_fact, when)
-                append_fact(connection, fact.run, next_fact, when)
+            append_facts(connection, fact.run, [(at, fact), *later])
             write_changes(connection, begun, state)
             write_metrics(connection, metrics)
         return state
@@ -157,33 +152,48 @@ class Store:
         with self._transaction() as connection:
             if fence is not None:
                 _check_fence(connection, fence)
-            before = rows_of(connection, run)
-            after = before
+            before = self._checked(connection, run)
+            after = before.state
             for fact in facts:
                 after = machine.apply(after, fact, at)
-                append_fact(connection, run, fact, at)
-            write_changes(connection, before, after)
+            append_facts(connection, run, [(at, fact) for fact in facts])
+            write_changes(connection, before.state, after)
+            newest = newest_fact(connection, run) or before.fact
             write_metrics(connection, metrics)
             if watch is not None:
                 upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
             if obeyed is not None:
                 connection.execute(update(schema.requests).where(schema.requests.c.id == obeyed).values(obeyed_at=at))
+        self._remembered.keep(run, Checked(newest, after))  # it is committed
         return after
 
     def load(self, run: str) -> RunState:
         """The run's state; KeyError for an unknown run, StoreCorrupt where facts and rows disagree."""
         with self._transaction() as connection:
-            return checked(connection, run)
+            found = self._checked(connection, run)
+        self._remembered.keep(run, found)
+        return found.state
+
+    def _checked(self, connection: Connection, run: str) -> Checked:
+        return checked(connection, run, self._remembered.of(run))
+
+    def rows(self, run: str) -> RunState:
+        """The run as its rows have it, not held against its log: for lists of many runs. KeyError for an unknown run."""
+        with self._transaction() as connection:
+            return rows_of(connection, run)
 
     def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
         """The run's state and its log, oldest first, of the same moment; raises as `load` does."""
         with self._transaction() as connection:
-            return checked_with_facts(connection, run)
+            found, facts = checked_with_facts(connection, run)
+        self._remembered.keep(run, found)
+        return found.state, facts
 
     def snapshot(self, run: str) -> Snapshot:
         """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
         with self._transaction() as connection:
-            state = checked(connection, run)
+            found = self._checked(connection, run)
+            state = found.state
             quota = (
                 connection.execute(
                     select(schema.quotas).where(
@@ -194,7 +204,7 @@ class Store:
                 .mappings()
                 .first()
             )
-            return Snapshot(
+            snapshot = Snapshot(
                 state=state,
                 requests=open_requests(connection, run),
                 watch=watch_of(connection, run),
@@ -202,11 +212,13 @@ class Store:
                 others_live=others_live(connection, state.run),
                 waiting=others_waiting(connection, state.run),
             )
+        self._remembered.keep(run, found)
+        return snapshot
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
         """The run's log, oldest first."""
         with self._transaction() as connection:
-            return facts_of(connection, run)
+            return list(facts_of(connection, run))
 
     def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
         """The end of the log of one run, or of all together, oldest first."""
@@ -229,20 +241,26 @@ class Store:
             rows = connection.execute(select(schema.runs).order_by(schema.runs.c.created_at, schema.runs.c.id))
             return [from_row(Run, row) for row in rows.mappings()]
 
+    def neediest(self, most: int) -> tuple[list[str], int]:
+        """Ids of so many runs, oldest first, and how many others there are.
+
+        Those that need a person come before those that go on, these before those that are over, newer before older.
+        """
+        with self._transaction() as connection:
+            return needs.neediest(connection, most)
+
     def open_runs(self) -> list[str]:
         """Ids of the runs that may still need something, or of which something is asked, oldest first.
 
         A cancelled one is among them while its session goes on.
         """
-        live = select(schema.sessions.c.run).where(schema.sessions.c.phase.in_(LIVE_PHASES))
-        goes_on = and_(schema.runs.c.status == RunStatus.CANCELLED.value, schema.runs.c.id.in_(live))
-        asked = select(schema.requests.c.run).where(schema.requests.c.obeyed_at.is_(None))
-        needs_something = or_(schema.runs.c.status.in_(OPEN_STATUSES), goes_on, schema.runs.c.id.in_(asked))
         with self._transaction() as connection:
-            rows = connection.execute(
-                select(schema.runs.c.id).where(needs_something).order_by(schema.runs.c.created_at, schema.runs.c.id)
-            )
-            return [str(row.id) for row in rows]
+            return needs.open_ids(connection)
+
+    def news(self) -> dict[str, Mark]:
+        """The same runs, each with a mark that is another one as soon as anybody writes a fact of it or asks something of it."""
+        with self._transaction() as connection:
+            return needs.marks(connection)
 
     # --- observations --------------------------------------------------------
 
@@ -270,6 +288,7 @@ class Store:
             "not_before",
             "slot_since",
             "slot_seen_at",
+            "done_at",
         )
         with self._transaction() as connection:
             _check_fence(connection, fence)
@@ -307,50 +326,26 @@ class Store:
 
     def last_metrics(self, run: str) -> list[Metric]:
         """The newest value of each metric of each stage."""
-        table = schema.metrics
-        newest = (table.c.session.desc(), table.c.attempt.desc(), table.c.number.desc())
-        rank = func.row_number().over(partition_by=(table.c.stage, table.c.name), order_by=newest).label("rank")
-        ranked = select(table, rank).where(table.c.run == run).subquery()
         with self._transaction() as connection:
-            rows = connection.execute(select(ranked).where(ranked.c.rank == 1)).mappings()
-            return [from_row(Metric, row) for row in rows]
+            return curves.newest_values(connection, run)
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
         """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
         with self._transaction() as connection:
-            return steps_of(connection, run, newest)
+            return curves.steps_seen(connection, run, newest)
 
     def series(self, run: str, points_max: int) -> list[Point]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
 
         Steps that a killed session lost were done again, with the same values: they count once more in a mean of equals.
         """
-        table = schema.metrics
-        mine = table.c.run == run
-        width = cast(func.max(table.c.step).over(partition_by=table.c.stage) / points_max, Integer) + 1
-        narrow = select(table.c.stage, table.c.name, table.c.step, table.c.value, width.label("width")).where(mine)
-        row = narrow.subquery()
-        bucket = cast(row.c.step / row.c.width, Integer)
-        value = row.c.value
-        query = (
-            select(
-                *(row.c.stage, row.c.name, func.max(row.c.step).label("step")),
-                *(func.avg(value).label("value"), func.min(value).label("low"), func.max(value).label("high")),
-            )
-            .group_by(row.c.stage, row.c.name, bucket)
-            .order_by(row.c.stage, row.c.name, func.max(row.c.step))
-        )
         with self._transaction() as connection:
-            return [from_row(Point, found) for found in connection.execute(query).mappings()]
+            return curves.points(connection, run, points_max)
 
     def step_edges(self, run: str) -> list[StepEdges]:
         """When each session that told of a step told of its first and its last one, in the order of sessions."""
-        table = schema.metrics
-        first, last = func.min(table.c.at_s).label("first_at_s"), func.max(table.c.at_s).label("last_at_s")
-        key = (table.c.session, table.c.attempt)
-        query = select(*key, first, last).where(table.c.run == run).group_by(*key).order_by(*key)
         with self._transaction() as connection:
-            return [from_row(StepEdges, row) for row in connection.execute(query).mappings()]
+            return curves.step_edges(connection, run)
 
     # --- requests ------------------------------------------------------------
 

@@ -1,14 +1,13 @@
 """What happens inside one transaction: rows and facts, read and written. The store opens it and closes it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Insert, Row, Table, and_, func, insert, select, update
+from sqlalchemy import Connection, Table, func, insert, select
 
-from state import machine, schema
+from state import schema
 from state.facts import FACTS, Fact
-from state.failures import StoreCorrupt
 from state.model import (
     Checkpoint,
     Metric,
@@ -18,38 +17,33 @@ from state.model import (
     RunState,
     RunStatus,
     Session,
-    StepSeen,
     Waiting,
     Watch,
 )
 from state.rows import from_row, to_row
 
 LIVE_PHASES = [phase.value for phase in Phase if phase.on_kaggle]
+FACTS_AT_ONCE = 500
 
 
-def append_fact(connection: Connection, run: str, fact: Fact, at: datetime) -> None:
-    """The log's next entry."""
-    connection.execute(insert(schema.facts).values(run=run, at=at, name=fact.name, data=fact.to_dict()))
+def append_facts(connection: Connection, run: str, facts: Sequence[tuple[datetime, Fact]]) -> None:
+    """The log's next entries."""
+    if facts:
+        rows = [{"run": run, "at": at, "name": fact.name, "data": fact.to_dict()} for at, fact in facts]
+        connection.execute(insert(schema.facts), rows)
 
 
-def facts_of(connection: Connection, run: str) -> list[tuple[datetime, Fact]]:
-    """A run's log, oldest first."""
-    rows = connection.execute(select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id))
-    return [(row.at, FACTS[row.name].from_dict(row.data)) for row in rows]
+def newest_fact(connection: Connection, run: str) -> int | None:
+    """The number of the log's last entry."""
+    found = connection.execute(select(func.max(schema.facts.c.id)).where(schema.facts.c.run == run)).scalar()
+    return None if found is None else int(found)
 
 
-def checked(connection: Connection, run: str) -> RunState:
-    """The rows, held against the facts."""
-    return checked_with_facts(connection, run)[0]
-
-
-def checked_with_facts(connection: Connection, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
-    """The same, and the facts themselves."""
-    state = rows_of(connection, run)
-    facts = facts_of(connection, run)
-    if machine.fold(facts) != state:
-        raise StoreCorrupt(f"the facts of {run} do not fold to its rows: restore the database from a backup")
-    return state, facts
+def facts_of(connection: Connection, run: str) -> Iterator[tuple[datetime, Fact]]:
+    """A run's log, oldest first, a part of it at a time."""
+    query = select(schema.facts).where(schema.facts.c.run == run).order_by(schema.facts.c.id)
+    for row in connection.execute(query).yield_per(FACTS_AT_ONCE):
+        yield row.at, FACTS[row.name].from_dict(row.data)
 
 
 def rows_of(connection: Connection, run: str) -> RunState:
@@ -92,18 +86,7 @@ def write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
     """A replayed event is already there, and a session never changes what it said."""
     rows = [to_row(metric) for metric in metrics]
     if rows:
-        connection.execute(_insert_new(connection, schema.metrics), rows)
-
-
-def _insert_new(connection: Connection, table: Table) -> Insert:
-    """An insert that passes over rows that are there. Imported here: whoever only looks need not wait for both dialects."""
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql
-
-        return postgresql.insert(table).on_conflict_do_nothing()
-    from sqlalchemy.dialects import sqlite
-
-    return sqlite.insert(table).on_conflict_do_nothing()
+        connection.execute(_insert(connection, schema.metrics).on_conflict_do_nothing(), rows)
 
 
 def watch_of(connection: Connection, run: str) -> Watch:
@@ -114,12 +97,23 @@ def watch_of(connection: Connection, run: str) -> Watch:
 
 def upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
     """Write a row in the place of the one with the same keys, if there is one."""
-    mine = and_(*(table.c[key] == row[key] for key in keys))
-    rest = {name: value for name, value in row.items() if name not in keys}
-    if connection.execute(select(func.count()).select_from(table).where(mine)).scalar():
-        connection.execute(update(table).where(mine).values(rest))
-    else:
-        connection.execute(insert(table).values(row))
+    write = _insert(connection, table).values(row)
+    rest = {name: write.excluded[name] for name in row if name not in keys}
+    connection.execute(write.on_conflict_do_update(index_elements=list(keys), set_=rest))
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    """`INSERT` that can be told what to do where the row is there already.
+
+    Imported here: whoever only looks need not wait for both dialects.
+    """
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql
+
+        return postgresql.insert(table)
+    from sqlalchemy.dialects import sqlite
+
+    return sqlite.insert(table)
 
 
 def open_requests(connection: Connection, run: str) -> tuple[Request, ...]:
@@ -159,24 +153,3 @@ def others_waiting(connection: Connection, run: Run) -> tuple[Waiting, ...]:
         )
     )
     return tuple(from_row(Waiting, row) for row in connection.execute(query).mappings())
-
-
-def steps_of(connection: Connection, run: str, newest: int) -> list[StepSeen]:
-    """The `newest` steps of each stage of a run, and each stage's first in each session, in the order in which they were told."""
-    table = schema.metrics
-    mine = table.c.run == run
-    # one metric of each stage is enough, and by this index it is found without reading the others
-    indexed = select(table).with_hint(table, "INDEXED BY metric_by_stage", "sqlite")
-    stages = select(table.c.stage, func.min(table.c.name).label("name")).where(mine).group_by(table.c.stage)
-    found: list[Row[Any]] = []
-    for told in connection.execute(stages).all():
-        one = indexed.where(mine, table.c.stage == told.stage, table.c.name == told.name)
-        rows = sorted(connection.execute(one).all(), key=_told)
-        begun = {(row.session, row.attempt): row for row in reversed(rows)}
-        found += {_told(row): row for row in (*begun.values(), *rows[max(0, len(rows) - newest) :])}.values()
-    return [from_row(StepSeen, row._mapping) for row in sorted(found, key=_told)]
-
-
-def _told(row: Row[Any]) -> tuple[int, int, int]:
-    """When an event was told, among those of a run."""
-    return (row.session, row.attempt, row.number)

@@ -59,15 +59,16 @@ def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
     from orchestrator.views.document import curves_of, status_document
 
-    store = app.looking if app.has_store else None
-    document = status_document(store, app.home.path, app.clock.now(), run, app.warnings())
+    store, now = app.looking if app.has_store else None, app.clock.now()
     if as_json:
         from orchestrator.views.answers import print_json
 
-        print_json(document)
+        print_json(status_document(store, app.home.path, now, run, app.warnings()))
         return
-    from orchestrator.views.overview import status_view
+    from orchestrator.views.overview import RUNS_SHOWN, status_view
     from orchestrator.views.printing import print_view
+
+    document = status_document(store, app.home.path, now, run, app.warnings(), most=RUNS_SHOWN)
 
     print_view(status_view(document, curves_of(store, document)))
 
@@ -75,15 +76,18 @@ def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
 def watch_status(app: "Onlooker", run: str | None, as_json: bool) -> int:
     """Show the status as it changes; the exit status."""
     from orchestrator.views.document import status_document
-    from orchestrator.views.printing import console
+    from orchestrator.views.overview import RUNS_SHOWN
+    from orchestrator.views.printing import console, redraws
     from orchestrator.views.watch import Watcher, watch
 
     stop_on_signals(app.stop)
+    on = console()
+    most = None if as_json or not redraws(on) else RUNS_SHOWN  # a program, or a log, is told of every run
     watcher = Watcher(
         lambda: app.looking if app.has_store else None,
-        lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings()),
+        lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), most=most),
     )
-    return watch(watcher, run, console(), app.clock, app.stop, as_json=as_json)
+    return watch(watcher, run, on, app.clock, app.stop, as_json=as_json)
 
 
 @click.command()

@@ -1,10 +1,13 @@
 """See how a session is, and take in what it says."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import Refused, Transient, Vanished
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
+from orchestrator.pipeline import Pipeline
 from stages.contract import Progress
 from state.facts import (
     Fact,
@@ -14,11 +17,14 @@ from state.facts import (
 )
 from state.model import Metric, Phase, Session, Snapshot, Watch
 
+RECENT_LINES = 100
+"""Of a log: enough to tell its pace, and few enough that a look does not read again what was read before."""
+
 WELL = Watch()
 """Nothing fails."""
 
 
-def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
+def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     """Ask how the session is; take in the part of its log that is new."""
     version, seen = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
@@ -44,6 +50,7 @@ def look(snapshot: Snapshot, session: Session, shell: Shell) -> Result:
         looked_at=shell.clock.now(),
         dataset_looked_at=snapshot.watch.dataset_looked_at,
         log_lines=max(known, len(lines)),
+        done_at=_done_at(session, lines, pipeline, shell.clock.now()) if lines else snapshot.watch.done_at,
     )
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
 
@@ -75,25 +82,40 @@ def taken_in(session: Session, shell: Shell) -> tuple[LogLine, ...]:
     return lines
 
 
-def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> tuple[Metric, ...]:
-    """The values in a log's lines from number `known` on."""
-    found = []
+def steps_in(lines: Iterable[LogLine], known: int = 0) -> Iterator[Progress]:
+    """What a log's lines from number `known` on tell of steps."""
     for line in lines:
         event = Progress.from_line(line.text) if line.number >= known else None
-        if event is None or event.event != "step":
-            continue
-        for name, value in sorted((event.metrics or {"done": float(event.step)}).items()):
-            found.append(
-                Metric(
-                    run=session.run,
-                    session=session.number,
-                    attempt=session.attempt,
-                    number=event.number,
-                    stage=event.stage,
-                    step=event.step,
-                    name=name,
-                    value=value,
-                    at_s=event.at_s,
-                )
-            )
-    return tuple(found)
+        if event is not None and event.event == "step":
+            yield event
+
+
+def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> tuple[Metric, ...]:
+    """The values in a log's lines from number `known` on."""
+    return tuple(
+        Metric(
+            run=session.run,
+            session=session.number,
+            attempt=session.attempt,
+            number=event.number,
+            stage=event.stage,
+            step=event.step,
+            name=name,
+            value=value,
+            at_s=event.at_s,
+        )
+        for event in steps_in(lines, known)
+        for name, value in sorted((event.metrics or {"done": float(event.step)}).items())
+    )
+
+
+def _done_at(session: Session, lines: Sequence[LogLine], pipeline: Pipeline, now: datetime) -> datetime | None:
+    """When the pipeline's last step is done at the pace of those before it; None as long as another stage is at work."""
+    last = pipeline.stages[-1]
+    told = [event for event in steps_in(lines[-RECENT_LINES:]) if event.stage == last.name]
+    if len(told) < 2 or told[-1].step <= told[0].step:
+        return None
+    pace_s = (told[-1].at_s - told[0].at_s) / (told[-1].step - told[0].step)
+    begun_at = session.running_at or now
+    at = min(now, begun_at + timedelta(seconds=told[-1].at_s))
+    return at + timedelta(seconds=min(session.limit_s, max(0.0, pace_s * (last.steps - told[-1].step))))

@@ -35,7 +35,7 @@ def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: S
         case Push():
             return push(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Look():
-            return look(snapshot, state.session(command.number, command.attempt), shell)
+            return look(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Collect():
             return collected(snapshot, state.session(command.number, command.attempt), pipeline, shell)
         case Publish():

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -56,12 +57,17 @@ class Credentials:
 
     def redact(self, text: str) -> str:
         """The text without any form of the secrets."""
+        for form in self._forms:
+            text = text.replace(form, HIDDEN)
+        return text
+
+    @cached_property
+    def _forms(self) -> tuple[str, ...]:
+        """How the secrets may be written, the longest first. Worked out once: every line of every log is held against them."""
         forms = {self.secret, self.refresh_token, _basic(self.username or "", self.secret) if self.secret else ""}
         forms |= {json.dumps(form)[1:-1] for form in forms}
         forms |= {quote(form, safe="") for form in forms} | {quote_plus(form) for form in forms}
-        for form in sorted(forms - {""}, key=len, reverse=True):
-            text = text.replace(form, HIDDEN)
-        return text
+        return tuple(sorted(forms - {""}, key=len, reverse=True))
 
 
 def find_credentials(environ: Mapping[str, str], home: Path) -> tuple[Credentials, ...]:

@@ -112,7 +112,9 @@ class Courier:
         if "trouble" not in self.post.events:
             return []
         store = self.post.looking
-        return troubles([(run, store.watch(run.id)) for run in store.runs()], marks, now)
+        held_up = {subject.removeprefix("trouble:") for subject, mark in marks.items() if mark}
+        asked = held_up.union(store.open_runs())  # what is over costs nothing, however much of it there is
+        return troubles([(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now)
 
     def _sent(self, letter: Letter) -> bool:
         problem = self._problem(letter.message)

@@ -27,18 +27,24 @@ def status_document(
     run: str | None = None,
     warnings: Sequence[str] = (),
     alive: Callable[[str], bool | None] = holder.alive,
+    most: int | None = None,
 ) -> dict[str, Any]:
     """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
 
+    With `most` only so many runs, those that need somebody and the newest: it takes no longer however many others there are.
+    Of several such runs those that are over are told from their rows alone, without their metrics and damage.
     `alive` says of the daemon's process whether it runs, None where nobody here can know.
     """
     runs: list[dict[str, Any]] = []
-    daemon = None
+    daemon, others = None, 0
     quotas: list[QuotaRow] = []
     if store is not None:
         daemon = daemon_document(store.lease(), now, alive)
-        names = [found.id for found in store.runs() if run is None or found.id == run]
-        runs = [_run(store, name, now, daemon) for name in names]
+        names = [run] if run is not None else [found.id for found in store.runs()] if most is None else []
+        if run is None and most is not None:
+            names, others = store.neediest(most)
+        tell = _run if most is None or len(names) == 1 else _in_brief
+        runs = [tell(store, name, now, daemon) for name in names]
         quotas = store.quotas()
     return {
         "format": FORMAT,
@@ -47,6 +53,7 @@ def status_document(
         "warnings": list(warnings),
         "daemon": daemon,
         "runs": runs,
+        "others": others,
         "quota": [_quota(q) for q in quotas],
     }
 
@@ -80,6 +87,14 @@ def _forecast(store: Store, state: RunState, facts: Sequence[tuple[datetime, Fac
     from orchestrator.views.forecast import run_part
 
     return run_part(store, state, facts, now)
+
+
+def _in_brief(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+    state = store.rows(name)
+    if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        return _run(store, name, now, daemon)
+    found = {**run_document(state, (), now), **_trouble(Watch()), "requests": []}
+    return {**found, "to_do": to_do(found, daemon, now)}
 
 
 def daemon_document(

@@ -34,8 +34,9 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     ordered.sort(key=_need)
     columns = min(NAME_COLUMNS, max(len(run["id"]) for run in runs))
     parts += [_in_brief(run, now, columns) for run in ordered[:RUNS_SHOWN]]
-    if len(ordered) > RUNS_SHOWN:
-        parts.append(Text(_rest(ordered[RUNS_SHOWN:]), style="dim"))
+    rest = len(ordered[RUNS_SHOWN:]) + document["others"]
+    if rest:
+        parts.append(Text(f"{rest:,} more: relay status --json names them all", style="dim"))
     quotas = [(f"{q['accelerator']} quota of {q['owner']}", Text(quota_text(q, now))) for q in document["quota"]]
     parts += [labelled(quotas)] if quotas else []
     return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
@@ -77,7 +78,3 @@ def _advice(to_do: dict[str, Any]) -> Text:
     if to_do["type"] is None:
         return Text(f"  {to_do['says']}", style="dim")
     return Text.assemble("  ", (to_do["says"], "yellow"), "; type: ", (to_do["type"], "bold"))
-
-
-def _rest(runs: list[dict[str, Any]]) -> str:
-    return f"{len(runs)} more: relay status --json names them all"

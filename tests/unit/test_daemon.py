@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import Stop, SystemClock, VirtualClock
-from orchestrator.commands import Rest
+from orchestrator.commands import Look, Rest
 from orchestrator.daemon import Daemon, LeaseKeeper
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput
@@ -21,7 +21,8 @@ from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
 from orchestrator.tick import Turn
 from orchestrator.times import spoken
-from state.model import RunState, Watch
+from state.facts import RunCancelled, SessionLost
+from state.model import RunState, RunStatus, Watch
 from state.store import LeaseHeld, LeaseLost, Store
 from tests.simulation.pipelines import pipeline
 
@@ -161,6 +162,48 @@ def test_told_to_stop_the_daemon_does_not_begin_another_tick(desk: Desk) -> None
     desk.listen = listen  # type: ignore[method-assign]
     desk.run(idle, idle, idle)
     assert len(desk.turns) == 1
+
+
+def test_a_run_that_rests_is_left_alone_until_its_time_has_come(desk: Desk) -> None:
+    turns: list[int] = []
+    desk.run(
+        *[lambda: turns.append(len(desk.turns))] * 40
+    )  # two seconds each, and the first look after the push is due later
+    rests = [turn.command.until for turn in desk.turns if isinstance(turn.command, Rest)]
+    assert turns[2] == turns[-1], "a round ticked a run that rests"
+    until = rests[-1]
+    assert until is not None
+    desk.run(lambda: desk.clock.sleep((until - desk.clock.now()).total_seconds()), idle)
+    assert isinstance(desk.turns[-2].command, Look)
+
+
+def test_a_request_wakes_a_run_that_rests_at_once(desk: Desk) -> None:
+    store, run = desk.chain.store, desk.chain.run
+    desk.run(idle, idle, idle, lambda: store.request(run, "pause", {}, desk.clock.now()), idle)
+    assert store.load(run).run.status is RunStatus.PARKED
+    turns = len(desk.turns)
+    desk.run(idle, *[idle] * 10)
+    assert len(desk.turns) <= turns + 2, "a parked run is ticked again and again"
+
+
+def test_a_run_that_waits_for_a_slot_is_woken_as_soon_as_another_has_done_something(desk: Desk) -> None:
+    first, store = desk.chain, desk.chain.store
+    second = Chain(desk.kaggle, first.home.path, run="sim-0002", store=store)
+    desk.run(idle, idle, idle)
+    waits = [turn.command for turn in desk.turns if isinstance(turn.command, Rest) and turn.command.wants_slot]
+    assert waits
+    assert second.state.sessions == ()
+    lost = SessionLost(number=1, attempt=1, reason="a person cancelled it")
+    desk.run(
+        idle,
+        lambda: store.append(first.run, [lost, RunCancelled()], desk.clock.now()),
+        idle,
+        idle,
+        idle,
+    )
+    assert waits[-1].until is not None
+    assert desk.clock.now() < waits[-1].until
+    assert second.state.sessions != ()
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from benchmarks.homes import finished_run
 from orchestrator.pipeline_file import parse
@@ -83,6 +83,41 @@ def watched(place: Place) -> Place:
 def joined(text: str) -> str:
     """The words of a screen, wherever its lines end."""
     return " ".join(text.split())
+
+
+def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same(place: Place) -> None:
+    for number in range(12):
+        later = [facts.RunParked(reason="it broke", remedy="relay retry")] if number in (1, 4) else []
+        place.begin(f"r-{number:04d}", *later, at=AT + timedelta(seconds=number))
+    place.begin("r-9999", facts.RunCancelled(), at=AT + timedelta(minutes=1))
+    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
+    assert [run["id"] for run in few["runs"]] == [f"r-{n:04d}" for n in (1, 4, 6, 7, 8, 9, 10, 11)]
+    assert few["others"] == 5
+    every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
+    assert (len(every["runs"]), every["others"]) == (13, 0)
+    assert shown(status_view(few)) == shown(status_view(every))
+
+
+def test_a_run_that_is_over_reads_the_same_from_its_rows_alone(place: Place) -> None:
+    finished_run(place.store, "old-0001", 2, AT - timedelta(days=9))
+    place.begin("r-0001", *path_to(Phase.RUNNING), facts.RunCancelled())
+    place.begin("r-0002")
+    few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
+    every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
+    assert shown(status_view(few)) == shown(status_view(every))
+    left_out = {"forecast", "forecast_problem", "stages", "damage"}
+    for brief, whole in zip(few["runs"], every["runs"], strict=True):
+        assert {key: brief[key] for key in brief.keys() - left_out} == {
+            key: whole[key] for key in whole.keys() - left_out
+        }
+
+
+def shown(view: RenderableType) -> str:
+    """Through a pipe, 80 columns wide."""
+    printed = Console(file=io.StringIO(), width=80)
+    printed.print(view)
+    assert isinstance(printed.file, io.StringIO)
+    return printed.file.getvalue()
 
 
 def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:

@@ -1,6 +1,7 @@
 """A store keeps what it was told, whole, and refuses what does not fit: the database and the one in memory alike."""
 
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,9 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
+from stages.documents import ContractError
 from state import machine, schema
-from state.engine import SchemaError, migrate, newest_revision, open_engine, open_to_look
-from state.facts import RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
+from state.checking import Checked, Remembered
+from state.engine import SchemaError, backup, migrate, newest_revision, open_engine, open_to_look
+from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
 from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
@@ -60,6 +63,66 @@ def test_a_row_changed_by_hand_is_noticed_on_load(tmp_path: Path) -> None:
         rival.execute("UPDATE session SET phase = 'published'")
     with pytest.raises(StoreCorrupt, match="r-0001"):
         store.load("r-0001")
+
+
+def test_a_row_changed_by_hand_is_noticed_by_a_store_that_had_checked_it_before(tmp_path: Path) -> None:
+    store = checked_store(tmp_path)
+    with sqlite3.connect(tmp_path / "relay.db") as rival:
+        rival.execute("UPDATE session SET phase = 'published'")
+    for call in (store.load, store.snapshot, lambda run: store.append(run, [], AT)):
+        with pytest.raises(StoreCorrupt, match="r-0001"):
+            call("r-0001")
+
+
+def test_what_was_checked_once_is_not_read_again_and_a_new_process_reads_all_of_it(tmp_path: Path) -> None:
+    store = checked_store(tmp_path)
+    with sqlite3.connect(tmp_path / "relay.db") as rival:
+        rival.execute("UPDATE fact SET data = '{}' WHERE name = 'session_planned'")
+    for fact in path_to(Phase.RUNNING)[1:]:
+        store.append("r-0001", [fact], AT)
+    assert store.snapshot("r-0001").state.session(1, 1).phase is Phase.RUNNING
+    with pytest.raises(ContractError, match="slug"):
+        Store.at(tmp_path).load("r-0001")
+
+
+def test_what_another_process_has_written_is_seen_at_once(tmp_path: Path) -> None:
+    store, other = checked_store(tmp_path), Store.at(tmp_path)
+    rest = path_to(Phase.RUNNING)[1:]
+    other.append("r-0001", rest, AT)
+    assert store.load("r-0001").session(1, 1).phase is Phase.RUNNING
+    store.append("r-0001", [SAMPLES[SeenEnded]], AT)
+    assert other.load("r-0001") == store.load("r-0001") == machine.fold(store.facts("r-0001"))
+
+
+def test_a_backup_that_is_put_back_under_a_store_is_believed(tmp_path: Path) -> None:
+    store = checked_store(tmp_path)
+    kept = backup(store._engine, "then")
+    assert kept is not None
+    before = store.load("r-0001")
+    store.append("r-0001", path_to(Phase.RUNNING)[1:], AT)
+    with closing(sqlite3.connect(kept)) as old, closing(sqlite3.connect(tmp_path / "relay.db")) as now:
+        old.backup(now)
+    assert store.load("r-0001") == before
+    assert store.append("r-0001", [SAMPLES[PushIntended]], AT).session(1, 1).phase is Phase.PUSHING
+
+
+def test_what_a_process_remembers_of_its_runs_is_bounded() -> None:
+    state = machine.begin(STARTED, AT)
+    remembered = Remembered(parts_max=10)
+    for number in range(100):
+        remembered.keep(f"r-{number}", Checked(number, state))
+    kept = [number for number in range(100) if remembered.of(f"r-{number}") is not None]
+    assert kept == list(range(90, 100))
+    remembered.keep("r-95", Checked(200, replace(state, sessions=(None,) * 20)))  # type: ignore[arg-type]
+    assert [number for number in range(100) if remembered.of(f"r-{number}") is not None] == []
+
+
+def checked_store(home: Path) -> Store:
+    """A store that has checked a run with one planned session."""
+    store = Store.at(home)
+    store.begin_run(STARTED, AT)
+    store.append("r-0001", [PLANNED], AT)
+    return store
 
 
 def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store | MemoryStore) -> None:
@@ -218,6 +281,26 @@ def test_a_run_that_is_over_is_not_open(store: Store | MemoryStore) -> None:
     store.append("r-0001", [SAMPLES[RunCancelled]], AT)
     assert store.open_runs() == []
     assert [run.id for run in store.runs()] == ["r-0001"]
+
+
+def test_an_open_run_s_mark_changes_with_each_fact_and_each_request_and_with_nothing_else(
+    store: Store | MemoryStore,
+) -> None:
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    marks = [store.news()]
+    store.observe("r-0001", Watch(looked_at=AT), [metric(1)])
+    store.append("r-0001", [], AT, watch=Watch(failures=1))
+    assert store.news() == marks[0]
+    store.append("r-0001", [PLANNED], AT)
+    marks.append(store.news())
+    number = store.request("r-0001", "pause", {}, AT)
+    marks.append(store.news())
+    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
+    marks.append(store.news())
+    assert len({found["r-0001"] for found in marks}) == 4
+    assert {found["r-0002"] for found in marks} == {marks[0]["r-0002"]}
+    store.append("r-0002", [RunCancelled()], AT)
+    assert list(store.news()) == ["r-0001"]
 
 
 def test_a_cancelled_run_is_open_while_its_session_goes_on(store: Store | MemoryStore) -> None:

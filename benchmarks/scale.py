@@ -1,0 +1,320 @@
+"""Is a thousand runs as quick as one? Turns, rounds, `relay status`, curves, and what a daemon that watches ten sessions costs.
+
+    python -m benchmarks.scale
+    python -m benchmarks.scale --runs 1,100 --sessions 10 --points 100000 --watch-s 60 --plot scale.png
+
+Every home folder holds so many runs of `--sessions` sessions each; one of them is in the middle of one more, the others are
+over. Measured are a turn of that run, resting and looking at a Kaggle that answers at once; a round of a daemon in which
+every run rests; and `relay status` as a whole process. Then the same with more live runs beside those
+of the largest home, then one run with `--points` values of its metrics. At last a real daemon watches ten sessions of a local Kaggle for
+`--watch-s` seconds, four hours into each: its memory and its processor time are the system's own numbers, and the time is
+told as a share of what passed, so nothing is made up beyond what was measured. The exit status is 1 where a bound is missed.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.homes import finished_run, live_run
+from benchmarks.watching import Watched, watch
+from orchestrator.clock import VirtualClock, monotonic_s
+from orchestrator.daemon import Daemon, LeaseKeeper
+from orchestrator.effects import Shell
+from orchestrator.files import Home
+from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.pipeline import Pipeline
+from orchestrator.plan import limits_for
+from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.rules import PerKind, Rules
+from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.world import World
+from orchestrator.tick import tick
+from stages.contract import Progress
+from state.model import RunState
+from state.store import Store
+
+LIVE = "live-0000"
+"""The live run that is measured."""
+INTO = timedelta(hours=4)
+"""So long have live sessions been running."""
+LONG = 40
+"""Sessions of the run with many values."""
+SLOTS = 1000
+LINES = 400
+"""Of the log of a live session."""
+TURNS = 100
+STATUSES = 5
+
+TICK_MS_MAX = 20.0
+STATUS_S_MAX = 0.5
+RESIDENT_MB_MAX = 120.0
+CPU_SHARE_MAX = 0.005
+LAST_MS_MAX = 50.0
+
+
+@dataclass
+class Shelf:
+    """A home folder with runs, and the Kaggle that plays the sessions of those that are live."""
+
+    home: Path
+    store: Store
+    clock: VirtualClock
+    gateway: DirectGateway
+    sessions: int
+    """Of each run, all of them over."""
+    values: int
+    """Of each metric in each session."""
+    live: int = 0
+
+    def finish(self, runs: int) -> None:
+        """Add so many runs that are over."""
+        for number in range(runs):
+            begin = self.clock.now() - timedelta(days=30)
+            finished_run(self.store, f"over-{number:04x}", self.sessions, begin, self.values)
+
+    def begin(self, runs: int) -> None:
+        """Add live runs until there are so many."""
+        for number in range(self.live, runs):
+            since = self.clock.now() - INTO
+            slug = live_run(self.store, f"live-{number:04x}", self.sessions, since, self.values, SLOTS)
+            self.gateway.push(KernelPush(slug=slug, source="pass", machine_shape="TpuV5E8"))
+        self.live = runs
+
+    def shell(self, state: RunState) -> Shell:
+        """What the effects of a run use."""
+        limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
+        return Shell(self.gateway, Home(self.home), self.clock, limits)
+
+    def daemon(self, keeper: LeaseKeeper) -> Daemon:
+        """A daemon that nobody listens to."""
+        return Daemon(self.store, self.shell, self.clock, keeper, lambda *_: None, lambda _: None, monotonic_s)
+
+
+def session_of(lines: int, lasts_s: float) -> Played:
+    """A session that tells of so many steps at once, and goes on."""
+    told = [
+        Progress(number=n, event="step", at_s=float(n), stage="count", step=n + 1, metrics={"loss": 1.0, "reward": 0.5})
+        for n in range(lines)
+    ]
+    return Played(ends_after_s=lasts_s, lines=[(0.0, progress.line()) for progress in told])
+
+
+@contextmanager
+def shelf(sessions: int, values: int = 10) -> Iterator[Shelf]:
+    """An empty one, for runs of so many sessions with so many values of each metric."""
+    clock = VirtualClock(datetime.now(UTC).replace(microsecond=0))
+    sandbox = ScriptedSandbox(lambda *_: session_of(LINES, 1e9))
+    endless, plenty = PerKind.all(1e9), PerKind.all(1e12)
+    rules = Rules(slots=PerKind.all(SLOTS), queue_s=PerKind.all(0.0), quota_s=plenty, session_limit_s=endless)
+    with tempfile.TemporaryDirectory(prefix="relay-scale-") as folder:
+        home = Path(folder) / "home"
+        store = Store.at(home)
+        yield Shelf(home, store, clock, DirectGateway(World(clock, sandbox, rules, owner="me")), sessions, values)
+        store.close()
+
+
+# --- what is measured --------------------------------------------------------
+
+
+def turns_ms(kept: Shelf) -> list[float]:
+    """Milliseconds of each turn of the live run: every other one has to look, the others find that it is too early."""
+    run, found = LIVE, []
+    shell = kept.shell(kept.store.load(run))
+    tick(kept.store, run, shell)
+    for number in range(TURNS):
+        kept.clock.sleep(300.0 if number % 2 else 0.0)
+        begin = time.perf_counter()
+        tick(kept.store, run, shell)
+        found.append(1000 * (time.perf_counter() - begin))
+    return found
+
+
+def rounds_ms(kept: Shelf) -> list[float]:
+    """Milliseconds of each round of a daemon whose runs all rest."""
+    found = []
+    with LeaseKeeper(kept.store, kept.clock) as keeper:
+        daemon = kept.daemon(keeper)
+        for _ in range(3):
+            daemon.round()
+        for _ in range(TURNS // 4):
+            kept.clock.sleep(0.1)
+            begin = time.perf_counter()
+            daemon.round()
+            found.append(1000 * (time.perf_counter() - begin))
+    return found
+
+
+def status_s(kept: Shelf, *arguments: str) -> float:
+    """Seconds of `relay status` from its start to its end, the median of a few."""
+    command = [sys.executable, "-m", "orchestrator", "--home", str(kept.home), "status", *arguments]
+    found = []
+    for _ in range(STATUSES):
+        begin = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        found.append(time.perf_counter() - begin)
+    return statistics.median(found[1:])
+
+
+def took_ms(call: Callable[[], object]) -> float:
+    """Milliseconds of a call, the median of three."""
+    found = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        call()
+        found.append(1000 * (time.perf_counter() - begin))
+    return statistics.median(found)
+
+
+def size_mb(home: Path) -> float:
+    """Of the database."""
+    return sum(path.stat().st_size for path in home.glob("relay.db*")) / 1e6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One home folder's numbers."""
+
+    name: str
+    turns_ms: Sequence[float]
+    rounds_ms: Sequence[float]
+    status_s: float
+    size_mb: float
+
+    @property
+    def turn_ms(self) -> float:
+        """In the median."""
+        return statistics.median(self.turns_ms)
+
+    @property
+    def late_ms(self) -> float:
+        """What nineteen of twenty turns stay below."""
+        return statistics.quantiles(self.turns_ms, n=20)[-1]
+
+    @property
+    def round_ms(self) -> float:
+        """In the median."""
+        return statistics.median(self.rounds_ms)
+
+
+def row(name: str, kept: Shelf) -> Row:
+    """Measure one home folder."""
+    return Row(name, turns_ms(kept), rounds_ms(kept), status_s(kept), size_mb(kept.home))
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A line a home folder; each number beside its multiple of the first line's."""
+    head = f"{'':34}{'turn ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'MB':>8}"
+    lines, first = [head], rows[0]
+    for each in rows:
+        turn = f"{each.turn_ms:9.2f}{each.late_ms:8.2f}{each.turn_ms / first.turn_ms:6.1f}"
+        rounds = f"{each.round_ms:10.2f}{each.round_ms / first.round_ms:6.1f}"
+        lines.append(
+            f"{each.name:34}{turn}{rounds}{each.status_s:10.2f}{each.status_s / first.status_s:6.1f}{each.size_mb:8.1f}"
+        )
+    return "\n".join(lines)
+
+
+# --- all of it ---------------------------------------------------------------
+
+
+def by_size(runs: Sequence[int], sessions: int) -> tuple[list[Row], list[Row]]:
+    """One live run among so many; then ten and a hundred more live ones beside the most."""
+    sizes, lives = [], []
+    for count in runs:
+        with shelf(sessions) as kept:
+            kept.finish(count - 1)
+            kept.begin(1)
+            sizes.append(row(f"{count:,} runs, {count * sessions:,} sessions", kept))
+            if count == runs[-1]:
+                for live in (1, 10, 100):
+                    kept.begin(live)
+                    lives.append(row(f"{live:,} live and {count - 1:,} that are over", kept))
+    return sizes, lives
+
+
+def curves(points: int) -> tuple[dict[str, float], float]:
+    """Milliseconds of each question about a run with so many values, and megabytes of its database."""
+    with shelf(LONG, points // (2 * LONG)) as kept:
+        kept.begin(1)
+        found = {
+            "newest values": took_ms(lambda: kept.store.last_metrics(LIVE)),
+            "curves of 300 points": took_ms(lambda: kept.store.series(LIVE, 300)),
+            "a turn": statistics.median(turns_ms(kept)),
+            "relay status": 1000 * status_s(kept),
+        }
+        return found, size_mb(kept.home)
+
+
+def verdicts(rows: Sequence[Row], newest_ms: float | None, watched: Watched | None) -> Iterator[tuple[bool, str]]:
+    """Each bound, and whether it holds."""
+    most = max(rows, key=lambda each: each.turn_ms)
+    yield most.turn_ms <= TICK_MS_MAX, f"a turn within {TICK_MS_MAX:g} ms: {most.turn_ms:.1f} ms ({most.name})"
+    slow = max(rows, key=lambda each: each.status_s)
+    yield slow.status_s <= STATUS_S_MAX, f"relay status within {STATUS_S_MAX} s: {slow.status_s:.2f} s ({slow.name})"
+    if newest_ms is not None:
+        yield newest_ms <= LAST_MS_MAX, f"newest values within {LAST_MS_MAX:g} ms: {newest_ms:.1f} ms"
+    if watched is not None:
+        mb, share = watched.resident_mb, watched.cpu_share
+        yield mb <= RESIDENT_MB_MAX, f"a daemon within {RESIDENT_MB_MAX:g} MB: {mb:.0f} MB"
+        yield share <= CPU_SHARE_MAX, f"and within {100 * CPU_SHARE_MAX} % of a core: {100 * share:.2f} %"
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Turns and `relay status` over the number of runs."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    counts = [int(each.name.split()[0].replace(",", "")) for each in rows]
+    left, right = figure.subplots(1, 2)
+    left.plot(counts, [each.turn_ms for each in rows], "o-", label="a turn")
+    left.plot(counts, [each.round_ms for each in rows], "o-", label="a round at rest")
+    left.axhline(TICK_MS_MAX, linestyle="--", color="tab:red")
+    left.set_ylabel("ms")
+    right.plot(counts, [each.status_s for each in rows], "o-", label="relay status")
+    right.axhline(STATUS_S_MAX, linestyle="--", color="tab:red")
+    right.set_ylabel("s")
+    for axes in (left, right):
+        axes.set(xscale="log", xlabel="runs")
+        axes.set_ylim(bottom=0)
+        axes.legend()
+    figure.savefig(path)
+
+
+def main() -> int:
+    """Exit status 1 where a bound is missed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", default="1,10,100,1000", help="how many runs the home folders hold, with commas")
+    parser.add_argument("--sessions", type=int, default=10, help="of each run")
+    parser.add_argument("--points", type=int, default=1_000_000, help="values of metrics of one run; 0: none")
+    parser.add_argument("--watch-s", type=float, default=300.0, help="seconds to watch ten sessions for; 0: not")
+    parser.add_argument("--plot", type=Path, help="also draw it here")
+    asked = parser.parse_args()
+    counts = [int(text) for text in asked.runs.split(",")]
+    rows, lives = by_size(counts, asked.sessions)
+    print(f"{table(rows)}\n\n{table(lives)}", flush=True)
+    newest_ms = watched = None
+    if asked.points:
+        found, megabytes = curves(asked.points)
+        newest_ms = found["newest values"]
+        print(f"\none run with {asked.points:,} values, {megabytes:.0f} MB:")
+        print("\n".join(f"  {name:32}{ms:9.1f} ms" for name, ms in found.items()), flush=True)
+    if asked.watch_s:
+        watched = watch(asked.watch_s)
+        print(f"\n{watched}")
+    if asked.plot:
+        plot(rows, asked.plot)
+    held = list(verdicts([*rows, *lives], newest_ms, watched))
+    print("\n" + "\n".join(f"{'holds ' if holds else 'MISSED'}  {text}" for holds, text in held))
+    return 0 if all(holds for holds, _ in held) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

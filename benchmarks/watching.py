@@ -1,0 +1,109 @@
+"""What a real daemon costs while it watches ten sessions that are well: its memory and processor time, as the system counts them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from benchmarks.homes import live_run
+from orchestrator.clock import SystemClock
+from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.faults import NO_FAULTS
+from orchestrator.rehearsal.rules import PerKind, Rules
+from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.server import LocalKaggle
+from stages.contract import Progress
+from state.store import Store
+
+RUNS = 10
+SESSIONS = 10
+LINES = 2000
+"""Of each session's log: four hours with a step every seven seconds."""
+INTO = timedelta(hours=4)
+SETTLED_S = 5.0
+"""After the first look at the last of them, which takes in all that had been said before."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was measured, after the daemon had settled."""
+
+    seconds: float
+    cpu_s: float
+    resident_mb: float
+    peak_mb: float
+    looks: int
+
+    @property
+    def cpu_share(self) -> float:
+        """Of one core."""
+        return self.cpu_s / self.seconds
+
+    def __str__(self) -> str:
+        hour = f"{3600 * self.cpu_share:.1f} s of processor time an hour ({100 * self.cpu_share:.2f} % of a core)"
+        looks = f"{self.looks} looks in {self.seconds:.0f} s ({3600 * self.looks / self.seconds / RUNS:.0f} an hour and session)"
+        return (
+            f"a daemon that watches {RUNS} sessions with {LINES:,} lines of log each: {hour}, "
+            f"{self.resident_mb:.0f} MB resident (at most {self.peak_mb:.0f}), {looks}"
+        )
+
+
+def watch(seconds: float) -> Watched:
+    """Run a daemon on ten live runs for so long."""
+    lines = [
+        Progress(number=n, event="step", at_s=7.0 * n, stage="count", step=n, metrics={"loss": 1.0, "reward": 0.5})
+        for n in range(1, LINES + 1)
+    ]
+    played = Played(ends_after_s=1e9, lines=[(0.0, progress.line()) for progress in lines])
+    rules = Rules(slots=PerKind.all(RUNS), queue_s=PerKind.all(0.0), quota_s=PerKind.all(1e9))
+    with tempfile.TemporaryDirectory(prefix="relay-watch-") as folder:
+        root = Path(folder)
+        sandbox = ScriptedSandbox(lambda *_: played)
+        with LocalKaggle(root / "kaggle", SystemClock(), rules, NO_FAULTS, sandbox, owner="me") as kaggle:
+            store = Store.at(root / "home")
+            for number in range(RUNS):
+                slug = live_run(store, f"live-{number:04x}", SESSIONS, datetime.now(UTC) - INTO, slots=RUNS)
+                push = KernelPush(slug=slug, source="pass", machine_shape="TpuV5E8")
+                DirectGateway(kaggle.world).push(push)
+            return _measured(root / "home", {**os.environ, **kaggle.environment()}, store, seconds)
+
+
+def _measured(home: Path, environ: dict[str, str], store: Store, seconds: float) -> Watched:
+    command = [sys.executable, "-m", "orchestrator", "--home", str(home), "daemon"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as daemon:
+        while None in _looked(store):
+            time.sleep(0.5)
+        time.sleep(SETTLED_S)
+        before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _looked(store)
+        looks = 0
+        while time.perf_counter() - begin < seconds:
+            time.sleep(1.0)
+            now = _looked(store)
+            looks += sum(one != other for one, other in zip(looked, now, strict=True))
+            looked = now
+        passed_s, cpu_s = time.perf_counter() - begin, _cpu_s(daemon.pid) - before
+        resident_mb, peak_mb = _memory_mb(daemon.pid, "VmRSS"), _memory_mb(daemon.pid, "VmHWM")
+        daemon.terminate()
+    return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks)
+
+
+def _looked(store: Store) -> list[datetime | None]:
+    return [store.watch(f"live-{number:04x}").looked_at for number in range(RUNS)]
+
+
+def _cpu_s(pid: int) -> float:
+    """Of a process and its threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(pid: int, what: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise KeyError(what)

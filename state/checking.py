@@ -1,0 +1,102 @@
+"""The rows of a run, held against its log: all of it the first time, and what is new of it from then on."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, select
+
+from state import machine, schema
+from state.facts import FACTS, Fact
+from state.failures import StoreCorrupt
+from state.machine import IllegalTransition
+from state.model import RunState
+from state.tables import facts_of, newest_fact, rows_of
+
+CORRUPT = "the facts of {run} do not fold to its rows: restore the database from a backup"
+
+PARTS_MAX = 4000
+"""Sessions and checkpoints that are remembered, of all runs together: some twenty megabytes."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What the log of a run folds to, up to and with the fact of that number."""
+
+    fact: int
+    state: RunState
+
+    @property
+    def parts(self) -> int:
+        """How much it takes to remember."""
+        return 1 + len(self.state.sessions) + len(self.state.checkpoints)
+
+
+class Remembered:
+    """The states that this process has checked last, within a bound. Forgetting one costs a fold, nothing else.
+
+    Whatever is kept here was committed, by whomever: a transaction that fails must not be remembered.
+    """
+
+    def __init__(self, parts_max: int = PARTS_MAX) -> None:
+        self._kept: OrderedDict[str, Checked] = OrderedDict()
+        self._parts, self._parts_max = 0, parts_max
+        self._lock = threading.Lock()
+
+    def of(self, run: str) -> Checked | None:
+        """What is remembered of a run."""
+        with self._lock:
+            return self._kept.get(run)
+
+    def keep(self, run: str, checked: Checked) -> None:
+        """Remember it, and forget what was not asked for longest where there is no room."""
+        with self._lock:
+            self._drop(run)
+            self._kept[run] = checked
+            self._parts += checked.parts
+            while self._parts > self._parts_max:
+                self._drop(next(iter(self._kept)))
+
+    def _drop(self, run: str) -> None:
+        dropped = self._kept.pop(run, None)
+        self._parts -= dropped.parts if dropped else 0
+
+
+def checked(connection: Connection, run: str, known: Checked | None) -> Checked:
+    """The run as its rows have it, which is what its facts fold to; KeyError for an unknown run, else StoreCorrupt.
+
+    `known` is where the fold goes on from; where the log or the rows are not what follows from it, the whole log decides.
+    """
+    rows = rows_of(connection, run)
+    found = None if known is None else _further(connection, run, known)
+    if found is not None and found.state == rows:
+        return found
+    fact = newest_fact(connection, run)
+    if fact is None or machine.fold(facts_of(connection, run)) != rows:
+        raise StoreCorrupt(CORRUPT.format(run=run))
+    return Checked(fact, rows)
+
+
+def checked_with_facts(connection: Connection, run: str) -> tuple[Checked, list[tuple[datetime, Fact]]]:
+    """The same, from the whole log, and the log itself."""
+    rows, fact, facts = rows_of(connection, run), newest_fact(connection, run), list(facts_of(connection, run))
+    if fact is None or machine.fold(facts) != rows:
+        raise StoreCorrupt(CORRUPT.format(run=run))
+    return Checked(fact, rows), facts
+
+
+def _further(connection: Connection, run: str, known: Checked) -> Checked | None:
+    """What the facts since then make of it; None where the log is another one than was known, as after a restored backup."""
+    table = schema.facts
+    query = select(table).where(table.c.run == run, table.c.id >= known.fact).order_by(table.c.id)
+    rows = connection.execute(query).all()
+    if not rows or rows[0].id != known.fact:
+        return None
+    state, fresh = known.state, rows[1:]
+    try:
+        for row in fresh:
+            state = machine.apply(state, FACTS[row.name].from_dict(row.data), row.at)
+    except (IllegalTransition, KeyError):
+        return None  # the whole log says whether it is wrong
+    return replace(known, fact=fresh[-1].id, state=state) if fresh else known
