@@ -1,6 +1,7 @@
 """Bring a session's report and newest checkpoint home, byte for byte checked, and judge how the session ended."""
 
 import contextlib
+import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -179,7 +180,24 @@ def _fetch_file(
     if file is None:
         raise Corrupt(f"{folder / entry.path} is missing from the session's output")
     wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256, damaged=damaged)
+    _take_from_here(entry, into)
     gateway.download(file, into / entry.path, wanted)
+
+
+def _take_from_here(entry: FileEntry, into: Path) -> None:
+    """Copy a file that another checkpoint of the run has in the same bytes, as compiled programs often are.
+
+    Only to spare the wire: the download that follows hashes what is there, and fetches it where it is something else.
+    """
+    if (into / entry.path).exists():
+        return
+    part = into / f"{entry.path}.part"
+    for manifest in sorted(into.parent.glob(f"*/{MANIFEST_NAME}"), reverse=True):
+        with contextlib.suppress(OSError, ContractError):
+            if entry in Manifest.from_json(manifest.read_bytes()).files:
+                shutil.copyfile(manifest.with_name(entry.path), part)
+                part.replace(into / entry.path)
+                return
 
 
 def keep_papers(blob: Path, into: Path) -> None:

@@ -165,7 +165,7 @@ def _hours(pipeline: Pipeline, hours: Hours, quota: QuotaRow | None) -> str:
 
 
 def seconds(value: float) -> str:
-    """A duration in two or three figures: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
+    """A duration in about two figures: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
     if value < 120:
-        return f"{value:.3g} s"
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
+from orchestrator.milestones import Milestone, Milestones
 from stages import options
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
@@ -225,7 +226,12 @@ class Pipeline(BaseModel):
     @property
     def total_steps(self) -> int:
         """Steps of all stages together."""
-        return sum(stage.steps for stage in self.stages)
+        return self.milestones.total_steps
+
+    @property
+    def milestones(self) -> Milestones:
+        """The stages as one counts them."""
+        return Milestones(tuple(Milestone(stage.name, stage.kind, stage.steps) for stage in self.stages))
 
     def shortened(self) -> "Pipeline":
         """The same pipeline with one step of each stage and short sequences: enough to see everything start."""
@@ -242,12 +248,7 @@ class Pipeline(BaseModel):
 
     def position(self, cursor: Cursor) -> int:
         """Steps done since the beginning of the pipeline; ValueError for a stage that it does not have."""
-        done = 0
-        for stage in self.stages:
-            if stage.name == cursor.stage:
-                return done + cursor.step
-            done += stage.steps
-        raise ValueError(f"the pipeline has no stage {cursor.stage}")
+        return self.milestones.position(cursor)
 
     def holds(self, cursor: Cursor) -> bool:
         """Whether the pipeline has such a place: a session's log may say anything."""
@@ -256,7 +257,7 @@ class Pipeline(BaseModel):
     @property
     def beginning(self) -> Cursor:
         """Where a run without a checkpoint stands."""
-        return Cursor(stage=self.stages[0].name, step=0)
+        return self.milestones.beginning
 
     # --- to and from text ----------------------------------------------------
 

@@ -1,11 +1,11 @@
 """Make a dataset of a checkpoint, or of the pipeline's own files, and see that it is whole."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.custody import Custody, lacking, listed_damage, refuse_public
+from orchestrator.custody import Custody, entries_of, lacking, listed_damage, refuse_public
 from orchestrator.effects.looking import WELL
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import Transient
@@ -32,7 +32,9 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     seen = shell.gateway.find_dataset(checkpoint.name)
     if seen is None and (lost := custody.mend()):
         return Result((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
-    ready = offered(checkpoint.name, seen, published_files(checkpoint, shell.home), session.run, shell)
+    files = published_files(checkpoint, shell.home)
+    sha256 = {entry.path: entry.sha256 for entry in entries_of(checkpoint)}  # as `mend` has just found them
+    ready = offered(checkpoint.name, seen, files, session.run, shell, sha256)
     if ready is None or lacking(checkpoint, ready):
         return Result(tuple(found), _dataset_seen(snapshot, shell))
     if damage := listed_damage(checkpoint, ready):
@@ -65,13 +67,21 @@ def _dataset_seen(snapshot: Snapshot, shell: Shell) -> Watch:
     return replace(WELL, looked_at=snapshot.watch.looked_at, dataset_looked_at=shell.clock.now())
 
 
-def offered(name: str, seen: DatasetSeen | None, files: Sequence[Path], run: str, shell: Shell) -> DatasetSeen | None:
+def offered(
+    name: str,
+    seen: DatasetSeen | None,
+    files: Sequence[Path],
+    run: str,
+    shell: Shell,
+    sha256: Mapping[str, str] | None = None,
+) -> DatasetSeen | None:
     """The dataset, once Kaggle has processed it; it is made where it does not exist. READY alone is no evidence of its files.
 
+    `sha256`: as of `Gateway.create_dataset`.
     Raises Permanent where it is public.
     """
     if seen is None:
-        shell.gateway.create_dataset(name, files)
+        shell.gateway.create_dataset(name, files, sha256)
         return None
     if seen.status == "failed":
         shell.gateway.delete_dataset(name)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -261,10 +261,10 @@ class KaggleGateway:
 
         return _beginning(prefix, _all_pages(page))
 
-    def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
+    def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
         owner = self._account.username
-        half_sent = self._half_sent(slug)
+        half_sent = self._half_sent(slug, sha256 or {})
         tokens = [self._upload(path, half_sent) for path in files]
         try:
             self._create_dataset(slug, questions.new_dataset(_sdk(), owner, slug, tokens), owner)
@@ -280,8 +280,8 @@ class KaggleGateway:
             raise as_change(error, f"creation of dataset {slug}") from error
         answers.dataset_created(answer, slug, owner)
 
-    def _half_sent(self, slug: str) -> HalfSent:
-        return HalfSent(None if self._uploads is None else self._uploads / slug)
+    def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> HalfSent:
+        return HalfSent(None if self._uploads is None else self._uploads / slug, sha256)
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         request = questions.dataset(_sdk(), "ApiDownloadDatasetRequest", self._account.username, slug, file_name=name)

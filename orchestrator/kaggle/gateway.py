@@ -5,7 +5,7 @@ that changes something states below what happens when it is repeated; Ambiguous 
 errors come from `orchestrator.errors` and carry the server's own message. No message ever contains a credential.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -262,8 +262,10 @@ class Gateway(Protocol):
     def list_datasets(self, prefix: str) -> tuple[str, ...]:
         """Slugs of the account's own datasets that begin so, as `list_kernels` does; only `find_dataset` tells."""
 
-    def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
+    def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
         """Upload files (resuming cut uploads) and make one private dataset of them; returns before Kaggle has processed it.
+
+        `sha256` by file name, of files that the caller has just compared: they need not be read once more to be known again.
 
         Precondition: find_dataset answered None. Raises Refused where the slug is taken, Ambiguous where the answer was lost.
         """

@@ -5,7 +5,8 @@ An address is a permission to write: the notes are their owner's alone, are neve
 
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.disk import on_disk, private_folder, write_whole
@@ -25,6 +26,8 @@ class HalfSent:
     """The uploads of one dataset, a note a file in `folder`, which is made when there is something to note. None: nowhere."""
 
     folder: Path | None = None
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    """By file name, of files that were compared byte for byte just now: they are not read once more for the note."""
 
     def slot(self, path: Path) -> Slot | None:
         """Where an earlier process was sending these very bytes, or None."""
@@ -65,4 +68,4 @@ class HalfSent:
 
     def _content(self, path: Path) -> str:
         with on_disk(path):
-            return f"{path.stat().st_size}:{packing.sha256_of(path)}"
+            return f"{path.stat().st_size}:{self.sha256.get(path.name) or packing.sha256_of(path)}"

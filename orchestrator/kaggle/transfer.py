@@ -1,6 +1,7 @@
 """Downloads that are whole or absent: streamed to `.part`, hashed on the way, continued by range after a cut, then renamed.
 
-Nothing is ever held in memory but one block. A part that another process left is continued only where a SHA-256 is promised,
+What arrives is hashed by a second thread while the next of it is received and written; nothing is ever held in memory but a few
+blocks. A part that another process left is continued only where a SHA-256 is promised,
 because only then the end can prove that both halves belong together.
 """
 
@@ -10,12 +11,14 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import requests
 
 from orchestrator.disk import on_disk, sync_folder
 from orchestrator.errors import Corrupt, RelayError
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
+from orchestrator.kaggle.hashing import HashedBehind
 from orchestrator.kaggle.retry import ListAgain, Patience
 from orchestrator.kaggle.transport import (
     Answered,
@@ -31,6 +34,10 @@ from orchestrator.kaggle.transport import (
 )
 
 BLOCK_BYTES = 2**20
+"""Written and hashed together: over TLS a piece brings 16 KiB, and each would cost several calls."""
+PIECE_BYTES_MAX = 2**18
+"""Asked for at once. For more, the C library takes the memory of each piece from the system and gives it back, which over TLS costs more
+than all else."""
 
 PROGRESS_BYTES_MIN = 2**16
 """A connection that brought this much was worth having: patience begins anew."""
@@ -57,7 +64,11 @@ def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, red
     """Bring one file to `into`. See `Gateway.download`; raises DiskRefused where this machine's disk does."""
     if (kept := _already_there(into, wanted)) is not None:
         return kept
-    part = _Part(into, wanted)
+    with HashedBehind() as sha256:
+        return _fetched(_Part(into, wanted, sha256), open_, patience, redact)
+
+
+def _fetched(part: "_Part", open_: Opener, patience: Patience, redact: Redact) -> Downloaded:
     continued = part.adopt()
     part.fill(open_, patience, redact)
     if continued and part.problem():
@@ -65,7 +76,7 @@ def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, red
         part.fill(open_, patience, redact)
     if problem := part.problem():
         part.set_aside()
-        raise Corrupt(f"{into.name} is not what was promised: {problem}")
+        raise Corrupt(f"{part.into.name} is not what was promised: {problem}")
     return part.keep()
 
 
@@ -105,12 +116,12 @@ def output_file(name: str, url: str) -> OutputFile:
 class _Part:
     """A file that is not whole yet, with the hash of what is there."""
 
-    def __init__(self, into: Path, wanted: FileWanted) -> None:
+    def __init__(self, into: Path, wanted: FileWanted, sha256: HashedBehind) -> None:
         self.into = into
         self.path = into.with_name(into.name + ".part")
         self.wanted = wanted
         self.size = 0
-        self.sha256 = hashlib.sha256()
+        self.sha256 = sha256
         self.validator: str | None = None
 
     def adopt(self) -> bool:
@@ -122,12 +133,12 @@ class _Part:
             if self.wanted.sha256 is None:
                 self.path.unlink()
                 return False
-            self.size = _hash_into(self.sha256, self.path)
+            self.size = _hash_into(self.sha256.update, self.path)
             return self.size > 0
 
     def start_over(self) -> None:
         self.size = 0
-        self.sha256 = hashlib.sha256()
+        self.sha256.restart()
         self.validator = None
 
     def fill(self, open_: Opener, patience: Patience, redact: Redact) -> None:
@@ -205,14 +216,31 @@ class _Part:
             with on_disk(self.path):
                 file.seek(self.size)
                 file.truncate()
-            for block in blocks_of(response, BLOCK_BYTES):
-                with on_disk(self.path, self._lacking_bytes()):
-                    file.write(block)
-                    file.flush()
-                self.sha256.update(block)
-                self.size += len(block)
-                if self.wanted.too_large(self.size):
+            self._copy(response, file)
+
+    def _copy(self, response: requests.Response, file: BinaryIO) -> None:
+        """Until the body's end, or until it is longer than it may be. A cut costs nothing of what came before it."""
+        pieces: list[bytes] = []
+        gathered = 0
+        try:
+            for piece in blocks_of(response, PIECE_BYTES_MAX):
+                pieces.append(piece)
+                gathered += len(piece)
+                too_large = self.wanted.too_large(self.size + gathered)
+                if gathered >= BLOCK_BYTES or too_large:
+                    block, pieces, gathered = b"".join(pieces), [], 0
+                    self._keep_block(block, file)
+                if too_large:
                     return
+        finally:
+            self._keep_block(b"".join(pieces), file)
+
+    def _keep_block(self, block: bytes, file: BinaryIO) -> None:
+        with on_disk(self.path, self._lacking_bytes()):
+            file.write(block)
+            file.flush()
+        self.sha256.update(block)
+        self.size += len(block)
 
     def _lacking_bytes(self) -> int:
         """How many bytes are still to come, as far as that is known."""
@@ -239,17 +267,17 @@ def _already_there(into: Path, wanted: FileWanted) -> Downloaded | None:
         return None
     sha256 = hashlib.sha256()
     with on_disk(into):
-        size = _hash_into(sha256, into)
+        size = _hash_into(sha256.update, into)
     if sha256.hexdigest() != wanted.sha256.lower() or wanted.size_bytes not in (None, size):
         return None
     return Downloaded(path=into, size_bytes=size, sha256=sha256.hexdigest())
 
 
-def _hash_into(sha256: "hashlib._Hash", path: Path) -> int:
+def _hash_into(update: Callable[[bytes], None], path: Path) -> int:
     size = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):
-            sha256.update(block)
+            update(block)
             size += len(block)
     return size
 

@@ -1,7 +1,7 @@
 """The port over a world without HTTP: what simulations with a virtual clock use in the place of the real client."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -210,7 +210,7 @@ class DirectGateway:
         with self._reading("ListDatasets"):
             return self._mine(self._world.datasets.all(), prefix)
 
-    def create_dataset(self, slug: str, files: Sequence[Path]) -> None:
+    def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
         self._fail(self._fault("StartBlobUpload"), Transient)
         self._fail(self._fault("BlobUpload"), Transient)
         about = Describe(title=slug, license_name="CC0-1.0")

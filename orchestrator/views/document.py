@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import holder
-from orchestrator.pipeline import Pipeline
-from orchestrator.plan import where
+from orchestrator.milestones import Milestones
 from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
-from orchestrator.views.forecast import run_part
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
@@ -76,7 +74,7 @@ def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) 
     found = {
         **run_document(state, store.last_metrics(name), now, facts),
         **_trouble(store.watch(name)),
-        **run_part(store, state, facts, now),
+        **_forecast(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
     return {**found, "to_do": to_do(found, daemon, now)}
@@ -88,6 +86,15 @@ def _in_brief(store: Store, name: str, now: datetime, daemon: dict[str, Any] | N
         return _run(store, name, now, daemon)
     found = {**run_document(state, (), now), **_trouble(Watch()), "requests": []}
     return {**found, "to_do": to_do(found, daemon, now)}
+
+
+def _forecast(store: Store, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime) -> dict[str, Any]:
+    """When the run is done. Imported here: of a run that is over nobody asks, and a look at it need not wait for pydantic."""
+    if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
+        return {}
+    from orchestrator.views.forecast import run_part
+
+    return run_part(store, state, facts, now)
 
 
 def daemon_document(
@@ -118,8 +125,8 @@ def run_document(
 
     Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
     """
-    pipeline = Pipeline.from_canonical(state.run.pipeline)
-    cursor, run = where(state, pipeline), state.run
+    milestones = Milestones.from_canonical(state.run.pipeline)
+    cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
     return {
         "id": run.id,
         "name": run.name,
@@ -135,9 +142,9 @@ def run_document(
         "created_at": _time(run.created_at),
         "updated_at": _time(run.updated_at),
         "cursor": _cursor(cursor),
-        "steps_done": pipeline.position(cursor),
-        "steps_total": pipeline.total_steps,
-        "stages": _stages(pipeline, cursor, state, metrics),
+        "steps_done": milestones.position(cursor),
+        "steps_total": milestones.total_steps,
+        "stages": _stages(milestones, cursor, state, metrics),
         "sessions": [_session(session, now) for session in state.sessions],
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
@@ -157,11 +164,11 @@ def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:
     }
 
 
-def _stages(pipeline: Pipeline, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
-    done = pipeline.position(cursor)
+def _stages(milestones: Milestones, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+    done = milestones.position(cursor)
     live = state.last if state.last and not state.last.phase.over else None
     found, before = [], 0
-    for stage in pipeline.stages:
+    for stage in milestones.stages:
         mine = [metric for metric in metrics if metric.stage == stage.name]
         seen = [m.step for m in mine if live and (m.session, m.attempt) == live.key]
         verified = min(stage.steps, max(0, done - before))

@@ -80,9 +80,12 @@ def _needs(found: dict[str, Any], quota: str) -> str:
     sessions = _range(found["sessions"], found["sessions_most"], "session", "sessions")
     if not quota:
         return f"{sessions}, {seconds(found['training_s'])} of steps"
-    low, usual, high = (found[key] / 3600 for key in ("quota_low_s", "quota_s", "quota_high_s"))
+    low_s, usual_s, high_s = (found[key] for key in ("quota_low_s", "quota_s", "quota_high_s"))
     weeks = _range(found["weeks"] + 1, found["weeks_most"] + 1, "week of quota", "weeks of quota")
-    return f"{sessions}, {usual:.1f} {quota.upper()} hours ({low:.1f} to {high:.1f}), {weeks}"
+    if usual_s < 3600:
+        return f"{sessions}, {seconds(usual_s)} of {quota.upper()} ({seconds(low_s)} to {seconds(high_s)}), {weeks}"
+    spread = f"({low_s / 3600:.1f} to {high_s / 3600:.1f})"
+    return f"{sessions}, {usual_s / 3600:.1f} {quota.upper()} hours {spread}, {weeks}"
 
 
 def _range(usual: int, most: int, one: str, many: str) -> str:

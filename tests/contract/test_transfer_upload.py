@@ -325,6 +325,18 @@ def test_an_address_at_which_nobody_answers_any_more_is_given_up(tmp_path: Path)
     assert storage.blobs["/1"] == CONTENT
 
 
+def test_a_file_that_was_just_compared_is_not_read_once_more_for_its_note(tmp_path: Path) -> None:
+    path, slot = tmp_path / "state.bin", Slot("token-1", "http://127.0.0.1:9/1")
+    path.write_bytes(CONTENT)
+    compared = HalfSent(tmp_path / "notes", {"state.bin": hashlib.sha256(CONTENT).hexdigest()})
+    compared.begun(path, slot)
+    path.write_bytes(CONTENT[::-1])
+    assert compared.slot(path) == slot  # it was told what the file holds, and believes it
+    assert HalfSent(tmp_path / "notes").slot(path) is None
+    path.write_bytes(CONTENT)
+    assert HalfSent(tmp_path / "notes").slot(path) == slot
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"content": 5}'])
 def test_half_a_note_is_none(tmp_path: Path, text: str) -> None:
     with sending(Storage(), tmp_path) as send:

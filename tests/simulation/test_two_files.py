@@ -12,7 +12,7 @@ from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, Order
 from tests.simulation.pipelines import expected_digest, pipeline
-from tests.simulation.verifying import sealed
+from tests.simulation.verifying import drive_until, rot, sealed
 
 
 @pytest.fixture
@@ -52,6 +52,38 @@ def test_compiled_programs_travel_with_their_checkpoint(folder: Path) -> None:
         here = chain.home.checkpoint(state.run.id, checkpoint.name)
         assert sorted(path.name for path in here.iterdir()) == [COMPILED_NAME, MANIFEST_NAME, "state.bin"]
     assert published(chain, state.checkpoints[-2].name) == [COMPILED_NAME, MANIFEST_NAME, "state.bin"]
+
+
+def test_programs_that_an_earlier_checkpoint_has_are_not_fetched_again(folder: Path) -> None:
+    """Every session names the same programs, and only the first one's can be had from Kaggle."""
+
+    def play(order: Order, played: Played, index: int) -> Played:
+        same = with_programs(replace(order, session=1), played, index)
+        spoilt = [
+            (at_s, path, b"x" if index > 1 and path.endswith(COMPILED_NAME) else data)
+            for at_s, path, data in same.files
+        ]
+        return replace(same, files=spoilt)
+
+    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+    for checkpoint in state.checkpoints:
+        here = chain.home.checkpoint(state.run.id, checkpoint.name)
+        assert (here / COMPILED_NAME).read_bytes() == b"programs of session 1" * 1000
+    assert not [fact for _, fact in chain.store.facts(state.run.id) if fact.name == "damage_found"]
+
+
+def test_an_earlier_checkpoints_programs_that_went_bad_are_fetched(folder: Path) -> None:
+    def play(order: Order, played: Played, index: int) -> Played:
+        return with_programs(replace(order, session=1), played, index)
+
+    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    drive_until(chain, "output_collected")
+    rot(chain.home.checkpoint(chain.run, chain.state.checkpoints[0].name) / COMPILED_NAME)
+    state = chain.drive()
+    here = chain.home.checkpoint(state.run.id, state.checkpoints[-1].name)
+    assert (here / COMPILED_NAME).read_bytes() == b"programs of session 1" * 1000
 
 
 @pytest.mark.parametrize("data", [b"", b"x", None])

@@ -79,6 +79,18 @@ def test_only_programs_that_a_session_asked_for_go_on(carried: tuple[Path, Manif
     assert held(third) == {"b-cache": b"B"}
 
 
+def test_programs_of_a_session_that_used_the_same_ones_are_the_same_bytes(
+    carried: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    """So that nobody need fetch them again."""
+    folder, manifest = carried
+    following = programs(tmp_path / "two", 0.0)
+    following.take_in(folder, manifest)
+    for name in ("a", "b"):
+        (tmp_path / "two" / "compiled" / f"{name}-atime").write_bytes(b"\x01" * 8)
+    assert packed(following, tmp_path / "later").files == manifest.files
+
+
 def test_programs_that_do_not_pay_stay_behind(tmp_path: Path) -> None:
     assert packed(programs(tmp_path / "one", 0.001, a=bytes(500_000)), tmp_path / "checkpoint").files == ()
     assert list((tmp_path / "checkpoint").iterdir()) == []

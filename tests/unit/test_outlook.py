@@ -146,5 +146,12 @@ def test_every_assumption_is_a_sentence_and_says_how_it_is_known() -> None:
     assert all(sentence.endswith(".") for sentence in said)
 
 
-def test_durations_are_said_in_two_or_three_figures() -> None:
-    assert [seconds(s) for s in (0.25, 3.6, 90, 900, 9000)] == ["0.25 s", "3.6 s", "90 s", "15 min", "2.5 h"]
+def test_durations_are_said_in_two_figures() -> None:
+    assert [seconds(s) for s in (0, 0.0381, 3.6, 38.2, 900, 9000)] == [
+        "0 s",
+        "0.038 s",
+        "3.6 s",
+        "38 s",
+        "15 min",
+        "2.5 h",
+    ]
