@@ -89,6 +89,7 @@ def test_a_mapping_is_a_pipeline_and_an_error_is_the_commands_sentence(notebook:
     assert notebook.start(PIPELINE, new=True) != run
 
 
+@pytest.mark.slow
 def test_a_paused_run_raises_parked_with_the_remedy_and_goes_on_when_it_is_resumed(
     notebook: orchestrator.Relay,
 ) -> None:
@@ -106,6 +107,7 @@ def test_a_paused_run_raises_parked_with_the_remedy_and_goes_on_when_it_is_resum
         notebook.cancel(run)
 
 
+@pytest.mark.slow
 def test_run_comes_back_when_enough_was_done_and_the_next_call_takes_the_run_up(notebook: orchestrator.Relay) -> None:
     run = notebook.start(ENDLESS)
     assert notebook.run(run, timeout_s=0.0)["state"] == "active"
@@ -117,6 +119,7 @@ def test_run_comes_back_when_enough_was_done_and_the_next_call_takes_the_run_up(
     assert notebook.run(run)["state"] == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_second_daemon_is_refused_and_wait_looks_on(notebook: orchestrator.Relay, kaggle: LocalKaggle) -> None:
     run = notebook.start(PIPELINE)
     beside = orchestrator.open(notebook.home, environ=kaggle.environment())
@@ -136,6 +139,7 @@ def test_a_second_daemon_is_refused_and_wait_looks_on(notebook: orchestrator.Rel
     assert refusals
 
 
+@pytest.mark.slow
 def test_an_interrupt_loses_nothing_and_the_next_call_takes_the_run_up(notebook: orchestrator.Relay) -> None:
     run = notebook.start(PIPELINE)
 
@@ -149,6 +153,7 @@ def test_an_interrupt_loses_nothing_and_the_next_call_takes_the_run_up(notebook:
     assert (document["state"], [session["number"] for session in document["sessions"]]) == ("finished", [1])
 
 
+@pytest.mark.slow
 def test_a_loop_of_ticks_brings_a_run_to_its_end(notebook: orchestrator.Relay) -> None:
     run, told = notebook.start(PIPELINE), []
     clock = SystemClock()
@@ -159,6 +164,7 @@ def test_a_loop_of_ticks_brings_a_run_to_its_end(notebook: orchestrator.Relay) -
     assert f"{run}  session 1 runs" in told
 
 
+@pytest.mark.slow
 def test_what_is_written_is_its_owners_alone_and_the_notebooks_umask_stays(notebook: orchestrator.Relay) -> None:
     before = os.umask(0)
     try:
@@ -171,6 +177,7 @@ def test_what_is_written_is_its_owners_alone_and_the_notebooks_umask_stays(noteb
     ] == []
 
 
+@pytest.mark.slow
 def test_a_rehearsal_needs_no_account(tmp_path: Path) -> None:
     with orchestrator.rehearsing(PIPELINE, tmp_path / "rehearsal") as local:
         assert local.run(local.start(PIPELINE))["state"] == "finished"

@@ -57,6 +57,7 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_up_brings_a_pipeline_to_its_end_and_status_tells_it_without_credentials(
     tmp_path: Path, kaggle: LocalKaggle, written: Path
 ) -> None:

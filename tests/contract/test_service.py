@@ -105,6 +105,7 @@ def test_install_writes_the_unit_and_starts_it_now_and_at_each_login(desk: Desk)
     assert KEY not in desk.unit.read_text() + done.stdout
 
 
+@pytest.mark.slow
 def test_install_twice_changes_nothing_and_uninstall_takes_it_away(desk: Desk) -> None:
     desk.relay("service", "install", "--systemd")
     before = desk.unit.read_text(), desk.unit.stat().st_mtime_ns

@@ -31,6 +31,7 @@ def test_a_daemon_tells_programs_an_object_a_line_and_writes_the_same_into_its_l
             assert secret not in done.stdout + done.stderr + log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_daemon_that_cannot_begin_says_why_in_its_log_too(tmp_path: Path) -> None:
     with laptop(tmp_path) as (mine, kaggle):
         mine.environ = {**mine.environ, "KAGGLE_KEY": "", "KAGGLE_API_TOKEN": "", "KAGGLE_USERNAME": ""}

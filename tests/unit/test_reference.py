@@ -132,6 +132,7 @@ def test_a_stage_of_the_users_own_is_explained_without_running_it(
     assert "is not Python" in relay("explain", "walk:train").stderr
 
 
+@pytest.mark.slow
 def test_the_schema_goes_into_a_file_and_over_an_older_one_but_over_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "pipeline.schema.json"
     for _ in range(2):

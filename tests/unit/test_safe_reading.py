@@ -53,7 +53,10 @@ def test_yaml_is_read_safely_and_arrays_without_pickles(path: Path) -> None:
         owner = node.func.value.id if isinstance(node.func.value, ast.Name) else ""
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if owner == "yaml":
-            safe = node.func.attr in ("safe_load", "safe_dump") or given.get("Loader") == "_UniqueKeys"
+            safe = node.func.attr in ("safe_load", "safe_dump") or given.get("Loader") in (
+                "_UniqueKeys",
+                "yaml.SafeLoader",
+            )
             assert safe, f"{name_of(path)}:{node.lineno}"
         if node.func.attr == "load" and owner in ("np", "numpy"):
             assert given.get("allow_pickle") == "False", f"{name_of(path)}:{node.lineno}"

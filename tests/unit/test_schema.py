@@ -164,6 +164,7 @@ def _pipelines() -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=optional).map(lambda found: found | {"stages": [found["stages"]]})
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(_pipelines())
 def test_whatever_the_loader_takes_fits_the_schema_and_the_other_way_round(pipeline: dict[str, Any]) -> None:

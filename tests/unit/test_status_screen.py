@@ -214,6 +214,7 @@ def next_start(place: Place) -> facts.Cursor:
     return found.cursor
 
 
+@pytest.mark.slow
 def test_a_run_of_hundreds_of_sessions_is_one_screen_with_the_earlier_ones_counted(place: Place) -> None:
     finished_run(place.store, "old-0001", 300, AT)
     text = place.text("old-0001")
