@@ -48,7 +48,7 @@ def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return None, (f"{path} does not exist: name a pipeline file, such as examples/tiny.yaml",)
+        return None, (f"{path} does not exist: name a pipeline file, or have relay init write one",)
     except (OSError, UnicodeDecodeError) as error:
         return None, (f"{path} cannot be read as text: {error}",)
     return _examined(text, str(path), path.parent)

@@ -55,9 +55,7 @@ def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
 
 def forecast_view(plan: dict[str, Any]) -> Table:
     """The forecast of a plan: how much, until when, and what was assumed."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(no_wrap=True, style="dim", min_width=11)
-    table.add_column(overflow="fold")
+    table = _named()
     found = plan["forecast"]
     if found is None:
         remedy = "give it under expect.step_s, or let relay measure it in a run"
@@ -204,5 +202,15 @@ def _table(*left: str) -> Table:
     return table
 
 
-def _line(name: str, text: str) -> Text:
-    return Text.assemble((f"  {name:<10}", "dim"), text)
+def _line(name: str, text: str) -> Table:
+    table = _named()
+    table.add_row(f"  {name}", Text(text))
+    return table
+
+
+def _named() -> Table:
+    """Names on the left, and what goes on below itself on the right."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, style="dim", min_width=11)
+    table.add_column(overflow="fold")
+    return table

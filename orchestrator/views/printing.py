@@ -83,5 +83,11 @@ def redraws(on: Console) -> bool:
 
 
 def print_view(view: RenderableType) -> None:
-    """Print to standard output."""
-    console().print(view)
+    """Print to standard output; through a pipe without the blanks that fill up a table's columns."""
+    on = console()
+    if on.is_terminal:
+        on.print(view)
+        return
+    with on.capture() as captured:
+        on.print(view)
+    on.file.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
