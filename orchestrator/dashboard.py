@@ -11,7 +11,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
@@ -21,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestrator.app import App
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import BadInput
+from orchestrator.loopback import LOOPBACK, server_of
 from orchestrator.views.document import status_document
 from orchestrator.views.history import gathered
 from orchestrator.views.pages import render
@@ -28,7 +28,6 @@ from state.engine import SchemaError
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.store import Store
 
-LOOPBACK = "127.0.0.1"
 HOSTS = (LOOPBACK, "localhost", "[::1]")
 """A name that somebody else's page made to point here (DNS rebinding) is none of these."""
 
@@ -266,7 +265,7 @@ class Served:
     """The dashboard on a loopback port for as long as the `with` block lasts."""
 
     def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
-        self._server = uvicorn.Server(_config(dashboard.app()))
+        self._server = server_of(dashboard.app())
         self._listener = listener
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
         self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
@@ -280,19 +279,3 @@ class Served:
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=2,
-    )

@@ -10,9 +10,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -21,6 +20,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestrator.clock import Clock
+from orchestrator.loopback import LOOPBACK, server_of
 from orchestrator.rehearsal.dataset_calls import BLOB_CALLS, DATASET_CALLS
 from orchestrator.rehearsal.faults import FaultPlan
 from orchestrator.rehearsal.files import FileRoutes
@@ -34,7 +34,9 @@ from orchestrator.rehearsal.sandbox import Line, Sandbox
 from orchestrator.rehearsal.wire import Ask, Redirect, error_body, log_entry, log_text
 from orchestrator.rehearsal.world import World
 
-LOOPBACK = "127.0.0.1"
+if TYPE_CHECKING:
+    import uvicorn
+
 TICK_S = 0.2
 LOG_TICK_S = 0.1
 
@@ -212,7 +214,7 @@ class LocalKaggle:
         listener = socket.create_server((LOOPBACK, self._port))
         self._port = listener.getsockname()[1]
         self._links.base = self.url
-        self._server = uvicorn.Server(_config(self._face.app()))
+        self._server = server_of(self._face.app())
         self._threads = [
             threading.Thread(target=self._server.run, args=([listener],), name="local-kaggle", daemon=True),
             threading.Thread(target=self._tick, name="local-kaggle-ticks", daemon=True),
@@ -234,21 +236,6 @@ class LocalKaggle:
     def _tick(self) -> None:
         while not self._face.closing.wait(TICK_S):
             self.world.advance()
-
-
-def _config(app: ASGIApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=2,
-    )
 
 
 async def _asked(request: Request) -> Ask:
