@@ -33,6 +33,7 @@ ELSEWHERE = {
     r"relay notify --test": "tests/contract/test_notify.py",
     r"relay (rehearse|up)( examples/(tiny|gemma2_2b|own_jax_stage)\.yaml)?( --short)?$": "test_training_chain, test_recipes",
     r"relay rehearse \S+ --short$": "test_recipes",
+    r"relay check gsm.yaml$": "tests/contract/test_check_command.py: this Kaggle has no Gemma",
     r"relay verify-resume( examples/tiny.yaml| mine.yaml.*)?$": "tests/training/test_verify_resume.py",
 }
 ENDLESS = re.compile(r"relay (daemon|dashboard)(?!.*--once)|--watch|--serve|relay logs .*-f\b")
@@ -77,10 +78,11 @@ class Desk:
 
     def __post_init__(self) -> None:
         shutil.copytree(ROOT / "examples", self.folder / "examples")
-        for name in ("gsm", "my-pipeline", "mine"):
-            (self.folder / f"{name}.yaml").write_text(PIPELINE.format(name=name, more=50), encoding="utf-8")
+        (self.folder / "scenes").mkdir()
+        for place, name in (("scenes", "gsm"), (".", "my-pipeline"), (".", "mine")):
+            (self.folder / place / f"{name}.yaml").write_text(PIPELINE.format(name=name, more=50), encoding="utf-8")
         endless = PIPELINE.format(name="gsm", more=1_000_000)
-        (self.folder / "endless.yaml").write_text(endless, encoding="utf-8")
+        (self.folder / "scenes" / "endless.yaml").write_text(endless, encoding="utf-8")
         program = self.folder / "bin" / "relay"
         program.parent.mkdir()
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m orchestrator "$@"\n', encoding="utf-8")
@@ -139,14 +141,14 @@ class Desk:
         return home, run[0]
 
     def _finished(self) -> tuple[Path, str]:
-        return self._made("finished", "relay up gsm.yaml")
+        return self._made("finished", "relay up scenes/gsm.yaml")
 
     def _open(self) -> tuple[Path, str]:
-        return self._made("open", "relay start gsm.yaml")
+        return self._made("open", "relay start scenes/gsm.yaml")
 
     def _paused(self) -> tuple[Path, str]:
         """Two sessions with a checkpoint each, and a person who wants to look at them."""
-        home, run = self._made("paused", "relay start endless.yaml")
+        home, run = self._made("paused", "relay start scenes/endless.yaml")
         daemon = subprocess.Popen(
             [str(self.folder / "bin" / "relay"), "daemon"],
             env={**self.environ, "RELAY_HOME": str(home)},
