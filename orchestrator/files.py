@@ -4,11 +4,14 @@ import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import disk
 from orchestrator.disk import private_folder
-from orchestrator.kaggle.gateway import LogLine
 from state.model import Session
+
+if TYPE_CHECKING:  # a command that only looks need not wait for it
+    from orchestrator.kaggle.gateway import LogLine
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Home:
         """A session's log as text, a line each."""
         return self.run(session.run) / "logs" / f"{session.slug}.log"
 
-    def append_log(self, session: Session, lines: Iterable[LogLine]) -> None:
+    def append_log(self, session: Session, lines: "Iterable[LogLine]") -> None:
         """Add the lines that the file lacks; a half-written last line, left by a crash, is written again."""
         path = self.log(session)
         private_folder(path.parent)

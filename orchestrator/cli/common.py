@@ -1,5 +1,6 @@
 """What several commands share: their arguments, the app, signals."""
 
+import gc
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,10 @@ WRITE_OFF = click.option(
 JSON = click.option("--json", "as_json", is_flag=True, help="A stable document for programs (docs/json.md).")
 
 
+GC_THRESHOLD = 50_000
+"""Objects between two looks for garbage. There is none in what is imported, and looking for it is a tenth of a short command."""
+
+
 def app_of(context: click.Context) -> "App":
     from orchestrator.app import App
 
@@ -34,6 +39,7 @@ def app_of(context: click.Context) -> "App":
 
 def onlooker_of(context: click.Context) -> "Onlooker":
     """For commands that only look: they must not wait for what only the daemon needs."""
+    gc.set_threshold(GC_THRESHOLD)
     from orchestrator.onlooker import Onlooker
 
     return Onlooker(context.obj)

@@ -1,7 +1,6 @@
 """Commands that show runs in a browser."""
 
 import sys
-import webbrowser
 from pathlib import Path
 
 import click
@@ -73,5 +72,7 @@ def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
 
 def _show(address: str) -> None:
     """Open the browser of whoever is logged in here; where there is none, that is no error."""
+    import webbrowser  # not for every `relay --help`
+
     if not webbrowser.open(address):
         click.echo(f"relay: no browser was found here: open {address} in one", err=True)
