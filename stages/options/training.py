@@ -184,7 +184,7 @@ class Evaluate(Asking):
     batch: Annotated[int, POSITIVE] = 64
     """Problems in a step; no problem is asked twice, however many steps there are."""
     transcripts: Annotated[int, NOT_NEGATIVE] = 100
-    """Answers that are kept to be read, the wrong ones first."""
+    """Answers that are kept to be read: the wrong ones first, a quarter of them the same problems in every evaluation."""
 
 
 def set_and_count(name: str) -> tuple[str, int]:
