@@ -29,8 +29,9 @@ from orchestrator.settings import Settings
 from orchestrator.tick import Turn
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
+from state.leases import LeaseLost
 from state.model import Run, RunState, RunStatus
-from state.store import LeaseLost, Store
+from state.store import Store
 from state.told import Told
 
 if TYPE_CHECKING:  # apprise is imported only where messages are sent

@@ -16,9 +16,10 @@ from orchestrator.holder import alive, holder
 from orchestrator.tick import Turn, tick
 from orchestrator.times import spoken
 from state.failures import StoreUnavailable
+from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model import RunState
 from state.needs import Mark
-from state.store import Lease, LeaseHeld, LeaseLost, Store
+from state.store import Store
 
 LEASE_S = 60.0
 IDLE_S = 2.0

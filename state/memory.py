@@ -4,10 +4,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from state import machine
 from state.facts import Fact, RunStarted
+from state.leases import Lease, check_fence, taken
 from state.model import (
     Metric,
     Point,
@@ -24,7 +25,7 @@ from state.model import (
     Watch,
 )
 from state.needs import Mark
-from state.store import LEASE_AHEAD, Lease, LeaseHeld, LeaseLost, RunExists
+from state.store import RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -273,19 +274,14 @@ class MemoryStore:
     ) -> Lease:
         """Become the daemon; raises LeaseHeld while another one's lease lasts (see `Store.take_lease`)."""
         with self._lock:
-            held = self._lease
-            if held is not None and held.expires_at > now and held.holder != holder:
-                runs = alive(held.holder)
-                if runs or (runs is None and held.expires_at - now <= LEASE_AHEAD):
-                    raise LeaseHeld(f"another daemon ({held.holder}) works on this database")
-            self._lease = Lease(holder, held.fence + 1 if held else 1, now + timedelta(seconds=lasts_s))
+            self._lease = taken(self._lease, holder, now, lasts_s, alive)
             return self._lease
 
     def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
         """Make the lease last longer; raises LeaseLost when somebody else took it."""
         with self._lock:
             self._check_fence(lease.fence)
-            self._lease = replace(lease, expires_at=now + timedelta(seconds=lasts_s))
+            self._lease = lease.until(now, lasts_s)
             return self._lease
 
     def release_lease(self, lease: Lease, now: datetime) -> None:
@@ -327,8 +323,7 @@ class MemoryStore:
         return tuple(found)
 
     def _check_fence(self, fence: int) -> None:
-        if self._lease is None or self._lease.fence != fence:
-            raise LeaseLost("another daemon took this database over")
+        check_fence(fence, self._lease.fence if self._lease else None)
 
 
 def _live(state: RunState) -> int:

@@ -2,8 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, insert, or_, select, update
@@ -12,6 +11,7 @@ from state import curves, machine, needs, schema
 from state.checking import Checked, Remembered, checked, checked_with_facts
 from state.engine import SchemaError, is_current, migrate, open_engine, open_to_look
 from state.facts import FACTS, Fact, RunStarted
+from state.leases import Lease, check_fence, taken
 from state.model import (
     Happened,
     Metric,
@@ -42,29 +42,9 @@ from state.tables import (
     write_metrics,
 )
 
-LEASE_AHEAD = timedelta(days=1)
-"""A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
-
 
 class RunExists(Exception):
     """The database has a run of this id already."""
-
-
-class LeaseHeld(Exception):
-    """Another daemon works on this database."""
-
-
-class LeaseLost(Exception):
-    """Another daemon took this database over; the one that hears this must stop at once."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to act on a database. `fence` grows with each holder; writes under an older one are refused."""
-
-    holder: str
-    fence: int
-    expires_at: datetime
 
 
 class Store:
@@ -367,24 +347,15 @@ class Store:
     def take_lease(
         self, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None] = lambda holder: None
     ) -> Lease:
-        """Become the database's daemon; raises LeaseHeld while another one's lease lasts.
-
-        `alive` says of another holder whether its process runs, None where that cannot be known. A lease of one that has
-        ended holds nobody up, and neither does one of an unknown one that lies further ahead than any clock would give.
-        """
+        """Become the database's daemon, by the rules of `leases.taken`; raises LeaseHeld while another one's lease lasts."""
         with self._transaction() as connection:
-            row = connection.execute(select(schema.leases)).first()
-            if row is not None and row.expires_at > now and row.holder != holder:
-                runs = alive(row.holder)
-                if runs or (runs is None and row.expires_at - now <= LEASE_AHEAD):
-                    raise LeaseHeld(f"another daemon ({row.holder}) works on this database")
-            lease = Lease(holder, 1 if row is None else row.fence + 1, now + timedelta(seconds=lasts_s))
+            lease = taken(_lease(connection), holder, now, lasts_s, alive)
             upsert(connection, schema.leases, {"name": "daemon", **to_row(lease)}, ["name"])
         return lease
 
     def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
         """Make the lease last longer; raises LeaseLost when somebody else took it."""
-        kept = Lease(lease.holder, lease.fence, now + timedelta(seconds=lasts_s))
+        kept = lease.until(now, lasts_s)
         with self._transaction() as connection:
             _check_fence(connection, lease.fence)
             connection.execute(update(schema.leases).values(expires_at=kept.expires_at))
@@ -399,11 +370,13 @@ class Store:
     def lease(self) -> Lease | None:
         """The newest lease, run out or not."""
         with self._transaction() as connection:
-            row = connection.execute(select(schema.leases)).mappings().first()
-            return None if row is None else from_row(Lease, row)
+            return _lease(connection)
+
+
+def _lease(connection: Connection) -> Lease | None:
+    row = connection.execute(select(schema.leases)).mappings().first()
+    return None if row is None else from_row(Lease, row)
 
 
 def _check_fence(connection: Connection, fence: int) -> None:
-    newest = connection.execute(select(schema.leases.c.fence)).scalar()
-    if newest != fence:
-        raise LeaseLost("another daemon took this database over")
+    check_fence(fence, connection.execute(select(schema.leases.c.fence)).scalar())

@@ -15,7 +15,8 @@ from orchestrator.clock import monotonic_s
 from orchestrator.notify.messages import NAMES, Letter, letters, troubles
 from orchestrator.notify.services import Message, Service
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.store import LeaseLost, Store
+from state.leases import LeaseLost
+from state.store import Store
 from state.told import ALL, Told
 
 DEADLINE_S = 30.0

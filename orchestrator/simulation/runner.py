@@ -19,10 +19,11 @@ from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.tick import Turn
 from orchestrator.views import events
 from state.failures import StoreCorrupt
+from state.leases import LeaseLost
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
 from state.model import RunStatus
-from state.store import LeaseLost, Store
+from state.store import Store
 
 ASKED_MAX = 40
 """A person who has typed the same remedy so often has lost patience."""

@@ -12,8 +12,9 @@ from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
 from stages.contract import Cursor
 from state.facts import DamageFound, Fact
+from state.leases import Lease
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
-from state.store import Lease, Store
+from state.store import Store
 
 FORMAT = 1
 

@@ -22,8 +22,9 @@ from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
 from orchestrator.tick import Turn
 from orchestrator.times import spoken
 from state.facts import RunCancelled, SessionLost
+from state.leases import LeaseHeld, LeaseLost
 from state.model import RunState, RunStatus, Watch
-from state.store import LeaseHeld, LeaseLost, Store
+from state.store import Store
 from tests.simulation.pipelines import pipeline
 
 

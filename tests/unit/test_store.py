@@ -15,10 +15,11 @@ from state.checking import Checked, Remembered
 from state.engine import SchemaError, backup, migrate, newest_revision, open_engine, open_to_look
 from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
 from state.failures import StoreCorrupt
+from state.leases import LeaseHeld, LeaseLost
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
 from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
-from state.store import LeaseHeld, LeaseLost, RunExists, Store
+from state.store import RunExists, Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)

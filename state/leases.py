@@ -1,0 +1,51 @@
+"""Who may act on a database: the rules of the lease, the same for every store. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Self
+
+LEASE_AHEAD = timedelta(days=1)
+"""A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
+
+
+class LeaseHeld(Exception):
+    """Another daemon works on this database."""
+
+
+class LeaseLost(Exception):
+    """Another daemon took this database over; the one that hears this must stop at once."""
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to act on a database. `fence` grows with each holder; writes under an older one are refused."""
+
+    holder: str
+    fence: int
+    expires_at: datetime
+
+    def until(self, now: datetime, lasts_s: float) -> Self:
+        """The same, to last from now on."""
+        return replace(self, expires_at=now + timedelta(seconds=lasts_s))
+
+
+def taken(
+    found: Lease | None, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None]
+) -> Lease:
+    """The lease of the database's next daemon; raises LeaseHeld while another one's lasts.
+
+    `alive` says of another holder whether its process runs, None where that cannot be known. A lease of one that has
+    ended holds nobody up, and neither does one of an unknown one that lies further ahead than any clock would give.
+    """
+    if found is not None and found.expires_at > now and found.holder != holder:
+        runs = alive(found.holder)
+        if runs or (runs is None and found.expires_at - now <= LEASE_AHEAD):
+            raise LeaseHeld(f"another daemon ({found.holder}) works on this database")
+    return Lease(holder, 1 if found is None else found.fence + 1, now).until(now, lasts_s)
+
+
+def check_fence(fence: int, newest: int | None) -> None:
+    """Raise LeaseLost unless the fence is the newest that was given out."""
+    if fence != newest:
+        raise LeaseLost("another daemon took this database over")
