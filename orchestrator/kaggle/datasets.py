@@ -1,0 +1,132 @@
+"""The account's own datasets: looked for, made from files, fetched file by file, deleted."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import requests
+
+from orchestrator.errors import Refused
+from orchestrator.kaggle import answers, questions
+from orchestrator.kaggle.calls import Calls, all_pages, beginning
+from orchestrator.kaggle.door import Ask
+from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
+from orchestrator.kaggle.half_sent import HalfSent, Slot
+from orchestrator.kaggle.transfer import fetch
+from orchestrator.kaggle.transport import Absent, CallFailed, Limits, as_change
+from orchestrator.kaggle.upload import upload
+
+
+class Datasets:
+    """Answers of the port about datasets; what each promises stands in `gateway.Gateway`."""
+
+    def __init__(self, calls: Calls, limits: Limits, uploads: Path | None) -> None:
+        self._calls = calls
+        self._limits = limits
+        self._uploads = uploads
+        """Where it is noted what was begun to be sent; None: nowhere."""
+
+    def find(self, slug: str) -> DatasetSeen | None:
+        """As Kaggle has it now, or None; what was half sent for it is forgotten once it is there."""
+        try:
+            found = self._calls.read(
+                f"dataset {slug}", self._about("ApiGetDatasetRequest", "get_dataset", slug), answers.dataset
+            )
+        except Absent:
+            self._calls.account.check()
+            return None
+        status = self._calls.read(
+            f"the status of dataset {slug}",
+            self._about("ApiGetDatasetStatusRequest", "get_dataset_status", slug),
+            answers.dataset_status,
+        )
+        self._half_sent(slug).forget()  # it is there, whether or not we heard so when it was made
+        files = self._files(slug, found.current_version_number or None) if status == "ready" else ()
+        return answers.dataset_seen(found, status, files)
+
+    def own(self, prefix: str) -> tuple[str, ...]:
+        """Slugs of the account's datasets that begin so."""
+
+        def page(token: str | None) -> tuple[tuple[str, ...], str | None]:
+            ask = self._calls.datasets("list_datasets", questions.own_datasets(self._calls.sdk, token))
+            return self._calls.read("the list of datasets", ask, answers.dataset_slugs)
+
+        return beginning(prefix, all_pages(page))
+
+    def create(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
+        """Upload the files, going on where an earlier process stopped, and make a private dataset of them."""
+        questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
+        owner = self._calls.account.username
+        half_sent = self._half_sent(slug, sha256 or {})
+        tokens = [self._upload(path, half_sent) for path in files]
+        try:
+            self._make(slug, questions.new_dataset(self._calls.sdk, owner, slug, tokens), owner)
+        except Refused:
+            half_sent.forget()  # it may be the blobs that Kaggle does not take
+            raise
+        half_sent.forget()
+
+    def download(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
+        """Fetch one of its files."""
+        request = questions.dataset(
+            self._calls.sdk, "ApiDownloadDatasetRequest", self._calls.account.username, slug, file_name=name
+        )
+        method = "datasets.DatasetApiService/DownloadDataset"
+
+        def open_(headers: Mapping[str, str]) -> AbstractContextManager[requests.Response]:
+            return self._calls.redirected(method, request, headers)
+
+        return fetch(open_, into, wanted, self._calls.patience, self._calls.redact)
+
+    def delete(self, slug: str) -> None:
+        """Delete it; one that is not there counts as deleted."""
+        ask = self._about("ApiDeleteDatasetRequest", "delete_dataset", slug)
+        try:
+            answer = self._calls.read(f"deletion of dataset {slug}", ask, lambda answer, _raw: answer)
+        except Absent:
+            # 403 is Kaggle's answer for what does not exist, and for what one may not delete.
+            if self.find(slug) is not None:
+                raise
+            return
+        if answer.error and self.find(slug) is not None:
+            raise Refused(f"Kaggle declined to delete the dataset {slug}: {answer.error}")
+
+    def _make(self, slug: str, request: Any, owner: str) -> None:
+        try:
+            answer, _ = self._calls.call(self._calls.datasets("create_dataset", request))
+        except CallFailed as error:
+            raise as_change(error, f"creation of dataset {slug}") from error
+        answers.dataset_created(answer, slug, owner)
+
+    def _files(self, slug: str, version: int | None) -> tuple[DatasetFile, ...]:
+        fields = {"dataset_version_number": version, "page_size": questions.PAGE_SIZE}
+
+        def page(token: str | None) -> tuple[tuple[DatasetFile, ...], str | None]:
+            ask = self._about("ApiListDatasetFilesRequest", "list_dataset_files", slug, **fields, page_token=token)
+            return self._calls.read(f"the files of dataset {slug}", ask, answers.dataset_page)
+
+        try:
+            return all_pages(page)
+        except Absent:
+            return ()  # Kaggle has not unpacked it yet
+
+    def _upload(self, path: Path, half_sent: HalfSent) -> str:
+        def start() -> Slot:
+            about = path.stat()
+            request = questions.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
+            return self._calls.read_once(
+                f"start of the upload of {path.name}",
+                lambda http: self._calls.sdk.blobs.BlobApiClient(http).start_blob_upload(request),
+                answers.slot,
+            )
+
+        return upload(path, start, self._limits, self._calls.patience, self._calls.redact, half_sent)
+
+    def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> HalfSent:
+        return HalfSent(None if self._uploads is None else self._uploads / slug, sha256)
+
+    def _about(self, request_type: str, method: str, slug: str, **fields: Any) -> Ask:
+        request = questions.dataset(self._calls.sdk, request_type, self._calls.account.username, slug, **fields)
+        return self._calls.datasets(method, request)
