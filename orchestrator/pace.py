@@ -1,8 +1,9 @@
 """How often a session is looked at: often where something is likely to happen, rarely in between. Pure.
 
 A session changes near a few moments: when it was pushed, when it began, when it has done all there is to do, when it stops
-itself, when Kaggle would kill it. From one look to the next passes a part of the time to the nearest of these, before or after it; so looks grow rarer as it settles, and
-denser as its end comes near, and an end that comes a little early is noticed nearly as soon.
+itself, when Kaggle would kill it. From one look to the next passes a part of the time to the nearest of these, before or
+after it; so looks grow rarer as it settles, and denser as its end comes near, and an end that comes a little early is noticed
+nearly as soon.
 """
 
 from datetime import datetime, timedelta

@@ -12,8 +12,6 @@ from orchestrator.pipeline import Pipeline
 
 SETTINGS = "https://www.kaggle.com/settings"
 
-GIB = 2**30
-
 
 class State(StrEnum):
     """How much a finding matters: only a `problem` stops a run."""

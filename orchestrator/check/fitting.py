@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from orchestrator.check.findings import GIB, Finding, Subject, note, ok, problem, warning
+from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
 from orchestrator.check.size import checkpoint_bytes
 from orchestrator.disk import RESERVE_BYTES, free_bytes
 from orchestrator.memory.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline import Pipeline
 from orchestrator.times import spoken
+from orchestrator.views.values import size
 from stages.catalog import KINDS
 from stages.options import Counting
 
@@ -82,44 +83,42 @@ def mesh(subject: Subject) -> Iterator[Finding]:
 def checkpoint(subject: Subject) -> Iterator[Finding]:
     """Checkpoints against what Kaggle keeps of a session, and against this machine's disk."""
     pipeline = subject.pipeline
-    size = checkpoint_bytes(pipeline)
-    if size is None:
+    size_bytes = checkpoint_bytes(pipeline)
+    if size_bytes is None:
         yield note(
             "checkpoint",
             "how large checkpoints get cannot be told from the file alone",
             f"relay plan {subject.path} --memory tells it where a model is trained" if pipeline.loaded_model else "",
         )
     else:
-        yield _on_kaggle(size)
-    yield from _here(subject, size or 0)
+        yield _on_kaggle(size_bytes)
+    yield from _here(subject, size_bytes or 0)
 
 
-def _on_kaggle(size: int) -> Finding:
-    text = f"a checkpoint has about {_size(size)}, and Kaggle keeps {_size(OUTPUT_BYTES_MAX)} of a session"
-    if size > OUTPUT_BYTES_MAX:
+def _on_kaggle(size_bytes: int) -> Finding:
+    text = f"a checkpoint has about {size(size_bytes)}, and Kaggle keeps {size(OUTPUT_BYTES_MAX)} of a session"
+    if size_bytes > OUTPUT_BYTES_MAX:
         return problem("checkpoint", text, "write mode: lora, which keeps it to an adapter and its moments")
-    if size * SIDE_BY_SIDE > OUTPUT_BYTES_MAX:
+    if size_bytes * SIDE_BY_SIDE > OUTPUT_BYTES_MAX:
         return note("checkpoint", f"{text}: a session keeps one at a time, instead of two and a third being written")
     return ok("checkpoint", text)
 
 
-def _here(subject: Subject, size: int) -> Iterator[Finding]:
+def _here(subject: Subject, size_bytes: int) -> Iterator[Finding]:
     kept = subject.pipeline.keep
     free = free_bytes(subject.home.absolute()) - RESERVE_BYTES
-    text = f"the disk of {subject.home} has {_size(max(0, free))} free"
-    if free < max(size, 1):
+    text = f"the disk of {subject.home} has {size(max(0, free))} free"
+    if free < max(size_bytes, 1):
         yield problem(
-            "disk", f"{text}, and one checkpoint needs {_size(size)}", "make room, or name a larger disk with --home"
+            "disk",
+            f"{text}, and one checkpoint needs {size(size_bytes)}",
+            "make room, or name a larger disk with --home",
         )
-    elif free < size * (kept + 1):
+    elif free < size_bytes * (kept + 1):
         yield warning(
             "disk",
-            f"{text}, and {kept} checkpoints and the next one need {_size(size * (kept + 1))}",
+            f"{text}, and {kept} checkpoints and the next one need {size(size_bytes * (kept + 1))}",
             "make room before it is needed, or name a larger disk with --home",
         )
     else:
         yield ok("disk", text)
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / GIB:.1f} GiB" if size_bytes >= GIB / 10 else f"{size_bytes / 2**20:.1f} MiB"

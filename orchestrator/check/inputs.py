@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
-from orchestrator.check.findings import GIB, Finding, Subject, ok, problem
+from orchestrator.check.findings import Finding, Subject, ok, problem
 from orchestrator.errors import BadInput, Refused
 from orchestrator.kaggle.gateway import Access, Gateway, SourceSeen
+from orchestrator.views.values import size
 
 KAGGLE = "https://www.kaggle.com"
 
@@ -66,6 +67,5 @@ def _dataset(ref: str, gateway: Gateway) -> Finding:
 
 
 def _readable(what: str, seen: SourceSeen, link: str) -> Finding:
-    size_bytes = seen.size_bytes or 0
-    size = f", {size_bytes / GIB:.1f} GiB" if size_bytes > GIB / 10 else ""
-    return ok(what, f"this account can read the {what} {seen.ref}{size}", link)
+    how_large = f", {size(seen.size_bytes)}" if seen.size_bytes else ""
+    return ok(what, f"this account can read the {what} {seen.ref}{how_large}", link)

@@ -6,8 +6,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.views.values import size
+
 STYLES = {"published": "green", "collected": "cyan", "damaged": "bold red", "part": "bold red", "whole": "green"}
-UNITS = ("B", "KiB", "MiB", "GiB")
 DIGEST_CHARS = 12
 
 
@@ -56,12 +57,3 @@ def _table(run: str, rows: list[dict[str, Any]]) -> Table:
             Text(row["digest"][:DIGEST_CHARS]) + Text(f"\n{(row['parent'] or 'none')[:DIGEST_CHARS]}", style="dim"),
         )
     return table
-
-
-def size(size_bytes: float) -> str:
-    """Bytes in a unit that leaves few digits."""
-    for unit in UNITS[:-1]:
-        if size_bytes < 1024:
-            return f"{size_bytes:.0f} {unit}"
-        size_bytes /= 1024
-    return f"{size_bytes:.1f} {UNITS[-1]}"

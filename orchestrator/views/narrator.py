@@ -95,7 +95,7 @@ class Narrator:
             return [Line(event="recovered", message=what, run=run)]
         lasted_s = (self._now() - since).total_seconds()
         data = {"failing_since": _iso(since), "seconds": round(lasted_s, 3), "failures": turn.before.failures}
-        return [Line(event="recovered", message=f"{what} after {brief(lasted_s)}", run=run, data=data)]
+        return [Line(event="recovered", message=f"{what} after {spoken(lasted_s)}", run=run, data=data)]
 
     def _quota(self, run: str, turn: Turn) -> list[Line]:
         quota = turn.quota
@@ -157,11 +157,6 @@ def level_of(fact: Fact) -> str:
             return "warning" if fact.judgement.outcome in ("failed", "timed_out") else "info"
         case _:
             return "info"
-
-
-def brief(seconds: float) -> str:
-    """A duration in words, seconds below a minute."""
-    return spoken(seconds) if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def cut(text: str) -> str:

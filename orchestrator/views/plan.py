@@ -8,7 +8,6 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.outlook import seconds
-from orchestrator.views.values import hours
 
 GIB = 2**30
 
@@ -21,8 +20,8 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
         _stages(plan["stages"], plan.get("step_s", {})),
         _line(
             "session",
-            f"{duration(session['limit_s'])}, all saved by {duration(session['budget_s'])}, a checkpoint at least every "
-            f"{duration(session['save_interval_s'])}",
+            f"{seconds(session['limit_s'])}, all saved by {seconds(session['budget_s'])}, a checkpoint at least every "
+            f"{seconds(session['save_interval_s'])}",
         ),
         _line("quota", f"weekly {plan['quota']} hours" if plan["quota"] else "none is used"),
         _line("hand-over", "by dataset" if plan["handoff"] == "dataset" else "by kernel output, dataset at leisure"),
@@ -188,11 +187,6 @@ def gib(size_bytes: int) -> str:
     """GiB with as many digits as are of use."""
     value = size_bytes / GIB
     return f"{value:.2f}" if value < 1 else f"{value:.1f}"
-
-
-def duration(seconds: float) -> str:
-    """Hours from two on, else seconds."""
-    return hours(seconds) if seconds >= 7200 else f"{seconds:,.0f} s"
 
 
 def _table(*left: str) -> Table:

@@ -31,6 +31,15 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def size(size_bytes: float) -> str:
+    """Bytes in the unit that leaves few digits: `512 B`, `1.6 KiB`, `300 MiB`, `18.6 GiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 10 else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} GiB"
+
+
 def clock_time(iso: str) -> str:
     """A time in UTC without its fractions of a second, as logs have it."""
     return iso[:19].replace("T", " ") + " UTC"

@@ -12,7 +12,8 @@ from orchestrator.errors import BadInput
 from orchestrator.pipeline_file import parse
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from orchestrator.views.pages.words import duration, hours, percent, points, size
+from orchestrator.views.pages.words import duration, hours, percent, points
+from orchestrator.views.values import size
 from state.facts import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
@@ -209,11 +210,12 @@ def test_machine_time_is_told_in_hours_since_a_week_has_so_many_of_them() -> Non
 def test_shares_changes_and_sizes_are_told_as_people_say_them() -> None:
     assert [percent(share) for share in (None, 0, 0.5, 1)] == ["–", "0 %", "50.0 %", "100 %"]
     assert [points(change) for change in (None, 0.0001, 0.255, -0.031)] == ["–", "0.0", "+25.5", "−3.1"]
-    assert [size(size_bytes) for size_bytes in (10, 1_600, 2_500_000_000, 10**13)] == [
-        "10 bytes",
-        "1.6 kB",
-        "2.5 GB",
-        "10000.0 GB",
+    assert [size(size_bytes) for size_bytes in (10, 1_640, 300 * 2**20, 2.5 * 2**30, 2**43)] == [
+        "10 B",
+        "1.6 KiB",
+        "300 MiB",
+        "2.5 GiB",
+        "8192.0 GiB",
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from orchestrator.views.tables import ending
+from orchestrator.views.values import size
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
@@ -62,15 +63,6 @@ def points(change: float | None) -> str:
         return "–"
     text = f"{100 * change:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
-
-
-def size(size_bytes: float) -> str:
-    """Bytes in the unit that reads best."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":
-            return f"{size_bytes:.0f} {unit}" if unit == "bytes" else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1000
-    raise AssertionError("the largest unit fits everything")
 
 
 def number(value: float) -> str:
