@@ -1,6 +1,7 @@
 """README and docs say what is true: commands exist, links lead somewhere, the example pipelines are accepted."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -30,6 +31,19 @@ def test_every_link_on_a_page_leads_somewhere(page: Path) -> None:
         assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link can lead to on a page, as GitHub names headings: small letters, no marks, hyphens for blanks."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_to_a_place_on_a_page_finds_it(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        other = page.parent / target if target else page
+        assert other.suffix != ".md" or anchor in anchors(other), f"{page.name}: {target}#{anchor}"
+
+
 def test_the_readme_names_every_command() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in main.commands if f"relay {name}" not in text] == []
@@ -53,7 +67,15 @@ def test_every_example_is_accepted(path: Path) -> None:
         assert load(path).stages
 
 
-def test_every_commands_help_ends_with_an_example() -> None:
-    for name, command in main.commands.items():
-        assert command.help is not None
-        assert "Example: relay" in command.help.strip().splitlines()[-1], name
+def every_command(group: click.Group, name: str = "relay") -> Iterator[tuple[str, click.Command]]:
+    """Each command with the words that call it, those of groups too."""
+    for word, command in group.commands.items():
+        yield f"{name} {word}", command
+        if isinstance(command, click.Group):
+            yield from every_command(command, f"{name} {word}")
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*found, id=found[0]) for found in every_command(main)])
+def test_every_commands_help_ends_with_an_example(name: str, command: click.Command) -> None:
+    last = (command.help or "").strip().splitlines()[-1].strip()
+    assert last.startswith(f"Example: {name}"), name
