@@ -34,6 +34,8 @@ class Budget:
     slowest_start_s: float = 0.0
     """The longest first step of any stage of this session."""
     saves_s: tuple[float, ...] = ()
+    saving_since_s: float | None = None
+    """Since when a checkpoint is being written beside the training."""
 
     @property
     def reserve_s(self) -> float:
@@ -64,9 +66,15 @@ class Budget:
             return replace(self, first_step_s=duration_s, slowest_start_s=max(duration_s, self.slowest_start_s))
         return replace(self, steps_s=(*self.steps_s, duration_s)[-STEPS_KEPT:])
 
+    def save_begun(self, now_s: float) -> "Budget":
+        """The state as it is at `now_s` is being written, beside the steps that follow."""
+        return replace(self, saved_at_s=now_s, saving_since_s=now_s)
+
     def save_done(self, now_s: float, duration_s: float) -> "Budget":
-        """A checkpoint is on disk since `now_s`."""
-        return replace(self, saved_at_s=now_s, saves_s=(*self.saves_s, duration_s)[-SAVES_KEPT:])
+        """A checkpoint is on disk since `now_s`; all of it, the part beside the training included, took `duration_s`."""
+        saved_at_s = now_s if self.saving_since_s is None else self.saved_at_s
+        saves_s = (*self.saves_s, duration_s)[-SAVES_KEPT:]
+        return replace(self, saved_at_s=saved_at_s, saving_since_s=None, saves_s=saves_s)
 
     def must_save(self, now_s: float) -> bool:
         """Whether the interval since the last save is over."""
@@ -75,7 +83,8 @@ class Budget:
     def must_stop(self, now_s: float) -> bool:
         """Whether there is no time for one more step with everything saved after it.
 
-        A save that is due now comes on top: it is paid for before the next step starts.
+        A save that is due now or under way comes on top, as far as it may last longer than the step beside which it is written.
         """
-        saves = 2 if self.must_save(now_s) else 1
-        return self.budget_s - now_s < self.step_bound_s + saves * self.save_bound_s + self.reserve_s
+        since_s = now_s if self.must_save(now_s) else self.saving_since_s
+        behind_s = 0.0 if since_s is None else max(0.0, since_s + self.save_bound_s - now_s - self.step_bound_s)
+        return self.budget_s - now_s < self.step_bound_s + behind_s + self.save_bound_s + self.reserve_s

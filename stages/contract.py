@@ -108,6 +108,9 @@ class Order(Versioned):
     """The session saves here too, however short ago it saved."""
     trace: bool = False
     """Whether the session writes down, bit for bit, what each step computed."""
+    times: dict[str, float] = field(default_factory=dict)
+    """What earlier sessions measured, in seconds, for the budget to begin with: `save_s`, and a stage `<stage>.step_s` and
+    `<stage>.first_step_s`, each as long as it hardly ever takes (a high quantile). Empty where nothing is known."""
     created_at: str = ""
     """When the run began, in ISO form: tokens are computed from it. Not for the session: with `pipeline_rest` a lost database
     is made again from the kernels alone. Empty in the orders of an older relay."""
@@ -197,6 +200,8 @@ class Report(Versioned):
     traceback: str = ""
     stages: dict[str, StageReport] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The session's seconds by class (`stages.accounting.Spent`), up to the report; empty in those of an older relay."""
     versions: dict[str, str] = field(default_factory=dict)
 
 
@@ -204,7 +209,7 @@ class Report(Versioned):
 class Progress(Versioned):
     """One event of a session's log. `number` counts from 0 within a session, so a replayed log is told from news.
 
-    event: `started`, `restored`, `step`, `saved`, `stage` (one is done), `stopping`, `failed`, `finished`.
+    event: `started`, `restored`, `step`, `saved`, `stage` (one is done), `account`, `stopping`, `failed`, `finished`.
     `at_s` is the session's clock.
     """
 
@@ -218,6 +223,9 @@ class Progress(Versioned):
     target: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Now and then, and with each `saved`: the session's seconds by class until this event (`stages.accounting.Spent`). With a
+    `saved` they are those at the moment in which the state was taken, so what was done after it is known if it is lost."""
 
     def line(self) -> str:
         """The event as one line of the kernel's log, newline not included."""

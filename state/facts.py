@@ -159,6 +159,10 @@ class Judgement(Document):
     excerpt: str = ""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds, as the session reported them; empty without a report, and in facts of an older relay."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """The session's seconds by class, as far as its report or its log tells; empty in facts of an older relay."""
+    kept_s: float = 0.0
+    """Of the seconds of its steps, those up to the checkpoint that was taken from it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,12 @@ LONG = Budget(budget_s=10_000.0, save_interval_s=600.0, saved_at_s=0.0)
         (LONG.step_done(300.0).stage_begun(9_000), 9_579.0, False),  # the next stage compiles too
         (LONG.step_done(300.0).stage_begun(9_000), 9_581.0, True),
         (LONG.stage_begun(9_300).step_done(1.0).step_done(4.0), 9_874.0, False),  # before a save is due …
-        (LONG.stage_begun(9_200).step_done(1.0).step_done(4.0), 9_814.0, False),
-        (LONG.stage_begun(9_200).step_done(1.0).step_done(4.0), 9_816.0, True),  # … and when it comes on top
+        (LONG.stage_begun(9_200).step_done(1.0).step_done(4.0), 9_819.0, False),
+        (
+            LONG.stage_begun(9_200).step_done(1.0).step_done(4.0),
+            9_821.0,
+            True,
+        ),  # … and when it is written beside the step, and another one after it
     ],
 )
 def test_stops_when_a_step_a_save_and_the_reserve_no_longer_fit(budget: Budget, now_s: float, stops: bool) -> None:
