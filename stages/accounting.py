@@ -32,7 +32,8 @@ COUNTS = frozenset((Spent.STEP, Spent.ROLLOUT, Spent.EVALUATION))
 
 
 class Account:
-    """One session's seconds by class. `doing` is for the thread that runs the session; the rest is safe from any thread.
+    """One session's seconds by class. All methods may be called from any thread, but for `doing`: it is for the thread that
+    runs the session, and for one that it waits for meanwhile.
 
     `clock` is the session's, which is 0 when the kernel's process starts: what went by before is in OTHER.
     """

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from stages.accounting import Spent
 from stages.asking import Asker
 from stages.data import Example, derive_seed, examples_at
 from stages.options import Asking, Trained
@@ -35,7 +36,8 @@ def check(context: Context, options: Trained, standing: Standing) -> Began:
     data = tuple(spec.options.get("data", DATA)) if spec else DATA
     problems = judged_problems(context, standing.foundation, data, asking).held_out
     chosen = examples_at(problems, 1, min(options.check, len(problems)), derive_seed(context.seed, "evaluate"))
-    answers = Asker(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
+    with context.doing(Spent.EVALUATION):
+        answers = Asker(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
     return Began(rates(chosen, answers))
 
 

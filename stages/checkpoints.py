@@ -14,10 +14,11 @@ Digests say what was computed, not how it was filed: equal numbers have equal di
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -50,6 +51,33 @@ class State:
     counters: Mapping[str, int] = field(default_factory=dict)
     papers: Mapping[str, str] = field(default_factory=dict)
     """Texts for people and for later stages, by file name: the hard subset, transcripts."""
+
+
+def held(state: State) -> State:
+    """The same numbers in memory of their own on the host: the next step may overwrite, or give away, what it is given.
+
+    Every copy from the devices is begun before the first is waited for.
+    """
+    for arrays in _items(state).values():
+        for array in arrays.values():
+            if isinstance(array, jax.Array):
+                array.copy_to_host_async()
+
+    def weights(before: Weights | None) -> Weights | None:
+        if before is None:
+            return None
+        adapters = tuple(replace(adapter, arrays=_copied(adapter.arrays)) for adapter in before.adapters)
+        return Weights(None if before.base is None else _copied(before.base), adapters)
+
+    optimizer = None if state.optimizer is None else _copied(state.optimizer)
+    return replace(
+        state, weights=weights(state.weights) or Weights(), origin=weights(state.origin), optimizer=optimizer
+    )
+
+
+def _copied(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What lies on the host already was read from a checkpoint, and nothing changes it."""
+    return {n: np.array(array) if isinstance(array, jax.Array) else array for n, array in arrays.items()}
 
 
 def write(state: State, directory: Path) -> dict[str, str]:

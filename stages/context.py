@@ -4,18 +4,27 @@ import math
 import shutil
 import statistics
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stages import mounts
+from stages.accounting import Account, Spent
 from stages.budget import Budget
 from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
 from stages.metrics import Metrics
 from stages.output import Output
 from stages.progress import Log
-from stages.stage import Next, Opened, StageFailed, Write
+from stages.saver import Saved, Saver
+from stages.stage import Digests, Next, Opened, StageFailed, Write
 from stages.tracing import Trace
+
+ACCOUNT_S_MAX = 60.0
+"""At least so often a session tells what its seconds went to: a killed one leaves no report …"""
+ACCOUNTS = 100
+"""… and a short one tells it about so many times."""
 
 
 @dataclass
@@ -30,6 +39,7 @@ class Session:
     log: Log
     output: Output
     budget: Budget
+    account: Account
     reached: Cursor
     checkpoint: Manifest | None = None
     """The newest that this session saved."""
@@ -41,6 +51,9 @@ class Session:
     """Where each step is written down bit for bit, if that was ordered."""
     metrics: Metrics = field(default_factory=Metrics)
     """Who else wants to know what each step measured."""
+    saver: Saver = field(default_factory=Saver)
+    accounted_s: float = 0.0
+    """When it was told last what the seconds went to."""
 
     @property
     def cut(self) -> str:
@@ -68,6 +81,7 @@ class StageContext:
         self.scratch.mkdir(exist_ok=True)
         self._session = session
         self._done = self.start_step
+        self._saved_step: int | None = None
         self._saved: Manifest | None = None
         self._stopping = False
         session.budget = session.budget.stage_begun(session.clock())
@@ -84,6 +98,7 @@ class StageContext:
         """Count a step, tell of it and answer what to do now."""
         if step != self._done + 1:
             raise StageFailed("step-out-of-order", f"{self.spec.name} reports step {step} after step {self._done}")
+        self._take(self._session.saver.done())
         now_s = self._session.clock()
         measured = {name: float(value) for name, value in metrics.items()}
         self._refuse_not_a_number(step, measured)
@@ -100,24 +115,39 @@ class StageContext:
         self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
         if why and not self._stopping:
             self._stopping = True
-            self._tell("stopping", note=why)
+            self._tell("stopping", note=why, seconds=self._session.account.seconds())
+        elif now_s - self._session.accounted_s >= min(ACCOUNT_S_MAX, self._session.order.budget_s / ACCOUNTS):
+            self._session.accounted_s = now_s
+            self._tell("account", seconds=self._session.account.seconds())
         return answer
 
     def save(self, step: int, write: Write) -> None:
-        """Take a checkpoint at the step that was done last; a second one at the same step would be the same."""
+        """Take a checkpoint at the step that was done last; a second one at the same step would be the same.
+
+        Returns once the state is taken: the rest is done beside the next steps, and `finish` waits for it.
+        """
         if step != self._done:
             raise StageFailed("save-out-of-order", f"{self.spec.name} saves step {step} after step {self._done}")
-        if self._saved is not None and self._saved.cursor.step == step:
+        if self._saved_step == step:
             return
-        began_s = self._session.clock()
-        self._session.metrics.flush()
-        manifest = self._write(Cursor(stage=self.spec.name, step=step), write)
-        self._saved = self._session.checkpoint = manifest
-        self._since_s = self._session.clock()
-        took_s = self._since_s - began_s
-        self._session.budget = self._session.budget.save_done(self._since_s, took_s)
-        self._session.timings["save_s"] = max(took_s, self._session.timings.get("save_s", 0.0))
-        self._tell("saved", {"save_s": took_s, "size_bytes": float(manifest.size_bytes)}, note=manifest.digest)
+        session = self._session
+        with session.account.doing(Spent.SAVE):
+            self._take(session.saver.wait())
+            session.metrics.flush()
+            began_s, seconds = session.clock(), session.account.seconds()
+            directory = session.scratch / "writing"
+            rest = _begun(directory, write)
+            self._saved_step = step
+            held_s = session.clock() - began_s
+            cursor = Cursor(stage=self.spec.name, step=step)
+            session.saver.begin(partial(self._make, cursor, directory, rest, began_s, held_s, seconds))
+            session.budget = session.budget.save_begun(began_s)
+        session.timings["hold_s"] = max(held_s, session.timings.get("hold_s", 0.0))
+        self._since_s = session.clock()
+
+    def doing(self, what: Spent) -> AbstractContextManager[None]:
+        """Seconds of a class of their own."""
+        return self._session.account.doing(what)
 
     def say(self, text: str) -> None:
         """One line for people."""
@@ -133,6 +163,8 @@ class StageContext:
 
         Raises StageFailed where the stage returned without being told to, or did not save its last step.
         """
+        with self._session.account.doing(Spent.SAVE):
+            self._take(self._session.saver.wait())
         self._keep_timings()
         if self._done < self.spec.steps and not self._stopping:
             raise StageFailed("stage-ended-early", f"{self.spec.name} returned at {self._done} of {self.spec.steps}")
@@ -167,14 +199,35 @@ class StageContext:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return StageReport(done=self._done, target=self.spec.steps, metrics=finite)
 
-    def _write(self, cursor: Cursor, write: Write) -> Manifest:
-        directory = self._session.scratch / "writing"
-        directory.mkdir()
+    def _make(
+        self,
+        cursor: Cursor,
+        directory: Path,
+        rest: Digests | Callable[[], Digests],
+        began_s: float,
+        held_s: float,
+        seconds: Mapping[str, float],
+    ) -> Saved:
+        """Beside the training: make a checkpoint of what was taken, and tell of it. Touches nothing that a step touches."""
+        session = self._session
         try:
-            digests = write(directory)
-            return self._session.output.checkpoint(cursor, directory, digests)
+            manifest = session.output.checkpoint(cursor, directory, rest() if callable(rest) else rest)
         finally:
             shutil.rmtree(directory)
+        session.checkpoint = manifest
+        saved = Saved(manifest, began_s, session.clock())
+        metrics = {"save_s": saved.ended_s - began_s, "hold_s": held_s, "size_bytes": float(manifest.size_bytes)}
+        self._tell("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
+        return saved
+
+    def _take(self, saved: Saved | None) -> None:
+        """Book a checkpoint that is on disk."""
+        if saved is None:
+            return
+        session, took_s = self._session, saved.ended_s - saved.began_s
+        self._saved = saved.manifest
+        session.budget = session.budget.save_done(saved.ended_s, took_s)
+        session.timings["save_s"] = max(took_s, session.timings.get("save_s", 0.0))
 
     def _keep_timings(self) -> None:
         budget = self._session.budget
@@ -183,6 +236,31 @@ class StageContext:
         if budget.steps_s:
             self._session.timings[f"{self.spec.name}.step_s"] = statistics.median(budget.steps_s)
 
-    def _tell(self, event: str, metrics: Mapping[str, float] | None = None, *, note: str) -> None:
-        name, target = self.spec.name, self.spec.steps
-        self._session.log.event(event, stage=name, step=self._done, target=target, metrics=metrics, note=note)
+    def _tell(
+        self,
+        event: str,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        note: str = "",
+        seconds: Mapping[str, float] | None = None,
+        step: int | None = None,
+    ) -> None:
+        self._session.log.event(
+            event,
+            stage=self.spec.name,
+            step=self._done if step is None else step,
+            target=self.spec.steps,
+            metrics=metrics,
+            note=note,
+            seconds=seconds,
+        )
+
+
+def _begun(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
+    """What is left to do of a checkpoint once its state is taken."""
+    directory.mkdir()
+    try:
+        return write(directory)
+    except BaseException:
+        shutil.rmtree(directory)
+        raise

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stages.accounting import Spent
 from stages.asking import Asker
 from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
@@ -19,7 +20,7 @@ from stages.options import Curate
 from stages.problems import judged_problems
 from stages.rewards import correctness_reward
 from stages.stage import Context, StageFailed
-from stages.standing import foundation_of, is_resumed, put_weights, restored
+from stages.standing import as_trained, is_resumed
 from stages.steps import calm, checked, do_steps
 
 PAPER = "hard-subset.jsonl"
@@ -53,10 +54,9 @@ def train(context: Context) -> None:
 
 
 def _curate(context: Context, options: Curate) -> None:
-    foundation = foundation_of(context)
-    before = restored(context, foundation)
-    put_weights(foundation.model, before.weights)
-    problems = judged_problems(context, foundation, options.data, options).train
+    foundation, before = as_trained(context)
+    with context.doing(Spent.DATA):
+        problems = judged_problems(context, foundation, options.data, options).train
     if not problems:
         raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
     asker = Asker(foundation, options)
@@ -77,7 +77,7 @@ def _curate(context: Context, options: Curate) -> None:
         papers = {**before.papers, PAPER: written(tried, options)}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
 
-    do_steps(context, step, state)
+    do_steps(context, step, state, Spent.ROLLOUT)
 
 
 def judged(examples: Sequence[Example], texts: Sequence[str], tries: int) -> list[Tried]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,13 +30,17 @@ class Places:
     inputs: Path
     started_s: float
     """What time.monotonic() said when the kernel's process started."""
+    installed_s: float = 0.0
+    """How long the installation took, once there was one."""
 
 
 def main(places: Places) -> int:
     """Install what differs from the order's pins and carry the order out; the exit status of the kernel."""
     order = _order(places)
     wrong = environment.differing(order.pins)
+    began_s = time.monotonic()
     problem = _install(order, places, wrong) if wrong else None
+    places = replace(places, installed_s=time.monotonic() - began_s if wrong else 0.0)
     if wrong and problem is None:
         _start_over(places)
     return _run(order, places, problem)
@@ -44,8 +48,8 @@ def main(places: Places) -> int:
 
 def again(arguments: Sequence[str]) -> int:
     """The second start, after the installation; the runner checks itself whether it helped."""
-    sources, working, inputs, started_s = arguments
-    places = Places(Path(sources), Path(working), Path(inputs), float(started_s))
+    sources, working, inputs, started_s, installed_s = arguments
+    places = Places(Path(sources), Path(working), Path(inputs), float(started_s), float(installed_s))
     return _run(_order(places), places)
 
 
@@ -63,7 +67,8 @@ def _install(order: Order, places: Places, wrong: Sequence[str]) -> StageFailed 
 def _start_over(places: Places) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    where = [str(places.sources), str(places.working), str(places.inputs), repr(places.started_s)]
+    seconds = [repr(places.started_s), repr(places.installed_s)]
+    where = [str(places.sources), str(places.working), str(places.inputs), *seconds]
     os.execv(sys.executable, [sys.executable, "-I", "-c", AGAIN, *where])
 
 
@@ -86,7 +91,12 @@ def _run(order: Order, places: Places, broken: StageFailed | None = None) -> int
     try:
         problem = broken or _unpack(order, places)
         return runner.main(
-            order, working=places.working, inputs=places.inputs, started_s=places.started_s, broken=problem
+            order,
+            working=places.working,
+            inputs=places.inputs,
+            started_s=places.started_s,
+            ready=runner.Ready(places.installed_s, problem),
+            leave=os._exit,
         )
     finally:
         shutil.rmtree(places.sources, ignore_errors=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from stages.accounting import Spent
 from stages.asking import Answers, Asker
 from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
@@ -18,7 +19,7 @@ from stages.options import Evaluate
 from stages.problems import judged_problems
 from stages.rewards import answer_of, correctness_reward, judgements, structure_reward
 from stages.stage import Context, StageFailed
-from stages.standing import foundation_of, is_resumed, put_weights, restored
+from stages.standing import as_trained, is_resumed
 from stages.steps import calm, checked, do_steps
 
 COMPARED = 4
@@ -36,10 +37,9 @@ def train(context: Context) -> None:
 
 
 def _evaluate(context: Context, options: Evaluate) -> None:
-    foundation = foundation_of(context)
-    before = restored(context, foundation)
-    put_weights(foundation.model, before.weights)
-    problems = judged_problems(context, foundation, options.data, options).held_out
+    foundation, before = as_trained(context)
+    with context.doing(Spent.DATA):
+        problems = judged_problems(context, foundation, options.data, options).held_out
     if not problems:
         raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem out whose answer can be judged")
     asker, hard = Asker(foundation, options), hard_ones(problems)
@@ -65,7 +65,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
         papers = {**before.papers, paper: written(kept, rates(rows))}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
 
-    do_steps(context, step, state)
+    do_steps(context, step, state, Spent.EVALUATION)
 
 
 def hard_ones(problems: Sequence[Example]) -> set[str]:

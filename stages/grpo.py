@@ -1,6 +1,7 @@
 """Reinforcement learning with Tunix's GRPO learner: the model answers, rewards judge, better answers become likelier."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from stages import compat
+from stages.accounting import Spent
 from stages.check import check
 from stages.data import Example, derive_seed, examples_at
 from stages.gemma import without_remat
@@ -48,24 +50,30 @@ def learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
 
 def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     keeps_origin = options.beta > 0
-    standing = stand(context, options, needs_origin=keeps_origin)
-    problems = judged_problems(context, standing.foundation, options.data, options).train
+    with context.doing(Spent.MODEL):
+        standing = stand(context, options, needs_origin=keeps_origin)
+    with context.doing(Spent.DATA):
+        problems = judged_problems(context, standing.foundation, options.data, options).train
     if not problems:
         raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
     choose = chooser(standing, problems)
-    began = check(context, options, standing)
     metrics, judged, rollout = LatestMetrics(), Judged(options.generations), rollout_config(options, standing)
-    cluster = _cluster(standing, options, context.spec.steps, rollout, metrics)
-    learner = _learner(cluster, options, judged)
-    guard, frozen = Guard(options, context.spec.name), Frozen(standing, options)
+    with context.doing(Spent.MODEL):
+        began = check(context, options, standing)
+        cluster = _cluster(standing, options, context.spec.steps, rollout, metrics)
+        cluster.doing = context.doing
+        learner = _learner(cluster, options, judged)
+        guard, frozen = Guard(options, context.spec.name), Frozen(standing, options)
     data_seed = derive_seed(context.seed, context.spec.name, "data")
 
     def step(number: int) -> dict[str, float]:
         # Tunix draws the same noise at every step unless it is told otherwise.
         rollout.seed = derive_seed(context.seed, context.spec.name, "rollout", number)
-        examples = choose(number, data_seed)
+        with context.doing(Spent.DATA):
+            examples = choose(number, data_seed)
+            columns = _columns(examples, standing)
         context.saw(number, "batch", [example.key for example in examples])
-        learner.train([_columns(examples, standing)])
+        learner.train([columns])
         finished(nnx.state(cluster.actor_trainer.optimizer))
         context.saw(number, "rollouts", cluster.tokens)
         if options.show_every and number % options.show_every == 0:
@@ -105,10 +113,13 @@ class Cluster(RLCluster):  # type: ignore[misc]
 
     tokens: Sequence[Any] = ()
     answer_tokens_max = 0
+    doing: Callable[[Spent], AbstractContextManager[None]]
+    """The context's."""
 
     def generate(self, *arguments: Any, **named: Any) -> Any:
         """Called by the learner once a step."""
-        output = super().generate(*arguments, **named)
+        with self.doing(Spent.ROLLOUT):
+            output = super().generate(*arguments, **named)
         self.tokens = compat.answer_tokens(output.tokens, self.tokenizer.pad_id())
         return output
 

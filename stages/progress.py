@@ -30,6 +30,7 @@ class Log:
         target: int = 0,
         metrics: Mapping[str, float] | None = None,
         note: str = "",
+        seconds: Mapping[str, float] | None = None,
     ) -> None:
         """One numbered event. Metrics that are not finite cannot be JSON: the note names them instead."""
         finite = {name: value for name, value in (metrics or {}).items() if math.isfinite(value)}
@@ -44,6 +45,7 @@ class Log:
                 target=target,
                 metrics=finite,
                 note="; ".join([note, *odd] if note else odd),
+                seconds=dict(seconds or {}),
             )
             self._number += 1
             self._write(progress.line())

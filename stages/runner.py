@@ -9,14 +9,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from stages import accelerator, catalog, environment, failure, metrics, mounts, packing
+from stages.accounting import Account, Spent
 from stages.budget import Budget
 from stages.compiled import Compiled
+from stages.compiling import Compilations
 from stages.context import Session, StageContext
 from stages.contract import Cursor, Manifest, Order, Report, StageReport, StageSpec
+from stages.last_exit import exit_at_s, last_exit
 from stages.output import Output
 from stages.progress import Log
 from stages.stage import Opened, StageFailed
@@ -28,6 +32,14 @@ PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "goo
 """Whose versions a report tells, besides those that the order pins."""
 
 
+@dataclass(frozen=True)
+class Ready:
+    """How making this machine ready went: the seconds it took, and why it failed, in which case that is all there is to report."""
+
+    took_s: float = 0.0
+    problem: StageFailed | None = None
+
+
 def main(
     order: Order,
     *,
@@ -35,20 +47,24 @@ def main(
     inputs: Path,
     started_s: float,
     clock: Callable[[], float] = time.monotonic,
-    broken: StageFailed | None = None,
+    ready: Ready | None = None,
+    leave: Callable[[int], object] | None = None,
 ) -> int:
     """Do what the order says; 0 where the session finished or yielded, 1 where it failed. The report is written either way.
 
-    `started_s` is what `clock` said when the process started; `broken` is why this machine could not be made ready, in which
-    case all that is left to do is to report it.
+    `started_s` is what `clock` said when the process started. `leave` ends the process with an exit status there and then
+    (`os._exit`): it is called shortly before the limit if the session has not ended by then.
     """
     scratch = _make_scratch(working)
     session = _session(order, working, inputs, scratch, lambda: clock() - started_s)
+    ready = ready or Ready()
+    session.account.spent(Spent.INSTALL, ready.took_s)
     try:
-        with _stopped_by_sigterm(session):
-            report = run(session, broken)
+        with _stopped_by_sigterm(session), _last_exit(session, leave):
+            report = run(session, ready.problem)
         session.output.report(report)
     finally:
+        session.saver.close()
         session.metrics.close()
         if session.output.compiled is not None:
             session.output.compiled.end()
@@ -65,6 +81,7 @@ def run(session: Session, broken: StageFailed | None = None) -> Report:
             raise broken
         outcome = _train(session)
     except BaseException as error:  # noqa: BLE001 - whatever a stage dies of, the laptop has to learn of it
+        session.saver.close()  # a checkpoint that is under way is worth having
         failed = failure.of(error, session.reached.stage)
         session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
         session.log.say(failed.traceback)
@@ -83,8 +100,10 @@ def _train(session: Session) -> str:
     remaining = [spec for spec in order.stages[first:] if spec.steps > 0]
     if any(catalog.find(spec.kind, order.sources).needs_jax for spec in remaining):
         session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
-        session.log.say(accelerator.check(order.accelerator))
-    opened = _restore(session)
+        with session.account.doing(Spent.ACCELERATOR):
+            session.log.say(accelerator.check(order.accelerator))
+    with session.account.doing(Spent.RESTORE):
+        opened = _restore(session)
     for spec in remaining:
         if (why := _no_time(session)) != "":
             session.log.event("stopping", stage=spec.name, target=spec.steps, note=why)
@@ -92,7 +111,9 @@ def _train(session: Session) -> str:
         manifest = _stage(session, spec, opened)
         if manifest is None:
             return "yielded"
-        opened = _reopen(session, manifest, opened) if spec is not remaining[-1] else opened
+        if spec is not remaining[-1]:
+            with session.account.doing(Spent.RESTORE):
+                opened = _reopen(session, manifest, opened)
     return "finished"
 
 
@@ -140,13 +161,18 @@ def _restore(session: Session) -> Opened | None:
 
 def _stage(session: Session, spec: StageSpec, opened: Opened | None) -> Manifest | None:
     """Run a stage; its last checkpoint, or None where the stage is to go on in another session."""
-    train = catalog.find(spec.kind).load()
+    with session.account.doing(Spent.MODEL):
+        train = catalog.find(spec.kind).load()
     context = StageContext(session, spec, opened)
     session.reached = Cursor(stage=spec.name, step=context.start_step)
-    train(context)
+    with Compilations(session.account).heard(), session.account.doing(Spent.STEP):
+        train(context)
     manifest = context.finish()
     if manifest is not None:
-        session.log.event("stage", stage=spec.name, step=spec.steps, target=spec.steps, note=manifest.digest)
+        seconds = session.account.seconds()
+        session.log.event(
+            "stage", stage=spec.name, step=spec.steps, target=spec.steps, note=manifest.digest, seconds=seconds
+        )
     return manifest
 
 
@@ -169,7 +195,7 @@ def _no_time(session: Session) -> str:
     return ""
 
 
-def _report(session: Session, outcome: str, failed: failure.Failure | None = None) -> Report:
+def _report(session: Session, outcome: str, failed: failure.Failure | None = None, reason: str = "") -> Report:
     order = session.order
     names = (*PACKAGES, *(environment.name_of(pin) for pin in order.pins))
     return Report(
@@ -182,11 +208,12 @@ def _report(session: Session, outcome: str, failed: failure.Failure | None = Non
         reached=session.reached,
         checkpoint=session.checkpoint,
         cause=failed.cause if failed else "",
-        reason=failed.reason if failed else "",
+        reason=failed.reason if failed else reason,
         transient=failed.transient if failed else False,
         traceback=failed.traceback if failed else "",
         stages=dict(session.stages),
         timings={**session.timings, "session_s": session.clock()},
+        seconds=session.account.seconds(),
         versions={"python": platform.python_version(), **environment.versions(names)},
     )
 
@@ -200,6 +227,7 @@ def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Ca
         clock=clock,
         log=log,
         output=Output(working, order),
+        account=Account(clock),
         budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s),
         reached=order.start,
         trace=Trace(working) if order.trace else None,
@@ -211,6 +239,20 @@ def _make_scratch(working: Path) -> Path:
     """A folder that is lost with the session: on Kaggle's large disk where there is one, never among the output."""
     large = working.parent / "tmp"
     return Path(tempfile.mkdtemp(prefix="relay-", dir=large if large.is_dir() else None))
+
+
+def _last_exit(session: Session, leave: Callable[[int], object] | None) -> contextlib.AbstractContextManager[None]:
+    if leave is None:
+        return contextlib.nullcontext()
+    order = session.order
+
+    def go() -> None:
+        why = f"the session leaves before its limit of {order.limit_s:g} s: its last step or save did not end in time"
+        session.log.event("stopping", stage=session.reached.stage, step=session.reached.step, note=why)
+        session.output.report(_report(session, "yielded", reason=why))
+        leave(0)
+
+    return last_exit(exit_at_s(order.budget_s, order.limit_s), session.clock, go)
 
 
 @contextlib.contextmanager

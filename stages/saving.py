@@ -41,7 +41,7 @@ def carry_on(context: Context, begin: Any, one_step: OneStep) -> None:
         numbers = {name: float(value) for name, value in metrics.items()}  # waits for the device
         answer = context.step_done(step, numbers)
         if answer is not Next.GO_ON:
-            context.save(step, partial(save_state, state=state))
+            context.save(step, partial(_begin_to_save, state=state))
         if answer is Next.STOP:
             return
 
@@ -55,6 +55,11 @@ def resumed(context: Context, begin: Any) -> Any:
 
 def save_state(directory: Path, state: Any) -> dict[str, str]:
     """Write a state into an empty directory; the answer is its digest, equal for equal states. Raises StageFailed `own-state`."""
+    return _begin_to_save(directory, state)()
+
+
+def _begin_to_save(directory: Path, state: Any) -> Callable[[], dict[str, str]]:
+    """Copy a state, which the next step may change in its place; what is left to do is to write the copy."""
     leaves, _ = _taken_apart(state)
     values: dict[str, Any] = {}
     arrays: dict[str, Any] = {}
@@ -64,6 +69,12 @@ def save_state(directory: Path, state: Any) -> dict[str, str]:
             values[name] = leaf
         else:
             arrays[name], about[name] = _bytes_of(leaf, name)
+    return partial(_write, directory, values, arrays, about)
+
+
+def _write(
+    directory: Path, values: Mapping[str, Any], arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
     text = json.dumps({"format": FORMAT, "values": values, "arrays": about}, sort_keys=True)
     (directory / VALUES_NAME).write_text(text, encoding="ascii")
     digest = hashlib.sha256(text.encode())

@@ -8,6 +8,7 @@ from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
+from stages.accounting import Spent
 from stages.check import check
 from stages.data import Example, derive_seed, examples_at
 from stages.guards import Guard
@@ -28,17 +29,21 @@ def train(context: Context) -> None:
 
 
 def _train(context: Context, options: Sft) -> None:
-    standing = stand(context, options)
-    examples = worked_examples(context, standing.foundation, options).train
+    with context.doing(Spent.MODEL):
+        standing = stand(context, options)
+    with context.doing(Spent.DATA):
+        examples = worked_examples(context, standing.foundation, options).train
     if not examples:
         raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no example that fits into tokens_max")
-    metrics, guard, frozen = LatestMetrics(), Guard(options, context.spec.name), Frozen(standing, options)
-    began = check(context, options, standing)
-    trainer = _trainer(standing, options, context.spec.steps, metrics)
+    with context.doing(Spent.MODEL):
+        metrics, guard, frozen = LatestMetrics(), Guard(options, context.spec.name), Frozen(standing, options)
+        began = check(context, options, standing)
+        trainer = _trainer(standing, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
 
     def step(number: int) -> dict[str, float]:
-        batch = encode(examples_at(examples, number, options.batch, seed), standing.foundation, options.tokens_max)
+        with context.doing(Spent.DATA):
+            batch = encode(examples_at(examples, number, options.batch, seed), standing.foundation, options.tokens_max)
         context.saw(number, "batch", batch.input_tokens)
         with standing.foundation.mesh:
             trainer.train(parts(batch, options.accumulate))

@@ -17,18 +17,29 @@ that the next step depends on goes through `context.save`, so a run that is cut 
 
 `step_done` answers STOP at the target too, so the last step of a stage is always saved, and the next stage always starts
 from the files of that checkpoint, whether in the same session or in another one.
+
+What `write` does itself, the training waits for. What it returns to be called later goes on beside the steps that follow:
+
+    def write(directory):
+        held = copy_of(state)                                 # as it is now: the next step changes it
+        return lambda: write_all(held, directory)             # in a thread of its own; returns the digests
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
+from stages.accounting import Spent
 from stages.contract import Cursor, StageSpec
 
-Write = Callable[[Path], Mapping[str, str]]
-"""Writes everything into an empty directory and returns the content digests (name → SHA-256 in hex)."""
+Digests = Mapping[str, str]
+"""Of contents: name → SHA-256 in hex."""
+Write = Callable[[Path], Digests | Callable[[], Digests]]
+"""Writes everything into an empty directory and returns the digests, or something that does the rest beside the training and
+returns them then. The rest must not look at anything that the next step changes."""
 
 
 class Next(StrEnum):
@@ -86,7 +97,14 @@ class Context(Protocol):
         """
 
     def save(self, step: int, write: Write) -> None:
-        """Make a checkpoint of this stage at `step`; whole or absent even if the process is killed meanwhile."""
+        """Make a checkpoint of this stage at `step`; whole or absent even if the process is killed meanwhile.
+
+        Packing and hashing it, and what `write` left for later, goes on beside the next steps; one that is still under way is
+        waited for first. What goes wrong is raised by the next call of the context.
+        """
+
+    def doing(self, what: Spent) -> AbstractContextManager[None]:
+        """Until it ends, the session's seconds are of this class (`with context.doing(Spent.DATA): ...`); else they are the step's."""
 
     def say(self, text: str) -> None:
         """One line for people in the kernel's log."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from stages import checkpoints, lora
+from stages.accounting import Spent
 from stages.checkpoints import State, Weights
 from stages.data import derive_seed
 from stages.lora import Adapter
@@ -50,6 +51,15 @@ def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> 
     return Standing(foundation, model, foundation.model, origin, before, resumed)
 
 
+def as_trained(context: Context) -> tuple[Foundation, State]:
+    """The model with the checkpoint's weights in it, and what else the checkpoint holds: for stages that train nothing."""
+    with context.doing(Spent.MODEL):
+        foundation = foundation_of(context)
+        before = restored(context, foundation)
+        put_weights(foundation.model, before.weights)
+    return foundation, before
+
+
 def foundation_of(context: Context) -> Foundation:
     """The model that the pipeline's `model:` describes, before anything is trained."""
     foundation = load(context.model, context.inputs, context.scratch)
@@ -72,7 +82,8 @@ def restored(context: Context, foundation: Foundation) -> State:
     if context.checkpoint is None:
         context.say(f"base weights have sha256 {made}")
         return State(Weights(), made)
-    state = checkpoints.read(context.checkpoint.directory)
+    with context.doing(Spent.RESTORE):
+        state = checkpoints.read(context.checkpoint.directory)
     if state.made != made:
         raise StageFailed(
             "model-changed", "the pipeline's model no longer has the weights that this run started from: put it back"

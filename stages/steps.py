@@ -8,6 +8,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax
 import numpy as np
 
 from stages import checkpoints
+from stages.accounting import Spent
 from stages.checkpoints import State
 from stages.options import Options, fit
 from stages.stage import Context, Next, StageFailed
@@ -44,14 +46,24 @@ class LatestMetrics:
         return found
 
 
-def do_steps(context: Context, step: Callable[[int], Mapping[str, float]], state: Callable[[], State]) -> None:
-    """Run every step that is left; `step` returns its metrics once its results are ready, `state` is what to save then."""
+def do_steps(
+    context: Context,
+    step: Callable[[int], Mapping[str, float]],
+    state: Callable[[], State],
+    what: Spent = Spent.STEP,
+) -> None:
+    """Run every step that is left; `step` returns its metrics once its results are ready, `state` is what to save then.
 
-    def write(directory: Path) -> dict[str, str]:
-        return checkpoints.write(state(), directory)
+    `what` a step's seconds are, where the step does not say otherwise.
+    """
+
+    def write(directory: Path) -> Callable[[], dict[str, str]]:
+        return partial(checkpoints.write, checkpoints.held(state()), directory)
 
     for number in range(context.start_step + 1, context.spec.steps + 1):
-        answer = context.step_done(number, step(number))
+        with context.doing(what):
+            metrics = step(number)
+        answer = context.step_done(number, metrics)
         if answer is not Next.GO_ON:
             context.save(number, write)
         if answer is Next.STOP:

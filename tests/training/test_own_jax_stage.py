@@ -37,7 +37,7 @@ class Session:
         return Next.STOP if step == self.stop else Next.GO_ON
     def save(self, step, write):
         (self.root / str(step)).mkdir()
-        self.digests = write(self.root / str(step))
+        self.digests = write(self.root / str(step))()
 
 session = Session(Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
 own_jax_stage.train(session)

@@ -65,7 +65,7 @@ def test_the_report_is_of_this_session_and_tells_its_newest_checkpoint(world: Ka
 def test_the_report_tells_what_planning_the_next_session_needs(world: Kaggle, tmp_path: Path) -> None:
     asked = resumed(world, tmp_path / "before", order())
     _, report = world.run(asked)
-    assert set(report.timings) == {"session_s", "restore_s", "save_s", "first.first_step_s", "first.step_s"}
+    assert set(report.timings) == {"session_s", "restore_s", "save_s", "hold_s", "first.first_step_s", "first.step_s"}
     assert set(report.versions) >= {"python"}
     assert set(report.stages["first"].metrics) == {"loss", "count"}
 
@@ -330,8 +330,8 @@ def test_a_session_that_starts_too_late_does_nothing(world: Kaggle) -> None:
 
 def test_saves_come_at_the_asked_interval(world: Kaggle, capsys: pytest.CaptureFixture[str]) -> None:
     world.run(timed(1_000.0, 100, save_interval_s=20.0), CLOCK)
-    saved = [event["at_s"] for event in events(capsys.readouterr().out) if event["event"] == "saved"]
-    assert saved == [22.0, 44.0, 66.0, 88.0, 110.0, 121.0]
+    saved = [event["step"] for event in events(capsys.readouterr().out) if event["event"] == "saved"]
+    assert saved == [11, 29, 47, 65, 83, 100]  # at 20 s, 40 s and so on, two seconds of which each save holds the stage
 
 
 # --- the log ---
