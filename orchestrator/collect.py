@@ -2,9 +2,11 @@
 
 import contextlib
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
 
+from orchestrator.abreast import abreast
 from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, sealed, usable
 from orchestrator.disk import private_folder, sync_folder, write_whole
 from orchestrator.errors import Corrupt, DiskRefused, Refused, Transient
@@ -146,19 +148,25 @@ def expected_of(state: RunState, session: Session, name: str) -> Expected:
 def fetch(candidate: Candidate, files: Files, gateway: Gateway, into: Path, quarantine: Quarantine) -> None:
     """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
 
+    Files come side by side, and one that is damaged keeps none of the others: they are here for the next try.
     Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
     """
     private_folder(into)
     (into / MANIFEST_NAME).unlink(missing_ok=True)
     quarantine.make_room(missing_bytes(candidate.manifest, into), into)
-    for entry in candidate.manifest.files:
-        try:
-            with quarantine.watching(into.name, entry.path, "output") as damaged:
-                _fetch_file(candidate.folder, entry, files, gateway, into, damaged)
-        except Corrupt:
-            if entry.path != COMPILED_NAME:
-                raise
-            (into / entry.path).unlink(missing_ok=True)
+    ways = [
+        _Way(candidate.folder, entry, into, quarantine.place(into.name, entry.path))
+        for entry in candidate.manifest.files
+    ]
+    damages = abreast([partial(way.fetched, files, gateway) for way in ways], gateway.abreast_max)
+    for way, damage in zip(ways, damages, strict=True):
+        if damage is not None:
+            quarantine.note(into.name, way.entry.path, "output", str(damage), way.damaged)
+    for way, damage in zip(ways, damages, strict=True):
+        if damage is not None and way.entry.path != COMPILED_NAME:
+            raise damage
+        if damage is not None:
+            (into / way.entry.path).unlink(missing_ok=True)
     write_whole(into / MANIFEST_NAME, candidate.manifest.to_json().encode())
     sync_folder(into.parent)
 
@@ -173,15 +181,29 @@ def missing_bytes(manifest: Manifest, into: Path) -> int:
     return total
 
 
-def _fetch_file(
-    folder: PurePosixPath, entry: FileEntry, files: Files, gateway: Gateway, into: Path, damaged: Path
-) -> None:
-    file = files.get(str(folder / entry.path))
-    if file is None:
-        raise Corrupt(f"{folder / entry.path} is missing from the session's output")
-    wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256, damaged=damaged)
-    _take_from_here(entry, into)
-    gateway.download(file, into / entry.path, wanted)
+@dataclass(frozen=True)
+class _Way:
+    """Of one file of a checkpoint."""
+
+    folder: PurePosixPath
+    """Where it is in the session's output."""
+    entry: FileEntry
+    into: Path
+    damaged: Path
+    """Where bytes that differ go."""
+
+    def fetched(self, files: Files, gateway: Gateway) -> Corrupt | None:
+        """Bring it here; what is wrong with what came, as a value, for only other errors are a reason to begin no more files."""
+        name = str(self.folder / self.entry.path)
+        if name not in files:
+            return Corrupt(f"{name} is missing from the session's output")
+        wanted = FileWanted(size_bytes=self.entry.size_bytes, sha256=self.entry.sha256, damaged=self.damaged)
+        _take_from_here(self.entry, self.into)
+        try:
+            gateway.download(files[name], self.into / self.entry.path, wanted)
+        except Corrupt as error:
+            return error
+        return None
 
 
 def _take_from_here(entry: FileEntry, into: Path) -> None:

@@ -38,7 +38,7 @@ class Quarantine:
     @contextmanager
     def watching(self, checkpoint: str, file: str, place: str) -> Iterator[Path]:
         """Hands over where a download of the file is to leave bytes that differ; notes a Corrupt and lets it pass on."""
-        kept = self._place(checkpoint, file)
+        kept = self.place(checkpoint, file)
         try:
             yield kept
         except Corrupt as error:
@@ -47,7 +47,7 @@ class Quarantine:
 
     def take(self, path: Path, checkpoint: str, file: str, place: str, problem: str) -> None:
         """Move a damaged file of this disk here, and note it. One that cannot be moved is left where it is."""
-        kept = self._place(checkpoint, file)
+        kept = self.place(checkpoint, file)
         if path.is_file():
             private_folder(self.folder)
             path.replace(kept)
@@ -74,7 +74,8 @@ class Quarantine:
         if missing_bytes > 0:
             raise DiskRefused(full(folder, missing_bytes))
 
-    def _place(self, checkpoint: str, file: str) -> Path:
+    def place(self, checkpoint: str, file: str) -> Path:
+        """Where a damaged file is going to be kept: what comes later has the higher number of its second."""
         flat = file.replace("/", "_")[-NAME_CHARS_MAX:]
         stamp = f"{self.at:%Y%m%dT%H%M%SZ}"
         last = max((number for at, number, _ in map(_age, self._kept()) if at == stamp), default=0)

@@ -21,7 +21,7 @@ from orchestrator.kaggle import answers, questions
 from orchestrator.kaggle.account import Account
 from orchestrator.kaggle.calls import Calls, all_pages, beginning
 from orchestrator.kaggle.credentials import Credentials, find_credentials
-from orchestrator.kaggle.datasets import Datasets
+from orchestrator.kaggle.datasets import ABREAST_MAX, Datasets
 from orchestrator.kaggle.door import Door, KaggleSignIn
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import (
@@ -116,6 +116,10 @@ class KaggleGateway:
         self._calls = Calls(_sdk, self._door, self._account, self._patience)
         self._sources = Sources(self._calls)
         self._datasets = Datasets(self._calls, self._limits, uploads)
+
+    @property
+    def abreast_max(self) -> int:
+        return ABREAST_MAX
 
     # --- account ------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import requests
 
+from orchestrator.abreast import abreast
 from orchestrator.errors import Refused
 from orchestrator.kaggle import answers, questions
 from orchestrator.kaggle.calls import Calls, all_pages, beginning
@@ -17,6 +19,10 @@ from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import Absent, CallFailed, Limits, as_change
 from orchestrator.kaggle.upload import upload
+
+ABREAST_MAX = 4
+"""Files on their way at once, each with a connection and a hashing thread of its own. It is for what lies between their bytes
+(connecting, asking, putting on the disk) and for lines that give each connection only so much; a line is not made wider."""
 
 
 class Datasets:
@@ -60,7 +66,7 @@ class Datasets:
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
         owner = self._calls.account.username
         half_sent = self._half_sent(slug, sha256 or {})
-        tokens = [self._upload(path, half_sent) for path in files]
+        tokens = abreast([partial(self._upload, path, half_sent) for path in files], ABREAST_MAX)
         try:
             self._make(slug, questions.new_dataset(self._calls.sdk, owner, slug, tokens), owner)
         except Refused:

@@ -199,6 +199,10 @@ class KernelListed:
 class Gateway(Protocol):
     """The account that relay works with."""
 
+    @property
+    def abreast_max(self) -> int:
+        """So many files may be fetched at once, each by a thread; 1 where calls are only answered one after the other."""
+
     def owner(self) -> str:
         """The account's user name. Raises BadInput when the credentials are missing or refused."""
 

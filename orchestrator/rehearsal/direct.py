@@ -64,6 +64,10 @@ class DirectGateway:
         self._redact = redact
         """Takes the account's key out of what sessions wrote, as the client does."""
 
+    @property
+    def abreast_max(self) -> int:
+        return 1  # a plan's faults strike in the order of the calls, which threads would leave to chance
+
     # --- account ------------------------------------------------------------
 
     def owner(self) -> str:
