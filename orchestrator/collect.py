@@ -15,6 +15,7 @@ from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of
 from orchestrator.quarantine import Quarantine
+from orchestrator.seconds import seconds_of, told_seconds
 from stages import packing
 from stages.contract import (
     BLOB_NAME,
@@ -83,11 +84,16 @@ def concluded(
 ) -> OutputCollected | NothingCollected:
     """How a session ended, by its report and its log here, and which checkpoint was taken from it."""
     furthest = _furthest(session, pipeline, report, home, taken)
+    begun, kept = (pipeline.position(cursor) for cursor in (session.start, taken.cursor if taken else session.start))
+    lost = pipeline.position(furthest) - kept
+    seconds = seconds_of(report, told_seconds(home.log(session)), taken)
     judgement = replace(
         _judge(session, report, home),
         furthest=furthest,
         timings=dict(report.timings) if report else {},
-        steps_lost=pipeline.position(furthest) - pipeline.position(taken.cursor if taken else session.start),
+        steps_lost=lost,
+        seconds=seconds.by_class,
+        kept_s=seconds.kept_s((kept - begun) / (kept - begun + lost) if kept > begun else 0.0),
     )
     if taken is None:
         return NothingCollected(number=session.number, attempt=session.attempt, judgement=judgement)

@@ -173,6 +173,8 @@ class OutputCollected(SessionFact):
     judgement: Judgement
     checkpoint: str
     manifest: Manifest
+    fetched_s: float = 0.0
+    """How long it took to bring home what the session left; 0 in facts of an older relay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +183,8 @@ class NothingCollected(SessionFact):
 
     name: ClassVar[str] = "nothing_collected"
     judgement: Judgement
+    fetched_s: float = 0.0
+    """How long it took to bring home what the session left; 0 in facts of an older relay."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +195,8 @@ class PublishIntended(SessionFact):
 @dataclass(frozen=True, kw_only=True)
 class CheckpointPublished(SessionFact):
     name: ClassVar[str] = "checkpoint_published"
+    sent_s: float = 0.0
+    """How long the upload took; 0 where another process did it, and in facts of an older relay."""
 
 
 @dataclass(frozen=True, kw_only=True)

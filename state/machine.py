@@ -283,6 +283,8 @@ def _judged(session: Session, judgement: Judgement) -> Session:
         furthest=judgement.furthest,
         steps_lost=judgement.steps_lost,
         excerpt=judgement.excerpt,
+        seconds=dict(judgement.seconds),
+        kept_s=judgement.kept_s,
     )
 
 
@@ -305,6 +307,7 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
         reached=s.start,
         steps_lost=fact.steps_lost,
         checkpoint=None,
+        kept_s=0.0,
     ),
     SessionLost: lambda s, fact, at: replace(
         s, outcome=Outcome.LOST, cause="lost", reason=fact.reason, transient=True, ended_at=at, reached=s.start

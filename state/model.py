@@ -145,6 +145,10 @@ class Session:
     steps_lost: int = 0
     checkpoint: str | None = None
     excerpt: str = ""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """By class (`stages.accounting.Spent`), of a session that is over; empty where it never told."""
+    kept_s: float = 0.0
+    """Of the seconds of its steps, those whose steps are in the checkpoint that we took from it."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -270,6 +274,10 @@ class Watch:
     """When it last said so: a run that nobody carries on any more must not hold up the others."""
     done_at: datetime | None = None
     """When the live session is going to have done the pipeline's last step, by the pace of its steps, if it gets so far."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of the live session, by class, as far as its log has told."""
+    sent_s: float = 0.0
+    """How long the upload of the dataset took that is being processed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,6 +101,8 @@ sessions = Table(
     Column("steps_lost", Integer, nullable=False),
     Column("checkpoint", Text),
     Column("excerpt", Text, nullable=False),
+    Column("seconds", JSON, nullable=False, server_default="{}"),
+    Column("kept_s", Float, nullable=False, server_default="0"),
     ForeignKeyConstraint(["run"], ["run.id"]),
     UniqueConstraint("slug", name="session_slug"),
     Index("session_by_phase", "phase"),
@@ -173,6 +175,8 @@ watches = Table(
     Column("slot_since", Utc),
     Column("slot_seen_at", Utc),
     Column("done_at", Utc),
+    Column("seconds", JSON, nullable=False, server_default="{}"),
+    Column("sent_s", Float, nullable=False, server_default="0"),
     ForeignKeyConstraint(["run"], ["run.id"]),
 )
 

@@ -51,6 +51,7 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         dataset_looked_at=snapshot.watch.dataset_looked_at,
         log_lines=max(known, len(lines)),
         done_at=_done_at(session, lines, pipeline, shell.clock.now()) if lines else snapshot.watch.done_at,
+        seconds=seconds_in(lines[known:]) or snapshot.watch.seconds,
     )
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
 
@@ -80,6 +81,15 @@ def taken_in(session: Session, shell: Shell) -> tuple[LogLine, ...]:
         return ()
     shell.home.append_log(session, lines)
     return lines
+
+
+def seconds_in(lines: Sequence[LogLine]) -> dict[str, float]:
+    """What a session's seconds went to, as the newest of these lines that tells it says; nothing where none does.
+
+    A `saved` tells of the moment at which its state was taken, so what was told before it may be newer.
+    """
+    told = [event.seconds for line in lines if (event := Progress.from_line(line.text)) is not None and event.seconds]
+    return max(told, key=lambda seconds: sum(seconds.values()), default={})
 
 
 def steps_in(lines: Iterable[LogLine], known: int = 0) -> Iterator[Progress]:

@@ -81,13 +81,15 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
     lines = taken_in(session, shell)
-    quarantine = Quarantine(shell.home, session.run, shell.clock.now())
+    began_at = shell.clock.now()
+    quarantine = Quarantine(shell.home, session.run, began_at)
     try:
         sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
         fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home, quarantine, believe_empty=sure)
     except Refused:
         require(session, shell)
         raise
+    fact = replace(fact, fetched_s=(shell.clock.now() - began_at).total_seconds())
     return Result((*quarantine.found, fact), WELL, metrics_in(session, lines, snapshot.watch.log_lines))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.history.curves import curves
 from orchestrator.history.custody import custody
 from orchestrator.history.hours import hours, positions_of
+from orchestrator.history.outside import outside
 from orchestrator.history.results import evaluations, samples
 from orchestrator.history.timeline import timeline
 from orchestrator.timing import reported_in
@@ -38,11 +39,12 @@ def history_document(run: Mapping[str, Any], sources: Sources, now: datetime) ->
     """The history of the run whose status document is `run`.
 
     `run` (as it came), `headline`, `stages` (with `begins_at`, the steps before each), `boundaries` (where sessions began, in
-    steps of the pipeline), `curves`, `timeline`, `hours`, `evaluations`, `samples` (or None), `custody`, `versions`,
+    steps of the pipeline), `curves`, `timeline`, `hours`, `outside`, `evaluations`, `samples` (or None), `custody`, `versions`,
     `pipeline`. Times are ISO 8601 in UTC, durations seconds.
     """
     positions = positions_of(run["stages"])
     seen = {(found.session, found.attempt): found for found in sources.edges}
+    drawn = timeline(run, sources.facts, seen, now)
     return {
         "at": now.isoformat(),
         "run": dict(run),
@@ -50,7 +52,8 @@ def history_document(run: Mapping[str, Any], sources: Sources, now: datetime) ->
         "stages": [{**stage, "begins_at": positions[stage["name"]]} for stage in run["stages"]],
         "boundaries": _boundaries(run, positions),
         "curves": curves(sources.points, run["stages"], positions),
-        "timeline": timeline(run, sources.facts, seen, now),
+        "timeline": drawn,
+        "outside": outside(run, sources.facts, drawn),
         "hours": hours(run, seen, timings_of(sources), positions),
         "evaluations": evaluations(run),
         "samples": samples(run, sources.papers),

@@ -1,12 +1,14 @@
 """The status as one stable JSON document (see docs/status.md); every other view of a run is drawn from it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator import holder
+from orchestrator.goodput import goodput
 from orchestrator.milestones import Milestones
 from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
@@ -72,9 +74,10 @@ def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves
 
 def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
     state, facts = store.load_with_facts(name)
+    watch = store.watch(name)
     found = {
-        **run_document(state, store.last_metrics(name), now, facts),
-        **_trouble(store.watch(name)),
+        **run_document(state, store.last_metrics(name), now, facts, watch.seconds),
+        **_trouble(watch),
         **_forecast(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
@@ -120,14 +123,21 @@ def _trouble(watch: Watch) -> dict[str, Any]:
 
 
 def run_document(
-    state: RunState, metrics: Sequence[Metric], now: datetime, facts: Sequence[tuple[datetime, Fact]] = ()
+    state: RunState,
+    metrics: Sequence[Metric],
+    now: datetime,
+    facts: Sequence[tuple[datetime, Fact]] = (),
+    live_seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found.
+
+    `live_seconds` are what the live session's seconds went to as far as it has told.
 
     Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
     """
     milestones = Milestones.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
+    sessions = [_session(session, now, live_seconds) for session in state.sessions]
     return {
         "id": run.id,
         "name": run.name,
@@ -146,7 +156,8 @@ def run_document(
         "steps_done": milestones.position(cursor),
         "steps_total": milestones.total_steps,
         "stages": _stages(milestones, cursor, state, metrics),
-        "sessions": [_session(session, now) for session in state.sessions],
+        "sessions": sessions,
+        "quota_spent": goodput(sessions),
         "checkpoints": [_checkpoint(state, checkpoint) for checkpoint in state.checkpoints],
         "damage": [_damage(at, fact) for at, fact in facts if isinstance(fact, DamageFound)],
         "forecast": None,
@@ -187,7 +198,8 @@ def _stages(milestones: Milestones, cursor: Cursor, state: RunState, metrics: Se
     return found
 
 
-def _session(session: Session, now: datetime) -> dict[str, Any]:
+def _session(session: Session, now: datetime, live_seconds: Mapping[str, float]) -> dict[str, Any]:
+    live = session.running_at is not None and session.ended_at is None
     end = session.ended_at or (now if session.running_at else None)
     begin = session.running_at or session.pushed_at
     return {
@@ -209,6 +221,8 @@ def _session(session: Session, now: datetime) -> dict[str, Any]:
         "limit_s": session.limit_s,
         "stops_by": _time(_stops_by(session)),
         "seconds": round((end - begin).total_seconds(), 3) if begin and end else None,
+        "accounted": dict(live_seconds if live else session.seconds),
+        "kept_s": session.kept_s,
         "planned_at": _time(session.planned_at),
         "pushed_at": _time(session.pushed_at),
         "running_at": _time(session.running_at),

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from orchestrator.goodput import CLASSES
 from orchestrator.times import here, spoken, when
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
@@ -15,6 +16,8 @@ from orchestrator.views.values import STYLES, hours
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
+REST_TOLD = 3
+"""Of what counts for nothing, so many classes."""
 
 
 def run_view(
@@ -26,7 +29,7 @@ def run_view(
 ) -> RenderableType:
     """One run of a status document; `sessions`: how many of the newest have a line of their own, None for all."""
     parts: list[RenderableType] = [headline(run), *_what(run)]
-    details = [*_waits(run, now), *_clocks(run, now), *_quota(run, quotas, now), *_kept(run, now)]
+    details = [*_waits(run, now), *_clocks(run, now), *_quota(run, quotas, now), *_spent(run), *_kept(run, now)]
     parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
     if drawn := curves_view(run, curves or {}):
@@ -107,6 +110,22 @@ def _quota(run: dict[str, Any], quotas: Sequence[dict[str, Any]], now: datetime)
     """The hours of the run's own account and accelerator, while it still needs some."""
     mine = [q for q in quotas if (q["owner"], q["accelerator"]) == (run["owner"], run.get("accelerator"))]
     return [("quota", Text(quota_text(quota, now))) for quota in mine if run["state"] not in OVER]
+
+
+def _spent(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
+    """What the hours that the run had went to."""
+    spent = run.get("quota_spent")
+    return [("goodput", Text(goodput_text(spent)))] if spent else []
+
+
+def goodput_text(spent: dict[str, Any]) -> str:
+    """The share of the quota's seconds whose steps count, and the largest of what the rest went to."""
+    rest = {name: s for name, s in spent["classes"].items() if CLASSES[name].group != "training"}
+    largest = sorted(rest, key=lambda name: -rest[name])[:REST_TOLD]
+    told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {CLASSES[name].label}" for name in largest]
+    return f"{100 * spent['goodput']:.1f} % of {spoken(spent['quota_s'])} went into steps that count" + (
+        f"; {', '.join(told)}" if told else ""
+    )
 
 
 def quota_text(quota: dict[str, Any], now: datetime) -> str:

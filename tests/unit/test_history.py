@@ -100,7 +100,9 @@ def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: i
     assert sum(kind["seconds"] for kind in found["timeline"]["kinds"]) == pytest.approx(found["timeline"]["seconds"])
     lasted_s = sum(session["seconds"] or 0 for session in run["sessions"])
     assert found["hours"]["total_s"] == pytest.approx(lasted_s, abs=0.01)
-    assert all(spent >= 0 for each in found["hours"]["sessions"].values() for spent in each.values())
+    for each in found["hours"]["sessions"].values():
+        assert all(spent >= 0 for spent in each["classes"].values())
+        assert sum(each["groups"].values()) == pytest.approx(sum(each["classes"].values()))
 
 
 def test_a_clock_that_was_set_back_loses_no_time_and_counts_none_twice(tmp_path: Path) -> None:
@@ -117,9 +119,10 @@ def test_the_hours_of_a_session_are_start_up_training_lost_steps_the_last_save_a
     told.session(30, lasts_s=100, first_s=20, last_s=90, lost=10)
     found = history(told, tmp_path)["hours"]
     spent = {kind["key"]: kind["seconds"] for kind in found["classes"]}
-    assert spent == {"starting": 20, "training": 52.5, "lost": 17.5, "saving": 4, "tail": 6}
+    assert spent == {"starting": 20, "training_step": 52.5, "wasted": 17.5, "checkpoint_save": 4, "idle_tail": 6}
+    assert found["estimated"] == ["tiny-0001-s0001"]
     assert sum(kind["share"] for kind in found["classes"]) == pytest.approx(1)
-    assert sum(found["sessions"]["tiny-0001-s0001"].values()) == found["total_s"] == 100
+    assert sum(found["sessions"]["tiny-0001-s0001"]["classes"].values()) == found["total_s"] == 100
 
 
 def test_a_live_session_counts_as_far_as_it_is(tmp_path: Path) -> None:

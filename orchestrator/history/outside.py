@@ -1,0 +1,63 @@
+"""Where a run's time went while none of its sessions had a machine: it costs no quota, but somebody waits. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from state.facts import CheckpointPublished, Fact, NothingCollected, OutputCollected, SeenEnded
+
+Key = tuple[int, int]
+
+CLASSES = {
+    "queue": ("queue", "from a push until Kaggle has a machine"),
+    "transfer_down": ("transfer down", "what a session left comes to this disk and is checked"),
+    "transfer_up": ("transfer up", "a checkpoint goes up to become a dataset"),
+    "dataset_processing": (
+        "dataset processing",
+        "from the last byte that went up until the dataset was seen to be whole",
+    ),
+    "orchestrator_delay": (
+        "orchestrator delay",
+        "relay's own: until it looked again, between two tries, while no daemon ran",
+    ),
+    "quota_wait": ("waiting for quota", "this week's hours are spent"),
+    "parked": ("parked", "a person is waited for"),
+}
+"""Each class: its name and what counts to it."""
+
+
+def outside(
+    run: Mapping[str, Any], happened: Sequence[tuple[datetime, Fact]], timeline: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Seconds by class. `timeline` is the run's: what it draws as idle is relay's own delay, beside that within a hand-over.
+
+    Transfers of an older relay were not measured: they are in the delay and in the processing.
+    """
+    drawn = {kind["key"]: kind["seconds"] for kind in timeline["kinds"]}
+    found = dict.fromkeys(CLASSES, 0.0)
+    found |= {"queue": drawn["queued"], "quota_wait": drawn["quota"], "parked": drawn["parked"]}
+    ended: dict[Key, datetime] = {}
+    collected: dict[Key, datetime] = {}
+    for at, fact in happened:
+        match fact:
+            case SeenEnded():
+                ended[fact.number, fact.attempt] = at
+            case OutputCollected() | NothingCollected():
+                collected[fact.number, fact.attempt] = at
+                waited_s = _since(ended.get((fact.number, fact.attempt)), at)
+                found["transfer_down"] += min(waited_s, fact.fetched_s)
+                found["orchestrator_delay"] += max(0.0, waited_s - fact.fetched_s)
+            case CheckpointPublished():
+                waited_s = _since(collected.get((fact.number, fact.attempt)), at)
+                found["transfer_up"] += min(waited_s, fact.sent_s)
+                found["dataset_processing"] += max(0.0, waited_s - fact.sent_s)
+    found["orchestrator_delay"] += drawn["idle"]
+    return [
+        {"key": key, "label": label, "what": what, "seconds": round(found[key], 3)}
+        for key, (label, what) in CLASSES.items()
+        if found[key] > 0
+    ]
+
+
+def _since(begin: datetime | None, end: datetime) -> float:
+    return 0.0 if begin is None else max(0.0, (end - begin).total_seconds())

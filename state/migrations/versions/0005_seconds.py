@@ -1,0 +1,18 @@
+"""What seconds went to: those of sessions that are over, of the one that runs as far as its log tells, and of an upload."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("session") as table:
+        table.add_column(sa.Column("seconds", sa.JSON(), nullable=False, server_default="{}"))
+        table.add_column(sa.Column("kept_s", sa.Float(), nullable=False, server_default="0"))
+    with op.batch_alter_table("watch") as table:
+        table.add_column(sa.Column("seconds", sa.JSON(), nullable=False, server_default="{}"))
+        table.add_column(sa.Column("sent_s", sa.Float(), nullable=False, server_default="0"))
