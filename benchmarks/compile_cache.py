@@ -71,12 +71,19 @@ def order(layers: int) -> Order:
     )
 
 
-def session(asked: Order, root: Path, parent: Path | None = None) -> tuple[Report, list[Progress], Path]:
-    """Run a session's script in a folder shaped like `/kaggle`; its report, its events and the checkpoint it left."""
+def session(
+    asked: Order, root: Path, parent: Path | None = None, inputs: Path | None = None
+) -> tuple[Report, list[Progress], Path]:
+    """Run a session's script in a folder shaped like `/kaggle`; its report, its events and the checkpoint it left.
+
+    Mounted are the checkpoint `parent` and what lies in `inputs`, if there are any.
+    """
     for folder in ("working", "input", "tmp"):
         (root / folder).mkdir(parents=True)
     if parent is not None:
         shutil.copytree(parent, root / "input" / "parent")
+    if inputs is not None:
+        shutil.copytree(inputs, root / "input", dirs_exist_ok=True)
     (root / "script.py").write_text(build.script(asked), encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     done = subprocess.run(

@@ -152,7 +152,7 @@ def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, lim
     hindrance = _hindrance(snapshot, pipeline, limits, now)
     if hindrance is not None:
         return hindrance
-    other = resized(session, pipeline, _quota(snapshot, pipeline))
+    other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
     return Push(*session.key) if other is None else Record((other,))
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import WEEK, week_of
 from orchestrator.timing import Span, Times
-from stages.budget import Budget
+from stages.budget import STEPS_KEPT, Budget
 from state.model import QuotaRow
 
 SESSIONS_MAX = 1000
@@ -270,7 +270,7 @@ def _go_on(pipeline: Pipeline, pace: Pace, standing: Standing, live: Live) -> Do
     """The session under way, from the last step that it told of."""
     budget = Budget(budget_s=live.budget_s, save_interval_s=pipeline.save_interval_s)
     if live.first_step_s is not None:
-        round_s = pipeline.save_interval_s + pace.save_s
+        round_s = max(1.0, pipeline.save_interval_s)
         saved_at_s = live.stage_began_s + floor((live.clock_s - live.stage_began_s) / round_s) * round_s
         budget = budget.stage_begun(saved_at_s).step_done(live.first_step_s)
         return _session(pipeline, pace, standing.position, budget, live.limit_s, live.clock_s, begun=True)
@@ -303,9 +303,9 @@ def _session(
         if steps <= 0:
             continue
         if not begun:
-            if budget.stage_begun(now_s).must_stop(now_s):
+            budget = budget.stage_begun(now_s, stage.name)
+            if budget.must_stop(now_s):
                 break
-            budget = budget.stage_begun(now_s)
         begun = False
         done, budget, now_s, trained_s = _stage(budget, now_s, steps, pace, stage.name)
         if now_s > limit_s:
@@ -325,13 +325,13 @@ def _stage(budget: Budget, now_s: float, steps: int, pace: Pace, name: str) -> t
         else:
             count, took_s = _until_due(budget, now_s, steps - done, step_s) if budget.steps_s else 1, step_s
         now_s, done, trained_s = now_s + took_s * count, done + count, trained_s + took_s * count
-        budget = budget.step_done(took_s)
-        stops = done >= steps or budget.must_stop(now_s)
-        if stops or budget.must_save(now_s):
+        for _ in range(min(count, STEPS_KEPT)):
+            budget = budget.step_done(took_s)
+        if done >= steps or budget.must_stop(now_s):
             now_s += pace.save_s
-            budget = budget.save_done(now_s, pace.save_s)
-        if stops:
-            return done, budget, now_s, trained_s
+            return done, budget.save_done(now_s, pace.save_s), now_s, trained_s
+        if budget.must_save(now_s):  # beside the steps that follow
+            budget = budget.save_begun(now_s).save_done(now_s, pace.save_s)
 
 
 def _until_due(budget: Budget, now_s: float, steps: int, step_s: float) -> int:
@@ -339,5 +339,5 @@ def _until_due(budget: Budget, now_s: float, steps: int, step_s: float) -> int:
     if step_s <= 0:
         return steps
     save_s = budget.saved_at_s + budget.save_interval_s - now_s
-    stop_s = budget.budget_s - now_s - budget.step_bound_s - budget.save_bound_s - budget.reserve_s
+    stop_s = budget.last_start_s(now_s) - now_s
     return max(1, min(steps, ceil(save_s / step_s), floor(stop_s / step_s) + 1))

@@ -37,6 +37,11 @@ VALUE_CHARS_MAX = 200
 """A longer value, such as a module of the user's own, says less by being quoted than by its name."""
 
 
+MARGIN_S_MAX = 45.0
+"""Before the limit, unless a pipeline says otherwise: for what Kaggle does before the session's clock begins and after it ends."""
+WIDER_S_MAX = 120.0
+
+
 class SessionLimits(BaseModel):
     """How long one Kaggle session may last, in seconds."""
 
@@ -45,7 +50,7 @@ class SessionLimits(BaseModel):
     limit_s: Annotated[float, Field(gt=0)] | None = None
     """Kaggle kills the session after this long; default: Kaggle's own limit for the accelerator."""
     margin_s: Annotated[float, Field(ge=0)] | None = None
-    """The session has everything saved this long before the limit; default: a tenth of it, at most 300."""
+    """The session has everything saved this long before the limit; default: a tenth of it, at most 45."""
     save_interval_s: Annotated[float, Field(gt=0)] | None = None
     """A checkpoint is made at least this often; default: a quarter of the limit, at most 1,800."""
     worth_s: Annotated[float, Field(ge=0)] | None = None
@@ -241,10 +246,15 @@ class Pipeline(BaseModel):
         )
         return self.model_copy(update={"stages": tuple(stages)})
 
-    def budget_s(self, limit_s: float) -> float:
-        """Seconds by which a session of `limit_s` has everything saved."""
-        margin_s = min(300.0, limit_s / 10) if self.session.margin_s is None else self.session.margin_s
-        return max(0.0, limit_s - margin_s)
+    def budget_s(self, limit_s: float, timed_out: int = 0) -> float:
+        """Seconds by which a session of `limit_s` has everything saved.
+
+        Kaggle's clock and the session's are not the same one, and nobody has measured how far they are apart: each session of a run
+        that Kaggle stopped at its limit (`timed_out`) makes the margin of those that follow wider, by a quarter of the limit in all.
+        """
+        margin_s = min(MARGIN_S_MAX, limit_s / 10) if self.session.margin_s is None else self.session.margin_s
+        wider_s = min(limit_s / 4, timed_out * min(WIDER_S_MAX, limit_s / 10))
+        return max(0.0, limit_s - margin_s - wider_s, (limit_s - margin_s) / 2)
 
     def position(self, cursor: Cursor) -> int:
         """Steps done since the beginning of the pipeline; ValueError for a stage that it does not have."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.pipeline import Pipeline
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
-from state.model import QuotaRow, RunState, Session, Stretch
+from state.model import Outcome, QuotaRow, RunState, Session, Stretch
 
 NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
 """What follows the letter in the name of a session's kernel or of its checkpoint."""
@@ -177,6 +177,7 @@ def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) ->
     """The next session, as the fact that it is planned."""
     number, attempt = next_key(state)
     limit_s = session_limit_s(pipeline, quota)
+    budget_s = pipeline.budget_s(limit_s, timed_out(state))
     return SessionPlanned(
         number=number,
         attempt=attempt,
@@ -184,23 +185,54 @@ def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) ->
         token=token_of(state, number, attempt),
         start=where(state, pipeline),
         parent=state.head.name if state.head else None,
-        budget_s=pipeline.budget_s(limit_s),
+        budget_s=budget_s,
         limit_s=limit_s,
     )
+
+
+def timed_out(state: RunState) -> int:
+    """How many of the run's sessions Kaggle stopped at their limit: each makes the margin of those that follow wider."""
+    return sum(session.outcome is Outcome.TIMED_OUT for session in state.sessions)
 
 
 RESIZE_S = 60.0
 """A session that could not be pushed yet is cut anew where the hours that are left differ by more than this."""
 
 
-def resized(session: Session, pipeline: Pipeline, quota: QuotaRow | None) -> SessionResized | None:
+def resized(state: RunState, session: Session, pipeline: Pipeline, quota: QuotaRow | None) -> SessionResized | None:
     """The planned session as the hours that are left now allow it, or None where it fits as it is."""
     limit_s = session_limit_s(pipeline, quota)
     if abs(limit_s - session.limit_s) <= RESIZE_S:
         return None
     return SessionResized(
-        number=session.number, attempt=session.attempt, budget_s=pipeline.budget_s(limit_s), limit_s=limit_s
+        number=session.number,
+        attempt=session.attempt,
+        budget_s=pipeline.budget_s(limit_s, timed_out(state)),
+        limit_s=limit_s,
     )
+
+
+TIMES_OF = 3
+"""So many of the newest sessions that measured anything tell the next one what to begin with."""
+NOT_FOR_BUDGETS = ("session_s", "restore_s", "hold_s")
+
+
+def times_known(state: RunState, session: Session) -> dict[str, float]:
+    """What sessions before this one measured, for its budget: of each thing the longest, for a stage's steps the newest.
+
+    Sessions before it are all over when it is planned, so the answer is the same whenever it is asked.
+    """
+    earlier = [other.timings for other in state.sessions if other.key < session.key and other.timings][-TIMES_OF:]
+    found: dict[str, float] = {}
+    for timings in earlier:
+        steps = {name: value for name, value in timings.items() if name.endswith((".step_s", ".step_high_s"))}
+        longest = {
+            name: max(value, found.get(name, 0.0))
+            for name, value in timings.items()
+            if name not in steps and name not in NOT_FOR_BUDGETS
+        }
+        found |= steps | longest
+    return {name: value for name, value in found.items() if 0.0 <= value <= session.limit_s}
 
 
 def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
@@ -224,6 +256,7 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
         sources=pipeline.sources,
+        times=times_known(state, session),
         created_at=state.run.created_at.isoformat(),
         pipeline_rest=pipeline.rest,
     )

@@ -2,7 +2,6 @@
 
 import math
 import shutil
-import statistics
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -84,7 +83,7 @@ class StageContext:
         self._saved_step: int | None = None
         self._saved: Manifest | None = None
         self._stopping = False
-        session.budget = session.budget.stage_begun(session.clock())
+        session.budget = session.budget.stage_begun(session.clock(), spec.name)
         self._since_s = session.clock()
 
     @property
@@ -230,11 +229,7 @@ class StageContext:
         session.timings["save_s"] = max(took_s, session.timings.get("save_s", 0.0))
 
     def _keep_timings(self) -> None:
-        budget = self._session.budget
-        if budget.first_step_s is not None:
-            self._session.timings[f"{self.spec.name}.first_step_s"] = budget.first_step_s
-        if budget.steps_s:
-            self._session.timings[f"{self.spec.name}.step_s"] = statistics.median(budget.steps_s)
+        self._session.timings.update(self._session.budget.timings())
 
     def _tell(
         self,

@@ -109,8 +109,8 @@ class Order(Versioned):
     trace: bool = False
     """Whether the session writes down, bit for bit, what each step computed."""
     times: dict[str, float] = field(default_factory=dict)
-    """What earlier sessions measured, in seconds, for the budget to begin with: `save_s`, and a stage `<stage>.step_s` and
-    `<stage>.first_step_s`, each as long as it hardly ever takes (a high quantile). Empty where nothing is known."""
+    """What earlier sessions measured, in seconds, for the budget to begin with, by the names that reports have it under: `save_s`,
+    and a stage `<stage>.step_s`, `<stage>.step_high_s` and `<stage>.first_step_s`. Empty where nothing is known."""
     created_at: str = ""
     """When the run began, in ISO form: tokens are computed from it. Not for the session: with `pipeline_rest` a lost database
     is made again from the kernels alone. Empty in the orders of an older relay."""
@@ -181,7 +181,7 @@ class Report(Versioned):
     says by `transient` whether the same order may well succeed in another session. `reached` is the last step that was
     finished, saved or not; `checkpoint` is the newest one that this session saved. `timings` are seconds: `session_s`,
     `restore_s`, `save_s` (the longest) and, a stage, `<stage>.first_step_s` (loading and compiling included) and
-    `<stage>.step_s` (the median of the last ones).
+    `<stage>.step_s` (the median of the last ones) and `<stage>.step_high_s` (what they hardly ever exceeded).
     """
 
     kind: ClassVar[str] = "report"

@@ -24,7 +24,7 @@ from stages.problems import judged_problems, prompt
 from stages.rewards import weighted
 from stages.stage import Context, StageFailed
 from stages.standing import Frozen, Standing, stand, state_of
-from stages.steps import LatestMetrics, calm, checked, do_steps, finished
+from stages.steps import LatestMetrics, calm, checked, do_steps
 
 Choose = Callable[[int, int], Sequence[Example]]
 """From (step, seed) to that step's problems."""
@@ -74,7 +74,6 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
             columns = _columns(examples, standing)
         context.saw(number, "batch", [example.key for example in examples])
         learner.train([columns])
-        finished(nnx.state(cluster.actor_trainer.optimizer))
         context.saw(number, "rollouts", cluster.tokens)
         if options.show_every and number % options.show_every == 0:
             context.say(judged.shown(number))

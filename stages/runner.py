@@ -228,7 +228,7 @@ def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Ca
         log=log,
         output=Output(working, order),
         account=Account(clock),
-        budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s),
+        budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times),
         reached=order.start,
         trace=Trace(working) if order.trace else None,
         metrics=metrics.Metrics(order, lambda: metrics.sinks_of(order, working, scratch, log.say), log.say),

@@ -1,6 +1,6 @@
 """Supervised fine-tuning with Tunix's PeftTrainer: every weight or an adapter, on worked examples."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from stages.options import Sft
 from stages.problems import tokens_of, worked_examples
 from stages.stage import Context, StageFailed
 from stages.standing import Frozen, Standing, stand, state_of
-from stages.steps import LatestMetrics, calm, checked, do_steps, finished
+from stages.steps import LatestMetrics, calm, checked, do_steps
 
 
 def train(context: Context) -> None:
@@ -41,14 +41,24 @@ def _train(context: Context, options: Sft) -> None:
         trainer = _trainer(standing, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
 
+    def batch_at(number: int) -> TrainingInput:
+        return encode(examples_at(examples, number, options.batch, seed), standing.foundation, options.tokens_max)
+
+    ahead: dict[int, TrainingInput] = {}
+
+    def fed(batch: TrainingInput, following: int) -> Iterator[TrainingInput]:
+        """The batch, and while the device computes, the one after it is made."""
+        yield from parts(batch, options.accumulate)
+        if following <= context.spec.steps:
+            ahead[following] = batch_at(following)
+
     def step(number: int) -> dict[str, float]:
         with context.doing(Spent.DATA):
-            batch = encode(examples_at(examples, number, options.batch, seed), standing.foundation, options.tokens_max)
+            batch = ahead.pop(number, None) or batch_at(number)
         context.saw(number, "batch", batch.input_tokens)
         with standing.foundation.mesh:
-            trainer.train(parts(batch, options.accumulate))
+            trainer.train(fed(batch, number + 1))  # returns when all of it is computed
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
-        finished(nnx.state(trainer.optimizer))
         found = metrics.take("loss", "grad_norm")
         guard.watch(number, found)
         frozen.look(found)

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from stages import checkpoints
@@ -68,11 +67,6 @@ def do_steps(
             context.save(number, write)
         if answer is Next.STOP:
             return
-
-
-def finished(values: Any) -> None:
-    """Wait until arrays have been computed, and raise what went wrong with them."""
-    jax.block_until_ready(values)
 
 
 @contextmanager

@@ -285,6 +285,7 @@ def _judged(session: Session, judgement: Judgement) -> Session:
         excerpt=judgement.excerpt,
         seconds=dict(judgement.seconds),
         kept_s=judgement.kept_s,
+        timings=dict(judgement.timings),
     )
 
 

@@ -149,6 +149,8 @@ class Session:
     """By class (`stages.accounting.Spent`), of a session that is over; empty where it never told."""
     kept_s: float = 0.0
     """Of the seconds of its steps, those whose steps are in the checkpoint that we took from it."""
+    timings: dict[str, float] = field(default_factory=dict)
+    """Seconds, as its report told them."""
 
     @property
     def key(self) -> tuple[int, int]:

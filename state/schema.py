@@ -103,6 +103,7 @@ sessions = Table(
     Column("excerpt", Text, nullable=False),
     Column("seconds", JSON, nullable=False, server_default="{}"),
     Column("kept_s", Float, nullable=False, server_default="0"),
+    Column("timings", JSON, nullable=False, server_default="{}"),
     ForeignKeyConstraint(["run"], ["run.id"]),
     UniqueConstraint("slug", name="session_slug"),
     Index("session_by_phase", "phase"),

@@ -5,11 +5,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from statistics import NormalDist, median
+from enum import Enum, auto
+from statistics import NormalDist
 from typing import Any
 
 from orchestrator.pipeline import Pipeline
 from orchestrator.rehearsal.sandbox import Played
+from stages.accounting import Spent
 from stages.budget import STEPS_KEPT, Budget
 from stages.contract import (
     BLOB_NAME,
@@ -29,6 +31,7 @@ from stages.contract import (
     seal_of,
 )
 from stages.documents import ContractError
+from stages.last_exit import exit_at_s
 from stages.mounts import check_fits
 from stages.stage import StageFailed
 
@@ -121,97 +124,161 @@ class Counting:
         pipeline, total = self.pipeline, self.pipeline.total_steps
         position, watch = pipeline.position(order.start), _Watch(self._begin_s(order))
         telling = max(1, total // LINES_MAX)
-        lines: list[tuple[float, str]] = []
+        told: list[Progress] = []
         files: list[tuple[float, str, bytes]] = []
-        for at_s, place, is_save in self._timetable(order):
-            cursor = cursor_at(pipeline, place)
-            if is_save:
-                files += _checkpoint(order, cursor, digest, at_s)
-                watch.saved(at_s)
-                continue
-            position, digest = place, after(digest, place)
-            first = watch.stepped(cursor.stage, at_s)
-            if position % telling == 0 or position == total or first:
-                event = Progress(
-                    number=len(lines), event="step", at_s=at_s, stage=cursor.stage, step=cursor.step, target=0
-                )
-                lines.append((at_s, event.line()))
+        for moment in self._timetable(order):
+            if moment.what is What.LEFT:
+                watch.at_s = moment.at_s
+                break
+            cursor = cursor_at(pipeline, moment.position)
+            if moment.what is What.STEP:
+                position, digest = moment.position, after(digest, moment.position)
+                first = watch.stepped(cursor.stage, moment.at_s, self.tempo.first_s if self.tempo else 0.0)
+                if position % telling == 0 or position == total or first:
+                    told.append(_told("step", moment.at_s, cursor))
+            else:
+                files += _checkpoint(order, cursor, digest, moment.at_s)
+                note = hashlib.sha256(files[-1][2]).hexdigest()
+                told.append(_told("saved", moment.at_s, cursor, note=note, seconds=watch.seconds))
+                watch.saved(moment)
         outcome = "finished" if position >= total else "yielded"
-        report = _report(order, outcome, cursor_at(pipeline, position), timings=watch.timings)
+        reached = cursor_at(pipeline, position)
+        report = _report(order, outcome, reached, timings=watch.timings, seconds=watch.seconds)
         files += _reported(report, watch.at_s)
+        in_order = sorted(told, key=lambda event: event.at_s)
+        lines = [(event.at_s, replace(event, number=number).line()) for number, event in enumerate(in_order)]
         return Played(ends_after_s=watch.at_s, lines=lines, files=files)
 
     def _begin_s(self, order: Order) -> float:
         return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
 
-    def _timetable(self, order: Order) -> Iterator[tuple[float, int, bool]]:
-        """When each step is done and each checkpoint is saved: (session's clock, position, whether it is a save)."""
+    def _timetable(self, order: Order) -> Iterator["Moment"]:
+        """When each step is done and each checkpoint is on disk; of one that is made beside the steps, told when it is begun."""
         return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
 
-    def _even(self, order: Order) -> Iterator[tuple[float, int, bool]]:
+    def _even(self, order: Order) -> Iterator["Moment"]:
         position, total = self.pipeline.position(order.start), self.pipeline.total_steps
         now_s = saved_s = self.start_s
         while position < total and now_s + self.step_s + self.save_s < order.budget_s:
             position, now_s = position + 1, now_s + self.step_s
-            yield now_s, position, False
+            yield Moment(What.STEP, now_s, position)
             if now_s - saved_s >= order.save_interval_s:
                 saved_s = now_s
-                yield now_s, position, True
-        yield now_s + self.save_s, position, True
+                yield Moment(What.SAVED_BESIDE, now_s, position)
+        yield Moment(What.SAVED, now_s + self.save_s, position, self.save_s)
 
-    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[tuple[float, int, bool]]:
-        budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s)
+    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator["Moment"]:
+        leave_s = exit_at_s(order.budget_s, order.limit_s)
+        for moment in self._within_budget(order, tempo):
+            if moment.at_s > leave_s:  # its last step or save did not end in time
+                yield Moment(What.LEFT, leave_s, moment.position)
+                return
+            yield moment
+
+    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator["Moment"]:
+        budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times)
         slow = tempo.slow(order.slug)
         position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
         for stage in self.pipeline.stages:
             end += stage.steps
             if end <= position:
                 continue
-            if budget.stage_begun(now_s).must_stop(now_s):
+            budget, stops = budget.stage_begun(now_s, stage.name), False
+            if budget.must_stop(now_s):
                 return
-            budget, stops = budget.stage_begun(now_s), False
             while not stops:
                 first_s = tempo.first_s * slow if budget.first_step_s is None else 0.0
                 step_s = float(stage.options.get("step_s", self.step_s))
                 took_s = tempo.step(order.slug, position, step_s) + first_s
                 position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
-                yield now_s, position, False
+                yield Moment(What.STEP, now_s, position)
+                since_s = budget.saving_since_s
+                if since_s is not None and now_s >= since_s + save_s:
+                    budget = budget.save_done(since_s + save_s, save_s)
                 stops = position == end or budget.must_stop(now_s)
                 if stops or budget.must_save(now_s):
+                    if budget.saving_since_s is not None:  # one at a time: the last one is waited for
+                        now_s = budget.saving_since_s + save_s
+                        budget = budget.save_done(now_s, save_s)
+                    budget = budget.save_begun(now_s)
+                    what = What.SAVED if stops else What.SAVED_BESIDE
+                    yield Moment(what, now_s + save_s, position, save_s)
+                if stops:
                     now_s += save_s
                     budget = budget.save_done(now_s, save_s)
-                    yield now_s, position, True
             if position < end:
                 return
 
 
+class What(Enum):
+    """What a session's clock is told of."""
+
+    STEP = auto()
+    SAVED_BESIDE = auto()
+    """Steps go on meanwhile."""
+    SAVED = auto()
+    """It was waited for."""
+    LEFT = auto()
+    """The last exit before the limit."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """On the session's clock; `save_s` is how long the checkpoint took that is on disk now."""
+
+    what: What
+    at_s: float
+    position: int
+    save_s: float = 0.0
+
+
+def _told(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
+    return Progress(number=0, event=event, at_s=at_s, stage=cursor.stage, step=cursor.step, target=0, **more)
+
+
 class _Watch:
-    """Times a session for its report, as `stages.context` does."""
+    """Times a session for its report, and accounts for its seconds, as `stages.context` does."""
 
     def __init__(self, begin_s: float) -> None:
         self.at_s = begin_s
         self._save_s = 0.0
         self._steps_s: dict[str, list[float]] = {}
+        self._spent = {Spent.OTHER: begin_s}
 
-    def stepped(self, stage: str, at_s: float) -> bool:
-        """A step was done; answers whether it was the stage's first in this session."""
+    def stepped(self, stage: str, at_s: float, compiling_s: float) -> bool:
+        """A step was done, a stage's first with so much compiling; answers whether it was the first in this session."""
         steps_s = self._steps_s.setdefault(stage, [])
-        steps_s.append(at_s - self.at_s)
+        took_s = at_s - self.at_s
+        steps_s.append(took_s)
         self.at_s = at_s
+        compiled_s = min(took_s, compiling_s) if len(steps_s) == 1 else 0.0
+        self._add(Spent.COMPILE, compiled_s)
+        self._add(Spent.STEP, took_s - compiled_s)
         return len(steps_s) == 1
 
-    def saved(self, at_s: float) -> None:
-        """A checkpoint was saved; `_even` sessions save in no time but at the end."""
-        self._save_s, self.at_s = max(self._save_s, at_s - self.at_s), at_s
+    def saved(self, moment: Moment) -> None:
+        """A checkpoint was saved."""
+        self._save_s = max(self._save_s, moment.save_s)
+        if moment.what is What.SAVED:
+            self._add(Spent.SAVE, moment.at_s - self.at_s)
+            self.at_s = moment.at_s
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By class, until now."""
+        return {what.value: round(seconds, 3) for what, seconds in self._spent.items() if seconds > 0}
 
     @property
     def timings(self) -> dict[str, float]:
+        """By the names that a report has them under."""
         found = {"session_s": self.at_s, "save_s": self._save_s}
         for stage, (first_s, *later_s) in self._steps_s.items():
-            found[f"{stage}.first_step_s"] = first_s
-            if later_s:
-                found[f"{stage}.step_s"] = median(later_s[-STEPS_KEPT:])
+            budget = Budget(budget_s=0.0, save_interval_s=0.0, stage=stage, first_step_s=first_s)
+            found |= replace(budget, steps_s=tuple(later_s[-STEPS_KEPT:])).timings()
         return found
+
+    def _add(self, what: Spent, seconds: float) -> None:
+        self._spent[what] = self._spent.get(what, 0.0) + seconds
 
 
 # --- the chain of hashes -----------------------------------------------------

@@ -4,33 +4,42 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.budget import RESERVE_S_MAX, SAFETY, SAVE_GUESS_S_MAX, STEPS_KEPT, Budget
+from stages.budget import (
+    RESERVE_S_MAX,
+    SAFETY_MAX,
+    SAFETY_MIN,
+    SAVE_GUESS_S_MAX,
+    STEPS_KEPT,
+    Budget,
+    quantile,
+    safety,
+)
 
 LONG = Budget(budget_s=10_000.0, save_interval_s=600.0, saved_at_s=0.0)
-"""Reserve and guess are a minute each."""
+"""The reserve is a quarter of a minute, and a save is guessed to take a minute."""
 
 
 @pytest.mark.parametrize(
     ("budget", "now_s", "stops"),
     [
         (LONG, 0.0, False),  # nothing measured: the first step is allowed
-        (LONG.save_done(9_800, 0.0), 9_939.0, False),  # as long as the reserve is untouched
-        (LONG.save_done(9_800, 0.0), 9_941.0, True),
-        (LONG.save_done(9_800, 10.0), 9_927.0, False),  # 10 s measured, a quarter more allowed for
-        (LONG.save_done(9_800, 10.0), 9_928.0, True),
-        (LONG.stage_begun(9_800), 9_879.0, False),  # before the first save it is guessed
-        (LONG.stage_begun(9_800), 9_881.0, True),
-        (LONG.stage_begun(9_200).step_done(300.0), 9_729.0, False),  # the second step takes at most half of the first
-        (LONG.stage_begun(9_200).step_done(300.0), 9_731.0, True),
-        (LONG.stage_begun(9_700).step_done(300.0).step_done(4.0), 9_874.0, False),  # compiling is not typical
-        (LONG.stage_begun(9_700).step_done(300.0).step_done(4.0), 9_876.0, True),
-        (LONG.step_done(300.0).stage_begun(9_000), 9_579.0, False),  # the next stage compiles too
-        (LONG.step_done(300.0).stage_begun(9_000), 9_581.0, True),
-        (LONG.stage_begun(9_300).step_done(1.0).step_done(4.0), 9_874.0, False),  # before a save is due …
-        (LONG.stage_begun(9_200).step_done(1.0).step_done(4.0), 9_819.0, False),
+        (LONG.save_done(9_800, 0.0), 9_984.0, False),  # as long as the reserve is untouched
+        (LONG.save_done(9_800, 0.0), 9_986.0, True),
+        (LONG.save_done(9_800, 10.0), 9_972.0, False),  # 10 s measured, a quarter more allowed for
+        (LONG.save_done(9_800, 10.0), 9_973.0, True),
+        (LONG.stage_begun(9_800), 9_924.0, False),  # before the first save it is guessed
+        (LONG.stage_begun(9_800), 9_926.0, True),
+        (LONG.stage_begun(9_200).step_done(300.0), 9_774.0, False),  # the second step takes at most half of the first
+        (LONG.stage_begun(9_200).step_done(300.0), 9_776.0, True),
+        (LONG.stage_begun(9_700).step_done(300.0).step_done(4.0), 9_919.0, False),  # compiling is not typical
+        (LONG.stage_begun(9_700).step_done(300.0).step_done(4.0), 9_921.0, True),
+        (LONG.step_done(300.0).stage_begun(9_000), 9_624.0, False),  # the next stage compiles too
+        (LONG.step_done(300.0).stage_begun(9_000), 9_626.0, True),
+        (LONG.stage_begun(9_350).step_done(1.0).step_done(4.0), 9_919.0, False),  # before a save is due …
+        (LONG.stage_begun(9_200).step_done(1.0).step_done(4.0), 9_864.0, False),
         (
             LONG.stage_begun(9_200).step_done(1.0).step_done(4.0),
-            9_821.0,
+            9_866.0,
             True,
         ),  # … and when it is written beside the step, and another one after it
     ],
@@ -56,10 +65,10 @@ def test_a_stage_starts_from_something_that_is_saved() -> None:
 
 def test_one_slow_step_is_forgotten_after_a_while() -> None:
     budget = LONG.step_done(1.0).step_done(500.0)
-    assert budget.step_bound_s == SAFETY * 500.0
+    assert budget.step_bound_s == SAFETY_MAX * 500.0
     for _ in range(STEPS_KEPT):
         budget = budget.step_done(2.0)
-    assert budget.step_bound_s == SAFETY * 2.0
+    assert budget.step_bound_s == safety(STEPS_KEPT) * 2.0
 
 
 @pytest.mark.parametrize("budget_s", [1.0, 10.0, 1_000.0, 30_000.0])
@@ -114,4 +123,59 @@ def test_uses_the_time_there_is(step_s: float, save_s: float) -> None:
     while not budget.must_stop(now_s):
         now_s += step_s
         budget = budget.step_done(step_s)
-    assert budget.budget_s - now_s <= 2 * SAFETY * (step_s + save_s) + budget.reserve_s
+    assert budget.budget_s - now_s <= 2 * SAFETY_MAX * (step_s + save_s) + budget.reserve_s
+
+
+# --- quantiles ---
+
+
+def measured(*steps_s: float, **known: float) -> Budget:
+    """A stage `sft` whose first step took a minute and the others so long."""
+    budget = Budget(budget_s=10_000.0, save_interval_s=600.0, known=known).stage_begun(0.0, "sft").step_done(60.0)
+    for step_s in steps_s:
+        budget = budget.step_done(step_s)
+    return budget
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=400), st.floats(0.01, 1.0))
+def test_a_quantile_is_a_value_that_so_many_do_not_exceed(values: list[float], share: float) -> None:
+    found = quantile(values, share)
+    assert found in values
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-9
+
+
+def test_of_many_steps_the_few_slowest_are_left_to_the_reserve() -> None:
+    many = [1.0] * 198 + [50.0, 60.0]
+    assert measured(*many).step_bound_s == pytest.approx(safety(200) * 1.0)
+    assert measured(*many, 50.0).step_bound_s == pytest.approx(safety(201) * 50.0)
+
+
+def test_the_more_was_measured_the_less_is_added() -> None:
+    added = [safety(count) for count in (1, 8, 16, 64, 256)]
+    assert added[0] == added[1] == SAFETY_MAX
+    assert added == sorted(added, reverse=True)
+    assert SAFETY_MIN < added[-1] < SAFETY_MIN + 0.01
+
+
+def test_how_uneven_steps_are_is_known_from_earlier_sessions_and_how_long_they_take_from_this_one() -> None:
+    known = {"sft.step_s": 10.0, "sft.step_high_s": 15.0}
+    slower = measured(20.0, **known)  # a machine that takes twice as long
+    assert slower.step_bound_s == pytest.approx(safety(1 + 64) * 30.0)
+    assert measured(40.0, 20.0, 20.0, **known).step_bound_s == pytest.approx(safety(3 + 64) * 40.0)
+
+
+def test_what_earlier_sessions_measured_stands_in_for_what_was_not_measured_yet() -> None:
+    known = {"sft.first_step_s": 200.0, "sft.step_s": 4.0, "sft.step_high_s": 6.0, "save_s": 20.0}
+    begun = Budget(budget_s=10_000.0, save_interval_s=600.0, known=known).stage_begun(0.0, "sft")
+    assert begun.step_bound_s == SAFETY_MAX * 200.0
+    assert begun.step_done(180.0).step_bound_s == SAFETY_MAX * 6.0
+    assert begun.save_bound_s == SAFETY_MAX * 20.0
+    assert begun.save_done(50.0, 8.0).save_bound_s == SAFETY_MAX * 8.0
+    assert begun.stage_begun(60.0, "grpo").step_bound_s == 0.0
+
+
+def test_a_session_hands_on_what_it_measured_under_the_names_that_the_next_one_knows() -> None:
+    budget = measured(2.0, 4.0, 3.0)
+    told = budget.timings()
+    assert told == {"sft.first_step_s": 60.0, "sft.step_s": 3.0, "sft.step_high_s": 4.0}
+    assert measured(3.0, **told).step_bound_s == pytest.approx(safety(65) * 4.0)

@@ -58,7 +58,7 @@ def found(check: Check, about: Subject, state: State) -> list[Finding]:
             State.PROBLEM,
             "one step of one takes 40000 s",
         ),
-        (fitting.session, {}, State.OK, "a session has 8 h 55 min of 9 h 0 min to work in"),
+        (fitting.session, {}, State.OK, "a session has 8 h 59 min of 9 h 0 min to work in"),
         (
             fitting.mesh,
             {"stage": TRAIN, "model": "{mesh_fsdp: 16}"},

@@ -98,7 +98,8 @@ def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: i
         run = {**run_document(state, chain.store.last_metrics(chain.run), now, facts), **QUIET}
         found = history_document(run, Sources(facts=facts, edges=chain.store.step_edges(chain.run)), now)
     assert sum(kind["seconds"] for kind in found["timeline"]["kinds"]) == pytest.approx(found["timeline"]["seconds"])
-    lasted_s = sum(session["seconds"] or 0 for session in run["sessions"])
+    # Looks are rare in the queue: a session that was seen to run late says itself that it ran for longer.
+    lasted_s = sum(max(session["seconds"] or 0, sum(session["accounted"].values())) for session in run["sessions"])
     assert found["hours"]["total_s"] == pytest.approx(lasted_s, abs=0.01)
     for each in found["hours"]["sessions"].values():
         assert all(spent >= 0 for spent in each["classes"].values())

@@ -65,7 +65,15 @@ def test_the_report_is_of_this_session_and_tells_its_newest_checkpoint(world: Ka
 def test_the_report_tells_what_planning_the_next_session_needs(world: Kaggle, tmp_path: Path) -> None:
     asked = resumed(world, tmp_path / "before", order())
     _, report = world.run(asked)
-    assert set(report.timings) == {"session_s", "restore_s", "save_s", "hold_s", "first.first_step_s", "first.step_s"}
+    assert set(report.timings) == {
+        "session_s",
+        "restore_s",
+        "save_s",
+        "hold_s",
+        "first.first_step_s",
+        "first.step_s",
+        "first.step_high_s",
+    }
     assert set(report.versions) >= {"python"}
     assert set(report.stages["first"].metrics) == {"loss", "count"}
 

@@ -13,6 +13,7 @@ def upgrade() -> None:
     with op.batch_alter_table("session") as table:
         table.add_column(sa.Column("seconds", sa.JSON(), nullable=False, server_default="{}"))
         table.add_column(sa.Column("kept_s", sa.Float(), nullable=False, server_default="0"))
+        table.add_column(sa.Column("timings", sa.JSON(), nullable=False, server_default="{}"))
     with op.batch_alter_table("watch") as table:
         table.add_column(sa.Column("seconds", sa.JSON(), nullable=False, server_default="{}"))
         table.add_column(sa.Column("sent_s", sa.Float(), nullable=False, server_default="0"))

@@ -1,0 +1,110 @@
+"""The trainings of the stages `sft` and `grpo` as Tunix's own examples do them: one call of `train` over all the data.
+
+Model, adapter, optimizer, batches and their order are those of the stage, so that after the same steps the weights are the same
+bit for bit. No step is waited for, nothing is told, guarded, traced or saved; metrics go to Tunix's own logger, and nowhere.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+from tunix.rl.grpo.grpo_learner import GRPOLearner
+from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
+
+from benchmarks.learning import Uncut
+from stages import checkpoints, compat, grpo, sft
+from stages.accounting import Spent
+from stages.data import derive_seed, examples_at
+from stages.optimizers import optimizer
+from stages.options import Grpo, Sft, fit
+from stages.problems import judged_problems, prompt, worked_examples
+from stages.rewards import weighted
+from stages.standing import stand, state_of
+
+
+class Alone(Uncut):
+    """What the stage is read from, where no session is."""
+
+    def doing(self, what: Spent) -> AbstractContextManager[None]:
+        """Nobody counts here."""
+        return nullcontext()
+
+
+Passed = Callable[[int], None]
+"""Told when as many steps were begun as are over in a training that does not wait for them."""
+
+
+def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
+    """All steps of the stage; the digests of what a checkpoint would hold."""
+    options = fit(Sft, context.spec.options, "options")
+    standing = stand(context, options)
+    examples = worked_examples(context, standing.foundation, options).train
+    seed = derive_seed(context.seed, context.spec.name, "data")
+
+    def batches() -> Iterator[TrainingInput]:
+        for number in range(1, context.spec.steps + 1):
+            chosen = examples_at(examples, number, options.batch, seed)
+            yield sft.encode(chosen, standing.foundation, options.tokens_max)
+            passed(number)
+
+    steps = context.spec.steps
+    trainer = PeftTrainer(standing.model, optimizer(options, steps), TrainingConfig(eval_every_n_steps=steps + 1))
+    trainer.with_gen_model_input_fn(sft.model_input)
+    with standing.foundation.mesh:
+        trainer.train(batches())
+    return checkpoints.digests(state_of(standing, options, trainer.optimizer, keeps_origin=False))
+
+
+def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
+    """All steps of the stage; the digests of what a checkpoint would hold."""
+    options = fit(Grpo, context.spec.options, "options")
+    standing = stand(context, options, needs_origin=options.beta > 0)
+    problems = judged_problems(context, standing.foundation, options.data, options).train
+    seed = derive_seed(context.seed, context.spec.name, "data")
+    rollout = grpo.rollout_config(options, standing)
+
+    def batches() -> Iterator[dict[str, Any]]:
+        for number in range(1, context.spec.steps + 1):
+            rollout.seed = derive_seed(context.seed, context.spec.name, "rollout", number)
+            chosen = examples_at(problems, number, options.batch, seed)
+            yield {
+                "prompts": np.array([prompt(example, standing.foundation) for example in chosen]),
+                "answer": np.array([example.answer for example in chosen]),
+                "domain": np.array([example.domain for example in chosen]),
+            }
+            passed(number)
+
+    mesh, steps = standing.foundation.mesh, context.spec.steps
+    config = ClusterConfig(
+        role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
+        training_config=RLTrainingConfig(
+            actor_optimizer=optimizer(options, steps),
+            eval_every_n_steps=steps + 1,
+            max_steps=steps,
+            mini_batch_size=options.batch,
+            train_micro_batch_size=options.batch,
+            rollout_micro_batch_size=options.batch,
+            compute_logps_micro_batch_size=options.batch,
+        ),
+        rollout_config=rollout,
+    )
+    cluster = RLCluster(
+        actor=standing.model,
+        reference=standing.frozen if options.beta > 0 else None,
+        tokenizer=standing.foundation.tokenizer,
+        cluster_config=config,
+    )
+    cluster.actor_trainer.config.max_steps = None  # no progress bar
+    learner = GRPOLearner(
+        rl_cluster=cluster,
+        algo_config=compat.grpo_config(generations=options.generations, beta=options.beta, epsilon=options.epsilon),
+        reward_fns=weighted(options.rewards),
+    )
+    try:
+        learner.train(batches())
+    finally:
+        learner.executor.shutdown()
+    actor = cluster.actor_trainer.optimizer
+    return checkpoints.digests(state_of(standing, options, actor, keeps_origin=options.beta > 0))
