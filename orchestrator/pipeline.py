@@ -37,7 +37,7 @@ VALUE_CHARS_MAX = 200
 """A longer value, such as a module of the user's own, says less by being quoted than by its name."""
 
 
-MARGIN_S_MAX = 45.0
+MARGIN_S_MAX = 35.0
 """Before the limit, unless a pipeline says otherwise: for what Kaggle does before the session's clock begins and after it ends."""
 WIDER_S_MAX = 120.0
 
@@ -50,7 +50,7 @@ class SessionLimits(BaseModel):
     limit_s: Annotated[float, Field(gt=0)] | None = None
     """Kaggle kills the session after this long; default: Kaggle's own limit for the accelerator."""
     margin_s: Annotated[float, Field(ge=0)] | None = None
-    """The session has everything saved this long before the limit; default: a tenth of it, at most 45."""
+    """The session has everything saved this long before the limit; default: a tenth of it, at most 35."""
     save_interval_s: Annotated[float, Field(gt=0)] | None = None
     """A checkpoint is made at least this often; default: a quarter of the limit, at most 1,800."""
     worth_s: Annotated[float, Field(ge=0)] | None = None

@@ -14,7 +14,9 @@ from math import ceil
 from statistics import median
 
 QUANTILE = 0.99
-"""Steps and saves that take longer than this share of them are what the reserve, and the margin behind it, are for."""
+"""Steps that take longer than this share of them are what the reserve, and the margin behind it, are for."""
+SAVE_QUANTILE = 0.9
+"""Of saves there are few, and the last one has the machine for itself."""
 SAFETY_MAX = 1.25
 """After FEW measurements or less: so many times their quantile, which is then the longest of them."""
 SAFETY_MIN = 1.05
@@ -72,7 +74,7 @@ class Budget:
     def save_bound_s(self) -> float:
         """No save is expected to take longer."""
         if self.saves_s:
-            return safety(len(self.saves_s)) * quantile(self.saves_s)
+            return safety(len(self.saves_s)) * quantile(self.saves_s, SAVE_QUANTILE)
         known_s = self.known.get("save_s")
         return min(SAVE_GUESS_S_MAX, SAVE_GUESS_SHARE * self.budget_s) if known_s is None else SAFETY_MAX * known_s
 

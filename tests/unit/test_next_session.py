@@ -104,7 +104,7 @@ def test_each_session_that_kaggle_stopped_at_its_limit_widens_the_margin(told: T
             (Outcome.TIMED_OUT, Outcome.TIMED_OUT, Outcome.YIELDED),
         )
     ]
-    assert budgets == [32_400 - 45, 32_400 - 45 - 120, 32_400 - 45 - 240]
+    assert budgets == [32_400 - 35, 32_400 - 35 - 120, 32_400 - 35 - 240]
     assert timed_out(ended(state, Outcome.TIMED_OUT, Outcome.TIMED_OUT, Outcome.FAILED)) == 2
 
 
