@@ -4,16 +4,18 @@ import hashlib
 import json
 import re
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from orchestrator.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
 from orchestrator.milestones import Milestone, Milestones
-from stages import options
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
+
+if TYPE_CHECKING:
+    from stages.options import Model
 
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -201,10 +203,14 @@ class Pipeline(BaseModel):
         return any(find(stage.kind, self.sources).needs_jax for stage in self.stages)
 
     @property
-    def loaded_model(self) -> options.Model | None:
+    def loaded_model(self) -> "Model | None":
         """The options of the model, or None where no stage of relay's own loads one."""
         loads = any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in self.stages)
-        return options.fit(options.Model, self.model, "model") if loads else None
+        if not loads:
+            return None
+        from stages import options  # who only looks at a run need not wait for it
+
+        return options.fit(options.Model, self.model, "model")
 
     @property
     def model_sources(self) -> tuple[str, ...]:
