@@ -28,7 +28,7 @@ def outline(pipeline: Pipeline) -> dict[str, Any]:
         "handoff": pipeline.handoff,
         "mounts": {
             "models": list(pipeline.model_sources),
-            "datasets": list(pipeline.inputs.datasets),
+            "datasets": list(pipeline.dataset_sources),
             "files": [path.rpartition("/")[2] for path in pipeline.inputs.files],
         },
         "sources": sorted(pipeline.sources),

@@ -83,6 +83,8 @@ class Inputs(BaseModel):
     """`owner/model/framework/variation/version` of Kaggle models."""
     files: tuple[str, ...] = ()
     """Files of this machine, relative to the pipeline's; published once for the run as a private dataset."""
+    wheels: str = ""
+    """`owner/slug` of the dataset that `relay environment publish` made of what sessions install, so that they do it from there."""
     sha256: dict[str, str] = {}
     """What the files held when the run began; relay's own note, not for the user to write."""
 
@@ -217,6 +219,11 @@ class Pipeline(BaseModel):
         """The Kaggle models that a session mounts: those that `inputs.models` lists, and the one that is trained."""
         trained = self.loaded_model.kaggle_model if self.loaded_model else ""
         return tuple(dict.fromkeys((*self.inputs.models, *([trained] if trained else []))))
+
+    @property
+    def dataset_sources(self) -> tuple[str, ...]:
+        """The Kaggle datasets that a session mounts beside its checkpoint and the user's own files."""
+        return (*self.inputs.datasets, *([self.inputs.wheels] if self.inputs.wheels else []))
 
     @property
     def pins(self) -> tuple[str, ...]:

@@ -255,6 +255,7 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        wheels=pipeline.inputs.wheels,
         sources=pipeline.sources,
         times=times_known(state, session),
         created_at=state.run.created_at.isoformat(),

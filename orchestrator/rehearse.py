@@ -17,6 +17,8 @@ from orchestrator.app import App
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.disk import on_disk
 from orchestrator.errors import BadInput
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.faults import FaultPlan
 from orchestrator.rehearsal.processes import ProcessSandbox
 from orchestrator.rehearsal.rules import Rules
@@ -109,6 +111,12 @@ def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -
     if pipeline.loaded_model is not None:
         stand_ins.write(folder, pipeline.model)
         stand_ins.offer(kaggle.world, folder)
+    with kaggle.world.at_now() as now:
+        for ref in pipeline.dataset_sources:  # what is in them nobody here knows, and a session without them is refused
+            owner, slug, *_ = ref.split("/")
+            if not kaggle.world.datasets.exists(owner, slug):
+                files = {"stand-in.txt": Content.of_bytes(b"a stand-in", now)}
+                kaggle.world.datasets.create(owner, slug, Describe(title=slug), files, now)
 
 
 def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:

@@ -108,6 +108,8 @@ class Order(Versioned):
     """The session saves here too, however short ago it saved."""
     trace: bool = False
     """Whether the session writes down, bit for bit, what each step computed."""
+    wheels: str = ""
+    """`owner/slug` of a mounted dataset of wheels to install pins from (`stages.wheels`); empty: from the network."""
     times: dict[str, float] = field(default_factory=dict)
     """What earlier sessions measured, in seconds, for the budget to begin with, by the names that reports have it under: `save_s`,
     and a stage `<stage>.step_s`, `<stage>.step_high_s` and `<stage>.first_step_s`. Empty where nothing is known."""

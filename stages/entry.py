@@ -4,13 +4,14 @@ import io
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from stages import environment, runner, sources
+from stages import environment, packing, runner, sources, wheels
 from stages.contract import Order
 from stages.stage import StageFailed
 
@@ -56,12 +57,30 @@ def again(arguments: Sequence[str]) -> int:
 def _install(order: Order, places: Places, wrong: Sequence[str]) -> StageFailed | None:
     """Install; what went wrong, if anything did."""
     print(f"installing {', '.join(wrong)}", flush=True)
-    left_s = order.budget_s - (time.monotonic() - places.started_s)
+    if order.wheels:
+        try:
+            _install_from_wheels(order, places, wrong)
+        except (wheels.NoWheels, packing.CorruptCheckpoint, StageFailed, OSError) as why:
+            print(f"installing from the network after all: {why}", flush=True)
+        else:
+            return None
     try:
-        environment.install(wrong, timeout_s=max(1.0, min(INSTALL_S_MAX, left_s)))
+        environment.install(wrong, _left_s(order, places))
     except StageFailed as problem:
         return problem
     return None
+
+
+def _install_from_wheels(order: Order, places: Places, wrong: Sequence[str]) -> None:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with tempfile.TemporaryDirectory(prefix="relay-wheels-") as name:
+        folder = wheels.unpacked(places.inputs, order.wheels, Path(name) / "wheels", python)
+        environment.install(wrong, _left_s(order, places), folder)
+    print(f"installed from {order.wheels}, without the network", flush=True)
+
+
+def _left_s(order: Order, places: Places) -> float:
+    return max(1.0, min(INSTALL_S_MAX, order.budget_s - (time.monotonic() - places.started_s)))
 
 
 def _start_over(places: Places) -> NoReturn:

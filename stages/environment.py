@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 
 from stages import failure
 from stages.stage import StageFailed
@@ -19,9 +20,13 @@ def differing(pins: Sequence[str]) -> tuple[str, ...]:
     return tuple(pin for pin in pins if not _fits(pin))
 
 
-def install(pins: Sequence[str], timeout_s: float) -> None:
-    """Install pins in one call of pip, which sees this process's environment. Raises StageFailed, always transient."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *pins]
+def install(pins: Sequence[str], timeout_s: float, wheels: Path | None = None) -> None:
+    """Install pins in one call of pip, which sees this process's environment; from a folder of wheels and nothing else if given.
+
+    Raises StageFailed, always transient.
+    """
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command += [*(["--no-index", "--find-links", str(wheels)] if wheels else []), *pins]
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=timeout_s

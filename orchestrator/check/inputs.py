@@ -44,7 +44,7 @@ def _model(ref: str, gateway: Gateway) -> Finding:
 
 def datasets(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
     """Every dataset that is mounted."""
-    for ref in subject.pipeline.inputs.datasets:
+    for ref in subject.pipeline.dataset_sources:
         yield _dataset(ref, gateway)
 
 

@@ -58,11 +58,19 @@ def internet(subject: Subject) -> Iterator[Finding]:
             "mount it from Kaggle: write model.source as owner/model/framework/variation/version",
             f"https://huggingface.co/{hub}",
         )
-    if pipeline.pins and not pipeline.internet:
+    if pipeline.inputs.wheels and not pipeline.pins:
+        yield warning(
+            "wheels",
+            f"inputs.wheels names {pipeline.inputs.wheels}, and sessions install nothing",
+            "leave inputs.wheels out",
+        )
+    elif pipeline.inputs.wheels:
+        yield ok("wheels", f"sessions install what they lack from {pipeline.inputs.wheels}")
+    elif pipeline.pins and not pipeline.internet:
         yield warning(
             "internet",
             "with internet: false no session can install its pins, so each must be in Kaggle's image as it is",
-            "write internet: true, or environment: [] to take what the image has",
+            "write internet: true, or environment: [] to take what the image has, or type relay environment publish",
         )
 
 

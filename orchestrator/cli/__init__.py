@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import daemons, first, home, pages, reference, requests, runs, trials
+from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -54,6 +54,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         first.check: "Look at everything that could stop a run.",
         trials.show_plan: "What a pipeline will do, and when it is done.",
         trials.rehearse: "Run it against a Kaggle on this machine.",
+        environment.environment: "A dataset of what sessions install.",
     },
     "Carry it out": {
         runs.start: "Create a run; the daemon carries it out.",

@@ -70,7 +70,7 @@ def _adopt(session: Session, shell: Shell) -> Fact | None:
 
 
 def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush:
-    datasets, kernels = list(pipeline.inputs.datasets), []
+    datasets, kernels = list(pipeline.dataset_sources), []
     if pipeline.inputs.files:
         datasets.append(f"{state.run.owner}/{inputs_of(state.run.id)}")
     if session.parent is not None:

@@ -89,7 +89,7 @@ class Kaggle:
         for model in self.pipeline.model_sources:
             self.world.offer_model(model, {})
         with self.world.at_now() as now:
-            for ref in self.pipeline.inputs.datasets:
+            for ref in self.pipeline.dataset_sources:
                 owner, slug, *_ = ref.split("/")
                 if not self.world.datasets.exists(owner, slug):
                     files = {"data.txt": Content.of_bytes(b"data", now)}

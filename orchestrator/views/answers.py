@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from orchestrator.views.document import FORMAT
 from state.model import Run
+
+if TYPE_CHECKING:
+    from orchestrator.wheels import Published
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -46,6 +49,20 @@ def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon
 def written(run: str, path: Path) -> dict[str, Any]:
     """A file that holds a run's report."""
     return {"format": FORMAT, "run": run, "path": str(path.resolve())}
+
+
+def wheels_published(found: "Published") -> dict[str, Any]:
+    """A dataset of wheels."""
+    wheels = found.wheels
+    return {
+        "format": FORMAT,
+        "wheels": found.ref,
+        "python": wheels.python,
+        "pins": list(wheels.pins),
+        "files": dict(wheels.files),
+        "size_bytes": wheels.size_bytes,
+        "there_before": found.there_before,
+    }
 
 
 def papers(run: str, found: Iterable[Path]) -> dict[str, Any]:

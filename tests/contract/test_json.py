@@ -29,6 +29,7 @@ TOLD_OTHERWISE = {
     "daemon": "a line a turn, for ever: --log-format json",
     "up": "a line a turn until it is over: --log-format json",
     "service": "relay service status --json",
+    "environment": "relay environment publish --json",
     "schema": "it prints nothing but JSON",
     "completion": "it prints a script for a shell",
     "dashboard": "it serves pages for as long as it runs",

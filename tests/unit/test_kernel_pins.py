@@ -5,6 +5,7 @@ import ensurepip
 import hashlib
 import os
 import subprocess
+import sys
 import venv
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from kaggle_kernels import build
+from orchestrator.wheels import packed
 from tests.unit.counting_runs import Kaggle, counting, kaggle, order
 
 pytestmark = pytest.mark.slow
@@ -47,10 +49,10 @@ class Machine:
         self.python = root / "python" / "bin" / "python"
         self.pip = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"))
 
-    def run(self, world: Kaggle, *pins: str) -> subprocess.CompletedProcess[str]:
+    def run(self, world: Kaggle, *pins: str, wheels: str = "") -> subprocess.CompletedProcess[str]:
         """A kernel whose order pins these packages."""
         script = world.root / "script.py"
-        script.write_text(build.script(order(pins=pins, stages=(counting("first", 3),))))
+        script.write_text(build.script(order(pins=pins, wheels=wheels, stages=(counting("first", 3),))))
         found = {
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels),
@@ -96,3 +98,45 @@ def test_what_cannot_be_installed_is_reported_as_a_passing_trouble(machine: Mach
     assert (report.outcome, report.cause, report.transient) == ("failed", "environment-install", True)
     assert report.reason.startswith("pip could not install absent==3.1: ")
     assert "No matching distribution found" in report.reason
+
+
+@pytest.fixture
+def offline(machine: Machine, tmp_path: Path) -> Machine:
+    """The same Python where pip finds nothing by itself."""
+    alone = object.__new__(Machine)
+    alone.python, alone.pip, alone.wheels = machine.python, machine.pip, tmp_path / "nothing"
+    alone.wheels.mkdir()
+    return alone
+
+
+def mounted(world: Kaggle, wheels: Path, python: str) -> str:
+    """A dataset of these wheels among the session's inputs; its `owner/slug`."""
+    (folder := world.inputs / "datasets" / "me" / "wheels").mkdir(parents=True)
+    return f"me/{packed(('steady==1.0',), python, wheels, folder).slug}"
+
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_a_session_installs_from_its_wheels_without_the_network(
+    machine: Machine, offline: Machine, tmp_path: Path
+) -> None:
+    world = kaggle(tmp_path / "kaggle")
+    ref = mounted(world, machine.wheels, HERE)
+    done = offline.run(world, "moving==1.0", wheels=ref)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[:2] == ["installing moving==1.0", f"installed from {ref}, without the network"]
+    assert world.report().versions["moving"] == "1.0"
+    assert world.report().seconds["environment_install"] > 0
+    assert list((world.root / "tmp").iterdir()) == []
+
+
+def test_wheels_that_do_not_fit_are_told_of_and_the_network_is_asked(machine: Machine, tmp_path: Path) -> None:
+    world = kaggle(tmp_path / "kaggle")
+    ref = mounted(world, machine.wheels, "2.7")
+    done = machine.run(world, "moving==2.0", wheels=ref)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[1] == (
+        f"installing from the network after all: {ref} holds wheels for Python 2.7, and this is {HERE}: publish them anew"
+    )
+    assert world.report().versions["moving"] == "2.0"

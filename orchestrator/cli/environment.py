@@ -1,0 +1,43 @@
+"""Commands about what sessions install."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.common import JSON, PIPELINE, app_of
+
+
+@click.group()
+def environment() -> None:
+    """What sessions install, and a dataset that spares them the network.
+
+    Example: relay environment publish gsm.yaml
+    """
+
+
+@environment.command()
+@PIPELINE
+@JSON
+@click.pass_context
+def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
+    """Download the wheels that PIPELINE's sessions install and publish them as a private dataset of the account.
+
+    The dataset's name is made of its contents, so the same wheels are published once.
+
+    Example: relay environment publish gsm.yaml
+    """
+    from orchestrator import pipeline_file, wheels
+    from orchestrator.views import answers
+
+    app = app_of(context)
+
+    def say(line: str) -> None:
+        click.echo(line, err=as_json)
+
+    found = wheels.publish(pipeline_file.load(pipeline), app.gateway, app.clock, say)
+    if as_json:
+        answers.print_json(answers.wheels_published(found))
+        return
+    there = "was there already" if found.there_before else "is published"
+    click.echo(f"{found.ref} {there}: {len(found.wheels.files)} wheels for Python {found.wheels.python}")
+    click.echo(f"write into the pipeline:\n\ninputs:\n  wheels: {found.ref}")
