@@ -5,14 +5,13 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, auto
 from statistics import NormalDist
 from typing import Any
 
 from orchestrator.pipeline import Pipeline
 from orchestrator.rehearsal.sandbox import Played
-from stages.accounting import Spent
-from stages.budget import STEPS_KEPT, Budget
+from orchestrator.simulation.moments import Moment, Watch, What
+from stages.budget import Budget
 from stages.contract import (
     BLOB_NAME,
     CHECKPOINTS_DIRECTORY,
@@ -122,7 +121,7 @@ class Counting:
 
     def _count(self, order: Order, digest: str) -> Played:
         pipeline, total = self.pipeline, self.pipeline.total_steps
-        position, watch = pipeline.position(order.start), _Watch(self._begin_s(order))
+        position, watch = pipeline.position(order.start), Watch(self._begin_s(order))
         telling = max(1, total // LINES_MAX)
         told: list[Progress] = []
         files: list[tuple[float, str, bytes]] = []
@@ -152,11 +151,11 @@ class Counting:
     def _begin_s(self, order: Order) -> float:
         return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
 
-    def _timetable(self, order: Order) -> Iterator["Moment"]:
+    def _timetable(self, order: Order) -> Iterator[Moment]:
         """When each step is done and each checkpoint is on disk; of one that is made beside the steps, told when it is begun."""
         return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
 
-    def _even(self, order: Order) -> Iterator["Moment"]:
+    def _even(self, order: Order) -> Iterator[Moment]:
         position, total = self.pipeline.position(order.start), self.pipeline.total_steps
         now_s = saved_s = self.start_s
         while position < total and now_s + self.step_s + self.save_s < order.budget_s:
@@ -167,7 +166,7 @@ class Counting:
                 yield Moment(What.SAVED_BESIDE, now_s, position)
         yield Moment(What.SAVED, now_s + self.save_s, position, self.save_s)
 
-    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator["Moment"]:
+    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[Moment]:
         leave_s = exit_at_s(order.budget_s, order.limit_s)
         for moment in self._within_budget(order, tempo):
             if moment.at_s > leave_s:  # its last step or save did not end in time
@@ -175,7 +174,7 @@ class Counting:
                 return
             yield moment
 
-    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator["Moment"]:
+    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator[Moment]:
         budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times)
         slow = tempo.slow(order.slug)
         position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
@@ -210,75 +209,8 @@ class Counting:
                 return
 
 
-class What(Enum):
-    """What a session's clock is told of."""
-
-    STEP = auto()
-    SAVED_BESIDE = auto()
-    """Steps go on meanwhile."""
-    SAVED = auto()
-    """It was waited for."""
-    LEFT = auto()
-    """The last exit before the limit."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """On the session's clock; `save_s` is how long the checkpoint took that is on disk now."""
-
-    what: What
-    at_s: float
-    position: int
-    save_s: float = 0.0
-
-
 def _told(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
     return Progress(number=0, event=event, at_s=at_s, stage=cursor.stage, step=cursor.step, target=0, **more)
-
-
-class _Watch:
-    """Times a session for its report, and accounts for its seconds, as `stages.context` does."""
-
-    def __init__(self, begin_s: float) -> None:
-        self.at_s = begin_s
-        self._save_s = 0.0
-        self._steps_s: dict[str, list[float]] = {}
-        self._spent = {Spent.OTHER: begin_s}
-
-    def stepped(self, stage: str, at_s: float, compiling_s: float) -> bool:
-        """A step was done, a stage's first with so much compiling; answers whether it was the first in this session."""
-        steps_s = self._steps_s.setdefault(stage, [])
-        took_s = at_s - self.at_s
-        steps_s.append(took_s)
-        self.at_s = at_s
-        compiled_s = min(took_s, compiling_s) if len(steps_s) == 1 else 0.0
-        self._add(Spent.COMPILE, compiled_s)
-        self._add(Spent.STEP, took_s - compiled_s)
-        return len(steps_s) == 1
-
-    def saved(self, moment: Moment) -> None:
-        """A checkpoint was saved."""
-        self._save_s = max(self._save_s, moment.save_s)
-        if moment.what is What.SAVED:
-            self._add(Spent.SAVE, moment.at_s - self.at_s)
-            self.at_s = moment.at_s
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """By class, until now."""
-        return {what.value: round(seconds, 3) for what, seconds in self._spent.items() if seconds > 0}
-
-    @property
-    def timings(self) -> dict[str, float]:
-        """By the names that a report has them under."""
-        found = {"session_s": self.at_s, "save_s": self._save_s}
-        for stage, (first_s, *later_s) in self._steps_s.items():
-            budget = Budget(budget_s=0.0, save_interval_s=0.0, stage=stage, first_step_s=first_s)
-            found |= replace(budget, steps_s=tuple(later_s[-STEPS_KEPT:])).timings()
-        return found
-
-    def _add(self, what: Spent, seconds: float) -> None:
-        self._spent[what] = self._spent.get(what, 0.0) + seconds
 
 
 # --- the chain of hashes -----------------------------------------------------
