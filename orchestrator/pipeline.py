@@ -266,7 +266,7 @@ class Pipeline(BaseModel):
         that Kaggle stopped at its limit (`timed_out`) makes the margin of those that follow wider, by a quarter of the limit in all.
         """
         margin_s = min(MARGIN_S_MAX, limit_s / 10) if self.session.margin_s is None else self.session.margin_s
-        wider_s = min(limit_s / 4, timed_out * min(WIDER_S_MAX, limit_s / 10))
+        wider_s = min(limit_s / 4, timed_out * min(WIDER_S_MAX, limit_s / 100))
         return max(0.0, limit_s - margin_s - wider_s, (limit_s - margin_s) / 2)
 
     def position(self, cursor: Cursor) -> int:

@@ -20,9 +20,12 @@ class Seconds:
     saved_s: float | None
 
     def kept_s(self, share: float) -> float:
-        """Seconds of the steps that the checkpoint holds; `share` of all its steps where the log does not tell."""
+        """Seconds of the steps that the checkpoint holds: all of them where it holds every step, else what the log tells.
+
+        `share` is that of the session's steps that it holds.
+        """
         steps_s = productive_s(self.by_class)
-        return min(steps_s, steps_s * share if self.saved_s is None else self.saved_s)
+        return min(steps_s, steps_s * share if self.saved_s is None or share == 1.0 else self.saved_s)
 
 
 def seconds_of(report: Report | None, told: Iterator[Progress], taken: Manifest | None) -> Seconds:

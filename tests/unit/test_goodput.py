@@ -179,8 +179,12 @@ def test_where_no_log_tells_of_the_checkpoint_its_share_of_the_steps_is_taken() 
     assert seconds_of(report(), told(), TAKEN).kept_s(0.5) == 35.0
 
 
+def test_a_checkpoint_that_holds_every_step_holds_all_their_seconds() -> None:
+    assert seconds_of(report(), told(SAVED), TAKEN).kept_s(1.0) == 70.0
+
+
 def test_without_a_checkpoint_nothing_is_kept() -> None:
-    assert seconds_of(report(checkpoint=None), told(SAVED), None).kept_s(1.0) == 0.0
+    assert seconds_of(report(checkpoint=None), told(SAVED), None).kept_s(0.0) == 0.0
 
 
 def test_seconds_that_make_no_sense_are_not_believed() -> None:
