@@ -24,9 +24,10 @@ from orchestrator.loopback import LOOPBACK, server_of
 from orchestrator.views.document import status_document
 from orchestrator.views.history import gathered
 from orchestrator.views.pages import render
-from state.engine import SchemaError
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.store import Store
+from state.looking import Looking
+from state.reading import Reader
+from state.revisions import SchemaError
 
 HOSTS = (LOOPBACK, "localhost", "[::1]")
 """A name that somebody else's page made to point here (DNS rebinding) is none of these."""
@@ -175,12 +176,12 @@ class Dashboard:
             raise NoSuchRun(f"there is no run {name}")
         return gathered(store, self.relay.home, name, self._now())
 
-    def _store(self) -> Store | None:
+    def _store(self) -> Reader | None:
         """The database as it is now, only to be read; None where there is none yet."""
         if not self.relay.has_store:
             return None
         try:
-            return Store.to_look_at(self.relay.home.path)
+            return Looking(self.relay.home.path)
         except SchemaError as error:
             raise BadInput(f"{error}: relay daemon brings it up to date, or says what to do") from error
 

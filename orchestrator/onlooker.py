@@ -1,16 +1,21 @@
 """A home folder to look at: its database, its runs, and what a person should know of it. No Kaggle, no daemon, quick to import."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.disk import shortage
 from orchestrator.errors import BadInput
 from orchestrator.files import Home
 from orchestrator.settings import Settings
-from state.engine import SchemaError
 from state.failures import StoreUnavailable
+from state.looking import Looking
 from state.model import RunState
-from state.store import Store
+from state.reading import Reader
+from state.revisions import SchemaError
+
+if TYPE_CHECKING:  # imported where somebody writes: looking must not wait for SQLAlchemy
+    from state.store import Store
 
 
 class Onlooker:
@@ -25,8 +30,10 @@ class Onlooker:
         self.stop.tell(self.clock.wake)
 
     @cached_property
-    def store(self) -> Store:
+    def store(self) -> "Store":
         """The database, which is made where it does not exist."""
+        from state.store import Store
+
         try:
             return Store.at(self.home.path)
         except SchemaError as error:
@@ -39,10 +46,10 @@ class Onlooker:
             ) from error
 
     @cached_property
-    def looking(self) -> Store:
+    def looking(self) -> Reader:
         """The database, only to be read: that works while it is locked, and where nothing can be written."""
         try:
-            return Store.to_look_at(self.home.path)
+            return Looking(self.home.path)
         except SchemaError:
             return self.store
 

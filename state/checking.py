@@ -5,16 +5,17 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, select
-
-from state import machine, schema
-from state.facts import FACTS, Fact
+from state import machine
+from state.facts import Fact
 from state.failures import StoreCorrupt
 from state.machine import IllegalTransition
 from state.model import RunState
-from state.tables import facts_of, newest_fact, rows_of
+from state.query import Query, moment
+from state.questions import fact_in, facts_of, newest_fact, rows_of
 
 CORRUPT = "the facts of {run} do not fold to its rows: restore the database from a backup"
+
+FACTS_SINCE = "SELECT * FROM fact WHERE run = :run AND id >= :known ORDER BY id"
 
 PARTS_MAX = 4000
 """Sessions and checkpoints that are remembered, of all runs together: some twenty megabytes."""
@@ -63,40 +64,38 @@ class Remembered:
         self._parts -= dropped.parts if dropped else 0
 
 
-def checked(connection: Connection, run: str, known: Checked | None) -> Checked:
+def checked(query: Query, run: str, known: Checked | None) -> Checked:
     """The run as its rows have it, which is what its facts fold to; KeyError for an unknown run, else StoreCorrupt.
 
     `known` is where the fold goes on from; where the log or the rows are not what follows from it, the whole log decides.
     """
-    rows = rows_of(connection, run)
-    found = None if known is None else _further(connection, run, known)
+    rows = rows_of(query, run)
+    found = None if known is None else _further(query, run, known)
     if found is not None and found.state == rows:
         return found
-    fact = newest_fact(connection, run)
-    if fact is None or machine.fold(facts_of(connection, run)) != rows:
+    fact = newest_fact(query, run)
+    if fact is None or machine.fold(facts_of(query, run)) != rows:
         raise StoreCorrupt(CORRUPT.format(run=run))
     return Checked(fact, rows)
 
 
-def checked_with_facts(connection: Connection, run: str) -> tuple[Checked, list[tuple[datetime, Fact]]]:
+def checked_with_facts(query: Query, run: str) -> tuple[Checked, list[tuple[datetime, Fact]]]:
     """The same, from the whole log, and the log itself."""
-    rows, fact, facts = rows_of(connection, run), newest_fact(connection, run), list(facts_of(connection, run))
+    rows, fact, facts = rows_of(query, run), newest_fact(query, run), list(facts_of(query, run))
     if fact is None or machine.fold(facts) != rows:
         raise StoreCorrupt(CORRUPT.format(run=run))
     return Checked(fact, rows), facts
 
 
-def _further(connection: Connection, run: str, known: Checked) -> Checked | None:
+def _further(query: Query, run: str, known: Checked) -> Checked | None:
     """What the facts since then make of it; None where the log is another one than was known, as after a restored backup."""
-    table = schema.facts
-    query = select(table).where(table.c.run == run, table.c.id >= known.fact).order_by(table.c.id)
-    rows = connection.execute(query).all()
-    if not rows or rows[0].id != known.fact:
+    rows = list(query(FACTS_SINCE, run=run, known=known.fact))
+    if not rows or rows[0]["id"] != known.fact:
         return None
     state, fresh = known.state, rows[1:]
     try:
         for row in fresh:
-            state = machine.apply(state, FACTS[row.name].from_dict(row.data), row.at)
+            state = machine.apply(state, fact_in(row), moment(row["at"]))
     except (IllegalTransition, KeyError):
         return None  # the whole log says whether it is wrong
-    return replace(known, fact=fresh[-1].id, state=state) if fresh else known
+    return replace(known, fact=fresh[-1]["id"], state=state) if fresh else known

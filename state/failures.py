@@ -9,6 +9,10 @@ class StoreUnavailable(Exception):
     """The database cannot be read or written now; the same call may work later, and this one changed nothing."""
 
 
+class RunExists(Exception):
+    """The database has a run of this id already."""
+
+
 class StoreCorrupt(Exception):
     """The database holds what relay never wrote; only a person can mend that."""
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from state import machine
 from state.facts import Fact, RunStarted
+from state.failures import RunExists
 from state.leases import Lease, check_fence, taken
 from state.model import (
     Metric,
@@ -25,7 +26,6 @@ from state.model import (
     Watch,
 )
 from state.needs import Mark
-from state.store import RunExists
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 

@@ -5,10 +5,12 @@ import types
 import typing
 from collections.abc import Callable
 from dataclasses import fields
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from stages.contract import Cursor
+from state.query import Row, document, moment
 
 Value = TypeVar("Value")
 
@@ -18,7 +20,7 @@ def to_row(value: Any) -> dict[str, Any]:
     return {f.name: _column(getattr(value, f.name)) for f in fields(value)}
 
 
-def from_row(kind: type[Value], row: Any) -> Value:
+def from_row(kind: type[Value], row: Row) -> Value:
     """The value that a row holds; columns that it has no field for are passed over."""
     readers = _readers(kind)  # type: ignore[arg-type]
     return kind(**{name: row[name] if read is None else read(row[name]) for name, read in readers})
@@ -36,10 +38,19 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
         read = _reader(next(arm for arm in typing.get_args(hint) if arm is not type(None)))
         return None if read is None else lambda value: None if value is None else read(value)
     if hint is Cursor:
-        return Cursor.from_dict
+        return _cursor
+    if hint is datetime:
+        return moment
+    if typing.get_origin(hint) is dict:
+        return document
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return hint
     return bool if hint is bool else None
+
+
+def _cursor(column: Any) -> Cursor | None:
+    found = document(column)  # a cursor that is not there yet is kept as JSON's null
+    return None if found is None else Cursor.from_dict(found)
 
 
 def _column(value: Any) -> Any:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware UTC time; SQLite keeps no zone, so it is put back on reading."""
+    """An aware time, kept in UTC; SQLite keeps no zone, and `query.moment` puts it back on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -30,11 +30,6 @@ class Utc(TypeDecorator[datetime]):
             return None
         assert value.tzinfo is not None, "a naive time reached the database"
         return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 metadata = MetaData()

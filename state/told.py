@@ -1,16 +1,26 @@
 """What each of a person's services was told last, and what has happened since."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete
 
 from state import schema
-from state.engine import open_engine, open_to_look
-from state.facts import FACTS, Fact
+from state.engine import open_engine
+from state.facts import Fact
+from state.looking import Glass
+from state.query import moment, scalar
+from state.questions import fact_in
 from state.tables import upsert
+
+NEWEST = "SELECT max(id) AS newest FROM fact"
+NEWS = """
+    SELECT * FROM fact WHERE id > :after AND name IN (SELECT value FROM json_each(:names)) ORDER BY id
+"""
+MARKS = "SELECT subject, mark FROM told WHERE service = :service"
 
 ALL = ""
 """The subject whose mark holds for every run that has none of its own."""
@@ -34,27 +44,23 @@ class Told:
 
     def __init__(self, home: Path) -> None:
         database = home / "relay.db"
-        self._look, self._write = open_to_look(database), open_engine(f"sqlite:///{database}")
+        self._look, self._write = Glass(database), open_engine(database)
 
     def newest(self) -> int:
         """The number of the last fact; 0 where there is none."""
-        with self._look.begin() as connection:
-            return int(connection.execute(select(func.max(schema.facts.c.id))).scalar() or 0)
+        with self._look.query() as query:
+            return int(scalar(query(NEWEST), "newest") or 0)
 
     def news(self, after: int, names: Sequence[str]) -> list[News]:
         """Every run's facts of these names with a number above `after`, oldest first."""
-        table = schema.facts
-        query = select(table).where(table.c.id > after, table.c.name.in_(names)).order_by(table.c.id)
-        with self._look.begin() as connection:
-            rows = connection.execute(query).all()
-        return [News(row.id, row.run, row.at, FACTS[row.name].from_dict(row.data)) for row in rows]
+        with self._look.query() as query:
+            rows = query(NEWS, after=after, names=json.dumps(list(names)))
+            return [News(row["id"], row["run"], moment(row["at"]), fact_in(row)) for row in rows]
 
     def marks(self, service: str) -> dict[str, int]:
         """How far a service was told, by subject."""
-        table = schema.told
-        with self._look.begin() as connection:
-            rows = connection.execute(select(table.c.subject, table.c.mark).where(table.c.service == service))
-            return {row.subject: row.mark for row in rows}
+        with self._look.query() as query:
+            return {row["subject"]: row["mark"] for row in query(MARKS, service=service)}
 
     def mark(self, service: str, marks: Mapping[str, int], at: datetime) -> None:
         """Remember that a service was told so far."""

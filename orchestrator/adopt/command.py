@@ -21,8 +21,9 @@ from orchestrator.pipeline import SLUG, Pipeline, canonical_in
 from orchestrator.plan import inputs_of, limits_for
 from stages.documents import ContractError
 from state.facts import Fact, RunStarted
+from state.failures import RunExists
 from state.model import RunStatus
-from state.store import RunExists, Store
+from state.store import Store
 
 FORMAT = 1
 

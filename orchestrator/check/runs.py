@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
 from orchestrator.pipeline import Pipeline
-from state.engine import NEWER, SchemaError, newest_revision, open_to_look, revision_of
 from state.failures import StoreCorrupt, StoreUnavailable
+from state.looking import Glass, Looking
 from state.model import Run, RunStatus
-from state.store import Store
+from state.reading import Reader
+from state.revisions import NEWER, SchemaError, newest_revision, revision_of
 
 OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
 
@@ -19,7 +20,7 @@ def database(subject: Subject) -> Iterator[Finding]:
         yield ok("runs", f"there is no run in {subject.home} yet")
         return
     try:
-        yield from _runs(Store.to_look_at(subject.home), subject)
+        yield from _runs(Looking(subject.home), subject)
     except SchemaError:
         yield _of_another_relay(subject)
     except (StoreUnavailable, StoreCorrupt) as error:
@@ -27,7 +28,8 @@ def database(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_another_relay(subject: Subject) -> Finding:
-    revision = revision_of(open_to_look(subject.home / "relay.db"))
+    with Glass(subject.home / "relay.db").query() as query:
+        revision = revision_of(query)
     if revision is not None and revision > newest_revision():
         return problem(
             "runs", f"{subject.home / 'relay.db'}: {NEWER}", "update relay, or name another folder with --home"
@@ -39,7 +41,7 @@ def _of_another_relay(subject: Subject) -> Finding:
     )
 
 
-def _runs(store: Store, subject: Subject) -> Iterator[Finding]:
+def _runs(store: Reader, subject: Subject) -> Iterator[Finding]:
     going = [run for run in store.runs() if run.status not in OVER]
     mine = [run for run in going if run.name == subject.pipeline.name]
     yield from (_open(run, subject.pipeline) for run in mine)

@@ -16,7 +16,7 @@ from orchestrator.notify.messages import NAMES, Letter, letters, troubles
 from orchestrator.notify.services import Message, Service
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
-from state.store import Store
+from state.reading import Reader
 from state.told import ALL, Told
 
 DEADLINE_S = 30.0
@@ -37,7 +37,7 @@ class Post:
     """What the couriers of one daemon share."""
 
     told: Told
-    looking: Store
+    looking: Reader
     events: frozenset[str]
     now: Callable[[], datetime]
     notice: Callable[[str], None]

@@ -16,7 +16,7 @@ from stages.contract import Cursor
 from state.facts import DamageFound, Fact
 from state.leases import Lease
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
-from state.store import Store
+from state.reading import Reader
 
 FORMAT = 1
 
@@ -24,7 +24,7 @@ CURVE_POINTS = 40
 
 
 def status_document(
-    store: Store | None,
+    store: Reader | None,
     home: Path,
     now: datetime,
     run: str | None = None,
@@ -61,7 +61,7 @@ def status_document(
     }
 
 
-def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves]:
+def curves_of(store: Reader | None, document: dict[str, Any]) -> dict[str, Curves]:
     """The values of each metric of each stage over the steps, for the run that is shown in detail."""
     if store is None or len(document["runs"]) != 1:
         return {}
@@ -72,7 +72,7 @@ def curves_of(store: Store | None, document: dict[str, Any]) -> dict[str, Curves
     return {run: found}
 
 
-def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
     state, facts = store.load_with_facts(name)
     watch = store.watch(name)
     found = {
@@ -84,7 +84,7 @@ def _run(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) 
     return {**found, "to_do": to_do(found, daemon, now)}
 
 
-def _forecast(store: Store, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime) -> dict[str, Any]:
+def _forecast(store: Reader, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime) -> dict[str, Any]:
     """When the run is done. Imported here: of a run that is over nobody asks, and a look at it need not wait for pydantic."""
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return {}
@@ -93,7 +93,7 @@ def _forecast(store: Store, state: RunState, facts: Sequence[tuple[datetime, Fac
     return run_part(store, state, facts, now)
 
 
-def _in_brief(store: Store, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
+def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None) -> dict[str, Any]:
     state = store.rows(name)
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return _run(store, name, now, daemon)

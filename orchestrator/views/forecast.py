@@ -14,14 +14,14 @@ from orchestrator.timing import INTERVALS_KEPT, Observed, Times, reported_in, ti
 from state.facts import Fact
 from state.memory import MemoryStore
 from state.model import RunState, RunStatus
-from state.store import Store
+from state.reading import Reader
 
 EARLIER_MAX = 5
 """Of the runs in the home folder the newest are looked at: others were on another Kaggle, so to speak."""
 
 
 def run_part(
-    store: Store | MemoryStore, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime
+    store: Reader | MemoryStore, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime
 ) -> dict[str, Any]:
     """`forecast` and `forecast_problem` of a run's document."""
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
@@ -48,7 +48,7 @@ def _guessed(times: Times, stage: str) -> bool:
     return stage not in times.step_s or times.step_s[stage].basis != "measured"
 
 
-def earlier_runs(store: Store | MemoryStore, but: str = "") -> list[Observed]:
+def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[Observed]:
     """The newest runs of this database, newest first; one of another relay, whose pipeline cannot be read, tells nothing."""
     found: list[Observed] = []
     for run in reversed(store.runs()):
@@ -63,7 +63,7 @@ def earlier_runs(store: Store | MemoryStore, but: str = "") -> list[Observed]:
 
 
 def _observed(
-    store: Store | MemoryStore, state: RunState, pipeline: Pipeline, facts: Sequence[tuple[datetime, Fact]]
+    store: Reader | MemoryStore, state: RunState, pipeline: Pipeline, facts: Sequence[tuple[datetime, Fact]]
 ) -> Observed:
     return Observed(
         run=state.run.id,
@@ -76,7 +76,7 @@ def _observed(
 
 
 def plan_part(
-    store: Store | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
+    store: Reader | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
 ) -> dict[str, Any]:
     """`forecast` and `forecast_problem` of a pipeline's plan, if it started at `start` (None: now) with so much quota left."""
     times = times_for(pipeline, earlier=earlier_runs(store) if store else ())

@@ -10,7 +10,7 @@ from orchestrator.history.document import Sources, history_document
 from orchestrator.views.document import status_document
 from stages.contract import REPORT_NAME, Report
 from stages.documents import ContractError
-from state.store import Store
+from state.reading import Reader
 
 POINTS_MAX = 300
 """Of each curve."""
@@ -20,7 +20,7 @@ PAPER_BYTES_MAX = 8 * 2**20
 PAPER = "transcripts-{stage}.jsonl"
 
 
-def gathered(store: Store, home: Home, run: str, now: datetime) -> dict[str, Any]:
+def gathered(store: Reader, home: Home, run: str, now: datetime) -> dict[str, Any]:
     """The history of one run. Reads only; KeyError for an unknown run."""
     found = next((found for found in store.runs() if found.id == run), None)
     if found is None:

@@ -13,7 +13,7 @@ from orchestrator.views.document import status_document
 from orchestrator.views.values import metrics_text
 from stages.contract import Progress
 from state.model import RunState, RunStatus, Session
-from state.store import Store
+from state.reading import Reader
 
 EVERY_S = 2.0
 """How soon the next session is seen."""
@@ -65,7 +65,7 @@ def stored_log(home: Home, session: Session, seen: int = 0) -> Iterator[Line]:
 class Following:
     """Follows the sessions of one run, reading the database only; Kaggle is asked for the log of a session that it still has."""
 
-    store: Store
+    store: Reader
     gateway: Callable[[], Gateway]
     """Raises BadInput where there are no credentials: then what the daemon takes in is shown."""
     home: Home

@@ -23,7 +23,7 @@ from orchestrator.views.parts import labelled
 from orchestrator.views.printing import redraws
 from state.failures import StoreUnavailable
 from state.model import Happened
-from state.store import Store
+from state.reading import Reader
 
 EVERY_S = 2.0
 EVENTS_MAX = 30
@@ -43,7 +43,7 @@ class Seen:
 class Watcher:
     """Looks at a home folder again and again; a database that cannot be read for a while is said and waited for."""
 
-    def __init__(self, store: Callable[[], Store | None], read: Callable[[Store | None], dict[str, Any]]) -> None:
+    def __init__(self, store: Callable[[], Reader | None], read: Callable[[Reader | None], dict[str, Any]]) -> None:
         self._store, self._read = store, read
         self._last: Seen | None = None
 

@@ -18,7 +18,7 @@ from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.server import LocalKaggle
 from orchestrator.views.check import check_view
-from state.engine import newest_revision
+from state.revisions import newest_revision
 from tests.contract.local import AT_ONCE, Client
 from tests.contract.test_commands import COUNTING
 from tests.contract.test_commands import relay as relay_here

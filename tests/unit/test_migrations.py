@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from state.engine import newest_revision
 from state.model import RunStatus
+from state.revisions import newest_revision
 from state.store import Store
 
 DATABASES = sorted((Path(__file__).parents[1] / "data" / "databases").glob("*.sql"))

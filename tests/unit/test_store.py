@@ -12,14 +12,17 @@ from sqlalchemy import create_engine, inspect, text
 from stages.documents import ContractError
 from state import machine, schema
 from state.checking import Checked, Remembered
-from state.engine import SchemaError, backup, migrate, newest_revision, open_engine, open_to_look
+from state.engine import backup, migrate, open_engine
 from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
-from state.failures import StoreCorrupt
+from state.failures import RunExists, StoreCorrupt
 from state.leases import LeaseHeld, LeaseLost
+from state.looking import Glass
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
 from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
-from state.store import RunExists, Store
+from state.query import scalar
+from state.revisions import SchemaError, newest_revision
+from state.store import Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -135,7 +138,7 @@ def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store | MemorySto
 
 
 def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'c.db'}")
+    engine = open_engine(tmp_path / "c.db")
     with engine.begin() as ours:
         ours.execute(text("CREATE TABLE t (n)"))
     rival = sqlite3.connect(tmp_path / "c.db", timeout=0.05, isolation_level=None)
@@ -150,19 +153,17 @@ def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
 def test_whoever_only_looks_sees_one_moment_while_others_write(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "home")
     store.begin_run(STARTED, AT)
-    looking = open_to_look(tmp_path / "home" / "relay.db")
-    count = text("SELECT count(*) FROM fact")
-    with looking.begin() as connection:
-        before = connection.execute(count).scalar()
+    glass, count = Glass(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
+    with glass.query() as query:
+        before = scalar(query(count), "facts")
         store.append("r-0001", [PLANNED], AT)
-        assert connection.execute(count).scalar() == before
-    with looking.begin() as connection:
-        assert connection.execute(count).scalar() == (before or 0) + 1
-    looking.dispose()
+        assert scalar(query(count), "facts") == before
+    with glass.query() as query:
+        assert scalar(query(count), "facts") == before + 1
 
 
 def test_the_settings_that_durability_needs_are_on(tmp_path: Path) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'c.db'}")
+    engine = open_engine(tmp_path / "c.db")
     with engine.begin() as connection:
         found = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar()
@@ -173,7 +174,7 @@ def test_the_settings_that_durability_needs_are_on(tmp_path: Path) -> None:
 
 
 def test_migrations_make_the_tables_that_the_code_describes(tmp_path: Path) -> None:
-    migrated = open_engine(f"sqlite:///{tmp_path / 'migrated.db'}")
+    migrated = open_engine(tmp_path / "migrated.db")
     migrate(migrated)
     described = create_engine(f"sqlite:///{tmp_path / 'described.db'}")
     schema.metadata.create_all(described)

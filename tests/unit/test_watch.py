@@ -17,6 +17,7 @@ from orchestrator.views.live import Lines
 from orchestrator.views.watch import Watcher, watch
 from state import facts
 from state.failures import StoreUnavailable
+from state.looking import Looking
 from state.model import Metric, Phase
 from state.store import Store
 from tests.unit.test_machine import path_to
@@ -72,7 +73,7 @@ class Watched:
     def watch(
         self, clock: Script, run: str | None = "r-0001", *, console: Console | None = None, as_json: bool = False
     ) -> int:
-        looking = Store.to_look_at(self.place.home)
+        looking = Looking(self.place.home)
 
         def store() -> Store:
             if self.failing and self.failing.pop(0):

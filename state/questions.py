@@ -1,0 +1,100 @@
+"""What is asked of the rows and of the log of a run, within one transaction."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from state.facts import FACTS, Fact
+from state.model import Checkpoint, Phase, QuotaRow, Request, Run, RunState, RunStatus, Session, Stretch, Waiting, Watch
+from state.query import Query, Row, document, moment, scalar, stamp
+from state.rows import from_row
+
+LIVE_PHASES = ", ".join(f"'{phase.value}'" for phase in Phase if phase.on_kaggle)
+"""As a list in SQL."""
+
+NEWEST_FACT = "SELECT max(id) AS newest FROM fact WHERE run = :run"
+FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id"
+RUN_OF = "SELECT * FROM run WHERE id = :run"
+SESSIONS_OF = "SELECT * FROM session WHERE run = :run ORDER BY number, attempt"
+CHECKPOINTS_OF = "SELECT * FROM checkpoint WHERE run = :run ORDER BY session, attempt"
+WATCH_OF = "SELECT * FROM watch WHERE run = :run"
+OPEN_REQUESTS = "SELECT * FROM request WHERE run = :run AND obeyed_at IS NULL ORDER BY id"
+QUOTA_OF = "SELECT * FROM quota WHERE owner = :owner AND accelerator = :accelerator"
+OTHERS_LIVE = f"""
+    SELECT count(*) AS live FROM session JOIN run ON session.run = run.id
+    WHERE session.phase IN ({LIVE_PHASES}) AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
+"""
+OTHERS_WAITING = f"""
+    SELECT watch.run, watch.slot_since AS since, watch.slot_seen_at AS seen_at FROM watch JOIN run ON watch.run = run.id
+    WHERE run.status = '{RunStatus.ACTIVE.value}' AND watch.slot_since IS NOT NULL
+    AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
+    AND run.id NOT IN (SELECT run FROM session WHERE phase IN ({LIVE_PHASES}))
+"""
+STRETCHES = """
+    SELECT coalesce(session.running_at, session.pushed_at) AS began_at, session.ended_at, session.limit_s
+    FROM session JOIN run ON session.run = run.id
+    WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.pushed_at IS NOT NULL
+    AND (session.ended_at IS NULL OR session.ended_at > :since)
+"""
+
+
+def newest_fact(query: Query, run: str) -> int | None:
+    """The number of the log's last entry."""
+    found = scalar(query(NEWEST_FACT, run=run), "newest")
+    return None if found is None else int(found)
+
+
+def facts_of(query: Query, run: str) -> Iterator[tuple[datetime, Fact]]:
+    """A run's log, oldest first, one by one."""
+    for row in query(FACTS_OF, run=run):
+        yield moment(row["at"]), fact_in(row)
+
+
+def fact_in(row: Row) -> Fact:
+    """The fact that a row of the log holds."""
+    return FACTS[row["name"]].from_dict(document(row["data"]))
+
+
+def rows_of(query: Query, run: str) -> RunState:
+    """The run as its rows have it; KeyError for an unknown run."""
+    row = next(query(RUN_OF, run=run), None)
+    if row is None:
+        raise KeyError(run)
+    return RunState(
+        from_row(Run, row),
+        tuple(from_row(Session, found) for found in query(SESSIONS_OF, run=run)),
+        tuple(from_row(Checkpoint, found) for found in query(CHECKPOINTS_OF, run=run)),
+    )
+
+
+def watch_of(query: Query, run: str) -> Watch:
+    """What is remembered of looking at Kaggle for a run."""
+    row = next(query(WATCH_OF, run=run), None)
+    return Watch() if row is None else from_row(Watch, row)
+
+
+def open_requests(query: Query, run: str) -> tuple[Request, ...]:
+    """What was asked of a run and is not answered yet, oldest first."""
+    return tuple(from_row(Request, row) for row in query(OPEN_REQUESTS, run=run))
+
+
+def quota_of(query: Query, owner: str, accelerator: str) -> QuotaRow | None:
+    """An account's hours as last read."""
+    row = next(query(QUOTA_OF, owner=owner, accelerator=accelerator), None)
+    return None if row is None else from_row(QuotaRow, row)
+
+
+def others_live(query: Query, run: Run) -> int:
+    """How many sessions of other runs take a slot of the same account and accelerator."""
+    return int(scalar(query(OTHERS_LIVE, run=run.id, owner=run.owner, accelerator=run.accelerator), "live"))
+
+
+def others_waiting(query: Query, run: Run) -> tuple[Waiting, ...]:
+    """Other runs that want a slot of the same account and accelerator, and have none."""
+    rows = query(OTHERS_WAITING, run=run.id, owner=run.owner, accelerator=run.accelerator)
+    return tuple(from_row(Waiting, row) for row in rows)
+
+
+def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+    """What the account's sessions took of an accelerator after `since`."""
+    rows = query(STRETCHES, owner=owner, accelerator=accelerator, since=stamp(since))
+    return [from_row(Stretch, row) for row in rows]
