@@ -121,7 +121,9 @@ class Heard(logging.Handler):
             self._said.append(record.getMessage())
 
     def __enter__(self) -> "Heard":
-        logging.getLogger("apprise").addHandler(self)
+        logger = logging.getLogger("apprise")
+        logger.disabled = False  # which it is after a program around this set up its own logging with `dictConfig`
+        logger.addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:

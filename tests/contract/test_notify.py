@@ -1,6 +1,7 @@
 """Messages to a person, sent to a real server: each arrives once, none is lost, and no service can hold the daemon up."""
 
 import json
+import logging.config
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -172,6 +173,17 @@ def test_a_service_that_refuses_is_told_of_once_without_its_secret_and_so_is_tha
     assert failed.endswith("(tried again by itself)")
     assert again.endswith("takes messages again")
     assert SECRET not in failed + again
+
+
+def test_why_a_service_refuses_is_heard_in_a_program_that_set_up_its_own_logging(desk: Desk, server: Receiver) -> None:
+    courier = desk.courier(server)
+    courier.deliver()
+    logging.config.dictConfig({"version": 1})  # which silences every logger that it does not name
+    server.status = 500
+    desk.happen(RunFinished())
+    courier.deliver()
+    (failed,) = desk.said
+    assert "500" in failed
 
 
 def test_a_service_that_hangs_is_left_behind_and_its_late_answer_counts(desk: Desk, server: Receiver) -> None:
