@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -48,23 +49,33 @@ EXCERPT_LINES = 20
 REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
 """What a session can say of its own end."""
 
+Verified = Callable[[Path, str], object]
+"""Is told of a file of a checkpoint and its SHA-256, on the thread that brought it."""
+
+
+def ignored(_path: Path, _sha256: str) -> None:
+    """Nobody is told."""
+
 
 def collect(
     state: RunState,
     session: Session,
     pipeline: Pipeline,
     gateway: Gateway,
-    home: Home,
     quarantine: Quarantine,
     *,
     believe_empty: bool = True,
+    verified: Verified = ignored,
 ) -> OutputCollected | NothingCollected:
     """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
 
-    Raises Transient where Kaggle cannot be reached, or lists nothing and that is not to be believed; DiskRefused where this disk is full; a checkpoint that does not verify is put
-    into quarantine and fetched once more, and then the newest older one of the session that does is taken.
+    `verified` is told of each file of a checkpoint as soon as it is here and whole, while others are still on their way.
+
+    Raises Transient where Kaggle cannot be reached, or lists nothing and that is not to be believed; DiskRefused where this
+    disk is full; a checkpoint that does not verify is put into quarantine and fetched once more, and then the newest older
+    one of the session that does is taken.
     """
-    name = checkpoint_of(state.run.id, session.number, session.attempt)
+    home, name = quarantine.home, checkpoint_of(state.run.id, session.number, session.attempt)
     listing = gateway.output(session.slug, session.kernel_version)
     if not listing and not believe_empty:
         raise Transient(f"Kaggle lists nothing that {session.slug} left: it is asked again before that is believed")
@@ -72,9 +83,14 @@ def collect(
     incoming = private_folder(home.incoming(session))
     report = report_of(session, files, gateway, incoming)
     found = candidates(expected_of(state, session, name), pipeline, files, gateway, incoming, quarantine)
-    taken = _newest(session, pipeline, list(found), files, gateway, home.checkpoint(session.run, name), quarantine)
+    into = home.checkpoint(session.run, name)
+
+    def bring(candidate: Candidate) -> None:
+        fetch(candidate, files, gateway, into, quarantine, verified)
+
+    taken = _newest(session, pipeline, list(found), bring)
     if taken is not None:
-        keep_papers(home.checkpoint(session.run, name) / BLOB_NAME, home.papers(session.run))
+        keep_papers(into / BLOB_NAME, home.papers(session.run))
     bring_curves(files, gateway, home.curves(session.run))
     return concluded(session, pipeline, report, home, taken)
 
@@ -128,10 +144,7 @@ def _newest(
     session: Session,
     pipeline: Pipeline,
     found: list[Candidate],
-    files: Files,
-    gateway: Gateway,
-    into: Path,
-    quarantine: Quarantine,
+    bring: Callable[[Candidate], None],
 ) -> Manifest | None:
     """Fetch the newest checkpoint that verifies and is newer than the session's start."""
     start = pipeline.position(session.start)
@@ -139,7 +152,7 @@ def _newest(
     for candidate in sorted(newer, key=lambda c: pipeline.position(c.manifest.cursor), reverse=True):
         for _try in range(TRIES):
             try:
-                fetch(candidate, files, gateway, into, quarantine)
+                bring(candidate)
             except Corrupt:
                 continue
             return candidate.manifest
@@ -151,7 +164,14 @@ def expected_of(state: RunState, session: Session, name: str) -> Expected:
     return Expected(session, state.checkpoint(session.parent).digest if session.parent else None, name)
 
 
-def fetch(candidate: Candidate, files: Files, gateway: Gateway, into: Path, quarantine: Quarantine) -> None:
+def fetch(
+    candidate: Candidate,
+    files: Files,
+    gateway: Gateway,
+    into: Path,
+    quarantine: Quarantine,
+    verified: Verified = ignored,
+) -> None:
     """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
 
     Files come side by side, and one that is damaged keeps none of the others: they are here for the next try.
@@ -164,7 +184,7 @@ def fetch(candidate: Candidate, files: Files, gateway: Gateway, into: Path, quar
         _Way(candidate.folder, entry, into, quarantine.place(into.name, entry.path))
         for entry in candidate.manifest.files
     ]
-    damages = abreast([partial(way.fetched, files, gateway) for way in ways], gateway.abreast_max)
+    damages = abreast([partial(way.fetched, files, gateway, verified) for way in ways], gateway.abreast_max)
     for way, damage in zip(ways, damages, strict=True):
         if damage is not None:
             quarantine.note(into.name, way.entry.path, "output", str(damage), way.damaged)
@@ -198,7 +218,7 @@ class _Way:
     damaged: Path
     """Where bytes that differ go."""
 
-    def fetched(self, files: Files, gateway: Gateway) -> Corrupt | None:
+    def fetched(self, files: Files, gateway: Gateway, verified: Verified) -> Corrupt | None:
         """Bring it here; what is wrong with what came, as a value, for only other errors are a reason to begin no more files."""
         name = str(self.folder / self.entry.path)
         if name not in files:
@@ -209,6 +229,7 @@ class _Way:
             gateway.download(files[name], self.into / self.entry.path, wanted)
         except Corrupt as error:
             return error
+        verified(self.into / self.entry.path, self.entry.sha256)
         return None
 
 

@@ -175,6 +175,8 @@ class OutputCollected(SessionFact):
     manifest: Manifest
     fetched_s: float = 0.0
     """How long it took to bring home what the session left; 0 in facts of an older relay."""
+    sent_s: float = 0.0
+    """How long files of it were sent on to its dataset after that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +198,7 @@ class PublishIntended(SessionFact):
 class CheckpointPublished(SessionFact):
     name: ClassVar[str] = "checkpoint_published"
     sent_s: float = 0.0
-    """How long the upload took; 0 where another process did it, and in facts of an older relay."""
+    """How long the upload took, of what was not sent before; 0 where another process did it, and in facts of an older relay."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,17 +3,19 @@
 from dataclasses import replace
 from typing import assert_never
 
-from orchestrator.collect import collect
+from orchestrator.collect import collect, ignored
 from orchestrator.commands import Collect, Inspect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
 from orchestrator.disk import on_disk
+from orchestrator.effects.ahead import Ahead
 from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_of, taken_in
 from orchestrator.effects.publishing import custody_of, publish, publish_inputs
 from orchestrator.effects.pushing import push
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import Refused, Transient
 from orchestrator.pipeline import Pipeline
+from orchestrator.plan import checkpoint_of
 from orchestrator.quarantine import Quarantine
-from state.facts import CheckpointPruned
+from state.facts import CheckpointPruned, OutputCollected
 from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
 
 Effect = PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | ReadQuota
@@ -83,13 +85,25 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     lines = taken_in(session, shell)
     began_at = shell.clock.now()
     quarantine = Quarantine(shell.home, session.run, began_at)
+    ahead = Ahead(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
     try:
         sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
-        fact = collect(snapshot.state, session, pipeline, shell.gateway, shell.home, quarantine, believe_empty=sure)
+        fact = collect(
+            snapshot.state,
+            session,
+            pipeline,
+            shell.gateway,
+            quarantine,
+            believe_empty=sure,
+            verified=ahead.send if pipeline.handoff == "dataset" else ignored,
+        )
     except Refused:
         require(session, shell)
         raise
-    fact = replace(fact, fetched_s=(shell.clock.now() - began_at).total_seconds())
+    took_s = (shell.clock.now() - began_at).total_seconds()
+    if isinstance(fact, OutputCollected):
+        fact = replace(fact, sent_s=ahead.sent_s)
+    fact = replace(fact, fetched_s=took_s - ahead.sent_s)
     return Result((*quarantine.found, fact), WELL, metrics_in(session, lines, snapshot.watch.log_lines))
 
 

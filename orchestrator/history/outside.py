@@ -45,8 +45,10 @@ def outside(
             case OutputCollected() | NothingCollected():
                 collected[fact.number, fact.attempt] = at
                 waited_s = _since(ended.get((fact.number, fact.attempt)), at)
+                sent_s = fact.sent_s if isinstance(fact, OutputCollected) else 0.0
                 found["transfer_down"] += min(waited_s, fact.fetched_s)
-                found["orchestrator_delay"] += max(0.0, waited_s - fact.fetched_s)
+                found["transfer_up"] += min(max(0.0, waited_s - fact.fetched_s), sent_s)
+                found["orchestrator_delay"] += max(0.0, waited_s - fact.fetched_s - sent_s)
             case CheckpointPublished():
                 waited_s = _since(collected.get((fact.number, fact.attempt)), at)
                 found["transfer_up"] += min(waited_s, fact.sent_s)

@@ -241,6 +241,9 @@ class KaggleGateway:
     def list_datasets(self, prefix: str) -> tuple[str, ...]:
         return self._datasets.own(prefix)
 
+    def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
+        self._datasets.send_ahead(slug, file, sha256)
+
     def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
         self._datasets.create(slug, files, sha256)
 

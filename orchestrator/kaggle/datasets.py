@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +17,7 @@ from orchestrator.kaggle.calls import Calls, all_pages, beginning
 from orchestrator.kaggle.door import Ask
 from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
 from orchestrator.kaggle.half_sent import HalfSent, Slot
+from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import Absent, CallFailed, Limits, as_change
 from orchestrator.kaggle.upload import upload
@@ -61,12 +63,18 @@ class Datasets:
 
         return beginning(prefix, all_pages(page))
 
+    def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
+        """Upload one file and note where it went, which is where `create` looks for it; without notes there is no use in it."""
+        if self._uploads is not None:
+            once = replace(self._calls.patience, attempts_max=1)
+            self._upload(file, self._half_sent(slug, {file.name: sha256}), once)
+
     def create(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
         """Upload the files, going on where an earlier process stopped, and make a private dataset of them."""
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
         owner = self._calls.account.username
         half_sent = self._half_sent(slug, sha256 or {})
-        tokens = abreast([partial(self._upload, path, half_sent) for path in files], ABREAST_MAX)
+        tokens = abreast([partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX)
         try:
             self._make(slug, questions.new_dataset(self._calls.sdk, owner, slug, tokens), owner)
         except Refused:
@@ -118,7 +126,7 @@ class Datasets:
         except Absent:
             return ()  # Kaggle has not unpacked it yet
 
-    def _upload(self, path: Path, half_sent: HalfSent) -> str:
+    def _upload(self, path: Path, half_sent: HalfSent, patience: Patience) -> str:
         def start() -> Slot:
             about = path.stat()
             request = questions.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
@@ -128,7 +136,7 @@ class Datasets:
                 answers.slot,
             )
 
-        return upload(path, start, self._limits, self._calls.patience, self._calls.redact, half_sent)
+        return upload(path, start, self._limits, patience, self._calls.redact, half_sent)
 
     def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> HalfSent:
         return HalfSent(None if self._uploads is None else self._uploads / slug, sha256)

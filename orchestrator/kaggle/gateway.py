@@ -266,6 +266,13 @@ class Gateway(Protocol):
     def list_datasets(self, prefix: str) -> tuple[str, ...]:
         """Slugs of the account's own datasets that begin so, as `list_kernels` does; only `find_dataset` tells."""
 
+    def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
+        """Send a file of a dataset that is to be made soon: `create_dataset` sends only what is not there by then.
+
+        Tried once. Safe to repeat, and to leave at that: nothing on Kaggle refers to the bytes before the dataset is made.
+        Raises as `create_dataset` does, but for its slug.
+        """
+
     def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
         """Upload files (resuming cut uploads) and make one private dataset of them; returns before Kaggle has processed it.
 

@@ -59,6 +59,10 @@ class Blobs:
         self._by_token[token] = self._by_key[key] = blob
         return blob
 
+    def all(self) -> list[Blob]:
+        """Every upload, in the order in which they were announced."""
+        return list(self._by_token.values())
+
     def by_key(self, key: str, now: datetime) -> Blob:
         """The upload of an address; raises KaggleRefusal(404) where it never was or has expired."""
         blob = self._by_key.get(key)

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 GATEWAY_CALLS = (
-    "quota", "find_kernel", "push", "session", "log", "output", "download", "find_dataset", "create_dataset",
-    "delete_dataset",
+    "quota", "find_kernel", "push", "session", "log", "output", "download", "find_dataset", "send_ahead",
+    "create_dataset", "delete_dataset",
 )  # fmt: skip
 STORE_CALLS = ("append", "write_quota")
 

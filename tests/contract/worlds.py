@@ -62,7 +62,8 @@ def over_http(
     clock = VirtualClock(START)
     sandbox = ScriptedSandbox(lambda *_: played)
     with LocalKaggle(root, clock, rules, faults, sandbox, owner=OWNER) as kaggle:
-        gateway = KaggleGateway([key_of(kaggle)], kaggle.url, sleep=clock.sleep, limits=limits)
+        uploads = root.with_name(f"{root.name}-uploads")
+        gateway = KaggleGateway([key_of(kaggle)], kaggle.url, sleep=clock.sleep, limits=limits, uploads=uploads)
         yield Place(gateway, kaggle.world, clock)
 
 

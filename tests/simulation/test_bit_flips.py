@@ -123,7 +123,7 @@ class Way:
 
     def collect(self, quarantine: Quarantine) -> OutputCollected:
         state = self.state()
-        fact = collect(state, state.session(1, 1), PIPELINE, self.gateway, self.home, quarantine)
+        fact = collect(state, state.session(1, 1), PIPELINE, self.gateway, quarantine)
         assert isinstance(fact, OutputCollected)
         return fact
 

@@ -215,7 +215,12 @@ def test_waiting_beside_the_quota_has_its_classes_too() -> None:
         (
             AT + timedelta(seconds=50),
             OutputCollected(
-                **key, judgement=Judgement(outcome="yielded"), checkpoint="c", manifest=TAKEN, fetched_s=40.0
+                **key,
+                judgement=Judgement(outcome="yielded"),
+                checkpoint="c",
+                manifest=TAKEN,
+                fetched_s=40.0,
+                sent_s=7.0,
             ),
         ),
         (AT + timedelta(seconds=150), CheckpointPublished(**key, sent_s=30.0)),
@@ -226,8 +231,8 @@ def test_waiting_beside_the_quota_has_its_classes_too() -> None:
     assert {kind["key"]: kind["seconds"] for kind in outside({}, happened, drawn)} == {
         "queue": 60,
         "transfer_down": 40,
-        "transfer_up": 30,
+        "transfer_up": 37,
         "dataset_processing": 70,
-        "orchestrator_delay": 13,
+        "orchestrator_delay": 6,
         "quota_wait": 500,
     }
