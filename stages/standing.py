@@ -6,6 +6,7 @@ no difference whether the stage before it ran in this session or in another one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from stages.accounting import Spent
 from stages.checkpoints import State, Weights
 from stages.data import derive_seed
 from stages.lora import Adapter
-from stages.model import Foundation, arrays_of, copy_of, load, put_arrays
+from stages.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
 from stages.options import Trained
 from stages.stage import Context, StageFailed
 
@@ -75,7 +76,7 @@ def is_resumed(context: Context) -> bool:
 
 def restored(context: Context, foundation: Foundation) -> State:
     """The state in the checkpoint, or the one of an untrained model; raises StageFailed where the model has changed since."""
-    made = checkpoints.tree_digest(arrays_of(foundation.model))
+    made = made_of(foundation.model)
     wanted = foundation.options.sha256
     if wanted not in ("", made):
         raise StageFailed("model-changed", f"model.sha256 is {wanted} and the weights have {made}: mend one of them")
@@ -89,6 +90,23 @@ def restored(context: Context, foundation: Foundation) -> State:
             "model-changed", "the pipeline's model no longer has the weights that this run started from: put it back"
         )
     return state
+
+
+_MADE: dict[tuple[Any, ...], str] = {}
+"""SHA-256 of weights by the sums of their bits."""
+
+
+def made_of(model: nnx.Module) -> str:
+    """SHA-256 of the weights that were loaded (`checkpoints.tree_digest`).
+
+    Every stage of a session loads the same ones. Where the sums of all bits, which the accelerator makes in an instant, are those
+    of weights that were hashed before, they are not brought here and hashed once more.
+    """
+    arrays, sums = arrays_of(model), _checksums(model)
+    known = tuple((name, sums[name], str(array.dtype), array.shape) for name, array in arrays.items())
+    if known not in _MADE:
+        _MADE[known] = checkpoints.tree_digest(arrays)
+    return _MADE[known]
 
 
 def put_weights(model: nnx.Module, weights: Weights) -> None:
@@ -125,15 +143,18 @@ LOOK_AFTER_STEPS = 3
 
 def _checksums(module: nnx.Module) -> Mapping[str, int]:
     """The sum of all bits of each array, read as whole numbers: one flipped bit changes it."""
+    return {name: int(value) for name, value in jax.device_get(_totals(arrays_of(module))).items()}
 
-    def total(values: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        whole = {2: jnp.uint16, 4: jnp.uint32}
-        return {
-            name: jnp.sum(jax.lax.bitcast_convert_type(value, whole[value.dtype.itemsize]), dtype=jnp.uint32)
-            for name, value in values.items()
-        }
 
-    return {name: int(value) for name, value in jax.jit(total)(arrays_of(module)).items()}
+def _sums_of_bits(values: Arrays) -> Arrays:
+    whole = {2: jnp.uint16, 4: jnp.uint32}
+    return {
+        name: jnp.sum(jax.lax.bitcast_convert_type(value, whole[value.dtype.itemsize]), dtype=jnp.uint32)
+        for name, value in values.items()
+    }
+
+
+_totals = jax.jit(_sums_of_bits)  # once, so that it is compiled once
 
 
 def state_of(standing: Standing, options: Trained, optimizer: nnx.Optimizer | None, *, keeps_origin: bool) -> State:

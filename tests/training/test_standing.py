@@ -3,15 +3,16 @@
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
-from stages import lora
+from stages import checkpoints, lora, standing
 from stages.checkpoints import State, Weights, read, tree_digest, write
-from stages.model import WEIGHTS, arrays_of, load, put_arrays
+from stages.model import WEIGHTS, Arrays, arrays_of, load, put_arrays
 from stages.options import Sft
 from stages.stage import StageFailed
-from stages.standing import Frozen, Standing
+from stages.standing import Frozen, Standing, made_of
 from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
@@ -48,6 +49,27 @@ def test_weights_are_held_to_the_digest_that_the_pipeline_names(tmp_path: Path) 
     with pytest.raises(StageFailed, match=r"model\.sha256 is beef and the weights have") as failed:
         Chain((ask,), {**TINY, "sha256": "beef"}).run(tmp_path / "wrong")
     assert failed.value.cause == "model-changed"
+
+
+def test_the_weights_that_a_session_loads_again_are_hashed_once_and_other_ones_are_not_taken_for_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def counting(arrays: Arrays) -> str:
+        hashed.append(tree_digest(arrays))
+        return hashed[-1]
+
+    monkeypatch.setattr(checkpoints, "tree_digest", counting)
+    monkeypatch.setattr(standing, "_MADE", {})
+    first, second, other = (load(TINY, shared_inputs(), tmp_path).model for _ in range(3))
+    assert made_of(first) == made_of(second) == tree_digest(arrays_of(first))
+    assert len(hashed) == 1
+    name, array = next(iter(arrays_of(other).items()))
+    flipped = jnp.asarray(np.asarray(array).view(np.uint32).reshape(-1) ^ np.eye(1, array.size, 7, dtype=np.uint32)[0])
+    put_arrays(other, {**arrays_of(other), name: flipped.view(array.dtype).reshape(array.shape)})
+    assert made_of(other) == tree_digest(arrays_of(other)) != made_of(first)
+    assert len(hashed) == 2
 
 
 class Moving:
