@@ -48,6 +48,7 @@ def notebook(tmp_path: Path, kaggle: LocalKaggle) -> orchestrator.Relay:
     return orchestrator.open(tmp_path / "home", environ=kaggle.environment())
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_driven_from_python_and_seen_by_the_commands(
     tmp_path: Path, notebook: orchestrator.Relay
 ) -> None:

@@ -221,6 +221,7 @@ FAILING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "action"),
     [*((call, CallAction.STATUS) for call in FAILING), ("DownloadModelInstanceVersion", CallAction.HTML)],

@@ -113,6 +113,7 @@ def shown_by(
     return "\n".join([*shown, *(record.getMessage() for record in caplog.records)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", list(ANSWERS))
 def test_no_call_shows_the_key_whatever_the_answer(said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # A stream that never ends is followed for as long as the session may be running.

@@ -122,6 +122,7 @@ def test_a_pipeline_changed_under_an_open_run_is_refused_with_the_key(
     assert len(json.loads(relay("status", "--json", home=home).stdout)["runs"]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
@@ -178,6 +179,7 @@ def test_status_of_an_empty_home_makes_no_database(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["pause", "resume", "cancel", "retry", "logs", "status"])
 def test_an_unknown_run_exits_with_2_and_says_which_there_are(tmp_path: Path, command: str) -> None:
     refused = relay(command, "nobody", home=tmp_path / "home")

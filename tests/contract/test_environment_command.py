@@ -53,6 +53,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
         yield Place(tmp_path, kaggle)
 
 
+@pytest.mark.slow
 def test_the_wheels_are_published_once_and_the_line_for_the_pipeline_is_told(place: Place) -> None:
     first, second = place.publish(), place.publish()
     assert (first.exit_code, second.exit_code) == (0, 0), first.output + second.output

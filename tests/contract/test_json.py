@@ -98,6 +98,7 @@ def test_every_command_that_tells_something_has_json() -> None:
     assert set(main.commands) - having == set(TOLD_OTHERWISE), "give it --json, or say in TOLD_OTHERWISE why not"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", CALLS)
 def test_it_prints_one_document_whose_keys_are_documented(place: Place, command: str) -> None:
     told = place.relay(command, *CALLS[command], "--json")

@@ -154,6 +154,7 @@ def test_no_start_only_writes(desk: Desk) -> None:
     assert "systemctl --user enable relay.service" in told.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -223,6 +224,7 @@ def test_the_configuration_folder_that_the_user_chose_is_honoured(desk: Desk) ->
     assert not desk.unit.exists()
 
 
+@pytest.mark.slow
 def test_launchd_gets_a_property_list_and_starts_nothing_anew_that_another_start_cannot_help(desk: Desk) -> None:
     done = desk.relay("service", "install", "--launchd")
     assert done.returncode == 0, done.stdout + done.stderr

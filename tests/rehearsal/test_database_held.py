@@ -39,6 +39,7 @@ def test_a_database_that_another_program_locks_is_waited_for(tmp_path: Path, how
         assert mine.told.count("is locked by process") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"not a database, whatever its name says\n" * 400, None], ids=["text", "damaged"])
 @pytest.mark.parametrize("command", ["status", "daemon", "pause", "start"])
 def test_a_database_that_is_none_is_named_with_the_remedy(tmp_path: Path, command: str, content: bytes | None) -> None:

@@ -87,12 +87,14 @@ def broken(seeds: range) -> set[str]:
 SEEDS = range(1, 40)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_pushed_without_looking_first_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash after a push, or a lost answer to it, starts a second session where nothing that exists is ever found."""
     monkeypatch.setattr(DirectGateway, "find_kernel", lambda gateway, slug: None)
     assert "no order is pushed twice" in broken(SEEDS)
 
 
+@pytest.mark.slow
 def test_a_daemon_that_noted_a_push_before_making_it_is_caught_by_the_simulator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

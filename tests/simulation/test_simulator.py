@@ -34,6 +34,7 @@ def assert_all_end(summary: Summary) -> None:
     assert set(summary.ended) == {"finished"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", range(QUICK.start, QUICK.stop, SHARD))
 def test_the_first_chains_end_as_the_uncut_run_does(start: int) -> None:
     assert_all_end(simulate(range(start, start + SHARD)))

@@ -18,6 +18,7 @@ def test_the_installed_tunix_is_one_that_is_known() -> None:
     assert VERSION in ("0.1.5", "0.1.7")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FULL_SIZE)
 def test_both_models_are_known_by_name(kind: str) -> None:
     config = full_size_config(kind, Model(kind=kind))

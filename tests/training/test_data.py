@@ -163,6 +163,7 @@ def as_csv(rows: list[dict[str, Any]], path: Path) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [as_jsonl, as_csv])
 @pytest.mark.parametrize("name", ["gsm8k", "mbpp", "ultrafeedback", "magpie"])
 def test_copies_in_other_formats_and_folders_give_the_same_examples(

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,12 @@ def test_there_are_as_many_cases_as_were_promised() -> None:
     assert all(row[-2] in ("yes", "no") and row[-1] for row in MATH + STRUCTURE + PYTHON)
 
 
-@pytest.mark.parametrize(("answer", "wanted", "right", "because"), MATH)
+def marked(rows: list[list[str]]) -> list[Any]:
+    """The rows, each that waits for a limit as a slow one."""
+    return [pytest.param(*row, marks=[pytest.mark.slow] if "limit" in row[-1] else []) for row in rows]
+
+
+@pytest.mark.parametrize(("answer", "wanted", "right", "because"), marked(MATH))
 def test_a_mathematical_answer_is_judged_as_the_table_says(answer: str, wanted: str, right: str, because: str) -> None:
     assert same_value(answer, wanted) is (right == "yes"), because
     assert correct(worked(answer), wanted) is (right == "yes"), because
@@ -61,7 +67,7 @@ def test_a_structure_is_judged_as_the_table_says(completion: str, fits: str, bec
     assert structure_reward(["?"], [completion]) == [1.0 if fits == "yes" else 0.0], because
 
 
-@pytest.mark.parametrize(("answer", "test", "right", "because"), PYTHON)
+@pytest.mark.parametrize(("answer", "test", "right", "because"), marked(PYTHON))
 def test_a_python_answer_is_judged_as_the_table_says(answer: str, test: str, right: str, because: str) -> None:
     wanted = json.dumps({"setup": "", "tests": [test]})
     rewards = correctness_reward(["?"], [worked(answer)], answer=[wanted], domain=["python"])

@@ -114,6 +114,7 @@ def test_the_splits_are_those_of_the_real_sets_in_their_files(folder: Path) -> N
     assert {split: written(folder, f"mbpp/full/{split}").num_rows for split in MBPP_ROWS} == MBPP_ROWS
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_bytes_and_another_one_others(folder: Path, tmp_path: Path) -> None:
     def content(place: Path) -> dict[str, bytes]:
         return {path.relative_to(place).as_posix(): path.read_bytes() for path in place.rglob("*.parquet")}
@@ -124,6 +125,7 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_others(folder: Path
     assert content(tmp_path / "other") != content(folder)
 
 
+@pytest.mark.slow
 def test_no_sum_is_trained_on_that_is_evaluated_the_other_way_round(sources: dict[str, Source]) -> None:
     def operands(example: Example) -> tuple[int, ...]:
         return tuple(sorted(int(number) for number in re.findall(r"\d+", example.question)))
@@ -149,6 +151,7 @@ def is_right(example: Example) -> bool:
     return int(example.answer) == sum(int(number) for number in re.findall(r"\d+", example.question))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrong", "wrong_carry", "wrong_long"), [(0.5, 0.9, 0.7), (0.0, 0.0, 0.0), (0.2, 1.0, 0.0), (0.2, 0.6, 1.0)]
 )

@@ -64,6 +64,7 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
     return documents(hint) if dataclasses.is_dataclass(hint) else plain[hint]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", VERSIONED)
 @settings(deadline=None)
 @given(data=st.data())

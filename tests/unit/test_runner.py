@@ -161,6 +161,7 @@ def run_cut(first: Order, steps: list[int], root: Path) -> tuple[list[Report], K
     return reports, world
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=25)
 @given(steps=st.lists(st.integers(1, 6), max_size=8))
 def test_a_run_that_is_cut_anywhere_computes_the_same_bits_as_one_that_never_was(steps: list[int]) -> None:
