@@ -18,8 +18,8 @@ KINDS = {
     "training": ("training", "steps are done"),
     "starting": ("starting", "from the session's beginning to its first step: installing, loading, compiling"),
     "saving": (
-        "saving",
-        "from the last step to the session's end: the last checkpoint, and whatever else it waits for",
+        "ending",
+        "from the last step to the session's end: the last checkpoint, or until a session that hung was killed",
     ),
     "transferring": ("transferring", "the checkpoint comes home, is checked, and becomes a dataset"),
     "queued": ("queued", "Kaggle has the session and has no machine for it yet"),
