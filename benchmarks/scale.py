@@ -5,8 +5,8 @@
 
 Every home folder holds so many runs of `--sessions` sessions each; one of them is in the middle of one more, the others are
 over. Measured are a turn of that run, resting and looking at a Kaggle that answers at once; a round of a daemon in which
-every run rests; and `relay status` as a whole process. Then the same with more live runs beside those
-of the largest home, then one run with `--points` values of its metrics. At last a real daemon watches ten sessions of a local Kaggle for
+every run rests; `relay status`, with the memory that it takes, and `relay report` of the live run, as whole processes. Then the
+same with more live runs beside those of the largest home, then one run with `--points` values of its metrics. At last a real daemon watches ten sessions of a local Kaggle for
 `--watch-s` seconds, four hours into each: its memory and its processor time are the system's own numbers, and the time is
 told as a share of what passed, so nothing is made up beyond what was measured. The exit status is 1 where a bound is missed.
 """
@@ -51,12 +51,20 @@ SLOTS = 1000
 LINES = 400
 """Of the log of a live session."""
 TURNS = 100
-STATUSES = 5
+STARTS = 5
+PEAK = """
+from orchestrator.cli import main
+main(standalone_mode=False)
+about = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(about["VmHWM"].split()[0], file=sys.stderr)
+"""
+"""Runs the command in `sys.argv` and says how many KiB it took at most, as the system counts them."""
 
 TICK_MS_MAX = 20.0
 STATUS_S_MAX = 0.5
 RESIDENT_MB_MAX = 120.0
 CPU_SHARE_MAX = 0.005
+CALLS_AN_HOUR_MAX = 30.0
 LAST_MS_MAX = 50.0
 
 
@@ -152,15 +160,33 @@ def rounds_ms(kept: Shelf) -> list[float]:
     return found
 
 
-def status_s(kept: Shelf, *arguments: str) -> float:
-    """Seconds of `relay status` from its start to its end, the median of a few."""
-    command = [sys.executable, "-m", "orchestrator", "--home", str(kept.home), "status", *arguments]
+def command_s(kept: Shelf, *arguments: str) -> float:
+    """Seconds of a command of relay's from its start to its end, the median of a few."""
+    command = [sys.executable, "-m", "orchestrator", "--home", str(kept.home), *arguments]
     found = []
-    for _ in range(STATUSES):
+    for _ in range(STARTS):
         begin = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         found.append(time.perf_counter() - begin)
     return statistics.median(found[1:])
+
+
+def status_s(kept: Shelf) -> float:
+    """Of `relay status`."""
+    return command_s(kept, "status")
+
+
+def report_s(kept: Shelf) -> float:
+    """Of `relay report` of the live run."""
+    return command_s(kept, "report", LIVE, "--output", str(kept.home.with_name("report.html")))
+
+
+def status_mb(kept: Shelf) -> float:
+    """Megabytes that `relay status` takes at most."""
+    argv = ["relay", "--home", str(kept.home), "status"]
+    command = [sys.executable, "-c", f"import sys; sys.argv = {argv!r}\n{PEAK}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return int(done.stderr.split()[-1]) * 1024 / 1e6
 
 
 def took_ms(call: Callable[[], object]) -> float:
@@ -186,6 +212,8 @@ class Row:
     turns_ms: Sequence[float]
     rounds_ms: Sequence[float]
     status_s: float
+    status_mb: float
+    report_s: float
     size_mb: float
 
     @property
@@ -206,18 +234,21 @@ class Row:
 
 def row(name: str, kept: Shelf) -> Row:
     """Measure one home folder."""
-    return Row(name, turns_ms(kept), rounds_ms(kept), status_s(kept), size_mb(kept.home))
+    return Row(
+        name, turns_ms(kept), rounds_ms(kept), status_s(kept), status_mb(kept), report_s(kept), size_mb(kept.home)
+    )
 
 
 def table(rows: Sequence[Row]) -> str:
     """A line a home folder; each number beside its multiple of the first line's."""
-    head = f"{'':34}{'turn ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'MB':>8}"
+    head = f"{'':34}{'turn ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'its MB':>8}{'report s':>10}{'on disk MB':>12}"
     lines, first = [head], rows[0]
     for each in rows:
         turn = f"{each.turn_ms:9.2f}{each.late_ms:8.2f}{each.turn_ms / first.turn_ms:6.1f}"
         rounds = f"{each.round_ms:10.2f}{each.round_ms / first.round_ms:6.1f}"
         lines.append(
-            f"{each.name:34}{turn}{rounds}{each.status_s:10.2f}{each.status_s / first.status_s:6.1f}{each.size_mb:8.1f}"
+            f"{each.name:34}{turn}{rounds}{each.status_s:10.2f}{each.status_s / first.status_s:6.1f}"
+            f"{each.status_mb:8.0f}{each.report_s:10.2f}{each.size_mb:12.1f}"
         )
     return "\n".join(lines)
 
@@ -249,6 +280,7 @@ def curves(points: int) -> tuple[dict[str, float], float]:
             "curves of 300 points": took_ms(lambda: kept.store.series(LIVE, 300)),
             "a turn": statistics.median(turns_ms(kept)),
             "relay status": 1000 * status_s(kept),
+            "relay report": 1000 * report_s(kept),
         }
         return found, size_mb(kept.home)
 
@@ -262,6 +294,8 @@ def verdicts(rows: Sequence[Row], newest_ms: float | None, watched: Watched | No
     if newest_ms is not None:
         yield newest_ms <= LAST_MS_MAX, f"newest values within {LAST_MS_MAX:g} ms: {newest_ms:.1f} ms"
     if watched is not None:
+        calls = watched.calls_an_hour
+        yield calls <= CALLS_AN_HOUR_MAX, f"a session within {CALLS_AN_HOUR_MAX:g} calls an hour: {calls:.0f}"
         mb, share = watched.resident_mb, watched.cpu_share
         yield mb <= RESIDENT_MB_MAX, f"a daemon within {RESIDENT_MB_MAX:g} MB: {mb:.0f} MB"
         yield share <= CPU_SHARE_MAX, f"and within {100 * CPU_SHARE_MAX} % of a core: {100 * share:.2f} %"

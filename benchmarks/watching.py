@@ -38,6 +38,13 @@ class Watched:
     resident_mb: float
     peak_mb: float
     looks: int
+    calls: int
+    """That Kaggle had to answer."""
+
+    @property
+    def calls_an_hour(self) -> float:
+        """Of each session."""
+        return 3600 * self.calls / self.seconds / RUNS
 
     @property
     def cpu_share(self) -> float:
@@ -46,7 +53,7 @@ class Watched:
 
     def __str__(self) -> str:
         hour = f"{3600 * self.cpu_share:.1f} s of processor time an hour ({100 * self.cpu_share:.2f} % of a core)"
-        looks = f"{self.looks} looks in {self.seconds:.0f} s ({3600 * self.looks / self.seconds / RUNS:.0f} an hour and session)"
+        looks = f"{self.looks} looks and {self.calls} calls in {self.seconds:.0f} s ({self.calls_an_hour:.0f} calls an hour and session)"
         return (
             f"a daemon that watches {RUNS} sessions with {LINES:,} lines of log each: {hour}, "
             f"{self.resident_mb:.0f} MB resident (at most {self.peak_mb:.0f}), {looks}"
@@ -70,26 +77,28 @@ def watch(seconds: float) -> Watched:
                 slug = live_run(store, f"live-{number:04x}", SESSIONS, datetime.now(UTC) - INTO, slots=RUNS)
                 push = KernelPush(slug=slug, source="pass", machine_shape="TpuV5E8")
                 DirectGateway(kaggle.world).push(push)
-            return _measured(root / "home", {**os.environ, **kaggle.environment()}, store, seconds)
+            return _measured(root / "home", kaggle, store, seconds)
 
 
-def _measured(home: Path, environ: dict[str, str], store: Store, seconds: float) -> Watched:
+def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> Watched:
     command = [sys.executable, "-m", "orchestrator", "--home", str(home), "daemon"]
+    environ = {**os.environ, **kaggle.environment()}
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as daemon:
         while None in _looked(store):
             time.sleep(0.5)
         time.sleep(SETTLED_S)
         before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _looked(store)
-        looks = 0
+        looks, calls = 0, kaggle.world.misfortune.calls
         while time.perf_counter() - begin < seconds:
             time.sleep(1.0)
             now = _looked(store)
             looks += sum(one != other for one, other in zip(looked, now, strict=True))
             looked = now
         passed_s, cpu_s = time.perf_counter() - begin, _cpu_s(daemon.pid) - before
+        calls = kaggle.world.misfortune.calls - calls
         resident_mb, peak_mb = _memory_mb(daemon.pid, "VmRSS"), _memory_mb(daemon.pid, "VmHWM")
         daemon.terminate()
-    return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks)
+    return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks, calls)
 
 
 def _looked(store: Store) -> list[datetime | None]:
