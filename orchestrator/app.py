@@ -30,8 +30,8 @@ from orchestrator.tick import Turn
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.leases import LeaseLost
-from state.looking import Looking
 from state.model import Run, RunState, RunStatus
+from state.read_only import ReadOnlyStore
 from state.told import Told
 
 if TYPE_CHECKING:  # apprise is imported only where messages are sent
@@ -187,7 +187,7 @@ class App(Onlooker):
 
             for warning in addresses.warnings:
                 self.notice(warning)
-            told, looking = Told(self.home.path), Looking(self.home.path)
+            told, looking = Told(self.home.path), ReadOnlyStore(self.home.path)
             post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
             return Couriers(post, services(addresses))
         except (BadInput, StoreUnavailable) as error:

@@ -25,7 +25,7 @@ from orchestrator.views.document import status_document
 from orchestrator.views.history import gathered
 from orchestrator.views.pages import render
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.looking import Looking
+from state.read_only import ReadOnlyStore
 from state.reading import Reader
 from state.revisions import SchemaError
 
@@ -181,7 +181,7 @@ class Dashboard:
         if not self.relay.has_store:
             return None
         try:
-            return Looking(self.relay.home.path)
+            return ReadOnlyStore(self.relay.home.path)
         except SchemaError as error:
             raise BadInput(f"{error}: relay daemon brings it up to date, or says what to do") from error
 

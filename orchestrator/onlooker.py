@@ -9,8 +9,8 @@ from orchestrator.errors import BadInput
 from orchestrator.files import Home
 from orchestrator.settings import Settings
 from state.failures import StoreUnavailable
-from state.looking import Looking
 from state.model import RunState
+from state.read_only import ReadOnlyStore
 from state.reading import Reader
 from state.revisions import SchemaError
 
@@ -49,7 +49,7 @@ class Onlooker:
     def looking(self) -> Reader:
         """The database, only to be read: that works while it is locked, and where nothing can be written."""
         try:
-            return Looking(self.home.path)
+            return ReadOnlyStore(self.home.path)
         except SchemaError:
             return self.store
 

@@ -1,4 +1,4 @@
-"""Everything that is asked of the database, whoever asks: the store within its transactions, or `Looking`, which only reads."""
+"""Everything that is asked of the database, whoever asks: the store within its transactions, or `ReadOnlyStore`, which only reads."""
 
 import contextlib
 from abc import ABC, abstractmethod

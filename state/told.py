@@ -11,9 +11,9 @@ from sqlalchemy import delete
 from state import schema
 from state.engine import open_engine
 from state.facts import Fact
-from state.looking import Glass
 from state.query import moment, scalar
 from state.questions import fact_in
+from state.read_only import ReadOnlyDatabase
 from state.tables import upsert
 
 NEWEST = "SELECT max(id) AS newest FROM fact"
@@ -44,7 +44,7 @@ class Told:
 
     def __init__(self, home: Path) -> None:
         database = home / "relay.db"
-        self._look, self._write = Glass(database), open_engine(database)
+        self._look, self._write = ReadOnlyDatabase(database), open_engine(database)
 
     def newest(self) -> int:
         """The number of the last fact; 0 where there is none."""

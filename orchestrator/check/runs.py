@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
 from orchestrator.pipeline import Pipeline
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.looking import Glass, Looking
 from state.model import Run, RunStatus
+from state.read_only import ReadOnlyDatabase, ReadOnlyStore
 from state.reading import Reader
 from state.revisions import NEWER, SchemaError, newest_revision, revision_of
 
@@ -20,7 +20,7 @@ def database(subject: Subject) -> Iterator[Finding]:
         yield ok("runs", f"there is no run in {subject.home} yet")
         return
     try:
-        yield from _runs(Looking(subject.home), subject)
+        yield from _runs(ReadOnlyStore(subject.home), subject)
     except SchemaError:
         yield _of_another_relay(subject)
     except (StoreUnavailable, StoreCorrupt) as error:
@@ -28,7 +28,7 @@ def database(subject: Subject) -> Iterator[Finding]:
 
 
 def _of_another_relay(subject: Subject) -> Finding:
-    with Glass(subject.home / "relay.db").query() as query:
+    with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
         return problem(

@@ -3,6 +3,7 @@
 import hashlib
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -59,12 +60,19 @@ def faults() -> FaultPlan:
     return NO_FAULTS
 
 
-@pytest.fixture
-def collecting(tmp_path: Path, faults: FaultPlan) -> Iterator[Collecting]:
+@contextmanager
+def finished(root: Path, faults: FaultPlan) -> Iterator[Place]:
+    """A local Kaggle whose only session is over and left such a checkpoint."""
     played = replace(PLAYED, files=tuple((50.0, str(FOLDER / name), content) for name, content in BYTES.items()))
-    with over_http(tmp_path / "kaggle", faults=faults, played=played) as place:
+    with over_http(root, faults=faults, played=played) as place:
         place.gateway.push(kernel())
         place.wait(200)
+        yield place
+
+
+@pytest.fixture
+def collecting(tmp_path: Path, faults: FaultPlan) -> Iterator[Collecting]:
+    with finished(tmp_path / "kaggle", faults) as place:
         yield Collecting(place, tmp_path / "c0001", Quarantine(Home(tmp_path / "home"), RUN, START))
 
 

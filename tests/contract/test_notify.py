@@ -16,8 +16,8 @@ from orchestrator.notify.config import EVENTS, Addresses
 from orchestrator.notify.courier import Courier, Couriers, Post
 from orchestrator.notify.services import services
 from state.facts import Fact, RunFinished, RunParked, RunResumed
-from state.looking import Looking
 from state.model import Watch
+from state.read_only import ReadOnlyStore
 from state.store import Store
 from state.told import Told
 from tests.contract.local import until
@@ -54,7 +54,7 @@ class Desk:
 
     def post(self, deadline_s: float = 30.0) -> Post:
         return Post(
-            *(Told(self.home), Looking(self.home), frozenset(EVENTS), self.clock.now, self.said.append),
+            *(Told(self.home), ReadOnlyStore(self.home), frozenset(EVENTS), self.clock.now, self.said.append),
             may=lambda: None,
             deadline_s=deadline_s,
             retry_s=0.01,

@@ -52,7 +52,7 @@ def test_a_command_that_only_looks_imports_nothing_that_it_does_not_need(tmp_pat
     store = Store.at(tmp_path)
     finished_run(store, "old-0001", 2, AT + timedelta(days=1))
     found = imported("--home", str(tmp_path), *command)
-    assert "state.looking" in found
+    assert "state.read_only" in found
     assert sorted(found.intersection({*HEAVY, *OURS, "pydantic"})) == [], "of a run that is over"
 
 

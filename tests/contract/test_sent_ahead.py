@@ -1,10 +1,8 @@
 """Over real HTTP: a checkpoint's file is on its way to the dataset as soon as it is verified, and is sent no second time."""
 
-import hashlib
-import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -16,27 +14,12 @@ from orchestrator.files import Home
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.quarantine import Quarantine
 from orchestrator.rehearsal.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
-from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest
-from tests.contract.worlds import PLAYED, START, Place, kernel, over_http
+from stages.contract import MANIFEST_NAME
+from tests.contract.test_files_abreast import BYTES, FLIPPED, FOLDER, NAMES, RUN, finished, manifest
+from tests.contract.worlds import START, Place
 
-NAMES = ("programs.bin", "state.bin", "words.bin")
-BYTES = {name: random.Random(name).randbytes(300_000) for name in NAMES}
-FOLDER = PurePosixPath("relay/checkpoints/first-00000006")
-RUN, DATASET = "gsm-3f9a", "gsm-3f9a-c0001"
-MANIFEST = Manifest(
-    run=RUN,
-    session=1,
-    attempt=1,
-    token="0123abcd",
-    cursor=Cursor(stage="first", step=6),
-    parent=None,
-    files=tuple(
-        FileEntry(path=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-        for name, content in BYTES.items()
-    ),
-    digests={},
-)
-FLIPPED = FaultPlan(calls=(CallFault(call="OutputFile", action=CallAction.FLIP, after_bytes=100_000, nth=2, times=1),))
+DATASET = "gsm-3f9a-c0001"
+MANIFEST = manifest()
 CLOSED = FaultPlan(calls=(CallFault(call="BlobUpload", action=CallAction.CUT, after_bytes=0, times=3),))
 CUT = FaultPlan(calls=(CallFault(call="BlobUpload", action=CallAction.CUT, after_bytes=100_000, times=3),))
 
@@ -79,10 +62,7 @@ def faults() -> FaultPlan:
 
 @pytest.fixture
 def hop(tmp_path: Path, faults: FaultPlan) -> Iterator[Hop]:
-    played = replace(PLAYED, files=tuple((50.0, str(FOLDER / name), content) for name, content in BYTES.items()))
-    with over_http(tmp_path / "kaggle", faults=faults, played=played) as place:
-        place.gateway.push(kernel())
-        place.wait(200)
+    with finished(tmp_path / "kaggle", faults) as place:
         home = Home(tmp_path / "home")
         ahead = Ahead(DATASET, place.gateway, place.clock)
         (tmp_path / "back").mkdir()

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from orchestrator.cli import main
 from state import glance
 from state.facts import RunCancelled
-from state.looking import Looking
 from state.model import Phase
+from state.read_only import ReadOnlyStore
 from state.store import Store
 from tests.unit.test_machine import STARTED, path_to
 
@@ -59,7 +59,7 @@ def test_sessions_steps_and_checkpoints_of_the_run_before_are_completed(home: Pa
     assert offered(*with_home, "logs", "r-0001", "--session", "") == ["1"]
     assert offered(*with_home, "logs", "r", "--session", "") == ["1"], "a pipeline's name names its run"
     assert offered(*with_home, "resume", "r-0001", "--from-step", "") == ["40"]
-    (checkpoint,) = Looking(home).load("r-0001").checkpoints
+    (checkpoint,) = ReadOnlyStore(home).load("r-0001").checkpoints
     assert offered(*with_home, "checkpoints", "r-0001", "--pull", "") == [checkpoint.name]
     assert offered(*with_home, "logs", "gsm-3f9a", "--session", "") == []
 

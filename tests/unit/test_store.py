@@ -16,11 +16,11 @@ from state.engine import backup, migrate, open_engine
 from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
 from state.failures import RunExists, StoreCorrupt
 from state.leases import LeaseHeld, LeaseLost
-from state.looking import Glass
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
 from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
 from state.query import scalar
+from state.read_only import ReadOnlyDatabase
 from state.revisions import SchemaError, newest_revision
 from state.store import Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
@@ -153,12 +153,12 @@ def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
 def test_whoever_only_looks_sees_one_moment_while_others_write(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "home")
     store.begin_run(STARTED, AT)
-    glass, count = Glass(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
-    with glass.query() as query:
+    looking, count = ReadOnlyDatabase(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
+    with looking.query() as query:
         before = scalar(query(count), "facts")
         store.append("r-0001", [PLANNED], AT)
         assert scalar(query(count), "facts") == before
-    with glass.query() as query:
+    with looking.query() as query:
         assert scalar(query(count), "facts") == before + 1
 
 

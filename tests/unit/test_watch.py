@@ -17,8 +17,8 @@ from orchestrator.views.live import Lines
 from orchestrator.views.watch import Watcher, watch
 from state import facts
 from state.failures import StoreUnavailable
-from state.looking import Looking
 from state.model import Metric, Phase
+from state.read_only import ReadOnlyStore
 from state.store import Store
 from tests.unit.test_machine import path_to
 from tests.unit.test_status_screen import Place
@@ -73,7 +73,7 @@ class Watched:
     def watch(
         self, clock: Script, run: str | None = "r-0001", *, console: Console | None = None, as_json: bool = False
     ) -> int:
-        looking = Looking(self.place.home)
+        looking = ReadOnlyStore(self.place.home)
 
         def store() -> Store:
             if self.failing and self.failing.pop(0):

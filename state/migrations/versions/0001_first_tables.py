@@ -10,6 +10,18 @@ depends_on = None
 
 
 def upgrade() -> None:
+    _facts()
+    _leases()
+    _quotas()
+    _runs()
+    _metrics()
+    _requests()
+    _sessions()
+    _watches()
+    _checkpoints()
+
+
+def _facts() -> None:
     op.create_table(
         "fact",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -20,6 +32,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("fact_by_run", "fact", ["run", "id"], unique=False)
+
+
+def _leases() -> None:
     op.create_table(
         "lease",
         sa.Column("name", sa.Text(), nullable=False),
@@ -28,6 +43,9 @@ def upgrade() -> None:
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+
+
+def _quotas() -> None:
     op.create_table(
         "quota",
         sa.Column("owner", sa.Text(), nullable=False),
@@ -39,6 +57,9 @@ def upgrade() -> None:
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("owner", "accelerator"),
     )
+
+
+def _runs() -> None:
     op.create_table(
         "run",
         sa.Column("id", sa.Text(), nullable=False),
@@ -60,6 +81,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("run_by_status", "run", ["status"], unique=False)
+
+
+def _metrics() -> None:
     op.create_table(
         "metric",
         sa.Column("run", sa.Text(), nullable=False),
@@ -78,6 +102,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run", "session", "attempt", "number", "name"),
     )
     op.create_index("metric_by_stage", "metric", ["run", "stage", "name", "step"], unique=False)
+
+
+def _requests() -> None:
     op.create_table(
         "request",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
@@ -94,6 +121,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("request_open", "request", ["run", "obeyed_at"], unique=False)
+
+
+def _sessions() -> None:
     op.create_table(
         "session",
         sa.Column("run", sa.Text(), nullable=False),
@@ -130,6 +160,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("slug", name="session_slug"),
     )
     op.create_index("session_by_phase", "session", ["phase"], unique=False)
+
+
+def _watches() -> None:
     op.create_table(
         "watch",
         sa.Column("run", sa.Text(), nullable=False),
@@ -146,6 +179,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("run"),
     )
+
+
+def _checkpoints() -> None:
     op.create_table(
         "checkpoint",
         sa.Column("run", sa.Text(), nullable=False),

@@ -12,7 +12,7 @@ from state.reading import Reader
 from state.revisions import SchemaError, newest_revision, revision_of
 
 
-class Glass:
+class ReadOnlyDatabase:
     """Opens a database for one question after the other; no file handle outlives its use, and threads share nothing.
 
     Raises StoreUnavailable or StoreCorrupt, with the remedy, where SQLite complains about the file.
@@ -65,19 +65,19 @@ class Glass:
             raise words from error
 
 
-class Looking(Reader):
+class ReadOnlyStore(Reader):
     """Whatever is asked of the database in a home folder, which must be there."""
 
     def __init__(self, home: Path) -> None:
         """Raises SchemaError where its tables are an older or a newer relay's."""
         super().__init__()
-        self._glass = Glass(home / "relay.db")
-        with self._glass.query() as query:
+        self._database = ReadOnlyDatabase(home / "relay.db")
+        with self._database.query() as query:
             if revision_of(query) != newest_revision():
                 raise SchemaError("the database is of another version of relay")
 
     def _query(self) -> contextlib.AbstractContextManager[Query]:
-        return self._glass.query()
+        return self._database.query()
 
     def close(self) -> None:
         """Nothing is held between two calls."""
