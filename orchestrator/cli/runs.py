@@ -1,7 +1,6 @@
 """Commands that begin a run, show it, or bring it back."""
 
 import contextlib
-import gc
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,9 +48,6 @@ def status(context: click.Context, run: str | None, watch: bool, as_json: bool) 
 
     Example: relay status --watch
     """
-    if not watch and gc.isenabled():  # over in half a second, a tenth of which would be spent on looking for garbage
-        gc.disable()
-        context.call_on_close(gc.enable)
     app = onlooker_of(context)
     named = app.run(run).run.id if run else None
     if watch:
