@@ -262,12 +262,12 @@ class Misfortune:
         self._done: set[int] = set()
         self.struck: list[str] = []
         """What has really happened so far, oldest first: `session kill`, `SaveKernel lost`, …"""
-        self.calls = 0
+        self.calls_made = 0
         """How many were made, hit or not."""
 
     def call(self, name: str) -> CallFault | None:
         """The fault that befalls this call. Every call is counted for every fault, hit or not."""
-        self.calls += 1
+        self.calls_made += 1
         hits = [fault for index, fault in enumerate(self._plan.calls) if self._strikes(index, fault, name)]
         if hits:
             self.struck.append(f"{name} {hits[0].action}")
