@@ -1,27 +1,29 @@
-"""Reinforcement learning with Tunix's GRPO learner: the model answers, rewards judge, better answers become likelier."""
+"""Reinforcement learning: the model answers, rewards judge, and what was better than the rest of its group becomes likelier.
+
+Tunix's RL cluster draws the answers and trains on them; what a batch is worth (`stages.policy`) and the loss (`stages.losses`)
+are relay's own, so that parts of a batch, stop tokens and the variants of GRPO count as their papers say.
+"""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from tunix.rl.grpo.grpo_learner import GRPOLearner
-from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
-from tunix.rl.rollout.base_rollout import RolloutConfig
+from tunix.sft.sharding_utils import shard_input
 
-from stages import compat
 from stages.accounting import Spent
 from stages.check import check
 from stages.data import Example, derive_seed, examples_at
-from stages.gemma import without_remat
 from stages.guards import Guard
 from stages.judged import Judged
-from stages.model import put_arrays
-from stages.optimizers import optimizer
+from stages.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
+from stages.optimizers import gradient_norm
 from stages.options import Grpo
+from stages.policy import DrawnAnswer, Floats, arrays_for, informative, length_metrics, overlong_penalty
 from stages.problems import judged_problems, prompt
 from stages.rewards import weighted
+from stages.rollouts import Cluster, cluster_of
 from stages.stage import Context, StageFailed
 from stages.standing import Frozen, Standing, stand, state_of
 from stages.steps import LatestMetrics, calm, checked, do_steps
@@ -56,118 +58,143 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         problems = judged_problems(context, standing.foundation, options.data, options).train
     if not problems:
         raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
-    choose = chooser(standing, problems)
-    metrics, judged, rollout = LatestMetrics(), Judged(options.generations), rollout_config(options, standing)
+    metrics = LatestMetrics()
     with context.doing(Spent.MODEL):
         began = check(context, options, standing)
-        cluster = _cluster(standing, options, context.spec.steps, rollout, metrics)
+        cluster = cluster_of(standing, options, context.spec.steps, metrics)
         cluster.doing = context.doing
-        learner = _learner(cluster, options, judged)
+        trainer = cluster.actor_trainer
+        trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
+        trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
+        trainer.with_rl_metrics_to_log({"kl": np.mean, "clipped_share": np.mean, "logprob": np.mean})
         guard, frozen = Guard(options, context.spec.name), Frozen(standing, options)
-    data_seed = derive_seed(context.seed, context.spec.name, "data")
+    draws = Draws(context, options, cluster, standing, chooser(standing, problems))
 
     def step(number: int) -> dict[str, float]:
-        # Tunix draws the same noise at every step unless it is told otherwise.
-        rollout.seed = derive_seed(context.seed, context.spec.name, "rollout", number)
-        with context.doing(Spent.DATA):
-            examples = choose(number, data_seed)
-            columns = _columns(examples, standing)
-        context.saw(number, "batch", [example.key for example in examples])
-        learner.train([columns])
-        context.saw(number, "rollouts", cluster.tokens)
-        if options.show_every and number % options.show_every == 0:
-            context.say(judged.shown(number))
-        found = {**metrics.take("loss", "kl"), **judged.take(), "cut_answers": cluster.cut_share}
+        sampled = draws.at(number)
+        batch = _batch(sampled, standing, options)
+        for _ in range(options.num_iterations):
+            cluster.update_actor(parts(batch, options.accumulate), None)
+        trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
+        found = {
+            **metrics.take("loss", "kl", "clipped_share", "logprob"),
+            "grad_norm": gradient_norm(trainer.optimizer.opt_state),
+            **sampled.metrics,
+        }
         guard.watch(number, found)
         frozen.look(found)
         return {**found, **began.take()}
 
-    try:
-        optimizer_of = cluster.actor_trainer
-        do_steps(context, step, lambda: state_of(standing, options, optimizer_of.optimizer, keeps_origin=keeps_origin))
-    finally:
-        learner.executor.shutdown()
+    def state() -> Any:
+        return state_of(standing, options, trainer.optimizer, keeps_origin=keeps_origin)
+
+    do_steps(context, step, state)
 
 
-def _learner(cluster: "Cluster", options: Grpo, judged: Judged) -> GRPOLearner:
-    return GRPOLearner(
-        rl_cluster=cluster,
-        algo_config=compat.grpo_config(generations=options.generations, beta=options.beta, epsilon=options.epsilon),
-        reward_fns=weighted(options.rewards),
-        metric_fns=[judged.watch],
-    )
+# --- what a step learns from --------------------------------------------------
 
 
-def _columns(examples: Sequence[Example], standing: Standing) -> dict[str, Any]:
-    """What Tunix hands to the rewards, a row a problem."""
-    return {
-        "prompts": np.array([prompt(example, standing.foundation) for example in examples]),
-        "answer": np.array([example.answer for example in examples]),
-        "domain": np.array([example.domain for example in examples]),
+@dataclass(frozen=True)
+class Sampled:
+    """Answers that a step learns from, the groups of one problem standing together, and what they were worth."""
+
+    prompts: np.ndarray[Any, Any]
+    """Tokens, rows × positions, padded on the left."""
+    answers: list[DrawnAnswer]
+    rewards: Floats
+    metrics: dict[str, float]
+    """Of all answers that were drawn, also those that are not learnt from."""
+
+
+class Draws:
+    """Draws and judges a step's answers, a function of the seed, the step and the model as it is."""
+
+    def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: Standing, choose: Choose) -> None:
+        self._context, self._options, self._cluster, self._standing = context, options, cluster, standing
+        self._choose = choose
+        self._rewards = weighted(options.rewards)
+
+    def at(self, step: int) -> Sampled:
+        """The step's groups.
+
+        With `dynamic_sampling` (DAPO, arXiv:2503.14476, section 3.2) a group whose answers are all worth the same makes room for
+        one of another round of problems, for as many rounds as the option allows; groups that are still missing then are
+        idle ones of the first rounds, which teach nothing.
+        """
+        rounds = [self._round(step, 0)]
+        while len(rounds) <= self._options.dynamic_sampling and self._useful(rounds) < self._options.batch:
+            rounds.append(self._round(step, len(rounds)))
+        return _chosen(rounds, self._options)
+
+    def _useful(self, rounds: Sequence[Sampled]) -> int:
+        return sum(int(informative(each.rewards, self._options.generations).sum()) for each in rounds)
+
+    def _round(self, step: int, number: int) -> Sampled:
+        """One round of a step: as many problems as the batch has, drawn and judged."""
+        context, options, name = self._context, self._options, self._context.spec.name
+        with context.doing(Spent.DATA):
+            seed = derive_seed(context.seed, name, "data")
+            examples = self._choose(step, derive_seed(seed, "round", number) if number else seed)
+            rows = [example for example in examples for _ in range(options.generations)]
+            prompts = [prompt(example, self._standing.foundation) for example in rows]
+        label = f"{number}" if number else ""
+        context.saw(step, f"batch{label}", [example.key for example in examples])
+        words = (step, number) if number else (step,)
+        tokens, answers = self._cluster.draw(prompts, derive_seed(context.seed, name, "rollout", *words))
+        context.saw(step, f"rollouts{label}", [answer.tokens for answer in answers])
+        return self._judged(step, rows, prompts, tokens, answers)
+
+    def _judged(
+        self, step: int, rows: list[Example], prompts: list[str], tokens: Any, answers: list[DrawnAnswer]
+    ) -> Sampled:
+        options, texts = self._options, [answer.text for answer in answers]
+        columns = {"answer": [row.answer for row in rows], "domain": [row.domain for row in rows]}
+        values = [reward(prompts=prompts, completions=texts, **columns) for reward in self._rewards]
+        lengths = np.array([len(answer.tokens) for answer in answers])
+        late = overlong_penalty(lengths, options.answer_tokens_max, options.overlong_buffer)
+        rewards = np.sum(np.array(values, np.float64), axis=0) + options.overlong_penalty * late
+        judged = Judged(options.generations)
+        judged.watch(prompts=prompts, completions=texts, rewards=rewards, **columns)
+        if options.show_every and step % options.show_every == 0:
+            self._context.say(judged.shown(step))
+        return Sampled(tokens, answers, rewards, {**judged.take(), **length_metrics(answers)})
+
+
+def _chosen(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
+    """The first groups that teach something, in the order in which they were drawn, filled up with others to a whole batch."""
+    group = options.generations
+    rewards = np.concatenate([each.rewards for each in rounds])
+    useful = informative(rewards, group)
+    taken = np.sort(np.argsort(~useful, kind="stable")[: options.batch])
+    rows = (taken[:, None] * group + np.arange(group)).reshape(-1)
+    answers = [answer for each in rounds for answer in each.answers]
+    means = {name: float(np.mean([each.metrics[name] for each in rounds])) for name in rounds[0].metrics}
+    told = {
+        **means,
+        "max_length": max(each.metrics["max_length"] for each in rounds),
+        "idle_groups": float(np.mean(~useful[taken])),
     }
+    if options.dynamic_sampling:
+        told["sampled_groups"] = float(len(useful))
+    prompts = np.concatenate([each.prompts for each in rounds])
+    return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], told)
 
 
-class Cluster(RLCluster):  # type: ignore[misc]
-    """Tunix's cluster; remembers the tokens of the answers of the last step."""
+def _batch(sampled: Sampled, standing: Standing, options: Grpo) -> PolicyBatch:
+    """The step's answers as arrays, with log-probabilities under the reference and under the policy that drew them."""
+    padding = standing.foundation.tokenizer.pad_id()
+    batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))
 
-    tokens: Sequence[Any] = ()
-    answer_tokens_max = 0
-    doing: Callable[[Spent], AbstractContextManager[None]]
-    """The context's."""
+    def logprobs(model: Any) -> Any:
+        pieces = [
+            frozen_logprobs(
+                model, *shard_input((part.prompts, part.answers, part.lengths), ("fsdp",)), options.temperature
+            )
+            for part in parts(batch, options.accumulate)
+        ]
+        return jnp.concatenate(pieces)
 
-    def generate(self, *arguments: Any, **named: Any) -> Any:
-        """Called by the learner once a step."""
-        with self.doing(Spent.ROLLOUT):
-            output = super().generate(*arguments, **named)
-        self.tokens = compat.answer_tokens(output.tokens, self.tokenizer.pad_id())
-        return output
-
-    @property
-    def cut_share(self) -> float:
-        """Share of the answers that were not at their end when `answer_tokens_max` tokens were there."""
-        return float(np.mean([len(tokens) >= self.answer_tokens_max for tokens in self.tokens]))
-
-
-def rollout_config(options: Grpo, standing: Standing) -> RolloutConfig:
-    """How answers are drawn; the step sets `seed`."""
-    return RolloutConfig(
-        max_tokens_to_generate=options.answer_tokens_max,
-        max_prompt_length=options.prompt_tokens_max,
-        kv_cache_size=options.prompt_tokens_max + options.answer_tokens_max,
-        temperature=options.temperature,
-        top_p=1.0,
-        top_k=options.top_k or None,
-        eos_tokens=list(standing.foundation.stops),
-    )
-
-
-def _cluster(standing: Standing, options: Grpo, steps: int, rollout: RolloutConfig, metrics: LatestMetrics) -> Cluster:
-    mesh = standing.foundation.mesh
-    config = ClusterConfig(
-        role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
-        training_config=RLTrainingConfig(
-            actor_optimizer=optimizer(options, steps),
-            eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
-            max_steps=1,  # any call of `train` ends after the step that it was called for
-            mini_batch_size=options.batch,
-            train_micro_batch_size=options.batch // options.accumulate,
-            rollout_micro_batch_size=options.batch,  # in parts, each part would draw the same noise
-            compute_logps_micro_batch_size=options.batch // options.accumulate,
-        ),
-        rollout_config=rollout,
-    )
-    with without_remat(standing.model):  # for the sampler that the cluster makes; training recomputes all the same
-        cluster = Cluster(
-            actor=standing.model,
-            reference=standing.frozen if options.beta > 0 else None,
-            tokenizer=standing.foundation.tokenizer,
-            cluster_config=config,
-        )
-    assert cluster.actor_trainer.model is standing.model, "Tunix copies only what lies on another mesh"
-    cluster.answer_tokens_max = options.answer_tokens_max
-    trainer = cluster.actor_trainer
-    trainer.config.max_steps = None  # no progress bar in the session's log
-    trainer.metrics_logger = metrics
-    if standing.resumed:
-        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
-    return cluster
+    with standing.foundation.mesh:
+        reference = logprobs(standing.frozen) if options.beta > 0 else None
+        old = logprobs(standing.model) if options.num_iterations > 1 else None
+    return batch.replace(reference=reference, old=old)  # type: ignore[attr-defined,no-any-return]

@@ -1,22 +1,34 @@
 """From options to an Optax optimizer: a warm-up, a decay over the whole stage, clipping, AdamW."""
 
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
 import optax
 
 from stages.options import Trained
 
 
-def optimizer(options: Trained, steps: int) -> optax.GradientTransformation:
-    """The optimizer of a stage of `steps` steps. The schedule depends on nothing else, so a cut does not bend it."""
+class GradientNorm(NamedTuple):
+    """State of `noting_the_norm`: the Euclidean norm of the last gradient, all parts of its batch in it, before clipping."""
+
+    norm: Any
+
+
+def optimizer(options: Trained, updates: int, warmup: int | None = None) -> optax.GradientTransformation:
+    """The optimizer of a stage of so many updates. The schedule depends on nothing else, so a cut does not bend it."""
+    rate = schedule(options, updates, options.warmup_steps if warmup is None else warmup)
     return optax.chain(
+        noting_the_norm(),
         optax.clip_by_global_norm(options.clip_norm),
-        optax.adamw(schedule(options, steps), b1=options.b1, b2=options.b2, weight_decay=options.weight_decay),
+        optax.adamw(rate, b1=options.b1, b2=options.b2, weight_decay=options.weight_decay),
     )
 
 
-def schedule(options: Trained, steps: int) -> optax.Schedule:
+def schedule(options: Trained, updates: int, warmup_updates: int) -> optax.Schedule:
     """Learning rate by number of updates done: linear warm-up from zero, then the decay that the options name."""
-    peak, warmup = options.learning_rate, min(options.warmup_steps, steps - 1)
-    left = max(1, steps - warmup)
+    peak, warmup = options.learning_rate, min(warmup_updates, updates - 1)
+    left = max(1, updates - warmup)
     match options.schedule:
         case "constant":
             after = optax.constant_schedule(peak)
@@ -27,3 +39,18 @@ def schedule(options: Trained, steps: int) -> optax.Schedule:
     # The first update already moves: a rate of exactly zero would waste it.
     rising = optax.linear_schedule(peak / (warmup + 1), peak, max(1, warmup))
     return optax.join_schedules([rising, after], [warmup])
+
+
+def noting_the_norm() -> optax.GradientTransformation:
+    """Changes nothing; keeps the norm of what passes. Tunix's trainer reports the mean of the norms of a batch's parts instead."""
+
+    def update(updates: Any, state: GradientNorm, params: Any = None) -> tuple[Any, GradientNorm]:
+        return updates, GradientNorm(optax.global_norm(updates).astype(jnp.float32))
+
+    return optax.GradientTransformation(lambda params: GradientNorm(jnp.zeros((), jnp.float32)), update)
+
+
+def gradient_norm(state: Any) -> float:
+    """The norm that `noting_the_norm` kept, from an optimizer's state (`nnx.Optimizer.opt_state`)."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, GradientNorm))
+    return float(next(node for node in nodes if isinstance(node, GradientNorm)).norm[...])

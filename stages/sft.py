@@ -1,19 +1,18 @@
 """Supervised fine-tuning with Tunix's PeftTrainer: every weight or an adapter, on worked examples."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from flax import nnx
-from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
-from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from stages.accounting import Spent
 from stages.check import check
 from stages.data import Example, derive_seed, examples_at
 from stages.guards import Guard
+from stages.losses import TaughtBatch, parts, taught_input, taught_loss
 from stages.model import Foundation, put_arrays
-from stages.optimizers import optimizer
+from stages.optimizers import gradient_norm, optimizer
 from stages.options import Sft
 from stages.problems import tokens_of, worked_examples
 from stages.stage import Context, StageFailed
@@ -41,13 +40,13 @@ def _train(context: Context, options: Sft) -> None:
         trainer = _trainer(standing, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
 
-    def batch_at(number: int) -> TrainingInput:
-        return encode(examples_at(examples, number, options.batch, seed), standing.foundation, options.tokens_max)
+    def batch_at(number: int) -> TaughtBatch:
+        return encode(examples_at(examples, number, options.batch, seed), standing.foundation, options)
 
-    ahead: dict[int, TrainingInput] = {}
+    ahead: dict[int, TaughtBatch] = {}
 
-    def fed(batch: TrainingInput, following: int) -> Iterator[TrainingInput]:
-        """The batch, and while the device computes, the one after it is made."""
+    def fed(batch: TaughtBatch, following: int) -> Iterator[TaughtBatch]:
+        """The batch's parts, and while the device computes the last one, the batch after it is made."""
         yield from parts(batch, options.accumulate)
         if following <= context.spec.steps:
             ahead[following] = batch_at(following)
@@ -55,11 +54,11 @@ def _train(context: Context, options: Sft) -> None:
     def step(number: int) -> dict[str, float]:
         with context.doing(Spent.DATA):
             batch = ahead.pop(number, None) or batch_at(number)
-        context.saw(number, "batch", batch.input_tokens)
+        context.saw(number, "batch", batch.tokens)
         with standing.foundation.mesh:
             trainer.train(fed(batch, number + 1))  # returns when all of it is computed
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
-        found = metrics.take("loss", "grad_norm")
+        found = {**metrics.take("loss"), "grad_norm": gradient_norm(trainer.optimizer.opt_state)}
         guard.watch(number, found)
         frozen.look(found)
         return {**found, **began.take()}
@@ -73,36 +72,24 @@ def _trainer(standing: Standing, options: Sft, steps: int, metrics: LatestMetric
         gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
     )
     trainer = PeftTrainer(standing.model, optimizer(options, steps), config, metrics_logger=metrics)
-    trainer.with_gen_model_input_fn(model_input)
+    trainer.with_loss_fn(taught_loss)
+    trainer.with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
     if standing.resumed:
         put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
     return trainer
 
 
-def model_input(example: TrainingInput) -> dict[str, Any]:
-    """What the model is called with: tokens, the mask of what is learnt, positions, and a causal mask without padding."""
-    seen = example.input_tokens != 0  # the padding token
-    return {
-        "input_tokens": example.input_tokens,
-        "input_mask": example.input_mask,
-        "positions": build_positions_from_mask(seen),
-        "attention_mask": make_causal_attn_mask(seen),
-    }
+def encode(examples: Sequence[Example], foundation: Foundation, options: Sft) -> TaughtBatch:
+    """The examples' tokens (examples × `tokens_max`), and that the completion and the ends after it are learnt.
 
-
-def encode(examples: Sequence[Example], foundation: Foundation, tokens_max: int) -> TrainingInput:
-    """Token matrix (examples × `tokens_max`) and the mask of what is to be learnt: the completion and the ends after it."""
-    tokens = np.full((len(examples), tokens_max), foundation.tokenizer.pad_id(), np.int32)
+    Each learnt token counts as one of all the learnt tokens of the batch, times the number of parts, whose gradients are averaged.
+    """
+    tokens = np.full((len(examples), options.tokens_max), foundation.tokenizer.pad_id(), np.int32)
     learnt = np.zeros(tokens.shape, bool)
     for row, example in enumerate(examples):
         whole, asked = tokens_of(example, foundation)
         tokens[row, : len(whole)] = whole
         learnt[row, asked : len(whole)] = True
-    return TrainingInput(input_tokens=tokens, input_mask=learnt)
-
-
-def parts(batch: TrainingInput, count: int) -> list[TrainingInput]:
-    """A batch cut into `count` batches, in order."""
-    tokens, learnt = np.split(batch.input_tokens, count), np.split(batch.input_mask, count)
-    return [TrainingInput(input_tokens=one, input_mask=two) for one, two in zip(tokens, learnt, strict=True)]
+    row_weight = np.full(len(examples), options.accumulate / learnt.sum(), np.float32)
+    return TaughtBatch(tokens=tokens, learnt=learnt, row_weight=row_weight)

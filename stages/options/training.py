@@ -69,7 +69,8 @@ class Trained(Guards):
     batch: Annotated[int, POSITIVE] = 64
     """Examples (for reinforcement learning: prompts) in a step."""
     accumulate: Annotated[int, POSITIVE] = 1
-    """Parts that a batch is cut into, one after the other, for less memory; a divisor of `batch`."""
+    """Parts that a batch is cut into, one after the other, for less memory; a divisor of `batch`. The gradient is that of the
+    whole batch: another number of parts changes the order of summation and nothing else."""
     mode: Annotated[str, one_of("full", "lora")] = "full"
     """`full` trains every weight, `lora` a low-rank adapter beside frozen weights."""
     lora_rank: Annotated[int, POSITIVE] = 8
@@ -142,13 +143,40 @@ class Grpo(Trained, Sampling):
     beta: Annotated[float, NOT_NEGATIVE] = 0.04
     """Weight of the divergence from the model that the stage began with; 0 leaves that model out."""
     epsilon: Annotated[float, POSITIVE] = 0.2
-    """Clipping of the policy's change."""
+    """The ratio of new to old probability of a token counts down to `1 - epsilon`. With one update a batch (`num_iterations: 1`)
+    the ratio is 1, and nothing is clipped."""
+    epsilon_high: Annotated[float, not_negative("takes epsilon")] = 0.0
+    """The ratio counts up to `1 + epsilon_high`. Above `epsilon` (DAPO's clip-higher: 0.28, arXiv:2503.14476) it leaves unlikely
+    tokens more room to become likely."""
+    num_iterations: Annotated[int, POSITIVE] = 1
+    """Updates on each batch of answers. From the second on the answers are an older policy's, and ratios are clipped."""
+    loss_type: Annotated[str, one_of("grpo", "dapo", "dr_grpo")] = "dapo"
+    """What a token counts. `grpo` is the mean over answers of each answer's mean over its tokens (arXiv:2402.03300): a token of a
+    long answer counts less, which favours short right and long wrong answers. `dapo` is the mean over all tokens
+    (arXiv:2503.14476). `dr_grpo` divides by the constant `answer_tokens_max` (arXiv:2503.20783)."""
+    scale_rewards: Annotated[str, one_of("group", "none")] = "group"
+    """`group` divides an answer's advantage by the standard deviation of its group's rewards (GRPO). `none` does not (Dr. GRPO,
+    arXiv:2503.20783), so that a group whose rewards differ by little counts little."""
+    mask_truncated_completions: bool = False
+    """Nothing is learnt from an answer that was cut off at `answer_tokens_max` (DAPO's overlong filtering)."""
+    overlong_buffer: Annotated[int, not_negative("takes nothing off")] = 0
+    """In the last so many tokens before `answer_tokens_max` an answer's reward falls linearly by `overlong_penalty` (DAPO's soft
+    overlong punishment, arXiv:2503.14476)."""
+    overlong_penalty: Annotated[float, NOT_NEGATIVE] = 1.0
+    """What an answer of `answer_tokens_max` tokens loses, where there is an `overlong_buffer`."""
+    dynamic_sampling: Annotated[int, not_negative("draws once")] = 0
+    """Groups whose answers are all worth the same teach nothing: up to so many times more problems are drawn in a step to put
+    others in their place (DAPO, arXiv:2503.14476). Each round costs as much as the step's first."""
     rewards: Annotated[dict[str, float], WEIGHTS] = field(
         default_factory=lambda: {"structure": 1.0, "correctness": 1.0}
     )
     """Weight of each reward: structure, correctness, or one of your own, `module:function`."""
     show_every: Annotated[int, not_negative("shows nothing")] = 25
     """Every so many steps the log shows a prompt with its best and its worst answer; 0: never."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.overlong_buffer < self.answer_tokens_max, "overlong_buffer", "less than answer_tokens_max")
 
 
 @dataclass(frozen=True, kw_only=True)

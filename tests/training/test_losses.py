@@ -1,0 +1,311 @@
+"""The losses and their gradients are those of the papers, computed here once more with NumPy in float64, however a batch is cut."""
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
+
+from stages import sft
+from stages.data import Example
+from stages.losses import (
+    PolicyBatch,
+    PolicyLoss,
+    TaughtBatch,
+    answer_logprobs,
+    frozen_logprobs,
+    parts,
+    taught_input,
+    taught_loss,
+)
+from stages.model import Foundation
+from stages.optimizers import gradient_norm, noting_the_norm
+from stages.options import Grpo, Sft
+from stages.policy import DrawnAnswer, arrays_for
+from stages.steps import LatestMetrics
+from tests.training.models import loaded, written
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
+
+LOSS, GRADIENT = 1e-5, 1e-4
+"""Largest relative differences from float64."""
+TEMPERATURE = 0.8
+
+
+WIDTH = 96
+
+
+class Bigrams(nnx.Module):
+    """The smallest language model: the logits of the next token are a row of a table. Compiles in no time."""
+
+    def __init__(self, vocabulary: int = 12) -> None:
+        noise = np.random.default_rng(1).normal(size=(vocabulary, vocabulary))
+        self.table = nnx.Param(jnp.asarray(noise, jnp.float32))
+
+    def __call__(self, tokens: Any, positions: Any, cache: Any, attention_mask: Any) -> tuple[Any, None]:
+        return self.table[...][tokens], None
+
+
+@functools.cache
+def foundation() -> Foundation:
+    return loaded(written(Path(tempfile.mkdtemp()), "gemma2"), system="")
+
+
+@functools.cache
+def gemma() -> nnx.Module:
+    """The small Gemma with larger weights than it is made with, so that its tokens differ in likelihood."""
+    graph, state = nnx.split(foundation().model)
+    return nnx.merge(graph, jax.tree.map(lambda leaf: 3 * leaf, state))
+
+
+def flat(state: Any) -> np.ndarray:
+    return np.concatenate([np.asarray(leaf, np.float64).reshape(-1) for leaf in jax.tree.leaves(state)])
+
+
+@jax.jit
+def _logits(graph: Any, state: Any, tokens: Any, seen: Any) -> jax.Array:
+    mask = jnp.tril(jnp.ones((WIDTH, WIDTH), bool))[None] & seen[None, None]
+    return nnx.merge(graph, state)(tokens[None], jnp.arange(WIDTH)[None], None, mask)[0][0]
+
+
+@jax.jit
+def _pulled_back(graph: Any, state: Any, tokens: Any, seen: Any, by_logits: Any) -> Any:
+    return jax.vjp(lambda leaves: _logits(graph, leaves, tokens, seen), state)[1](by_logits)[0]
+
+
+def alone(row: np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """A row by itself, without anything before it, and which of its tokens are attended to: all but padding."""
+    tokens = np.concatenate([row, np.zeros(WIDTH - len(row), row.dtype)])
+    return jnp.asarray(tokens), jnp.asarray(tokens != 0)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+
+
+@dataclass
+class ByHand:
+    """A loss and its gradient: NumPy down to the logits of each unpadded row, and only from there on JAX."""
+
+    loss: float
+    gradient: np.ndarray
+
+
+TokenLoss = Callable[[int, np.ndarray], tuple[float, np.ndarray]]
+"""From (row, logarithms of its tokens' probabilities from the second on) to what it adds to the loss, and the derivative by each."""
+
+
+def by_hand(model: nnx.Module, rows: list[np.ndarray], token_loss: TokenLoss, temperature: float = 1.0) -> ByHand:
+    graph, state = nnx.split(model)
+    loss, gradient = 0.0, np.zeros(len(flat(state)))
+    for number, row in enumerate(rows):
+        logits = np.asarray(_logits(graph, state, *alone(row)), np.float64)
+        table = log_softmax(logits[: len(row) - 1] / temperature)
+        places = (np.arange(len(row) - 1), row[1:])
+        added, slope = token_loss(number, table[places])
+        by_logits = np.zeros_like(logits)
+        by_logits[: len(row) - 1] = -np.exp(table) * slope[:, None]
+        by_logits[places] += slope
+        loss += added
+        gradient += flat(_pulled_back(graph, state, *alone(row), jnp.asarray(by_logits / temperature, jnp.float32)))
+    return ByHand(loss, gradient)
+
+
+def trained(model: nnx.Module, loss: Any, batch: Any, count: int) -> tuple[ByHand, float]:
+    """Loss and gradient of one update of Tunix's trainer with the batch in so many parts, and the norm that it notes."""
+    graph, state = nnx.split(model)
+    copy = nnx.merge(graph, jax.tree.map(jnp.copy, state))
+    config = TrainingConfig(eval_every_n_steps=9, gradient_accumulation_steps=count if count > 1 else None)
+    metrics = LatestMetrics()
+    trainer = PeftTrainer(copy, optax.chain(noting_the_norm(), optax.sgd(1.0)), config, metrics_logger=metrics)
+    taught = isinstance(batch, TaughtBatch)
+    trainer.with_loss_fn(loss, has_aux=not taught)
+    trainer.with_gen_model_input_fn(taught_input if taught else lambda part: {"batch": part})
+    trainer.is_managed_externally = True
+    trainer.train(parts(batch, count))
+    trainer.close()
+    gradient = flat(state) - flat(nnx.state(copy))
+    return ByHand(metrics.take("loss")["loss"], gradient), gradient_norm(trainer.optimizer.opt_state)
+
+
+def assert_same(found: ByHand, wanted: ByHand, norm: float) -> None:
+    assert found.loss == pytest.approx(wanted.loss, rel=LOSS, abs=LOSS)
+    difference = np.linalg.norm(found.gradient - wanted.gradient)
+    assert difference <= GRADIENT * np.linalg.norm(wanted.gradient)
+    assert norm == pytest.approx(np.linalg.norm(wanted.gradient), rel=GRADIENT)
+
+
+# --- supervised fine-tuning ---------------------------------------------------
+
+TAUGHT = [("1 + 1", "2 " * count) for count in (1, 9, 3, 27, 2, 14, 5, 30)]
+"""Completions of very different lengths."""
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_sft_learns_the_mean_over_all_learnt_tokens_in_however_many_parts(count: int) -> None:
+    assert_sft_as_written(Bigrams(foundation().tokenizer.size), count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 4])
+def test_sft_of_a_gemma_learns_the_mean_over_all_learnt_tokens(count: int) -> None:
+    assert_sft_as_written(gemma(), count)
+
+
+def assert_sft_as_written(model: nnx.Module, count: int) -> None:
+    made = [Example(source="t", question=asked, completion=answer) for asked, answer in TAUGHT]
+    batch = sft.encode(made, foundation(), Sft(batch=8, accumulate=count, tokens_max=WIDTH))
+    lengths, learnt = (batch.tokens != 0).sum(axis=1), batch.learnt.sum()
+    rows = [tokens[:length] for tokens, length in zip(batch.tokens, lengths, strict=True)]
+
+    def token_loss(row: int, logprobs: np.ndarray) -> tuple[float, np.ndarray]:
+        chosen = batch.learnt[row, 1 : lengths[row]]
+        return -float(logprobs[chosen].sum()) / learnt, -chosen.astype(float) / learnt
+
+    found, norm = trained(model, taught_loss, batch, count)
+    assert_same(found, by_hand(model, rows, token_loss), norm)
+
+
+# --- reinforcement learning -----------------------------------------------------
+
+STOP, LONGEST = 1, 6
+DRAWN = {
+    "stopped answers": [[5, 6, 7, STOP], [8, STOP], [5, 5, 6, 6, STOP], [9, 8, STOP]] * 2,
+    "an answer that is empty at once": [[STOP], [8, 9, STOP], [5, STOP], [9, 8, 7, STOP]] * 2,
+    "truncated answers": [[5, 6, 7, 8, 9, 5], [8, STOP], [9, 9, 9, 9, 9, 9], [4, STOP]] * 2,
+}
+REWARDS = np.array([1.0, 0.0, 0.25, 0.5, 1.0, 1.0, 0.0, 0.0])
+PROMPTS = np.array(
+    [[0, 0, 2, 4], [0, 0, 2, 4], [0, 2, 5, 6], [0, 2, 5, 6], [2, 3, 4, 5], [2, 3, 4, 5], [0, 0, 0, 2], [0, 0, 0, 2]]
+)
+
+
+def answers(drawn: list[list[int]]) -> list[DrawnAnswer]:
+    return [DrawnAnswer("", np.array(row, np.int32), truncated=row[-1] != STOP) for row in drawn]
+
+
+def policy_batch(model: nnx.Module, drawn: list[list[int]], options: Grpo) -> PolicyBatch:
+    batch = PolicyBatch(prompts=PROMPTS.astype(np.int32), **arrays_for(answers(drawn), REWARDS, options, 0))
+    noise = np.random.default_rng(3).normal(scale=0.3, size=(2, *batch.answers.shape)).astype(np.float32)
+    now = np.asarray(frozen_logprobs(model, batch.prompts, batch.answers, batch.lengths, TEMPERATURE))
+    return batch.replace(reference=now + noise[0], old=now + noise[1] if options.num_iterations > 1 else None)
+
+
+def wanted_policy(model: nnx.Module, drawn: list[list[int]], options: Grpo, batch: PolicyBatch) -> ByHand:
+    """GRPO's loss as the papers write it."""
+    cut = [row[-1] != STOP for row in drawn]
+    learns = [not (options.mask_truncated_completions and late) for late in cut]
+    tokens = sum(len(row) for row, yes in zip(drawn, learns, strict=True) if yes)
+    rows = [np.array([t for t in prompt if t] + row) for prompt, row in zip(PROMPTS.tolist(), drawn, strict=True)]
+    low, high = 1 - options.epsilon, 1 + (options.epsilon_high or options.epsilon)
+
+    def token_loss(row: int, logprobs: np.ndarray) -> tuple[float, np.ndarray]:
+        length = len(drawn[row])
+        slope = np.zeros(len(logprobs))
+        group = REWARDS[row // 2 * 2 : row // 2 * 2 + 2]
+        advantage = REWARDS[row] - group.mean()
+        if options.scale_rewards == "group":
+            advantage /= np.sqrt(((group - group.mean()) ** 2).sum() / (len(group) - 1)) + 1e-6
+        each = {
+            "grpo": 1 / (length * sum(learns)),
+            "dapo": 1 / tokens,
+            "dr_grpo": 1 / (len(drawn) * LONGEST),
+        }[options.loss_type]
+        if not learns[row]:
+            return 0.0, slope
+        now = logprobs[-length:]
+        old = now if batch.old is None else np.asarray(batch.old[row, :length], np.float64)
+        behind = np.asarray(batch.reference[row, :length], np.float64) - now
+        ratio = np.exp(now - old)
+        free, held = ratio * advantage, np.clip(ratio, low, high) * advantage
+        loss = -np.minimum(free, held) + options.beta * (np.exp(behind) - behind - 1)
+        slope[-length:] = each * (-np.where(free <= held, free, 0.0) + options.beta * (1 - np.exp(behind)))
+        return float(each * loss.sum()), slope
+
+    return by_hand(model, rows, token_loss, TEMPERATURE)
+
+
+VARIANTS = [
+    Grpo(loss_type="grpo"),
+    Grpo(loss_type="dapo"),
+    Grpo(loss_type="dr_grpo", scale_rewards="none"),
+    Grpo(loss_type="grpo", mask_truncated_completions=True),
+    Grpo(loss_type="dapo", mask_truncated_completions=True),
+    Grpo(loss_type="dapo", epsilon_high=0.28, num_iterations=2),
+    Grpo(loss_type="grpo", scale_rewards="none", beta=0.5, num_iterations=2),
+]
+
+
+def told(options: Grpo) -> str:
+    changed = {name: value for name, value in vars(options).items() if value != getattr(Grpo(), name)}
+    return " ".join(f"{name}={value}" for name, value in changed.items()) or "default"
+
+
+def assert_as_written(model: nnx.Module, drawn: list[list[int]], options: Grpo, count: int) -> None:
+    changes = {
+        "generations": 2,
+        "batch": 4,
+        "accumulate": count,
+        "answer_tokens_max": LONGEST,
+        "temperature": TEMPERATURE,
+    }
+    settled = dataclasses.replace(options, **changes)
+    batch = policy_batch(model, drawn, settled)
+    found, norm = trained(model, PolicyLoss.of(settled), batch, count)
+    assert_same(found, wanted_policy(model, drawn, settled, batch), norm)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("options", VARIANTS, ids=told)
+def test_grpo_learns_what_its_paper_says_in_however_many_parts(options: Grpo, count: int) -> None:
+    for drawn in DRAWN.values():
+        assert_as_written(Bigrams(), drawn, options, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
+def test_grpo_learns_what_its_paper_says_of_a_gemma(count: int) -> None:
+    assert_as_written(gemma(), DRAWN["truncated answers"], Grpo(loss_type="grpo", num_iterations=2), count)
+
+
+def test_the_stop_token_is_learnt_where_one_was_drawn_and_only_there() -> None:
+    """Its logarithm of a probability gets the same share of the gradient as any other token's."""
+    drawn = [[5, STOP], [5, 6, 7, 8, 9, 5]] * 4
+    options = Grpo(generations=2, batch=4, answer_tokens_max=LONGEST)
+    batch = PolicyBatch(prompts=PROMPTS.astype(np.int32), **arrays_for(answers(drawn), REWARDS, options, 0))
+    assert batch.learnt[:2].tolist() == [[True, True, False, False, False, False], [True] * 6]
+    assert batch.answers[0].tolist() == [5, STOP, 0, 0, 0, 0]
+
+
+def test_logprobs_of_padded_rows_are_those_of_each_row_alone() -> None:
+    drawn = [
+        *DRAWN["truncated answers"][:6],
+        [5, 0, 7, STOP],
+        [0, 4, STOP],
+    ]  # padding may be drawn, too: nothing attends to it
+    options = Grpo(generations=2, answer_tokens_max=LONGEST)
+    batch = PolicyBatch(prompts=PROMPTS, **arrays_for(answers(drawn), REWARDS, options, 0))
+    found = answer_logprobs(gemma(), PROMPTS, batch.answers, batch.lengths, TEMPERATURE)
+    for number, (prompt, row) in enumerate(zip(PROMPTS.tolist(), drawn, strict=True)):
+        tokens = np.array([t for t in prompt if t] + row)
+        logits = np.asarray(_logits(*nnx.split(gemma()), *alone(tokens)), np.float64)[: len(tokens) - 1]
+        wanted = log_softmax(logits / TEMPERATURE)[np.arange(len(tokens) - 1), tokens[1:]][-len(row) :]
+        np.testing.assert_allclose(np.asarray(found)[number, : len(row)], wanted, rtol=1e-5, atol=2e-5)
+
+
+def test_parts_of_a_batch_are_its_rows_in_order() -> None:
+    batch = TaughtBatch(tokens=np.arange(12).reshape(4, 3), learnt=np.ones((4, 3), bool), row_weight=np.arange(4.0))
+    found = list(parts(batch, 2))
+    assert [part.row_weight.tolist() for part in found] == [[0, 1], [2, 3]]
+    assert np.concatenate([part.tokens for part in found]).tolist() == batch.tokens.tolist()
