@@ -1,7 +1,7 @@
 """The trainings of the stages `sft` and `grpo` as Tunix's own examples do them: one call of `train` over all the data.
 
-Model, adapter, optimizer, batches and their order are those of the stage, so that after the same steps the weights are the same
-bit for bit. No step is waited for, nothing is told, guarded, traced or saved; metrics go to Tunix's own logger, and nowhere.
+Model, adapter, optimizer, batches and their order are those of the stage, and of SFT the loss, so that after the same steps of it
+the weights are the same bit for bit; GRPO's loss is Tunix's own. No step is waited for, nothing is told, guarded, traced or saved; metrics go to Tunix's own logger, and nowhere.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,18 +9,20 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
-from tunix.rl.grpo.grpo_learner import GRPOLearner
+from tunix.rl.grpo.grpo_learner import GRPOConfig, GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
-from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from benchmarks.learning import Uncut
-from stages import checkpoints, compat, grpo, sft
+from stages import checkpoints, sft
 from stages.accounting import Spent
 from stages.data import derive_seed, examples_at
+from stages.losses import TaughtBatch, taught_input, taught_loss
 from stages.optimizers import optimizer
 from stages.options import Grpo, Sft, fit
 from stages.problems import judged_problems, prompt, worked_examples
 from stages.rewards import weighted
+from stages.rollouts import rollout_config
 from stages.standing import stand, state_of
 
 
@@ -43,15 +45,15 @@ def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
     examples = worked_examples(context, standing.foundation, options).train
     seed = derive_seed(context.seed, context.spec.name, "data")
 
-    def batches() -> Iterator[TrainingInput]:
+    def batches() -> Iterator[TaughtBatch]:
         for number in range(1, context.spec.steps + 1):
             chosen = examples_at(examples, number, options.batch, seed)
-            yield sft.encode(chosen, standing.foundation, options.tokens_max)
+            yield sft.encode(chosen, standing.foundation, options)
             passed(number)
 
     steps = context.spec.steps
     trainer = PeftTrainer(standing.model, optimizer(options, steps), TrainingConfig(eval_every_n_steps=steps + 1))
-    trainer.with_gen_model_input_fn(sft.model_input)
+    trainer.with_loss_fn(taught_loss).with_gen_model_input_fn(taught_input)
     with standing.foundation.mesh:
         trainer.train(batches())
     return checkpoints.digests(state_of(standing, options, trainer.optimizer, keeps_origin=False))
@@ -63,7 +65,7 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
     standing = stand(context, options, needs_origin=options.beta > 0)
     problems = judged_problems(context, standing.foundation, options.data, options).train
     seed = derive_seed(context.seed, context.spec.name, "data")
-    rollout = grpo.rollout_config(options, standing)
+    rollout = rollout_config(options, options.temperature, options.top_k, standing.foundation.stops)
 
     def batches() -> Iterator[dict[str, Any]]:
         for number in range(1, context.spec.steps + 1):
@@ -99,7 +101,9 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
     cluster.actor_trainer.config.max_steps = None  # no progress bar
     learner = GRPOLearner(
         rl_cluster=cluster,
-        algo_config=compat.grpo_config(generations=options.generations, beta=options.beta, epsilon=options.epsilon),
+        algo_config=GRPOConfig(
+            num_generations=options.generations, beta=options.beta, epsilon=options.epsilon, kl_loss_mode="low_var_kl"
+        ),
         reward_fns=weighted(options.rewards),
     )
     try:

@@ -124,7 +124,7 @@ class Draws:
         rounds = [self._round(step, 0)]
         while len(rounds) <= self._options.dynamic_sampling and self._useful(rounds) < self._options.batch:
             rounds.append(self._round(step, len(rounds)))
-        return _chosen(rounds, self._options)
+        return chosen_groups(rounds, self._options)
 
     def _useful(self, rounds: Sequence[Sampled]) -> int:
         return sum(int(informative(each.rewards, self._options.generations).sum()) for each in rounds)
@@ -157,10 +157,11 @@ class Draws:
         judged.watch(prompts=prompts, completions=texts, rewards=rewards, **columns)
         if options.show_every and step % options.show_every == 0:
             self._context.say(judged.shown(step))
-        return Sampled(tokens, answers, rewards, {**judged.take(), **length_metrics(answers)})
+        counted = {"tokens": float(np.count_nonzero(tokens) + lengths.sum())}  # padding is token 0
+        return Sampled(tokens, answers, rewards, {**judged.take(), **length_metrics(answers), **counted})
 
 
-def _chosen(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
+def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     """The first groups that teach something, in the order in which they were drawn, filled up with others to a whole batch."""
     group = options.generations
     rewards = np.concatenate([each.rewards for each in rounds])
@@ -172,6 +173,7 @@ def _chosen(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     told = {
         **means,
         "max_length": max(each.metrics["max_length"] for each in rounds),
+        "tokens": sum(each.metrics["tokens"] for each in rounds),
         "idle_groups": float(np.mean(~useful[taken])),
     }
     if options.dynamic_sampling:

@@ -58,7 +58,11 @@ def _train(context: Context, options: Sft) -> None:
         with standing.foundation.mesh:
             trainer.train(fed(batch, number + 1))  # returns when all of it is computed
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
-        found = {**metrics.take("loss"), "grad_norm": gradient_norm(trainer.optimizer.opt_state)}
+        found = {
+            **metrics.take("loss"),
+            "grad_norm": gradient_norm(trainer.optimizer.opt_state),
+            "tokens": float(np.count_nonzero(batch.tokens)),  # padding is token 0
+        }
         guard.watch(number, found)
         frozen.look(found)
         return {**found, **began.take()}

@@ -2,7 +2,7 @@
 
 Runs as a process of its own (`python -m orchestrator.memory.lowering`, JSON in and out), because JAX settles the number of
 devices once, and because compiling leaves memory behind and may be broken off. Nothing is allocated: every array is a shape, a type and a layout.
-The programs are Tunix's own: the trainer's step with the losses of SFT and GRPO, and the sampler's two functions.
+The programs are the session's: the step of Tunix's trainer with the losses of `stages.losses`, and the sampler's two functions.
 """
 
 import dataclasses
@@ -25,21 +25,17 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.models.gemma import model as gemma2
-from tunix.rl import algo_core
-from tunix.rl.common import TrainExample
-from tunix.rl.grpo.grpo_learner import GRPOConfig
-from tunix.sft import peft_trainer
-from tunix.sft.peft_trainer import PeftTrainer, TrainingInput
+from tunix.sft.peft_trainer import PeftTrainer
 from tunix.utils import sharding_utils as gemma3_sharding
 
 from orchestrator.memory.programs import Program
 from orchestrator.memory.settled import plan_of
 from stages import gemma, model_files
+from stages.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
 from stages.model import WEIGHTS
 from stages.model_sizes import read_sizes
 from stages.optimizers import optimizer
 from stages.options import Model, Sft, fit
-from stages.sft import model_input
 from stages.stage import StageFailed
 
 PAD, EOS = 0, 1
@@ -252,16 +248,10 @@ def _optimizer(module: nnx.Module, program: Program) -> nnx.Optimizer:
 
 def _step(program: Program) -> Any:
     """The body of Tunix's trainer, with what it looks at in itself."""
-    config: Any = GRPOConfig(num_generations=2, beta=0.1, epsilon=0.2)
-    config.temperature = TEMPERATURE
-
-    def loss(model: nnx.Module, train_example: TrainExample) -> Any:
-        return algo_core.grpo_loss_fn(model, train_example, config, PAD, EOS)
-
     taught = program.kind == "sft"
     trainer = SimpleNamespace(
-        gen_model_input_fn=model_input if taught else lambda example: {"train_example": example},
-        loss_fn=peft_trainer._default_loss_fn if taught else loss,
+        gen_model_input_fn=taught_input if taught else lambda batch: {"batch": batch},
+        loss_fn=taught_loss if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE),
         _lora_enabled=program.rank > 0,
         _has_aux=not taught,
     )
@@ -281,15 +271,18 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
 
     prompt, answer = program.prompt_tokens, program.answer_tokens
     if program.kind == "sft":
-        return TrainingInput(input_tokens=array(jnp.int32, prompt), input_mask=array(jnp.bool_, prompt))
-    return TrainExample(
-        prompt_ids=array(jnp.int32, prompt),
-        prompt_mask=array(jnp.bool_, prompt),
-        completion_ids=array(jnp.int32, answer),
-        completion_mask=array(jnp.bool_, answer),
+        return TaughtBatch(
+            tokens=array(jnp.int32, prompt), learnt=array(jnp.bool_, prompt), row_weight=array(jnp.float32)
+        )
+    return PolicyBatch(
+        prompts=array(jnp.int32, prompt),
+        answers=array(jnp.int32, answer),
+        lengths=array(jnp.int32),
+        learnt=array(jnp.bool_, answer),
         advantages=array(jnp.float32),
-        ref_per_token_logps=array(jnp.float32, answer),
-        old_per_token_logps=None,
+        row_weight=array(jnp.float32),
+        token_weight=array(jnp.float32),
+        reference=array(jnp.float32, answer),
     )
 
 

@@ -14,16 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
-from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
+from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from orchestrator.memory import lowering, settled
 from orchestrator.memory.programs import Program
 from stages.gemma import full_size_config, model_class
 from stages.lora import with_adapter
+from stages.losses import TaughtBatch, taught_input, taught_loss
 from stages.model import WEIGHTS, place
 from stages.optimizers import optimizer
 from stages.options import Model, Sft
-from stages.sft import model_input
 from stages.steps import LatestMetrics
 
 LORA = Sft(mode="lora", lora_rank=4)
@@ -60,11 +60,11 @@ def trained(options: Sft) -> tuple[nnx.Module, PeftTrainer, Any]:
     place(base, mesh)
     model = with_adapter(base, options, 0, mesh) if options.mode == "lora" else base
     trainer = PeftTrainer(model, optimizer(options, 10), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
-    trainer.with_gen_model_input_fn(model_input)
+    trainer.with_loss_fn(taught_loss).with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True
     tokens = np.ones((4, 32), np.int32)
     with mesh:
-        trainer.train([TrainingInput(input_tokens=tokens, input_mask=tokens > 0)])
+        trainer.train([TaughtBatch(tokens=tokens, learnt=tokens > 0, row_weight=np.full(4, 1 / 124, np.float32))])
     return base, trainer, mesh
 
 

@@ -2,11 +2,9 @@
 
 from importlib import metadata
 
-import numpy as np
 import pytest
 from flax import nnx
 
-from stages import compat
 from stages.gemma import FULL_SIZE, full_size_config, model_class
 from stages.options import Model
 from tests.training.harness import Chain, spec
@@ -26,22 +24,6 @@ def test_both_models_are_known_by_name(kind: str) -> None:
     names = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model))}
     assert "layers.25.mlp.gate_proj.kernel" in names
     assert "final_norm.scale" in names
-
-
-def test_answers_have_their_own_lengths_whichever_way_they_come() -> None:
-    answers = [[5, 6, 0, 7], [8], []]
-    matrix = np.array([[5, 6, 0, 7, 0], [8, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
-    expected = [[5, 6, 0, 7], [8], []]
-    assert [row.tolist() for row in compat.answer_tokens(matrix, 0)] == expected
-    assert [row.tolist() for row in compat.answer_tokens([np.array(row, int) for row in answers], 0)] == expected
-    assert [row.tolist() for row in compat.answer_tokens(np.array([[0, 3, 3]]), 3)] == [[0]]
-
-
-def test_the_divergence_is_the_one_of_the_paper() -> None:
-    """It is never negative, so it really holds the model back; the other estimator's gradient is zero on average."""
-    config = compat.grpo_config(generations=4, beta=0.1, epsilon=0.2)
-    assert (config.num_generations, config.beta, config.epsilon, config.num_iterations) == (4, 0.1, 0.2, 1)
-    assert getattr(config, "kl_loss_mode", "low_var_kl") == "low_var_kl"
 
 
 @pytest.mark.slow

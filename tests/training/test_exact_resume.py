@@ -23,6 +23,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
 
 ROLLOUTS = {**harness.ROLLOUTS, "rewards": {"tests.training.odd_rewards:by_hash": 1.0}}
 """With the usual rewards a model that knows nothing would have nothing to learn from, and GRPO would do nothing."""
+NOW_AND_THEN = {"tests.training.odd_rewards:now_and_then": 1.0}
+UNUSUAL = {
+    "num_iterations": 2,
+    "epsilon_high": 0.28,
+    "dynamic_sampling": 2,
+    "scale_rewards": "none",
+    "mask_truncated_completions": True,
+    "overlong_buffer": 4,
+}
 SFT = {"data": ["magpie", "ultrafeedback"], "batch": 8, "tokens_max": 96, "warmup_steps": 2}
 CURATE = {**ANSWERS, "batch": 3, "generations": 2, "hard_min": 4}
 
@@ -49,6 +58,12 @@ CHAINS = {
         (
             spec("sft", "sft", 3, **SFT, accumulate=2),
             spec("grpo", "grpo", 3, **ROLLOUTS, accumulate=2),
+        )
+    ),
+    "updates, rounds and penalties beyond the usual": Chain(
+        (
+            spec("grpo", "grpo", 3, **{**ROLLOUTS, "rewards": NOW_AND_THEN}, **UNUSUAL),
+            spec("full", "grpo", 2, **{**ROLLOUTS, "mode": "full"}, **UNUSUAL, loss_type="dr_grpo", accumulate=2),
         )
     ),
 }
