@@ -5,12 +5,11 @@ are relay's own, so that parts of a batch, stop tokens and the variants of GRPO 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from tunix.sft.sharding_utils import shard_input
 
 from stages.accounting import Spent
 from stages.check import check
@@ -148,7 +147,7 @@ class Draws:
         self, step: int, rows: list[Example], prompts: list[str], tokens: Any, answers: list[DrawnAnswer]
     ) -> Sampled:
         options, texts = self._options, [answer.text for answer in answers]
-        columns = {"answer": [row.answer for row in rows], "domain": [row.domain for row in rows]}
+        columns: dict[str, Any] = {"answer": [row.answer for row in rows], "domain": [row.domain for row in rows]}
         values = [reward(prompts=prompts, completions=texts, **columns) for reward in self._rewards]
         lengths = np.array([len(answer.tokens) for answer in answers])
         late = overlong_penalty(lengths, options.answer_tokens_max, options.overlong_buffer)
@@ -188,15 +187,10 @@ def _batch(sampled: Sampled, standing: Standing, options: Grpo) -> PolicyBatch:
     batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))
 
     def logprobs(model: Any) -> Any:
-        pieces = [
-            frozen_logprobs(
-                model, *shard_input((part.prompts, part.answers, part.lengths), ("fsdp",)), options.temperature
-            )
-            for part in parts(batch, options.accumulate)
-        ]
-        return jnp.concatenate(pieces)
+        pieces = parts(batch, options.accumulate)
+        return jnp.concatenate([frozen_logprobs(model, piece, options.temperature) for piece in pieces])
 
     with standing.foundation.mesh:
         reference = logprobs(standing.frozen) if options.beta > 0 else None
         old = logprobs(standing.model) if options.num_iterations > 1 else None
-    return batch.replace(reference=reference, old=old)  # type: ignore[attr-defined,no-any-return]
+    return replace(batch, reference=reference, old=old)

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flax
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from tunix.sft.sharding_utils import shard_input
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from stages.options import Grpo
@@ -33,7 +33,8 @@ def parts(batch: Any, count: int) -> Iterator[Any]:
 # --- supervised fine-tuning -------------------------------------------------
 
 
-@flax.struct.dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class TaughtBatch:
     """Rows of worked examples, padded on the right.
 
@@ -67,7 +68,7 @@ def taught_loss(
     attention_mask: jax.Array,
 ) -> jax.Array:
     """Weighted sum of the learnt tokens' negative log-probabilities (a scalar in nats)."""
-    logits, _ = model(tokens, positions, None, attention_mask)  # type: ignore[operator]
+    logits, _ = model(tokens, positions, None, attention_mask)
     logprobs = logprobs_of(logits[:, :-1], tokens[:, 1:])
     return -jnp.sum(jnp.where(learnt[:, 1:], logprobs, 0.0) * row_weight[:, None])
 
@@ -75,7 +76,8 @@ def taught_loss(
 # --- reinforcement learning -------------------------------------------------
 
 
-@flax.struct.dataclass(frozen=True)
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class PolicyBatch:
     """Answers that were drawn and judged, a row an answer; every array has one entry a row, so that rows can be cut into parts.
 
@@ -155,21 +157,24 @@ def answer_logprobs(
     written = jnp.arange(answers.shape[1]) < lengths[:, None]
     positions = build_positions_from_mask(jnp.concatenate([prompts != 0, written], axis=1))
     attended = make_causal_attn_mask(jnp.concatenate([prompts != 0, written & (answers != 0)], axis=1))
-    logits, _ = model(tokens, positions=positions, cache=None, attention_mask=attended)  # type: ignore[operator]
+    logits, _ = model(tokens, positions=positions, cache=None, attention_mask=attended)
     return logprobs_of(logits[:, -answers.shape[1] - 1 : -1].astype(jnp.float32) / temperature, answers)
 
 
-@jax.jit
-def _frozen_logprobs(
+def _frozen(
     graph: Any, state: Any, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: jax.Array
 ) -> jax.Array:
-    return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature)  # type: ignore[arg-type]
+    return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature)
 
 
-def frozen_logprobs(model: nnx.Module, prompts: Any, answers: Any, lengths: Any, temperature: float) -> jax.Array:
+_jitted = jax.jit(_frozen)  # once, so that it is compiled once for each shape
+
+
+def frozen_logprobs(model: nnx.Module, batch: PolicyBatch, temperature: float) -> jax.Array:
     """`answer_logprobs` of a model that is not trained meanwhile: the reference, or the policy before its update."""
     graph, state = nnx.split(model)
-    return _frozen_logprobs(graph, state, prompts, answers, lengths, jnp.float32(temperature))
+    prompts, answers, lengths = shard_input((batch.prompts, batch.answers, batch.lengths), ("fsdp",))
+    return _jitted(graph, state, prompts, answers, lengths, jnp.float32(temperature))
 
 
 def logprobs_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:

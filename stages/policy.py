@@ -83,7 +83,7 @@ def row_weights(learnt: np.ndarray[Any, np.dtype[np.bool_]], loss_type: str, lon
     lengths = learnt.sum(axis=1).astype(np.float64)
     match loss_type:
         case "grpo":
-            return 1.0 / (np.maximum(lengths, 1.0) * max(1, np.count_nonzero(lengths)))
+            return np.asarray(1.0 / (np.maximum(lengths, 1.0) * max(1, np.count_nonzero(lengths))))
         case "dapo":
             return np.full(rows, 1.0 / max(1.0, lengths.sum()))
         case "dr_grpo":

@@ -198,8 +198,10 @@ def answers(drawn: list[list[int]]) -> list[DrawnAnswer]:
 def policy_batch(model: nnx.Module, drawn: list[list[int]], options: Grpo) -> PolicyBatch:
     batch = PolicyBatch(prompts=PROMPTS.astype(np.int32), **arrays_for(answers(drawn), REWARDS, options, 0))
     noise = np.random.default_rng(3).normal(scale=0.3, size=(2, *batch.answers.shape)).astype(np.float32)
-    now = np.asarray(frozen_logprobs(model, batch.prompts, batch.answers, batch.lengths, TEMPERATURE))
-    return batch.replace(reference=now + noise[0], old=now + noise[1] if options.num_iterations > 1 else None)
+    now = np.asarray(frozen_logprobs(model, batch, TEMPERATURE))
+    return dataclasses.replace(
+        batch, reference=now + noise[0], old=now + noise[1] if options.num_iterations > 1 else None
+    )
 
 
 def wanted_policy(model: nnx.Module, drawn: list[list[int]], options: Grpo, batch: PolicyBatch) -> ByHand:
