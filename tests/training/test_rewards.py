@@ -155,7 +155,8 @@ def test_no_case_may_take_two_seconds() -> None:
 
 def test_a_case_that_meets_its_limit_is_wrong_and_counted_and_the_next_one_is_judged() -> None:
     before = judge_counts()
-    assert not same_value("10^{10^{10^{3}}}", "x+3")
+    million_terms = "(x+y+z+w)^{180}"
+    assert not same_value(f"{million_terms}x + {million_terms}(y+z+w)", "(x+y+z+w)^{181}")
     assert judge_counts()["limit"] == before["limit"] + 1
     assert same_value("3+x", "x+3")
     assert judge_counts()["lost"] == before["lost"]
@@ -226,27 +227,6 @@ def test_ten_thousand_texts_are_judged_without_harm_and_always_alike() -> None:
     assert judge_counts()["lost"] == before["lost"]
     again = [correctness_reward(["?"], [worked(fuzzed(seed))], answer=["18"]) for seed in range(1, 2_000, 10)]
     assert again == verdicts[1:2_000:10]
-
-
-def test_texts_that_pass_as_expressions_are_judged_without_harm() -> None:
-    source = random.Random(7)
-    pieces = (
-        *"0123456789xyn+-*/^(){}[]!,=<",
-        r"\frac",
-        r"\sqrt",
-        r"\pi",
-        r"\sum",
-        r"\int",
-        r"\infty",
-        "^{",
-        "10^",
-        "e^",
-    )
-    texts = ["".join(source.choices(pieces, k=source.randint(1, 9))) for _ in range(60)]
-    before = judge_counts()["lost"]
-    for text in texts:
-        assert same_value(text, r"\sum x! + \int") in (True, False), text
-    assert judge_counts()["lost"] == before
 
 
 # --- rewards by name --------------------------------------------------------
