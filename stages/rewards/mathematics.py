@@ -5,6 +5,7 @@ nothing. Where one of them is an expression, the judge decides whether the two a
 worked out than the wanted one is wrong: `7+12` or `\sin 30^\circ` repeat a question. Standard library only.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -31,9 +32,10 @@ def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
         needed.setdefault((left, right), False)
         return False
 
-    for one, other in zip(given, wanted, strict=True):
-        _same(one, other, remember)
-    verdicts = JUDGES["math"].ask([_question([pair]) for pair in needed]) if needed else []
+    said = [_same(one, other, remember) for one, other in zip(given, wanted, strict=True)]
+    if not needed:
+        return said
+    verdicts = JUDGES["math"].ask([_question([pair]) for pair in needed])
     needed.update({pair: verdict.said == "1" for pair, verdict in zip(needed, verdicts, strict=True)})
     return [_same(one, other, lambda *pair: needed.get(pair, False)) for one, other in zip(given, wanted, strict=True)]
 
@@ -73,10 +75,14 @@ def _question(pairs: Sequence[tuple[str, str]], *, alone: bool = False) -> Quest
 def _same(given: str, wanted: str, asked: Asked) -> bool:
     if given.strip() == wanted.strip():
         return bool(given.strip())
-    left, right = tidy(given), tidy(wanted)
-    if left is None or right is None:
-        return False
-    return _same_answer(read_answer(left), read_answer(right), asked)
+    found, gold = _read(given), _read(wanted)
+    return found is not None and gold is not None and _same_answer(found, gold, asked)
+
+
+@functools.lru_cache(maxsize=4096)  # a wanted answer is compared with those of a whole group
+def _read(text: str) -> Answer | None:
+    tidied = tidy(text)
+    return None if tidied is None else read_answer(tidied)
 
 
 def _same_answer(found: Answer, gold: Answer, asked: Asked) -> bool:

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from stages.rewards import (
     structure_reward,
     weighted,
 )
+from stages.rewards.correctness import DOMAINS
 from stages.rewards.judging.server import MATH_LIMITS, PYTHON_LIMITS, STILL_S
 from stages.stage import StageFailed
 
@@ -107,6 +109,25 @@ def test_each_row_is_judged_in_its_own_domain() -> None:
     domain = np.array(["math", "python", "chat", "math", "math"])
     rewards = correctness_reward(["?"] * 5, completions, answer=answer, domain=domain)  # type: ignore[arg-type]
     assert rewards == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
+class Counted(list[bool]):
+    """Verdicts that count how many of them were looked at."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[bool]:
+        for verdict in super().__iter__():
+            self.looked_at += 1
+            yield verdict
+
+
+def test_each_verdict_of_a_batch_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = Counted([True, False] * 100)
+    monkeypatch.setitem(DOMAINS, "counted", lambda given, wanted: verdicts)
+    rewards = correctness_reward(["?"] * 200, [worked("1")] * 200, answer=["1"] * 200, domain=["counted"] * 200)
+    assert rewards == [1.0, 0.0] * 100
+    assert verdicts.looked_at == 200
 
 
 def test_an_unknown_domain_and_rows_that_do_not_match_are_refused() -> None:
