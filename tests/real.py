@@ -16,5 +16,7 @@ def real_data(name: str) -> Path:
     folder = Path(os.environ.get("RELAY_REAL_DATA") or ROOT.parent / "shared" / "real")
     path = folder / name
     if not path.is_file():
-        pytest.skip(f"{name} is not in {folder}: name a folder with the public GSM8K, MBPP and UltraFeedback files in RELAY_REAL_DATA")
+        pytest.skip(
+            f"{name} is not in {folder}: name a folder with the public GSM8K, MBPP and UltraFeedback files in RELAY_REAL_DATA"
+        )
     return path

@@ -149,7 +149,9 @@ def _is_mathematics(item: Answer) -> bool:
 def _read_all(parts: list[str], level: int) -> tuple[Answer, ...]:
     r"""The items; of a list within a list, such as `\pm 1, 3`, its own ones."""
     read = [read_answer(part, level + 1) for part in parts]
-    return tuple(item for one in read for item in (one.items if isinstance(one, Group) and not one.brackets else (one,)))
+    return tuple(
+        item for one in read for item in (one.items if isinstance(one, Group) and not one.brackets else (one,))
+    )
 
 
 def _parts(text: str) -> list[str]:

@@ -2,12 +2,12 @@ r"""Reads an expression, in LaTeX or as people type it, into a tree: all of it, 
 
 The grammar is relay's own because parsers that are made to find mathematics in prose leave out what they do not know: a
 prime, a degree sign, the subscript of a number, the case of a letter. Here each symbol has one meaning or the text is not
-read. What has two readings, such as `1/2x`, `3!!` or `2 3`, is not read either. Nothing is evaluated. Standard library only.
+read. What has two readings, such as `a/bc`, `3!!` or `2 3`, is not read either. Nothing is evaluated. Standard library only.
 """
 
 from collections.abc import Callable
 
-from stages.rewards.symbols import FUNCTIONS, GREEK, symbols_of
+from stages.rewards.symbols import FUNCTIONS, GREEK, is_number, symbols_of
 from stages.rewards.trees import Node
 
 LEVELS_MAX = 40
@@ -16,6 +16,12 @@ _RELATIONS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in")
 _SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "without"}
 _CALLED = ("f", "g")
 """Names that are functions where a bracket follows; every other letter is multiplied by it."""
+_CONSTANTS: dict[str, Node] = {
+    "e": ("constant", "e"),
+    "i": ("constant", "i"),
+    r"\pi": ("constant", "pi"),
+    r"\infty": ("constant", "oo"),
+}
 
 
 class _Unreadable(ValueError):
@@ -103,7 +109,7 @@ class _Reader:
                 self._take()
                 left, over = ("/", left, self._signed(self._power)), True
             elif self._goes_on():
-                if self._is_number(self.next) or (over and not (left[1][0] == left[2][0] == "number")):
+                if is_number(self.next) or (over and not (left[1][0] == left[2][0] == "number")):
                     raise _Unreadable  # 2 3, x2; a/bc, but (1/2)x is how 1/2x is meant
                 left, over = ("*", left, self._power()), False
             else:
@@ -147,7 +153,7 @@ class _Reader:
 
     def _primary(self) -> Node:
         symbol = self._take()
-        if self._is_number(symbol):
+        if is_number(symbol):
             return self._number(symbol)
         if symbol in _CONSTANTS and self.next not in ("_", "'"):
             return _CONSTANTS[symbol]
@@ -163,7 +169,7 @@ class _Reader:
 
     def _plain_number(self) -> Node | None:
         r"""A number that no fraction belongs to: `2^3\frac{1}{2}` is a half of 8."""
-        return ("number", self._take()) if self._is_number(self.next) else None
+        return ("number", self._take()) if is_number(self.next) else None
 
     def _number(self, digits: str) -> Node:
         if self.next == "_":
@@ -223,19 +229,19 @@ class _Reader:
             return self._primary()
         factors = self._power()
         while self._goes_on() and self.next not in FUNCTIONS:
-            if self.next == "(" or self._is_number(self.next):
+            if self.next == "(" or is_number(self.next):
                 raise _Unreadable  # sin x(x+1)
             factors = ("*", factors, self._power())
         return factors
 
     def _argument_of_command(self) -> Node:
         """As in TeX: a group in braces, or one symbol; of a number that is one digit."""
-        if self._is_number(self.next) and len(self.next) > 1:
+        if is_number(self.next) and len(self.next) > 1:
             raise _Unreadable
         symbol = self._take()
         if symbol == "{":
             return self._braced()
-        if self._is_number(symbol):
+        if is_number(symbol):
             return ("number", symbol)
         if symbol in _CONSTANTS:
             return _CONSTANTS[symbol]
@@ -246,7 +252,10 @@ class _Reader:
     # --- commands and brackets; each was opened by the symbol before
 
     def _fraction(self) -> Node:
-        return ("/", self._argument_of_command(), self._argument_of_command())
+        above, below = self._argument_of_command(), self._argument_of_command()
+        if above == ("name", "d") and below[:2] == ("*", above):
+            raise _Unreadable  # a derivative
+        return ("/", above, below)
 
     def _binomial(self) -> Node:
         return ("binomial", self._argument_of_command(), self._argument_of_command())
@@ -309,28 +318,16 @@ class _Reader:
         return (begin[2:], inside)
 
     def _matrix(self) -> Node:
-        rows, row = [], [self._sum()]
+        rows = [[self._sum()]]
         while self.next != r"\end":
             if self._take("&", r"\\") == "&":
-                row.append(self._sum())
-            else:
-                rows.append(tuple(row))
-                if self.next == r"\end":
-                    break
-                row = [self._sum()]
-        else:
-            rows.append(tuple(row))
+                rows[-1].append(self._sum())
+            elif self.next != r"\end":
+                rows.append([self._sum()])
         self._take(r"\end")
         if len({len(row) for row in rows}) != 1:
             raise _Unreadable
         return ("matrix", *(("row", *row) for row in rows))
-
-    def _empty(self) -> Node:
-        return ("set", "")
-
-    @staticmethod
-    def _is_number(symbol: str) -> bool:
-        return symbol[:1].isdigit() or (symbol[:1] == "." and len(symbol) > 1)
 
     _OPENERS: dict[str, Callable[["_Reader"], Node]] = {
         "(": _bracketed,
@@ -345,13 +342,5 @@ class _Reader:
         r"\lfloor": _rounded,
         r"\lceil": _rounded,
         r"\begin": _matrix,
-        r"\emptyset": _empty,
+        r"\emptyset": lambda reader: ("set", ""),
     }
-
-
-_CONSTANTS: dict[str, Node] = {
-    "e": ("constant", "e"),
-    "i": ("constant", "i"),
-    r"\pi": ("constant", "pi"),
-    r"\infty": ("constant", "oo"),
-}

@@ -25,19 +25,23 @@ Asked = Callable[[str, str], bool]
 
 
 def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
-    """Whether each text says what is wanted; hard cases are judged together, at most one case a processor."""
-    needed: dict[tuple[str, str], bool] = {}
+    """Whether each text says what is wanted; hard cases are judged together, at most one case a processor.
 
-    def remember(left: str, right: str) -> bool:
-        needed.setdefault((left, right), False)
-        return False
-
-    said = [_same(one, other, remember) for one, other in zip(given, wanted, strict=True)]
-    if not needed:
+    All that an answer needs of the judge is one case, so that the limits of a case are those of an answer.
+    """
+    said, needed = [], []
+    for one, other in zip(given, wanted, strict=True):
+        pairs: dict[tuple[str, str], None] = {}
+        said.append(_same(one, other, lambda *pair, pairs=pairs: pairs.setdefault(pair)))
+        needed.append(tuple(pairs))
+    if not any(needed):
         return said
-    verdicts = JUDGES["math"].ask([_question([pair]) for pair in needed])
-    needed.update({pair: verdict.said == "1" for pair, verdict in zip(needed, verdicts, strict=True)})
-    return [_same(one, other, lambda *pair: needed.get(pair, False)) for one, other in zip(given, wanted, strict=True)]
+    rows = [row for row, pairs in enumerate(needed) if pairs]
+    verdicts = JUDGES["math"].ask([_question(needed[row]) for row in rows])
+    for row, verdict in zip(rows, verdicts, strict=True):
+        equal = {pair for pair, told in zip(needed[row], verdict.said, strict=False) if told == "1"}
+        said[row] = _same(given[row], wanted[row], lambda *pair, equal=equal: pair in equal)
+    return said
 
 
 def same_value(given: str, wanted: str) -> bool:
@@ -52,17 +56,16 @@ def correct(completion: str, wanted: str) -> bool:
 
 
 def judgements(completion: str, wanted: str) -> dict[str, bool]:
-    """What each judge of mathematics says alone: `grammar` without SymPy, `math_verify` in its own usual way.
+    """What two judges of mathematics say: `relay`, which rewards follow, and `math_verify` in its own usual way.
 
-    Where they differ, one of them is worth looking at; `correct` is the one that rewards follow.
+    Where they differ, one of them is worth looking at.
     """
     given = answer_of(completion)
     if given is None or not wanted.strip():
-        return {"grammar": False, "math_verify": False}
-    by_grammar = _same(given, wanted, lambda *_: False)
+        return {"relay": False, "math_verify": False}
     short = len(given) <= 1000 and len(wanted) <= 1000
     verdict = JUDGES["math"].ask([_question([(wanted, given)], alone=True)])[0] if short else Verdict()
-    return {"grammar": by_grammar, "math_verify": verdict.said == "1"}
+    return {"relay": same_value(given, wanted), "math_verify": verdict.said == "1"}
 
 
 def _question(pairs: Sequence[tuple[str, str]], *, alone: bool = False) -> Question:
@@ -100,7 +103,7 @@ def _same_answer(found: Answer, gold: Answer, asked: Asked) -> bool:
     if group.brackets == ":" and len(group.items) == 2:
         return _same_leaf(*((_share(group), leaf) if group is found else (leaf, _share(group))), asked)
     tree = leaf.tree
-    is_set = tree is not None and tree[0] in ("relation", "union", "intersection", "without")
+    is_set = tree is not None and tree[0] in ("relation", "set", "union", "intersection", "without")
     return is_set and group.brackets in ("()", "[]", "(]", "[)", "{}") and _asked_of(found, gold, asked)
 
 

@@ -120,8 +120,9 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     value = -value if "-" in (found["sign"], found["inner"]) else value
     rest = found["rest"]
-    if re.match(r"[A-Za-z](?![A-Za-z])", rest) and not text[: found.start("rest")].endswith(" "):
-        return None  # `5m` is algebra, `5 m` a length
+    glued = re.match(r"[A-Za-z]{1,3}(?![A-Za-z])", rest) if not text[: found.start("rest")].endswith(" ") else None
+    if glued and (len(glued[0]) == 1 or _singular(glued[0]) not in _UNITS):
+        return None  # `5m` and `5xyz` are algebra, `5 m` and `5cm` lengths
     return _with_unit(value, found["money"] or "", rest.strip(), name["name"] if name else "")
 
 

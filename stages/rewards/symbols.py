@@ -30,10 +30,11 @@ _STRUCTURES = (
 )
 COMMANDS = GREEK | set(FUNCTIONS) | {"\\" + name for name in _STRUCTURES.split()}
 _PLAIN_NAMES = frozenset(_FUNCTIONS["trigonometric"].split()) | frozenset(
-    "arcsin arccos arctan ln log exp sqrt pi theta alpha beta infty".split()
+    ["arcsin", "arccos", "arctan", "ln", "log", "exp", "sqrt", "pi", "theta", "alpha", "beta", "infty"]
 )
 _ENGLISH = "an as at be by do he if in is it my no of on or so to up us we"
 NO_VARIABLES = frozenset(_ENGLISH.split())
+_TRIPLES = ("abc", "pqr", "rst", "xyz")
 _SPELLINGS = {
     "*": r"\cdot",
     r"\times": r"\cdot",
@@ -81,6 +82,11 @@ def symbols_of(text: str) -> list[str] | None:
     return symbols
 
 
+def is_number(symbol: str) -> bool:
+    """Whether a symbol is a number, such as `1.5` or `.5`."""
+    return symbol[:1].isdigit() or (symbol[:1] == "." and len(symbol) > 1)
+
+
 def _opened(symbols: list[str], begin: tuple[str, ...], end: tuple[str, ...]) -> int:
     return sum((symbol in begin) - (symbol in end) for symbol in symbols)
 
@@ -108,7 +114,12 @@ def _written(found: re.Match[str]) -> list[str] | None:
 
 
 def _letters(token: str) -> list[str] | None:
-    """Names of functions without their backslash, or one variable, or two; a word is no mathematics."""
+    """Names of functions without their backslash, or variables that are multiplied; a word is no mathematics.
+
+    `AB` is a line, a word of two letters or a product of matrices: its letters have an order.
+    """
     if token in _PLAIN_NAMES:
         return ["\\" + token]
-    return list(token) if len(token) <= 2 and token.lower() not in NO_VARIABLES else None
+    product = len(token) == 1 or "".join(sorted(token)) in _TRIPLES
+    product = product or (len(token) == 2 and not token.isupper() and token.lower() not in NO_VARIABLES)
+    return list(token) if product else None

@@ -25,10 +25,26 @@ LEAD_IN = re.compile(
     r"\s*(?:is|:|=|equals)\s*:?\s*|=\s*|####\s*",
     re.IGNORECASE,
 )
-STYLES = (
-    "boxed fbox text textbf textit textrm textnormal textsf texttt emph mathrm mathbf mathit mathsf mathtt mbox "
-    "operatorname ensuremath"
-).split()
+STYLES = [
+    "boxed",
+    "fbox",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "textsf",
+    "texttt",
+    "emph",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mathtt",
+    "mbox",
+    "operatorname",
+    "ensuremath",
+]
 """Commands whose braces change the look of what is in them, or name it as text."""
 _STYLED = re.compile(r"\\(?:" + "|".join(STYLES) + r")\s*(?=\{)")
 SIGNS = {
@@ -83,6 +99,13 @@ REWRITTEN = (
     (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
     (re.compile(r"\s+"), " "),
 )
+PHRASES = {
+    "all real numbers": r"\mathbb{R}",
+    "all reals": r"\mathbb{R}",
+    "no solutions": "no solution",
+    "the empty set": r"\emptyset",
+    "empty set": r"\emptyset",
+}
 
 
 def tidy(text: str) -> str | None:
@@ -93,7 +116,8 @@ def tidy(text: str) -> str | None:
     text = _spelled(text)
     for pattern, replacement in REWRITTEN:
         text = pattern.sub(replacement, text)
-    return _unwrapped(text.strip()) or None
+    text = _unwrapped(text.strip())
+    return PHRASES.get(text.lower(), text) or None
 
 
 def whole_group(text: str, opening: int) -> bool:

@@ -52,8 +52,32 @@ def test_an_expression_is_read_as_it_is_meant(text: str, tree: Node) -> None:
     [
         *("", "2 3", "x2", "(2)3", r"\frac{1}{2}3", "--5", "2+", "*2", "2**", "(2", "2)", "[2)", "{2", "()", "x^"),
         *("204_5", r"\frac12", r"\sqrt16", "1/2/3", "a/bc", "3!!", "2^3!", "x^2^", "f^2(x)", r"\tan^{-2}_3 x", "2^3_4"),
-        *("2'", "x_1'", "2\\", r"\circ", r"x^\circ2", r"\unknown", r"\sin x(x+1)", r"\mathbb{R", r"\begin{pmatrix}1&2\\3\end{pmatrix}"),
-        *("hello", "is", "x is y", "é", "x≈2", r"x\approx 2", "2…", "5%", "x:y", '"x"', "x?", "1 2/3 x", r"A\cup B\cap C"),
+        *(
+            "2'",
+            "x_1'",
+            "2\\",
+            r"\circ",
+            r"x^\circ2",
+            r"\unknown",
+            r"\sin x(x+1)",
+            r"\mathbb{R",
+            r"\begin{pmatrix}1&2\\3\end{pmatrix}",
+        ),
+        *(
+            "hello",
+            "is",
+            "x is y",
+            "é",
+            "x≈2",
+            r"x\approx 2",
+            "2…",
+            "5%",
+            "x:y",
+            '"x"',
+            "x?",
+            "1 2/3 x",
+            r"A\cup B\cap C",
+        ),
         *("1," * 20, "(" * 30 + "1" + ")" * 30, "^".join("2" * 90), "-" * 50 + "1", "|" * 60, r"\sin" * 40, "9" * 61),
     ],
 )
@@ -70,7 +94,9 @@ def test_numbers_multiplied_and_raised_are_one_term(text: str) -> None:
     assert not has_variables(tree)
 
 
-@pytest.mark.parametrize("text", ["7+12", "2^{5+5}", r"\sqrt{9-5}", "2x", r"\sin 30^\circ", r"2\pi", "|-2|", "(1,2)", "1=1"])
+@pytest.mark.parametrize(
+    "text", ["7+12", "2^{5+5}", r"\sqrt{9-5}", "2x", r"\sin 30^\circ", r"2\pi", "|-2|", "(1,2)", "1=1"]
+)
 def test_sums_functions_and_variables_are_no_term_of_numbers(text: str) -> None:
     tree = read_expression(text)
     assert tree is not None
@@ -83,7 +109,15 @@ def test_functions_are_told_by_their_families() -> None:
     assert functions_of(tree) == {"trigonometric", "logarithm"}
 
 
-PIECES = sorted(COMMANDS) + [*"0123456789xyfe+-*/^_=<>()[]{}|,.;:!'&% ", r"\{", r"\}", r"\\", r"\begin{pmatrix}", r"\end{pmatrix}"]
+PIECES = [
+    *sorted(COMMANDS),
+    *"0123456789xyfe+-*/^_=<>()[]{}|,.;:!'&% ",
+    r"\{",
+    r"\}",
+    r"\\",
+    r"\begin{pmatrix}",
+    r"\end{pmatrix}",
+]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=60).map("".join) | st.text(max_size=400))
@@ -94,7 +128,9 @@ def test_no_text_is_too_strange_to_be_read_or_refused(text: str) -> None:
         assert read_answer(tidied) is not None
 
 
-@pytest.mark.parametrize("space", ["\u00a0", "\u2002", "\u2007", "\u2009", "\u202f", r"\,", r"\;", r"\:", r"\ ", "~", "{,}", r",\!", r",\! "])
+@pytest.mark.parametrize(
+    "space", ["\u00a0", "\u2002", "\u2007", "\u2009", "\u202f", r"\,", r"\;", r"\:", r"\ ", "~", "{,}", r",\!", r",\! "]
+)
 def test_every_kind_of_space_that_does_not_part_words_may_group_thousands(space: str) -> None:
     assert tidy(f"12{space}345{space}678") == "12,345,678"
 

@@ -18,7 +18,17 @@ from stages.rewards.judging.building import Bracketed, Comparison, as_set, built
 
 DIGITS = 15
 WORKING_DIGITS_MAX = 300
-WARM = (r"\frac{1}{2}", r"\frac{\sqrt{3}}{2}", r"2\pi x", "x^2+2x+1", r"\sin x+\ln 2", "x>5", r"\{1,2\}", "0.5x", r"\sqrt{3+2\sqrt{2}}")
+WARM = (
+    r"\frac{1}{2}",
+    r"\frac{\sqrt{3}}{2}",
+    r"2\pi x",
+    "x^2+2x+1",
+    r"\sin x+\ln 2",
+    "x>5",
+    r"\{1,2\}",
+    "0.5x",
+    r"\sqrt{3+2\sqrt{2}}",
+)
 """Comparing these once fills SymPy's tables, which every case then finds filled."""
 
 

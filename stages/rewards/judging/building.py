@@ -152,7 +152,7 @@ _FUNCTIONS: dict[str, Any] = {
     r"\arcsin": sympy.asin,
     r"\arccos": sympy.acos,
     r"\arctan": sympy.atan,
-} | {"\\" + name: getattr(sympy, name) for name in "sin cos tan cot sec csc sinh cosh tanh".split()}
+} | {"\\" + name: getattr(sympy, name) for name in ["sin", "cos", "tan", "cot", "sec", "csc", "sinh", "cosh", "tanh"]}
 
 
 def _relation(signs: str, *terms: Node) -> list[Comparison]:
