@@ -18,7 +18,8 @@ from stages.rewards.tidy import tidy
 from stages.rewards.trees import functions_of, is_one_term
 
 _INFINITE = re.compile(r"(?P<sign>[+-]?) ?(?:\\infty|infinity|inf|oo)")
-_CHOICE = re.compile(r"\(?([A-Za-z])[).]?")
+_CHOICE = re.compile(r"\(?([A-Ha-h])[).]?")
+_WORDS = re.compile(r"[A-Za-z ,.'-]*[A-Za-z]{3}[A-Za-z ,.'-]*|yes|no", re.IGNORECASE)
 
 Asked = Callable[[str, str], bool]
 """From (wanted, given) as expressions to whether they are equal."""
@@ -228,4 +229,4 @@ def _plain(text: str) -> str:
         return "-oo" if infinite["sign"] == "-" else "oo"
     closed = re.sub(r"(?<![A-Za-z0-9.]) | (?![A-Za-z0-9.])", "", text)
     closed = re.sub(r"_\{([A-Za-z0-9])\}", r"_\1", closed)
-    return closed.lower() if re.fullmatch(r"[A-Za-z ,.'-]+", text) else closed
+    return closed.lower() if _WORDS.fullmatch(text) else closed

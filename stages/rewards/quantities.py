@@ -71,6 +71,7 @@ KINDS = frozenset(_SIZES)
 _SHORT = {name: names.split()[0] for sizes in _SIZES.values() for names in sizes for name in names.split()}
 _SPEEDS = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h", "kmph": "km/h"}
 _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_IN_ALL = re.compile(r"(?:^|\s+)(?:(?:in )?total|in all|altogether|each)$")
 _SAYS_MORE = (
     # What changes a number, doubts it, or names a second one.
     "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
@@ -181,6 +182,7 @@ def _decimal(text: str) -> Fraction:
 
 
 def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | None:
+    rest = _IN_ALL.sub("", rest)
     if re.fullmatch(r"%|percent|per cent|pct\.?", rest, re.IGNORECASE):
         return None if money else Quantity(value, percent=True, name=name)
     word, _, after = rest.partition(" ")
@@ -188,9 +190,15 @@ def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | 
         value, rest = value * _LARGE[word.lower()], after.strip()
     if money:
         kind, size = _UNITS[money.lower().rstrip(".")]
-        # "$18 dollars" says it twice; any other unit would be a second one.
-        fits = not rest or _UNITS.get(_singular(rest)) == (kind, size)
-        return Quantity(value, kind, size, name=name) if fits else None
+        # "$18 dollars" says it twice; any other unit would be a second one, unless it says for what the money is paid.
+        if re.match(r"per\b|/", rest):
+            rest = f"{kind.removesuffix('s')} {rest}"
+        else:
+            return (
+                Quantity(value, kind, size, name=name)
+                if not rest or _UNITS.get(_singular(rest)) == (kind, size)
+                else None
+            )
     if not rest:
         return Quantity(value, name=name)
     unit = unit_of(rest)

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from stages.rewards.symbols import FUNCTIONS
 
 Node = tuple[Any, ...]
-_TERM = frozenset({"number", "mixed", "negative", "*", "/", "^", "root", "factorial", "binomial"})
+_TERM = frozenset(["number", "constant", "degree", "mixed", "negative", "*", "/", "^", "root", "factorial", "binomial"])
 
 
 def is_one_term(node: Node) -> bool:

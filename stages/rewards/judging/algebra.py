@@ -85,18 +85,37 @@ def _equal_values(gold: Any, found: Any) -> bool:
     if gold.has(S.Infinity, S.NegativeInfinity) or found.has(S.Infinity, S.NegativeInfinity):
         return False
     difference = gold - found
-    return bool(difference == 0) or (not _is_certainly_not_zero(difference) and _is_proved_zero(difference))
+    if difference == 0:
+        return True
+    if _is_certainly_not_zero(difference):
+        return False
+    positive = {name: sympy.Dummy(positive=True) for name in _never_negative(gold, found)}
+    return _is_proved_zero(difference) or (bool(positive) and _is_proved_zero(difference.subs(positive)))
 
 
 def _is_certainly_not_zero(difference: Any) -> bool:
     """Whether its value, at one point where it has variables, has digits that are certain."""
     names = sorted(difference.free_symbols, key=str)
-    point = {name: sympy.Rational(sympy.prime(place + 3), sympy.prime(place + 4)) for place, name in enumerate(names)}
+    point = {
+        name: sympy.Rational(sympy.prime(place + 3), 1 if name.is_integer else sympy.prime(place + 4))
+        for place, name in enumerate(names)
+    }
     try:
         value = difference.subs(point).evalf(DIGITS, maxn=WORKING_DIGITS_MAX, strict=True)
     except (PrecisionExhausted, ArithmeticError, ValueError, TypeError, NotImplementedError):
         return False
     return bool(value.is_number and value.is_finite and value.is_zero is False)
+
+
+def _never_negative(gold: Any, found: Any) -> list[Any]:
+    r"""The variables of which both expressions need that they are not negative, as they have no real value elsewhere: `x\sqrt{x}`."""
+    names = gold.free_symbols | found.free_symbols
+    below = [{other: -2 if other == name else 3 for other in names} for name in names]
+    return [
+        name
+        for name, point in zip(names, below, strict=True)
+        if all(one.subs(point).evalf(DIGITS).is_real is False for one in (gold, found))
+    ]
 
 
 def _is_proved_zero(difference: Any) -> bool:

@@ -133,7 +133,8 @@ def _binomial(above: Node, below: Node) -> Any:
 
 
 def _name(name: str) -> Any:
-    return sympy.Symbol(name, real=True)
+    """A real variable; `n` counts something."""
+    return sympy.Symbol(name, integer=True) if name == "n" else sympy.Symbol(name, real=True)
 
 
 def _called(name: str, argument: Node, base: Node | None = None) -> Any:
