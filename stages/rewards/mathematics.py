@@ -33,7 +33,7 @@ def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
     said, needed = [], []
     for one, other in zip(given, wanted, strict=True):
         pairs: dict[tuple[str, str], None] = {}
-        said.append(_same(one, other, lambda *pair, pairs=pairs: pairs.setdefault(pair)))
+        said.append(_same(one, other, lambda *pair, pairs=pairs: bool(pairs.setdefault(pair))))
         needed.append(tuple(pairs))
     if not any(needed):
         return said

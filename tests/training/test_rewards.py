@@ -190,6 +190,12 @@ def test_the_same_question_is_judged_once() -> None:
     assert judge_counts() == before
 
 
+def test_all_that_an_answer_needs_is_one_case_with_one_limit() -> None:
+    before = judge_counts()["judged"]
+    assert same_value(r"\sqrt{2}x, \sqrt{3}x, \sqrt{5}x", r"x\sqrt{5}, x\sqrt{2}, x\sqrt{3}")
+    assert judge_counts()["judged"] == before + 1
+
+
 def test_every_thread_may_ask() -> None:
     found: dict[int, bool] = {}
 
