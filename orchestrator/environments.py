@@ -30,7 +30,7 @@ HARDWARE: dict[str, Hardware] = {
 
 COMMON = (
     "datasets",  # any version reads the sets; so do the tokenizer's and the hub's packages, which come with it and Tunix
-    "sympy==1.14.0",  # rewards follow what it and math-verify find equal
+    "sympy==1.14.0",  # rewards follow what it proves equal
 )
 
 TRAINING_PINS = (
@@ -40,7 +40,7 @@ TRAINING_PINS = (
     "optax==0.2.8",
     "orbax-checkpoint==0.12.8",
     "qwix==0.1.8",
-    "math-verify[antlr4_13_2]==0.9.0",
+    "math-verify[antlr4_13_2]==0.9.0",  # evaluations show where it says otherwise
     *COMMON,
 )
 """What bit-for-bit resume is measured with; the same pins as the `train` extra."""

@@ -41,7 +41,6 @@ def correctness_reward(
         given = {row: text for row in rows if (text := answer_of(texts[row])) is not None}
         if judged is not None:
             right = judged(list(given.values()), [wanted[row] for row in given])
-            rewards = [
-                float(dict(zip(given, right, strict=True)).get(row, reward)) for row, reward in enumerate(rewards)
-            ]
+            for row, is_right in zip(given, right, strict=True):
+                rewards[row] = float(is_right)
     return rewards

@@ -1,107 +1,346 @@
-"""Which texts are mathematics that SymPy may be asked about, and how they are written for it.
+r"""Reads an expression, in LaTeX or as people type it, into a tree: all of it, or nothing.
 
-Only what consists of known symbols from its first to its last character gets there: no sentence, no Python, no name of a
-function that does something else than mathematics, no tower of brackets. Standard library only.
+The grammar is relay's own because parsers that are made to find mathematics in prose leave out what they do not know: a
+prime, a degree sign, the subscript of a number, the case of a letter. Here each symbol has one meaning or the text is not
+read. What has two readings, such as `a/bc`, `3!!` or `2 3`, is not read either. Nothing is evaluated. Standard library only.
 """
 
-import re
+from collections.abc import Callable
 
-CHARS_MAX = 200
-DIGITS_MAX = 20
-DEPTH_MAX = 8
-"""The parser of math-verify takes twice as long for every level of round brackets."""
+from stages.rewards.symbols import FUNCTIONS, GREEK, is_number, symbols_of
+from stages.rewards.trees import Node
 
-_GREEK = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega "
-    "Gamma Delta Theta Lambda Sigma Phi Psi Omega"
-)
-_SIGNS = (
-    r"frac sqrt pi cdot times div pm mp infty le ge lt gt ne cup cap in setminus emptyset varnothing mathbb circ overline "
-    r"begin end lvert rvert vert mid"
-)
-_WORK = (
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp binom lfloor rfloor lceil rceil max min gcd lcm "
-    "int sum prod lim det"
-)
-WORK = frozenset(_WORK.split())
-"""What is still to be worked out. Where the wanted answer has none of it, `\\sin 30^\\circ` only repeats the question."""
-COMMANDS = frozenset((_GREEK + " " + _SIGNS).split()) | WORK
-MATRICES = frozenset({"matrix", "pmatrix", "bmatrix", "vmatrix"})
-_ENGLISH = "an as at be by do he if in is it my no of on or so to up us we"
-NO_VARIABLES = frozenset(_ENGLISH.split())
-_WITHOUT_LATEX = "sin cos tan cot sec csc arcsin arccos arctan ln log exp sqrt pi theta alpha beta infty"
-_PLAIN_NAMES = frozenset(_WITHOUT_LATEX.split())
-_TOKEN = re.compile(
-    r"(?P<command>\\[A-Za-z]+)|(?P<brace>\\[{}|])|(?P<row>\\\\)|(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-    r"|(?P<letters>[A-Za-z]+)|(?P<sign>\*\*|[-+*/^_()\[\]{}|=<>!,:&'%])|(?P<space> +)"
-)
+LEVELS_MAX = 40
+"""Operations within operations."""
+_RELATIONS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in")
+_SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "without"}
+_CALLED = ("f", "g")
+"""Names that are functions where a bracket follows; every other letter is multiplied by it."""
+_CONSTANTS: dict[str, Node] = {
+    "e": ("constant", "e"),
+    "i": ("constant", "i"),
+    r"\pi": ("constant", "pi"),
+    r"\infty": ("constant", "oo"),
+}
 
 
-def latex_of(text: str) -> str | None:
-    """A tidy text as LaTeX, or None where it is no mathematics that may be judged."""
-    if not 0 < len(text) <= CHARS_MAX or _depth(text) > DEPTH_MAX:
+class _Unreadable(ValueError):
+    """The text is no expression, or has more than one reading."""
+
+
+def read_expression(text: str) -> Node | None:
+    """The tree of a tidy text, or None where it is no mathematics from end to end."""
+    symbols = symbols_of(text)
+    if not symbols:
         return None
-    written, place = [], 0
-    while place < len(text):
-        found = _TOKEN.match(text, place)
-        word = None if found is None else _written(found)
-        if found is None or word is None:
-            return None
-        written.append(word)
-        place = found.end()
-    return _with_braces("".join(written))
+    reader = _Reader(symbols)
+    try:
+        node = reader.statement()
+    except _Unreadable:
+        return None
+    return node if reader.next == "" else None
 
 
-def left_to_do(text: str) -> frozenset[str]:
-    """Names of the functions whose value the text leaves to the reader; a factorial is `!`."""
-    names = frozenset(re.findall(r"[A-Za-z]+", text)) & WORK
-    return names | {"!"} if re.search(r"!(?!=)", text) else names
+class _Reader:
+    """Recursive descent through the symbols of one text; every method reads what it is named for, or raises _Unreadable."""
 
+    def __init__(self, symbols: list[str]) -> None:
+        self._symbols = [*symbols, ""]
+        self._place = 0
+        self._level = 0
+        self._bars = 0
 
-def _written(found: re.Match[str]) -> str | None:
-    token = found[0]
-    match found.lastgroup:
-        case "command":
-            before_letters = found.string[found.end() : found.end() + 1].isalpha()
-            return None if token[1:] not in COMMANDS else f"{token} " if before_letters else token
-        case "number":
-            return token if len(token) <= DIGITS_MAX else None
-        case "letters":
-            if token in _PLAIN_NAMES:
-                return f"\\{token} "
-            return token if token in MATRICES or (len(token) <= 2 and token not in NO_VARIABLES) else None
-        case "sign":
-            return {"**": "^", "*": r"\cdot ", "%": r"\%"}.get(token, token)
-    return token
+    @property
+    def next(self) -> str:
+        return self._symbols[self._place]
 
+    def _take(self, *expected: str) -> str:
+        if self.next == "" or (expected and self.next not in expected):
+            raise _Unreadable
+        self._place += 1
+        return self._symbols[self._place - 1]
 
-def _with_braces(text: str) -> str:
-    r"""`x^12` as `x^{12}`, `sqrt(2)` as `\sqrt{2}`, `x^(1/2)` as `x^{1/2}`."""
-    text = re.sub(r"([\^_])\s*([+-]?[0-9]+(?:\.[0-9]+)?)", r"\1{\2}", text)
-    for opener in (r"\sqrt (", r"\sqrt(", "^("):
-        begin = text.find(opener)
-        while begin >= 0:
-            opening = begin + len(opener) - 1
-            closing = _closing(text, opening)
-            if closing is None:
-                return text
-            text = f"{text[:opening]}{{{text[opening + 1 : closing]}}}{text[closing + 1 :]}"
-            begin = text.find(opener)
-    return text
+    # --- statements and sets
 
+    def statement(self) -> Node:
+        """Terms with relations between them, or one without any."""
+        terms, signs = [self._sets()], []
+        while self.next in _RELATIONS:
+            signs.append(self._take())
+            terms.append(self._sets())
+        return ("relation", " ".join(signs), *terms) if signs else terms[0]
 
-def _closing(text: str, opening: int) -> int | None:
-    depth = 0
-    for place in range(opening, len(text)):
-        depth += (text[place] == "(") - (text[place] == ")")
-        if depth == 0:
-            return place
-    return None
+    def _sets(self) -> Node:
+        left = self._sum()
+        first = self.next
+        while self.next in _SETS:
+            if self.next != first:
+                raise _Unreadable  # A ∪ B ∩ C needs brackets
+            left = (_SETS[self._take()], left, self._sum())
+        return left
 
+    # --- sums, products, powers
 
-def _depth(text: str) -> int:
-    deepest = depth = 0
-    for char in text:
-        depth += (char in "({[") - (char in ")}]")
-        deepest = max(deepest, depth)
-    return deepest
+    def _sum(self) -> Node:
+        self._level += 1
+        if self._level > LEVELS_MAX:
+            raise _Unreadable
+        left = self._signed(self._product)
+        while self.next in ("+", "-"):
+            left = (self._take(), left, self._product())
+        self._level -= 1
+        return left
+
+    def _signed(self, read: Callable[[], Node]) -> Node:
+        if self.next not in ("+", "-"):
+            return read()
+        return ("negative", read()) if self._take() == "-" else read()
+
+    def _product(self) -> Node:
+        left = self._power()
+        over = False
+        while True:
+            if self.next == r"\cdot":
+                self._take()
+                left, over = ("*", left, self._signed(self._power)), False
+            elif self.next == "/":
+                if over:
+                    raise _Unreadable  # 1/2/3
+                self._take()
+                left, over = ("/", left, self._signed(self._power)), True
+            elif self._goes_on():
+                if is_number(self.next) or (over and not (left[1][0] == left[2][0] == "number")):
+                    raise _Unreadable  # 2 3, x2; a/bc, but (1/2)x is how 1/2x is meant
+                left, over = ("*", left, self._power()), False
+            else:
+                return left
+
+    def _goes_on(self) -> bool:
+        """Whether another factor follows without a sign."""
+        ends = (*_RELATIONS, *_SETS, "", "+", "-", r"\cdot", "/", "^", "_", "!", "'", ",", "&", r"\\", ")", "]", "}")
+        return self.next not in (*ends, r"\}", r"\rfloor", r"\rceil", r"\end", r"\circ") and not (
+            self.next == "|" and self._bars
+        )
+
+    def _power(self) -> Node:
+        base = self._primary()
+        if self.next == "!":
+            self._take()
+            base = ("factorial", base)
+        if self.next == "^":
+            self._take()
+            if self.next == r"\circ":
+                self._take()
+                base = ("degree", base)
+            else:
+                base = ("^", base, self._exponent())
+        if self.next in ("!", "^"):
+            raise _Unreadable  # 3!!, 2^3!
+        return base
+
+    def _exponent(self) -> Node:
+        self._level += 1
+        if self._level > LEVELS_MAX:
+            raise _Unreadable
+        exponent = self._signed(lambda: self._plain_number() or self._primary())
+        if self.next == "^":
+            self._take()
+            exponent = ("^", exponent, self._exponent())
+        self._level -= 1
+        return exponent
+
+    # --- what stands alone
+
+    def _primary(self) -> Node:
+        symbol = self._take()
+        if is_number(symbol):
+            return self._number(symbol)
+        if symbol in _CONSTANTS and self.next not in ("_", "'"):
+            return _CONSTANTS[symbol]
+        if (symbol.isalpha() and len(symbol) == 1) or symbol in GREEK:
+            return self._named(symbol)
+        if symbol in FUNCTIONS:
+            return self._function(symbol)
+        if symbol.startswith(r"\mathbb "):
+            return ("set", symbol[-1])
+        if symbol not in _Reader._OPENERS:
+            raise _Unreadable
+        return _Reader._OPENERS[symbol](self)
+
+    def _plain_number(self) -> Node | None:
+        r"""A number that no fraction belongs to: `2^3\frac{1}{2}` is a half of 8."""
+        return ("number", self._take()) if is_number(self.next) else None
+
+    def _number(self, digits: str) -> Node:
+        if self.next == "_":
+            raise _Unreadable  # of another base
+        number = ("number", digits)
+        if self.next != r"\frac":
+            return number
+        self._take()
+        fraction = self._fraction()
+        if not (digits.isdigit() and fraction[1][0] == fraction[2][0] == "number"):
+            return ("*", number, fraction)
+        above, below = fraction[1][1], fraction[2][1]
+        if not (above.isdigit() and below.isdigit() and int(above) < int(below)):
+            raise _Unreadable
+        return ("mixed", number, fraction)
+
+    def _named(self, symbol: str) -> Node:
+        """A variable with its primes and subscript, which are part of its name, or a function of that name."""
+        name = symbol
+        while self.next == "'":
+            name += self._take()
+        if self.next == "_":
+            name += self._take()
+            if self.next == "{":
+                self._take()
+                while self.next != "}":
+                    name += self._take()
+                self._take()
+            else:
+                name += self._take()
+        if symbol in _CALLED and self.next == "(":
+            return ("apply", name, self._primary())
+        if symbol in _CALLED and self.next == "^":
+            raise _Unreadable  # of a function, a power or its inverse
+        return ("name", name)
+
+    def _function(self, name: str) -> Node:
+        """A function, its power (`^{-1}` is the inverse), its base, and its argument."""
+        base, power = None, None
+        while self.next in ("^", "_"):
+            if self._take() == "^" and power is None:
+                power = self._exponent()
+            elif name == r"\log" and base is None:
+                base = self._argument_of_command()
+            else:
+                raise _Unreadable
+        argument = self._argument_of_function()
+        if power == ("negative", ("number", "1")):
+            if name not in (r"\sin", r"\cos", r"\tan"):
+                raise _Unreadable
+            return ("call", r"\arc" + name[1:], argument)
+        called = ("call", name, argument) if base is None else ("call", name, argument, base)
+        return called if power is None else ("^", called, power)
+
+    def _argument_of_function(self) -> Node:
+        if self.next in ("(", "{"):
+            return self._primary()
+        factors = self._power()
+        while self._goes_on() and self.next not in FUNCTIONS:
+            if self.next == "(" or is_number(self.next):
+                raise _Unreadable  # sin x(x+1)
+            factors = ("*", factors, self._power())
+        return factors
+
+    def _argument_of_command(self) -> Node:
+        """As in TeX: a group in braces, or one symbol; of a number that is one digit."""
+        if is_number(self.next) and len(self.next) > 1:
+            raise _Unreadable
+        symbol = self._take()
+        if symbol == "{":
+            return self._braced()
+        if is_number(symbol):
+            return ("number", symbol)
+        if symbol in _CONSTANTS:
+            return _CONSTANTS[symbol]
+        if symbol.isalpha() or symbol in GREEK:
+            return ("name", symbol)
+        raise _Unreadable
+
+    # --- commands and brackets; each was opened by the symbol before
+
+    def _fraction(self) -> Node:
+        above, below = self._argument_of_command(), self._argument_of_command()
+        if above == ("name", "d") and below[:2] == ("*", above):
+            raise _Unreadable  # a derivative
+        return ("/", above, below)
+
+    def _binomial(self) -> Node:
+        return ("binomial", self._argument_of_command(), self._argument_of_command())
+
+    def _root(self) -> Node:
+        degree: Node = ("number", "2")
+        if self.next == "[":
+            self._take()
+            degree = self._sum()
+            self._take("]")
+        under = self._primary() if self.next == "(" else self._argument_of_command()
+        return ("root", under, degree)
+
+    def _exponential(self) -> Node:
+        return ("^", ("constant", "e"), self._argument_of_function())
+
+    def _braced(self) -> Node:
+        bars, self._bars = self._bars, 0
+        inside = self._sum()
+        self._bars = bars
+        self._take("}")
+        return inside
+
+    def _bracketed(self) -> Node:
+        """What is in round or square brackets: one term, or a tuple or an interval."""
+        begin = self._symbols[self._place - 1]
+        bars, self._bars = self._bars, 0
+        items = self._items()
+        self._bars = bars
+        end = self._take(")", "]")
+        if len(items) > 1:
+            return ("group", begin + end, *items)
+        if begin + end not in ("()", "[]"):
+            raise _Unreadable
+        return items[0]
+
+    def _set(self) -> Node:
+        items = self._items()
+        self._take(r"\}")
+        return ("group", "{}", *items)
+
+    def _items(self) -> list[Node]:
+        items = [self._sets()]
+        while self.next == ",":
+            self._take()
+            items.append(self._sets())
+        return items
+
+    def _absolute(self) -> Node:
+        self._bars += 1
+        inside = self._sum()
+        self._bars -= 1
+        self._take("|")
+        return ("absolute", inside)
+
+    def _rounded(self) -> Node:
+        begin = self._symbols[self._place - 1]
+        inside = self._sum()
+        self._take({r"\lfloor": r"\rfloor", r"\lceil": r"\rceil"}[begin])
+        return (begin[2:], inside)
+
+    def _matrix(self) -> Node:
+        rows = [[self._sum()]]
+        while self.next != r"\end":
+            if self._take("&", r"\\") == "&":
+                rows[-1].append(self._sum())
+            elif self.next != r"\end":
+                rows.append([self._sum()])
+        self._take(r"\end")
+        if len({len(row) for row in rows}) != 1:
+            raise _Unreadable
+        return ("matrix", *(("row", *row) for row in rows))
+
+    _OPENERS: dict[str, Callable[["_Reader"], Node]] = {
+        "(": _bracketed,
+        "[": _bracketed,
+        "{": _braced,
+        r"\{": _set,
+        "|": _absolute,
+        r"\frac": _fraction,
+        r"\binom": _binomial,
+        r"\sqrt": _root,
+        r"\exp": _exponential,
+        r"\lfloor": _rounded,
+        r"\lceil": _rounded,
+        r"\begin": _matrix,
+        r"\emptyset": lambda reader: ("set", ""),
+    }

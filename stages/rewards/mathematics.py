@@ -1,68 +1,48 @@
-"""Whether a mathematical answer is the wanted one: numbers by a fixed grammar, expressions by SymPy in the judge's process.
+r"""Whether a mathematical answer is the wanted one: numbers by a fixed grammar, expressions by SymPy in the judge's process.
 
-The grammar (`quantities`) decides wherever the wanted answer is a number, a list, a set, a tuple or an interval of numbers,
-or a word; it evaluates nothing. Only where the wanted answer is an expression are SymPy and math-verify asked, through the
-judge, and only about texts that are mathematics from end to end (`expressions`). Standard library only.
+The grammar decides wherever both answers are numbers, or lists, sets, tuples or intervals of numbers, or words; it evaluates
+nothing. Where one of them is an expression, the judge decides whether the two are equal. An answer that leaves more to be
+worked out than the wanted one is wrong: `7+12` or `\sin 30^\circ` repeat a question. Standard library only.
 """
 
+import functools
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from stages.rewards.expressions import latex_of, left_to_do
+from stages.rewards.answers import Answer, Group, Leaf, read_answer
 from stages.rewards.judging.client import JUDGES, Question, Verdict
-from stages.rewards.quantities import Quantity, equal_quantities, read_quantity
+from stages.rewards.quantities import equal_quantities, read_quantity
 from stages.rewards.structure import answer_of
-from stages.rewards.tidy import tidy, whole_group
+from stages.rewards.tidy import tidy
+from stages.rewards.trees import functions_of, is_one_term
 
-ITEMS_MAX = 12
 _INFINITE = re.compile(r"(?P<sign>[+-]?) ?(?:\\infty|infinity|inf|oo)")
-_CHOICE = re.compile(r"\(?([A-Za-z])[).]?")
-_SEPARATOR = re.compile(r"\s*(?:,\s*(?:and|or)\b|[,;]|\b(?:and|or)\b)\s*")
-_BRACKETS = {
-    ("(", ")"): "()",
-    ("[", "]"): "[]",
-    ("(", "]"): "(]",
-    ("[", ")"): "[)",
-    (r"\{", r"\}"): "{}",
-    ("{", "}"): "{}",
-}
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A tidy text that is one thing: a quantity, or an expression or word (`quantity` None)."""
-
-    text: str
-    quantity: Quantity | None
-
-
-@dataclass(frozen=True)
-class Group:
-    """Several leaves: a tuple or interval by its brackets, a set `{}`, or a bare list (no brackets)."""
-
-    brackets: str
-    items: tuple[Leaf, ...]
-
+_CHOICE = re.compile(r"\(?([A-Ha-h])[).]?")
+_WORDS = re.compile(r"[A-Za-z ,.'-]*[A-Za-z]{3}[A-Za-z ,.'-]*|yes|no", re.IGNORECASE)
 
 Asked = Callable[[str, str], bool]
-"""From (wanted, given) in LaTeX to whether they are equal."""
+"""From (wanted, given) as expressions to whether they are equal."""
 
 
 def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
-    """Whether each text says what is wanted; hard cases are judged together, at most one case a processor."""
-    needed: dict[tuple[str, str], bool] = {}
+    """Whether each text says what is wanted; hard cases are judged together, at most one case a processor.
 
-    def remember(left: str, right: str) -> bool:
-        needed.setdefault((left, right), False)
-        return False
-
+    All that an answer needs of the judge is one case, so that the limits of a case are those of an answer.
+    """
+    said, needed = [], []
     for one, other in zip(given, wanted, strict=True):
-        _same(one, other, remember)
-    verdicts = JUDGES["math"].ask([_question([pair]) for pair in needed]) if needed else []
-    needed.update({pair: verdict.said == "1" for pair, verdict in zip(needed, verdicts, strict=True)})
-    return [_same(one, other, lambda *pair: needed.get(pair, False)) for one, other in zip(given, wanted, strict=True)]
+        pairs: dict[tuple[str, str], None] = {}
+        said.append(_same(one, other, lambda *pair, pairs=pairs: bool(pairs.setdefault(pair))))
+        needed.append(tuple(pairs))
+    if not any(needed):
+        return said
+    rows = [row for row, pairs in enumerate(needed) if pairs]
+    verdicts = JUDGES["math"].ask([_question(needed[row]) for row in rows])
+    for row, verdict in zip(rows, verdicts, strict=True):
+        equal = {pair for pair, told in zip(needed[row], verdict.said, strict=False) if told == "1"}
+        said[row] = _same(given[row], wanted[row], lambda *pair, equal=equal: pair in equal)
+    return said
 
 
 def same_value(given: str, wanted: str) -> bool:
@@ -77,74 +57,161 @@ def correct(completion: str, wanted: str) -> bool:
 
 
 def judgements(completion: str, wanted: str) -> dict[str, bool]:
-    """What each judge of mathematics says alone: `grammar` without SymPy, `math_verify` in its own usual way.
+    """What two judges of mathematics say: `relay`, which rewards follow, and `math_verify` in its own usual way.
 
-    Where they differ, one of them is worth looking at; `correct` is the one that rewards follow.
+    Where they differ, one of them is worth looking at.
     """
     given = answer_of(completion)
     if given is None or not wanted.strip():
-        return {"grammar": False, "math_verify": False}
-    by_grammar = _same(given, wanted, lambda *_: False)
+        return {"relay": False, "math_verify": False}
     short = len(given) <= 1000 and len(wanted) <= 1000
     verdict = JUDGES["math"].ask([_question([(wanted, given)], alone=True)])[0] if short else Verdict()
-    return {"grammar": by_grammar, "math_verify": verdict.said == "1"}
+    return {"relay": same_value(given, wanted), "math_verify": verdict.said == "1"}
 
 
 def _question(pairs: Sequence[tuple[str, str]], *, alone: bool = False) -> Question:
     return Question(json.dumps({"kind": "math", "alone": alone, "pairs": pairs}))
 
 
-# --- comparing --------------------------------------------------------------
+# --- comparing; whatever is asked is asked at once, so nothing here stops at the first difference -------------------
 
 
 def _same(given: str, wanted: str, asked: Asked) -> bool:
     if given.strip() == wanted.strip():
         return bool(given.strip())
-    left, right = tidy(given), tidy(wanted)
-    if left is None or right is None:
-        return False
-    found, gold = _read(left), _read(right)
+    found, gold = _read(given), _read(wanted)
+    return found is not None and gold is not None and _same_answer(found, gold, asked)
+
+
+@functools.lru_cache(maxsize=4096)  # a wanted answer is compared with those of a whole group
+def _read(text: str) -> Answer | None:
+    tidied = tidy(text)
+    return None if tidied is None else read_answer(tidied)
+
+
+def _same_answer(found: Answer, gold: Answer, asked: Asked) -> bool:
     if isinstance(found, Group) and isinstance(gold, Group):
         return _same_group(found, gold, asked)
     if isinstance(found, Leaf) and isinstance(gold, Leaf):
         return _same_leaf(found, gold, asked)
-    return False
+    if _names_differ(found, gold):
+        return False
+    group, leaf = (found, gold) if isinstance(found, Group) else (gold, found)
+    assert isinstance(group, Group)
+    assert isinstance(leaf, Leaf)
+    if group.brackets == "{}" and len(group.items) == 1:  # a set of one
+        return _same_answer(*((group.items[0], gold) if group is found else (found, group.items[0])), asked)
+    if group.brackets == ":" and len(group.items) == 2:
+        return _same_leaf(*((_share(group), leaf) if group is found else (leaf, _share(group))), asked)
+    tree = leaf.tree
+    is_set = tree is not None and tree[0] in ("relation", "set", "union", "intersection", "without")
+    return is_set and group.brackets in ("()", "[]", "(]", "[)", "{}") and _asked_of(found, gold, asked)
 
 
 def _same_leaf(found: Leaf, gold: Leaf, asked: Asked) -> bool:
-    if gold.quantity is not None:
-        # An expression, such as 7+12, only says how to get to the number that is wanted.
-        return found.quantity is not None and equal_quantities(found.quantity, gold.quantity)
-    if _plain(found.text) == _plain(gold.text):
-        return True
-    if left_to_do(found.text) - left_to_do(gold.text):
+    if found.quantity is not None and gold.quantity is not None:
+        return equal_quantities(found.quantity, gold.quantity)
+    if _names_differ(found, gold):
         return False
-    wanted, given = latex_of(gold.text), latex_of(found.text)
-    return wanted is not None and given is not None and asked(wanted, given)
+    if _plain(found.text) == _plain(gold.text) and not (found.unit and gold.unit and found.unit != gold.unit):
+        return True
+    tree, wanted = found.tree, gold.tree
+    if tree is None or wanted is None or not _units_agree(found, gold):
+        return False
+    if gold.quantity is not None and not is_one_term(tree):
+        return False
+    if functions_of(tree) - functions_of(wanted):
+        return False
+    if "relation" in (tree[0], wanted[0]):
+        return asked(gold.whole or gold.body, found.whole or found.body)
+    return _asked_of(found, gold, asked)
+
+
+def _asked_of(found: Answer, gold: Answer, asked: Asked) -> bool:
+    given, wanted = (answer.body if isinstance(answer, Leaf) else answer.text for answer in (found, gold))
+    return asked(wanted, given)
+
+
+def _units_agree(found: Leaf, gold: Leaf) -> bool:
+    """A unit that either leaves out is no matter; but 50% is not the square root of 2500."""
+    if any(leaf.quantity is not None and leaf.quantity.percent for leaf in (found, gold)):
+        return False
+    one, other = (_unit(leaf) for leaf in (found, gold))
+    return not (one and other) or one == other
+
+
+def _unit(leaf: Leaf) -> str:
+    if leaf.quantity is None:
+        return leaf.unit
+    angle = not leaf.quantity.unit or leaf.quantity.unit == "degrees"
+    return "" if angle else f"{leaf.quantity.unit} {leaf.quantity.size}"
+
+
+def _names_differ(found: Answer, gold: Answer) -> bool:
+    one, other = (answer.name or _name_of(answer) for answer in (found, gold))
+    return bool(one and other and one != other)
+
+
+def _name_of(answer: Answer) -> str:
+    return answer.quantity.name if isinstance(answer, Leaf) and answer.quantity is not None else ""
+
+
+def _share(ratio: Group) -> Leaf:
+    """`3:4` as three quarters."""
+    text = "/".join(item.text for item in ratio.items if isinstance(item, Leaf))
+    return Leaf(text, read_quantity(text))
 
 
 def _same_group(found: Group, gold: Group, asked: Asked) -> bool:
+    if _names_differ(found, gold):
+        return False
+    if gold.brackets == ":":
+        return _same_ratio(found, gold)
+    if gold.brackets == found.brackets == "clock":
+        halves = {group.items[1] for group in (found, gold)} - {Leaf("")}
+        return found.items[0] == gold.items[0] and len(halves) < 2
+    found, gold = _in_order(found, gold), _in_order(gold, found)
     if found.brackets != gold.brackets and not {found.brackets, gold.brackets} <= {"", "{}"}:
         return False
     if "{}" in (found.brackets, gold.brackets):  # what is in a set twice is in it once
-        return _covers(found.items, gold.items, asked) and _covers(gold.items, found.items, asked, swapped=True)
+        there = _covers(found.items, gold.items, asked)
+        return _covers(gold.items, found.items, asked, swapped=True) and there
     if len(found.items) != len(gold.items):
         return False
     if gold.brackets:
-        equal = [_same_leaf(one, other, asked) for one, other in zip(found.items, gold.items, strict=True)]
+        equal = [_same_answer(one, other, asked) for one, other in zip(found.items, gold.items, strict=True)]
         return all(equal)
     return _matches(found.items, gold.items, asked)
 
 
-def _covers(these: Sequence[Leaf], those: Sequence[Leaf], asked: Asked, *, swapped: bool = False) -> bool:
+def _in_order(group: Group, other: Group) -> Group:
+    """`x = 3, y = 2` as the tuple (3, 2) where the other one is a tuple."""
+    names = [_name_of(item) for item in group.items]
+    if group.brackets or other.brackets != "()" or not all(names) or sorted(set(names)) != names:
+        return group
+    return Group("()", group.items, group.text)
+
+
+def _same_ratio(found: Group, gold: Group) -> bool:
+    """6:8 is 3:4. What could be a time of day is one only where a time is wanted."""
+    if found.brackets not in (":", "clock") or len(found.text.split(":")) != len(gold.items):
+        return False
+    sides = [[read_quantity(part.strip()) for part in group.text.split(":")] for group in (found, gold)]
+    these, those = ([side.value for side in numbers if side is not None] for numbers in sides)
+    if len(these) != len(those) or not all(these) or not all(those):
+        return False
+    return len({one / other for one, other in zip(these, those, strict=True)}) == 1
+
+
+def _covers(these: Sequence[Answer], those: Sequence[Answer], asked: Asked, *, swapped: bool = False) -> bool:
     """Whether each of these is among those. Whole lists, nothing lazy: every pair has to be asked for once."""
-    equal = [[_same_leaf(*((two, one) if swapped else (one, two)), asked) for two in those] for one in these]
+    equal = [[_same_answer(*((two, one) if swapped else (one, two)), asked) for two in those] for one in these]
     return all(any(row) for row in equal)
 
 
-def _matches(found: Sequence[Leaf], gold: Sequence[Leaf], asked: Asked) -> bool:
+def _matches(found: Sequence[Answer], gold: Sequence[Answer], asked: Asked) -> bool:
     """Whether the same things are in both, in whatever order."""
-    equal = [[_same_leaf(one, other, asked) for other in gold] for one in found]
+    equal = [[_same_answer(one, other, asked) for other in gold] for one in found]
     left = set(range(len(gold)))
     for row in equal:
         place = next((place for place in sorted(left) if row[place]), None)
@@ -155,57 +222,11 @@ def _matches(found: Sequence[Leaf], gold: Sequence[Leaf], asked: Asked) -> bool:
 
 
 def _plain(text: str) -> str:
-    r"""For comparing letter by letter: `(B)` is B, `\pi / 2` is `\pi/2`, Yes is yes."""
+    r"""For comparing letter by letter: `(B)` is B, `\pi / 2` is `\pi/2`, `12_{3}` is `12_3`, Yes is yes."""
     if choice := _CHOICE.fullmatch(text):
         return choice[1].lower()
     if infinite := _INFINITE.fullmatch(text):
         return "-oo" if infinite["sign"] == "-" else "oo"
     closed = re.sub(r"(?<![A-Za-z0-9.]) | (?![A-Za-z0-9.])", "", text)
-    return closed.lower() if re.fullmatch(r"[A-Za-z ,.'-]+", text) else closed
-
-
-# --- reading ----------------------------------------------------------------
-
-
-def _read(text: str) -> Leaf | Group:
-    quantity = read_quantity(text)
-    if quantity is not None:
-        return Leaf(text, quantity)
-    return _bracketed(text) or _bare(text) or Leaf(text, None)
-
-
-def _bracketed(text: str) -> Group | None:
-    for (begin, end), brackets in _BRACKETS.items():
-        if text.startswith(begin) and text.endswith(end) and len(text) > len(begin) + len(end):
-            inside = text[len(begin) : len(text) - len(end)]
-            items = _items(inside)
-            whole = whole_group(text, len(begin) - 1)
-            if whole and items is not None and (len(items) > 1 or begin == r"\{"):
-                return Group(brackets, items)
-    return None
-
-
-def _bare(text: str) -> Group | None:
-    """A list without brackets, such as `1, 2` or `x = 1 or x = 2`; each item of it has to be mathematics."""
-    items = _items(text)
-    if items is None or len(items) < 2 or any(item.quantity is None and latex_of(item.text) is None for item in items):
-        return None
-    return Group("", items)
-
-
-def _items(text: str) -> tuple[Leaf, ...] | None:
-    """The parts between the commas that stand in no brackets."""
-    parts, depth, begin = [], 0, 0
-    place = 0
-    while place < len(text):
-        depth += (text[place] in "({[") - (text[place] in ")}]")
-        found = _SEPARATOR.match(text, place) if depth == 0 else None
-        if found and found.end() > place:
-            parts.append(text[begin:place])
-            begin = place = found.end()
-        else:
-            place += 1
-    parts = [part.strip() for part in (*parts, text[begin:])]
-    if depth != 0 or not all(parts) or len(parts) > ITEMS_MAX:
-        return None
-    return tuple(Leaf(part, read_quantity(part)) for part in parts)
+    closed = re.sub(r"_\{([A-Za-z0-9])\}", r"_\1", closed)
+    return closed.lower() if _WORDS.fullmatch(text) else closed

@@ -1,6 +1,6 @@
 """Numbers as answers write them: a fixed grammar, read exactly and without evaluating anything.
 
-`7+12`, `3!` and `\\sqrt{4}` are no numbers: a sum that is left to be done is no answer. Standard library only.
+`7+12`, `3!` and `\\sqrt{4}` are no numbers here, but expressions. Standard library only.
 """
 
 import re
@@ -61,11 +61,17 @@ _SIZES: dict[str, dict[str, Fraction]] = {
     "yen": {"¥ yen": Fraction(1)},
     "rupees": {"₹ rs rupee": Fraction(1)},
     "degrees": {r"^\circ deg degree": Fraction(1)},
+    "celsius": {"degc celsius": Fraction(1)},
+    "fahrenheit": {"degf fahrenheit": Fraction(1)},
 }
 _UNITS = {
     name: (kind, size) for kind, sizes in _SIZES.items() for names, size in sizes.items() for name in names.split()
 }
+KINDS = frozenset(_SIZES)
+_SHORT = {name: names.split()[0] for sizes in _SIZES.values() for names in sizes for name in names.split()}
+_SPEEDS = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h", "kmph": "km/h"}
 _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_IN_ALL = re.compile(r"(?:^|\s+)(?:(?:in )?total|in all|altogether|each)$")
 _SAYS_MORE = (
     # What changes a number, doubts it, or names a second one.
     "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
@@ -115,8 +121,9 @@ def read_quantity(text: str) -> Quantity | None:
         return None
     value = -value if "-" in (found["sign"], found["inner"]) else value
     rest = found["rest"]
-    if re.match(r"[A-Za-z](?![A-Za-z])", rest) and not text[: found.start("rest")].endswith(" "):
-        return None  # `5m` is algebra, `5 m` a length
+    glued = re.match(r"[A-Za-z]{1,3}(?![A-Za-z])", rest) if not text[: found.start("rest")].endswith(" ") else None
+    if glued and (len(glued[0]) == 1 or _singular(glued[0]) not in _UNITS):
+        return None  # `5m` and `5xyz` are algebra, `5 m` and `5cm` lengths
     return _with_unit(value, found["money"] or "", rest.strip(), name["name"] if name else "")
 
 
@@ -175,6 +182,7 @@ def _decimal(text: str) -> Fraction:
 
 
 def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | None:
+    rest = _IN_ALL.sub("", rest)
     if re.fullmatch(r"%|percent|per cent|pct\.?", rest, re.IGNORECASE):
         return None if money else Quantity(value, percent=True, name=name)
     word, _, after = rest.partition(" ")
@@ -182,27 +190,37 @@ def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | 
         value, rest = value * _LARGE[word.lower()], after.strip()
     if money:
         kind, size = _UNITS[money.lower().rstrip(".")]
-        # "$18 dollars" says it twice; any other unit would be a second one.
-        fits = not rest or _UNITS.get(_singular(rest)) == (kind, size)
-        return Quantity(value, kind, size, name=name) if fits else None
+        # "$18 dollars" says it twice; any other unit would be a second one, unless it says for what the money is paid.
+        if re.match(r"per\b|/", rest):
+            rest = f"{kind.removesuffix('s')} {rest}"
+        else:
+            return (
+                Quantity(value, kind, size, name=name)
+                if not rest or _UNITS.get(_singular(rest)) == (kind, size)
+                else None
+            )
     if not rest:
         return Quantity(value, name=name)
-    unit = _unit(rest)
+    unit = unit_of(rest)
     return Quantity(value, *unit, name=name) if unit else None
 
 
-def _unit(text: str) -> tuple[str, Fraction] | None:
+def unit_of(text: str) -> tuple[str, Fraction] | None:
     """Kind and size of a unit; words that are none known are a unit of their own, unless they say something of the number."""
     text = re.sub(r"\s*\^\s*\{?\s*([23])\s*\}?$", r"^\1", text)
     known = _UNITS.get(text) or _UNITS.get(_singular(text))
     if known:
         return known
-    power = re.fullmatch(r"(?:(?P<word>square|cubic|sq\.?|cu\.?)\s+)?(?P<unit>[A-Za-z]+)(?:\^?(?P<power>[23]))?", text)
-    if power and (power["word"] or power["power"]):
-        base = _UNITS.get(_singular(power["unit"]))
-        degree = int(power["power"] or (2 if power["word"].startswith("s") else 3))
-        return (f"{base[0]}^{degree}", base[1] ** degree) if base and base[0] == "length" else None
-    return _words(text)
+    power = re.fullmatch(
+        r"(?:(?P<word>square|cubic|sq\.?|cu\.?)\s+)?(?P<unit>[A-Za-z]+)\.?(?:\^?(?P<power>[23]))?", text
+    )
+    if power is None or not (power["word"] or power["power"]):
+        return _words(_SPEEDS.get(text.lower(), text))
+    degree = int(power["power"] or (2 if power["word"].startswith("s") else 3))
+    kind, size = _UNITS.get(_singular(power["unit"]), ("", Fraction(1)))
+    if kind != "length" and _singular(power["unit"]) != "unit":
+        return None
+    return f"{kind or 'unit'}^{degree}", size**degree
 
 
 def _words(text: str) -> tuple[str, Fraction] | None:
@@ -212,7 +230,7 @@ def _words(text: str) -> tuple[str, Fraction] | None:
         word in _NOT_UNITS or (len(word) < 3 and word not in _UNITS and word != "of") for word in words
     ):
         return None
-    return " ".join(words), Fraction(1)
+    return " ".join(_SHORT.get(word, word) for word in words if word != "per"), Fraction(1)
 
 
 def _singular(word: str) -> str:

@@ -1,9 +1,11 @@
-"""Takes off an answer what is around its value: delimiters, boxes, bold type, a lead-in, spaces, variants of a sign.
+"""Takes off an answer what is around its value: delimiters, boxes, type faces, a lead-in, spaces, variants of a sign.
 
-Every rule looks at the whole text, never for something inside it, so nothing is found by luck. Standard library only.
+Nothing that could change a value is taken off, and nothing is searched for: what remains has to be an answer from its first
+to its last character. Standard library only.
 """
 
 import re
+import unicodedata
 
 CHARS_MAX = 400
 WRAPPERS = (
@@ -12,90 +14,157 @@ WRAPPERS = (
     (r"\(", r"\)"),
     (r"\[", r"\]"),
     ("**", "**"),
-    (r"\boxed{", "}"),
-    (r"\fbox{", "}"),
-    (r"\text{", "}"),
-    (r"\mathrm{", "}"),
-    (r"\mathbf{", "}"),
+    ("```", "```"),
+    ("`", "`"),
+    ("{", "}"),
     (r"\displaystyle", ""),
 )
+"""What may stand around a whole answer."""
 LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the|my|our)?\s*(?:final|correct)?\s*(?:answer|result|solution|total)"
-    r"\s*(?:is|:|=|equals)\s*:?\s*|=\s*",
+    r"\s*(?:is|:|=|equals)\s*:?\s*|=\s*|####\s*",
     re.IGNORECASE,
 )
-SIGNS = str.maketrans(
-    {
-        "−": "-",
-        "–": "-",
-        "×": r"\times ",
-        "·": r"\cdot ",
-        "÷": r"\div ",
-        "π": r"\pi ",
-        "∞": r"\infty ",
-        "≤": r"\le ",
-        "≥": r"\ge ",
-        "≠": r"\ne ",
-        "±": r"\pm ",
-        "∪": r"\cup ",
-        "∩": r"\cap ",
-        "∈": r"\in ",
-        "°": r"^\circ ",
-        "½": " 1/2",
-        "⅓": " 1/3",
-        "⅔": " 2/3",
-        "¼": " 1/4",
-        "¾": " 3/4",
-        "⅕": " 1/5",
-        "⅛": " 1/8",
-        "²": "^2",
-        "³": "^3",
-        "\u00a0": " ",
-        "\u2009": r"\,",
-        "\u202f": r"\,",
-    }
-)
+STYLES = [
+    "boxed",
+    "fbox",
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textnormal",
+    "textsf",
+    "texttt",
+    "emph",
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "mathtt",
+    "mbox",
+    "operatorname",
+    "ensuremath",
+]
+"""Commands whose braces change the look of what is in them, or name it as text."""
+_STYLED = re.compile(r"\\(?:" + "|".join(STYLES) + r")\s*(?=\{)")
+SIGNS = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u200b\u2060\ufeff", ""),
+    **dict.fromkeys("\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f", r"\,"),
+    "×": r"\times ",
+    "·": r"\cdot ",
+    "⋅": r"\cdot ",
+    "÷": r"\div ",
+    "⁄": "/",
+    "∕": "/",
+    "π": r"\pi ",
+    "θ": r"\theta ",
+    "√": r"\sqrt ",
+    "∞": r"\infty ",
+    "≤": r"\le ",
+    "≥": r"\ge ",
+    "≠": r"\ne ",
+    "±": r"\pm ",
+    "∓": r"\mp ",
+    "∪": r"\cup ",
+    "∩": r"\cap ",
+    "∈": r"\in ",
+    "∅": r"\emptyset ",
+    "ℝ": r"\mathbb{R}",
+    "ℤ": r"\mathbb{Z}",
+    "°": r"^\circ ",
+    "º": r"^\circ ",
+    "′": "'",
+    "’": "'",
+    "％": "%",
+}
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 REWRITTEN = (
-    (re.compile(r"(?<=\d)(?:\\,|\{,\}|\\!,|,\\!)(?=\d{3}(?!\d))"), ","),  # 1\,234 and 1{,}234
+    (re.compile(r"(?<![\\$])\$(?=[^\s$])((?:\\.|[^$\\])*(?:\\.|[^\s$\\]))\$(?![\d$])"), r" \1 "),  # $18$ dollars
+    (re.compile(r"(?<!\S)\*\*(?=\S)([^*]*[^\s*])\*\*(?![^\s.,;:])"), r" \1 "),
+    (re.compile(r"(?<=\d)(?:\{,\}|,\s*(?:\\!\s*)+|\\!,|(?:\\[,;:> ]|~)+)(?=\d{3}(?!\d|\s*/))"), ","),  # 1\,234, 1{,}234
     (re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad\b"), " "),
-    (re.compile(r"\\(?:left|right|big|Big|bigg|Bigg)(?![A-Za-z])"), ""),
+    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),
-    (re.compile(r"\\frac\s*(\d)\s*(\d)"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\(?:text|mathrm|textbf|mbox|operatorname)\s*\{([A-Za-z .%]*)\}"), r" \1 "),
-    (re.compile(r"\\([%$])"), r"\1"),
-    (re.compile(r"\^\s*\{\s*\\circ\s*\}"), r"^\\circ "),
-    (re.compile(r"\\leq(?![A-Za-z])"), r"\\le"),
-    (re.compile(r"\\geq(?![A-Za-z])"), r"\\ge"),
-    (re.compile(r"\\neq(?![A-Za-z])"), r"\\ne"),
+    (re.compile(r"\\frac\s*([0-9A-Za-z])"), r"\\frac{\1}"),
+    (re.compile(r"(\\frac\s*\{[^{}]*\})\s*([0-9A-Za-z])"), r"\1{\2}"),
+    (re.compile(r"(?<=[\d.])\\(?:bar|dot)\s*\{?\s*(\d+)\s*\}?"), r"\\overline{\1}"),
+    (re.compile(r"\\([%$#&])"), r"\1"),
+    (re.compile(r"\^\s*\{\s*\\circ\s*\}|\^\s*\\circ(?![A-Za-z])|\\degree(?![A-Za-z])"), r"^\\circ "),
+    (re.compile(r"\^\\circ\s*([CF])(?![A-Za-z])"), r" deg\1 "),
+    (re.compile(r"\\(le|ge|ne)q(?:slant)?(?![A-Za-z])"), r"\\\1"),
     (re.compile(r"\\varnothing|\\\{\s*\\\}"), r"\\emptyset"),
+    (re.compile(r"\\lbrace(?![A-Za-z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![A-Za-z])"), r"\\}"),
     (re.compile(r"\s+"), " "),
 )
+PHRASES = {
+    "all real numbers": r"\mathbb{R}",
+    "all reals": r"\mathbb{R}",
+    "no solutions": "no solution",
+    "the empty set": r"\emptyset",
+    "empty set": r"\emptyset",
+}
 
 
 def tidy(text: str) -> str | None:
     """The text without its wrapping; None where it is too long, blank, or has characters that no answer has."""
     if len(text) > CHARS_MAX or any(_is_strange(char) for char in text):
         return None
-    text = _unwrapped(text.strip())
-    text = text.translate(SIGNS)
+    text = _unwrapped(_without_styles(text.strip()))
+    text = _spelled(text)
     for pattern, replacement in REWRITTEN:
         text = pattern.sub(replacement, text)
-    return _unwrapped(text.strip()) or None
+    text = _unwrapped(text.strip())
+    return PHRASES.get(text.lower(), text) or None
 
 
 def whole_group(text: str, opening: int) -> bool:
     """Whether the bracket that is opened at `opening` is closed by the text's last character."""
+    return _closing(text, opening) == len(text) - 1
+
+
+def _closing(text: str, opening: int) -> int | None:
     depth = 0
     for place in range(opening, len(text)):
         depth += (text[place] in "({[") - (text[place] in ")}]")
         if depth == 0:
-            return place == len(text) - 1
-    return False
+            return place
+    return None
 
 
 def _is_strange(char: str) -> bool:
     """Controls, and digits that are not 0 to 9: `\\d` and `int` take them, people rarely mean them."""
     return (ord(char) < 32 and char not in "\n\t\r") or (char.isdecimal() and not char.isascii())
+
+
+def _spelled(text: str) -> str:
+    """In ASCII and LaTeX: signs, fractions such as ½, raised and lowered digits, a root of a number."""
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+", lambda run: f"^{{{run[0].translate(_RAISED)}}}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda run: f"_{{{run[0].translate(_LOWERED)}}}", text)
+    text = re.sub(r"√\s*([0-9]+(?:\.[0-9]+)?)", r"\\sqrt{\1}", text)
+    return "".join(char if char.isascii() else SIGNS.get(char, _fraction(char)) for char in text)
+
+
+def _fraction(char: str) -> str:
+    form, _, parts = unicodedata.decomposition(char).partition(" ")
+    if form != "<fraction>":
+        return char
+    above, _, below = "".join(chr(int(part, 16)) for part in parts.split()).partition("⁄")
+    return f" {above}/{below}"
+
+
+def _without_styles(text: str) -> str:
+    """Each `\\text{…}` and the like replaced by what is in it, with a space on either side, so that nothing grows together."""
+    found = _STYLED.search(text)
+    while found:
+        closing = _closing(text, found.end())
+        if closing is None:
+            return text
+        text = f"{text[: found.start()]} {text[found.end() + 1 : closing]} {text[closing + 1 :]}"
+        found = _STYLED.search(text, found.start())
+    return text.strip()
 
 
 def _unwrapped(text: str) -> str:
@@ -120,8 +189,10 @@ def _without(text: str, begin: str, end: str) -> str:
     if not (text.startswith(begin) and text.endswith(end)) or len(text) <= len(begin) + len(end):
         return text
     inside = text[len(begin) : len(text) - len(end)]
-    if begin.endswith("{"):
-        return inside.strip() if whole_group(text, len(begin) - 1) else text
-    alone = begin not in inside and (not end or end not in inside)
-    money = begin == "$" and inside.endswith("\\")
+    if begin == "{":
+        one = whole_group(text, 0) and not re.search(r"[,;]", inside)  # {1, 2} is a set
+        return inside.strip() if one else text
+    plain = inside.replace(r"\$", "") if "$" in begin else inside
+    alone = begin not in plain and (not end or end not in plain)
+    money = "$" in begin and inside.endswith("\\")
     return inside.strip() if alone and not money else text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stages.rewards import correct, correctness_reward, same_value, structure_reward, well_formed
+from stages.rewards import correct, correctness_reward, judgements, same_value, structure_reward, well_formed
 
 PAGE = Path(__file__).parents[2] / "docs" / "rewards.md"
 SECTION = re.compile(r"^### (.+)$", re.MULTILINE)
@@ -36,6 +36,7 @@ def tables() -> dict[str, list[list[str]]]:
 
 TABLES = tables()
 STRUCTURE, PYTHON = TABLES.pop("Structure"), TABLES.pop("Python")
+OTHERWISE = TABLES.pop("Where math-verify says otherwise")
 MATH = [row for rows in TABLES.values() for row in rows]
 
 
@@ -44,7 +45,8 @@ def worked(answer: str) -> str:
 
 
 def test_there_are_as_many_cases_as_were_promised() -> None:
-    assert len(MATH) >= 120
+    assert len(MATH) >= 300
+    assert len(OTHERWISE) >= 20
     assert len(STRUCTURE) >= 40
     assert len(PYTHON) >= 40
     assert all(row[-2] in ("yes", "no") and row[-1] for row in MATH + STRUCTURE + PYTHON)
@@ -59,6 +61,15 @@ def marked(rows: list[list[str]]) -> list[Any]:
 def test_a_mathematical_answer_is_judged_as_the_table_says(answer: str, wanted: str, right: str, because: str) -> None:
     assert same_value(answer, wanted) is (right == "yes"), because
     assert correct(worked(answer), wanted) is (right == "yes"), because
+
+
+@pytest.mark.parametrize(("answer", "wanted", "relay", "math_verify", "because"), OTHERWISE)
+def test_math_verify_says_otherwise_where_the_table_says_so(
+    answer: str, wanted: str, relay: str, math_verify: str, because: str
+) -> None:
+    assert {relay, math_verify} == {"yes", "no"}, because
+    assert same_value(answer, wanted) is (relay == "yes"), because
+    assert judgements(worked(answer), wanted)["math_verify"] is (math_verify == "yes"), because
 
 
 @pytest.mark.parametrize(("completion", "fits", "because"), STRUCTURE)

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from stages.rewards import (
     structure_reward,
     weighted,
 )
+from stages.rewards.correctness import DOMAINS
 from stages.rewards.judging.server import MATH_LIMITS, PYTHON_LIMITS, STILL_S
 from stages.stage import StageFailed
 
@@ -109,6 +111,25 @@ def test_each_row_is_judged_in_its_own_domain() -> None:
     assert rewards == [1.0, 1.0, 0.0, 0.0, 0.0]
 
 
+class Counted(list[bool]):
+    """Verdicts that count how many of them were looked at."""
+
+    looked_at = 0
+
+    def __iter__(self) -> Iterator[bool]:
+        for verdict in super().__iter__():
+            self.looked_at += 1
+            yield verdict
+
+
+def test_each_verdict_of_a_batch_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = Counted([True, False] * 100)
+    monkeypatch.setitem(DOMAINS, "counted", lambda given, wanted: verdicts)
+    rewards = correctness_reward(["?"] * 200, [worked("1")] * 200, answer=["1"] * 200, domain=["counted"] * 200)
+    assert rewards == [1.0, 0.0] * 100
+    assert verdicts.looked_at == 200
+
+
 def test_an_unknown_domain_and_rows_that_do_not_match_are_refused() -> None:
     with pytest.raises(StageFailed, match="there is no domain 'poetry'"):
         correctness_reward(["?"], [worked("1")], answer=["1"], domain=["poetry"])
@@ -155,7 +176,8 @@ def test_no_case_may_take_two_seconds() -> None:
 
 def test_a_case_that_meets_its_limit_is_wrong_and_counted_and_the_next_one_is_judged() -> None:
     before = judge_counts()
-    assert not same_value("10^{10^{10^{3}}}", "x+3")
+    million_terms = "(x+y+z+w)^{180}"
+    assert not same_value(f"{million_terms}x + {million_terms}(y+z+w)", "(x+y+z+w)^{181}")
     assert judge_counts()["limit"] == before["limit"] + 1
     assert same_value("3+x", "x+3")
     assert judge_counts()["lost"] == before["lost"]
@@ -166,6 +188,12 @@ def test_the_same_question_is_judged_once() -> None:
     before = judge_counts()
     assert same_value("7+x", "x+7")
     assert judge_counts() == before
+
+
+def test_all_that_an_answer_needs_is_one_case_with_one_limit() -> None:
+    before = judge_counts()["judged"]
+    assert same_value(r"\sqrt{2}x, \sqrt{3}x, \sqrt{5}x", r"x\sqrt{5}, x\sqrt{2}, x\sqrt{3}")
+    assert judge_counts()["judged"] == before + 1
 
 
 def test_every_thread_may_ask() -> None:
@@ -205,10 +233,11 @@ def test_without_math_verify_numbers_are_judged_and_expressions_end_the_session_
 
 
 def test_judges_that_disagree_are_told_apart() -> None:
-    assert judgements(worked("18 dollars"), "18") == {"grammar": True, "math_verify": True}
-    assert judgements(worked("17 or 18"), "18") == {"grammar": False, "math_verify": True}
-    assert judgements(worked("7+12"), "19") == {"grammar": False, "math_verify": True}
-    assert judgements("no tags", "19") == {"grammar": False, "math_verify": False}
+    assert judgements(worked("18 dollars"), "18") == {"relay": True, "math_verify": True}
+    assert judgements(worked("17 or 18"), "18") == {"relay": False, "math_verify": True}
+    assert judgements(worked("7+12"), "19") == {"relay": False, "math_verify": True}
+    assert judgements(worked("x+1"), "1+x") == {"relay": True, "math_verify": False}
+    assert judgements("no tags", "19") == {"relay": False, "math_verify": False}
 
 
 @pytest.mark.slow
@@ -226,27 +255,6 @@ def test_ten_thousand_texts_are_judged_without_harm_and_always_alike() -> None:
     assert judge_counts()["lost"] == before["lost"]
     again = [correctness_reward(["?"], [worked(fuzzed(seed))], answer=["18"]) for seed in range(1, 2_000, 10)]
     assert again == verdicts[1:2_000:10]
-
-
-def test_texts_that_pass_as_expressions_are_judged_without_harm() -> None:
-    source = random.Random(7)
-    pieces = (
-        *"0123456789xyn+-*/^(){}[]!,=<",
-        r"\frac",
-        r"\sqrt",
-        r"\pi",
-        r"\sum",
-        r"\int",
-        r"\infty",
-        "^{",
-        "10^",
-        "e^",
-    )
-    texts = ["".join(source.choices(pieces, k=source.randint(1, 9))) for _ in range(60)]
-    before = judge_counts()["lost"]
-    for text in texts:
-        assert same_value(text, r"\sum x! + \int") in (True, False), text
-    assert judge_counts()["lost"] == before
 
 
 # --- rewards by name --------------------------------------------------------
