@@ -4,6 +4,7 @@ Model, adapter, optimizer, batches and their order are those of the stage, and o
 the weights are the same bit for bit; GRPO's loss is Tunix's own. No step is waited for, nothing is told, guarded, traced or saved; metrics go to Tunix's own logger, and nowhere.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -21,7 +22,7 @@ from stages.losses import TaughtBatch, taught_input, taught_loss
 from stages.optimizers import optimizer
 from stages.options import Grpo, Sft, fit
 from stages.problems import judged_problems, prompt, worked_examples
-from stages.rewards import weighted
+from stages.rewards import checked_rewards
 from stages.rollouts import rollout_config
 from stages.standing import stand, state_of
 
@@ -104,7 +105,9 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
         algo_config=GRPOConfig(
             num_generations=options.generations, beta=options.beta, epsilon=options.epsilon, kl_loss_mode="low_var_kl"
         ),
-        reward_fns=weighted(options.rewards),
+        reward_fns=[
+            _weighted(reward, options.rewards[name]) for name, reward in checked_rewards(options.rewards).items()
+        ],
     )
     try:
         learner.train(batches())
@@ -112,3 +115,11 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
         learner.executor.shutdown()
     actor = cluster.actor_trainer.optimizer
     return checkpoints.digests(state_of(standing, options, actor, keeps_origin=options.beta > 0))
+
+
+def _weighted(reward: Callable[..., list[float]], weight: float) -> Callable[..., list[float]]:
+    @functools.wraps(reward)  # Tunix reads from the signature what else to pass
+    def scaled(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        return [weight * value for value in reward(prompts=prompts, completions=completions, **columns)]
+
+    return scaled

@@ -15,13 +15,13 @@ from stages.accounting import Spent
 from stages.check import check
 from stages.data import Example, derive_seed, examples_at
 from stages.guards import Guard
-from stages.judged import Judged
+from stages.judged import shown, worth
 from stages.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
 from stages.optimizers import gradient_norm
 from stages.options import Grpo
-from stages.policy import DrawnAnswer, Floats, arrays_for, informative, length_metrics, overlong_penalty
+from stages.policy import DrawnAnswer, Floats, arrays_for, informative, length_metrics, overlong_penalty, weighted_sum
 from stages.problems import judged_problems, prompt
-from stages.rewards import weighted
+from stages.rewards import checked_rewards
 from stages.rollouts import Cluster, cluster_of
 from stages.stage import Context, StageFailed
 from stages.standing import Frozen, Standing, stand, state_of
@@ -111,7 +111,7 @@ class Draws:
     def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: Standing, choose: Choose) -> None:
         self._context, self._options, self._cluster, self._standing = context, options, cluster, standing
         self._choose = choose
-        self._rewards = weighted(options.rewards)
+        self._rewards = checked_rewards(options.rewards)
 
     def at(self, step: int) -> Sampled:
         """The step's groups.
@@ -148,16 +148,18 @@ class Draws:
     ) -> Sampled:
         options, texts = self._options, [answer.text for answer in answers]
         columns: dict[str, Any] = {"answer": [row.answer for row in rows], "domain": [row.domain for row in rows]}
-        values = [reward(prompts=prompts, completions=texts, **columns) for reward in self._rewards]
+        values = {
+            name: np.asarray(reward(prompts=prompts, completions=texts, **columns), np.float64)
+            for name, reward in self._rewards.items()
+        }
         lengths = np.array([len(answer.tokens) for answer in answers])
         late = overlong_penalty(lengths, options.answer_tokens_max, options.overlong_buffer)
-        rewards = np.sum(np.array(values, np.float64), axis=0) + options.overlong_penalty * late
-        judged = Judged(options.generations)
-        judged.watch(prompts=prompts, completions=texts, rewards=rewards, **columns)
+        rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * late
         if options.show_every and step % options.show_every == 0:
-            self._context.say(judged.shown(step))
-        counted = {"tokens": float(np.count_nonzero(tokens) + lengths.sum())}  # padding is token 0
-        return Sampled(tokens, answers, rewards, {**judged.take(), **length_metrics(answers), **counted})
+            self._context.say(shown(step, prompts, texts, rewards, options.generations))
+        told = worth(texts, rewards, options.generations, values, columns)
+        tokens_drawn = float(np.count_nonzero(tokens) + lengths.sum())  # padding is token 0
+        return Sampled(tokens, answers, rewards, {**told, **length_metrics(answers), "tokens": tokens_drawn})
 
 
 def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:

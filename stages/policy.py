@@ -3,6 +3,7 @@
 NumPy alone, in float64 until the last step; every function is pure. Groups of answers to one problem stand together.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,11 @@ class DrawnAnswer:
     text: str
     tokens: np.ndarray[Any, np.dtype[np.int32]]
     truncated: bool
+
+
+def weighted_sum(values: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
+    """The reward of each answer (rows): what each reward gave, by name, times its weight."""
+    return np.asarray(sum(weights[name] * each for name, each in values.items()), np.float64)
 
 
 def informative(rewards: Floats, group: int) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -1,6 +1,6 @@
 """What answers are worth, in the form in which Tunix calls rewards: `reward(prompts, completions, **columns) -> list[float]`."""
 
-from stages.rewards.chosen import load_reward, weighted
+from stages.rewards.chosen import checked_rewards, load_reward
 from stages.rewards.correctness import correctness_reward
 from stages.rewards.judging.client import close_judges, judge_counts
 from stages.rewards.mathematics import correct, judgements, same_value
@@ -8,6 +8,7 @@ from stages.rewards.structure import answer_of, structure_reward, well_formed
 
 __all__ = [
     "answer_of",
+    "checked_rewards",
     "close_judges",
     "correct",
     "correctness_reward",
@@ -16,6 +17,5 @@ __all__ = [
     "load_reward",
     "same_value",
     "structure_reward",
-    "weighted",
     "well_formed",
 ]

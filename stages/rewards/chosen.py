@@ -1,9 +1,9 @@
-"""The rewards that a pipeline names: relay's own and the user's, each multiplied by its weight."""
+"""The rewards that a pipeline names: relay's own and the user's."""
 
 import functools
 import importlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from stages.rewards.correctness import correctness_reward
@@ -33,23 +33,18 @@ def load_reward(name: str) -> Reward:
     return reward
 
 
-def weighted(rewards: Mapping[str, float]) -> list[Reward]:
-    """One function for each reward, as Tunix takes them: its values times its weight, under its name in the metrics.
-
-    What the user's own function answers is checked at every call: StageFailed names it where it does not give one finite
-    number for each completion.
-    """
-    return [_weighted(name, load_reward(name), weight) for name, weight in rewards.items()]
+def checked_rewards(names: Iterable[str]) -> dict[str, Reward]:
+    """The rewards by name. Each call checks what the function answers: StageFailed names it where that is not one finite number
+    for each completion."""
+    return {name: _watched(name, load_reward(name)) for name in names}
 
 
-def _weighted(name: str, reward: Reward, weight: float) -> Reward:
-    @functools.wraps(reward)  # Tunix reads from the signature what else to pass
-    def scaled(prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        values = _checked(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
-        return [weight * value for value in values]
+def _watched(name: str, reward: Reward) -> Reward:
+    @functools.wraps(reward)
+    def watched(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        return _checked(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
 
-    scaled.__name__ = scaled.__qualname__ = name.replace(":", ".")
-    return scaled
+    return watched
 
 
 def _checked(name: str, values: Any, count: int) -> list[float]:

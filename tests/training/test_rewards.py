@@ -16,6 +16,7 @@ import pytest
 
 from stages.rewards import (
     answer_of,
+    checked_rewards,
     close_judges,
     correct,
     correctness_reward,
@@ -24,7 +25,6 @@ from stages.rewards import (
     load_reward,
     same_value,
     structure_reward,
-    weighted,
 )
 from stages.rewards.correctness import DOMAINS
 from stages.rewards.judging.server import MATH_LIMITS, PYTHON_LIMITS, STILL_S
@@ -299,23 +299,24 @@ def test_a_reward_that_is_not_there_is_refused_in_one_sentence(name: str) -> Non
     assert name in refused.value.reason
 
 
-def test_rewards_are_weighted_and_named_for_their_metrics() -> None:
-    rewards = weighted({"structure": 0.5, "correctness": 2.0, f"{__name__}:halves": -1.0})
-    assert [reward.__name__ for reward in rewards] == ["structure", "correctness", f"{__name__}.halves"]
+def test_rewards_are_known_by_the_names_that_the_pipeline_gives_them() -> None:
+    rewards = checked_rewards(["structure", "correctness", f"{__name__}:halves"])
     completions = [worked("19"), "19"]
-    values = [reward(prompts=["?"] * 2, completions=completions, answer=["19", "19"]) for reward in rewards]
-    assert values == [[0.5, 0.0], [2.0, 0.0], [-0.5, -0.5]]
+    values = {
+        name: reward(prompts=["?"] * 2, completions=completions, answer=["19"] * 2) for name, reward in rewards.items()
+    }
+    assert values == {"structure": [1.0, 0.0], "correctness": [1.0, 0.0], f"{__name__}:halves": [0.5, 0.5]}
 
 
-def test_tunix_sees_the_parameters_of_the_users_own_reward() -> None:
-    (reward,) = weighted({f"{__name__}:greedy": 1.0})
+def test_the_users_own_reward_keeps_its_parameters() -> None:
+    (reward,) = checked_rewards([f"{__name__}:greedy"]).values()
     assert "epsilon" in inspect.signature(reward).parameters
     assert reward(prompts=["?"], completions=["!"], epsilon=0.25) == [0.25]
 
 
 @pytest.mark.parametrize("name", ["too_few", "not_numbers", "nothing"])
 def test_a_reward_that_is_no_number_for_each_completion_ends_the_session_by_name(name: str) -> None:
-    (reward,) = weighted({f"{__name__}:{name}": 1.0})
+    (reward,) = checked_rewards([f"{__name__}:{name}"]).values()
     with pytest.raises(StageFailed, match=f"{__name__}:{name} should give 2 finite numbers") as failed:
         reward(prompts=["?"] * 2, completions=["!"] * 2)
     assert failed.value.cause == "bad-reward"

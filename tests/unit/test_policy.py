@@ -13,6 +13,7 @@ from stages.policy import (
     length_metrics,
     overlong_penalty,
     row_weights,
+    weighted_sum,
 )
 
 STOPPED = DrawnAnswer("ab", np.array([7, 8, 1], np.int32), truncated=False)
@@ -36,6 +37,11 @@ def test_an_advantage_is_what_an_answer_is_above_its_groups_mean(
 ) -> None:
     group = 2 if len(rewards) == 2 else 4
     np.testing.assert_allclose(advantages(np.array(rewards), group, scale), expected, rtol=1e-6)
+
+
+def test_an_answers_reward_is_the_sum_of_what_each_reward_gave_times_its_weight() -> None:
+    values = {"structure": np.array([1.0, 0.0, 1.0]), "mine:kind": np.array([0.5, 2.0, 0.0])}
+    assert weighted_sum(values, {"structure": 0.5, "mine:kind": -1.0}).tolist() == [0.0, -2.0, 0.5]
 
 
 def test_only_a_group_whose_answers_differ_in_worth_teaches_something() -> None:
