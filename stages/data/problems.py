@@ -101,5 +101,7 @@ def _tests(value: Mapping[str, Any], where: str) -> list[str]:
         raise ValueError(f"data: {where}: tests is not a list of assert statements")
     for field, text in (("setup", value.get("setup", "")), *(("tests", test) for test in tests)):
         if not is_python(text):
-            raise ValueError(f"data: {where}: {field} has what is not Python, and would judge every answer wrong: {text[:60]!r}")
+            raise ValueError(
+                f"data: {where}: {field} has what is not Python, and would judge every answer wrong: {text[:60]!r}"
+            )
     return tests

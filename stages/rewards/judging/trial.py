@@ -52,11 +52,10 @@ def answer(fd: int, setup: str, code: str) -> None:
     while True:
         asked = receive(fd)
         try:
-            send(fd, _done(asked, scope, reference, other))
-        except (Closed, OSError):
-            return
+            said = _done(asked, scope, reference, other)
         except BaseException as error:  # noqa: BLE001
-            send(fd, _raised(error, reference))
+            said = _raised(error, reference)
+        send(fd, said)
 
 
 def _done(asked: Mapping[str, Any], scope: dict[str, Any], reference: Any, other: Any) -> dict[str, Any]:
