@@ -1,6 +1,7 @@
 """How much an answer may use, whatever it tries, and that one whose reference solution takes longer may take longer too."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -105,6 +106,18 @@ def f(path): return fences.LIBC.syscall(NUMBER, -100, path.encode(), 0, 0) >= 0
         pytest.skip("this kernel has no Landlock")
     assert said.said == "1"
     assert asked(code, f"assert f({json.__file__!r}) == True").said == "1"
+
+
+@LINUX
+def test_an_answer_keeps_none_of_roots_rights() -> None:
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from stages.rewards.judging import fences; fences.give_up_privileges()\n"
+        "print([line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm'))])\n"
+        "print(fences.LIBC.prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE"
+    )
+    root = str(Path(__file__).parents[2])
+    said = subprocess.run([sys.executable, "-c", program, root], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines() == [str(["0" * 16] * 2), "0"]
 
 
 def landlocked() -> bool:

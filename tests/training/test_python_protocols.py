@@ -156,6 +156,8 @@ def test_an_error_of_another_class_is_not_caught() -> None:
     assert not trial(
         "class ValueError(Exception): pass\ndef f(x): raise TypeError", EXPECTED.format("ValueError", "", "pass")
     )
+    said = "class E(KeyError):\n  def __str__(self): return 'said'\ndef f(x): raise E('a')"
+    assert trial(said, EXPECTED.format("KeyError", "", "pass"))
     assert not trial("def f(x): raise SystemExit", EXPECTED.format("Exception", "", "pass"))
 
 

@@ -62,10 +62,9 @@ class Line:
     def _error(self, names: list[list[str]], arguments: list[Any], text: str) -> BaseException:
         """What the answer raised, as an exception of the nearest of its classes that there is here."""
         for kind in self._kinds(names):
-            for values in (arguments, [text]):
-                made = _made(kind, values)
-                if made is not None and str(made) == text:
-                    return made
+            made = [error for values in (arguments, [text]) if (error := _made(kind, values)) is not None]
+            if made:
+                return next((error for error in made if str(error) == text), made[0])
         return RuntimeError(text)
 
     def _kinds(self, names: list[list[str]]) -> Iterator[type[BaseException]]:
