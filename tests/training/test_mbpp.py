@@ -50,7 +50,6 @@ def check(examples: list[tuple[int, Example]]) -> None:
     codes = [answer_of(example.completion) or "" for _, example in examples]
     assert wrong(examples, codes, 1.0) == []
     assert wrong(examples, [f"\n```python\n{code}\n```\n" for code in codes], 1.0) == []
-    assert wrong(examples, [code.replace("\n", "\r\n") for code in codes], 1.0) == []
     assert wrong(examples, [emptied(code) for code in codes], 0.0) == []
     assert wrong(examples, ["pass"] * len(examples), 0.0) == []
 
@@ -58,7 +57,11 @@ def check(examples: list[tuple[int, Example]]) -> None:
 def test_a_sample_of_references_is_right_and_emptied_wrong() -> None:
     every = rows()
     quick = [row for row in every if row["task_id"] in SPECIAL and row["task_id"] != 123]
-    check([(row["task_id"], adapters.mbpp(row)) for row in [*quick, *every[::100]]])
+    examples = [(row["task_id"], adapters.mbpp(row)) for row in [*quick, *every[::100]]]
+    check(examples)
+    original = [row["code"] for row in [*quick, *every[::100]]]
+    assert any("\r\n" in code for code in original)
+    assert wrong(examples, original, 1.0) == []
 
 
 @pytest.mark.slow

@@ -115,6 +115,7 @@ def test_an_object_is_an_instance_of_the_answers_classes_alone() -> None:
         ("def f():\n  'Doc.'\n  return 1", "assert f.__doc__ == 'Doc.' and f.__name__ == 'f'"),
         ("class A:\n  def __init__(self): self.line, self.place = 1, 2\ndef f(): return A()", "a = f()\nassert (a.line, a.place) == (1, 2)"),
         ("class D:\n  def __init__(self): self.d = {1: 2}\n  def __delitem__(self, k): del self.d[k]\n  def __len__(self): return len(self.d)", "d = D()\ndel d[1]\nassert len(d) == 0"),
+        ("def f(x): return sum(x)", "assert f(iter([1, 2])) == f(n for n in (1, 2)) == f(map(int, '12')) == f({1: 0, 2: 0}.keys()) == 3"),
         ("def f(a): a.append(1)", "a = []\nf(a=a)\nassert a == [1]"),
         ("def f(g): return g(3)", "assert f(lambda x, y=4: x + y) == 7 and f(lambda x, *, y=5: x + y) == 8"),
     ],

@@ -24,13 +24,13 @@ import signal
 import struct
 import sys
 import sysconfig
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38  # linux/prctl.h
-CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+CAPABILITY_VERSION_3, CAP_DAC_READ_SEARCH = 0x20080522, 2  # linux/capability.h
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446  # asm-generic/unistd.h
 LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_ALL, LANDLOCK_READ = (
     1,
@@ -112,7 +112,8 @@ def confine(limits: Limits, *, audited: bool) -> None:
     """Give up, for good, what judged code does not need. Call after `fork`, in the process with a single thread."""
     give_up_privileges()
     _die_with_parent()
-    open_libraries_only([] if audited else [place for place in sys.path if Path(place).is_dir()])
+    if audited:
+        open_libraries_only()
     _limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # a signal that says why, then one that cannot be ignored
     _limit(resource.RLIMIT_AS, limits.memory_bytes)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -141,28 +142,34 @@ def filter_calls() -> bool:
 
 
 def give_up_privileges() -> None:
-    """Drop root's rights, and close this process's memory to others of the same user."""
+    """Drop root's rights but that of reading files, and close this process's memory to others of the same user.
+
+    A process that has fewer rights than another cannot read its memory. Root's Python may lie in another user's folder, so
+    the right to read stays where there is one.
+    """
     if LIBC is None:
         return
-    head, none = struct.pack("Ii", CAPABILITY_VERSION_3, 0), bytes(24)  # struct __user_cap_header and __user_cap_data
-    LIBC.capset(ctypes.create_string_buffer(head, len(head)), ctypes.create_string_buffer(none, len(none)))
+    head = struct.pack("Ii", CAPABILITY_VERSION_3, 0)  # struct __user_cap_header
+    for kept in (1 << CAP_DAC_READ_SEARCH, 0):
+        rights = struct.pack("6I", kept, kept, 0, 0, 0, 0)  # struct __user_cap_data, twice
+        if LIBC.capset(ctypes.create_string_buffer(head, len(head)), ctypes.create_string_buffer(rights, 24)) == 0:
+            break
     LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def open_libraries_only(more: Sequence[str]) -> bool:
-    """Let the kernel refuse to open what lies outside Python's library, the system's and these; says whether it can."""
+def open_libraries_only() -> bool:
+    """Let the kernel refuse to open what lies outside Python's library and the system's; says whether it can."""
     if LIBC is None or LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
     handled = ctypes.c_uint64(LANDLOCK_ALL)  # struct landlock_ruleset_attr of the first version
     rules = LIBC.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(handled), 8, 0)
     if rules < 0:
         return False
-    for place in (*READABLE, *more):
+    for place in READABLE:
         folder = os.open(place, O_PATH)
         rule = struct.pack("=Qi", LANDLOCK_READ, folder)  # struct landlock_path_beneath_attr
-        LIBC.syscall(
-            LANDLOCK_ADD_RULE, rules, LANDLOCK_RULE_PATH_BENEATH, ctypes.create_string_buffer(rule, len(rule)), 0
-        )
+        buffer = ctypes.create_string_buffer(rule, len(rule))
+        LIBC.syscall(LANDLOCK_ADD_RULE, rules, LANDLOCK_RULE_PATH_BENEATH, buffer, 0)
         os.close(folder)
     restricted = bool(LIBC.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) == 0)
     os.close(rules)
@@ -250,7 +257,7 @@ def _libc() -> Any:
 # Once, before any fork.
 LIBC = _libc()
 PROGRAM = _filter(*CALLS[platform.machine()]) if platform.machine() in CALLS else b""
-SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
+SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", f"{sys.base_prefix}/lib")
 """Where the dynamic linker finds what modules of Python's library are linked with."""
 LIBRARY = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 READABLE = tuple(place for place in (*SYSTEM_LIBRARIES, *LIBRARY) if Path(place).is_dir())

@@ -8,7 +8,7 @@ whatever its tests catch. Standard library only: this runs inside the judge.
 import builtins
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from typing import Any
 
 from stages.rewards.judging.wire import Closed, decode, encode, encode_function, receive, send
@@ -54,6 +54,9 @@ class Line:
         kind = type(value)
         if self.scope.get(kind.__name__) is kind:  # a class of the setup, which the answer's process has too
             return ["made", kind.__name__, [[key, encode(item, self._hand)] for key, item in vars(value).items()]]
+        if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)):
+            items = [encode(item, self._hand) for item in value]
+            return ["iterator" if isinstance(value, Iterator) else "l", *items]
         module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
         if isinstance(module, str) and isinstance(name, str) and module not in ("tests", "answer"):
             return ["module", module, name]

@@ -99,14 +99,18 @@ DOING: dict[str, Callable[..., Any]] = {
 
 def _given(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]) -> Any:
     """What the tests handed over that is no plain value."""
+
+    def other(tag: str, items: list[Any]) -> Any:
+        return _given(tag, items, objects, scope)
+
     match tag:
         case "object":
             return objects[items[0]]
+        case "iterator":
+            return iter([decode(item, other) for item in items])
         case "code":
             made = types.FunctionType(marshal.loads(bytes.fromhex(items[0])), scope)
-            made.__defaults__, made.__kwdefaults__ = (
-                decode(item, lambda tag, items: _given(tag, items, objects, scope)) for item in items[1:]
-            )
+            made.__defaults__, made.__kwdefaults__ = (decode(item, other) for item in items[1:])
             return made
         case "module":
             found: Any = importlib.import_module(items[0])
@@ -115,9 +119,7 @@ def _given(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]
             return found
         case "made":
             made = object.__new__(scope[items[0]])
-            made.__dict__.update(
-                {key: decode(item, lambda tag, items: _given(tag, items, objects, scope)) for key, item in items[1]}
-            )
+            made.__dict__.update({key: decode(item, other) for key, item in items[1]})
             return made
     raise Closed
 
