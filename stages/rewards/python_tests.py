@@ -21,7 +21,7 @@ REMEDY = 'a Python problem\'s answer should be {"setup": "…", "tests": ["asser
 
 
 @dataclass(frozen=True)
-class TestedProblem:
+class PythonProblem:
     """What judges the answers to one problem."""
 
     setup: str
@@ -29,10 +29,8 @@ class TestedProblem:
     reference: str = ""
     """A solution that passes, where there is one: an answer may take longer than a second where it does."""
 
-    __test__ = False  # pytest: this is no class of tests
 
-
-Attempt = tuple[str, TestedProblem]
+Attempt = tuple[str, PythonProblem]
 """An answer's code, and the problem that it is to solve."""
 
 _KNOWN: dict[Attempt, bool] = {}
@@ -81,7 +79,7 @@ def _judged(attempts: Sequence[Attempt]) -> list[bool]:
     return [right[attempt] for attempt in attempts]
 
 
-def _limits_s(problems: Sequence[TestedProblem]) -> dict[TestedProblem, int]:
+def _limits_s(problems: Sequence[PythonProblem]) -> dict[PythonProblem, int]:
     """The processor time that answers to these problems may take, by what their references take (the judge remembers)."""
     references = [(code_of(problem.reference) or "", problem) for problem in problems]
     said = _ask(references, [LIMITS_S[-1]] * len(problems))
@@ -114,7 +112,7 @@ def _attempt(answer: str, wanted: str) -> Attempt | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _problem(wanted: str) -> TestedProblem:
+def _problem(wanted: str) -> PythonProblem:
     try:
         read: Any = json.loads(wanted)
         setup, tests, reference = read["setup"], read["tests"], read.get("reference", "")
@@ -122,4 +120,4 @@ def _problem(wanted: str) -> TestedProblem:
         raise StageFailed("bad-answer", f"{REMEDY}, found {wanted[:80]!r}") from error
     if not isinstance(tests, list) or not all(isinstance(text, str) for text in (setup, reference, *tests)):
         raise StageFailed("bad-answer", f"{REMEDY}, found {wanted[:80]!r}")
-    return TestedProblem(setup, tuple(tests), reference)
+    return PythonProblem(setup, tuple(tests), reference)

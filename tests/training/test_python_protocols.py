@@ -215,6 +215,11 @@ def test_an_answer_whose_code_does_not_run_to_its_end_is_wrong_whatever_it_defin
         assert not trial(define + end, "try:\n  assert f(2) == 5\nexcept BaseException: pass"), end
 
 
+def test_a_name_within_a_comprehension_of_the_tests_is_no_definition_of_theirs() -> None:
+    assert trial("def f(x): return [x]", "assert [f for f in f(5)] == [5]")
+    assert not trial("x = 5", "assert [x for x in [5]] == [5] and y")
+
+
 def test_modules_of_pythons_library_that_tests_use_are_pythons() -> None:
     fake = "class sys:\n  getsizeof = staticmethod(lambda x: 0)\ndef f(x): return 0"
     assert not trial(fake, "assert f((1,)) == sys.getsizeof((1,))")

@@ -41,6 +41,7 @@ def _scope(line: Line, setup: str, tests: Sequence[str]) -> dict[str, Any]:
     """
     defined = set(receive(line.fd)["names"])
     used, bound = _names([setup, *tests])
+    bound -= _passing([setup, *tests])
     library = _library(used - bound - BUILTIN, [setup, *tests])
     wanted = (used | bound) - library.keys()
     # A name of Python's own is the answer's only where the tests name nothing else of it: `sum` may be what was asked for,
@@ -74,6 +75,12 @@ def _names(texts: Sequence[str]) -> tuple[set[str], set[str]]:
                 if symbol.is_referenced() and (table is top or symbol.is_global())
             }
     return used, bound
+
+
+def _passing(texts: Sequence[str]) -> set[str]:
+    """Names within comprehensions, such as `x` in `[x for x in f(3)]`: from Python 3.12 on they look like the module's."""
+    nodes = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.comprehension)]
+    return {name.id for node in nodes for name in ast.walk(node.target) if isinstance(name, ast.Name)}
 
 
 def _library(names: set[str], texts: Sequence[str]) -> dict[str, Any]:
