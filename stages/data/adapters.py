@@ -87,14 +87,14 @@ def mbpp(row: Row) -> Example:
     tests = [str(test).strip() for test in _items(row, "test_list")]
     setup = "\n".join(str(line) for line in _items(row, "test_imports")) or str(row.get("test_setup_code") or "")
     code = _text(row, "code").replace("\r\n", "\n")
-    if not tests or not all(_is_python(piece) for piece in (setup, code, *tests)):
+    if not tests or not all(is_python(piece) for piece in (setup, code, *tests)):
         raise Unfit("malformed: code or tests are not Python")
     text = _text(row, "text" if row.get("text") else "prompt")
     return Example(
         source="mbpp",
         question=question_with(text, tests),
         completion=taught(WRITTEN_FOR_TESTS, code.strip("\n")),
-        answer=tests_of(setup, tests),
+        answer=tests_of(setup, tests, code.strip("\n")),
         domain="python",
     )
 
@@ -104,11 +104,13 @@ def question_with(text: str, tests: Sequence[str]) -> str:
     return "\n".join((text, "Your code should pass these tests:", *tests))
 
 
-def tests_of(setup: str, tests: Sequence[str]) -> str:
-    """What judges code: the same text for the same tests, so that examples can be compared."""
-    return json.dumps(
-        {"setup": setup.replace("\r\n", "\n").strip(), "tests": list(tests)}, ensure_ascii=False, sort_keys=True
-    )
+def tests_of(setup: str, tests: Sequence[str], reference: str = "") -> str:
+    """What judges code: the same text for the same tests and solution, so that examples can be compared.
+
+    `reference` is a solution that passes; an answer may take a multiple of its time.
+    """
+    judges: dict[str, Any] = {"setup": setup.replace("\r\n", "\n").strip(), "tests": list(tests)}
+    return json.dumps(judges | ({"reference": reference} if reference else {}), ensure_ascii=False, sort_keys=True)
 
 
 def taught(reasoning: str, answer: str) -> str:
@@ -188,7 +190,8 @@ def _best(completions: list[Any]) -> str:
     return str(max(given, key=lambda c: float(c.get("overall_score") or 0.0))["response"]).strip()
 
 
-def _is_python(code: str) -> bool:
+def is_python(code: str) -> bool:
+    """Whether the text can be read as Python."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # an old `"\d"` in somebody's code is Python, if not its best

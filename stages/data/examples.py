@@ -20,7 +20,8 @@ class Example:
     """What SFT teaches, as `<reasoning>…</reasoning><answer>…</answer>`; empty where there is nothing to teach."""
     answer: str = ""
     """What `correctness_reward` compares with; empty where an answer cannot be judged. In the domain `python` it is what
-    `tests_of` makes: JSON with the keys `setup` (code that runs first) and `tests` (a list of assert statements)."""
+    `tests_of` makes: JSON with the keys `setup` (code that runs first), `tests` (a list of assert statements) and, where there is
+    one, `reference` (a solution, by whose time that of an answer is limited)."""
     domain: Domain = "math"
     difficulty: str = ""
     """The set's own label, where it has one."""

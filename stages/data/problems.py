@@ -6,20 +6,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from stages.data.adapters import question_with, tests_of
+from stages.data.adapters import is_python, question_with, tests_of
 from stages.data.examples import Domain, Example
 from stages.data.prompts import plain
 
 HELD_OUT_ONE_IN = 5
 """One in so many problems is never trained on."""
-TEXTS = ("prompt", "answer", "completion", "difficulty", "setup")
+TEXTS = ("prompt", "answer", "completion", "difficulty", "setup", "reference")
 
 
 def problems_in(inputs: Path, name: str) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """The problems to train on and those held out, by a hash of their question, of the mounted file `name`.
 
     Each line is an object with `prompt` and what teaches or judges: `completion` for SFT, `answer` to compare with. A
-    `domain` of `python` has `tests`, a list of assert statements, in the place of the answer, and may have `setup`.
+    `domain` of `python` has `tests`, a list of assert statements, in the place of the answer, and may have `setup` and
+    `reference`, a solution that passes: an answer may take a multiple of its time.
     Raises ValueError with one sentence that names file, line and field.
     """
     path = next(iter(sorted(inputs.rglob(name))), None)
@@ -53,7 +54,7 @@ def _example(name: str, line: str, where: str) -> Example:
     tests = _tests(value, where)
     question = value["prompt"].strip()
     if domain == "python":
-        answer = tests_of(value.get("setup", ""), tests) if tests else ""
+        answer = tests_of(value.get("setup", ""), tests, value.get("reference", "")) if tests else ""
         question = question_with(question, tests) if tests else question
     else:
         answer = value.get("answer", "").strip()
@@ -98,4 +99,9 @@ def _tests(value: Mapping[str, Any], where: str) -> list[str]:
     tests = value.get("tests", [])
     if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
         raise ValueError(f"data: {where}: tests is not a list of assert statements")
+    for field, text in (("setup", value.get("setup", "")), *(("tests", test) for test in tests)):
+        if not is_python(text):
+            raise ValueError(
+                f"data: {where}: {field} has what is not Python, and would judge every answer wrong: {text[:60]!r}"
+            )
     return tests

@@ -74,16 +74,6 @@ def test_what_the_setup_defines_cannot_be_replaced_by_the_answer() -> None:
     assert not trial(math_too, "assert math.isclose(f(2), 5)", setup="import math")
 
 
-def test_an_object_is_equal_to_itself_only_and_is_not_true() -> None:
-    same = "class E:\n  def __eq__(self, o): return True\n  def __bool__(self): return True\ne = E()\ndef f(): return e"
-    assert trial(same, "assert f() == f()")
-    assert not trial(same, "assert f() == 1")
-    assert not trial(same, "assert f() != 1")
-    assert not trial(same, "assert f()")
-    assert not trial(same, "assert not f()")
-    assert not trial(same, "assert f() in [1, 2]")
-
-
 def test_errors_arrive_as_what_they_are() -> None:
     code = "def f(x):\n  raise ValueError(x)"
     assert trial(code, "try:\n  f(1)\nexcept ValueError as e:\n  assert str(e) == '1'\nelse:\n  assert False")
@@ -143,10 +133,13 @@ def f():
 def test_a_fence_is_taken_off_only_where_it_is_around_everything() -> None:
     assert code_of("```python\nx = 1\n```") == "x = 1"
     assert code_of("```\nx = 1\n```\n") == "x = 1"
+    assert code_of("```Python\r\nx = 1\r\n```") == "x = 1\r"
     assert code_of("x = 1") == "x = 1"
+    assert code_of("def f(s): return s.split('```')") == "def f(s): return s.split('```')"
+    assert code_of("```python\nfence = '```'\n```") == "fence = '```'"
     for text in (
         "```python\nx = 1",
-        "so ```python\nx\n```",
+        "```javascript\nx = 1\n```",
         "```python\nx\n```\n```python\ny\n```",
         "",
         "```\n```",
@@ -205,11 +198,15 @@ def gone(process: int, within_s: float = 20.0) -> bool:
 @LINUX
 def test_a_judge_that_is_killed_is_replaced_and_the_case_judged() -> None:
     judge = Judge("python")
-    tests = json.dumps(["assert f() == 1"])
-    assert judge.ask([Question(json.dumps({"setup": "", "code": "def f(): return 1"}), tests)])[0].said == "1"
+    tests = json.dumps({"setup": "", "tests": ["assert f() == 1"]})
+
+    def asked(code: str) -> str:
+        return judge.ask([Question('{"cpu_s": 1}', (json.dumps({"setup": "", "code": code}), tests))])[0].said
+
+    assert asked("def f(): return 1") == "1"
     assert judge._process is not None
     os.kill(judge._process.pid, signal.SIGKILL)
-    assert judge.ask([Question(json.dumps({"setup": "", "code": "def f(): return 1 "}), tests)])[0].said == "1"
+    assert asked("def f(): return 1 ") == "1"
     assert judge.counts() == {"judged": 2, "limit": 0, "lost": 0, "started": 2}
     judge.close()
 

@@ -152,7 +152,7 @@ def test_a_full_row_of_mbpp_asks_with_its_tests_and_is_judged_by_them() -> None:
     )
     code = 'def remove_Occ(s,ch): \n    return s.replace(ch, "", 1)'
     assert example.completion == f"<reasoning>{WRITTEN_FOR_TESTS}</reasoning><answer>{code}</answer>"
-    assert json.loads(example.answer) == {"setup": "import math", "tests": MBPP_TESTS}
+    assert json.loads(example.answer) == {"setup": "import math", "tests": MBPP_TESTS, "reference": code}
     assert example.domain == "python"
 
 
@@ -174,7 +174,8 @@ def test_a_sanitized_row_of_mbpp_has_its_imports_as_setup() -> None:
 @pytest.mark.parametrize("listed", [str(MBPP_TESTS), json.dumps(MBPP_TESTS)])
 def test_lists_that_csv_made_text_of_are_lists_again(listed: str) -> None:
     row = {"text": "Do it.", "code": MBPP_CODE, "test_list": listed, "test_setup_code": None}
-    assert json.loads(adapters.mbpp(row).answer) == {"setup": "", "tests": MBPP_TESTS}
+    judged_by = json.loads(adapters.mbpp(row).answer)
+    assert (judged_by["setup"], judged_by["tests"]) == ("", MBPP_TESTS)
 
 
 @pytest.mark.parametrize("listed", ["['assert f(1) == 2' 'assert f(2) == 3']", "assert f(1) == 2", [], ["assert ("]])

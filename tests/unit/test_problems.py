@@ -48,12 +48,14 @@ def test_a_count_takes_no_more_than_so_many(tmp_path: Path) -> None:
 
 def test_tests_make_a_python_problem_that_shows_and_is_judged_by_them(tmp_path: Path) -> None:
     def written(n: int) -> str:
-        return json.dumps({"prompt": f"Add {n}.", "tests": [f"assert f(0) == {n}"], "setup": "import math"})
+        return json.dumps(
+            {"prompt": f"Add {n}.", "tests": [f"assert f(0) == {n}"], "setup": "import math", "reference": "f"}
+        )
 
     example = opened(mounted(tmp_path, *(written(n) for n in range(40)))).train[0]
     assert example.domain == "python"
     judged_by = json.loads(example.answer)
-    assert judged_by["setup"] == "import math"
+    assert (judged_by["setup"], judged_by["reference"]) == ("import math", "f")
     assert example.question.endswith(f"Your code should pass these tests:\n{judged_by['tests'][0]}")
 
 
@@ -75,6 +77,9 @@ def test_a_completion_cannot_end_the_models_turn(tmp_path: Path) -> None:
         ('{"prompt": "1+1?", "domain": "python"}', "problems.jsonl, line 2: there is neither tests nor completion"),
         (line(1, domain="maths"), "problems.jsonl, line 2: domain is 'maths'; there are math, python, chat"),
         (line(1, tests="assert f(1)"), "problems.jsonl, line 2: tests is not a list"),
+        (line(1, tests=["assert f(1"]), "problems.jsonl, line 2: tests has what is not Python"),
+        (line(1, tests=["assert f(1)"], setup="import"), "problems.jsonl, line 2: setup has what is not Python"),
+        (line(1, tests=["assert f(1)"], reference=5), "problems.jsonl, line 2: reference is not text"),
     ],
 )
 def test_a_line_that_does_not_fit_is_named(tmp_path: Path, wrong: str, said: str) -> None:

@@ -32,18 +32,19 @@ MISSING = "the judge of {kind} did not start{why}: install what relay's `train` 
 
 @dataclass(frozen=True)
 class Question:
-    """One case: the frame that describes it, and for Python the tests, which travel behind it."""
+    """One case: the frame that describes it, and for Python two more, of which each is read by one of its processes alone."""
 
     frame: str
-    tests: str = ""
+    more: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge said: `1` or `0` for each thing asked; less where a limit was met."""
+    """What the judge said: `1` or `0` for each thing asked; less where a limit was met. And the processor time it took."""
 
     said: str = ""
     limit: bool = False
+    cpu_s: float = 0.0
 
 
 class Judge:
@@ -96,11 +97,11 @@ class Judge:
         reads, writes = self._pipes()
         for place, question in enumerate(questions):
             wire.send(writes, {"id": place, **json.loads(question.frame)})
-            if question.tests:
-                wire.send(writes, json.loads(question.tests))
+            for frame in question.more:
+                wire.send_text(writes, frame)
         for _ in questions:
             said = wire.receive(reads)
-            self._learn(questions[said["id"]], Verdict(said["said"], said["limit"]))
+            self._learn(questions[said["id"]], Verdict(said["said"], said["limit"], said["cpu_s"]))
 
     def _learn(self, question: Question, verdict: Verdict) -> None:
         self._known[question] = verdict

@@ -1,14 +1,16 @@
 """What a process that runs a stranger's code may not do: limits of the kernel, a filter of system calls, an audit hook.
 
-Three fences, the first two of the operating system, which the code inside cannot take down:
+Four fences, the first three of the operating system, which the code inside cannot take down:
 
 1. Limits (`setrlimit`): processor time, memory, no file may grow, few open files, no processes.
 2. On Linux (x86_64, aarch64) a seccomp filter that knows the few calls that a computation needs, opens files for reading
    only, and refuses the rest: network, processes, signals to others, sleeping, changing the limits.
-3. An audit hook that refuses the same from within Python, and reading files outside Python's own library.
+3. On Linux all of root's rights are given up, and Landlock (where the kernel has it) opens files of the libraries alone, so
+   that the memory of other processes, which is a file there, cannot be read.
+4. An audit hook that refuses the same from within Python, and reading files outside Python's own library.
 
-On macOS and elsewhere the second is missing: memory is then hardly limited (macOS ignores the limit of the address space),
-and code that gets around Python's own functions (through `ctypes`, say) has the rights of its user. The third keeps
+On macOS and elsewhere the second and third are missing: memory is then hardly limited (macOS ignores the limit of the address
+space), and code that gets around Python's own functions (through `ctypes`, say) has the rights of its user. The fourth keeps
 ordinary code from the network, from files and from processes there too.
 
 Standard library only: this runs inside the judge.
@@ -24,9 +26,18 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 22, 38  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38  # linux/prctl.h
+CAPABILITY_VERSION_3, CAP_DAC_READ_SEARCH = 0x20080522, 2  # linux/capability.h
+LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446  # asm-generic/unistd.h
+LANDLOCK_RULE_PATH_BENEATH, LANDLOCK_ALL, LANDLOCK_READ = (
+    1,
+    0x1FFF,
+    0b1101,
+)  # linux/landlock.h: execute, read file, list
+O_PATH = getattr(os, "O_PATH", 0)
 SECCOMP_MODE_FILTER = 2
 SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO = 0x7FFF0000, 0x00050000  # linux/seccomp.h
 CLONE_NEWNET = 0x40000000
@@ -99,7 +110,10 @@ class Limits:
 
 def confine(limits: Limits, *, audited: bool) -> None:
     """Give up, for good, what judged code does not need. Call after `fork`, in the process with a single thread."""
+    give_up_privileges()
     _die_with_parent()
+    if audited:
+        open_libraries_only()
     _limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # a signal that says why, then one that cannot be ignored
     _limit(resource.RLIMIT_AS, limits.memory_bytes)
     _limit(resource.RLIMIT_FSIZE, 0)
@@ -109,6 +123,8 @@ def confine(limits: Limits, *, audited: bool) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     filter_calls()
     if audited:
+        for name in REFUSED_MODULES:
+            sys.modules.pop(name, None)  # or importing it would give what the judge itself has imported
         sys.addaudithook(_audit())
 
 
@@ -123,6 +139,41 @@ def filter_calls() -> bool:
     if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
     return bool(LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(head), 0, 0) == 0)
+
+
+def give_up_privileges() -> None:
+    """Drop root's rights but that of reading files, and close this process's memory to others of the same user.
+
+    A process that has fewer rights than another cannot read its memory. Root's Python may lie in another user's folder, so
+    the right to read stays where there is one.
+    """
+    if LIBC is None:
+        return
+    head = struct.pack("Ii", CAPABILITY_VERSION_3, 0)  # struct __user_cap_header
+    for kept in (1 << CAP_DAC_READ_SEARCH, 0):
+        rights = struct.pack("6I", kept, kept, 0, 0, 0, 0)  # struct __user_cap_data, twice
+        if LIBC.capset(ctypes.create_string_buffer(head, len(head)), ctypes.create_string_buffer(rights, 24)) == 0:
+            break
+    LIBC.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def open_libraries_only() -> bool:
+    """Let the kernel refuse to open what lies outside Python's library and the system's; says whether it can."""
+    if LIBC is None or LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        return False
+    handled = ctypes.c_uint64(LANDLOCK_ALL)  # struct landlock_ruleset_attr of the first version
+    rules = LIBC.syscall(LANDLOCK_CREATE_RULESET, ctypes.byref(handled), 8, 0)
+    if rules < 0:
+        return False
+    for place in READABLE:
+        folder = os.open(place, O_PATH)
+        rule = struct.pack("=Qi", LANDLOCK_READ, folder)  # struct landlock_path_beneath_attr
+        buffer = ctypes.create_string_buffer(rule, len(rule))
+        LIBC.syscall(LANDLOCK_ADD_RULE, rules, LANDLOCK_RULE_PATH_BENEATH, buffer, 0)
+        os.close(folder)
+    restricted = bool(LIBC.syscall(LANDLOCK_RESTRICT_SELF, rules, 0) == 0)
+    os.close(rules)
+    return restricted
 
 
 def leave_network() -> bool:
@@ -206,4 +257,7 @@ def _libc() -> Any:
 # Once, before any fork.
 LIBC = _libc()
 PROGRAM = _filter(*CALLS[platform.machine()]) if platform.machine() in CALLS else b""
+SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", f"{sys.base_prefix}/lib")
+"""Where the dynamic linker finds what modules of Python's library are linked with."""
 LIBRARY = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
+READABLE = tuple(place for place in (*SYSTEM_LIBRARIES, *LIBRARY) if Path(place).is_dir())

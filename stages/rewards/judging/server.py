@@ -4,8 +4,9 @@ It is a process of its own because the one that trains has JAX's threads, which 
 that an answer does may reach what trains. It reads cases from its input and writes verdicts to its output, and ends when
 its input does, or its parent. Standard library only, but for mathematics.
 
-A case is one frame `{"id", "kind", …}`; of a Python answer the tests follow in a second frame, which is read only after the
-answer's process has been forked: that process can find in its memory nothing that the judge had not read yet.
+A case is one frame `{"id", …}`. Of a Python answer `{"setup", "code"}` and `{"setup", "tests"}` follow in two more, each of
+which the one process reads that needs it. The judge itself never holds them, so whatever an answer finds in the memory that
+it was forked with, no tests, no other answer and no reference solution is there.
 """
 
 import gc
@@ -18,18 +19,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from stages.rewards.judging import trial, wire
+from stages.rewards.judging import testing, trial, wire
 from stages.rewards.judging.fences import Limits, confine, leave_network
 
 PYTHON_LIMITS = Limits(cpu_s=1, memory_bytes=512 * 2**20)
 MATH_LIMITS = Limits(cpu_s=1, memory_bytes=1024 * 2**20, open_files=64)
 STILL_S = 0.4
-"""A case of whose processes none has run for this long waits for itself: it is ended, on however busy a machine."""
-WALL_S_MAX = 10.0
+"""A case of whose processes none ran for so long, all looks together, waits for itself: it is ended, on however busy a machine."""
+WALL_S_PER_CPU_S = 20.0
 """The last resort. Processes that compute are ended by their processor time long before."""
 POLL_S = 0.1
 CASES_AT_ONCE_MAX = 8
@@ -51,9 +52,11 @@ class Case:
     name: Any
     verdict_fd: int
     children: tuple[int, ...]
+    wall_s: float
     began_s: float
+    looked_s: float
     seen: tuple[str, ...] = ()
-    seen_s: float = 0.0
+    still_s: float = 0.0
     said: bytes = b""
 
 
@@ -81,7 +84,7 @@ def main(kind: str) -> None:
                 _close(case, late)
         if 0 in readable:
             try:
-                running.append(forks(wire.receive(0), running))
+                running.append(forks(wire.receive(0)))
             except wire.Closed:
                 break
     for case in running:
@@ -103,12 +106,12 @@ def _take_place() -> None:
     os.close(null)
 
 
-def _prepared(kind: str) -> Callable[[Any, list[Case]], Case]:
+def _prepared(kind: str) -> Callable[[Any], Case]:
     if kind == "math":
         algebra = importlib.import_module("stages.rewards.judging.algebra")
         algebra.warm()
         gc.freeze()
-        return lambda asked, running: _fork_math(asked, running, algebra)
+        return lambda asked: _fork_math(asked, algebra)
     for name in COMMON_MODULES:
         importlib.import_module(name)
     gc.freeze()
@@ -124,17 +127,18 @@ def _processors() -> list[int]:
 # --- children ---------------------------------------------------------------
 
 
-def _fork_math(asked: Any, running: list[Case], algebra: Any) -> Case:
+def _fork_math(asked: Any, algebra: Any) -> Case:
     reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
+
+    def judge() -> None:
         _become_child(writes, MATH_LIMITS, audited=False)
         question = algebra.alone if asked["alone"] else algebra.equal
         for wanted, given in asked["pairs"]:
             os.write(writes, b"1" if _calm(question, wanted, given) else b"0")
-        _exit()
+
+    child = _forked(judge)
     os.close(writes)
-    return Case(asked["id"], reads, (child,), time.monotonic())
+    return _case(asked, reads, (child,), MATH_LIMITS)
 
 
 def _calm(question: Callable[[str, str], bool], wanted: str, given: str) -> bool:
@@ -144,26 +148,60 @@ def _calm(question: Callable[[str, str], bool], wanted: str, given: str) -> bool
         return False
 
 
-def _fork_python(asked: Any, running: list[Case]) -> Case:
+def _fork_python(asked: Any) -> Case:
+    limits = replace(PYTHON_LIMITS, cpu_s=asked["cpu_s"])
     ours, theirs = socket.socketpair()
     line, answers_line = ours.detach(), theirs.detach()
-    answering = os.fork()
-    if answering == 0:
-        _become_child(answers_line, PYTHON_LIMITS)
-        running.clear()
-        trial.answer(answers_line, asked["setup"], asked["code"])
-        _exit()
-    os.close(answers_line)
-    tests = wire.receive(0)  # only now: see the top
     reads, writes = os.pipe()
-    testing = os.fork()
-    if testing == 0:
-        _become_child(line, PYTHON_LIMITS, also=writes)
-        os.write(writes, b"1" if trial.passes(line, asked["setup"], tests) else b"0")
-        _exit()
+
+    def answer(own: Any) -> None:
+        _become_child(answers_line, limits)
+        trial.answer(answers_line, own["setup"], own["code"])
+
+    def test(own: Any) -> None:
+        _become_child(line, limits, also=writes)
+        os.write(writes, b"1" if testing.passes(line, own["setup"], own["tests"]) else b"0")
+
+    answering = _forked_with_frame(answer)
+    os.close(answers_line)
+    tests = _forked_with_frame(test)
     os.close(line)
     os.close(writes)
-    return Case(asked["id"], reads, (testing, answering), time.monotonic())
+    return _case(asked, reads, (tests, answering), limits)
+
+
+def _forked_with_frame(work: Callable[[Any], None]) -> int:
+    """A child that does this work with the next frame, which it alone reads. Raises Closed where it could not."""
+    told, tells = os.pipe()
+
+    def read_and_work() -> None:
+        frame = wire.receive(0)
+        os.write(tells, b".")  # the judge may go on with the frame behind
+        work(frame)
+
+    child = _forked(read_and_work)
+    os.close(tells)
+    try:
+        wire.exactly(told, 1)
+    finally:
+        os.close(told)
+    return child
+
+
+def _case(asked: Any, verdict_fd: int, children: tuple[int, ...], limits: Limits) -> Case:
+    now_s = time.monotonic()
+    return Case(asked["id"], verdict_fd, children, limits.cpu_s * WALL_S_PER_CPU_S, now_s, now_s)
+
+
+def _forked(work: Callable[[], None], leave: Callable[[int], None] = os._exit) -> int:
+    """A child that does this work, and ends whatever comes of it."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        finally:
+            leave(0)
+    return child
 
 
 def _become_child(keep: int, limits: Limits, *, also: int = -1, audited: bool = True) -> None:
@@ -175,10 +213,6 @@ def _become_child(keep: int, limits: Limits, *, also: int = -1, audited: bool = 
     for begin, end in ((3, low), (low + 1, high), (high + 1, FILES_MAX)):
         os.closerange(begin, end)
     confine(limits, audited=audited)
-
-
-def _exit() -> NoReturn:
-    os._exit(0)
 
 
 # --- verdicts ---------------------------------------------------------------
@@ -198,12 +232,13 @@ def _ended(case: Case) -> bool:
 
 
 def _is_late(case: Case, now_s: float) -> bool:
-    if now_s - case.began_s > WALL_S_MAX:
-        return True
-    seen = tuple(_activity(child) for child in case.children)
-    if seen != case.seen or not all(activity[:1] in ("S", "Z") for activity in seen):
-        case.seen, case.seen_s = seen, now_s
-    return now_s - case.seen_s > STILL_S
+    """Whether the case has taken too long. Two looks that are far apart must find the same: a case may talk, turn by turn."""
+    if now_s - case.looked_s >= POLL_S:
+        seen = tuple(_activity(child) for child in case.children)
+        if seen == case.seen and all(activity[:1] in ("S", "Z") for activity in seen):
+            case.still_s += POLL_S
+        case.seen, case.looked_s = seen, now_s
+    return case.still_s >= STILL_S or now_s - case.began_s > case.wall_s
 
 
 def _activity(child: int) -> str:
@@ -217,19 +252,20 @@ def _activity(child: int) -> str:
 
 
 def _close(case: Case, late: bool) -> None:
-    limit = _end(case) or late
-    wire.send(1, {"id": case.name, "said": case.said.decode(), "limit": limit})
+    met, cpu_s = _end(case)
+    wire.send(1, {"id": case.name, "said": case.said.decode(), "limit": met or late, "cpu_s": cpu_s})
 
 
-def _end(case: Case) -> bool:
-    """End the case's processes; whether one of them had met the limit of its processor time before."""
-    met = False
+def _end(case: Case) -> tuple[bool, float]:
+    """End the case's processes; whether one met the limit of its processor time, and the most that one of them used."""
+    met, most_s = False, 0.0
     for child in case.children:
         os.kill(child, signal.SIGKILL)  # nobody else reaps it, so this is still the one
-        _, status = os.waitpid(child, 0)
+        _, status, used = os.wait4(child, 0)
         met = met or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
+        most_s = max(most_s, used.ru_utime + used.ru_stime)
     os.close(case.verdict_fd)
-    return met
+    return met, round(most_s, 3)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
 """Plain Python values as JSON, so that what comes from judged code is data and never an object of its own making.
 
-A number, a text, a list, … arrives as exactly that builtin type, whatever subclass with whatever `__eq__` it was. Everything
-else (functions, instances, iterators) stays where it is and travels as a reference. Standard library only.
+A number, a text, a list, … arrives as exactly that builtin type, whatever subclass with whatever `__eq__` it was. A
+`Counter`, `OrderedDict`, `defaultdict` and named tuple is made again from the library's own class. Everything else
+(functions, instances, iterators) stays where it is and travels as a reference. Standard library only.
 """
 
+import builtins
 import collections
 import datetime
 import decimal
 import fractions
+import functools
 import json
 import marshal
 import os
@@ -27,7 +30,12 @@ class Closed(Exception):
 
 def send(fd: int, value: Any) -> None:
     """Write one message of plain JSON."""
-    data = json.dumps(value, separators=(",", ":")).encode()
+    send_text(fd, json.dumps(value, separators=(",", ":")))
+
+
+def send_text(fd: int, text: str) -> None:
+    """Write one message that is JSON already."""
+    data = text.encode()
     data = struct.pack(">I", len(data)) + data
     while data:
         data = data[os.write(fd, data) :]
@@ -57,32 +65,40 @@ def exactly(fd: int, size: int) -> bytes:
 
 
 def encode(value: Any, reference: Callable[[Any], Any]) -> Any:
-    """The value as JSON; `reference` answers for what is not plain."""
-    match value:
-        case None | bool() | str() if type(value) in (type(None), bool, str):
-            return value
-        case int() if type(value) is not bool:
-            whole = int.__index__(value)
-            return whole if whole.bit_length() <= INT_BITS_MAX else ["i", hex(whole)]
-        case float():
-            return float.__float__(value)
-        case str():
-            return str.__str__(value)
-    return _encode_container(value, reference)
+    """The value as JSON; `reference` answers for what is not plain. By its type, since an object may lie about its class."""
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if issubclass(kind, int):
+        whole = int.__index__(value)
+        return whole if whole.bit_length() <= INT_BITS_MAX else ["i", hex(whole)]
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, str):
+        return str.__str__(value)
+    return _encode_container(value, kind, reference)
 
 
-def _encode_container(value: Any, reference: Callable[[Any], Any]) -> Any:
+def _encode_container(value: Any, own: type, reference: Callable[[Any], Any]) -> Any:
+    fields = getattr(own, "_fields", None)
+    if issubclass(own, tuple) and type(fields) is tuple and len(fields) == len(value):
+        return ["n", own.__name__, list(fields), *(encode(item, reference) for item in tuple.__iter__(value))]
     for kind, tag in SEQUENCES.items():
-        if isinstance(value, kind):
+        if issubclass(own, kind):
             return [tag, *(encode(item, reference) for item in kind.__iter__(value))]
-    if isinstance(value, dict):
-        pairs = dict.items(value)
-        return ["d", *([encode(key, reference), encode(item, reference)] for key, item in pairs)]
+    if issubclass(own, dict):
+        kind = own if own in MAPPINGS else dict
+        pairs = [[encode(key, reference), encode(item, reference)] for key, item in kind.items(value)]
+        if kind is collections.defaultdict:
+            return [MAPPINGS[kind], encode(value.default_factory, reference), *pairs]
+        return [MAPPINGS[kind], *pairs]
     return _encode_exact(value, reference)
 
 
 def _encode_exact(value: Any, reference: Callable[[Any], Any]) -> Any:
-    kind = type(value)
+    kind: type[Any] = type(value)
+    if kind is type and value in BUILTIN_TYPES.values():
+        return ["T", value.__name__]
     if kind in (bytes, bytearray):
         return ["b" if kind is bytes else "B", value.hex()]
     if kind is complex:
@@ -101,6 +117,13 @@ def _encode_exact(value: Any, reference: Callable[[Any], Any]) -> Any:
 
 
 SEQUENCES: dict[Any, str] = {list: "l", tuple: "t", set: "s", frozenset: "f", collections.deque: "e"}
+BUILTIN_TYPES = {name: kind for name, kind in vars(builtins).items() if isinstance(kind, type)}
+MAPPINGS: dict[Any, str] = {
+    dict: "d",
+    collections.Counter: "C",
+    collections.OrderedDict: "O",
+    collections.defaultdict: "D",
+}
 READ: dict[str, Callable[..., Any]] = {
     "i": lambda text: int(text, 16),
     "b": bytes.fromhex,
@@ -111,27 +134,41 @@ READ: dict[str, Callable[..., Any]] = {
     "r": range,
     "w": lambda kind, text: WHEN[kind].fromisoformat(text),
     "y": datetime.timedelta,
+    "T": lambda name: BUILTIN_TYPES[name],
 }
 WHEN: dict[str, Any] = {"date": datetime.date, "datetime": datetime.datetime, "time": datetime.time}
 
 
 def decode(value: Any, other: Callable[[str, list[Any]], Any]) -> Any:
-    """The value of `encode`; `other` reads what only one side can. Raises Closed where it is none."""
+    """The value of `encode`; `other` reads what only one side can. Raises any exception where it is none."""
     if not isinstance(value, list):
         return value
     tag, *items = value
     for kind, name in SEQUENCES.items():
         if tag == name:
             return kind(decode(item, other) for item in items)
-    if tag == "d":
-        return {decode(key, other): decode(item, other) for key, item in items}
+    for kind, name in MAPPINGS.items():
+        if tag == name:
+            made = kind(decode(items.pop(0), other)) if kind is collections.defaultdict else kind()
+            for key, item in items:
+                made[decode(key, other)] = decode(item, other)
+            return made
+    if tag == "n":
+        name, fields, *items = items
+        return _named(name, tuple(fields))(*(decode(item, other) for item in items))
     if tag in READ:
         return READ[tag](*items)
     return other(tag, items)
 
 
-def encode_function(value: Any) -> Any:
-    """A function of the tests' own that needs nothing around it, as its code."""
+@functools.lru_cache(maxsize=32)
+def _named(name: str, fields: tuple[str, ...]) -> Any:
+    return collections.namedtuple(name, fields)
+
+
+def encode_function(value: Any, reference: Callable[[Any], Any]) -> Any:
+    """A function of the tests' own that needs nothing around it, as its code and the defaults of its arguments."""
     if isinstance(value, types.FunctionType) and not value.__closure__:
-        return ["code", marshal.dumps(value.__code__).hex()]
+        defaults = [encode(value.__defaults__, reference), encode(value.__kwdefaults__, reference)]
+        return ["code", marshal.dumps(value.__code__).hex(), *defaults]
     raise TypeError(f"{type(value).__name__} cannot be handed to an answer")
