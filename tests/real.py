@@ -1,0 +1,22 @@
+"""Finds the public data sets that some tests are held against; none of them is part of this repository."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def real_data(name: str) -> Path:
+    """The path of a public file such as `gsm8k_train.jsonl`; skips the test where it is not on this machine.
+
+    Looked for in the folder that RELAY_REAL_DATA names, else in `shared/real` beside this checkout.
+    """
+    folder = Path(os.environ.get("RELAY_REAL_DATA") or ROOT.parent / "shared" / "real")
+    path = folder / name
+    if not path.is_file():
+        pytest.skip(
+            f"{name} is not in {folder}: name a folder with the public GSM8K, MBPP and UltraFeedback files in RELAY_REAL_DATA"
+        )
+    return path
