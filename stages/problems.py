@@ -10,7 +10,10 @@ from stages.stage import Context, StageFailed
 
 
 def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
-    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and ends included."""
+    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and ends included.
+
+    Raises StageFailed `bad-data` where none is left to train on, with why they were left out.
+    """
 
     def wants(example: Example) -> str:
         if not example.completion:
@@ -19,7 +22,11 @@ def worked_examples(context: Context, foundation: Foundation, options: Sft) -> S
             return reason
         return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
 
-    return _opened(context, options.data, wants)
+    source = _opened(context, options.data, wants)
+    if not source.train:
+        said = f"nothing is left to learn from: {summary(options.data, source)}"
+        raise StageFailed("bad-data", f"{said}; raise tokens_max, lower min_score or name other data")
+    return source
 
 
 def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:

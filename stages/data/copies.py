@@ -37,7 +37,7 @@ def copies_of(known: KnownSet, inputs: Path) -> Iterator[Copy]:
     Of the first kind nothing has been opened yet. Hidden folders and symbolic links are passed by, and so are a run's own
     checkpoints, whatever the run is called.
     """
-    files = list(_data_files(inputs))
+    files = list(data_files(inputs))
     for layout in layouts_of(known, files):
         yield _copy(layout, inputs, named=True)
     homes: dict[PurePath, list[PurePath]] = {}
@@ -84,7 +84,7 @@ def _is_example(known: KnownSet, row: object) -> bool:
     return True
 
 
-def _data_files(inputs: Path) -> Iterator[PurePath]:
+def data_files(inputs: Path) -> Iterator[PurePath]:
     """Paths relative to `inputs`, the same order on every machine."""
     for folder, folders, names in os.walk(inputs):
         folders[:] = sorted(name for name in folders if not name.startswith("."))

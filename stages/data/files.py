@@ -129,6 +129,12 @@ def _rows_in(path: Path) -> Iterator[Any]:
 
             for batch in parquet.ParquetFile(path).iter_batches(batch_size=8):
                 yield from batch.to_pylist()
+        case ".arrow":
+            import pyarrow
+
+            with pyarrow.OSFile(str(path)) as file:  # as the library saves it; its reader takes other Arrow files, too
+                for batch in pyarrow.ipc.open_stream(file):
+                    yield from batch.to_pylist()
         case ".csv":
             csv.field_size_limit(sys.maxsize)
             with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:

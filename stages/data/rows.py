@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.data.copies import Copy, copies_of, shows
+from stages.data.copies import Copy, copies_of, data_files, shows
 from stages.data.fields import number_of
 from stages.data.files import Part, Rows, columns_of, rows_of
 from stages.data.sets import KnownSet, Numbered
@@ -55,7 +55,9 @@ def open_rows(known: KnownSet, inputs: Path, cache: Path) -> Opened:
     try:
         return _fetched(known, cache, tuple(notes))
     except _errors() as error:
-        raise StageFailed(MISSING, _missing(known, looked, error), transient=True) from error
+        raise StageFailed(
+            MISSING, _missing(known, looked or _unrecognised(known, inputs), error), transient=True
+        ) from error
 
 
 def _opened(known: KnownSet, copy: Copy, cache: Path, notes: tuple[str, ...]) -> Opened:
@@ -132,6 +134,15 @@ def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
         f"data: {known.name} is not there: {', '.join(looked) or 'no copy of it is mounted'}, and {known.repository} could "
         f"not be fetched from the Hugging Face hub ({_first_line(error)}): list a Kaggle dataset that holds it under "
         "inputs.datasets, or allow internet"
+    )
+
+
+def _unrecognised(known: KnownSet, inputs: Path) -> list[str]:
+    """That there are files of which nothing tells what they hold; empty where there are none at all."""
+    count = sum(1 for _ in data_files(inputs))
+    named = f"call their folder {known.known_as[0]}, and the files as the hub does"
+    return (
+        [f"neither names nor rows of the {count} mounted data files tell that they are it ({named})"] if count else []
     )
 
 

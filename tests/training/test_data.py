@@ -294,7 +294,7 @@ except StageFailed as failed:
         ),
         (
             "magpie",
-            "data: magpie is not there: no copy of it is mounted, and Magpie-Align/Magpie-Reasoning-V2-250K-CoT-",
+            "data: magpie is not there: neither names nor rows of the 4 mounted data files tell that they are it (call",
         ),
     ):
         run = in_another_process(tmp_path, tmp_path / "home", name, program=program)
