@@ -7,6 +7,7 @@ import ast
 import json
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,11 +35,12 @@ WRITTEN_FOR_TESTS = "I write a function that passes these tests."
 """The reasoning of MBPP's solutions, which show none."""
 
 _TAG = re.compile(r"</?(?:reasoning|answer)>")
-_FENCE = re.compile(r"^```[ \t]*([^\s`]*)[^\n`]*\r?\n(.*?)^```[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+_FENCE = "```"
 _PYTHON = ("python", "py", "python3")
 _CALCULATED = re.compile(r"<<[^<>]*>>")
 _NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
 _BOX = "\\boxed{"
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def magpie(row: Row) -> Example:
@@ -156,42 +158,58 @@ def taught(reasoning: str, answer: str) -> str:
 
 def only_python(text: str) -> str:
     """The program in a text's only Python fence; empty where there is another, or a fence that names another language."""
-    fences = [(language.casefold(), code) for language, code in _FENCE.findall(text)]
+    fences = _fences(text)
     marked = [code for language, code in fences if language in _PYTHON]
     unmarked = [code for language, code in fences if not language]
     if len(marked) + len(unmarked) < len(fences):
         return ""
     found = marked or unmarked
-    code = found[0].replace("\r\n", "\n").strip("\n") if len(found) == 1 else ""
+    code = found[0].strip("\n") if len(found) == 1 else ""
     return code if is_python(code) and (marked or _is_program(code)) else ""
 
 
 def all_python(text: str) -> str:
     """What stands in a text's fences, but for those that name another language than Python."""
-    return "\n".join(code for language, code in _FENCE.findall(text) if not language or language.casefold() in _PYTHON)
+    return "\n".join(code for language, code in _fences(text) if language in ("", *_PYTHON))
 
 
 def last_boxed(text: str) -> str | None:
-    """What stands in the last `\\boxed{…}` whose braces are balanced; None where there is none."""
-    begin = text.rfind(_BOX)
-    while begin >= 0:
-        inside = _balanced(text[begin + len(_BOX) :])
-        if inside is not None:
-            return inside.strip()
-        begin = text.rfind(_BOX, 0, begin)
-    return None
+    """What stands in the last `\\boxed{…}` whose braces are balanced; None where there is none.
+
+    An escaped brace (`\\{`) is an ordinary character.
+    """
+    opened: list[int] = []
+    begin, end = -1, -1
+    for brace in _BRACE.finditer(text) if _BOX in text else ():
+        if brace[0] == "{":
+            opened.append(brace.end())
+        elif brace[0] == "}" and opened:
+            inside = opened.pop()
+            if inside > begin and text.endswith(_BOX, 0, inside):
+                begin, end = inside, brace.start()
+    return text[begin:end].strip() if begin >= 0 else None
 
 
-def _balanced(text: str) -> str | None:
-    """The text up to the brace that closes what was open before it; an escaped brace (`\\{`) is an ordinary character."""
-    depth, escaped = 1, False
-    for place, character in enumerate(text):
-        if not escaped and character in "{}":
-            depth += 1 if character == "{" else -1
-            if depth == 0:
-                return text[:place]
-        escaped = character == "\\" and not escaped
-    return None
+def _fences(text: str) -> list[tuple[str, str]]:
+    """The fences of a text: the language that each names, in lower case, and what is in it, without the fence's own indentation.
+
+    Raises Unfit where the last one is never closed: such a text was cut off.
+    """
+    found: list[tuple[str, str]] = []
+    language: str | None = None
+    lines: list[str] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        before, mark, rest = line.strip().partition(_FENCE)
+        if language is None and mark and not before and "`" not in rest:
+            language, lines = (rest.casefold().split() or [""])[0], []
+        elif language is not None and mark and not before and not rest:
+            found.append((language, textwrap.dedent("\n".join(lines))))
+            language = None
+        else:
+            lines.append(line)
+    if language is not None:
+        raise Unfit("malformed: a fence that is never closed")
+    return found
 
 
 def _thought_and_final(response: str) -> tuple[str, str]:

@@ -84,7 +84,9 @@ PROGRAM = "def f(x):\n    return 2 * x"
         (f"```bash\npip install numpy\n```\nthen\n```python\n{PROGRAM}\n```", None),
         ("```python\na = 1\n```\nor\n```python\na = 2\n```", None),
         ("```python\ndef f(x):\n```", None),
-        (f"```python\n{PROGRAM}", None),
+        ("1. So:\n   ```python\n   def f(x):\n       return 2 * x\n   ```\n2. Done.", PROGRAM),
+        (f"So:\n```python\n{PROGRAM}\n  ```", PROGRAM),
+        ("Use ```x``` and\n```y``` here.", None),
     ],
     ids=lambda text: None if text is None else repr(text)[:40],
 )
@@ -112,6 +114,7 @@ def test_the_thought_is_all_before_its_end_since_r1s_template_may_have_opened_it
         ({"response": "<think>a<think>b</think>\\boxed{6}"}, "malformed: more than one thought"),
         ({"response": "<think>a</think>b</think>\\boxed{6}"}, "malformed: more than one thought"),
         ({"response": "</think>\\boxed{6}"}, "malformed: an empty part"),
+        ({"response": "<think>a</think>So:\n```python\nx = 1"}, "malformed: a fence that is never closed"),
         ({"response": "<think>\n\n</think>\n\n\\boxed{6}"}, "malformed: an empty part"),
         ({"response": "<think>a</think>\n\n"}, "malformed: an empty part"),
         ({"response": "<think>a</think> So \\boxed{ }"}, "malformed: an empty part"),
@@ -384,6 +387,7 @@ def test_messages_that_a_copy_made_text_of_are_read(chosen: str) -> None:
         ([{"role": "assistant", "content": None}], "malformed: no answer of the assistant"),
         ([*said("a", "b"), *said("c", "d")], "malformed: more than one question"),
         (said("a", " "), "malformed: an empty part"),
+        (said("a", "So:\n```\nx = 1\n```\nor\n```js\nx ="), "malformed: a fence that is never closed"),
         (said("a", "<answer>b</answer>"), "malformed: has our tags within"),
     ],
 )
@@ -461,9 +465,18 @@ DEEP = 100_000
         ("ultrafeedback", {"prompt": "a", "chosen": "[{" * DEEP}),
         ("ultrafeedback", {"prompt": "a", "chosen": "[{'role': 'assistant', 'content': " + "(" * 150 + "1"}),
         ("gsm8k", {"question": "a", "answer": "#### " + "9" * 10_000 + "x"}),
+        ("gsm8k", {"question": "a", "answer": "<<" * DEEP}),
     ],
-    ids=["code", "list", "signs", "zero", "messages", "brackets", "digits"],
+    ids=["code", "list", "signs", "zero", "messages", "brackets", "digits", "notes"],
 )
 def test_a_row_that_is_too_deep_for_pythons_own_readers_is_unfit(name: str, row: dict[str, Any]) -> None:
     with pytest.raises(Unfit):
         KNOWN[name].example(row)
+
+
+@pytest.mark.parametrize("piece", ["```x\n```\n", "\\boxed{", "\\boxed{\\{", "{", "'", '"', "<<", "as an ai "])
+def test_a_long_row_of_beginnings_without_an_end_is_read_in_one_pass(piece: str) -> None:
+    """Each beginning that looked for its end to the last character would take hours."""
+    final = piece * DEEP
+    assert adapters.magpie(magpie_row(response=f"a</think>{final}")).answer == ""
+    assert adapters.ultrafeedback({"prompt": "a", "chosen": said("a", final)}).quality.margin is not None
