@@ -54,7 +54,7 @@ class SessionContext(SimpleNamespace):
         self.say = self.said.append
 
 
-FOUNDATION: Any = SimpleNamespace(tokenizer=Letters(), stops=(1,), options=SimpleNamespace(system=""))
+FOUNDATION: Any = SimpleNamespace(tokenizer=Letters(), stops=(1,), ending=1, options=SimpleNamespace(system=""))
 
 
 @pytest.fixture
