@@ -3,20 +3,30 @@
 from collections.abc import Callable, Sequence
 
 from stages.data import Example, Source, open_source, prompt_of
+from stages.data.quality import unwanted
 from stages.model import Foundation
 from stages.options import Asking, Sft
 from stages.stage import Context, StageFailed
 
 
 def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
-    """Examples with a completion to learn that fit into `tokens_max`, prompt and ends included."""
+    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and ends included.
+
+    Raises StageFailed `bad-data` where none is left to train on, with why they were left out.
+    """
 
     def wants(example: Example) -> str:
         if not example.completion:
             return "nothing to teach"
+        if reason := unwanted(example.quality, options):
+            return reason
         return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
 
-    return _opened(context, options.data, wants)
+    source = _opened(context, options.data, wants)
+    if not source.train:
+        said = f"nothing is left to learn from: {summary(options.data, source)}"
+        raise StageFailed("bad-data", f"{said}; raise tokens_max, lower min_score or name other data")
+    return source
 
 
 def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:
@@ -25,6 +35,8 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
     def wants(example: Example) -> str:
         if not example.answer:
             return "cannot be judged"
+        if not example.quality.english:
+            return "not in English"
         # Tunix would stretch a longer prompt without a word.
         count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
         return "prompt too long" if count > options.prompt_tokens_max else ""
@@ -59,7 +71,8 @@ def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], st
 
 
 def summary(data: Sequence[str], source: Source) -> str:
-    """One line: how many examples of each use there are, and how many were left out for which reason."""
+    """One line: how many examples of each use there are, how many were left out for which reason, and what is odd about copies."""
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(source.left_out.items()))
     used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out"
-    return f"{used}; left out: {left_out}" if left_out else used
+    said = f"{used}; left out: {left_out}" if left_out else used
+    return "; ".join((said, *source.notes))

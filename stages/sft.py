@@ -15,7 +15,7 @@ from stages.model import Foundation, put_arrays
 from stages.optimizers import gradient_norm, optimizer
 from stages.options import Sft
 from stages.problems import tokens_of, worked_examples
-from stages.stage import Context, StageFailed
+from stages.stage import Context
 from stages.standing import Frozen, Standing, stand, state_of
 from stages.steps import LatestMetrics, calm, checked, do_steps
 
@@ -32,8 +32,6 @@ def _train(context: Context, options: Sft) -> None:
         standing = stand(context, options)
     with context.doing(Spent.DATA):
         examples = worked_examples(context, standing.foundation, options).train
-    if not examples:
-        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no example that fits into tokens_max")
     with context.doing(Spent.MODEL):
         metrics, guard, frozen = LatestMetrics(), Guard(options, context.spec.name), Frozen(standing, options)
         began = check(context, options, standing)

@@ -1,18 +1,18 @@
-"""Copies of a data set among what Kaggle has mounted: recognised by names of folders and files, however deep they lie."""
+"""Copies of a data set among what Kaggle has mounted, however deep they lie."""
 
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from stages.contract import MANIFEST_NAME
+from stages.data.fields import Unfit
+from stages.data.files import head_of
+from stages.data.layouts import Layout, bears_name, formats_of, home_of, is_data, layouts_of
 from stages.data.sets import KnownSet
 
-READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
-"""Which reader of the `datasets` library reads a file, in the order in which a copy's formats are preferred."""
-
-_OTHER_SPLITS = ("train", "test", "validation", "valid", "dev", "val", "prompt")
+LOOKED_AT = 5
+"""Rows of a file whose name tells nothing that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -23,38 +23,68 @@ class Copy:
     suffix: str
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
+    by_number: bool = False
+    """Whether the same files hold all splits, told apart by a number in each row."""
+    problem: str = ""
+    """Why these files, all of them in `train`, cannot be used; empty where they can."""
+    named: bool = True
+    """Whether the set was recognised by its name, not by the columns of the files alone."""
 
 
 def copies_of(known: KnownSet, inputs: Path) -> Iterator[Copy]:
-    """Every mounted copy that has the splits, the least nested first; nothing has been opened yet.
+    """Every mounted copy: those that bear the set's name, the least nested first, then those whose rows are the set's.
 
-    Hidden folders and symbolic links are passed by, and so are a run's own checkpoints, whatever the run is called.
+    Of the first kind nothing has been opened yet. Hidden folders and symbolic links are passed by, and so are a run's own
+    checkpoints, whatever the run is called.
     """
-    found: dict[tuple[int, str, int], list[PurePath]] = {}
-    for path in _data_files(inputs):
-        depth = _recognised(path, known)
-        if depth is None or any(_says(path, word) for word in known.avoid):
-            continue
-        folder = PurePath(*path.parts[:depth])
-        rank = (depth, folder.as_posix(), list(READERS).index(path.suffix.lower()))
-        found.setdefault(rank, []).append(path)
-    for (_, folder_name, format_rank), paths in sorted(found.items()):
-        best = _preferred(paths, known.prefer)
-        below = {path: path.relative_to(folder_name) for path in best}
-        train = _of_split(below, known.train)
-        held_out = _of_split(below, known.held_out)
-        if not known.splits_named and not train and not held_out:
-            train = [path for path, rest in below.items() if path.suffix != ".json" and not _split_of(rest)]
-        if train and (held_out or not known.held_out or not known.splits_named):
-            yield Copy(
-                folder=inputs / folder_name,
-                suffix=list(READERS)[format_rank],
-                train=tuple(inputs / path for path in train),
-                held_out=tuple(inputs / path for path in held_out),
-            )
+    files = list(data_files(inputs))
+    for layout in layouts_of(known, files):
+        yield _copy(layout, inputs, named=True)
+    homes: dict[PurePath, list[PurePath]] = {}
+    for path in files:
+        if not bears_name(known, path) and _tells(known, inputs / path):
+            homes.setdefault(home_of(path), []).append(path)
+    for place, paths in homes.items():
+        for layout in formats_of(known, place, paths):
+            yield _copy(layout, inputs, named=False)
 
 
-def _data_files(inputs: Path) -> Iterator[PurePath]:
+def shows(known: KnownSet, copy: Copy) -> bool:
+    """Whether a file of the copy begins with a row of the set's columns: a run that is called gsm8k leaves files without."""
+    return any(_has(head_of(path, 1), known.columns) for path in copy.train)
+
+
+def _copy(layout: Layout, inputs: Path, *, named: bool) -> Copy:
+    return Copy(
+        folder=inputs / layout.place,
+        suffix=layout.suffix,
+        train=tuple(inputs / path for path in layout.train),
+        held_out=tuple(inputs / path for path in layout.held_out),
+        by_number=layout.by_number,
+        problem=layout.problem,
+        named=named,
+    )
+
+
+def _tells(known: KnownSet, path: Path) -> bool:
+    """Whether the first rows have the set's columns and one of them is an example."""
+    rows = head_of(path, LOOKED_AT)
+    return _has(rows, known.telling) and any(_is_example(known, row) for row in rows)
+
+
+def _has(rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
+    return bool(rows) and isinstance(rows[0], dict) and any(rows[0].keys() >= set(columns) for columns in choices)
+
+
+def _is_example(known: KnownSet, row: object) -> bool:
+    try:
+        known.example(row)  # type: ignore[arg-type]  # whatever it is: an adapter raises Unfit
+    except Unfit:
+        return False
+    return True
+
+
+def data_files(inputs: Path) -> Iterator[PurePath]:
     """Paths relative to `inputs`, the same order on every machine."""
     for folder, folders, names in os.walk(inputs):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -62,46 +92,5 @@ def _data_files(inputs: Path) -> Iterator[PurePath]:
             continue
         for name in sorted(names):
             path = Path(folder, name)
-            if path.suffix.lower() in READERS and not path.is_symlink():
+            if is_data(path) and not path.is_symlink():
                 yield PurePath(path.relative_to(inputs))
-
-
-def _recognised(path: PurePath, known: KnownSet) -> int | None:
-    """How many parts of the path lead to the copy's folder: the first that bears the name, or the file's own folder."""
-    for number, part in enumerate(path.parts, 1):
-        if any(_within(word, part) for word in known.known_as):
-            return min(number, len(path.parts) - 1)
-    return None
-
-
-def _preferred(paths: Sequence[PurePath], words: Sequence[str]) -> Sequence[PurePath]:
-    for word in words:
-        if some := [path for path in paths if _says(path, word)]:
-            return some
-    return paths
-
-
-def _of_split(below: Mapping[PurePath, PurePath], splits: Sequence[str]) -> list[PurePath]:
-    """The files of the first of these splits that has any."""
-    for split in splits:
-        if files := [path for path, rest in below.items() if _split_of(rest, split)]:
-            return files
-    return []
-
-
-def _split_of(rest: PurePath, *splits: str) -> bool:
-    """Whether a file's name, or else the name of the nearest folder that names any split, names one of these."""
-    for part in (rest.stem, *reversed(rest.parts[:-1])):
-        if any(_within(word, part) for word in (*_OTHER_SPLITS, *splits)):
-            return any(_within(split, part) for split in splits or _OTHER_SPLITS)
-    return False
-
-
-def _says(path: PurePath, word: str) -> bool:
-    return any(_within(word, part) for part in path.parts)
-
-
-def _within(word: str, name: str) -> bool:
-    """Whether the name has this word: between other characters than letters and digits."""
-    spaced = re.sub(r"[^a-z0-9]+", "-", name.lower())
-    return re.search(rf"(?<![a-z0-9]){re.escape(word.replace('_', '-'))}(?![a-z0-9])", spaced) is not None

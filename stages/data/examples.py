@@ -9,6 +9,20 @@ Domain = Literal["math", "python", "chat"]
 
 
 @dataclass(frozen=True)
+class Quality:
+    """What a row tells of how good its solution is; the defaults are those of a set that tells nothing."""
+
+    english: bool = True
+    """Whether the problem is in English, as far as the set's label or the words tell."""
+    refuses: bool = False
+    """Whether the solution begins with a refusal, or speaks as an AI."""
+    score: float | None = None
+    """The solution's score from 1 to 10; NaN where the set has scores and this row has none, None where the set has none."""
+    margin: float | None = None
+    """How far the score is above that of the rejected solution; NaN and None as for `score`."""
+
+
+@dataclass(frozen=True)
 class Example:
     """A problem, and what teaches or judges its solution."""
 
@@ -25,6 +39,9 @@ class Example:
     domain: Domain = "math"
     difficulty: str = ""
     """The set's own label, where it has one."""
+    code: str = ""
+    """The program that solves it, where there is one: compared with those that are held out, and nothing else."""
+    quality: Quality = Quality()
 
     @property
     def key(self) -> str:
@@ -41,3 +58,5 @@ class Source:
     left_out: Counter[str] = field(default_factory=Counter)
     """How many examples were left out of `train`, by reason, such as `magpie: too long`, and out of `held_out`, such as
     `gsm8k (held out): too long`. Rows that were not needed, because there were enough before them, do not count."""
+    notes: tuple[str, ...] = ()
+    """What was seen of mounted copies that could not be used, or that do not bear their set's name."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from stages.data.adapters import is_python, question_with, tests_of
+from stages.data.adapters import question_with, tests_of
 from stages.data.examples import Domain, Example
+from stages.data.fields import is_python
 from stages.data.prompts import plain
 
 HELD_OUT_ONE_IN = 5
@@ -69,19 +70,29 @@ def _example(name: str, line: str, where: str) -> Example:
         answer=answer,
         domain=domain,
         difficulty=value.get("difficulty", ""),
+        code=_program(completion) if domain == "python" else "",
     )
+
+
+def _program(completion: str) -> str:
+    """The answer's program; the whole completion where it marks none."""
+    return completion.rpartition("<answer>")[2].partition("</answer>")[0]
 
 
 def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
         value: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"data: {where}: this is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise ValueError(f"data: {where}: this is not an object")
     for field in TEXTS:
         if not isinstance(value.get(field, ""), str):
             raise ValueError(f"data: {where}: {field} is not text: put it in quotation marks")
+        if any("\ud800" <= character <= "\udfff" for character in value.get(field, "")):
+            raise ValueError(
+                f"data: {where}: {field} has half of a surrogate pair, which is no character: write it anew"
+            )
     if not value.get("prompt", "").strip():
         raise ValueError(f"data: {where}: prompt is missing or empty")
     return value

@@ -8,6 +8,15 @@ from stages.data import adapters
 from stages.data.examples import Example
 
 
+@dataclass(frozen=True)
+class Numbered:
+    """Splits by a number that each row has."""
+
+    column: str
+    train: range
+    held_out: range
+
+
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
     """A data set on the Hugging Face hub, or a copy of it."""
@@ -27,11 +36,15 @@ class KnownSet:
     known_as: tuple[str, ...]
     """Words in the name of a folder or a file by which a copy is recognised."""
     prefer: tuple[str, ...] = ()
-    """Words for which a copy's files are taken before its other files, the best first."""
+    """Configurations by the words in names of files and folders, the best first; an empty word stands for files that name none."""
     avoid: tuple[str, ...] = ()
-    """Words whose files are never taken."""
+    """Configurations that are never read."""
     splits_named: bool = True
     """Whether a copy has to say which split its files are; where it need not, files that do not say are trained on."""
+    numbered: Numbered | None = None
+    """How to tell the splits apart in a file that holds all of them."""
+    telling: tuple[tuple[str, ...], ...]
+    """Columns by which a copy is recognised that does not bear the set's name, if its first rows are examples."""
     example: Callable[[Mapping[str, Any]], Example]
 
 
@@ -46,17 +59,22 @@ KNOWN: Mapping[str, KnownSet] = {
             columns=(("instruction", "response"),),
             known_as=("magpie",),
             splits_named=False,
+            telling=(("instruction", "response", "gen_input_configs", "difficulty"),),
             example=adapters.magpie,
         ),
         KnownSet(
             name="ultrafeedback",
             repository="HuggingFaceH4/ultrafeedback_binarized",
             revision="3949bf5f8c17c394422ccfab0c31ea9c20bdeb85",
-            train=("train_prefs", "train"),
-            held_out=("test_prefs", "test"),
+            train=("train_prefs", "train_sft", "train_gen", "train"),  # the same answers in each
+            held_out=("test_prefs", "test_sft", "test_gen", "test"),
             columns=(("prompt", "chosen"), ("instruction", "completions")),
             known_as=("ultrafeedback",),
             splits_named=False,
+            telling=(
+                ("prompt", "prompt_id", "chosen", "rejected", "score_chosen", "score_rejected"),
+                ("instruction", "models", "completions", "correct_answers", "incorrect_answers"),
+            ),
             example=adapters.ultrafeedback,
         ),
         KnownSet(
@@ -66,7 +84,9 @@ KNOWN: Mapping[str, KnownSet] = {
             configuration="main",
             columns=(("question", "answer"),),
             known_as=("gsm8k", "grade-school-math"),
+            prefer=("main", ""),
             avoid=("socratic",),  # the same problems again, with subquestions in their solutions
+            telling=(("question", "answer"),),
             example=adapters.gsm8k,
         ),
         KnownSet(
@@ -76,7 +96,10 @@ KNOWN: Mapping[str, KnownSet] = {
             configuration="full",
             columns=(("text", "code", "test_list"), ("prompt", "code", "test_list")),
             known_as=("mbpp",),
-            prefer=("full", "sanitized"),
+            prefer=("full", "", "sanitized"),
+            avoid=("plus",),  # MBPP+ has other tests, for all of which there are no splits
+            numbered=Numbered("task_id", train=range(601, 975), held_out=range(11, 511)),
+            telling=(("task_id", "text", "code", "test_list"), ("task_id", "prompt", "code", "test_list")),
             example=adapters.mbpp,
         ),
     )

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.data.adapters import Unfit
 from stages.data.examples import Example, Source
+from stages.data.fields import Unfit
+from stages.data.files import Rows
 from stages.data.order import derive_seed, index_at
 from stages.data.overlap import Asked
 from stages.data.problems import problems_in
-from stages.data.rows import Rows, open_rows
+from stages.data.rows import open_rows
 from stages.data.sets import KNOWN
 from stages.options.training import set_and_count
 
@@ -29,6 +30,7 @@ class Pool:
     train: Rows
     held_out: Rows
     example: Callable[[Any], Example]
+    notes: tuple[str, ...] = ()
 
 
 def open_source(
@@ -43,8 +45,7 @@ def open_source(
     """The examples of the sets that `data:` names, each `name` or `name:count`; the same files give the same Source.
 
     `train` has of each set the first `count` (or all) that `wants` keeps, in an order that depends on the seed and the
-    set's name. What its own held-out part or that of a set in `apart_from` asks is left out, and so is what shares thirteen
-    words in a row with it. `held_out` has what `wants` keeps of the sets' own test splits, at most `count` of each,
+    set's name. What overlaps with its own held-out part or with that of a set in `apart_from` is left out: see `stages.data.overlap`. `held_out` has what `wants` keeps of the sets' own test splits, at most `count` of each,
     the same whatever the seed, so that runs can be compared. `scratch` takes what reading needs; without it a temporary folder does.
 
     Raises ValueError (a name that is not known or a file that does not fit) and StageFailed `data-missing`, each with one
@@ -57,7 +58,7 @@ def open_source(
         asked = Asked()
         for pool in pools.values():
             for example in _examples(pool.held_out, pool.example):
-                asked.add(pool.name, example.question)
+                asked.add(pool.name, example.question, example.code)
         left_out: Counter[str] = Counter()
         train = [
             example
@@ -67,7 +68,8 @@ def open_source(
         held_out = [
             example for name, count in counts.items() for example in _held_out(pools[name], count, wants, left_out)
         ]
-    return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out)
+    notes = tuple(note for pool in pools.values() for note in pool.notes)
+    return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes)
 
 
 def _train(pool: Pool, count: int, seed: int, asked: Asked, wants: Wants, left_out: Counter[str]) -> Iterator[Example]:
@@ -76,7 +78,7 @@ def _train(pool: Pool, count: int, seed: int, asked: Asked, wants: Wants, left_o
     def refused(example: Example) -> str:
         if example.question in seen:
             return "twice"
-        if other := asked.by(example.question):
+        if other := asked.by(example.question, example.code):
             return f"overlaps with {other}"
         return wants(example)
 
@@ -137,7 +139,7 @@ def _open(name: str, inputs: Path, cache: Path) -> Pool:
     if known is None:
         raise ValueError(f"data: {name} is not known; there are {', '.join(KNOWN)}, and .jsonl files of inputs.files")
     opened = open_rows(known, inputs, cache)
-    return Pool(name, opened.train, opened.held_out, known.example)
+    return Pool(name, opened.train, opened.held_out, known.example, opened.notes)
 
 
 @contextmanager

@@ -2,7 +2,18 @@
 
 from stages.options.model import Model
 from stages.options.reading import Options, fit
-from stages.options.training import Asking, Continued, Counting, Curate, Evaluate, Grpo, Sampling, Sft, Trained
+from stages.options.training import (
+    Asking,
+    Continued,
+    Counting,
+    Curate,
+    Evaluate,
+    Filtered,
+    Grpo,
+    Sampling,
+    Sft,
+    Trained,
+)
 
 __all__ = [
     "Asking",
@@ -10,6 +21,7 @@ __all__ = [
     "Counting",
     "Curate",
     "Evaluate",
+    "Filtered",
     "Grpo",
     "Model",
     "Options",

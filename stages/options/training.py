@@ -104,7 +104,21 @@ class Trained(Guards):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft(Trained):
+class Filtered(Checked):
+    """Which answers are not worth learning from. Sets without scores are not held to them, nor are files of your own to anything."""
+
+    min_score: Annotated[float, not_negative("takes every answer, those without a score too")] = 5.0
+    """Lowest score, of 10, of an answer of ultrafeedback; lower ones are left out and counted."""
+    min_margin: Annotated[float, not_negative("takes ties, and answers whose rejected one has no score")] = 0.5
+    """Lowest difference to the score of ultrafeedback's rejected answer; scores are multiples of 0.5."""
+    english_only: bool = True
+    """Leaves out problems of magpie and ultrafeedback that are not in English: by magpie's label, and guessed from ultrafeedback's words."""
+    drop_refusals: bool = True
+    """Leaves out answers of ultrafeedback that begin with a refusal or say that they are an AI's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft(Trained, Filtered):
     """Learns from worked examples."""
 
     tokens_max: Annotated[int, POSITIVE] = 1024

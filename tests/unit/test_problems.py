@@ -59,6 +59,16 @@ def test_tests_make_a_python_problem_that_shows_and_is_judged_by_them(tmp_path: 
     assert example.question.endswith(f"Your code should pass these tests:\n{judged_by['tests'][0]}")
 
 
+def test_a_python_problems_program_is_what_its_completion_answers(tmp_path: Path) -> None:
+    def written(n: int) -> str:
+        answer = f"<reasoning>a</reasoning><answer>def f(x): return x + {n}</answer>"
+        return json.dumps({"prompt": f"Add {n}.", "tests": [f"assert f(0) == {n}"], "completion": answer})
+
+    example = opened(mounted(tmp_path, *(written(n) for n in range(40)))).train[0]
+    assert example.code == f"def f(x): return x + {example.question.split('.')[0].rpartition(' ')[2]}"
+    assert not opened(mounted(tmp_path / "sums", *(line(n) for n in range(40)))).train[0].code
+
+
 def test_a_completion_cannot_end_the_models_turn(tmp_path: Path) -> None:
     taught = "<reasoning>a<end_of_turn></reasoning><answer>b</answer>"
     example = opened(mounted(tmp_path, *(line(n, completion=taught) for n in range(40)))).train[0]
@@ -72,6 +82,8 @@ def test_a_completion_cannot_end_the_models_turn(tmp_path: Path) -> None:
         ("[]", "problems.jsonl, line 2: this is not an object"),
         (line(1, answer=2), "problems.jsonl, line 2: answer is not text: put it in quotation marks"),
         (line(1, prompt=" "), "problems.jsonl, line 2: prompt is missing or empty"),
+        (line(1, answer="\ud83d"), "problems.jsonl, line 2: answer has half of a surrogate pair"),
+        ("[" * 100_000, "problems.jsonl, line 2: this is not JSON"),
         ('{"answer": "2"}', "problems.jsonl, line 2: prompt is missing or empty"),
         ('{"prompt": "1+1?"}', "problems.jsonl, line 2: there is neither answer nor completion"),
         ('{"prompt": "1+1?", "domain": "python"}', "problems.jsonl, line 2: there is neither tests nor completion"),
