@@ -20,6 +20,8 @@ from stages.saver import Saved, Saver
 from stages.stage import Digests, Next, Opened, StageFailed, Write
 from stages.tracing import Trace
 
+FINITE = ("loss", "grad_norm", "kl")
+"""Metrics that training cannot go on without: where one is not finite, the update of that step is not either."""
 ACCOUNT_S_MAX = 60.0
 """At least so often a session tells what its seconds went to: a killed one leaves no report …"""
 ACCOUNTS = 100
@@ -188,11 +190,27 @@ class StageContext:
         wanted = self._session.reached in self._session.order.save_at
         return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""
 
-    def _refuse_not_a_number(self, step: int, metrics: dict[str, float]) -> None:
-        loss = metrics.get("loss", 0.0)
-        if not math.isfinite(loss):
-            self._session.log.step(self.spec.name, step, self.spec.steps, metrics, always=True)
-            raise StageFailed("not-a-number", f"the loss of {self.spec.name} is {loss} at step {step}")
+    def _refuse_not_a_number(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Raise StageFailed where a metric says that the step was computed from, or made, what is not finite."""
+        told = {name: metrics[name] for name in FINITE if name in metrics}
+        wrong = next((name for name, value in told.items() if not math.isfinite(value)), None)
+        if wrong is None:
+            return
+        self._withdraw(step - 1)
+        others = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if name != wrong)
+        reason = f"the {wrong} of {self.spec.name} is {told[wrong]} at step {step}{f' ({others})' if others else ''}"
+        raise StageFailed("not-a-number", f"{reason}: lower learning_rate or clip_norm")
+
+    def _withdraw(self, step: int) -> None:
+        """Drop the checkpoint of `step`, if there is one: what came of it was not a number, so it is not one to go on from."""
+        session = self._session
+        with session.account.doing(Spent.SAVE):
+            self._take(session.saver.wait())
+        if self._saved_step == step:
+            session.checkpoint = self._saved = session.output.withdraw()
+            session.log.say(
+                f"the checkpoint of {self.spec.name} step {step} is withdrawn: the step after it is not a number"
+            )
 
     def _report(self, metrics: dict[str, float]) -> StageReport:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}

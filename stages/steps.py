@@ -55,18 +55,19 @@ def do_steps(
 
     `what` a step's seconds are, where the step does not say otherwise.
     """
-
-    def write(directory: Path) -> Callable[[], dict[str, str]]:
-        return partial(checkpoints.write, checkpoints.held(state()), directory)
-
     for number in range(context.start_step + 1, context.spec.steps + 1):
         with context.doing(what):
             metrics = step(number)
         answer = context.step_done(number, metrics)
         if answer is not Next.GO_ON:
-            context.save(number, write)
+            context.save(number, partial(_begin_to_write, state, f"{context.spec.name} step {number}"))
         if answer is Next.STOP:
             return
+
+
+def _begin_to_write(state: Callable[[], State], after: str, directory: Path) -> Callable[[], dict[str, str]]:
+    """Copy the state, which the next step overwrites; what is left to do is to look at the copy and to write it."""
+    return partial(checkpoints.write, checkpoints.held(state()), directory, after)
 
 
 @contextmanager
