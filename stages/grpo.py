@@ -77,7 +77,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         context.saw(number, "rollouts", cluster.tokens)
         if options.show_every and number % options.show_every == 0:
             context.say(judged.shown(number))
-        found = {**metrics.take("loss", "kl"), **judged.take(), "cut_answers": cluster.cut_share}
+        found = {**metrics.take("loss", "kl"), **judged.take(), "truncated_share": cluster.cut_share}
         guard.watch(number, found)
         frozen.look(found)
         return {**found, **began.take()}

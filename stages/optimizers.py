@@ -1,5 +1,6 @@
 """From options to an Optax optimizer: a warm-up, a decay over the whole stage, clipping, AdamW."""
 
+import numpy as np
 import optax
 
 from stages.options import Trained
@@ -27,3 +28,8 @@ def schedule(options: Trained, steps: int) -> optax.Schedule:
     # The first update already moves: a rate of exactly zero would waste it.
     rising = optax.linear_schedule(peak / (warmup + 1), peak, max(1, warmup))
     return optax.join_schedules([rising, after], [warmup])
+
+
+def learning_rates(options: Trained, steps: int) -> list[float]:
+    """The learning rate of each step of a stage, the first step's first."""
+    return [float(rate) for rate in np.asarray(schedule(options, steps)(np.arange(steps)))]
