@@ -19,9 +19,10 @@ from orchestrator.commands import (
 from orchestrator.pace import look_due
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import WEEK, Limits, finished, plan_session, refresh_time, resized, session_limit_s
-from orchestrator.safekeeping import doubtful, forgiven, removable, to_publish
+from orchestrator.safekeeping import NOT_FINITE, doubtful, forgiven, removable, sound, to_publish
 from state.facts import Fact, RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken, SessionLost
 from state.model import (
+    Checkpoint,
     InputsStatus,
     Outcome,
     Phase,
@@ -36,7 +37,9 @@ from state.model import (
 NOT_BEFORE_MAX = timedelta(days=1)
 """Nothing is put off for longer: a later time was written under a clock that was wrong."""
 
-BROKEN_TRAINING = ("not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved")
+BROKEN_TRAINING = (
+    "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
+)  # fmt: skip
 """Causes that a second try can only repeat, since training is deterministic."""
 
 
@@ -206,8 +209,10 @@ def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
         before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
         again = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
         if again or last.cause in BROKEN_TRAINING:
-            twice = " twice at the same step" if again else ""
-            return _parked(state, f"session {last.number} failed{twice}: {last.reason}", last)
+            reason = f"session {last.number} failed{' twice at the same step' if again else ''}: {last.reason}"
+            if last.cause in BROKEN_TRAINING:
+                return _parked_before(state, reason, last, sound(state, last, pipeline))
+            return _parked(state, reason, last)
     barren = 0
     for session in reversed(sessions):
         if session.checkpoint:
@@ -224,6 +229,17 @@ def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
 def _parked(state: RunState, reason: str, session: Session) -> RunParked:
     verb = "resume" if session.outcome is Outcome.TIMED_OUT else "retry"
     return RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}", excerpt=session.excerpt)
+
+
+def _parked_before(state: RunState, reason: str, session: Session, good: Checkpoint | None) -> RunParked:
+    """A second try would end in the same trouble: what is offered is the newest checkpoint from before it."""
+    if good is None:
+        return _parked(state, f"{reason}; there is no checkpoint from before", session)
+    place = f"{good.cursor.stage} step {good.cursor.step}"
+    remedy = f"relay resume {state.run.id} --from-step {good.cursor.stage}:{good.cursor.step}"
+    return RunParked(
+        reason=f"{reason}; the last good checkpoint is {good.name}, {place}", remedy=remedy, excerpt=session.excerpt
+    )
 
 
 def _park(state: RunState, reason: str, verb: str) -> Record:

@@ -2,6 +2,10 @@
 
 from collections.abc import Sequence
 
+from orchestrator.pipeline import Pipeline
+from stages.catalog import KINDS
+from stages.guards import LASTING_STEPS, LOOK_AFTER_STEPS
+from stages.options import Trained
 from state.model import Checkpoint, CheckpointStatus, Outcome, Phase, Request, RunState, Session
 
 KEPT_MIN = 2
@@ -12,6 +16,10 @@ PARENT_CAUSES = ("parent-corrupt", "parent-missing", "parent-mismatch")
 
 MENDED_MAX = 4
 """So often the sessions that failed over one checkpoint are forgiven because it was published anew; then something else is wrong."""
+
+
+NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")
+"""Of a session that was given numbers with which nothing can be computed."""
 
 
 # --- what may go -------------------------------------------------------------
@@ -85,3 +93,36 @@ def _seen_since(checkpoint: Checkpoint, session: Session) -> bool:
     """Whether the checkpoint's dataset was made or compared after the session ended."""
     times = (checkpoint.published_at, checkpoint.verified_at)
     return session.ended_at is None or any(at is not None and at >= session.ended_at for at in times)
+
+
+# --- what a person can go on from ------------------------------------------------
+
+
+def sound(state: RunState, session: Session, pipeline: Pipeline) -> Checkpoint | None:
+    """The newest usable checkpoint from before the trouble that ended a session; None where there is none.
+
+    Not the one that the session could not read numbers from, nor one from which it came to what is not a number at once, nor one
+    of the steps that a guard looked back at.
+    """
+    spared = session.parent if session.cause in NOT_FINITE else None
+    place = session.furthest or session.start
+    before = place.step - _steps_of_trouble(session.cause, place.stage, pipeline)
+    usable = [c for c in reversed(state.checkpoints) if c.usable and c.name != spared]
+    return next((c for c in usable if c.cursor.stage != place.stage or c.cursor.step <= before), None)
+
+
+def _steps_of_trouble(cause: str, stage: str, pipeline: Pipeline) -> int:
+    """How many of a stage's steps before the end of a session were in doubt when it ended."""
+    kind, given = next((each.kind, each.options) for each in pipeline.stages if each.name == stage)
+    options = KINDS[kind].fit(given, "options") if kind in KINDS else None
+    match cause:
+        case "not-a-number":
+            return 1
+        case "loss-spike":
+            return LASTING_STEPS
+        case "reward-collapse" | "no-progress" if isinstance(options, Trained):
+            return options.guard_steps
+        case "lora-still-zero" | "base-moved":
+            return LOOK_AFTER_STEPS
+        case _:
+            return 0

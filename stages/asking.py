@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 
@@ -20,6 +21,20 @@ class Answers:
     texts: list[str]
     cut: list[bool]
     """Whether the answer was not at its end when `answer_tokens_max` tokens were there."""
+    lengths: list[int]
+    """Tokens of each answer, the one that ends it among them."""
+    tokens: int
+    """Of all prompts and answers together."""
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What a step that asks tells of it for the rates that are made of counts."""
+        return {"examples": float(len(self.texts)), "tokens": float(self.tokens)}
+
+
+def lengths_of(tokens: Sequence[int]) -> dict[str, float]:
+    """`mean_length` and `max_length` of answers of so many tokens each."""
+    return {"mean_length": sum(tokens) / max(1, len(tokens)), "max_length": float(max(tokens, default=0))}
 
 
 class Asker:
@@ -63,7 +78,7 @@ class Asker:
         seed: int,
     ) -> Answers:
         if not examples:
-            return Answers([], [])
+            return Answers([], [], [], 0)
         prompts = [prompt(example, self._foundation) for example in examples]
         with self._foundation.mesh:
             out = self._sampler(
@@ -78,4 +93,6 @@ class Asker:
             )
         count = len(prompts)
         cut = [len(tokens) >= self._options.answer_tokens_max for tokens in out.tokens[:count]]
-        return Answers(list(out.text[:count]), cut)
+        lengths = [len(tokens) + (not ended) for tokens, ended in zip(out.tokens[:count], cut, strict=True)]
+        asked = np.count_nonzero(out.padded_prompt_tokens[:count] != self._foundation.tokenizer.pad_id())
+        return Answers(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))

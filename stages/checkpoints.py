@@ -22,6 +22,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from stages import finite
 from stages.contract import PAPERS_DIRECTORY
 from stages.lora import Adapter
 from stages.stage import StageFailed
@@ -80,8 +81,22 @@ def _copied(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {n: np.array(array) if isinstance(array, jax.Array) else array for n, array in arrays.items()}
 
 
-def write(state: State, directory: Path) -> dict[str, str]:
-    """Write everything into an empty directory; the answer is `digests(state)`."""
+def not_finite(state: State) -> str:
+    """The first array of a state on the host with a number in it that is not finite, such as `optimizer mu/w`; or nothing."""
+    found = ((item, finite.not_finite(arrays)) for item, arrays in _items(state).items())
+    return next((f"{item} {name}" for item, name in found if name), "")
+
+
+def write(state: State, directory: Path, after: str = "this step") -> dict[str, str]:
+    """Write everything into an empty directory; the answer is `digests(state)`.
+
+    Raises StageFailed `not-a-number`, with nothing written, where a weight or a moment is not finite; `after` says when.
+    """
+    if name := not_finite(state):
+        raise StageFailed(
+            "not-a-number",
+            f"{name} is not finite after {after}, so no checkpoint is made of it: lower learning_rate or clip_norm",
+        )
     items = {name: dict(arrays) for name, arrays in _items(state).items()}
     saves = {name: ocp.args.PyTreeSave(arrays) for name, arrays in items.items()}
     if saves:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from stages import mounts
+from stages import catalog, mounts, throughput
 from stages.accounting import Account, Spent
 from stages.budget import Budget
 from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
@@ -20,6 +20,8 @@ from stages.saver import Saved, Saver
 from stages.stage import Digests, Next, Opened, StageFailed, Write
 from stages.tracing import Trace
 
+FINITE = ("loss", "grad_norm", "kl")
+"""Metrics that training cannot go on without: where one is not finite, the update of that step is not either."""
 ACCOUNT_S_MAX = 60.0
 """At least so often a session tells what its seconds went to: a killed one leaves no report …"""
 ACCOUNTS = 100
@@ -83,6 +85,7 @@ class StageContext:
         self._saved_step: int | None = None
         self._saved: Manifest | None = None
         self._stopping = False
+        self._needs_jax = catalog.find(spec.kind, session.order.sources).needs_jax
         session.budget = session.budget.stage_begun(session.clock(), spec.name)
         self._since_s = session.clock()
 
@@ -101,13 +104,14 @@ class StageContext:
         now_s = self._session.clock()
         measured = {name: float(value) for name, value in metrics.items()}
         self._refuse_not_a_number(step, measured)
-        self._session.budget = self._session.budget.step_done(now_s - self._since_s)
-        self._since_s = now_s
+        took_s, self._since_s = now_s - self._since_s, now_s
+        self._session.budget = self._session.budget.step_done(took_s)
         self._done = step
         self._session.reached = Cursor(stage=self.spec.name, step=step)
-        self._session.stages[self.spec.name] = self._report(measured)
         if self._session.trace is not None:
             self._session.trace.step_done(self.spec.name, step, measured)
+        measured |= self._speed_and_memory(step, measured, took_s)
+        self._session.stages[self.spec.name] = self._report(measured)
         self._session.metrics.step_done(self.spec.name, step, measured)
         answer, why = self._next(now_s)
         always = answer is Next.STOP or step == self.start_step + 1
@@ -188,11 +192,32 @@ class StageContext:
         wanted = self._session.reached in self._session.order.save_at
         return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""
 
-    def _refuse_not_a_number(self, step: int, metrics: dict[str, float]) -> None:
-        loss = metrics.get("loss", 0.0)
-        if not math.isfinite(loss):
-            self._session.log.step(self.spec.name, step, self.spec.steps, metrics, always=True)
-            raise StageFailed("not-a-number", f"the loss of {self.spec.name} is {loss} at step {step}")
+    def _speed_and_memory(self, step: int, metrics: Mapping[str, float], took_s: float) -> dict[str, float]:
+        """What the session measures besides the stage. A stage's first step here is mostly loading and compiling: it has no speed."""
+        found = throughput.rates(metrics, took_s) if step > self.start_step + 1 else {}
+        return found | ({throughput.MEMORY: throughput.memory_bytes()} if self._needs_jax else {})
+
+    def _refuse_not_a_number(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Raise StageFailed where a metric says that the step was computed from, or made, what is not finite."""
+        told = {name: metrics[name] for name in FINITE if name in metrics}
+        wrong = next((name for name, value in told.items() if not math.isfinite(value)), None)
+        if wrong is None:
+            return
+        self._withdraw(step - 1)
+        others = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if name != wrong)
+        reason = f"the {wrong} of {self.spec.name} is {told[wrong]} at step {step}{f' ({others})' if others else ''}"
+        raise StageFailed("not-a-number", f"{reason}: lower learning_rate or clip_norm")
+
+    def _withdraw(self, step: int) -> None:
+        """Drop the checkpoint of `step`, if there is one: what came of it was not a number, so it is not one to go on from."""
+        session = self._session
+        with session.account.doing(Spent.SAVE):
+            self._take(session.saver.wait())
+        if self._saved_step == step:
+            session.checkpoint = self._saved = session.output.withdraw()
+            session.log.say(
+                f"the checkpoint of {self.spec.name} step {step} is withdrawn: the step after it is not a number"
+            )
 
     def _report(self, metrics: dict[str, float]) -> StageReport:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.accounting import Spent
-from stages.asking import Asker
+from stages.asking import Asker, lengths_of
 from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
 from stages.options import Curate
@@ -68,10 +68,12 @@ def _curate(context: Context, options: Curate) -> None:
         context.saw(number, "batch", [example.key for example in chosen])
         asked = [example for example in chosen for _ in range(options.generations)]
         seed = derive_seed(context.seed, context.spec.name, "draw", number)
-        texts = asker.drawn(asked, options.batch * options.generations, options, seed).texts
-        context.saw(number, "rollouts", texts)
-        tried.extend(judged(chosen, texts, options.generations))
-        return summary(tried, options)
+        answers = asker.drawn(asked, options.batch * options.generations, options, seed)
+        context.saw(number, "rollouts", answers.texts)
+        tried.extend(judged(chosen, answers.texts, options.generations))
+        cut = sum(answers.cut) / max(1, len(answers.cut))
+        told = {"examples": float(len(chosen)), "truncated_share": cut, **lengths_of(answers.lengths)}
+        return {**summary(tried, options), **answers.measured, **told}
 
     def state() -> State:
         papers = {**before.papers, PAPER: written(tried, options)}

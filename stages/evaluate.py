@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from stages.accounting import Spent
-from stages.asking import Answers, Asker
+from stages.asking import Answers, Asker, lengths_of
 from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
 from stages.intervals import wilson
@@ -26,7 +26,7 @@ COMPARED = 4
 """One of so many transcripts is kept whatever came of it: evaluations ask the same problems in the same order."""
 
 Row = dict[str, Any]
-"""One answer: key, set, whether hard, format, right, cut, question, answer, wanted, judges that disagree."""
+"""One answer: key, set, whether hard, format, right, cut, length in tokens, question, answer, wanted, judges that disagree."""
 
 
 def train(context: Context) -> None:
@@ -57,7 +57,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
         context.saw(number, "rollouts", answers.texts)
         rows.extend(judged(chosen, answers, hard))
         done = number
-        return rates(rows)
+        return {**rates(rows), **answers.measured}
 
     def state() -> State:
         # Until the last step all rows are kept: a session that goes on counts them too.
@@ -91,6 +91,7 @@ def judged(examples: Sequence[Example], answers: Answers, hard: set[str]) -> lis
             "format": bool(shaped[number]),
             "right": bool(right[number]),
             "cut": answers.cut[number],
+            "length": answers.lengths[number],
             "question": example.question,
             "answer": answers.texts[number],
             "wanted": example.answer,
@@ -101,12 +102,14 @@ def judged(examples: Sequence[Example], answers: Answers, hard: set[str]) -> lis
 
 
 def rates(rows: Sequence[Row]) -> dict[str, float]:
-    """Shares of all answers so far: format, accuracy with its 95 % interval, the same for each set, and on hard problems."""
+    """Of all answers so far: the shares that have the format and are right, with its 95 % interval, for each set and on hard problems;
+    their mean and greatest length in tokens, and the share that was cut off."""
     found = {
         "format": _share([row["format"] for row in rows]),
         **_with_interval("accuracy", [row["right"] for row in rows]),
         "hard_accuracy": _share([row["right"] for row in rows if row["hard"]]),
-        "cut_answers": _share([row["cut"] for row in rows]),
+        "truncated_share": _share([row["cut"] for row in rows]),
+        **lengths_of([row["length"] for row in rows]),
         "disagreements": float(sum(bool(row["disagree"]) for row in rows)),
         "asked": float(len(rows)),
     }

@@ -13,6 +13,8 @@ from stages.stage import StageFailed
 
 LASTING_STEPS = 5
 """A spike that is over after fewer steps than this is no reason to stop."""
+LOOK_AFTER_STEPS = 3
+"""After so many steps of a session it is looked whether an adapter has moved, and nothing below it."""
 DEVIATIONS_PER_MAD = 1.4826
 """Median absolute deviation to standard deviation, of normal noise."""
 DEVIATION_SHARE_MIN = 0.05

@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from stages.options import Trained
+from stages.options import Grpo, Trained
 
 
 class GradientNorm(NamedTuple):
@@ -15,19 +16,19 @@ class GradientNorm(NamedTuple):
     norm: Any
 
 
-def optimizer(options: Trained, updates: int, warmup: int | None = None) -> optax.GradientTransformation:
-    """The optimizer of a stage of so many updates. The schedule depends on nothing else, so a cut does not bend it."""
-    rate = schedule(options, updates, options.warmup_steps if warmup is None else warmup)
+def optimizer(options: Trained, steps: int) -> optax.GradientTransformation:
+    """The optimizer of a stage of `steps` steps. The schedule depends on nothing else, so a cut does not bend it."""
     return optax.chain(
         noting_the_norm(),
         optax.clip_by_global_norm(options.clip_norm),
-        optax.adamw(rate, b1=options.b1, b2=options.b2, weight_decay=options.weight_decay),
+        optax.adamw(schedule(options, steps), b1=options.b1, b2=options.b2, weight_decay=options.weight_decay),
     )
 
 
-def schedule(options: Trained, updates: int, warmup_updates: int) -> optax.Schedule:
+def schedule(options: Trained, steps: int) -> optax.Schedule:
     """Learning rate by number of updates done: linear warm-up from zero, then the decay that the options name."""
-    peak, warmup = options.learning_rate, min(warmup_updates, updates - 1)
+    updates = steps * updates_a_step(options)
+    peak, warmup = options.learning_rate, min(options.warmup_steps * updates_a_step(options), updates - 1)
     left = max(1, updates - warmup)
     match options.schedule:
         case "constant":
@@ -39,6 +40,17 @@ def schedule(options: Trained, updates: int, warmup_updates: int) -> optax.Sched
     # The first update already moves: a rate of exactly zero would waste it.
     rising = optax.linear_schedule(peak / (warmup + 1), peak, max(1, warmup))
     return optax.join_schedules([rising, after], [warmup])
+
+
+def updates_a_step(options: Trained) -> int:
+    """How often a step moves the weights."""
+    return options.num_iterations if isinstance(options, Grpo) else 1
+
+
+def learning_rates(options: Trained, steps: int) -> list[float]:
+    """The learning rate of each step's first update, the first step's first."""
+    first = np.arange(steps) * updates_a_step(options)
+    return [float(rate) for rate in np.asarray(schedule(options, steps)(first))]
 
 
 def noting_the_norm() -> optax.GradientTransformation:

@@ -33,7 +33,7 @@ class Output:
     def __init__(self, working: Path, order: Order) -> None:
         self._root = working / OUTPUT_DIRECTORY
         self._order = order
-        self._kept: list[Path] = []
+        self._kept: list[tuple[Path, Manifest]] = []
         self.compiled: Compiled | None = None
         """Programs that ride along with the checkpoints."""
 
@@ -60,10 +60,15 @@ class Output:
         packing.write_new(building / SEAL_NAME, manifest.digest.encode())
         packing.write_new(building / MANIFEST_NAME, manifest.to_json().encode())
         packing.sync_directory(building)
-        self._finish(building, self.folder(cursor))
+        self._finish(building, self.folder(cursor), manifest)
         self._show(directory / PAPERS_DIRECTORY)
         self._prune(max(1, self._order.keep_checkpoints))
         return manifest
+
+    def withdraw(self) -> Manifest | None:
+        """Drop the newest checkpoint of this session; the answer is the one that is the newest now, None where none is left."""
+        self._drop(self._kept.pop()[0])
+        return self._kept[-1][1] if self._kept else None
 
     def folder(self, cursor: Cursor) -> Path:
         """Where the checkpoint at `cursor` is or would be."""
@@ -97,17 +102,17 @@ class Output:
         building.mkdir(parents=True)
         return building
 
-    def _finish(self, building: Path, folder: Path) -> None:
+    def _finish(self, building: Path, folder: Path, manifest: Manifest) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         if folder.exists():
             self._drop(folder)
         building.rename(folder)
         packing.sync_directory(folder.parent)
-        self._kept.append(folder)
+        self._kept.append((folder, manifest))
 
     def _prune(self, keep: int) -> None:
         while len(self._kept) > keep:
-            self._drop(self._kept.pop(0))
+            self._drop(self._kept.pop(0)[0])
 
     def _drop(self, folder: Path) -> None:
         """Renamed away first, so that a kill in between leaves no half checkpoint."""

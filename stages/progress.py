@@ -11,6 +11,9 @@ from stages.contract import PROGRESS_PREFIX, Progress
 STEP_INTERVAL_S = 0.2
 """At most so often a step is worth a line: Kaggle's log is fetched whole, again and again."""
 
+DIGITS = 7
+"""Of a step's metrics: what a number of 32 bits has, and what a curve shows. Reports and traces have all of them."""
+
 
 class Log:
     """Writes to standard output. `clock` gives seconds on the session's clock. Safe to use from several threads."""
@@ -56,7 +59,8 @@ class Log:
         if not always and now_s - self._step_at_s < STEP_INTERVAL_S:
             return
         self._step_at_s = now_s
-        self.event("step", stage=stage, step=step, target=target, metrics=metrics)
+        short = {name: float(f"{value:.{DIGITS}g}") for name, value in metrics.items()}
+        self.event("step", stage=stage, step=step, target=target, metrics=short)
 
     def say(self, text: str) -> None:
         """Lines for people; one that looks like an event is indented, so that nobody takes it for one."""

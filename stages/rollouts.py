@@ -79,12 +79,12 @@ def rollout_config(options: Asking, temperature: float, top_k: int, stops: Seque
 
 def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> Cluster:
     """The stage's cluster, resumed where the stage is. Its trainer has no loss yet."""
-    mesh, updates = standing.foundation.mesh, steps * options.num_iterations
+    mesh = standing.foundation.mesh
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         training_config=RLTrainingConfig(
-            actor_optimizer=optimizer(options, updates, options.warmup_steps * options.num_iterations),
-            eval_every_n_steps=updates + 1,  # never: evaluation is a stage of its own
+            actor_optimizer=optimizer(options, steps),
+            eval_every_n_steps=steps * options.num_iterations + 1,  # never: evaluation is a stage of its own
             mini_batch_size=options.batch,
             train_micro_batch_size=options.batch // options.accumulate,
         ),

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from stages.finite import not_finite
 from stages.stage import Context, Next, StageFailed
 
 VALUES_NAME = "values.json"
@@ -41,7 +42,7 @@ def carry_on(context: Context, begin: Any, one_step: OneStep) -> None:
         numbers = {name: float(value) for name, value in metrics.items()}  # waits for the device
         answer = context.step_done(step, numbers)
         if answer is not Next.GO_ON:
-            context.save(step, partial(_begin_to_save, state=state))
+            context.save(step, partial(_begin_to_save, state=state, after=f"{context.spec.name} step {step}"))
         if answer is Next.STOP:
             return
 
@@ -54,11 +55,15 @@ def resumed(context: Context, begin: Any) -> Any:
 
 
 def save_state(directory: Path, state: Any) -> dict[str, str]:
-    """Write a state into an empty directory; the answer is its digest, equal for equal states. Raises StageFailed `own-state`."""
+    """Write a state into an empty directory; the answer is its digest, equal for equal states.
+
+    Raises StageFailed `own-state`, and `not-a-number` where an array holds a number that is not finite. A value of its own, be it
+    plain or an array without dimensions, may be infinite: the least loss so far begins so.
+    """
     return _begin_to_save(directory, state)()
 
 
-def _begin_to_save(directory: Path, state: Any) -> Callable[[], dict[str, str]]:
+def _begin_to_save(directory: Path, state: Any, after: str = "this step") -> Callable[[], dict[str, str]]:
     """Copy a state, which the next step may change in its place; what is left to do is to write the copy."""
     leaves, _ = _taken_apart(state)
     values: dict[str, Any] = {}
@@ -69,12 +74,22 @@ def _begin_to_save(directory: Path, state: Any) -> Callable[[], dict[str, str]]:
             values[name] = leaf
         else:
             arrays[name], about[name] = _bytes_of(leaf, name)
-    return partial(_write, directory, values, arrays, about)
+    return partial(_write, directory, values, arrays, about, after)
 
 
 def _write(
-    directory: Path, values: Mapping[str, Any], arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]
+    directory: Path,
+    values: Mapping[str, Any],
+    arrays: Mapping[str, Any],
+    about: Mapping[str, Mapping[str, Any]],
+    after: str,
 ) -> dict[str, str]:
+    if name := _not_finite({name: arrays[name].view(_dtype(about[name]["dtype"])) for name in arrays}, about):
+        raise StageFailed(
+            "not-a-number",
+            f"state{name} is not finite after {after}, so no checkpoint is made of it: lower the stage's learning rate, or "
+            "keep what may be infinite as a plain value",
+        )
     text = json.dumps({"format": FORMAT, "values": values, "arrays": about}, sort_keys=True)
     (directory / VALUES_NAME).write_text(text, encoding="ascii")
     digest = hashlib.sha256(text.encode())
@@ -95,12 +110,24 @@ def load_state(directory: Path, begin: Any) -> Any:
     found = json.loads((directory / VALUES_NAME).read_text(encoding="ascii"))
     if found.get("format") != FORMAT:
         raise StageFailed("own-state", f"the state has format {found.get('format')}, and this relay reads {FORMAT}")
-    leaves: dict[str, Any] = {**found["values"], **_arrays(directory, found["arrays"])}
+    arrays = _arrays(directory, found["arrays"])
+    if name := _not_finite(arrays, found["arrays"]):
+        raise StageFailed(
+            "checkpoint-not-finite", f"state{name} of the checkpoint is not finite: go on from an older one"
+        )
+    leaves: dict[str, Any] = {**found["values"], **arrays}
     wanted, together = _taken_apart(begin)
     if wanted.keys() != leaves.keys():
         other = ", ".join(sorted(wanted.keys() ^ leaves.keys()))
         raise StageFailed("own-state", f"the checkpoint's state and the stage's differ in {other}")
     return together([leaves[name] for name in wanted])
+
+
+def _not_finite(arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> str:
+    """The first array with dimensions that is not finite, or the first without that is not a number; empty where there is none."""
+    found = not_finite({name: array for name, array in arrays.items() if about[name]["shape"]})
+    alone = (name for name, array in arrays.items() if not about[name]["shape"] and bool((array != array).any()))
+    return found or next(alone, "")
 
 
 def _taken_apart(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]]:

@@ -93,7 +93,8 @@ class Context(Protocol):
     def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
         """Tell that `step` (counted from 1) is finished; its results must be ready on the device, not just dispatched.
 
-        Emits a progress event and answers what to do now. Raises StageFailed when a metric named `loss` is not finite.
+        Emits a progress event and answers what to do now. Raises StageFailed when a metric named `loss`, `grad_norm` or `kl` is
+        not finite; a checkpoint of the step before is withdrawn then.
         """
 
     def save(self, step: int, write: Write) -> None:

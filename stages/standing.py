@@ -16,6 +16,8 @@ from stages import checkpoints, lora
 from stages.accounting import Spent
 from stages.checkpoints import State, Weights
 from stages.data import derive_seed
+from stages.finite import not_finite
+from stages.guards import LOOK_AFTER_STEPS
 from stages.lora import Adapter
 from stages.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
 from stages.options import Trained
@@ -85,6 +87,11 @@ def restored(context: Context, foundation: Foundation) -> State:
         return State(Weights(), made)
     with context.doing(Spent.RESTORE):
         state = checkpoints.read(context.checkpoint.directory)
+    if name := checkpoints.not_finite(state):
+        place = f"{context.checkpoint.cursor.stage} step {context.checkpoint.cursor.step}"
+        raise StageFailed(
+            "checkpoint-not-finite", f"{name} of the checkpoint {place} is not finite: go on from an older one"
+        )
     if state.made != made:
         raise StageFailed(
             "model-changed", "the pipeline's model no longer has the weights that this run started from: put it back"
@@ -105,6 +112,10 @@ def made_of(model: nnx.Module) -> str:
     arrays, sums = arrays_of(model), _checksums(model)
     known = tuple((name, sums[name], str(array.dtype), array.shape) for name, array in arrays.items())
     if known not in _MADE:
+        if name := not_finite(arrays):
+            raise StageFailed(
+                "model-not-finite", f"{name} in the model's files is not finite: name others in model.source"
+            )
         _MADE[known] = checkpoints.tree_digest(arrays)
     return _MADE[known]
 
@@ -136,9 +147,6 @@ class Frozen:
         lora.check_moved(arrays_of(self._standing.model, nnx.LoRAParam))
         if _checksums(self._standing.model) != self._before:
             raise StageFailed("base-moved", "training the adapter has changed the weights below it, which are frozen")
-
-
-LOOK_AFTER_STEPS = 3
 
 
 def _checksums(module: nnx.Module) -> Mapping[str, int]:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from stages import checkpoints
+from stages import catalog, checkpoints
 from stages.accounting import Spent
 from stages.checkpoints import State
-from stages.options import Options, fit
+from stages.optimizers import learning_rates
+from stages.options import Options, Trained, fit
 from stages.stage import Context, Next, StageFailed
 
 
@@ -53,20 +54,33 @@ def do_steps(
 ) -> None:
     """Run every step that is left; `step` returns its metrics once its results are ready, `state` is what to save then.
 
-    `what` a step's seconds are, where the step does not say otherwise.
+    `what` a step's seconds are, where the step does not say otherwise. What the options alone tell of a step is added to its
+    metrics: `learning_rate`, and `examples`, unless the step says itself how many it had. With `tokens`, those that it computed and
+    that are no padding, the session makes rates of them (`stages.throughput`).
     """
-
-    def write(directory: Path) -> Callable[[], dict[str, str]]:
-        return partial(checkpoints.write, checkpoints.held(state()), directory)
-
+    told = _told_by_options(context)
     for number in range(context.start_step + 1, context.spec.steps + 1):
         with context.doing(what):
             metrics = step(number)
-        answer = context.step_done(number, metrics)
+        answer = context.step_done(number, {**told(number), **metrics})
         if answer is not Next.GO_ON:
-            context.save(number, write)
+            context.save(number, partial(_begin_to_write, state, f"{context.spec.name} step {number}"))
         if answer is Next.STOP:
             return
+
+
+def _told_by_options(context: Context) -> Callable[[int], dict[str, float]]:
+    """From a step to the metrics of it that follow from the stage's options."""
+    options = catalog.find(context.spec.kind).fit(context.spec.options, f"stages.{context.spec.name}.options")
+    if not isinstance(options, Trained):
+        return lambda _step: {}
+    rates = learning_rates(options, context.spec.steps)
+    return lambda step: {"learning_rate": rates[step - 1], "examples": float(options.batch)}
+
+
+def _begin_to_write(state: Callable[[], State], after: str, directory: Path) -> Callable[[], dict[str, str]]:
+    """Copy the state, which the next step overwrites; what is left to do is to look at the copy and to write it."""
+    return partial(checkpoints.write, checkpoints.held(state()), directory, after)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stages.throughput import RATES
 from state.model import Point
 
 MAIN = {
@@ -15,10 +16,22 @@ MAIN = {
 
 OTHERS = {
     "hard_accuracy": ("Accuracy on hard problems", True),
-    "cut_answers": ("Answers cut off", True),
+    "kl": ("KL divergence from the reference", False),
+    "grad_norm": ("Gradient norm", False),
+    "learning_rate": ("Learning rate", False),
+    "idle_groups": ("Groups whose answers are all worth the same", True),
+    "mean_length": ("Mean length of an answer, in tokens", False),
+    "max_length": ("Longest answer, in tokens", False),
+    "truncated_share": ("Answers cut off", True),
+    "logprob": ("Mean log-probability of a drawn token", False),
+    "tokens_per_s": ("Tokens per second", False),
+    "examples_per_s": ("Examples per second", False),
+    "memory_bytes": ("Most memory in use, in GiB", False),
 }
-HIDDEN = ("done",)
-"""A step that measured nothing says only that it is done."""
+"""Shown after them, in this order; all further metrics by name."""
+SCALES = {"memory_bytes": 2.0**-30}
+HIDDEN = ("done", *RATES)
+"""A step that measured nothing says only that it is done; counts are there for their rates."""
 INTERVALS = ("_low", "_high")
 WIDE = 50.0
 """Highest by lowest: from here on the scale is logarithmic, where all values are positive."""
@@ -34,8 +47,9 @@ def curves(
     for point in points:
         if point.stage in positions and point.name not in HIDDEN:
             found.setdefault(point.name, {}).setdefault(point.stage, []).append(point)
-    names = [name for name in MAIN if name in found]
-    names += sorted(name for name in found if name not in MAIN and not _is_bound(name, found))
+    titles = [*MAIN, *OTHERS]
+    names = [name for name in titles if name in found]
+    names += sorted(name for name in found if name not in titles and not _is_bound(name, found))
     return [_curve(name, found[name], stages, positions) for name in names]
 
 
@@ -48,13 +62,14 @@ def _curve(
     name: str, by_stage: Mapping[str, list[Point]], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
 ) -> dict[str, Any]:
     title, share = titled(name)
+    scale = SCALES.get(name, 1.0)
     lines = [
         {
             "stage": stage["name"],
             "at": [positions[stage["name"]] + point.step for point in by_stage[stage["name"]]],
-            "value": [_short(point.value) for point in by_stage[stage["name"]]],
-            "low": [_short(point.low) for point in by_stage[stage["name"]]],
-            "high": [_short(point.high) for point in by_stage[stage["name"]]],
+            "value": [_short(scale * point.value) for point in by_stage[stage["name"]]],
+            "low": [_short(scale * point.low) for point in by_stage[stage["name"]]],
+            "high": [_short(scale * point.high) for point in by_stage[stage["name"]]],
         }
         for stage in stages
         if stage["name"] in by_stage

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.history.curves import titled
+from stages.throughput import MEASURED, RATES
 
 Row = dict[str, Any]
 """One answer of an evaluation's paper: see `stages.evaluate`."""
 
-COUNTS = ("asked", "disagreements")
-ORDER = ("accuracy", "format", "hard_accuracy", "cut_answers")
+NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATES, *MEASURED)
+"""Of an evaluation's metrics, those that are no share of its answers."""
+ORDER = ("accuracy", "format", "hard_accuracy", "truncated_share")
 """Rates that are shown first; the sets follow by name."""
 SAMPLES_MAX = 12
 TEXT_CHARS_MAX = 4000
@@ -28,7 +30,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
     """
     stages = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     measured = [stage["metrics"] for stage in stages]
-    names = {name for metrics in measured for name in metrics if not _is_end(name, metrics)} - {*COUNTS, "done"}
+    names = {name for metrics in measured for name in metrics if not _is_end(name, metrics)} - {*NO_RATES}
     return {
         "stages": [
             {

@@ -11,8 +11,8 @@ from orchestrator.goodput import CLASSES
 from orchestrator.times import here, spoken, when
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
-from orchestrator.views.tables import curves_view, sessions_table, stages_table
-from orchestrator.views.values import STYLES, hours
+from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
+from orchestrator.views.values import STYLES, hours, speed_text
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
@@ -75,7 +75,7 @@ def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
 
 
 def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
-    """When the run is done, and the live session's time."""
+    """When the run is done, the live session's time, and how fast it is."""
     lines: list[tuple[str, RenderableType]] = []
     if forecast := run.get("forecast"):
         lines.append(("done", Text(_done(forecast, now))))
@@ -84,6 +84,8 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
     if run["sessions"] and run["sessions"][-1]["outcome"] is None and run["state"] not in OVER:
         session = run["sessions"][-1]
         lines.append((f"session {session['number']}", Text(session_clock(session, now))))
+        speed = speed_text(current_stage(run)["metrics"])
+        lines += [("speed", Text(speed))] if speed else []
     return lines
 
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from stages.throughput import MEASURED, MEMORY, RATES
+
 STYLES = {
     "active": "cyan",
     "waiting": "yellow",
@@ -13,7 +15,9 @@ STYLES = {
     "failed": "red",
     "lost": "red",
 }
-TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
+TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl", "grad_norm", "learning_rate")
+ELSEWHERE = frozenset((*RATES, *MEASURED))
+"""Speed and memory have a line of their own, the counts that rates are made of none."""
 METRICS_SHOWN = 4
 CURVED = ("loss", "reward")
 """Values whose course says whether training goes well."""
@@ -22,8 +26,16 @@ CURVED = ("loss", "reward")
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
     """The values that tell most, four digits each; the others are in the JSON document."""
     telling = [name for name in TELLING if name in metrics]
-    others = sorted(name for name in metrics if name not in TELLING)
+    others = sorted(name for name in metrics if name not in TELLING and name not in ELSEWHERE)
     return between.join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
+
+
+def speed_text(metrics: Mapping[str, float]) -> str:
+    """How fast a stage's steps are and what memory they take; empty where nothing is known of it."""
+    told = {name.removesuffix("_per_s"): metrics[name] for name in RATES.values() if name in metrics}
+    parts = [f"{rate:{',.0f' if rate >= 100 else '.3g'}} {name}/s" for name, rate in told.items()]
+    parts += [f"{size(metrics[MEMORY])} of memory at most"] if MEMORY in metrics else []
+    return ", ".join(parts)
 
 
 def hours(seconds: float) -> str:

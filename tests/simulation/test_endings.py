@@ -137,13 +137,26 @@ def test_the_same_failure_at_the_same_step_twice_asks_a_person(folder: Path) -> 
     assert len(state.sessions) == 2
 
 
-def test_training_that_broke_is_not_tried_again(folder: Path) -> None:
+def test_training_that_broke_is_not_tried_again_and_the_last_good_checkpoint_is_offered(folder: Path) -> None:
     chain = Chain(
         Kaggle(pipeline(), play=lambda order, played, index: failing(order, played, 305, "not-a-number")), folder
     )
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
     assert len(state.sessions) == 1
+    (good,) = state.checkpoints
+    assert state.run.reason == f"session 1 failed: it broke; the last good checkpoint is {good.name}, one step 20"
+    assert state.run.remedy == f"relay resume {state.run.id} --from-step one:20"
+
+
+def test_training_that_breaks_at_its_first_step_offers_the_checkpoint_before_the_one_that_it_began_with(
+    folder: Path,
+) -> None:
+    kaggle = Kaggle(pipeline(), play=only(2, lambda order, played: failing(order, played, 5, "not-a-number")))
+    state = Chain(kaggle, folder).drive()
+    assert len(state.sessions) == 2
+    assert state.run.reason == "session 2 failed: it broke; there is no checkpoint from before"
+    assert state.run.remedy == f"relay retry {state.run.id}"
 
 
 def test_two_sessions_without_a_step_ask_a_person(folder: Path) -> None:

@@ -143,6 +143,15 @@ class Chain:
             )
         return record
 
+    def go_on(self, root: Path) -> Record:
+        """One more session, of the last stage, to its end."""
+        record, stage = Record(), self.stages[-1]
+        found = newest(root, self.stages)
+        KINDS[stage.kind].load()(
+            SmallContext(stage, self.model, self.seed, root, record, found, stage.steps, self.inputs, plan=self.stages)
+        )
+        return record
+
     def sessions(self, cuts: Mapping[str, tuple[int, ...]] | None = None) -> list[tuple[StageSpec, int]]:
         """Which stage each session runs, and to which step."""
         return [(spec, stop) for spec in self.stages for stop in (*(cuts or {}).get(spec.name, ()), spec.steps)]

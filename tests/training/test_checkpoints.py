@@ -18,7 +18,7 @@ ADAPTER = Adapter(2, 4.0, {"layers.0.w_lora_a": jnp.ones((3, 2)), "layers.0.w_lo
 LATER = Adapter(1, 0.5, {"layers.0.w_lora_a": jnp.full((3, 1), 2.0), "layers.0.w_lora_b": jnp.ones((1, 3))})
 BASE = {
     "embedder.input_embedding": jnp.arange(6, dtype=jnp.bfloat16).reshape(2, 3),
-    "layers.0.w": jnp.array([[np.nextafter(np.float32(1), np.float32(2)), -0.0], [np.nan, np.inf]], jnp.float32),
+    "layers.0.w": jnp.array([[np.nextafter(np.float32(1), np.float32(2)), -0.0], [1e-42, 3.4e38]], jnp.float32),
 }
 MOMENTS = {"opt_state.1.0.count": jnp.array(7, jnp.int32), "opt_state.1.0.mu.layers.0.w": jnp.full((2, 2), 1e-42)}
 

@@ -27,7 +27,8 @@ def shaped(answer: str) -> str:
 
 def rows_of(*answers: str) -> list[dict[str, object]]:
     examples = [*SUMS, CODE][: len(answers)]
-    return judged(examples, Answers(list(answers), [False] * len(answers)), hard_ones([*SUMS, CODE]))
+    given = Answers(list(answers), [False] * len(answers), list(range(3, 3 + len(answers))), 100)
+    return judged(examples, given, hard_ones([*SUMS, CODE]))
 
 
 def test_rates_are_over_all_answers_and_each_set_has_its_own_with_an_interval() -> None:
@@ -37,6 +38,7 @@ def test_rates_are_over_all_answers_and_each_set_has_its_own_with_an_interval() 
     assert (found["gsm8k"], found["mbpp"]) == (2 / 3, 1.0)
     assert found["gsm8k_low"] < found["gsm8k"] < found["gsm8k_high"]
     assert (found["hard_accuracy"], found["asked"]) == (0.0, 4.0)
+    assert (found["mean_length"], found["max_length"], found["truncated_share"]) == (4.5, 6.0, 0.0)
 
 
 def test_a_problem_is_hard_when_its_solution_is_longer_than_the_median_of_its_set() -> None:

@@ -195,12 +195,21 @@ class Told:
 def values_of(kind: str, position: int) -> dict[str, float]:
     """What a step of a stage measures, more or less."""
     share = min(1.0, position / 470)
+    seen = {
+        "tokens": 5_120.0,
+        "examples": 64.0,
+        "tokens_per_s": 1_234.5,
+        "examples_per_s": 9.5,
+        "memory_bytes": 12.5 * 2**30,
+    }
     if kind == "sft":
-        return {"loss": 6 / position}
+        return {"loss": 6 / position, "grad_norm": 1 + share, "learning_rate": 3e-5 * (1 - share), **seen}
+    answers = {"mean_length": 150 + 50 * share, "max_length": 539.0, "truncated_share": 0.1 * (1 - share)}
     if kind == "evaluate":
         reach = {"accuracy_low": share * 0.9, "accuracy_high": min(1.0, share * 1.1)}
-        return {"accuracy": share, **reach, "format": 0.98, "asked": 64.0}
-    return {"loss": 0.01 * share, "reward": 1 + share, "accuracy": share, "format": 0.95, "kl": 0.02}
+        return {"accuracy": share, **reach, "format": 0.98, "asked": 64.0, **answers, **seen}
+    learnt = {"kl": 0.02, "grad_norm": 0.3, "learning_rate": 3e-6 * (1 - share), "idle_groups": 0.25, "logprob": -0.7}
+    return {"loss": 0.01 * share, "reward": 1 + share, "accuracy": share, "format": 0.95, **learnt, **answers, **seen}
 
 
 def row(key: str, right: bool, **changes: Any) -> dict[str, Any]:

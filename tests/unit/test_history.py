@@ -155,6 +155,23 @@ def test_a_curve_goes_over_the_whole_pipelines_steps_and_says_what_it_shows(tmp_
     }
 
 
+def test_each_metric_that_people_plot_is_a_curve_in_the_order_in_which_they_look(tmp_path: Path) -> None:
+    found = {curve["name"]: curve for curve in history(trained(), tmp_path)["curves"]}
+    assert list(found)[4:] == [
+        "kl", "grad_norm", "learning_rate", "idle_groups", "mean_length", "max_length", "truncated_share", "logprob",
+        "tokens_per_s", "examples_per_s", "memory_bytes", "asked",
+    ]  # fmt: skip
+    assert "sft from 2.994e-05 to 1.085e-05" in found["learning_rate"]["sentence"]
+    assert found["truncated_share"]["share"] and found["idle_groups"]["share"]
+    assert "highest 12.5." in found["memory_bytes"]["sentence"]
+    assert not {"tokens", "examples"} & found.keys(), "counts are there for their rates"
+
+
+def test_speed_memory_and_lengths_are_no_rates_of_an_evaluation(tmp_path: Path) -> None:
+    names = [rate["name"] for rate in history(trained(), tmp_path)["evaluations"]["rates"]]
+    assert names == ["accuracy", "format", "truncated_share"]
+
+
 def test_a_curve_as_a_table_holds_its_ends_and_is_short(tmp_path: Path) -> None:
     loss = history(trained(), tmp_path)["curves"][0]
     steps = [found["step"] for found in loss["table"] if found["stage"] == "sft"]
@@ -195,7 +212,7 @@ def test_evaluations_stand_side_by_side_with_their_intervals_and_the_change(tmp_
     assert rate["label"] == "Accuracy"
     assert rate["values"][0] == {"value": 310 / 470, "low": 310 / 470 * 0.9, "high": 310 / 470 * 1.1}
     assert rate["change"] == pytest.approx(160 / 470)
-    assert [rate["label"] for rate in found["rates"]] == ["Accuracy", "Parse rate"]
+    assert [rate["label"] for rate in found["rates"]] == ["Accuracy", "Parse rate", "Answers cut off"]
 
 
 def test_the_same_problem_stands_beside_itself_what_was_learned_first() -> None:

@@ -16,6 +16,7 @@ from stages import accelerator
 from stages import counting as counting_stage
 from stages.contract import Cursor, Order, Report, StageSpec
 from stages.stage import Context, Next
+from stages.tracing import path_of, read
 from tests.unit.counting_runs import Clock, Kaggle, counting, events, kaggle, next_order, order, own
 
 CLOCK = Clock()
@@ -375,8 +376,54 @@ def test_fast_steps_are_told_five_times_a_second_and_the_first_and_the_last_alwa
 def test_a_metric_that_is_not_finite_is_told_in_words(world: Kaggle, capsys: pytest.CaptureFixture[str]) -> None:
     _, report = world.run(order(stages=(own("first", 1, hurries),)), CLOCK)
     step = next(event for event in events(capsys.readouterr().out) if event["event"] == "step")
-    assert (step["metrics"], step["note"]) == ({"loss": 1.0}, "odd is inf")
-    assert report.stages["first"].metrics == {"loss": 1.0}
+    assert (step["metrics"]["loss"], step["note"]) == (1.0, "odd is inf")
+    assert "odd" not in step["metrics"] and "odd" not in report.stages["first"].metrics
+
+
+def trains(context: Context) -> None:
+    """Steps of 300 tokens in 8 examples: the first takes ten seconds, all others two."""
+    for step in range(context.start_step + 1, context.spec.steps + 1):
+        CLOCK.pass_s(10.0 if step == context.start_step + 1 else 2.0)
+        answer = context.step_done(step, {"loss": 1 / 3, "tokens": 300.0, "examples": 8.0})
+        if answer is not Next.GO_ON:
+            context.save(step, write_slowly)
+
+
+def test_the_session_makes_rates_of_a_steps_counts_from_its_second_step_on(
+    world: Kaggle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, report = world.run(order(stages=(own("first", 3, trains),)), CLOCK)
+    steps = [event["metrics"] for event in events(capsys.readouterr().out) if event["event"] == "step"]
+    assert [(step.get("tokens_per_s"), step.get("examples_per_s")) for step in steps] == [
+        (None, None),
+        (150, 4),
+        (150, 4),
+    ]
+    assert all(step["tokens"] == 300 for step in steps)
+    assert (report.stages["first"].metrics["tokens_per_s"], report.stages["first"].metrics["loss"]) == (150, 1 / 3)
+
+
+def test_the_memory_that_is_told_is_the_most_that_the_process_has_used(world: Kaggle) -> None:
+    _, report = world.run(order(stages=(own("first", 1, trains),)), CLOCK)
+    status = Path("/proc/self/status").read_text()
+    peak_bytes = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    assert report.stages["first"].metrics["memory_bytes"] == pytest.approx(peak_bytes, rel=0.05)
+
+
+def test_a_stage_without_jax_tells_of_no_memory(world: Kaggle) -> None:
+    _, report = world.run(order())
+    assert "memory_bytes" not in report.stages["first"].metrics
+
+
+def test_speed_and_memory_are_in_no_trace_since_they_differ_from_run_to_run(world: Kaggle) -> None:
+    world.run(order(stages=(own("first", 3, trains),), trace=True), CLOCK)
+    traced = read(path_of(world.working))
+    assert [set(step.metrics) for step in traced.values()] == [{"loss", "tokens", "examples"}] * 3
+
+
+def test_a_steps_numbers_are_short_in_the_log(world: Kaggle, capsys: pytest.CaptureFixture[str]) -> None:
+    world.run(order(stages=(own("first", 1, trains),)), CLOCK)
+    assert '"loss":0.3333333,' in capsys.readouterr().out
 
 
 def chats(context: Context) -> None:

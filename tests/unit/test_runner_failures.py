@@ -1,18 +1,22 @@
 """A session that cannot go on says why, in words that tell one failure from another and that hold no secret."""
 
+import math
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stages import accelerator, environment
 from stages.contract import Accelerator, Cursor, Report, StageSpec
 from stages.failure import TRACEBACK_CHARS_MAX
+from stages.saving import save_state
 from stages.stage import Context, StageFailed
 from tests.unit.counting_runs import ROOT, Kaggle, counting, events, kaggle, order, own
 
@@ -88,20 +92,60 @@ def test_whatever_a_stage_dies_of_is_reported(
 
 
 def diverges(context: Context) -> None:
-    for step, loss in enumerate((0.5, float("nan"), 0.4), start=1):
-        context.step_done(step, {"loss": loss, "accuracy": 0.25})
+    """Saves each step; in the last one the metric that the options name is not a number."""
+    for step in range(1, context.spec.steps + 1):
+        odd = {context.spec.options["metric"]: math.nan} if step == context.spec.steps else {}
+        context.step_done(step, {"loss": 0.5, "accuracy": 0.25, **odd})
         context.save(step, write)
 
 
-def test_a_loss_that_is_not_a_number_ends_the_session_before_it_is_saved(
-    world: Kaggle, capsys: pytest.CaptureFixture[str]
+def diverging(steps: int, metric: str = "loss") -> StageSpec:
+    return replace(own("first", steps, diverges), options={"metric": metric})
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"),
+    [
+        ("loss", "the loss of first is nan at step 4: lower learning_rate or clip_norm"),
+        ("grad_norm", "the grad_norm of first is nan at step 4 (loss 0.5): lower learning_rate or clip_norm"),
+        ("kl", "the kl of first is nan at step 4 (loss 0.5): lower learning_rate or clip_norm"),
+    ],
+)
+def test_a_metric_that_is_not_a_number_ends_the_session_before_its_step_is_saved(
+    metric: str, reason: str, world: Kaggle, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, report = world.run(order(stages=(own("first", 3, diverges),)))
-    assert (report.cause, report.reason) == ("not-a-number", "the loss of first is nan at step 2")
-    assert not report.transient
-    assert report.checkpoint is not None and report.checkpoint.cursor.step == 1
-    told = [event for event in events(capsys.readouterr().out) if event["event"] == "step"][-1]
-    assert (told["step"], told["metrics"], told["note"]) == (2, {"accuracy": 0.25}, "loss is nan")
+    _, report = world.run(order(stages=(diverging(4, metric),)))
+    assert (report.cause, report.reason, report.transient) == ("not-a-number", reason, False)
+    assert report.reached == Cursor(stage="first", step=3)
+    told = [event["step"] for event in events(capsys.readouterr().out) if event["event"] == "step"]
+    assert told[-1] <= 3, "a step that is not a number counts as not done"
+
+
+def test_the_newest_checkpoint_is_one_whose_next_step_was_a_number(world: Kaggle) -> None:
+    _, report = world.run(order(stages=(diverging(4),)))
+    assert report.checkpoint is not None and report.checkpoint.cursor == Cursor(stage="first", step=2)
+    assert [folder.name for folder in world.folders()] == ["first-00000002"]
+
+
+def test_a_session_whose_only_checkpoint_led_to_what_is_not_a_number_leaves_none(world: Kaggle) -> None:
+    _, report = world.run(order(stages=(diverging(2),)))
+    assert report.checkpoint is None
+    assert world.folders() == []
+
+
+def ruins_its_state(context: Context) -> None:
+    for step in range(1, 5):
+        context.step_done(step, {"loss": 0.5})
+        if step < 4:
+            weights = np.array([math.nan if step == 3 else 1.0])
+            context.save(step, lambda directory, weights=weights: save_state(directory, {"weights": weights}))
+
+
+def test_a_state_that_is_not_finite_becomes_no_checkpoint_though_the_loss_is_a_number(world: Kaggle) -> None:
+    _, report = world.run(order(stages=(own("first", 9, ruins_its_state),)))
+    assert (report.cause, report.transient) == ("not-a-number", False)
+    assert report.checkpoint is not None and report.checkpoint.cursor == Cursor(stage="first", step=2)
+    assert world.folders()[-1].name == "first-00000002"
 
 
 def stops_early(context: Context) -> None:

@@ -1,7 +1,9 @@
 """What may be removed, for every state there can be: never what somebody may still need."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +11,7 @@ from orchestrator.commands import Prune, Record, Rest
 from orchestrator.decide import decide
 from orchestrator.pipeline_file import parse
 from orchestrator.plan import Limits
-from orchestrator.safekeeping import removable
+from orchestrator.safekeeping import removable, sound
 from stages.contract import Cursor
 from state import machine
 from state.facts import RunFinished
@@ -116,3 +118,46 @@ def test_a_wish_to_tidy_up_does_not_keep_a_person_waiting() -> None:
     command = decide(Snapshot(state=state, requests=both), PIPELINE, Limits(), NOW)
     assert isinstance(command, Record)
     assert command.obeyed == 1
+
+
+TRAINED = parse(
+    "{name: r, accelerator: cpu, stages: [{name: count, kind: grpo, steps: 999, options: {guard_steps: 20}},"
+    " {name: later, kind: grpo, steps: 9}]}",
+    "r.yaml",
+)
+
+
+@pytest.mark.parametrize(
+    ("cause", "reached", "good"),
+    [
+        ("not-a-number", ("count", 61), "c60"),
+        ("not-a-number", ("count", 60), "c50"),
+        ("not-a-number", ("later", 0), "c60"),
+        ("loss-spike", ("count", 65), "c60"),
+        ("loss-spike", ("count", 64), "c50"),
+        ("reward-collapse", ("count", 69), "c40"),
+        ("no-progress", ("count", 70), "c50"),
+        ("base-moved", ("count", 62), "c50"),
+        ("base-moved", ("count", 63), "c60"),
+        ("model-not-finite", ("count", 60), "c50"),
+        ("checkpoint-not-finite", ("count", 60), "c50"),
+        ("checkpoint-not-finite", ("later", 0), "c50"),
+        ("not-a-number", ("count", 10), None),
+    ],
+)
+def test_what_a_person_can_go_on_from_is_from_before_the_trouble(
+    cause: str, reached: tuple[str, int], good: str | None
+) -> None:
+    found = tuple(checkpoint(step, CheckpointStatus.PUBLISHED) for step in range(10, 70, 10))
+    stage, step = reached
+    ended = replace(session(9, Phase.SPENT, "c60"), cause=cause, furthest=Cursor(stage=stage, step=step))
+    state = RunState(machine.begin(STARTED, AT).run, (ended,), found)
+    chosen = sound(state, ended, TRAINED)
+    assert (chosen.name if chosen else None) == good
+
+
+def test_a_checkpoint_that_cannot_be_used_is_not_offered() -> None:
+    found = (checkpoint(10, CheckpointStatus.PUBLISHED), checkpoint(20, CheckpointStatus.DAMAGED))
+    ended = replace(session(9, Phase.SPENT, "c10"), cause="not-a-number", furthest=Cursor(stage="count", step=30))
+    chosen = sound(RunState(machine.begin(STARTED, AT).run, (ended,), found), ended, TRAINED)
+    assert chosen is not None and chosen.name == "c10"

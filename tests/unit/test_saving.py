@@ -1,19 +1,22 @@
 """A state of arrays and plain values comes back exactly as it was, or a sentence says why it cannot."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from stages.saving import load_state, save_state
+from stages.saving import ARRAYS_NAME, load_state, save_state
 from stages.stage import StageFailed
 
 STATE: dict[str, Any] = {
-    "weights": np.array([[0.1, -2.5e-30, np.inf], [np.nan, 0.0, -0.0]]),
+    "weights": np.array([[0.1, -2.5e-30, 1.7e308], [5e-324, 0.0, -0.0]]),
     "small": np.arange(5, dtype=np.int8),
     "none": np.zeros((0, 3), np.float32),
     "scalar": np.float64(0.1),
+    "least": np.float64(np.inf),
+    "none so far": math.inf,
     "count": 10**30,
     "share": 0.1 + 0.2,
     "name": "größer",
@@ -66,3 +69,21 @@ def test_a_checkpoint_of_another_kind_of_stage_is_not_taken(tmp_path: Path) -> N
 def test_what_cannot_be_kept_is_refused_by_name(value: object, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=r"state\['odd'\].* is a .*, neither an array nor a plain value"):
         save_state(tmp_path, {"odd": value})
+
+
+@pytest.mark.parametrize(
+    "value", [np.array([1.0, np.nan]), np.array([[np.inf]], np.float16), np.float32("nan"), np.array([1, 1j * np.nan])]
+)
+def test_no_checkpoint_is_made_of_an_array_that_is_not_finite(value: Any, tmp_path: Path) -> None:
+    with pytest.raises(StageFailed, match=r"state\['weights'\] is not finite after this step") as failed:
+        save_state(tmp_path, {**STATE, "weights": value})
+    assert failed.value.cause == "not-a-number"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_that_was_saved_when_it_was_not_finite_is_not_gone_on_from(tmp_path: Path) -> None:
+    save_state(tmp_path, {"weights": np.ones(2)})
+    np.savez(tmp_path / ARRAYS_NAME, a0=np.frombuffer(np.array([1.0, -np.inf]).tobytes(), np.uint8))
+    with pytest.raises(StageFailed, match=r"state\['weights'\] of the checkpoint is not finite") as failed:
+        load_state(tmp_path, {"weights": np.ones(2)})
+    assert failed.value.cause == "checkpoint-not-finite"
