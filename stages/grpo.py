@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
+import optax
 from flax import nnx
 from tunix.rl.grpo.grpo_learner import GRPOLearner
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
@@ -17,13 +18,13 @@ from stages.data import Example, derive_seed, examples_at
 from stages.gemma import without_remat
 from stages.guards import Guard
 from stages.judged import Judged
-from stages.model import put_arrays
-from stages.optimizers import optimizer
+from stages.model import arrays_of
+from stages.optimizers import lost_share
 from stages.options import Grpo
 from stages.problems import judged_problems, prompt
 from stages.rewards import weighted
 from stages.stage import Context, StageFailed
-from stages.standing import Frozen, Standing, stand, state_of
+from stages.standing import Frozen, Standing, equip, stand, state_of
 from stages.steps import LatestMetrics, calm, checked, do_steps
 
 Choose = Callable[[int, int], Sequence[Example]]
@@ -77,7 +78,8 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         context.saw(number, "rollouts", cluster.tokens)
         if options.show_every and number % options.show_every == 0:
             context.say(judged.shown(number))
-        found = {**metrics.take("loss", "kl"), **judged.take(), "cut_answers": cluster.cut_share}
+        lost = lost_share(arrays_of(cluster.actor_trainer.optimizer, nnx.optimizer.OptState))
+        found = {**metrics.take("loss", "kl"), **judged.take(), "cut_answers": cluster.cut_share, **lost}
         guard.watch(number, found)
         frozen.look(found)
         return {**found, **began.take()}
@@ -146,7 +148,7 @@ def _cluster(standing: Standing, options: Grpo, steps: int, rollout: RolloutConf
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         training_config=RLTrainingConfig(
-            actor_optimizer=optimizer(options, steps),
+            actor_optimizer=optax.identity(),
             eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
             max_steps=1,  # any call of `train` ends after the step that it was called for
             mini_batch_size=options.batch,
@@ -168,6 +170,5 @@ def _cluster(standing: Standing, options: Grpo, steps: int, rollout: RolloutConf
     trainer = cluster.actor_trainer
     trainer.config.max_steps = None  # no progress bar in the session's log
     trainer.metrics_logger = metrics
-    if standing.resumed:
-        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
+    equip(trainer, standing, options, steps)
     return cluster

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import optax
 from flax import nnx
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig, TrainingInput
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
@@ -12,12 +13,12 @@ from stages.accounting import Spent
 from stages.check import check
 from stages.data import Example, derive_seed, examples_at
 from stages.guards import Guard
-from stages.model import Foundation, put_arrays
-from stages.optimizers import optimizer
+from stages.model import Foundation, arrays_of
+from stages.optimizers import lost_share
 from stages.options import Sft
 from stages.problems import tokens_of, worked_examples
 from stages.stage import Context, StageFailed
-from stages.standing import Frozen, Standing, stand, state_of
+from stages.standing import Frozen, Standing, equip, stand, state_of
 from stages.steps import LatestMetrics, calm, checked, do_steps
 
 
@@ -59,7 +60,8 @@ def _train(context: Context, options: Sft) -> None:
         with standing.foundation.mesh:
             trainer.train(fed(batch, number + 1))  # returns when all of it is computed
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
-        found = metrics.take("loss", "grad_norm")
+        lost = lost_share(arrays_of(trainer.optimizer, nnx.optimizer.OptState))
+        found = {**metrics.take("loss", "grad_norm"), **lost}
         guard.watch(number, found)
         frozen.look(found)
         return {**found, **began.take()}
@@ -72,11 +74,10 @@ def _trainer(standing: Standing, options: Sft, steps: int, metrics: LatestMetric
         eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
         gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
     )
-    trainer = PeftTrainer(standing.model, optimizer(options, steps), config, metrics_logger=metrics)
+    trainer = PeftTrainer(standing.model, optax.identity(), config, metrics_logger=metrics)
+    equip(trainer, standing, options, steps)
     trainer.with_gen_model_input_fn(model_input)
     trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
-    if standing.resumed:
-        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
     return trainer
 
 

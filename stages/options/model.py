@@ -32,7 +32,7 @@ class Model(Checked):
     sha256: str = ""
     """Digest that the weights must have; by default the ones of the run's first session are held to."""
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
-    """Type that weights are held and trained in: `float32` or `bfloat16`."""
+    """Type that the model computes in: `float32` or `bfloat16`. What trains is kept in float32 in either case."""
     mesh_fsdp: Annotated[int, POSITIVE] = 1
     """Devices along which weights and batches are split."""
     mesh_tp: Annotated[int, POSITIVE] = 1
