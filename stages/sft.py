@@ -93,7 +93,7 @@ def model_input(example: TrainingInput) -> dict[str, Any]:
 
 
 def encode(examples: Sequence[Example], foundation: Foundation, tokens_max: int) -> TrainingInput:
-    """Token matrix (examples × `tokens_max`) and the mask of what is to be learnt: the completion and the ends after it."""
+    """Token matrix (examples × `tokens_max`) and the mask of what is to be learnt: the completion and the end after it."""
     tokens = np.full((len(examples), tokens_max), foundation.tokenizer.pad_id(), np.int32)
     learnt = np.zeros(tokens.shape, bool)
     for row, example in enumerate(examples):

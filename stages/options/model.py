@@ -39,6 +39,9 @@ class Model(Checked):
     """Devices along which each layer is split."""
     remat: Annotated[str, one_of("none", "block")] = "none"
     """What is computed again in the backward pass for less memory: `none` or `block` (each layer's)."""
+    variant: Annotated[str, one_of("auto", "instruct", "base")] = "auto"
+    """How an answer ends: an `instruct` model's with `<end_of_turn>`, as in Gemma's chat template, a `base` model's with `<eos>`.
+    `auto` goes by the name (`-it`) and by whether the files have a chat template."""
     system: str = SYSTEM
     """What every prompt begins with: Gemma has no turn of its own for it."""
 
