@@ -66,14 +66,19 @@ def with_adapter(
     return adapted
 
 
-def with_stack(model: nnx.Module, adapters: Sequence[Adapter], mesh: jax.sharding.Mesh) -> nnx.Module:
-    """A model that shares the given one's weights and has these adapters beside them, none of which trains."""
+def with_stack(
+    model: nnx.Module, adapters: Sequence[Adapter], mesh: jax.sharding.Mesh, scale: float = 1.0
+) -> nnx.Module:
+    """A model that shares the given one's weights and has these adapters beside them, none of which trains.
+
+    `scale` is that of the adapter which trains upon them, if any: so both models round the second factors in the same way.
+    """
     rules = [
-        qwix.LoraRule(module_path=re.escape(module), rank=rank, alpha=rank)
+        qwix.LoraRule(module_path=re.escape(module), rank=rank, alpha=scale * rank)
         for module, rank in _ranks(adapters, None).items()
     ]
     adapted = _adapted(model, rules, 0, mesh)
-    _fill_below(adapted, adapters, 1.0)
+    _fill_below(adapted, adapters, scale)
     return adapted
 
 

@@ -61,7 +61,8 @@ class MasterOptimizer(nnx.Module):  # type: ignore[misc]
         """Move the master weights, and round them into the model."""
         below = dict(self.below)
         slopes = {
-            ".".join(map(str, path)): leaf.get_value() for path, leaf in nnx.to_flat_state(nnx.state(gradients, self.wrt))
+            ".".join(map(str, path)): leaf.get_value()
+            for path, leaf in nnx.to_flat_state(nnx.state(gradients, self.wrt))
         }
         wanted = [
             ((name,), master.replace(live_part(name, slopes[name], below).astype(jnp.float32)))
@@ -77,6 +78,16 @@ class MasterOptimizer(nnx.Module):  # type: ignore[misc]
             if name in moved:
                 changed.append((path, leaf.replace(with_live_part(name, leaf.get_value(), moved[name], below))))
         nnx.update(model, nnx.from_flat_state(changed))
+
+
+def optimizer_in_float32(
+    model: nnx.Module, transformation: Any, *, dtype: str, below: Mapping[str, int], values: Mapping[str, Any]
+) -> Any:
+    """What moves a model's adapter, or all of a model without one, in float32 whatever `dtype` the model is in."""
+    trained = nnx.LoRAParam if arrays_of(model, nnx.LoRAParam) else nnx.Param
+    if jnp.dtype(dtype) == jnp.float32:
+        return nnx.Optimizer(model, transformation, wrt=trained)
+    return MasterOptimizer(model, transformation, wrt=trained, below=below, values=values)
 
 
 def masters_of(optimizer: Any) -> Arrays | None:

@@ -19,7 +19,7 @@ from stages.accounting import Spent
 from stages.checkpoints import State, Weights
 from stages.data import derive_seed
 from stages.lora import Adapter
-from stages.masters import MasterOptimizer, live_part, masters_of
+from stages.masters import live_part, masters_of, optimizer_in_float32
 from stages.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
 from stages.optimizers import optimizer
 from stages.options import Trained
@@ -54,7 +54,7 @@ def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> 
     live = before.weights.adapters[-1].arrays if resumed else {}
     origin = Weights(before.weights.base, before.weights.adapters[:-1]) if resumed else before.weights
     below = origin.adapters if is_narrow(foundation) else ()
-    frozen = _beside(foundation, origin)
+    frozen = _beside(foundation, origin, options.lora_alpha / options.lora_rank)
     model = lora.with_adapter(foundation.model, options, seed, foundation.mesh, below)
     if live and not is_narrow(foundation):
         put_arrays(model, live, nnx.LoRAParam)
@@ -122,16 +122,16 @@ def made_of(model: nnx.Module) -> str:
 
 def is_narrow(foundation: Foundation) -> bool:
     """Whether the model computes in a type that is too coarse to train in, or to merge an adapter in."""
-    return jnp.dtype(foundation.options.dtype).itemsize < jnp.dtype(jnp.float32).itemsize
+    return bool(jnp.dtype(foundation.options.dtype) != jnp.float32)
 
 
-def _beside(foundation: Foundation, weights: Weights) -> nnx.Module:
+def _beside(foundation: Foundation, weights: Weights, scale: float = 1.0) -> nnx.Module:
     """A freshly made model brought to these weights: adapters merged in float32, kept beside the weights in a narrower type."""
     if not is_narrow(foundation) or not weights.adapters:
         put_weights(foundation.model, weights)
         return foundation.model
     put_weights(foundation.model, Weights(weights.base))
-    return lora.with_stack(foundation.model, weights.adapters, foundation.mesh)
+    return lora.with_stack(foundation.model, weights.adapters, foundation.mesh, scale)
 
 
 def put_weights(model: nnx.Module, weights: Weights) -> float:
@@ -176,13 +176,10 @@ def equip(trainer: Any, standing: Standing, options: Trained, steps: int) -> Non
     parts = trainer.config.gradient_accumulation_steps
     if parts is not None:
         transformation = optax.MultiSteps(transformation, parts)
-    trained = nnx.LoRAParam if options.mode == "lora" else nnx.Param
-    if is_narrow(standing.foundation):
-        trainer.optimizer = MasterOptimizer(
-            standing.model, transformation, wrt=trained, below=standing.below, values=standing.masters
-        )
-    else:
-        trainer.optimizer = nnx.Optimizer(standing.model, transformation, wrt=trained)
+    dtype = standing.foundation.options.dtype
+    trainer.optimizer = optimizer_in_float32(
+        standing.model, transformation, dtype=dtype, below=standing.below, values=standing.masters
+    )
     if standing.resumed:
         put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
 
@@ -244,9 +241,7 @@ def state_of(standing: Standing, options: Trained, optimizer: Any, *, keeps_orig
     return State(Weights(origin.base, (*origin.adapters, live)), made, None, moments, papers=papers)
 
 
-def _full(
-    context: Context, foundation: Foundation, origin: Weights, before: State, needs_origin: bool
-) -> Standing:
+def _full(context: Context, foundation: Foundation, origin: Weights, before: State, needs_origin: bool) -> Standing:
     model = copy_of(foundation.model) if needs_origin else foundation.model
     masters = dict(whole(model, before.weights)) if is_narrow(foundation) else {}
     lost = put_weights(model, before.weights)

@@ -97,10 +97,12 @@ def test_what_an_instruct_model_learns_from_is_its_own_chat_template(kind: str, 
         messages = [{"role": "user", "content": f"{SYSTEM}\n\n{EXAMPLE.question.strip()}"}]
     else:
         messages = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": EXAMPLE.question}]
-    template = jinja2.Environment(autoescape=False).from_string(TEMPLATES[kind])  # noqa: S701 - it is not HTML
+    template = jinja2.Environment(autoescape=False).from_string(TEMPLATES[kind])
     asked = template.render(messages=messages, bos_token="", add_generation_prompt=True)
     answered = template.render(
-        messages=[*messages, {"role": "assistant", "content": EXAMPLE.completion}], bos_token="", add_generation_prompt=False
+        messages=[*messages, {"role": "assistant", "content": EXAMPLE.completion}],
+        bos_token="",
+        add_generation_prompt=False,
     )
 
     assert prompt(EXAMPLE, foundation) == asked
