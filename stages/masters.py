@@ -101,10 +101,15 @@ def live_part(name: str, array: Any, below: Mapping[str, int]) -> Any:
     return array if not held else array[..., held:] if last else array[held:]
 
 
+def held_part(name: str, array: Any, below: Mapping[str, int]) -> Any:
+    """What of an adapter's factor belongs to stages before: the other part of `live_part`."""
+    held, last = below.get(name.rpartition("_lora_")[0], 0), name.endswith("_lora_a")
+    return array[..., :held] if last else array[:held]
+
+
 def with_live_part(name: str, array: jax.Array, live: jax.Array, below: Mapping[str, int]) -> jax.Array:
     """An array with another live part, rounded to the array's type."""
     live = live.astype(array.dtype)
-    held, last = below.get(name.rpartition("_lora_")[0], 0), name.endswith("_lora_a")
-    if not held:
+    if live.shape == array.shape:
         return live
-    return jnp.concatenate([array[..., :held], live], -1) if last else jnp.concatenate([array[:held], live], 0)
+    return jnp.concatenate([held_part(name, array, below), live], -1 if name.endswith("_lora_a") else 0)

@@ -19,7 +19,7 @@ from stages.accounting import Spent
 from stages.checkpoints import State, Weights
 from stages.data import derive_seed
 from stages.lora import Adapter
-from stages.masters import live_part, masters_of, optimizer_in_float32
+from stages.masters import held_part, live_part, masters_of, optimizer_in_float32
 from stages.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
 from stages.optimizers import optimizer
 from stages.options import Trained
@@ -113,7 +113,8 @@ def made_of(model: nnx.Module) -> str:
     Every stage of a session loads the same ones. Where the sums of all bits, which the accelerator makes in an instant, are those
     of weights that were hashed before, they are not brought here and hashed once more.
     """
-    arrays, sums = arrays_of(model), _checksums(model)
+    arrays = arrays_of(model)
+    sums = _checksums(arrays)
     known = tuple((name, sums[name], str(array.dtype), array.shape) for name, array in arrays.items())
     if known not in _MADE:
         _MADE[known] = checkpoints.tree_digest(arrays)
@@ -190,7 +191,7 @@ class Frozen:
     def __init__(self, standing: Standing, options: Trained) -> None:
         self._standing = standing
         self._looks = 0
-        self._before = _checksums(standing.frozen) if options.mode == "lora" else None
+        self._before = self._fixed() if options.mode == "lora" else None
 
     def look(self, metrics: Mapping[str, float]) -> None:
         """Raise StageFailed where after a few steps the adapter is still zero, or the weights below it have changed.
@@ -203,16 +204,24 @@ class Frozen:
         arrays = arrays_of(self._standing.model, nnx.LoRAParam)
         live = {name: live_part(name, array, self._standing.below) for name, array in arrays.items()}
         lora.check_moved({name: array for name, array in live.items() if array.size})
-        if _checksums(self._standing.model) != self._before:
+        if self._fixed() != self._before:
             raise StageFailed("base-moved", "training the adapter has changed the weights below it, which are frozen")
+
+    def _fixed(self) -> Mapping[str, int]:
+        """Sums of what may not move: the weights, and the ranks of earlier adapters beside them."""
+        model, below = self._standing.model, self._standing.below
+        arrays = arrays_of(model, nnx.LoRAParam) if below else {}
+        return _checksums(
+            {**arrays_of(model), **{name: held_part(name, array, below) for name, array in arrays.items()}}
+        )
 
 
 LOOK_AFTER_STEPS = 3
 
 
-def _checksums(module: nnx.Module) -> Mapping[str, int]:
+def _checksums(arrays: Arrays) -> Mapping[str, int]:
     """The sum of all bits of each array, read as whole numbers: one flipped bit changes it."""
-    return {name: int(value) for name, value in jax.device_get(_totals(arrays_of(module))).items()}
+    return {name: int(value) for name, value in jax.device_get(_totals(arrays)).items()}
 
 
 def _sums_of_bits(values: Arrays) -> Arrays:

@@ -12,12 +12,12 @@ from flax import nnx
 from stages import lora
 from stages.checkpoints import State, Weights, read, write
 from stages.lora import Adapter
-from stages.masters import MasterOptimizer, masters_of
-from stages.model import Foundation, arrays_of
+from stages.masters import MasterOptimizer, held_part, live_part, masters_of
+from stages.model import Foundation, arrays_of, put_arrays
 from stages.optimizers import lost_share, optimizer
 from stages.options import Sft
 from stages.stage import Opened, StageFailed
-from stages.standing import as_trained, made_of, put_weights
+from stages.standing import LOOK_AFTER_STEPS, Frozen, Standing, as_trained, made_of, put_weights
 from tests.training.harness import ANSWERS, TINY, Chain, Cursor, Record, SmallContext, shared_inputs, spec
 from tests.training.models import loaded, written
 
@@ -185,6 +185,28 @@ def test_a_weight_of_a_checkpoint_in_float32_is_rounded_once(tmp_path: Path) -> 
     put_weights(foundation.model, Weights(base))
     for name, array in arrays_of(foundation.model).items():
         assert np.array_equal(np.asarray(array), base[name].astype(array.dtype))
+
+
+@pytest.mark.slow
+def test_an_adapter_of_an_earlier_stage_that_moves_is_reported(tmp_path: Path) -> None:
+    foundation, options = loaded(written(tmp_path), dtype="bfloat16"), Sft(mode="lora", lora_rank=2)
+    below = (adapter_of(foundation, 1e-2, 1),)
+    model = lora.with_adapter(foundation.model, options, 1, foundation.mesh, below)
+    held = lora.ranks_below(below)
+    standing = Standing(foundation, model, foundation.model, Weights(), State(Weights(), ""), False, below=held)
+    for what, fails in ((live_part, False), (held_part, True)):
+        frozen = Frozen(standing, options)
+        arrays = arrays_of(model, nnx.LoRAParam)
+        moved = {name: np.array(array) for name, array in arrays.items()}
+        for name, array in moved.items():
+            what(name, array, held)[...] += 1
+        put_arrays(model, moved, nnx.LoRAParam)
+        if fails:
+            with pytest.raises(StageFailed, match="below it") as failed:
+                [frozen.look({}) for _ in range(LOOK_AFTER_STEPS)]
+            assert failed.value.cause == "base-moved"
+        else:
+            [frozen.look({}) for _ in range(LOOK_AFTER_STEPS)]
 
 
 # --- whole stages -------------------------------------------------------------------------------------------------
