@@ -17,7 +17,7 @@ from stages.data import Example, derive_seed, examples_at
 from stages.guards import Guard
 from stages.judged import shown, worth
 from stages.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
-from stages.optimizers import gradient_norm
+from stages.optimizers import measurements
 from stages.options import Grpo
 from stages.policy import DrawnAnswer, Floats, arrays_for, informative, length_metrics, overlong_penalty, weighted_sum
 from stages.problems import judged_problems, prompt
@@ -77,7 +77,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
         found = {
             **metrics.take("loss", "kl", "clipped_share", "logprob"),
-            "grad_norm": gradient_norm(trainer.optimizer.opt_state),
+            **measurements(trainer.optimizer.opt_state),
             **sampled.metrics,
         }
         guard.watch(number, found)

@@ -33,11 +33,15 @@ class Guard:
         self._losses: deque[float] = deque(maxlen=options.guard_steps)
         self._judged: deque[Mapping[str, float]] = deque(maxlen=options.guard_steps)
         self._spiking = 0
+        self._vanishing = 0
         self._best: Mapping[str, float] | None = None
 
     def watch(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Look at a step's metrics. `loss` alone is looked at for spikes; `accuracy` with `format` for a collapse, and
-        `idle_groups` (the share of groups whose answers were all worth the same) for learning nothing."""
+        """Look at a step's metrics. `loss` alone is looked at for spikes; `accuracy` with `format` for a collapse,
+        `idle_groups` (the share of groups whose answers were all worth the same) for learning nothing, and `update_lost`
+        (the share of an update that rounding took) for updates that never arrive."""
+        if "update_lost" in metrics:
+            self._watch_vanishing(step, metrics["update_lost"])
         if "accuracy" in metrics:
             self._judged.append(metrics)
             self._watch_collapse(step)
@@ -73,6 +77,17 @@ class Guard:
                 f"accuracy of {self._stage} fell from {self._best['accuracy']:.2f} to {now['accuracy']:.2f} (averages of "
                 f"{self._options.guard_steps} steps) at step {step} while the format held: the model answers the same to "
                 "everything; lower learning_rate or raise beta",
+            )
+
+    def _watch_vanishing(self, step: int, lost: float) -> None:
+        limit = self._options.guard_vanish
+        self._vanishing = self._vanishing + 1 if limit and lost >= limit else 0
+        if self._vanishing >= LASTING_STEPS:
+            raise StageFailed(
+                "updates-vanish",
+                f"for {LASTING_STEPS} steps until {step} rounding took {lost:.0%} or about as much of each update of "
+                f"{self._stage}, although what trains is kept in float32: raise learning_rate (it is "
+                f"{self._options.learning_rate:g} after the warm-up), or set guard_vanish to 0",
             )
 
     def _watch_idle(self, step: int) -> None:

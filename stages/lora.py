@@ -1,6 +1,11 @@
-"""Low-rank adapters: put one beside a model's weights, check that it is alive, merge it into the weights."""
+"""Low-rank adapters: put one beside a model's weights, check that it is alive, merge it into the weights.
 
-from collections.abc import Mapping
+Weights in bfloat16 would lose most of what an adapter adds to them (a product of 0.00001 beside a weight of 0.02 all but vanishes),
+so beside such weights the adapters of earlier stages stay adapters: they are the first ranks of each module's two factors.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +15,8 @@ import numpy as np
 import qwix
 from flax import nnx
 
-from stages.model import WEIGHTS, Arrays, arrays_of, place, put_arrays
+from stages.masters import live_part
+from stages.model import Arrays, arrays_of, place, put_arrays
 from stages.options import Trained
 from stages.stage import StageFailed
 
@@ -37,13 +43,96 @@ class Adapter:
     arrays: Mapping[str, Any]
 
 
-def with_adapter(model: nnx.Module, options: Trained, seed: int, mesh: jax.sharding.Mesh) -> nnx.Module:
+def with_adapter(
+    model: nnx.Module, options: Trained, seed: int, mesh: jax.sharding.Mesh, below: Sequence[Adapter] = ()
+) -> nnx.Module:
     """A model that shares the given one's weights and has a fresh adapter, which changes nothing yet.
 
+    `below` are adapters of earlier stages that are not merged into the weights: see `ranks_below`.
     Raises StageFailed where the adapter would not learn: it has no parameters (no module matches `lora_targets`, or the
     versions of Flax and Qwix do not go together), the first weights repeat, or it does not start at zero.
     """
-    provider = qwix.LoraProvider(module_path=options.lora_targets, rank=options.lora_rank, alpha=options.lora_alpha)
+    scale = options.lora_alpha / options.lora_rank
+    own = qwix.LoraRule(module_path=options.lora_targets, rank=options.lora_rank, alpha=options.lora_alpha)
+    rules = [
+        qwix.LoraRule(module_path=re.escape(module), rank=rank, alpha=scale * rank)
+        for module, rank in _ranks(below, options).items()
+    ]
+    adapted = _adapted(model, [*rules, own], seed, mesh)
+    held = ranks_below(below)
+    live = {name: live_part(name, array, held) for name, array in arrays_of(adapted, nnx.LoRAParam).items()}
+    check_alive({name: array for name, array in live.items() if array.size}, options.lora_targets)
+    _fill_below(adapted, below, scale)
+    return adapted
+
+
+def with_stack(
+    model: nnx.Module, adapters: Sequence[Adapter], mesh: jax.sharding.Mesh, scale: float = 1.0
+) -> nnx.Module:
+    """A model that shares the given one's weights and has these adapters beside them, none of which trains.
+
+    `scale` is that of the adapter which trains upon them, if any: so both models round the second factors in the same way.
+    """
+    rules = [
+        qwix.LoraRule(module_path=re.escape(module), rank=rank, alpha=scale * rank)
+        for module, rank in _ranks(adapters, None).items()
+    ]
+    adapted = _adapted(model, rules, 0, mesh)
+    _fill_below(adapted, adapters, scale)
+    return adapted
+
+
+def ranks_below(adapters: Sequence[Adapter]) -> dict[str, int]:
+    """How many ranks earlier adapters take together, by weight's name: `layers.0.attn.q_einsum.w`."""
+    found: dict[str, int] = {}
+    for adapter in adapters:
+        for name in _adapted_names(adapter):
+            found[name] = found.get(name, 0) + adapter.rank
+    return found
+
+
+def _adapted_names(adapter: Adapter) -> list[str]:
+    return sorted(key.removesuffix(_A) for key in adapter.arrays if key.endswith(_A))
+
+
+def _ranks(below: Sequence[Adapter], options: Trained | None) -> dict[str, int]:
+    """All ranks of each module that earlier adapters are beside, by Qwix's path: `layers/0/attn/q_einsum`."""
+    found = {}
+    for name, rank in ranks_below(below).items():
+        module = "/".join(name.split(".")[:-1])
+        trains = options is not None and re.fullmatch(options.lora_targets, module)
+        found[module] = rank + (options.lora_rank if options is not None and trains else 0)
+    return found
+
+
+def _fill_below(model: nnx.Module, below: Sequence[Adapter], scale: float) -> None:
+    """Put earlier adapters into the first ranks, as what they are worth where the module's product counts `scale` times."""
+    if not below:
+        return
+    arrays = arrays_of(model, nnx.LoRAParam)
+    for name in ranks_below(below):
+        first, second = arrays[name + _A], arrays[name + _B]
+        parts = [
+            (adapter.arrays[name + _A], jnp.asarray(adapter.arrays[name + _B], jnp.float32) * _worth(adapter) / scale)
+            for adapter in below
+            if name + _A in adapter.arrays
+        ]
+        held = ranks_below(below)[name]
+        rest = (first[..., held:], jnp.zeros_like(second[held:]))
+        firsts = [jnp.asarray(part[0]).astype(first.dtype) for part in parts]
+        seconds = [part[1].astype(second.dtype) for part in parts]
+        arrays[name + _A] = jax.device_put(jnp.concatenate([*firsts, rest[0]], -1), first.sharding)
+        arrays[name + _B] = jax.device_put(jnp.concatenate([*seconds, rest[1]], 0), second.sharding)
+    put_arrays(model, arrays, nnx.LoRAParam)
+
+
+def _worth(adapter: Adapter) -> float:
+    return adapter.alpha / adapter.rank
+
+
+def _adapted(model: nnx.Module, rules: Sequence[Any], seed: int, mesh: jax.sharding.Mesh) -> nnx.Module:
+    """A model that shares the given one's weights, with the fresh parameters that Qwix makes by these rules."""
+    provider = qwix.LoraProvider(list(rules))
     graph, weights = nnx.split(model)
 
     def adapted_with(state: Any) -> nnx.Module:
@@ -56,16 +145,16 @@ def with_adapter(model: nnx.Module, options: Trained, seed: int, mesh: jax.shard
         fresh = jax.jit(lambda state: nnx.state(adapted_with(state), nnx.LoRAParam))(weights)
     nnx.update(adapted, weights, fresh)
     place(adapted, mesh)
-    check_alive(arrays_of(adapted, nnx.LoRAParam), options.lora_targets)
     return adapted
 
 
-def merge(model: nnx.Module, adapter: Adapter) -> None:
-    """Add an adapter's product to the model's own weights, in place."""
-    merged = arrays_of(model, WEIGHTS)
-    for name in {key.removesuffix(_A) for key in adapter.arrays if key.endswith(_A)}:
-        merged[name] = _added(merged[name], adapter, name)
-    put_arrays(model, merged, WEIGHTS)
+def merged(name: str, weight: jax.Array, adapters: Sequence[Adapter]) -> jax.Array:
+    """A weight with the products of all adapters added, in float32: it is rounded, where it has to be, once and by the caller."""
+    weight = weight.astype(jnp.float32)
+    for adapter in adapters:
+        if name + _A in adapter.arrays:
+            weight = _added(weight, adapter, name)
+    return weight
 
 
 def _added(weight: jax.Array, adapter: Adapter, name: str) -> jax.Array:
@@ -73,7 +162,7 @@ def _added(weight: jax.Array, adapter: Adapter, name: str) -> jax.Array:
     module = name.split(".")[-2]
     # HIGHEST: a TPU would round the factors to bfloat16, and the merged model would not be the trained one.
     product = jnp.einsum(_PRODUCTS[module], first, second, precision=jax.lax.Precision.HIGHEST)
-    return (weight + adapter.alpha / adapter.rank * product).astype(weight.dtype)
+    return weight + _worth(adapter) * product
 
 
 def check_alive(arrays: Arrays, targets: str) -> None:

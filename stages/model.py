@@ -36,11 +36,21 @@ class Foundation:
     options: Model
     note: str
     """A line for people about what was loaded."""
+    instruct: bool = False
+    """Whether `<end_of_turn>` ends the model's turn: see `model_files.is_instruct`."""
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """The tokens that end an answer."""
+        """The tokens that end an answer when it is drawn: whichever of the two comes first, of either kind of model."""
         return self.tokenizer.stops
+
+    @property
+    def ending(self) -> int:
+        """The token that ends an answer that is learnt from, and the last one of its example.
+
+        Gemma's chat template puts a newline after `<end_of_turn>`. It is not taught: no answer goes on to where it stands.
+        """
+        return self.tokenizer.stops[-1] if self.instruct else self.tokenizer.eos_id()
 
 
 def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
@@ -56,14 +66,15 @@ def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
     mesh = _mesh(options)
     files = model_files.find(options, inputs, scratch)
     sizes = read_sizes(files, options.kind)
-    note = _note(options, files, sizes)
+    instruct = model_files.is_instruct(options, files)
+    note = f"{_note(options, files, sizes)}; answers end in {'<end_of_turn>' if instruct else '<eos>'}"
     pieces = tokenizer.read(files.tokenizer)
     if pieces.size > sizes.vocabulary:
         raise StageFailed(
             "model-mismatch",
             f"{files.tokenizer} has {pieces.size} tokens and the model knows {sizes.vocabulary}: it is another model's",
         )
-    return Foundation(gemma.read(files, options.kind, sizes, options, mesh), pieces, mesh, options, note)
+    return Foundation(gemma.read(files, options.kind, sizes, options, mesh), pieces, mesh, options, note, instruct)
 
 
 def arrays_of(module: nnx.Module, kind: Any = WEIGHTS) -> Arrays:

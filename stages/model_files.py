@@ -6,7 +6,9 @@ A folder is known by what lies in it, because where a model appears below `/kagg
     transformers    a Hugging Face repository: config.json, *.safetensors and tokenizer.model in one folder
 """
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +23,13 @@ ORBAX_MARKS = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
 TOKENIZER_NAME = "tokenizer.model"
 DEPTH_MAX = 8
 """Folders below `/kaggle/input`: Kaggle's deepest layout, models/owner/model/framework/variation/version/name, has seven."""
-WANTED = ("*.json", "*.safetensors", TOKENIZER_NAME)
+CHAT_TEMPLATE_NAME = "chat_template.jinja"
+WANTED = ("*.json", "*.safetensors", TOKENIZER_NAME, CHAT_TEMPLATE_NAME)
 """What is fetched of a repository: some hold the same weights in other formats too."""
+INSTRUCT = re.compile(r"(^|[-_.])(it|instruct|chat)($|[-_.])", re.IGNORECASE)
+"""In the name of a model that was taught Gemma's chat template."""
+BASE = re.compile(r"gemma-?[23]-\d+[bm](-pt)?", re.IGNORECASE)
+"""Google's names of models that were not."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,29 @@ def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
         "model-missing",
         f"model.source: {folder} holds neither a Flax checkpoint (Orbax) nor *.safetensors; {_mounted(inputs)}",
     )
+
+
+def is_instruct(options: Model, files: ModelFiles) -> bool:
+    """Whether the model was taught that `<end_of_turn>` ends its turn; else `<eos>` is the only end that it knows.
+
+    The name decides where Google gave it or it says so; a chat template among the files decides for all others.
+    """
+    if options.variant != "auto":
+        return options.variant == "instruct"
+    parts = options.source.rstrip("/").split("/")
+    names = {parts[3] if options.kaggle_model else parts[-1], files.weights.name}
+    if any(INSTRUCT.search(name) for name in names):
+        return True
+    return not any(BASE.fullmatch(name) for name in names) and _has_chat_template(files.weights)
+
+
+def _has_chat_template(weights: Path) -> bool:
+    if (weights / CHAT_TEMPLATE_NAME).is_file():
+        return True
+    try:
+        return bool(json.loads((weights / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def layout_of(folder: Path) -> Layout | None:

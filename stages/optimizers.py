@@ -10,18 +10,26 @@ import optax
 from stages.options import Grpo, Trained
 
 
-class GradientNorm(NamedTuple):
-    """State of `noting_the_norm`: the Euclidean norm of the last gradient, all parts of its batch in it, before clipping."""
+class Measured(NamedTuple):
+    """An optimizer's state, and Euclidean norms of its newest update.
 
-    norm: Any
+    `gradient` is of the gradient, all parts of its batch in it, before clipping; `wanted` of the update; `lost` of what is lost of
+    it when it is added to weights of their type.
+    """
+
+    inner: Any
+    gradient: Any
+    wanted: Any
+    lost: Any
 
 
 def optimizer(options: Trained, steps: int) -> optax.GradientTransformation:
     """The optimizer of a stage of `steps` steps. The schedule depends on nothing else, so a cut does not bend it."""
-    return optax.chain(
-        noting_the_norm(),
-        optax.clip_by_global_norm(options.clip_norm),
-        optax.adamw(schedule(options, steps), b1=options.b1, b2=options.b2, weight_decay=options.weight_decay),
+    return measured(
+        optax.chain(
+            optax.clip_by_global_norm(options.clip_norm),
+            optax.adamw(schedule(options, steps), b1=options.b1, b2=options.b2, weight_decay=options.weight_decay),
+        )
     )
 
 
@@ -53,16 +61,31 @@ def learning_rates(options: Trained, steps: int) -> list[float]:
     return [float(rate) for rate in np.asarray(schedule(options, steps)(first))]
 
 
-def noting_the_norm() -> optax.GradientTransformation:
-    """Changes nothing; keeps the norm of what passes. Tunix's trainer reports the mean of the norms of a batch's parts instead."""
+def measured(inner: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same optimizer, which keeps some norms of each update: Tunix's trainer knows the mean of its parts' gradients alone."""
 
-    def update(updates: Any, state: GradientNorm, params: Any = None) -> tuple[Any, GradientNorm]:
-        return updates, GradientNorm(optax.global_norm(updates).astype(jnp.float32))
+    def init(params: Any) -> Measured:
+        return Measured(inner.init(params), *(jnp.zeros((), jnp.float32) for _ in range(3)))
 
-    return optax.GradientTransformation(lambda params: GradientNorm(jnp.zeros((), jnp.float32)), update)
+    def update(gradients: Any, state: Measured, params: Any = None) -> tuple[Any, Measured]:
+        updates, after = inner.update(gradients, state.inner, params)
+
+        def lost(weight: jax.Array, change: jax.Array) -> jax.Array:
+            moved = (weight + change).astype(weight.dtype).astype(jnp.float32) - weight.astype(jnp.float32)
+            return moved - change
+
+        norms = (optax.global_norm(tree) for tree in (gradients, updates, jax.tree.map(lost, params, updates)))
+        return updates, Measured(after, *(norm.astype(jnp.float32) for norm in norms))
+
+    return optax.GradientTransformation(init, update)
 
 
-def gradient_norm(state: Any) -> float:
-    """The norm that `noting_the_norm` kept, from an optimizer's state (`nnx.Optimizer.opt_state`)."""
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, GradientNorm))
-    return float(next(node for node in nodes if isinstance(node, GradientNorm)).norm[...])
+def measurements(state: Any) -> dict[str, float]:
+    """`grad_norm` and `update_lost` from an optimizer's state (`nnx.Optimizer.opt_state`) with that of `measured` somewhere in it.
+
+    `update_lost` is the share of the newest update that rounding took; absent where nothing was to be changed.
+    """
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Measured))
+    found = next(node for node in nodes if isinstance(node, Measured))
+    gradient, wanted, lost = (float(norm[...]) for norm in found[1:])
+    return {"grad_norm": gradient, **({"update_lost": lost / wanted} if wanted > 0 else {})}

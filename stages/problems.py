@@ -10,7 +10,7 @@ from stages.stage import Context, StageFailed
 
 
 def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
-    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and ends included.
+    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and end included.
 
     Raises StageFailed `bad-data` where none is left to train on, with why they were left out.
     """
@@ -50,10 +50,10 @@ def prompt(example: Example, foundation: Foundation) -> str:
 
 
 def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]:
-    """The tokens of prompt, completion and ends, and how many of them are the prompt's."""
+    """The tokens of prompt, completion and the end that the model's own template has, and how many are the prompt's."""
     tokenizer = foundation.tokenizer
     asked = [tokenizer.bos_id(), *tokenizer.encode(prompt(example, foundation))]
-    return [*asked, *tokenizer.encode(example.completion), *foundation.stops], len(asked)
+    return [*asked, *tokenizer.encode(example.completion), foundation.ending], len(asked)
 
 
 def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str]) -> Source:

@@ -5,17 +5,15 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
-from flax import nnx
+import optax
 from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from stages.accounting import Spent
 from stages.gemma import without_remat
-from stages.model import put_arrays
-from stages.optimizers import optimizer
 from stages.options import Asking, Grpo
 from stages.policy import DrawnAnswer
-from stages.standing import Standing
+from stages.standing import Standing, equip
 
 
 class DrawnBuffer:
@@ -83,7 +81,7 @@ def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> C
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         training_config=RLTrainingConfig(
-            actor_optimizer=optimizer(options, steps),
+            actor_optimizer=optax.identity(),  # see `equip`
             eval_every_n_steps=steps * options.num_iterations + 1,  # never: evaluation is a stage of its own
             mini_batch_size=options.batch,
             train_micro_batch_size=options.batch // options.accumulate,
@@ -97,6 +95,5 @@ def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> C
     assert trainer.model is standing.model, "Tunix copies only what lies on another mesh"
     trainer.metrics_logger = metrics
     trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
-    if standing.resumed:
-        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
+    equip(trainer, standing, options, steps)
     return cluster

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from flax import nnx
+import optax
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from stages.accounting import Spent
@@ -11,12 +11,12 @@ from stages.check import check
 from stages.data import Example, derive_seed, examples_at
 from stages.guards import Guard
 from stages.losses import TaughtBatch, parts, taught_input, taught_loss
-from stages.model import Foundation, put_arrays
-from stages.optimizers import gradient_norm, optimizer
+from stages.model import Foundation
+from stages.optimizers import measurements
 from stages.options import Sft
 from stages.problems import tokens_of, worked_examples
 from stages.stage import Context
-from stages.standing import Frozen, Standing, stand, state_of
+from stages.standing import Frozen, Standing, equip, stand, state_of
 from stages.steps import LatestMetrics, calm, checked, do_steps
 
 
@@ -58,7 +58,7 @@ def _train(context: Context, options: Sft) -> None:
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
         found = {
             **metrics.take("loss"),
-            "grad_norm": gradient_norm(trainer.optimizer.opt_state),
+            **measurements(trainer.optimizer.opt_state),
             "tokens": float(np.count_nonzero(batch.tokens)),  # padding is token 0
         }
         guard.watch(number, found)
@@ -73,17 +73,16 @@ def _trainer(standing: Standing, options: Sft, steps: int, metrics: LatestMetric
         eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
         gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
     )
-    trainer = PeftTrainer(standing.model, optimizer(options, steps), config, metrics_logger=metrics)
+    trainer = PeftTrainer(standing.model, optax.identity(), config, metrics_logger=metrics)
+    equip(trainer, standing, options, steps)
     trainer.with_loss_fn(taught_loss)
     trainer.with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
-    if standing.resumed:
-        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
     return trainer
 
 
 def encode(examples: Sequence[Example], foundation: Foundation, options: Sft) -> TaughtBatch:
-    """The examples' tokens (examples × `tokens_max`), and that the completion and the ends after it are learnt.
+    """The examples' tokens (examples × `tokens_max`), and that the completion and the end after it are learnt.
 
     Each learnt token counts as one of all the learnt tokens of the batch, times the number of parts, whose gradients are averaged.
     """

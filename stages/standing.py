@@ -4,12 +4,14 @@ A stage always starts from files or from the pipeline's `model:`, never from wha
 no difference whether the stage before it ran in this session or in another one.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from stages import checkpoints, lora
@@ -19,7 +21,9 @@ from stages.data import derive_seed
 from stages.finite import not_finite
 from stages.guards import LOOK_AFTER_STEPS
 from stages.lora import Adapter
+from stages.masters import held_part, live_part, masters_of, optimizer_in_float32
 from stages.model import Arrays, Foundation, arrays_of, copy_of, load, put_arrays
+from stages.optimizers import optimizer
 from stages.options import Trained
 from stages.stage import Context, StageFailed
 
@@ -34,6 +38,10 @@ class Standing:
     origin: Weights
     before: State
     resumed: bool
+    masters: Mapping[str, Any] = field(default_factory=dict)
+    """What trains in float32, by name, where the model itself is in a narrower type and does not say it all."""
+    below: Mapping[str, int] = field(default_factory=dict)
+    """Ranks of adapters that are beside the weights and do not train: `lora.ranks_below`."""
 
 
 def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> Standing:
@@ -44,14 +52,17 @@ def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> 
     seed = derive_seed(context.seed, context.spec.name, "adapter")
     if options.mode == "full":
         origin = (before.origin or Weights()) if resumed else before.weights
-        return _full(foundation, origin, before, resumed, needs_origin)
-    live = before.weights.adapters[-1] if resumed else None
+        return _full(context, foundation, origin, before, needs_origin)
+    live = before.weights.adapters[-1].arrays if resumed else {}
     origin = Weights(before.weights.base, before.weights.adapters[:-1]) if resumed else before.weights
-    put_weights(foundation.model, origin)
-    model = lora.with_adapter(foundation.model, options, seed, foundation.mesh)
-    if live is not None:
-        put_arrays(model, live.arrays, nnx.LoRAParam)
-    return Standing(foundation, model, foundation.model, origin, before, resumed)
+    below = origin.adapters if is_narrow(foundation) else ()
+    frozen = _beside(foundation, origin, options.lora_alpha / options.lora_rank)
+    model = lora.with_adapter(foundation.model, options, seed, foundation.mesh, below)
+    if live and not is_narrow(foundation):
+        put_arrays(model, live, nnx.LoRAParam)
+        live = {}
+    held = lora.ranks_below(below)
+    return Standing(foundation, model, frozen, origin, before, resumed, masters=live, below=held)
 
 
 def as_trained(context: Context) -> tuple[Foundation, State]:
@@ -59,8 +70,8 @@ def as_trained(context: Context) -> tuple[Foundation, State]:
     with context.doing(Spent.MODEL):
         foundation = foundation_of(context)
         before = restored(context, foundation)
-        put_weights(foundation.model, before.weights)
-    return foundation, before
+        model = _beside(foundation, before.weights)
+    return dataclasses.replace(foundation, model=model), before
 
 
 def foundation_of(context: Context) -> Foundation:
@@ -109,7 +120,8 @@ def made_of(model: nnx.Module) -> str:
     Every stage of a session loads the same ones. Where the sums of all bits, which the accelerator makes in an instant, are those
     of weights that were hashed before, they are not brought here and hashed once more.
     """
-    arrays, sums = arrays_of(model), _checksums(model)
+    arrays = arrays_of(model)
+    sums = _checksums(arrays)
     known = tuple((name, sums[name], str(array.dtype), array.shape) for name, array in arrays.items())
     if known not in _MADE:
         if name := not_finite(arrays):
@@ -120,12 +132,68 @@ def made_of(model: nnx.Module) -> str:
     return _MADE[known]
 
 
-def put_weights(model: nnx.Module, weights: Weights) -> None:
-    """Bring a freshly made model to these weights, adapters merged in."""
-    if weights.base is not None:
-        put_arrays(model, weights.base)
-    for adapter in weights.adapters:
-        lora.merge(model, adapter)
+def is_narrow(foundation: Foundation) -> bool:
+    """Whether the model computes in a type that is too coarse to train in, or to merge an adapter in."""
+    return bool(jnp.dtype(foundation.options.dtype) != jnp.float32)
+
+
+def _beside(foundation: Foundation, weights: Weights, scale: float = 1.0) -> nnx.Module:
+    """A freshly made model brought to these weights: adapters merged in float32, kept beside the weights in a narrower type."""
+    if not is_narrow(foundation) or not weights.adapters:
+        put_weights(foundation.model, weights)
+        return foundation.model
+    put_weights(foundation.model, Weights(weights.base))
+    return lora.with_stack(foundation.model, weights.adapters, foundation.mesh, scale)
+
+
+def put_weights(model: nnx.Module, weights: Weights) -> float:
+    """Bring a freshly made model to these weights, adapters merged in.
+
+    All is added in float32 and rounded to the model's type once. The answer is the share of what the adapters add that the
+    rounding takes, as lengths (Euclidean norms) go; 0 where there are no adapters.
+    """
+    if weights == Weights():
+        return 0.0
+    now, rounded = arrays_of(model), {}
+    lost = added = 0.0
+    for name, exact in whole(model, weights):
+        rounded[name] = exact.astype(now[name].dtype)
+        if weights.adapters and rounded[name].dtype != exact.dtype:
+            start = _start(name, now, weights)
+            added += float(jnp.sum((exact - start) ** 2))
+            lost += float(jnp.sum((rounded[name].astype(jnp.float32) - exact) ** 2))
+    put_arrays(model, rounded)
+    return float((lost / added) ** 0.5) if added else 0.0
+
+
+def whole(model: nnx.Module, weights: Weights) -> Iterator[tuple[str, jax.Array]]:
+    """Name and value of each weight in float32, adapters merged in, laid out as the model has it; one after the other."""
+    now = arrays_of(model)
+    for name in now:
+        yield name, lora.merged(name, _start(name, now, weights), weights.adapters)
+
+
+def _start(name: str, now: Arrays, weights: Weights) -> jax.Array:
+    """A weight in float32 before any adapter."""
+    array = now[name] if weights.base is None else jax.device_put(weights.base[name], now[name].sharding)
+    return array.astype(jnp.float32)
+
+
+def equip(trainer: Any, standing: Standing, options: Trained, steps: int) -> None:
+    """Give one of Tunix's trainers the stage's optimizer, in the state of the checkpoint where the stage is resumed.
+
+    The trainer made one of its own, of `optax.identity()`: in the model's type, in which small updates are lost.
+    """
+    transformation: Any = optimizer(options, steps)
+    parts = trainer.config.gradient_accumulation_steps
+    if parts is not None:
+        transformation = optax.MultiSteps(transformation, parts)
+    dtype = standing.foundation.options.dtype
+    trainer.optimizer = optimizer_in_float32(
+        standing.model, transformation, dtype=dtype, below=standing.below, values=standing.masters
+    )
+    if standing.resumed:
+        put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
 
 
 class Frozen:
@@ -134,7 +202,7 @@ class Frozen:
     def __init__(self, standing: Standing, options: Trained) -> None:
         self._standing = standing
         self._looks = 0
-        self._before = _checksums(standing.frozen) if options.mode == "lora" else None
+        self._before = self._fixed() if options.mode == "lora" else None
 
     def look(self, metrics: Mapping[str, float]) -> None:
         """Raise StageFailed where after a few steps the adapter is still zero, or the weights below it have changed.
@@ -144,14 +212,24 @@ class Frozen:
         self._looks += metrics.get("idle_groups", 0.0) < 1.0
         if self._before is None or self._looks != LOOK_AFTER_STEPS:
             return
-        lora.check_moved(arrays_of(self._standing.model, nnx.LoRAParam))
-        if _checksums(self._standing.model) != self._before:
+        arrays = arrays_of(self._standing.model, nnx.LoRAParam)
+        live = {name: live_part(name, array, self._standing.below) for name, array in arrays.items()}
+        lora.check_moved({name: array for name, array in live.items() if array.size})
+        if self._fixed() != self._before:
             raise StageFailed("base-moved", "training the adapter has changed the weights below it, which are frozen")
 
+    def _fixed(self) -> Mapping[str, int]:
+        """Sums of what may not move: the weights, and the ranks of earlier adapters beside them."""
+        model, below = self._standing.model, self._standing.below
+        arrays = arrays_of(model, nnx.LoRAParam) if below else {}
+        return _checksums(
+            {**arrays_of(model), **{name: held_part(name, array, below) for name, array in arrays.items()}}
+        )
 
-def _checksums(module: nnx.Module) -> Mapping[str, int]:
+
+def _checksums(arrays: Arrays) -> Mapping[str, int]:
     """The sum of all bits of each array, read as whole numbers: one flipped bit changes it."""
-    return {name: int(value) for name, value in jax.device_get(_totals(arrays_of(module))).items()}
+    return {name: int(value) for name, value in jax.device_get(_totals(arrays)).items()}
 
 
 def _sums_of_bits(values: Arrays) -> Arrays:
@@ -165,21 +243,30 @@ def _sums_of_bits(values: Arrays) -> Arrays:
 _totals = jax.jit(_sums_of_bits)  # once, so that it is compiled once
 
 
-def state_of(standing: Standing, options: Trained, optimizer: nnx.Optimizer | None, *, keeps_origin: bool) -> State:
-    """What to save now."""
-    model, made, papers = standing.model, standing.before.made, standing.before.papers
-    moments = None if optimizer is None else arrays_of(optimizer, nnx.optimizer.OptState)
+def state_of(standing: Standing, options: Trained, optimizer: Any, *, keeps_origin: bool) -> State:
+    """What to save now: what trains, always in float32, and the optimizer's moments."""
+    made, papers = standing.before.made, standing.before.papers
+    moments = arrays_of(optimizer, nnx.optimizer.OptState)
+    trained = masters_of(optimizer)
     if options.mode == "full":
         origin = standing.origin if keeps_origin else None
-        return State(Weights(arrays_of(model)), made, origin, moments, papers=papers)
-    live = Adapter(options.lora_rank, options.lora_alpha, arrays_of(model, nnx.LoRAParam))
+        weights = arrays_of(standing.model) if trained is None else trained
+        return State(Weights(weights), made, origin, moments, papers=papers)
+    arrays = arrays_of(standing.model, nnx.LoRAParam) if trained is None else trained
+    live = Adapter(options.lora_rank, options.lora_alpha, arrays)
     origin = standing.origin
     return State(Weights(origin.base, (*origin.adapters, live)), made, None, moments, papers=papers)
 
 
-def _full(foundation: Foundation, origin: Weights, before: State, resumed: bool, needs_origin: bool) -> Standing:
+def _full(context: Context, foundation: Foundation, origin: Weights, before: State, needs_origin: bool) -> Standing:
     model = copy_of(foundation.model) if needs_origin else foundation.model
-    put_weights(model, before.weights)
+    masters = dict(whole(model, before.weights)) if is_narrow(foundation) else {}
+    lost = put_weights(model, before.weights)
+    if masters and before.weights.adapters:
+        context.say(
+            f"merging {len(before.weights.adapters)} adapters: rounding to {foundation.options.dtype} takes {lost:.1%} of what "
+            "they add from the weights that the model computes with; the weights that train have all of it"
+        )
     if needs_origin:
         put_weights(foundation.model, origin)
-    return Standing(foundation, model, foundation.model, origin, before, resumed)
+    return Standing(foundation, model, foundation.model, origin, before, is_resumed(context), masters=masters)

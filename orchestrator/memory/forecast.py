@@ -28,6 +28,7 @@ class Held:
     """The second copy of the weights: see `StageNeeds.keeps_weights`."""
     adapter: int
     optimizer: int
+    """Moments, sums of gradients and, beside a model in bfloat16, what trains in float32."""
     cache: int
     inputs: int
     temporaries: int
@@ -178,7 +179,7 @@ def _advice(needs: StageNeeds, model: Model, largest: int, fits_in: Callable[[in
     if needs.mode == "full":
         return "mode: lora needs no moments for every weight"
     if model.dtype == "float32":
-        return "model.dtype: bfloat16 halves the weights and the cache"
+        return "model.dtype: bfloat16 halves the cache and the weights that do not train"
     return "fewer tokens, or more of the chips in model.mesh_fsdp and model.mesh_tp"
 
 
@@ -215,10 +216,10 @@ def checkpoint_verdicts(
         origin = base + adapters if each.keeps_origin else 0
         trained = next((found[p.program] for p in each.phases if p.program.kind in ("sft", "grpo")), None)
         if trained is not None and each.mode == "full":
-            base, adapters = trained.weights[1], 0
+            base, adapters = trained.masters[1] or trained.weights[1], 0
         elif trained is not None:
-            adapters += trained.adapter[1]
-        size = base + adapters + origin + (trained.optimizer[1] if trained else 0)
+            adapters += trained.masters[1] or trained.adapter[1]
+        size = base + adapters + origin + (trained.optimizer[1] - trained.masters[1] if trained else 0)
         verdicts.append({"stage": stage.name, **_output(size, each.mode)})
     return verdicts
 

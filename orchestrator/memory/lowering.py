@@ -32,7 +32,8 @@ from orchestrator.memory.programs import Program
 from orchestrator.memory.settled import plan_of
 from stages import gemma, model_files
 from stages.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
-from stages.model import WEIGHTS
+from stages.masters import Master, optimizer_in_float32
+from stages.model import WEIGHTS, arrays_of
 from stages.model_sizes import read_sizes
 from stages.optimizers import optimizer
 from stages.options import Model, Sft, fit
@@ -86,13 +87,14 @@ def compiled(
     """
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
-        trainable = _optimizer(module, program) if program.kind in ("sft", "grpo") else None
+        trainable = _optimizer(module, program, options) if program.kind in ("sft", "grpo") else None
         if trainable is not None:
             lay_out(trainable, mesh)
         sizes = {
             "weights": size(nnx.state(module, WEIGHTS)),
             "adapter": size(nnx.state(module, nnx.LoRAParam)),
             "optimizer": (0, 0) if trainable is None else size(nnx.state(trainable)),
+            "masters": (0, 0) if trainable is None else size(nnx.state(trainable, Master)),
         }
         found = []
         for count in rows:
@@ -104,7 +106,7 @@ def compiled(
 def _parts(
     program: Program,
     module: nnx.Module,
-    trainable: nnx.Optimizer | None,
+    trainable: Any,
     mesh: Any,
     rows: int,
     folder: Path | None,
@@ -146,7 +148,7 @@ def abstract_model(config: Any, options: Model, program: Program, mesh: jax.shar
     module = nnx.eval_shape(lambda: kind(config, rngs=nnx.Rngs(0)))
     state = nnx.state(module)
     nnx.update(module, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(options.dtype)), state))
-    if program.rank:
+    if program.rank + program.held:
         module = _adapted(module, program)
     lay_out(module, mesh)
     return module
@@ -161,7 +163,7 @@ def _config(options: Model) -> Any:
 
 
 def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
-    provider = qwix.LoraProvider(module_path=program.targets, rank=program.rank, alpha=1.0)
+    provider = qwix.LoraProvider(module_path=program.targets, rank=program.rank + program.held, alpha=1.0)
     graph, state = nnx.split(module)
 
     def adapted(weights: Any) -> nnx.Module:
@@ -237,13 +239,19 @@ def size(tree: Any) -> tuple[int, int]:
 # --- training -----------------------------------------------------------------
 
 
-def _optimizer(module: nnx.Module, program: Program) -> nnx.Optimizer:
+def _optimizer(module: nnx.Module, program: Program, options: Model) -> Any:
     transformation: Any = optimizer(Sft(mode="lora" if program.rank else "full"), STEPS)
     if program.sums_gradients:
         transformation = optax.MultiSteps(transformation, 2)
     graph, state = nnx.split(module)
-    trained = nnx.LoRAParam if program.rank else nnx.Param
-    return nnx.eval_shape(lambda leaves: nnx.Optimizer(nnx.merge(graph, leaves), transformation, wrt=trained), state)
+    below = {name.rpartition("_lora_")[0]: program.held for name in arrays_of(module, nnx.LoRAParam)}
+
+    def made(leaves: Any) -> Any:
+        return optimizer_in_float32(
+            nnx.merge(graph, leaves), transformation, dtype=options.dtype, below=below, values={}
+        )
+
+    return nnx.eval_shape(made, state)
 
 
 def _step(program: Program) -> Any:

@@ -41,6 +41,8 @@ class Needs:
     parts: tuple[tuple[dict[str, int], dict[str, int]], ...]
     """Of each compiled function what it needs at two numbers of rows."""
     fsdp: int
+    masters: tuple[int, int] = (0, 0)
+    """Of `optimizer` what trains in float32 where the model is in bfloat16."""
 
     def at(self, rows: int) -> list[dict[str, int]]:
         """`inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` of each function at so many rows."""
@@ -119,4 +121,4 @@ def _read(answers: Sequence[dict[str, Any]], fsdp: int) -> Needs:
     sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answers[0]["sizes"].items()}
     one, two = (answer["parts"] for answer in answers)
     parts = tuple(zip(one, two, strict=True))
-    return Needs(sizes["weights"], sizes["adapter"], sizes["optimizer"], parts, fsdp)
+    return Needs(sizes["weights"], sizes["adapter"], sizes["optimizer"], parts, fsdp, sizes["masters"])

@@ -30,6 +30,8 @@ class Program:
     sums_gradients: bool = False
     """Whether the optimizer keeps a sum of gradients: where a batch comes in parts, and in Tunix's GRPO always."""
     top_k: int = 0
+    held: int = 0
+    """Ranks of adapters of earlier stages, which weights in bfloat16 have beside them: `stages.lora` never merges into those."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,38 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
     """Every stage that loads a model, in order; equal ones stand together under all their names."""
     asked = next((_fitted(stage.kind, stage.options) for stage in pipeline.stages if stage.kind == "evaluate"), None)
     found: list[StageNeeds] = []
+    narrow = pipeline.loaded_model is not None and pipeline.loaded_model.dtype != "float32"
+    held, targets = 0, ""
     for stage in pipeline.stages:
         if stage.kind not in KINDS or not KINDS[stage.kind].needs_jax:
             continue
-        needs = _needs(stage.name, stage.kind, _fitted(stage.kind, stage.options), asked)
+        options = _fitted(stage.kind, stage.options)
+        needs = _beside(_needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets)
+        if narrow and isinstance(options, Trained):
+            rank, more = _adapter(options)
+            held, targets = (held + rank, more) if rank else (0, "")
         same = next((old for old in found if replace(old, names=()) == replace(needs, names=())), None)
         if same is None:
             found.append(needs)
         else:
             found[found.index(same)] = replace(same, names=(*same.names, stage.name))
     return _sharing_answers(found)
+
+
+def _trains_all(options: Any) -> bool:
+    """Whether a stage trains every weight, into which earlier adapters are merged."""
+    return isinstance(options, Trained) and options.mode == "full"
+
+
+def _beside(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
+    """The same with so many ranks of earlier adapters in every program."""
+    if not held:
+        return needs
+    phases = [
+        replace(phase, program=replace(phase.program, held=held, targets=phase.program.targets or targets))
+        for phase in needs.phases
+    ]
+    return replace(needs, phases=tuple(phases))
 
 
 def stage_of(needs: Iterable[StageNeeds], name: str) -> StageNeeds | None:
@@ -158,7 +182,7 @@ def _sharing_answers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
         if program.kind == "answers":
             lengths = (program.prompt_tokens, program.answer_tokens)
             known = largest.get(lengths, program)
-            largest[lengths] = max(known, program, key=lambda each: (each.rank, each.top_k))
+            largest[lengths] = max(known, program, key=lambda each: (each.rank + each.held, each.top_k))
 
     def shared(phase: Phase) -> Phase:
         lengths = (phase.program.prompt_tokens, phase.program.answer_tokens)

@@ -12,9 +12,11 @@ def prompt_of(question: str, system: str) -> str:
     """The text that a model continues with its answer; the token `<bos>` is not part of it.
 
     Gemma has no turn for a system's words, so they stand before the question in the user's turn, as in Google's own
-    template of Gemma 3. Without them (an empty `system`) the question stands alone.
+    template of Gemma 3. Without them (an empty `system`) the question stands alone. Space around a question is left out, as
+    the templates of Gemma 2 and 3 do. Base models are asked in the same form, which they have yet to learn.
     """
-    asked = f"{system}\n\n{plain(question)}" if system else plain(question)
+    question = plain(question).strip()
+    asked = f"{system}\n\n{question}" if system else question
     return f"<start_of_turn>user\n{asked}<end_of_turn>\n<start_of_turn>model\n"
 
 

@@ -32,13 +32,16 @@ class Model(Checked):
     sha256: str = ""
     """Digest that the weights must have; by default the ones of the run's first session are held to."""
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
-    """Type that weights are held and trained in: `float32` or `bfloat16`."""
+    """Type that the model computes in: `float32` or `bfloat16`. What trains is kept in float32 in either case."""
     mesh_fsdp: Annotated[int, POSITIVE] = 1
     """Devices along which weights and batches are split."""
     mesh_tp: Annotated[int, POSITIVE] = 1
     """Devices along which each layer is split."""
     remat: Annotated[str, one_of("none", "block")] = "none"
     """What is computed again in the backward pass for less memory: `none` or `block` (each layer's)."""
+    variant: Annotated[str, one_of("auto", "instruct", "base")] = "auto"
+    """How an answer ends: an `instruct` model's with `<end_of_turn>`, as in Gemma's chat template, a `base` model's with `<eos>`.
+    `auto` goes by the name (`-it`) and by whether the files have a chat template."""
     system: str = SYSTEM
     """What every prompt begins with: Gemma has no turn of its own for it."""
 

@@ -57,6 +57,9 @@ class Guards(Checked):
     """Accuracy below this share of its best average, while format is not below its own, ends the session."""
     guard_idle: Annotated[float, SHARE] = 1.0
     """This share of groups without a difference in all of the last `guard_steps` steps ends the session: nothing is learnt."""
+    guard_vanish: Annotated[float, SHARE] = 0.5
+    """Updates that lose this share or more of themselves when the weights are rounded, in five steps one after the other,
+    end the session."""
 
 
 @dataclass(frozen=True, kw_only=True)

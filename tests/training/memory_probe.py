@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
@@ -21,6 +22,7 @@ from orchestrator.memory.programs import Program
 from stages.gemma import full_size_config, model_class
 from stages.lora import with_adapter
 from stages.losses import TaughtBatch, taught_input, taught_loss
+from stages.masters import Master, optimizer_in_float32
 from stages.model import WEIGHTS, place
 from stages.optimizers import optimizer
 from stages.options import Model, Sft
@@ -53,13 +55,15 @@ def on_first_chip(tree: Any) -> int:
     return sum(shard.data.nbytes for leaf in leaves for shard in leaf.addressable_shards if shard.device.id == 0)
 
 
-def trained(options: Sft) -> tuple[nnx.Module, PeftTrainer, Any]:
+def trained(options: Sft, dtype: str) -> tuple[nnx.Module, PeftTrainer, Any]:
     """(the base, its trainer, the mesh), really allocated."""
     mesh = lowering.mesh_of(OPTIONS)
     base = model_class(OPTIONS.kind)(config_of(2), rngs=nnx.Rngs(0))
+    nnx.update(base, jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(base)))
     place(base, mesh)
     model = with_adapter(base, options, 0, mesh) if options.mode == "lora" else base
-    trainer = PeftTrainer(model, optimizer(options, 10), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
+    trainer = PeftTrainer(model, optax.identity(), TrainingConfig(eval_every_n_steps=99), LatestMetrics())
+    trainer.optimizer = optimizer_in_float32(model, optimizer(options, 10), dtype=dtype, below={}, values={})
     trainer.with_loss_fn(taught_loss).with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True
     tokens = np.ones((4, 32), np.int32)
@@ -68,15 +72,17 @@ def trained(options: Sft) -> tuple[nnx.Module, PeftTrainer, Any]:
     return base, trainer, mesh
 
 
-def held(options: Sft) -> dict[str, Any]:
+def held(options: Sft, dtype: str) -> dict[str, Any]:
     """Bytes on the first chip: as they are, and as they were foreseen."""
-    base, trainer, mesh = trained(options)
+    base, trainer, mesh = trained(options, dtype)
     now = {
         "weights": on_first_chip(nnx.state(trainer.model, WEIGHTS)),
         "adapter": on_first_chip(nnx.state(trainer.model, nnx.LoRAParam)),
         "optimizer": on_first_chip(nnx.state(trainer.optimizer)),
+        "masters": on_first_chip(nnx.state(trainer.optimizer, Master)),
     }
-    sizes, _ = lowering.compiled(program_of(options), [4], config_of(2), OPTIONS, mesh)
+    model = dataclasses.replace(OPTIONS, dtype=dtype)
+    sizes, _ = lowering.compiled(program_of(options), [4], config_of(2), model, mesh)
     first = nnx.state(base)["final_norm"]["scale"].get_value().addressable_shards[0].data
     later = nnx.state(trainer.model)["final_norm"]["scale"].get_value().addressable_shards[0].data
     copied = options.mode == "lora" and first.unsafe_buffer_pointer() != later.unsafe_buffer_pointer()
@@ -128,8 +134,8 @@ def cache() -> dict[str, Any]:
 
 
 QUESTIONS = {
-    "held-lora": lambda: held(LORA),
-    "held-full": lambda: held(FULL),
+    "held-lora": lambda: held(LORA, sys.argv[2]),
+    "held-full": lambda: held(FULL, sys.argv[2]),
     "line-sft": lambda: line("sft", "lora"),
     "line-grpo": lambda: line("grpo", "full"),
     "plan-sft": lambda: plan("sft", Path(sys.argv[2])),

@@ -54,6 +54,16 @@ CHAINS = {
             spec("continued", "continued", 3, **{**ROLLOUTS, "mode": "full", "beta": 0.0}),
         )
     ),
+    "in bfloat16: every weight, then adapters upon adapters, then every weight": Chain(
+        (
+            spec("sft", "sft", 3, **SFT, accumulate=2),
+            spec("taught", "sft", 2, **SFT, mode="lora", lora_rank=2),
+            spec("grpo", "grpo", 3, **{**ROLLOUTS, "lora_alpha": 6.0}),
+            spec("ask", "evaluate", 1, **ANSWERS, batch=4),
+            spec("more", "grpo", 2, **{**ROLLOUTS, "mode": "full"}),
+        ),
+        {**TINY, "dtype": "bfloat16"},
+    ),
     "batches in parts": Chain(
         (
             spec("sft", "sft", 3, **SFT, accumulate=2),

@@ -10,11 +10,12 @@ import pytest
 from flax import nnx
 
 from stages import lora
-from stages.checkpoints import tree_digest
+from stages.checkpoints import Weights, tree_digest
 from stages.lora import Adapter
 from stages.model import Foundation, arrays_of, copy_of, put_arrays
 from stages.options import Sft
 from stages.stage import StageFailed
+from stages.standing import put_weights
 from tests.training.models import loaded, logits, written
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
@@ -67,7 +68,7 @@ def test_a_merged_model_is_the_adapted_model(kind: str, kv_heads: int, tmp_path:
     adapter = Adapter(OPTIONS.lora_rank, OPTIONS.lora_alpha, moved(beside))
     assert len(adapter.arrays) == 2 * 2 * (5 if kv_heads == 4 else 6), "two factors, two layers, all products"
 
-    lora.merge(merged, adapter)
+    put_weights(merged, Weights(None, (adapter,)))
 
     assert np.abs(logits(beside) - logits(foundation.model)).max() > 0.1, "the adapter should matter"
     np.testing.assert_allclose(logits(merged), logits(beside), atol=1e-5)
@@ -78,7 +79,7 @@ def test_merging_rounds_once(model: dict[str, Any]) -> None:
     exact, rounded = loaded(model), loaded(model, dtype="bfloat16")
     arrays = moved(adapted(rounded))
     for foundation in (exact, rounded):
-        lora.merge(foundation.model, Adapter(OPTIONS.lora_rank, OPTIONS.lora_alpha, arrays))
+        put_weights(foundation.model, Weights(None, (Adapter(OPTIONS.lora_rank, OPTIONS.lora_alpha, arrays),)))
     name = "layers.0.mlp.down_proj.kernel"
     start = arrays_of(loaded(model).model)[name]
     added = np.asarray(arrays_of(exact.model)[name] - start) + np.asarray(start.astype(jnp.bfloat16), np.float32)

@@ -29,7 +29,7 @@ from stages.losses import (
     taught_loss,
 )
 from stages.model import Foundation
-from stages.optimizers import gradient_norm, noting_the_norm
+from stages.optimizers import measured, measurements
 from stages.options import Grpo, Sft
 from stages.policy import DrawnAnswer, arrays_for
 from stages.steps import LatestMetrics
@@ -128,7 +128,7 @@ def trained(model: nnx.Module, loss: Any, batch: Any, count: int) -> tuple[ByHan
     copy = nnx.merge(graph, jax.tree.map(jnp.copy, state))
     config = TrainingConfig(eval_every_n_steps=9, gradient_accumulation_steps=count if count > 1 else None)
     metrics = LatestMetrics()
-    trainer = PeftTrainer(copy, optax.chain(noting_the_norm(), optax.sgd(1.0)), config, metrics_logger=metrics)
+    trainer = PeftTrainer(copy, measured(optax.sgd(1.0)), config, metrics_logger=metrics)
     taught = isinstance(batch, TaughtBatch)
     trainer.with_loss_fn(loss, has_aux=not taught)
     trainer.with_gen_model_input_fn(taught_input if taught else lambda part: {"batch": part})
@@ -136,7 +136,7 @@ def trained(model: nnx.Module, loss: Any, batch: Any, count: int) -> tuple[ByHan
     trainer.train(parts(batch, count))
     trainer.close()
     gradient = flat(state) - flat(nnx.state(copy))
-    return ByHand(metrics.take("loss")["loss"], gradient), gradient_norm(trainer.optimizer.opt_state)
+    return ByHand(metrics.take("loss")["loss"], gradient), measurements(trainer.optimizer.opt_state)["grad_norm"]
 
 
 def assert_same(found: ByHand, wanted: ByHand, norm: float) -> None:

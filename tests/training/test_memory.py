@@ -27,10 +27,12 @@ def probe(question: str, *more: str, xla: tuple[str, ...] = ()) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("mode", ["lora", "full"])
-def test_what_stays_on_a_chip_is_foreseen_to_the_byte(mode: str) -> None:
-    found = probe(f"held-{mode}")
+def test_what_stays_on_a_chip_is_foreseen_to_the_byte(mode: str, dtype: str) -> None:
+    found = probe(f"held-{mode}", dtype)
     assert found["now"] == found["foreseen"]
+    assert (found["now"]["masters"] > 0) == (dtype == "bfloat16")
     assert found["base_copied"] == (mode == "lora"), (
         "the frozen weights are on the chips twice after a step of an adapter"
     )

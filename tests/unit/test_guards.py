@@ -30,6 +30,33 @@ def watch_judged(steps: list[dict[str, float]], **options: float) -> None:
         guard.watch(step, metrics)
 
 
+def watch_lost(shares: list[float], **options: float) -> None:
+    guard = Guard(Sft(**options), "sft")  # type: ignore[arg-type]
+    for step, share in enumerate(shares, 1):
+        guard.watch(step, {"loss": 1.0, "update_lost": share})
+
+
+def test_updates_of_which_rounding_takes_half_for_five_steps_end_the_session() -> None:
+    with pytest.raises(StageFailed) as failed:
+        watch_lost([0.0, *[0.7] * LASTING_STEPS], learning_rate=1e-12)
+    assert failed.value.cause == "updates-vanish"
+    assert f"until {LASTING_STEPS + 1}" in failed.value.reason
+    assert "raise learning_rate (it is 1e-12" in failed.value.reason
+
+
+@pytest.mark.parametrize(
+    ("shares", "options"),
+    [
+        ([0.01] * 50, {}),
+        ([*[0.7] * (LASTING_STEPS - 1), 0.1] * 5, {}),
+        ([0.7] * 50, {"guard_vanish": 0}),
+        ([0.7] * 50, {"guard_vanish": 0.8}),
+    ],
+)
+def test_updates_that_arrive_or_are_not_watched_go_on(shares: list[float], options: dict[str, float]) -> None:
+    watch_lost(shares, **options)
+
+
 def test_a_loss_that_jumps_and_stays_up_ends_the_session_with_the_step_and_what_to_do() -> None:
     with pytest.raises(StageFailed) as failed:
         watch_losses([*falling(200), *[9.0] * LASTING_STEPS])

@@ -1,6 +1,7 @@
 """What a pipeline needs of its chips, as far as arithmetic goes: phases, rows, the largest batch, checkpoints, refusals."""
 
 import re
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,34 @@ def test_a_checkpoint_holds_what_the_stage_needs_to_go_on() -> None:
     stacked = pipeline("lora")
     verdicts = checkpoint_verdicts(stacked, needs_of(stacked), found_for(needs_of(stacked)))
     assert [each["bytes"] for each in verdicts] == [8 + 24, 16 + 24, 16, 16]
+
+
+def test_beside_weights_in_bfloat16_the_adapters_of_earlier_stages_stay_adapters() -> None:
+    def ranks(dtype: str, mode: str = "lora") -> list[tuple[int, int]]:
+        programs = programs_by_name(needs_of(pipeline(mode, model={"dtype": dtype}))).items()
+        return [(program.rank, program.held) for name, program in programs if not name.endswith("answers")]
+
+    def asked(dtype: str) -> int:
+        program = programs_by_name(needs_of(pipeline(model={"dtype": dtype})))["ask-ask-again/answers"]
+        return program.rank + program.held
+
+    assert ranks("float32") == [(8, 0), (8, 0)]
+    assert ranks("bfloat16") == [(8, 0), (8, 8)]
+    assert ranks("bfloat16", "full") == [(0, 0), (0, 0)]
+    assert (asked("float32"), asked("bfloat16")) == (8, 16), "GRPO's sampler stands for that of the evaluation"
+
+
+def test_a_checkpoint_in_bfloat16_holds_what_trains_in_float32_once() -> None:
+    """The master weights are the weights of the checkpoint, and no part of its optimizer."""
+    wanted = pipeline("full", 0.0, model={"dtype": "bfloat16"})
+    needs = needs_of(wanted)
+    found = {
+        program: replace(each, masters=(2 * GIB, 16 * GIB), optimizer=(6 * GIB, 48 * GIB))
+        for program, each in found_for(needs).items()
+    }
+    sizes = [each["bytes"] // (8 * GIB) for each in checkpoint_verdicts(wanted, needs, found)]
+    # Two of weights and four of moments; the same; then the weights alone.
+    assert sizes == [6, 6, 2, 2]
 
 
 @pytest.mark.parametrize(
