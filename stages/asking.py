@@ -32,11 +32,6 @@ class Answers:
         return {"examples": float(len(self.texts)), "tokens": float(self.tokens)}
 
 
-def lengths_of(tokens: Sequence[int]) -> dict[str, float]:
-    """`mean_length` and `max_length` of answers of so many tokens each."""
-    return {"mean_length": sum(tokens) / max(1, len(tokens)), "max_length": float(max(tokens, default=0))}
-
-
 class Asker:
     """Asks `model` (by default the foundation's own); what it answers follows the model's weights as they were when made."""
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.accounting import Spent
-from stages.asking import Asker, lengths_of
+from stages.asking import Asker
 from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
 from stages.options import Curate
+from stages.policy import length_metrics
 from stages.problems import judged_problems
 from stages.rewards import correctness_reward
 from stages.stage import Context, StageFailed
@@ -71,9 +72,8 @@ def _curate(context: Context, options: Curate) -> None:
         answers = asker.drawn(asked, options.batch * options.generations, options, seed)
         context.saw(number, "rollouts", answers.texts)
         tried.extend(judged(chosen, answers.texts, options.generations))
-        cut = sum(answers.cut) / max(1, len(answers.cut))
-        told = {"examples": float(len(chosen)), "truncated_share": cut, **lengths_of(answers.lengths)}
-        return {**summary(tried, options), **answers.measured, **told}
+        lengths = length_metrics(answers.lengths, answers.cut)
+        return {**summary(tried, options), **answers.measured, "examples": float(len(chosen)), **lengths}
 
     def state() -> State:
         papers = {**before.papers, PAPER: written(tried, options)}

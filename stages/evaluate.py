@@ -11,11 +11,12 @@ from statistics import median
 from typing import Any
 
 from stages.accounting import Spent
-from stages.asking import Answers, Asker, lengths_of
+from stages.asking import Answers, Asker
 from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
 from stages.intervals import wilson
 from stages.options import Evaluate
+from stages.policy import length_metrics
 from stages.problems import judged_problems
 from stages.rewards import answer_of, correctness_reward, judgements, structure_reward
 from stages.stage import Context, StageFailed
@@ -108,8 +109,7 @@ def rates(rows: Sequence[Row]) -> dict[str, float]:
         "format": _share([row["format"] for row in rows]),
         **_with_interval("accuracy", [row["right"] for row in rows]),
         "hard_accuracy": _share([row["right"] for row in rows if row["hard"]]),
-        "truncated_share": _share([row["cut"] for row in rows]),
-        **lengths_of([row["length"] for row in rows]),
+        **length_metrics([row["length"] for row in rows], [row["cut"] for row in rows]),
         "disagreements": float(sum(bool(row["disagree"]) for row in rows)),
         "asked": float(len(rows)),
     }

@@ -159,7 +159,16 @@ class Draws:
             self._context.say(shown(step, prompts, texts, rewards, options.generations))
         told = worth(texts, rewards, options.generations, values, columns)
         tokens_drawn = float(np.count_nonzero(tokens) + lengths.sum())  # padding is token 0
-        return Sampled(tokens, answers, rewards, {**told, **length_metrics(answers), "tokens": tokens_drawn})
+        return Sampled(
+            tokens,
+            answers,
+            rewards,
+            {
+                **told,
+                **length_metrics(lengths.tolist(), [answer.truncated for answer in answers]),
+                "tokens": tokens_drawn,
+            },
+        )
 
 
 def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:

@@ -3,7 +3,7 @@
 NumPy alone, in float64 until the last step; every function is pure. Groups of answers to one problem stand together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,13 +97,12 @@ def row_weights(learnt: np.ndarray[Any, np.dtype[np.bool_]], loss_type: str, lon
     raise ValueError(f"there is no loss_type {loss_type!r}")
 
 
-def length_metrics(answers: list[DrawnAnswer]) -> dict[str, float]:
+def length_metrics(lengths: Sequence[int], truncated: Sequence[bool]) -> dict[str, float]:
     """`mean_length` and `max_length` in tokens, the stop token among them; `truncated_share` of the answers reached the limit."""
-    lengths = [len(answer.tokens) for answer in answers]
     return {
-        "mean_length": float(np.mean(lengths)),
-        "max_length": float(max(lengths)),
-        "truncated_share": float(np.mean([answer.truncated for answer in answers])),
+        "mean_length": sum(lengths) / max(1, len(lengths)),
+        "max_length": float(max(lengths, default=0)),
+        "truncated_share": sum(truncated) / max(1, len(truncated)),
     }
 
 

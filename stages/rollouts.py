@@ -78,13 +78,14 @@ def rollout_config(options: Asking, temperature: float, top_k: int, stops: Seque
 def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> Cluster:
     """The stage's cluster, resumed where the stage is. Its trainer has no loss yet."""
     mesh = standing.foundation.mesh
+    micro = {"mini_batch_size": options.batch, "train_micro_batch_size": options.batch // options.accumulate}
+    parts = micro if options.accumulate > 1 else {}  # a sum of gradients takes memory
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         training_config=RLTrainingConfig(
             actor_optimizer=optax.identity(),  # see `equip`
             eval_every_n_steps=steps * options.num_iterations + 1,  # never: evaluation is a stage of its own
-            mini_batch_size=options.batch,
-            train_micro_batch_size=options.batch // options.accumulate,
+            **parts,
         ),
         rollout_config=rollout_config(options, options.temperature, options.top_k, standing.foundation.stops),
     )

@@ -28,7 +28,7 @@ class Program:
     """Of the adapter; 0: there is none, and a step trains every weight."""
     targets: str = ""
     sums_gradients: bool = False
-    """Whether the optimizer keeps a sum of gradients: where a batch comes in parts, and in Tunix's GRPO always."""
+    """Whether the optimizer keeps a sum of gradients: where a batch comes in parts."""
     top_k: int = 0
     held: int = 0
     """Ranks of adapters of earlier stages, which weights in bfloat16 have beside them: `stages.lora` never merges into those."""
@@ -145,7 +145,7 @@ def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
 def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
     rank, targets = _adapter(options)
     lengths = (options.prompt_tokens_max, options.answer_tokens_max)
-    step = Program("grpo", *lengths, rank, targets, sums_gradients=True)
+    step = Program("grpo", *lengths, rank, targets, sums_gradients=options.accumulate > 1)
     phases = [Phase("answers", _answers(options, options), options.generations)]
     phases.append(Phase("step", step, options.generations, options.accumulate))
     if options.check:

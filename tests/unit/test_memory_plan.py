@@ -84,12 +84,15 @@ def test_rows_follow_the_parts_of_a_batch_and_answers_are_drawn_all_at_once() ->
     assert [[phase.rows(each.batch) for phase in each.phases] for each in needs] == [[4], [8, 4], [32]]
 
 
-def test_tunix_sums_gradients_in_grpo_even_where_a_batch_has_one_part() -> None:
+def test_gradients_are_summed_only_where_a_batch_comes_in_parts() -> None:
+    parts = programs_by_name(needs_of(pipeline()))
+    assert parts["sft/step"].sums_gradients
+    assert parts["grpo/step"].sums_gradients
     text = STAGES.replace("accumulate: 2, ", "") % {"mode": "lora", "beta": 0}
     whole = pipeline_file.parse(f"name: fits\nmodel: {{kind: gemma2-2b}}\nstages:{text}", "fits.yaml")
     programs = programs_by_name(needs_of(whole))
     assert not programs["sft/step"].sums_gradients
-    assert programs["grpo/step"].sums_gradients
+    assert not programs["grpo/step"].sums_gradients
 
 
 def test_one_sampler_serves_every_stage_with_the_same_lengths() -> None:
