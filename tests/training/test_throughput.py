@@ -39,7 +39,9 @@ def rate(options: Sft, steps: int, step: int) -> float:
 def test_each_step_has_the_learning_rate_that_the_options_describe(schedule: str, steps: int, warmup: int) -> None:
     options = Sft(learning_rate=3e-4, schedule=schedule, warmup_steps=warmup, final_share=0.1)
     wanted = [rate(options, steps, step) for step in range(1, steps + 1)]
-    np.testing.assert_allclose(learning_rates(options, steps), wanted, rtol=1e-5)  # the schedule takes differences of numbers of 32 bits
+    np.testing.assert_allclose(
+        learning_rates(options, steps), wanted, rtol=1e-5
+    )  # the schedule takes differences of numbers of 32 bits
 
 
 def test_the_learning_rate_that_is_told_is_the_one_that_the_step_was_made_with(tmp_path: Path) -> None:
