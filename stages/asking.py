@@ -89,5 +89,5 @@ class Asker:
         count = len(prompts)
         cut = [len(tokens) >= self._options.answer_tokens_max for tokens in out.tokens[:count]]
         lengths = [len(tokens) + (not ended) for tokens, ended in zip(out.tokens[:count], cut, strict=True)]
-        asked = np.count_nonzero(out.padded_prompt_tokens[:count] != self._foundation.tokenizer.pad_id())
+        asked = np.count_nonzero(np.asarray(out.padded_prompt_tokens)[:count] != self._foundation.tokenizer.pad_id())
         return Answers(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))

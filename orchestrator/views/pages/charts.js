@@ -56,7 +56,10 @@ const relayCharts = (() => {
 
   const scaleOf = (curve, rows) => {
     if (curve.share) return { domain: [0, 1], tickFormat: ".0%" };
-    if (!curve.logarithmic) return { nice: true };
+    if (!curve.logarithmic) {
+      const flat = d3.min(rows, (row) => row.low) === d3.max(rows, (row) => row.high); // its one tick would have ten digits
+      return { nice: true, ...(flat ? { tickFormat: ".4~g" } : {}) };
+    }
     const highest = d3.max(rows, (row) => row.high);
     const lowest = Math.max(d3.min(rows, (row) => row.low), highest / 10 ** DECADES);
     const powers = d3.range(Math.floor(Math.log10(lowest)), Math.ceil(Math.log10(highest)) + 1).map((power) => 10 ** power);
