@@ -281,6 +281,25 @@ def test_grpo_learns_what_its_paper_says_of_a_gemma(count: int) -> None:
     assert_as_written(gemma(), DRAWN["truncated answers"], Grpo(loss_type="grpo", num_iterations=2), count)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_told_of_a_batch_is_its_mean_over_learnt_tokens(count: int) -> None:
+    """Divergence by the estimator of arXiv:2402.03300, equation 4; share of clipped ratios; log-probability."""
+    sizes = {"generations": 2, "batch": 4, "accumulate": count, "answer_tokens_max": LONGEST}
+    options = Grpo(**sizes, temperature=TEMPERATURE, num_iterations=2)
+    drawn, model = DRAWN["truncated answers"], Bigrams()
+    batch = policy_batch(model, drawn, options)
+    told = [PolicyLoss.of(options)(model, part)[1] for part in parts(batch, count)]
+
+    now, learnt = np.asarray(frozen_logprobs(model, batch, TEMPERATURE), np.float64), np.asarray(batch.learnt)
+    behind, ratio = np.asarray(batch.reference, np.float64) - now, np.exp(now - np.asarray(batch.old, np.float64))
+    above = np.asarray(batch.advantages)[:, None] > 0
+    clipped = np.where(above, ratio > 1.2, ratio < 0.8) & (np.asarray(batch.advantages)[:, None] != 0)
+    wanted = {"kl": np.exp(behind) - behind - 1, "clipped_share": clipped, "logprob": now}
+    assert 0 < clipped[learnt].mean() < 1
+    for name, values in wanted.items():
+        assert np.mean([float(part[name]) for part in told]) == pytest.approx(values[learnt].mean(), rel=1e-5), name
+
+
 def test_the_stop_token_is_learnt_where_one_was_drawn_and_only_there() -> None:
     """Its logarithm of a probability gets the same share of the gradient as any other token's."""
     drawn = [[5, STOP], [5, 6, 7, 8, 9, 5]] * 4
