@@ -1,8 +1,8 @@
-"""The problems that a stage works on: those of its sets that its model can take, and what was left out told once."""
+"""The problems that a stage works on: those of its sets that its model can take; what they are and what was left out is told once."""
 
 from collections.abc import Callable, Sequence
 
-from stages.data import Example, Source, open_source, prompt_of
+from stages.data import Example, RunData, Source, open_source, prompt_of
 from stages.model import Foundation
 from stages.options import Asking, Sft
 from stages.stage import Context, StageFailed
@@ -16,7 +16,7 @@ def worked_examples(context: Context, foundation: Foundation, options: Sft) -> S
             return "nothing to teach"
         return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
 
-    return _opened(context, options.data, wants)
+    return _opened(context, options.data, wants, "taught")
 
 
 def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:
@@ -29,7 +29,7 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
         count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
         return "prompt too long" if count > options.prompt_tokens_max else ""
 
-    return _opened(context, data, wants)
+    return _opened(context, data, wants, "judged")
 
 
 def prompt(example: Example, foundation: Foundation) -> str:
@@ -44,13 +44,19 @@ def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]
     return [*asked, *tokenizer.encode(example.completion), *foundation.stops], len(asked)
 
 
-def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str]) -> Source:
+def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
     asked = [
         name for stage in context.plan if stage.kind == "evaluate" for name in stage.options.get("data", ["gsm8k"])
     ]
     try:
         source = open_source(
-            data, context.inputs, seed=context.seed, wants=wants, apart_from=asked, scratch=context.scratch
+            data,
+            context.inputs,
+            seed=context.seed,
+            wants=wants,
+            apart_from=asked,
+            scratch=context.scratch,
+            run=RunData(context.brought, context.pins, f"{context.spec.name} ({use})"),
         )
     except ValueError as error:
         raise StageFailed("bad-data", str(error)) from error
@@ -59,7 +65,8 @@ def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], st
 
 
 def summary(data: Sequence[str], source: Source) -> str:
-    """One line: how many examples of each use there are, and how many were left out for which reason."""
+    """One line: how many examples of each use there are, where they are from, and how many were left out for which reason."""
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(source.left_out.items()))
-    used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out"
+    origins = "; ".join(f"{name} from {where}" for name, where in source.origins.items())
+    used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out; {origins}"
     return f"{used}; left out: {left_out}" if left_out else used

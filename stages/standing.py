@@ -64,6 +64,8 @@ def as_trained(context: Context) -> tuple[Foundation, State]:
 def foundation_of(context: Context) -> Foundation:
     """The model that the pipeline's `model:` describes, before anything is trained."""
     foundation = load(context.model, context.inputs, context.scratch)
+    if foundation.stand_in:
+        context.pins.stand_ins.add("model")
     if context.checkpoint is None or is_resumed(context):  # once a session, or nearly: what follows inherits
         context.say(foundation.note.replace(f"{context.inputs}/", ""))
     return foundation
@@ -89,6 +91,7 @@ def restored(context: Context, foundation: Foundation) -> State:
         raise StageFailed(
             "model-changed", "the pipeline's model no longer has the weights that this run started from: put it back"
         )
+    context.pins.recall(state.data)
     return state
 
 

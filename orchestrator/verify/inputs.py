@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.brought import sets_in_files
 from orchestrator.clock import SystemClock
 from orchestrator.pipeline import Pipeline
 from orchestrator.rehearsal.content import Content
@@ -19,7 +20,7 @@ def mounted(pipeline: Pipeline, path: Path, folder: Path) -> tuple[Mount, ...]:
     mounts = [_mount("datasets/verify/inputs", own)] if own else []
     if pipeline.loaded_model is not None:
         folder.mkdir(parents=True)
-        offering.write(folder, pipeline.model)
+        offering.write(folder, pipeline.model, own=sets_in_files(pipeline))
         found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         mounts.append(_mount(".", found))
     return tuple(mounts)

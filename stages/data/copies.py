@@ -1,12 +1,13 @@
-"""Copies of a data set among what Kaggle has mounted: recognised by names of folders and files, however deep they lie."""
+"""Copies of a data set among what is mounted: recognised by names of folders and files, ranked by whose they are."""
 
-import os
+import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePath
 
-from stages.contract import MANIFEST_NAME
+from stages.data.mounted import MountedFolder, Origin, file_sha256
 from stages.data.sets import KnownSet
 
 READERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv"}
@@ -17,53 +18,75 @@ _OTHER_SPLITS = ("train", "test", "validation", "valid", "dev", "val", "prompt")
 
 @dataclass(frozen=True)
 class Copy:
-    """Files of one format below one folder."""
+    """Files of one format below one folder, whose name `place` is."""
 
-    folder: Path
+    origin: Origin
+    place: str
     suffix: str
+    preference: int
+    """Which of the set's preferred words its files bear; their number where they bear none."""
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
 
 
-def copies_of(known: KnownSet, inputs: Path) -> Iterator[Copy]:
-    """Every mounted copy that has the splits, the least nested first; nothing has been opened yet.
+def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Copy]:
+    """Every copy that has the splits, in the order of the folders; nothing has been opened yet.
 
-    Hidden folders and symbolic links are passed by, and so are a run's own checkpoints, whatever the run is called.
+    Copies of the same rank are ordered by format, by the set's preferred words and by what their files hold: never by
+    their paths, which differ from session to session.
     """
-    found: dict[tuple[int, str, int], list[PurePath]] = {}
-    for path in _data_files(inputs):
-        depth = _recognised(path, known)
+    for _, same in groupby(folders, key=lambda folder: folder.rank):
+        found = [copy for folder in same for copy in _copies_in(known, folder)]
+        yield from found if len(found) == 1 else sorted(found, key=_merit)
+
+
+def brings(known: KnownSet, names: Iterable[str]) -> bool:
+    """Whether files of these names, all in one folder, are a copy of the set."""
+    return any(_copies_in(known, MountedFolder(Origin.FILES, 0, {PurePath(name): Path(name) for name in names})))
+
+
+def bears_name(known: KnownSet, name: str) -> bool:
+    """Whether a file or a folder is called after the set."""
+    return any(_within(word, name) for word in known.known_as)
+
+
+def names_split(known: KnownSet, name: str) -> bool:
+    """Whether a data file is called after the set and after one of its splits."""
+    path = PurePath(name)
+    named = _split_of(path, *known.train, *known.held_out)
+    return path.suffix.lower() in READERS and bears_name(known, name) and named
+
+
+def _copies_in(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
+    found: dict[tuple[str, str], list[PurePath]] = {}
+    for path in sorted(folder.files):
+        depth = _recognised(path, known) if path.suffix.lower() in READERS else None
         if depth is None or any(_says(path, word) for word in known.avoid):
             continue
-        folder = PurePath(*path.parts[:depth])
-        rank = (depth, folder.as_posix(), list(READERS).index(path.suffix.lower()))
-        found.setdefault(rank, []).append(path)
-    for (_, folder_name, format_rank), paths in sorted(found.items()):
-        best = _preferred(paths, known.prefer)
-        below = {path: path.relative_to(folder_name) for path in best}
+        found.setdefault((PurePath(*path.parts[:depth]).as_posix(), path.suffix.lower()), []).append(path)
+    for (place, suffix), paths in found.items():
+        preference, best = _preferred(paths, known.prefer)
+        below = {path: path.relative_to(place) for path in best}
         train = _of_split(below, known.train)
         held_out = _of_split(below, known.held_out)
         if not known.splits_named and not train and not held_out:
             train = [path for path, rest in below.items() if path.suffix != ".json" and not _split_of(rest)]
         if train and (held_out or not known.held_out or not known.splits_named):
             yield Copy(
-                folder=inputs / folder_name,
-                suffix=list(READERS)[format_rank],
-                train=tuple(inputs / path for path in train),
-                held_out=tuple(inputs / path for path in held_out),
+                origin=folder.origin,
+                place=place,
+                suffix=suffix,
+                preference=preference,
+                train=tuple(folder.files[path] for path in train),
+                held_out=tuple(folder.files[path] for path in held_out),
             )
 
 
-def _data_files(inputs: Path) -> Iterator[PurePath]:
-    """Paths relative to `inputs`, the same order on every machine."""
-    for folder, folders, names in os.walk(inputs):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if MANIFEST_NAME in names:
-            continue
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() in READERS and not path.is_symlink():
-                yield PurePath(path.relative_to(inputs))
+def _merit(copy: Copy) -> tuple[int, int, str]:
+    """What orders copies of the same rank; the files are read for it."""
+    digests = "\n".join(sorted(file_sha256(path) for path in (*copy.train, *copy.held_out)))
+    content = hashlib.sha256(digests.encode()).hexdigest()
+    return list(READERS).index(copy.suffix), copy.preference, content
 
 
 def _recognised(path: PurePath, known: KnownSet) -> int | None:
@@ -74,11 +97,12 @@ def _recognised(path: PurePath, known: KnownSet) -> int | None:
     return None
 
 
-def _preferred(paths: Sequence[PurePath], words: Sequence[str]) -> Sequence[PurePath]:
-    for word in words:
+def _preferred(paths: Sequence[PurePath], words: Sequence[str]) -> tuple[int, Sequence[PurePath]]:
+    """The files that bear the first of these words that any bears, and its number."""
+    for number, word in enumerate(words):
         if some := [path for path in paths if _says(path, word)]:
-            return some
-    return paths
+            return number, some
+    return len(words), paths
 
 
 def _of_split(below: Mapping[PurePath, PurePath], splits: Sequence[str]) -> list[PurePath]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -40,3 +41,5 @@ class Source:
     left_out: Counter[str] = field(default_factory=Counter)
     """How many examples were left out of `train`, by reason, such as `magpie: too long`, and out of `held_out`, such as
     `gsm8k (held out): too long`. Rows that were not needed, because there were enough before them, do not count."""
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where each set's rows are from, for people."""

@@ -1,16 +1,20 @@
-"""Opens a data set's rows with the `datasets` library: a copy that Kaggle has mounted, or else the Hugging Face hub."""
+"""Opens a data set's rows with the `datasets` library: a copy that is mounted, or else the Hugging Face hub."""
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.data.copies import READERS, Copy, copies_of
+from stages.data.copies import READERS, Copy, bears_name, copies_of, names_split
+from stages.data.mounted import Brought, MountedFolder, Origin, not_mounted
 from stages.data.sets import KnownSet
 from stages.stage import StageFailed
 
 MISSING = "data-missing"
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Rows(Protocol):
@@ -27,39 +31,68 @@ class Opened:
 
     train: Rows
     held_out: Rows
+    origin: Origin
+    place: str
+    """What the copy is called where it is mounted, or the hub's repository."""
+    revision: str = ""
+    """The commit that was fetched from the hub."""
 
 
 class OtherColumns(ValueError):
     """These files bear the set's name and hold something else."""
 
 
-def open_rows(known: KnownSet, inputs: Path, cache: Path) -> Opened:
-    """The rows of the set, from a mounted copy where there is one, else from the hub; `cache` takes what reading needs.
+def open_rows(
+    known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought, cache: Path, revision: str = ""
+) -> Opened:
+    """The rows of the set, from the best mounted copy, else from the hub at `revision`; `cache` takes what reading needs.
 
-    Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked. A
-    copy that cannot be read is not replaced by the hub's rows: the user may have mounted others than those.
+    Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked, and
+    `bad-data` for files of `inputs.files` that are called after the set and are no copy of it. A copy that the pipeline
+    names, or that cannot be read, is not replaced by another: those may be other rows.
     """
     _be_quiet()
+    _require_brought(known, folders, brought)
     looked: list[str] = []
-    for copy in copies_of(known, inputs):
-        place = copy.folder.relative_to(inputs).as_posix()
+    for copy in copies_of(known, folders):
+        place = "inputs.files" if copy.origin is Origin.FILES else copy.place
         try:
-            return _opened(known, copy, cache)
+            return _opened(known, copy, place, cache)
         except OtherColumns as error:
+            if copy.origin is Origin.FILES:
+                raise StageFailed("bad-data", _unlike(known, copy, error)) from error
             looked.append(f"the mounted {place} is another set ({error})")
         except _errors() as error:
             reason = f"data: the mounted copy of {known.name}, {place}, cannot be read ({_first_line(error)}): mount it again"
             raise StageFailed(MISSING, reason, transient=True) from error
     try:
-        return _fetched(known, cache)
+        return _fetched(known, cache, revision)
     except _errors() as error:
         raise StageFailed(MISSING, _missing(known, looked, error), transient=True) from error
 
 
-def _opened(known: KnownSet, copy: Copy, cache: Path) -> Opened:
-    return Opened(
-        train=_read(known, copy.suffix, copy.train, cache), held_out=_read(known, copy.suffix, copy.held_out, cache)
-    )
+def _require_brought(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
+    """Refuse to go on without what the pipeline names and this session lacks, or with half of a set."""
+    absent = not_mounted(brought, folders)
+    if lacking := [name for name in absent if bears_name(known, name) and ("/" in name or names_split(known, name))]:
+        raise StageFailed(
+            MISSING,
+            f"data: {', '.join(lacking)} of the pipeline's inputs, for {known.name}, is not mounted",
+            transient=True,
+        )
+    halves = [name for name in brought.files if names_split(known, name)]
+    if halves and not any(copy.origin is Origin.FILES for copy in copies_of(known, folders)):
+        splits = " and ".join(split for split in (known.train[0], *known.held_out[:1]))
+        raise StageFailed(
+            "bad-data",
+            f"data: inputs.files has {', '.join(halves)} for {known.name}, which needs files of the splits {splits} in one "
+            "format: add the other split, or give the file another name",
+        )
+
+
+def _opened(known: KnownSet, copy: Copy, place: str, cache: Path) -> Opened:
+    train, held_out = (_read(known, copy.suffix, files, cache) for files in (copy.train, copy.held_out))
+    return Opened(train, held_out, copy.origin, place)
 
 
 def _read(known: KnownSet, suffix: str, files: Sequence[Path], cache: Path) -> Rows:
@@ -75,16 +108,29 @@ def _read(known: KnownSet, suffix: str, files: Sequence[Path], cache: Path) -> R
     return _checked(known, rows)
 
 
-def _fetched(known: KnownSet, cache: Path) -> Opened:
+def _fetched(known: KnownSet, cache: Path, revision: str) -> Opened:
     import datasets
+
+    commit = revision or (known.revision if COMMIT.fullmatch(known.revision) else _newest(known))
 
     def split(name: str) -> Rows:
         rows: Rows = datasets.load_dataset(
-            known.repository, known.configuration, split=name, revision=known.revision, cache_dir=str(cache)
+            known.repository, known.configuration, split=name, revision=commit, cache_dir=str(cache)
         )
         return _checked(known, rows)
 
-    return Opened(train=split(known.train[0]), held_out=split(known.held_out[0]) if known.held_out else ())
+    held_out = split(known.held_out[0]) if known.held_out else ()
+    return Opened(split(known.train[0]), held_out, Origin.HUB, known.repository, commit)
+
+
+def _newest(known: KnownSet) -> str:
+    """The commit that a branch of the repository is at now."""
+    from huggingface_hub import HfApi
+
+    found = HfApi().dataset_info(known.repository, revision=known.revision).sha
+    if not found:
+        raise OSError(f"the hub names no commit of {known.repository}")
+    return found
 
 
 def _checked(known: KnownSet, rows: Any) -> Rows:
@@ -105,10 +151,16 @@ def _be_quiet() -> None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the library raises for files that it cannot read and for a hub that it cannot reach (its OSError)."""
+    """What the libraries raise for files that they cannot read and for a hub that they cannot reach (mostly its OSError)."""
     from datasets.exceptions import DatasetsError
+    from httpx import HTTPError
 
-    return (DatasetsError, OSError, ValueError)
+    return (DatasetsError, HTTPError, OSError, ValueError)
+
+
+def _unlike(known: KnownSet, copy: Copy, error: OtherColumns) -> str:
+    names = ", ".join(path.name for path in (*copy.train, *copy.held_out))
+    return f"data: {names} of inputs.files is called after {known.name} and {error}: mend it, or give it another name"
 
 
 def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
