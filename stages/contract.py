@@ -11,6 +11,9 @@ from stages.documents import ContractError, Document, Versioned
 PROGRESS_PREFIX = "@relay "
 """A line of a kernel's log that starts so is a progress event; every other line is for people."""
 
+STAND_IN_METRIC = "stand_in_"
+"""A metric whose name begins so says that what follows, a data set or `model`, was made up for a rehearsal where the step was done."""
+
 OUTPUT_DIRECTORY = "relay"
 """Everything that a session leaves for the laptop lies below this folder of `/kaggle/working`."""
 

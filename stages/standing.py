@@ -84,6 +84,7 @@ def restored(context: Context, foundation: Foundation) -> State:
         raise StageFailed("model-changed", f"model.sha256 is {wanted} and the weights have {made}: mend one of them")
     if context.checkpoint is None:
         context.say(f"base weights have sha256 {made}")
+        _hold_tokenizer(context, foundation)
         return State(Weights(), made)
     with context.doing(Spent.RESTORE):
         state = checkpoints.read(context.checkpoint.directory)
@@ -92,7 +93,16 @@ def restored(context: Context, foundation: Foundation) -> State:
             "model-changed", "the pipeline's model no longer has the weights that this run started from: put it back"
         )
     context.pins.recall(state.data)
+    _hold_tokenizer(context, foundation)
     return state
+
+
+def _hold_tokenizer(context: Context, foundation: Foundation) -> None:
+    """The weights' digest says nothing of it, and another one makes other tokens of the same text."""
+    if not context.pins.same("tokenizer", foundation.tokenizer.sha256):
+        raise StageFailed(
+            "model-changed", "the pipeline's model no longer has the tokenizer that this run started with: put it back"
+        )
 
 
 _MADE: dict[tuple[Any, ...], str] = {}

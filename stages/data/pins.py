@@ -12,12 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from stages.contract import STAND_IN_METRIC
 from stages.data.examples import Example
 from stages.stage import StageFailed
 
 CHANGED = "data-changed"
-STAND_IN_METRIC = "stand_in_"
-"""How the metrics begin that name what was made up."""
 SHOWN = 12
 """Digits of a digest that a sentence shows."""
 
@@ -107,6 +106,10 @@ class Pins:
         """The commit that a set's rows were fetched at before; empty where they were not."""
         pin = self.known.get(f"{name} train")
         return pin.revision if pin else ""
+
+    def same(self, name: str, digest: str) -> bool:
+        """Whether this is the digest that is pinned under this name; it is pinned where there is none yet."""
+        return self.known.setdefault(name, Pin(1, {1: digest})).digest == digest
 
     def metrics(self) -> dict[str, float]:
         """What tells a step that is on something made up from a real one: `stand_in_<name>`, for each of `stand_ins`."""
