@@ -53,8 +53,8 @@ class Session:
     metrics: Metrics = field(default_factory=Metrics)
     """Who else wants to know what each step measured."""
     saver: Saver = field(default_factory=Saver)
-    pins: Pins = field(default_factory=Pins)
-    """What the run has read of its data, as far as the session's stages know."""
+    pins: list[Pins] = field(default_factory=list)
+    """Those of each stage that this session has begun."""
     accounted_s: float = 0.0
     """When it was told last what the seconds went to."""
 
@@ -83,7 +83,8 @@ class StageContext:
         order = session.order
         alone = named_alone(order.files, [stage.options for stage in order.stages])
         self.brought = Brought(order.files, order.datasets, alone)
-        self.pins = session.pins
+        self.pins = Pins()  # filled from the checkpoint, whether this session wrote it or another one
+        session.pins.append(self.pins)
         self.scratch = session.scratch / "stage"
         self.scratch.mkdir(exist_ok=True)
         self._session = session

@@ -65,7 +65,7 @@ class RowsRead:
         """The next row: the example that it is, or why it is none."""
         values = [row] if isinstance(row, str) else [getattr(row, name) for name in FIELDS]
         for value in values:
-            data = value.encode("utf-8", "surrogatepass")
+            data = (value if isinstance(value, str) else repr(value)).encode("utf-8", "surrogatepass")
             self._digest.update(b"%d:" % len(data) + data)
         self._count += 1
         if self._count & (self._count - 1) == 0:
@@ -78,16 +78,16 @@ class RowsRead:
 
 
 FIELDS = tuple(each.name for each in dataclasses.fields(Example))
-"""All that an example is: every one is text."""
+"""All that an example is."""
 
 
 @dataclass
 class Pins:
-    """What a run has read so far. A stage's context has one; it travels in the checkpoints."""
+    """What a run has read so far. Each stage's context has its own; it travels in the checkpoints."""
 
     known: dict[str, Pin] = field(default_factory=dict)
     stand_ins: set[str] = field(default_factory=set)
-    """The sets, or the model, in whose place this session has something that was made up."""
+    """The sets, or the model, in whose place the stage has something that was made up."""
 
     def recall(self, described: Mapping[str, Any]) -> None:
         """Take over what a checkpoint says (`described`, as read from JSON)."""

@@ -168,6 +168,22 @@ def test_files_that_are_called_after_a_set_and_are_no_copy_of_it_are_refused(
     assert said in report.reason
 
 
+def test_what_a_stage_says_of_stand_ins_does_not_depend_on_the_stages_before_it_in_the_session(tmp_path: Path) -> None:
+    """Else a run that is cut would measure something else than one that is not."""
+    stages = (replace(STAGES[0], options={**STAGES[0].options, "data": ["mbpp:9"], "tokens_max": 128}), STAGES[1])
+    whole, first, second = (kaggle(tmp_path / name) for name in ("whole", "first", "second"))
+    for world in (whole, first, second):
+        stand_ins(world)
+        mount(world, DEEP, "run-inputs", gsm8k())
+    asked = beginning(**BY_FILES, stages=stages)
+    expected = to_its_end(whole, asked)
+    cut = replace(asked, stop_at=at(6))
+    assert to_its_end(first, cut).stand_ins == expected.stand_ins == ("mbpp",)
+    report = to_its_end(second, following(first, cut, second, stop_at=None))
+    assert report.stages["ask"].metrics == expected.stages["ask"].metrics
+    assert report.stand_ins == ()
+
+
 def test_whatever_was_measured_on_stand_ins_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = kaggle(tmp_path / "world")
     stand_ins(world)
