@@ -36,8 +36,10 @@ def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Cop
     their paths, which differ from session to session.
     """
     for _, same in groupby(folders, key=lambda folder: folder.rank):
-        found = [copy for folder in same for copy in _copies_in(known, folder)]
-        yield from found if len(found) == 1 else sorted(found, key=_merit)
+        found = sorted((copy for folder in same for copy in _copies_in(known, folder)), key=_form)
+        for _, alike in groupby(found, key=_form):
+            copies = list(alike)
+            yield from copies if len(copies) == 1 else sorted(copies, key=_content)
 
 
 def brings(known: KnownSet, names: Iterable[str]) -> bool:
@@ -82,11 +84,15 @@ def _copies_in(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
             )
 
 
-def _merit(copy: Copy) -> tuple[int, int, str]:
-    """What orders copies of the same rank; the files are read for it."""
+def _form(copy: Copy) -> tuple[int, int]:
+    """What orders copies of the same rank."""
+    return list(READERS).index(copy.suffix), copy.preference
+
+
+def _content(copy: Copy) -> str:
+    """What orders copies that are alike in everything else; their files are read for it."""
     digests = "\n".join(sorted(file_sha256(path) for path in (*copy.train, *copy.held_out)))
-    content = hashlib.sha256(digests.encode()).hexdigest()
-    return list(READERS).index(copy.suffix), copy.preference, content
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def _recognised(path: PurePath, known: KnownSet) -> int | None:
