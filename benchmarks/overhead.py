@@ -164,7 +164,7 @@ def pair(name: str, folder: Path, rounds: int, block_steps: int) -> Pair:
         relay_s=taken.steps_s("relay"),
         holds_s=holds_s[:SAVES],  # the last one is the stage's end
         saving_s=saving_s,
-        equal=digests == report.checkpoint.digests,
+        equal=digests.items() <= report.checkpoint.digests.items(),  # pins of the data are relay's alone
     )
 
 

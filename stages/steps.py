@@ -8,6 +8,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,18 @@ def do_steps(
 ) -> None:
     """Run every step that is left; `step` returns its metrics once its results are ready, `state` is what to save then.
 
+    What the run has read of its data sets is saved with it.
+
     `what` a step's seconds are, where the step does not say otherwise.
     """
 
     def write(directory: Path) -> Callable[[], dict[str, str]]:
-        return partial(checkpoints.write, checkpoints.held(state()), directory)
+        whole = replace(state(), data=context.pins.described())
+        return partial(checkpoints.write, checkpoints.held(whole), directory)
 
     for number in range(context.start_step + 1, context.spec.steps + 1):
         with context.doing(what):
-            metrics = step(number)
+            metrics = {**step(number), **context.pins.metrics()}
         answer = context.step_done(number, metrics)
         if answer is not Next.GO_ON:
             context.save(number, write)

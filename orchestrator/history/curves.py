@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stages.contract import STAND_IN_METRIC
 from state.model import Point
 
 MAIN = {
@@ -32,7 +33,7 @@ def curves(
     """A curve a metric, the four main ones first: a line a stage, with positions counted from the pipeline's beginning."""
     found: dict[str, dict[str, list[Point]]] = {}
     for point in points:
-        if point.stage in positions and point.name not in HIDDEN:
+        if point.stage in positions and point.name not in HIDDEN and not point.name.startswith(STAND_IN_METRIC):
             found.setdefault(point.name, {}).setdefault(point.stage, []).append(point)
     names = [name for name in MAIN if name in found]
     names += sorted(name for name in found if name not in MAIN and not _is_bound(name, found))

@@ -248,10 +248,12 @@ def test_a_copy_that_cannot_be_used_is_named_with_the_reason(
 
 
 def test_a_copy_that_cannot_be_used_is_told_where_another_one_is_read(tmp_path: Path) -> None:
-    place(tmp_path, {"gsm8k.csv": GSM8K}, csv)
+    place(tmp_path, {"gsm8k-mine/gsm8k.csv": GSM8K}, csv)
     place(tmp_path, {"other/gsm8k/train.jsonl": GSM8K[:4], "other/gsm8k/test.jsonl": GSM8K[4:]}, jsonl)
     # What a run of that name left: nothing that anybody would take for the set.
     place(tmp_path, {"gsm8k-3f9a-s0001/report.json": [{"steps": 3}]}, jsonl)
     source = opened(tmp_path, "gsm8k")
     assert len(source.train) == 4
-    assert summary(["gsm8k"], source).endswith("the mounted . cannot be used (none of its .csv files is called train)")
+    assert summary(["gsm8k"], source).endswith(
+        "the mounted gsm8k-mine cannot be used (none of its .csv files is called train)"
+    )
