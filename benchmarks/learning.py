@@ -30,6 +30,8 @@ from orchestrator.rehearsal.stand_ins import offering
 from stages.accounting import Spent
 from stages.catalog import find
 from stages.contract import Cursor, StageSpec
+from stages.data.mounted import Brought
+from stages.data.pins import Pins
 from stages.stage import Next, Opened, Write
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "tiny.yaml"
@@ -51,6 +53,8 @@ class Uncut:
     metrics: Mapping[str, float] = field(default_factory=dict)
     ended_s: list[float] = field(default_factory=lambda: [time.monotonic()])
     start_step: int = 0
+    brought: Brought = field(default_factory=Brought)
+    pins: Pins = field(default_factory=Pins)
 
     @property
     def inputs(self) -> Path:

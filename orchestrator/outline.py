@@ -62,6 +62,8 @@ def _sample(pipeline: Pipeline) -> Order:
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        files=pipeline.inputs.sha256,
+        datasets=pipeline.inputs.datasets,
         sources=pipeline.sources,
         created_at="2000-01-01T00:00:00.000000+00:00",
         pipeline_rest=pipeline.rest,

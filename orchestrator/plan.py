@@ -255,6 +255,8 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         save_interval_s=pipeline.save_interval_s,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        files=pipeline.inputs.sha256,
+        datasets=pipeline.inputs.datasets,
         wheels=pipeline.inputs.wheels,
         sources=pipeline.sources,
         times=times_known(state, session),

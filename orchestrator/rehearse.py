@@ -14,6 +14,7 @@ import click
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.app import App
+from orchestrator.brought import sets_in_files
 from orchestrator.clock import Stop, SystemClock
 from orchestrator.disk import on_disk
 from orchestrator.errors import BadInput
@@ -32,6 +33,7 @@ from orchestrator.views.live import display
 from orchestrator.views.printing import console, print_view
 from orchestrator.views.summary import summary_view
 from stages import environment
+from stages.data.mounted import STAND_IN_MARK
 
 MARKER = ".rehearsal"
 """What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
@@ -109,13 +111,13 @@ def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
 def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
     """Let the local Kaggle have a small thing in the place of each large one that relay's own stages read."""
     if pipeline.loaded_model is not None:
-        stand_ins.write(folder, pipeline.model)
+        stand_ins.write(folder, pipeline.model, own=sets_in_files(pipeline))
         stand_ins.offer(kaggle.world, folder)
     with kaggle.world.at_now() as now:
         for ref in pipeline.dataset_sources:  # what is in them nobody here knows, and a session without them is refused
             owner, slug, *_ = ref.split("/")
             if not kaggle.world.datasets.exists(owner, slug):
-                files = {"stand-in.txt": Content.of_bytes(b"a stand-in", now)}
+                files = {STAND_IN_MARK: Content.of_bytes(b"a stand-in", now)}
                 kaggle.world.datasets.create(owner, slug, Describe(title=slug), files, now)
 
 

@@ -1,6 +1,6 @@
 """Writes and reads what training needs to go on bit for bit: Orbax holds the arrays, a small JSON says how to read them.
 
-    state.json      which items there are, and counters
+    state.json      which items there are, counters, and the pins of the data
     arrays/         Orbax composite:
       base          the model's weights, only where training changed them (else the pipeline's `model:` makes them again)
       adapter_N     low-rank adapters in the order in which they were trained
@@ -52,6 +52,8 @@ class State:
     counters: Mapping[str, int] = field(default_factory=dict)
     papers: Mapping[str, str] = field(default_factory=dict)
     """Texts for people and for later stages, by file name: the hard subset, transcripts."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the run has read of its data sets so far, as `stages.data.pins` describes it."""
 
 
 def held(state: State) -> State:
@@ -122,6 +124,7 @@ def read(directory: Path) -> State:
         origin=None if about["origin"] is None else _weights(items, "origin_", about["origin"]),
         optimizer=items.get("optimizer"),
         counters=about["counters"],
+        data=about["data"],
         papers={
             path.name: path.read_text(encoding="utf-8") for path in sorted((directory / PAPERS_DIRECTORY).glob("*"))
         },
@@ -129,7 +132,7 @@ def read(directory: Path) -> State:
 
 
 def digests(state: State) -> dict[str, str]:
-    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `papers`."""
+    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `papers`, `data`."""
     base = state.made if state.weights.base is None else tree_digest(state.weights.base)
     adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
     lines = [f"base {base}"]
@@ -144,6 +147,8 @@ def digests(state: State) -> dict[str, str]:
         found["counters"] = hashlib.sha256(json.dumps(dict(state.counters), sort_keys=True).encode()).hexdigest()
     if state.papers:
         found["papers"] = hashlib.sha256(json.dumps(dict(state.papers), sort_keys=True).encode()).hexdigest()
+    if state.data:
+        found["data"] = hashlib.sha256(json.dumps(dict(state.data), sort_keys=True).encode()).hexdigest()
     return found
 
 
@@ -180,6 +185,7 @@ def _description(state: State) -> dict[str, Any]:
         "adapters": adapters(state.weights),
         "origin": None if state.origin is None else adapters(state.origin),
         "counters": dict(state.counters),
+        "data": dict(state.data),
     }
 
 

@@ -13,6 +13,8 @@ from stages import catalog, mounts, throughput
 from stages.accounting import Account, Spent
 from stages.budget import Budget
 from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
+from stages.data.mounted import Brought, named_alone
+from stages.data.pins import Pins
 from stages.metrics import Metrics
 from stages.output import Output
 from stages.progress import Log
@@ -53,6 +55,8 @@ class Session:
     metrics: Metrics = field(default_factory=Metrics)
     """Who else wants to know what each step measured."""
     saver: Saver = field(default_factory=Saver)
+    pins: list[Pins] = field(default_factory=list)
+    """Those of each stage that this session has begun."""
     accounted_s: float = 0.0
     """When it was told last what the seconds went to."""
 
@@ -78,6 +82,11 @@ class StageContext:
         self.model: Mapping[str, Any] = session.order.model
         self.seed = session.order.seed
         self.inputs = session.inputs
+        order = session.order
+        alone = named_alone(order.files, [stage.options for stage in order.stages])
+        self.brought = Brought(order.files, order.datasets, alone)
+        self.pins = Pins()  # filled from the checkpoint, whether this session wrote it or another one
+        session.pins.append(self.pins)
         self.scratch = session.scratch / "stage"
         self.scratch.mkdir(exist_ok=True)
         self._session = session

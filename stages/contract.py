@@ -11,6 +11,9 @@ from stages.documents import ContractError, Document, Versioned
 PROGRESS_PREFIX = "@relay "
 """A line of a kernel's log that starts so is a progress event; every other line is for people."""
 
+STAND_IN_METRIC = "stand_in_"
+"""A metric whose name begins so says that what follows, a data set or `model`, was made up for a rehearsal where the step was done."""
+
 OUTPUT_DIRECTORY = "relay"
 """Everything that a session leaves for the laptop lies below this folder of `/kaggle/working`."""
 
@@ -108,6 +111,10 @@ class Order(Versioned):
     """The session saves here too, however short ago it saved."""
     trace: bool = False
     """Whether the session writes down, bit for bit, what each step computed."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each of the user's own data files, by its name: by these they are known wherever Kaggle mounts them."""
+    datasets: tuple[str, ...] = ()
+    """`owner/slug` of the datasets that the pipeline lists, in its order."""
     wheels: str = ""
     """`owner/slug` of a mounted dataset of wheels to install pins from (`stages.wheels`); empty: from the network."""
     times: dict[str, float] = field(default_factory=dict)
@@ -205,6 +212,8 @@ class Report(Versioned):
     seconds: dict[str, float] = field(default_factory=dict)
     """The session's seconds by class (`stages.accounting.Spent`), up to the report; empty in those of an older relay."""
     versions: dict[str, str] = field(default_factory=dict)
+    stand_ins: tuple[str, ...] = ()
+    """The data sets, and `model`, in whose place this session had something made up for rehearsals."""
 
 
 @dataclass(frozen=True, kw_only=True)

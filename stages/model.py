@@ -38,6 +38,8 @@ class Foundation:
     """A line for people about what was loaded."""
     instruct: bool = False
     """Whether `<end_of_turn>` ends the model's turn: see `model_files.is_instruct`."""
+    stand_in: bool = False
+    """Whether the model was made up for rehearsals."""
 
     @property
     def stops(self) -> tuple[int, ...]:
@@ -74,7 +76,8 @@ def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
             "model-mismatch",
             f"{files.tokenizer} has {pieces.size} tokens and the model knows {sizes.vocabulary}: it is another model's",
         )
-    return Foundation(gemma.read(files, options.kind, sizes, options, mesh), pieces, mesh, options, note, instruct)
+    model = gemma.read(files, options.kind, sizes, options, mesh)
+    return Foundation(model, pieces, mesh, options, note, instruct, files.made_up)
 
 
 def arrays_of(module: nnx.Module, kind: Any = WEIGHTS) -> Arrays:
@@ -134,7 +137,8 @@ def _mesh(options: Model) -> jax.sharding.Mesh:
 
 def _note(options: Model, files: ModelFiles, sizes: Sizes) -> str:
     """What was found; raises StageFailed where a kind with a size in its name is not of that size."""
-    found = f"model: {options.kind} from {files.weights} ({files.layout}, {options.dtype}): {sizes}"
+    made_up = "STAND-IN MODEL, made up for rehearsals: " if files.made_up else ""
+    found = f"{made_up}model: {options.kind} from {files.weights} ({files.layout}, {options.dtype}): {sizes}"
     wanted = gemma.full_size(options.kind, sizes.vocabulary) if options.kind in gemma.FULL_SIZE else sizes
     if sizes == wanted:
         return found

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from stages.data.mounted import STAND_IN_MARK
 from stages.options import Model
 from stages.stage import StageFailed
 
@@ -39,6 +40,11 @@ class ModelFiles:
     weights: Path
     layout: Layout
     tokenizer: Path
+
+    @property
+    def made_up(self) -> bool:
+        """Whether this is a rehearsal's stand-in for a model."""
+        return any((folder / STAND_IN_MARK).is_file() for folder in (self.weights, self.weights.parent))
 
 
 def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:

@@ -1,8 +1,8 @@
-"""The problems that a stage works on: those of its sets that its model can take, and what was left out told once."""
+"""The problems that a stage works on: those of its sets that its model can take; what they are and what was left out is told once."""
 
 from collections.abc import Callable, Sequence
 
-from stages.data import Example, Source, open_source, prompt_of
+from stages.data import Example, RunData, Source, open_source, prompt_of
 from stages.data.quality import unwanted
 from stages.model import Foundation
 from stages.options import Asking, Sft
@@ -22,7 +22,7 @@ def worked_examples(context: Context, foundation: Foundation, options: Sft) -> S
             return reason
         return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
 
-    source = _opened(context, options.data, wants)
+    source = _opened(context, options.data, wants, "taught")
     if not source.train:
         said = f"nothing is left to learn from: {summary(options.data, source)}"
         raise StageFailed("bad-data", f"{said}; raise tokens_max, lower min_score or name other data")
@@ -41,7 +41,7 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
         count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
         return "prompt too long" if count > options.prompt_tokens_max else ""
 
-    return _opened(context, data, wants)
+    return _opened(context, data, wants, "judged")
 
 
 def prompt(example: Example, foundation: Foundation) -> str:
@@ -56,13 +56,19 @@ def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]
     return [*asked, *tokenizer.encode(example.completion), foundation.ending], len(asked)
 
 
-def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str]) -> Source:
+def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
     asked = [
         name for stage in context.plan if stage.kind == "evaluate" for name in stage.options.get("data", ["gsm8k"])
     ]
     try:
         source = open_source(
-            data, context.inputs, seed=context.seed, wants=wants, apart_from=asked, scratch=context.scratch
+            data,
+            context.inputs,
+            seed=context.seed,
+            wants=wants,
+            apart_from=asked,
+            scratch=context.scratch,
+            run=RunData(context.brought, context.pins, f"{context.spec.name} ({use})"),
         )
     except ValueError as error:
         raise StageFailed("bad-data", str(error)) from error
@@ -71,8 +77,8 @@ def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], st
 
 
 def summary(data: Sequence[str], source: Source) -> str:
-    """One line: how many examples of each use there are, how many were left out for which reason, and what is odd about copies."""
+    """One line: how many examples of each use there are, where they are from, why others were left out, what is odd about copies."""
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(source.left_out.items()))
+    origins = [f"{name} from {where}" for name, where in source.origins.items()]
     used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out"
-    said = f"{used}; left out: {left_out}" if left_out else used
-    return "; ".join((said, *source.notes))
+    return "; ".join((used, *origins, *([f"left out: {left_out}"] if left_out else []), *source.notes))

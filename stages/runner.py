@@ -214,6 +214,7 @@ def _report(session: Session, outcome: str, failed: failure.Failure | None = Non
         stages=dict(session.stages),
         timings={**session.timings, "session_s": session.clock()},
         seconds=session.account.seconds(),
+        stand_ins=tuple(sorted({name for pins in session.pins for name in pins.stand_ins})),
         versions={"python": platform.python_version(), **environment.versions(names)},
     )
 

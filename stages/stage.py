@@ -30,10 +30,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.accounting import Spent
 from stages.contract import Cursor, StageSpec
+
+if TYPE_CHECKING:  # both need StageFailed
+    from stages.data.mounted import Brought
+    from stages.data.pins import Pins
 
 Digests = Mapping[str, str]
 """Of contents: name → SHA-256 in hex."""
@@ -83,6 +87,10 @@ class Context(Protocol):
     """Kaggle's `/kaggle/input`: walk it, its layout varies."""
     scratch: Path
     """Fast local disk that is lost with the session."""
+    brought: "Brought"
+    """The data files and datasets that the pipeline names: what is taken before anything else that is mounted."""
+    pins: "Pins"
+    """What the run has read of its data sets; `checkpoint` tells it, and every checkpoint passes it on."""
     checkpoint: Opened | None
     """Of this stage (resume), of the stage before it (inherit), or None (begin)."""
 

@@ -77,6 +77,8 @@ def as_trained(context: Context) -> tuple[Foundation, State]:
 def foundation_of(context: Context) -> Foundation:
     """The model that the pipeline's `model:` describes, before anything is trained."""
     foundation = load(context.model, context.inputs, context.scratch)
+    if foundation.stand_in:
+        context.pins.stand_ins.add("model")
     if context.checkpoint is None or is_resumed(context):  # once a session, or nearly: what follows inherits
         context.say(foundation.note.replace(f"{context.inputs}/", ""))
     return foundation
@@ -95,6 +97,7 @@ def restored(context: Context, foundation: Foundation) -> State:
         raise StageFailed("model-changed", f"model.sha256 is {wanted} and the weights have {made}: mend one of them")
     if context.checkpoint is None:
         context.say(f"base weights have sha256 {made}")
+        _hold_tokenizer(context, foundation)
         return State(Weights(), made)
     with context.doing(Spent.RESTORE):
         state = checkpoints.read(context.checkpoint.directory)
@@ -107,7 +110,17 @@ def restored(context: Context, foundation: Foundation) -> State:
         raise StageFailed(
             "model-changed", "the pipeline's model no longer has the weights that this run started from: put it back"
         )
+    context.pins.recall(state.data)
+    _hold_tokenizer(context, foundation)
     return state
+
+
+def _hold_tokenizer(context: Context, foundation: Foundation) -> None:
+    """The weights' digest says nothing of it, and another one makes other tokens of the same text."""
+    if not context.pins.same("tokenizer", foundation.tokenizer.sha256):
+        raise StageFailed(
+            "model-changed", "the pipeline's model no longer has the tokenizer that this run started with: put it back"
+        )
 
 
 _MADE: dict[tuple[Any, ...], str] = {}

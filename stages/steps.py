@@ -8,6 +8,7 @@ import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,17 +55,21 @@ def do_steps(
 ) -> None:
     """Run every step that is left; `step` returns its metrics once its results are ready, `state` is what to save then.
 
-    `what` a step's seconds are, where the step does not say otherwise. What the options alone tell of a step is added to its
-    metrics: `learning_rate`, and `examples`, unless the step says itself how many it had. With `tokens`, those that it computed and
-    that are no padding, the session makes rates of them (`stages.throughput`).
+    What the run has read of its data sets is saved with it. `what` a step's seconds are, where the step does not say otherwise.
+    What the options alone tell of a step is added to its metrics: `learning_rate`, and `examples`, unless the step says itself how
+    many it had. With `tokens`, those that it computed and that are no padding, the session makes rates of them (`stages.throughput`).
     """
     told = _told_by_options(context)
+
+    def whole() -> State:
+        return replace(state(), data=context.pins.described())
+
     for number in range(context.start_step + 1, context.spec.steps + 1):
         with context.doing(what):
-            metrics = step(number)
-        answer = context.step_done(number, {**told(number), **metrics})
+            metrics = {**told(number), **step(number), **context.pins.metrics()}
+        answer = context.step_done(number, metrics)
         if answer is not Next.GO_ON:
-            context.save(number, partial(_begin_to_write, state, f"{context.spec.name} step {number}"))
+            context.save(number, partial(_begin_to_write, whole, f"{context.spec.name} step {number}"))
         if answer is Next.STOP:
             return
 

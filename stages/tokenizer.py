@@ -1,5 +1,6 @@
 """The model's own SentencePiece tokenizer, in the form in which Tunix asks for one."""
 
+import hashlib
 import re
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +27,11 @@ class Tokenizer:
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_model": self._model}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the bytes that it was made from, in hex."""
+        return hashlib.sha256(self._model).hexdigest()
 
     @property
     def size(self) -> int:

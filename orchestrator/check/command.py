@@ -24,6 +24,7 @@ HERE: tuple[Check, ...] = (
     fitting.mesh,
     fitting.checkpoint,
     packages.versions,
+    packages.sets,
     packages.internet,
     packages.folder,
     runs.database,

@@ -4,12 +4,10 @@ import platform
 from collections.abc import Iterator
 from importlib import metadata
 
+from orchestrator import brought
 from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
 from orchestrator.environments import ENVIRONMENTS
-from orchestrator.pipeline import Pipeline
-from stages.catalog import KINDS
 from stages.data.sets import KNOWN
-from stages.options.training import set_and_count
 
 
 def versions(subject: Subject) -> Iterator[Finding]:
@@ -36,10 +34,41 @@ def _plain(pins: tuple[str, ...]) -> frozenset[str]:
     return frozenset(f"{pin.partition('[')[0].partition('=')[0]}=={pin.partition('==')[2]}" for pin in pins)
 
 
+def sets(subject: Subject) -> Iterator[Finding]:
+    """The sets that are read from what the pipeline itself brings."""
+    pipeline = subject.pipeline
+    for name in brought.sets_used(pipeline):
+        if files := brought.files_of(name, pipeline):
+            yield ok("data", f"{name} is read from your own {' and '.join(files)}, called as its files are")
+        elif halves := brought.halves_of(name, pipeline):
+            splits = " and ".join((KNOWN[name].train[0], *KNOWN[name].held_out[:1]))
+            yield problem(
+                "data",
+                f"{' and '.join(halves)} of inputs.files names a split of {name}, and its other split is not there in the same format",
+                f"add it, so that there are {splits}, or give the file another name",
+            )
+        elif unsplit := brought.unsplit_of(name, pipeline):
+            yield warning(
+                "data",
+                f"{' and '.join(unsplit)} of inputs.files is called after {name} and after none of its splits: a session that "
+                "finds rows of the set in there refuses them",
+                "call the files as the hub does, or give them another name",
+            )
+        elif refs := brought.datasets_called(name, pipeline):
+            yield note(
+                "data",
+                f"{name} is looked for in {' and '.join(refs)} because of the name: only a session can tell whether it is in there",
+            )
+
+
 def internet(subject: Subject) -> Iterator[Finding]:
     """What has to be fetched while a session runs."""
     pipeline = subject.pipeline
-    fetched = [name for name in _sets(pipeline) if not _may_be_mounted(name, pipeline)]
+    fetched = [
+        name
+        for name in brought.sets_used(pipeline)
+        if not brought.files_of(name, pipeline) and not brought.datasets_called(name, pipeline)
+    ]
     model = pipeline.loaded_model
     hub = model.source if model and not model.kaggle_model and not model.source.startswith(("/", ".")) else ""
     needs = [*fetched, *([f"the model {hub}"] if hub else [])]
@@ -83,15 +112,3 @@ def folder(subject: Subject) -> Iterator[Finding]:
             f"model.source {model.source} is a folder, and a session on Kaggle has none of this machine's",
             "write a model of Kaggle's as owner/model/framework/variation/version; for a rehearsal it is right as it is",
         )
-
-
-def _sets(pipeline: Pipeline) -> list[str]:
-    """The sets of relay's own that any of relay's stages reads."""
-    listed = [stage.options.get("data") or () for stage in pipeline.stages if stage.kind in KINDS]
-    named = [set_and_count(str(entry))[0] for data in listed for entry in data]
-    return [name for name in dict.fromkeys(named) if name in KNOWN]
-
-
-def _may_be_mounted(name: str, pipeline: Pipeline) -> bool:
-    """Whether a mounted dataset's name has a word by which the set's copies are known; what is in it nobody here can tell."""
-    return any(word in ref for ref in pipeline.inputs.datasets for word in KNOWN[name].known_as)

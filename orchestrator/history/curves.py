@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from stages.contract import STAND_IN_METRIC
 from stages.throughput import RATES
 from state.model import Point
 
@@ -45,7 +46,7 @@ def curves(
     """A curve a metric, the four main ones first: a line a stage, with positions counted from the pipeline's beginning."""
     found: dict[str, dict[str, list[Point]]] = {}
     for point in points:
-        if point.stage in positions and point.name not in HIDDEN:
+        if point.stage in positions and point.name not in HIDDEN and not point.name.startswith(STAND_IN_METRIC):
             found.setdefault(point.name, {}).setdefault(point.stage, []).append(point)
     titles = [*MAIN, *OTHERS]
     names = [name for name in titles if name in found]

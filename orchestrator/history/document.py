@@ -10,7 +10,7 @@ from orchestrator.history.curves import curves
 from orchestrator.history.custody import custody
 from orchestrator.history.hours import hours, positions_of
 from orchestrator.history.outside import outside
-from orchestrator.history.results import evaluations, samples
+from orchestrator.history.results import evaluations, samples, stand_ins_told
 from orchestrator.history.timeline import timeline
 from orchestrator.timing import reported_in
 from stages.contract import Report
@@ -89,6 +89,7 @@ def headline(run: Mapping[str, Any]) -> dict[str, Any]:
         "retry_at": run["retry_at"],
         "waiting_until": run["waiting_until"],
         "to_do": run["to_do"],
+        "stand_ins": stand_ins_told(run["stages"]),
     }
 
 

@@ -38,6 +38,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
                 "done": stage["seen"],
                 "target": stage["target"],
                 "asked": stage["metrics"].get("asked"),
+                "stand_ins": stage.get("stand_ins", []),
             }
             for stage in stages
         ],
@@ -51,6 +52,18 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
             for name in sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
         ],
     }
+
+
+def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence on what was made up for a rehearsal, and in which stages; empty where nothing was."""
+    made_up = sorted({name for stage in stages for name in stage.get("stand_ins", ())})
+    where = [stage["name"] for stage in stages if stage.get("stand_ins")]
+    if not made_up:
+        return ""
+    return (
+        f"Stand-ins made up for rehearsals took the place of {', '.join(made_up)} in {', '.join(where)}: "
+        "what was measured there says nothing about the real ones."
+    )
 
 
 def _is_end(name: str, metrics: Mapping[str, float]) -> bool:

@@ -72,6 +72,8 @@ def order_of(pipeline: Pipeline, steps_max: int | None = None) -> Order:
         save_interval_s=ENDLESS_S,
         accelerator=pipeline.hardware.promise,
         pins=pipeline.pins,
+        files=pipeline.inputs.sha256,
+        datasets=pipeline.inputs.datasets,
         sources=pipeline.sources,
         trace=True,
     )

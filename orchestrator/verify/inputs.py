@@ -3,23 +3,29 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from orchestrator.brought import sets_in_files
 from orchestrator.clock import SystemClock
 from orchestrator.pipeline import Pipeline
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.sandbox import Mount
 from orchestrator.rehearsal.stand_ins import offering
+from stages.data.mounted import STAND_IN_MARK
 
 
 def mounted(pipeline: Pipeline, path: Path, folder: Path) -> tuple[Mount, ...]:
-    """The pipeline's own files (relative to `path`, its own), and stand-ins for its model and data sets, made in `folder`.
+    """The pipeline's own files (relative to `path`, its own), and stand-ins for its datasets, model and data sets, made in `folder`.
 
     The stand-ins are those of a rehearsal: what is proven is that cutting changes nothing, not what is computed.
     """
     own = {Path(name).name: path.parent / name for name in pipeline.inputs.files}
     mounts = [_mount("datasets/verify/inputs", own)] if own else []
+    for ref in pipeline.inputs.datasets:  # what is in them nobody here knows, and a session without them waits
+        mark = Content.of_bytes(b"a stand-in", SystemClock().now())
+        place = f"datasets/{'/'.join(ref.split('/')[:2])}"
+        mounts.append(Mount(name=place, place=place, files={STAND_IN_MARK: mark}))
     if pipeline.loaded_model is not None:
         folder.mkdir(parents=True)
-        offering.write(folder, pipeline.model)
+        offering.write(folder, pipeline.model, own=sets_in_files(pipeline))
         found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
         mounts.append(_mount(".", found))
     return tuple(mounts)

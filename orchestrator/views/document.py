@@ -12,7 +12,7 @@ from orchestrator.goodput import goodput
 from orchestrator.milestones import Milestones
 from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
-from stages.contract import Cursor
+from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts import DamageFound, Fact
 from state.leases import Lease
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
@@ -191,11 +191,21 @@ def _stages(milestones: Milestones, cursor: Cursor, state: RunState, metrics: Se
                 "target": stage.steps,
                 "done": verified,
                 "seen": max([verified, *seen]),
-                "metrics": {metric.name: metric.value for metric in mine if metric.name != "done"},
+                "metrics": {metric.name: metric.value for metric in mine if _measures(metric.name)},
+                "stand_ins": [
+                    metric.name.removeprefix(STAND_IN_METRIC)
+                    for metric in mine
+                    if metric.name.startswith(STAND_IN_METRIC)
+                ],
             }
         )
         before += stage.steps
     return found
+
+
+def _measures(name: str) -> bool:
+    """Whether a metric tells something that a step measured."""
+    return name != "done" and not name.startswith(STAND_IN_METRIC)
 
 
 def _session(session: Session, now: datetime, live_seconds: Mapping[str, float]) -> dict[str, Any]:

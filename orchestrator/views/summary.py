@@ -33,7 +33,8 @@ def _evaluations(stages: list[dict[str, Any]]) -> Table:
     for name in names:
         table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
     for stage in stages:
-        table.add_row(f"  {stage['name']}", *(_share(stage["metrics"], name) for name in names))
+        made_up = f" (stand-in {', '.join(stage['stand_ins'])})" if stage.get("stand_ins") else ""
+        table.add_row(f"  {stage['name']}{made_up}", *(_share(stage["metrics"], name) for name in names))
     return table
 
 

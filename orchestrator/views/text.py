@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.goodput import CLASSES
+from orchestrator.history.results import stand_ins_told
 from orchestrator.times import here, spoken, when
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
@@ -29,7 +30,14 @@ def run_view(
 ) -> RenderableType:
     """One run of a status document; `sessions`: how many of the newest have a line of their own, None for all."""
     parts: list[RenderableType] = [headline(run), *_what(run)]
-    details = [*_waits(run, now), *_clocks(run, now), *_quota(run, quotas, now), *_spent(run), *_kept(run, now)]
+    details = [
+        *_made_up(run),
+        *_waits(run, now),
+        *_clocks(run, now),
+        *_quota(run, quotas, now),
+        *_spent(run),
+        *_kept(run, now),
+    ]
     parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
     if drawn := curves_view(run, curves or {}):
@@ -60,6 +68,12 @@ def _what(run: dict[str, Any]) -> list[RenderableType]:
 
 
 # --- the labelled lines --------------------------------------------------------
+
+
+def _made_up(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
+    """What a rehearsal made up, so that nobody takes what was measured on it for more."""
+    said = stand_ins_told(run["stages"])
+    return [("stand-ins", Text(said, style="yellow"))] if said else []
 
 
 def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from stages.data.examples import Example, Source
 from stages.data.order import derive_seed, index_at
 from stages.data.prompts import prompt_of
-from stages.data.source import open_source
+from stages.data.source import RunData, open_source
 
 __all__ = [
     "Example",
+    "RunData",
     "Source",
     "derive_seed",
     "each_once_at",

@@ -1,14 +1,15 @@
-"""Copies of a data set among what Kaggle has mounted, however deep they lie."""
+"""Copies of a data set among what is mounted: recognised by names or by rows, and ordered by whose they are."""
 
-import os
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path, PurePath
 
-from stages.contract import MANIFEST_NAME
 from stages.data.fields import Unfit
 from stages.data.files import head_of
 from stages.data.layouts import Layout, bears_name, formats_of, home_of, is_data, layouts_of
+from stages.data.mounted import MountedFolder, Origin, file_sha256
 from stages.data.sets import KnownSet
 
 LOOKED_AT = 5
@@ -19,7 +20,11 @@ LOOKED_AT = 5
 class Copy:
     """Files of one format below one folder."""
 
-    folder: Path
+    origin: Origin
+    place: str
+    """The folder, by its name within what is mounted."""
+    form: tuple[int, int]
+    """What orders copies of the same rank, the best first: format and configuration."""
     suffix: str
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
@@ -30,23 +35,25 @@ class Copy:
     named: bool = True
     """Whether the set was recognised by its name, not by the columns of the files alone."""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Each file once."""
+        return tuple(dict.fromkeys((*self.train, *self.held_out)))
 
-def copies_of(known: KnownSet, inputs: Path) -> Iterator[Copy]:
-    """Every mounted copy: those that bear the set's name, the least nested first, then those whose rows are the set's.
 
-    Of the first kind nothing has been opened yet. Hidden folders and symbolic links are passed by, and so are a run's own
-    checkpoints, whatever the run is called.
+def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Copy]:
+    """Every copy, in the order of the folders: of what the pipeline brings, of what else is mounted and of stand-ins.
+
+    Of each of these kinds those come first that bear the set's name, and then those whose rows are the set's: only for the
+    latter anything is opened. Of a folder's copies those that cannot be used come first. Copies of the same rank are ordered
+    by format, by the set's preferred configurations and by what their files hold: never by their paths, which differ from
+    session to session.
     """
-    files = list(data_files(inputs))
-    for layout in layouts_of(known, files):
-        yield _copy(layout, inputs, named=True)
-    homes: dict[PurePath, list[PurePath]] = {}
-    for path in files:
-        if not bears_name(known, path) and _tells(known, inputs / path):
-            homes.setdefault(home_of(path), []).append(path)
-    for place, paths in homes.items():
-        for layout in formats_of(known, place, paths):
-            yield _copy(layout, inputs, named=False)
+    for _, kind in groupby(folders, key=lambda folder: "the pipeline's" if folder.origin.is_brought else folder.origin):
+        some = list(kind)
+        for find in (_named, _recognised_by_rows):
+            for _, same in groupby(some, key=lambda folder: folder.rank):
+                yield from _in_order(copy for folder in same for copy in find(known, folder))
 
 
 def shows(known: KnownSet, copy: Copy) -> bool:
@@ -54,16 +61,48 @@ def shows(known: KnownSet, copy: Copy) -> bool:
     return any(_has(head_of(path, 1), known.columns) for path in copy.train)
 
 
-def _copy(layout: Layout, inputs: Path, *, named: bool) -> Copy:
+def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
+    for layout in layouts_of(known, sorted(folder.files)):
+        yield _copy(layout, folder, named=True)
+
+
+def _recognised_by_rows(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
+    homes: dict[PurePath, list[PurePath]] = {}
+    for name, path in sorted(folder.files.items()):
+        if is_data(name) and not bears_name(known, name) and _tells(known, path):
+            homes.setdefault(home_of(name), []).append(name)
+    for place, names in homes.items():
+        for layout in formats_of(known, place, names):
+            yield _copy(layout, folder, named=False)
+
+
+def _copy(layout: Layout, folder: MountedFolder, *, named: bool) -> Copy:
     return Copy(
-        folder=inputs / layout.place,
+        origin=folder.origin,
+        place=layout.place.as_posix(),
+        form=layout.form,
         suffix=layout.suffix,
-        train=tuple(inputs / path for path in layout.train),
-        held_out=tuple(inputs / path for path in layout.held_out),
+        train=tuple(folder.files[name] for name in layout.train),
+        held_out=tuple(folder.files[name] for name in layout.held_out),
         by_number=layout.by_number,
         problem=layout.problem,
         named=named,
     )
+
+
+def _in_order(copies: Iterable[Copy]) -> Iterator[Copy]:
+    """Those that cannot be used, for they are only told of, and then the others; files are read where nothing else decides."""
+    found = sorted(copies, key=lambda copy: (copy.form, copy.place))
+    yield from (copy for copy in found if copy.problem)
+    for _, alike in groupby((copy for copy in found if not copy.problem), key=lambda copy: copy.form):
+        same = list(alike)
+        yield from same if len(same) == 1 else sorted(same, key=_content)
+
+
+def _content(copy: Copy) -> str:
+    """What orders copies that are alike in everything else; their files are read for it."""
+    digests = "\n".join(sorted(file_sha256(path) for path in copy.files))
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def _tells(known: KnownSet, path: Path) -> bool:
@@ -82,15 +121,3 @@ def _is_example(known: KnownSet, row: object) -> bool:
     except Unfit:
         return False
     return True
-
-
-def data_files(inputs: Path) -> Iterator[PurePath]:
-    """Paths relative to `inputs`, the same order on every machine."""
-    for folder, folders, names in os.walk(inputs):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if MANIFEST_NAME in names:
-            continue
-        for name in sorted(names):
-            path = Path(folder, name)
-            if is_data(path) and not path.is_symlink():
-                yield PurePath(path.relative_to(inputs))

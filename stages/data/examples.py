@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -60,3 +61,5 @@ class Source:
     `gsm8k (held out): too long`. Rows that were not needed, because there were enough before them, do not count."""
     notes: tuple[str, ...] = ()
     """What was seen of mounted copies that could not be used, or that do not bear their set's name."""
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Where each set's rows are from, for people."""

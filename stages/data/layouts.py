@@ -5,12 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from stages.contract import MANIFEST_NAME
 from stages.data.sets import KnownSet
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".csv")
 """Formats that can be read, in the order in which a copy's formats are preferred."""
-ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "dataset-metadata.json")
-"""Files about a data set which the `datasets` library and Kaggle's own program write beside it."""
+ABOUT = (
+    "dataset_info.json",
+    "dataset_infos.json",
+    "dataset_dict.json",
+    "state.json",
+    "dataset-metadata.json",
+    MANIFEST_NAME,
+)
+"""Files about what lies beside them, which the `datasets` library, Kaggle's own program and relay write."""
 
 _OTHER_SPLITS = ("train", "test", "validation", "valid", "dev", "val", "prompt")
 
@@ -21,12 +29,19 @@ class Layout:
 
     place: PurePath
     suffix: str
+    preference: int = 0
+    """Which of the configurations that the set prefers the files are of; their number where they are of none."""
     train: tuple[PurePath, ...] = ()
     held_out: tuple[PurePath, ...] = ()
     by_number: bool = False
     """Whether the same files hold all splits, told apart by a number in each row."""
     problem: str = ""
     """Why these files, all of them in `train`, cannot be used; empty where they can."""
+
+    @property
+    def form(self) -> tuple[int, int]:
+        """What orders layouts, the best first: format and configuration, never the place."""
+        return SUFFIXES.index(self.suffix), self.preference
 
 
 def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
@@ -52,7 +67,8 @@ def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> l
         if (some := [path for path in wanted if path.suffix.lower() == suffix])
     ]
     if not layouts:
-        return [Layout(place, paths[0].suffix, tuple(paths), problem=f"it holds nothing but {_names(known.avoid)}")]
+        suffix = paths[0].suffix.lower()
+        return [Layout(place, suffix, train=tuple(paths), problem=f"it holds nothing but {_names(known.avoid)}")]
     return [layout for layout in layouts if not layout.problem] or layouts
 
 
@@ -61,9 +77,22 @@ def is_data(path: PurePath) -> bool:
     return path.suffix.lower() in SUFFIXES and path.name not in ABOUT
 
 
-def bears_name(known: KnownSet, path: PurePath) -> bool:
+def bears_name(known: KnownSet, path: str | PurePath) -> bool:
     """Whether the name of the file, or that of a folder above it, has a word by which the set is known."""
-    return _recognised(path, known) is not None
+    return _recognised(PurePath(path), known) is not None
+
+
+def whole_copy(known: KnownSet, names: Iterable[str]) -> list[str]:
+    """Those of the files, all in one folder, that are the best copy of the set by their names; none where none is whole."""
+    layouts = [layout for layout in layouts_of(known, map(PurePath, names)) if not layout.problem]
+    best = min(layouts, key=lambda layout: layout.form, default=None)
+    return [path.name for path in dict.fromkeys((*best.train, *best.held_out))] if best else []
+
+
+def names_split(known: KnownSet, name: str) -> bool:
+    """Whether a file of rows is called after the set and after one of its splits."""
+    path = PurePath(name)
+    return is_data(path) and bears_name(known, path) and _split_of(path, *known.train, *known.held_out)
 
 
 def home_of(path: PurePath) -> PurePath:
@@ -75,23 +104,25 @@ def home_of(path: PurePath) -> PurePath:
 
 
 def _layout(known: KnownSet, place: PurePath, suffix: str, paths: Sequence[PurePath]) -> Layout:
-    best = _preferred(paths, known)
+    preference, best = _preferred(paths, known)
     below = {path: path.relative_to(place) for path in best}
     train, held_out = _of_split(below, known.train), _of_split(below, known.held_out)
     unsaid = [path for path, rest in below.items() if not _split_of(rest)]
     files = f"its {suffix} files"
     if not train and not held_out and unsaid and known.numbered is not None:
         called = [path for path in unsaid if any(_within(word, path.name) for word in known.known_as)] or unsaid
-        return Layout(place, suffix, tuple(called), tuple(called), by_number=True)
+        return Layout(place, suffix, preference, tuple(called), tuple(called), by_number=True)
     if not train and not held_out and not known.splits_named and suffix != ".json":
         train = unsaid
     if not train and not held_out:
-        return Layout(place, suffix, tuple(paths), problem=f"none of {files} is called {_names(known.train)}")
-    if not train:
-        return Layout(place, suffix, tuple(paths), problem=f"{files} have no split called {_names(known.train)}")
-    if not held_out and known.held_out and known.splits_named:
-        return Layout(place, suffix, tuple(paths), problem=f"{files} have no split called {_names(known.held_out)}")
-    return Layout(place, suffix, tuple(train), tuple(held_out))
+        problem = f"none of {files} is called {_names(known.train)}"
+    elif not train:
+        problem = f"{files} have no split called {_names(known.train)}"
+    elif not held_out and known.held_out and known.splits_named:
+        problem = f"{files} have no split called {_names(known.held_out)}"
+    else:
+        return Layout(place, suffix, preference, tuple(train), tuple(held_out))
+    return Layout(place, suffix, preference, tuple(paths), problem=problem)
 
 
 def _names(splits: Sequence[str]) -> str:
@@ -119,12 +150,13 @@ def _avoided(path: PurePath, known: KnownSet) -> bool:
     return all(word in known.avoid for word in _configurations(path, known))
 
 
-def _preferred(paths: Sequence[PurePath], known: KnownSet) -> Sequence[PurePath]:
+def _preferred(paths: Sequence[PurePath], known: KnownSet) -> tuple[int, Sequence[PurePath]]:
+    """The files of the first of the set's configurations that any is of, and its number."""
     said = {path: _configurations(path, known) for path in paths}
-    for word in known.prefer:
+    for number, word in enumerate(known.prefer):
         if some := [path for path in paths if word in said[path]]:
-            return some
-    return paths
+            return number, some
+    return len(known.prefer), paths
 
 
 def _of_split(below: Mapping[PurePath, PurePath], splits: Sequence[str]) -> list[PurePath]:

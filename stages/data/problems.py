@@ -1,4 +1,4 @@
-"""Problems from a file of the user's own: JSON Lines that travel with the run as a dataset and are found by name in the mounts."""
+"""Problems from a file of the user's own: JSON Lines that travel with the run as a dataset and are known by name and digest."""
 
 import hashlib
 import json
@@ -9,25 +9,32 @@ from typing import Any, get_args
 from stages.data.adapters import question_with, tests_of
 from stages.data.examples import Domain, Example
 from stages.data.fields import is_python
+from stages.data.mounted import files_called
 from stages.data.prompts import plain
+from stages.stage import StageFailed
 
 HELD_OUT_ONE_IN = 5
 """One in so many problems is never trained on."""
 TEXTS = ("prompt", "answer", "completion", "difficulty", "setup", "reference")
 
 
-def problems_in(inputs: Path, name: str) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+def problems_in(inputs: Path, name: str, sha256: str = "") -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """The problems to train on and those held out, by a hash of their question, of the mounted file `name`.
 
     Each line is an object with `prompt` and what teaches or judges: `completion` for SFT, `answer` to compare with. A
     `domain` of `python` has `tests`, a list of assert statements, in the place of the answer, and may have `setup` and
     `reference`, a solution that passes: an answer may take a multiple of its time.
-    Raises ValueError with one sentence that names file, line and field.
+    Raises ValueError with one sentence that names file, line and field, and StageFailed `data-missing` where no mounted
+    file of this name has the digest that the run began with.
     """
-    path = next(iter(sorted(inputs.rglob(name))), None)
-    if path is None:
+    found = files_called(name, inputs, sha256)
+    if found:
+        return read_problems(found[0])
+    if not sha256:
         raise ValueError(f"data: {name} is in none of the mounted inputs: list it under inputs.files")
-    return read_problems(path)
+    others = files_called(name, inputs)
+    what = "is mounted with another content than the run began with" if others else "of inputs.files is not mounted"
+    raise StageFailed("data-missing", f"data: {name} {what} (SHA-256 {sha256[:12]}…)", transient=True)
 
 
 def read_problems(path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

@@ -1,18 +1,24 @@
-"""Opens a data set's rows with the `datasets` library: a copy that Kaggle has mounted, or else the Hugging Face hub."""
+"""Opens a data set's rows with the `datasets` library: a copy that is mounted, or else the Hugging Face hub."""
 
 import logging
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
 from typing import Any
 
-from stages.data.copies import Copy, copies_of, data_files, shows
+from stages.data.copies import Copy, copies_of, shows
 from stages.data.fields import number_of
 from stages.data.files import Part, Rows, columns_of, rows_of
+from stages.data.layouts import bears_name, is_data, names_split, whole_copy
+from stages.data.mounted import Brought, MountedFolder, Origin, not_mounted
 from stages.data.sets import KnownSet, Numbered
 from stages.stage import StageFailed
 
 MISSING = "data-missing"
+UNFIT_FILES = "bad-data"
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,11 @@ class Opened:
 
     train: Rows
     held_out: Rows
+    origin: Origin
+    place: str
+    """What the copy is called where it is mounted, or the hub's repository."""
+    revision: str = ""
+    """The commit that was fetched from the hub."""
     notes: tuple[str, ...] = ()
     """What the user should know about where the rows are from: copies that were passed by, and why."""
 
@@ -29,44 +40,107 @@ class OtherColumns(ValueError):
     """These files bear the set's name and hold something else."""
 
 
-def open_rows(known: KnownSet, inputs: Path, cache: Path) -> Opened:
-    """The rows of the set, from a mounted copy where there is one, else from the hub; `cache` takes what reading needs.
+def open_rows(
+    known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought, cache: Path, revision: str = ""
+) -> Opened:
+    """The rows of the set, from the best mounted copy, else from the hub at `revision`; `cache` takes what reading needs.
 
-    Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked. A
-    copy that cannot be read is not replaced by the hub's rows: the user may have mounted others than those.
+    Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked, and
+    `bad-data` for files of `inputs.files` that are called after the set and are no copy of it. A copy that the pipeline
+    brings, or that cannot be read, is not replaced by another: those may be other rows.
     """
     _be_quiet()
+    _require_named(known, folders, brought)
     looked: list[str] = []
     notes: list[str] = []
-    for copy in copies_of(known, inputs):
-        place = copy.folder.relative_to(inputs).as_posix()
+    for copy in copies_of(known, folders):
+        if not copy.origin.is_brought:
+            _require_all(known, folders, brought)
+        what = _what(copy)
         if copy.problem:
-            looked.append(f"the mounted {place} cannot be used ({copy.problem})")
-            notes += looked[-1:] if shows(known, copy) else []
+            looked.append(f"{what} cannot be used ({copy.problem})")
+            notes += looked[-1:] if _is_odd(known, copy) else []
             continue
-        said = () if copy.named else (f"the mounted {place} is {known.name} by its rows, though not by its name",)
         try:
-            return _opened(known, copy, cache, (*notes, *said))
+            opened = _opened(known, copy, cache)
         except OtherColumns as error:
-            looked.append(f"the mounted {place} is another set ({error})")
+            looked.append(f"{what} is another set ({error})")
+            if copy.named and copy.origin is Origin.FILES:
+                raise StageFailed(UNFIT_FILES, _unlike(known, copy, str(error))) from error
         except _errors() as error:
-            reason = f"data: the mounted copy of {known.name}, {place}, cannot be read ({_first_line(error)}): mount it again"
+            where = f"the mounted copy of {known.name}, {_place(copy)}"
+            reason = f"data: {where}, cannot be read ({_first_line(error)}): mount it again"
             raise StageFailed(MISSING, reason, transient=True) from error
+        else:
+            said = () if copy.named else (f"{what} is {known.name} by its rows, though not by its name",)
+            return replace(opened, notes=(*notes, *said))
+    _require_all(known, folders, brought)
     try:
-        return _fetched(known, cache, tuple(notes))
+        return replace(_fetched(known, cache, revision), notes=tuple(notes))
     except _errors() as error:
+        missing = _missing(known, looked or _unrecognised(known, folders), error)
+        raise StageFailed(MISSING, missing, transient=True) from error
+
+
+def _require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
+    """Refuse to go on without what the pipeline brings under the set's name and this session lacks, or with half of a set."""
+    own = [name for name in brought.files if name not in brought.problems]
+    files = {*whole_copy(known, own), *(name for name in own if names_split(known, name))}
+    if lacking := [
+        name
+        for name in not_mounted(brought, folders)
+        if name in files or ("/" in name and bears_name(known, name.partition("/")[2]))
+    ]:
         raise StageFailed(
-            MISSING, _missing(known, looked or _unrecognised(known, inputs), error), transient=True
-        ) from error
+            MISSING,
+            f"data: {', '.join(lacking)} of the pipeline's inputs, for {known.name}, is not mounted",
+            transient=True,
+        )
+    halves = [name for name in own if names_split(known, name)]
+    if halves and not whole_copy(known, own):
+        splits = " and ".join(split for split in (known.train[0], *known.held_out[:1]))
+        raise StageFailed(
+            UNFIT_FILES,
+            f"data: inputs.files has {', '.join(halves)} for {known.name}, which needs files of the splits {splits} in one "
+            "format: add the other split, or give the file another name",
+        )
 
 
-def _opened(known: KnownSet, copy: Copy, cache: Path, notes: tuple[str, ...]) -> Opened:
+def _require_all(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
+    """Refuse to take rows from elsewhere while anything that the pipeline brings is not mounted: it may be a copy by its rows."""
+    if lacking := [name for name in not_mounted(brought, folders) if "/" in name or is_data(PurePath(name))]:
+        raise StageFailed(
+            MISSING,
+            f"data: {', '.join(lacking)} of the pipeline's inputs, where {known.name} may be, is not mounted",
+            transient=True,
+        )
+
+
+def _is_odd(known: KnownSet, copy: Copy) -> bool:
+    """Whether a copy that cannot be used is worth telling of; raises StageFailed where it is the pipeline's own file."""
+    if not shows(known, copy):
+        return False
+    if copy.named and copy.origin is Origin.FILES:
+        raise StageFailed(UNFIT_FILES, _unlike(known, copy, f"cannot be used ({copy.problem})"))
+    return True
+
+
+def _opened(known: KnownSet, copy: Copy, cache: Path) -> Opened:
     train = _read(known, copy.suffix, copy.train, cache)
     if copy.by_number and known.numbered is not None:
         train, held_out = _by_number(train, known.numbered)
     else:
         held_out = _read(known, copy.suffix, copy.held_out, cache)
-    return Opened(train, held_out, notes)
+    return Opened(train, held_out, copy.origin, _place(copy))
+
+
+def _place(copy: Copy) -> str:
+    return "inputs.files" if copy.origin is Origin.FILES else copy.place
+
+
+def _what(copy: Copy) -> str:
+    names = ", ".join(path.name for path in copy.files)
+    return f"what inputs.files has ({names})" if copy.origin is Origin.FILES else f"the mounted {copy.place}"
 
 
 def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
@@ -93,16 +167,29 @@ def _read(known: KnownSet, suffix: str, files: Sequence[Path], cache: Path) -> R
     return _checked(known, rows_of(suffix, files, cache)) if files else ()
 
 
-def _fetched(known: KnownSet, cache: Path, notes: tuple[str, ...]) -> Opened:
+def _fetched(known: KnownSet, cache: Path, revision: str) -> Opened:
     import datasets
+
+    commit = revision or (known.revision if COMMIT.fullmatch(known.revision) else _newest(known))
 
     def split(name: str) -> Rows:
         rows: Rows = datasets.load_dataset(
-            known.repository, known.configuration, split=name, revision=known.revision, cache_dir=str(cache)
+            known.repository, known.configuration, split=name, revision=commit, cache_dir=str(cache)
         )
         return _checked(known, rows)
 
-    return Opened(split(known.train[0]), split(known.held_out[0]) if known.held_out else (), notes)
+    held_out = split(known.held_out[0]) if known.held_out else ()
+    return Opened(split(known.train[0]), held_out, Origin.HUB, known.repository, commit)
+
+
+def _newest(known: KnownSet) -> str:
+    """The commit that a branch of the repository is at now."""
+    from huggingface_hub import HfApi
+
+    found = HfApi().dataset_info(known.repository, revision=known.revision).sha
+    if not found:
+        raise OSError(f"the hub names no commit of {known.repository}")
+    return found
 
 
 def _checked(known: KnownSet, rows: Any) -> Rows:
@@ -123,10 +210,16 @@ def _be_quiet() -> None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the library raises for files that it cannot read and for a hub that it cannot reach (its OSError)."""
+    """What the libraries raise for files that they cannot read and for a hub that they cannot reach (mostly its OSError)."""
     from datasets.exceptions import DatasetsError
+    from httpx import HTTPError
 
-    return (DatasetsError, OSError, ValueError)
+    return (DatasetsError, HTTPError, OSError, ValueError)
+
+
+def _unlike(known: KnownSet, copy: Copy, why: str) -> str:
+    names = ", ".join(path.name for path in copy.files)
+    return f"data: {names} of inputs.files is called after {known.name} and {why}: mend it, or give it another name"
 
 
 def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
@@ -137,9 +230,9 @@ def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
     )
 
 
-def _unrecognised(known: KnownSet, inputs: Path) -> list[str]:
+def _unrecognised(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
     """That there are files of which nothing tells what they hold; empty where there are none at all."""
-    count = sum(1 for _ in data_files(inputs))
+    count = sum(is_data(name) for folder in folders for name in folder.files)
     named = f"call their folder {known.known_as[0]}, and the files as the hub does"
     return (
         [f"neither names nor rows of the {count} mounted data files tell that they are it ({named})"] if count else []

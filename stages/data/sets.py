@@ -25,7 +25,8 @@ class KnownSet:
     """As `data:` names it."""
     repository: str
     revision: str
-    """The commit of the repository that is fetched, so that a run sees the same rows next month."""
+    """The commit of the repository that is fetched, so that a run sees the same rows next month; or a branch, whose commit
+    is looked up by a run's first session and pinned in its checkpoints."""
     configuration: str = "default"
     train: tuple[str, ...] = ("train",)
     """Names of the split to train on: the hub's, then those that copies use."""

@@ -4,15 +4,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from stages.data.examples import Example, Source
 from stages.data.fields import Unfit
 from stages.data.files import Rows
+from stages.data.mounted import Brought, MountedFolder, Origin, mounted_folders
 from stages.data.order import derive_seed, index_at
 from stages.data.overlap import Asked
+from stages.data.pins import Pins, RowsRead
 from stages.data.problems import problems_in
 from stages.data.rows import open_rows
 from stages.data.sets import KNOWN
@@ -30,7 +32,72 @@ class Pool:
     train: Rows
     held_out: Rows
     example: Callable[[Any], Example]
+    origin: Origin
+    place: str
+    revision: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """What the rows are from, for people."""
+        match self.origin:
+            case Origin.FILES:
+                return "the pipeline's inputs.files"
+            case Origin.DATASETS:
+                return f"{self.place} of inputs.datasets"
+            case Origin.OTHER:
+                return f"the mounted {self.place}"
+            case Origin.STAND_IN:
+                return "STAND-IN DATA, made up for rehearsals"
+            case Origin.HUB:
+                return f"{self.place} at {self.revision[:7]} on the Hugging Face hub"
+
+    def row(self, rows: Rows, number: int) -> Example | Unfit:
+        """One row as an example, or why it is none."""
+        try:
+            return self.example(rows[number])
+        except Unfit as unfit:
+            return unfit
+
+
+@dataclass(frozen=True)
+class RunData:
+    """What the run knows of its data: what the pipeline brings, and the pins that it is held to.
+
+    `use` names the stage and what it wants of the examples.
+    """
+
+    brought: Brought = field(default_factory=Brought)
+    pins: Pins = field(default_factory=Pins)
+    use: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Takes examples of a split in the order that `seed` makes: the first `count` (0: all) that nothing speaks against."""
+
+    count: int
+    seed: int
+    refused: Wants
+    of: str
+    """What the reasons of those left out begin with."""
+    left_out: Counter[str]
+    read: RowsRead = field(default_factory=RowsRead)
+
+    def among(self, pool: Pool, rows: Rows) -> Iterator[Example]:
+        """The examples; reading ends with the last of them."""
+        kept = 0
+        for position in range(len(rows)):
+            example = pool.row(rows, index_at(position, len(rows), self.seed))
+            self.read.add(example if isinstance(example, Example) else str(example))
+            reason = self.refused(example) if isinstance(example, Example) else str(example)
+            if isinstance(example, Unfit) or reason:
+                self.left_out[self.of + reason] += 1
+                continue
+            yield example
+            kept += 1
+            if kept == self.count:
+                return
 
 
 def open_source(
@@ -41,38 +108,66 @@ def open_source(
     wants: Wants,
     apart_from: Sequence[str] = (),
     scratch: Path | None = None,
+    run: RunData | None = None,
 ) -> Source:
     """The examples of the sets that `data:` names, each `name` or `name:count`; the same files give the same Source.
 
     `train` has of each set the first `count` (or all) that `wants` keeps, in an order that depends on the seed and the
-    set's name. What overlaps with its own held-out part or with that of a set in `apart_from` is left out: see `stages.data.overlap`. `held_out` has what `wants` keeps of the sets' own test splits, at most `count` of each,
+    set's name. What overlaps with its own held-out part or with that of a set in `apart_from` is left out: see
+    `stages.data.overlap`. `held_out` has what `wants` keeps of the sets' own test splits, at most `count` of each,
     the same whatever the seed, so that runs can be compared. `scratch` takes what reading needs; without it a temporary folder does.
+    What the pipeline of `run` brings is taken before whatever else is mounted, and stand-ins only where there is nothing else.
 
-    Raises ValueError (a name that is not known or a file that does not fit) and StageFailed `data-missing`, each with one
-    sentence.
+    Raises ValueError (a name that is not known or a file that does not fit) and StageFailed `data-missing`, `bad-data`, or
+    `data-changed` (other rows than those that the run is pinned to), each with one sentence.
     """
     counts = _counts(names)
+    run = run or RunData()
     with _cache(scratch) as cache:
         others = [set_and_count(name)[0] for name in apart_from]
-        pools = {name: _open(name, inputs, cache) for name in dict.fromkeys((*counts, *others))}
+        folders = mounted_folders(inputs, run.brought)
+        pools = {name: _open(name, inputs, folders, cache, run) for name in dict.fromkeys((*counts, *others))}
         asked = Asked()
         for pool in pools.values():
-            for example in _examples(pool.held_out, pool.example):
-                asked.add(pool.name, example.question, example.code)
+            _ask(pool, asked, run.pins)
         left_out: Counter[str] = Counter()
         train = [
             example
             for name, count in counts.items()
-            for example in _train(pools[name], count, derive_seed(seed, "choice", name), asked, wants, left_out)
+            for example in _train(
+                pools[name],
+                Choice(count, derive_seed(seed, "choice", name), wants, f"{name}: ", left_out),
+                asked,
+                run.pins,
+            )
         ]
         held_out = [
-            example for name, count in counts.items() for example in _held_out(pools[name], count, wants, left_out)
+            example
+            for name, count in counts.items()
+            for example in Choice(count, derive_seed("held out", name), wants, f"{name} (held out): ", left_out).among(
+                pools[name], pools[name].held_out
+            )
         ]
+    for use, examples in (("train", train), ("held out", held_out)):
+        _pin_chosen(f"{run.use}: {' '.join(names)}, {use}", examples, pools, run.pins)
+    run.pins.stand_ins |= {name for name in counts if pools[name].origin is Origin.STAND_IN}
+    origins = {name: pools[name].where for name in counts}
     notes = tuple(note for pool in pools.values() for note in pool.notes)
-    return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes)
+    return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes, origins=origins)
 
 
-def _train(pool: Pool, count: int, seed: int, asked: Asked, wants: Wants, left_out: Counter[str]) -> Iterator[Example]:
+def _ask(pool: Pool, asked: Asked, pins: Pins) -> None:
+    """Take down every held-out problem, and pin the split."""
+    read = RowsRead()
+    for number in range(len(pool.held_out)):
+        row = pool.row(pool.held_out, number)
+        read.add(row if isinstance(row, Example) else str(row))
+        if isinstance(row, Example):
+            asked.add(pool.name, row.question, row.code)
+    pins.hold(f"{pool.name} held out", read.pin(revision=pool.revision), pool.where)
+
+
+def _train(pool: Pool, choice: Choice, asked: Asked, pins: Pins) -> Iterator[Example]:
     seen: set[str] = set()
 
     def refused(example: Example) -> str:
@@ -80,44 +175,21 @@ def _train(pool: Pool, count: int, seed: int, asked: Asked, wants: Wants, left_o
             return "twice"
         if other := asked.by(example.question, example.code):
             return f"overlaps with {other}"
-        return wants(example)
+        return choice.refused(example)
 
-    for example in _kept(pool.train, pool.example, count, seed, refused, f"{pool.name}: ", left_out):
+    wary = replace(choice, refused=refused)
+    for example in wary.among(pool, pool.train):
         seen.add(example.question)
         yield example
+    # The seed is the run's own, so every stage of the run reads the split in this order.
+    pins.hold(f"{pool.name} train", wary.read.pin(len(pool.train), pool.revision), pool.where)
 
 
-def _held_out(pool: Pool, count: int, wants: Wants, left_out: Counter[str]) -> Iterator[Example]:
-    seed = derive_seed("held out", pool.name)
-    return _kept(pool.held_out, pool.example, count, seed, wants, f"{pool.name} (held out): ", left_out)
-
-
-def _kept(
-    rows: Rows, adapt: Callable[[Any], Example], count: int, seed: int, refused: Wants, of: str, left_out: Counter[str]
-) -> Iterator[Example]:
-    """The first `count` examples that nothing speaks against; reading ends with the last of them."""
-    kept = 0
-    for position in range(len(rows)):
-        try:
-            example = adapt(rows[index_at(position, len(rows), seed)])
-            reason = refused(example)
-        except Unfit as unfit:
-            reason = str(unfit)
-        if reason:
-            left_out[of + reason] += 1
-            continue
-        yield example
-        kept += 1
-        if kept == count:
-            return
-
-
-def _examples(rows: Rows, adapt: Callable[[Any], Example]) -> Iterator[Example]:
-    for number in range(len(rows)):
-        try:
-            yield adapt(rows[number])
-        except Unfit:
-            continue
+def _pin_chosen(name: str, examples: Sequence[Example], pools: Mapping[str, Pool], pins: Pins) -> None:
+    read = RowsRead()
+    for example in examples:
+        read.add(example)
+    pins.hold(name, read.pin(), " and ".join(dict.fromkeys(pool.where for pool in pools.values())))
 
 
 def _counts(names: Sequence[str]) -> Mapping[str, int]:
@@ -131,15 +203,24 @@ def _counts(names: Sequence[str]) -> Mapping[str, int]:
     return counts
 
 
-def _open(name: str, inputs: Path, cache: Path) -> Pool:
+def _open(name: str, inputs: Path, folders: tuple[MountedFolder, ...], cache: Path, run: RunData) -> Pool:
     if name.endswith(".jsonl"):
-        train, held_out = problems_in(inputs, name)
-        return Pool(name, train, held_out, lambda example: example)
+        train, held_out = problems_in(inputs, name, run.brought.files.get(name, ""))
+        return Pool(name, train, held_out, lambda example: example, Origin.FILES, name)
     known = KNOWN.get(name)
     if known is None:
         raise ValueError(f"data: {name} is not known; there are {', '.join(KNOWN)}, and .jsonl files of inputs.files")
-    opened = open_rows(known, inputs, cache)
-    return Pool(name, opened.train, opened.held_out, known.example, opened.notes)
+    opened = open_rows(known, folders, run.brought, cache, run.pins.revision(name))
+    return Pool(
+        name,
+        opened.train,
+        opened.held_out,
+        known.example,
+        opened.origin,
+        opened.place,
+        opened.revision,
+        opened.notes,
+    )
 
 
 @contextmanager

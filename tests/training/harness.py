@@ -16,6 +16,8 @@ from typing import Any
 from stages.accounting import Spent
 from stages.catalog import KINDS
 from stages.contract import Cursor, StageSpec
+from stages.data.mounted import Brought
+from stages.data.pins import Pins
 from stages.stage import Next, Opened, StageFailed, Write
 from stages.tracing import digest_of
 
@@ -81,6 +83,8 @@ class SmallContext:
     inputs: Path
     plan: tuple[StageSpec, ...] = ()
     save_at: frozenset[int] = frozenset()
+    brought: Brought = field(default_factory=Brought)
+    pins: Pins = field(default_factory=Pins)
     lines: list[str] = field(default_factory=list)
 
     @property

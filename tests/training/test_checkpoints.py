@@ -30,6 +30,7 @@ STATES = {
     "with a trained reference": State(Weights(BASE), "made", Weights({"other": jnp.ones(1)}), MOMENTS),
     "with a made reference": State(Weights(BASE), "made", Weights(), MOMENTS),
     "nothing but counters": State(Weights(), "made", counters={"seen": 3}),
+    "with pins of its data": State(Weights(), "made", data={"gsm8k train": {"rows": 1, "read": {"1": "ab"}}}),
 }
 
 
@@ -39,7 +40,7 @@ def test_what_is_written_is_read_back_bit_for_bit(state: State, tmp_path: Path) 
     back = read(tmp_path)
 
     assert told == digests(state) == digests(back)
-    assert (back.made, dict(back.counters)) == (state.made, dict(state.counters))
+    assert (back.made, dict(back.counters), back.data) == (state.made, dict(state.counters), state.data)
     assert [(a.rank, a.alpha) for a in back.weights.adapters] == [(a.rank, a.alpha) for a in state.weights.adapters]
     assert (back.origin is None) == (state.origin is None)
     if state.origin is not None and back.origin is not None:

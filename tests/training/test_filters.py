@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from stages.data.mounted import Brought
+from stages.data.pins import Pins
 from stages.options import Asking, Sft
 from stages.problems import judged_problems, worked_examples
 from stages.stage import StageFailed
@@ -51,6 +53,7 @@ class SessionContext(SimpleNamespace):
 
     def __init__(self, tmp_path: Path) -> None:
         super().__init__(plan=(), inputs=tmp_path / "input", seed=0, scratch=tmp_path / "scratch", said=[])
+        self.brought, self.pins, self.spec = Brought(), Pins(), SimpleNamespace(name="a stage")
         self.say = self.said.append
 
 
@@ -69,8 +72,8 @@ def test_answers_that_are_not_worth_learning_are_left_out_and_told_by_reason(con
     found = worked_examples(context, FOUNDATION, Sft(data=("ultrafeedback",), tokens_max=300))
     assert [example.question for example in found.train] == ["What is the colour of the sky?"]
     assert context.said == [
-        "data ultrafeedback: 1 to train on, 0 held out; left out: ultrafeedback: margin below 0.5 1, ultrafeedback: no score 1, "
-        "ultrafeedback: not in English 1, ultrafeedback: refuses, or speaks as an AI 1, ultrafeedback: score below 5 1, "
+        "data ultrafeedback: 1 to train on, 0 held out; ultrafeedback from the mounted ultrafeedback; left out: "
+        "ultrafeedback: margin below 0.5 1, ultrafeedback: no score 1, ultrafeedback: not in English 1, ultrafeedback: refuses, or speaks as an AI 1, ultrafeedback: score below 5 1, "
         "ultrafeedback: too long 1"
     ]
 

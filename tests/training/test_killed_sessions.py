@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_in_each_stage_ends_like_one_that_is_not(sessions: 
     report = sessions.finish(_following(often, second, third), third)
 
     assert report.outcome == "finished" and report.checkpoint is not None
-    assert set(expected.checkpoint.digests) == {"weights", "adapter", "optimizer"}
+    assert set(expected.checkpoint.digests) == {"weights", "adapter", "optimizer", "data"}
     assert report.checkpoint.digests == expected.checkpoint.digests
     assert report.stages["grpo"].metrics == expected.stages["grpo"].metrics
 

@@ -13,9 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from orchestrator import pipeline_file
+from orchestrator.rehearsal.stand_ins.offering import SETS as SETS_FOLDER
 from orchestrator.rehearsal.stand_ins.sets import MBPP_ROWS, write_sets
 from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from orchestrator.verify.inputs import mounted
 from stages.data import Example, Source, open_source, prompt_of
+from stages.data.mounted import STAND_IN_MARK
 from stages.data.sets import KNOWN
 from stages.evaluate import hard_ones
 from stages.options.model import SYSTEM
@@ -110,7 +114,7 @@ def test_the_splits_are_those_of_the_real_sets_in_their_files(folder: Path) -> N
         path.relative_to(folder).as_posix().removesuffix("-00000-of-00001.parquet") for path in folder.rglob("*.*")
     }
     others = {"gsm8k/main/test", "ultrafeedback_binarized/data/test_prefs"}
-    assert files == {*COLUMNS, *others, *(f"mbpp/full/{split}" for split in MBPP_ROWS)}
+    assert files == {STAND_IN_MARK, *COLUMNS, *others, *(f"mbpp/full/{split}" for split in MBPP_ROWS)}
     assert {split: written(folder, f"mbpp/full/{split}").num_rows for split in MBPP_ROWS} == MBPP_ROWS
 
 
@@ -123,6 +127,24 @@ def test_the_same_seed_writes_the_same_bytes_and_another_one_others(folder: Path
     write_sets(tmp_path / "other", seed=1)
     assert content(tmp_path / "same") == content(folder)
     assert content(tmp_path / "other") != content(folder)
+
+
+@pytest.mark.slow
+def test_a_set_that_the_pipeline_brings_has_no_stand_in_beside_it_and_the_others_say_what_they_are(
+    tmp_path: Path,
+) -> None:
+    for name in ("gsm8k_train.jsonl", "gsm8k_test.jsonl"):
+        (tmp_path / name).write_text("{}\n", encoding="utf-8")
+    text = "name: own\ninputs: {files: [gsm8k_train.jsonl, gsm8k_test.jsonl]}\n"
+    text += f"model: {{source: {tmp_path}}}\nstages: [{{name: sft, kind: sft, steps: 1, options: {{data: [gsm8k, mbpp]}}}}]\n"
+    path = tmp_path / "own.yaml"
+    path.write_text(text, encoding="utf-8")
+    own, made_up = mounted(pipeline_file.load(path), path, tmp_path / "inputs")
+    assert sorted(own.files) == ["gsm8k_test.jsonl", "gsm8k_train.jsonl"]
+    assert f"{SETS_FOLDER}/{STAND_IN_MARK}" in made_up.files
+    names = " ".join(made_up.files)
+    assert "gsm8k" not in names
+    assert all(name in names for name in ("mbpp", "ultrafeedback", "Magpie"))
 
 
 @pytest.mark.slow

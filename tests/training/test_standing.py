@@ -1,5 +1,7 @@
 """A stage stands on the model that the run began with, and where it trains an adapter, moves nothing else."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -39,6 +41,19 @@ def test_a_changed_model_is_noticed_before_anything_is_trained(tmp_path: Path) -
     checkpoint.mkdir()
     write(State(Weights(), made="another"), checkpoint)
     with pytest.raises(StageFailed) as failed:
+        chain.run(tmp_path)
+    assert failed.value.cause == "model-changed"
+
+
+def test_a_changed_tokenizer_is_noticed_before_anything_is_trained(tmp_path: Path) -> None:
+    chain = Chain((spec("first", "evaluate", 1, **ANSWERS, batch=2),))
+    chain.run(tmp_path)
+    state = read(tmp_path / "first-1")
+    other = {**state.data, "tokenizer": {"rows": 1, "read": {"1": "0" * 64}, "revision": ""}}
+    shutil.rmtree(tmp_path / "first-1")
+    (tmp_path / "first-1").mkdir()
+    write(replace(state, data=other), tmp_path / "first-1")
+    with pytest.raises(StageFailed, match="no longer has the tokenizer that this run started with") as failed:
         chain.run(tmp_path)
     assert failed.value.cause == "model-changed"
 

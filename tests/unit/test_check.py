@@ -121,6 +121,40 @@ def test_a_mounted_copy_needs_no_internet(tmp_path: Path) -> None:
     assert found(packages.internet, about, State.PROBLEM) == []
 
 
+@pytest.mark.parametrize(
+    ("files", "datasets", "state", "said", "fetched"),
+    [
+        (
+            "gsm8k_train.jsonl gsm8k_test.jsonl",
+            "",
+            State.OK,
+            "gsm8k is read from your own gsm8k_train.jsonl and",
+            False,
+        ),
+        ("gsm8k_train.jsonl", "", State.PROBLEM, "gsm8k_train.jsonl of inputs.files names a split of gsm8k", True),
+        ("", "bob/gsm8k-copy", State.NOTE, "gsm8k is looked for in bob/gsm8k-copy because of the name: only", False),
+        ("gsm8k.jsonl", "", State.WARNING, "gsm8k.jsonl of inputs.files is called after gsm8k and after none", True),
+        ("gsm8k-notes.txt", "", None, "", True),
+        ("", "gsm8k/poems", None, "", True),
+        ("notes.jsonl", "", None, "", True),
+    ],
+)
+def test_what_the_pipeline_brings_is_recognised_and_only_the_rest_is_fetched(
+    tmp_path: Path, files: str, datasets: str, state: State | None, said: str, fetched: bool
+) -> None:
+    for name in files.split():
+        (tmp_path / name).write_text("{}\n", encoding="utf-8")
+    about = subject(
+        tmp_path, TRAIN, inputs=f"{{files: [{', '.join(files.split())}], datasets: [{datasets}]}}", internet="false"
+    )
+    told = list(packages.sets(about))
+    assert [finding.state for finding in told] == ([] if state is None else [state])
+    assert all(said in finding.sentence for finding in told)
+    assert all(finding.remedy for finding in told if state is State.PROBLEM)
+    asked = [f for f in packages.internet(about) if "gsm8k would be fetched from the Hugging Face hub" in f.sentence]
+    assert bool(asked) is fetched
+
+
 def test_full_training_of_the_larger_model_leaves_a_checkpoint_that_kaggle_does_not_keep(tmp_path: Path) -> None:
     full = subject(tmp_path, TRAIN.replace("lora", "full"), model=GEMMA)
     size = checkpoint_bytes(full.pipeline)

@@ -1,6 +1,6 @@
 """What a rehearsed session finds mounted in place of large things: a tiny model of the same family, and small data sets."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.rehearsal.content import Content, Files
 from orchestrator.rehearsal.world import World
 from stages import options
+from stages.data.mounted import STAND_IN_MARK
 
 SETS = "stand-in-sets"
 """The folder below a session's inputs that holds the data sets; rehearsed sessions have it without asking for it."""
@@ -16,13 +17,14 @@ REPLACED = datetime(2026, 1, 1, tzinfo=UTC)
 """When stand-ins were made, to whom it may concern: a fixed time, so that two rehearsals are equal."""
 
 
-def write(folder: Path, model: Mapping[str, Any], *, seed: int = 0) -> None:
-    """Write stand-ins for a pipeline's `model:` and for every data set below `folder`, laid out as a session's inputs.
+def write(folder: Path, model: Mapping[str, Any], *, own: Collection[str] = (), seed: int = 0) -> None:
+    """Write stand-ins for a pipeline's `model:` and for the data sets below `folder`, laid out as a session's inputs.
 
-    A model that is a folder of this machine needs none. Needs what the `train` extra installs.
+    A model that is a folder of this machine needs none, and a set that `own` names, since the pipeline brings it, none either.
+    Each lies beside a file that says what it is. Needs what the `train` extra installs.
     """
     from orchestrator.rehearsal.stand_ins.model import write_model  # Orbax and JAX come with it
-    from orchestrator.rehearsal.stand_ins.sets import write_sets
+    from orchestrator.rehearsal.stand_ins.sets import STAND_IN_TEXT, write_sets
     from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 
     chosen = options.fit(options.Model, model, "model")
@@ -35,7 +37,8 @@ def write(folder: Path, model: Mapping[str, Any], *, seed: int = 0) -> None:
         sizes = {"heads": 2 * kv_heads, "kv_heads": kv_heads}
         write_model(into, chosen.kind.partition("-")[0], layout, vocabulary=len(VOCABULARY), seed=seed, **sizes)
         write_tokenizer(into / "tokenizer.model")
-    write_sets(folder / SETS, seed=seed)
+        (into / STAND_IN_MARK).write_text(STAND_IN_TEXT, encoding="utf-8")
+    write_sets(folder / SETS, seed=seed, without=own)
 
 
 def offer(world: World, folder: Path) -> None:

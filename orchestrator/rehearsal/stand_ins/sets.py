@@ -7,14 +7,18 @@ hard functions few: who learns from every kind of problem alike gets to the func
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from orchestrator.rehearsal.stand_ins import columns
+from stages.data.layouts import bears_name
+from stages.data.mounted import STAND_IN_MARK
 from stages.data.order import derive_seed, index_at
+from stages.data.sets import KNOWN
 
 SUMS_BELOW = 50
+STAND_IN_TEXT = "Made up for rehearsals: nothing that is learnt or measured here says anything about the real thing.\n"
 HELD_OUT_ONE_IN = 5
 """One in so many sums is in GSM8K's test split."""
 LEAKED = 8
@@ -39,10 +43,17 @@ _GREETINGS = {"Say hello to": "hello", "Say good bye to": "good bye", "Thank": "
 
 
 def write_sets(
-    folder: Path, *, seed: int = 0, wrong: float = 0.2, wrong_carry: float = 0.6, wrong_long: float = 0.7
+    folder: Path,
+    *,
+    seed: int = 0,
+    wrong: float = 0.2,
+    wrong_carry: float = 0.6,
+    wrong_long: float = 0.7,
+    without: Collection[str] = (),
 ) -> None:
-    """Write the four sets below `folder` as their Hugging Face repositories lie; the same bytes for the same arguments.
+    """Write the sets below `folder` as their Hugging Face repositories lie; the same bytes for the same arguments.
 
+    Those that `without` names are left out. A file beside them says that they are made up.
     `wrong` is the share of Magpie's easy rows that are wrong, `wrong_carry` that of sums with a carry, `wrong_long` that of functions
     with a number of three digits.
     """
@@ -66,8 +77,11 @@ def write_sets(
             columns.magpie(),
         ),
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STAND_IN_MARK).write_text(STAND_IN_TEXT, encoding="utf-8")
     for name, (rows, schema) in files.items():
-        columns.write(folder / f"{name}-00000-of-00001.parquet", rows, schema)
+        if not any(bears_name(KNOWN[left_out], name) for left_out in without):
+            columns.write(folder / f"{name}-00000-of-00001.parquet", rows, schema)
 
 
 def _pairs(*, held_out: bool) -> list[Pair]:
