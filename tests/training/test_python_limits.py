@@ -82,13 +82,16 @@ def marked(name: str) -> object:
 @LINUX
 @pytest.mark.parametrize("name", [marked(name) for name in HOSTILE])
 def test_a_hostile_answer_is_wrong_bounded_and_harms_nobody(name: str) -> None:
+    assert (
+        asked(f"def f(x): return 5 # before {name}", "assert f(2) == 5").said == "1"
+    )  # now there is a judge, whatever was before
     before = judge_counts()
     verdict = asked(*HOSTILE[name])
     assert verdict.said in ("", "0")
     assert verdict.cpu_s < 2.0  # as the kernel counted it, on however busy a machine
     assert asked(f"def f(x): return 5 # after {name}", "assert f(2) == 5").said == "1"
     after = judge_counts()
-    assert (after["lost"], after["started"]) == (before["lost"], max(1, before["started"]))
+    assert (after["lost"], after["started"]) == (before["lost"], before["started"])
 
 
 @LINUX
