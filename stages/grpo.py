@@ -197,11 +197,13 @@ def _batch(sampled: Sampled, standing: Standing, options: Grpo) -> PolicyBatch:
     padding = standing.foundation.tokenizer.pad_id()
     batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))
 
+    mesh = standing.foundation.mesh
+
     def logprobs(model: Any) -> Any:
         pieces = parts(batch, options.accumulate)
-        return jnp.concatenate([frozen_logprobs(model, piece, options.temperature) for piece in pieces])
+        return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh) for piece in pieces])
 
-    with standing.foundation.mesh:
+    with mesh:
         reference = logprobs(standing.frozen) if options.beta > 0 else None
         old = logprobs(standing.model) if options.num_iterations > 1 else None
     return replace(batch, reference=reference, old=old)

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from tunix.sft.sharding_utils import shard_input
 from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 
 from stages.options import Grpo
@@ -170,10 +169,19 @@ def _frozen(
 _jitted = jax.jit(_frozen)  # once, so that it is compiled once for each shape
 
 
-def frozen_logprobs(model: nnx.Module, batch: PolicyBatch, temperature: float) -> jax.Array:
-    """`answer_logprobs` of a model that is not trained meanwhile: the reference, or the policy before its update."""
+def frozen_logprobs(
+    model: nnx.Module, batch: PolicyBatch, temperature: float, mesh: jax.sharding.Mesh | None = None
+) -> jax.Array:
+    """`answer_logprobs` of a model that is not trained meanwhile: the reference, or the policy before its update.
+
+    Rows are spread along the mesh's `fsdp` axis where it divides them, as Tunix's trainer spreads a batch.
+    """
     graph, state = nnx.split(model)
-    prompts, answers, lengths = shard_input((batch.prompts, batch.answers, batch.lengths), ("fsdp",))
+    prompts, answers, lengths = (jnp.asarray(array) for array in (batch.prompts, batch.answers, batch.lengths))
+    if mesh is not None:
+        spread = len(lengths) % mesh.shape["fsdp"] == 0
+        layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*["fsdp"] * spread))
+        prompts, answers, lengths = (jax.device_put(array, layout) for array in (prompts, answers, lengths))
     return _jitted(graph, state, prompts, answers, lengths, jnp.float32(temperature))
 
 
