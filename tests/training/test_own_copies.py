@@ -191,3 +191,16 @@ def test_an_own_file_that_only_bears_the_sets_name_or_is_read_by_itself_is_no_ha
     inputs = mount(tmp_path / "input", (FLAT, "inputs", {**alone, **other}), (FLAT, "sets", MADE_UP))
     source = opened("gsm8k", inputs, brought({**alone, **other}, alone=frozenset(alone)))
     assert (source.origins, source.notes) == ({"gsm8k": "STAND-IN DATA, made up for rehearsals"}, ())
+
+
+def test_of_copies_that_nobody_lists_or_names_the_content_decides_and_not_the_path(tmp_path: Path) -> None:
+    one = {"train.jsonl": gsm8k(0), "test.jsonl": gsm8k(50)}
+    other = {"train.jsonl": gsm8k(100), "test.jsonl": gsm8k(150)}
+    deep = {f"unpacked/{name}": data for name, data in one.items()}
+    ways = (
+        ((FLAT, "a-sums", one), (DEEP, "b-sums", other)),
+        ((DEEP, "b-sums", one), (FLAT, "a-sums", other)),
+        ((OUTPUT, "c-sums", deep), (FLAT, "d-sums", other)),
+    )
+    sources = [opened("gsm8k", mount(tmp_path / str(n) / "input", *way), Brought()) for n, way in enumerate(ways)]
+    assert sources[0].train == sources[1].train == sources[2].train
