@@ -19,7 +19,16 @@ from stages.judged import shown, worth
 from stages.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
 from stages.optimizers import measurements
 from stages.options import Grpo
-from stages.policy import DrawnAnswer, Floats, arrays_for, informative, length_metrics, overlong_penalty, weighted_sum
+from stages.policy import (
+    Bools,
+    DrawnAnswer,
+    Floats,
+    arrays_for,
+    informative,
+    length_metrics,
+    overlong_penalty,
+    weighted_sum,
+)
 from stages.problems import judged_problems, prompt
 from stages.rewards import checked_rewards
 from stages.rollouts import Cluster, cluster_of
@@ -65,7 +74,8 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         trainer = cluster.actor_trainer
         trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
         trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
-        trainer.with_rl_metrics_to_log({"kl": np.mean, "clipped_share": np.mean, "logprob": np.mean})
+        told = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
+        trainer.with_rl_metrics_to_log(dict.fromkeys(told, np.mean))
         guard, frozen = Guard(options, context.spec.name), Frozen(standing, options)
     draws = Draws(context, options, cluster, standing, chooser(standing, problems))
 
@@ -76,7 +86,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
             cluster.update_actor(parts(batch, options.accumulate), None)
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
         found = {
-            **metrics.take("loss", "kl", "clipped_share", "logprob"),
+            **metrics.take("loss", *told),
             **measurements(trainer.optimizer.opt_state),
             **sampled.metrics,
         }
@@ -126,7 +136,7 @@ class Draws:
         return chosen_groups(rounds, self._options)
 
     def _useful(self, rounds: Sequence[Sampled]) -> int:
-        return sum(int(informative(each.rewards, self._options.generations).sum()) for each in rounds)
+        return sum(int(_useful(each.rewards, each.answers, self._options).sum()) for each in rounds)
 
     def _round(self, step: int, number: int) -> Sampled:
         """One round of a step: as many problems as the batch has, drawn and judged."""
@@ -171,14 +181,20 @@ class Draws:
         )
 
 
+def _useful(rewards: Floats, answers: Sequence[DrawnAnswer], options: Grpo) -> Bools:
+    """Whether something is learnt from each group."""
+    masked = [options.mask_truncated_completions and answer.truncated for answer in answers]
+    return informative(rewards, options.generations, ~np.array(masked))
+
+
 def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     """The first groups that teach something, in the order in which they were drawn, filled up with others to a whole batch."""
     group = options.generations
     rewards = np.concatenate([each.rewards for each in rounds])
-    useful = informative(rewards, group)
+    answers = [answer for each in rounds for answer in each.answers]
+    useful = _useful(rewards, answers, options)
     taken = np.sort(np.argsort(~useful, kind="stable")[: options.batch])
     rows = (taken[:, None] * group + np.arange(group)).reshape(-1)
-    answers = [answer for each in rounds for answer in each.answers]
     means = {name: float(np.mean([each.metrics[name] for each in rounds])) for name in rounds[0].metrics}
     told = {
         **means,

@@ -102,8 +102,8 @@ class PolicyBatch:
 class PolicyLoss:
     """The clipped objective of GRPO (arXiv:2402.03300, equation 3), with DAPO's own upper bound (arXiv:2503.14476, section 3.1).
 
-    Called by Tunix's trainer with the model and a `PolicyBatch`; answers with the loss and metrics: `kl`, the mean divergence
-    from the reference in nats a token by the estimator of equation 4 (never negative); `clipped_share`, the share of learnt tokens
+    Called by Tunix's trainer with the model and a `PolicyBatch`; answers with the loss and metrics: `kl`, where there is a
+    reference, the mean divergence from it in nats a token by the estimator of equation 4 (never negative); `clipped_share`, the share of learnt tokens
     whose ratio was clipped; `logprob`, the mean log-probability of the learnt tokens at the sampling temperature.
     """
 
@@ -129,15 +129,15 @@ class PolicyLoss:
         token_loss = -jnp.minimum(free, held)
         kl = jnp.zeros_like(logprobs)
         if batch.reference is not None:
-            behind = batch.reference - logprobs
-            kl = jnp.exp(jnp.clip(behind, max=LOG_RATIO_MAX)) - behind - 1
+            behind = jnp.clip(batch.reference - logprobs, max=LOG_RATIO_MAX)
+            kl = jnp.exp(behind) - behind - 1
             token_loss += self.beta * kl
 
         def summed(values: jax.Array, row_weight: jax.Array) -> jax.Array:
             return jnp.sum(jnp.where(batch.learnt, values, 0.0) * row_weight[:, None])
 
         metrics = {
-            "kl": summed(kl, batch.token_weight),
+            **({} if batch.reference is None else {"kl": summed(kl, batch.token_weight)}),
             "clipped_share": summed((held < free).astype(jnp.float32), batch.token_weight),
             "logprob": summed(logprobs, batch.token_weight),
         }
@@ -147,9 +147,10 @@ class PolicyLoss:
 def answer_logprobs(
     model: nnx.Module, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: float
 ) -> jax.Array:
-    """Log-probability of each token of the answers (rows × answer positions, float32) in the distribution they are drawn from.
+    """Log-probability of each token of the answers (rows × answer positions, float32) at the sampling temperature.
 
-    That distribution is the softmax of the logits divided by the temperature. What stands after an answer's end means nothing.
+    The distribution is the softmax of all logits divided by the temperature. Where `top_k` lets draw from fewer tokens, answers are
+    drawn from that distribution cut off and scaled up, which is not corrected for: TRL and Tunix do the same. What stands after an answer's end means nothing.
     Positions count on over a padding token that was drawn within an answer, and nothing attends to it: as in Tunix's sampler.
     """
     tokens = jnp.concatenate([prompts, answers], axis=1)

@@ -15,6 +15,7 @@ SPREAD_MIN = 1e-6
 """Added to a group's standard deviation, so that a group without any does not divide by zero; as in TRL and Tunix."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,16 @@ def weighted_sum(values: Mapping[str, Floats], weights: Mapping[str, float]) -> 
     return np.asarray(sum(weights[name] * each for name, each in values.items()), np.float64)
 
 
-def informative(rewards: Floats, group: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Whether each group's answers were worth different amounts (groups, bool). A group of equals has advantages of zero."""
+def informative(rewards: Floats, group: int, learnt: Bools | None = None) -> Bools:
+    """Whether something can be learnt from each group (groups, bool): an answer that is learnt was not worth what its group was.
+
+    `learnt` (rows, bool) says which answers are; all of them unless told. A group of equals has advantages of zero.
+    """
     grouped = rewards.reshape(-1, group)
-    return np.asarray(grouped.max(axis=1) > grouped.min(axis=1))
+    differs = grouped.max(axis=1) > grouped.min(axis=1)
+    apart = grouped != grouped.mean(axis=1, keepdims=True)
+    counts = np.ones_like(apart) if learnt is None else learnt.reshape(-1, group)
+    return np.asarray(differs & (apart & counts).any(axis=1))
 
 
 def advantages(rewards: Floats, group: int, scale: str) -> Floats:
@@ -65,9 +72,7 @@ def overlong_penalty(lengths: np.ndarray[Any, Any], longest: int, buffer: int) -
     return np.clip((longest - buffer - lengths) / buffer, -1.0, 0.0)
 
 
-def learnt_tokens(
-    answers: list[DrawnAnswer], width: int, *, mask_truncated: bool
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def learnt_tokens(answers: list[DrawnAnswer], width: int, *, mask_truncated: bool) -> Bools:
     """Which positions of the answers are learnt (rows × width, bool): all that were drawn, the stop token among them.
 
     `mask_truncated` leaves out answers that were cut off at the limit (overlong filtering, arXiv:2503.14476, section 3.4).
@@ -76,13 +81,13 @@ def learnt_tokens(
     return np.arange(width) < lengths[:, None]
 
 
-def row_weights(learnt: np.ndarray[Any, np.dtype[np.bool_]], loss_type: str, longest: int) -> Floats:
+def row_weights(learnt: Bools, loss_type: str, longest: int) -> Floats:
     """What each learnt token of each row counts in the loss of the whole batch (rows).
 
     | loss_type | a token counts | source |
     |---|---|---|
     | `grpo` | 1 / (its answer's tokens × answers that are learnt): the mean over answers of their means | arXiv:2402.03300, equation 3 |
-    | `dapo` | 1 / (all learnt tokens): the mean over tokens | arXiv:2503.14476, equation 8 |
+    | `dapo` | 1 / (all learnt tokens): the mean over tokens | arXiv:2503.14476, equation 8, over the whole batch as in TRL |
     | `dr_grpo` | 1 / (answers × `longest`, the limit of an answer): a constant | arXiv:2503.20783, section 3.2, as TRL has it |
     """
     rows = len(learnt)

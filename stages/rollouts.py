@@ -92,6 +92,7 @@ def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> C
     with without_remat(standing.model):  # for the sampler that the cluster makes; training recomputes all the same
         cluster = Cluster(actor=standing.model, tokenizer=standing.foundation.tokenizer, cluster_config=config)
     cluster.buffer = DrawnBuffer(cluster.rollout._sampler)
+    cluster._anchor_policy_state = None  # a copy of all weights on the host, for trainers that go back to it
     trainer = cluster.actor_trainer
     assert trainer.model is standing.model, "Tunix copies only what lies on another mesh"
     trainer.metrics_logger = metrics

@@ -56,7 +56,10 @@ def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> 
     live = before.weights.adapters[-1].arrays if resumed else {}
     origin = Weights(before.weights.base, before.weights.adapters[:-1]) if resumed else before.weights
     below = origin.adapters if is_narrow(foundation) else ()
-    frozen = _beside(foundation, origin, options.lora_alpha / options.lora_rank)
+    stacked = (
+        origin if needs_origin or not below else Weights(origin.base)
+    )  # only a reference needs the adapters beside it
+    frozen = _beside(foundation, stacked, options.lora_alpha / options.lora_rank)
     model = lora.with_adapter(foundation.model, options, seed, foundation.mesh, below)
     if live and not is_narrow(foundation):
         put_arrays(model, live, nnx.LoRAParam)
@@ -220,9 +223,9 @@ class Frozen:
     def look(self, metrics: Mapping[str, float]) -> None:
         """Raise StageFailed where after a few steps the adapter is still zero, or the weights below it have changed.
 
-        A step in which all groups were idle has no gradient, and counts for nothing.
+        A step without a gradient, in reinforcement learning one whose groups were all idle, counts for nothing.
         """
-        self._looks += metrics.get("idle_groups", 0.0) < 1.0
+        self._looks += metrics.get("grad_norm", 1.0) > 0 and metrics.get("idle_groups", 0.0) < 1.0
         if self._before is None or self._looks != LOOK_AFTER_STEPS:
             return
         arrays = arrays_of(self._standing.model, nnx.LoRAParam)

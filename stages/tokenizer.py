@@ -24,6 +24,8 @@ class Tokenizer:
         self._model = model
         if min(self.pad_id(), self.eos_id(), self.bos_id()) < 0:
             raise ValueError("it has no piece for padding, for the begin or for the end of a text")
+        if self.pad_id() != 0:  # Tunix's models and samplers take token 0 for padding
+            raise ValueError(f"its padding is token {self.pad_id()}, and has to be token 0: take a Gemma's tokenizer")
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_model": self._model}

@@ -145,7 +145,7 @@ class Sampling(Asking):
     temperature: Annotated[float, POSITIVE] = 1.0
     """Below 1 likely answers become likelier, above 1 unlikely ones."""
     top_k: Annotated[int, not_negative("draws from all tokens")] = 0
-    """Likeliest tokens to draw from; 0 is all of them."""
+    """Likeliest tokens to draw from; 0 is all of them. Training compares probabilities among all tokens all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +166,8 @@ class Grpo(Trained, Sampling):
     """The ratio counts up to `1 + epsilon_high`. Above `epsilon` (DAPO's clip-higher: 0.28, arXiv:2503.14476) it leaves unlikely
     tokens more room to become likely."""
     num_iterations: Annotated[int, POSITIVE] = 1
-    """Updates on each batch of answers. From the second on the answers are an older policy's, and ratios are clipped."""
+    """Updates on each batch of answers. From the second on the answers are an older policy's, and ratios are clipped. What the log
+    tells of a step (`loss`, `kl`, `grad_norm`) is then of its last update."""
     loss_type: Annotated[str, one_of("grpo", "dapo", "dr_grpo")] = "dapo"
     """What a token counts. `grpo` is the mean over answers of each answer's mean over its tokens (arXiv:2402.03300): a token of a
     long answer counts less, which favours short right and long wrong answers. `dapo` is the mean over all tokens

@@ -244,6 +244,7 @@ VARIANTS = [
     Grpo(loss_type="dr_grpo", scale_rewards="none"),
     Grpo(loss_type="grpo", mask_truncated_completions=True),
     Grpo(loss_type="dapo", mask_truncated_completions=True),
+    Grpo(loss_type="dr_grpo", mask_truncated_completions=True),
     Grpo(loss_type="dapo", epsilon_high=0.28, num_iterations=2),
     Grpo(loss_type="grpo", scale_rewards="none", beta=0.5, num_iterations=2),
 ]
@@ -301,7 +302,6 @@ def test_what_is_told_of_a_batch_is_its_mean_over_learnt_tokens(count: int) -> N
 
 
 def test_the_stop_token_is_learnt_where_one_was_drawn_and_only_there() -> None:
-    """Its logarithm of a probability gets the same share of the gradient as any other token's."""
     drawn = [[5, STOP], [5, 6, 7, 8, 9, 5]] * 4
     options = Grpo(generations=2, batch=4, answer_tokens_max=LONGEST)
     batch = PolicyBatch(prompts=PROMPTS.astype(np.int32), **arrays_for(answers(drawn), REWARDS, options, 0))

@@ -64,11 +64,11 @@ def test_a_step_learns_from_the_first_groups_that_teach_something(
 ROLLOUTS = {**harness.ROLLOUTS, "rewards": {"tests.training.odd_rewards:by_hash": 1.0}, "learning_rate": 1e-3}
 
 
-def run(tmp_path: Path, **options: Any) -> tuple[Record, SmallContext]:
-    """One stage of two steps, and the context that it had."""
+def run(tmp_path: Path, steps: int = 2, **options: Any) -> tuple[Record, SmallContext]:
+    """One stage of so many steps, and the context that it had."""
     record = Record()
-    stage = spec("grpo", "grpo", 2, **{**ROLLOUTS, **options})
-    context = SmallContext(stage, TINY, 0, tmp_path, record, None, 2, harness.shared_inputs(), plan=(stage,))
+    stage = spec("grpo", "grpo", steps, **{**ROLLOUTS, **options})
+    context = SmallContext(stage, TINY, 0, tmp_path, record, None, steps, harness.shared_inputs(), plan=(stage,))
     KINDS["grpo"].load()(context)
     return record, context
 
@@ -93,3 +93,14 @@ def test_dynamic_sampling_puts_other_groups_in_the_place_of_those_that_teach_not
     assert again.value("grpo", 1, "sampled_groups") > 4
     assert again.seen["grpo-1-batch"] == once.seen["grpo-1-batch"]  # the first round is the same
     assert context.record.seen.keys() >= {"grpo-1-batch1", "grpo-1-rollouts1"}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
+def test_steps_whose_answers_are_all_left_out_are_idle_and_no_fault_of_the_adapter(tmp_path: Path) -> None:
+    record, _ = run(tmp_path, steps=4, mask_truncated_completions=True, answer_tokens_max=2)
+    for step in range(1, 5):
+        if record.value("grpo", step, "truncated_share") == 1.0:
+            assert record.value("grpo", step, "idle_groups") == 1.0
+            assert record.value("grpo", step, "grad_norm") == 0.0
+    assert record.value("grpo", 1, "truncated_share") == 1.0

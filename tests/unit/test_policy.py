@@ -49,6 +49,19 @@ def test_only_a_group_whose_answers_differ_in_worth_teaches_something() -> None:
 
 
 @pytest.mark.parametrize(
+    ("learnt", "teaches"),
+    [
+        ([True, True, True], True),
+        ([False, False, False], False),
+        ([False, True, False], False),  # the only answer that is learnt was worth what the group was
+        ([True, False, False], True),
+    ],
+)
+def test_a_group_teaches_only_by_answers_that_are_learnt(learnt: list[bool], teaches: bool) -> None:
+    assert informative(np.array([1.0, 0.5, 0.0]), 3, np.array(learnt)).tolist() == [teaches]
+
+
+@pytest.mark.parametrize(
     ("tokens", "buffer", "penalty"),
     [
         (100, 0, 0.0),  # no buffer, no penalty
