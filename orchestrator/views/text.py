@@ -13,7 +13,7 @@ from orchestrator.times import here, spoken, when
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
-from orchestrator.views.values import STYLES, hours, speed_text
+from orchestrator.views.values import STYLES, hours, progress_text, speed_text
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
@@ -100,6 +100,8 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
         lines.append((f"session {session['number']}", Text(session_clock(session, now))))
         speed = speed_text(current_stage(run)["metrics"])
         lines += [("speed", Text(speed))] if speed else []
+        progress = progress_text(current_stage(run)["metrics"])
+        lines += [("steps", Text(progress))] if progress else []
     return lines
 
 

@@ -15,9 +15,17 @@ STYLES = {
     "failed": "red",
     "lost": "red",
 }
-TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl", "grad_norm", "learning_rate")
-ELSEWHERE = frozenset((*RATES, *MEASURED))
-"""Speed and memory have a line of their own, the counts that rates are made of none."""
+TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
+PROGRESS = {
+    "learning_rate": "learning rate {:.3g}",
+    "grad_norm": "gradient norm {:.3g}",
+    "mean_length": "answers of {:,.0f} tokens",
+    "truncated_share": "{:.0%} cut off",
+    "idle_groups": "{:.0%} of groups idle",
+    "logprob": "log-probability {:.3g}",
+}
+ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
+"""These and speed and memory have lines of their own, the counts that rates are made of none."""
 METRICS_SHOWN = 4
 CURVED = ("loss", "reward")
 """Values whose course says whether training goes well."""
@@ -36,6 +44,11 @@ def speed_text(metrics: Mapping[str, float]) -> str:
     parts = [f"{rate:{',.0f' if rate >= 100 else '.3g'}} {name}/s" for name, rate in told.items()]
     parts += [f"{size(metrics[MEMORY])} of memory at most"] if MEMORY in metrics else []
     return ", ".join(parts)
+
+
+def progress_text(metrics: Mapping[str, float]) -> str:
+    """What tells whether a training stage's steps do their work, beside its last values; empty where nothing is known of it."""
+    return ", ".join(form.format(metrics[name]) for name, form in PROGRESS.items() if name in metrics)
 
 
 def hours(seconds: float) -> str:

@@ -175,7 +175,14 @@ def test_what_fails_is_told_with_the_time_of_the_next_try(watched: Place) -> Non
 
 def test_the_live_session_tells_how_fast_it_is_and_its_stage_what_training_hangs_on(watched: Place) -> None:
     values = {"loss": 1.25, "grad_norm": 0.5, "learning_rate": 3e-6, "tokens": 5_120.0, "examples": 64.0}
-    values |= {"tokens_per_s": 12_345.6, "examples_per_s": 9.61, "memory_bytes": 13.5 * 2**30}
+    values |= {
+        "mean_length": 211.3,
+        "truncated_share": 0.125,
+        "idle_groups": 0.5,
+        "tokens_per_s": 12_345.6,
+        "examples_per_s": 9.61,
+        "memory_bytes": 13.5 * 2**30,
+    }
     watched.begin("r-0001", *path_to(Phase.RUNNING))
     told = [
         Metric(run="r-0001", session=1, attempt=1, number=1, stage="count", step=1, name=name, value=value, at_s=1.0)
@@ -184,8 +191,10 @@ def test_the_live_session_tells_how_fast_it_is_and_its_stage_what_training_hangs
     watched.store.observe("r-0001", Watch(), told)
     said = joined(watched.text("r-0001"))
     assert "speed 12,346 tokens/s, 9.61 examples/s, 13.5 GiB of memory at most" in said
-    assert "loss 1.25 grad_norm 0.5 learning_rate 3e-06" in said
-    assert said.count("tokens") == said.count("examples") == 1, "nothing is told twice"
+    assert (
+        "steps learning rate 3e-06, gradient norm 0.5, answers of 211 tokens, 12% cut off, 50% of groups idle" in said
+    )
+    assert said.count("tokens/s") == said.count("examples") == said.count("gradient") == 1, "nothing is told twice"
 
 
 def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watched: Place) -> None:
