@@ -77,7 +77,8 @@ _IN_ALL = re.compile(
 _SAYS_MORE = (
     # What changes a number, doubts it, or names a second one.
     "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
-    "less fewer under below above beyond off short without except excluding excluded besides never none neither "
+    "less fewer under below above beyond off short without except excluding excluded besides before unless never none neither "
+    "yes always sometimes versus whereas unsure uncertain doubtful rounded increased decreased reduced discounted approximation "
     "cannot about around approximately approx roughly nearly almost ish so guess guessed estimate estimated estimation likely "
     "probably possibly supposedly wrong incorrect false untrue fake invalid unknown undefined negative positive opposite "
     "inverse reciprocal imaginary squared cubed square root power modulo modulus mod remainder half halves third quarter "
@@ -85,7 +86,7 @@ _SAYS_MORE = (
     "triple quadruple quintuple twice thrice doubled tripled halved dozen pair couple score gross net hundred thousand million "
     "billion trillion lakh lac crore grand kilo mega giga milli micro nano mil bil myriad googol zero one two three four "
     "five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty "
-    "forty fifty sixty seventy eighty ninety percent percentage permille pct binary hex hexadecimal octal radix sqrt sin cos tan "
+    "forty fifty sixty seventy eighty ninety percent percentage permille pct basis bps binary hex hexadecimal octal radix sqrt sin cos tan "
     "log exp alpha beta gamma delta theta lambda sigma omega phi psi pi tau mu nu rho inf infinity infty factorial choose"
 )
 _NO_NAMES = frozenset(_SAYS_MORE.split())
@@ -246,7 +247,7 @@ def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
     words = [_singular(word) for word in written]
     if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_says_more, written)):
         return None
-    if any(len(word) < 3 and word not in _UNITS and word != "of" for word in words):
+    if words[:2] == ["per", "cent"] or any(len(word) < 3 and word not in _UNITS and word != "of" for word in words):
         return None
     counted = re.split(r"\s*(?:/|\bper\b|(?<=\s)of\b)", text.lower())[0].split()
     if counted and not singular and not any(_is_counted(word.rstrip(".")) for word in counted):
@@ -257,7 +258,13 @@ def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
 def _says_more(word: str) -> bool:
     """Whether it says something of the number, as it is written (`minus`), without an s, or behind a hyphen (`half-dozen`)."""
     last = word.rpartition("-")[2]
-    forms = {word, last, word.removesuffix("s"), last.removesuffix("s"), last[:-2] if last.endswith("sses") else last}
+    forms = {
+        word,
+        last,
+        word.removesuffix("s"),
+        last.removesuffix("s"),
+        last[:-2] if last.endswith(("sses", "xes")) else last,
+    }
     return word.endswith("n't") or not _NOT_UNITS.isdisjoint(forms)
 
 
