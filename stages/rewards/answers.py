@@ -26,7 +26,8 @@ _NAMED = re.compile(
 )
 _RATIO = re.compile(r"[0-9]+(?:\s*:\s*[0-9]+)+")
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-5][0-9])(?: ?([ap])\.? ?m\.?)?", re.IGNORECASE)
-_UNIT = re.compile(r" (?=[A-Za-z])")
+_UNIT = re.compile(r"(?: |(?<=[0-9})]))(?=[A-Za-z])")
+_GROUPED = re.compile(r"\{([1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?)\}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class Group:
     text: str = ""
     name: str = ""
 
+    @property
+    def number(self) -> Leaf | None:
+        """What `{40,000}` is where no set is wanted."""
+        grouped = _GROUPED.fullmatch(self.text)
+        return Leaf(grouped[1], read_quantity(grouped[1])) if grouped else None
+
 
 Answer = Leaf | Group
 
@@ -98,8 +105,13 @@ def _expression(text: str) -> Leaf:
     for found in _UNIT.finditer(text):
         unit, before = unit_of(text[found.end() :].strip()), text[: found.start()].rstrip()
         tree = read_expression(before) if unit else None
-        # `2x m` is a product; behind a value without variables m is a metre.
-        if unit and tree and (not has_variables(tree) or (unit[0] in KINDS and len(text) - found.end() > 2)):
+        # `2x m` is a product; behind a value without variables m is a metre, but `\sqrt{2}m` is again a product.
+        touches, letters = not found[0], len(text) - found.end()
+        if touches and (
+            letters < 2 or not unit or unit[0].partition("^")[0] not in KINDS or (tree and has_variables(tree))
+        ):
+            continue
+        if unit and tree and (not has_variables(tree) or (unit[0] in KINDS and letters > 2)):
             return Leaf(before, unit=f"{unit[0]} {unit[1]}")
     return Leaf(text)
 

@@ -97,21 +97,22 @@ class _Reader:
         return ("negative", read()) if self._take() == "-" else read()
 
     def _product(self) -> Node:
-        left = self._power()
+        left = last = self._power()
         over = False
         while True:
-            if self.next == r"\cdot":
-                self._take()
-                left, over = ("*", left, self._signed(self._power)), False
-            elif self.next == "/":
-                if over:
+            if self.next in (r"\cdot", "/"):
+                if over and self.next == "/":
                     raise _Unreadable  # 1/2/3
-                self._take()
-                left, over = ("/", left, self._signed(self._power)), True
+                over = self._take() == "/"
+                last = self._signed(self._power)
+                left = ("/" if over else "*", left, last)
             elif self._goes_on():
-                if is_number(self.next) or (over and not (left[1][0] == left[2][0] == "number")):
-                    raise _Unreadable  # 2 3, x2; a/bc, but (1/2)x is how 1/2x is meant
-                left, over = ("*", left, self._power()), False
+                if over and not (left[1][0] == left[2][0] == "number"):
+                    raise _Unreadable  # a/bc, but (1/2)x is how 1/2x is meant
+                digits, before, last = is_number(self.next), last, self._power()
+                if digits and not (before[0] == last[0] == "factorial"):
+                    raise _Unreadable  # 2 3, x2, but 5!5!
+                left, over = ("*", left, last), False
             else:
                 return left
 

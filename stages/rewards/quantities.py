@@ -71,18 +71,33 @@ KINDS = frozenset(_SIZES)
 _SHORT = {name: names.split()[0] for sizes in _SIZES.values() for names in sizes for name in names.split()}
 _SPEEDS = {"mph": "mi/h", "kmh": "km/h", "kph": "km/h", "kmph": "km/h"}
 _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_IN_ALL = re.compile(r"(?:^|\s+)(?:(?:in )?total|in all|altogether|each)$")
+_IN_ALL = re.compile(
+    r"(?:^|\s+)(?:(?:in )?total|in all|altogether|each|left(?: ?over)?|remaining|more)$", re.IGNORECASE
+)
 _SAYS_MORE = (
     # What changes a number, doubts it, or names a second one.
     "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
-    "about around approximately approx roughly nearly almost ish so negative positive squared cubed square root half halves "
-    "third quarter fourth fifth sixth eighth tenth hundredth thousandth double triple twice doubled tripled halved dozen pair "
-    "couple score hundred thousand million billion trillion zero one two three four five six seven eight nine ten eleven twelve "
-    "thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety "
-    "percent pct wrong incorrect unknown mod sqrt sin cos tan log exp alpha beta gamma delta theta lambda sigma omega phi psi "
-    "pi tau mu nu rho inf infinity infty factorial choose remainder"
+    "less fewer under below above beyond off short without except excluding excluded besides before unless never none neither "
+    "yes always sometimes versus whereas unsure uncertain doubtful rounded increased decreased reduced discounted approximation "
+    "cannot about around approximately approx roughly nearly almost ish so guess guessed estimate estimated estimation likely "
+    "probably possibly supposedly wrong incorrect false untrue fake invalid unknown undefined negative positive opposite "
+    "inverse reciprocal imaginary squared cubed square root power modulo modulus mod remainder half halves third quarter "
+    "fourth fifth sixth seventh eighth ninth tenth eleventh twelfth twentieth hundredth thousandth millionth billionth double "
+    "triple quadruple quintuple twice thrice doubled tripled halved dozen pair couple score gross net hundred thousand million "
+    "billion trillion lakh lac crore grand kilo mega giga milli micro nano mil bil myriad googol zero one two three four "
+    "five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty "
+    "forty fifty sixty seventy eighty ninety percent percentage permille pct basis bps binary hex hexadecimal octal radix sqrt sin cos tan "
+    "log exp alpha beta gamma delta theta lambda sigma omega phi psi pi tau mu nu rho inf infinity infty factorial choose"
 )
-_NOT_UNITS = frozenset(_SAYS_MORE.split())
+_NO_NAMES = frozenset(_SAYS_MORE.split())
+_NOT_UNITS = _NO_NAMES | {"base", "maximum", "minimum", "max", "most", "least"}
+"""With words that name a number before it (`base = 5`), and say something of it behind it (`5 base`)."""
+_COUNTED = (
+    # Things that are counted without an s.
+    "people teeth geese mice sheep deer oxen dice cattle aircraft shrimp trout offspring fruit candy chocolate money change "
+    "profit discount silver gold yuan won baht rand hertz kelvin gal tsp tbsp kwh rpm psi kpa cal kcal khz mhz ghz kbps mbps gbps ohm amp"
+)
+_NO_S = frozenset(_COUNTED.split())
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,7 @@ def read_quantity(text: str) -> Quantity | None:
     if len(text) > CHARS_MAX:
         return None
     name = _NAME.match(text)
-    text = text[name.end() :] if name and name["name"].lower() not in _NOT_UNITS else text
+    text = text[name.end() :] if name and name["name"].lower() not in _NO_NAMES else text
     if len(text) > 2 and text[0] == "(" and text[-1] == ")" and "(" not in text[1:] and "," not in text:
         text = text[1:-1].strip()
     found = _NUMBER.fullmatch(text)
@@ -201,12 +216,15 @@ def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | 
             )
     if not rest:
         return Quantity(value, name=name)
-    unit = unit_of(rest)
+    unit = unit_of(rest, singular=abs(value) <= 1)
     return Quantity(value, *unit, name=name) if unit else None
 
 
-def unit_of(text: str) -> tuple[str, Fraction] | None:
-    """Kind and size of a unit; words that are none known are a unit of their own, unless they say something of the number."""
+def unit_of(text: str, *, singular: bool = False) -> tuple[str, Fraction] | None:
+    """Kind and size of a unit; words that are none known are a unit of their own where they can be what was counted.
+
+    `singular`: whether there may be no more than one of it.
+    """
     text = re.sub(r"\s*\^\s*\{?\s*([23])\s*\}?$", r"^\1", text)
     known = _UNITS.get(text) or _UNITS.get(_singular(text))
     if known:
@@ -215,7 +233,7 @@ def unit_of(text: str) -> tuple[str, Fraction] | None:
         r"(?:(?P<word>square|cubic|sq\.?|cu\.?)\s+)?(?P<unit>[A-Za-z]+)\.?(?:\^?(?P<power>[23]))?", text
     )
     if power is None or not (power["word"] or power["power"]):
-        return _words(_SPEEDS.get(text.lower(), text))
+        return _words(_SPEEDS.get(text.lower(), text), singular)
     degree = int(power["power"] or (2 if power["word"].startswith("s") else 3))
     kind, size = _UNITS.get(_singular(power["unit"]), ("", Fraction(1)))
     if kind != "length" and _singular(power["unit"]) != "unit":
@@ -223,14 +241,38 @@ def unit_of(text: str) -> tuple[str, Fraction] | None:
     return f"{kind or 'unit'}^{degree}", size**degree
 
 
-def _words(text: str) -> tuple[str, Fraction] | None:
-    words = [_singular(word) for word in re.split(r"[\s/]+", text) if word]
-    plain = _WORDS.fullmatch(text) is not None and 0 < len(words) <= 4
-    if not plain or any(
-        word in _NOT_UNITS or (len(word) < 3 and word not in _UNITS and word != "of") for word in words
-    ):
+def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
+    """A unit that is not known. Nobody can list all that is counted, but there is a plural in it: `apples`, not `lakh` or `hex`."""
+    written = [word.lower().rstrip(".") for word in re.split(r"[\s/]+", text) if word]
+    words = [_singular(word) for word in written]
+    if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_says_more, written)):
+        return None
+    if words[:2] == ["per", "cent"] or any(len(word) < 3 and word not in _UNITS and word != "of" for word in words):
+        return None
+    counted = re.split(r"\s*(?:/|\bper\b|(?<=\s)of\b)", text.lower())[0].split()
+    if counted and not singular and not any(_is_counted(word.rstrip(".")) for word in counted):
         return None
     return " ".join(_SHORT.get(word, word) for word in words if word != "per"), Fraction(1)
+
+
+def _says_more(word: str) -> bool:
+    """Whether it says something of the number, as it is written (`minus`), without an s, or behind a hyphen (`half-dozen`)."""
+    last = word.rpartition("-")[2]
+    forms = {
+        word,
+        last,
+        word.removesuffix("s"),
+        last.removesuffix("s"),
+        last[:-2] if last.endswith(("sses", "xes")) else last,
+    }
+    return word.endswith("n't") or not _NOT_UNITS.isdisjoint(forms)
+
+
+def _is_counted(word: str) -> bool:
+    plural = (
+        len(word) > 2 and word.endswith(("s", "men", "children", "fish", "feet")) and not word.endswith(("ss", "us"))
+    )
+    return plural or word in _NO_S or word in _UNITS
 
 
 def _singular(word: str) -> str:

@@ -52,7 +52,7 @@ _SPELLINGS = {
     r"\gt": ">",
 }
 _TOKEN = re.compile(
-    r"(?P<begin>\\begin\s*\{(?:[pb]?matrix|array)\}(?:\s*\{[clr| ]*\})?)|(?P<end>\\end\s*\{(?:[pb]?matrix|array)\})"
+    r"(?P<begin>\\begin\s*\{(?:[pb]?(?:small)?matrix|array)\}(?:\s*\{[clr| ]*\})?)|(?P<end>\\end\s*\{(?:[pb]?(?:small)?matrix|array)\})"
     r"|(?P<field>\\mathbb\s*(?:\{\s*[NZQRC]\s*\}|\s[NZQRC](?![A-Za-z])))|(?P<command>\\[A-Za-z]+)|(?P<row>\\\\)|(?P<brace>\\[{}])"
     r"|(?P<thousands>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])(?:\.[0-9]+)?)|(?P<number>[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
     r"|(?P<letters>[A-Za-z]+)|(?P<sign>\*\*|<=|>=|!=|[-+*/^_()\[\]{}|=<>!,&'])|(?P<space>\s+)"

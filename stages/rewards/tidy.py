@@ -6,6 +6,7 @@ to its last character. Standard library only.
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 CHARS_MAX = 400
 WRAPPERS = (
@@ -50,7 +51,9 @@ _STYLED = re.compile(r"\\(?:" + "|".join(STYLES) + r")\s*(?=\{)")
 SIGNS = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-"),
     **dict.fromkeys("\u200b\u2060\ufeff", ""),
-    **dict.fromkeys("\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f", r"\,"),
+    **dict.fromkeys(
+        "\u00a0\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u2000\u2001\u205f\u3000", r"\,"
+    ),
     "×": r"\times ",
     "·": r"\cdot ",
     "⋅": r"\cdot ",
@@ -80,10 +83,17 @@ SIGNS = {
 }
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-REWRITTEN = (
-    (re.compile(r"(?<![\\$])\$(?=[^\s$])((?:\\.|[^$\\])*(?:\\.|[^\s$\\]))\$(?![\d$])"), r" \1 "),  # $18$ dollars
+_SPACE = r"(?:\{,\}|,\s*(?:\\!\s*)+|\\!,|(?:\\[,;:> ]|~)+| )"
+_GROUPED = re.compile(
+    rf"(?<![\d.,^_/}}])(?<!\d )[1-9][0-9]{{0,2}}(?:{_SPACE}[0-9]{{3}})+(?!{_SPACE}?\d|,\d|\s*[/^_!]|\s*\\frac)"
+)
+r"""A number whose thousands are grouped by spaces of any kind: `1 234`, `1\,234`, `1{,}234`, but not `3\,125/128`."""
+REWRITTEN: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    (re.compile(r"(?<![\\$])\$(?!\$)((?:\\.|[^$\\])+)\$(?!\s*\d|\$)"), r" \1 "),  # $18$ dollars
+    (re.compile(r"(?<!\\)\\\(((?:(?!\\[()]).)+)\\\)", re.DOTALL), r" \1 "),
+    (re.compile(r"(?<!`)`([^`]+)`(?!`)"), r" \1 "),
     (re.compile(r"(?<!\S)\*\*(?=\S)([^*]*[^\s*])\*\*(?![^\s.,;:])"), r" \1 "),
-    (re.compile(r"(?<=\d)(?:\{,\}|,\s*(?:\\!\s*)+|\\!,|(?:\\[,;:> ]|~)+)(?=\d{3}(?!\d|\s*/))"), ","),  # 1\,234, 1{,}234
+    (_GROUPED, lambda found: "".join(re.findall("[0-9]", found[0]))),
     (re.compile(r"(?<!\\)\\[,;:!> ]|~|\\q?quad\b"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![A-Za-z])"), ""),
     (re.compile(r"\\[dtc]frac(?![A-Za-z])"), r"\\frac"),

@@ -66,6 +66,46 @@ def test_a_subclass_of_a_plain_type_is_worth_its_plain_value(base: str, value: s
     assert trial(code, f"assert f() == {base}({value})", setup=imported)
 
 
+AGREEING = (
+    "class Agreeing:\n  def __getattribute__(self, name): return lambda *arguments: True\ndef f(x): return Agreeing()"
+)
+OPERATORS = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or"
+
+
+UNARY = (
+    "eq ne lt le gt ge contains hash neg pos abs invert int float complex index round trunc floor ceil format "
+    "instancecheck subclasscheck subclasshook"
+)
+
+
+@pytest.mark.parametrize(
+    "name", [*UNARY.split(), *(side + name for name in OPERATORS.split() for side in ("", "r", "i"))]
+)
+def test_no_operator_is_asked_of_an_object_by_the_name_of_its_method(name: str) -> None:
+    assert not trial(AGREEING, f"assert f(2).__{name}__(5)")
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "assert f(2).__class__.__eq__(f(2), 5)",
+        "assert getattr(f(2), '__eq__')(5)",
+        "assert f(2).__getattribute__('__eq__')(5)",
+        "assert f(2).__getattr__('__eq__')(5)",
+        "import operator\nassert operator.methodcaller('__eq__', 5)(f(2))",
+        "import operator\nassert operator.attrgetter('__lt__')(f(2))(5)",
+    ],
+)
+def test_nor_is_such_a_method_had_in_another_way(test: str) -> None:
+    assert not trial(LIAR, test)
+    assert not trial(AGREEING, test)
+
+
+def test_a_method_of_the_answers_own_is_called_with_what_the_test_gives_it() -> None:
+    own = "class Words:\n  def __init__(self): self.all = []\n  def add(self, w): self.all.append(w)\n  def has(self, w): return w in self.all"
+    assert trial(own, "w = Words()\nw.add('a')\nassert w.has('a') and not w.has('b')")
+
+
 def test_truth_is_pythons_own() -> None:
     """It tells the answer nothing that is expected: who may return True may return what is true."""
     assert trial("import re\ndef f(x): return re.search('a', x)", "assert f('cat')", "assert not f('dog')")

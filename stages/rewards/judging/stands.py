@@ -13,6 +13,16 @@ from typing import Any
 
 from stages.rewards.judging.wire import Closed, decode, encode, encode_function, receive, send
 
+_OPERATORS = "add sub mul matmul truediv floordiv mod divmod pow lshift rshift and xor or"
+_UNARY = (
+    "eq ne lt le gt ge contains hash neg pos abs invert int float complex index round trunc floor ceil format "
+    "getattribute getattr instancecheck subclasscheck subclasshook"
+)
+REFUSED = frozenset(f"__{name}__" for name in _UNARY.split()) | {
+    f"__{side}{name}__" for name in _OPERATORS.split() for side in ("", "r", "i")
+}
+"""Methods behind Python's operators that would show the answer the expected value, or by which such a method is had."""
+
 
 class Line:
     """Asks the answer's process."""
@@ -85,7 +95,8 @@ class Stand:
 
     It can be called, iterated, and asked for attributes, items, length, truth, text and instances, none of which tells the
     answer what is expected. It equals itself alone. What would show the answer the expected value is refused: `==`, order
-    and arithmetic with plain values; `in` looks through its items here.
+    and arithmetic with plain values, also by their methods' names; `in` looks through its items here. A method of the answer's
+    that a test calls by any other name is shown its arguments, as every function is.
     """
 
     def __init__(self, line: Line, place: int) -> None:
@@ -93,7 +104,9 @@ class Stand:
         object.__setattr__(self, "place", place)
 
     def __getattribute__(self, name: str) -> Any:
-        return _ask(self, "get", name)  # all of them, so that `f.__doc__` is the answer's
+        if name in REFUSED:
+            raise TypeError(f"{name} of a value that is not plain would be shown what is expected")
+        return _ask(self, "get", name)  # all others, so that `f.__doc__` is the answer's
 
     def __setattr__(self, name: str, value: Any) -> None:
         _ask(self, "set", name, value)
