@@ -243,6 +243,8 @@ def unit_of(text: str, *, singular: bool = False) -> tuple[str, Fraction] | None
 
 def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
     """A unit that is not known. Nobody can list all that is counted, but there is a plural in it: `apples`, not `lakh` or `hex`."""
+    if text.lower() == "times":  # how often; with a word behind it there is something left to multiply
+        return "time", Fraction(1)
     written = [word.lower().rstrip(".") for word in re.split(r"[\s/]+", text) if word]
     words = [_singular(word) for word in written]
     if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_says_more, written)):
