@@ -10,6 +10,9 @@ from stages.data.sets import KnownSet
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".csv")
 """Formats that can be read, in the order in which a copy's formats are preferred."""
+COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
+UNREAD = (*COMPRESSED, ".xlsx", ".xls", ".ods", ".tsv", ".ndjson", ".pkl", ".feather")
+"""Formats in which people keep rows, too, and that relay does not read."""
 ABOUT = (
     "dataset_info.json",
     "dataset_infos.json",
@@ -41,7 +44,7 @@ class Layout:
     @property
     def form(self) -> tuple[int, int]:
         """What orders layouts, the best first: format and configuration, never the place."""
-        return SUFFIXES.index(self.suffix), self.preference
+        return (*SUFFIXES, *UNREAD).index(self.suffix), self.preference
 
 
 def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
@@ -51,7 +54,7 @@ def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
     """
     found: dict[PurePath, list[PurePath]] = {}
     for path in paths:
-        depth = _recognised(path, known) if is_data(path) else None
+        depth = _recognised(path, known) if is_data(path) or is_unread(path) else None
         if depth is not None:
             found.setdefault(PurePath(*path.parts[:depth]), []).append(path)
     order = sorted(found, key=lambda place: (len(place.parts), place.as_posix()))
@@ -66,6 +69,11 @@ def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> l
         for suffix in SUFFIXES
         if (some := [path for path in wanted if path.suffix.lower() == suffix])
     ]
+    for suffix in UNREAD:
+        if some := [path for path in wanted if path.suffix.lower() == suffix]:
+            how = "unpack it" if suffix in COMPRESSED else "save it as .jsonl or .csv"
+            problem = f"{', '.join(path.name for path in some)} is {suffix}, which relay does not read: {how}"
+            layouts.append(Layout(place, suffix, train=tuple(some), problem=problem))
     if not layouts:
         suffix = paths[0].suffix.lower()
         return [Layout(place, suffix, train=tuple(paths), problem=f"it holds nothing but {_names(known.avoid)}")]
@@ -75,6 +83,11 @@ def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> l
 def is_data(path: PurePath) -> bool:
     """Whether a file may hold rows."""
     return path.suffix.lower() in SUFFIXES and path.name not in ABOUT
+
+
+def is_unread(path: PurePath) -> bool:
+    """Whether a file may hold rows in a format that relay does not read."""
+    return path.suffix.lower() in UNREAD
 
 
 def bears_name(known: KnownSet, path: str | PurePath) -> bool:
