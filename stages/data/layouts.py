@@ -63,7 +63,7 @@ def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
 
 def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> list[Layout]:
     """The layouts of the files of one copy, one for each format."""
-    wanted = [path for path in paths if not _avoided(path, known)]
+    wanted = [path for path in paths if not is_avoided(known, path)]
     layouts = [
         _layout(known, place, suffix, some)
         for suffix in SUFFIXES
@@ -93,6 +93,11 @@ def is_unread(path: PurePath) -> bool:
 def bears_name(known: KnownSet, path: str | PurePath) -> bool:
     """Whether the name of the file, or that of a folder above it, has a word by which the set is known."""
     return _recognised(PurePath(path), known) is not None
+
+
+def is_avoided(known: KnownSet, path: PurePath) -> bool:
+    """Whether the file is of a configuration that is never read; a folder's name may tell all that are in it."""
+    return all(word in known.avoid for word in _configurations(path, known))
 
 
 def whole_copy(known: KnownSet, names: Iterable[str]) -> list[str]:
@@ -156,11 +161,6 @@ def _configurations(path: PurePath, known: KnownSet) -> list[str]:
         if said := [word for word in (*known.prefer, *known.avoid) if word and _within(word, part)]:
             return said
     return [""]
-
-
-def _avoided(path: PurePath, known: KnownSet) -> bool:
-    """Whether the file is of a configuration that is never read; a folder's name may tell all that are in it."""
-    return all(word in known.avoid for word in _configurations(path, known))
 
 
 def _preferred(paths: Sequence[PurePath], known: KnownSet) -> tuple[int, Sequence[PurePath]]:

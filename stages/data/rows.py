@@ -139,6 +139,8 @@ def _checked(known: KnownSet, rows: Any) -> Rows:
     columns = columns_of(rows)
     if not any(columns.issuperset(wanted) for wanted in known.columns):
         raise OtherColumns(f"it has no columns {', nor '.join(' and '.join(wanted) for wanted in known.columns)}")
+    if others := columns.intersection(known.unlike):
+        raise OtherColumns(f"it has the column {' and '.join(sorted(others))}, which {known.name} has not")
     checked: Rows = rows
     return checked
 
