@@ -43,11 +43,11 @@ class PassedBy:
 
     def _tells(self, copy: Copy) -> bool:
         """Whether the files seem to be meant as the set; what a run or a model of that name left is not."""
-        if not copy.problem or shows(self._known, copy) or any(is_unread(PurePath(path)) for path in copy.files):
-            return True
         names = [f"{copy.place}/{path.name}" for path in copy.files]
         tables = [name for name in names if not name.lower().endswith(".json") or names_split(self._known, name)]
-        return copy.origin.is_brought and copy.named and bool(tables)
+        if not copy.problem or (copy.origin.is_brought and copy.named and tables):
+            return True
+        return any(is_unread(PurePath(name)) for name in names) or shows(self._known, copy)
 
     def _refusal(self, copy: Copy, why: str) -> str:
         names = ", ".join(path.name for path in copy.files)

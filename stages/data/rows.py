@@ -54,18 +54,13 @@ def open_rows(
         if not copy.origin.is_brought:
             passed.refuse_others()
             require_all(known, folders, brought)
-        if copy.problem:
-            passed.add(copy, f"cannot be used ({copy.problem})")
-            continue
         try:
-            opened = _opened(known, copy, cache)
-        except OtherColumns as error:
-            passed.add(copy, f"is another set ({error})")
+            opened = read_copy(known, copy, passed, cache)
         except _errors() as error:
             where = f"the mounted copy of {known.name}, {place_of(copy)}"
             reason = f"data: {where}, cannot be read ({_first_line(error)}): mount it again"
             raise StageFailed(MISSING, reason, transient=True) from error
-        else:
+        if opened is not None:
             said = () if copy.named else (f"{what_of(copy)} is {known.name} by its rows, though not by its name",)
             return replace(opened, notes=(*passed.notes, *said))
     passed.refuse_others()
@@ -77,12 +72,23 @@ def open_rows(
         raise StageFailed(MISSING, missing, transient=True) from error
 
 
-def _opened(known: KnownSet, copy: Copy, cache: Path) -> Opened:
-    train = _read(known, copy.suffix, copy.train, cache)
-    if copy.by_number and known.numbered is not None:
-        train, held_out = _by_number(train, known.numbered)
-    else:
-        held_out = _read(known, copy.suffix, copy.held_out, cache)
+def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Opened | None:
+    """The rows of a copy; None where it cannot be used, which `passed` then tells. Text formats need no library and no cache.
+
+    Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error where files are damaged.
+    """
+    if copy.problem:
+        passed.add(copy, f"cannot be used ({copy.problem})")
+        return None
+    try:
+        train = _read(known, copy.suffix, copy.train, cache)
+        if copy.by_number and known.numbered is not None:
+            train, held_out = _by_number(train, known.numbered)
+        else:
+            held_out = _read(known, copy.suffix, copy.held_out, cache)
+    except OtherColumns as error:
+        passed.add(copy, f"is another set ({error})")
+        return None
     return Opened(train, held_out, copy.origin, place_of(copy))
 
 
