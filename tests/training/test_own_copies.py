@@ -276,3 +276,20 @@ def test_an_own_file_that_is_mounted_with_another_content_is_not_said_to_be_abse
     assert (failed.cause, failed.transient) == ("data-missing", True)
     assert "mbpp.jsonl of the pipeline's inputs, for mbpp, is mounted only with another content" in failed.reason
     assert "begin a new run" in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("mounted", "said"),
+    [
+        ({}, "look whether Kaggle still has it"),
+        ({"mine.jsonl": b"{}"}, "begin a new run, which publishes it anew"),
+    ],
+    ids=["absent", "another content"],
+)
+def test_a_problem_file_that_is_not_there_as_it_was_is_told_with_a_remedy(
+    tmp_path: Path, mounted: Files, said: str
+) -> None:
+    inputs = mount(tmp_path / "input", (FLAT, "run-inputs", mounted), (FLAT, "sets", MADE_UP))
+    failed = refusal("mine.jsonl", inputs, brought({"mine.jsonl": b"[]"}))
+    assert (failed.cause, failed.transient) == ("data-missing", True)
+    assert failed.reason.endswith(f"relay tries again; if it stays so, {said}")
