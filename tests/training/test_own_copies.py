@@ -250,7 +250,7 @@ def test_the_users_own_copy_that_cannot_be_used_never_gives_way_to_other_rows(
     )
 
 
-def test_an_own_copy_that_is_not_whole_is_told_where_another_of_the_users_own_is_read(tmp_path: Path) -> None:
+def test_an_own_copy_that_is_not_whole_gives_way_to_another_of_the_users_own(tmp_path: Path) -> None:
     half = {"questions.jsonl": gsm8k(0)}
     inputs = mount(tmp_path / "input", (DEEP, "run-inputs", half), (DEEP, "gsm8k-mine", NAMED), (FLAT, "sets", MADE_UP))
     source = opened("gsm8k", inputs, brought(half, "me/gsm8k-mine"))
