@@ -1,13 +1,31 @@
-"""The data sets that a pipeline brings itself, as far as names tell: those of its files, and those of the datasets that it lists."""
+"""The data sets that a pipeline brings itself: those of its files, by names and rows, and those of the datasets that it lists."""
 
-from pathlib import PurePath
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from orchestrator.pipeline import Pipeline
 from stages.catalog import KINDS
+from stages.data.copies import copies_of
+from stages.data.files import TEXT
 from stages.data.layouts import bears_name, is_data, names_split, whole_copy
-from stages.data.mounted import named_alone
+from stages.data.mounted import MountedFolder, Origin, named_alone
+from stages.data.passed import PassedBy
+from stages.data.rows import read_copy
 from stages.data.sets import KNOWN
 from stages.options.training import set_and_count
+from stages.stage import StageFailed
+
+
+@dataclass(frozen=True)
+class OwnCopy:
+    """What a session will make of `inputs.files` for a set."""
+
+    files: tuple[str, ...] = ()
+    """The files that it reads; none where it finds no copy or refuses one."""
+    named: bool = True
+    """Whether the files, also refused ones, bear the set's name; otherwise their rows tell, and a listed copy may be read instead."""
+    refused: str = ""
+    """Why it will refuse the files, with the remedy after the last colon; empty where it does not."""
 
 
 def sets_used(pipeline: Pipeline) -> list[str]:
@@ -28,13 +46,35 @@ def halves_of(name: str, pipeline: Pipeline) -> list[str]:
     return [] if whole_copy(KNOWN[name], files) else [file for file in files if names_split(KNOWN[name], file)]
 
 
-def unsplit_of(name: str, pipeline: Pipeline) -> list[str]:
-    """Those of `inputs.files` that are called after the set and after none of its splits, where they are no whole copy of it."""
-    known, files = KNOWN[name], _set_files(pipeline)
-    if whole_copy(known, files):
-        return []
+def own_copy(name: str, pipeline: Pipeline, folder: Path) -> OwnCopy:
+    """What a session will make of `inputs.files`, which lie below `folder`, for the set: it looks at the same names and rows."""
+    known = KNOWN[name]
+    passed = PassedBy(known)
+    paths = {PurePath(file).name: folder / file for file in pipeline.inputs.files}
+    unopened = unopened_of(name, pipeline)
+    files = {PurePath(file): paths[file] for file in _set_files(pipeline) if file not in unopened}
+    try:
+        for copy in copies_of(known, [MountedFolder(Origin.FILES, 0, files)]):
+            is_read = not copy.problem and copy.suffix not in TEXT
+            if is_read or read_copy(known, copy, passed, folder) is not None:
+                return OwnCopy(tuple(path.name for path in copy.files), copy.named)
+    except StageFailed as failed:
+        return OwnCopy(refused=failed.reason.removeprefix("data: "))
+    except (OSError, ValueError) as error:
+        return OwnCopy(refused=f"{name} of inputs.files cannot be read ({error}): mend it")
+    try:
+        passed.refuse_others()
+    except StageFailed as failed:
+        return OwnCopy(named=False, refused=failed.reason.removeprefix("data: "))
+    return OwnCopy()
+
+
+def unopened_of(name: str, pipeline: Pipeline) -> list[str]:
+    """Those of `inputs.files` that may hold the set's rows, which only a session can tell: reading them needs a library."""
     return [
-        file for file in files if is_data(PurePath(file)) and bears_name(known, file) and not names_split(known, file)
+        file
+        for file in _set_files(pipeline)
+        if is_data(PurePath(file)) and not bears_name(KNOWN[name], file) and PurePath(file).suffix.lower() not in TEXT
     ]
 
 

@@ -59,7 +59,10 @@ def _curate(context: Context, options: Curate) -> None:
     with context.doing(Spent.DATA):
         problems = judged_problems(context, foundation, options.data, options).train
     if not problems:
-        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
+        raise StageFailed(
+            "bad-data",
+            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise prompt_tokens_max",
+        )
     asker = Asker(foundation, options)
     tried = read(before.papers.get(PAPER, "")) if is_resumed(context) else []
     order_seed = derive_seed(context.seed, context.spec.name, "order")

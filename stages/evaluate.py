@@ -42,7 +42,10 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     with context.doing(Spent.DATA):
         problems = judged_problems(context, foundation, options.data, options).held_out
     if not problems:
-        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem out whose answer can be judged")
+        raise StageFailed(
+            "bad-data",
+            f"data {' '.join(options.data)} holds no problem out whose answer can be judged: name other data, or raise prompt_tokens_max",
+        )
     asker, hard = Asker(foundation, options), hard_ones(problems)
     paper = f"transcripts-{context.spec.name}.jsonl"
     # The same problems in every evaluation of a run, so that two of them can be compared.

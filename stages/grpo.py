@@ -65,7 +65,10 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     with context.doing(Spent.DATA):
         problems = judged_problems(context, standing.foundation, options.data, options).train
     if not problems:
-        raise StageFailed("bad-data", f"data {' '.join(options.data)} holds no problem whose answer can be judged")
+        raise StageFailed(
+            "bad-data",
+            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise prompt_tokens_max",
+        )
     metrics = LatestMetrics()
     with context.doing(Spent.MODEL):
         began = check(context, options, standing)

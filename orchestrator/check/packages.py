@@ -36,39 +36,65 @@ def _plain(pins: tuple[str, ...]) -> frozenset[str]:
 
 def sets(subject: Subject) -> Iterator[Finding]:
     """The sets that are read from what the pipeline itself brings."""
+    for name in brought.sets_used(subject.pipeline):
+        yield from _set(name, subject)
+
+
+def _set(name: str, subject: Subject) -> Iterator[Finding]:
     pipeline = subject.pipeline
-    for name in brought.sets_used(pipeline):
-        if files := brought.files_of(name, pipeline):
-            yield ok("data", f"{name} is read from your own {' and '.join(files)}, called as its files are")
-        elif halves := brought.halves_of(name, pipeline):
-            splits = " and ".join((KNOWN[name].train[0], *KNOWN[name].held_out[:1]))
-            yield problem(
-                "data",
-                f"{' and '.join(halves)} of inputs.files names a split of {name}, and its other split is not there in the same format",
-                f"add it, so that there are {splits}, or give the file another name",
-            )
-        elif unsplit := brought.unsplit_of(name, pipeline):
+    own, refs = _own(name, subject), brought.datasets_called(name, pipeline)
+    if halves := brought.halves_of(name, pipeline):
+        splits = " and ".join((KNOWN[name].train[0], *KNOWN[name].held_out[:1]))
+        yield problem(
+            "data",
+            f"{' and '.join(halves)} of inputs.files names a split of {name}, and its other split is not there in the same format",
+            f"add it, so that there are {splits}, or give the file another name",
+        )
+    elif own.refused:
+        sentence, _, remedy = own.refused.rpartition(": ")
+        if own.named or not pipeline.inputs.datasets:
+            yield problem("data", f"a session will refuse what is there: {sentence}", remedy)
+        else:
             yield warning(
-                "data",
-                f"{' and '.join(unsplit)} of inputs.files is called after {name} and after none of its splits: a session that "
-                "finds rows of the set in there refuses them",
-                "call the files as the hub does, or give them another name",
+                "data", f"unless a dataset has {name}, a session will refuse what is there: {sentence}", remedy
             )
-        elif refs := brought.datasets_called(name, pipeline):
-            yield note(
-                "data",
-                f"{name} is looked for in {' and '.join(refs)} because of the name: only a session can tell whether it is in there",
-            )
+    elif own.files and own.named:
+        yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, called as its files are")
+    elif refs:
+        yield note(
+            "data",
+            f"{name} is looked for in {' and '.join(refs)} because of the name: only a session can tell whether it is in there",
+        )
+    elif own.files:
+        yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, whose rows are those of the set")
+
+
+def _own(name: str, subject: Subject) -> brought.OwnCopy:
+    return brought.own_copy(name, subject.pipeline, subject.path.parent)
+
+
+def _fetched(subject: Subject) -> tuple[list[str], list[str]]:
+    """The sets that a session fetches as far as can be told here, and those that may be in something whose content cannot."""
+    sure, unsure = [], []
+    for name in brought.sets_used(subject.pipeline):
+        own = _own(name, subject)
+        if own.files or own.refused or brought.datasets_called(name, subject.pipeline):
+            continue
+        unknown = [*subject.pipeline.inputs.datasets, *brought.unopened_of(name, subject.pipeline)]
+        if unknown:
+            unsure.append(f"{name} would be fetched from the Hugging Face hub, unless it is in {' or '.join(unknown)}")
+        else:
+            sure.append(name)
+    return sure, unsure
 
 
 def internet(subject: Subject) -> Iterator[Finding]:
     """What has to be fetched while a session runs."""
     pipeline = subject.pipeline
-    fetched = [
-        name
-        for name in brought.sets_used(pipeline)
-        if not brought.files_of(name, pipeline) and not brought.datasets_called(name, pipeline)
-    ]
+    fetched, unsure = _fetched(subject)
+    for sentence in unsure:
+        off = "" if pipeline.internet else ", and internet is false"
+        yield note("internet", f"{sentence}, which only a session can tell{off}")
     model = pipeline.loaded_model
     hub = model.source if model and not model.kaggle_model and not model.source.startswith(("/", ".")) else ""
     needs = [*fetched, *([f"the model {hub}"] if hub else [])]

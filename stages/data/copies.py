@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 
 from stages.data.fields import Unfit
 from stages.data.files import head_of
-from stages.data.layouts import Layout, bears_name, formats_of, home_of, is_data, layouts_of
+from stages.data.layouts import Layout, bears_name, formats_of, home_of, is_avoided, is_data, layouts_of
 from stages.data.mounted import MountedFolder, Origin, file_sha256
 from stages.data.sets import KnownSet
 
@@ -58,7 +58,7 @@ def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Cop
 
 def shows(known: KnownSet, copy: Copy) -> bool:
     """Whether a file of the copy begins with a row of the set's columns: a run that is called gsm8k leaves files without."""
-    return any(_has(head_of(path, 1), known.columns) for path in copy.train)
+    return any(_has(known, head_of(path, 1), known.columns) for path in copy.train)
 
 
 def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
@@ -69,7 +69,7 @@ def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
 def _recognised_by_rows(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
     homes: dict[PurePath, list[PurePath]] = {}
     for name, path in sorted(folder.files.items()):
-        if is_data(name) and not bears_name(known, name) and _tells(known, path):
+        if is_data(name) and not bears_name(known, name) and not is_avoided(known, name) and _tells(known, path):
             homes.setdefault(home_of(name), []).append(name)
     for place, names in homes.items():
         for layout in formats_of(known, place, names):
@@ -108,11 +108,13 @@ def _content(copy: Copy) -> str:
 def _tells(known: KnownSet, path: Path) -> bool:
     """Whether the first rows have the set's columns and one of them is an example."""
     rows = head_of(path, LOOKED_AT)
-    return _has(rows, known.telling) and any(_is_example(known, row) for row in rows)
+    return _has(known, rows, known.telling) and any(_is_example(known, row) for row in rows)
 
 
-def _has(rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
-    return bool(rows) and isinstance(rows[0], dict) and any(rows[0].keys() >= set(columns) for columns in choices)
+def _has(known: KnownSet, rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row has the columns of one of the choices, and none that only another set has."""
+    columns = rows[0].keys() if rows and isinstance(rows[0], dict) else set[str]()
+    return columns.isdisjoint(known.unlike) and any(columns >= set(wanted) for wanted in choices)
 
 
 def _is_example(known: KnownSet, row: object) -> bool:

@@ -13,6 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+TEXT = (".jsonl", ".json", ".csv")
+"""Formats that are read without a library."""
+
 _LIBRARY = {".parquet": "parquet", ".arrow": "arrow"}
 
 

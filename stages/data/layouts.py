@@ -10,6 +10,9 @@ from stages.data.sets import KnownSet
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".csv")
 """Formats that can be read, in the order in which a copy's formats are preferred."""
+COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
+UNREAD = (*COMPRESSED, ".xlsx", ".xls", ".ods", ".tsv", ".ndjson", ".pkl", ".feather")
+"""Formats in which people keep rows, too, and that relay does not read."""
 ABOUT = (
     "dataset_info.json",
     "dataset_infos.json",
@@ -41,7 +44,7 @@ class Layout:
     @property
     def form(self) -> tuple[int, int]:
         """What orders layouts, the best first: format and configuration, never the place."""
-        return SUFFIXES.index(self.suffix), self.preference
+        return (*SUFFIXES, *UNREAD).index(self.suffix), self.preference
 
 
 def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
@@ -51,7 +54,7 @@ def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
     """
     found: dict[PurePath, list[PurePath]] = {}
     for path in paths:
-        depth = _recognised(path, known) if is_data(path) else None
+        depth = _recognised(path, known) if is_data(path) or is_unread(path) else None
         if depth is not None:
             found.setdefault(PurePath(*path.parts[:depth]), []).append(path)
     order = sorted(found, key=lambda place: (len(place.parts), place.as_posix()))
@@ -60,12 +63,17 @@ def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
 
 def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> list[Layout]:
     """The layouts of the files of one copy, one for each format."""
-    wanted = [path for path in paths if not _avoided(path, known)]
+    wanted = [path for path in paths if not is_avoided(known, path)]
     layouts = [
         _layout(known, place, suffix, some)
         for suffix in SUFFIXES
         if (some := [path for path in wanted if path.suffix.lower() == suffix])
     ]
+    for suffix in UNREAD:
+        if some := [path for path in wanted if path.suffix.lower() == suffix]:
+            how = "unpack it" if suffix in COMPRESSED else "save it as .jsonl or .csv"
+            problem = f"{', '.join(path.name for path in some)} is {suffix}, which relay does not read: {how}"
+            layouts.append(Layout(place, suffix, train=tuple(some), problem=problem))
     if not layouts:
         suffix = paths[0].suffix.lower()
         return [Layout(place, suffix, train=tuple(paths), problem=f"it holds nothing but {_names(known.avoid)}")]
@@ -77,9 +85,19 @@ def is_data(path: PurePath) -> bool:
     return path.suffix.lower() in SUFFIXES and path.name not in ABOUT
 
 
+def is_unread(path: PurePath) -> bool:
+    """Whether a file may hold rows in a format that relay does not read."""
+    return path.suffix.lower() in UNREAD
+
+
 def bears_name(known: KnownSet, path: str | PurePath) -> bool:
     """Whether the name of the file, or that of a folder above it, has a word by which the set is known."""
     return _recognised(PurePath(path), known) is not None
+
+
+def is_avoided(known: KnownSet, path: PurePath) -> bool:
+    """Whether the file is of a configuration that is never read; a folder's name may tell all that are in it."""
+    return all(word in known.avoid for word in _configurations(path, known))
 
 
 def whole_copy(known: KnownSet, names: Iterable[str]) -> list[str]:
@@ -143,11 +161,6 @@ def _configurations(path: PurePath, known: KnownSet) -> list[str]:
         if said := [word for word in (*known.prefer, *known.avoid) if word and _within(word, part)]:
             return said
     return [""]
-
-
-def _avoided(path: PurePath, known: KnownSet) -> bool:
-    """Whether the file is of a configuration that is never read; a folder's name may tell all that are in it."""
-    return all(word in known.avoid for word in _configurations(path, known))
 
 
 def _preferred(paths: Sequence[PurePath], known: KnownSet) -> tuple[int, Sequence[PurePath]]:

@@ -33,10 +33,10 @@ class _Pieces:
         self._whole: dict[str, str] = {}
         self._parts: dict[int, dict[str, str]] = {}
 
-    def add(self, name: str, pieces: Sequence[str]) -> None:
+    def add(self, name: str, pieces: Sequence[str], *, in_parts: bool) -> None:
         self._whole.setdefault(" ".join(pieces), name)
         length = min(self._length, len(pieces))
-        if length >= self._length_min:
+        if in_parts and length >= self._length_min:
             known = self._parts.setdefault(length, {})
             for part in _parts(pieces, length):
                 known.setdefault(part, name)
@@ -59,11 +59,15 @@ class Asked:
     def __init__(self) -> None:
         self._texts, self._programs = _Pieces(WORDS, WORDS_MIN), _Pieces(TOKENS, TOKENS)
 
-    def add(self, name: str, question: str, code: str = "") -> None:
-        """Remember that the set `name` holds out this problem and its solution; of several sets the first is named later."""
-        self._texts.add(name, _words(question))
+    def add(self, name: str, question: str, code: str = "", *, judged: bool = True) -> None:
+        """Remember that the set `name` holds out this problem and its solution; of several sets the first is named later.
+
+        A problem that no judge can decide, such as a request in a chat, is never asked, and what such texts share is mostly
+        the wording of a task: another one overlaps with it only where all of its text, or all of its program, is equal.
+        """
+        self._texts.add(name, _words(question), in_parts=judged)
         if tokens := _tokens(code):
-            self._programs.add(name, tokens)
+            self._programs.add(name, tokens, in_parts=judged)
 
     def by(self, question: str, code: str = "") -> str:
         """The set with whose held-out problems this one overlaps, and in what: `mbpp (code)`; empty where it does not.

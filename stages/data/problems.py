@@ -34,7 +34,9 @@ def problems_in(inputs: Path, name: str, sha256: str = "") -> tuple[tuple[Exampl
         raise ValueError(f"data: {name} is in none of the mounted inputs: list it under inputs.files")
     others = files_called(name, inputs)
     what = "is mounted with another content than the run began with" if others else "of inputs.files is not mounted"
-    raise StageFailed("data-missing", f"data: {name} {what} (SHA-256 {sha256[:12]}…)", transient=True)
+    remedy = "begin a new run, which publishes it anew" if others else "look whether Kaggle still has it"
+    reason = f"data: {name} {what} (SHA-256 {sha256[:12]}…): relay tries again; if it stays so, {remedy}"
+    raise StageFailed("data-missing", reason, transient=True)
 
 
 def read_problems(path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
@@ -43,12 +45,14 @@ def read_problems(path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"data: {name} is not UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise ValueError(
+            f"data: {name} is not UTF-8 text ({error.reason} at byte {error.start}): save it as such"
+        ) from error
     examples = [_example(name, line, f"{name}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
     train = tuple(example for example in examples if not _held_out(example.question))
     held_out = tuple(example for example in examples if _held_out(example.question))
     if not train or not held_out:
-        raise ValueError(f"data: {name} has too few problems to hold any out: {len(examples)}")
+        raise ValueError(f"data: {name} has too few problems to hold any out: {len(examples)}; add some")
     return train, held_out
 
 
@@ -69,7 +73,9 @@ def _example(name: str, line: str, where: str) -> Example:
     completion = plain(value.get("completion", ""))
     if not answer and not completion:
         wanted = "tests" if domain == "python" else "answer"
-        raise ValueError(f"data: {where}: there is neither {wanted} nor completion: nothing can be judged or taught")
+        raise ValueError(
+            f"data: {where}: there is neither {wanted} nor completion: nothing can be judged or taught; add one"
+        )
     return Example(
         source=name,
         question=question,

@@ -4,19 +4,17 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from stages.data.copies import Copy, copies_of, shows
+from stages.data.copies import Copy, copies_of
 from stages.data.fields import number_of
 from stages.data.files import Part, Rows, columns_of, rows_of
-from stages.data.layouts import bears_name, is_data, names_split, whole_copy
-from stages.data.mounted import Brought, MountedFolder, Origin, not_mounted
+from stages.data.layouts import is_data
+from stages.data.mounted import Brought, MountedFolder, Origin
+from stages.data.passed import MISSING, PassedBy, place_of, require_all, require_named, what_of
 from stages.data.sets import KnownSet, Numbered
 from stages.stage import StageFailed
-
-MISSING = "data-missing"
-UNFIT_FILES = "bad-data"
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -46,101 +44,52 @@ def open_rows(
     """The rows of the set, from the best mounted copy, else from the hub at `revision`; `cache` takes what reading needs.
 
     Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked, and
-    `bad-data` for files of `inputs.files` that are called after the set and are no copy of it. A copy that the pipeline
-    brings, or that cannot be read, is not replaced by another: those may be other rows.
+    `bad-data` for what the pipeline brings, if it is called after the set or has its rows and is no copy that can be used. A
+    copy that the pipeline brings, or that cannot be read, is not replaced by another: those may be other rows.
     """
     _be_quiet()
-    _require_named(known, folders, brought)
-    looked: list[str] = []
-    notes: list[str] = []
+    require_named(known, folders, brought)
+    passed = PassedBy(known)
     for copy in copies_of(known, folders):
         if not copy.origin.is_brought:
-            _require_all(known, folders, brought)
-        what = _what(copy)
-        if copy.problem:
-            looked.append(f"{what} cannot be used ({copy.problem})")
-            notes += looked[-1:] if _is_odd(known, copy) else []
-            continue
+            passed.refuse_others()
+            require_all(known, folders, brought)
         try:
-            opened = _opened(known, copy, cache)
-        except OtherColumns as error:
-            looked.append(f"{what} is another set ({error})")
-            if copy.named and copy.origin is Origin.FILES:
-                raise StageFailed(UNFIT_FILES, _unlike(known, copy, str(error))) from error
+            opened = read_copy(known, copy, passed, cache)
         except _errors() as error:
-            where = f"the mounted copy of {known.name}, {_place(copy)}"
+            where = f"the mounted copy of {known.name}, {place_of(copy)}"
             reason = f"data: {where}, cannot be read ({_first_line(error)}): mount it again"
             raise StageFailed(MISSING, reason, transient=True) from error
-        else:
-            said = () if copy.named else (f"{what} is {known.name} by its rows, though not by its name",)
-            return replace(opened, notes=(*notes, *said))
-    _require_all(known, folders, brought)
+        if opened is not None:
+            said = () if copy.named else (f"{what_of(copy)} is {known.name} by its rows, though not by its name",)
+            return replace(opened, notes=(*passed.notes, *said))
+    passed.refuse_others()
+    require_all(known, folders, brought)
     try:
-        return replace(_fetched(known, cache, revision), notes=tuple(notes))
+        return replace(_fetched(known, cache, revision), notes=tuple(passed.notes))
     except _errors() as error:
-        missing = _missing(known, looked or _unrecognised(known, folders), error)
+        missing = _missing(known, passed.looked or _unrecognised(known, folders), error)
         raise StageFailed(MISSING, missing, transient=True) from error
 
 
-def _require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
-    """Refuse to go on without what the pipeline brings under the set's name and this session lacks, or with half of a set."""
-    own = [name for name in brought.files if name not in brought.problems]
-    files = {*whole_copy(known, own), *(name for name in own if names_split(known, name))}
-    if lacking := [
-        name
-        for name in not_mounted(brought, folders)
-        if name in files or ("/" in name and bears_name(known, name.partition("/")[2]))
-    ]:
-        raise StageFailed(
-            MISSING,
-            f"data: {', '.join(lacking)} of the pipeline's inputs, for {known.name}, is not mounted",
-            transient=True,
-        )
-    halves = [name for name in own if names_split(known, name)]
-    if halves and not whole_copy(known, own):
-        splits = " and ".join(split for split in (known.train[0], *known.held_out[:1]))
-        raise StageFailed(
-            UNFIT_FILES,
-            f"data: inputs.files has {', '.join(halves)} for {known.name}, which needs files of the splits {splits} in one "
-            "format: add the other split, or give the file another name",
-        )
+def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Opened | None:
+    """The rows of a copy; None where it cannot be used, which `passed` then tells. Text formats need no library and no cache.
 
-
-def _require_all(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
-    """Refuse to take rows from elsewhere while anything that the pipeline brings is not mounted: it may be a copy by its rows."""
-    if lacking := [name for name in not_mounted(brought, folders) if "/" in name or is_data(PurePath(name))]:
-        raise StageFailed(
-            MISSING,
-            f"data: {', '.join(lacking)} of the pipeline's inputs, where {known.name} may be, is not mounted",
-            transient=True,
-        )
-
-
-def _is_odd(known: KnownSet, copy: Copy) -> bool:
-    """Whether a copy that cannot be used is worth telling of; raises StageFailed where it is the pipeline's own file."""
-    if not shows(known, copy):
-        return False
-    if copy.named and copy.origin is Origin.FILES:
-        raise StageFailed(UNFIT_FILES, _unlike(known, copy, f"cannot be used ({copy.problem})"))
-    return True
-
-
-def _opened(known: KnownSet, copy: Copy, cache: Path) -> Opened:
-    train = _read(known, copy.suffix, copy.train, cache)
-    if copy.by_number and known.numbered is not None:
-        train, held_out = _by_number(train, known.numbered)
-    else:
-        held_out = _read(known, copy.suffix, copy.held_out, cache)
-    return Opened(train, held_out, copy.origin, _place(copy))
-
-
-def _place(copy: Copy) -> str:
-    return "inputs.files" if copy.origin is Origin.FILES else copy.place
-
-
-def _what(copy: Copy) -> str:
-    names = ", ".join(path.name for path in copy.files)
-    return f"what inputs.files has ({names})" if copy.origin is Origin.FILES else f"the mounted {copy.place}"
+    Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error where files are damaged.
+    """
+    if copy.problem:
+        passed.add(copy, f"cannot be used ({copy.problem})")
+        return None
+    try:
+        train = _read(known, copy.suffix, copy.train, cache)
+        if copy.by_number and known.numbered is not None:
+            train, held_out = _by_number(train, known.numbered)
+        else:
+            held_out = _read(known, copy.suffix, copy.held_out, cache)
+    except OtherColumns as error:
+        passed.add(copy, f"is another set ({error})")
+        return None
+    return Opened(train, held_out, copy.origin, place_of(copy))
 
 
 def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
@@ -196,6 +145,8 @@ def _checked(known: KnownSet, rows: Any) -> Rows:
     columns = columns_of(rows)
     if not any(columns.issuperset(wanted) for wanted in known.columns):
         raise OtherColumns(f"it has no columns {', nor '.join(' and '.join(wanted) for wanted in known.columns)}")
+    if others := columns.intersection(known.unlike):
+        raise OtherColumns(f"it has the column {' and '.join(sorted(others))}, which {known.name} has not")
     checked: Rows = rows
     return checked
 
@@ -215,11 +166,6 @@ def _errors() -> tuple[type[Exception], ...]:
     from httpx import HTTPError
 
     return (DatasetsError, HTTPError, OSError, ValueError)
-
-
-def _unlike(known: KnownSet, copy: Copy, why: str) -> str:
-    names = ", ".join(path.name for path in copy.files)
-    return f"data: {names} of inputs.files is called after {known.name} and {why}: mend it, or give it another name"
 
 
 def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:

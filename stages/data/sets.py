@@ -34,6 +34,8 @@ class KnownSet:
     """Names of the split that is never trained on; none where the set has none."""
     columns: tuple[tuple[str, ...], ...]
     """What a copy has to have: all columns of one of these."""
+    unlike: tuple[str, ...] = ()
+    """Columns that tell another set which has all of `columns`."""
     known_as: tuple[str, ...]
     """Words in the name of a folder or a file by which a copy is recognised."""
     prefer: tuple[str, ...] = ()
@@ -98,7 +100,8 @@ KNOWN: Mapping[str, KnownSet] = {
             columns=(("text", "code", "test_list"), ("prompt", "code", "test_list")),
             known_as=("mbpp",),
             prefer=("full", "", "sanitized"),
-            avoid=("plus",),  # MBPP+ has other tests, for all of which there are no splits
+            avoid=("plus", "mbppplus"),  # MBPP+ has other tests, for all of which there are no splits
+            unlike=("test",),  # MBPP+'s program of all its tests
             numbered=Numbered("task_id", train=range(601, 975), held_out=range(11, 511)),
             telling=(("task_id", "text", "code", "test_list"), ("task_id", "prompt", "code", "test_list")),
             example=adapters.mbpp,

@@ -163,7 +163,7 @@ def _ask(pool: Pool, asked: Asked, pins: Pins) -> None:
         row = pool.row(pool.held_out, number)
         read.add(row if isinstance(row, Example) else str(row))
         if isinstance(row, Example):
-            asked.add(pool.name, row.question, row.code)
+            asked.add(pool.name, row.question, row.code, judged=row.domain != "chat")
     pins.hold(f"{pool.name} held out", read.pin(revision=pool.revision), pool.where)
 
 

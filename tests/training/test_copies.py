@@ -41,6 +41,7 @@ SANITIZED = [
     }
     for row in MBPP
 ]
+PLUS = [{**row, "test": "assertion(f(1), 2)"} for row in SANITIZED]
 TALK = [
     {
         "prompt": f"What is the colour of flower {number}?",
@@ -231,9 +232,15 @@ def test_rows_that_do_not_fit_are_counted_and_no_others_are_lost(tmp_path: Path)
         ("gsm8k", {"gsm8k/train.jsonl": MBPP, "gsm8k/test.jsonl": MBPP}, "the mounted gsm8k is another set (it has no columns question and answer)"),
         ("mbpp", {"mbpp.jsonl": MBPP[:5]}, "is another set (its files name no split, and not every split has a task_id in it)"),
         ("mbpp", {"x/all.jsonl": GSM8K}, "neither names nor rows of the 1 mounted data files tell that they are it (call their folder mbpp"),
+        ("mbpp", {"mbpp/mbpp.jsonl.gz": MBPP}, "the mounted mbpp cannot be used (mbpp.jsonl.gz is .gz, which relay does not read: unpack it)"),
+        ("mbpp", {"mbppplus/all.jsonl": MBPP}, "the 1 mounted data files tell that they are it"),
+        ("mbpp", {"mine/mbppplus.jsonl": MBPP}, "the 1 mounted data files tell that they are it"),
+        ("mbpp", {"mine/all.jsonl": PLUS}, "the 1 mounted data files tell that they are it"),
+        ("mbpp", {"mbpp/all.jsonl": PLUS}, "the mounted mbpp is another set (it has the column test, which mbpp has not)"),
         ("mbpp", {}, "no copy of it is mounted"),
     ],
-    ids=["no split", "one split", "other columns", "half", "nothing tells", "nothing"],
+    ids=["no split", "one split", "other columns", "half", "nothing tells", "packed", "plus by folder", "plus by file", "plus by rows",
+         "plus by column", "nothing"],
 )  # fmt: skip
 def test_a_copy_that_cannot_be_used_is_named_with_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, files: Mapping[str, Sequence[Row]], said: str

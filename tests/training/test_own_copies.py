@@ -159,7 +159,8 @@ def test_nothing_is_read_instead_of_what_the_pipeline_brings_and_kaggle_did_not_
     tmp_path: Path, own: Brought, said: str
 ) -> None:
     failed = refusal("mbpp", mount(tmp_path / "input", (FLAT, "sets", MADE_UP)), own)
-    assert (failed.cause, failed.transient, failed.reason) == ("data-missing", True, said)
+    remedy = "relay tries again; if it stays so, look whether Kaggle still has it"
+    assert (failed.cause, failed.transient, failed.reason) == ("data-missing", True, f"{said}: {remedy}")
 
 
 def test_a_listed_checkpoint_is_mounted_and_a_text_is_not_waited_for(tmp_path: Path) -> None:
@@ -173,7 +174,12 @@ def test_a_listed_checkpoint_is_mounted_and_a_text_is_not_waited_for(tmp_path: P
     ("name", "file", "data", "why"),
     [
         ("gsm8k", "gsm8k.jsonl", gsm8k(0), "cannot be used (none of its .jsonl files is called train)"),
-        ("mbpp", "mbpp.jsonl", mbpp(FUNCTION, (1, 601)), "its files name no split, and not every split has a task_id"),
+        (
+            "mbpp",
+            "mbpp.jsonl",
+            mbpp(FUNCTION, (1, 601)),
+            "is another set (its files name no split, and not every split has a task_id",
+        ),
     ],
 )
 def test_an_own_file_of_the_sets_name_and_rows_that_is_no_whole_copy_is_refused(
@@ -204,3 +210,86 @@ def test_of_copies_that_nobody_lists_or_names_the_content_decides_and_not_the_pa
     )
     sources = [opened("gsm8k", mount(tmp_path / str(n) / "input", *way), Brought()) for n, way in enumerate(ways)]
     assert sources[0].train == sources[1].train == sources[2].train
+
+
+OTHER_COLUMNS = b'{"problem": "1 + 1?", "solution": "2"}\n'
+AS_CSV = b'question,answer\n"1 + 1 = ?","so\n#### 2"\n'
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [(FLAT, "sets", MADE_UP), (OUTPUT, "gsm8k-elsewhere", NAMED)], ids=["stand-in", "other"]
+)
+@pytest.mark.parametrize(
+    ("name", "files", "slug", "said"),
+    [
+        ("gsm8k", {"train.jsonl": gsm8k(0)}, "gsm8k-mine", "have no split called test"),
+        ("gsm8k", {"gsm8k.csv": AS_CSV}, "gsm8k-mine", "none of its .csv files is called train"),
+        ("gsm8k", {"data.csv": b"problem,solution\n1,2\n"}, "gsm8k-mine", "none of its .csv files is called train"),
+        ("gsm8k", {"train.jsonl": OTHER_COLUMNS, "test.jsonl": OTHER_COLUMNS}, "gsm8k-mine", "is another set (it has no"),
+        ("gsm8k", {"train.json": b'[{"problem": "1 + 1?"}]'}, "gsm8k-mine", "have no split called test"),
+        ("gsm8k", {"train.jsonl": gsm8k(0)}, "my-maths", "have no split called test"),
+        ("mbpp", {"mbpp.jsonl.gz": b"packed"}, "mine", "mbpp.jsonl.gz is .gz, which relay does not read: unpack it"),
+        ("mbpp", {"all.jsonl": mbpp(FUNCTION, (1, 601))}, "mine", "not every split has a task_id"),
+        ("gsm8k", {"mine_train.jsonl": gsm8k(0)}, "", "have no split called test"),
+        ("gsm8k", {"questions.jsonl": gsm8k(0)}, "", "none of its .jsonl files is called train"),
+        ("gsm8k", {"gsm8k.csv": b"problem,solution\n1,2\n"}, "", "none of its .csv files is called train"),
+        ("gsm8k", {"gsm8k.jsonl.gz": b"packed"}, "", "gsm8k.jsonl.gz is .gz, which relay does not read: unpack it"),
+        ("gsm8k", {"gsm8k.xlsx": b"packed"}, "", "is .xlsx, which relay does not read: save it as .jsonl or .csv"),
+    ],
+)  # fmt: skip
+def test_the_users_own_copy_that_cannot_be_used_never_gives_way_to_other_rows(
+    tmp_path: Path, elsewhere: tuple[str, str, Files], name: str, files: Files, slug: str, said: str
+) -> None:
+    inputs = mount(tmp_path / "input", (DEEP, slug or "run-inputs", files), elsewhere, (FLAT, "sets", MADE_UP))
+    failed = refusal(name, inputs, brought({}, f"me/{slug}") if slug else brought(files))
+    assert (failed.cause, failed.transient) == ("bad-data", False)
+    assert said in failed.reason
+    assert f"of inputs.{'datasets' if slug else 'files'} " in failed.reason
+    assert failed.reason.endswith(
+        (": mend it, or give it another name", f", or leave it out of inputs.{'datasets' if slug else 'files'}")
+    )
+
+
+def test_an_own_copy_that_is_not_whole_gives_way_to_another_of_the_users_own(tmp_path: Path) -> None:
+    half = {"questions.jsonl": gsm8k(0)}
+    inputs = mount(tmp_path / "input", (DEEP, "run-inputs", half), (DEEP, "gsm8k-mine", NAMED), (FLAT, "sets", MADE_UP))
+    source = opened("gsm8k", inputs, brought(half, "me/gsm8k-mine"))
+    assert source.origins == {"gsm8k": "gsm8k-mine of inputs.datasets"}
+
+
+def test_a_model_that_is_called_after_a_set_is_no_copy_of_it(tmp_path: Path) -> None:
+    model = {"adapter_config.json": b'{"r": 8}', "tokenizer.json": b"{}", "adapter.safetensors": b""}
+    inputs = mount(tmp_path / "input", (DEEP, "gsm8k-lora", model), (FLAT, "sets", MADE_UP))
+    source = opened("gsm8k", inputs, brought({}, "me/gsm8k-lora"))
+    assert (source.origins, source.notes) == ({"gsm8k": "STAND-IN DATA, made up for rehearsals"}, ())
+
+
+def test_a_copy_with_other_columns_is_told_where_another_one_is_read(tmp_path: Path) -> None:
+    other = {"gsm8k/train.jsonl": OTHER_COLUMNS, "gsm8k/test.jsonl": OTHER_COLUMNS}
+    source = opened("gsm8k", mount(tmp_path / "input", (OUTPUT, "one", other), (FLAT, "sets", MADE_UP)), Brought())
+    assert source.notes == ("the mounted one/gsm8k is another set (it has no columns question and answer)",)
+
+
+def test_an_own_file_that_is_mounted_with_another_content_is_not_said_to_be_absent(tmp_path: Path) -> None:
+    inputs = mount(tmp_path / "input", (FLAT, "run-inputs", {"mbpp.jsonl": mbpp(TIMES)}), (FLAT, "sets", MADE_UP))
+    failed = refusal("mbpp", inputs, brought(OWN))
+    assert (failed.cause, failed.transient) == ("data-missing", True)
+    assert "mbpp.jsonl of the pipeline's inputs, for mbpp, is mounted only with another content" in failed.reason
+    assert "begin a new run" in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("mounted", "said"),
+    [
+        ({}, "look whether Kaggle still has it"),
+        ({"mine.jsonl": b"{}"}, "begin a new run, which publishes it anew"),
+    ],
+    ids=["absent", "another content"],
+)
+def test_a_problem_file_that_is_not_there_as_it_was_is_told_with_a_remedy(
+    tmp_path: Path, mounted: Files, said: str
+) -> None:
+    inputs = mount(tmp_path / "input", (FLAT, "run-inputs", mounted), (FLAT, "sets", MADE_UP))
+    failed = refusal("mine.jsonl", inputs, brought({"mine.jsonl": b"[]"}))
+    assert (failed.cause, failed.transient) == ("data-missing", True)
+    assert failed.reason.endswith(f"relay tries again; if it stays so, {said}")

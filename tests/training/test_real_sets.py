@@ -87,3 +87,16 @@ def test_openbmbs_own_example_without_scores_teaches_nothing(tmp_path: Path) -> 
     source = open_source(["ultrafeedback"], inputs, seed=0, wants=lambda example: "", scratch=tmp_path / "scratch")
     assert not source.train
     assert source.left_out == {"ultrafeedback: no score": 1}
+
+
+def test_ultrafeedbacks_held_out_requests_cost_no_row_that_only_shares_the_wording_of_its_task(tmp_path: Path) -> None:
+    lines = real_data("ultrafeedback_binarized_1200.jsonl").read_bytes().splitlines(keepends=True)
+    for split, some in (("train_prefs", lines[:1000]), ("test_prefs", lines[1000:])):
+        path = tmp_path / "input" / "ultrafeedback" / f"{split}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"".join(some))
+    source = open_source(
+        ["ultrafeedback"], tmp_path / "input", seed=0, wants=lambda example: "", scratch=tmp_path / "scratch"
+    )
+    assert len(source.held_out) == 200 - sum(n for reason, n in source.left_out.items() if "(held out)" in reason)
+    assert not [reason for reason in source.left_out if "overlaps" in reason]

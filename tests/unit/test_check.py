@@ -121,29 +121,36 @@ def test_a_mounted_copy_needs_no_internet(tmp_path: Path) -> None:
     assert found(packages.internet, about, State.PROBLEM) == []
 
 
+ROW = json.dumps({"question": "1 + 1 = ?", "answer": "so\n#### 2"})
+OTHER_ROW = json.dumps({"problem": "1 + 1 = ?"})
+
+
 @pytest.mark.parametrize(
-    ("files", "datasets", "state", "said", "fetched"),
+    ("files", "row", "datasets", "state", "said", "fetched"),
     [
-        (
-            "gsm8k_train.jsonl gsm8k_test.jsonl",
-            "",
-            State.OK,
-            "gsm8k is read from your own gsm8k_train.jsonl and",
-            False,
-        ),
-        ("gsm8k_train.jsonl", "", State.PROBLEM, "gsm8k_train.jsonl of inputs.files names a split of gsm8k", True),
-        ("", "bob/gsm8k-copy", State.NOTE, "gsm8k is looked for in bob/gsm8k-copy because of the name: only", False),
-        ("gsm8k.jsonl", "", State.WARNING, "gsm8k.jsonl of inputs.files is called after gsm8k and after none", True),
-        ("gsm8k-notes.txt", "", None, "", True),
-        ("", "gsm8k/poems", None, "", True),
-        ("notes.jsonl", "", None, "", True),
+        ("gsm8k_train.jsonl gsm8k_test.jsonl", ROW, "", State.OK, "gsm8k is read from your own gsm8k_train.jsonl and", None),
+        ("mine_train.jsonl mine_test.jsonl", ROW, "", State.OK, "gsm8k is read from your own mine_train.jsonl and", None),
+        ("mine_train.jsonl mine_test.jsonl", OTHER_ROW, "", None, "", State.PROBLEM),
+        ("gsm8k_train.parquet gsm8k_test.parquet", "", "", State.OK, "gsm8k is read from your own", None),
+        ("mine_train.parquet mine_test.parquet", "", "", None, "", State.NOTE),
+        ("gsm8k_train.jsonl", ROW, "", State.PROBLEM, "gsm8k_train.jsonl of inputs.files names a split of gsm8k", None),
+        ("gsm8k_train.jsonl gsm8k_test.jsonl", OTHER_ROW, "", State.PROBLEM, "is another set (it has no columns", None),
+        ("gsm8k.jsonl", ROW, "", State.PROBLEM, "gsm8k.jsonl of inputs.files is called after gsm8k and cannot be used", None),
+        ("gsm8k.jsonl.gz", "", "", State.PROBLEM, "gsm8k.jsonl.gz is .gz, which relay does not read", None),
+        ("mine_train.jsonl", ROW, "", State.PROBLEM, "mine_train.jsonl of inputs.files has rows of gsm8k", None),
+        ("mine_train.jsonl", ROW, "bob/gsm8k-copy", State.WARNING, "unless a dataset has gsm8k, a session will refuse", None),
+        ("", "", "bob/gsm8k-copy", State.NOTE, "gsm8k is looked for in bob/gsm8k-copy because of the name: only", None),
+        ("", "", "bob/my-math", None, "", State.NOTE),
+        ("", "", "gsm8k/poems", None, "", State.NOTE),
+        ("gsm8k-notes.txt", "", "", None, "", State.PROBLEM),
+        ("notes.jsonl", "{}", "", None, "", State.PROBLEM),
     ],
-)
-def test_what_the_pipeline_brings_is_recognised_and_only_the_rest_is_fetched(
-    tmp_path: Path, files: str, datasets: str, state: State | None, said: str, fetched: bool
+)  # fmt: skip
+def test_what_the_pipeline_brings_is_recognised_as_a_session_does_and_only_the_rest_is_fetched(
+    tmp_path: Path, files: str, row: str, datasets: str, state: State | None, said: str, fetched: State | None
 ) -> None:
     for name in files.split():
-        (tmp_path / name).write_text("{}\n", encoding="utf-8")
+        (tmp_path / name).write_text(f"{row}\n", encoding="utf-8")
     about = subject(
         tmp_path, TRAIN, inputs=f"{{files: [{', '.join(files.split())}], datasets: [{datasets}]}}", internet="false"
     )
@@ -152,7 +159,7 @@ def test_what_the_pipeline_brings_is_recognised_and_only_the_rest_is_fetched(
     assert all(said in finding.sentence for finding in told)
     assert all(finding.remedy for finding in told if state is State.PROBLEM)
     asked = [f for f in packages.internet(about) if "gsm8k would be fetched from the Hugging Face hub" in f.sentence]
-    assert bool(asked) is fetched
+    assert [finding.state for finding in asked] == ([] if fetched is None else [fetched])
 
 
 def test_full_training_of_the_larger_model_leaves_a_checkpoint_that_kaggle_does_not_keep(tmp_path: Path) -> None:

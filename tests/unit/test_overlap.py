@@ -91,3 +91,13 @@ def test_a_short_program_overlaps_only_with_its_equal_and_both_reasons_are_told(
     assert held_out.by("Twice!", "def f(x): return 2 * x") == "mbpp (code)"
     assert held_out.by("Double it!", "def f(x): return 2 * x") == "mbpp (text and code)"
     assert held_out.by("Twice!", "def f(x): return 2 * x + 1") == ""
+
+
+def test_what_no_judge_decides_overlaps_only_with_its_equal() -> None:
+    task = "Given the following text, write one sentence of at most twenty words that sums it up:"
+    held_out = Asked()
+    held_out.add("ultrafeedback", f"{task} Bees fly.", LOOP, judged=False)
+    assert held_out.by(f"{task} Cows do not.") == ""
+    assert held_out.by(f"{task} bees  fly!") == "ultrafeedback (text)"
+    assert held_out.by("Explain it.", f"{LOOP}\nprint(1)") == ""
+    assert held_out.by("Explain it.", LOOP) == "ultrafeedback (code)"

@@ -1,0 +1,115 @@
+"""Copies that are not read, and what the pipeline brings and a session lacks: what is told of them, and what is refused."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from stages.data.copies import Copy, shows
+from stages.data.layouts import bears_name, is_data, is_unread, names_split, whole_copy
+from stages.data.mounted import Brought, MountedFolder, Origin, not_mounted
+from stages.data.sets import KnownSet
+from stages.stage import StageFailed
+
+MISSING = "data-missing"
+UNFIT_FILES = "bad-data"
+
+
+class PassedBy:
+    """The copies of a set that were not read: `looked` is for the error, `notes` for the log."""
+
+    def __init__(self, known: KnownSet) -> None:
+        self._known = known
+        self._own: list[str] = []
+        self.looked: list[str] = []
+        self.notes: list[str] = []
+
+    def add(self, copy: Copy, why: str) -> None:
+        """Remember a copy and why it was passed by.
+
+        Raises StageFailed `bad-data` for files of `inputs.files` that bear the set's name: no other copy is what they mean.
+        """
+        self.looked.append(f"{what_of(copy)} {why}")
+        if not self._tells(copy):
+            return
+        self.notes.append(self.looked[-1])
+        if copy.origin.is_brought:
+            self._own.append(self._refusal(copy, why))
+        if copy.named and copy.origin is Origin.FILES:
+            self.refuse_others()
+
+    def refuse_others(self) -> None:
+        """Raise StageFailed `bad-data` where a copy that the pipeline brings was passed by: what else there is are other rows."""
+        if self._own:
+            raise StageFailed(UNFIT_FILES, self._own[0])
+
+    def _tells(self, copy: Copy) -> bool:
+        """Whether the files seem to be meant as the set; what a run or a model of that name left is not."""
+        names = [f"{copy.place}/{path.name}" for path in copy.files]
+        tables = [name for name in names if not name.lower().endswith(".json") or names_split(self._known, name)]
+        if not copy.problem or (copy.origin.is_brought and copy.named and tables):
+            return True
+        return any(is_unread(PurePath(name)) for name in names) or shows(self._known, copy)
+
+    def _refusal(self, copy: Copy, why: str) -> str:
+        names = ", ".join(path.name for path in copy.files)
+        name, key = self._known.name, copy.origin.value
+        where = names if copy.origin is Origin.FILES else f"{copy.place} ({names})"
+        if copy.named:
+            return f"data: {where} of {key} is called after {name} and {why}: mend it, or give it another name"
+        return (
+            f"data: {where} of {key} has rows of {name} and {why}: complete it with files that are called after the splits, "
+            f"or leave it out of {key}"
+        )
+
+
+def place_of(copy: Copy) -> str:
+    """What the copy is called where it is mounted."""
+    return "inputs.files" if copy.origin is Origin.FILES else copy.place
+
+
+def what_of(copy: Copy) -> str:
+    """The subject of a sentence about the copy."""
+    names = ", ".join(path.name for path in copy.files)
+    return f"what inputs.files has ({names})" if copy.origin is Origin.FILES else f"the mounted {copy.place}"
+
+
+def require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
+    """Refuse to go on without what the pipeline brings under the set's name and this session lacks, or with half of a set."""
+    own = [name for name in brought.files if name not in brought.problems]
+    files = {*whole_copy(known, own), *(name for name in own if names_split(known, name))}
+    _require(
+        [
+            name
+            for name in not_mounted(brought, folders)
+            if name in files or ("/" in name and bears_name(known, name.partition("/")[2]))
+        ],
+        f"for {known.name}",
+        folders,
+    )
+    halves = [name for name in own if names_split(known, name)]
+    if halves and not whole_copy(known, own):
+        splits = " and ".join(split for split in (known.train[0], *known.held_out[:1]))
+        raise StageFailed(
+            UNFIT_FILES,
+            f"data: inputs.files has {', '.join(halves)} for {known.name}, which needs files of the splits {splits} in one "
+            "format: add the other split, or give the file another name",
+        )
+
+
+def require_all(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
+    """Refuse to take rows from elsewhere while anything that the pipeline brings is not mounted: it may be a copy by its rows."""
+    lacking = [name for name in not_mounted(brought, folders) if "/" in name or is_data(PurePath(name))]
+    _require(lacking, f"where {known.name} may be", folders)
+
+
+def _require(lacking: Sequence[str], purpose: str, folders: tuple[MountedFolder, ...]) -> None:
+    if not lacking:
+        return
+    mounted = {path.name for folder in folders if folder.origin is not Origin.FILES for path in folder.files}
+    if changed := [name for name in lacking if name in mounted]:
+        said = "is mounted only with another content (its SHA-256 differs)"
+        remedy = "relay tries again; if it stays so, begin a new run, which publishes it anew"
+    else:
+        changed, said = list(lacking), "is not mounted"
+        remedy = "relay tries again; if it stays so, look whether Kaggle still has it"
+    reason = f"data: {', '.join(changed)} of the pipeline's inputs, {purpose}, {said}: {remedy}"
+    raise StageFailed(MISSING, reason, transient=True)
