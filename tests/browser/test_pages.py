@@ -149,7 +149,20 @@ def test_every_curve_is_drawn_and_named_for_those_who_cannot_see_it(opened: Open
     watched = opened(report)
     open_all(watched.page)
     names = watched.page.eval_on_selector_all("[data-curve]", "found => found.map((chart) => chart.dataset.curve)")
-    assert names == ["loss", "reward", "accuracy", "format", "asked", "kl"]
+    steps = [
+        "kl",
+        "grad_norm",
+        "learning_rate",
+        "idle_groups",
+        "mean_length",
+        "max_length",
+        "truncated_share",
+        "logprob",
+    ]
+    assert names == [
+        *("loss", "reward", "accuracy", "format", *steps),
+        *("tokens_per_s", "examples_per_s", "memory_bytes", "asked"),
+    ]
     for name in names:
         chart = watched.page.locator(f"[data-curve={name}] > svg")
         assert chart.get_attribute("role") == "img"

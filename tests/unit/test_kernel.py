@@ -56,7 +56,7 @@ def test_the_script_runs_alone_on_a_bare_python(world: Kaggle) -> None:
 
 @pytest.mark.slow
 def test_a_session_in_the_script_resumes_from_another_one(world: Kaggle, tmp_path: Path) -> None:
-    first = order(stages=(counting("first", 500, step_s=0.05), counting("second", 3)), budget_s=2.0)
+    first = order(stages=(counting("first", 500, step_s=0.05), counting("second", 3)), budget_s=6.0)
     assert run_script(build.script(first), world).returncode == 0
     report = world.report()
     assert report.outcome == "yielded"
