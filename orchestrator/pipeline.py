@@ -29,7 +29,7 @@ NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter
 Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
 Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
-SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "check": 8}
+SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "overlong_buffer": 8, "check": 8}
 """What a rehearsal of the start leaves of these options. An answer of 768 tokens takes a laptop that plays eight chips minutes."""
 
 IN_ORDER = ("seed", "model", "stages", "sources")

@@ -11,6 +11,7 @@ from orchestrator.errors import BadInput
 from orchestrator.pipeline import Pipeline, canonical_in, first_difference
 from orchestrator.pipeline_file import load, parse
 from orchestrator.plan import order_for, plan_session
+from stages.catalog import KINDS
 from stages.contract import Cursor, Order
 from stages.documents import ContractError
 from state import machine
@@ -137,6 +138,12 @@ def test_the_canonical_form_says_the_same_pipeline() -> None:
 def test_what_two_stages_share_can_be_written_once() -> None:
     text = GOOD.replace("options: {step_s: 0.5}", "options: {<<: &quick {step_s: 0.5}, payload_bytes: 9}")
     assert parse(text, "p.yaml").stages[1].options == {"step_s": 0.5, "payload_bytes": 9}
+
+
+@pytest.mark.parametrize("name", ["gemma2_2b", "gemma3_1b", "tiny", "exact"])
+def test_what_a_shortened_pipeline_asks_of_its_stages_fits_together(name: str) -> None:
+    for stage in load(EXAMPLES / f"{name}.yaml").shortened().stages:
+        KINDS[stage.kind].fit(stage.options, stage.name)
 
 
 def test_a_shortened_pipeline_has_every_stage_once_and_no_long_answers() -> None:
