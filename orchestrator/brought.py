@@ -18,7 +18,7 @@ from stages.stage import StageFailed
 
 @dataclass(frozen=True)
 class OwnCopy:
-    """What a session will make of `inputs.files` for a set."""
+    """The outcome of `inputs.files` for a set, as a session will find it."""
 
     files: tuple[str, ...] = ()
     """The files that it reads; none where it finds no copy or refuses one."""
@@ -47,7 +47,7 @@ def halves_of(name: str, pipeline: Pipeline) -> list[str]:
 
 
 def own_copy(name: str, pipeline: Pipeline, folder: Path) -> OwnCopy:
-    """What a session will make of `inputs.files`, which lie below `folder`, for the set: it looks at the same names and rows."""
+    """Return the outcome of `inputs.files`, which lie below `folder`, for the set: it looks at the same names and rows."""
     known = KNOWN[name]
     passed = PassedBy(known)
     paths = {PurePath(file).name: folder / file for file in pipeline.inputs.files}
