@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kaggle_kernels import build
+from orchestrator.choose import checkpoint_at
 from orchestrator.clock import Clock, VirtualClock
 from orchestrator.commands import Rest
 from orchestrator.effects import Shell
@@ -170,6 +171,9 @@ class Chain:
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
                 self.store.request(run, verb, {}, self.kaggle.clock.now())
+            case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
+                chosen = checkpoint_at(state, wanted).name
+                self.store.request(run, "resume", {"checkpoint": chosen}, self.kaggle.clock.now())
             case _:
                 raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
 

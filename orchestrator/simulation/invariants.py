@@ -10,7 +10,7 @@ from orchestrator.tick import Turn
 from stages.contract import Manifest
 from state import machine
 from state.facts import FACTS, PushIntended
-from state.model import Phase, RunState, RunStatus, Session
+from state.model import CheckpointStatus, Phase, RunState, RunStatus, Session
 
 KEPT_MIN = 2
 
@@ -33,6 +33,7 @@ class Watched:
     """As of the last turn that changed it."""
     verified: dict[str, str] = field(default_factory=dict)
     """Name of each checkpoint that was collected → its digest."""
+    pruned: set[str] = field(default_factory=set)
 
     def after(self, turn: Turn | None) -> None:
         """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
@@ -114,11 +115,15 @@ def only_verified_bytes(watched: Watched, state: RunState) -> str:
 
 
 def two_are_kept(watched: Watched, state: RunState) -> str:
-    """The two newest usable checkpoints are never pruned."""
-    usable = sum(checkpoint.usable for checkpoint in state.checkpoints)
-    return (
-        f"only {usable} of {len(state.checkpoints)} are left" if usable < min(KEPT_MIN, len(watched.verified)) else ""
-    )
+    """Whatever is pruned leaves two that are newer and usable; what a person abandons for an older one is not pruned."""
+    for place, checkpoint in enumerate(state.checkpoints):
+        if checkpoint.status is not CheckpointStatus.PRUNED or checkpoint.name in watched.pruned:
+            continue
+        watched.pruned.add(checkpoint.name)
+        left = sum(newer.usable for newer in state.checkpoints[place:])
+        if left < KEPT_MIN:
+            return f"only {left} of {len(state.checkpoints)} are left"
+    return ""
 
 
 def intents_are_answered(watched: Watched, state: RunState) -> str:

@@ -19,6 +19,7 @@ from stages.contract import Cursor, StageSpec
 from stages.data.mounted import Brought
 from stages.data.pins import Pins
 from stages.stage import Next, Opened, StageFailed, Write
+from stages.throughput import MEASURED
 from stages.tracing import digest_of
 
 SMALL = {"gemma2": "relay/small-gemma2/flax/base/1", "gemma3": "relay/small-gemma3/transformers/base/1"}
@@ -55,6 +56,11 @@ def shared_inputs() -> Path:
     folder = tempfile.TemporaryDirectory(prefix="relay-inputs-")
     atexit.register(folder.cleanup)
     return small_inputs(Path(folder.name) / "inputs")
+
+
+def unmeasured(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What a step computed, without the speed and the memory that its session measured: those differ from run to run."""
+    return {name: value for name, value in metrics.items() if name not in MEASURED}
 
 
 @dataclass

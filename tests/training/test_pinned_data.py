@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stages.contract import Cursor, Order, Report
-from tests.training.harness import SMALL, shared_inputs, spec
+from tests.training.harness import SMALL, shared_inputs, spec, unmeasured
 from tests.unit.counting_runs import Kaggle, kaggle, next_order, order
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
@@ -102,7 +102,7 @@ def test_three_sessions_with_three_layouts_train_on_the_users_rows_and_never_on_
     assert expected.checkpoint is not None and report.checkpoint is not None
     assert report.checkpoint.digests == expected.checkpoint.digests
     assert report.stand_ins == ()
-    assert report.stages["ask"].metrics == expected.stages["ask"].metrics
+    assert unmeasured(report.stages["ask"].metrics) == unmeasured(expected.stages["ask"].metrics)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,8 @@ def test_stand_ins_do_not_stand_in_for_what_kaggle_failed_to_mount(
     world = kaggle(tmp_path / "world")
     stand_ins(world)
     status, report = world.run(beginning(**brought))
-    assert (status, report.cause, report.transient, report.reason) == (1, "data-missing", True, said)
+    assert (status, report.cause, report.transient) == (1, "data-missing", True)
+    assert report.reason == f"{said}: relay tries again; if it stays so, look whether Kaggle still has it"
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_stand_ins_do_not_stand_in_for_what_kaggle_failed_to_mount(
         ({"gsm8k_train.jsonl": b"{}\n"}, "which needs files of the splits train and test in one format"),
         (
             {"gsm8k_train.jsonl": b'{"prompt": "?"}\n', "gsm8k_test.jsonl": b'{"prompt": "?"}\n'},
-            "is called after gsm8k and it has no columns question and answer",
+            "is called after gsm8k and is another set (it has no columns question and answer)",
         ),
     ],
     ids=["half a set", "other columns"],
@@ -180,7 +181,7 @@ def test_what_a_stage_says_of_stand_ins_does_not_depend_on_the_stages_before_it_
     cut = replace(asked, stop_at=at(6))
     assert to_its_end(first, cut).stand_ins == expected.stand_ins == ("mbpp",)
     report = to_its_end(second, following(first, cut, second, stop_at=None))
-    assert report.stages["ask"].metrics == expected.stages["ask"].metrics
+    assert unmeasured(report.stages["ask"].metrics) == unmeasured(expected.stages["ask"].metrics)
     assert report.stand_ins == ()
 
 
