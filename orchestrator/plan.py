@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.pipeline import Pipeline
+from orchestrator.times import bounded_s
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
 from state.model import Outcome, QuotaRow, RunState, Session, Stretch
@@ -189,11 +190,6 @@ def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[Stre
     return replace(
         row, used_s=used_s, reserved_s=reserved_s, total_s=hours_per_week * 3600, refreshes_at=end, assumed=True
     )
-
-
-def bounded_s(lasted: timedelta, most_s: float) -> float:
-    """Seconds of a difference of two clock times, which a clock that was set may have made negative or far too long."""
-    return min(most_s, max(0.0, lasted.total_seconds()))
 
 
 QUOTA_AGAIN_S = 900.0
