@@ -190,7 +190,7 @@ def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: date
     if not pipeline.hardware.quota:
         return None
     quota = snapshot.quota
-    if quota is None or not fresh(quota, limits, now):
+    if quota is None or not fresh(snapshot, limits, now):
         return ReadQuota(pipeline.hardware.quota)
     if session_limit_s(pipeline, quota) >= pipeline.worth_s:
         return None
@@ -213,9 +213,14 @@ def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datet
     return snapshot.others_live + ahead < pipeline.slots
 
 
-def fresh(quota: QuotaRow, limits: Limits, now: datetime) -> bool:
+def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
     """Whether the quota was read lately, and after the last session ended: that is told by the order of the facts."""
-    return not quota.outdated and timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
+    quota = snapshot.quota
+    return (
+        quota is not None
+        and not quota.outdated
+        and timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
+    )
 
 
 def _park(state: RunState, reason: str, verb: str) -> Record:

@@ -117,7 +117,10 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         if snapshot.state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):  # a person knows already
             return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
-        return Result((parked,)), str(error)
+        again = shell.clock.now() + timedelta(
+            seconds=shell.limits.retry_s
+        )  # a push that is under way is looked after still
+        return Result((parked,), replace(snapshot.watch, not_before=again, failure=str(error))), str(error)
     if result.watch is None:
         result = replace(result, watch=_well(snapshot.watch))
     return result, ""
