@@ -21,16 +21,16 @@ def moved_back(times: Iterable[datetime], at: datetime) -> dict[datetime, dateti
     that was earlier, whatever was measured before the clock went ahead.
     """
     known = sorted(set(times))
-    ahead = [time for time in known if time >= at]
-    if not ahead:
+    if not known or known[-1] < at:
         return {}
-    before = max((time for time in known if time < at), default=None)
-    by, moved = ahead[-1] - at + TICK, {}
-    for time in ahead:
-        after = time - by
-        before = after if before is None else max(after, before + TICK)
-        moved[time] = before
-    return moved
+    by, new = known[-1] - at + TICK, list[datetime]()
+    for time in known:
+        wished = time if time < at else time - by
+        new.append(max(wished, new[-1] + TICK) if new else wished)
+    after = at
+    for place in reversed(range(len(new))):  # where that leaves no room, what is crowded gives way by microseconds
+        after = new[place] = min(new[place], after - TICK)
+    return {time: moved for time, moved in zip(known, new, strict=True) if time != moved}
 
 
 def put_right(state: RunState, at: datetime) -> RunState:
