@@ -68,10 +68,18 @@ def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: S
     watch = waits.counted(snapshot.watch, waits.of_session(session), shell.limits, shell.clock.now())
     if not waits.too_long(watch, session, shell.limits):
         return None
-    if session.phase is not Phase.RUNNING and not shell.gateway.output(session.slug, session.kernel_version):
+    if session.phase is not Phase.RUNNING and not _left_files(session, shell):
         return None
     message = f"Kaggle has said {worker.value} for {spoken(watch.waited_s)}, and the session has ended"
     return SeenEnded(number=session.number, attempt=session.attempt, worker=worker.value, message=message)
+
+
+def _left_files(session: Session, shell: Shell) -> bool:
+    """Whether Kaggle lists files that the session left; a listing that cannot be had holds nothing up."""
+    try:
+        return bool(shell.gateway.output(session.slug, session.kernel_version))
+    except (Transient, Refused):
+        return False
 
 
 def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | None, SessionSeen]:
