@@ -154,7 +154,7 @@ class App(Onlooker):
     def working_daemon(self) -> str:
         """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
         lease = self.looking.lease() if self.has_store else None
-        if lease is None or lease.expires_at <= self.clock.now() or alive(lease.holder) is False:
+        if lease is None or not lease.held(self.clock.now(), alive(lease.holder)):
             return ""
         node, pid, _ = lease.holder.rsplit("/", 2)
         return f"process {pid} on {node}"

@@ -14,6 +14,9 @@ class Clock(Protocol):
     def now(self) -> datetime:
         """The time, aware and in UTC."""
 
+    def monotonic(self) -> float:
+        """Seconds since some moment, for durations: no setting of the clock changes how they go on."""
+
     def sleep(self, seconds: float) -> None:
         """Return after `seconds`, or earlier when woken."""
 
@@ -27,6 +30,9 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return monotonic_s()
 
     def sleep(self, seconds: float) -> None:
         with contextlib.suppress(queue.Empty):
@@ -65,10 +71,13 @@ class VirtualClock:
     """Time that passes only when somebody sleeps: for simulations."""
 
     def __init__(self, start: datetime = datetime(2030, 1, 7, tzinfo=UTC)) -> None:
-        self._now = start
+        self._start = self._now = start
 
     def now(self) -> datetime:
         return self._now
+
+    def monotonic(self) -> float:
+        return (self._now - self._start).total_seconds()
 
     def sleep(self, seconds: float) -> None:
         self._now += timedelta(seconds=max(0.0, seconds))

@@ -81,6 +81,8 @@ class Rest:
     why: str
     wants_slot: bool = False
     """It is a slot that is waited for: to be remembered, so that runs get theirs in turn."""
+    held: bool = False
+    """Something else was to be done and came too soon (`orchestrator.floor`)."""
 
 
 Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | Rest

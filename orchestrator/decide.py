@@ -18,13 +18,22 @@ from orchestrator.commands import (
 )
 from orchestrator.pace import look_due
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import WEEK, Limits, finished, plan_session, refresh_time, resized, session_limit_s
-from orchestrator.safekeeping import NOT_FINITE, doubtful, forgiven, removable, sound, to_publish
+from orchestrator.plan import (
+    QUOTA_AGAIN_S,
+    WEEK,
+    Limits,
+    finished,
+    plan_session,
+    refresh_time,
+    resized,
+    session_limit_s,
+)
+from orchestrator.safekeeping import doubtful, removable, to_publish
+from orchestrator.trouble import trouble
+from orchestrator.waits import HOURS, SLOT, came_after_all, not_renewed, short, told
 from state.facts import Fact, RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken, SessionLost
 from state.model import (
-    Checkpoint,
     InputsStatus,
-    Outcome,
     Phase,
     QuotaRow,
     Request,
@@ -34,14 +43,6 @@ from state.model import (
     Snapshot,
 )
 
-NOT_BEFORE_MAX = timedelta(days=1)
-"""Nothing is put off for longer: a later time was written under a clock that was wrong."""
-
-BROKEN_TRAINING = (
-    "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
-)  # fmt: skip
-"""Causes that a second try can only repeat, since training is deterministic."""
-
 
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """The one next command for this run."""
@@ -49,7 +50,7 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
     asked = [request for request in snapshot.requests if request.verb != "prune"]
     if asked:
         return _obey(asked[0], state)
-    if watch.not_before is not None and now < watch.not_before <= now + NOT_BEFORE_MAX:
+    if watch.not_before is not None and now < watch.not_before <= now + timedelta(seconds=limits.rest_s_max):
         return Rest(watch.not_before, f"trying again: {watch.failure}")
     if state.run.status is RunStatus.FINISHED:
         return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
@@ -57,6 +58,8 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
         return _see_off(snapshot, pipeline, limits, now)
     if _hopeless(snapshot, limits) and state.run.status is not RunStatus.PARKED:
         return _given_up(snapshot, limits)
+    if (word := told(snapshot, limits)) is not None:
+        return Record((word,))
     command = _next(snapshot, pipeline, limits, now)
     if isinstance(command, Rest):
         return _leisure(snapshot, pipeline, limits, now) or command
@@ -66,14 +69,19 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
 def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     state = snapshot.state
     current = _current(state, pipeline)
+    if state.run.status is RunStatus.PARKED and came_after_all(state):
+        return Record((RunWoken(),))
     if current is not None and current.phase is not Phase.PLANNED:
         return _carry_on(current, snapshot, limits, now)
     match state.run.status:
+        case RunStatus.PARKED if state.run.awaits == SLOT and current is not None:
+            return _begin_planned(current, snapshot, pipeline, limits, now)
+        case RunStatus.PARKED if state.run.awaits == HOURS:
+            return _hours_again(snapshot, pipeline, now)
         case RunStatus.PARKED:
             return Rest(None, state.run.reason)
         case RunStatus.WAITING:
-            until = state.run.waiting_until
-            return Rest(until, state.run.reason) if until and now < until <= now + WEEK else Record((RunWoken(),))
+            return Rest(state.run.waiting_until, state.run.reason) if _waits(state, now) else Record((RunWoken(),))
         case RunStatus.ACTIVE if current is not None:
             return _begin_planned(current, snapshot, pipeline, limits, now)
         case RunStatus.ACTIVE:
@@ -82,6 +90,21 @@ def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime)
             return Rest(None, f"the run is {state.run.status}")
         case _:
             assert_never(state.run.status)
+
+
+def _waits(state: RunState, now: datetime) -> bool:
+    """Whether a run waits on; a wait that was noted at a time which has not come yet is of a clock that was ahead."""
+    until = state.run.waiting_until
+    return until is not None and state.run.updated_at <= now < until <= now + WEEK
+
+
+def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Command:
+    """Look at the hours now and then, though a person was told of them."""
+    quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
+    if quota is None or not timedelta(0) <= now - quota.read_at < again:
+        return ReadQuota(pipeline.hardware.quota)
+    enough = not short(quota, pipeline.worth_s)
+    return Record((RunWoken(),)) if enough else Rest(quota.read_at + again, snapshot.state.run.reason)
 
 
 def _current(state: RunState, pipeline: Pipeline) -> Session | None:
@@ -131,7 +154,7 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     parked = trouble(state, pipeline)
     if parked is not None:
         return Record((parked,))
-    pause = _pause_after_failure(state, limits)
+    pause = _pause_after_failure(state, limits, now)
     if pause is not None and now < pause:
         return Rest(pause, f"trying again after: {state.last.reason if state.last else ''}")
     if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
@@ -167,14 +190,15 @@ def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: date
     if not pipeline.hardware.quota:
         return None
     quota = snapshot.quota
-    if quota is None or not _fresh(quota, snapshot.state.last, limits, now):
+    if quota is None or not fresh(snapshot, limits, now):
         return ReadQuota(pipeline.hardware.quota)
     if session_limit_s(pipeline, quota) >= pipeline.worth_s:
         return None
     left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
     said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    until = refresh_time(quota, now)
-    return Record((RunWaiting(until=until.isoformat(), reason=f"{left}{said}, too few to start a session"),))
+    why = f"{left}{said}, too few to start a session"
+    waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
+    return Record((not_renewed(snapshot, limits, why) or waiting,))
 
 
 def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
@@ -183,62 +207,19 @@ def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
 
 def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> bool:
     """Whether a slot is free for this run: those that have waited longer, and still do, are served first."""
-    mine = (snapshot.watch.slot_since or now, snapshot.state.run.id)
-    claim = timedelta(seconds=limits.claim_s)
-    ahead = sum((other.since, other.run) < mine and now - other.seen_at < claim for other in snapshot.waiting)
+    mine = (min(snapshot.watch.slot_since or now, now), snapshot.state.run.id)
+    claims = [other for other in snapshot.waiting if now - timedelta(seconds=limits.claim_s) < other.seen_at <= now]
+    ahead = sum((other.since, other.run) < mine for other in claims)
     return snapshot.others_live + ahead < pipeline.slots
 
 
-def _fresh(quota: QuotaRow, last: Session | None, limits: Limits, now: datetime) -> bool:
-    """Whether the quota was read lately, and after the last session ended."""
-    if last is not None and last.ended_at is not None and quota.read_at < last.ended_at:
-        return False
-    return timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
-
-
-def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
-    """Why a person has to look before another session is started, or None."""
-    sessions = [s for s in state.sessions[state.run.judged :] if not forgiven(state, s)]
-    if not sessions:
-        return None
-    last = sessions[-1]
-    if last.outcome is Outcome.TIMED_OUT and pipeline.on_timeout == "park":
-        place = f"{last.reached.stage} step {last.reached.step}" if last.reached else "the beginning"
-        return _parked(state, f"session {last.number} was stopped at its time limit; {place} is safe", last)
-    if last.outcome is Outcome.FAILED and not last.transient:
-        before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
-        again = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
-        if again or last.cause in BROKEN_TRAINING:
-            reason = f"session {last.number} failed{' twice at the same step' if again else ''}: {last.reason}"
-            if last.cause in BROKEN_TRAINING:
-                return _parked_before(state, reason, last, sound(state, last, pipeline))
-            return _parked(state, reason, last)
-    barren = 0
-    for session in reversed(sessions):
-        if session.checkpoint:
-            break
-        barren += 1
-    stuck = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
-    if barren >= 2 and all(stuck):
-        return _parked(state, "two sessions gained no step: a step and a save do not fit into a session", last)
-    if barren >= pipeline.session.attempts:
-        return _parked(state, f"{barren} attempts gained nothing; the last: {last.reason}", last)
-    return None
-
-
-def _parked(state: RunState, reason: str, session: Session) -> RunParked:
-    verb = "resume" if session.outcome is Outcome.TIMED_OUT else "retry"
-    return RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}", excerpt=session.excerpt)
-
-
-def _parked_before(state: RunState, reason: str, session: Session, good: Checkpoint | None) -> RunParked:
-    """A second try would end in the same trouble: what is offered is the newest checkpoint from before it."""
-    if good is None:
-        return _parked(state, f"{reason}; there is no checkpoint from before", session)
-    place = f"{good.cursor.stage} step {good.cursor.step}"
-    remedy = f"relay resume {state.run.id} --from-step {good.cursor.stage}:{good.cursor.step}"
-    return RunParked(
-        reason=f"{reason}; the last good checkpoint is {good.name}, {place}", remedy=remedy, excerpt=session.excerpt
+def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+    """Whether the quota was read lately, and after the last session ended: that is told by the order of the facts."""
+    quota = snapshot.quota
+    return (
+        quota is not None
+        and not quota.outdated
+        and timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
     )
 
 
@@ -246,10 +227,12 @@ def _park(state: RunState, reason: str, verb: str) -> Record:
     return Record((RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}"),))
 
 
-def _pause_after_failure(state: RunState, limits: Limits) -> datetime | None:
-    """When a session that gained nothing may be tried again."""
+def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
+    """When a session that gained nothing may be tried again; of one that ended at a time that has not come yet, at once."""
     last = state.last
     if last is None or last.checkpoint or last.ended_at is None or state.run.judged >= len(state.sessions):
+        return None
+    if last.ended_at > now:
         return None
     tried = sum(1 for s in state.sessions[state.run.judged :] if s.number == last.number)
     return last.ended_at + timedelta(seconds=limits.backoff_s(tried))

@@ -13,6 +13,7 @@ from typing import Literal
 
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import WEEK, week_of
+from orchestrator.times import bounded_s
 from orchestrator.timing import Span, Times
 from stages.budget import STEPS_KEPT, Budget
 from state.model import QuotaRow
@@ -277,7 +278,7 @@ def _go_on(pipeline: Pipeline, pace: Pace, standing: Standing, live: Live) -> Do
     clock_s = live.clock_s + pace.save_s if live.clock_s else pace.startup_s
     if live.running_at is not None and (names := left(pipeline, standing.position)):
         # what has not come yet comes at the earliest now
-        lasted_s = (standing.now - live.running_at).total_seconds()
+        lasted_s = bounded_s(standing.now - live.running_at, live.limit_s)
         clock_s = max(clock_s, lasted_s - pace.first_s[names[0]] - pace.step_s[names[0]])
     return _session(pipeline, pace, standing.position, budget, live.limit_s, clock_s)
 

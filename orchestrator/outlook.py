@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from orchestrator.forecast import Forecast, Hours, Live, Standing, forecast, hours_of, left
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import week_of, where
+from orchestrator.plan import WEEK, week_of, where
 from orchestrator.timing import Observed, Span, Times
 from stages.contract import Cursor
 from state.model import Phase, QuotaRow, RunState, RunStatus, Session, StepSeen, Watch
@@ -29,8 +29,8 @@ def run_forecast(
 
 def standing_of(state: RunState, seen: Observed, now: datetime, watch: Watch) -> Standing:
     """Where a run stands: with its live session, its last one on the way here, or neither."""
-    pipeline, last = seen.pipeline, state.last
-    waits = [at for at in (watch.not_before, _waits(state)) if at is not None]
+    pipeline, last = seen.pipeline, _by_now(state.last, now)
+    waits = [at for at in (watch.not_before, _waits(state)) if at is not None and at <= now + WEEK]
     standing = Standing(
         now=now, position=pipeline.position(where(state, pipeline)), until=max(waits) if waits else None
     )
@@ -51,6 +51,23 @@ def standing_of(state: RunState, seen: Observed, now: datetime, watch: Watch) ->
             return standing
         case _:
             assert_never(last.phase)
+
+
+def _by_now(session: Session | None, now: datetime) -> Session | None:
+    """The session without times that have not come yet, which a clock that was ahead has left."""
+    if session is None:
+        return None
+
+    def by_now(at: datetime | None) -> datetime | None:
+        return None if at is None else min(at, now)
+
+    return replace(
+        session,
+        planned_at=min(session.planned_at, now),
+        pushed_at=by_now(session.pushed_at),
+        running_at=by_now(session.running_at),
+        ended_at=by_now(session.ended_at),
+    )
 
 
 def _waits(state: RunState) -> datetime | None:
@@ -96,9 +113,10 @@ def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now:
     if not pipeline.hardware.quota:
         return None
     known = quota if quota is not None and quota.total_s is not None else None
-    since = known.read_at if known else week_of(quota.refreshes_at if quota else None, now)[0]
+    since = min(known.read_at, now) if known else week_of(quota.refreshes_at if quota else None, now)[0]
     hours = hours_of(pipeline, known or quota, since)
-    for session in state.sessions:
+    for each in state.sessions:
+        session = _by_now(each, now) or each
         began_at = session.running_at or session.pushed_at
         if hours is None or began_at is None:
             continue
@@ -106,7 +124,8 @@ def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now:
             # the reading counts all of it already, as used and as reserved
             hours = replace(hours, left_s=min(hours.total_s, hours.left_s + session.limit_s))
         elif session.ended_at is not None and session.ended_at > since:
-            hours = hours.spent(max(began_at, since), session.ended_at)
+            longest = timedelta(seconds=session.limit_s)
+            hours = hours.spent(max(began_at, since, session.ended_at - longest), session.ended_at)
     return hours.at(now) if hours else None
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.pipeline import Pipeline
+from orchestrator.times import bounded_s
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
 from state.model import Outcome, QuotaRow, RunState, Session, Stretch
@@ -36,6 +37,25 @@ class Limits:
     """Before another push after Kaggle declined one because somebody else's session takes the slot."""
     claim_s: float = 900.0
     """A run that waits for a slot and has not said so for this long is passed by."""
+    retry_after_s_max: float = 900.0
+    """Longer than this nothing waits because an answer asks for it: one header must not blind a run."""
+    floor_s: float = 5.0
+    """No command is repeated sooner, whatever is decided."""
+    calls_a_minute: int = 120
+    """Of one account, by all its runs. Five runs that are looked at every half minute make 20."""
+    queue_s: float = 6 * 3600.0
+    """A person is told of a session that has had no machine for so long: waits of up to four hours were seen."""
+    overdue_s: float = 3600.0
+    """A session that Kaggle still calls running so long after its limit is taken for ended: Kaggle kills at the limit."""
+    slot_wait_s: float = 13 * 3600.0
+    """A person is told of a slot that stays taken for longer than any session may last, which is twelve hours."""
+    renewal_s: float = 6 * 3600.0
+    """A person is told of hours that were to be renewed so long ago."""
+
+    @property
+    def rest_s_max(self) -> float:
+        """The longest that anything is put off: what is said to last longer was written down by a clock that was ahead."""
+        return max(self.retry_s_max, self.slot_s, self.retry_after_s_max)
 
     @property
     def calm_s(self) -> float:
@@ -65,6 +85,12 @@ def limits_for(pipeline: Pipeline) -> Limits:
         quota_fresh_s=min(600.0, 20 * poll_s),
         slot_s=10 * poll_s,
         claim_s=30 * poll_s,
+        floor_s=poll_s / 6,
+        calls_a_minute=round(120 * 30 / poll_s),
+        queue_s=720 * poll_s,
+        overdue_s=120 * poll_s,
+        slot_wait_s=1560 * poll_s,
+        renewal_s=720 * poll_s,
     )
 
 
@@ -156,21 +182,29 @@ def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[Stre
     """The quota that Kaggle did not tell, from the pipeline's own number and what relay's sessions took of it."""
     begin, end = week_of(row.refreshes_at, now)
     used_s = reserved_s = 0.0
-    for stretch in stretches:
+    for stretch in stretches:  # whatever clocks say of it, none takes less than nothing or more than its limit
         until = min(now, stretch.ended_at or now)
-        used_s += max(0.0, (until - max(begin, stretch.began_at)).total_seconds())
+        used_s += bounded_s(until - max(begin, stretch.began_at), stretch.limit_s)
         if stretch.ended_at is None:
-            reserved_s += max(0.0, stretch.limit_s - (now - stretch.began_at).total_seconds())
+            reserved_s += stretch.limit_s - bounded_s(now - stretch.began_at, stretch.limit_s)
     return replace(
         row, used_s=used_s, reserved_s=reserved_s, total_s=hours_per_week * 3600, refreshes_at=end, assumed=True
     )
 
 
+QUOTA_AGAIN_S = 900.0
+"""Before the hours are asked for again where nobody knows when they are renewed."""
+
+
+def renewed_at(quota: QuotaRow, now: datetime) -> datetime | None:
+    """When the hours are renewed; None where Kaggle does not say, or says what this clock cannot make sense of."""
+    at = quota.refreshes_at
+    return at if at is not None and now < at <= now + WEEK else None
+
+
 def refresh_time(quota: QuotaRow, now: datetime) -> datetime:
     """When it is worth asking for quota again."""
-    if quota.refreshes_at is not None and quota.refreshes_at > now:
-        return quota.refreshes_at
-    return now + timedelta(minutes=15)
+    return renewed_at(quota, now) or now + timedelta(seconds=QUOTA_AGAIN_S)
 
 
 def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) -> SessionPlanned:

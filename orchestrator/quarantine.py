@@ -1,5 +1,6 @@
 """Where damaged bytes are kept for a person to look at: the newest few of a run, never at the cost of a full disk."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ FILES_MAX = 8
 SIZE_BYTES_MAX = 2 * 2**30
 """Of all kept files together; a larger one is not kept."""
 
+STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+"""The time in the name of a kept file."""
 NAME_CHARS_MAX = 80
 PROBLEM_CHARS_MAX = 400
 
@@ -75,10 +78,14 @@ class Quarantine:
             raise DiskRefused(full(folder, missing_bytes))
 
     def place(self, checkpoint: str, file: str) -> Path:
-        """Where a damaged file is going to be kept: what comes later has the higher number of its second."""
+        """Where a damaged file is going to be kept: what comes later has the higher number of its second.
+
+        No file is older than one that was kept before it, whatever a clock says that was put right since.
+        """
         flat = file.replace("/", "_")[-NAME_CHARS_MAX:]
-        stamp = f"{self.at:%Y%m%dT%H%M%SZ}"
-        last = max((number for at, number, _ in map(_age, self._kept()) if at == stamp), default=0)
+        ages = [_age(path) for path in self._kept()]
+        stamp = max([f"{self.at:%Y%m%dT%H%M%SZ}", *(at for at, _, _ in ages if STAMP.fullmatch(at))])
+        last = max((number for at, number, _ in ages if at == stamp), default=0)
         return self.folder / f"{checkpoint}.{flat}.{stamp}{f'-{last + 1}' if last else ''}"
 
     def _kept(self) -> list[Path]:

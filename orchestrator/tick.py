@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from orchestrator import effects
+from orchestrator import effects, waits
 from orchestrator.commands import Command, Publish, PublishInputs, Push, Record, Rest
-from orchestrator.decide import NOT_BEFORE_MAX, decide
+from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
+from orchestrator.effects.metered import Metered
 from orchestrator.errors import (
     Ambiguous,
     BadInput,
@@ -18,6 +19,7 @@ from orchestrator.errors import (
     Transient,
     Vanished,
 )
+from orchestrator.floor import held, noted
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import assumed_quota, week_of
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
@@ -51,14 +53,21 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
     now = shell.clock.now()
     command = decide(snapshot, pipeline, shell.limits, now)
+    command = held(command, snapshot, shell.limits, now) or command
     match command:
+        case Rest(until=until, why=why, held=True):
+            watch = replace(snapshot.watch, not_before=until, failure=why)
+            store.append(run, (), now, watch=watch, fence=fence)
+            return Turn(command, before=snapshot.watch)
         case Rest(wants_slot=wants_slot):
             if wants_slot and _unsaid(snapshot.watch, shell, now):
                 store.append(run, (), now, watch=_in_line(snapshot.watch, now), fence=fence)
             return Turn(command, before=snapshot.watch)
         case Record(facts, obeyed):
             fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
-            store.append(run, facts, now, watch=Watch() if fresh else None, obeyed=obeyed, fence=fence)
+            watch = Watch() if fresh else snapshot.watch
+            watch = noted(watch, snapshot.watch, command, 0, shell.limits, now)
+            store.append(run, facts, now, watch=watch, obeyed=obeyed, fence=fence)
             request = next((asked for asked in snapshot.requests if asked.id == obeyed), None)
             return Turn(command, facts, before=snapshot.watch, request=request)
     intent = _intent(command, snapshot)
@@ -67,11 +76,16 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
         snapshot = replace(snapshot, state=state)
     elif fence is not None:
         store.append(run, (), now, fence=fence)
-    result, failure = _perform(command, snapshot, pipeline, shell)
+    metered = Metered(shell.gateway)
+    result, failure = _perform(command, snapshot, pipeline, replace(shell, gateway=metered.gateway))
     quota = None if result.quota is None else _believed(result.quota, pipeline, store)
     if quota is not None:
         store.write_quota(quota)
-    store.append(run, result.facts, shell.clock.now(), metrics=result.metrics, watch=result.watch, fence=fence)
+    now, watch = shell.clock.now(), result.watch or snapshot.watch
+    if not failure:
+        watch = _waited(watch, command, snapshot, result, quota, pipeline.worth_s, shell)
+    watch = noted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
+    store.append(run, result.facts, now, metrics=result.metrics, watch=watch, fence=fence)
     return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
 
 
@@ -103,7 +117,10 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         if snapshot.state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):  # a person knows already
             return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
-        return Result((parked,)), str(error)
+        again = shell.clock.now() + timedelta(
+            seconds=shell.limits.retry_s
+        )  # a push that is under way is looked after still
+        return Result((parked,), replace(snapshot.watch, not_before=again, failure=str(error))), str(error)
     if result.watch is None:
         result = replace(result, watch=_well(snapshot.watch))
     return result, ""
@@ -113,7 +130,7 @@ def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watc
     failures = watch.failures + 1
     wait_s = shell.limits.backoff_s(failures)
     if isinstance(error, RateLimited) and error.retry_after_s is not None:
-        wait_s = max(wait_s, min(error.retry_after_s, NOT_BEFORE_MAX.total_seconds()))
+        wait_s = max(wait_s, min(error.retry_after_s, shell.limits.retry_after_s_max))
     return replace(
         watch,
         failures=failures,
@@ -124,6 +141,22 @@ def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watc
         absences=watch.absences + 1 if isinstance(error, Vanished) else 0,
         not_before=now + timedelta(seconds=wait_s),
     )
+
+
+def _waited(
+    watch: Watch,
+    command: Command,
+    snapshot: Snapshot,
+    result: Result,
+    quota: QuotaRow | None,
+    worth_s: float,
+    shell: Shell,
+) -> Watch:
+    """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
+    before, now = snapshot.watch, shell.clock.now()
+    watch = replace(watch, awaiting=before.awaiting, waited_s=before.waited_s, waited_at=before.waited_at)
+    awaiting = waits.after(command, snapshot, result.facts, quota, worth_s, now)
+    return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
 
 
 def _tried_s(watch: Watch, shell: Shell, now: datetime) -> float:
@@ -160,7 +193,7 @@ def _unsaid(watch: Watch, shell: Shell, now: datetime) -> bool:
 
 
 def _in_line(watch: Watch, now: datetime) -> Watch:
-    return replace(watch, slot_since=watch.slot_since or now, slot_seen_at=now)
+    return replace(watch, slot_since=min(watch.slot_since or now, now), slot_seen_at=now)
 
 
 def _believed(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow:

@@ -1,6 +1,6 @@
 """Times and durations as people say them, in the zone of whoever reads them."""
 
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 
 
 def spoken(seconds: float) -> str:
@@ -14,6 +14,11 @@ def spoken(seconds: float) -> str:
     if days:
         return f"{days} d {hours} h"
     return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
+def bounded_s(lasted: timedelta, most_s: float) -> float:
+    """Seconds of a difference of two clock times, which a clock that was set may have made negative or far too long."""
+    return min(most_s, max(0.0, lasted.total_seconds()))
 
 
 def away(at: datetime, now: datetime) -> str:

@@ -57,6 +57,8 @@ QUICK_S = Span(1, 0, 2)
 """A first step beyond the others, and a save, where no stage needs JAX."""
 SESSION_S_MAX = 12 * 3600.0
 """No session is longer: a report that says so of a part of it makes no sense."""
+BETWEEN_S_MAX = 24 * 3600.0
+"""Nothing between two sessions takes longer by itself."""
 EXPECTED_SHARE = 0.25
 """A number in the pipeline may be so far off."""
 MEASURED_SHARE = 0.05
@@ -260,7 +262,7 @@ def _span(seen: Iterable[Observed], measure: Callable[[Observed], list[float]]) 
 
 def _queue(observed: Observed) -> list[float]:
     pairs = [(s.pushed_at, s.running_at) for s in observed.sessions]
-    return [(running - pushed).total_seconds() for pushed, running in pairs if pushed and running]
+    return _sensible((running - pushed).total_seconds() for pushed, running in pairs if pushed and running)
 
 
 def _handover(observed: Observed) -> list[float]:
@@ -272,7 +274,12 @@ def _handover(observed: Observed) -> list[float]:
         ready += [later.planned_at for later in observed.sessions[number + 1 : number + 2]]
         if session.ended_at is not None and ready[0] is not None:
             found.append((min(at for at in ready if at is not None) - session.ended_at).total_seconds())
-    return found
+    return _sensible(found)
+
+
+def _sensible(durations: Iterable[float]) -> list[float]:
+    """Those that can have been: others were measured by a clock that was set meanwhile, or while this machine was off."""
+    return [seconds for seconds in durations if 0.0 <= seconds <= BETWEEN_S_MAX]
 
 
 def _startup(observed: Observed) -> list[float]:

@@ -65,6 +65,8 @@ class RunParked(Fact):
     reason: str
     remedy: str
     excerpt: str = ""
+    awaits: str = ""
+    """`queue`, `slot` or `hours`: what did not come in time. relay goes on looking, and by itself once it has come."""
 
 
 @dataclass(frozen=True, kw_only=True)

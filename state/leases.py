@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
 
-LEASE_AHEAD = timedelta(days=1)
+LEASE_AHEAD = timedelta(hours=1)
 """A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
 
 
@@ -25,6 +25,13 @@ class Lease:
     fence: int
     expires_at: datetime
 
+    def held(self, now: datetime, alive: bool | None) -> bool:
+        """Whether it has not run out and its holder may be at work; `alive`: whether its process runs, None where nobody knows.
+
+        One that lies further ahead than any clock would give counts only if its process is known to run.
+        """
+        return now < self.expires_at and (alive if alive is not None else self.expires_at - now <= LEASE_AHEAD)
+
     def until(self, now: datetime, lasts_s: float) -> Self:
         """The same, to last from now on."""
         return replace(self, expires_at=now + timedelta(seconds=lasts_s))
@@ -38,10 +45,8 @@ def taken(
     `alive` says of another holder whether its process runs, None where that cannot be known. A lease of one that has
     ended holds nobody up, and neither does one of an unknown one that lies further ahead than any clock would give.
     """
-    if found is not None and found.expires_at > now and found.holder != holder:
-        runs = alive(found.holder)
-        if runs or (runs is None and found.expires_at - now <= LEASE_AHEAD):
-            raise LeaseHeld(f"another daemon ({found.holder}) works on this database")
+    if found is not None and found.holder != holder and found.held(now, alive(found.holder)):
+        raise LeaseHeld(f"another daemon ({found.holder}) works on this database")
     return Lease(holder, 1 if found is None else found.fence + 1, now).until(now, lasts_s)
 
 

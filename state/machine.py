@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from state.chronology import put_right
 from state.facts import (
     CheckpointDamaged,
     CheckpointInspected,
@@ -92,7 +93,11 @@ RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
         RunParked: RunStatus.PARKED,
         RunCancelled: RunStatus.CANCELLED,
     },
-    RunStatus.PARKED: {RunResumed: RunStatus.ACTIVE, RunCancelled: RunStatus.CANCELLED},
+    RunStatus.PARKED: {
+        RunResumed: RunStatus.ACTIVE,
+        RunWoken: RunStatus.ACTIVE,
+        RunCancelled: RunStatus.CANCELLED,
+    },
     RunStatus.FINISHED: {},
     RunStatus.CANCELLED: {},
 }
@@ -120,6 +125,8 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
 
 def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
     """The state after the fact; raises IllegalTransition and changes nothing otherwise."""
+    if at < state.run.updated_at:
+        state = put_right(state, at)
     state = replace(state, run=replace(state.run, updated_at=at))
     match fact:
         case SessionPlanned():
@@ -153,7 +160,7 @@ def _run(state: RunState, fact: Fact) -> RunState:
         status = RUN_TRANSITIONS[run.status][type(fact)]
     except KeyError:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
-    run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="")
+    run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended():
             run = replace(run, inputs=InputsStatus.PUBLISHING)
@@ -162,7 +169,7 @@ def _run(state: RunState, fact: Fact) -> RunState:
         case RunWaiting():
             run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
         case RunParked():
-            run = replace(run, reason=fact.reason, remedy=fact.remedy, excerpt=fact.excerpt)
+            run = replace(run, reason=fact.reason, remedy=fact.remedy, excerpt=fact.excerpt, awaits=fact.awaits)
         case RunResumed():
             run = replace(run, judged=len(state.sessions))
             if fact.checkpoint:
@@ -231,7 +238,7 @@ def _doubted(
 ) -> RunState:
     """What a look at the checkpoint's bytes makes of it; one that a person has left behind stays so."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint to look at"
-    checkpoint, at = state.checkpoint(session.checkpoint), _after_endings(state, at)
+    checkpoint = state.checkpoint(session.checkpoint)
     match fact:
         case CheckpointInspected():
             return state.with_checkpoint(replace(checkpoint, verified_at=at))
@@ -240,11 +247,6 @@ def _doubted(
             return state.with_checkpoint(replace(checkpoint, status=status, verified_at=at, published_at=None))
         case CheckpointDamaged():
             return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.DAMAGED))
-
-
-def _after_endings(state: RunState, at: datetime) -> datetime:
-    """The time, or that of the newest session's end where the clock was set back: facts have an order whatever it says."""
-    return max([at, *(session.ended_at for session in state.sessions if session.ended_at is not None)])
 
 
 def _collected(state: RunState, session: Session, fact: OutputCollected, at: datetime) -> RunState:
@@ -267,7 +269,7 @@ def _collected(state: RunState, session: Session, fact: OutputCollected, at: dat
 def _published(state: RunState, session: Session, at: datetime) -> RunState:
     name = state.session(session.number, session.attempt).checkpoint
     assert name is not None, f"{session.slug} was published without a checkpoint"
-    checkpoint, at = state.checkpoint(name), _after_endings(state, at)
+    checkpoint = state.checkpoint(name)
     if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: published all the same, used no more
         return state.with_checkpoint(replace(checkpoint, published_at=at))
     return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at))

@@ -5,12 +5,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from state import machine
-from state.facts import Fact, RunStarted
+from state.facts import Fact, RunStarted, SeenEnded, SessionLost
 from state.failures import RunExists
 from state.leases import Lease, check_fence, taken
 from state.model import (
+    FORGOTTEN,
+    CallsMade,
     Metric,
     Point,
     QuotaRow,
@@ -93,6 +96,9 @@ class MemoryStore:
                 after = machine.apply(after, fact, at)
             self._states[run] = after
             self._facts[run].extend((at, fact) for fact in facts)
+            key = (after.run.owner, after.run.accelerator)
+            if key in self._quotas and any(isinstance(fact, (SeenEnded, SessionLost)) for fact in facts):
+                self._quotas[key] = replace(self._quotas[key], outdated=True)
             self._keep(metrics)
             if watch is not None:
                 self._watches[run] = watch
@@ -125,6 +131,7 @@ class MemoryStore:
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
                 others_live=sum(_live(other) for other in self._others(state.run)),
                 waiting=self._waiting(state.run),
+                others_calls=self._others_calls(state.run),
             )
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
@@ -175,8 +182,7 @@ class MemoryStore:
         with self._lock:
             self._check_fence(fence)
             for run, watch in self._watches.items():
-                kept = Watch(failures=watch.failures, failure=watch.failure, log_lines=watch.log_lines)
-                self._watches[run] = replace(kept, failing_s=watch.failing_s, absences=watch.absences)
+                self._watches[run] = _forgotten(watch)
 
     def write_quota(self, quota: QuotaRow) -> None:
         """Remember the account's weekly hours."""
@@ -322,8 +328,18 @@ class MemoryStore:
                 found.append(Waiting(run=state.run.id, since=watch.slot_since, seen_at=watch.slot_seen_at))
         return tuple(found)
 
+    def _others_calls(self, run: Run) -> tuple[CallsMade, ...]:
+        others = [s.run.id for s in self._states.values() if s.run.id != run.id and s.run.owner == run.owner]
+        watches = [self._watches[other] for other in others if other in self._watches]
+        return tuple(CallsMade(since=w.calls_since, calls=w.calls) for w in watches if w.calls_since is not None)
+
     def _check_fence(self, fence: int) -> None:
         check_fence(fence, self._lease.fence if self._lease else None)
+
+
+def _forgotten(watch: Watch) -> Watch:
+    gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
+    return replace(watch, **gone)
 
 
 def _live(state: RunState) -> int:

@@ -109,6 +109,8 @@ class Run:
     inputs: InputsStatus = InputsStatus.NONE
     judged: int = 0
     """Sessions up to this count have been judged by a person: their failures count no more."""
+    awaits: str = ""
+    """What a parked run would go on with by itself if it came after all (see `RunParked.awaits`); empty where only a person helps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +282,34 @@ class Watch:
     """Of the live session, by class, as far as its log has told."""
     sent_s: float = 0.0
     """How long the upload of the dataset took that is being processed."""
+    awaiting: str = ""
+    """What relay waits for that only Kaggle can bring, and for which session (`orchestrator.waits`); empty for nothing."""
+    waited_s: float = 0.0
+    """For how long it has, while relay was there to see it: no setting of the clock adds or takes more than one look's share."""
+    waited_at: datetime | None = None
+    """Up to when that is counted."""
+    lately: str = ""
+    """Digests of the commands carried out at `lately_at` or little later: none of them is repeated before time has passed."""
+    lately_at: datetime | None = None
+    calls: int = 0
+    """Calls that were made of Kaggle within a minute from `calls_since` on."""
+    calls_since: datetime | None = None
+
+
+FORGOTTEN = (
+    "looked_at",
+    "dataset_looked_at",
+    "failing_since",
+    "failed_at",
+    "not_before",
+    "slot_since",
+    "slot_seen_at",
+    "done_at",
+    "waited_at",
+    "lately_at",
+    "calls_since",
+)
+"""The times in a `Watch`: of a clock that was set since, they say nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -295,6 +325,8 @@ class QuotaRow:
     read_at: datetime
     assumed: bool = False
     """Kaggle did not say: the pipeline's own number of hours, less what relay's own sessions used of them."""
+    outdated: bool = False
+    """A session of the account has ended after this was read. The store sets it with the fact, so no clock is asked."""
 
     @property
     def left_s(self) -> float | None:
@@ -370,6 +402,14 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallsMade:
+    """So many calls were made for a run within a minute from `since` on."""
+
+    since: datetime
+    calls: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stretch:
     """How long one session held its machine; `ended_at` None while it does."""
 
@@ -390,3 +430,5 @@ class Snapshot:
     """Sessions of other runs that take a slot of the same account and accelerator."""
     waiting: tuple[Waiting, ...] = ()
     """Other runs that want one."""
+    others_calls: tuple[CallsMade, ...] = ()
+    """What other runs of the account called lately."""

@@ -4,7 +4,20 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from state.facts import FACTS, Fact
-from state.model import Checkpoint, Phase, QuotaRow, Request, Run, RunState, RunStatus, Session, Stretch, Waiting, Watch
+from state.model import (
+    CallsMade,
+    Checkpoint,
+    Phase,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Session,
+    Stretch,
+    Waiting,
+    Watch,
+)
 from state.query import Query, Row, document, moment, scalar, stamp
 from state.rows import from_row
 
@@ -28,6 +41,10 @@ OTHERS_WAITING = f"""
     WHERE run.status = '{RunStatus.ACTIVE.value}' AND watch.slot_since IS NOT NULL
     AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
     AND run.id NOT IN (SELECT run FROM session WHERE phase IN ({LIVE_PHASES}))
+"""
+OTHERS_CALLS = """
+    SELECT watch.calls_since AS since, watch.calls FROM watch JOIN run ON watch.run = run.id
+    WHERE watch.calls_since IS NOT NULL AND run.id != :run AND run.owner = :owner
 """
 STRETCHES = """
     SELECT coalesce(session.running_at, session.pushed_at) AS began_at, session.ended_at, session.limit_s
@@ -92,6 +109,11 @@ def others_waiting(query: Query, run: Run) -> tuple[Waiting, ...]:
     """Other runs that want a slot of the same account and accelerator, and have none."""
     rows = query(OTHERS_WAITING, run=run.id, owner=run.owner, accelerator=run.accelerator)
     return tuple(from_row(Waiting, row) for row in rows)
+
+
+def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
+    """What other runs of the same account called lately."""
+    return tuple(from_row(CallsMade, row) for row in query(OTHERS_CALLS, run=run.id, owner=run.owner))
 
 
 def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[Stretch]:

@@ -28,6 +28,7 @@ from state.questions import (
     fact_in,
     facts_of,
     open_requests,
+    others_calls,
     others_live,
     others_waiting,
     quota_of,
@@ -99,6 +100,7 @@ class Reader(ABC):
                 quota=quota_of(query, of.owner, of.accelerator),
                 others_live=others_live(query, of),
                 waiting=others_waiting(query, of),
+                others_calls=others_calls(query, of),
             )
         self._remembered.keep(run, found)
         return snapshot

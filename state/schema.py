@@ -64,6 +64,7 @@ runs = Table(
     Column("excerpt", Text, nullable=False),
     Column("inputs", Text, nullable=False),
     Column("judged", Integer, nullable=False),
+    Column("awaits", Text, nullable=False, server_default=""),
     Index("run_by_status", "status", "created_at", "id"),
 )
 
@@ -173,6 +174,13 @@ watches = Table(
     Column("done_at", Utc),
     Column("seconds", JSON, nullable=False, server_default="{}"),
     Column("sent_s", Float, nullable=False, server_default="0"),
+    Column("awaiting", Text, nullable=False, server_default=""),
+    Column("waited_s", Float, nullable=False, server_default="0"),
+    Column("waited_at", Utc),
+    Column("lately", Text, nullable=False, server_default=""),
+    Column("lately_at", Utc),
+    Column("calls", Integer, nullable=False, server_default="0"),
+    Column("calls_since", Utc),
     ForeignKeyConstraint(["run"], ["run.id"]),
 )
 
@@ -187,6 +195,7 @@ quotas = Table(
     Column("refreshes_at", Utc),
     Column("read_at", Utc, nullable=False),
     Column("assumed", Integer, nullable=False, server_default="0"),
+    Column("outdated", Integer, nullable=False, server_default="0"),
 )
 
 leases = Table(

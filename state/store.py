@@ -10,15 +10,18 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from state import machine, schema
 from state.checking import Checked
 from state.engine import asking, migrate, open_engine
-from state.facts import Fact, RunStarted
+from state.facts import Fact, RunStarted, SeenEnded, SessionLost
 from state.failures import RunExists
 from state.leases import Lease, check_fence, taken
-from state.model import Metric, QuotaRow, RunState, Watch
+from state.model import FORGOTTEN, Metric, QuotaRow, Run, RunState, Watch
 from state.query import Query
 from state.questions import newest_fact
 from state.reading import Reader, lease_of
 from state.rows import to_row
 from state.tables import append_facts, upsert, write_changes, write_metrics
+
+ENDINGS = (SeenEnded, SessionLost)
+"""Facts after which an account's hours are others than before."""
 
 
 class Store(Reader):
@@ -106,6 +109,8 @@ class Store(Reader):
                 after = machine.apply(after, fact, at)
             append_facts(connection, run, [(at, fact) for fact in facts])
             write_changes(connection, before.state, after)
+            if any(isinstance(fact, ENDINGS) for fact in facts):
+                _outdate(connection, after.run)
             newest = newest_fact(asking(connection), run) or before.fact
             write_metrics(connection, metrics)
             if watch is not None:
@@ -128,19 +133,9 @@ class Store(Reader):
 
         How often something failed is kept. Raises LeaseLost when `fence` is no longer the newest.
         """
-        times = (
-            "looked_at",
-            "dataset_looked_at",
-            "failing_since",
-            "failed_at",
-            "not_before",
-            "slot_since",
-            "slot_seen_at",
-            "done_at",
-        )
         with self._transaction() as connection:
             _check_fence(connection, fence)
-            connection.execute(update(schema.watches).values(dict.fromkeys(times)))
+            connection.execute(update(schema.watches).values(dict.fromkeys(FORGOTTEN)))
 
     def write_quota(self, quota: QuotaRow) -> None:
         """Remember the account's weekly hours."""
@@ -181,6 +176,12 @@ class Store(Reader):
         with self._transaction() as connection:
             mine = schema.leases.c.fence == lease.fence
             connection.execute(update(schema.leases).where(mine).values(expires_at=now))
+
+
+def _outdate(connection: Connection, run: Run) -> None:
+    """A session has ended, so what was read of the account's hours before is out of date."""
+    mine = (schema.quotas.c.owner == run.owner) & (schema.quotas.c.accelerator == run.accelerator)
+    connection.execute(update(schema.quotas).where(mine).values(outdated=True))
 
 
 def _check_fence(connection: Connection, fence: int) -> None:

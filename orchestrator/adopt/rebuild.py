@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from orchestrator import collect, decide
+from orchestrator import collect, trouble
 from orchestrator.adopt.evidence import Evidence, Ran, published_manifest
 from orchestrator.candidates import Candidate, Files, candidates, usable
 from orchestrator.disk import private_folder, write_whole
@@ -163,7 +163,7 @@ class _Retelling:
         head = self.state.head
         names = {checkpoint.name for checkpoint in self.state.checkpoints}
         chosen = planned.parent if planned.parent in names and head and head.name != planned.parent else None
-        parked = decide.trouble(self.state, self.pipeline)
+        parked = trouble.trouble(self.state, self.pipeline)
         if parked or chosen:
             remedy = f"relay resume {self.state.run.id}"
             why = parked or RunParked(reason="a person went on from an older checkpoint", remedy=remedy)

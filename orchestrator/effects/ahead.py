@@ -1,7 +1,6 @@
 """Send a checkpoint's files on to its dataset while others of them are still on their way here."""
 
 import contextlib
-from datetime import datetime
 from pathlib import Path
 
 from orchestrator.clock import Clock
@@ -16,19 +15,19 @@ class Ahead:
 
     def __init__(self, dataset: str, gateway: Gateway, clock: Clock) -> None:
         self._dataset, self._gateway, self._clock = dataset, gateway, clock
-        self._last_here_at: datetime | None = None
-        self._last_sent_at: datetime | None = None
+        self._last_here_s: float | None = None
+        self._last_sent_s: float | None = None
 
     def send(self, path: Path, sha256: str) -> None:
         """Of a file that is here and whole."""
-        self._last_here_at = self._clock.now()
+        self._last_here_s = self._clock.monotonic()
         with contextlib.suppress(RelayError):
             self._gateway.send_ahead(self._dataset, path, sha256)
-        self._last_sent_at = self._clock.now()
+        self._last_sent_s = self._clock.monotonic()
 
     @property
     def sent_s(self) -> float:
         """For how long files were only sent, with none on its way here any more."""
-        if self._last_here_at is None or self._last_sent_at is None:
+        if self._last_here_s is None or self._last_sent_s is None:
             return 0.0
-        return max(0.0, (self._last_sent_at - self._last_here_at).total_seconds())
+        return max(0.0, self._last_sent_s - self._last_here_s)

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from orchestrator import waits
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import Refused, Transient, Vanished
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
 from orchestrator.pipeline import Pipeline
+from orchestrator.times import spoken
 from stages.contract import Progress
 from state.facts import (
     Fact,
@@ -45,6 +47,8 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         return Result((*facts, ended), replace(WELL, looked_at=shell.clock.now()))
     known = snapshot.watch.log_lines
     lines = taken_in(session, shell) if seen.worker is Worker.RUNNING else ()
+    if len(lines) <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
+        return Result((over,), replace(WELL, looked_at=shell.clock.now()))
     watch = replace(
         WELL,
         looked_at=shell.clock.now(),
@@ -54,6 +58,28 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         seconds=seconds_in(lines[known:]) or snapshot.watch.seconds,
     )
     return Result(tuple(facts), watch, metrics_in(session, lines, known))
+
+
+def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: Shell) -> SeenEnded | None:
+    """The end of a session of which Kaggle says the same for too long, and whose log tells nothing new; None as long as it may go on.
+
+    Kaggle kills whatever runs at its limit, so one that runs for longer has ended. One that waits has ended where it left files.
+    """
+    watch = waits.counted(snapshot.watch, waits.of_session(session), shell.limits, shell.clock.now())
+    if not waits.too_long(watch, session, shell.limits):
+        return None
+    if session.phase is not Phase.RUNNING and not _left_files(session, shell):
+        return None
+    message = f"Kaggle has said {worker.value} for {spoken(watch.waited_s)}, and the session has ended"
+    return SeenEnded(number=session.number, attempt=session.attempt, worker=worker.value, message=message)
+
+
+def _left_files(session: Session, shell: Shell) -> bool:
+    """Whether Kaggle lists files that the session left; a listing that cannot be had holds nothing up."""
+    try:
+        return bool(shell.gateway.output(session.slug, session.kernel_version))
+    except (Transient, Refused):
+        return False
 
 
 def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | None, SessionSeen]:

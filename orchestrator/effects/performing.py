@@ -83,8 +83,8 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
     lines = taken_in(session, shell)
-    began_at = shell.clock.now()
-    quarantine = Quarantine(shell.home, session.run, began_at)
+    began_s = shell.clock.monotonic()
+    quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     ahead = Ahead(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
     try:
         sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
@@ -100,7 +100,7 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     except Refused:
         require(session, shell)
         raise
-    took_s = (shell.clock.now() - began_at).total_seconds()
+    took_s = shell.clock.monotonic() - began_s
     if isinstance(fact, OutputCollected):
         fact = replace(fact, sent_s=ahead.sent_s)
     fact = replace(fact, fetched_s=took_s - ahead.sent_s)

@@ -34,11 +34,11 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
         return Result((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
     files = published_files(checkpoint, shell.home)
     sha256 = {entry.path: entry.sha256 for entry in entries_of(checkpoint)}  # as `mend` has just found them
-    began_at = shell.clock.now()
+    began_s = shell.clock.monotonic()
     ready = offered(checkpoint.name, seen, files, session.run, shell, sha256)
     if ready is None or lacking(checkpoint, ready):
         watch = _dataset_seen(snapshot, shell)
-        sent_s = (shell.clock.now() - began_at).total_seconds() if seen is None else snapshot.watch.sent_s
+        sent_s = shell.clock.monotonic() - began_s if seen is None else snapshot.watch.sent_s
         return Result(tuple(found), replace(watch, sent_s=sent_s))
     if damage := listed_damage(checkpoint, ready):
         for file, problem in damage.items():

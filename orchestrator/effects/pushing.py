@@ -97,6 +97,6 @@ def _in_line(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
     return Watch(
         not_before=now + timedelta(seconds=shell.limits.slot_s),
         failure=why,
-        slot_since=snapshot.watch.slot_since or now,
+        slot_since=min(snapshot.watch.slot_since or now, now),
         slot_seen_at=now,
     )

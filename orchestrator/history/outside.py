@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from state.chronology import in_order
 from state.facts import CheckpointPublished, Fact, NothingCollected, OutputCollected, SeenEnded
 
 Key = tuple[int, int]
@@ -38,7 +39,7 @@ def outside(
     found |= {"queue": drawn["queued"], "quota_wait": drawn["quota"], "parked": drawn["parked"]}
     ended: dict[Key, datetime] = {}
     collected: dict[Key, datetime] = {}
-    for at, fact in happened:
+    for at, fact in in_order(happened):
         match fact:
             case SeenEnded():
                 ended[fact.number, fact.attempt] = at

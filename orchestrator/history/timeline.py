@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from state import facts
+from state.chronology import in_order
 from state.facts import Fact
 from state.model import StepEdges
 
@@ -57,7 +58,8 @@ def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdg
 
     `run` is the run's document; `seen` tells when sessions did their first and last step.
     """
-    begin = datetime.fromisoformat(run["created_at"])
+    happened = in_order(happened)
+    begin = min([datetime.fromisoformat(run["created_at"]), *(at for at, _ in happened[:1])])
     over = run["state"] in ("finished", "cancelled")
     end = max(begin, datetime.fromisoformat(run["updated_at"]) if over else now)
     found = [*_sessions(run["sessions"], happened, seen, end), *_pauses(happened, end)]
@@ -90,7 +92,10 @@ def _sessions(
             continue
         yield Stretch("queued", pushed, running or ended, slug)
         if running is not None:
-            yield from _running(slug, running, ended, seen.get(key), live=session["ended_at"] is None)
+            longest = running + timedelta(
+                seconds=session["limit_s"]
+            )  # what is later was seen late, or by a clock that was set
+            yield from _running(slug, running, min(ended, longest), seen.get(key), live=session["ended_at"] is None)
         if session["ended_at"] is not None and session["outcome"] != "lost":
             waited_for = session["phase"] in ("ended", "collected", "publishing")
             yield Stretch("transferring", ended, end if waited_for else home.get(key, ended), slug)

@@ -208,8 +208,8 @@ def quota_of(answer: Any, accelerator: str) -> Quota | None:
     if part is None:
         return None
     return Quota(
-        used_s=_seconds(part.time_used) or 0.0,
-        reserved_s=_seconds(part.time_reserved) or 0.0,
+        used_s=max(0.0, _seconds(part.time_used) or 0.0),
+        reserved_s=max(0.0, _seconds(part.time_reserved) or 0.0),
         total_s=_seconds(part.total_time_allowed),
         refreshes_at=_aware(answer.quota_refresh_time),
         ever_run=bool(part.has_ever_run),
@@ -221,6 +221,10 @@ def _seconds(value: timedelta | None) -> float | None:
 
 
 def _aware(value: datetime | None) -> datetime | None:
+    """The time in UTC; None too for one that no calendar has there, such as the last hours of the year 9999 west of Greenwich."""
     if value is None:
         return None
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        return None

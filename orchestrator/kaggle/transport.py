@@ -28,6 +28,8 @@ from orchestrator.errors import Ambiguous, BadInput, RateLimited, Refused, Relay
 Redact = Callable[[str], str]
 
 REASON_CHARACTERS_MAX = 500
+HEADER_CHARACTERS_MAX = 100
+"""Of a header with a number or a date: a longer one is cut before it is read, and is neither then or a very large number."""
 SEND_BLOCK_BYTES = 2**18
 """A body leaves in blocks of this size. urllib3's own 16 KiB cost more than the sending of them."""
 
@@ -261,16 +263,23 @@ def _message(answer: Any) -> str:
     return ""
 
 
+RETRY_AFTER_S_MAX = 900.0
+"""What a header asks for beyond this is cut: whoever meant a day is asked 96 times instead of once."""
+
+
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or as a date (measured against the server's own)."""
-    value = headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d+(\.\d+)?", value):
-        return float(value)
+    """Seconds that a Retry-After header asks for, given as a number or as a date (measured against the server's own).
+
+    None where it is absent or makes no sense; never more than RETRY_AFTER_S_MAX, however long the number or far the date.
+    """
+    value = headers.get("Retry-After", "").strip()[:HEADER_CHARACTERS_MAX]
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
+        return min(RETRY_AFTER_S_MAX, float(value))
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
-        return max(0.0, wait.total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
+    return min(RETRY_AFTER_S_MAX, max(0.0, wait.total_seconds()))
 
 
 def is_loopback(url: str) -> bool:

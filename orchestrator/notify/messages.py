@@ -143,4 +143,6 @@ def holds_up(watch: Watch, now: datetime) -> bool:
     """Whether this machine's disk refuses something, or Kaggle has not answered for long."""
     if not watch.failures or watch.not_before is None:  # without a next try nothing is known since the clock was set
         return False
-    return watch.failing_since is None or now - watch.failing_since >= AWAY
+    if watch.failing_since is None or watch.failing_s >= AWAY.total_seconds():
+        return True
+    return now - watch.failing_since >= AWAY

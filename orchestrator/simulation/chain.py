@@ -27,6 +27,7 @@ from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.world import World
+from orchestrator.simulation.clocks import Settings
 from orchestrator.simulation.crashes import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
 from orchestrator.simulation.sessions import Counting, Tempo, Trained, digest_of, uncut
 from orchestrator.tick import Turn, tick
@@ -107,6 +108,8 @@ class Chain:
         """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
         self.clock: Clock = kaggle.clock
         """What this machine believes to be the time."""
+        self.settings: Settings | None = None
+        """What sets that clock while turns go by."""
         self.daemons = 0
         self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
@@ -137,11 +140,15 @@ class Chain:
         gateway: Any = self.gateway or self.kaggle.gateway()
         store: Any = self.store
         self.daemons += 1
+        if self.settings is not None:
+            self.settings.begun()
         fence = store.take_lease(f"daemon-{self.daemons}", self.clock.now(), LEASE_S, lambda _: False).fence
         if bomb is not None:
             gateway, store = Fragile(gateway, bomb, GATEWAY_CALLS), Fragile(store, bomb, STORE_CALLS)
         shell = self.shell(gateway)
         for _ in range(turns_max):
+            if self.settings is not None and self.settings.turned():
+                store.forget_looks(fence)
             turn = tick(store, self.run, shell, fence)
             yield turn
             if isinstance(turn.command, Rest):
@@ -170,10 +177,10 @@ class Chain:
         state = self.state
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
-                self.store.request(run, verb, {}, self.kaggle.clock.now())
+                self.store.request(run, verb, {}, self.clock.now())
             case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
                 chosen = checkpoint_at(state, wanted).name
-                self.store.request(run, "resume", {"checkpoint": chosen}, self.kaggle.clock.now())
+                self.store.request(run, "resume", {"checkpoint": chosen}, self.clock.now())
             case _:
                 raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.simulation.chain import Chain
+from orchestrator.simulation.patience import Loop, Owed
 from orchestrator.simulation.sessions import digest_of
 from orchestrator.tick import Turn
 from stages.contract import Manifest
@@ -34,12 +35,20 @@ class Watched:
     verified: dict[str, str] = field(default_factory=dict)
     """Name of each checkpoint that was collected → its digest."""
     pruned: set[str] = field(default_factory=set)
+    loop: Loop = field(default_factory=Loop)
+    owed: Owed = field(default_factory=Owed)
+
+    def paused(self) -> None:
+        """Nobody carried the chain on for a while."""
+        self.owed.paused()
 
     def after(self, turn: Turn | None) -> None:
         """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
+        self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
         if self.state is None or turn is None or turn.facts:
             self.state = self.chain.state
         state = self.state
+        self._check("a person is told in time", self.owed.after(self.chain, state, turn))
         for name, holds in AFTER_EACH_TURN.items():
             self._check(name, holds(self, state))
         if turn is None:

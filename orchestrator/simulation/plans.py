@@ -22,7 +22,9 @@ from orchestrator.rehearsal.faults import (
 )
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.clocks import Setting, drawn_settings
 from orchestrator.simulation.sessions import Counting, Tempo, died, failing, hung
+from orchestrator.simulation.stuck import Stuck, drawn_stuck
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
@@ -67,6 +69,10 @@ class Plan:
     on_disk: bool
     """Whether the real database is used."""
     tempo: Tempo | None = None
+    settings: tuple[Setting, ...] = ()
+    """Of this machine's clock."""
+    stuck: Stuck | None = None
+    """An answer of Kaggle that never changes."""
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
@@ -104,6 +110,8 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         answers_after_s=rng.uniform(60.0, 20_000.0),
         on_disk=seed % ON_DISK_EVERY == 0,
         tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
+        settings=drawn_settings(seed),
+        stuck=drawn_stuck(seed),
     )
 
 

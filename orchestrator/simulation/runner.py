@@ -7,15 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import RelayError
+from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.pipeline import Pipeline
 from orchestrator.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
+from orchestrator.simulation.clocks import OwnClock, Settings
 from orchestrator.simulation.crashes import Bomb, Crash
 from orchestrator.simulation.invariants import Watched
 from orchestrator.simulation.plans import Plan, drawn
+from orchestrator.simulation.stuck import StuckGateway
 from orchestrator.tick import Turn
 from orchestrator.views import events
 from state.failures import StoreCorrupt
@@ -132,10 +136,23 @@ class Simulation:
         if store is None:
             store = Store.at(folder) if plan.on_disk else MemoryStore()
         self.chain = Chain(self.kaggle, folder, store=store)
+        self.own = OwnClock(self.kaggle.clock)
+        self.chain.clock, self.chain.settings = self.own, Settings(self.own, plan.settings)
+        self.stuck = self._stuck(plan)
+        self.chain.gateway = self.stuck
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.turns = self.crashes = self.asked = 0
         self._tell = tell
         self._told = 0
+
+    def _stuck(self, plan: Plan) -> StuckGateway | None:
+        """The account where an answer of it is stuck."""
+        if plan.stuck is None:
+            return None
+        redact = Credentials(
+            method=Method.TOKEN, source="the simulation", username="me", secret=self.kaggle.secret
+        ).redact
+        return StuckGateway(self.kaggle.world, plan.stuck, functools.cache(redact), plan.pipeline.worth_s)
 
     def run(self) -> None:
         """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""
@@ -171,6 +188,8 @@ class Simulation:
                 self.turns += 1
                 self.watched.after(turn)
                 self._tell_of(turn)
+                if self.watched.state is not None and self.watched.state.run.awaits:
+                    self._see_to_it()
         except Crash:
             self.crashes += 1
             self.watched.after(None)
@@ -179,11 +198,21 @@ class Simulation:
     def _turns(self, bomb: Bomb | None) -> Iterator[Turn]:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
 
+    def _see_to_it(self) -> None:
+        """Be the person who reads what relay waits for and mends that, on Kaggle or on this machine; relay goes on by itself."""
+        if self.stuck is not None and not self.stuck.is_mended:
+            self.stuck.mended()
+            self._say("a person sees to what is stuck on Kaggle")
+        if self.own.off:
+            self.own.off = timedelta(0)
+            self._say("a person puts the clock right")
+
     def _person(self) -> None:
         self.asked += 1
         if self.asked > ASKED_MAX:
             raise Endless(f"a person typed {ASKED_MAX} remedies: {self.chain.state.run.reason}")
         self.kaggle.clock.sleep(self.plan.answers_after_s)
+        self.watched.paused()
         self._say(f"a person types {self.chain.state.run.remedy}")
         self.chain.ask_remedy()
 

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import holder
 from orchestrator.goodput import goodput
 from orchestrator.milestones import Milestones
+from orchestrator.times import bounded_s
 from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
 from stages.contract import STAND_IN_METRIC, Cursor
@@ -108,7 +109,7 @@ def daemon_document(
     if lease is None:
         return None
     host, pid, _ = holder.parts(lease.holder)
-    runs = lease.expires_at > now and alive(lease.holder) is not False
+    runs = lease.held(now, alive(lease.holder))
     return {"runs": runs, "host": host, "pid": pid, "lease_until": _time(lease.expires_at)}
 
 
@@ -210,8 +211,7 @@ def _measures(name: str) -> bool:
 
 def _session(session: Session, now: datetime, live_seconds: Mapping[str, float]) -> dict[str, Any]:
     live = session.running_at is not None and session.ended_at is None
-    end = session.ended_at or (now if session.running_at else None)
-    begin = session.running_at or session.pushed_at
+    accounted = dict(live_seconds if live else session.seconds)
     return {
         "number": session.number,
         "attempt": session.attempt,
@@ -230,14 +230,30 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
         "budget_s": session.budget_s,
         "limit_s": session.limit_s,
         "stops_by": _time(_stops_by(session)),
-        "seconds": round((end - begin).total_seconds(), 3) if begin and end else None,
-        "accounted": dict(live_seconds if live else session.seconds),
+        "seconds": _lasted_s(session, accounted, now),
+        "accounted": accounted,
         "kept_s": session.kept_s,
         "planned_at": _time(session.planned_at),
         "pushed_at": _time(session.pushed_at),
         "running_at": _time(session.running_at),
         "ended_at": _time(session.ended_at),
     }
+
+
+def _lasted_s(session: Session, accounted: Mapping[str, float], now: datetime) -> float | None:
+    """How long the session has had its machine: never less than nothing, nor more than it may.
+
+    Where the clock was set meanwhile, so that it would be negative, it is what the session's own clock told; None where it told
+    nothing.
+    """
+    end = session.ended_at or (now if session.running_at else None)
+    begin = session.running_at or session.pushed_at
+    if begin is None or end is None:
+        return None
+    if end < begin:
+        told_s = sum(accounted.values())
+        return round(min(session.limit_s, told_s), 3) if told_s > 0 else None
+    return round(bounded_s(end - begin, session.limit_s), 3)
 
 
 def _stops_by(session: Session) -> datetime | None:

@@ -64,7 +64,7 @@ class Lines:
 
     def __init__(self, on: Console, clock: Clock) -> None:
         self._on, self._clock = on, clock
-        self._said_at: datetime | None = None
+        self._said_s: float | None = None
         self._said = ""
 
     def say(self, line: str) -> None:
@@ -74,12 +74,12 @@ class Lines:
 
     def due(self) -> bool:
         """Whether it is time to say again where training stands."""
-        return self._said_at is None or (self._clock.now() - self._said_at).total_seconds() >= PROGRESS_EVERY_S
+        return self._said_s is None or self._clock.monotonic() - self._said_s >= PROGRESS_EVERY_S
 
     def progress(self, run: dict[str, Any], name: str = "") -> None:
         """Where training stands, unless that was the last thing said of it."""
         now = self._clock.now()
-        self._said_at, standing = now, training_line(run)
+        self._said_s, standing = self._clock.monotonic(), training_line(run)
         if standing != self._said:
             self._said = standing
             self.say(f"{name}{standing}  {session_line(run, now)}")
@@ -106,6 +106,8 @@ def session_line(run: dict[str, Any], now: datetime) -> str:
         parts.append(f"session {session['number']} {session['phase']}{clock}")
     seen = sum(stage["seen"] for stage in run["stages"])
     elapsed_s = (now - datetime.fromisoformat(run["created_at"])).total_seconds()
+    if elapsed_s < 0:  # it began by a clock that was ahead
+        return " · ".join(parts)
     parts.append(f"{spoken(elapsed_s)} so far")
     if 0 < seen < run["steps_total"]:
         parts.append(f"about {spoken(elapsed_s * (run['steps_total'] - seen) / seen)} left")

@@ -93,7 +93,7 @@ class Narrator:
         what = "Kaggle answers again" if turn.before.failing_since else "it works again"
         if since is None:
             return [Line(event="recovered", message=what, run=run)]
-        lasted_s = (self._now() - since).total_seconds()
+        lasted_s = max(0.0, (self._now() - since).total_seconds())
         data = {"failing_since": _iso(since), "seconds": round(lasted_s, 3), "failures": turn.before.failures}
         return [Line(event="recovered", message=f"{what} after {spoken(lasted_s)}", run=run, data=data)]
 
@@ -122,7 +122,7 @@ class Narrator:
             return []
         until = "you ask for something" if rest.until is None else clock_time(rest.until.isoformat())
         data = {"until": _iso(rest.until), "why": rest.why}
-        level = "debug" if self._short(rest) else "info"
+        level = "warning" if rest.held else "debug" if self._short(rest) else "info"
         return [Line(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
 
     def _short(self, rest: Rest) -> bool:

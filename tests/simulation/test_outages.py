@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from orchestrator.clock import Clock
 from orchestrator.errors import Transient
 from orchestrator.kaggle.gateway import KernelFound, KernelPush, KernelPushed, SessionSeen, Worker
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.kernels import Save
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.clocks import OwnClock
 from state.model import Outcome, Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
@@ -228,19 +228,6 @@ def test_an_older_checkpoint_is_not_gone_on_from_while_a_newer_one_may_still_com
     assert [c.usable for c in state.checkpoints] == [True, True]
 
 
-class SetBack:
-    """The world's clock, told wrongly by a constant: what a machine shows once its clock is set right."""
-
-    def __init__(self, clock: Clock, back: timedelta) -> None:
-        self._clock, self._back = clock, back
-
-    def now(self) -> datetime:
-        return self._clock.now() - self._back
-
-    def sleep(self, seconds: float) -> None:
-        self._clock.sleep(seconds)
-
-
 @pytest.mark.parametrize("back", [timedelta(hours=2), timedelta(days=4000)])
 def test_a_clock_that_was_wrong_and_is_set_back_holds_nothing_up(folder: Path, back: timedelta) -> None:
     """Times of the future, which such a clock has left behind, are not waited for."""
@@ -251,7 +238,7 @@ def test_a_clock_that_was_wrong_and_is_set_back_holds_nothing_up(folder: Path, b
             break
     real = chain.kaggle.clock
     begun_at = real.now()
-    chain.clock = SetBack(real, back)
+    chain.clock = OwnClock(real, -back)
     chain.drive()
     assert_undisturbed(chain)
     assert real.now() - begun_at < timedelta(hours=3)

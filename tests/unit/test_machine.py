@@ -169,7 +169,9 @@ def test_a_withdrawn_checkpoint_is_published_anew_and_was_looked_at() -> None:
 
 def test_a_look_at_a_checkpoint_comes_after_the_sessions_that_ended_before_it_though_the_clock_was_set_back() -> None:
     state = machine.apply(state_in(Phase.PUBLISHED), SAMPLES[CheckpointInspected], AT - timedelta(days=1))
-    assert state.checkpoints[0].verified_at == state.session(1, 1).ended_at == AT
+    ended_at = state.session(1, 1).ended_at
+    assert ended_at is not None
+    assert ended_at < state.checkpoints[0].verified_at == AT - timedelta(days=1)
 
 
 @pytest.mark.parametrize("phase", [Phase.COLLECTED, Phase.PUBLISHING, Phase.PUBLISHED])

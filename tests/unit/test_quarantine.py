@@ -41,6 +41,14 @@ def test_only_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in sorted(quarantine.folder.iterdir())] == [b"\6", b"\7", b"\10"]
 
 
+def test_what_is_kept_after_a_clock_was_put_right_is_newer_than_what_was_kept_before(tmp_path: Path) -> None:
+    year_s = 365 * 86_400
+    for number, later_s in enumerate((year_s, year_s + 1, 5, 0)):
+        quarantine = taken(Home(tmp_path), bytes([number]), later_s, files_max=2)
+        assert (quarantine.folder / quarantine.found[0].kept).read_bytes() == bytes([number])
+    assert {path.read_bytes() for path in quarantine.folder.iterdir()} == {b"\2", b"\3"}
+
+
 def test_of_many_within_a_second_the_newest_are_kept(tmp_path: Path) -> None:
     for number in range(12):
         quarantine = taken(Home(tmp_path), bytes([number]), name=f"{'zyx'[number % 3]}.bin", files_max=3)

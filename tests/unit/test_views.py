@@ -70,7 +70,7 @@ def test_steps_that_the_live_session_told_of_are_seen_and_not_yet_done() -> None
     assert (stage["done"], stage["seen"], stage["target"]) == (0, 40, 80)
     text = drawn(progress_view(found, NOW))
     assert "40/80 seen" in text
-    assert "session 1 running 1 h 0 min of 10 s" in text
+    assert "session 1 running 10 s of 10 s" in text, "never longer than its limit"
 
 
 def test_a_rehearsals_summary_ends_with_the_digests_and_where_to_look() -> None:

@@ -1,0 +1,66 @@
+"""What a chain under watch must not do for long: go round without a rest, or wait without telling anybody."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrator.commands import Rest
+from orchestrator.plan import Limits
+from orchestrator.simulation.chain import Chain
+from orchestrator.simulation.stuck import StuckGateway
+from orchestrator.tick import Turn
+from state.model import RunState
+
+
+@dataclass
+class Loop:
+    """What was done since the last rest, while no time passed and nobody set the clock."""
+
+    done: set[str] = field(default_factory=set)
+    at: tuple[datetime, timedelta] | None = None
+    """The world's time then, and by how much this machine's clock was off."""
+
+    def after(self, chain: Chain, turn: Turn | None) -> str:
+        """What is wrong after a turn: a command that was repeated, or that only the floor has kept from it; or nothing."""
+        command = None if turn is None else turn.command
+        at = (chain.kaggle.clock.now(), chain.clock.now() - chain.kaggle.clock.now())
+        if command is None or isinstance(command, Rest) or at != self.at:
+            self.done.clear()
+        self.at = at
+        if command is None or isinstance(command, Rest):
+            return command.why if isinstance(command, Rest) and command.held else ""
+        again = repr(command)
+        if again in self.done:
+            return f"{again} was carried out twice in a row"
+        self.done.add(again)
+        return ""
+
+
+@dataclass
+class Owed:
+    """For how long something has been stuck while relay was there; failing calls have a patience of their own."""
+
+    limits: Limits = field(default_factory=Limits)
+    stuck: str = ""
+    stuck_s: float = 0.0
+    since: datetime | None = None
+    """Up to when that is counted; None where the time until the next turn does not count."""
+
+    def paused(self) -> None:
+        """Nobody was there."""
+        self.since = None
+
+    def after(self, chain: Chain, state: RunState, turn: Turn | None) -> str:
+        """What is wrong after a turn: something that nobody was told of in time; or nothing."""
+        now = chain.kaggle.clock.now()
+        owed = chain.gateway.owed(state, self.limits) if isinstance(chain.gateway, StuckGateway) else None
+        if owed is None or owed[0] != self.stuck:
+            self.stuck, self.stuck_s = "" if owed is None else owed[0], 0.0
+        elif self.since is not None:
+            self.stuck_s += (now - self.since).total_seconds()
+        fails = (
+            turn is None or turn.failure or (isinstance(turn.command, Rest) and turn.command.why.startswith("trying"))
+        )
+        self.since = None if fails else now
+        if owed is not None and self.stuck_s > owed[1]:
+            return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and nobody was told"
+        return ""

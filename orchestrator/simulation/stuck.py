@@ -1,0 +1,83 @@
+"""Answers of Kaggle that never change, until somebody who was told of it sees to it: a status, or the week's hours."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.kaggle.gateway import Quota, SessionSeen, Worker
+from orchestrator.plan import Limits
+from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.world import World
+from state.model import Phase, RunState, RunStatus
+
+QUEUED, RUNNING, HOURS = "queued", "running", "hours"
+FIRST_SESSIONS = 4
+HOUR_S = 3600.0
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """What never changes: of the `session`-th session that is asked about, or of the hours once they are too few."""
+
+    answer: str
+    session: int = 1
+
+
+def drawn_stuck(seed: int) -> Stuck | None:
+    """What is stuck in a seed's chain; nothing in most."""
+    rng = random.Random(f"relay simulates {seed}: stuck")
+    answer = rng.choice((None, None, None, None, None, QUEUED, RUNNING, HOURS))
+    return None if answer is None else Stuck(answer, rng.randint(1, FIRST_SESSIONS))
+
+
+class StuckGateway(DirectGateway):
+    """The account, with an answer that is stuck until `mended`."""
+
+    def __init__(self, world: World, stuck: Stuck, redact: Callable[[str], str], worth_s: float) -> None:
+        super().__init__(world, redact)
+        self._stuck, self._worth_s = stuck, worth_s
+        self._asked: list[str] = []
+        self._hours: Quota | None = None
+        self.is_mended = False
+
+    def mended(self) -> None:
+        """Somebody has seen to it."""
+        self.is_mended = True
+
+    def session(self, slug: str, version: int | None) -> SessionSeen:
+        seen = super().session(slug, version)
+        if slug not in self._asked:
+            self._asked.append(slug)
+        if self.is_mended or slug != self._slug or seen.worker in (Worker.UNKNOWN, Worker.NEW_SCRIPT):
+            return seen
+        if self._stuck.answer == QUEUED:
+            return SessionSeen(worker=Worker.QUEUED)
+        return SessionSeen(worker=Worker.RUNNING) if self._stuck.answer == RUNNING and seen.worker.terminal else seen
+
+    def quota(self, accelerator: str) -> Quota | None:
+        found = super().quota(accelerator)
+        if self.is_mended or self._stuck.answer != HOURS:
+            return found
+        if self._hours is None and found is not None and found.left_s is not None and found.left_s < self._worth_s:
+            self._hours = found
+        return self._hours or found
+
+    @property
+    def _slug(self) -> str:
+        return self._asked[self._stuck.session - 1] if len(self._asked) >= self._stuck.session else ""
+
+    # --- what a person is owed --------------------------------------------------
+
+    def owed(self, state: RunState, limits: Limits) -> tuple[str, float] | None:
+        """What is stuck now, and how long it may be before relay has to help itself or tell a person; None for nothing."""
+        last, now = state.last, self._world.clock.now()
+        if self.is_mended or state.run.status is RunStatus.PARKED:
+            return None
+        if self._stuck.answer == HOURS:
+            over = self._hours is not None and self._hours.refreshes_at is not None and self._hours.refreshes_at <= now
+            return (HOURS, limits.renewal_s + HOUR_S) if over else None
+        if last is None or last.slug != self._slug:
+            return None
+        if self._stuck.answer == QUEUED and last.phase in (Phase.PUSHED, Phase.QUEUED):
+            return (last.slug, limits.queue_s + HOUR_S)
+        return (last.slug, last.limit_s + limits.overdue_s + HOUR_S) if last.phase is Phase.RUNNING else None

@@ -1,0 +1,192 @@
+"""A clock that is set forward or back, and answers that never change: chains end all the same, and somebody is told in time."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator import decide
+from orchestrator.kaggle.gateway import Quota
+from orchestrator.plan import Limits
+from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.rules import PerKind, Rules
+from orchestrator.simulation import plans
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.clocks import STEPS, YEAR, OwnClock, Setting
+from orchestrator.simulation.runner import Simulation, simulate
+from orchestrator.simulation.stuck import HOURS, QUEUED, RUNNING, Stuck, StuckGateway
+from orchestrator.tick import Turn
+from state import machine
+from state.model import RunState, RunStatus, Snapshot
+from tests.simulation.pipelines import expected_digest, pipeline
+from tests.simulation.test_quota_and_slots import take_by_hand
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+class Asked(DirectGateway):
+    """Counts how often the hours are asked for."""
+
+    times = 0
+
+    def quota(self, accelerator: str) -> Quota | None:
+        self.times += 1
+        return super().quota(accelerator)
+
+
+def ended_ahead(folder: Path, ahead: timedelta) -> tuple[Chain, OwnClock]:
+    """A chain whose first session ended while the clock was ahead, and whose clock was put right by the next daemon."""
+    chain = Chain(Kaggle(pipeline()), folder)
+    chain.clock = clock = OwnClock(chain.kaggle.clock)
+    for turn in chain.turns():
+        if any(fact.name == "seen_running" for fact in turn.facts):
+            clock.off = ahead
+        if any(fact.name == "seen_ended" for fact in turn.facts):
+            break
+    clock.off = timedelta(0)
+    return chain, clock
+
+
+@pytest.mark.parametrize("ahead", [YEAR, timedelta(hours=5), timedelta(minutes=10), -YEAR])
+def test_a_session_that_ended_in_the_future_holds_up_nothing_and_the_hours_are_not_asked_for_again_and_again(
+    folder: Path, ahead: timedelta
+) -> None:
+    chain, _ = ended_ahead(folder, ahead)
+    chain.gateway = gateway = Asked(chain.kaggle.world)
+    begun_at = chain.kaggle.clock.now()
+    for count, turn in enumerate(chain.turns()):
+        assert count < 300, turn
+    assert final_digest(chain.state) == expected_digest(chain.kaggle.pipeline)
+    assert chain.kaggle.clock.now() - begun_at < timedelta(hours=3)
+    assert gateway.times < 12
+
+
+@pytest.mark.parametrize("by", STEPS)
+@pytest.mark.parametrize("turn", [6, 24])
+def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by: timedelta, turn: int) -> None:
+    plan = replace(plans.calm(5), settings=(Setting(turn, by, between=False, noticed=False),))
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder)
+        simulation.run()
+        state = simulation.chain.state
+    assert state.run.status is RunStatus.FINISHED
+    for session in state.sessions:
+        times = [session.planned_at, session.pushed_at, session.running_at, session.ended_at]
+        told = [time for time in times if time is not None]
+        assert told == sorted(told)
+        assert max(told) <= state.run.updated_at
+
+
+# --- what never changes ----------------------------------------------------------
+
+
+def stuck_chain(folder: Path, stuck: Stuck, **limits: float) -> tuple[Chain, StuckGateway]:
+    rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind.all(1500.0))
+    chain = Chain(
+        Kaggle(pipeline(), rules=rules if stuck.answer == HOURS else Rules(queue_s=PerKind.all(60.0))), folder
+    )
+    chain.gateway = gateway = StuckGateway(chain.kaggle.world, stuck, str, chain.kaggle.pipeline.worth_s)
+    chain.limits = replace(chain.limits, **limits)
+    return chain, gateway
+
+
+def test_a_session_that_kaggle_calls_running_for_ever_is_collected_an_hour_after_its_limit(folder: Path) -> None:
+    chain, _ = stuck_chain(folder, Stuck(RUNNING, 1))
+    state = chain.drive()
+    first = state.sessions[0]
+    assert first.running_at is not None and first.ended_at is not None
+    lasted = first.ended_at - first.running_at
+    assert timedelta(seconds=1000 + 3600) <= lasted <= timedelta(seconds=1000 + 3600 + 600)
+    assert "Kaggle has said running for" in first.worker_message
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+
+
+def test_a_session_that_kaggle_calls_queued_for_ever_is_collected_once_its_files_are_there(folder: Path) -> None:
+    chain, _ = stuck_chain(folder, Stuck(QUEUED, 1))
+    state = chain.drive()
+    assert state.sessions[0].ended_at is not None
+    assert state.sessions[0].ended_at - state.run.created_at < timedelta(hours=6, minutes=30)
+    assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
+
+
+def turns_until(chain: Chain, name: str) -> Turn:
+    for turn in chain.turns():
+        if any(fact.name == name for fact in turn.facts):
+            return turn
+    raise AssertionError(f"{name} never happened")
+
+
+def test_a_person_is_told_of_a_session_without_a_machine_and_it_goes_on_by_itself_once_it_has_one(folder: Path) -> None:
+    kaggle = Kaggle(pipeline(), rules=Rules(queue_s=PerKind.all(9 * 3600.0)))
+    chain = Chain(kaggle, folder)
+    turns_until(chain, "run_parked")
+    run = chain.state.run
+    assert kaggle.clock.now() - run.created_at < timedelta(hours=6, minutes=30)
+    assert "session 1 has waited 6 h" in run.reason and "https://www.kaggle.com/code/me/sim-0001-s0001" in run.reason
+    assert run.remedy == "relay resume sim-0001"
+    turns_until(chain, "seen_running")
+    turns_until(chain, "run_woken")
+    assert chain.state.run.status is RunStatus.ACTIVE
+
+
+def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itself_once_it_does(folder: Path) -> None:
+    kaggle = Kaggle(pipeline())
+    take_by_hand(kaggle)
+    chain = Chain(kaggle, folder)
+    turns_until(chain, "run_parked")
+    run = chain.state.run
+    assert timedelta(hours=13) <= kaggle.clock.now() - run.created_at < timedelta(hours=14)
+    assert "Kaggle has declined session 1 for 13 h" in run.reason
+    kaggle.world.delete_kernel("me", "by-hand")
+    assert final_digest(chain.drive()) == expected_digest(kaggle.pipeline)
+
+
+def test_a_person_is_told_of_hours_that_are_never_renewed(folder: Path) -> None:
+    chain, gateway = stuck_chain(folder, Stuck(HOURS))
+    turns_until(chain, "run_waiting")
+    renewed_at = chain.state.run.waiting_until
+    assert renewed_at is not None
+    turns_until(chain, "run_parked")
+    assert timedelta(hours=6) <= chain.kaggle.clock.now() - renewed_at < timedelta(hours=7)
+    assert "Kaggle has named no time of renewal that is still to come for 6 h" in chain.state.run.reason
+    gateway.mended()
+    assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
+
+
+# --- what the simulator catches ----------------------------------------------------
+
+
+def by_the_clock(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+    """Whether the hours are fresh, as it was once decided: by comparing clock times."""
+    quota, last = snapshot.quota, snapshot.state.last
+    assert quota is not None
+    if last is not None and last.ended_at is not None and quota.read_at < last.ended_at:
+        return False
+    return timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
+
+
+def as_it_was(state: RunState, at: datetime) -> RunState:
+    return state
+
+
+def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decide, "fresh", by_the_clock)
+    monkeypatch.setattr(machine, "put_right", as_it_was)
+    broken = {chain.broken.split(":")[0] for chain in simulate((5, 21, 27)).failed}
+    assert broken == {"no command is repeated without a rest"}
+
+
+@pytest.mark.parametrize("answer", [QUEUED, RUNNING])
+def test_a_wait_without_a_bound_is_caught_by_the_simulator(answer: str) -> None:
+    plan = replace(plans.drawn(6), stuck=Stuck(answer, 1), crashes=(), settings=())
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder)
+        simulation.chain.limits = replace(simulation.chain.limits, queue_s=1e9, overdue_s=1e9)
+        with pytest.raises(AssertionError, match="a person is told in time: sim-0001-s0001 has been stuck for"):
+            simulation.run()
