@@ -35,6 +35,22 @@ class Push:
 
 
 @dataclass(frozen=True)
+class Seek:
+    """Find out whether Kaggle took a push that had no clear answer."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class LookBeside:
+    """Ask how the second session of a session's kernel is, which nobody wanted."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Look:
     """Ask how a session is, and take in its log."""
 
@@ -83,4 +99,6 @@ class Rest:
     """It is a slot that is waited for: to be remembered, so that runs get theirs in turn."""
 
 
-Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | Rest
+Command = (
+    Record | ReadQuota | PublishInputs | Push | Seek | Look | LookBeside | Collect | Publish | Inspect | Prune | Rest
+)

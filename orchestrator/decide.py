@@ -8,6 +8,7 @@ from orchestrator.commands import (
     Command,
     Inspect,
     Look,
+    LookBeside,
     Prune,
     Publish,
     PublishInputs,
@@ -15,12 +16,23 @@ from orchestrator.commands import (
     ReadQuota,
     Record,
     Rest,
+    Seek,
 )
 from orchestrator.pace import look_due
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import WEEK, Limits, finished, plan_session, refresh_time, resized, session_limit_s
 from orchestrator.safekeeping import NOT_FINITE, doubtful, forgiven, removable, sound, to_publish
-from state.facts import Fact, RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken, SessionLost
+from state.facts import (
+    Fact,
+    RunCancelled,
+    RunFinished,
+    RunParked,
+    RunResumed,
+    RunTakenOver,
+    RunWaiting,
+    RunWoken,
+    SessionLost,
+)
 from state.model import (
     Checkpoint,
     InputsStatus,
@@ -28,6 +40,7 @@ from state.model import (
     Phase,
     QuotaRow,
     Request,
+    Run,
     RunState,
     RunStatus,
     Session,
@@ -98,7 +111,7 @@ def _current(state: RunState, pipeline: Pipeline) -> Session | None:
 def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
     match session.phase:
         case Phase.PUSHING:
-            return Push(*session.key)
+            return Seek(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
             due = look_due(session, snapshot.watch, limits, now)
             return Look(*session.key) if now >= due else Rest(due, f"session {session.number} is {session.phase}")
@@ -160,7 +173,11 @@ def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, lim
 
 
 def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
-    """What has to come before a session can be started: a slot, a look at the quota, or next week."""
+    """What has to come before a session can be started: the end of one too many, a slot, a look at the quota, or next week."""
+    twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
+    if twin is not None:
+        due = _due(snapshot.watch.looked_at, limits, now)
+        return LookBeside(*twin.key) if now >= due else Rest(due, f"version {twin.twin} of {twin.slug} runs besides")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
         return Rest(until, "other runs' sessions take the account's slots", wants_slot=True)
@@ -282,7 +299,7 @@ def _see_off(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     last = state.last
     if last is None or not last.phase.on_kaggle:
         return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
-    if last.phase is Phase.PUSHING or snapshot.watch.failures >= limits.give_up_failures:
+    if snapshot.watch.failures >= limits.give_up_failures:
         return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return _carry_on(last, snapshot, limits, now)
 
@@ -294,11 +311,20 @@ def _obey(request: Request, state: RunState) -> Record:
         case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
             return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
-            return Record(_resumed(request, state), request.id)
+            return Record((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+        case "resume" if status is RunStatus.ACTIVE:
+            return Record(_taken_over(request, state.run), request.id)
         case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
             return Record((RunCancelled(),), request.id)
         case _:
             return Record((), request.id)
+
+
+def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
+    """The fact that a person lets the home folder that the request names have the run; nothing where none was named."""
+    home = request.arguments.get("take_over", "")
+    generation = max(run.generation + 1, int(request.made_at.timestamp()))  # above that of any home folder before it
+    return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 
 def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:

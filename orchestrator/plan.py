@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.pipeline import Pipeline
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
-from state.model import Outcome, QuotaRow, RunState, Session, Stretch
+from state.model import Outcome, QuotaRow, Run, RunState, Session, Stretch
 
 NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
 """What follows the letter in the name of a session's kernel or of its checkpoint."""
@@ -36,6 +36,13 @@ class Limits:
     """Before another push after Kaggle declined one because somebody else's session takes the slot."""
     claim_s: float = 900.0
     """A run that waits for a slot and has not said so for this long is passed by."""
+
+    unclear_s: float = 600.0
+    """For so long a push without a clear answer is looked for before it is made again."""
+    visible_s: float = 1800.0
+    """For so long a dataset that Kaggle took is looked for before it is made again under another name."""
+    processing_s: float = 6 * 3600.0
+    """For so long a dataset may be processed."""
 
     @property
     def calm_s(self) -> float:
@@ -65,6 +72,9 @@ def limits_for(pipeline: Pipeline) -> Limits:
         quota_fresh_s=min(600.0, 20 * poll_s),
         slot_s=10 * poll_s,
         claim_s=30 * poll_s,
+        unclear_s=min(Limits.unclear_s, pipeline.limit_s),
+        visible_s=min(Limits.visible_s, 3 * pipeline.limit_s),
+        processing_s=min(Limits.processing_s, 36 * pipeline.limit_s),
     )
 
 
@@ -94,8 +104,13 @@ def checkpoint_of(run: str, number: int, attempt: int) -> str:
 
 
 def inputs_of(run: str) -> str:
-    """The name of the dataset that holds the pipeline's own files."""
+    """The name of the first dataset that holds the pipeline's own files."""
     return f"{run}-inputs"
+
+
+def inputs_place(run: Run) -> str:
+    """The name of the dataset that holds them now."""
+    return run.inputs_dataset or inputs_of(run.id)
 
 
 def _suffix(attempt: int) -> str:
@@ -235,8 +250,8 @@ def times_known(state: RunState, session: Session) -> dict[str, float]:
     return {name: value for name, value in found.items() if 0.0 <= value <= session.limit_s}
 
 
-def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
-    """What the session is told; the same for the same session, whenever it is asked."""
+def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str = "") -> Order:
+    """What the session is told; the same for the same session, whenever it is asked. `home`: who pushes it."""
     parent = state.checkpoint(session.parent) if session.parent else None
     return Order(
         run=state.run.id,
@@ -262,4 +277,6 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         times=times_known(state, session),
         created_at=state.run.created_at.isoformat(),
         pipeline_rest=pipeline.rest,
+        home=home,
+        generation=state.run.generation if home else 0,
     )

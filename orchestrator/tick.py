@@ -12,16 +12,18 @@ from orchestrator.errors import (
     BadInput,
     Corrupt,
     DiskRefused,
+    Overtaken,
     Permanent,
     RateLimited,
     Refused,
     Transient,
     Vanished,
 )
+from orchestrator.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import assumed_quota, week_of
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
-from state.model import InputsStatus, Phase, QuotaRow, Request, RunStatus, Snapshot, Watch
+from state.model import InputsStatus, Phase, QuotaRow, Request, Snapshot, Watch
 from state.store import Store
 
 AWAKE = 2.0
@@ -50,7 +52,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     snapshot = store.snapshot(run)
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
     now = shell.clock.now()
-    command = decide(snapshot, pipeline, shell.limits, now)
+    command = _not_ours(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
     match command:
         case Rest(wants_slot=wants_slot):
             if wants_slot and _unsaid(snapshot.watch, shell, now):
@@ -73,6 +75,14 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
         store.write_quota(quota)
     store.append(run, result.facts, shell.clock.now(), metrics=result.metrics, watch=result.watch, fence=fence)
     return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
+
+
+def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
+    """Nothing but asking a person, where the run belongs to another home folder; None where it does not, or one has asked."""
+    parked = fenced(snapshot.state.run, shell.identity)
+    if parked is None or any(request.verb != "prune" for request in snapshot.requests):
+        return None
+    return Record((parked,)) if open_to_parking(snapshot.state.run) else Rest(None, parked.reason)
 
 
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
@@ -100,10 +110,14 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     except DiskRefused as error:
         return Result(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
-        if snapshot.state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):  # a person knows already
+        if not open_to_parking(snapshot.state.run):  # a person knows already
             return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
-        parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
-        return Result((parked,)), str(error)
+        run = snapshot.state.run
+        remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
+        return Result((RunParked(reason=str(error), remedy=remedy),)), str(error)
+    if result.failure is not None:
+        watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
+        return replace(result, watch=watch), str(result.failure)
     if result.watch is None:
         result = replace(result, watch=_well(snapshot.watch))
     return result, ""

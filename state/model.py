@@ -65,6 +65,21 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
+def place_of(name: str, copy: int) -> str:
+    """Name of the copy-th dataset (1 is the first) of what is called `name`: a name once used need not be free again."""
+    return name if copy == 1 else f"{name}-n{copy}"
+
+
+def copy_in(name: str, place: str) -> int:
+    """Which copy of `name` a dataset is."""
+    return 1 if place == name else int(place.removeprefix(f"{name}-n"))
+
+
+def places_until(name: str, place: str) -> tuple[str, ...]:
+    """Names of all copies up to that one."""
+    return tuple(place_of(name, copy) for copy in range(1, copy_in(name, place) + 1))
+
+
 class InputsStatus(StrEnum):
     """Where a run's own data files are."""
 
@@ -109,6 +124,14 @@ class Run:
     inputs: InputsStatus = InputsStatus.NONE
     judged: int = 0
     """Sessions up to this count have been judged by a person: their failures count no more."""
+    home: str = ""
+    """Id of the home folder that works on the run; empty where an older relay began it."""
+    generation: int = 0
+    """Grows each time a person lets another home folder take the run over."""
+    inputs_dataset: str = ""
+    """Name of the dataset of its own data files, where it is not the usual one."""
+    inputs_offered_at: datetime | None = None
+    """When Kaggle took that dataset, while it is not published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +174,19 @@ class Session:
     """Of the seconds of its steps, those whose steps are in the checkpoint that we took from it."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds, as its report told them."""
+    unclear: int = 0
+    """How many pushes of it had no clear answer."""
+    unclear_at: datetime | None = None
+    """Since when the last of them is looked for."""
+    twin: int | None = None
+    """The version of its kernel that ran besides, though relay wanted one session only."""
+    twin_at: datetime | None = None
+    twin_ended_at: datetime | None = None
+
+    @property
+    def twin_lives(self) -> bool:
+        """Whether another version of its kernel takes a slot, as far as we know."""
+        return self.twin is not None and self.twin_ended_at is None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -160,7 +196,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A verified checkpoint of a run; `name` is the dataset's slug too."""
+    """A verified checkpoint of a run; `name` is its first dataset's slug too."""
 
     run: str
     name: str
@@ -177,6 +213,20 @@ class Checkpoint:
     verified_at: datetime
     """When every byte was last found to be what the manifest says: on this disk, or in the dataset."""
     published_at: datetime | None = None
+    dataset: str = ""
+    """Name of its dataset, where that is not the checkpoint's own."""
+    offered_at: datetime | None = None
+    """When Kaggle took that dataset, while it is not published."""
+
+    @property
+    def place(self) -> str:
+        """Name of its dataset on Kaggle."""
+        return self.dataset or self.name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every name under which it was offered to Kaggle, the newest last."""
+        return places_until(self.name, self.place)
 
     @property
     def on_kaggle(self) -> bool:
@@ -387,6 +437,6 @@ class Snapshot:
     watch: Watch = field(default_factory=Watch)
     quota: QuotaRow | None = None
     others_live: int = 0
-    """Sessions of other runs that take a slot of the same account and accelerator."""
+    """Sessions of other runs that take a slot of the same account and accelerator, those that run twice counted twice."""
     waiting: tuple[Waiting, ...] = ()
     """Other runs that want one."""

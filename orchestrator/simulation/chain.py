@@ -107,6 +107,7 @@ class Chain:
         """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
         self.clock: Clock = kaggle.clock
         """What this machine believes to be the time."""
+        self.identity = "home-one@simulated"
         self.daemons = 0
         self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
@@ -171,6 +172,8 @@ class Chain:
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
                 self.store.request(run, verb, {}, self.kaggle.clock.now())
+            case ["relay", "resume", run, "--take-over"] if run == self.run:
+                self.store.request(run, "resume", {"take_over": self.identity}, self.kaggle.clock.now())
             case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
                 chosen = checkpoint_at(state, wanted).name
                 self.store.request(run, "resume", {"checkpoint": chosen}, self.kaggle.clock.now())
@@ -179,7 +182,7 @@ class Chain:
 
     def shell(self, gateway: Gateway) -> Shell:
         """What the effects of this run use."""
-        return Shell(gateway, self.home, self.clock, self.limits)
+        return Shell(gateway, self.home, self.clock, self.limits, self.identity)
 
 
 def final_digest(state: RunState) -> str:
