@@ -79,7 +79,7 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
 def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     state = snapshot.state
     current = _current(state, pipeline)
-    if current is not None and current.phase is not Phase.PLANNED:
+    if current is not None and current.phase is not Phase.PLANNED and not _waits_for_a_person(current, state):
         return _carry_on(current, snapshot, limits, now)
     match state.run.status:
         case RunStatus.PARKED:
@@ -95,6 +95,14 @@ def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime)
             return Rest(None, f"the run is {state.run.status}")
         case _:
             assert_never(state.run.status)
+
+
+def _waits_for_a_person(session: Session, state: RunState) -> bool:
+    """Whether a parked run's checkpoint came to nothing on Kaggle under every name that is tried without asking."""
+    publishing = session.phase is Phase.PUBLISHING and session.checkpoint is not None
+    return (
+        state.run.status is RunStatus.PARKED and publishing and state.checkpoint(session.checkpoint or "").wants_person
+    )
 
 
 def _current(state: RunState, pipeline: Pipeline) -> Session | None:
@@ -347,7 +355,7 @@ def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     for session in state.sessions:
         if session.phase is Phase.COLLECTED:
             return Publish(*session.key)
-        if session.phase is Phase.PUBLISHING:
+        if session.phase is Phase.PUBLISHING and not _waits_for_a_person(session, state):
             due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if due else None
     return _tidy(snapshot, pipeline, asked=False)

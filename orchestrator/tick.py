@@ -23,7 +23,7 @@ from orchestrator.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import assumed_quota, week_of
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
-from state.model import InputsStatus, Phase, QuotaRow, Request, Snapshot, Watch
+from state.model import InputsStatus, Phase, QuotaRow, Request, RunStatus, Snapshot, Watch
 from state.store import Store
 
 AWAKE = 2.0
@@ -78,11 +78,13 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
 
 
 def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
-    """Nothing but asking a person, where the run belongs to another home folder; None where it does not, or one has asked."""
-    parked = fenced(snapshot.state.run, shell.identity)
-    if parked is None or any(request.verb != "prune" for request in snapshot.requests):
+    """Nothing but asking a person, where another home folder works on the run; None where none does, or one has asked."""
+    run = snapshot.state.run
+    parked = fenced(run, shell.identity)
+    halted = parked is not None or (run.status is RunStatus.PARKED and run.remedy == take_over(run))
+    if not halted or any(request.verb != "prune" for request in snapshot.requests):
         return None
-    return Record((parked,)) if open_to_parking(snapshot.state.run) else Rest(None, parked.reason)
+    return Record((parked,)) if parked is not None and open_to_parking(run) else Rest(None, run.reason)
 
 
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:

@@ -48,6 +48,16 @@ class MemoryStore:
         self._requests_made = 0
         self._lease: Lease | None = None
 
+    def copy(self) -> "MemoryStore":
+        """What a copy of the home folder would hold: the same at this moment, and nothing in common from then on."""
+        with self._lock:
+            other = MemoryStore()
+            other._states, other._watches, other._quotas = dict(self._states), dict(self._watches), dict(self._quotas)
+            other._facts = {run: list(facts) for run, facts in self._facts.items()}
+            other._metrics, other._requests = dict(self._metrics), dict(self._requests)
+            other._requests_made, other._lease = self._requests_made, self._lease
+            return other
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -334,7 +344,8 @@ class MemoryStore:
 
 def _live(state: RunState) -> int:
     """How many slots the run takes."""
-    return sum(session.phase.on_kaggle + session.twin_lives for session in state.sessions)
+    looked_after = state.run.status in OPEN
+    return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)
 
 
 def _point(stage: str, name: str, found: list[Metric]) -> Point:

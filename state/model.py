@@ -1,5 +1,6 @@
 """The vocabulary: what a run is made of. Frozen values, no I/O."""
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -65,9 +66,18 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
+COPIES_MAX = 2
+"""Under so many names a dataset is offered by itself; under each further one only after a person said go on."""
+
+
 def place_of(name: str, copy: int) -> str:
     """Name of the copy-th dataset (1 is the first) of what is called `name`: a name once used need not be free again."""
     return name if copy == 1 else f"{name}-n{copy}"
+
+
+def name_in(place: str) -> str:
+    """What a dataset is a copy of, by its name."""
+    return re.sub(r"-n[0-9]+$", "", place)
 
 
 def copy_in(name: str, place: str) -> int:
@@ -222,6 +232,11 @@ class Checkpoint:
     def place(self) -> str:
         """Name of its dataset on Kaggle."""
         return self.dataset or self.name
+
+    @property
+    def wants_person(self) -> bool:
+        """Whether it is offered under another name only after a person said go on."""
+        return self.offered_at is None and copy_in(self.name, self.place) > COPIES_MAX
 
     @property
     def places(self) -> tuple[str, ...]:

@@ -18,10 +18,7 @@ from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.ownership import Mark, open_to_parking, refuse_overtaken
 from orchestrator.times import spoken
 from state.facts import RunParked
-from state.model import Run, copy_in, place_of
-
-COPIES_MAX = 2
-"""So many names are tried by itself; each further one only after a person said go on."""
+from state.model import COPIES_MAX, Run, copy_in, place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +37,6 @@ class Offer:
     def following(self) -> str:
         """The name after this one."""
         return place_of(self.name, copy_in(self.name, self.place) + 1)
-
-    @property
-    def needs_a_person(self) -> bool:
-        """Whether this name may only be used after a person said go on."""
-        return copy_in(self.name, self.place) > COPIES_MAX
 
     def asks(self, reason: str) -> tuple[RunParked, ...]:
         """What asks a person about the following name, where that is not to be tried without one."""
@@ -95,8 +87,6 @@ def unfinished(offer: Offer, how: str, shell: Shell) -> Stand:
 
 
 def _made(offer: Offer, shell: Shell) -> Stand:
-    if offer.needs_a_person and not open_to_parking(offer.run):
-        return Stand("awaited")
     try:
         shell.gateway.create_dataset(offer.place, offer.files, offer.sha256, Mark.of(offer.run, shell.identity).text)
     except NameTaken:

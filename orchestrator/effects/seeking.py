@@ -125,7 +125,12 @@ def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline
     ):
         return
     now = shell.gateway.quota(pipeline.hardware.quota)
-    if now is not None and now.reserved_s - before.reserved_s >= RESERVED * session.limit_s:
+    if now is None or now.reserved_s <= 0:
+        return
+    taken_s = (
+        now.used_s + now.reserved_s - before.used_s - before.reserved_s
+    )  # a session that runs uses up what it reserved
+    if taken_s >= RESERVED * session.limit_s:
         raise Transient(
             f"Kaggle reserves {spoken(now.reserved_s)} for a session that it does not show: it may be {session.slug}, whose push "
             "had no clear answer"

@@ -22,7 +22,7 @@ ROOM = re.compile(
 """Room that the account does not have."""
 
 BLOBS = re.compile(
-    r"\b(tokens?|blobs?|uploads?|uploaded)\b|\bfiles?\b[^.]*\b(not found|missing|expired|invalid)\b", re.IGNORECASE
+    r"\b(tokens?|blobs?|uploads?|uploaded)\b|\bfiles?\b.*\b(not found|missing|expired|invalid)\b", re.IGNORECASE
 )
 """What was sent is at fault, so that it has to be sent again."""
 

@@ -96,19 +96,19 @@ class DirectGateway:
 
     def find_kernel(self, slug: str) -> KernelFound | None:
         with self._reading("GetKernel"):
-            if not self._world.kernels.exists(self._world.owner, slug):
+            version = self._world.kernels.shown(self._world.owner, slug)
+            if version is None:
                 return None
-            kernel = self._world.kernels.find(self._world.owner, slug)
-            save = kernel.newest.save
-            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=save.text, private=save.is_private)
+            ref, save = f"{self._world.owner}/{slug}", version.save
+            return KernelFound(ref=ref, version=version.number, source=save.text, private=save.is_private)
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
         with self._reading("ListKernels"):
-            return self._mine(self._world.kernels.all(), prefix)
+            return self._mine(self._shown_kernels(), prefix)
 
     def recent_kernels(self) -> tuple[KernelListed, ...]:
         with self._reading("ListKernels"):
-            mine = [kernel for kernel in self._world.kernels.all() if kernel.owner == self._world.owner]
+            mine = [kernel for kernel in self._shown_kernels() if kernel.owner == self._world.owner]
             mine.sort(key=lambda kernel: kernel.newest.saved, reverse=True)
             return tuple(KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape) for k in mine)
 
@@ -248,6 +248,10 @@ class DirectGateway:
 
     # --- underneath ---------------------------------------------------------
 
+    def _shown_kernels(self) -> list[Kernel]:
+        kernels = self._world.kernels
+        return [kernel for kernel in kernels.all() if kernels.shown(kernel.owner, kernel.slug) is not None]
+
     def _mine(self, found: Sequence[Kernel | Dataset], prefix: str) -> tuple[str, ...]:
         return tuple(sorted(f.slug for f in found if f.owner == self._world.owner and f.slug.startswith(prefix)))
 
@@ -277,7 +281,7 @@ class DirectGateway:
             try:
                 yield now
             except KaggleRefusal as error:
-                raise Refused(error.message) from error
+                raise (unclear if error.code >= 500 else Refused)(error.message) from error
         if lost:
             self._world.clock.sleep(CALL_S if fault is not None and _too_late(fault) else 0.0)
             raise unclear(f"{name}: the connection ended without an answer")

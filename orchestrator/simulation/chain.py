@@ -37,6 +37,7 @@ from state.model import RunState, RunStatus
 from state.store import Store
 
 RUN = "sim-0001"
+IDENTITY = "home-one@simulated"
 TURNS_MAX = 2000
 LEASE_S = 3600.0
 
@@ -100,14 +101,24 @@ class Kaggle:
 class Chain:
     """One run on one home folder. `store` is what survives the daemon."""
 
-    def __init__(self, kaggle: Kaggle, home: Path, *, run: str = RUN, store: Store | MemoryStore | None = None) -> None:
+    def __init__(
+        self,
+        kaggle: Kaggle,
+        home: Path,
+        *,
+        run: str = RUN,
+        store: Store | MemoryStore | None = None,
+        identity: str = IDENTITY,
+        owned: bool = False,
+    ) -> None:
+        """`owned`: the database says that the run belongs to the home folder of that identity."""
         self.kaggle, self.home, self.run = kaggle, Home(home), run
         self.store = MemoryStore() if store is None else store
         self.gateway: Gateway | None = None
         """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
         self.clock: Clock = kaggle.clock
         """What this machine believes to be the time."""
-        self.identity = "home-one@simulated"
+        self.identity = identity
         self.daemons = 0
         self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
@@ -124,6 +135,7 @@ class Chain:
                 pipeline=pipeline.canonical(),
                 pipeline_path="sim.yaml",
                 pipeline_digest=pipeline.digest,
+                home=identity if owned else "",
             ),
             kaggle.clock.now(),
         )
