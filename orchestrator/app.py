@@ -20,6 +20,7 @@ from orchestrator.disk import on_disk, unless_full
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput, Permanent
 from orchestrator.holder import alive
+from orchestrator.identity import identity_of
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.notify import config as notify_config
 from orchestrator.onlooker import Onlooker
@@ -69,6 +70,11 @@ class App(Onlooker):
             self.notice(warning)
         return gateway
 
+    @cached_property
+    def identity(self) -> str:
+        """Id of this home folder, another one than that of a folder of which it is a copy."""
+        return identity_of(self.home.path)
+
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
@@ -90,6 +96,7 @@ class App(Onlooker):
             pipeline=pipeline.canonical(),
             pipeline_path=str(path),
             pipeline_digest=pipeline.digest,
+            home=self.identity,
         )
         store = self.store
         try:
@@ -112,7 +119,7 @@ class App(Onlooker):
     def adoption(self) -> Adoption:
         """What `relay adopt` works with."""
         known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
-        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store)
+        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity)
 
     def settled(self, run: str) -> bool:
         """Whether a run, by its id, needs nobody any more, or needs a person."""
@@ -202,7 +209,8 @@ class App(Onlooker):
                 f"run {state.run.id} belongs to the Kaggle account {state.run.owner}, and the credentials are {owner}'s: use "
                 f"that account's, or relay cancel {state.run.id}"
             )
-        return Shell(self.gateway, self.home, self.clock, limits_for(Pipeline.from_canonical(state.run.pipeline)))
+        limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
+        return Shell(self.gateway, self.home, self.clock, limits, self.identity)
 
 
 def complain(sentence: str) -> None:

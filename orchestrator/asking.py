@@ -22,18 +22,24 @@ def pause(app: App, name: str) -> Asked:
     return _ask(app, name, "pause", ("active", "waiting"))
 
 
-def resume(app: App, name: str, from_step: str | None = None, *, write_off: bool = False) -> Asked:
+def resume(
+    app: App, name: str, from_step: str | None = None, *, write_off: bool = False, take_over: bool = False
+) -> Asked:
     """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
 
-    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place.
+    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place. With `take_over` it is
+    this home folder that works on the run from now on, and any other one stops.
     """
     state = app.run(name)
     arguments = written_off(state) if write_off else {}
+    if take_over:
+        arguments["take_over"] = app.identity
     if from_step is not None:
         arguments["checkpoint"] = checkpoint_at(state, from_step).name
         if not write_off:
             require_over(state)
-    return _ask(app, name, "resume", ("parked", "waiting"), arguments)
+    allowed = ("active", "parked", "waiting") if take_over else ("parked", "waiting")
+    return _ask(app, name, "resume", allowed, arguments)
 
 
 def retry(app: App, name: str, *, write_off: bool = False) -> Asked:

@@ -35,6 +35,22 @@ class Push:
 
 
 @dataclass(frozen=True)
+class Seek:
+    """Find out whether Kaggle took a push that had no clear answer."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True)
+class LookBeside:
+    """Ask how the second session of a session's kernel is, which nobody wanted."""
+
+    number: int
+    attempt: int
+
+
+@dataclass(frozen=True)
 class Look:
     """Ask how a session is, and take in its log."""
 
@@ -85,4 +101,6 @@ class Rest:
     """Something else was to be done and came too soon (`orchestrator.floor`)."""
 
 
-Command = Record | ReadQuota | PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | Rest
+Command = (
+    Record | ReadQuota | PublishInputs | Push | Seek | Look | LookBeside | Collect | Publish | Inspect | Prune | Rest
+)

@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.candidates import TRIES
+from orchestrator.candidates import DOCUMENT_BYTES_MAX, TRIES
 from orchestrator.collect import missing_bytes
 from orchestrator.disk import private_folder, write_whole
 from orchestrator.errors import Corrupt, Permanent, Refused, Transient
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
+from orchestrator.ownership import Mark, overtaken_unawares, refuse_overtaken
 from orchestrator.pipeline import Pipeline
 from orchestrator.quarantine import Quarantine
 from stages import packing
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
+from stages.documents import ContractError
 from state.facts import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
-from state.model import Checkpoint, Session
+from state.model import Checkpoint, Run, Session, copy_in, place_of
 
 ON_ITS_WAY = ("not_yet_persisted", "blobs_received", "blobs_decompressed", "blobs_copied_to_sds")
 PROCESSED = (*ON_ITS_WAY, "individual_blobs_compressed", "reprocessing")
@@ -87,6 +89,9 @@ class Custody:
     gateway: Gateway
     home: Home
     quarantine: Quarantine
+    run: Run
+    identity: str = ""
+    """Id of this home folder."""
 
     @property
     def folder(self) -> Path:
@@ -142,10 +147,10 @@ class Custody:
 
     def from_dataset(self, entry: FileEntry, into: Path, damaged: Path) -> None:
         """Fetch a file of the dataset; Refused where it is not there."""
-        seen = self.gateway.find_dataset(self.checkpoint.name)
+        seen = self.gateway.find_dataset(self.checkpoint.place)
         if seen is None or entry.path not in {file.name for file in seen.files}:
-            raise Refused(f"the dataset {self.checkpoint.name} has no {entry.path}")
-        self.gateway.download_dataset_file(self.checkpoint.name, entry.path, into, _wanted(entry, damaged))
+            raise Refused(f"the dataset {self.checkpoint.place} has no {entry.path}")
+        self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, _wanted(entry, damaged))
 
     def damaged(self, problem: str, pipeline: Pipeline) -> CheckpointDamaged:
         """The fact that no whole copy is left."""
@@ -170,11 +175,44 @@ class Custody:
             return CheckpointInspected(number=number, attempt=attempt)
         if lost := self.mend():
             return self.damaged(f"{problem}; {lost}", pipeline)
-        self.gateway.delete_dataset(self.checkpoint.name)
-        return CheckpointWithdrawn(number=number, attempt=attempt, reason=problem)
+        seen = self.gateway.find_dataset(self.checkpoint.place)
+        if seen is not None:
+            self.delete(seen)
+        following = place_of(self.checkpoint.name, copy_in(self.checkpoint.name, self.checkpoint.place) + 1)
+        return CheckpointWithdrawn(number=number, attempt=attempt, reason=problem, dataset=following)
+
+    def delete(self, seen: DatasetSeen) -> None:
+        """Delete the dataset of this checkpoint, whose bytes are not what the manifest says.
+
+        What has another manifest is never deleted, for it may be sound in itself: whoever made it takes other bytes for this
+        checkpoint. It is left where it is if that was before a person let this home folder take the run over; else Overtaken is
+        raised, as for everything that is another home folder's.
+        """
+        mark = Mark.on_dataset(seen)
+        refuse_overtaken(mark, f"the dataset {seen.ref}", self.run, self.identity)
+        other = self._manifest_there(seen)
+        if other is None or other.digest == self.checkpoint.digest:
+            self.gateway.delete_dataset(self.checkpoint.place)
+        elif mark.generation >= self.run.generation:
+            raise overtaken_unawares(f"another checkpoint of the name {seen.ref}", self.run)
+
+    def _manifest_there(self, seen: DatasetSeen) -> Manifest | None:
+        """The manifest in the dataset, whatever it says; None where there is none, or it makes no sense."""
+        if MANIFEST_NAME not in {file.name for file in seen.files}:
+            return None
+        into = private_folder(self.home.incoming(self.session)) / f"there.{MANIFEST_NAME}"
+        into.unlink(missing_ok=True)
+        try:
+            wanted = FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX)
+            self.gateway.download_dataset_file(self.checkpoint.place, MANIFEST_NAME, into, wanted)
+            return Manifest.from_json(into.read_bytes())
+        except (Corrupt, ContractError, Refused):
+            return None
+        finally:
+            into.unlink(missing_ok=True)
 
     def _dataset_problem(self) -> str:
-        name = self.checkpoint.name
+        name = self.checkpoint.place
         seen = self.gateway.find_dataset(name)
         if seen is None:
             return f"the dataset {name} is not there"
@@ -187,7 +225,7 @@ class Custody:
             return f"{missing[0]} is missing from the dataset"
         damage = listed_damage(self.checkpoint, seen)
         for file, problem in damage.items():
-            self.quarantine.note(name, file, "dataset", problem)
+            self.quarantine.note(self.checkpoint.name, file, "dataset", problem)
         return next(iter(damage.values()), "") or self._byte_problem()
 
     def _byte_problem(self) -> str:
@@ -208,7 +246,7 @@ class Custody:
             try:
                 with self.quarantine.watching(self.checkpoint.name, entry.path, "dataset") as damaged:
                     wanted = _wanted(entry, damaged)
-                    self.gateway.download_dataset_file(self.checkpoint.name, entry.path, into, wanted)
+                    self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, wanted)
             except Corrupt as error:
                 problem = str(error)
                 continue

@@ -8,6 +8,7 @@ from orchestrator.commands import (
     Command,
     Inspect,
     Look,
+    LookBeside,
     Prune,
     Publish,
     PublishInputs,
@@ -15,6 +16,7 @@ from orchestrator.commands import (
     ReadQuota,
     Record,
     Rest,
+    Seek,
 )
 from orchestrator.pace import look_due
 from orchestrator.pipeline import Pipeline
@@ -31,12 +33,23 @@ from orchestrator.plan import (
 from orchestrator.safekeeping import doubtful, removable, to_publish
 from orchestrator.trouble import trouble
 from orchestrator.waits import HOURS, SLOT, came_after_all, not_renewed, short, told
-from state.facts import Fact, RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken, SessionLost
+from state.facts import (
+    Fact,
+    RunCancelled,
+    RunFinished,
+    RunParked,
+    RunResumed,
+    RunTakenOver,
+    RunWaiting,
+    RunWoken,
+    SessionLost,
+)
 from state.model import (
     InputsStatus,
     Phase,
     QuotaRow,
     Request,
+    Run,
     RunState,
     RunStatus,
     Session,
@@ -71,7 +84,7 @@ def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime)
     current = _current(state, pipeline)
     if state.run.status is RunStatus.PARKED and came_after_all(state):
         return Record((RunWoken(),))
-    if current is not None and current.phase is not Phase.PLANNED:
+    if current is not None and current.phase is not Phase.PLANNED and not _waits_for_a_person(current, state):
         return _carry_on(current, snapshot, limits, now)
     match state.run.status:
         case RunStatus.PARKED if state.run.awaits == SLOT and current is not None:
@@ -107,6 +120,14 @@ def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Comma
     return Record((RunWoken(),)) if enough else Rest(quota.read_at + again, snapshot.state.run.reason)
 
 
+def _waits_for_a_person(session: Session, state: RunState) -> bool:
+    """Whether a parked run's checkpoint came to nothing on Kaggle under every name that is tried without asking."""
+    publishing = session.phase is Phase.PUBLISHING and session.checkpoint is not None
+    return (
+        state.run.status is RunStatus.PARKED and publishing and state.checkpoint(session.checkpoint or "").wants_person
+    )
+
+
 def _current(state: RunState, pipeline: Pipeline) -> Session | None:
     """The session that holds up the next one; with `handoff: kernel-output` publishing does not, except at the end."""
     last = state.last
@@ -121,7 +142,7 @@ def _current(state: RunState, pipeline: Pipeline) -> Session | None:
 def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
     match session.phase:
         case Phase.PUSHING:
-            return Push(*session.key)
+            return Seek(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
             due = look_due(session, snapshot.watch, limits, now)
             return Look(*session.key) if now >= due else Rest(due, f"session {session.number} is {session.phase}")
@@ -183,7 +204,11 @@ def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, lim
 
 
 def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
-    """What has to come before a session can be started: a slot, a look at the quota, or next week."""
+    """What has to come before a session can be started: the end of one too many, a slot, a look at the quota, or next week."""
+    twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
+    if twin is not None:
+        due = _due(snapshot.watch.looked_at, limits, now)
+        return LookBeside(*twin.key) if now >= due else Rest(due, f"version {twin.twin} of {twin.slug} runs besides")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
         return Rest(until, "other runs' sessions take the account's slots", wants_slot=True)
@@ -265,7 +290,7 @@ def _see_off(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     last = state.last
     if last is None or not last.phase.on_kaggle:
         return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
-    if last.phase is Phase.PUSHING or snapshot.watch.failures >= limits.give_up_failures:
+    if snapshot.watch.failures >= limits.give_up_failures:
         return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return _carry_on(last, snapshot, limits, now)
 
@@ -277,11 +302,20 @@ def _obey(request: Request, state: RunState) -> Record:
         case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
             return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
-            return Record(_resumed(request, state), request.id)
+            return Record((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+        case "resume" if status is RunStatus.ACTIVE:
+            return Record(_taken_over(request, state.run), request.id)
         case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
             return Record((RunCancelled(),), request.id)
         case _:
             return Record((), request.id)
+
+
+def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
+    """The fact that a person lets the home folder that the request names have the run; nothing where none was named."""
+    home = request.arguments.get("take_over", "")
+    generation = max(run.generation + 1, int(request.made_at.timestamp()))  # above that of any home folder before it
+    return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 
 def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
@@ -304,7 +338,7 @@ def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     for session in state.sessions:
         if session.phase is Phase.COLLECTED:
             return Publish(*session.key)
-        if session.phase is Phase.PUBLISHING:
+        if session.phase is Phase.PUBLISHING and not _waits_for_a_person(session, state):
             due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if due else None
     return _tidy(snapshot, pipeline, asked=False)

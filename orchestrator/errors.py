@@ -8,9 +8,12 @@ RelayError
 ├── DiskRefused      this machine's disk is full or closed to us: try again, for as long as it takes, and say so
 ├── Ambiguous        the effect may or may not have happened: look before doing it again
 ├── Refused          Kaggle said no and nothing happened
-│   └── NoSlot       too many sessions of this kind are alive
+│   ├── NoSlot       too many sessions of this kind are alive
+│   ├── NameTaken    the name belongs to something else, or to something that was deleted: choose another
+│   └── NoRoom       the account has no room for so many bytes: a person has to make some
 ├── OutOfQuota       this week's hours are spent
 ├── Permanent        trying again will not help: park the run and tell a person
+│   └── Overtaken    another home folder works on the run: stop, so that nothing is done twice
 ├── Parked           a run that a program waits for needs a person
 └── Corrupt          bytes that are not what their manifest says
 """
@@ -58,6 +61,14 @@ class NoSlot(Refused):
     """All session slots of the account are taken (queued sessions count)."""
 
 
+class NameTaken(Refused):
+    """Kaggle does not give this name away: it is something else's, or something's that was deleted."""
+
+
+class NoRoom(Refused):
+    """The account has no room for so many bytes; sending them again changes nothing."""
+
+
 class OutOfQuota(RelayError):
     """The weekly quota is spent until `until` (None: Kaggle did not say)."""
 
@@ -68,6 +79,10 @@ class OutOfQuota(RelayError):
 
 class Permanent(RelayError):
     """A person has to do something first."""
+
+
+class Overtaken(Permanent):
+    """What is on Kaggle was made by another home folder than the one that asks, or by a later state of it."""
 
 
 class Parked(RelayError):

@@ -81,7 +81,7 @@ def _row(state: RunState, checkpoint: Checkpoint, home: Home, *, verify: bool) -
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
         "verified_at": checkpoint.verified_at.isoformat(),
-        "dataset": f"{state.run.owner}/{checkpoint.name}" if checkpoint.on_kaggle else None,
+        "dataset": f"{state.run.owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
         "here": _here(checkpoint, home, verify=verify),
         "digest": checkpoint.digest,
         "parent": checkpoint.parent,
@@ -133,7 +133,7 @@ def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
 
 
 def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
-    seen = gateway.find_dataset(checkpoint.name)
+    seen = gateway.find_dataset(checkpoint.place)
     if seen is None:
         return ["its dataset is not on Kaggle"]
     if not seen.private:
@@ -181,7 +181,7 @@ def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
         assert kaggle.gateway is not None
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
-        custody = Custody(checkpoint, session, kaggle.gateway, app.home, quarantine)
+        custody = Custody(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
         lost = custody.mend((custody.from_dataset, custody.from_output))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""

@@ -10,7 +10,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.times import bounded_s
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
-from state.model import Outcome, QuotaRow, RunState, Session, Stretch
+from state.model import Outcome, QuotaRow, Run, RunState, Session, Stretch
 
 NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
 """What follows the letter in the name of a session's kernel or of its checkpoint."""
@@ -57,6 +57,13 @@ class Limits:
         """The longest that anything is put off: what is said to last longer was written down by a clock that was ahead."""
         return max(self.retry_s_max, self.slot_s, self.retry_after_s_max)
 
+    unclear_s: float = 600.0
+    """For so long a push without a clear answer is looked for before it is made again."""
+    visible_s: float = 1800.0
+    """For so long a dataset that Kaggle took is looked for before it is made again under another name."""
+    processing_s: float = 6 * 3600.0
+    """For so long a dataset may be processed."""
+
     @property
     def calm_s(self) -> float:
         """Between two looks at a session in the middle of its hours."""
@@ -91,6 +98,9 @@ def limits_for(pipeline: Pipeline) -> Limits:
         overdue_s=120 * poll_s,
         slot_wait_s=1560 * poll_s,
         renewal_s=720 * poll_s,
+        unclear_s=min(Limits.unclear_s, pipeline.limit_s),
+        visible_s=min(Limits.visible_s, 3 * pipeline.limit_s),
+        processing_s=min(Limits.processing_s, 36 * pipeline.limit_s),
     )
 
 
@@ -120,8 +130,13 @@ def checkpoint_of(run: str, number: int, attempt: int) -> str:
 
 
 def inputs_of(run: str) -> str:
-    """The name of the dataset that holds the pipeline's own files."""
+    """The name of the first dataset that holds the pipeline's own files."""
     return f"{run}-inputs"
+
+
+def inputs_place(run: Run) -> str:
+    """The name of the dataset that holds them now."""
+    return run.inputs_dataset or inputs_of(run.id)
 
 
 def _suffix(attempt: int) -> str:
@@ -269,8 +284,8 @@ def times_known(state: RunState, session: Session) -> dict[str, float]:
     return {name: value for name, value in found.items() if 0.0 <= value <= session.limit_s}
 
 
-def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
-    """What the session is told; the same for the same session, whenever it is asked."""
+def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str = "") -> Order:
+    """What the session is told; the same for the same session, whenever it is asked. `home`: who pushes it."""
     parent = state.checkpoint(session.parent) if session.parent else None
     return Order(
         run=state.run.id,
@@ -296,4 +311,6 @@ def order_for(state: RunState, session: Session, pipeline: Pipeline) -> Order:
         times=times_known(state, session),
         created_at=state.run.created_at.isoformat(),
         pipeline_rest=pipeline.rest,
+        home=home,
+        generation=state.run.generation if home else 0,
     )

@@ -13,6 +13,7 @@ from orchestrator.errors import (
     BadInput,
     Corrupt,
     DiskRefused,
+    Overtaken,
     Permanent,
     RateLimited,
     Refused,
@@ -20,6 +21,7 @@ from orchestrator.errors import (
     Vanished,
 )
 from orchestrator.floor import held, noted
+from orchestrator.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import assumed_quota, week_of
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
@@ -52,7 +54,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     snapshot = store.snapshot(run)
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
     now = shell.clock.now()
-    command = decide(snapshot, pipeline, shell.limits, now)
+    command = _not_ours(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
     command = held(command, snapshot, shell.limits, now) or command
     match command:
         case Rest(until=until, why=why, held=True):
@@ -89,6 +91,16 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
 
 
+def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
+    """Nothing but asking a person, where another home folder works on the run; None where none does, or one has asked."""
+    run = snapshot.state.run
+    parked = fenced(run, shell.identity)
+    halted = parked is not None or (run.status is RunStatus.PARKED and run.remedy == take_over(run))
+    if not halted or any(request.verb != "prune" for request in snapshot.requests):
+        return None
+    return Record((parked,)) if parked is not None and open_to_parking(run) else Rest(None, run.reason)
+
+
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
     """What is written down before something is made outside."""
     match command:
@@ -114,13 +126,16 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     except DiskRefused as error:
         return Result(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
-        if snapshot.state.run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):  # a person knows already
+        if not open_to_parking(snapshot.state.run):  # a person knows already
             return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
-        parked = RunParked(reason=str(error), remedy=f"relay retry {snapshot.state.run.id}")
-        again = shell.clock.now() + timedelta(
-            seconds=shell.limits.retry_s
-        )  # a push that is under way is looked after still
-        return Result((parked,), replace(snapshot.watch, not_before=again, failure=str(error))), str(error)
+        run = snapshot.state.run
+        remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
+        again = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # a push under way is looked after still
+        watch = replace(snapshot.watch, not_before=again, failure=str(error))
+        return Result((RunParked(reason=str(error), remedy=remedy),), watch), str(error)
+    if result.failure is not None:
+        watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
+        return replace(result, watch=watch), str(result.failure)
     if result.watch is None:
         result = replace(result, watch=_well(snapshot.watch))
     return result, ""

@@ -125,6 +125,10 @@ class Order(Versioned):
     is made again from the kernels alone. Empty in the orders of an older relay."""
     pipeline_rest: dict[str, Any] = field(default_factory=dict)
     """What the pipeline says beyond `seed`, `model`, `stages` and `sources`."""
+    home: str = ""
+    """Id of the home folder that pushed it, so that another one that works on the same run notices. Not for the session."""
+    generation: int = 0
+    """Grows each time a person lets another home folder take the run over."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,40 @@ class RunStarted(Fact):
     pipeline: str
     pipeline_path: str
     pipeline_digest: str
+    home: str = ""
+    """Id of the home folder that works on the run; empty in facts of an older relay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTakenOver(Fact):
+    """A person said that this home folder works on the run from now on."""
+
+    name: ClassVar[str] = "run_taken_over"
+    home: str
+    generation: int
+    """Higher than that of every home folder before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputsIntended(Fact):
     name: ClassVar[str] = "inputs_intended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsOffered(Fact):
+    """Kaggle took the files of the pipeline's own data as a dataset of this name, or has one of it already."""
+
+    name: ClassVar[str] = "inputs_offered"
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsDropped(Fact):
+    """The dataset of the pipeline's own files came to nothing; the next one has the name `dataset`."""
+
+    name: ClassVar[str] = "inputs_dropped"
+    dataset: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +153,46 @@ class PushRefused(SessionFact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PushUnsent(SessionFact):
+    """The push was not made, or did not reach Kaggle: nothing runs."""
+
+    name: ClassVar[str] = "push_unsent"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushUnclear(SessionFact):
+    """Kaggle may have taken the push: no clear answer came, or nobody was there to hear it. It is looked for."""
+
+    name: ClassVar[str] = "push_unclear"
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushUnfound(SessionFact):
+    """Kaggle was asked long and often enough and has nothing of the unclear push: it may be made again."""
+
+    name: ClassVar[str] = "push_unfound"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinSeen(SessionFact):
+    """Kaggle runs another version of the session's kernel too, which spends hours and takes a slot."""
+
+    name: ClassVar[str] = "twin_seen"
+    version: int
+    worker: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwinEnded(SessionFact):
+    """The other version of the session's kernel runs no more."""
+
+    name: ClassVar[str] = "twin_ended"
+    version: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PushConfirmed(SessionFact):
     name: ClassVar[str] = "push_confirmed"
     kernel_version: int | None
@@ -197,6 +266,23 @@ class PublishIntended(SessionFact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DatasetOffered(SessionFact):
+    """Kaggle took the checkpoint's files as a dataset of this name, or has one of it already: it is looked for."""
+
+    name: ClassVar[str] = "dataset_offered"
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDropped(SessionFact):
+    """The checkpoint's dataset came to nothing; the next one has the name `dataset`, since the old one need not be free."""
+
+    name: ClassVar[str] = "dataset_dropped"
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointPublished(SessionFact):
     name: ClassVar[str] = "checkpoint_published"
     sent_s: float = 0.0
@@ -216,6 +302,8 @@ class CheckpointWithdrawn(SessionFact):
 
     name: ClassVar[str] = "checkpoint_withdrawn"
     reason: str
+    dataset: str = ""
+    """The name of the next one; empty in facts of an older relay, which used the same name again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +345,10 @@ FACTS: dict[str, type[Fact]] = {
     fact.name: fact
     for fact in (
         RunStarted,
+        RunTakenOver,
         InputsIntended,
+        InputsOffered,
+        InputsDropped,
         InputsPublished,
         RunWaiting,
         RunWoken,
@@ -269,13 +360,20 @@ FACTS: dict[str, type[Fact]] = {
         SessionResized,
         PushIntended,
         PushRefused,
+        PushUnsent,
+        PushUnclear,
+        PushUnfound,
         PushConfirmed,
+        TwinSeen,
+        TwinEnded,
         SeenQueued,
         SeenRunning,
         SeenEnded,
         OutputCollected,
         NothingCollected,
         PublishIntended,
+        DatasetOffered,
+        DatasetDropped,
         CheckpointPublished,
         CheckpointInspected,
         CheckpointWithdrawn,

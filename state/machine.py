@@ -18,8 +18,12 @@ from state.facts import (
     CheckpointPublished,
     CheckpointWithdrawn,
     DamageFound,
+    DatasetDropped,
+    DatasetOffered,
     Fact,
+    InputsDropped,
     InputsIntended,
+    InputsOffered,
     InputsPublished,
     Judgement,
     NothingCollected,
@@ -28,11 +32,15 @@ from state.facts import (
     PushConfirmed,
     PushIntended,
     PushRefused,
+    PushUnclear,
+    PushUnfound,
+    PushUnsent,
     RunCancelled,
     RunFinished,
     RunParked,
     RunResumed,
     RunStarted,
+    RunTakenOver,
     RunWaiting,
     RunWoken,
     SeenEnded,
@@ -42,6 +50,8 @@ from state.facts import (
     SessionLost,
     SessionPlanned,
     SessionResized,
+    TwinEnded,
+    TwinSeen,
 )
 from state.model import Checkpoint, CheckpointStatus, InputsStatus, Outcome, Phase, Run, RunState, RunStatus, Session
 
@@ -57,7 +67,14 @@ CHECKPOINT_DAMAGED = "checkpoint-damaged"
 
 SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
     Phase.PLANNED: {SessionResized: Phase.PLANNED, PushIntended: Phase.PUSHING, SessionLost: Phase.LOST},
-    Phase.PUSHING: {PushConfirmed: Phase.PUSHED, PushRefused: Phase.PLANNED, SessionLost: Phase.LOST},
+    Phase.PUSHING: {
+        PushConfirmed: Phase.PUSHED,
+        PushRefused: Phase.PLANNED,
+        PushUnsent: Phase.PLANNED,
+        PushUnclear: Phase.PUSHING,
+        PushUnfound: Phase.PLANNED,
+        SessionLost: Phase.LOST,
+    },
     Phase.PUSHED: {
         SeenQueued: Phase.QUEUED,
         SeenRunning: Phase.RUNNING,
@@ -68,7 +85,12 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
     Phase.RUNNING: {SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
     Phase.ENDED: {OutputCollected: Phase.COLLECTED, NothingCollected: Phase.SPENT, SessionLost: Phase.LOST},
     Phase.COLLECTED: {PublishIntended: Phase.PUBLISHING, CheckpointDamaged: Phase.SPENT},
-    Phase.PUBLISHING: {CheckpointPublished: Phase.PUBLISHED, CheckpointDamaged: Phase.SPENT},
+    Phase.PUBLISHING: {
+        DatasetOffered: Phase.PUBLISHING,
+        DatasetDropped: Phase.PUBLISHING,
+        CheckpointPublished: Phase.PUBLISHED,
+        CheckpointDamaged: Phase.SPENT,
+    },
     Phase.PUBLISHED: {
         CheckpointInspected: Phase.PUBLISHED,
         CheckpointWithdrawn: Phase.COLLECTED,
@@ -81,7 +103,10 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
 RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
     RunStatus.ACTIVE: {
         InputsIntended: RunStatus.ACTIVE,
+        InputsOffered: RunStatus.ACTIVE,
+        InputsDropped: RunStatus.ACTIVE,
         InputsPublished: RunStatus.ACTIVE,
+        RunTakenOver: RunStatus.ACTIVE,
         RunWaiting: RunStatus.WAITING,
         RunParked: RunStatus.PARKED,
         RunFinished: RunStatus.FINISHED,
@@ -90,12 +115,14 @@ RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
     RunStatus.WAITING: {
         RunWoken: RunStatus.ACTIVE,
         RunResumed: RunStatus.ACTIVE,
+        RunTakenOver: RunStatus.WAITING,
         RunParked: RunStatus.PARKED,
         RunCancelled: RunStatus.CANCELLED,
     },
     RunStatus.PARKED: {
         RunResumed: RunStatus.ACTIVE,
         RunWoken: RunStatus.ACTIVE,
+        RunTakenOver: RunStatus.PARKED,
         RunCancelled: RunStatus.CANCELLED,
     },
     RunStatus.FINISHED: {},
@@ -119,6 +146,7 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
             pipeline_digest=fact.pipeline_digest,
             created_at=at,
             updated_at=at,
+            home=fact.home,
         )
     )
 
@@ -131,6 +159,8 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
     match fact:
         case SessionPlanned():
             return _planned(state, fact, at)
+        case TwinSeen() | TwinEnded():
+            return _twin(state, fact, at)
         case SessionFact():
             return _session(state, fact, at)
         case CheckpointPruned():
@@ -139,7 +169,7 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
         case DamageFound():
             return state
         case _:
-            return _run(state, fact)
+            return _run(state, fact, at)
 
 
 def fold(facts: Iterable[tuple[datetime, Fact]]) -> RunState:
@@ -154,29 +184,49 @@ def fold(facts: Iterable[tuple[datetime, Fact]]) -> RunState:
     return state
 
 
-def _run(state: RunState, fact: Fact) -> RunState:
+def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     run = state.run
     try:
         status = RUN_TRANSITIONS[run.status][type(fact)]
     except KeyError:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
+    if isinstance(fact, RunTakenOver):
+        return replace(state, run=replace(run, home=fact.home, generation=fact.generation))
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
-        case InputsIntended():
-            run = replace(run, inputs=InputsStatus.PUBLISHING)
-        case InputsPublished():
-            run = replace(run, inputs=InputsStatus.PUBLISHED)
+        case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
+            run = _inputs(run, fact, at)
         case RunWaiting():
             run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
         case RunParked():
             run = replace(run, reason=fact.reason, remedy=fact.remedy, excerpt=fact.excerpt, awaits=fact.awaits)
         case RunResumed():
-            run = replace(run, judged=len(state.sessions))
-            if fact.checkpoint:
-                state = _back_to(state, fact.checkpoint)
+            run = replace(run, judged=len(state.sessions), inputs_offered_at=None)
+            state = _offered_anew(_back_to(state, fact.checkpoint) if fact.checkpoint else state)
         case _:
             pass
     return replace(state, run=run)
+
+
+def _inputs(run: Run, fact: InputsIntended | InputsOffered | InputsDropped | InputsPublished, at: datetime) -> Run:
+    """What becomes of the dataset of the pipeline's own files."""
+    match fact:
+        case InputsIntended():
+            return replace(run, inputs=InputsStatus.PUBLISHING)
+        case InputsOffered():
+            return replace(run, inputs_dataset=fact.dataset, inputs_offered_at=at)
+        case InputsDropped():
+            return replace(run, inputs_dataset=fact.dataset, inputs_offered_at=None)
+        case InputsPublished():
+            return replace(run, inputs=InputsStatus.PUBLISHED, inputs_offered_at=None)
+
+
+def _offered_anew(state: RunState) -> RunState:
+    """After a person said go on, what Kaggle took and never showed may be offered once more."""
+    for checkpoint in state.checkpoints:
+        if checkpoint.offered_at is not None:
+            state = state.with_checkpoint(replace(checkpoint, offered_at=None))
+    return state
 
 
 def _back_to(state: RunState, name: str) -> RunState:
@@ -210,6 +260,16 @@ def _planned(state: RunState, fact: SessionPlanned, at: datetime) -> RunState:
     return replace(state, sessions=(*state.sessions, session))
 
 
+def _twin(state: RunState, fact: TwinSeen | TwinEnded, at: datetime) -> RunState:
+    """Another session of the same kernel changes nothing about this one, whatever its phase, but what it takes besides."""
+    session = state.session(fact.number, fact.attempt)
+    if session.phase in (Phase.PLANNED, Phase.PUSHING) or (isinstance(fact, TwinEnded) and not session.twin_lives):
+        raise IllegalTransition(f"{session.slug}: {fact.name} cannot follow {session.phase}")
+    if isinstance(fact, TwinSeen):
+        return state.with_session(replace(session, twin=fact.version, twin_at=at, twin_ended_at=None))
+    return state.with_session(replace(session, twin_ended_at=at))
+
+
 def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
     session = state.session(fact.number, fact.attempt)
     try:
@@ -224,10 +284,20 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
             return _collected(state, session, fact, at)
         case CheckpointPublished():
             return _published(state, session, at)
+        case DatasetOffered() | DatasetDropped():
+            return _offered(state, session, fact, at)
         case CheckpointInspected() | CheckpointWithdrawn() | CheckpointDamaged():
             return _doubted(state, session, fact, at)
         case _:
             return state
+
+
+def _offered(state: RunState, session: Session, fact: DatasetOffered | DatasetDropped, at: datetime) -> RunState:
+    """Under which name the checkpoint is offered to Kaggle, and since when."""
+    assert session.checkpoint is not None, f"{session.slug} has no checkpoint to offer"
+    since = at if isinstance(fact, DatasetOffered) else None
+    checkpoint = replace(state.checkpoint(session.checkpoint), dataset=fact.dataset, offered_at=since)
+    return state.with_checkpoint(checkpoint)
 
 
 def _doubted(
@@ -244,7 +314,10 @@ def _doubted(
             return state.with_checkpoint(replace(checkpoint, verified_at=at))
         case CheckpointWithdrawn():
             status = CheckpointStatus.COLLECTED if checkpoint.usable else checkpoint.status
-            return state.with_checkpoint(replace(checkpoint, status=status, verified_at=at, published_at=None))
+            checkpoint = replace(
+                checkpoint, published_at=None, offered_at=None, dataset=fact.dataset or checkpoint.dataset
+            )
+            return state.with_checkpoint(replace(checkpoint, status=status, verified_at=at))
         case CheckpointDamaged():
             return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.DAMAGED))
 
@@ -271,8 +344,9 @@ def _published(state: RunState, session: Session, at: datetime) -> RunState:
     assert name is not None, f"{session.slug} was published without a checkpoint"
     checkpoint = state.checkpoint(name)
     if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: published all the same, used no more
-        return state.with_checkpoint(replace(checkpoint, published_at=at))
-    return state.with_checkpoint(replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at))
+        return state.with_checkpoint(replace(checkpoint, published_at=at, offered_at=None))
+    published = replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at, offered_at=None)
+    return state.with_checkpoint(published)
 
 
 def _judged(session: Session, judgement: Judgement) -> Session:
@@ -293,8 +367,12 @@ def _judged(session: Session, judgement: Judgement) -> Session:
 
 _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] = {
     SessionResized: lambda s, fact, at: replace(s, budget_s=fact.budget_s, limit_s=fact.limit_s),
-    PushConfirmed: lambda s, fact, at: replace(s, kernel_version=fact.kernel_version, pushed_at=at, reason=""),
-    PushRefused: lambda s, fact, at: replace(s, reason=fact.reason),
+    PushConfirmed: lambda s, fact, at: replace(
+        s, kernel_version=fact.kernel_version, pushed_at=at, reason="", unclear_at=None
+    ),
+    PushRefused: lambda s, fact, at: replace(s, reason=fact.reason, unclear_at=None),
+    PushUnclear: lambda s, fact, at: replace(s, unclear=s.unclear + 1, unclear_at=at),
+    PushUnfound: lambda s, fact, at: replace(s, unclear_at=None),
     SeenRunning: lambda s, fact, at: replace(s, running_at=at),
     SeenEnded: lambda s, fact, at: replace(s, ended_at=at, worker=fact.worker, worker_message=fact.message),
     OutputCollected: lambda s, fact, at: replace(

@@ -51,6 +51,16 @@ class MemoryStore:
         self._requests_made = 0
         self._lease: Lease | None = None
 
+    def copy(self) -> "MemoryStore":
+        """What a copy of the home folder would hold: the same at this moment, and nothing in common from then on."""
+        with self._lock:
+            other = MemoryStore()
+            other._states, other._watches, other._quotas = dict(self._states), dict(self._watches), dict(self._quotas)
+            other._facts = {run: list(facts) for run, facts in self._facts.items()}
+            other._metrics, other._requests = dict(self._metrics), dict(self._requests)
+            other._requests_made, other._lease = self._requests_made, self._lease
+            return other
+
     def close(self) -> None:
         """Nothing to let go of."""
 
@@ -193,12 +203,18 @@ class MemoryStore:
         """What the account's sessions that relay knows of took of an accelerator after `since`."""
         with self._lock:
             states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
-        return [
+        sessions = [session for state in states for session in state.sessions]
+        own = [
             Stretch(began_at=s.running_at or s.pushed_at, ended_at=s.ended_at, limit_s=s.limit_s)
-            for state in states
-            for s in state.sessions
-            if s.pushed_at is not None and (s.ended_at is None or s.ended_at > since)
+            for s in sessions
+            if s.pushed_at is not None
         ]
+        twins = [
+            Stretch(began_at=s.twin_at, ended_at=s.twin_ended_at, limit_s=s.limit_s)
+            for s in sessions
+            if s.twin_at is not None
+        ]
+        return [each for each in (*own, *twins) if each.ended_at is None or each.ended_at > since]
 
     def quotas(self) -> list[QuotaRow]:
         """Every account's hours as last read."""
@@ -344,7 +360,8 @@ def _forgotten(watch: Watch) -> Watch:
 
 def _live(state: RunState) -> int:
     """How many slots the run takes."""
-    return sum(session.phase.on_kaggle for session in state.sessions)
+    looked_after = state.run.status in OPEN
+    return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)
 
 
 def _point(stage: str, name: str, found: list[Metric]) -> Point:

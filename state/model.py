@@ -1,5 +1,6 @@
 """The vocabulary: what a run is made of. Frozen values, no I/O."""
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -65,6 +66,30 @@ class Outcome(StrEnum):
     LOST = "lost"
 
 
+COPIES_MAX = 2
+"""Under so many names a dataset is offered by itself; under each further one only after a person said go on."""
+
+
+def place_of(name: str, copy: int) -> str:
+    """Name of the copy-th dataset (1 is the first) of what is called `name`: a name once used need not be free again."""
+    return name if copy == 1 else f"{name}-n{copy}"
+
+
+def name_in(place: str) -> str:
+    """What a dataset is a copy of, by its name."""
+    return re.sub(r"-n[0-9]+$", "", place)
+
+
+def copy_in(name: str, place: str) -> int:
+    """Which copy of `name` a dataset is."""
+    return 1 if place == name else int(place.removeprefix(f"{name}-n"))
+
+
+def places_until(name: str, place: str) -> tuple[str, ...]:
+    """Names of all copies up to that one."""
+    return tuple(place_of(name, copy) for copy in range(1, copy_in(name, place) + 1))
+
+
 class InputsStatus(StrEnum):
     """Where a run's own data files are."""
 
@@ -111,6 +136,14 @@ class Run:
     """Sessions up to this count have been judged by a person: their failures count no more."""
     awaits: str = ""
     """What a parked run would go on with by itself if it came after all (see `RunParked.awaits`); empty where only a person helps."""
+    home: str = ""
+    """Id of the home folder that works on the run; empty where an older relay began it."""
+    generation: int = 0
+    """Grows each time a person lets another home folder take the run over."""
+    inputs_dataset: str = ""
+    """Name of the dataset of its own data files, where it is not the usual one."""
+    inputs_offered_at: datetime | None = None
+    """When Kaggle took that dataset, while it is not published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +186,19 @@ class Session:
     """Of the seconds of its steps, those whose steps are in the checkpoint that we took from it."""
     timings: dict[str, float] = field(default_factory=dict)
     """Seconds, as its report told them."""
+    unclear: int = 0
+    """How many pushes of it had no clear answer."""
+    unclear_at: datetime | None = None
+    """Since when the last of them is looked for."""
+    twin: int | None = None
+    """The version of its kernel that ran besides, though relay wanted one session only."""
+    twin_at: datetime | None = None
+    twin_ended_at: datetime | None = None
+
+    @property
+    def twin_lives(self) -> bool:
+        """Whether another version of its kernel takes a slot, as far as we know."""
+        return self.twin is not None and self.twin_ended_at is None
 
     @property
     def key(self) -> tuple[int, int]:
@@ -162,7 +208,7 @@ class Session:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A verified checkpoint of a run; `name` is the dataset's slug too."""
+    """A verified checkpoint of a run; `name` is its first dataset's slug too."""
 
     run: str
     name: str
@@ -179,6 +225,25 @@ class Checkpoint:
     verified_at: datetime
     """When every byte was last found to be what the manifest says: on this disk, or in the dataset."""
     published_at: datetime | None = None
+    dataset: str = ""
+    """Name of its dataset, where that is not the checkpoint's own."""
+    offered_at: datetime | None = None
+    """When Kaggle took that dataset, while it is not published."""
+
+    @property
+    def place(self) -> str:
+        """Name of its dataset on Kaggle."""
+        return self.dataset or self.name
+
+    @property
+    def wants_person(self) -> bool:
+        """Whether it is offered under another name only after a person said go on."""
+        return self.offered_at is None and copy_in(self.name, self.place) > COPIES_MAX
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every name under which it was offered to Kaggle, the newest last."""
+        return places_until(self.name, self.place)
 
     @property
     def on_kaggle(self) -> bool:
@@ -427,7 +492,7 @@ class Snapshot:
     watch: Watch = field(default_factory=Watch)
     quota: QuotaRow | None = None
     others_live: int = 0
-    """Sessions of other runs that take a slot of the same account and accelerator."""
+    """Sessions of other runs that take a slot of the same account and accelerator, those that run twice counted twice."""
     waiting: tuple[Waiting, ...] = ()
     """Other runs that want one."""
     others_calls: tuple[CallsMade, ...] = ()

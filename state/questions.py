@@ -24,6 +24,10 @@ from state.rows import from_row
 LIVE_PHASES = ", ".join(f"'{phase.value}'" for phase in Phase if phase.on_kaggle)
 """As a list in SQL."""
 
+TWIN_LIVES = f"""(session.twin IS NOT NULL AND session.twin_ended_at IS NULL
+    AND run.status NOT IN ('{RunStatus.FINISHED.value}', '{RunStatus.CANCELLED.value}'))"""
+"""Of a run that is over nobody looks after the second session of a kernel any more."""
+
 NEWEST_FACT = "SELECT max(id) AS newest FROM fact WHERE run = :run"
 FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id"
 RUN_OF = "SELECT * FROM run WHERE id = :run"
@@ -33,8 +37,9 @@ WATCH_OF = "SELECT * FROM watch WHERE run = :run"
 OPEN_REQUESTS = "SELECT * FROM request WHERE run = :run AND obeyed_at IS NULL ORDER BY id"
 QUOTA_OF = "SELECT * FROM quota WHERE owner = :owner AND accelerator = :accelerator"
 OTHERS_LIVE = f"""
-    SELECT count(*) AS live FROM session JOIN run ON session.run = run.id
-    WHERE session.phase IN ({LIVE_PHASES}) AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
+    SELECT coalesce(sum((session.phase IN ({LIVE_PHASES})) + ({TWIN_LIVES})), 0) AS live
+    FROM session JOIN run ON session.run = run.id WHERE (session.phase IN ({LIVE_PHASES}) OR {TWIN_LIVES})
+    AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
 """
 OTHERS_WAITING = f"""
     SELECT watch.run, watch.slot_since AS since, watch.slot_seen_at AS seen_at FROM watch JOIN run ON watch.run = run.id
@@ -51,6 +56,10 @@ STRETCHES = """
     FROM session JOIN run ON session.run = run.id
     WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.pushed_at IS NOT NULL
     AND (session.ended_at IS NULL OR session.ended_at > :since)
+    UNION ALL SELECT session.twin_at, session.twin_ended_at, session.limit_s
+    FROM session JOIN run ON session.run = run.id
+    WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.twin IS NOT NULL
+    AND (session.twin_ended_at IS NULL OR session.twin_ended_at > :since)
 """
 
 

@@ -65,6 +65,10 @@ runs = Table(
     Column("inputs", Text, nullable=False),
     Column("judged", Integer, nullable=False),
     Column("awaits", Text, nullable=False, server_default=""),
+    Column("home", Text, nullable=False, server_default=""),
+    Column("generation", Integer, nullable=False, server_default="0"),
+    Column("inputs_dataset", Text, nullable=False, server_default=""),
+    Column("inputs_offered_at", Utc),
     Index("run_by_status", "status", "created_at", "id"),
 )
 
@@ -100,6 +104,11 @@ sessions = Table(
     Column("seconds", JSON, nullable=False, server_default="{}"),
     Column("kept_s", Float, nullable=False, server_default="0"),
     Column("timings", JSON, nullable=False, server_default="{}"),
+    Column("unclear", Integer, nullable=False, server_default="0"),
+    Column("unclear_at", Utc),
+    Column("twin", Integer),
+    Column("twin_at", Utc),
+    Column("twin_ended_at", Utc),
     ForeignKeyConstraint(["run"], ["run.id"]),
     UniqueConstraint("slug", name="session_slug"),
     Index("session_by_phase", "phase"),
@@ -121,6 +130,8 @@ checkpoints = Table(
     Column("status", Text, nullable=False),
     Column("verified_at", Utc, nullable=False),
     Column("published_at", Utc),
+    Column("dataset", Text, nullable=False, server_default=""),
+    Column("offered_at", Utc),
     ForeignKeyConstraint(["run", "session", "attempt"], ["session.run", "session.number", "session.attempt"]),
 )
 

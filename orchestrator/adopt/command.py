@@ -20,7 +20,7 @@ from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import SLUG, Pipeline, canonical_in
 from orchestrator.plan import inputs_of, limits_for
 from stages.documents import ContractError
-from state.facts import Fact, RunStarted
+from state.facts import Fact, RunStarted, RunTakenOver
 from state.failures import RunExists
 from state.model import RunStatus
 from state.store import Store
@@ -39,6 +39,8 @@ class Adoption:
     clock: Clock
     known: tuple[str, ...]
     store: Callable[[], Store]
+    identity: Callable[[], str] = str
+    """The home folder's id, made when the first run is made again."""
 
     def list(self, tell: Tell) -> dict[str, Any]:
         """Name the runs on Kaggle, and whether this home has them; the same as a document (see docs/json.md)."""
@@ -99,8 +101,12 @@ class Adoption:
             pipeline=canonical,
             pipeline_path=str(path) if path else f"{self.gateway.owner()}/{first.slug}",
             pipeline_digest=first.pipeline_digest,
+            home=self.identity(),
         )
-        return History(started, datetime.fromisoformat(began) if began else now, now)
+        history = History(started, datetime.fromisoformat(began) if began else now, now)
+        if started.home:  # from now on it is this home folder that works on the run
+            history.happened(RunTakenOver(home=started.home, generation=int(now.timestamp())))
+        return history
 
     def _absent(self, run: str) -> str:
         datasets = [name for name in self.gateway.list_datasets(f"{run}-") if name.startswith((f"{run}-c", f"{run}-i"))]

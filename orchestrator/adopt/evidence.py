@@ -14,6 +14,7 @@ from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, Kernel
 from orchestrator.plan import checkpoint_of, key_in, run_in, slug_of
 from stages.contract import MANIFEST_NAME, Manifest, Order
 from stages.documents import ContractError, NewerFormat
+from state.model import copy_in, name_in, place_of
 
 Key = tuple[int, int]
 """(number, attempt) of a session."""
@@ -44,7 +45,7 @@ class Evidence:
     orders: tuple[Order, ...]
     sessions: tuple[Ran, ...]
     datasets: dict[str, DatasetSeen]
-    """The checkpoints' datasets by name, whatever their status."""
+    """The checkpoints' datasets by their own name, whatever their status."""
     inputs: DatasetSeen | None
 
     @property
@@ -113,11 +114,25 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
             raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
         if seen.worker is not Worker.NEW_SCRIPT:  # a push that was declined leaves its source, and no session
             sessions.append(Ran(order, version, seen))
-    names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name) is not None]
+    names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(name)) is not None]
     names += [checkpoint_of(run, *key) for key in orders]
     names += [order.parent.name for order in orders.values() if order.parent is not None]
-    datasets = {name: there for name in dict.fromkeys(names) if (there := gateway.find_dataset(name)) is not None}
-    return Evidence(run, tuple(orders.values()), tuple(sessions), datasets, gateway.find_dataset(inputs))
+    datasets: dict[str, DatasetSeen] = {}
+    for name in dict.fromkeys(names):
+        datasets |= _datasets(name, gateway)
+    return Evidence(run, tuple(orders.values()), tuple(sessions), datasets, _newest(_datasets(inputs, gateway)))
+
+
+def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
+    """The dataset of that name; where there is none, that of the next name, under which it may have been offered again."""
+    for place in (name, place_of(name_in(name), copy_in(name_in(name), name) + 1)):
+        if (there := gateway.find_dataset(place)) is not None:
+            return {place: there}
+    return {}
+
+
+def _newest(found: dict[str, DatasetSeen]) -> DatasetSeen | None:
+    return next(iter(found.values()), None)
 
 
 def _kernels(run: str, listed: Iterable[Key], gateway: Gateway) -> dict[Key, KernelFound]:
@@ -185,6 +200,6 @@ def published_manifest(run: str, name: str, seen: DatasetSeen, gateway: Gateway,
         manifest = Manifest.from_json(into.read_bytes())
     except (Corrupt, ContractError):
         return None
-    if manifest.run != run or checkpoint_of(run, manifest.session, manifest.attempt) != name:
+    if manifest.run != run or checkpoint_of(run, manifest.session, manifest.attempt) != name_in(name):
         return None
     return manifest

@@ -24,8 +24,10 @@ from state import machine
 from state.facts import (
     CheckpointPruned,
     CheckpointPublished,
+    DatasetOffered,
     Fact,
     InputsIntended,
+    InputsOffered,
     InputsPublished,
     NothingCollected,
     PublishIntended,
@@ -39,7 +41,7 @@ from state.facts import (
     SessionLost,
     SessionPlanned,
 )
-from state.model import CheckpointStatus, Metric, Phase, RunState, Session
+from state.model import CheckpointStatus, Metric, Phase, RunState, Session, name_in
 
 Key = tuple[int, int]
 
@@ -68,19 +70,21 @@ class History:
 
 def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Shell) -> None:
     """Fill the history, and bring home what the run needs to go on. Safe to repeat: whole files are kept."""
-    manifests = _manifests(history, evidence, shell)
+    manifests, places = _manifests(history, evidence, shell)
     sessions: dict[Key, Ran | Manifest] = {ran.key: ran for ran in evidence.sessions}
     for manifest in manifests.values():  # a kernel that was deleted, whose checkpoint is still there
         sessions.setdefault((manifest.session, manifest.attempt), manifest)
-    _Retelling(history, evidence, pipeline, shell, manifests, dict(sorted(sessions.items()))).tell()
+    _Retelling(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
 
 
-def _manifests(history: History, evidence: Evidence, shell: Shell) -> dict[str, Manifest]:
-    """Those of the datasets that are whole and really this run's, by name."""
+def _manifests(history: History, evidence: Evidence, shell: Shell) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Those of the datasets that are whole and really this run's, and the datasets' own names, by the checkpoints' names."""
     tokens = {checkpoint_of(evidence.run, *ran.key): ran.order.token for ran in evidence.sessions}
     found: dict[str, Manifest] = {}
-    for name, seen in evidence.datasets.items():
-        manifest = published_manifest(evidence.run, name, seen, shell.gateway, shell.home.adopting(evidence.run))
+    places: dict[str, str] = {}
+    for place, seen in evidence.datasets.items():
+        name = name_in(place)
+        manifest = published_manifest(evidence.run, place, seen, shell.gateway, shell.home.adopting(evidence.run))
         if manifest is None:
             continue
         told = tokens.get(name) or token_of(history.state, manifest.session, manifest.attempt)
@@ -88,10 +92,10 @@ def _manifests(history: History, evidence: Evidence, shell: Shell) -> dict[str, 
         sizes = {file.name: file.size_bytes for file in seen.files}
         whole = all(sizes.get(e.path) == e.size_bytes for e in manifest.files if e.path != COMPILED_NAME)
         if (manifest.token, manifest.digest) == (told, digest) and whole:
-            found[name] = manifest
+            found[name], places[name] = manifest, place
         else:
-            history.notes.append(f"the dataset {name} is not what its session left, and is not used")
-    return found
+            history.notes.append(f"the dataset {place} is not what its session left, and is not used")
+    return found, places
 
 
 @dataclass
@@ -101,6 +105,7 @@ class _Retelling:
     pipeline: Pipeline
     shell: Shell
     manifests: Mapping[str, Manifest]
+    places: Mapping[str, str]
     sessions: Mapping[Key, Ran | Manifest]
     pruned: list[str] = field(default_factory=list)
     """Told of at the end: whoever started the next session still had them."""
@@ -217,7 +222,7 @@ class _Retelling:
             if candidate is not None and self._is_newest(session.key) and self._brought(candidate, name, files or {}):
                 return
             self.pruned.append(name)
-        self._published(session.key)
+        self._published(session.key, name)
 
     def _is_newest(self, key: Key) -> bool:
         """Whether no later checkpoint was published: then this one was not pruned, but has not been published yet."""
@@ -235,9 +240,11 @@ class _Retelling:
             self.history.happened(*quarantine.found)
         return True
 
-    def _published(self, key: Key) -> None:
+    def _published(self, key: Key, name: str) -> None:
         number, attempt = key
         self.history.happened(PublishIntended(number=number, attempt=attempt))
+        if self.places.get(name, name) != name:
+            self.history.happened(DatasetOffered(number=number, attempt=attempt, dataset=self.places[name]))
         self.history.happened(CheckpointPublished(number=number, attempt=attempt))
 
     def _left(self, manifest: Manifest) -> None:
@@ -282,7 +289,7 @@ class _Retelling:
         alive = [c.name for c in published if c.name not in self.pruned]
         for name in alive[-self.pipeline.keep :]:
             try:
-                _download(self.manifests[name], name, self.shell)
+                _download(self.manifests[name], name, self.places[name], self.shell)
             except Corrupt as error:
                 self.history.notes.append(f"the dataset {name} is damaged, and is not used: {error}")
                 self.pruned.append(name)
@@ -292,7 +299,7 @@ class _Retelling:
             collect.keep_papers(blob, self.shell.home.papers(self.evidence.run))
 
 
-def _download(manifest: Manifest, name: str, shell: Shell) -> None:
+def _download(manifest: Manifest, name: str, place: str, shell: Shell) -> None:
     """One published checkpoint, the manifest last; Corrupt where a file differs twice."""
     into = private_folder(shell.home.checkpoint(manifest.run, name))
     for entry in manifest.files:
@@ -300,7 +307,7 @@ def _download(manifest: Manifest, name: str, shell: Shell) -> None:
         optional = entry.path == COMPILED_NAME
         for attempt in range(2):
             try:
-                shell.gateway.download_dataset_file(name, entry.path, into / entry.path, wanted)
+                shell.gateway.download_dataset_file(place, entry.path, into / entry.path, wanted)
                 break
             except Corrupt:
                 if attempt and not optional:
@@ -311,11 +318,12 @@ def _download(manifest: Manifest, name: str, shell: Shell) -> None:
 def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: Shell) -> tuple[Fact, ...]:
     """Bring the pipeline's own files home, checked; raises Corrupt where they are not those that the run began with."""
     assert evidence.inputs is not None, "the caller looked"
-    name = inputs_of(evidence.run)
+    first, name = inputs_of(evidence.run), evidence.inputs.ref.partition("/")[2]
     folder = private_folder(shell.home.inputs(evidence.run))
     for file, sha256 in sorted(pipeline.inputs.sha256.items()):
         shell.gateway.download_dataset_file(name, file, folder / file, FileWanted(sha256=sha256))
-    return (InputsIntended(), InputsPublished())
+    offered = () if name == first else (InputsOffered(dataset=name),)
+    return (InputsIntended(), *offered, InputsPublished())
 
 
 def goes_on(state: RunState) -> str:

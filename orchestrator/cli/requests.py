@@ -31,16 +31,19 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
     "--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
 )
 @WRITE_OFF
+@click.option("--take-over", is_flag=True, help="This home folder works on the run from now on; any other one stops.")
 @JSON
 @click.pass_context
-def resume(context: click.Context, run: str, from_step: str | None, write_off: bool, as_json: bool) -> None:
+def resume(
+    context: click.Context, run: str, from_step: str | None, write_off: bool, take_over: bool, as_json: bool
+) -> None:
     """Go on with a parked or waiting run, from its newest verified checkpoint.
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
     from orchestrator import asking
 
-    _noted(context, asking.resume(app_of(context), run, from_step, write_off=write_off), as_json)
+    _noted(context, asking.resume(app_of(context), run, from_step, write_off=write_off, take_over=take_over), as_json)
 
 
 @click.command()

@@ -4,21 +4,37 @@ from dataclasses import replace
 from typing import assert_never
 
 from orchestrator.collect import collect, ignored
-from orchestrator.commands import Collect, Inspect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
+from orchestrator.commands import (
+    Collect,
+    Inspect,
+    Look,
+    LookBeside,
+    Prune,
+    Publish,
+    PublishInputs,
+    Push,
+    ReadQuota,
+    Seek,
+)
 from orchestrator.disk import on_disk
 from orchestrator.effects.ahead import Ahead
 from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_of, taken_in
 from orchestrator.effects.publishing import custody_of, publish, publish_inputs
 from orchestrator.effects.pushing import push
+from orchestrator.effects.seeking import look_beside, seek, twins
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import Refused, Transient
+from orchestrator.ownership import Mark, refuse_overtaken
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of
 from orchestrator.quarantine import Quarantine
 from state.facts import CheckpointPruned, OutputCollected
 from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
 
-Effect = PublishInputs | Push | Look | Collect | Publish | Inspect | Prune | ReadQuota
+Step = Push | Seek | Look | LookBeside | Collect | Publish | Inspect
+"""What is done about one session."""
+
+Effect = PublishInputs | Prune | ReadQuota | Step
 
 
 def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
@@ -34,18 +50,29 @@ def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: S
             return read_quota(command, snapshot, shell)
         case PublishInputs():
             return publish_inputs(snapshot, pipeline, shell)
-        case Push():
-            return push(snapshot, state.session(command.number, command.attempt), pipeline, shell)
-        case Look():
-            return look(snapshot, state.session(command.number, command.attempt), pipeline, shell)
-        case Collect():
-            return collected(snapshot, state.session(command.number, command.attempt), pipeline, shell)
-        case Publish():
-            return publish(snapshot, state.session(command.number, command.attempt), pipeline, shell)
-        case Inspect():
-            return inspect(state, state.session(command.number, command.attempt), pipeline, shell)
         case Prune():
             return prune(state, state.checkpoint(command.checkpoint), shell)
+        case _:
+            return _carry_on(command, snapshot, pipeline, shell)
+
+
+def _carry_on(command: Step, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+    session = snapshot.state.session(command.number, command.attempt)
+    match command:
+        case Push():
+            return push(snapshot, session, pipeline, shell)
+        case Seek():
+            return seek(snapshot, session, pipeline, shell)
+        case Look():
+            return looked(snapshot, session, pipeline, shell)
+        case LookBeside():
+            return look_beside(session, shell)
+        case Collect():
+            return collected(snapshot, session, pipeline, shell)
+        case Publish():
+            return publish(snapshot, session, pipeline, shell)
+        case Inspect():
+            return inspect(snapshot.state, session, pipeline, shell)
         case _:
             assert_never(command)
 
@@ -55,6 +82,12 @@ EMPTY_TRIES = 3
 
 QUOTA_TRIES = 3
 """A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
+
+
+def looked(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Look at the session; where something has happened to it, look for others of its kernel too."""
+    result = look(snapshot, session, pipeline, shell)
+    return replace(result, facts=(*twins(session, shell), *result.facts)) if result.facts else result
 
 
 def read_quota(command: ReadQuota, snapshot: Snapshot, shell: Shell) -> Result:
@@ -115,7 +148,11 @@ def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: Shell)
 
 
 def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:
-    """Remove an old checkpoint on Kaggle, then here."""
-    shell.gateway.delete_dataset(checkpoint.name)
+    """Remove an old checkpoint on Kaggle, under whatever names it was offered, then here."""
+    for place in checkpoint.places:
+        seen = shell.gateway.find_dataset(place)
+        if seen is not None:
+            refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", state.run, shell.identity)
+            shell.gateway.delete_dataset(place)
     shell.home.remove_checkpoint(state.run.id, checkpoint.name)
     return Result((CheckpointPruned(checkpoint=checkpoint.name),))

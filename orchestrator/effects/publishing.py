@@ -1,22 +1,25 @@
 """Make a dataset of a checkpoint, or of the pipeline's own files, and see that it is whole."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.custody import Custody, entries_of, lacking, listed_damage, refuse_public
+from orchestrator.custody import Custody, entries_of, lacking, listed_damage
 from orchestrator.effects.looking import WELL
+from orchestrator.effects.offering import Offer, Stand, stand_of, unfinished
 from orchestrator.effects.shell import Result, Shell
-from orchestrator.errors import Transient
 from orchestrator.files import Home
-from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import inputs_of
+from orchestrator.plan import inputs_of, inputs_place
 from orchestrator.quarantine import Quarantine
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
 from state.facts import (
     CheckpointPublished,
+    DatasetDropped,
+    DatasetOffered,
+    Fact,
+    InputsDropped,
+    InputsOffered,
     InputsPublished,
 )
 from state.model import Checkpoint, RunState, Session, Snapshot, Watch
@@ -29,22 +32,26 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     """
     custody = custody_of(snapshot.state, session, shell)
     checkpoint, found = custody.checkpoint, custody.quarantine.found
-    seen = shell.gateway.find_dataset(checkpoint.name)
-    if seen is None and (lost := custody.mend()):
+    seen = shell.gateway.find_dataset(checkpoint.place)
+    if seen is None and checkpoint.offered_at is None and (lost := custody.mend()):
         return Result((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
-    files = published_files(checkpoint, shell.home)
-    sha256 = {entry.path: entry.sha256 for entry in entries_of(checkpoint)}  # as `mend` has just found them
+    offer = _offer_of(checkpoint, snapshot.state, shell.home)
     began_s = shell.clock.monotonic()
-    ready = offered(checkpoint.name, seen, files, session.run, shell, sha256)
-    if ready is None or lacking(checkpoint, ready):
-        watch = _dataset_seen(snapshot, shell)
+    stand = stand_of(offer, seen, shell)
+    if stand.seen is None:
         sent_s = shell.clock.monotonic() - began_s if seen is None else snapshot.watch.sent_s
-        return Result(tuple(found), replace(watch, sent_s=sent_s))
+        watch = replace(_dataset_seen(snapshot, shell), sent_s=sent_s)
+        return Result((*found, *_facts(session, offer, stand)), watch)
+    ready = stand.seen
+    if lacking(checkpoint, ready):
+        stand = unfinished(offer, "lists not all of its files", shell)
+        return Result((*found, *_facts(session, offer, stand)), _dataset_seen(snapshot, shell))
     if damage := listed_damage(checkpoint, ready):
         for file, problem in damage.items():
             custody.quarantine.note(checkpoint.name, file, "dataset", problem)
-        shell.gateway.delete_dataset(checkpoint.name)
-        return Result(tuple(found), _later(shell, f"the dataset {checkpoint.name} is damaged and uploaded again"))
+        custody.delete(ready)
+        reason = f"the dataset {checkpoint.place} is damaged and uploaded again"
+        return Result((*found, *_facts(session, offer, Stand("dropped", reason=reason))), _later(shell, reason))
     fact = CheckpointPublished(number=session.number, attempt=session.attempt, sent_s=snapshot.watch.sent_s)
     return Result((*found, fact), _dataset_seen(snapshot, shell))
 
@@ -53,46 +60,55 @@ def custody_of(state: RunState, session: Session, shell: Shell) -> Custody:
     """What it takes to look after the checkpoint of a session."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint"
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
-    return Custody(state.checkpoint(session.checkpoint), session, shell.gateway, shell.home, quarantine)
+    checkpoint = state.checkpoint(session.checkpoint)
+    return Custody(checkpoint, session, shell.gateway, shell.home, quarantine, state.run, shell.identity)
 
 
 def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
     """Make the dataset of the pipeline's own files unless it exists."""
-    run = snapshot.state.run.id
-    files = [shell.home.inputs(run) / Path(name).name for name in pipeline.inputs.files]
-    ready = offered(inputs_of(run), shell.gateway.find_dataset(inputs_of(run)), files, run, shell)
-    wanted = {path.name: path.stat().st_size for path in files}
-    listed = {file.name: file.size_bytes for file in ready.files} if ready else {}
-    return Result((InputsPublished(),) if listed == wanted else (), _dataset_seen(snapshot, shell))
+    run = snapshot.state.run
+    files = [shell.home.inputs(run.id) / Path(name).name for name in pipeline.inputs.files]
+    name, place = inputs_of(run.id), inputs_place(run)
+    offer = Offer(name=name, place=place, since=run.inputs_offered_at, run=run, files=files)
+    stand = stand_of(offer, shell.gateway.find_dataset(place), shell)
+    if stand.seen is not None:
+        wanted = {path.name: path.stat().st_size for path in files}
+        if {file.name: file.size_bytes for file in stand.seen.files} == wanted:
+            return Result((InputsPublished(),), _dataset_seen(snapshot, shell))
+        stand = unfinished(offer, "lists other files than were sent", shell)
+    facts: tuple[Fact, ...] = ()
+    if stand.what == "offered":
+        facts = (InputsOffered(dataset=place),)
+    if stand.what == "dropped":
+        facts = (InputsDropped(dataset=offer.following, reason=stand.reason), *offer.asks(stand.reason))
+    return Result(facts, _dataset_seen(snapshot, shell))
+
+
+def _offer_of(checkpoint: Checkpoint, state: RunState, home: Home) -> Offer:
+    return Offer(
+        name=checkpoint.name,
+        place=checkpoint.place,
+        since=checkpoint.offered_at,
+        run=state.run,
+        files=published_files(checkpoint, home),
+        sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `mend` has just found them
+    )
+
+
+def _facts(session: Session, offer: Offer, stand: Stand) -> tuple[Fact, ...]:
+    number, attempt = session.key
+    match stand.what:
+        case "offered":
+            return (DatasetOffered(number=number, attempt=attempt, dataset=offer.place),)
+        case "dropped":
+            dropped = DatasetDropped(number=number, attempt=attempt, dataset=offer.following, reason=stand.reason)
+            return (dropped, *offer.asks(stand.reason))
+        case "ready" | "awaited":
+            return ()
 
 
 def _dataset_seen(snapshot: Snapshot, shell: Shell) -> Watch:
     return replace(WELL, looked_at=snapshot.watch.looked_at, dataset_looked_at=shell.clock.now())
-
-
-def offered(
-    name: str,
-    seen: DatasetSeen | None,
-    files: Sequence[Path],
-    run: str,
-    shell: Shell,
-    sha256: Mapping[str, str] | None = None,
-) -> DatasetSeen | None:
-    """The dataset, once Kaggle has processed it; it is made where it does not exist. READY alone is no evidence of its files.
-
-    `sha256`: as of `Gateway.create_dataset`.
-    Raises Permanent where it is public.
-    """
-    if seen is None:
-        shell.gateway.create_dataset(name, files, sha256)
-        return None
-    if seen.status == "failed":
-        shell.gateway.delete_dataset(name)
-        raise Transient(f"Kaggle could not process the dataset {name}; it is uploaded again")
-    if seen.status != "ready":
-        return None
-    refuse_public(seen, run)
-    return seen
 
 
 def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:

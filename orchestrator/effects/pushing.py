@@ -3,42 +3,98 @@
 from datetime import datetime, timedelta
 
 from kaggle_kernels import build
-from orchestrator.effects.looking import seen_of
+from orchestrator.effects.seeking import ForeignKernel, never_pushed, seen_as_ours, sought
 from orchestrator.effects.shell import Result, Shell
-from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Transient
-from orchestrator.kaggle.gateway import KernelPush, Worker
+from orchestrator.errors import (
+    Ambiguous,
+    BadInput,
+    NameTaken,
+    NoSlot,
+    OutOfQuota,
+    Overtaken,
+    Refused,
+    RelayError,
+    Transient,
+)
+from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.ownership import open_to_parking, overtaken_unawares, take_over
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import inputs_of, order_for, refresh_time
+from orchestrator.plan import inputs_place, order_for, refresh_time
 from state.facts import (
     Fact,
     PushConfirmed,
     PushRefused,
+    PushUnclear,
+    PushUnsent,
+    RunParked,
     RunWaiting,
+    SessionLost,
 )
 from state.model import RunState, Session, Snapshot, Watch
 
 
 def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
-    """Start the session's kernel unless Kaggle has it already."""
-    state = snapshot.state
-    adopted = _adopt(session, shell)
-    if adopted is not None:
-        return Result((adopted,))
+    """Start the session's kernel unless Kaggle has it already. Only where no earlier push of it can still be on its way.
+
+    Whatever is known not to have reached Kaggle takes the session back to what it was before.
+    """
+    number, attempt = session.key
     try:
-        pushed = shell.gateway.push(_kernel(state, session, pipeline))
+        adopted = _there(snapshot.state, session, shell)
+        if adopted is not None:
+            return Result((adopted,))
+        return _pushed(snapshot, session, pipeline, shell)
+    except NameTaken as error:
+        return _name_taken(snapshot.state, session, error)
+    except Overtaken as error:
+        parked = RunParked(reason=str(error), remedy=take_over(snapshot.state.run))
+        return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
+    except (Refused, Transient, BadInput) as error:
+        return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)
+
+
+def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    number, attempt = session.key
+    try:
+        pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
     except NoSlot as error:
         watch = _in_line(snapshot, shell, str(error))
-        return Result((PushRefused(number=session.number, attempt=session.attempt, reason=str(error)),), watch)
+        return Result((PushRefused(number=number, attempt=attempt, reason=str(error)),), watch)
     except OutOfQuota as error:
         until = error.until or _refresh(snapshot, shell)
-        refused = PushRefused(number=session.number, attempt=session.attempt, reason=str(error))
+        refused = PushRefused(number=number, attempt=attempt, reason=str(error))
         return Result((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
     except Ambiguous as error:
-        adopted = _adopt(session, shell)
-        if adopted is None:
-            raise Transient(f"{error}; Kaggle does not have it yet") from error
-        return Result((adopted,))
-    return Result((PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=pushed.version),))
+        return _unclear(snapshot.state, session, shell, error)
+    return Result((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
+
+
+def _there(state: RunState, session: Session, shell: Shell) -> Fact | None:
+    """The kernel that an earlier push of this home folder left; raises Overtaken where it never pushed this session."""
+    adopted = seen_as_ours(state, session, shell)
+    if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
+        raise overtaken_unawares(f"the kernel {session.slug}", state.run)
+    return None if adopted is None else adopted.fact
+
+
+def _unclear(state: RunState, session: Session, shell: Shell, error: Ambiguous) -> Result:
+    """Look at once; what is not there yet may still come."""
+    try:
+        adopted = seen_as_ours(state, session, shell)
+    except (Refused, Transient):
+        adopted = None
+    if adopted is not None:
+        return Result((adopted.fact,))
+    fact = PushUnclear(number=session.number, attempt=session.attempt, reason=str(error))
+    return Result((fact,), sought(session, shell, shell.clock.now(), looks=0))
+
+
+def _name_taken(state: RunState, session: Session, error: RelayError) -> Result:
+    """The next attempt has another name; a person is asked where the name is somebody's kernel, which may be another run's."""
+    lost = SessionLost(number=session.number, attempt=session.attempt, reason=str(error))
+    if not isinstance(error, ForeignKernel) or not open_to_parking(state.run):
+        return Result((lost,))
+    return Result((lost, RunParked(reason=str(error), remedy=f"relay retry {state.run.id}")))
 
 
 def _refresh(snapshot: Snapshot, shell: Shell) -> datetime:
@@ -46,42 +102,19 @@ def _refresh(snapshot: Snapshot, shell: Shell) -> datetime:
     return refresh_time(snapshot.quota, now) if snapshot.quota else now + timedelta(hours=1)
 
 
-def _adopt(session: Session, shell: Shell) -> Fact | None:
-    """The kernel that an earlier try left, if it was really started: Kaggle keeps the source of a push that it declined."""
-    found = shell.gateway.find_kernel(session.slug)
-    if found is None:
-        return None
-    order = build.order_in(found.source)
-    if order is None or order.token != session.token:
-        raise Permanent(
-            f"Kaggle has a kernel {found.ref} that is not this run's: delete it there, then type relay retry {session.run}"
-        )
-    if not found.private:
-        raise Permanent(
-            f"the kernel {found.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
-        )
-    version, seen = seen_of(session.slug, found.version, shell.gateway)
-    if seen.worker is Worker.NEW_SCRIPT:
-        return None
-    empty = seen.worker is Worker.QUEUED and session.reason  # an answer without content reads so too
-    if seen.worker is Worker.UNKNOWN or empty:
-        raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
-    return PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
-
-
-def _kernel(state: RunState, session: Session, pipeline: Pipeline) -> KernelPush:
+def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> KernelPush:
     datasets, kernels = list(pipeline.dataset_sources), []
     if pipeline.inputs.files:
-        datasets.append(f"{state.run.owner}/{inputs_of(state.run.id)}")
+        datasets.append(f"{state.run.owner}/{inputs_place(state.run)}")
     if session.parent is not None:
         parent = state.checkpoint(session.parent)
         if pipeline.handoff == "kernel-output" and parent.published_at is None:
             kernels.append(f"{state.run.owner}/{state.session(parent.session, parent.attempt).slug}")
         else:
-            datasets.append(f"{state.run.owner}/{parent.name}")
+            datasets.append(f"{state.run.owner}/{parent.place}")
     return KernelPush(
         slug=session.slug,
-        source=build.script(order_for(state, session, pipeline)),
+        source=build.script(order_for(state, session, pipeline, shell.identity)),
         machine_shape=pipeline.hardware.promise.machine_shape,
         dataset_sources=tuple(datasets),
         kernel_sources=tuple(kernels),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from orchestrator.clock import Clock
+from orchestrator.errors import RelayError
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.plan import Limits
@@ -20,6 +21,8 @@ class Shell:
     home: Home
     clock: Clock
     limits: Limits
+    identity: str = ""
+    """Id of the home folder (`orchestrator.identity`); empty where no other home folder can work on the account's runs."""
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,5 @@ class Result:
     watch: Watch | None = None
     metrics: tuple[Metric, ...] = ()
     quota: QuotaRow | None = None
+    failure: RelayError | None = None
+    """What has to be tried again, where facts are to be recorded all the same."""

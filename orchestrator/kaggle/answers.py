@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.errors import Ambiguous, NoSlot, OutOfQuota, Permanent, Refused, RelayError
+from orchestrator.errors import Ambiguous, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, RelayError
 from orchestrator.kaggle.gateway import (
     DatasetFile,
     DatasetSeen,
@@ -23,6 +23,7 @@ from orchestrator.kaggle.gateway import (
     Worker,
 )
 from orchestrator.kaggle.half_sent import Slot
+from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import Nonsense
 
@@ -73,7 +74,7 @@ def push_refused(reason: str, slug: str) -> RelayError:
         return NoSlot(text)
     if NO_QUOTA.search(reason):
         return OutOfQuota(text)
-    return Refused(text)
+    return NameTaken(text) if name_refused(reason) else Refused(text)
 
 
 def kernel_pushed(answer: Any, kernel: KernelPush, owner: str) -> KernelPushed:
@@ -167,6 +168,7 @@ def dataset_seen(found: Any, status: str, files: tuple[DatasetFile, ...]) -> Dat
         status=status,
         private=bool(found.is_private),
         files=files,
+        description=found.description or "",
     )
 
 
@@ -190,9 +192,9 @@ def slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
 
 
 def dataset_created(answer: Any, slug: str, owner: str) -> None:
-    """Raises Refused where Kaggle declined, Ambiguous where the answer says neither."""
+    """Raises Refused (see `refusals`) where Kaggle declined, Ambiguous where the answer says neither."""
     if answer.error or (answer.status or "ok").lower() == "error":
-        raise Refused(f"Kaggle declined to create the dataset {slug}: {answer.error or 'it gave no reason'}")
+        raise dataset_refused(slug, answer.error or "it gave no reason")
     place = answer.ref or answer.url
     if not place:
         raise Ambiguous(f"Kaggle answered the creation of dataset {slug} without naming it, so it may exist")

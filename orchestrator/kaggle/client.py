@@ -244,8 +244,10 @@ class KaggleGateway:
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
         self._datasets.send_ahead(slug, file, sha256)
 
-    def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
-        self._datasets.create(slug, files, sha256)
+    def create_dataset(
+        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+    ) -> None:
+        self._datasets.create(slug, files, sha256, description)
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         return self._datasets.download(slug, name, into, wanted)

@@ -11,12 +11,14 @@ from typing import Any
 import requests
 
 from orchestrator.abreast import abreast
+from orchestrator.disk import on_disk
 from orchestrator.errors import Refused
 from orchestrator.kaggle import answers, questions
 from orchestrator.kaggle.calls import Calls, all_pages, beginning
 from orchestrator.kaggle.door import Ask
 from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
 from orchestrator.kaggle.half_sent import HalfSent, Slot
+from orchestrator.kaggle.refusals import dataset_refused, spoils_uploads
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import Absent, CallFailed, Limits, as_change
@@ -69,16 +71,21 @@ class Datasets:
             once = replace(self._calls.patience, attempts_max=1)
             self._upload(file, self._half_sent(slug, {file.name: sha256}), once)
 
-    def create(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
+    def create(
+        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+    ) -> None:
         """Upload the files, going on where an earlier process stopped, and make a private dataset of them."""
         questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
+        with on_disk(files[0] if files else Path()):
+            questions.check_size(slug, sum(path.stat().st_size for path in files))
         owner = self._calls.account.username
         half_sent = self._half_sent(slug, sha256 or {})
         tokens = abreast([partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX)
         try:
-            self._make(slug, questions.new_dataset(self._calls.sdk, owner, slug, tokens), owner)
-        except Refused:
-            half_sent.forget()  # it may be the blobs that Kaggle does not take
+            self._make(slug, questions.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
+        except Refused as error:
+            if spoils_uploads(error):
+                half_sent.forget()
             raise
         half_sent.forget()
 
@@ -111,7 +118,8 @@ class Datasets:
         try:
             answer, _ = self._calls.call(self._calls.datasets("create_dataset", request))
         except CallFailed as error:
-            raise as_change(error, f"creation of dataset {slug}") from error
+            meaning = as_change(error, f"creation of dataset {slug}")
+            raise (dataset_refused(slug, str(error)) if type(meaning) is Refused else meaning) from error
         answers.dataset_created(answer, slug, owner)
 
     def _files(self, slug: str, version: int | None) -> tuple[DatasetFile, ...]:

@@ -149,6 +149,7 @@ class DatasetSeen:
     status: str
     private: bool
     files: tuple[DatasetFile, ...]
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,12 +274,15 @@ class Gateway(Protocol):
         Raises as `create_dataset` does, but for its slug.
         """
 
-    def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
+    def create_dataset(
+        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+    ) -> None:
         """Upload files (resuming cut uploads) and make one private dataset of them; returns before Kaggle has processed it.
 
         `sha256` by file name, of files that the caller has just compared: they need not be read once more to be known again.
 
-        Precondition: find_dataset answered None. Raises Refused where the slug is taken, Ambiguous where the answer was lost.
+        Precondition: find_dataset answered None. Raises NameTaken, NoRoom or Refused (what was sent is kept for the next try,
+        unless it is what Kaggle does not take), Ambiguous where the answer was lost.
         """
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:

@@ -34,6 +34,19 @@ SOURCE_BYTES_MAX = 999_999
 """Kaggle: "must be less than 1 megabytes in size"."""
 
 
+DATASET_BYTES_MAX = 200 * 10**9
+"""Of one dataset, as users report: nothing is sent of one that is larger."""
+
+
+def check_size(slug: str, size_bytes: int) -> None:
+    """Raise Permanent for a dataset that Kaggle would decline after all of it was sent."""
+    if size_bytes > DATASET_BYTES_MAX:
+        raise Permanent(
+            f"the dataset {slug} would have {size_bytes} bytes, and Kaggle takes at most {DATASET_BYTES_MAX}: make the "
+            "checkpoint smaller in a new pipeline (adapters instead of all weights)"
+        )
+
+
 def check_kernel(kernel: KernelPush) -> None:
     """Raise for what Kaggle would decline anyway: Permanent for its size, BadInput for its name."""
     check_name("kernel", kernel.slug, KERNEL_CHARACTERS_MIN)
@@ -172,7 +185,7 @@ def blob(sdk: Any, name: str, size_bytes: int, modified_s: int) -> Any:
     )
 
 
-def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str]) -> Any:
+def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str], description: str = "") -> Any:
     """CreateDataset, private."""
     files = [filled(sdk.dataset_types.ApiDatasetNewFile(), token=token) for token in tokens]
     return filled(
@@ -183,6 +196,7 @@ def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str]) -> Any:
         license_name=LICENCE,
         is_private=True,
         files=files,
+        description=description or None,
     )
 
 

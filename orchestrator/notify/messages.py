@@ -16,7 +16,7 @@ NAMES = tuple(
     kind.name
     for kind in (
         *(facts.RunParked, facts.RunResumed, facts.RunFinished, facts.RunCancelled, facts.RunWaiting, facts.RunWoken),
-        *(facts.OutputCollected, facts.NothingCollected, facts.SessionLost),
+        *(facts.OutputCollected, facts.NothingCollected, facts.SessionLost, facts.TwinSeen),
     )
 )
 """Facts that may be worth a message, or take one back."""
@@ -80,7 +80,7 @@ def kind_of(fact: Fact) -> str:
             return "finished"
         case facts.RunWaiting():
             return "waiting"
-        case facts.SessionLost():
+        case facts.SessionLost() | facts.TwinSeen():
             return "failed"
         case facts.OutputCollected() | facts.NothingCollected():
             return "failed" if fact.judgement.outcome in ("failed", "timed_out") else "session"
@@ -102,6 +102,8 @@ def _headline(fact: Fact) -> tuple[str, Tone]:
             return "waits for quota", "info"
         case facts.SessionLost():
             return f"lost session {fact.number}", "warning"
+        case facts.TwinSeen():
+            return f"runs session {fact.number} twice", "warning"
         case facts.OutputCollected() | facts.NothingCollected():
             how = {"failed": "failed", "timed_out": "was killed at its limit"}.get(fact.judgement.outcome)
             return f"session {fact.number} {how or 'ended'}", "warning" if how else "info"

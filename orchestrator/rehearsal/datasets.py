@@ -3,6 +3,7 @@
 import re
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from typing import BinaryIO
 
 from orchestrator.rehearsal.content import Content, Files, spoilt
 from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, Misfortune
+from orchestrator.rehearsal.late import Later
 from orchestrator.rehearsal.rules import KaggleRefusal, Rules, denied
 
 PROCESSING = (
@@ -48,6 +50,8 @@ class DatasetVersion:
     deletes_older: bool = False
     """Whether the versions before it go once it is ready."""
     fault: DatasetAction | None = None
+    hidden_s: float | None = None
+    """For how long the dataset is not shown after this version, its first, was made; None: it is shown at once."""
 
     def is_ready(self, now: datetime) -> bool:
         """Whether it can be mounted, listed and downloaded."""
@@ -100,24 +104,31 @@ class Dataset:
 class Datasets:
     """All datasets of the local Kaggle. The caller holds the world's lock."""
 
-    def __init__(self, rules: Rules, misfortune: Misfortune) -> None:
+    def __init__(self, rules: Rules, misfortune: Misfortune, later: Later | None = None) -> None:
         self._rules = rules
+        self._later = later or Later()
+        self._hidden: set[tuple[str, str]] = set()
+        """What was accepted and is not shown, yet or ever."""
+        self._deleted_names: set[tuple[str, str]] = set()
+        self.sent: Counter[str] = Counter()
+        """How often files were sent for a dataset of each name, whatever was answered."""
+        self.deleted: list[Dataset] = []
         self._misfortune = misfortune
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._ids = 500_000
 
     def all(self) -> list[Dataset]:
-        """Every dataset, oldest first."""
-        return list(self._datasets.values())
+        """Every dataset that is shown, oldest first."""
+        return [dataset for key, dataset in self._datasets.items() if key not in self._hidden]
 
     def exists(self, owner: str, slug: str) -> bool:
-        """Whether there is such a dataset."""
-        return (owner, slug) in self._datasets
+        """Whether there is such a dataset, for all that is shown."""
+        return (owner, slug) in self._datasets and (owner, slug) not in self._hidden
 
     def find(self, owner: str, slug: str) -> Dataset:
         """The dataset; raises the refusal with which Kaggle hides what does not exist."""
         dataset = self._datasets.get((owner, slug))
-        if dataset is None:
+        if dataset is None or (owner, slug) in self._hidden:
             code = self._rules.missing_dataset_code
             raise denied("datasets.get") if code == 403 else KaggleRefusal(code, "Dataset not found")
         return dataset
@@ -131,7 +142,8 @@ class Datasets:
 
     def create(self, owner: str, slug: str, about: Describe, files: Files, now: datetime) -> Dataset:
         """A new dataset with one version; raises ValueError with the sentence that Kaggle answers in `error`."""
-        if self.exists(owner, slug):
+        self.sent[slug] += 1
+        if (owner, slug) in self._datasets or (owner, slug) in self._deleted_names:
             title = about.title
             raise ValueError(
                 f'The requested title "{title}" is already in use by a dataset. Please choose another title.'
@@ -145,6 +157,7 @@ class Datasets:
         dataset = Dataset(self._ids, owner, slug, about)
         dataset.versions.append(self._version(dataset, files, "Initial release", now))
         self._datasets[owner, slug] = dataset
+        self._hide(dataset, now)
         return dataset
 
     def add_version(self, dataset: Dataset, files: Files, notes: str, now: datetime, delete_old: bool = False) -> None:
@@ -163,8 +176,10 @@ class Datasets:
 
     def delete(self, owner: str, slug: str) -> None:
         """Remove a dataset with all its versions; raises KaggleRefusal where there is none."""
-        self.find(owner, slug)
+        self.deleted.append(self.find(owner, slug))
         del self._datasets[owner, slug]
+        if not self._rules.frees_names:
+            self._deleted_names.add((owner, slug))
 
     def version(self, owner: str, slug: str, number: int | None, now: datetime) -> DatasetVersion | None:
         """A ready version by number, or the newest ready one; None while there is none. Unknown numbers are refused."""
@@ -175,6 +190,15 @@ class Datasets:
             if version.number == number:
                 return version if version.is_ready(now) else None
         raise KaggleRefusal(404, f"Version {number} of {dataset.ref} was not found")
+
+    def _hide(self, dataset: Dataset, now: datetime) -> None:
+        """Show a new dataset only later, or never, where a fault of its first version says so."""
+        key, version = (dataset.owner, dataset.slug), dataset.versions[0]
+        if version.hidden_s is None:
+            return
+        self._hidden.add(key)
+        if version.hidden_s < float("inf"):
+            self._later.after(now, version.hidden_s, lambda _at: self._hidden.discard(key))
 
     def _accept(self, files: Files) -> None:
         if not files:
@@ -206,6 +230,12 @@ def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
             return replace(version, files=spoilt(version.files, lambda data: bytes([255 - data[0]]) + data[1:]))
         case DatasetAction.FAIL | DatasetAction.READY_EARLY:
             return replace(version, fault=fault.action)
+        case DatasetAction.LAG:
+            return replace(version, hidden_s=fault.seconds)
+        case DatasetAction.VANISH:
+            return replace(version, hidden_s=float("inf"))
+        case DatasetAction.NO_ROOM:
+            raise ValueError("You have exceeded the storage quota of your private datasets")
 
 
 def _extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from orchestrator.errors import (
     Ambiguous,
     Corrupt,
+    NameTaken,
     NoSlot,
     OutOfQuota,
     Permanent,
@@ -34,6 +35,7 @@ from orchestrator.kaggle.gateway import (
     SourceSeen,
     Worker,
 )
+from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import Limits
 from orchestrator.rehearsal.content import Content
@@ -94,19 +96,19 @@ class DirectGateway:
 
     def find_kernel(self, slug: str) -> KernelFound | None:
         with self._reading("GetKernel"):
-            if not self._world.kernels.exists(self._world.owner, slug):
+            version = self._world.kernels.shown(self._world.owner, slug)
+            if version is None:
                 return None
-            kernel = self._world.kernels.find(self._world.owner, slug)
-            save = kernel.newest.save
-            return KernelFound(ref=kernel.ref, version=kernel.newest.number, source=save.text, private=save.is_private)
+            ref, save = f"{self._world.owner}/{slug}", version.save
+            return KernelFound(ref=ref, version=version.number, source=save.text, private=save.is_private)
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
         with self._reading("ListKernels"):
-            return self._mine(self._world.kernels.all(), prefix)
+            return self._mine(self._shown_kernels(), prefix)
 
     def recent_kernels(self) -> tuple[KernelListed, ...]:
         with self._reading("ListKernels"):
-            mine = [kernel for kernel in self._world.kernels.all() if kernel.owner == self._world.owner]
+            mine = [kernel for kernel in self._shown_kernels() if kernel.owner == self._world.owner]
             mine.sort(key=lambda kernel: kernel.newest.saved, reverse=True)
             return tuple(KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape) for k in mine)
 
@@ -217,16 +219,18 @@ class DirectGateway:
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
         """A world takes a dataset's files when it is made; before that nothing of it lies anywhere."""
 
-    def create_dataset(self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None) -> None:
+    def create_dataset(
+        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+    ) -> None:
         self._fail(self._fault("StartBlobUpload"), Transient)
         self._fail(self._fault("BlobUpload"), Transient)
-        about = Describe(title=slug, license_name="CC0-1.0")
+        about = Describe(title=slug, license_name="CC0-1.0", description=description)
         with self._changing("CreateDataset") as now:
             kept = {path.name: Content.of_bytes(path.read_bytes(), now) for path in files}
             try:
                 self._world.datasets.create(self._world.owner, slug, about, kept, now)
             except ValueError as error:
-                raise Refused(f"Kaggle declined to create the dataset {slug}: {error}") from error
+                raise dataset_refused(slug, str(error)) from error
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         fault = self._fault("DatasetFile")
@@ -243,6 +247,10 @@ class DirectGateway:
                 self._world.datasets.delete(self._world.owner, slug)
 
     # --- underneath ---------------------------------------------------------
+
+    def _shown_kernels(self) -> list[Kernel]:
+        kernels = self._world.kernels
+        return [kernel for kernel in kernels.all() if kernels.shown(kernel.owner, kernel.slug) is not None]
 
     def _mine(self, found: Sequence[Kernel | Dataset], prefix: str) -> tuple[str, ...]:
         return tuple(sorted(f.slug for f in found if f.owner == self._world.owner and f.slug.startswith(prefix)))
@@ -273,7 +281,7 @@ class DirectGateway:
             try:
                 yield now
             except KaggleRefusal as error:
-                raise Refused(error.message) from error
+                raise (unclear if error.code >= 500 else Refused)(error.message) from error
         if lost:
             self._world.clock.sleep(CALL_S if fault is not None and _too_late(fault) else 0.0)
             raise unclear(f"{name}: the connection ended without an answer")
@@ -325,7 +333,8 @@ class DirectGateway:
         if saved.error:
             slots = int(self._world.rules.slots.of(save.kind))
             full = saved.error == slot_message(save.kind, slots)
-            raise (NoSlot if full else OutOfQuota)(f"Kaggle declined to run {save.slug}: {saved.error}")
+            declined = NoSlot if full else NameTaken if name_refused(saved.error) else OutOfQuota
+            raise declined(f"Kaggle declined to run {save.slug}: {saved.error}")
         if saved.ref != save.slug:
             raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
         rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]
@@ -353,6 +362,7 @@ def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
         status=dataset.status(now).lower(),
         private=dataset.about.is_private,
         files=tuple(DatasetFile(name=name, size_bytes=files[name].size_bytes) for name in sorted(files)),
+        description=dataset.about.description,
     )
 
 

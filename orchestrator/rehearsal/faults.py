@@ -59,7 +59,7 @@ LASTING = (SessionAction.STALE_STATUS, SessionAction.HOLD_SLOT)
 
 
 class PushAction(StrEnum):
-    """What befalls a push; its session runs all the same."""
+    """What befalls a push; its session runs all the same, now or later."""
 
     NO_VERSION = "no_version"
     """The answer does not say which version runs."""
@@ -67,6 +67,10 @@ class PushAction(StrEnum):
     """The answer names a newer version than the one that runs: one that is there and never ran."""
     REFUSE_INPUTS = "refuse_inputs"
     """The answer calls all of its inputs invalid, and it runs without them."""
+    LATE = "late"
+    """The answer is a 504, and the push is carried out `seconds` later."""
+    LAG = "lag"
+    """For `seconds` the new version is neither shown (GetKernel) nor listed (ListKernels); its session runs."""
 
 
 class DatasetAction(StrEnum):
@@ -80,6 +84,12 @@ class DatasetAction(StrEnum):
     """Its status is READY at once, while its files are not to be seen yet."""
     SPOIL = "spoil"
     """One byte of its largest file is changed."""
+    LAG = "lag"
+    """For `seconds` nothing shows or lists the dataset, though its name is taken."""
+    VANISH = "vanish"
+    """It is accepted and never shown or listed, and its name stays taken."""
+    NO_ROOM = "no_room"
+    """It is declined, after its files were sent, because the account has no room for them."""
 
 
 class CallAction(StrEnum):
@@ -149,6 +159,8 @@ class PushFault:
 
     push: int
     action: PushAction
+    seconds: float = 0.0
+    """Of a late or a lagging push."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,13 +285,13 @@ class Misfortune:
             self.struck.append(f"{name} {hits[0].action}")
         return hits[0] if hits else None
 
-    def push(self) -> PushAction | None:
+    def push(self) -> PushFault | None:
         """What befalls the push that is made now. Each call counts one more push."""
         self._pushes += 1
         for fault in self._plan.pushes:
             if fault.push == self._pushes:
                 self.struck.append(f"push {fault.action}")
-                return fault.action
+                return fault
         return None
 
     def watches(self, session: int) -> tuple[Watch, ...]:

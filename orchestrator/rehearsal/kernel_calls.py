@@ -97,16 +97,21 @@ def download_output(world: World, links: Links, ask: Ask) -> Redirect:
 def get_kernel(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now():
         kernel = world.kernels.find(ask.text("userName"), ask.text("kernelSlug"))
-        version = world.kernels.version(kernel.owner, kernel.slug, ask.text("versionLabel"))
+        shown = world.kernels.shown(kernel.owner, kernel.slug)
+        if shown is None:
+            raise denied("kernels.get")
+        label = ask.text("versionLabel")
+        version = world.kernels.version(kernel.owner, kernel.slug, label) if label else shown
         save = version.save
         blob = {"source": save.text, "language": save.language, "kernelType": save.kernel_type, "slug": kernel.slug}
-        return {"metadata": _metadata(kernel, version), "blob": sparse(blob)}
+        return {"metadata": _metadata(kernel, version, shown), "blob": sparse(blob)}
 
 
 def list_kernels(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now():
         user = world.owner if ask.text("group") == "PROFILE" else ask.text("user")
-        found = [k for k in reversed(world.kernels.all()) if _matches(k, user, ask.text("search"))]
+        shown = [k for k in reversed(world.kernels.all()) if world.kernels.shown(k.owner, k.slug) is not None]
+        found = [k for k in shown if _matches(k, user, ask.text("search"))]
         if ask.text("sortBy") == "DATE_RUN":
             found.sort(key=_last_run, reverse=True)
         kernels, token = page(found, ask, world.rules)
@@ -165,7 +170,8 @@ def _matches(kernel: Kernel, user: str, search: str) -> bool:
     return user in ("", kernel.owner) and search.lower() in kernel.title.lower()
 
 
-def _metadata(kernel: Kernel, version: Version) -> Json:
+def _metadata(kernel: Kernel, version: Version, newest: Version | None = None) -> Json:
+    newest = newest or kernel.newest
     save = version.save
     return sparse(
         {
@@ -185,7 +191,7 @@ def _metadata(kernel: Kernel, version: Version) -> Json:
             "datasetDataSources": list(save.dataset_sources),
             "kernelDataSources": list(save.kernel_sources),
             "modelDataSources": list(save.model_sources),
-            "currentVersionNumber": kernel.newest.number,
+            "currentVersionNumber": newest.number,
             "dockerImage": save.docker_image,
             "machineShape": save.machine_shape,
         }

@@ -1,6 +1,7 @@
 """The local Kaggle's kernels: what a push does, which versions and sessions there are, slots and weekly quota."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -178,6 +179,9 @@ class Kernels:
         self._live: list[Session] = []
         self._deleted: list[Session] = []
         """Sessions of deleted kernels: their hours stay spent."""
+        self._deleted_names: set[tuple[str, str]] = set()
+        self._hidden: set[tuple[str, int]] = set()
+        """Versions, by the kernel's owner/slug, that are there and not shown yet."""
 
     def live(self) -> list[Session]:
         """Every session that takes a slot, in the order of their pushes."""
@@ -199,6 +203,17 @@ class Kernels:
     def exists(self, owner: str, slug: str) -> bool:
         """Whether there is such a kernel."""
         return (owner, slug) in self._kernels
+
+    def shown(self, owner: str, slug: str) -> Version | None:
+        """The newest version of a kernel that is shown already; None where there is none, or no such kernel."""
+        versions = self.find(owner, slug).versions if self.exists(owner, slug) else []
+        return next((v for v in reversed(versions) if (f"{owner}/{slug}", v.number) not in self._hidden), None)
+
+    def hide_newest(self, ref: str) -> Callable[[object], None]:
+        """Hide a kernel's newest version from those who ask for it or list it, until the function that is returned is called."""
+        hidden = (ref, self.find(*ref.split("/")).newest.number)
+        self._hidden.add(hidden)
+        return lambda _at: self._hidden.discard(hidden)
 
     def version(self, owner: str, slug: str, label: str | None = None) -> Version:
         """The version of a label such as `v3`, or the newest one; a bare `3` is not found, as on Kaggle."""
@@ -223,6 +238,9 @@ class Kernels:
         The source is taken even where the session is refused. Raises KaggleRefusal where nothing is taken.
         """
         self._accept(save)
+        owner, _, slug = save.slug.partition("/")
+        if (owner, slug) in self._deleted_names:
+            return Saved(ref=save.slug, kernel_id=0, error="Notebook not found")
         kernel = self._kernel_for(save)
         version = Version(len(kernel.versions) + 1, save, now)
         kernel.versions.append(version)
@@ -250,6 +268,8 @@ class Kernels:
         """Forget a kernel; the sessions returned were alive and are the caller's to end."""
         kernel = self.find(owner, slug)
         del self._kernels[owner, slug]
+        if not self._rules.frees_names:
+            self._deleted_names.add((owner, slug))
         sessions = [version.session for version in kernel.versions if version.session is not None]
         self._deleted.extend(sessions)
         return [session for session in sessions if session.live]

@@ -86,6 +86,8 @@ class Rules:
     """Whether `owner/slug/3` mounts version 3 instead of the newest."""
     missing_kernel_code: int = 403
     missing_dataset_code: int = 404
+    frees_names: bool = True
+    """Whether the name of a deleted kernel or dataset can be used again."""
 
     @classmethod
     def brisk(cls, session_limit_s: float, seed: int = 0) -> Self:

@@ -13,7 +13,8 @@ from orchestrator.rehearsal.content import Files
 from orchestrator.rehearsal.datasets import Datasets
 from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, Misfortune, PushAction
 from orchestrator.rehearsal.kernels import Kernels, Save, Saved
-from orchestrator.rehearsal.rules import Rules, denied
+from orchestrator.rehearsal.late import Later
+from orchestrator.rehearsal.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.sandbox import Sandbox
 from orchestrator.rehearsal.sessions import Sessions
 
@@ -38,8 +39,9 @@ class World:
         self.owner = owner
         self.rules = rules if rules is not None else Rules()
         self.misfortune = Misfortune(faults)
+        self._later = Later()
         self.kernels = Kernels(self.rules)
-        self.datasets = Datasets(self.rules, self.misfortune)
+        self.datasets = Datasets(self.rules, self.misfortune, self._later)
         self.directory = directory
         """Where uploads and archives are written; a world that nobody uploads to never touches it."""
         self.blobs = Blobs(directory / "blobs", self.rules)
@@ -52,6 +54,7 @@ class World:
         """Take the lock, bring the world to the clock's time and hand that time over."""
         with self._lock:
             now = self.clock.now()
+            self._later.carry_out(now)
             self._sessions.advance(now)
             yield now
 
@@ -89,7 +92,8 @@ class World:
             if save.slug.partition("/")[0] != self.owner:
                 raise denied("kernels.update")
             sources = (save.dataset_sources, save.kernel_sources, save.model_sources)
-            fault = self.misfortune.push() if save.runs else None
+            hit = self.misfortune.push() if save.runs else None
+            fault = None if hit is None else hit.action
             invalid = self._sessions.invalid_sources(*sources)
             if fault is PushAction.REFUSE_INPUTS:
                 invalid = dict(zip(("datasets", "kernels", "models"), sources, strict=True))
@@ -100,7 +104,12 @@ class World:
                 kernel_sources=tuple(s for s in save.kernel_sources if s not in gone),
                 model_sources=tuple(s for s in save.model_sources if s not in gone),
             )
+            if hit is not None and hit.action is PushAction.LATE:
+                self._later.after(now, hit.seconds, lambda at: self.kernels.save(accepted, at, invalid))
+                raise KaggleRefusal(504, "Gateway Timeout")
             saved = _answered(self.kernels.save(accepted, now, invalid), fault)
+            if hit is not None and hit.action is PushAction.LAG:
+                self._later.after(now, hit.seconds, self.kernels.hide_newest(saved.ref))
             if fault is PushAction.PHANTOM and not saved.error:
                 saved = self.kernels.phantom(saved, accepted, now)
             self._sessions.advance(now)

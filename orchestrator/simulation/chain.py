@@ -38,6 +38,7 @@ from state.model import RunState, RunStatus
 from state.store import Store
 
 RUN = "sim-0001"
+IDENTITY = "home-one@simulated"
 TURNS_MAX = 2000
 LEASE_S = 3600.0
 
@@ -101,7 +102,17 @@ class Kaggle:
 class Chain:
     """One run on one home folder. `store` is what survives the daemon."""
 
-    def __init__(self, kaggle: Kaggle, home: Path, *, run: str = RUN, store: Store | MemoryStore | None = None) -> None:
+    def __init__(
+        self,
+        kaggle: Kaggle,
+        home: Path,
+        *,
+        run: str = RUN,
+        store: Store | MemoryStore | None = None,
+        identity: str = IDENTITY,
+        owned: bool = False,
+    ) -> None:
+        """`owned`: the database says that the run belongs to the home folder of that identity."""
         self.kaggle, self.home, self.run = kaggle, Home(home), run
         self.store = MemoryStore() if store is None else store
         self.gateway: Gateway | None = None
@@ -110,6 +121,7 @@ class Chain:
         """What this machine believes to be the time."""
         self.settings: Settings | None = None
         """What sets that clock while turns go by."""
+        self.identity = identity
         self.daemons = 0
         self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
@@ -126,6 +138,7 @@ class Chain:
                 pipeline=pipeline.canonical(),
                 pipeline_path="sim.yaml",
                 pipeline_digest=pipeline.digest,
+                home=identity if owned else "",
             ),
             kaggle.clock.now(),
         )
@@ -178,6 +191,8 @@ class Chain:
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
                 self.store.request(run, verb, {}, self.clock.now())
+            case ["relay", "resume", run, "--take-over"] if run == self.run:
+                self.store.request(run, "resume", {"take_over": self.identity}, self.clock.now())
             case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
                 chosen = checkpoint_at(state, wanted).name
                 self.store.request(run, "resume", {"checkpoint": chosen}, self.clock.now())
@@ -186,7 +201,7 @@ class Chain:
 
     def shell(self, gateway: Gateway) -> Shell:
         """What the effects of this run use."""
-        return Shell(gateway, self.home, self.clock, self.limits)
+        return Shell(gateway, self.home, self.clock, self.limits, self.identity)
 
 
 def final_digest(state: RunState) -> str:

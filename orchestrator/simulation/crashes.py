@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 GATEWAY_CALLS = (
-    "quota", "find_kernel", "push", "session", "log", "output", "download", "find_dataset", "send_ahead",
+    "quota", "find_kernel", "recent_kernels", "push", "session", "log", "output", "download", "find_dataset", "send_ahead",
     "create_dataset", "delete_dataset",
 )  # fmt: skip
 STORE_CALLS = ("append", "write_quota")

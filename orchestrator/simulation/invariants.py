@@ -1,19 +1,26 @@
 """What must hold after every turn of a simulated chain, however Kaggle and the machine misbehave: one function a promise."""
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.faults import DatasetAction
+from orchestrator.safekeeping import removable
 from orchestrator.simulation.chain import Chain
 from orchestrator.simulation.patience import Loop, Owed
 from orchestrator.simulation.sessions import digest_of
 from orchestrator.tick import Turn
-from stages.contract import Manifest
+from stages.contract import MANIFEST_NAME, Manifest
+from stages.documents import ContractError
 from state import machine
 from state.facts import FACTS, PushIntended
-from state.model import CheckpointStatus, Phase, RunState, RunStatus, Session
+from state.model import Checkpoint, CheckpointStatus, Phase, RunState, RunStatus, Session
 
 KEPT_MIN = 2
+SENT_MAX = 25
+"""Of one dataset's files: more than lost answers, crashes and a person's patience can ask for."""
 
 
 class Broken(AssertionError):
@@ -42,6 +49,11 @@ class Watched:
         """Nobody carried the chain on for a while."""
         self.owed.paused()
 
+    others: list[Chain] = field(default_factory=list)
+    """Daemons on copies of the home folder."""
+    deleted: int = 0
+    """Datasets whose deletion was looked at."""
+
     def after(self, turn: Turn | None) -> None:
         """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
         self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
@@ -53,6 +65,11 @@ class Watched:
             self._check(name, holds(self, state))
         if turn is None:
             self._check("facts fold to rows", folds(self, state))
+
+    @property
+    def states(self) -> list[RunState]:
+        """The run as each home folder has it."""
+        return [self.chain.state, *(other.state for other in self.others)]
 
     def at_the_end(self) -> None:
         """Check what holds for a chain that came to its end."""
@@ -114,6 +131,8 @@ def only_verified_bytes(watched: Watched, state: RunState) -> str:
     """What a session trained on is the parent that its order names, which was verified, byte for byte."""
     kaggle = watched.chain.kaggle
     new, watched.trained = kaggle.trained[watched.trained :], len(kaggle.trained)
+    if new and watched.others:
+        watched.verified |= {c.name: c.digest for other in watched.others for c in other.state.checkpoints}
     for trained in new:
         parent, position = trained.order.parent, kaggle.pipeline.position(trained.order.start)
         if parent is not None and watched.verified.get(parent.name) != parent.digest:
@@ -133,6 +152,45 @@ def two_are_kept(watched: Watched, state: RunState) -> str:
         if left < KEPT_MIN:
             return f"only {left} of {len(state.checkpoints)} are left"
     return ""
+
+
+def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
+    """A dataset whose manifest verifies in itself is deleted by nobody but whoever prunes by `keep`."""
+    gone = watched.chain.kaggle.world.datasets.deleted
+    new, watched.deleted = gone[watched.deleted :], len(gone)
+    for dataset in new:
+        version = dataset.versions[-1]
+        if version.fault is DatasetAction.FAIL or not is_sound(version.files):
+            continue
+        keep = watched.chain.kaggle.pipeline.keep
+        may_go = {
+            c.name for s in watched.states for c in (*removable(s, keep), *(p for p in s.checkpoints if pruned(p)))
+        }
+        if not any(dataset.slug == name or dataset.slug.startswith(f"{name}-n") for name in may_go):
+            return f"{dataset.ref} was sound, and was deleted"
+    return ""
+
+
+def is_sound(files: Mapping[str, Content]) -> bool:
+    """Whether a manifest among these files names the bytes of all the others."""
+    try:
+        manifest = Manifest.from_json(files[MANIFEST_NAME].read())
+        return all(hashlib.sha256(files[e.path].read()).hexdigest() == e.sha256 for e in manifest.files)
+    except (KeyError, ContractError):
+        return False
+
+
+def pruned(checkpoint: Checkpoint) -> bool:
+    """Whether it was removed to save room."""
+    return checkpoint.status is CheckpointStatus.PRUNED
+
+
+def sent_in_bounds(watched: Watched, state: RunState) -> str:
+    """The files of a checkpoint are not sent again and again, whatever Kaggle makes of them."""
+    sent = watched.chain.kaggle.world.datasets.sent
+    return next(
+        (f"the files of {slug} were sent {count} times" for slug, count in sent.items() if count > SENT_MAX), ""
+    )
 
 
 def intents_are_answered(watched: Watched, state: RunState) -> str:
@@ -198,6 +256,8 @@ AFTER_EACH_TURN: dict[str, Promise] = {
     "a session starts from the newest verified checkpoint": newest_parent,
     "no unverified byte is trained on": only_verified_bytes,
     "the last two checkpoints are kept": two_are_kept,
+    "no sound checkpoint is deleted but by retention": no_sound_checkpoint_deleted,
+    "nothing is sent again and again": sent_in_bounds,
     "no other session is planned while a push is open": intents_are_answered,
 }
 AT_THE_END: dict[str, Promise] = {

@@ -22,7 +22,10 @@ from orchestrator.rehearsal.faults import (
 )
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation import late
 from orchestrator.simulation.clocks import Setting, drawn_settings
+from orchestrator.simulation.homes import Copied, drawn_copy
+from orchestrator.simulation.late import drawn_late
 from orchestrator.simulation.sessions import Counting, Tempo, died, failing, hung
 from orchestrator.simulation.stuck import Stuck, drawn_stuck
 from stages.contract import Order
@@ -35,6 +38,9 @@ CALLS = (
 )  # fmt: skip
 SESSION_FAULTS = [action for action in SessionAction if action is not SessionAction.SLOW]
 """All but one: a script is played at its own pace."""
+PUSH_FAULTS = [action for action in PushAction if action not in late.PUSHES]
+DATASET_FAULTS = [action for action in DatasetAction if action not in late.DATASETS]
+"""What is late is drawn apart."""
 FILE_CALLS = ("OutputFile", "DatasetFile")
 """The calls that bring files: only what they bring can have a bit turned over."""
 ON_DISK_EVERY = 100
@@ -73,6 +79,8 @@ class Plan:
     """Of this machine's clock."""
     stuck: Stuck | None = None
     """An answer of Kaggle that never changes."""
+    copied: Copied | None = None
+    """When the home folder is copied, and another daemon begins to work on the copy; None: never."""
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
@@ -99,16 +107,19 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         pins_versions=rng.random() < 0.5,
         missing_dataset_code=rng.choice((403, 404)),
     )
+    copied = drawn_copy(seed) if seed % ON_DISK_EVERY else None
+    faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, alone=copied is None)
     return Plan(
         seed=seed,
         pipeline=chosen,
         rules=rules,
-        faults=_faults(rng, seed, chosen.limit_s),
+        faults=faults,
         step_s=step_s,
         misdeeds=_misdeeds(rng, chosen.limit_s),
         crashes=_crashes(rng),
         answers_after_s=rng.uniform(60.0, 20_000.0),
         on_disk=seed % ON_DISK_EVERY == 0,
+        copied=copied,
         tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
         settings=drawn_settings(seed),
         stuck=drawn_stuck(seed),
@@ -187,7 +198,7 @@ def _faults(rng: random.Random, seed: int, limit_s: float) -> FaultPlan:
         calls=tuple(_call_fault(rng) for _ in range(rng.randint(0, 5))),
         datasets=tuple(_dataset_fault(rng, limit_s) for _ in range(rng.randint(0, 2))),
         pushes=tuple(
-            PushFault(push=rng.randint(1, FAULTY_SESSIONS), action=rng.choice(list(PushAction)))
+            PushFault(push=rng.randint(1, FAULTY_SESSIONS), action=rng.choice(PUSH_FAULTS))
             for _ in range(rng.choice((0, 0, 1, 2)))
         ),
     )
@@ -222,7 +233,7 @@ def _call_fault(rng: random.Random) -> CallFault:
 
 
 def _dataset_fault(rng: random.Random, limit_s: float) -> DatasetFault:
-    action = rng.choice(list(DatasetAction))
+    action = rng.choice(DATASET_FAULTS)
     seconds = limit_s * rng.uniform(0.0, 5.0) if action is DatasetAction.SLOW else 0.0
     return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
 

@@ -9,14 +9,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import cast
 
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import RelayError
 from orchestrator.kaggle.credentials import Credentials, Method
+from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
 from orchestrator.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
 from orchestrator.simulation.clocks import OwnClock, Settings
 from orchestrator.simulation.crashes import Bomb, Crash
+from orchestrator.simulation.homes import Interrupted, Kinship, SecondHome
 from orchestrator.simulation.invariants import Watched
 from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.simulation.stuck import StuckGateway
@@ -135,12 +138,19 @@ class Simulation:
         self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
         if store is None:
             store = Store.at(folder) if plan.on_disk else MemoryStore()
-        self.chain = Chain(self.kaggle, folder, store=store)
+        home = folder / "home"
+        home.mkdir()
+        known = plan.copied is not None and plan.copied.kinship is Kinship.KNOWN
+        self.chain = Chain(self.kaggle, home, store=store, owned=known)
         self.own = OwnClock(self.kaggle.clock)
         self.chain.clock, self.chain.settings = self.own, Settings(self.own, plan.settings)
         self.stuck = self._stuck(plan)
         self.chain.gateway = self.stuck
+        if known:  # no home folder can tell what another one is about to do, so only here they may do it at once
+            gateway = self.stuck or self.kaggle.gateway()
+            self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
         self.watched = Watched(self.chain, self.kaggle.secret)
+        self.second: SecondHome | None = None
         self.turns = self.crashes = self.asked = 0
         self._tell = tell
         self._told = 0
@@ -190,10 +200,30 @@ class Simulation:
                 self._tell_of(turn)
                 if self.watched.state is not None and self.watched.state.run.awaits:
                     self._see_to_it()
+                self._beside()
         except Crash:
             self.crashes += 1
             self.watched.after(None)
             self._say("the daemon died")
+
+    def _beside(self) -> None:
+        """Copy the home folder when it is time, and let the daemon on the copy go on."""
+        copied = self.plan.copied
+        if self.second is None and copied is not None and self.turns > copied.after_turns:
+            self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
+            self.watched.others.append(self.second.chain)
+            self._say("the home folder is copied, and another daemon works on the copy")
+        if copied is not None and copied.kinship is not Kinship.KNOWN:
+            self._second_goes_on()
+
+    def _second_goes_on(self) -> None:
+        if self.second is not None:
+            self.second.go_on(self._heard_beside)
+
+    def _heard_beside(self, turn: Turn) -> None:
+        self.watched.after(turn)
+        for line in events.lines(turn):
+            self._say(f"the copy: {line}")
 
     def _turns(self, bomb: Bomb | None) -> Iterator[Turn]:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)

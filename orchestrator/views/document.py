@@ -144,6 +144,7 @@ def run_document(
         "name": run.name,
         "owner": run.owner,
         "accelerator": run.accelerator,
+        "home": run.home,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
         "state": run.status.value,
@@ -235,6 +236,7 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
         "kept_s": session.kept_s,
         "planned_at": _time(session.planned_at),
         "pushed_at": _time(session.pushed_at),
+        "twin": _twin(session),
         "running_at": _time(session.running_at),
         "ended_at": _time(session.ended_at),
     }
@@ -256,6 +258,13 @@ def _lasted_s(session: Session, accounted: Mapping[str, float], now: datetime) -
     return round(bounded_s(end - begin, session.limit_s), 3)
 
 
+def _twin(session: Session) -> dict[str, Any] | None:
+    """The second session of its kernel, which nobody wanted."""
+    if session.twin is None:
+        return None
+    return {"version": session.twin, "at": _time(session.twin_at), "ended_at": _time(session.twin_ended_at)}
+
+
 def _stops_by(session: Session) -> datetime | None:
     """When a running session has everything saved, as far as we saw it begin."""
     if session.running_at is None or session.ended_at is not None:
@@ -275,7 +284,7 @@ def _checkpoint(state: RunState, checkpoint: Checkpoint) -> dict[str, Any]:
         "contents": json.loads(checkpoint.manifest).get("digests", {}),
         "size_bytes": checkpoint.size_bytes,
         "status": checkpoint.status.value,
-        "dataset": f"{state.run.owner}/{checkpoint.name}" if checkpoint.on_kaggle else None,
+        "dataset": f"{state.run.owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
         "verified": checkpoint.status is not CheckpointStatus.DAMAGED,
         "verified_at": _time(checkpoint.verified_at),
         "published_at": _time(checkpoint.published_at),

@@ -27,6 +27,8 @@ def describe(fact: Fact) -> str:
             return f"session {_key(fact)} waits for a machine"
         case facts.SeenRunning():
             return f"session {_key(fact)} runs"
+        case facts.PushUnclear() | facts.PushUnfound() | facts.TwinSeen() | facts.TwinEnded() | facts.DatasetDropped():
+            return _twice(fact)
         case facts.SessionFact():
             return _after(fact)
         case facts.CheckpointPruned():
@@ -51,6 +53,25 @@ def _before(
             return f"not accepted: {fact.reason}"
         case facts.SessionResized():
             return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the hours that are left are others now"
+
+
+def _twice(
+    fact: facts.PushUnclear | facts.PushUnfound | facts.TwinSeen | facts.TwinEnded | facts.DatasetDropped,
+) -> str:
+    match fact:
+        case facts.PushUnclear():
+            return f"session {_key(fact)} may be on Kaggle or not, and is looked for: {fact.reason}"
+        case facts.PushUnfound():
+            return f"session {_key(fact)} is nowhere on Kaggle, and is pushed again"
+        case facts.TwinSeen():
+            return (
+                f"session {_key(fact)} runs twice: Kaggle has version {fact.version} of its kernel {fact.worker} besides, which takes "
+                "a slot and hours; no other session is started before that one is over"
+            )
+        case facts.TwinEnded():
+            return f"session {_key(fact)} runs twice no more: version {fact.version} of its kernel is over"
+        case facts.DatasetDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
 
 
 def _after(fact: facts.SessionFact) -> str:
@@ -78,6 +99,10 @@ def _after(fact: facts.SessionFact) -> str:
 
 def _run(fact: Fact) -> str:
     match fact:
+        case facts.RunTakenOver():
+            return f"this home folder works on it from now on ({fact.home})"
+        case facts.InputsDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
         case facts.InputsPublished():
             return "the pipeline's files are published"
         case facts.RunWaiting():

@@ -153,6 +153,8 @@ def level_of(fact: Fact) -> str:
             return "error"
         case facts.SessionLost() | facts.DamageFound() | facts.CheckpointDamaged() | facts.CheckpointWithdrawn():
             return "warning"
+        case facts.PushUnclear() | facts.TwinSeen() | facts.DatasetDropped() | facts.InputsDropped():
+            return "warning"
         case facts.OutputCollected() | facts.NothingCollected():
             return "warning" if fact.judgement.outcome in ("failed", "timed_out") else "info"
         case _:

@@ -33,6 +33,7 @@ def run_view(
     details = [
         *_made_up(run),
         *_waits(run, now),
+        *_twice(run, now),
         *_clocks(run, now),
         *_quota(run, quotas, now),
         *_spent(run),
@@ -86,6 +87,22 @@ def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
         again = when(_at(run["retry_at"]), now)
         lines.append(("wrong", Text(f"{run['failure']}; tried again at {again}", style="yellow")))
     return lines
+
+
+def _twice(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """Sessions that run a second time, though relay wanted them once."""
+    return [
+        (
+            "twice",
+            Text(
+                f"version {session['twin']['version']} of {session['slug']} runs besides since "
+                f"{when(_at(session['twin']['at']), now)} and takes a slot and hours; stop it on its page, or wait for its end",
+                style="yellow",
+            ),
+        )
+        for session in run["sessions"]
+        if session.get("twin") and session["twin"]["ended_at"] is None and run["state"] not in OVER
+    ]
 
 
 def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:

@@ -237,7 +237,7 @@ def found_in_dataset(way: Way) -> int:
         with way.small.world.at_now() as now:
             kept = way.small.world.datasets.find(OWNER, way.name).versions[0].files
             kept[name] = Content.of_bytes(flipped(whole[name], bit), now)
-        custody = Custody(state.checkpoints[0], _session(state), way.gateway, way.home, way.quarantine())
+        custody = Custody(state.checkpoints[0], _session(state), way.gateway, way.home, way.quarantine(), state.run)
         answer = custody.inspect(PIPELINE)
         found += isinstance(answer, CheckpointWithdrawn) and bool(custody.quarantine.found)
         assert way.gateway.find_dataset(way.name) is None

@@ -13,7 +13,7 @@ from stages.documents import ContractError
 from state import machine, schema
 from state.checking import Checked, Remembered
 from state.engine import backup, migrate, open_engine
-from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning
+from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunExists, StoreCorrupt
 from state.leases import LeaseHeld, LeaseLost
 from state.machine import IllegalTransition
@@ -276,6 +276,30 @@ def test_another_runs_live_session_takes_a_slot_and_one_that_ended_does_not(stor
     assert store.snapshot("r-0002").others_live == 0
     store.append("r-0002", [SAMPLES[SeenEnded]], AT)
     assert store.snapshot("r-0001").others_live == 0
+
+
+def test_a_second_session_of_a_kernel_takes_a_slot_and_hours_until_it_ends(store: Store | MemoryStore) -> None:
+    run = store.load("r-0001").run
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    key, ended_at = {"number": 1, "attempt": 1}, AT + timedelta(hours=1)
+    seen = TwinSeen(**key, version=2, worker="running")
+    state = store.append("r-0001", [*path_to(Phase.RUNNING), seen, SAMPLES[SeenEnded]], AT)
+    assert store.snapshot("r-0002").others_live == 1
+    twin = Stretch(began_at=AT, ended_at=None, limit_s=state.sessions[0].limit_s)
+    assert store.stretches(run.owner, run.accelerator, AT) == [twin]
+    state = store.append("r-0001", [TwinEnded(**key, version=2)], ended_at)
+    assert store.snapshot("r-0002").others_live == 0
+    assert store.stretches(run.owner, run.accelerator, AT) == [replace(twin, ended_at=ended_at)]
+    assert (state.sessions[0].twin, state.sessions[0].twin_lives) == (2, False)
+
+
+def test_a_second_session_of_a_run_that_is_over_takes_no_slot_any_more(store: Store | MemoryStore) -> None:
+    store.begin_run(replace(STARTED, run="r-0002"), AT)
+    seen = TwinSeen(number=1, attempt=1, version=2, worker="running")
+    store.append("r-0001", [*path_to(Phase.SPENT), seen], AT)
+    assert store.snapshot("r-0002").others_live == 1
+    store.append("r-0001", [SAMPLES[RunCancelled]], AT)
+    assert store.snapshot("r-0002").others_live == 0
 
 
 def test_a_run_that_is_over_is_not_open(store: Store | MemoryStore) -> None:

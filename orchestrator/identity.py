@@ -1,0 +1,75 @@
+"""Which home folder this is: an id made at first use, and made anew in a copy of the folder."""
+
+import json
+import platform
+import re
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from orchestrator.disk import on_disk, private_folder, write_whole
+
+FILE = "home.json"
+MACHINE_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+
+@dataclass(frozen=True)
+class Birth:
+    """Where a home folder was when it was first used, or last found to have been moved."""
+
+    id: str
+    machine: str
+    """Empty where the system does not tell."""
+    path: str
+
+
+def identity_of(home: Path, machine: str | None = None) -> str:
+    """The id that this home folder puts on what it makes on Kaggle, with the machine's name for people to read.
+
+    A folder that was copied, and whose original is still there or was on another machine, gets an id of its own; one that was only
+    moved on one machine keeps its own. `machine`: this machine's id, where it is known already.
+    """
+    machine = machine_id() if machine is None else machine
+    here = str(home.resolve())
+    found = _read(home / FILE)
+    if found is None or _copied(found, machine, here):
+        found = Birth(f"{secrets.token_hex(6)}@{_node()}", machine, here)
+        _write(home, found)
+    elif found.path != here:
+        _write(home, Birth(found.id, machine, here))
+    return found.id
+
+
+def machine_id() -> str:
+    """What the operating system calls this machine, the same until it is installed anew; empty where that is not known."""
+    for path in MACHINE_FILES:
+        try:
+            if text := path.read_text(encoding="ascii").strip():
+                return text
+        except (OSError, UnicodeDecodeError):
+            continue
+    return ""
+
+
+def _copied(found: Birth, machine: str, here: str) -> bool:
+    if found.machine and machine and found.machine != machine:
+        return True
+    original = _read(Path(found.path) / FILE)
+    return found.path != here and original is not None and original.id == found.id
+
+
+def _read(path: Path) -> Birth | None:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return Birth(str(value["id"]), str(value["machine"]), str(value["path"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(home: Path, birth: Birth) -> None:
+    with on_disk(home):
+        write_whole(private_folder(home) / FILE, json.dumps(asdict(birth)).encode())
+
+
+def _node() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", platform.node())[:40] or "unnamed"

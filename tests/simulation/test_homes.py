@@ -1,0 +1,215 @@
+"""Two home folders on one account: whoever comes second says who else works on the run, stops, and destroys nothing."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.custody import Custody
+from orchestrator.kaggle.gateway import DatasetSeen
+from orchestrator.rehearsal.content import Content
+from orchestrator.rehearsal.datasets import Describe
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.homes import Copied, Kinship, SecondHome
+from orchestrator.simulation.invariants import Broken, Watched
+from orchestrator.simulation.plans import Plan, drawn
+from orchestrator.simulation.runner import Simulation, one
+from state.facts import RunParked
+from state.model import CheckpointStatus, RunStatus
+from tests.simulation.pipelines import expected_digest, pipeline
+
+WITH_A_COPY = [seed for seed in range(1, 400) if drawn(seed).copied]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        (found / "home").mkdir()
+        yield found
+
+
+def copied_after(folder: Path, name: str, kinship: Kinship = Kinship.MARKED) -> tuple[Chain, SecondHome]:
+    """A run, and a copy of its home folder made right after a fact of that name."""
+    first = Chain(Kaggle(pipeline()), folder / "home", owned=kinship is Kinship.KNOWN)
+    for turn in first.turns():
+        if any(fact.name == name for fact in turn.facts):
+            break
+    return first, SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=kinship))
+
+
+def drive_both(first: Chain, second: SecondHome) -> None:
+    for _ in first.turns():
+        second.go_on(lambda turn: None)
+
+
+@pytest.mark.parametrize("kinship", Kinship)
+@pytest.mark.parametrize(
+    "name", ["session_planned", "push_intended", "seen_running", "output_collected", "publish_intended"]
+)
+def test_no_session_runs_twice_and_one_of_the_two_says_who_works_on_the_run(
+    folder: Path, name: str, kinship: Kinship
+) -> None:
+    first, second = copied_after(folder, name, kinship)
+    drive_both(first, second)
+    stopped = [chain for chain in (first, second.chain) if chain.state.run.status is RunStatus.PARKED]
+    assert len(stopped) == 1
+    run = stopped[0].state.run
+    assert run.remedy == "relay resume sim-0001 --take-over"
+    assert "home folder" in run.reason
+    assert set(first.kaggle.started.values()) == {1}, first.kaggle.started
+    (going,) = {first, second.chain} - set(stopped)
+    while going.state.run.status is not RunStatus.FINISHED:
+        second.go_on(lambda turn: None)
+        first.kaggle.clock.sleep(60)
+    assert final_digest(going.state) == expected_digest(pipeline())
+
+
+def test_a_copy_that_knows_the_original_touches_nothing_on_kaggle(folder: Path) -> None:
+    """Its database names the home folder that the run belongs to."""
+    first, second = copied_after(folder, "output_collected", Kinship.KNOWN)
+    calls = first.kaggle.world.misfortune.calls_made
+    second.go_on(lambda turn: None)
+    assert first.kaggle.world.misfortune.calls_made == calls
+    assert second.chain.state.run.status is RunStatus.PARKED
+    assert f"belongs to the home folder {first.identity}" in second.chain.state.run.reason
+    assert final_digest(first.drive()) == expected_digest(pipeline())
+
+
+def test_a_person_moves_a_run_to_another_home_folder_and_the_first_one_stops(folder: Path) -> None:
+    first, second = copied_after(folder, "checkpoint_published")
+    there = second.chain
+    there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now())
+    for turn in there.turns():
+        if any(fact.name == "push_confirmed" for fact in turn.facts):
+            break
+    assert first.drive().run.status is RunStatus.PARKED
+    assert f"made by the home folder {there.identity}" in first.state.run.reason
+    assert final_digest(there.drive()) == expected_digest(pipeline())
+    assert set(first.kaggle.started.values()) == {1}
+
+
+def test_it_can_be_taken_back(folder: Path) -> None:
+    first, second = copied_after(folder, "checkpoint_published")
+    there = second.chain
+    there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now())
+    for turn in there.turns():
+        if any(fact.name == "seen_ended" for fact in turn.facts):
+            break
+    first.drive()
+    first.kaggle.clock.sleep(60)
+    first.ask_remedy()
+    assert final_digest(first.drive()) == expected_digest(pipeline())
+    assert there.drive().run.status is RunStatus.PARKED
+    assert set(first.kaggle.started.values()) == {1}
+
+
+def test_a_restored_backup_that_finds_what_it_never_made_says_so(folder: Path) -> None:
+    first, second = copied_after(folder, "session_planned", Kinship.UNAWARES)
+    first.drive()  # the original goes on, then its disk breaks
+    restored = second.chain
+    parked = restored.drive()
+    assert parked.run.status is RunStatus.PARKED
+    assert "was brought back from a backup" in parked.run.reason
+    restored.ask_remedy()
+    assert final_digest(restored.drive()) == expected_digest(pipeline())
+    assert set(first.kaggle.started.values()) == {1}, "what ran already is adopted"
+
+
+def test_a_sound_checkpoint_of_other_bytes_is_never_deleted(folder: Path) -> None:
+    chain = with_another_checkpoint(folder)
+    (checkpoint,) = chain.state.checkpoints
+    state = chain.drive()
+    assert state.run.status is RunStatus.PARKED
+    assert state.run.remedy == "relay resume sim-0001 --take-over"
+    chain.ask_remedy()
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    assert [d.slug for d in chain.kaggle.world.datasets.deleted] == [], "it is still there"
+    assert state.checkpoints[0].place == f"{checkpoint.name}-n2"
+    assert state.checkpoints[0].status in (CheckpointStatus.PUBLISHED, CheckpointStatus.PRUNED)
+
+
+def with_another_checkpoint(folder: Path) -> Chain:
+    """Another home folder, of a relay that left no marks, has published another checkpoint under the name of this one's."""
+    chain = Chain(Kaggle(pipeline()), folder / "home")
+    for turn in chain.turns():
+        if any(fact.name == "output_collected" for fact in turn.facts):
+            break
+    (checkpoint,) = chain.state.checkpoints
+    other = Chain(
+        Kaggle(pipeline(session="session: {limit_s: 1000, margin_s: 300, save_interval_s: 200}")), folder / "o"
+    )
+    for turn in other.turns():
+        if any(fact.name == "output_collected" for fact in turn.facts):
+            break
+    (theirs,) = other.state.checkpoints
+    assert theirs.digest != checkpoint.digest
+    source = other.home.checkpoint(other.run, theirs.name)
+    with chain.kaggle.world.at_now() as now:
+        files = {path.name: Content.of_bytes(path.read_bytes() + b"", now) for path in source.iterdir()}
+        chain.kaggle.world.datasets.create("me", checkpoint.name, Describe(title=checkpoint.name), files, now)
+    return chain
+
+
+def test_nothing_is_pruned_that_another_home_folder_has_made(folder: Path) -> None:
+    first, second = copied_after(folder, "checkpoint_published")
+    there = second.chain
+    there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now())
+    there.drive()
+    first.store.request(first.run, "prune", {}, first.clock.now())
+    first.drive()
+    facts = [fact for _, fact in first.store.facts(first.run)]
+    assert any(isinstance(fact, RunParked) for fact in facts)
+    assert not first.kaggle.world.datasets.deleted
+
+
+# --- drawn, and planted ------------------------------------------------------------
+
+
+def test_copies_of_both_kinds_are_drawn_at_many_points() -> None:
+    copies = [plan.copied for plan in map(drawn, range(1, 400)) if plan.copied]
+    assert {copied.kinship for copied in copies} == set(Kinship)
+    assert len({copied.after_turns for copied in copies}) > 30
+
+
+def test_chains_with_a_copy_beside_them_keep_every_promise() -> None:
+    assert [ended.broken for ended in map(one, WITH_A_COPY[:12])] == [""] * 12
+
+
+class Careless(Simulation):
+    """Home folders without ids, as before."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        super().__init__(plan, folder)
+        self.chain.identity = ""
+
+
+def test_homes_without_ids_are_caught_by_the_simulator() -> None:
+    """What relay did before: both daemons looked, neither found anything, and both pushed."""
+    found: set[str] = set()
+    for plan in map(drawn, WITH_A_COPY):
+        if plan.copied is None or plan.copied.kinship is not Kinship.KNOWN or plan.pipeline.slot == "tpu":
+            continue
+        with fast_folder() as folder:
+            try:
+                Careless(plan, folder).run()
+            except AssertionError as error:
+                found.add(str(error).partition(":")[0])
+                break
+    assert found <= {"at most one live session", "no order is pushed twice"}
+    assert found
+
+
+def old_deletion(custody: Custody, seen: DatasetSeen) -> None:
+    custody.gateway.delete_dataset(custody.checkpoint.place)
+
+
+def test_a_home_that_deleted_what_differs_from_its_own_is_caught_by_the_simulator(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Custody, "delete", old_deletion)
+    chain = with_another_checkpoint(folder)
+    watched = Watched(chain, sessions=len(chain.state.sessions))
+    with pytest.raises(Broken, match=r"no sound checkpoint is deleted but by retention: me/sim-0001-c0001"):
+        for turn in chain.turns():
+            watched.after(turn)

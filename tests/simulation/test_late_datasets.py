@@ -1,0 +1,172 @@
+"""Datasets that Kaggle takes and shows late, never, or not under that name again: nothing is sent for ever, nobody is left waiting."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.effects import offering
+from orchestrator.pipeline_file import parse
+from orchestrator.rehearsal.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
+from orchestrator.rehearsal.rules import PerKind, Rules
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.invariants import Broken, Watched
+from state.model import CheckpointStatus, RunStatus
+from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
+
+FIRST = "sim-0001-c0001"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+def befallen(folder: Path, *faults: DatasetFault, rules: Rules | None = None, **more: Any) -> Chain:
+    kaggle = Kaggle(pipeline(**more), FaultPlan(datasets=faults), rules or Rules(queue_s=PerKind.all(60.0)))
+    return Chain(kaggle, folder)
+
+
+def fault(version: int, action: DatasetAction, seconds: float = 0.0) -> DatasetFault:
+    return DatasetFault(version=version, action=action, seconds=seconds)
+
+
+def facts_named(chain: Chain, name: str) -> list[Any]:
+    return [(at, fact) for at, fact in chain.store.facts(chain.run) if fact.name == name]
+
+
+def sent(chain: Chain) -> dict[str, int]:
+    return {slug: times for slug, times in chain.kaggle.world.datasets.sent.items() if slug.startswith(FIRST)}
+
+
+@pytest.mark.parametrize("seconds", [60.0, 1500.0])
+def test_a_dataset_that_is_shown_late_is_sent_once(folder: Path, seconds: float) -> None:
+    chain = befallen(folder, fault(1, DatasetAction.LAG, seconds))
+    assert final_digest(chain.drive()) == expected_digest(pipeline())
+    assert sent(chain) == {FIRST: 1}
+
+
+def test_a_dataset_that_is_never_shown_is_made_once_more_under_another_name_after_half_an_hour(folder: Path) -> None:
+    chain = befallen(folder, fault(1, DatasetAction.VANISH))
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    assert sent(chain) == {FIRST: 1, f"{FIRST}-n2": 1}
+    assert state.checkpoints[0].place == f"{FIRST}-n2"
+    ((offered_at, _), _), ((dropped_at, dropped),) = (
+        facts_named(chain, name)[:2] for name in ("dataset_offered", "dataset_dropped")
+    )
+    assert timedelta(minutes=30) < dropped_at - offered_at < timedelta(minutes=40)
+    assert dropped.reason.startswith(f"Kaggle took the dataset {FIRST} ")
+    assert dropped.reason.endswith("and does not show it")
+
+
+def test_one_that_is_never_shown_under_two_names_is_for_a_person_who_may_try_a_third(folder: Path) -> None:
+    chain = befallen(folder, fault(1, DatasetAction.VANISH), fault(2, DatasetAction.VANISH))
+    state = chain.drive()
+    assert state.run.status is RunStatus.PARKED
+    assert f"Kaggle took the dataset {FIRST}-n2" in state.run.reason
+    assert state.run.remedy == "relay retry sim-0001"
+    chain.kaggle.clock.sleep(86400)
+    before = sent(chain)
+    chain.drive()
+    assert sent(chain) == before == {FIRST: 1, f"{FIRST}-n2": 1}, "nothing more is sent before a person says so"
+    chain.ask_remedy()
+    assert final_digest(chain.drive()) == expected_digest(pipeline())
+    assert sent(chain) == {FIRST: 1, f"{FIRST}-n2": 1, f"{FIRST}-n3": 1}
+
+
+def test_a_dataset_that_is_processed_for_ever_has_an_end(folder: Path) -> None:
+    chain = befallen(folder, fault(1, DatasetAction.SLOW, 1e6), fault(2, DatasetAction.SLOW, 1e6))
+    begun_at = chain.kaggle.clock.now()
+    state = chain.drive()
+    assert state.run.status is RunStatus.PARKED
+    assert "is still" in state.run.reason
+    assert chain.kaggle.clock.now() - begun_at < timedelta(hours=14)
+    chain.ask_remedy()
+    assert final_digest(chain.drive()) == expected_digest(pipeline())
+
+
+def test_one_whose_files_are_never_listed_is_made_again(folder: Path) -> None:
+    rules = Rules(queue_s=PerKind.all(60.0))
+    chain = befallen(folder, fault(1, DatasetAction.READY_EARLY), fault(1, DatasetAction.SLOW, 1e6), rules=rules)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    assert state.checkpoints[0].place == f"{FIRST}-n2"
+
+
+def test_a_refusal_for_want_of_room_asks_a_person_at_once(folder: Path) -> None:
+    chain = befallen(folder, fault(1, DatasetAction.NO_ROOM))
+    for turn in chain.turns():
+        if any(fact.name == "run_parked" for fact in turn.facts):
+            break
+    assert "delete datasets that you no longer need on Kaggle" in chain.state.run.reason
+    assert sent(chain) == {FIRST: 1}
+
+
+@pytest.mark.parametrize("frees", [False, True])
+def test_after_a_deletion_the_next_dataset_has_another_name(folder: Path, frees: bool) -> None:
+    """A name that was used once need not be free again, so it is not asked for."""
+    rules = Rules(queue_s=PerKind.all(60.0), frees_names=frees)
+    chain = befallen(folder, fault(1, DatasetAction.FAIL), rules=rules)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    assert sent(chain) == {FIRST: 1, f"{FIRST}-n2": 1}
+
+
+def test_a_dataset_that_arrived_damaged_is_made_again_under_another_name_and_mounted_from_there(folder: Path) -> None:
+    rules = Rules(queue_s=PerKind.all(60.0), frees_names=False)
+    chain = befallen(folder, fault(1, DatasetAction.SPOIL), rules=rules)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    assert state.checkpoints[0].place == f"{FIRST}-n2"
+    assert all(c.status in (CheckpointStatus.PUBLISHED, CheckpointStatus.PRUNED) for c in state.checkpoints)
+
+
+def test_a_lost_answer_to_a_creation_sends_nothing_under_another_name(folder: Path) -> None:
+    faults = FaultPlan(calls=(CallFault(call="CreateDataset", action=CallAction.LOST),))
+    chain = Chain(Kaggle(pipeline(), faults), folder)
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    assert sent(chain) == {FIRST: 1}
+    assert state.checkpoints[0].place == FIRST
+
+
+def test_a_pruned_checkpoint_leaves_nothing_under_any_of_its_names(folder: Path) -> None:
+    chain = befallen(folder, fault(1, DatasetAction.LAG, 3000.0), keep="keep: 2")
+    state = chain.drive()
+    assert state.checkpoints[0].place == f"{FIRST}-n2"
+    chain.store.request(chain.run, "prune", {}, chain.kaggle.clock.now())
+    chain.kaggle.clock.sleep(4000)
+    chain.drive()
+    assert state.checkpoints[0].name == FIRST
+    assert [d.slug for d in chain.kaggle.world.datasets.all() if d.slug.startswith(FIRST)] == []
+
+
+def test_the_pipelines_own_files_are_made_again_under_another_name_and_mounted_from_there(folder: Path) -> None:
+    (folder / "data.jsonl").write_text("{}", encoding="utf-8")
+    own = parse(f"{PIPELINE}inputs: {{files: [data.jsonl]}}", "sim.yaml", folder)
+    chain = Chain(Kaggle(own, FaultPlan(datasets=(fault(1, DatasetAction.VANISH),))), folder / "home")
+    state = chain.drive()
+    assert state.run.status is RunStatus.FINISHED
+    assert state.run.inputs_dataset == "sim-0001-inputs-n2"
+    sources = chain.kaggle.world.kernels.find("me", "sim-0001-s0001").newest.save.dataset_sources
+    assert "me/sim-0001-inputs-n2" in sources
+
+
+# --- planted ---------------------------------------------------------------------------
+
+
+def test_a_daemon_that_sent_what_is_not_shown_again_at_every_poll_is_caught_by_the_simulator(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(offering, "_unseen", lambda offer, since, shell: offering._made(offer, shell))
+    chain = befallen(folder, fault(1, DatasetAction.VANISH))
+    watched = Watched(chain)
+    with pytest.raises(
+        Broken, match=r"nothing is sent again and again: the files of sim-0001-c0001 were sent 26 times"
+    ):
+        for turn in chain.turns():
+            watched.after(turn)

@@ -1,0 +1,271 @@
+"""A push without a clear answer is not made again before it was looked for; a second session that starts all the same is told."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.commands import Rest
+from orchestrator.effects import seeking
+from orchestrator.kaggle.gateway import KernelFound
+from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.crashes import Bomb, Crash
+from orchestrator.simulation.plans import drawn
+from orchestrator.simulation.runner import Simulation
+from orchestrator.views.events import describe
+from state.facts import TwinSeen
+from state.model import RunStatus
+from tests.simulation.pipelines import expected_digest, pipeline
+
+GPU = pipeline(accelerator="accelerator: NvidiaTeslaT4")
+"""Two slots: a second session of the same kernel is not declined."""
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+def befallen(folder: Path, *faults: PushFault, **more: Any) -> Chain:
+    return Chain(Kaggle(GPU, faults=FaultPlan(pushes=faults), **more), folder)
+
+
+def late(seconds: float) -> PushFault:
+    return PushFault(push=1, action=PushAction.LATE, seconds=seconds)
+
+
+def names(chain: Chain) -> list[str]:
+    return [fact.name for _, fact in chain.store.facts(chain.run)]
+
+
+def sessions_on_kaggle(chain: Chain) -> int:
+    versions = [v for kernel in chain.kaggle.world.kernels.all() for v in kernel.versions]
+    return sum(version.session is not None for version in versions)
+
+
+def assert_undisturbed(chain: Chain) -> None:
+    assert final_digest(chain.state) == expected_digest(GPU)
+    assert sessions_on_kaggle(chain) == len(chain.state.sessions)
+
+
+@pytest.mark.parametrize("seconds", [1.0, 75.0, 500.0])
+def test_a_push_that_is_carried_out_after_its_504_runs_once(folder: Path, seconds: float) -> None:
+    chain = befallen(folder, late(seconds))
+    chain.drive()
+    assert_undisturbed(chain)
+    assert names(chain).count("push_unclear") == 1
+    assert "push_unfound" not in names(chain)
+
+
+def test_a_kernel_that_is_shown_only_minutes_after_a_lost_answer_runs_once(folder: Path) -> None:
+    lost = CallFault(call="SaveKernel", action=CallAction.LOST)
+    faults = FaultPlan(calls=(lost,), pushes=(PushFault(push=1, action=PushAction.LAG, seconds=400.0),))
+    chain = Chain(Kaggle(GPU, faults=faults), folder)
+    chain.drive()
+    assert_undisturbed(chain)
+
+
+def test_a_push_whose_answer_nobody_was_there_to_hear_is_looked_for_too(folder: Path) -> None:
+    """The daemon dies with the answer on its way, and Kaggle does not show the kernel yet."""
+    for at in range(40):
+        chain = befallen(folder / str(at), PushFault(push=1, action=PushAction.LAG, seconds=300.0))
+        try:
+            chain.drive(Bomb(at))
+        except Crash:
+            chain.drive()
+        assert_undisturbed(chain)
+
+
+def test_daemons_that_die_while_it_is_looked_for_do_not_make_the_time_shorter_or_begin_it_anew(folder: Path) -> None:
+    chain = befallen(folder, late(3600.0))
+    unclear_at = None
+    for _ in range(50):
+        for turn in chain.turns():
+            found = [fact.name for fact in turn.facts]
+            if "push_unclear" in found:
+                unclear_at = chain.kaggle.clock.now()
+            if "push_unfound" in found or (unclear_at and isinstance(turn.command, Rest)):
+                break
+        if "push_unfound" in names(chain):
+            break
+        chain.kaggle.clock.sleep(70.0)  # the next daemon begins
+    assert unclear_at is not None
+    assert timedelta(minutes=10) <= chain.kaggle.clock.now() - unclear_at < timedelta(minutes=20)
+    assert names(chain).count("push_unclear") == 1
+
+
+def test_a_machine_that_slept_through_the_time_looks_several_times_before_it_pushes_again(folder: Path) -> None:
+    chain = befallen(folder, late(9 * 3600.0))
+    for turn in chain.turns():
+        if any(fact.name == "push_unclear" for fact in turn.facts):
+            break
+    chain.kaggle.clock.sleep(8 * 3600.0)
+    woke_at, before = chain.kaggle.clock.now(), chain.kaggle.world.misfortune.calls_made
+    for turn in chain.turns():
+        if any(fact.name == "push_unfound" for fact in turn.facts):
+            break
+    assert chain.kaggle.clock.now() - woke_at >= timedelta(seconds=60 * (seeking.LOOKS_MIN - 2))
+    assert chain.kaggle.world.misfortune.calls_made - before >= 2 * (seeking.LOOKS_MIN - 1)
+
+
+def test_a_kernel_that_kaggle_lists_and_does_not_show_is_not_pushed_again(folder: Path) -> None:
+    class Hiding(DirectGateway):
+        hides = True
+
+        def find_kernel(self, slug: str) -> KernelFound | None:
+            return None if self.hides else super().find_kernel(slug)
+
+    chain = Chain(Kaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST),))), folder)
+    gateway = Hiding(chain.kaggle.world)
+    chain.gateway = gateway
+    begun_at = chain.kaggle.clock.now()
+    for _ in chain.turns():
+        if chain.kaggle.clock.now() - begun_at > timedelta(hours=2):
+            break
+    assert "push_unfound" not in names(chain)
+    assert "lists the kernel sim-0001-s0001 and does not show it yet" in chain.store.snapshot(chain.run).watch.failure
+    gateway.hides = False
+    chain.drive()
+    assert_undisturbed(chain)
+
+
+def test_hours_that_kaggle_reserves_for_a_session_that_it_does_not_show_hold_the_next_push_up(folder: Path) -> None:
+    class Hiding(DirectGateway):
+        hides = True
+
+        def find_kernel(self, slug: str) -> KernelFound | None:
+            return None if self.hides else super().find_kernel(slug)
+
+        def recent_kernels(self) -> tuple[Any, ...]:
+            return () if self.hides else super().recent_kernels()
+
+    lost = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST),))
+    chain = Chain(Kaggle(GPU, faults=lost, play=lambda order, played, index: replace(played, ends_after_s=5e3)), folder)
+    gateway = Hiding(chain.kaggle.world)
+    chain.gateway = gateway
+    begun_at = chain.kaggle.clock.now()
+    for turn in chain.turns():
+        assert not any(fact.name == "push_unfound" for fact in turn.facts)
+        if "reserves" in turn.failure:
+            break
+        assert chain.kaggle.clock.now() - begun_at < timedelta(hours=1)
+    gateway.hides = False
+    for _ in chain.turns():
+        if "push_confirmed" in names(chain):
+            break
+    assert sessions_on_kaggle(chain) == 1
+
+
+def test_a_push_that_never_happened_is_made_again_after_ten_minutes(folder: Path) -> None:
+    chain = Chain(Kaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.CUT),))), folder)
+    for turn in chain.turns():
+        if any(fact.name == "push_confirmed" for fact in turn.facts):
+            break
+    first = chain.store.facts(chain.run)
+    at = {fact.name: when for when, fact in first}
+    assert timedelta(minutes=10) <= at["push_confirmed"] - at["push_unclear"] < timedelta(minutes=12)
+    chain.drive()
+    assert_undisturbed(chain)
+
+
+@pytest.mark.parametrize("action", [CallAction.STATUS, CallAction.HANG])
+def test_a_push_that_is_known_not_to_have_arrived_is_made_again_at_once(folder: Path, action: CallAction) -> None:
+    fault = CallFault(call="SaveKernel", action=action, status=429, seconds=5.0)
+    chain = Chain(Kaggle(GPU, faults=FaultPlan(calls=(fault,))), folder)
+    chain.drive()
+    assert "push_unclear" not in names(chain)
+    assert_undisturbed(chain)
+
+
+# --- a second session of the same kernel ------------------------------------------
+
+
+def twin(folder: Path) -> Chain:
+    """A push that Kaggle carries out after an hour, when the one that was made again runs already."""
+    return befallen(folder, late(800.0))
+
+
+def test_a_second_session_is_told_counted_and_waited_for(folder: Path) -> None:
+    chain = twin(folder)
+    for turn in chain.turns():
+        if any(isinstance(fact, TwinSeen) for fact in turn.facts):
+            break
+    (session,) = chain.state.sessions
+    assert (session.twin, session.twin_lives) == (2, True)
+    assert "runs twice" in describe(next(f for _, f in chain.store.facts(chain.run) if isinstance(f, TwinSeen)))
+    since = chain.kaggle.clock.now() - timedelta(days=1)
+    assert len(chain.store.stretches("me", "gpu", since)) == 2, "its hours count"
+    for turn in chain.turns():
+        live = len(chain.kaggle.world.kernels.live())
+        assert live <= 2, "and no third session is started beside it"
+        if any(fact.name == "session_planned" for fact in turn.facts):
+            break
+    assert not chain.state.sessions[0].twin_lives
+    chain.drive()
+    assert final_digest(chain.state) == expected_digest(GPU)
+
+
+def test_a_second_session_takes_a_slot_from_other_runs(folder: Path) -> None:
+    chain = twin(folder)
+    for turn in chain.turns():
+        if any(isinstance(fact, TwinSeen) for fact in turn.facts):
+            break
+    other = Chain(chain.kaggle, folder / "other", run="sim-0002", store=chain.store)
+    own = chain.state.sessions[0].phase.on_kaggle
+    assert chain.store.snapshot(other.run).others_live == own + 1
+
+
+def test_a_session_whose_push_was_answered_well_costs_no_call_for_second_ones(folder: Path) -> None:
+    class Counted(DirectGateway):
+        finds = 0
+
+        def find_kernel(self, slug: str) -> KernelFound | None:
+            self.finds += 1
+            return super().find_kernel(slug)
+
+    chain = befallen(folder)
+    gateway = Counted(chain.kaggle.world)
+    chain.gateway = gateway
+    state = chain.drive()
+    assert gateway.finds == len(state.sessions), "one before each push"
+
+
+# --- planted ---------------------------------------------------------------------------
+
+
+def test_a_daemon_that_pushed_again_at_once_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What relay did before: what is not to be seen right after a lost answer is pushed again."""
+    monkeypatch.setattr(seeking, "LOOKS_MIN", 1)
+    found = set()
+    for seed in range(1, 400):
+        plan = drawn(seed)
+        if not any(fault.action is PushAction.LATE for fault in plan.faults.pushes):
+            continue
+        with fast_folder() as folder:
+            simulation = Simulation(plan, folder)
+            simulation.chain.limits = replace(simulation.chain.limits, unclear_s=0.0)
+            try:
+                simulation.run()
+            except AssertionError as error:
+                found.add(str(error).partition(":")[0])
+                break
+    assert found <= {"at most one live session", "no order is pushed twice"}
+    assert found
+
+
+def test_a_cancelled_run_looks_for_its_push_before_it_lets_go(folder: Path) -> None:
+    chain = befallen(folder, late(300.0))
+    for turn in chain.turns():
+        if any(fact.name == "push_unclear" for fact in turn.facts):
+            break
+    chain.store.request(chain.run, "cancel", {}, chain.kaggle.clock.now())
+    state = chain.drive()
+    assert state.run.status is RunStatus.CANCELLED
+    assert state.sessions[0].ended_at is not None, "it was found, and seen to its end"
+    assert sessions_on_kaggle(chain) == 1
