@@ -44,19 +44,34 @@ class Watched:
     pruned: set[str] = field(default_factory=set)
     loop: Loop = field(default_factory=Loop)
     owed: Owed = field(default_factory=Owed)
+    others: list[Chain] = field(default_factory=list)
+    """Daemons on copies of the home folder."""
+    loops: list[Loop] = field(default_factory=list)
+    """What each of them did since its last rest."""
+    deleted: int = 0
+    """Datasets whose deletion was looked at."""
 
     def paused(self) -> None:
         """Nobody carried the chain on for a while."""
         self.owed.paused()
 
-    others: list[Chain] = field(default_factory=list)
-    """Daemons on copies of the home folder."""
-    deleted: int = 0
-    """Datasets whose deletion was looked at."""
+    def join(self, other: Chain) -> None:
+        """Watch another daemon as well, which works on a copy of the home folder."""
+        self.others.append(other)
+        self.loops.append(Loop())
 
     def after(self, turn: Turn | None) -> None:
         """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
         self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
+        self._look(turn)
+
+    def after_other(self, other: Chain, turn: Turn) -> None:
+        """Check all that can have changed in a turn of another daemon; raises Broken."""
+        loop = self.loops[self.others.index(other)]
+        self._check("no command is repeated without a rest", loop.after(other, turn))
+        self._look(turn)
+
+    def _look(self, turn: Turn | None) -> None:
         if self.state is None or turn is None or turn.facts:
             self.state = self.chain.state
         state = self.state

@@ -18,16 +18,21 @@ class Loop:
     done: set[str] = field(default_factory=set)
     at: tuple[datetime, timedelta] | None = None
     """The world's time then, and by how much this machine's clock was off."""
+    moved: bool = True
+    """Whether anything was written down since then: what comes again for a new reason does not go round in circles."""
 
     def after(self, chain: Chain, turn: Turn | None) -> str:
         """What is wrong after a turn: a command that was repeated, or that only the floor has kept from it; or nothing."""
         command = None if turn is None else turn.command
         at = (chain.kaggle.clock.now(), chain.clock.now() - chain.kaggle.clock.now())
+        if at != self.at:
+            self.moved = False
         if command is None or isinstance(command, Rest) or at != self.at:
             self.done.clear()
         self.at = at
+        self.moved |= turn is None or bool(turn.facts)
         if command is None or isinstance(command, Rest):
-            return command.why if isinstance(command, Rest) and command.held else ""
+            return command.why if isinstance(command, Rest) and command.held and not self.moved else ""
         again = repr(command)
         if again in self.done:
             return f"{again} was carried out twice in a row"

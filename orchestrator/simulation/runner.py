@@ -211,7 +211,7 @@ class Simulation:
         copied = self.plan.copied
         if self.second is None and copied is not None and self.turns > copied.after_turns:
             self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
-            self.watched.others.append(self.second.chain)
+            self.watched.join(self.second.chain)
             self._say("the home folder is copied, and another daemon works on the copy")
         if copied is not None and copied.kinship is not Kinship.KNOWN:
             self._second_goes_on()
@@ -221,7 +221,8 @@ class Simulation:
             self.second.go_on(self._heard_beside)
 
     def _heard_beside(self, turn: Turn) -> None:
-        self.watched.after(turn)
+        assert self.second is not None
+        self.watched.after_other(self.second.chain, turn)
         for line in events.lines(turn):
             self._say(f"the copy: {line}")
 
