@@ -44,15 +44,14 @@ class Shell:
         """`name = !command`: the lines that it prints."""
         return self._run(command, kept=True)[1].splitlines()
 
-    def run_line_magic(self, name: str, line: str) -> object:
+    def run_line_magic(self, name: str, line: str) -> None:
         """`%name line`; raises UsageError."""
         if name in ("pip", "conda", "mamba"):
-            return self.system(f"{name} {line}")
-        if name == "time" and line:
-            return exec(compile(line, "<time>", "exec"), self._names)
-        if name in SILENT:
-            return None
-        raise UsageError(f"the local Kaggle does not know the magic %{name}")
+            self.system(f"{name} {line}")
+        elif name == "time" and line:
+            exec(compile(line, "<time>", "exec"), self._names)
+        elif name not in SILENT:
+            raise UsageError(f"the local Kaggle does not know the magic %{name}")
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> None:
         """`%%name line` over the rest of a cell; raises UsageError, and CalledProcessError where a shell fails."""

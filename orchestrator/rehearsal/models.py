@@ -334,5 +334,6 @@ def _means(given: str, known: str) -> bool:
 
 
 def _refuse_odd_base(about: VariationText) -> None:
-    if about.base and len(list(filter(None, about.base.split("/")))) != 4:
+    parts = about.base.split("/")
+    if about.base and (len(parts) != 4 or not all(parts)):
         raise Declined(400, "The base model instance must be named as owner/model/framework/variation")

@@ -1,5 +1,6 @@
 """A notebook that Kaggle's own program pushes is run cell by cell, as Kaggle runs it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,9 @@ def test_a_notebooks_cells_share_their_names_and_what_they_print_is_the_log(kagg
     assert 'has status "KernelWorkerStatus.COMPLETE"' in kaggle("kernels", "status", "rehearsal/some-notebook")
     kaggle("kernels", "output", "rehearsal/some-notebook", "-p", str(kaggle.home / "output"))
     assert (kaggle.home / "output" / "sum.txt").read_text() == "6"
+    kaggle("kernels", "pull", "rehearsal/some-notebook", "-p", str(kaggle.home / "pulled"))
+    pulled = json.loads((kaggle.home / "pulled" / "some-notebook.ipynb").read_text())
+    assert pulled["cells"][2]["source"] == "sum(numbers) * 2"
 
 
 def test_a_cell_that_fails_ends_the_session_with_its_traceback(kaggle: Program) -> None:
