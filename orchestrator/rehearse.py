@@ -21,7 +21,7 @@ from orchestrator.errors import BadInput
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.faults import FaultPlan
-from orchestrator.rehearsal.processes import ProcessSandbox
+from orchestrator.rehearsal.processes import ProcessSandbox, shows_kaggle
 from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.server import LocalKaggle
 from orchestrator.rehearsal.stand_ins import offering as stand_ins
@@ -91,7 +91,8 @@ def serve(
         if pipeline is not None:
             _stand_in(pipeline, kaggle, home / "serve" / "stand-ins")
         if as_json:
-            click.echo(json.dumps({"format": 1, "url": kaggle.url, "environment": kaggle.environment()}))
+            told = {"url": kaggle.url, "environment": kaggle.environment(), "kaggle_folder": shows_kaggle()}
+            click.echo(json.dumps({"format": 1, **told}))
         for line in () if as_json else _how_to_point(kaggle):
             click.echo(line)
         sys.stdout.flush()
@@ -105,7 +106,11 @@ def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
     yield f"# a local Kaggle listens at {kaggle.url}; in another shell:"
     for name, value in kaggle.environment().items():
         yield f"export {name}={value}"
-    yield "# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list. Ctrl-C ends it."
+    if shows_kaggle():
+        yield "# a session sees its folders as /kaggle/input and /kaggle/working"
+    else:
+        yield "# this system gives a session no /kaggle: its folders are $RELAY_KAGGLE_INPUT and $RELAY_KAGGLE_WORKING"
+    yield "# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list -m. Ctrl-C ends it."
 
 
 def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:

@@ -1,14 +1,14 @@
 """The calls of `datasets.DatasetApiService` and the start of an upload, from JSON to the world and back."""
 
-import secrets
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
+from orchestrator.rehearsal.archives import zipped
 from orchestrator.rehearsal.content import Content, Files
-from orchestrator.rehearsal.datasets import Dataset, DatasetVersion, Describe, write_zip
+from orchestrator.rehearsal.datasets import Dataset, DatasetVersion, Describe
 from orchestrator.rehearsal.kernel_calls import Call
 from orchestrator.rehearsal.links import Links
+from orchestrator.rehearsal.listings import datasets_listed
 from orchestrator.rehearsal.rules import KaggleRefusal, denied
 from orchestrator.rehearsal.wire import Ask, Json, Redirect, moment, page, sparse, total_bytes
 from orchestrator.rehearsal.world import World
@@ -34,7 +34,7 @@ def create_dataset(world: World, links: Links, ask: Ask) -> Json:
     )
     with world.at_now() as now:
         try:
-            dataset = world.datasets.create(owner, slug, about, _uploaded(world, ask, now), now)
+            dataset = world.datasets.create(owner, slug, about, uploaded(world, ask, now), now)
         except ValueError as error:
             return {"status": "error", "error": str(error)}
         return _created(dataset)
@@ -102,7 +102,7 @@ def download(world: World, links: Links, ask: Ask) -> Redirect:
             raise KaggleRefusal(404, f"File {name} was not found")
         if not files:
             raise KaggleRefusal(404, f"{dataset.ref} has no files yet")
-        content = files[name] if name else _zip(world.directory, files, now)
+        content = files[name] if name else zipped(world.directory, files, now)
         return Redirect(links.issue("DatasetFile", content, name or f"{dataset.slug}.zip", now))
 
 
@@ -154,14 +154,7 @@ def delete_dataset(world: World, links: Links, ask: Ask) -> Json:
 
 def list_datasets(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
-        mine = ask.text("group") == "DATASET_SELECTION_GROUP_MY"
-        user = world.owner if mine else ask.text("user")
-        found = [
-            dataset
-            for dataset in reversed(world.datasets.all())
-            if user in ("", dataset.owner) and ask.text("search").lower() in dataset.about.title.lower()
-        ]
-        datasets, token = page(found, ask, world.rules)
+        datasets, token = page(datasets_listed(world.datasets.all(), world.owner, ask, now), ask, world.rules)
         return sparse({"datasets": [_seen(dataset, now) for dataset in datasets], "nextPageToken": token})
 
 
@@ -196,7 +189,7 @@ def _files(version: DatasetVersion | None) -> Files:
     return version.files if version is not None else {}
 
 
-def _uploaded(world: World, ask: Ask, now: datetime) -> Files:
+def uploaded(world: World, ask: Ask, now: datetime) -> Files:
     """The files that a request names by their upload tokens, in their directories."""
     return dict(_named(world, ask, "", now))
 
@@ -210,7 +203,7 @@ def _named(world: World, ask: Ask, prefix: str, now: datetime) -> Iterator[tuple
 
 
 def _add_version(world: World, dataset: Dataset, body: Ask, now: datetime) -> Json:
-    files = _uploaded(world, body, now)
+    files = uploaded(world, body, now)
     deletes_old = body.flag("deleteOldVersions")
     try:
         world.datasets.add_version(dataset, files, body.text("versionNotes"), now, delete_old=deletes_old)
@@ -221,14 +214,6 @@ def _add_version(world: World, dataset: Dataset, body: Ask, now: datetime) -> Js
 
 def _created(dataset: Dataset) -> Json:
     return {"ref": dataset.ref, "url": f"https://www.kaggle.com/datasets/{dataset.ref}", "status": "ok"}
-
-
-def _zip(directory: Path, files: Files, now: datetime) -> Content:
-    path = directory / "zips" / f"{secrets.token_hex(12)}.zip"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as target:
-        write_zip(files, target)
-    return Content.of_path(path, now)
 
 
 def _file(dataset: Dataset, name: str, file: Content) -> Json:

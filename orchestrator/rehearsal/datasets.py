@@ -1,14 +1,12 @@
 """The local Kaggle's datasets: versions that take time until they are ready, and what is seen of them meanwhile."""
 
 import re
-import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
-from typing import BinaryIO
 
 from orchestrator.rehearsal.content import Content, Files, spoilt
 from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, Misfortune
@@ -63,8 +61,11 @@ class DatasetVersion:
             return READY
         if now >= self.ready_at:
             return FAILED
-        done = (now - self.created) / (self.ready_at - self.created)
-        return PROCESSING[int(done * len(PROCESSING))]
+        return PROCESSING[int(self.done(now) * len(PROCESSING))]
+
+    def done(self, now: datetime) -> float:
+        """The share of its processing that is over, from 0 to 1."""
+        return 1.0 if now >= self.ready_at else (now - self.created) / (self.ready_at - self.created)
 
 
 @dataclass
@@ -201,12 +202,7 @@ class Datasets:
             self._later.after(now, version.hidden_s, lambda _at: self._hidden.discard(key))
 
     def _accept(self, files: Files) -> None:
-        if not files:
-            raise ValueError("At least one file is required")
-        for path in files:
-            climbs = path.startswith("/") or ".." in PurePosixPath(path).parts
-            if climbs or path != str(PurePosixPath(path)) or re.search(r"[\x00-\x1f\\]", path):
-                raise ValueError(f"Invalid file name: {path!r}")
+        refuse_names(files)
         top_level = {path.split("/", 1)[0] for path in files}
         if len(top_level) > self._rules.dataset_files_max:
             raise ValueError(f"A dataset holds at most {self._rules.dataset_files_max} top-level files")
@@ -215,11 +211,21 @@ class Datasets:
         number = dataset.versions[-1].number + 1 if dataset.versions else 1
         processing_s = self._rules.wait_s(self._rules.dataset_processing_s, f"{dataset.ref}/{number}")
         ready_at = now + timedelta(seconds=processing_s)
-        kept = dict(_extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
+        kept = dict(extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
         version = DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
         for fault in self._misfortune.dataset():
             version = _struck(version, fault)
         return version
+
+
+def refuse_names(files: Files) -> None:
+    """Raise ValueError with Kaggle's sentence where there is no file, or one whose path leads elsewhere."""
+    if not files:
+        raise ValueError("At least one file is required")
+    for path in files:
+        climbs = path.startswith("/") or ".." in PurePosixPath(path).parts
+        if climbs or path != str(PurePosixPath(path)) or re.search(r"[\x00-\x1f\\]", path):
+            raise ValueError(f"Invalid file name: {path!r}")
 
 
 def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
@@ -238,7 +244,7 @@ def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
             raise ValueError("You have exceeded the storage quota of your private datasets")
 
 
-def _extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:
+def extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:
     """Every file, a zip archive replaced by what is in it: at the archive's own place, its name lost."""
     for path, content in files:
         inside = _unzipped(content, now) if path.endswith(".zip") else None
@@ -257,11 +263,3 @@ def _unzipped(content: Content, now: datetime) -> Files | None:
             return {member.filename.lstrip("/"): Content.of_bytes(archive.read(member), now) for member in inside}
     except zipfile.BadZipFile:
         return None
-
-
-def write_zip(files: Files, into: BinaryIO) -> None:
-    """All files as one zip archive, not compressed."""
-    with zipfile.ZipFile(into, "w", zipfile.ZIP_STORED) as archive:
-        for path, content in files.items():
-            with content.open() as source, archive.open(path, "w", force_zip64=True) as target:
-                shutil.copyfileobj(source, target, 1 << 20)

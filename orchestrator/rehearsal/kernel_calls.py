@@ -1,10 +1,12 @@
 """The calls of `kernels.KernelsApiService`, from JSON to the world and back."""
 
 from collections.abc import Callable
-from datetime import datetime
 
+from orchestrator.rehearsal.archives import zipped
 from orchestrator.rehearsal.kernels import Kernel, QuotaSeen, Save, Session, Status, Version
 from orchestrator.rehearsal.links import Links
+from orchestrator.rehearsal.listings import kernels_listed
+from orchestrator.rehearsal.notebooks import problem_of
 from orchestrator.rehearsal.rules import KaggleRefusal, Kind, denied
 from orchestrator.rehearsal.wire import Ask, Json, Redirect, duration, log_text, moment, page, sparse
 from orchestrator.rehearsal.world import World
@@ -13,13 +15,17 @@ Call = Callable[[World, Links, Ask], Json | Redirect]
 
 
 def save_kernel(world: World, links: Links, ask: Ask) -> Json:
-    execution = ask.text("kernelExecutionType")
+    execution, language = ask.text("kernelExecutionType"), ask.text("language")
+    if language not in ("", "python"):
+        raise KaggleRefusal(501, f"The local Kaggle runs Python alone, and no {language}")
+    if ask.text("kernelType") == "notebook" and (problem := problem_of(ask.text("text"))):
+        return {"error": problem}
     saved = world.save_kernel(
         Save(
             slug=_slug_to_save(world, ask),
             text=ask.text("text"),
             title=ask.text("newTitle"),
-            language=ask.text("language"),
+            language=language,
             kernel_type=ask.text("kernelType"),
             machine_shape=ask.text("machineShape"),
             enable_tpu=ask.flag("enableTpu"),
@@ -84,14 +90,17 @@ def list_files(world: World, links: Links, ask: Ask) -> Json:
 
 
 def download_output(world: World, links: Links, ask: Ask) -> Redirect:
+    """The address of one file of a session's output, or of all of them as a zip archive."""
     with world.at_now() as now:
         number = ask.number("versionNumber")
         label = f"v{number}" if number else None
         session = world.kernels.session(ask.text("ownerSlug"), ask.text("kernelSlug"), label)
         name = ask.text("filePath")
-        if session is None or name not in session.files:
-            raise KaggleRefusal(404, f"File {name} was not found")
-        return Redirect(links.issue("OutputFile", session.files[name], name, now))
+        files = session.files if session is not None else {}
+        if not files or (name and name not in files):
+            raise KaggleRefusal(404, f"File {name} was not found" if name else "There is no output yet")
+        content = files[name] if name else zipped(world.directory, files, now)
+        return Redirect(links.issue("OutputFile", content, name or f"{ask.text('kernelSlug')}.zip", now))
 
 
 def get_kernel(world: World, links: Links, ask: Ask) -> Json:
@@ -109,12 +118,8 @@ def get_kernel(world: World, links: Links, ask: Ask) -> Json:
 
 def list_kernels(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now():
-        user = world.owner if ask.text("group") == "PROFILE" else ask.text("user")
-        shown = [k for k in reversed(world.kernels.all()) if world.kernels.shown(k.owner, k.slug) is not None]
-        found = [k for k in shown if _matches(k, user, ask.text("search"))]
-        if ask.text("sortBy") == "DATE_RUN":
-            found.sort(key=_last_run, reverse=True)
-        kernels, token = page(found, ask, world.rules)
+        shown = [kernel for kernel in world.kernels.all() if world.kernels.shown(kernel.owner, kernel.slug) is not None]
+        kernels, token = page(kernels_listed(shown, world.owner, ask), ask, world.rules)
         return sparse({"kernels": [_metadata(k, k.newest) for k in kernels], "nextPageToken": token})
 
 
@@ -166,10 +171,6 @@ def _session(world: World, ask: Ask) -> Session | None:
     return world.kernels.session(ask.text("userName"), ask.text("kernelSlug"), ask.text("versionLabel"))
 
 
-def _matches(kernel: Kernel, user: str, search: str) -> bool:
-    return user in ("", kernel.owner) and search.lower() in kernel.title.lower()
-
-
 def _metadata(kernel: Kernel, version: Version, newest: Version | None = None) -> Json:
     newest = newest or kernel.newest
     save = version.save
@@ -180,7 +181,7 @@ def _metadata(kernel: Kernel, version: Version, newest: Version | None = None) -
             "title": kernel.title,
             "author": kernel.owner,
             "slug": kernel.slug,
-            "lastRunTime": moment(_last_run(kernel)),
+            "lastRunTime": moment(kernel.last_run),
             "language": save.language,
             "kernelType": save.kernel_type,
             "isPrivate": save.is_private,
@@ -196,11 +197,6 @@ def _metadata(kernel: Kernel, version: Version, newest: Version | None = None) -
             "machineShape": save.machine_shape,
         }
     )
-
-
-def _last_run(kernel: Kernel) -> datetime:
-    runs = [v.session.started for v in kernel.versions if v.session is not None and v.session.started is not None]
-    return runs[-1] if runs else kernel.newest.saved
 
 
 def _quota(seen: QuotaSeen) -> Json:

@@ -158,6 +158,12 @@ class Kernel:
         """The version that was saved last."""
         return self.versions[-1]
 
+    @property
+    def last_run(self) -> datetime:
+        """When its newest session that started did so; where none has, when it was saved."""
+        runs = [v.session.started for v in self.versions if v.session is not None and v.session.started is not None]
+        return runs[-1] if runs else self.newest.saved
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaSeen:

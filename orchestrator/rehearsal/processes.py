@@ -1,11 +1,13 @@
 """The sandbox that really runs a pushed script: a process of its own in a `/kaggle`-shaped directory, with nothing inherited."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,35 +16,49 @@ from pathlib import Path
 from typing import IO
 
 from orchestrator.clock import Clock
+from orchestrator.rehearsal import cells, launcher
 from orchestrator.rehearsal.content import Content, Files
 from orchestrator.rehearsal.sandbox import Exit, Launch, Line, Mount
 
 LAST_WORDS_S = 5.0
 """How long to wait for the end of a dead session's log; its pipes close with its last process."""
 
-GUARD = """
-import os, sys
-if sys.platform == "linux":
-    import ctypes
-    ctypes.CDLL(None).prctl(1, 9)
-    if os.getppid() != int(sys.argv[1]):
-        os._exit(137)
-os.execv(sys.executable, [sys.executable, "-I", *sys.argv[2:]])
-"""
-"""Runs before the script, in its place: PR_SET_PDEATHSIG (1) with SIGKILL (9), so that no session outlives its Kaggle."""
+PROBE_S = 10.0
+"""How long the question whether a session can see `/kaggle` may take."""
+
+
+@functools.cache
+def shows_kaggle() -> bool:
+    """Whether this system lets a session see its folder as `/kaggle`, which takes a mount namespace of its own."""
+    if sys.platform != "linux":
+        return False
+    with tempfile.TemporaryDirectory(prefix="relay-kaggle-") as folder:
+        directory = Path(folder).resolve() / "kaggle"
+        script = _furnish(directory, "open('/kaggle/working/seen', 'w').close()", ())
+        try:
+            command = _command(directory, ["/kaggle/src/" + script.name])
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PROBE_S)
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return (directory / "working" / "seen").exists()
 
 
 class ProcessSandbox:
     """Runs each session in `root/<owner>/<slug>/v<N>/kaggle/{input,working,src,tmp}`.
 
+    Where this system allows it, a session sees that directory as `/kaggle` (`folder`: None leaves it to the system).
     A session sees PATH, HOME and TMPDIR (inside its directory), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1 (this machine's
-    CPU stands in for the accelerator that was promised) and `extra_env`; nothing else of this process's environment.
+    CPU stands in for the accelerator that was promised), RELAY_KAGGLE_INPUT and RELAY_KAGGLE_WORKING (where it finds its
+    inputs and leaves its output) and `extra_env`; nothing else of this process's environment.
     It is no prison: a script can still read whatever this user can read.
     """
 
-    def __init__(self, root: Path, clock: Clock, extra_env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, root: Path, clock: Clock, extra_env: Mapping[str, str] | None = None, *, folder: bool | None = None
+    ) -> None:
         self._root = root.resolve()
         self._clock = clock
+        self._folder = shows_kaggle() if folder is None else folder
         self._extra_env = dict(extra_env or {})
         self._started: list[ProcessSession] = []
         # The death of a session's parent is, to Linux, the death of the thread that started it: so one thread starts all.
@@ -51,8 +67,8 @@ class ProcessSandbox:
     def start(self, launch: Launch) -> "ProcessSession":
         self._started = [session for session in self._started if not session.over]
         directory = self._root / launch.owner / launch.slug / f"v{launch.version}" / "kaggle"
-        script = _furnish(directory, launch.source, launch.mounts)
-        popen = self._starter.submit(self._popen, directory, script).result()
+        program = _program(directory, launch, Path("/kaggle") if self._folder else directory)
+        popen = self._starter.submit(self._popen, directory, program).result()
         session = ProcessSession(popen, directory / "working", launch.started, self._clock)
         self._started.append(session)
         return session
@@ -62,9 +78,9 @@ class ProcessSandbox:
             session.kill(0.0)
         self._starter.shutdown()
 
-    def _popen(self, directory: Path, script: Path) -> subprocess.Popen[bytes]:
+    def _popen(self, directory: Path, program: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", GUARD, str(os.getpid()), str(script)],
+            _command(directory if self._folder else None, program),
             cwd=directory / "working",
             env=self._environment(directory),
             stdin=subprocess.DEVNULL,
@@ -74,6 +90,7 @@ class ProcessSandbox:
         )
 
     def _environment(self, directory: Path) -> dict[str, str]:
+        seen = Path("/kaggle") if self._folder else directory
         return {
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
             "HOME": str(directory / "home"),
@@ -81,6 +98,8 @@ class ProcessSandbox:
             "LANG": "C.UTF-8",
             "JAX_PLATFORMS": "cpu",
             "RELAY_STAND_IN": "1",
+            "RELAY_KAGGLE_INPUT": str(seen / "input"),
+            "RELAY_KAGGLE_WORKING": str(seen / "working"),
             **self._extra_env,
         }
 
@@ -183,12 +202,30 @@ class ProcessSession:
         return thread
 
 
+def _command(kaggle: Path | None, program: list[str]) -> list[str]:
+    """Python with that program, which dies with this process and sees `kaggle` as `/kaggle`."""
+    shown = str(kaggle) if kaggle is not None else ""
+    return [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), shown, *program]
+
+
+def _program(directory: Path, launch: Launch, seen: Path) -> list[str]:
+    """Furnish a session's directory; what to run in it, under the path by which the session sees it."""
+    if not launch.is_notebook:
+        return [str(seen / "src" / _furnish(directory, launch.source, launch.mounts).name)]
+    script = _furnish(directory, Path(cells.__file__).read_text(encoding="utf-8"), launch.mounts)
+    notebook = script.with_name("notebook.ipynb")
+    notebook.write_bytes(launch.source.encode())
+    notebook.chmod(0o444)
+    return [str(seen / "src" / script.name), str(seen / "src" / notebook.name)]
+
+
 def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
     """Make the directories, mount the inputs and put the script in its place; all of it read-only but `working`, `tmp`."""
     if directory.exists():
         shutil.rmtree(directory)  # of a kernel that was deleted, or of an earlier rehearsal in the same place
     for name in ("input", "working", "src", "tmp", "home"):
         (directory / name).mkdir(parents=True, exist_ok=True)
+    (directory.parent / "root").mkdir(exist_ok=True)  # where the launcher makes the root of a session that sees /kaggle
     for mount in mounts:
         for path, content in mount.files.items():
             content.copy_to(directory / "input" / mount.place / path)

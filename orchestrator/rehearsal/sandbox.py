@@ -35,6 +35,8 @@ class Launch:
     slug: str
     version: int
     source: str
+    is_notebook: bool = False
+    """Whether the source is the JSON of a notebook, and no script."""
     mounts: tuple[Mount, ...]
     limit_s: float
     started: datetime

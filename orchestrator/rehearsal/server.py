@@ -45,6 +45,7 @@ CALLS: dict[str, dict[str, Call]] = {
     "datasets.DatasetApiService": DATASET_CALLS,
     "blobs.BlobApiService": BLOB_CALLS,
     "models.ModelApiService": MODEL_CALLS,
+    "api.v1.DiagnosticsService": {"Hello": lambda world, links, ask: {"userName": world.owner}},  # kagglehub's whoami
 }
 
 
@@ -92,7 +93,7 @@ class Face:
         service, method = request.path_params["service"], request.path_params["method"]
         known = CALLS.get(service, {}).get(method)
         if known is None:
-            raise KaggleRefusal(501, f"The local Kaggle does not know {service}/{method}")
+            raise KaggleRefusal(501, f"The local Kaggle does not answer {service}/{method}")
         answer = await run_in_threadpool(known, self._world, self._links, await _asked(request))
         return RedirectResponse(answer.url, 302) if isinstance(answer, Redirect) else JSONResponse(answer)
 

@@ -8,13 +8,8 @@ from orchestrator.rehearsal.content import Content, Files, spoilt, swapped, with
 from orchestrator.rehearsal.datasets import Datasets
 from orchestrator.rehearsal.faults import Misfortune, SessionAction
 from orchestrator.rehearsal.kernels import Kernels, Session, Status
-from orchestrator.rehearsal.rules import (
-    CONSENT_MESSAGE,
-    OUTPUT_LIMIT_MESSAGE,
-    TIME_LIMIT_MESSAGE,
-    KaggleRefusal,
-    Rules,
-)
+from orchestrator.rehearsal.models import Models
+from orchestrator.rehearsal.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.sandbox import Launch, Mount, Running, Sandbox
 from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, REPORT_SEAL_NAME, Report, seal_of
 from stages.documents import ContractError
@@ -26,39 +21,22 @@ class Sessions:
     """Moves sessions along. The caller holds the world's lock and hands over times that never go back."""
 
     def __init__(
-        self, rules: Rules, sandbox: Sandbox, misfortune: Misfortune, kernels: Kernels, datasets: Datasets
+        self,
+        rules: Rules,
+        sandbox: Sandbox,
+        misfortune: Misfortune,
+        kernels: Kernels,
+        datasets: Datasets,
+        models: Models,
     ) -> None:
         self._rules = rules
         self._sandbox = sandbox
         self._misfortune = misfortune
         self._kernels = kernels
         self._datasets = datasets
-        self._models: dict[str, Files] = {}
-        self._gated: set[str] = set()
+        self._models = models
         self._everywhere: dict[str, Files] = {}
         self._started = 0
-
-    def offer_model(self, ref: str, files: Files, accepted: bool = True) -> None:
-        """Let there be a model (owner/model/framework/variation/N), which sessions get where its licence was accepted."""
-        self._models[ref] = files
-        (self._gated.discard if accepted else self._gated.add)(ref)
-
-    def model(self, ref: str) -> Files:
-        """A model's files; raises KaggleRefusal where there is none, or where its licence was not accepted."""
-        if ref not in self._models:
-            raise KaggleRefusal(404, "Model instance version not found")
-        if ref in self._gated:
-            raise KaggleRefusal(403, CONSENT_MESSAGE)
-        return self._models[ref]
-
-    def size_of_model(self, ref: str) -> int:
-        """Bytes of all files of a model that there is."""
-        return sum(file.size_bytes for file in self._models[ref].values())
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Every model that there is."""
-        return tuple(self._models)
 
     def offer_everywhere(self, place: str, files: Files) -> None:
         """Mount files below `place` in every session."""
@@ -71,7 +49,7 @@ class Sessions:
         return {
             "datasets": tuple(s for s in datasets if not self._datasets.exists(*_split(s)[:2])),
             "kernels": tuple(s for s in kernels if not self._kernels.exists(*_split(s)[:2])),
-            "models": tuple(s for s in models if s not in self._models or s in self._gated),
+            "models": tuple(s for s in models if not self._models.is_source(s)),
         }
 
     def advance(self, now: datetime) -> None:
@@ -102,6 +80,7 @@ class Sessions:
             slug=session.slug,
             version=session.version,
             source=session.save.text,
+            is_notebook=session.save.kernel_type == "notebook",
             mounts=() if unmounted else tuple(self._mounts(session, session.starts_at)),
             limit_s=session.limit_s,
             started=session.starts_at,
@@ -185,8 +164,8 @@ class Sessions:
             if output is not None:
                 yield self._mount(session, source, output, self._rules.kernel_layouts)
         for source in session.save.model_sources:
-            if source in self._models:
-                yield Mount(name=source, place=f"models/{source}", files=self._models[source])
+            if self._models.is_ready(source, now):
+                yield Mount(name=source, place=f"models/{source}", files=self._models.files(source, now))
         for place, files in self._everywhere.items():
             yield Mount(name=place, place=place, files=files)
 

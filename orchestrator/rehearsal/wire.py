@@ -97,9 +97,14 @@ def duration(seconds: float) -> str:
 
 
 def error_body(code: int, message: str = "") -> Json:
-    """The nested object with which Kaggle explains an error; its own client shows none of it."""
+    """The nested object with which Kaggle explains an error; its own client shows none of it.
+
+    501 is no answer of Kaggle's, and is said a second time where that client looks for something to show.
+    """
     word = STATUS_WORDS.get(code, "UNKNOWN")
-    return {"error": {"code": code, "message": message or HTTPStatus(code).phrase, "status": word}}
+    said = message or HTTPStatus(code).phrase
+    shown = {"code": code, "message": said} if code == HTTPStatus.NOT_IMPLEMENTED else {}
+    return {**shown, "error": {"code": code, "message": said, "status": word}}
 
 
 def log_entry(line: Line) -> Json:

@@ -14,6 +14,7 @@ from orchestrator.rehearsal.datasets import Datasets
 from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, Misfortune, PushAction
 from orchestrator.rehearsal.kernels import Kernels, Save, Saved
 from orchestrator.rehearsal.late import Later
+from orchestrator.rehearsal.models import Models
 from orchestrator.rehearsal.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.sandbox import Sandbox
 from orchestrator.rehearsal.sessions import Sessions
@@ -22,7 +23,7 @@ from orchestrator.rehearsal.sessions import Sessions
 class World:
     """One Kaggle with one account. Use it as `with world.at_now() as now:`; nothing moves inside that block.
 
-    `kernels`, `datasets` and `blobs` may be asked directly inside the block; what touches more than one of them is a
+    `kernels`, `datasets`, `models` and `blobs` may be asked directly inside the block; what touches more than one of them is a
     method here.
     """
 
@@ -42,10 +43,11 @@ class World:
         self._later = Later()
         self.kernels = Kernels(self.rules)
         self.datasets = Datasets(self.rules, self.misfortune, self._later)
+        self.models = Models(self.rules)
         self.directory = directory
         """Where uploads and archives are written; a world that nobody uploads to never touches it."""
         self.blobs = Blobs(directory / "blobs", self.rules)
-        self._sessions = Sessions(self.rules, sandbox, self.misfortune, self.kernels, self.datasets)
+        self._sessions = Sessions(self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models)
         self.clock = clock
         self._lock = threading.RLock()
 
@@ -66,20 +68,12 @@ class World:
     def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
         """Let there be a model (owner/model/framework/variation/N), a source where its licence was accepted."""
         with self._lock:
-            self._sessions.offer_model(ref, files, accepted)
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Every model that there is."""
-        return self._sessions.models
-
-    def size_of_model(self, ref: str) -> int:
-        """Bytes of a model, which Kaggle tells everybody."""
-        return self._sessions.size_of_model(ref)
+            self.models.offer(ref, files, accepted)
 
     def model(self, ref: str) -> Files:
-        """A model's files; raises KaggleRefusal where there is none, or where its licence was not accepted."""
-        return self._sessions.model(ref)
+        """A model's files; raises KaggleRefusal where there are none, or where its licence was not accepted."""
+        with self.at_now() as now:
+            return self.models.files(ref, now)
 
     def offer_everywhere(self, place: str, files: Files) -> None:
         """Mount files below `place` in every session that starts from now on, though no kernel asks for them."""

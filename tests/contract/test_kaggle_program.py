@@ -1,69 +1,18 @@
 """The `kaggle` program as it is released works against the local Kaggle, on a port that it has no setting for."""
 
 import json
-import os
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from tests.contract.local import PATIENCE_S, Client, running, until
+from tests.contract.local import running, until
+from tests.contract.program import SCRIPT, Program
 
-KAGGLE = Path(sys.executable).with_name("kaggle")
 DATA = bytes(range(256)) * 1_000
-
-SCRIPT = """
-import os, pathlib
-names = sorted(path.name for path in pathlib.Path("../input").rglob("*") if path.is_file())
-print("inputs:", *names, flush=True)
-pathlib.Path("relay").mkdir()
-(state,) = pathlib.Path("../input").rglob("state.bin")
-pathlib.Path("relay/state.bin").write_bytes(state.read_bytes()[::-1])
-pathlib.Path("report.json").write_text("{}")
-"""
-
-
-@dataclass
-class Program:
-    """Runs `kaggle` with nothing but the variables that the server gives out."""
-
-    client: Client
-    home: Path
-
-    def __call__(self, *arguments: str, exits: int = 0) -> str:
-        """Run one command; what it printed on both streams."""
-        environment = {**self.client.kaggle.environment(), "HOME": str(self.home), "PATH": os.environ["PATH"]}
-        done = subprocess.run(
-            [KAGGLE, *arguments], cwd=self.home, env=environment, capture_output=True, text=True, timeout=PATIENCE_S
-        )
-        printed = done.stdout + done.stderr
-        assert done.returncode == exits, printed
-        return printed
-
-    def dataset(self, name: str = "some-data", **files: bytes) -> Path:
-        """A folder that `datasets create` takes."""
-        folder = self.home / name
-        folder.mkdir(exist_ok=True)
-        about = {"title": "Some data", "id": f"rehearsal/{name}", "licenses": [{"name": "CC0-1.0"}]}
-        (folder / "dataset-metadata.json").write_text(json.dumps(about))
-        for path, content in files.items():
-            (folder / path).write_bytes(content)
-        return folder
-
-    def kernel(self, name: str = "some-kernel", text: str = SCRIPT, **more: object) -> Path:
-        """A folder that `kernels push` takes."""
-        folder = self.home / name
-        folder.mkdir(exist_ok=True)
-        about = {"id": f"rehearsal/{name}", "title": name, "code_file": "main.py", "language": "python"}
-        (folder / "kernel-metadata.json").write_text(json.dumps({**about, "kernel_type": "script", **more}))
-        (folder / "main.py").write_text(text)
-        return folder
 
 
 @pytest.fixture

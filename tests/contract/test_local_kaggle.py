@@ -135,7 +135,7 @@ def test_a_pulled_kernel_has_its_source_and_what_was_asked_for_it(tmp_path: Path
     with scripted(tmp_path) as client:
         client.push(text="first", enableInternet=True, machineShape="TpuV5E8", categoryIds=["tpu"])
         client.clock.sleep(1000)
-        client.push(text="second", kernelType="notebook")
+        client.push(text='{"cells": []}', kernelType="notebook")
         where = {"userName": "rehearsal", "kernelSlug": "some-kernel"}
         old = client.json(KERNELS, "GetKernel", **where, versionLabel="v1")
         new = seen(kernel_types.ApiGetKernelResponse, client.json(KERNELS, "GetKernel", **where))
@@ -144,17 +144,17 @@ def test_a_pulled_kernel_has_its_source_and_what_was_asked_for_it(tmp_path: Path
     assert (metadata.ref, metadata.title, metadata.author) == ("rehearsal/some-kernel", "some-kernel", "rehearsal")
     assert (metadata.machine_shape, metadata.enable_internet, metadata.is_private) == ("TpuV5E8", True, True)
     assert (metadata.current_version_number, metadata.category_ids) == (2, ["tpu"])
-    assert (new.blob.source, new.blob.kernel_type) == ("second", "notebook")
+    assert (new.blob.source, new.blob.kernel_type) == ('{"cells": []}', "notebook")
 
 
 def test_kernels_are_listed_newest_first_in_pages(tmp_path: Path) -> None:
     with scripted(tmp_path) as client:
         for number in range(5):
-            client.push(f"kernel-{number}", kernelExecutionType="QUICK_SAVE")
+            client.push(f"kernel-{number}", kernelExecutionType="QUICK_SAVE", isPrivate=number != 3)
         first = client.json(KERNELS, "ListKernels", group="PROFILE", pageSize=3)
         rest = client.json(KERNELS, "ListKernels", group="PROFILE", pageSize=3, pageToken=first["nextPageToken"])
         second_page = client.json(KERNELS, "ListKernels", group="PROFILE", pageSize=3, page=2)
-        found = client.json(KERNELS, "ListKernels", search="KERNEL-3")
+        found = client.json(KERNELS, "ListKernels", search="KERNEL-")  # of everyone, so no private one
         others = client.json(KERNELS, "ListKernels", user="bob")
     assert [kernel["slug"] for kernel in first["kernels"]] == ["kernel-4", "kernel-3", "kernel-2"]
     assert [kernel["slug"] for kernel in rest["kernels"]] == ["kernel-1", "kernel-0"]
@@ -386,7 +386,7 @@ def test_a_request_in_the_form_for_proxies_is_answered_as_any_other(tmp_path: Pa
     with scripted(tmp_path, PLAYED) as client:
         proxies = {"http": client.kaggle.url}
         url = f"http://localhost/api/v1/{KERNELS}/ListKernels"
-        client.push()
+        client.push(isPrivate=False)
         client.clock.sleep(1000)
         listed = requests.post(url, json={}, headers=client.headers, proxies=proxies, timeout=PATIENCE_S)
         state = client.output()["files"][1]["url"]

@@ -280,9 +280,10 @@ def test_datasets_are_listed_found_and_deleted(client: Client) -> None:
         ("rehearsal/other-data", 1),
         ("rehearsal/some-data", 5),
     ]
-    assert [d["ref"] for d in client.json(DATASETS, "ListDatasets", search="some")["datasets"]] == [
-        "rehearsal/some-data"
-    ]
+    group = {"group": "DATASET_SELECTION_GROUP_MY"}
+    found = client.json(DATASETS, "ListDatasets", **group, search="some")["datasets"]
+    assert [dataset["ref"] for dataset in found] == ["rehearsal/some-data"]
+    assert client.json(DATASETS, "ListDatasets", search="some") == {}, "others see no private dataset"
     assert client.json(DATASETS, "DeleteDataset", **HERE) == {}
     for method in ("DeleteDataset", "GetDataset", "GetDatasetStatus", "GetDatasetMetadata", "DownloadDataset"):
         assert refusal(client.ask(DATASETS, method, **HERE)) == (404, "NOT_FOUND")

@@ -17,8 +17,10 @@ import pytest
 
 from orchestrator.clock import SystemClock
 from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.processes import ProcessSandbox, ProcessSession
+from orchestrator.rehearsal.processes import ProcessSandbox, ProcessSession, shows_kaggle
 from orchestrator.rehearsal.sandbox import Exit, Launch, Mount
+
+OWN = ("RELAY_STAND_IN", "RELAY_KAGGLE_INPUT", "RELAY_KAGGLE_WORKING")
 
 PATIENCE_S = 60.0
 """Far more than anything here takes; only a broken sandbox waits so long."""
@@ -69,26 +71,86 @@ def gone(pid: int) -> bool:
         return True
 
 
-def test_a_script_runs_where_kaggle_would_run_it(sandbox: ProcessSandbox, tmp_path: Path) -> None:
-    session = sandbox.start(
-        launch(
-            """
-            import os, pathlib, sys
-            print(os.getcwd())
-            print(__file__)
-            print(os.access(__file__, os.W_OK) and os.geteuid() != 0, oct(os.stat(__file__).st_mode & 0o777))
-            print(sys.flags.isolated, sys.argv[1:])
-            """
-        )
-    )
+WHERE = """
+import os, pathlib, sys
+print(os.getcwd())
+print(__file__)
+print(os.access(__file__, os.W_OK) and os.geteuid() != 0, oct(os.stat(__file__).st_mode & 0o777))
+print(sys.flags.isolated, sys.argv[1:])
+print(os.environ["RELAY_KAGGLE_INPUT"], os.environ["RELAY_KAGGLE_WORKING"])
+"""
+
+needs_namespaces = pytest.mark.skipif(not shows_kaggle(), reason="this system lets no session see a /kaggle of its own")
+
+
+def test_a_script_runs_in_a_folder_that_is_shaped_like_kaggles(tmp_path: Path) -> None:
+    sandbox = ProcessSandbox(tmp_path / "sessions", SystemClock(), folder=False)
+    session = sandbox.start(launch(WHERE))
     assert ended(session).code == 0
+    sandbox.close()
     kaggle = tmp_path / "sessions" / "alice" / "some-kernel" / "v3" / "kaggle"
     assert texts(session) == [
         str(kaggle / "working"),
         str(kaggle / "src" / "script.py"),
         "False 0o444",
         "1 []",
+        f"{kaggle / 'input'} {kaggle / 'working'}",
     ]
+
+
+@needs_namespaces
+def test_a_script_sees_kaggles_own_folders_where_the_system_allows_it(tmp_path: Path) -> None:
+    sandbox = ProcessSandbox(tmp_path / "sessions", SystemClock(), folder=True)
+    session = sandbox.start(launch(WHERE))
+    assert ended(session).code == 0
+    sandbox.close()
+    expected = ["/kaggle/working", "/kaggle/src/script.py", "False 0o444", "1 []", "/kaggle/input /kaggle/working"]
+    assert texts(session) == expected
+
+
+@needs_namespaces
+def test_a_script_that_names_kaggles_folders_reads_and_writes_its_own(sandbox: ProcessSandbox) -> None:
+    script = """
+    import os, pathlib
+    pathlib.Path("/kaggle/working/out.txt").write_text(pathlib.Path("/kaggle/input/some-data/in.txt").read_text())
+    print(os.getuid(), os.path.isdir(os.environ["HOME"]))
+    """
+    now = datetime.now(UTC)
+    seen = []
+    for number in (1, 2):
+        content = Content.of_bytes(f"input of {number}".encode(), now)
+        mount = Mount(name="alice/some-data", place="some-data", files={"in.txt": content})
+        session = sandbox.start(launch(script, mount, slug=f"kernel-{number}"))
+        assert ended(session).code == 0
+        assert texts(session) == [f"{os.getuid()} True"]
+        seen.append(session.output(1.0)["out.txt"].read())
+    assert seen == [b"input of 1", b"input of 2"]
+
+
+@needs_namespaces
+def test_a_session_leaves_no_mount_behind_however_it_ends(sandbox: ProcessSandbox) -> None:
+    def mounts() -> str:
+        return Path("/proc/self/mountinfo").read_text()
+
+    before = mounts()
+    whole = sandbox.start(launch("print('whole')", slug="whole"))
+    killed = sandbox.start(
+        launch(
+            """
+            import subprocess, sys, time
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
+            print(child.pid, flush=True)
+            time.sleep(1000)
+            """,
+            slug="killed",
+        )
+    )
+    until(lambda: texts(killed))
+    assert mounts() == before, "what a session mounts, nobody else sees"
+    killed.kill(1.0)
+    assert ended(whole).code == 0
+    until(lambda: gone(int(texts(killed)[0])))
+    assert mounts() == before
 
 
 def test_a_script_inherits_nothing_of_the_servers_environment(
@@ -101,7 +163,7 @@ def test_a_script_inherits_nothing_of_the_servers_environment(
     seen = json.loads(texts(session)[0])
     seen.pop("LC_CTYPE", None)  # Python sets it by itself where the locale is C
     kaggle = tmp_path / "sessions" / "alice" / "some-kernel" / "v3" / "kaggle"
-    assert set(seen) == {"PATH", "HOME", "TMPDIR", "LANG", "JAX_PLATFORMS", "RELAY_STAND_IN", "EXTRA"}
+    assert set(seen) == {"PATH", "HOME", "TMPDIR", "LANG", "JAX_PLATFORMS", *OWN, "EXTRA"}
     assert (seen["HOME"], seen["TMPDIR"]) == (str(kaggle / "home"), str(kaggle / "tmp"))
     assert (seen["JAX_PLATFORMS"], seen["RELAY_STAND_IN"], seen["EXTRA"]) == ("cpu", "1", "given")
 

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from orchestrator.rehearsal.datasets import write_zip
+from orchestrator.rehearsal.archives import write_zip
 from orchestrator.rehearsal.rules import KaggleRefusal, Rules
 from tests.unit.worlds import OWNER, SmallWorld
 
