@@ -135,6 +135,16 @@ def test_a_person_is_told_of_a_session_without_a_machine_and_it_goes_on_by_itsel
     assert chain.state.run.status is RunStatus.ACTIVE
 
 
+def test_a_cancelled_run_whose_session_never_gets_a_machine_holds_up_no_other_run(folder: Path) -> None:
+    kaggle = Kaggle(pipeline(), rules=Rules(queue_s=PerKind.all(30 * 3600.0)))
+    chain = Chain(kaggle, folder)
+    turns_until(chain, "seen_queued")
+    chain.store.request(chain.run, "cancel", {}, kaggle.clock.now())
+    turns_until(chain, "session_lost")
+    assert kaggle.clock.now() - chain.state.run.created_at < timedelta(hours=6, minutes=30)
+    assert chain.run not in chain.store.open_runs()
+
+
 def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itself_once_it_does(folder: Path) -> None:
     kaggle = Kaggle(pipeline())
     take_by_hand(kaggle)
