@@ -18,7 +18,7 @@ from state.facts import InputsIntended
 from state.model import Snapshot
 from tests.unit.test_daemon import Desk, idle
 
-FLOOR_S = Limits().floor_s
+FLOOR_S = Limits(poll_s=120.0).floor_s
 ROUNDS = 60
 
 
