@@ -32,7 +32,7 @@ from orchestrator.plan import (
 )
 from orchestrator.safekeeping import doubtful, removable, to_publish
 from orchestrator.trouble import trouble
-from orchestrator.waits import HOURS, SLOT, came_after_all, not_renewed, short, told
+from orchestrator.waits import HOURS, SLOT, came_after_all, not_renewed, short, told, too_long
 from state.facts import (
     Fact,
     RunCancelled,
@@ -290,7 +290,8 @@ def _see_off(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     last = state.last
     if last is None or not last.phase.on_kaggle:
         return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
-    if snapshot.watch.failures >= limits.give_up_failures:
+    unmoved = last.phase is not Phase.RUNNING and too_long(snapshot.watch, last, limits)
+    if unmoved or snapshot.watch.failures >= limits.give_up_failures:
         return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return _carry_on(last, snapshot, limits, now)
 

@@ -19,7 +19,8 @@ COMMANDS_MAX = 200
 def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Rest | None:
     """A rest in the place of a command that comes too soon; None: it may be carried out."""
     if isinstance(command, Rest):
-        return None
+        over = command.until is not None and command.until <= now  # a rest that is over already is none
+        return replace(command, until=now + timedelta(seconds=limits.floor_s), held=True) if over else None
     watch = snapshot.watch
     done = _lately(watch, limits, now)
     if done and watch.lately_at is not None and (_digest(command) in done or len(done) >= COMMANDS_MAX):

@@ -39,10 +39,6 @@ class Limits:
     """A run that waits for a slot and has not said so for this long is passed by."""
     retry_after_s_max: float = 900.0
     """Longer than this nothing waits because an answer asks for it: one header must not blind a run."""
-    floor_s: float = 5.0
-    """No command is repeated sooner, whatever is decided."""
-    calls_a_minute: int = 120
-    """Of one account, by all its runs. Five runs that are looked at every half minute make 20."""
     queue_s: float = 6 * 3600.0
     """A person is told of a session that has had no machine for so long: waits of up to four hours were seen."""
     overdue_s: float = 3600.0
@@ -51,6 +47,16 @@ class Limits:
     """A person is told of a slot that stays taken for longer than any session may last, which is twelve hours."""
     renewal_s: float = 6 * 3600.0
     """A person is told of hours that were to be renewed so long ago."""
+
+    @property
+    def floor_s(self) -> float:
+        """No command is repeated sooner, whatever is decided: five seconds, less where looks are less than half a minute apart."""
+        return min(5.0, self.poll_s / 6)
+
+    @property
+    def calls_a_minute(self) -> int:
+        """Calls of one account, by all its runs. Five runs that are looked at every half minute make 20."""
+        return max(120, round(3600 / self.poll_s))
 
     @property
     def rest_s_max(self) -> float:
@@ -92,8 +98,6 @@ def limits_for(pipeline: Pipeline) -> Limits:
         quota_fresh_s=min(600.0, 20 * poll_s),
         slot_s=10 * poll_s,
         claim_s=30 * poll_s,
-        floor_s=poll_s / 6,
-        calls_a_minute=round(120 * 30 / poll_s),
         queue_s=720 * poll_s,
         overdue_s=120 * poll_s,
         slot_wait_s=1560 * poll_s,

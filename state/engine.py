@@ -68,14 +68,14 @@ def _say_in_words(engine: Engine, database: Path) -> None:
             raise words from context.original_exception
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema to this relay's revision, a copy of an older one kept beside it (see `backup`).
+def migrate(engine: Engine) -> bool:
+    """Bring the schema to this relay's revision, a copy of an older one kept beside it (see `backup`); whether it was older.
 
     Raises SchemaError where the database is newer.
     """
     revision = _revision(engine)
     if revision == newest_revision():
-        return
+        return False
     if revision is not None and revision > newest_revision():
         raise SchemaError(NEWER)
     if revision is not None:
@@ -93,6 +93,7 @@ def migrate(engine: Engine) -> None:
         if "Can't locate revision" in str(error):
             raise SchemaError(NEWER) from error
         raise
+    return revision is not None
 
 
 def backup(engine: Engine, revision: str) -> Path | None:

@@ -12,6 +12,7 @@ from state.checking import Checked
 from state.engine import asking, migrate, open_engine
 from state.facts import Fact, RunStarted, SeenEnded, SessionLost
 from state.failures import RunExists
+from state.forward import fold_anew
 from state.leases import Lease, check_fence, taken
 from state.model import FORGOTTEN, Metric, QuotaRow, Run, RunState, Watch
 from state.query import Query
@@ -40,7 +41,8 @@ class Store(Reader):
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = home / "relay.db"
         engine = open_engine(path)
-        migrate(engine)
+        if migrate(engine):
+            fold_anew(engine)
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
         return cls(engine)

@@ -62,9 +62,7 @@ class Owed:
             self.stuck, self.stuck_s = "" if owed is None else owed[0], 0.0
         elif self.since is not None:
             self.stuck_s += (now - self.since).total_seconds()
-        fails = (
-            turn is None or turn.failure or (isinstance(turn.command, Rest) and turn.command.why.startswith("trying"))
-        )
+        fails = turn is None or turn.failure or (isinstance(turn.command, Rest) and turn.before.failures > 0)
         self.since = None if fails else now
         if owed is not None and self.stuck_s > owed[1]:
             return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and nobody was told"

@@ -4,20 +4,22 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orchestrator.kaggle.gateway import Quota, SessionSeen, Worker
+from orchestrator.errors import NoSlot
+from orchestrator.kaggle.gateway import KernelPush, KernelPushed, Quota, SessionSeen, Worker
 from orchestrator.plan import Limits
 from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.rules import Kind, slot_message
 from orchestrator.rehearsal.world import World
 from state.model import Phase, RunState, RunStatus
 
-QUEUED, RUNNING, HOURS = "queued", "running", "hours"
+QUEUED, RUNNING, SLOT, HOURS = "queued", "running", "slot", "hours"
 FIRST_SESSIONS = 4
 HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
 class Stuck:
-    """What never changes: of the `session`-th session that is asked about, or of the hours once they are too few."""
+    """What never changes: of the `session`-th session, its status or that there is no slot for it; or the hours once they are too few."""
 
     answer: str
     session: int = 1
@@ -26,7 +28,7 @@ class Stuck:
 def drawn_stuck(seed: int) -> Stuck | None:
     """What is stuck in a seed's chain; nothing in most."""
     rng = random.Random(f"relay simulates {seed}: stuck")
-    answer = rng.choice((None, None, None, None, None, QUEUED, RUNNING, HOURS))
+    answer = rng.choice((None, None, None, None, None, None, QUEUED, RUNNING, SLOT, HOURS))
     return None if answer is None else Stuck(answer, rng.randint(1, FIRST_SESSIONS))
 
 
@@ -38,6 +40,7 @@ class StuckGateway(DirectGateway):
         self._stuck, self._worth_s = stuck, worth_s
         self._asked: list[str] = []
         self._hours: Quota | None = None
+        self._declined = ""
         self.is_mended = False
 
     def mended(self) -> None:
@@ -53,6 +56,12 @@ class StuckGateway(DirectGateway):
         if self._stuck.answer == QUEUED:
             return SessionSeen(worker=Worker.QUEUED)
         return SessionSeen(worker=Worker.RUNNING) if self._stuck.answer == RUNNING and seen.worker.terminal else seen
+
+    def push(self, kernel: KernelPush) -> KernelPushed:
+        if self._stuck.answer == SLOT and not self.is_mended and len(self._asked) >= self._stuck.session - 1:
+            self._declined = kernel.slug
+            raise NoSlot(slot_message(Kind.TPU, 1))
+        return super().push(kernel)
 
     def quota(self, accelerator: str) -> Quota | None:
         found = super().quota(accelerator)
@@ -76,6 +85,8 @@ class StuckGateway(DirectGateway):
         if self._stuck.answer == HOURS:
             over = self._hours is not None and self._hours.refreshes_at is not None and self._hours.refreshes_at <= now
             return (HOURS, limits.renewal_s + HOUR_S) if over else None
+        if last is not None and last.phase is Phase.PLANNED and last.slug == self._declined:
+            return (SLOT, limits.slot_wait_s + HOUR_S)
         if last is None or last.slug != self._slug:
             return None
         if self._stuck.answer == QUEUED and last.phase in (Phase.PUSHED, Phase.QUEUED):

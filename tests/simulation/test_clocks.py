@@ -16,7 +16,7 @@ from orchestrator.simulation import plans
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.clocks import STEPS, YEAR, OwnClock, Setting
 from orchestrator.simulation.runner import Simulation, simulate
-from orchestrator.simulation.stuck import HOURS, QUEUED, RUNNING, Stuck, StuckGateway
+from orchestrator.simulation.stuck import HOURS, QUEUED, RUNNING, SLOT, Stuck, StuckGateway
 from orchestrator.tick import Turn
 from state import machine
 from state.model import RunState, RunStatus, Snapshot
@@ -135,6 +135,16 @@ def test_a_person_is_told_of_a_session_without_a_machine_and_it_goes_on_by_itsel
     assert chain.state.run.status is RunStatus.ACTIVE
 
 
+def test_a_cancelled_run_whose_session_never_gets_a_machine_holds_up_no_other_run(folder: Path) -> None:
+    kaggle = Kaggle(pipeline(), rules=Rules(queue_s=PerKind.all(30 * 3600.0)))
+    chain = Chain(kaggle, folder)
+    turns_until(chain, "seen_queued")
+    chain.store.request(chain.run, "cancel", {}, kaggle.clock.now())
+    turns_until(chain, "session_lost")
+    assert kaggle.clock.now() - chain.state.run.created_at < timedelta(hours=6, minutes=30)
+    assert chain.run not in chain.store.open_runs()
+
+
 def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itself_once_it_does(folder: Path) -> None:
     kaggle = Kaggle(pipeline())
     take_by_hand(kaggle)
@@ -175,6 +185,14 @@ def as_it_was(state: RunState, at: datetime) -> RunState:
     return state
 
 
+def test_every_kind_of_setting_and_of_stuck_answer_is_drawn() -> None:
+    seeds = range(1, 400)
+    assert {setting.by for seed in seeds for setting in plans.drawn(seed).settings} == {*STEPS, *(-by for by in STEPS)}
+    stuck = [plans.drawn(seed).stuck for seed in seeds]
+    assert {found.answer for found in stuck if found is not None} == {QUEUED, RUNNING, SLOT, HOURS}
+    assert {found.session for found in stuck if found is not None} == {1, 2, 3, 4}
+
+
 def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decide, "fresh", by_the_clock)
     monkeypatch.setattr(machine, "put_right", as_it_was)
@@ -182,11 +200,11 @@ def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkey
     assert broken == {"no command is repeated without a rest"}
 
 
-@pytest.mark.parametrize("answer", [QUEUED, RUNNING])
-def test_a_wait_without_a_bound_is_caught_by_the_simulator(answer: str) -> None:
+@pytest.mark.parametrize(("answer", "what"), [(QUEUED, "sim-0001-s0001"), (RUNNING, "sim-0001-s0001"), (SLOT, "slot")])
+def test_a_wait_without_a_bound_is_caught_by_the_simulator(answer: str, what: str) -> None:
     plan = replace(plans.drawn(6), stuck=Stuck(answer, 1), crashes=(), settings=())
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
-        simulation.chain.limits = replace(simulation.chain.limits, queue_s=1e9, overdue_s=1e9)
-        with pytest.raises(AssertionError, match="a person is told in time: sim-0001-s0001 has been stuck for"):
+        simulation.chain.limits = replace(simulation.chain.limits, queue_s=1e9, overdue_s=1e9, slot_wait_s=1e9)
+        with pytest.raises(AssertionError, match=f"a person is told in time: {what} has been stuck for"):
             simulation.run()

@@ -52,6 +52,24 @@ def test_every_run_and_every_observation_comes_through(dump: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("dump", DATABASES, ids=lambda path: path.stem)
+def test_a_run_whose_clock_was_put_right_under_an_older_relay_comes_through(dump: Path, tmp_path: Path) -> None:
+    """That relay left the end of the session a year ahead, in its log and in its rows."""
+    home = old_home(tmp_path / "home", dump)
+    database = sqlite3.connect(home / "relay.db")
+    number, run, session = database.execute(
+        "SELECT id, run, json_extract(data, '$.number') FROM fact WHERE name = 'seen_ended' ORDER BY id LIMIT 1"
+    ).fetchone()
+    ahead = "2031-12-24 00:00:00.000000"
+    database.execute("UPDATE fact SET at = ? WHERE id = ?", (ahead, number))
+    database.execute("UPDATE session SET ended_at = ? WHERE run = ? AND number = ?", (ahead, run, session))
+    database.commit()
+    database.close()
+    state = Store.at(home).load(run)
+    ended_at = state.session(session, 1).ended_at
+    assert ended_at is not None and ended_at <= state.run.updated_at
+
+
+@pytest.mark.parametrize("dump", DATABASES, ids=lambda path: path.stem)
 def test_a_copy_of_the_old_database_is_kept_and_only_its_owner_can_read_it(dump: Path, tmp_path: Path) -> None:
     home = old_home(tmp_path / "home", dump)
     facts = rows(home / "relay.db", "fact")

@@ -16,7 +16,7 @@ from state.memory import MemoryStore
 from state.model import CallsMade, Phase, QuotaRow, RunState, Watch
 from state.store import Store
 from tests.unit.histories import Told
-from tests.unit.test_machine import SAMPLES, STARTED, SeenEnded, path_to, state_in
+from tests.unit.test_machine import SAMPLES, STARTED, OutputCollected, SeenEnded, path_to, state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 YEAR, HOUR, MINUTE = timedelta(days=365), timedelta(hours=1), timedelta(minutes=1)
@@ -56,8 +56,8 @@ def test_a_sessions_hours_are_bounded_and_unknown_where_nobody_knows(
 def test_no_stretch_of_the_calendar_is_negative_and_no_session_runs_longer_than_its_limit(by: timedelta) -> None:
     store = MemoryStore()
     store.begin_run(BEGUN, AT)
-    for number, fact in enumerate(path_to(Phase.PUBLISHED)):
-        store.append(STARTED.run, [fact], AT + number * MINUTE + (by if number >= 3 else timedelta(0)))
+    for number, fact in enumerate([*path_to(Phase.RUNNING), SAMPLES[SeenEnded], SAMPLES[OutputCollected]]):
+        store.append(STARTED.run, [fact], AT + number * MINUTE + (by if number > 3 else timedelta(0)))
     now = AT + HOUR
     state, happened = store.load_with_facts(STARTED.run)
     found = timeline(run_document(state, (), now), happened, {}, now)
@@ -67,12 +67,12 @@ def test_no_stretch_of_the_calendar_is_negative_and_no_session_runs_longer_than_
     assert running_s <= state.sessions[0].limit_s
 
 
-def test_what_was_measured_while_the_clock_was_set_tells_nothing_of_how_long_things_take() -> None:
+@pytest.mark.parametrize("queues", [(20, -300, -310), (20, 60 * 24 * 364, 60 * 24 * 365)])
+def test_what_was_measured_while_the_clock_was_set_tells_nothing_of_how_long_things_take(
+    queues: tuple[int, ...],
+) -> None:
     told = Told()
-    states = [
-        session(AT + minutes * MINUTE, AT + HOUR)
-        for minutes in (20, -300, 60 * 24 * 365)  # a queue of twenty minutes, of minus five hours and of a year
-    ]
+    states = [session(AT + minutes * MINUTE, AT + HOUR) for minutes in queues]
     sessions = [replace(state.sessions[0], pushed_at=AT) for state in states]
     seen = Observed(run="r", pipeline=told.pipeline, sessions=sessions, checkpoints=(), steps=(), reported={})
     assert times_for(told.pipeline, seen).queue_s.usual_s == 1200

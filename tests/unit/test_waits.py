@@ -76,6 +76,12 @@ def test_no_command_is_repeated_before_time_has_passed_and_others_may_follow() -
     assert held(Rest(None, "why"), snapshot, LIMITS, AT) is None
 
 
+def test_a_rest_that_is_over_already_is_no_rest() -> None:
+    rest = held(Rest(AT - SECOND, "why", wants_slot=True), SNAPSHOT, LIMITS, AT)
+    assert rest == Rest(AT + timedelta(seconds=LIMITS.floor_s), "why", wants_slot=True, held=True)
+    assert held(Rest(AT + SECOND, "why"), SNAPSHOT, LIMITS, AT) is None
+
+
 def test_a_circle_of_several_commands_is_held_too() -> None:
     snapshot = after(Push(1, 1), AT + SECOND, after(ReadQuota("tpu"), AT).watch)
     assert held(ReadQuota("tpu"), snapshot, LIMITS, AT + 2 * SECOND) is not None
