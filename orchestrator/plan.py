@@ -57,6 +57,11 @@ class Limits:
 CALM_MAX = 10.0
 
 
+def patience_of(limit_s: float) -> tuple[float, float, float]:
+    """`unclear_s`, `visible_s` and `processing_s`: shorter only for sessions as short as a rehearsal's."""
+    return min(Limits.unclear_s, limit_s), min(Limits.visible_s, 3 * limit_s), min(Limits.processing_s, 36 * limit_s)
+
+
 def limits_for(pipeline: Pipeline) -> Limits:
     """Patience in proportion to the session.
 
@@ -64,6 +69,7 @@ def limits_for(pipeline: Pipeline) -> Limits:
     hour), a rehearsal's minute every half second all the way.
     """
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
+    unclear_s, visible_s, processing_s = patience_of(pipeline.limit_s)
     return Limits(
         poll_s=poll_s,
         calm=min(CALM_MAX, max(1.0, pipeline.limit_s / 3600)),
@@ -72,9 +78,9 @@ def limits_for(pipeline: Pipeline) -> Limits:
         quota_fresh_s=min(600.0, 20 * poll_s),
         slot_s=10 * poll_s,
         claim_s=30 * poll_s,
-        unclear_s=min(Limits.unclear_s, pipeline.limit_s),
-        visible_s=min(Limits.visible_s, 3 * pipeline.limit_s),
-        processing_s=min(Limits.processing_s, 36 * pipeline.limit_s),
+        unclear_s=unclear_s,
+        visible_s=visible_s,
+        processing_s=processing_s,
     )
 
 
