@@ -188,12 +188,16 @@ class Relay:
         """Let the session that runs come to its end, and start no other. Obeyed at the daemon's next turn, as are the others."""
         asking.pause(self._app, run)
 
-    def resume(self, run: str, *, from_step: str | int | None = None, write_off: bool = False) -> None:
+    def resume(
+        self, run: str, *, from_step: str | int | None = None, write_off: bool = False, take_over: bool = False
+    ) -> None:
         """Go on with a parked or waiting run, from its newest verified checkpoint or from that at `STEP` or `STAGE:STEP`.
 
-        With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place.
+        With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place. With `take_over` it
+        is this home folder that works on the run from now on, and any other one stops.
         """
-        asking.resume(self._app, run, None if from_step is None else str(from_step), write_off=write_off)
+        chosen = None if from_step is None else str(from_step)
+        asking.resume(self._app, run, chosen, write_off=write_off, take_over=take_over)
 
     def retry(self, run: str, *, write_off: bool = False) -> None:
         """Try a parked run again after its cause was mended."""

@@ -184,17 +184,46 @@ class Custody:
     def delete(self, seen: DatasetSeen) -> None:
         """Delete the dataset of this checkpoint, whose bytes are not what the manifest says.
 
-        What has another manifest is never deleted, for it may be sound in itself: whoever made it takes other bytes for this
-        checkpoint. It is left where it is if that was before a person let this home folder take the run over; else Overtaken is
-        raised, as for everything that is another home folder's.
+        What is another checkpoint, sound in itself, is never deleted: whoever made it takes other bytes for this one. It is left
+        where it is if that was before a person let this home folder take the run over; else Overtaken is raised, as for
+        everything that is another home folder's.
         """
         mark = Mark.on_dataset(seen)
         refuse_overtaken(mark, f"the dataset {seen.ref}", self.run, self.identity)
         other = self._manifest_there(seen)
-        if other is None or other.digest == self.checkpoint.digest:
+        if other is None or not self._is_sound(other, seen):
             self.gateway.delete_dataset(self.checkpoint.place)
         elif mark.generation >= self.run.generation:
             raise overtaken_unawares(f"another checkpoint of the name {seen.ref}", self.run)
+
+    def _is_sound(self, other: Manifest, seen: DatasetSeen) -> bool:
+        """Whether a dataset holds other files than this checkpoint's, and those are what its own manifest says.
+
+        One whose manifest names the same files is this checkpoint, with a manifest that came to harm.
+        """
+        own = {entry.path: entry.sha256 for entry in entries_of(self.checkpoint)}
+        sizes = {file.name: file.size_bytes for file in seen.files}
+        others = [e for e in other.files if own.get(e.path) != e.sha256.lower() and e.path != COMPILED_NAME]
+        if not others or any(sizes.get(entry.path) != entry.size_bytes for entry in others):
+            return False
+        place = private_folder(self.home.incoming(self.session) / "there")
+        try:
+            self.quarantine.make_room(sum(entry.size_bytes for entry in others), place)
+            return not any(self._differs(entry, place / entry.path) for entry in others)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _differs(self, entry: FileEntry, into: Path) -> bool:
+        wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256)
+        for _try in range(TRIES):
+            try:
+                self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, wanted)
+            except Refused:
+                return True
+            except Corrupt:
+                continue
+            return False
+        return True
 
     def _manifest_there(self, seen: DatasetSeen) -> Manifest | None:
         """The manifest in the dataset, whatever it says; None where there is none, or it makes no sense."""

@@ -83,6 +83,11 @@ class Limits:
 CALM_MAX = 10.0
 
 
+def patience_of(limit_s: float) -> tuple[float, float, float]:
+    """`unclear_s`, `visible_s` and `processing_s`: shorter only for sessions as short as a rehearsal's."""
+    return min(Limits.unclear_s, limit_s), min(Limits.visible_s, 3 * limit_s), min(Limits.processing_s, 36 * limit_s)
+
+
 def limits_for(pipeline: Pipeline) -> Limits:
     """Patience in proportion to the session.
 
@@ -90,6 +95,7 @@ def limits_for(pipeline: Pipeline) -> Limits:
     hour), a rehearsal's minute every half second all the way.
     """
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
+    unclear_s, visible_s, processing_s = patience_of(pipeline.limit_s)
     return Limits(
         poll_s=poll_s,
         calm=min(CALM_MAX, max(1.0, pipeline.limit_s / 3600)),
@@ -102,9 +108,9 @@ def limits_for(pipeline: Pipeline) -> Limits:
         overdue_s=120 * poll_s,
         slot_wait_s=1560 * poll_s,
         renewal_s=720 * poll_s,
-        unclear_s=min(Limits.unclear_s, pipeline.limit_s),
-        visible_s=min(Limits.visible_s, 3 * pipeline.limit_s),
-        processing_s=min(Limits.processing_s, 36 * pipeline.limit_s),
+        unclear_s=unclear_s,
+        visible_s=visible_s,
+        processing_s=processing_s,
     )
 
 

@@ -19,7 +19,7 @@ from orchestrator.files import Home
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
-from orchestrator.plan import Limits
+from orchestrator.plan import Limits, patience_of
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.direct import DirectGateway
@@ -123,7 +123,10 @@ class Chain:
         """What sets that clock while turns go by."""
         self.identity = identity
         self.daemons = 0
-        self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
+        unclear_s, visible_s, processing_s = patience_of(kaggle.pipeline.limit_s)
+        self.limits = Limits(
+            poll_s=kaggle.pipeline.limit_s / 8, unclear_s=unclear_s, visible_s=visible_s, processing_s=processing_s
+        )
         pipeline = kaggle.pipeline
         for name in pipeline.inputs.files:
             path = self.home.inputs(run) / Path(name).name

@@ -6,7 +6,7 @@ The times stay within what relay waits for: nobody can tell a push that comes af
 import random
 from dataclasses import replace
 
-from orchestrator.plan import Limits
+from orchestrator.plan import patience_of
 from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.rules import Rules
 
@@ -18,7 +18,7 @@ FAULTY = 6
 """They befall only the first pushes and datasets of a chain."""
 
 
-def drawn_late(seed: int, faults: FaultPlan, rules: Rules, *, alone: bool) -> tuple[FaultPlan, Rules]:
+def drawn_late(seed: int, faults: FaultPlan, rules: Rules, limit_s: float, *, alone: bool) -> tuple[FaultPlan, Rules]:
     """The plan and the rules of a seed with what is late in them.
 
     Pushes come late only where one home folder is `alone`: of a push that Kaggle does not show, no other one can know.
@@ -26,19 +26,20 @@ def drawn_late(seed: int, faults: FaultPlan, rules: Rules, *, alone: bool) -> tu
     rng = random.Random(f"relay simulates {seed}: late")
     if rng.random() < 0.4:
         return faults, rules
-    drawn = [_push(rng) for _ in range(rng.choice((0, 1, 1, 2)))]
+    unclear_s, visible_s, _ = patience_of(limit_s)
+    drawn = [_push(rng, unclear_s) for _ in range(rng.choice((0, 1, 1, 2)))]
     pushes = tuple(drawn if alone else ())
-    datasets = tuple(_dataset(rng) for _ in range(rng.choice((0, 0, 1, 2))))
+    datasets = tuple(_dataset(rng, visible_s) for _ in range(rng.choice((0, 0, 1, 2))))
     rules = replace(rules, frees_names=rng.random() < 0.5)
     return replace(faults, pushes=(*pushes, *faults.pushes), datasets=(*datasets, *faults.datasets)), rules
 
 
-def _push(rng: random.Random) -> PushFault:
-    seconds = rng.uniform(0.0, 0.9 * Limits.unclear_s)
+def _push(rng: random.Random, unclear_s: float) -> PushFault:
+    seconds = rng.uniform(0.0, 0.9 * unclear_s)
     return PushFault(push=rng.randint(1, FAULTY), action=rng.choice(PUSHES), seconds=seconds)
 
 
-def _dataset(rng: random.Random) -> DatasetFault:
+def _dataset(rng: random.Random, visible_s: float) -> DatasetFault:
     action = rng.choice(DATASETS)
-    seconds = rng.uniform(0.0, 1.5 * Limits.visible_s) if action is DatasetAction.LAG else 0.0
+    seconds = rng.uniform(0.0, 1.5 * visible_s) if action is DatasetAction.LAG else 0.0
     return DatasetFault(version=rng.randint(1, FAULTY), action=action, seconds=seconds)

@@ -108,7 +108,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         missing_dataset_code=rng.choice((403, 404)),
     )
     copied = drawn_copy(seed) if seed % ON_DISK_EVERY else None
-    faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, alone=copied is None)
+    faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, chosen.limit_s, alone=copied is None)
     return Plan(
         seed=seed,
         pipeline=chosen,

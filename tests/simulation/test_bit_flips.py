@@ -221,7 +221,7 @@ def found_on_disk(way: Way) -> int:
             version = way.small.world.datasets.find(OWNER, way.name).versions[0]
             assert {path: content.read() for path, content in version.files.items()} == whole, f"bit {bit} of {name}"
         assert way.here() == whole
-        found += [fact.name for fact in result.facts] == ["damage_found"]
+        found += [fact.name for fact in result.facts] == ["damage_found", "dataset_offered"]
         way.gateway.delete_dataset(way.name)
     return found
 

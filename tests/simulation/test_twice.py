@@ -13,6 +13,8 @@ from orchestrator.effects import seeking
 from orchestrator.kaggle.gateway import KernelFound
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
+from orchestrator.rehearsal.kernels import Save
+from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.crashes import Bomb, Crash
 from orchestrator.simulation.plans import drawn
@@ -269,3 +271,31 @@ def test_a_cancelled_run_looks_for_its_push_before_it_lets_go(folder: Path) -> N
     assert state.run.status is RunStatus.CANCELLED
     assert state.sessions[0].ended_at is not None, "it was found, and seen to its end"
     assert sessions_on_kaggle(chain) == 1
+
+
+# --- names ---------------------------------------------------------------------------------
+
+
+def test_after_a_kernel_of_its_name_that_is_not_its_own_the_next_attempt_has_another_name(folder: Path) -> None:
+    chain = befallen(folder)
+    with chain.kaggle.world.at_now() as now:
+        save = Save(slug="me/sim-0001-s0001", text="# somebody's", title="sim-0001-s0001", runs=False)
+        chain.kaggle.world.kernels.save(save, now, {})
+    state = chain.drive()
+    assert state.run.status is RunStatus.PARKED
+    assert "is not this run's: the next attempt has another name" in state.run.reason
+    chain.ask_remedy()
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(GPU)
+    assert [session.slug for session in state.sessions[:2]] == ["sim-0001-s0001", "sim-0001-s0001-b"]
+    assert len(chain.kaggle.world.kernels.find("me", "sim-0001-s0001").versions) == 1, "the other's is as it was"
+
+
+def test_after_a_name_that_was_deleted_and_is_poisoned_the_next_attempt_has_another_name(folder: Path) -> None:
+    chain = befallen(folder, rules=Rules(queue_s=PerKind.all(60.0), frees_names=False))
+    chain.kaggle.world.save_kernel(Save(slug="me/sim-0001-s0001", text="1", title="sim-0001-s0001", runs=False))
+    chain.kaggle.world.delete_kernel("me", "sim-0001-s0001")
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(GPU)
+    assert [session.slug for session in state.sessions[:2]] == ["sim-0001-s0001", "sim-0001-s0001-b"]
+    assert "Notebook not found" in state.sessions[0].reason

@@ -94,3 +94,14 @@ def test_a_time_that_a_wrong_clock_has_left_is_not_waited_for() -> None:
     now = BEGAN + timedelta(hours=1)
     for looked_at in (None, now + timedelta(days=300)):
         assert look_due(RUNNING, Watch(looked_at=looked_at), NINE_HOURS, now) == now
+
+
+@pytest.mark.parametrize(
+    ("limit_s", "unclear_s", "visible_s", "processing_s"),
+    [(LIMIT_S, 600, 1800, 21600), (600, 600, 1800, 21600), (60, 60, 180, 2160)],  # the last is a rehearsal's
+)
+def test_what_is_looked_for_is_looked_for_as_long_in_every_session_that_kaggle_may_have(
+    limit_s: float, unclear_s: float, visible_s: float, processing_s: float
+) -> None:
+    found = limits(limit_s)
+    assert (found.unclear_s, found.visible_s, found.processing_s) == (unclear_s, visible_s, processing_s)

@@ -117,7 +117,10 @@ def test_every_key_of_the_status_document_is_documented() -> None:
 def test_every_fact_that_matters_to_a_person_is_one_line() -> None:
     lines = {fact.name: events.describe(fact) for fact in SAMPLES.values()}
     silent = {name for name, line in lines.items() if not line}
-    assert silent == {"inputs_intended", "push_intended", "publish_intended"}
+    assert silent == {
+        *("inputs_intended", "push_intended", "publish_intended"),
+        *("inputs_offered", "dataset_offered", "push_unsent"),  # what follows is told
+    }
     assert all("\n" not in line for line in lines.values())
     lost = NothingCollected(number=2, attempt=2, judgement=Judgement(outcome="failed", reason="it broke"))
     assert events.describe(lost) == "session 2 attempt 2 failed (it broke): no new checkpoint"
