@@ -172,16 +172,18 @@ class KaggleGateway:
             if isinstance(error, Answered) and 400 <= error.status < 500 and error.status not in (401, 408, 429):
                 raise answers.push_refused(str(error), kernel.slug) from error
             raise as_change(error, what) from error
-        return answers.kernel_pushed(answer, kernel, owner)
+        try:
+            return self._calls.understood((answer, {}), lambda found, _raw: answers.kernel_pushed(found, kernel, owner))
+        except Nonsense as error:
+            raise as_change(error, what) from error
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
         request = questions.session(_sdk(), self._account.username, slug, version)
 
         def look() -> SessionSeen:
             try:
-                return answers.session_seen(
-                    *self._calls.call(self._calls.kernels("get_kernel_session_status", request))
-                )
+                ask = self._calls.kernels("get_kernel_session_status", request)
+                return self._calls.understood(self._calls.call(ask), answers.session_seen)
             except Nonsense as error:
                 return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
             except CallFailed as error:

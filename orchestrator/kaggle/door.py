@@ -11,6 +11,7 @@ import requests
 from orchestrator.kaggle.questions import filled
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import (
+    UNREADABLE,
     Answered,
     BoundedSession,
     CallFailed,
@@ -20,7 +21,9 @@ from orchestrator.kaggle.transport import (
     as_read,
     check_status,
     honest_errors,
+    unreadable,
 )
+from stages.odd import OddJson, read_json
 
 Ask = Callable[[Any], Any]
 """Makes one call with kagglesdk's HTTP client."""
@@ -55,10 +58,8 @@ class Door:
                 answer = ask(http)
                 _check_types(answer)
                 return answer, session.answer
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                # kagglesdk trips over unknown enums, odd dates and fields of another type in many ways.
-                text = f"the answer cannot be read ({type(error).__name__}: {error})"
-                raise Nonsense(self.redact(text)) from error
+            except UNREADABLE as error:
+                raise unreadable(error, self.redact) from error
 
     @contextmanager
     def stream(
@@ -131,6 +132,8 @@ class _RpcSession(BoundedSession):
             body = self._without_secrets(response, body)
         check_status(response, body, self._redact)
         self.answer = _object(response, body)
+        # kagglesdk reads the body once more: what is odd in it gets no further than here.
+        response._content, response.encoding = json.dumps(self.answer).encode(), "utf-8"
         return response
 
     def _without_secrets(self, response: requests.Response, body: bytes) -> bytes:
@@ -144,9 +147,9 @@ def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
     if response.status_code >= 300:
         raise Nonsense(f"HTTP {response.status_code} leads elsewhere")
     try:
-        answer = json.loads(body)
-    except ValueError as error:
-        raise Nonsense(f"HTTP {response.status_code} with {len(body)} bytes that are not JSON") from error
+        answer = read_json(body, left_out=True)
+    except OddJson as error:
+        raise Nonsense(f"HTTP {response.status_code} with {len(body)} bytes that are not JSON: {error}") from error
     if not isinstance(answer, dict):
         raise Nonsense("the answer is not a JSON object")
     return answer

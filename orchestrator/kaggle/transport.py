@@ -9,7 +9,6 @@ CallFailed
 What they mean depends on the call: `as_read` for one that changes nothing, `as_change` for one that may have happened.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,10 +23,14 @@ import urllib3
 
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+from stages.odd import OddJson, read_json, whole_text
 
 Redact = Callable[[str], str]
 
 REASON_CHARACTERS_MAX = 500
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a library raises over an answer that it did not expect: an unknown word, a date that no calendar has, another type."""
 SEND_BLOCK_BYTES = 2**18
 """A body leaves in blocks of this size. urllib3's own 16 KiB cost more than the sending of them."""
 
@@ -78,6 +81,11 @@ class Cut(CallFailed):
 
 class Nonsense(CallFailed):
     """A whole answer that means nothing."""
+
+
+def unreadable(error: Exception, redact: Redact) -> Nonsense:
+    """What to raise for an answer that is JSON and makes no sense to whoever reads on."""
+    return Nonsense(redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX])
 
 
 class Absent(Refused):
@@ -213,7 +221,7 @@ def _never_sent(error: Exception) -> bool:
 
 
 def _short(error: Exception) -> str:
-    return re.sub(r"\?[^\s'\")]+", "?…", f"{type(error).__name__}: {error}")[:REASON_CHARACTERS_MAX]
+    return re.sub(r"\?[^\s'\")]+", "?…", whole_text(f"{type(error).__name__}: {error}"))[:REASON_CHARACTERS_MAX]
 
 
 def check_status(response: requests.Response, body: bytes, redact: Redact) -> None:
@@ -228,8 +236,8 @@ def _status(http_status: int, body: bytes) -> int:
     if http_status >= 400 or not body.startswith(b"{"):
         return http_status
     try:
-        answer = json.loads(body)
-    except ValueError:
+        answer = read_json(body, left_out=True)
+    except OddJson:
         return http_status
     nested = answer.get("error")
     for place in (answer, nested if isinstance(nested, dict) else {}):
@@ -242,12 +250,12 @@ def _status(http_status: int, body: bytes) -> int:
 def reason_of(text: str) -> str:
     """What the server said, out of Kaggle's JSON error, plain text or an HTML page."""
     try:
-        answer = json.loads(text)
-    except ValueError:
+        answer = read_json(text, left_out=True)
+    except OddJson:
         plain = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text)
-        return " ".join(plain.split())[:REASON_CHARACTERS_MAX]
+        return whole_text(" ".join(plain.split())[:REASON_CHARACTERS_MAX])
     found = _message(answer)
-    return (found if found else " ".join(text.split()))[:REASON_CHARACTERS_MAX]
+    return whole_text((found if found else " ".join(text.split()))[:REASON_CHARACTERS_MAX])
 
 
 def _message(answer: Any) -> str:
