@@ -7,7 +7,7 @@ from orchestrator.collect import collect, ignored
 from orchestrator.commands import Collect, Inspect, Look, Prune, Publish, PublishInputs, Push, ReadQuota
 from orchestrator.disk import on_disk
 from orchestrator.effects.ahead import Ahead
-from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_of, taken_in
+from orchestrator.effects.looking import WELL, look, require, seen_of, taken_in
 from orchestrator.effects.publishing import custody_of, publish, publish_inputs
 from orchestrator.effects.pushing import push
 from orchestrator.effects.shell import Result, Shell
@@ -82,7 +82,7 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
-    lines = taken_in(session, shell)
+    log = taken_in(session, shell, snapshot.watch.log_lines)
     began_at = shell.clock.now()
     quarantine = Quarantine(shell.home, session.run, began_at)
     ahead = Ahead(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
@@ -104,7 +104,7 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     if isinstance(fact, OutputCollected):
         fact = replace(fact, sent_s=ahead.sent_s)
     fact = replace(fact, fetched_s=took_s - ahead.sent_s)
-    return Result((*quarantine.found, fact), WELL, metrics_in(session, lines, snapshot.watch.log_lines))
+    return Result((*quarantine.found, fact), WELL, tuple(log.metrics))
 
 
 def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:

@@ -1,7 +1,7 @@
 """Calls of one account: signed in, asked again where that is safe, understood, and told by remedy where they fail."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -62,6 +62,23 @@ class Calls:
             return understand(*answer)
         except UNREADABLE as error:
             raise unreadable(error, self.redact) from error
+
+    @contextmanager
+    def log(self, request: Any) -> Iterator[Iterator[str]]:
+        """The text of a stored log, in pieces; opened as often as patience allows. Raises CallFailed and what `read` does."""
+        with ExitStack() as stack:
+            yield self.patience(lambda: self._opened(stack, request))
+
+    def _opened(self, stack: ExitStack, request: Any) -> Iterator[str]:
+        try:
+            try:
+                return stack.enter_context(self._door.log(request, self.account.authorization))
+            except Answered as error:
+                if error.status != 401 or not self.account.renewed():
+                    raise
+            return stack.enter_context(self._door.log(request, self.account.authorization))
+        except CallFailed as error:
+            raise as_read(error, "the log") from error
 
     def redirected(
         self, method: str, request: Any, headers: Mapping[str, str]

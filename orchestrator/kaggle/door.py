@@ -10,6 +10,7 @@ import requests
 
 from orchestrator.kaggle.questions import filled
 from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.sieve import LogSieve, unescaped
 from orchestrator.kaggle.transport import (
     UNREADABLE,
     Answered,
@@ -32,6 +33,9 @@ Answer = tuple[Any, Mapping[str, Any]]
 """kagglesdk's response object, and the JSON object that it was read from."""
 
 USER_AGENT = "relay-kaggle"
+
+OUTPUT = "kernels.KernelsApiService/ListKernelSessionOutput"
+"""Lists a session's files, and holds its whole log beside them."""
 
 
 class Door:
@@ -91,6 +95,29 @@ class Door:
             with response:
                 yield response
 
+    @contextmanager
+    def log(self, request: Any, authorization: str) -> Iterator[Iterator[str]]:
+        """The text of a session's stored log, in pieces as they come. Raises CallFailed."""
+        with BoundedSession(self.limits, authorization) as session, honest_errors(self.redact):
+            headers = {"User-Agent": USER_AGENT}
+            url, body = f"{self.base}/{OUTPUT}", type(request).to_dict(request)
+            with session.post(url, json=body, headers=headers, stream=True, allow_redirects=False) as response:
+                if response.status_code >= 400:
+                    check_status(response, session.read_whole(response), self.redact)
+                session.restart(self.limits.log_s)
+                yield unescaped(self._log_in(session, response))
+
+    def _log_in(self, session: BoundedSession, response: requests.Response) -> Iterator[bytes]:
+        """What stands between the quotes of the log; the rest of the answer has to be one."""
+        sieve, rest = LogSieve(), bytearray()
+        for block in session.blocks(response):
+            rest += sieve.feed(block)
+            if len(rest) > self.limits.body_bytes_max:
+                raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
+            yield sieve.log
+        check_status(response, bytes(rest), self.redact)
+        _object(response, bytes(rest))
+
     def _check(self, session: BoundedSession, response: requests.Response, what: str) -> None:
         if response.status_code >= 400:
             with response:
@@ -127,7 +154,7 @@ class _RpcSession(BoundedSession):
         with honest_errors(self._redact):
             response = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False})
             with response:
-                body = self.read_whole(response)
+                body = self._kept(response, str(request.url))
         if self.authorization is not None:  # an answer to a call without credentials may be a new token
             body = self._without_secrets(response, body)
         check_status(response, body, self._redact)
@@ -135,6 +162,12 @@ class _RpcSession(BoundedSession):
         # kagglesdk reads the body once more: what is odd in it gets no further than here.
         response._content, response.encoding = json.dumps(self.answer).encode(), "utf-8"
         return response
+
+    def _kept(self, response: requests.Response, url: str) -> bytes:
+        if not url.endswith(f"/{OUTPUT}"):
+            return self.read_whole(response)
+        self.restart(self.limits.log_s)  # a log as large as it likes must not stand between a run and its files
+        return self.read_whole(response, LogSieve().feed)
 
     def _without_secrets(self, response: requests.Response, body: bytes) -> bytes:
         # A server may repeat what it was sent. Redacted here, nothing further in can pass a secret on.

@@ -54,6 +54,8 @@ class Limits:
     """Before the second try of a call that may be repeated; doubles with each further one."""
     attempts_max: int = 6
     """Of a call that may be repeated."""
+    log_s: float = 1800.0
+    """An answer that holds a stored log, however steadily that trickles in."""
     body_bytes_max: int = 64 * 2**20
 
 
@@ -152,9 +154,10 @@ class BoundedSession(requests.Session):
         self.restart()
         self.auth = self._authorize  # set even when empty: otherwise requests sends what it finds in ~/.netrc
 
-    def restart(self) -> None:
-        """Count the time from now: what took so long was sending, which may."""
-        self.ends_at_s = monotonic_s() + self.limits.call_s
+    def restart(self, lasts_s: float | None = None) -> None:
+        """Count the time from now: what took so long was sending, which may. `lasts_s`: other than for a call."""
+        self.lasts_s = lasts_s or self.limits.call_s
+        self.ends_at_s = monotonic_s() + self.lasts_s
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self.authorization is not None:
@@ -177,11 +180,14 @@ class BoundedSession(requests.Session):
         kwargs["timeout"] = (self.limits.connect_s, self.read_s)
         return super().send(request, **kwargs)
 
-    def read_whole(self, response: requests.Response) -> bytes:
-        """The body, at most as large and as late as the limits say. `response.content` gives it again."""
+    def read_whole(self, response: requests.Response, sieve: Callable[[bytes], bytes] = bytes) -> bytes:
+        """The body, at most as large and as late as the limits say. `response.content` gives it again.
+
+        `sieve` says what of each block is kept.
+        """
         body = bytearray()
         for block in self.blocks(response):
-            body += block
+            body += sieve(block)
             if len(body) > self.limits.body_bytes_max:
                 raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
         response._content = bytes(body)  # so that kagglesdk's `response.text` and `.json()` work
@@ -192,7 +198,7 @@ class BoundedSession(requests.Session):
         for block in blocks_of(response, 2**16):
             yield block
             if monotonic_s() > self.ends_at_s:
-                raise Cut(f"the answer took longer than {self.limits.call_s:g} s")
+                raise Cut(f"the answer took longer than {self.lasts_s:g} s")
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
