@@ -38,6 +38,8 @@ class Home:
     path: Path
     free_bytes: Callable[[Path], int] = disk.free_bytes
     """How much more fits onto the disk of a folder."""
+    log_bytes_max: int = LOG_BYTES_MAX
+    """Of one session's log."""
 
     def run(self, run: str) -> Path:
         """Everything of one run."""
@@ -97,7 +99,7 @@ class Home:
     def append_log(self, session: Session, lines: "Iterable[LogLine]") -> None:
         """Add the lines that the file lacks, as they come; a half-written last line, left by a crash, is written again.
 
-        A file that has `LOG_BYTES_MAX` bytes takes no more, and says so in its last line.
+        A file that has `log_bytes_max` bytes takes no more, and says so in its last line.
         """
         path = self.log(session)
         private_folder(path.parent)
@@ -110,7 +112,7 @@ class Home:
                 file.seek(size)
                 for line in itertools.chain([first] if first else [], fresh):
                     text = line.text.replace("\n", " ").encode("utf-8", "replace") + b"\n"
-                    if size + len(text) > LOG_BYTES_MAX:
+                    if size + len(text) > self.log_bytes_max:
                         file.write(LOG_CUT)
                         break
                     size += file.write(text)

@@ -149,15 +149,17 @@ def _payloads(response: requests.Response) -> Iterator[str]:
 
 def _bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """The whole lines of a body, each cut at `PAYLOAD_BYTES_MAX`."""
-    rest, skips = b"", False
+    rest, skips = bytearray(), False
     for block in blocks:
-        *whole, rest = (rest + block).split(b"\n")
-        for line in whole:
+        *ends, begins = block.split(b"\n")
+        for end in ends:
             if not skips:
-                yield line
+                yield bytes(rest) + end
+            rest.clear()
             skips = False
-        if skips:
-            rest = b""
-        elif len(rest) > PAYLOAD_BYTES_MAX:
-            yield rest
-            rest, skips = b"", True
+        if not skips:
+            rest += begins
+        if len(rest) > PAYLOAD_BYTES_MAX:
+            yield bytes(rest)
+            rest.clear()
+            skips = True
