@@ -22,6 +22,7 @@ from orchestrator.rehearsal.faults import (
 )
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.oddities import NOTHING_ODD, Oddities
 from orchestrator.simulation.sessions import Counting, Tempo, died, failing, hung
 from stages.contract import Order
 
@@ -67,13 +68,15 @@ class Plan:
     on_disk: bool
     """Whether the real database is used."""
     tempo: Tempo | None = None
+    oddities: Oddities = NOTHING_ODD
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
         for misdeed in self.misdeeds:
             if misdeed.session == index:
-                return _spoilt(misdeed, order, played)
-        return played
+                played = _spoilt(misdeed, order, played)
+                break
+        return self.oddities.play(order, played, index)
 
 
 def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
@@ -104,6 +107,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         answers_after_s=rng.uniform(60.0, 20_000.0),
         on_disk=seed % ON_DISK_EVERY == 0,
         tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
+        oddities=Oddities.drawn(seed),
     )
 
 

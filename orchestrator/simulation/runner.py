@@ -15,6 +15,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
 from orchestrator.simulation.crashes import Bomb, Crash
 from orchestrator.simulation.invariants import Watched
+from orchestrator.simulation.oddities import OddlyWorded
 from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.tick import Turn
 from orchestrator.views import events
@@ -132,6 +133,8 @@ class Simulation:
         if store is None:
             store = Store.at(folder) if plan.on_disk else MemoryStore()
         self.chain = Chain(self.kaggle, folder, store=store)
+        if plan.oddities.all:
+            self.chain.gateway = OddlyWorded(self.kaggle.gateway(), plan.oddities)
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.turns = self.crashes = self.asked = 0
         self._tell = tell
