@@ -56,7 +56,7 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
         if node is None:
             return None
         _check_size(node)
-        value = reading.construct_document(node)  # type: ignore[no-untyped-call]
+        value = reading.construct_document(node)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", None) or "it cannot be parsed"
