@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from orchestrator.environments import ENVIRONMENTS, HARDWARE, stands_for
 from orchestrator.errors import BadInput
 from orchestrator.pipeline import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
-from orchestrator.plain_yaml import OddYaml, UniqueKeys, read_yaml
+from orchestrator.plain_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.references import dataset_problem, model_problem
 from stages import options, sources
 from stages.catalog import KINDS, Kind, UnknownKind, find
@@ -71,6 +71,10 @@ def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tup
 
 def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
     """Each step of the check needs that the one before found nothing."""
+    try:
+        check_values(value)  # of a program's, too
+    except OddYaml as error:
+        return None, (f"{where}: {error}",)
     if not isinstance(value, Mapping):
         return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
     try:

@@ -67,7 +67,7 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
         raise
     except (ArithmeticError, TypeError, ValueError) as error:  # a date that no calendar has, a list for a key
         raise OddYaml(f"it has a value that cannot be read ({error})") from error
-    _check_values(value)
+    check_values(value)
     return value
 
 
@@ -102,14 +102,14 @@ def _inner(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def _check_values(value: Any) -> None:
+def check_values(value: Any) -> None:
     """Raise OddYaml for the first value that cannot be written as JSON and read again."""
     pending = [value]
     while pending:
         item = pending.pop()
         if isinstance(item, Mapping):
             pending += [*item.keys(), *item.values()]
-        elif isinstance(item, list):
+        elif isinstance(item, (list, tuple)):
             pending += item
         elif problem := _problem(item):
             raise OddYaml(problem)

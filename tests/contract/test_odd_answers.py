@@ -13,7 +13,7 @@ from orchestrator.kaggle.calls import PAGES_MAX
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import FileWanted, Worker
 from orchestrator.kaggle.transport import Limits
-from tests.contract.scripted import Reply, Script, answer, by_call, scripted
+from tests.contract.scripted import Reply, Script, Seen, answer, by_call, scripted
 from tests.contract.test_client import KEY, SLUG
 from tests.contract.worlds import QUICK, kernel
 
@@ -100,6 +100,25 @@ def test_a_downloads_odd_error_is_one_of_relays(tmp_path: Path) -> None:
 
     with pytest.raises(RelayError):
         asking(by_call(ListKernelSessionOutput=listing), fetched)
+
+
+@pytest.mark.parametrize("status", [206, 416])
+def test_a_downloads_odd_range_is_one_of_relays_errors(tmp_path: Path, status: int) -> None:
+    odd = {206: f"bytes {'9' * 5000}-", 416: f"bytes */{'9' * 5000}"}[status]
+    (tmp_path / "a.bin.part").write_bytes(b"half")
+
+    def script(seen: Seen) -> Reply:
+        if seen.method == "GET":
+            return Reply(status=status, body=b"rest", headers={"Content-Range": odd})
+        url = f"http://{seen.headers['Host']}/a"
+        return answer({"files": [{"fileName": "a.bin", "url": url}]})
+
+    def fetched(gateway: KaggleGateway) -> object:
+        (file,) = gateway.output(SLUG, 1)
+        return gateway.download(file, tmp_path / "a.bin", FileWanted(size_bytes=9, sha256="0" * 64))
+
+    with pytest.raises(RelayError):
+        asking(script, fetched)
 
 
 def test_half_a_character_in_a_failure_message_is_shown_as_no_character() -> None:

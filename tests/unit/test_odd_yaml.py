@@ -1,5 +1,6 @@
 """A file that a person wrote, or somebody gave them, is refused in one sentence however odd it is, and soon."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from orchestrator.errors import BadInput
 from orchestrator.notify import config
 from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
+from orchestrator.pipeline_file import check, parse
 from orchestrator.plain_yaml import OddYaml, UniqueKeys, read_yaml
 from orchestrator.references import dataset_problem, model_problem
 from orchestrator.rehearsal.faults import FaultPlan
@@ -50,6 +51,13 @@ def test_odd_yaml_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="is not YAML") as notify:
         config.read(tmp_path, {})
     assert all(len(str(error.value)) < 500 and "\n" not in str(error.value) for error in (pipeline, faults, notify))
+
+
+@pytest.mark.parametrize("value", ["half \ud83d", math.nan, 2**70, b"x", {1, 2}])
+def test_a_program_without_a_file_is_told_the_same(value: object) -> None:
+    stage = {"name": "a", "kind": "counting", "steps": 2, "options": {"odd": value}}
+    with pytest.raises(BadInput, match=r"^a program: "):
+        check({"name": "count", "accelerator": "cpu", "stages": [stage]}, "a program")
 
 
 def test_aliases_that_people_write_are_read() -> None:
