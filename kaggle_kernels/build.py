@@ -64,7 +64,7 @@ def order_in(source: str) -> Order | None:
         return Order.from_json(text) if isinstance(text, str) else None
     except NewerFormat:
         raise
-    except (ContractError, ValueError, SyntaxError):
+    except (ContractError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as `ast` documents them
         return None
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,12 +12,12 @@ from orchestrator.abreast import abreast
 from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, sealed, usable
 from orchestrator.disk import private_folder, sync_folder, write_whole
 from orchestrator.errors import Corrupt, DiskRefused, Refused, Transient
-from orchestrator.files import Home
+from orchestrator.files import Home, log_lines
 from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import checkpoint_of
 from orchestrator.quarantine import Quarantine
-from orchestrator.seconds import seconds_of, told_seconds
+from orchestrator.seconds import seconds_of, sensible_times, told_seconds
 from stages import packing
 from stages.contract import (
     BLOB_NAME,
@@ -24,6 +25,7 @@ from stages.contract import (
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
     PAPERS_DIRECTORY,
+    PROGRESS_PREFIX,
     REPORT_NAME,
     REPORT_SEAL_NAME,
     Cursor,
@@ -46,6 +48,11 @@ CURVES_BYTES_MAX = 256 * 2**20
 PAPERS_BYTES_MAX = 64 * 2**20
 """Of all papers of a checkpoint; what goes beyond stays in the packed state."""
 EXCERPT_LINES = 20
+LINE_CHARS_SHOWN = 2000
+TRACEBACK_CHARS_MAX = 20_000
+REASON_CHARS_MAX = 2000
+CAUSE_CHARS_MAX = 200
+"""Of what a report says in words: its end, or its beginning, goes into the database and onto a screen."""
 REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
 """What a session can say of its own end."""
 
@@ -102,11 +109,11 @@ def concluded(
     furthest = _furthest(session, pipeline, report, home, taken)
     begun, kept = (pipeline.position(cursor) for cursor in (session.start, taken.cursor if taken else session.start))
     lost = pipeline.position(furthest) - kept
-    seconds = seconds_of(report, told_seconds(home.log(session)), taken)
+    seconds = seconds_of(report, told_seconds(log_lines(home.log(session))), taken)
     judgement = replace(
         _judge(session, report, home),
         furthest=furthest,
-        timings=dict(report.timings) if report else {},
+        timings=sensible_times(report.timings) if report else {},
         steps_lost=lost,
         seconds=seconds.by_class,
         kept_s=seconds.kept_s((kept - begun) / (kept - begun + lost) if kept > begun else 0.0),
@@ -289,10 +296,11 @@ def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
         )
     return Judgement(
         outcome=Outcome(report.outcome),
-        cause=report.cause,
-        reason=report.reason,
+        cause=report.cause[:CAUSE_CHARS_MAX],
+        reason=report.reason[:REASON_CHARS_MAX],
         transient=report.transient,
-        excerpt=report.traceback or (excerpt(session, home) if report.outcome == Outcome.FAILED else ""),
+        excerpt=report.traceback[-TRACEBACK_CHARS_MAX:]
+        or (excerpt(session, home) if report.outcome == Outcome.FAILED else ""),
     )
 
 
@@ -316,18 +324,16 @@ def _furthest(
         known.append(taken.cursor)
     if report is not None:
         known.append(report.reached)
-    log = home.log(session)
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+    furthest = max(filter(pipeline.holds, known), key=pipeline.position)
+    for line in log_lines(home.log(session)):
         event = Progress.from_line(line)
         if event is not None and event.event == "step":
-            known.append(Cursor(stage=event.stage, step=event.step))
-    return max(filter(pipeline.holds, known), key=pipeline.position)
+            told = Cursor(stage=event.stage, step=event.step)
+            furthest = max(filter(pipeline.holds, (furthest, told)), key=pipeline.position)
+    return furthest
 
 
 def excerpt(session: Session, home: Home) -> str:
     """The end of a session's log as people read it: without progress events."""
-    path = home.log(session)
-    if not path.exists():
-        return ""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("@relay ")]
-    return "\n".join(lines[-EXCERPT_LINES:])
+    told = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
+    return "\n".join(deque(told, maxlen=EXCERPT_LINES))

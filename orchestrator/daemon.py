@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from orchestrator import failsafe
 from orchestrator.clock import Clock, Stop
 from orchestrator.commands import Rest
 from orchestrator.effects import Shell
-from orchestrator.errors import BadInput, Transient
+from orchestrator.errors import BadInput, RelayError
 from orchestrator.holder import alive, holder
 from orchestrator.tick import Turn, tick
 from orchestrator.times import spoken
@@ -199,17 +200,37 @@ class Daemon:
         self.rests.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
-        except (BadInput, Transient) as error:  # one run that cannot be served must not stop the others
-            again = self.clock.now() + timedelta(seconds=REFUSED_S)
-            self.rests[run] = Nap(again, mark)
-            self.listener(run, Turn(Rest(again, str(error)), failure=str(error)))
-            return False
+        except failsafe.CONCERNS_ALL:
+            raise
+        except RelayError as error:  # one run that cannot be served must not stop the others
+            return self._leave_alone(run, mark, str(error))
+        except Exception as error:  # noqa: BLE001  nor one that relay itself fails at
+            return self._give_up(run, mark, error)
         stirred = False
         while not self.stop.is_set():
-            turn = tick(self.store, run, shell, self.keeper.fence)
+            try:
+                turn = tick(self.store, run, shell, self.keeper.fence)
+            except failsafe.CONCERNS_ALL:
+                raise
+            except Exception as error:  # noqa: BLE001  the same
+                return self._give_up(run, mark, error)
             self.listener(run, turn)
             if isinstance(turn.command, Rest):
                 self.rests[run] = Nap(turn.command.until, mark, turn.command.wants_slot)
                 break
             stirred = True
         return stirred
+
+    def _give_up(self, run: str, mark: Mark, error: Exception) -> bool:
+        """Park the run for an error of relay's own; one that cannot even be parked is left alone for a while."""
+        turn = failsafe.parked(self.store, run, error, self.clock.now(), self.keeper.fence)
+        if turn is None:
+            return self._leave_alone(run, mark, failsafe.sentence(error))
+        self.listener(run, turn)
+        return True
+
+    def _leave_alone(self, run: str, mark: Mark, why: str) -> bool:
+        again = self.clock.now() + timedelta(seconds=REFUSED_S)
+        self.rests[run] = Nap(again, mark)
+        self.listener(run, Turn(Rest(again, why), failure=why))
+        return False

@@ -1,5 +1,6 @@
 """What Kaggle's accelerators are and give, and the packages that a session needs on them."""
 
+import re
 from typing import NamedTuple
 
 from stages.contract import Accelerator
@@ -27,6 +28,22 @@ HARDWARE: dict[str, Hardware] = {
         Accelerator(machine_shape="NvidiaTeslaT4", platform="gpu", devices=2), 12 * HOUR_S, 2, "gpu", 30
     ),
 }
+
+RETIRED = {
+    "TpuV5E8": ("tpuv38", "tpu1vmv38", "tpuvmv38", "tpuv28", "tpuv232", "tpuv2256"),
+    "NvidiaTeslaT4": ("nvidiateslap100", "teslap100", "p100", "nvidiateslak80"),
+}
+"""Values that Kaggle's client takes no more, by what has taken their place, without hyphens and the like."""
+
+
+def stands_for(name: str) -> tuple[str, bool]:
+    """The accelerator that another spelling, or the name of a retired one, stands for, and whether it is retired; empty for none."""
+    bare = re.sub(r"[^a-z0-9]", "", name.lower())
+    for new, names in RETIRED.items():
+        if bare in names:
+            return new, True
+    return next((known for known in HARDWARE if known.lower() == bare), ""), False
+
 
 COMMON = (
     "datasets",  # any version reads the sets; so do the tokenizer's and the hub's packages, which come with it and Tunix

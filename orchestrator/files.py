@@ -1,7 +1,8 @@
 """Where things lie below relay's home folder, and how they are written: whole or not at all."""
 
+import itertools
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,24 @@ from orchestrator import disk
 from orchestrator.disk import private_folder
 from state.model import Session
 
+LOG_BYTES_MAX = 256 * 2**20
+"""Of one session's log on this disk."""
+LOG_CUT = b"relay: this log is too long to be kept; what came after this line is left out\n"
+
+LINE_CHARACTERS_MAX = 2**20
+"""More than a line of a log has that relay wrote."""
+COPY_BYTES = 2**20
+
 if TYPE_CHECKING:  # a command that only looks need not wait for it
     from orchestrator.kaggle.gateway import LogLine
+
+
+def log_lines(path: Path) -> Iterator[str]:
+    """The lines of a stored log, whatever became of the file; empty where there is none. A line that is too long is several."""
+    if path.exists():
+        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+            while line := file.readline(LINE_CHARACTERS_MAX):
+                yield line.removesuffix("\n")
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,8 @@ class Home:
     path: Path
     free_bytes: Callable[[Path], int] = disk.free_bytes
     """How much more fits onto the disk of a folder."""
+    log_bytes_max: int = LOG_BYTES_MAX
+    """Of one session's log."""
 
     def run(self, run: str) -> Path:
         """Everything of one run."""
@@ -78,20 +97,44 @@ class Home:
         return self.run(session.run) / "logs" / f"{session.slug}.log"
 
     def append_log(self, session: Session, lines: "Iterable[LogLine]") -> None:
-        """Add the lines that the file lacks; a half-written last line, left by a crash, is written again."""
+        """Add the lines that the file lacks, as they come; a half-written last line, left by a crash, is written again.
+
+        A file that has `log_bytes_max` bytes takes no more, and says so in its last line.
+        """
         path = self.log(session)
         private_folder(path.parent)
-        known = path.read_bytes() if path.exists() else b""
-        whole = known[: known.rfind(b"\n") + 1]
-        count = whole.count(b"\n")
-        fresh = [line.text.replace("\n", " ") for line in lines if line.number >= count]
-        if not fresh and whole == known:
-            return
-        with path.open("r+b" if path.exists() else "wb") as file:
-            file.truncate(len(whole))
-            file.seek(len(whole))
-            file.write("".join(f"{text}\n" for text in fresh).encode())
+        lines_kept, size, half, cut = _whole_lines(path)
+        fresh = (line for line in lines if line.number >= lines_kept)
+        first = next(fresh, None)
+        if not cut and (first is not None or half):
+            with path.open("r+b" if path.exists() else "wb") as file:
+                file.truncate(size)
+                file.seek(size)
+                for line in itertools.chain([first] if first else [], fresh):
+                    text = line.text.replace("\n", " ").encode("utf-8", "replace") + b"\n"
+                    if size + len(text) > self.log_bytes_max:
+                        file.write(LOG_CUT)
+                        break
+                    size += file.write(text)
+        for _ in fresh:  # whoever hands the lines over looks at each of them as it passes
+            pass
 
     def remove_checkpoint(self, run: str, name: str) -> None:
         """Remove a checkpoint's files; absent ones count as removed."""
         shutil.rmtree(self.checkpoint(run, name), ignore_errors=True)
+
+
+def _whole_lines(path: Path) -> tuple[int, int, bool, bool]:
+    """Of a log: its whole lines and their bytes, whether half a line follows them, and whether it was cut for its size."""
+    if not path.exists():
+        return 0, 0, False, False
+    count = size = whole = 0
+    last = b""
+    with path.open("rb") as file:
+        while block := file.read(COPY_BYTES):
+            count += block.count(b"\n")
+            if (end := block.rfind(b"\n")) >= 0:
+                whole = size + end + 1
+            size += len(block)
+            last = (last + block)[-len(LOG_CUT) :]
+    return count, whole, size > whole, last == LOG_CUT

@@ -14,6 +14,7 @@ import click
 
 from orchestrator.disk import FULL, private_folder, unless_full
 from orchestrator.errors import BadInput
+from orchestrator.shown import shown
 from orchestrator.tick import Turn
 from orchestrator.views.narrator import LEVELS, Line, Narrator, cut
 
@@ -83,7 +84,7 @@ def _print(line: Line, text: str, as_json: bool) -> None:
 
 def as_text(line: Line, at: datetime) -> str:
     """The line for a person: time, run, sentence."""
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}  {line.run or 'relay'}  {' '.join(line.message.split())}"
+    return f"{at:%Y-%m-%dT%H:%M:%SZ}  {line.run or 'relay'}  {shown(' '.join(line.message.split()))}"
 
 
 def as_json(line: Line, at: datetime) -> str:
@@ -97,7 +98,7 @@ def as_json(line: Line, at: datetime) -> str:
         "message": cut(line.message),
         "data": line.data,
     }
-    return json.dumps(document)
+    return shown(json.dumps(document))
 
 
 class LogFile:

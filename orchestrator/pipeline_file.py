@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
-import yaml
 from pydantic import BaseModel
 
-from orchestrator.environments import ENVIRONMENTS, HARDWARE
+from orchestrator.environments import ENVIRONMENTS, HARDWARE, stands_for
 from orchestrator.errors import BadInput
 from orchestrator.pipeline import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.plain_yaml import OddYaml, UniqueKeys, check_values, read_yaml
+from orchestrator.references import dataset_problem, model_problem
 from stages import options, sources
 from stages.catalog import KINDS, Kind, UnknownKind, find
 
@@ -62,17 +63,18 @@ def _and_more(path: Path, more: int) -> str:
 
 def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
     try:
-        value = yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        return None, (f"{where}{place}: this is not YAML: {problem}",)
+        value = read_yaml(text, UniqueKeys)
+    except OddYaml as error:
+        return None, (f"{where}{error.place}: this is not YAML that relay takes: {error}",)
     return _checked(value, where, folder)
 
 
 def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
     """Each step of the check needs that the one before found nothing."""
+    try:
+        check_values(value)  # of a program's, too
+    except OddYaml as error:
+        return None, (f"{where}: {error}",)
     if not isinstance(value, Mapping):
         return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
     try:
@@ -85,21 +87,6 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
         return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
     except BadInput as error:
         return None, (str(error),)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that is given twice is a mistake, not the last one's victory."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _tuples(value: Any) -> Any:
@@ -190,10 +177,28 @@ def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
     if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
         yield _unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS))
     if pipeline.accelerator not in HARDWARE:
-        yield _unknown(where, "accelerator", pipeline.accelerator, list(HARDWARE))
+        yield _unknown_accelerator(where, pipeline.accelerator)
     else:
         yield from _mistakes_of_time(pipeline, where)
+    yield from _mistakes_of_inputs(pipeline, where)
     yield from _mistakes_of_stages(pipeline, where)
+
+
+def _unknown_accelerator(where: str, found: str) -> str:
+    meant, retired = stands_for(found)
+    if not meant:
+        return _unknown(where, "accelerator", found, list(HARDWARE))
+    what = "is one that Kaggle has no more" if retired else "is not a value that relay knows"
+    return f"{where}: accelerator: {found!r} {what}: use {meant}"
+
+
+def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:
+    """Names that Kaggle would not know, or would run without."""
+    named = [(f"inputs.datasets[{index}]", ref) for index, ref in enumerate(pipeline.inputs.datasets)]
+    named += [("inputs.wheels", pipeline.inputs.wheels)] if pipeline.inputs.wheels else []
+    yield from (f"{where}: {key}: {problem}" for key, ref in named if (problem := dataset_problem(ref)))
+    models = ((f"inputs.models[{index}]", ref) for index, ref in enumerate(pipeline.inputs.models))
+    yield from (f"{where}: {key}: {problem}" for key, ref in models if (problem := model_problem(ref)))
 
 
 def _mistakes_of_time(pipeline: Pipeline, where: str) -> Iterator[str]:

@@ -1,8 +1,7 @@
 """What a session that is over says its seconds went to: its report, or else its log, which tells it about once a minute."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from stages.accounting import Spent, productive_s
 from stages.contract import PROGRESS_PREFIX, Manifest, Progress, Report
@@ -42,16 +41,18 @@ def seconds_of(report: Report | None, told: Iterator[Progress], taken: Manifest 
     return Seconds(reported or newest, saved_s)
 
 
-def told_seconds(log: Path) -> Iterator[Progress]:
-    """The events of a session's log on this disk that tell seconds."""
-    if not log.exists():
-        return
-    with log.open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith(PROGRESS_PREFIX) and '"seconds":{"' in line:
-                event = Progress.from_line(line.rstrip("\n"))
-                if event is not None and event.seconds:
-                    yield event
+def told_seconds(lines: Iterable[str]) -> Iterator[Progress]:
+    """The events of a session's log that tell seconds."""
+    for line in lines:
+        if line.startswith(PROGRESS_PREFIX) and '"seconds":{"' in line:
+            event = Progress.from_line(line)
+            if event is not None and event.seconds:
+                yield event
+
+
+def sensible_times(timings: Mapping[str, float]) -> dict[str, float]:
+    """Of a report's timings those that a session can have."""
+    return {name: value for name, value in timings.items() if 0.0 <= value <= SESSION_S_MAX}
 
 
 def sensible(seconds: Mapping[str, float]) -> dict[str, float]:

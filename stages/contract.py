@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stages.documents import ContractError, Document, Versioned
+from stages.odd import quoted
 
 PROGRESS_PREFIX = "@relay "
 """A line of a kernel's log that starts so is a progress event; every other line is for people."""
 
 STAND_IN_METRIC = "stand_in_"
 """A metric whose name begins so says that what follows, a data set or `model`, was made up for a rehearsal where the step was done."""
+
+SECONDS_MAX = 1e9
+"""A time that is longer is none of a session's: thirty years."""
 
 OUTPUT_DIRECTORY = "relay"
 """Everything that a session leaves for the laptop lies below this folder of `/kaggle/working`."""
@@ -141,7 +145,7 @@ class FileEntry(Document):
 
     def __post_init__(self) -> None:
         if not stays_below(self.path) or self.size_bytes < 0:
-            raise ContractError(f"a checkpoint's file cannot be {self.path!r} of {self.size_bytes} bytes")
+            raise ContractError(f"a checkpoint's file cannot be {quoted(self.path)} of {self.size_bytes} bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,10 @@ class Progress(Versioned):
     seconds: dict[str, float] = field(default_factory=dict)
     """Now and then, and with each `saved`: the session's seconds by class until this event (`stages.accounting.Spent`). With a
     `saved` they are those at the moment in which the state was taken, so what was done after it is known if it is lost."""
+
+    def __post_init__(self) -> None:
+        if not abs(self.at_s) <= SECONDS_MAX:
+            raise ContractError(f"no session has an event at {self.at_s:g} s")
 
     def line(self) -> str:
         """The event as one line of the kernel's log, newline not included."""

@@ -11,9 +11,14 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
+from stages.odd import INTEGER_MAX, OddJson, quoted, read_json
+
 FORMAT = 1
 
 SCALARS = (str, int, float, bool)
+
+KEY_CHARS_MAX = 80
+"""Of a key that a sentence names."""
 
 
 class ContractError(ValueError):
@@ -63,8 +68,8 @@ class Versioned(Document):
     def from_json(cls, text: str | bytes) -> Self:
         """Read one document; raises NewerFormat or ContractError with a sentence for a person."""
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
+            value = read_json(text)
+        except OddJson as error:
             raise ContractError(f"this {cls.kind} is not JSON: {error}") from error
         if not isinstance(value, dict):
             raise ContractError(f"this {cls.kind} is not a JSON object")
@@ -77,7 +82,7 @@ class Versioned(Document):
                 f"this {cls.kind} has format {found}, and this relay reads up to {FORMAT}: update relay to go on"
             )
         if named != cls.kind:
-            raise ContractError(f"expected a {cls.kind} and found {named!r}")
+            raise ContractError(f"expected a {cls.kind} and found {quoted(named)}")
         return cls.from_dict(value)
 
 
@@ -102,10 +107,6 @@ def _plain(value: Any, hint: Any = None) -> Any:
     if hint is float:
         return float(value)  # 60 and 60.0 are equal documents, so they have to be equal bytes
     return value
-
-
-def _refuse_constant(name: str) -> None:
-    raise ContractError(f"{name} is not a number")
 
 
 def _document(cls: Any, value: Any, where: str) -> Any:
@@ -156,7 +157,7 @@ def _items(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
 def _mapping(hint: Any, value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ContractError(f"{where} is not a JSON object")
-    return {key: _read(hint, item, f"{where}.{key}") for key, item in value.items()}
+    return {key: _read(hint, item, f"{where}.{key[:KEY_CHARS_MAX]}") for key, item in value.items()}
 
 
 def _nested(hint: Any, value: Any, where: str) -> Any:
@@ -169,7 +170,9 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = _as_float(value, where)
     if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
-        raise ContractError(f"{where} should be {hint.__name__}, found {value!r}")
+        raise ContractError(f"{where} should be {hint.__name__}, found {quoted(value)}")
+    if hint is int and abs(value) > INTEGER_MAX:
+        raise ContractError(f"{where} is too large a number")
     return value
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages import packing
+from stages.odd import read_json
 
 LIST_NAME = "wheels.json"
 BLOB_NAME = "wheels.bin"
@@ -54,7 +55,7 @@ class WheelList:
     def from_json(cls, text: str) -> "WheelList":
         """Raises NoWheels where it is no such list."""
         try:
-            found = json.loads(text)
+            found = read_json(text)
             if found["format"] != FORMAT:
                 raise NoWheels(f"the list of wheels has format {found['format']}, and this relay reads {FORMAT}")
             return cls(

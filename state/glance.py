@@ -3,6 +3,7 @@
 Only reads, waits for nobody, and has nothing to offer where anything is amiss.
 """
 
+import os
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -41,7 +42,7 @@ def _asked(database: Path, question: str, run: str = "") -> list[tuple]:  # type
 
     try:
         with closing(
-            sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode=ro", timeout=WAIT_S, uri=True)
+            sqlite3.connect(f"file:{quote(os.fsencode(database.absolute()))}?mode=ro", timeout=WAIT_S, uri=True)
         ) as held:
             return held.execute(question, {"run": run}).fetchall()
     except sqlite3.Error:

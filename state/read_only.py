@@ -1,6 +1,7 @@
 """The database, only to be read: it waits for no writer, serves where nothing can be written, and needs no SQLAlchemy."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +45,7 @@ class ReadOnlyDatabase:
 
     def _open(self) -> sqlite3.Connection:
         with self._said_in_words():
-            name = f"file:{quote(str(self.database.absolute()))}?{self._options}"
+            name = f"file:{quote(os.fsencode(self.database.absolute()))}?{self._options}"
             connection = sqlite3.connect(name, uri=True, isolation_level=None)
             try:
                 connection.execute("SELECT 1 FROM sqlite_master")  # opening alone reads nothing

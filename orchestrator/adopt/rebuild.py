@@ -13,7 +13,7 @@ from orchestrator.adopt.evidence import Evidence, Ran, published_manifest
 from orchestrator.candidates import Candidate, Files, candidates, usable
 from orchestrator.disk import private_folder, write_whole
 from orchestrator.effects import Shell
-from orchestrator.effects.looking import metrics_in, taken_in
+from orchestrator.effects.looking import taken_in
 from orchestrator.errors import Corrupt
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline import Pipeline
@@ -183,7 +183,7 @@ class _Retelling:
         files = usable(gateway.output(session.slug, session.kernel_version), name, quarantine)
         incoming = private_folder(home.incoming(session))
         report = collect.report_of(session, files, gateway, incoming)
-        self.history.metrics += metrics_in(session, taken_in(session, self.shell))
+        self.history.metrics += taken_in(session, self.shell).metrics
         collect.bring_curves(files, gateway, home.curves(session.run))
         expected = collect.expected_of(self.state, session, name)
         found = list(candidates(expected, self.pipeline, files, gateway, incoming, quarantine))

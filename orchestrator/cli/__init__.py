@@ -9,11 +9,16 @@ import click
 from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
+from orchestrator.shown import outward
 from state.failures import StoreCorrupt, StoreUnavailable
 
 
 class Guarded(click.Group):
     """Turns an error that relay raised on purpose into one sentence: exit status 2 for input, 1 for the rest."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        with outward():
+            return super().main(*args, **options)
 
     def invoke(self, context: click.Context) -> Any:
         try:

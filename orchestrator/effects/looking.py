@@ -1,7 +1,9 @@
 """See how a session is, and take in what it says."""
 
+import contextlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator import waits
@@ -10,7 +12,7 @@ from orchestrator.errors import Refused, Transient, Vanished
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
 from orchestrator.pipeline import Pipeline
 from orchestrator.times import spoken
-from stages.contract import Progress
+from stages.contract import PROGRESS_PREFIX, Progress
 from state.facts import (
     Fact,
     SeenEnded,
@@ -21,6 +23,11 @@ from state.model import Metric, Phase, Session, Snapshot, Watch
 
 RECENT_LINES = 100
 """Of a log: enough to tell its pace, and few enough that a look does not read again what was read before."""
+
+EVENT_CHARS_MAX = 200_000
+"""Of a line that tells of a step; a longer one is for people."""
+METRICS_MAX = 250_000
+"""Of one look: a session of ten thousand steps tells twenty values of each."""
 
 WELL = Watch()
 """Nothing fails."""
@@ -46,18 +53,18 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         )
         return Result((*facts, ended), replace(WELL, looked_at=shell.clock.now()))
     known = snapshot.watch.log_lines
-    lines = taken_in(session, shell) if seen.worker is Worker.RUNNING else ()
-    if len(lines) <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
+    log = taken_in(session, shell, known) if seen.worker is Worker.RUNNING else TakenIn(session, known)
+    if log.count <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
         return Result((over,), replace(WELL, looked_at=shell.clock.now()))
     watch = replace(
         WELL,
         looked_at=shell.clock.now(),
         dataset_looked_at=snapshot.watch.dataset_looked_at,
-        log_lines=max(known, len(lines)),
-        done_at=_done_at(session, lines, pipeline, shell.clock.now()) if lines else snapshot.watch.done_at,
-        seconds=seconds_in(lines[known:]) or snapshot.watch.seconds,
+        log_lines=max(known, log.count),
+        done_at=_done_at(session, log.recent, pipeline, shell.clock.now()) if log.count else snapshot.watch.done_at,
+        seconds=log.seconds or snapshot.watch.seconds,
     )
-    return Result(tuple(facts), watch, metrics_in(session, lines, known))
+    return Result(tuple(facts), watch, tuple(log.metrics))
 
 
 def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: Shell) -> SeenEnded | None:
@@ -99,36 +106,58 @@ def require(session: Session, shell: Shell) -> None:
         raise Vanished(f"Kaggle has no kernel {session.slug} any more")
 
 
-def taken_in(session: Session, shell: Shell) -> tuple[LogLine, ...]:
-    """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up."""
-    try:
-        lines = shell.gateway.log(session.slug, session.kernel_version)
-    except (Transient, Refused):
-        return ()
-    shell.home.append_log(session, lines)
-    return lines
+@dataclass
+class TakenIn:
+    """What a session's log tells beyond its first `known` lines, read line by line: a log may be larger than the memory."""
 
-
-def seconds_in(lines: Sequence[LogLine]) -> dict[str, float]:
-    """What a session's seconds went to, as the newest of these lines that tells it says; nothing where none does.
+    session: Session
+    known: int = 0
+    count: int = 0
+    """Lines that were seen, the known ones among them."""
+    metrics: list[Metric] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What the session's seconds went to, as the newest line that tells it says.
 
     A `saved` tells of the moment at which its state was taken, so what was told before it may be newer.
     """
-    told = [event.seconds for line in lines if (event := Progress.from_line(line.text)) is not None and event.seconds]
-    return max(told, key=lambda seconds: sum(seconds.values()), default={})
+    _recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT_LINES))
+
+    def through(self, lines: Iterable[LogLine]) -> Iterator[LogLine]:
+        """The same lines, looked at on their way."""
+        for line in lines:
+            self.count = max(self.count, line.number + 1)
+            tells = line.text.startswith(PROGRESS_PREFIX) and len(line.text) <= EVENT_CHARS_MAX
+            self._recent.append(line.text if tells else "")
+            if line.number >= self.known and tells:
+                self._hear(Progress.from_line(line.text))
+            yield line
+
+    def _hear(self, event: Progress | None) -> None:
+        if event is None:
+            return
+        if sum(event.seconds.values()) > sum(self.seconds.values()):
+            self.seconds = event.seconds
+        if event.event == "step" and len(self.metrics) < METRICS_MAX:
+            self.metrics += metrics_of(self.session, event)
+
+    @property
+    def recent(self) -> list[Progress]:
+        """The steps that the newest lines tell of."""
+        events = map(Progress.from_line, self._recent)
+        return [event for event in events if event is not None and event.event == "step"]
 
 
-def steps_in(lines: Iterable[LogLine], known: int = 0) -> Iterator[Progress]:
-    """What a log's lines from number `known` on tell of steps."""
-    for line in lines:
-        event = Progress.from_line(line.text) if line.number >= known else None
-        if event is not None and event.event == "step":
-            yield event
+def taken_in(session: Session, shell: Shell, known: int = 0) -> TakenIn:
+    """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up."""
+    taken = TakenIn(session, known)
+    with contextlib.suppress(Transient, Refused):
+        shell.home.append_log(session, taken.through(shell.gateway.log(session.slug, session.kernel_version)))
+    return taken
 
 
-def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> tuple[Metric, ...]:
-    """The values in a log's lines from number `known` on."""
-    return tuple(
+def metrics_of(session: Session, event: Progress) -> list[Metric]:
+    """The values of one step."""
+    return [
         Metric(
             run=session.run,
             session=session.number,
@@ -140,15 +169,14 @@ def metrics_in(session: Session, lines: tuple[LogLine, ...], known: int = 0) -> 
             value=value,
             at_s=event.at_s,
         )
-        for event in steps_in(lines, known)
         for name, value in sorted((event.metrics or {"done": float(event.step)}).items())
-    )
+    ]
 
 
-def _done_at(session: Session, lines: Sequence[LogLine], pipeline: Pipeline, now: datetime) -> datetime | None:
+def _done_at(session: Session, recent: Sequence[Progress], pipeline: Pipeline, now: datetime) -> datetime | None:
     """When the pipeline's last step is done at the pace of those before it; None as long as another stage is at work."""
     last = pipeline.stages[-1]
-    told = [event for event in steps_in(lines[-RECENT_LINES:]) if event.stage == last.name]
+    told = [event for event in recent if event.stage == last.name]
     if len(told) < 2 or told[-1].step <= told[0].step:
         return None
     pace_s = (told[-1].at_s - told[0].at_s) / (told[-1].step - told[0].step)

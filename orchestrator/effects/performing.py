@@ -18,7 +18,7 @@ from orchestrator.commands import (
 )
 from orchestrator.disk import on_disk
 from orchestrator.effects.ahead import Ahead
-from orchestrator.effects.looking import WELL, look, metrics_in, require, seen_of, taken_in
+from orchestrator.effects.looking import WELL, look, require, seen_of, taken_in
 from orchestrator.effects.publishing import custody_of, publish, publish_inputs
 from orchestrator.effects.pushing import push
 from orchestrator.effects.seeking import look_beside, seek, twins
@@ -115,7 +115,7 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
-    lines = taken_in(session, shell)
+    log = taken_in(session, shell, snapshot.watch.log_lines)
     began_s = shell.clock.monotonic()
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     ahead = Ahead(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
@@ -137,7 +137,7 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     if isinstance(fact, OutputCollected):
         fact = replace(fact, sent_s=ahead.sent_s)
     fact = replace(fact, fetched_s=took_s - ahead.sent_s)
-    return Result((*quarantine.found, fact), WELL, metrics_in(session, lines, snapshot.watch.log_lines))
+    return Result((*quarantine.found, fact), WELL, tuple(log.metrics))
 
 
 def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:

@@ -1,10 +1,10 @@
 """What a run's model can do, before and after: its evaluations side by side, and the same problems answered twice. Pure."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from orchestrator.history.curves import titled
+from stages.odd import OddJson, read_json
 from stages.throughput import MEASURED, RATES
 
 Row = dict[str, Any]
@@ -111,8 +111,8 @@ def samples(run: Mapping[str, Any], papers: Mapping[str, str]) -> dict[str, Any]
 def _rows(paper: str) -> Iterator[Row]:
     for line in paper.splitlines()[1 : ROWS_READ_MAX + 1]:
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = read_json(line, left_out=True)
+        except OddJson:
             continue
         if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("key", "question", "answer")):
             yield row

@@ -5,7 +5,7 @@ them had their default value, which makes an error page's `{}` look like a queue
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,13 @@ from orchestrator.kaggle.half_sent import Slot
 from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import Nonsense
+
+MESSAGE_CHARS_MAX = 2000
+"""Of what Kaggle says in words; it ends in the database and on a screen."""
+QUOTA_S_MAX = 1e7
+"""Seconds of a week's quota beyond which a number is none: a week has six hundred thousand."""
+YEARS = range(2000, 2200)
+"""In which a quota can be renewed; other dates are outside what can be reckoned with."""
 
 NO_SLOT = re.compile(
     r"(session count of \d+|maximum (number|batch)[^.]*sessions?\b|too many[^.]*sessions)", re.IGNORECASE
@@ -69,7 +76,7 @@ def _slugs(entries: Any) -> tuple[str, ...]:
 
 def push_refused(reason: str, slug: str) -> RelayError:
     """The error for a push that Kaggle declined in these words."""
-    text = f"Kaggle declined to run {slug}: {reason}"
+    text = f"Kaggle declined to run {slug}: {reason[:MESSAGE_CHARS_MAX]}"
     if NO_SLOT.search(reason):
         return NoSlot(text)
     if NO_QUOTA.search(reason):
@@ -90,7 +97,7 @@ def kernel_pushed(answer: Any, kernel: KernelPush, owner: str) -> KernelPushed:
         )
     if rejected := _rejected_sources(answer):
         raise Permanent(
-            f"Kaggle does not accept these sources of {ref}: {', '.join(rejected)}; "
+            f"Kaggle does not accept these sources of {ref}: {', '.join(rejected)[:MESSAGE_CHARS_MAX]}; "
             "the kernel runs now without its input and spends quota: stop it on its page"
         )
     return KernelPushed(ref=ref, version=answer.version_number or None)
@@ -120,12 +127,16 @@ def session_seen(answer: Any, raw: Mapping[str, Any]) -> SessionSeen:
     believed only where nothing foreign stands beside it. Even so it is weak evidence, and harmless: it is not terminal.
     """
     if "status" not in raw and (foreign := set(raw) - {"failureMessage"}):
-        raise Nonsense(f"the answer holds no status, but {', '.join(sorted(foreign))}")
+        raise Nonsense(f"the answer holds no status, but {_named(foreign)}")
     name = str(answer.status.name).lower()
-    message = answer.failure_message or ""
+    message = (answer.failure_message or "")[:MESSAGE_CHARS_MAX]
     if name not in set(Worker):
         return SessionSeen(worker=Worker.UNKNOWN, message=f"Kaggle gives the status {name}. {message}".strip())
     return SessionSeen(worker=Worker(name), message=message)
+
+
+def _named(keys: Iterable[str]) -> str:
+    return ", ".join(sorted(keys))[:MESSAGE_CHARS_MAX]
 
 
 def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile, ...], str | None]:
@@ -139,7 +150,7 @@ def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile,
 def dataset_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[DatasetFile, ...], str | None]:
     """The files of one page and the token of the next one."""
     if answer.error_message:
-        raise Nonsense(f"the listing says: {answer.error_message}")
+        raise Nonsense(f"the listing says: {answer.error_message[:MESSAGE_CHARS_MAX]}")
     files = tuple(
         DatasetFile(name=file.name or "", size_bytes=file.total_bytes or 0) for file in answer.dataset_files or ()
     )
@@ -156,7 +167,7 @@ def dataset(answer: Any, _raw: Mapping[str, Any]) -> Any:
 def dataset_status(answer: Any, raw: Mapping[str, Any]) -> str:
     """Kaggle's word in lower case. Zero (`not_yet_persisted`) is left out on the wire, as in `session_seen`."""
     if "status" not in raw and raw:
-        raise Nonsense(f"the answer holds no status, but {', '.join(sorted(raw))}")
+        raise Nonsense(f"the answer holds no status, but {_named(raw)}")
     return str(answer.status.name).lower()
 
 
@@ -194,7 +205,7 @@ def slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
 def dataset_created(answer: Any, slug: str, owner: str) -> None:
     """Raises Refused (see `refusals`) where Kaggle declined, Ambiguous where the answer says neither."""
     if answer.error or (answer.status or "ok").lower() == "error":
-        raise dataset_refused(slug, answer.error or "it gave no reason")
+        raise dataset_refused(slug, (answer.error or "it gave no reason")[:MESSAGE_CHARS_MAX])
     place = answer.ref or answer.url
     if not place:
         raise Ambiguous(f"Kaggle answered the creation of dataset {slug} without naming it, so it may exist")
@@ -219,12 +230,14 @@ def quota_of(answer: Any, accelerator: str) -> Quota | None:
 
 
 def _seconds(value: timedelta | None) -> float | None:
-    return None if value is None else value.total_seconds()
+    """Seconds that a quota can have; any others are unknown."""
+    seconds = None if value is None else value.total_seconds()
+    return seconds if seconds is not None and 0 <= seconds <= QUOTA_S_MAX else None
 
 
 def _aware(value: datetime | None) -> datetime | None:
     """The time in UTC; None too for one that no calendar has there, such as the last hours of the year 9999 west of Greenwich."""
-    if value is None:
+    if value is None or value.year not in YEARS:
         return None
     try:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)

@@ -1,7 +1,7 @@
 """Calls of one account: signed in, asked again where that is safe, understood, and told by remedy where they fail."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from orchestrator.errors import Transient
 from orchestrator.kaggle.account import Account
 from orchestrator.kaggle.door import Answer, Ask, Door
 from orchestrator.kaggle.retry import Patience
-from orchestrator.kaggle.transport import Answered, CallFailed, as_read
+from orchestrator.kaggle.transport import UNREADABLE, Answered, CallFailed, as_read, unreadable
 
 T = TypeVar("T")
 
@@ -52,9 +52,33 @@ class Calls:
     def read_once(self, what: str, ask: Ask, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
         """The same, asked once."""
         try:
-            return understand(*self.call(ask))
+            return self.understood(self.call(ask), understand)
         except CallFailed as error:
             raise as_read(error, what) from error
+
+    def understood(self, answer: Answer, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
+        """What an answer means; Nonsense where `understand` cannot make sense of it."""
+        try:
+            return understand(*answer)
+        except UNREADABLE as error:
+            raise unreadable(error, self.redact) from error
+
+    @contextmanager
+    def log(self, request: Any) -> Iterator[Iterator[str]]:
+        """The text of a stored log, in pieces; opened as often as patience allows. Raises CallFailed and what `read` does."""
+        with ExitStack() as stack:
+            yield self.patience(lambda: self._opened(stack, request))
+
+    def _opened(self, stack: ExitStack, request: Any) -> Iterator[str]:
+        try:
+            try:
+                return stack.enter_context(self._door.log(request, self.account.authorization))
+            except Answered as error:
+                if error.status != 401 or not self.account.renewed():
+                    raise
+            return stack.enter_context(self._door.log(request, self.account.authorization))
+        except CallFailed as error:
+            raise as_read(error, "the log") from error
 
     def redirected(
         self, method: str, request: Any, headers: Mapping[str, str]
@@ -75,8 +99,13 @@ class Calls:
         return lambda http: getattr(self.sdk.models.ModelApiClient(http), method)(request)
 
 
+PAGES_MAX = 1000
+ITEMS_MAX = 200_000
+"""Of one listing: as many as that many pages of Kaggle's largest size hold."""
+
+
 def all_pages(page: Callable[[str | None], tuple[tuple[T, ...], str | None]]) -> tuple[T, ...]:
-    """A whole listing; `page` gives the items at a token, and the next token. Raises Transient where it goes round."""
+    """A whole listing; `page` gives the items at a token, and the next token. Raises Transient where it goes round or has no end."""
     found: list[T] = []
     token: str | None = None
     seen: set[str | None] = set()
@@ -86,6 +115,10 @@ def all_pages(page: Callable[[str | None], tuple[tuple[T, ...], str | None]]) ->
         found += items
         if token is None:
             return tuple(found)
+        if len(seen) >= PAGES_MAX or len(found) > ITEMS_MAX:
+            raise Transient(
+                f"Kaggle's listing has no end: it gave {len(found):,} entries on {len(seen):,} pages, and names another page"
+            )
     raise Transient("Kaggle's listing leads back to a page that was already read")
 
 

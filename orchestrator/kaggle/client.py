@@ -172,16 +172,18 @@ class KaggleGateway:
             if isinstance(error, Answered) and 400 <= error.status < 500 and error.status not in (401, 408, 429):
                 raise answers.push_refused(str(error), kernel.slug) from error
             raise as_change(error, what) from error
-        return answers.kernel_pushed(answer, kernel, owner)
+        try:
+            return self._calls.understood((answer, {}), lambda found, _raw: answers.kernel_pushed(found, kernel, owner))
+        except Nonsense as error:
+            raise as_change(error, what) from error
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
         request = questions.session(_sdk(), self._account.username, slug, version)
 
         def look() -> SessionSeen:
             try:
-                return answers.session_seen(
-                    *self._calls.call(self._calls.kernels("get_kernel_session_status", request))
-                )
+                ask = self._calls.kernels("get_kernel_session_status", request)
+                return self._calls.understood(self._calls.call(ask), answers.session_seen)
             except Nonsense as error:
                 return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
             except CallFailed as error:
@@ -192,9 +194,9 @@ class KaggleGateway:
         except Refused as error:
             return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
 
-    def log(self, slug: str, version: int | None) -> tuple[LogLine, ...]:
-        shown = read_now(self._log_stream(slug, version), self._limits, self._account.redact)
-        return self._stored_log(slug, version) if shown is None else shown
+    def log(self, slug: str, version: int | None) -> Iterator[LogLine]:
+        if not (yield from read_now(self._log_stream(slug, version), self._limits, self._account.redact)):
+            yield from self._stored_log(slug, version)
 
     def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
         follower = Follower(
@@ -263,17 +265,15 @@ class KaggleGateway:
         query = "" if label is None else f"?versionLabel={label}"
         return lambda read_s: self._door.stream(path + query, read_s, self._account.authorization)
 
-    def _stored_log(self, slug: str, version: int | None) -> tuple[LogLine, ...]:
+    def _stored_log(self, slug: str, version: int | None) -> Iterator[LogLine]:
         request = questions.output(_sdk(), self._account.username, slug, version, None)
         try:
-            text = self._calls.read(
-                f"the log of {slug}",
-                self._calls.kernels("list_kernel_session_output", request),
-                lambda answer, _raw: answer.log or "",
-            )
+            with self._calls.log(request) as texts:
+                yield from lines_of_log(texts, self._account.redact)
         except Absent:
-            return ()
-        return tuple(lines_of_log([text]))
+            return
+        except CallFailed as error:
+            raise as_read(error, f"the log of {slug}") from error
 
 
 def connect(

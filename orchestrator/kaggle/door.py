@@ -10,7 +10,9 @@ import requests
 
 from orchestrator.kaggle.questions import filled
 from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.sieve import LogSieve, unescaped
 from orchestrator.kaggle.transport import (
+    UNREADABLE,
     Answered,
     BoundedSession,
     CallFailed,
@@ -20,7 +22,9 @@ from orchestrator.kaggle.transport import (
     as_read,
     check_status,
     honest_errors,
+    unreadable,
 )
+from stages.odd import OddJson, read_json
 
 Ask = Callable[[Any], Any]
 """Makes one call with kagglesdk's HTTP client."""
@@ -29,6 +33,9 @@ Answer = tuple[Any, Mapping[str, Any]]
 """kagglesdk's response object, and the JSON object that it was read from."""
 
 USER_AGENT = "relay-kaggle"
+
+OUTPUT = "kernels.KernelsApiService/ListKernelSessionOutput"
+"""Lists a session's files, and holds its whole log beside them."""
 
 
 class Door:
@@ -55,10 +62,8 @@ class Door:
                 answer = ask(http)
                 _check_types(answer)
                 return answer, session.answer
-            except (LookupError, TypeError, ValueError, AttributeError) as error:
-                # kagglesdk trips over unknown enums, odd dates and fields of another type in many ways.
-                text = f"the answer cannot be read ({type(error).__name__}: {error})"
-                raise Nonsense(self.redact(text)) from error
+            except UNREADABLE as error:
+                raise unreadable(error, self.redact) from error
 
     @contextmanager
     def stream(
@@ -89,6 +94,29 @@ class Door:
                 response = session.get(response.next.url, headers=asked, stream=True)
             with response:
                 yield response
+
+    @contextmanager
+    def log(self, request: Any, authorization: str) -> Iterator[Iterator[str]]:
+        """The text of a session's stored log, in pieces as they come. Raises CallFailed."""
+        with BoundedSession(self.limits, authorization) as session, honest_errors(self.redact):
+            headers = {"User-Agent": USER_AGENT}
+            url, body = f"{self.base}/{OUTPUT}", type(request).to_dict(request)
+            with session.post(url, json=body, headers=headers, stream=True, allow_redirects=False) as response:
+                if response.status_code >= 400:
+                    check_status(response, session.read_whole(response), self.redact)
+                session.restart(self.limits.log_s)
+                yield unescaped(self._log_in(session, response))
+
+    def _log_in(self, session: BoundedSession, response: requests.Response) -> Iterator[bytes]:
+        """What stands between the quotes of the log; the rest of the answer has to be one."""
+        sieve, rest = LogSieve(), bytearray()
+        for block in session.blocks(response):
+            rest += sieve.feed(block)
+            if len(rest) > self.limits.body_bytes_max:
+                raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
+            yield sieve.log
+        check_status(response, bytes(rest), self.redact)
+        _object(response, bytes(rest))
 
     def _check(self, session: BoundedSession, response: requests.Response, what: str) -> None:
         if response.status_code >= 400:
@@ -126,12 +154,20 @@ class _RpcSession(BoundedSession):
         with honest_errors(self._redact):
             response = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False})
             with response:
-                body = self.read_whole(response)
+                body = self._kept(response, str(request.url))
         if self.authorization is not None:  # an answer to a call without credentials may be a new token
             body = self._without_secrets(response, body)
         check_status(response, body, self._redact)
         self.answer = _object(response, body)
+        # kagglesdk reads the body once more: what is odd in it gets no further than here.
+        response._content, response.encoding = json.dumps(self.answer).encode(), "utf-8"
         return response
+
+    def _kept(self, response: requests.Response, url: str) -> bytes:
+        if not url.endswith(f"/{OUTPUT}"):
+            return self.read_whole(response)
+        self.restart(self.limits.log_s)  # a log as large as it likes must not stand between a run and its files
+        return self.read_whole(response, LogSieve().feed)
 
     def _without_secrets(self, response: requests.Response, body: bytes) -> bytes:
         # A server may repeat what it was sent. Redacted here, nothing further in can pass a secret on.
@@ -144,9 +180,9 @@ def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
     if response.status_code >= 300:
         raise Nonsense(f"HTTP {response.status_code} leads elsewhere")
     try:
-        answer = json.loads(body)
-    except ValueError as error:
-        raise Nonsense(f"HTTP {response.status_code} with {len(body)} bytes that are not JSON") from error
+        answer = read_json(body, left_out=True)
+    except OddJson as error:
+        raise Nonsense(f"HTTP {response.status_code} with {len(body)} bytes that are not JSON: {error}") from error
     if not isinstance(answer, dict):
         raise Nonsense("the answer is not a JSON object")
     return answer

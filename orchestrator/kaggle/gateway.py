@@ -232,8 +232,11 @@ class Gateway(Protocol):
     def session(self, slug: str, version: int | None) -> SessionSeen:
         """Status of a kernel's session. An answer that makes no sense is UNKNOWN, never an exception."""
 
-    def log(self, slug: str, version: int | None) -> tuple[LogLine, ...]:
-        """The log as far as Kaggle shows it now, from its first line; empty where there is none yet."""
+    def log(self, slug: str, version: int | None) -> Iterator[LogLine]:
+        """The log as far as Kaggle shows it now, from its first line; empty where there is none yet.
+
+        It comes as it is read, since it may be larger than the memory; so may its errors.
+        """
 
     def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
         """Lines from number `seen` on as they appear, each once however often the stream is cut, until the log ends."""

@@ -5,7 +5,7 @@ A chunk holds whatever the process wrote at once: part of a line, or several. Li
 end, so the same chunks always give the same numbers, however often a stream is replayed from its start.
 """
 
-import contextlib
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -13,16 +13,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.kaggle.gateway import LogLine
-from stages.contract import PROGRESS_PREFIX
+from stages.contract import PROGRESS_PREFIX, SECONDS_MAX
+from stages.odd import whole_text
 
 END_OF_LOG = "END_OF_LOG"
 
-UNFINISHED_CHARACTERS_MAX = 1_000_000
-"""A line that is longer is cut here, so that a process that never ends a line cannot fill the memory."""
+LINE_CHARACTERS_MAX = 1_000_000
+"""A line that is longer becomes several, so that a process that never ends a line cannot fill the memory."""
+
+STREAMS_MAX = 16
+"""Kaggle has two; whoever names thousands has the lines of the oldest ended."""
+STREAM_CHARACTERS_MAX = 32
 
 UNREADABLE_CHARACTERS_MAX = 8_000_000
 """What cannot be read as JSON up to here is shown as it is."""
 
+WITHOUT_NEWLINE_CHARACTERS_MAX = 2_000_000
+"""So much of a log is looked at for a newline before it counts as one whose lines come without."""
+
+DECODER = json.JSONDecoder()
 BETWEEN_ENTRIES = re.compile(r"[\s,\[\]]*")
 
 
@@ -38,7 +47,8 @@ class Chunk:
 class Lines:
     """Puts the lines of all streams together; `end` gives what was never finished by a newline."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Callable[[str], str] = str) -> None:
+        self._redact = redact
         self._open: dict[str, Chunk] = {}
         self._count = 0
 
@@ -47,27 +57,35 @@ class Lines:
         held = self._open.pop(chunk.stream, None)
         ended: list[LogLine] = []
         if held is not None and _starts_a_line(chunk.data):
-            ended.append(self._line(held))
+            ended += self._lines(held)
             held = None
         *whole, rest = ((held.data if held else "") + chunk.data).split("\n")
-        ended += [self._line(Chunk(chunk.stream, chunk.at_s, text)) for text in whole]
-        while len(rest) > UNFINISHED_CHARACTERS_MAX:
-            ended.append(self._line(Chunk(chunk.stream, chunk.at_s, rest[:UNFINISHED_CHARACTERS_MAX])))
-            rest = rest[UNFINISHED_CHARACTERS_MAX:]
+        for text in whole:
+            ended += self._lines(Chunk(chunk.stream, chunk.at_s, text))
+        while len(rest) > LINE_CHARACTERS_MAX:
+            ended += self._lines(Chunk(chunk.stream, chunk.at_s, rest[:LINE_CHARACTERS_MAX]))
+            rest = rest[LINE_CHARACTERS_MAX:]
+        if len(self._open) >= STREAMS_MAX:
+            ended += self._lines(self._open.pop(next(iter(self._open))))
         if rest:
             self._open[chunk.stream] = Chunk(chunk.stream, chunk.at_s, _shown(rest))
         return ended
 
     def end(self) -> list[LogLine]:
         """The lines that were still open, in the order in which their streams were last written to."""
-        left = [self._line(chunk) for chunk in self._open.values()]
+        left = [line for chunk in self._open.values() for line in self._lines(chunk)]
         self._open.clear()
         return left
 
-    def _line(self, chunk: Chunk) -> LogLine:
-        line = LogLine(number=self._count, stream=chunk.stream, at_s=chunk.at_s, text=_shown(chunk.data).rstrip("\r"))
-        self._count += 1
-        return line
+    def _lines(self, chunk: Chunk) -> list[LogLine]:
+        """One line, or several where it is too long for one."""
+        text = whole_text(self._redact(_shown(chunk.data).rstrip("\r")))
+        pieces = [text[at : at + LINE_CHARACTERS_MAX] for at in range(0, len(text) or 1, LINE_CHARACTERS_MAX)]
+        first, self._count = self._count, self._count + len(pieces)
+        return [
+            LogLine(number=number, stream=chunk.stream, at_s=chunk.at_s, text=piece)
+            for number, piece in enumerate(pieces, first)
+        ]
 
 
 def _starts_a_line(data: str) -> bool:
@@ -86,22 +104,22 @@ def chunk_of(entry: Any) -> Chunk | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("data"), str):
         return None
     at_s = entry.get("time")
-    seconds = float(at_s) if isinstance(at_s, (int, float)) else 0.0
-    return Chunk(str(entry.get("stream_name") or "stdout"), seconds, entry["data"])
+    seconds = float(at_s) if isinstance(at_s, (int, float)) and abs(at_s) <= SECONDS_MAX else 0.0
+    return Chunk(str(entry.get("stream_name") or "stdout")[:STREAM_CHARACTERS_MAX], seconds, entry["data"])
 
 
 def chunk_of_event(payload: str) -> Chunk | None:
     """The chunk in one `data:` line of an event stream; text that is no JSON counts as a line of its own."""
     try:
         entry = json.loads(payload)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Chunk("stdout", 0.0, payload + "\n")
     return chunk_of(entry)
 
 
 def entries_of(blocks: Iterable[str]) -> Iterator[Any]:
     """The entries of a JSON array that arrives in blocks; text that is no JSON comes as an entry of its own."""
-    rest, decoder, plain = "", json.JSONDecoder(), False
+    rest, plain = "", False
     for block in blocks:
         rest += block
         plain = plain or rest.lstrip()[:1] not in ("", "[", "{", ",", "]") or len(rest) > UNREADABLE_CHARACTERS_MAX
@@ -109,15 +127,24 @@ def entries_of(blocks: Iterable[str]) -> Iterator[Any]:
             yield {"data": rest}
             rest = ""
             continue
-        place = _next_entry(rest, 0)
-        with contextlib.suppress(ValueError):  # the entry goes on in the next block
-            while place < len(rest):
-                entry, place = decoder.raw_decode(rest, place)
-                yield entry
-                place = _next_entry(rest, place)
-        rest = rest[place:]
+        found, rest = _entries(rest)
+        yield from found
     if rest:
         yield {"data": rest}
+
+
+def _entries(text: str) -> tuple[list[Any], str]:
+    """The whole entries that a text begins with, and what is left: an entry that goes on in the next block, or none at all."""
+    found: list[Any] = []
+    place = _next_entry(text, 0)
+    try:
+        while place < len(text):
+            entry, place = DECODER.raw_decode(text, place)
+            found.append(entry)
+            place = _next_entry(text, place)
+    except (ValueError, RecursionError):
+        pass
+    return found, text[place:]
 
 
 def _next_entry(text: str, place: int) -> int:
@@ -127,22 +154,25 @@ def _next_entry(text: str, place: int) -> int:
 
 def lines_of_log(blocks: Iterable[str], redact: Callable[[str], str] = str) -> Iterator[LogLine]:
     """All lines of a finished log: Kaggle's JSON array, or plain text where it is not one."""
-    lines = Lines()
+    lines = Lines(redact)
     chunks = (chunk_of(entry) for entry in entries_of(blocks))
     for chunk in _with_newlines(chunk for chunk in chunks if chunk is not None):
-        yield from lines.add(Chunk(chunk.stream, chunk.at_s, redact(chunk.data)))
+        yield from lines.add(chunk)
     yield from lines.end()
 
 
 def _with_newlines(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The chunks; where no newline is in any of them, each was a line."""
-    held: list[Chunk] | None = []
+    """The chunks; where no newline is in any of them, or for very long in none, each was a line."""
+    held: list[Chunk] = []
+    left = WITHOUT_NEWLINE_CHARACTERS_MAX
     for chunk in chunks:
-        if held is None:
-            yield chunk
-            continue
         held.append(chunk)
+        left -= len(chunk.data) + 1
         if "\n" in chunk.data or "\r" in chunk.data:
             yield from held
-            held = None
-    yield from (Chunk(chunk.stream, chunk.at_s, chunk.data + "\n") for chunk in held or ())
+            yield from chunks
+            return
+        if left < 0:
+            break
+    for chunk in itertools.chain(held, chunks):
+        yield Chunk(chunk.stream, chunk.at_s, chunk.data + "\n")

@@ -1,7 +1,7 @@
 """A kernel's live log over HTTP: what there is now, or every line as it appears, each once however often it is cut."""
 
 import codecs
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
@@ -26,6 +26,9 @@ from orchestrator.kaggle.transport import (
 )
 
 RECONNECT_S_MAX = 15.0
+
+PAYLOAD_BYTES_MAX = 8 * 2**20
+"""Of one entry of a live log."""
 
 OpenLog = Callable[[float], AbstractContextManager[tuple[BoundedSession, requests.Response]]]
 """Connects to the log stream; the argument is the silence in seconds after which the connection counts as cut."""
@@ -55,31 +58,31 @@ class Connection:
             yield from self._live(response)
 
     def _live(self, response: requests.Response) -> Iterator[LogLine]:
-        lines = Lines()
+        lines = Lines(self._redact)
         for payload in _payloads(response):
             if payload == END_OF_LOG:
                 self.ended = True
                 yield from lines.end()
                 return
-            if (chunk := chunk_of_event(self._redact(payload))) is not None:
+            if (chunk := chunk_of_event(payload)) is not None:
                 yield from lines.add(chunk)
 
 
-def read_now(open_: OpenLog, limits: Limits, redact: Redact) -> tuple[LogLine, ...] | None:
-    """The log as the stream shows it now, or None where the stream did not work and another way should be tried."""
-    seen: list[LogLine] = []
+def read_now(open_: OpenLog, limits: Limits, redact: Redact) -> Generator[LogLine, None, bool]:
+    """The log as the stream shows it now; False where the stream did not work and another way should be tried."""
+    seen = False
     until_s = monotonic_s() + limits.live_s
     connection = Connection(redact)
     try:
         with open_(limits.quiet_s) as (session, response):
             for line in connection.lines(session, response):
-                seen.append(line)
+                seen = True
+                yield line
                 if monotonic_s() > until_s and not connection.stored:
                     break
-    except CallFailed as error:
-        if not isinstance(error, Cut):
-            return None
-    return tuple(seen) if seen or connection.ended else None
+    except CallFailed:
+        pass  # what was shown until then was shown
+    return seen or connection.ended
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Follower:
     patience: Patience
     session: Callable[[], Worker]
     """Its state: once it has ended, a stream that says nothing more will never say its end either."""
-    whole: Callable[[], tuple[LogLine, ...]]
+    whole: Callable[[], Iterator[LogLine]]
     """The stored log of a session that has ended."""
 
     def lines(self, seen: int) -> Iterator[LogLine]:
@@ -138,10 +141,25 @@ def _is_absent(trouble: CallFailed) -> bool:
 
 
 def _payloads(response: requests.Response) -> Iterator[str]:
-    """The text of each `data:` line, as soon as it has arrived."""
-    rest = b""
-    for block in blocks_of(response, 2**16):
-        *whole, rest = (rest + block).split(b"\n")
-        for line in whole:
-            if line.startswith(b"data:"):
-                yield line[5:].strip().decode(errors="replace")
+    """The text of each `data:` line, as soon as it has arrived; of one that is too long only its beginning."""
+    for line in _bounded(blocks_of(response, 2**16)):
+        if line.startswith(b"data:"):
+            yield line[5:].strip().decode(errors="replace")
+
+
+def _bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The whole lines of a body, each cut at `PAYLOAD_BYTES_MAX`."""
+    rest, skips = bytearray(), False
+    for block in blocks:
+        *ends, begins = block.split(b"\n")
+        for end in ends:
+            if not skips:
+                yield bytes(rest) + end
+            rest.clear()
+            skips = False
+        if not skips:
+            rest += begins
+        if len(rest) > PAYLOAD_BYTES_MAX:
+            yield bytes(rest)
+            rest.clear()
+            skips = True

@@ -254,7 +254,7 @@ class _Part:
         return True
 
     def _nothing_left(self, response: requests.Response) -> bool:
-        total = re.fullmatch(r"bytes \*/(\d+)", response.headers.get("Content-Range", ""))
+        total = re.fullmatch(r"bytes \*/(\d{1,18})", response.headers.get("Content-Range", ""))
         if self.size in (self.wanted.size_bytes, int(total[1]) if total else None):
             return True
         self.start_over()
@@ -283,7 +283,7 @@ def _hash_into(update: Callable[[bytes], None], path: Path) -> int:
 
 
 def _first_byte(response: requests.Response) -> int | None:
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    found = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""))
     return int(found[1]) if found else None
 
 

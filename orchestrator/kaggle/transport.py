@@ -9,7 +9,6 @@ CallFailed
 What they mean depends on the call: `as_read` for one that changes nothing, `as_change` for one that may have happened.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,12 +23,16 @@ import urllib3
 
 from orchestrator.clock import monotonic_s
 from orchestrator.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+from stages.odd import OddJson, read_json, whole_text
 
 Redact = Callable[[str], str]
 
 REASON_CHARACTERS_MAX = 500
 HEADER_CHARACTERS_MAX = 100
 """Of a header with a number or a date: a longer one is cut before it is read, and is neither then or a very large number."""
+
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a library raises over an answer that it did not expect: an unknown word, a date that no calendar has, another type."""
 SEND_BLOCK_BYTES = 2**18
 """A body leaves in blocks of this size. urllib3's own 16 KiB cost more than the sending of them."""
 
@@ -53,6 +56,8 @@ class Limits:
     """Before the second try of a call that may be repeated; doubles with each further one."""
     attempts_max: int = 6
     """Of a call that may be repeated."""
+    log_s: float = 1800.0
+    """An answer that holds a stored log, however steadily that trickles in."""
     body_bytes_max: int = 64 * 2**20
 
 
@@ -80,6 +85,11 @@ class Cut(CallFailed):
 
 class Nonsense(CallFailed):
     """A whole answer that means nothing."""
+
+
+def unreadable(error: Exception, redact: Redact) -> Nonsense:
+    """What to raise for an answer that is JSON and makes no sense to whoever reads on."""
+    return Nonsense(redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX])
 
 
 class Absent(Refused):
@@ -146,9 +156,10 @@ class BoundedSession(requests.Session):
         self.restart()
         self.auth = self._authorize  # set even when empty: otherwise requests sends what it finds in ~/.netrc
 
-    def restart(self) -> None:
-        """Count the time from now: what took so long was sending, which may."""
-        self.ends_at_s = monotonic_s() + self.limits.call_s
+    def restart(self, lasts_s: float | None = None) -> None:
+        """Count the time from now: what took so long was sending, which may. `lasts_s`: other than for a call."""
+        self.lasts_s = lasts_s or self.limits.call_s
+        self.ends_at_s = monotonic_s() + self.lasts_s
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if self.authorization is not None:
@@ -171,11 +182,14 @@ class BoundedSession(requests.Session):
         kwargs["timeout"] = (self.limits.connect_s, self.read_s)
         return super().send(request, **kwargs)
 
-    def read_whole(self, response: requests.Response) -> bytes:
-        """The body, at most as large and as late as the limits say. `response.content` gives it again."""
+    def read_whole(self, response: requests.Response, sieve: Callable[[bytes], bytes] = bytes) -> bytes:
+        """The body, at most as large and as late as the limits say. `response.content` gives it again.
+
+        `sieve` says what of each block is kept.
+        """
         body = bytearray()
         for block in self.blocks(response):
-            body += block
+            body += sieve(block)
             if len(body) > self.limits.body_bytes_max:
                 raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
         response._content = bytes(body)  # so that kagglesdk's `response.text` and `.json()` work
@@ -186,7 +200,7 @@ class BoundedSession(requests.Session):
         for block in blocks_of(response, 2**16):
             yield block
             if monotonic_s() > self.ends_at_s:
-                raise Cut(f"the answer took longer than {self.limits.call_s:g} s")
+                raise Cut(f"the answer took longer than {self.lasts_s:g} s")
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
@@ -215,7 +229,7 @@ def _never_sent(error: Exception) -> bool:
 
 
 def _short(error: Exception) -> str:
-    return re.sub(r"\?[^\s'\")]+", "?…", f"{type(error).__name__}: {error}")[:REASON_CHARACTERS_MAX]
+    return re.sub(r"\?[^\s'\")]+", "?…", whole_text(f"{type(error).__name__}: {error}"))[:REASON_CHARACTERS_MAX]
 
 
 def check_status(response: requests.Response, body: bytes, redact: Redact) -> None:
@@ -230,8 +244,8 @@ def _status(http_status: int, body: bytes) -> int:
     if http_status >= 400 or not body.startswith(b"{"):
         return http_status
     try:
-        answer = json.loads(body)
-    except ValueError:
+        answer = read_json(body, left_out=True)
+    except OddJson:
         return http_status
     nested = answer.get("error")
     for place in (answer, nested if isinstance(nested, dict) else {}):
@@ -244,12 +258,12 @@ def _status(http_status: int, body: bytes) -> int:
 def reason_of(text: str) -> str:
     """What the server said, out of Kaggle's JSON error, plain text or an HTML page."""
     try:
-        answer = json.loads(text)
-    except ValueError:
+        answer = read_json(text, left_out=True)
+    except OddJson:
         plain = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", text)
-        return " ".join(plain.split())[:REASON_CHARACTERS_MAX]
+        return whole_text(" ".join(plain.split())[:REASON_CHARACTERS_MAX])
     found = _message(answer)
-    return (found if found else " ".join(text.split()))[:REASON_CHARACTERS_MAX]
+    return whole_text((found if found else " ".join(text.split()))[:REASON_CHARACTERS_MAX])
 
 
 def _message(answer: Any) -> str:

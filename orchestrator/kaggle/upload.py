@@ -131,7 +131,7 @@ class _Sending:
             return True
         if response.status_code != 308:
             raise Answered(response.status_code, "an upload is not answered so")
-        found = re.fullmatch(r"bytes=0-(\d+)", response.headers.get("Range", ""))
+        found = re.fullmatch(r"bytes=0-(\d{1,18})", response.headers.get("Range", ""))
         self.stored = int(found[1]) + 1 if found else 0
         if self.stored >= self.size > 0:  # all is there and yet it is not done: only asking again can tell
             raise Transient(f"upload of {self.path.name}: the storage has not finished yet")

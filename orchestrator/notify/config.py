@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from orchestrator.errors import BadInput
+from orchestrator.plain_yaml import OddYaml, read_yaml
 
 FILE_NAME = "notify.yaml"
 VARIABLE = "RELAY_NOTIFY"
@@ -60,10 +59,10 @@ def read(home: Path, environ: Mapping[str, str]) -> Addresses | None:
 def _document(path: Path) -> dict[str, Any]:
     """The file as a mapping; a bare list, or lines, of addresses is one too."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): make it readable for you") from error
-    except (UnicodeDecodeError, yaml.YAMLError):
+    except (UnicodeDecodeError, OddYaml):
         # Without the cause on purpose: it repeats the text, and with it an address.
         raise BadInput(f"{path} is not YAML: write `urls:` and below it one `- address` a line") from None
     if found is None:

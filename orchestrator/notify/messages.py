@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.notify.services import Message, Tone
+from orchestrator.shown import shown
 from orchestrator.views.events import describe
 from orchestrator.views.values import clock_time
 from state import facts
@@ -67,7 +68,7 @@ def _letter(run: str, items: Sequence[News], events: frozenset[str], now: dateti
     if len(lines) > LINES_MAX:
         lines = [f"{len(lines) - LINES_MAX} earlier ones are left out", *lines[-LINES_MAX:]]
     headline, tone = _headline(max(wished, key=lambda item: (_weight(item.fact), item.number)).fact)
-    message = Message(f"relay: {run} {headline}", "\n".join(lines), tone)
+    message = Message(f"relay: {run} {headline}", shown("\n".join(lines)), tone)
     return Letter(message, {run: wished[-1].number})
 
 
@@ -134,7 +135,7 @@ def troubles(runs: Sequence[tuple[Run, Watch]], marks: Mapping[str, int], now: d
         told = bool(marks.get(subject))
         if not told and holds_up(watch, now) and run.status in (RunStatus.ACTIVE, RunStatus.WAITING):
             body = f"{watch.failure}\nrelay goes on trying by itself; look: relay status {run.id}"
-            found.append(Letter(Message(f"relay: {run.id} is held up", body, "warning"), {subject: 1}))
+            found.append(Letter(Message(f"relay: {run.id} is held up", shown(body), "warning"), {subject: 1}))
         elif told and not watch.failures:
             body = "what held it up is over"
             found.append(Letter(Message(f"relay: {run.id} goes on", body, "info"), {subject: 0}))

@@ -46,6 +46,7 @@ from orchestrator.rehearsal.mishaps import flipped
 from orchestrator.rehearsal.rules import KaggleRefusal, Kind, slot_message
 from orchestrator.rehearsal.wire import total_bytes
 from orchestrator.rehearsal.world import World
+from stages.odd import whole_text
 
 CALL_S = Limits().call_s
 """A call that takes longer is given up, as by the client."""
@@ -143,13 +144,13 @@ class DirectGateway:
                 if session is None:
                     return SessionSeen(worker=Worker.NEW_SCRIPT)
                 status, message = session.shown(now)
-                return SessionSeen(worker=Worker(status.value.lower()), message=self._redact(message))
+                return SessionSeen(worker=Worker(status.value.lower()), message=whole_text(self._redact(message)))
         except KaggleRefusal as error:
             return SessionSeen(worker=Worker.UNKNOWN, message=error.message)
 
-    def log(self, slug: str, version: int | None) -> tuple[LogLine, ...]:
+    def log(self, slug: str, version: int | None) -> Iterator[LogLine]:
         self._fail(self._fault("LogStream"), Transient)
-        return self._lines(slug, version, 0)
+        return iter(self._lines(slug, version, 0))
 
     def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
         while True:
@@ -325,7 +326,7 @@ class DirectGateway:
                 return ()
             lines = session.lines[after:] if session is not None else []
         return tuple(
-            LogLine(number=after + number, stream=line.stream, at_s=line.at_s, text=self._redact(line.text))
+            LogLine(number=after + number, stream=line.stream, at_s=line.at_s, text=whole_text(self._redact(line.text)))
             for number, line in enumerate(lines)
         )
 
@@ -334,7 +335,7 @@ class DirectGateway:
             slots = int(self._world.rules.slots.of(save.kind))
             full = saved.error == slot_message(save.kind, slots)
             declined = NoSlot if full else NameTaken if name_refused(saved.error) else OutOfQuota
-            raise declined(f"Kaggle declined to run {save.slug}: {saved.error}")
+            raise declined(f"Kaggle declined to run {save.slug}: {whole_text(saved.error)}")
         if saved.ref != save.slug:
             raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
         rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]

@@ -12,6 +12,7 @@ from typing import Self
 import yaml
 
 from orchestrator.errors import BadInput
+from orchestrator.plain_yaml import OddYaml, read_yaml
 from orchestrator.rehearsal.entries import entries, known, plain, whole
 from orchestrator.rehearsal.sandbox import Line
 from stages.contract import Progress
@@ -214,9 +215,9 @@ class FaultPlan:
     def from_yaml(cls, text: str, where: str = "the fault plan") -> Self:
         """A plan from YAML or JSON text; raises BadInput naming the key that does not fit."""
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BadInput(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+            value = read_yaml(text)
+        except OddYaml as error:
+            raise BadInput(f"{where}: not YAML that relay takes{error.place}: {error}") from error
         plan = known(cls, value if value is not None else {}, where)
         return cls(
             seed=whole(plan.get("seed", 0), f"{where}: seed"),

@@ -14,8 +14,9 @@ from orchestrator.simulation.sessions import digest_of
 from orchestrator.tick import Turn
 from stages.contract import MANIFEST_NAME, Manifest
 from stages.documents import ContractError
+from stages.odd import ODD
 from state import machine
-from state.facts import FACTS, PushIntended
+from state.facts import FACTS, Fact, PushIntended
 from state.model import Checkpoint, CheckpointStatus, Phase, RunState, RunStatus, Session
 
 KEPT_MIN = 2
@@ -218,10 +219,17 @@ def intents_are_answered(watched: Watched, state: RunState) -> str:
 
 
 def folds(watched: Watched, state: RunState) -> str:
-    """The facts, written and read again, fold to the rows."""
+    """The facts, written and read again, fold to the rows; every text in them can be written."""
     facts = watched.chain.store.facts(watched.chain.run)
     again = [(at, FACTS[fact.name].from_dict(json.loads(json.dumps(fact.to_dict())))) for at, fact in facts]
+    odd = [fact.name for _, fact in facts if ODD.search(_written(fact))]
+    if odd:
+        return f"a fact {odd[0]} holds text that no file takes"
     return "" if machine.fold(again) == state else "the facts fold to something else"
+
+
+def _written(fact: Fact) -> str:
+    return "".join(text for text in fact.to_dict().values() if isinstance(text, str))
 
 
 def finished_whole(watched: Watched, state: RunState) -> str:

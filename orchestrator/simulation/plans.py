@@ -26,6 +26,7 @@ from orchestrator.simulation import late
 from orchestrator.simulation.clocks import Setting, drawn_settings
 from orchestrator.simulation.homes import Copied, drawn_copy
 from orchestrator.simulation.late import drawn_late
+from orchestrator.simulation.oddities import NOTHING_ODD, Oddities
 from orchestrator.simulation.sessions import Counting, Tempo, died, failing, hung
 from orchestrator.simulation.stuck import Stuck, drawn_stuck
 from stages.contract import Order
@@ -81,13 +82,15 @@ class Plan:
     """An answer of Kaggle that never changes."""
     copied: Copied | None = None
     """When the home folder is copied, and another daemon begins to work on the copy; None: never."""
+    oddities: Oddities = NOTHING_ODD
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
         for misdeed in self.misdeeds:
             if misdeed.session == index:
-                return _spoilt(misdeed, order, played)
-        return played
+                played = _spoilt(misdeed, order, played)
+                break
+        return self.oddities.play(order, played, index)
 
 
 def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
@@ -123,6 +126,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
         settings=drawn_settings(seed),
         stuck=drawn_stuck(seed),
+        oddities=Oddities.drawn(seed),
     )
 
 

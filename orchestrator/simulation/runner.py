@@ -21,6 +21,7 @@ from orchestrator.simulation.clocks import OwnClock, Settings
 from orchestrator.simulation.crashes import Bomb, Crash
 from orchestrator.simulation.homes import Interrupted, Kinship, SecondHome
 from orchestrator.simulation.invariants import Watched
+from orchestrator.simulation.oddities import OddlyWorded
 from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.simulation.stuck import StuckGateway
 from orchestrator.tick import Turn
@@ -145,9 +146,10 @@ class Simulation:
         self.own = OwnClock(self.kaggle.clock)
         self.chain.clock, self.chain.settings = self.own, Settings(self.own, plan.settings)
         self.stuck = self._stuck(plan)
-        self.chain.gateway = self.stuck
+        odd = OddlyWorded(self.kaggle.gateway(), plan.oddities) if plan.oddities.all else None
+        self.chain.gateway = self.stuck or odd
         if known:  # no home folder can tell what another one is about to do, so only here they may do it at once
-            gateway = self.stuck or self.kaggle.gateway()
+            gateway = self.chain.gateway or self.kaggle.gateway()
             self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.clock import Clock
 from orchestrator.errors import BadInput, Transient
-from orchestrator.files import Home
+from orchestrator.files import Home, log_lines
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.advice import in_a_line
 from orchestrator.views.document import status_document
@@ -54,11 +54,9 @@ Piece = Line | Begins | Notice
 
 def stored_log(home: Home, session: Session, seen: int = 0) -> Iterator[Line]:
     """What the daemon has taken in so far, from line number `seen` on."""
-    path = home.log(session)
-    if path.exists():
-        for number, text in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines()):
-            if number >= seen:
-                yield Line(session, number, text)
+    for number, text in enumerate(log_lines(home.log(session))):
+        if number >= seen:
+            yield Line(session, number, text)
 
 
 @dataclass(frozen=True)

@@ -3,33 +3,16 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from orchestrator.shown import CONTROLS, Outward, encodable, shown
 
 PIPE_COLUMNS = 140
-
-ASCII = str.maketrans(
-    {
-        "▁": "_",
-        "▂": ".",
-        "▃": ":",
-        "▄": "-",
-        "▅": "=",
-        "▆": "+",
-        "▇": "*",
-        "█": "#",
-        "░": ".",
-        "│": "|",
-        "·": "-",
-        "…": "~",
-        "✓": "+",
-        "✗": "x",
-    }
-    | {"±": "~", "×": "x", "→": ">", "–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}
-)
-"""One character for one, so that columns stay where they are."""
 
 
 class Ascii:
@@ -42,7 +25,7 @@ class Ascii:
 
     def write(self, text: str) -> int:
         """Write the text's likeness."""
-        return self._stream.write(text.translate(ASCII).encode("ascii", "replace").decode("ascii"))
+        return self._stream.write(encodable(text, "ascii"))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -67,7 +50,25 @@ def plain_locale(environ: Mapping[str, str]) -> bool:
 def console(stream: IO[str] | None = None, environ: Mapping[str, str] = os.environ) -> Console:
     """A console on a stream, standard output by default."""
     stream = stream or sys.stdout
-    return Console(file=printable(stream, environ), highlight=False, width=_columns(stream, environ))
+    real = stream.stream if isinstance(stream, Outward) else stream  # the console's own sequences are to be obeyed
+    return ShownConsole(file=printable(real, environ), highlight=False, width=_columns(real, environ))
+
+
+class ShownConsole(Console):
+    """A console that escapes the controls in what it is given, and not those that it makes itself."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        if isinstance(renderable, Text) and CONTROLS.search(renderable.plain):
+            renderable = self._escaped(renderable)  # before it is wrapped, so that columns stay where they are
+        for segment in super().render(renderable, options):
+            odd = segment.control is None and CONTROLS.search(segment.text)
+            yield Segment(shown(segment.text), segment.style) if odd else segment
+
+    def _escaped(self, text: Text) -> Text:
+        parts = [(shown(part.text), part.style or "") for part in text.render(self)]
+        return Text.assemble(
+            *parts, style=text.style, justify=text.justify, overflow=text.overflow, no_wrap=text.no_wrap, end=text.end
+        )
 
 
 def _columns(stream: IO[str], environ: Mapping[str, str]) -> int | None:

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.clock import Clock, Stop
+from orchestrator.shown import shown
 from orchestrator.times import here
 from orchestrator.views.advice import in_a_line
 from orchestrator.views.curves import Curves
@@ -176,7 +177,7 @@ def _json_lines(on: Console) -> Iterator[Tell]:
         standing = _standing(seen.document)
         if standing != last[0]:
             last[0] = standing
-            on.file.write(json.dumps(seen.document) + "\n")
+            on.file.write(shown(json.dumps(seen.document)) + "\n")
             on.file.flush()
 
     yield tell

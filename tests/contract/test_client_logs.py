@@ -97,13 +97,13 @@ def test_where_the_stream_does_not_work_the_stored_log_is_shown(broken: Reply) -
 
 def test_where_there_is_no_log_at_all_it_is_empty() -> None:
     with following(error(404, "no"), ListKernelSessionOutput=error(404, "no")) as (gateway, _, _):
-        assert gateway.log(SLUG, 1) == ()
+        assert tuple(gateway.log(SLUG, 1)) == ()
 
 
 def test_a_log_that_never_falls_silent_is_shown_all_the_same() -> None:
     limits = type(QUICK)(quiet_s=1.0, live_s=0.0)
     with scripted(by_call(**{SLUG: stream(events(0, 50), silent_end=True)})) as server:
-        shown = KaggleGateway([KEY], server.url, sleep=lambda _s: None, limits=limits).log(SLUG, 1)
+        shown = tuple(KaggleGateway([KEY], server.url, sleep=lambda _s: None, limits=limits).log(SLUG, 1))
     assert numbers(shown) == [0]
 
 
@@ -198,5 +198,5 @@ def test_a_cut_stream_of_the_local_kaggle_is_followed_to_the_end(tmp_path: Path)
 def test_a_stored_log_is_shown_whole_however_long_it_takes() -> None:
     limits = type(QUICK)(quiet_s=1.0, live_s=0.0)
     with scripted(by_call(**{SLUG: answer(entries(0, 500))})) as server:
-        shown = KaggleGateway([KEY], server.url, sleep=lambda _s: None, limits=limits).log(SLUG, 1)
+        shown = tuple(KaggleGateway([KEY], server.url, sleep=lambda _s: None, limits=limits).log(SLUG, 1))
     assert numbers(shown) == list(range(500))

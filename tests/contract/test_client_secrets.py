@@ -36,7 +36,7 @@ CALLS: dict[str, Callable[[KaggleGateway, Path], object]] = {
     "find_kernel": lambda gateway, _tmp: gateway.find_kernel(SLUG),
     "push": lambda gateway, _tmp: gateway.push(KernelPush(slug=SLUG, source="")),
     "session": lambda gateway, _tmp: gateway.session(SLUG, 1),
-    "log": lambda gateway, _tmp: gateway.log(SLUG, 1),
+    "log": lambda gateway, _tmp: tuple(gateway.log(SLUG, 1)),
     "follow_log": lambda gateway, _tmp: list(gateway.follow_log(SLUG, 1)),
     "output": lambda gateway, _tmp: gateway.output(SLUG, 1),
     "find_dataset": lambda gateway, _tmp: gateway.find_dataset("gsm-3f9a-c0001"),

@@ -176,7 +176,7 @@ def test_other_peoples_kernels_and_datasets_are_not_listed(place: Place) -> None
 
 def test_a_session_in_the_queue_has_an_empty_log(place: Place) -> None:
     place.gateway.push(kernel(SLUG))
-    assert place.gateway.log(SLUG, 1) == ()
+    assert tuple(place.gateway.log(SLUG, 1)) == ()
 
 
 def test_a_running_sessions_log_is_shown_as_far_as_it_goes(place: Place) -> None:
@@ -191,7 +191,7 @@ def test_a_running_sessions_log_is_shown_as_far_as_it_goes(place: Place) -> None
 
 
 def test_a_finished_log_is_whole_and_numbered_from_its_first_line(place: Place) -> None:
-    log = ended(place).gateway.log(SLUG, 1)
+    log = tuple(ended(place).gateway.log(SLUG, 1))
     assert [line.number for line in log] == list(range(10))
     assert [line.text for line in log] == [f"line {second}" for second in range(0, 100, 10)]
     assert [line.at_s for line in log] == [float(second) for second in range(0, 100, 10)]

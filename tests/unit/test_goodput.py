@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.effects.looking import seconds_in
+from orchestrator.effects.looking import TakenIn
+from orchestrator.files import log_lines
 from orchestrator.goodput import CLASSES, GROUPS, account, early_s, goodput
 from orchestrator.history.outside import outside
 from orchestrator.kaggle.gateway import LogLine
@@ -194,15 +195,21 @@ def test_seconds_that_make_no_sense_are_not_believed() -> None:
 
 def test_a_log_on_this_disk_is_read_for_what_it_tells(tmp_path: Path) -> None:
     log = tmp_path / "s0001.log"
-    assert list(told_seconds(log)) == []
+    assert list(told_seconds(log_lines(log))) == []
     log.write_text("\n".join([line(0, "account", 30.0).text, "words", SAVED.text[:40], SAVED.text]), encoding="utf-8")
-    assert [event.event for event in told_seconds(log)] == ["account", "saved"]
+    assert [event.event for event in told_seconds(log_lines(log))] == ["account", "saved"]
 
 
 def test_a_look_takes_in_the_newest_that_was_told() -> None:
     lines = (line(0, "account", 30.0), line(1, "account", 65.0), line(2, "saved", 60.0, TAKEN.digest))
-    assert seconds_in(lines) == {"training_step": 65.0, "compile": 5.0}
-    assert seconds_in(()) == {}
+    assert looked_at(*lines) == {"training_step": 65.0, "compile": 5.0}
+    assert looked_at() == {}
+
+
+def looked_at(*lines: LogLine) -> dict[str, float]:
+    taken = TakenIn(session())
+    assert tuple(taken.through(lines)) == lines
+    return taken.seconds
 
 
 # --- beside the quota ---

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.logs import (
-    UNFINISHED_CHARACTERS_MAX,
+    LINE_CHARACTERS_MAX,
     Chunk,
     Lines,
     chunk_of,
@@ -86,7 +86,7 @@ def test_a_progress_bar_is_shown_as_a_terminal_would(written: list[str], shown: 
 def test_a_line_without_end_does_not_fill_the_memory() -> None:
     lines = Lines()
     ended = [line for _ in range(30) for line in lines.add(Chunk("stdout", 0.0, "x" * 100_000))]
-    assert [len(line.text) for line in ended] == [UNFINISHED_CHARACTERS_MAX] * 2
+    assert [len(line.text) for line in ended] == [LINE_CHARACTERS_MAX] * 2
     assert sum(len(line.text) for line in [*ended, *lines.end()]) == 3_000_000
 
 

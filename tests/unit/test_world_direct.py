@@ -106,7 +106,7 @@ def test_a_push_that_is_too_large_or_renamed_is_permanent() -> None:
 def test_an_unknown_session_is_unknown_and_its_output_is_refused() -> None:
     kaggle = DirectGateway(SmallWorld().world)
     assert kaggle.session("nowhere", 1).worker is Worker.UNKNOWN
-    assert kaggle.log("nowhere", 1) == ()
+    assert tuple(kaggle.log("nowhere", 1)) == ()
     with pytest.raises(Refused):
         kaggle.output("nowhere", 1)
 
@@ -202,7 +202,7 @@ def test_the_log_is_numbered_from_its_first_line_and_followed_to_its_end() -> No
     small = SmallWorld(Played(ends_after_s=100, lines=[(10.0 * n, f"line {n}") for n in range(10)]))
     kaggle = DirectGateway(small.world)
     kaggle.push(tpu("first-one"))
-    assert kaggle.log("first-one", 1) == ()
+    assert tuple(kaggle.log("first-one", 1)) == ()
     small.after(600 + 25)
     assert [(line.number, line.at_s, line.text) for line in kaggle.log("first-one", 1)] == [
         (0, 0.0, "line 0"),

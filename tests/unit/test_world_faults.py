@@ -380,7 +380,13 @@ lasting = st.sampled_from(LASTING)
 others = st.sampled_from([action for action in SessionAction if action not in (*TRIGGERED, *LASTING)])
 session_faults = st.one_of(
     st.builds(SessionFault, session=nth, action=triggered, after_s=seconds, within_s=seconds),
-    st.builds(SessionFault, session=nth, action=triggered, stage=st.text(max_size=8), step=whole),
+    st.builds(
+        SessionFault,
+        session=nth,
+        action=triggered,
+        stage=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
+        step=whole,
+    ),
     st.builds(SessionFault, session=nth, action=others),
     st.builds(SessionFault, session=nth, action=lasting, seconds=seconds),
 )

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from orchestrator.pipeline import Pipeline
+from orchestrator.shown import shown
 from orchestrator.views.pages.words import FILTERS
 
 HERE = Path(__file__).parent
@@ -62,11 +63,25 @@ def sections(history: Mapping[str, Any]) -> dict[str, str]:
 
 def charts(history: Mapping[str, Any]) -> dict[str, Any]:
     """What the charts are drawn from."""
-    return {
+    drawn = {
         "curves": [{key: curve[key] for key in DRAWN_OF_CURVE} for curve in history["curves"]],
         "stages": [{key: stage[key] for key in DRAWN_OF_STAGE} for stage in history["stages"]],
         "boundaries": history["boundaries"],
     }
+    shown_now: dict[str, Any] = _all_shown(drawn)
+    return shown_now
+
+
+def _all_shown(value: Any) -> Any:
+    match value:
+        case str():
+            return shown(value)
+        case dict():
+            return {_all_shown(key): _all_shown(item) for key, item in value.items()}
+        case list() if not value or not isinstance(value[0], float):
+            return [_all_shown(item) for item in value]
+        case _:
+            return value
 
 
 def report_page(history: Mapping[str, Any]) -> str:
@@ -127,9 +142,15 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_finalized,
     )
     environment.filters |= FILTERS
     return environment
+
+
+def _finalized(value: Any) -> Any:
+    """Marks of direction and other controls are shown and not obeyed; what our own templates made is left as it is."""
+    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache

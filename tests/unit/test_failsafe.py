@@ -1,0 +1,137 @@
+"""The last catch: what relay itself fails at in one run parks that run, with the traceback, while the others go on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.daemon import Daemon, LeaseKeeper
+from orchestrator.effects import Shell
+from orchestrator.errors import Refused
+from orchestrator.failsafe import EXCERPT_CHARS_MAX
+from orchestrator.files import Home
+from orchestrator.plan import Limits
+from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.tick import Turn
+from state.failures import StoreCorrupt, StoreUnavailable
+from state.model import RunState, RunStatus
+from state.store import Store
+from tests.simulation.pipelines import pipeline
+
+DEFECTS: list[Exception] = [
+    KeyError("an answer's key"),
+    UnicodeEncodeError("utf-8", "half \ud83d", 5, 6, "surrogates not allowed"),
+    OverflowError("date value out of range"),
+    RecursionError("maximum recursion depth exceeded"),
+    AssertionError("what cannot happen"),
+    RuntimeError("x" * 100_000 + "\0\ud800"),
+]
+
+
+class Odd(DirectGateway):
+    """Raises a defect whenever anything is asked of it."""
+
+    def __init__(self, world: Any, defect: Exception) -> None:
+        super().__init__(world)
+        self.defect = defect
+
+    def quota(self, accelerator: str) -> Any:
+        raise self.defect
+
+    find_kernel = push = session = quota  # type: ignore[assignment]
+
+
+class Two:
+    """Two runs on one database; what `odd` names has a gateway of its own, or none."""
+
+    def __init__(self, folder: Path, defect: Exception, *, at_the_shell: bool = False) -> None:
+        self.kaggle = Kaggle(pipeline())
+        self.store = Store.at(folder)
+        self.odd = Chain(self.kaggle, folder, run="sim-0001", store=self.store)
+        self.well = Chain(self.kaggle, folder, run="sim-0002", store=self.store)
+        self.defect, self.at_the_shell = defect, at_the_shell
+        self.turns: list[tuple[str, Turn]] = []
+        self.slept_s = 0.0
+
+    def shell(self, state: RunState) -> Shell:
+        world, clock = self.kaggle.world, self.kaggle.clock
+        odd = state.run.id == self.odd.run
+        if odd and self.at_the_shell:
+            raise self.defect
+        gateway = Odd(world, self.defect) if odd else DirectGateway(world)
+        return Shell(gateway, Home(self.odd.home.path), clock, Limits(poll_s=120.0))
+
+    def daemon(self, keeper: LeaseKeeper) -> Daemon:
+        def listen(run: str, turn: Turn) -> None:
+            self.turns.append((run, turn))
+
+        clock = self.kaggle.clock
+        return Daemon(self.store, self.shell, clock, keeper, listen, lambda _said: None, lambda: 0.0)
+
+    def run(self, rounds: int) -> None:
+        left = iter(range(rounds))
+        with LeaseKeeper(self.store, self.kaggle.clock) as keeper:
+            self.daemon(keeper).run(lambda: next(left, None) is None)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+@pytest.mark.parametrize("at_the_shell", [False, True])
+@pytest.mark.parametrize("defect", DEFECTS, ids=lambda defect: type(defect).__name__)
+def test_a_defect_parks_its_run_with_the_traceback_and_the_other_goes_on(
+    folder: Path, defect: Exception, at_the_shell: bool
+) -> None:
+    two = Two(folder, defect, at_the_shell=at_the_shell)
+    two.run(20)
+    run = two.odd.state.run
+    assert run.status is RunStatus.PARKED
+    assert run.reason.startswith(f"relay itself failed at this run ({type(defect).__name__}: ")
+    assert run.remedy == f"relay retry {run.id}"
+    assert "test_failsafe.py" in run.excerpt
+    assert type(defect).__name__ in run.excerpt.splitlines()[-1]
+    assert len(run.reason) < 400
+    assert len(run.excerpt) < EXCERPT_CHARS_MAX + 400
+    (run.reason + run.excerpt).encode()
+    assert two.well.state.sessions
+    told = [fact.name for name, turn in two.turns if name == run.id for fact in turn.facts]
+    assert told.count("run_parked") == 1
+
+
+def test_a_retry_after_the_cause_is_gone_carries_the_run_on(folder: Path) -> None:
+    two = Two(folder, KeyError("x"))
+    two.run(5)
+    two.odd.ask_remedy()
+    two.defect = Refused("Kaggle said no")
+    two.at_the_shell = False
+    two.shell = lambda _state: Shell(  # type: ignore[method-assign]
+        DirectGateway(two.kaggle.world), Home(folder), two.kaggle.clock, Limits(poll_s=120.0)
+    )
+    two.run(20)
+    assert two.odd.state.run.status is not RunStatus.PARKED
+
+
+def test_a_run_that_cannot_even_be_parked_is_left_alone_for_a_while(folder: Path) -> None:
+    two = Two(folder, KeyError("x"), at_the_shell=True)
+    two.run(5)
+    two.store.request(
+        two.odd.run, "pause", {}, two.kaggle.clock.now()
+    )  # something new, of a run that is parked already
+    before = len([name for name, _ in two.turns if name == two.odd.run])
+    two.run(20)
+    told = [turn for name, turn in two.turns if name == two.odd.run][before:]
+    assert 1 <= len(told) <= 3
+    assert all("relay itself failed" in turn.failure for turn in told)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("locked"), StoreCorrupt("damaged")], ids=["locked", "damaged"])
+def test_what_concerns_the_database_is_not_taken_for_one_runs_defect(folder: Path, error: Exception) -> None:
+    two = Two(folder, error, at_the_shell=True)
+    with LeaseKeeper(two.store, two.kaggle.clock) as keeper, pytest.raises(type(error)):
+        two.daemon(keeper).round()
+    assert two.odd.state.run.status is RunStatus.ACTIVE
