@@ -15,7 +15,7 @@ from orchestrator.errors import BadInput, Transient
 from orchestrator.holder import alive, holder
 from orchestrator.tick import Turn, tick
 from orchestrator.times import spoken
-from state.failures import StoreUnavailable
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model import RunState
 from state.needs import Mark
@@ -42,6 +42,7 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._lease: Lease | None = None
+        self._broken: StoreCorrupt | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -58,12 +59,14 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
         if self._lease is not None and not self._lost.is_set():
-            with contextlib.suppress(StoreUnavailable):  # then it runs out by itself
+            with contextlib.suppress(StoreUnavailable, StoreCorrupt):  # then it runs out by itself
                 self._store.release_lease(self._lease, self._clock.now())
 
     @property
     def fence(self) -> int:
-        """The lease's number; raises LeaseLost once another daemon has taken over."""
+        """The lease's number; raises LeaseLost once another daemon has taken over, and StoreCorrupt without a database."""
+        if self._broken is not None:
+            raise self._broken
         if self._lost.is_set():
             raise LeaseLost("another daemon took this database over")
         return self._held.fence
@@ -85,6 +88,9 @@ class LeaseKeeper:
                     self.renew()
             except LeaseLost:
                 self._lost.set()
+                return
+            except StoreCorrupt as error:  # the daemon's own thread says so, and ends
+                self._broken = error
                 return
 
 
@@ -199,17 +205,25 @@ class Daemon:
         self.rests.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
-        except (BadInput, Transient) as error:  # one run that cannot be served must not stop the others
-            again = self.clock.now() + timedelta(seconds=REFUSED_S)
-            self.rests[run] = Nap(again, mark)
-            self.listener(run, Turn(Rest(again, str(error)), failure=str(error)))
-            return False
+        except (BadInput, Transient, RunDamaged) as error:  # one run that cannot be served must not stop the others
+            return self._set_apart(run, mark, error)
         stirred = False
         while not self.stop.is_set():
-            turn = tick(self.store, run, shell, self.keeper.fence)
+            try:
+                turn = tick(self.store, run, shell, self.keeper.fence)
+            except RunDamaged as error:
+                self._set_apart(run, mark, error)
+                break
             self.listener(run, turn)
             if isinstance(turn.command, Rest):
                 self.rests[run] = Nap(turn.command.until, mark, turn.command.wants_slot)
                 break
             stirred = True
         return stirred
+
+    def _set_apart(self, run: str, mark: Mark, error: Exception) -> bool:
+        """Say why a run is not carried out, and look at it again later: a person may have mended it. It has not stirred."""
+        again = self.clock.now() + timedelta(seconds=REFUSED_S)
+        self.rests[run] = Nap(again, mark)
+        self.listener(run, Turn(Rest(again, str(error)), failure=str(error)))
+        return False

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from state.failures import StoreUnavailable, in_words
-from state.query import Query, Row
+from state.query import LENIENT, Query, Row
 from state.reading import Reader
 from state.revisions import SchemaError, newest_revision, revision_of
 
@@ -52,6 +52,7 @@ class ReadOnlyDatabase:
                 connection.close()
                 raise
             connection.row_factory = sqlite3.Row
+            connection.text_factory = LENIENT
             return connection
 
     @contextlib.contextmanager

@@ -42,6 +42,7 @@ facts = Table(
     Column("at", Utc, nullable=False),
     Column("name", Text, nullable=False),
     Column("data", JSON, nullable=False),
+    Column("digest", Text, nullable=False, server_default=""),
     Index("fact_by_run", "run", "id"),
 )
 
