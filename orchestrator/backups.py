@@ -14,7 +14,9 @@ from state.failures import StoreCorrupt, StoreUnavailable
 KEPT = 5
 """Backups that the daemon makes by itself; those that a person makes stay until a person removes them."""
 
-BY_ITSELF, BY_HAND = "checkpoint", "relay"
+BY_ITSELF, BY_HAND, DAMAGED = "checkpoint", "relay", "damaged"
+"""Beginnings of their names. A copy in which a run is damaged is kept to be looked at, and never put back by itself."""
+
 NAME = re.compile(r"(?P<kind>relay|checkpoint)-(?P<number>\d{6,})-\d{8}T\d{6}Z\.db")
 BESIDE = ("", "-wal", "-shm", "-journal")
 """Ends of the names of the files that together are a database."""
@@ -52,6 +54,14 @@ class Backups:
         if problem := shortage(folder, size_bytes):
             raise StoreUnavailable(problem)
         return copies.copied(self.home.database, folder / f"{kind}-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}.db")
+
+    def make_by_hand(self, at: datetime, into: Path | None = None) -> tuple[Path, list[copies.Ailment]]:
+        """The same for a person, with what is damaged in it; then it bears another name."""
+        made = self.make(at, into)
+        severe = [found for found in copies.ailments(made) if found.severe]
+        if severe:
+            made = made.replace(made.with_name(made.name.replace(BY_HAND, DAMAGED, 1)))
+        return made, severe
 
     def make_by_itself(self, at: datetime) -> Path:
         """The same for the daemon: of a database in which nothing is damaged, and only the newest few are kept.

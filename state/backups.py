@@ -41,6 +41,23 @@ class Ailment:
     """Whether facts or rows are damaged; observations are made again."""
 
 
+@dataclass(frozen=True)
+class Entry:
+    """A fact as it is written in the log."""
+
+    run: str
+    at: str
+    name: str
+    data: str
+
+
+def logged(database: Path) -> list[Entry]:
+    """The whole log of all runs, oldest first, unread. Raises StoreCorrupt or StoreUnavailable."""
+    with ReadOnlyDatabase(database).query() as query:
+        rows = query("SELECT run, at, name, data FROM fact ORDER BY id")
+        return [Entry(str(row["run"]), str(row["at"]), str(row["name"]), str(row["data"])) for row in rows]
+
+
 def copied(source: Path, target: Path) -> Path:
     """Copy a database, as it is now, into one file: whole or absent, checked by SQLite, readable by its owner alone.
 
