@@ -25,7 +25,8 @@ def pause(app: App, name: str) -> Asked:
 def resume(app: App, name: str, from_step: str | None = None, *, write_off: bool = False) -> Asked:
     """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
 
-    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place.
+    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
+    too, as where somebody has deleted the kernel by hand.
     """
     state = app.run(name)
     arguments = written_off(state) if write_off else {}
@@ -33,7 +34,8 @@ def resume(app: App, name: str, from_step: str | None = None, *, write_off: bool
         arguments["checkpoint"] = checkpoint_at(state, from_step).name
         if not write_off:
             require_over(state)
-    return _ask(app, name, "resume", ("parked", "waiting"), arguments)
+    goes_on = ("active",) if write_off and from_step is None else ()
+    return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
 
 
 def retry(app: App, name: str, *, write_off: bool = False) -> Asked:

@@ -4,12 +4,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.clock import Stop, SystemClock
-from orchestrator.disk import shortage
+from orchestrator.disk import FULL, refusal, shortage
 from orchestrator.errors import BadInput
 from orchestrator.files import Home
 from orchestrator.settings import Settings
 from orchestrator.views.lost import lost_sentence, pipeline_of
-from state.failures import StoreUnavailable
 from state.model import RunState
 from state.read_only import ReadOnlyStore
 from state.reading import Reader
@@ -39,9 +38,9 @@ class Onlooker:
             return Store.at(self.home.path)
         except SchemaError as error:
             raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
-        except (OSError, StoreUnavailable) as error:
-            if isinstance(error, StoreUnavailable) and self.has_store:
-                raise
+        except OSError as error:
+            if error.errno in FULL:
+                raise refusal(error, self.home.database) from error
             raise BadInput(
                 f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
             ) from error

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
     if not app.has_store:
         app.require_database()
         raise BadInput(f"there is no database in {app.home.path} yet: relay start PIPELINE makes one")
-    made = Backups(app.home).make(app.clock.now(), into)
-    damaged = [found for found in ailments(made) if found.severe]
+    made, damaged = Backups(app.home).make_by_hand(app.clock.now(), into)
     tell(f"{made} is a whole copy, checked; relay restore {made} puts it back")
     for found in damaged:
         tell(f"{f'run {found.run}' if found.run else 'the database'} is damaged in it, as it is here: {found.says}")
@@ -70,16 +70,14 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
     after = logged(backup)
     aside = backups.put_back(backup, now, fence)
     made_at = newest_fact(app.home.database)
-    tell(
-        f"{app.home.database} is {backup} again; the last thing it knows happened {when(made_at, now) if made_at else 'never'}"
-    )
+    tell(f"{backup} is in the place of {app.home.database}; it {_knows(made_at, now)}")
     if aside is not None:
         tell(f"the replaced database is kept in {aside}")
     losses = _losses(before, after)
     for loss in losses:
         for line in loss.told():
             tell(line)
-    if before is None:
+    if before is None and aside is not None:
         tell("what the replaced database knew beyond that cannot be read")
     absent = [run for run in app.home.run_folders() if run not in {one.run for one in after}]
     for run in absent:
@@ -147,6 +145,10 @@ def _losses(before: list[Entry] | None, after: list[Entry]) -> list[Loss]:
         if entry not in kept:
             found.setdefault(entry.run, []).append(entry)
     return [Loss(run, entries) for run, entries in found.items()]
+
+
+def _knows(until: datetime | None, now: datetime) -> str:
+    return f"knows what happened until {when(until, now)}" if until else "knows of nothing yet"
 
 
 def _says(entry: Entry) -> str:

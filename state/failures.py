@@ -33,8 +33,8 @@ class RunDamaged(StoreCorrupt):
 
 
 def shortened(text: str, chars_max: int = 120) -> str:
-    """A detail that fits into a sentence and into one line."""
-    line = " ".join(text.split())
+    """A detail, such as one of SQLite's, that fits into a sentence and into one line."""
+    line = " ".join(text.replace("*** in database main ***", "").split())
     return line if len(line) <= chars_max else f"{line[:chars_max]}…"
 
 

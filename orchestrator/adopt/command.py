@@ -87,7 +87,7 @@ class Adoption:
         try:
             instead = run in self.damaged
             if instead:
-                tell(f"{run}  the database as it was is kept as {Backups(self.home).make(self.clock.now())}")
+                tell(f"{run}  the database as it was is kept as {Backups(self.home).make_by_hand(self.clock.now())[0]}")
             self.store().begin_run(
                 history.started, history.created_at, later=history.facts, metrics=history.metrics, instead=instead
             )

@@ -59,6 +59,8 @@ def _revision(patient: Patient) -> Iterator[Finding]:
         yield problem(
             "database", f"{patient.home.database}: {NEWER}", "update relay, or name another folder with --home"
         )
+    elif revision is None:
+        yield note("database", "it has no tables yet: the next command that writes makes them")
     elif revision != newest_revision():
         yield note(
             "database", "it is an older relay's: the next command that writes brings it up to date and keeps a copy"

@@ -64,8 +64,8 @@ def compared(before: datetime, there: datetime | None, after: datetime) -> Findi
 
 def strangers(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
     """Kernels of relay's on the account that this database knows nothing of: a lost run, an older database, or another home."""
-    known = {state.run.id: state for state in patient.states()}
-    for state in known.values():
+    known = patient.roll()
+    for state in patient.states():
         yield from _sessions(state, gateway)
     if patient.run:
         return

@@ -24,6 +24,8 @@ from state.reading import Reader
 FORMAT = 1
 
 CURVE_POINTS = 40
+ABSENT_MIN = 3
+"""Times in a row that Kaggle has said that it has no such kernel, before a person is asked whether it was deleted."""
 
 
 def status_document(
@@ -132,7 +134,8 @@ def _request(request: Request) -> dict[str, Any]:
 def _trouble(watch: Watch) -> dict[str, Any]:
     """What failed last, where it is going to be tried again."""
     again = watch.not_before if watch.failure else None
-    return {"failure": watch.failure if again else "", "retry_at": _time(again)}
+    absent = bool(again) and watch.absences >= ABSENT_MIN
+    return {"failure": watch.failure if again else "", "retry_at": _time(again), "absent": absent}
 
 
 def run_document(
