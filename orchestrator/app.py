@@ -172,6 +172,7 @@ class App(Onlooker):
     def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
         """Be the daemon until `stop` is set or `done` says so."""
         with self._daemon(listener) as daemon:
+            self._back_up()
             daemon.run(done)
 
     def work_once(self, listener: Listener) -> None:
@@ -211,9 +212,10 @@ class App(Onlooker):
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
     def _back_up(self) -> None:
-        """Keep a copy of the database; that there is none holds nothing up, and is said."""
+        """Keep a copy of a database that has any run; that there is none holds nothing up, and is said."""
         try:
-            Backups(self.home).make_by_itself(self.clock.now())
+            if self.store.roll():
+                Backups(self.home).make_by_itself(self.clock.now())
         except (StoreUnavailable, StoreCorrupt) as error:
             self.notice(f"no backup was made of the database: {error}")
 

@@ -25,7 +25,7 @@ class Settings:
         """Raise BadInput for a home folder in which no database can be opened, because of its name alone."""
         path = os.path.abspath(self.home)  # noqa: PTH100  # not resolved: SQLite counts the name that it is given
         size_bytes = len(os.fsencode(path))
-        if size_bytes > HOME_BYTES_MAX or any(len(os.fsencode(part)) > PART_BYTES_MAX for part in path.split(os.sep)):
+        if size_bytes > HOME_BYTES_MAX or any(len(os.fsencode(part)) > PART_BYTES_MAX for part in Path(path).parts):
             raise BadInput(
                 f"relay's home folder has a name of {size_bytes:,} bytes, and SQLite opens a database only below one of at most "
                 f"{HOME_BYTES_MAX} (each folder in it of at most {PART_BYTES_MAX}): name another folder with --home or RELAY_HOME"

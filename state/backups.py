@@ -77,7 +77,7 @@ def copied(source: Path, target: Path) -> Path:
         with part.open("rb+") as file:
             os.fsync(file.fileno())
         part.replace(target)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         part.unlink(missing_ok=True)
         raise (in_words(error, source) or StoreUnavailable(f"{source} cannot be copied ({error})")) from error
     except OSError as error:
@@ -121,7 +121,7 @@ def _of_the_runs(query: Query) -> Iterator[Ailment]:
             open_requests(query, run)
         except RunDamaged as error:
             yield Ailment(run, error.why)
-        except (sqlite3.DatabaseError, StoreCorrupt) as error:
+        except (sqlite3.DatabaseError, StoreCorrupt, UnicodeDecodeError) as error:
             yield Ailment(run, shortened(str(error)))
     for row in query(ORPHANS):
         yield Ailment(str(row["run"]), "the log has facts of it, and there is no run")

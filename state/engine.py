@@ -45,8 +45,11 @@ def open_engine(database: Path | str) -> Engine:
         # None hands BEGIN to us. "IMMEDIATE" here would leave a SELECT outside the transaction.
         connection.isolation_level = None
         connection.text_factory = LENIENT
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+        except UnicodeDecodeError as error:
+            raise in_words(error, database) or error from error
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -51,6 +51,8 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
 
     The codes are SQLite's (https://www.sqlite.org/rescode.html); the low byte is the kind, the rest its detail.
     """
+    if isinstance(error, UnicodeDecodeError):  # SQLite's own words, which quote what is damaged
+        return StoreCorrupt(_unreadable(database, error))
     if not isinstance(error, sqlite3.Error):
         return None
     if getattr(error, "sqlite_errorcode", None) is None:
@@ -82,7 +84,7 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
     return None
 
 
-def _unreadable(database: Path, error: sqlite3.Error) -> str:
+def _unreadable(database: Path, error: Exception) -> str:
     return (
         f"{database} is not a database that can be read ({shortened(str(error))}): relay restore brings back a backup of it, and "
         "where there is none, move it away: then relay adopt makes its runs again from what is on Kaggle"

@@ -59,7 +59,7 @@ class ReadOnlyDatabase:
     def _said_in_words(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             words = in_words(error, self.database)
             if words is None:
                 raise

@@ -13,6 +13,7 @@ from kaggle_kernels import build
 from orchestrator.choose import checkpoint_at
 from orchestrator.clock import Clock, VirtualClock
 from orchestrator.commands import Rest
+from orchestrator.daemon import IDLE_S
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput
 from orchestrator.files import Home
@@ -28,10 +29,12 @@ from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.world import World
 from orchestrator.simulation.crashes import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
+from orchestrator.simulation.disks import Disk
 from orchestrator.simulation.sessions import Counting, Tempo, Trained, digest_of, uncut
 from orchestrator.tick import Turn, tick
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
+from state.failures import StoreUnavailable
 from state.memory import MemoryStore
 from state.model import RunState, RunStatus
 from state.store import Store
@@ -107,6 +110,8 @@ class Chain:
         """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
         self.clock: Clock = kaggle.clock
         """What this machine believes to be the time."""
+        self.disk: Disk | None = None
+        """What happens to the database, where anything does."""
         self.daemons = 0
         self.limits = Limits(poll_s=kaggle.pipeline.limit_s / 8)
         pipeline = kaggle.pipeline
@@ -138,11 +143,17 @@ class Chain:
         store: Any = self.store
         self.daemons += 1
         fence = store.take_lease(f"daemon-{self.daemons}", self.clock.now(), LEASE_S, lambda _: False).fence
+        if self.disk is not None:
+            store = self.disk.around(store)
         if bomb is not None:
             gateway, store = Fragile(gateway, bomb, GATEWAY_CALLS), Fragile(store, bomb, STORE_CALLS)
         shell = self.shell(gateway)
         for _ in range(turns_max):
-            turn = tick(store, self.run, shell, fence)
+            try:
+                turn = tick(store, self.run, shell, fence)
+            except StoreUnavailable:  # as the daemon does: it changed nothing, and is tried again
+                self.clock.sleep(IDLE_S)
+                continue
             yield turn
             if isinstance(turn.command, Rest):
                 if turn.command.until is None:

@@ -45,6 +45,11 @@ class Watched:
         if turn is None:
             self._check("facts fold to rows", folds(self, state))
 
+    def goes_back(self) -> None:
+        """Begin from the database that is there now, which may know less than the last one: what is on Kaggle stays seen."""
+        state = self.state = self.chain.state
+        self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
+
     def at_the_end(self) -> None:
         """Check what holds for a chain that came to its end."""
         state = self.chain.state

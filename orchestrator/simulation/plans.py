@@ -22,6 +22,7 @@ from orchestrator.rehearsal.faults import (
 )
 from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.disks import NO_DISK_FAULTS, DiskPlan, disk_plan
 from orchestrator.simulation.sessions import Counting, Tempo, died, failing, hung
 from stages.contract import Order
 
@@ -67,6 +68,7 @@ class Plan:
     on_disk: bool
     """Whether the real database is used."""
     tempo: Tempo | None = None
+    disk: DiskPlan = NO_DISK_FAULTS
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
@@ -93,7 +95,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         pins_versions=rng.random() < 0.5,
         missing_dataset_code=rng.choice((403, 404)),
     )
-    return Plan(
+    plan = Plan(
         seed=seed,
         pipeline=chosen,
         rules=rules,
@@ -105,6 +107,8 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         on_disk=seed % ON_DISK_EVERY == 0,
         tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
     )
+    disk = disk_plan(seed, len(plan.crashes), on_disk=plan.on_disk)
+    return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
 
 
 def calm(seed: int) -> Plan:

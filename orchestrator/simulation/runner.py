@@ -14,6 +14,7 @@ from orchestrator.errors import RelayError
 from orchestrator.pipeline import Pipeline
 from orchestrator.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
 from orchestrator.simulation.crashes import Bomb, Crash
+from orchestrator.simulation.disks import BackupsGone, Disk
 from orchestrator.simulation.invariants import Watched
 from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.tick import Turn
@@ -116,6 +117,8 @@ def one(seed: int, pipeline: Pipeline | None = None, tell: Teller | None = None)
         try:
             simulation.run()
             broken = ""
+        except BackupsGone:
+            return simulation.ended("")
         except DEFECTS as error:
             broken = f"{error}" if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         return simulation.ended(broken)
@@ -132,6 +135,7 @@ class Simulation:
         if store is None:
             store = Store.at(folder) if plan.on_disk else MemoryStore()
         self.chain = Chain(self.kaggle, folder, store=store)
+        self.disk = self.chain.disk = Disk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.turns = self.crashes = self.asked = 0
         self._tell = tell
@@ -141,7 +145,12 @@ class Simulation:
         """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""
         bombs = list(self.plan.crashes)
         while self.turns < TURNS_MAX:
-            self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+            try:
+                self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+            except StoreCorrupt as error:
+                if not self.plan.disk.flips:
+                    raise
+                self._go_on_with(self.disk.restored(str(error), self.kaggle.clock.now))
             if self.chain.state.run.status not in (RunStatus.PARKED, RunStatus.ACTIVE, RunStatus.WAITING):
                 self.watched.at_the_end()
                 return
@@ -151,30 +160,40 @@ class Simulation:
 
     def ended(self, broken: str) -> Ended:
         """How it went."""
-        state = self.chain.state
+        state = self.watched.state
         return Ended(
             seed=self.plan.seed,
-            status=state.run.status.value,
-            sessions=len(state.sessions),
+            status="damaged" if self.disk.lost else state.run.status.value if state else "not begun",
+            sessions=len(state.sessions) if state else 0,
             turns=self.turns,
             crashes=self.crashes,
             checks=self.watched.checks,
             asked=self.asked,
-            struck=Counter(self.kaggle.world.misfortune.struck),
+            struck=Counter(self.kaggle.world.misfortune.struck) + self.disk.struck,
             broken=broken,
         )
 
     def _one_life(self, bomb: Bomb | None) -> None:
         """One daemon, until it dies or nothing is left for it to do."""
         try:
+            self.disk.begins(self.kaggle.clock.now)
             for turn in self._turns(bomb):
                 self.turns += 1
                 self.watched.after(turn)
+                self.disk.after(turn, self.kaggle.clock.now)
                 self._tell_of(turn)
         except Crash:
             self.crashes += 1
             self.watched.after(None)
             self._say("the daemon died")
+            if self.disk.flips_after(self.crashes):
+                self._say("a bit of the database turned over")
+                self._go_on_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
+
+    def _go_on_with(self, store: Store) -> None:
+        """Let the next daemon find this database, which may know less than the last one did."""
+        self.chain.store = store
+        self.watched.goes_back()
 
     def _turns(self, bomb: Bomb | None) -> Iterator[Turn]:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
