@@ -24,6 +24,8 @@ TRIES_MAX = 40
 
 PROBLEMS_MAX = 5
 INTEGRITY = f"PRAGMA integrity_check({PROBLEMS_MAX})"
+COLUMNS = "SELECT * FROM pragma_table_info(:table)"
+KEYS = "SELECT * FROM pragma_foreign_key_list(:table)"
 ROLL = "SELECT id FROM run ORDER BY created_at, id"
 ORPHANS = "SELECT DISTINCT run FROM fact WHERE run NOT IN (SELECT id FROM run) ORDER BY run"
 OBSERVED: tuple[tuple[str, type], ...] = (("watch", Watch), ("quota", QuotaRow), ("metric", Metric))
@@ -108,9 +110,29 @@ def ailments(database: Path) -> list[Ailment]:
 
 
 def _of_the_file(query: Query) -> Iterator[Ailment]:
+    yield from (Ailment("", problem) for problem in file_problems(query))
+
+
+def file_problems(query: Query) -> Iterator[str]:
+    """What SQLite finds damaged, and tables that are not made as this relay makes them: their making is a text like any other."""
     for row in query(INTEGRITY):
         if row["integrity_check"] != "ok":
-            yield Ailment("", f"SQLite finds it damaged: {shortened(str(row['integrity_check']))}")
+            yield f"SQLite finds it damaged: {shortened(str(row['integrity_check']))}"
+    if revision_of(query) != newest_revision():
+        return
+    from state.schema import layout  # a command that only looks need not wait for SQLAlchemy
+
+    for table, expected in layout().items():
+        if different := sorted(expected.symmetric_difference(_layout(query, table))):
+            yield f"the table {table} is not made as relay makes it ({shortened(' '.join(different[0]))})"
+
+
+def _layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
+    columns = {
+        ("column", str(row["name"]), str(row["type"]), str(row["notnull"])) for row in query(COLUMNS, table=table)
+    }
+    keys = {("key", str(row["from"]), str(row["table"]), str(row["to"])) for row in query(KEYS, table=table)}
+    return frozenset(columns | keys)
 
 
 def _of_the_runs(query: Query) -> Iterator[Ailment]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from state import machine, schema
-from state.backups import INTEGRITY
+from state.backups import file_problems
 from state.checking import NEWEST_FACT_ROW, Checked
 from state.engine import asking, migrate, open_engine
 from state.facts import Fact, RunStarted
-from state.failures import RunExists, StoreCorrupt, shortened
+from state.failures import RunExists, StoreCorrupt
 from state.leases import Lease, check_fence, taken
 from state.model import Metric, QuotaRow, RunState, Watch
 from state.query import Query
@@ -47,15 +47,15 @@ class Store(Reader):
         self._engine.dispose()
 
     def verify(self) -> None:
-        """Have SQLite look for damage in the whole file; raises StoreCorrupt where it finds any.
+        """Look for damage in the whole file, as SQLite does, and in its tables; raises StoreCorrupt where there is any.
 
         An index that a turned bit has made wrong hides rows from whoever asks by it, which nothing else would notice.
         """
         with self._query() as query:
-            found = [str(row["integrity_check"]) for row in query(INTEGRITY)]
-        if found != ["ok"]:
+            problem = next(file_problems(query), "")
+        if problem:
             raise StoreCorrupt(
-                f"{self._engine.url.database} is damaged ({shortened(found[0])}): relay restore brings back a backup of it, and "
+                f"{self._engine.url.database} is damaged ({problem}): relay restore brings back a backup of it, and "
                 "relay doctor says what else can be done"
             )
 

@@ -124,6 +124,7 @@ class Disk:
             self.lost = True
             raise BackupsGone(why)
         self.struck["disk: a backup was put back"] += 1
+        assert self.struck["disk: a backup was put back"] <= len(self.plan.flips), f"a backup brings no remedy: {why}"
         backups.put_back(backup, now())
         return Store.at(self.home.path)
 
