@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.commands import Record
+from orchestrator.decide import decide
+from orchestrator.plan import Limits
 from orchestrator.views.live import session_line
 from orchestrator.views.text import session_clock
 from orchestrator.views.values import time_of
-from state.model import Phase, Watch
+from state import machine
+from state.facts import SessionLost
+from state.model import Phase, Request, Snapshot, Watch
 from state.store import Store
-from tests.unit.test_machine import AT, path_to
+from tests.unit.test_machine import AT, STARTED, path_to
+from tests.unit.test_safekeeping import PIPELINE
 from tests.unit.test_status_screen import NOW, Place
 
 
@@ -57,3 +63,24 @@ def test_a_session_whose_kernel_is_said_to_be_gone_can_be_written_off(
     says, type_ = place.to_do("gsm-0001")
     assert type_ == ("relay resume gsm-0001 --write-off" if offered else None)
     assert ("where it was deleted, write it off" in says) == offered
+
+
+@pytest.mark.parametrize(
+    ("phase", "slug", "lost"),
+    [
+        (Phase.RUNNING, "r-0001-s0001", True),
+        (Phase.ENDED, "r-0001-s0001", True),
+        (Phase.RUNNING, "r-0001-s0009", False),
+    ],
+)
+def test_a_session_of_a_run_that_goes_on_is_written_off_at_once_and_no_other(
+    phase: Phase, slug: str, lost: bool
+) -> None:
+    state = machine.begin(STARTED, AT)
+    for fact in path_to(phase):
+        state = machine.apply(state, fact, AT)
+    asked = Request(id=7, run="r-0001", verb="resume", arguments={"write_off": slug}, made_at=AT)
+    command = decide(Snapshot(state=state, requests=(asked,)), PIPELINE, Limits(), NOW)
+    assert isinstance(command, Record)
+    assert command.obeyed == 7
+    assert [type(fact) for fact in command.facts] == ([SessionLost] if lost else [])
