@@ -161,7 +161,7 @@ class Relay:
 
     def runs(self) -> list[str]:
         """The ids of all runs, oldest first."""
-        return [run.id for run in self._app.looking.runs()] if self._app.has_store else []
+        return [run for run, _ in self._app.looking.roll()] if self._app.has_store else []
 
     def status(self, run: str | None = None) -> Document:
         """One run's document, or that of all runs and the quota: what docs/status.md describes. Needs no credentials."""

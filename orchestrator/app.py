@@ -14,6 +14,7 @@ import click
 from orchestrator import pipeline as pipelines
 from orchestrator import pipeline_file
 from orchestrator.adopt.command import Adoption
+from orchestrator.backups import Backups
 from orchestrator.clock import monotonic_s
 from orchestrator.daemon import Daemon, LeaseKeeper, Listener
 from orchestrator.disk import on_disk, unless_full
@@ -28,8 +29,9 @@ from orchestrator.pipeline import Expect, Pipeline
 from orchestrator.plan import limits_for
 from orchestrator.settings import Settings
 from orchestrator.tick import Turn
-from state.facts import RunStarted
-from state.failures import StoreUnavailable
+from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.facts import CheckpointPublished, RunStarted
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
 from state.model import Run, RunState, RunStatus
 from state.read_only import ReadOnlyStore
@@ -87,6 +89,8 @@ class App(Onlooker):
 
         Raises BadInput where one is under way, and then nothing is created.
         """
+        if not new:
+            self._refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
@@ -118,17 +122,41 @@ class App(Onlooker):
     @property
     def adoption(self) -> Adoption:
         """What `relay adopt` works with."""
-        known = tuple(run.id for run in self.store.runs()) if self.has_store else ()
-        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity)
+        known, damaged = self._known() if self.has_store else ((), ())
+        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
+
+    def _known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The runs that can be gone on with, and those that are damaged."""
+        known, damaged = [], []
+        for run, _ in self.store.roll():
+            try:
+                self.store.load(run)
+            except RunDamaged:
+                damaged.append(run)
+            else:
+                known.append(run)
+        return tuple(known), tuple(damaged)
 
     def settled(self, run: str) -> bool:
         """Whether a run, by its id, needs nobody any more, or needs a person."""
         return self.store.load(run).run.status in SETTLED
 
     def _open_of(self, pipeline_name: str) -> list[Run]:
+        """Raises RunDamaged where one that is damaged may be open."""
         if not self.has_store:
             return []
-        return [run for run in self.store.runs() if run.name == pipeline_name and run.status in OPEN]
+        ids = [run for run, name in self.store.roll() if pipeline_name in (name, pipeline_of(run))]
+        runs = [self.store.load(run).run for run in ids]
+        return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
+
+    def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
+        """A run that the database has lost may be this one: it would spend the week's hours a second time."""
+        lost = self.lost()
+        if self.has_store:
+            lost = [run for run in lost if pipeline_of(run) == pipeline.name]
+        if lost:
+            sentence = lost_sentence(self.home, lost, gone=not self.has_store)
+            raise BadInput(f"{path}: {sentence}; relay start --new begins another run all the same")
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
@@ -151,6 +179,7 @@ class App(Onlooker):
     def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
         """Be the daemon until `stop` is set or `done` says so."""
         with self._daemon(listener) as daemon:
+            self._back_up()
             daemon.run(done)
 
     def work_once(self, listener: Listener) -> None:
@@ -168,13 +197,19 @@ class App(Onlooker):
 
     @contextlib.contextmanager
     def _daemon(self, listener: Listener) -> Iterator[Daemon]:
+        self.require_database()
         for warning in self.warnings():
             self.notice(warning)
+        if lost := self.lost():
+            self.notice(lost_sentence(self.home, lost))
+        self.store.verify()
         try:
             with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
 
                 def hear(run: str, turn: Turn) -> None:
                     listener(run, turn)
+                    if any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
+                        self._back_up()
                     if couriers is not None and (turn.facts or turn.failure):
                         couriers.wake()
 
@@ -182,6 +217,14 @@ class App(Onlooker):
                 yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
         except LeaseLost as error:
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
+
+    def _back_up(self) -> None:
+        """Keep a copy of a database that has any run; that there is none holds nothing up, and is said."""
+        try:
+            if self.store.roll():
+                Backups(self.home).make_by_itself(self.clock.now())
+        except (StoreUnavailable, StoreCorrupt) as error:
+            self.notice(f"no backup was made of the database: {error}")
 
     def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
         """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""

@@ -27,8 +27,9 @@ def resume(
 ) -> Asked:
     """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
 
-    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place. With `take_over` it is
-    this home folder that works on the run from now on, and any other one stops.
+    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
+    too, as where somebody has deleted the kernel by hand. With `take_over` it is this home folder that works on the run from now
+    on, and any other one stops.
     """
     state = app.run(name)
     arguments = written_off(state) if write_off else {}
@@ -38,8 +39,8 @@ def resume(
         arguments["checkpoint"] = checkpoint_at(state, from_step).name
         if not write_off:
             require_over(state)
-    allowed = ("active", "parked", "waiting") if take_over else ("parked", "waiting")
-    return _ask(app, name, "resume", allowed, arguments)
+    goes_on = ("active",) if take_over or (write_off and from_step is None) else ()
+    return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
 
 
 def retry(app: App, name: str, *, write_off: bool = False) -> Asked:

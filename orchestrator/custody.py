@@ -45,6 +45,9 @@ def damage_here(checkpoint: Checkpoint, home: Home) -> dict[str, str]:
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     for entry in entries_of(checkpoint):
         path = folder / entry.path
+        if path.is_dir():
+            found[entry.path] = f"{entry.path} is a folder"
+            continue
         if not path.is_file():
             if entry.path != COMPILED_NAME:
                 found[entry.path] = f"{entry.path} is missing"
@@ -108,6 +111,8 @@ class Custody:
         damage = damage_here(self.checkpoint, self.home)
         if not damage:
             return ""
+        if self.folder.exists() and not self.folder.is_dir():
+            self.quarantine.take(self.folder, self.checkpoint.name, self.checkpoint.name, "disk", "it is no folder")
         private_folder(self.folder)
         for file, problem in damage.items():
             self.quarantine.take(self.folder / file, self.checkpoint.name, file, "disk", problem)

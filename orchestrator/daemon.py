@@ -16,7 +16,7 @@ from orchestrator.errors import BadInput, RelayError
 from orchestrator.holder import alive, holder
 from orchestrator.tick import Turn, tick
 from orchestrator.times import spoken
-from state.failures import StoreUnavailable
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model import RunState
 from state.needs import Mark
@@ -43,6 +43,7 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._lease: Lease | None = None
+        self._broken: StoreCorrupt | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
@@ -59,12 +60,14 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
         if self._lease is not None and not self._lost.is_set():
-            with contextlib.suppress(StoreUnavailable):  # then it runs out by itself
+            with contextlib.suppress(StoreUnavailable, StoreCorrupt):  # then it runs out by itself
                 self._store.release_lease(self._lease, self._clock.now())
 
     @property
     def fence(self) -> int:
-        """The lease's number; raises LeaseLost once another daemon has taken over."""
+        """The lease's number; raises LeaseLost once another daemon has taken over, and StoreCorrupt without a database."""
+        if self._broken is not None:
+            raise self._broken
         if self._lost.is_set():
             raise LeaseLost("another daemon took this database over")
         return self._held.fence
@@ -86,6 +89,9 @@ class LeaseKeeper:
                     self.renew()
             except LeaseLost:
                 self._lost.set()
+                return
+            except StoreCorrupt as error:  # the daemon's own thread says so, and ends
+                self._broken = error
                 return
 
 
@@ -203,7 +209,7 @@ class Daemon:
         except failsafe.CONCERNS_ALL:
             raise
         except RelayError as error:  # one run that cannot be served must not stop the others
-            return self._leave_alone(run, mark, str(error))
+            return self._set_apart(run, mark, str(error))
         except Exception as error:  # noqa: BLE001  nor one that relay itself fails at
             return self._give_up(run, mark, error)
         stirred = False
@@ -212,6 +218,8 @@ class Daemon:
                 turn = tick(self.store, run, shell, self.keeper.fence)
             except failsafe.CONCERNS_ALL:
                 raise
+            except RunDamaged as error:
+                return self._set_apart(run, mark, str(error))
             except Exception as error:  # noqa: BLE001  the same
                 return self._give_up(run, mark, error)
             self.listener(run, turn)
@@ -225,11 +233,12 @@ class Daemon:
         """Park the run for an error of relay's own; one that cannot even be parked is left alone for a while."""
         turn = failsafe.parked(self.store, run, error, self.clock.now(), self.keeper.fence)
         if turn is None:
-            return self._leave_alone(run, mark, failsafe.sentence(error))
+            return self._set_apart(run, mark, failsafe.sentence(error))
         self.listener(run, turn)
         return True
 
-    def _leave_alone(self, run: str, mark: Mark, why: str) -> bool:
+    def _set_apart(self, run: str, mark: Mark, why: str) -> bool:
+        """Say why a run is not carried out, and look at it again later: a person may have mended it. It has not stirred."""
         again = self.clock.now() + timedelta(seconds=REFUSED_S)
         self.rests[run] = Nap(again, mark)
         self.listener(run, Turn(Rest(again, why), failure=why))

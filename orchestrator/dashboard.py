@@ -172,7 +172,7 @@ class Dashboard:
 
     def _history(self, name: str) -> dict[str, Any]:
         store = self._store()
-        if store is None or name not in [run.id for run in store.runs()]:
+        if store is None or name not in [run for run, _ in store.roll()]:
             raise NoSuchRun(f"there is no run {name}")
         return gathered(store, self.relay.home, name, self._now())
 

@@ -304,6 +304,8 @@ def _obey(request: Request, state: RunState) -> Record:
             return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
             return Record((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+        case "resume" | "retry" if status is RunStatus.ACTIVE and "write_off" in request.arguments:
+            return Record((*_taken_over(request, state.run), *_written_off(request, state)), request.id)
         case "resume" if status is RunStatus.ACTIVE:
             return Record(_taken_over(request, state.run), request.id)
         case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
@@ -317,6 +319,14 @@ def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
     home = request.arguments.get("take_over", "")
     generation = max(run.generation + 1, int(request.made_at.timestamp()))  # above that of any home folder before it
     return (RunTakenOver(home=home, generation=generation),) if home else ()
+
+
+def _written_off(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """A person knows that nothing more will come of the session, as where its kernel was deleted by hand."""
+    last = state.last
+    if last is None or not last.phase.awaited or last.slug != request.arguments["write_off"]:
+        return ()
+    return (SessionLost(number=last.number, attempt=last.attempt, reason="you wrote it off"),)
 
 
 def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:

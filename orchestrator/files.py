@@ -41,9 +41,26 @@ class Home:
     log_bytes_max: int = LOG_BYTES_MAX
     """Of one session's log."""
 
+    @property
+    def database(self) -> Path:
+        """What relay knows of its runs."""
+        return self.path / "relay.db"
+
+    @property
+    def backups(self) -> Path:
+        """Copies of the database."""
+        return self.path / "backups"
+
     def run(self, run: str) -> Path:
         """Everything of one run."""
         return self.path / "runs" / run
+
+    def run_folders(self) -> list[str]:
+        """The runs that have a folder here, whether the database knows them or not."""
+        try:
+            return sorted(path.name for path in (self.path / "runs").iterdir() if path.is_dir())
+        except OSError:
+            return []
 
     def checkpoint(self, run: str, name: str) -> Path:
         """One verified checkpoint: its manifest and the files that it names."""

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.app import App
 from orchestrator.custody import Custody, damage_here, entries_of, lacking, listed_damage
+from orchestrator.disk import on_disk
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import Gateway
@@ -182,7 +183,8 @@ def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
         custody = Custody(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
-        lost = custody.mend((custody.from_dataset, custody.from_output))
+        with on_disk(custody.folder):
+            lost = custody.mend((custody.from_dataset, custody.from_output))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)

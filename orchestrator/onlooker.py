@@ -4,11 +4,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.clock import Stop, SystemClock
-from orchestrator.disk import shortage
+from orchestrator.disk import FULL, refusal, shortage
 from orchestrator.errors import BadInput
 from orchestrator.files import Home
 from orchestrator.settings import Settings
-from state.failures import StoreUnavailable
+from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.model import RunState
 from state.read_only import ReadOnlyStore
 from state.reading import Reader
@@ -38,9 +38,9 @@ class Onlooker:
             return Store.at(self.home.path)
         except SchemaError as error:
             raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
-        except (OSError, StoreUnavailable) as error:
-            if isinstance(error, StoreUnavailable) and self.has_store:
-                raise
+        except OSError as error:
+            if error.errno in FULL:
+                raise refusal(error, self.home.database) from error
             raise BadInput(
                 f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
             ) from error
@@ -65,18 +65,35 @@ class Onlooker:
 
     @property
     def has_store(self) -> bool:
-        """Whether there is a database; looking at it must not make one."""
-        return (self.home.path / "relay.db").exists()
+        """Whether there is a database with anything in it; looking at it must not make one."""
+        try:
+            return self.home.database.stat().st_size > 0
+        except OSError:
+            return False
+
+    def lost(self) -> list[str]:
+        """Runs that have a folder here and that the database, if there is one, does not know."""
+        folders = self.home.run_folders()
+        known = {run for run, _ in self.looking.roll()} if folders and self.has_store else set()
+        return [run for run in folders if run not in known]
+
+    def require_database(self) -> None:
+        """Raise BadInput where there is no database beside the folders of runs: a new one would begin them all again."""
+        if not self.has_store and (lost := self.lost()):
+            raise BadInput(lost_sentence(self.home, lost, gone=True))
 
     def run(self, name: str) -> RunState:
-        """A run by its id, or by its pipeline's name where that is enough."""
+        """A run by its id, or by its pipeline's name where that is enough; raises RunDamaged for one that is damaged."""
+        self.require_database()
         if not self.has_store:
             raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.looking.runs()
-        found = [run for run in runs if run.id == name] or [run for run in runs if run.name == name]
+        runs = self.looking.roll()
+        found = [run for run, _ in runs if run == name] or [run for run, pipeline in runs if pipeline == name]
         if len(found) == 1:
-            return self.looking.load(found[0].id)
+            return self.looking.load(found[0])
         if found:
-            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(run.id for run in found)}")
-        known = f"the runs are {', '.join(run.id for run in runs)}" if runs else "relay start PIPELINE makes one"
+            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(found)}")
+        if mine := [run for run in self.lost() if name in (run, pipeline_of(run))]:
+            raise BadInput(lost_sentence(self.home, mine))
+        known = f"the runs are {', '.join(run for run, _ in runs)}" if runs else "relay start PIPELINE makes one"
         raise BadInput(f"there is no run {name}: {known}")

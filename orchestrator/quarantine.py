@@ -1,6 +1,7 @@
 """Where damaged bytes are kept for a person to look at: the newest few of a run, never at the cost of a full disk."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,9 +50,9 @@ class Quarantine:
             raise
 
     def take(self, path: Path, checkpoint: str, file: str, place: str, problem: str) -> None:
-        """Move a damaged file of this disk here, and note it. One that cannot be moved is left where it is."""
+        """Move a damaged file of this disk, or a folder in its place, here, and note it; what cannot be moved is left there."""
         kept = self.place(checkpoint, file)
-        if path.is_file():
+        if path.is_file() or path.is_dir():
             private_folder(self.folder)
             path.replace(kept)
         self.note(checkpoint, file, place, problem, kept)
@@ -72,7 +73,7 @@ class Quarantine:
         wanted_bytes = needed_bytes + RESERVE_BYTES
         oldest = self._kept()
         while oldest and self.home.free_bytes(folder) < wanted_bytes:
-            oldest.pop(0).unlink(missing_ok=True)
+            _remove(oldest.pop(0))
         missing_bytes = wanted_bytes - self.home.free_bytes(folder)
         if missing_bytes > 0:
             raise DiskRefused(full(folder, missing_bytes))
@@ -90,15 +91,28 @@ class Quarantine:
 
     def _kept(self) -> list[Path]:
         """What is kept, oldest first."""
-        return sorted((path for path in self.folder.glob("*") if path.is_file()), key=_age)
+        return sorted(self.folder.glob("*"), key=_age)
 
     def _tidy(self) -> None:
         kept = self._kept()
-        size_bytes = sum(path.stat().st_size for path in kept)
+        size_bytes = sum(map(_size_bytes, kept))
         while kept and (len(kept) > self.files_max or size_bytes > self.size_bytes_max):
             oldest = kept.pop(0)
-            size_bytes -= oldest.stat().st_size
-            oldest.unlink(missing_ok=True)
+            size_bytes -= _size_bytes(oldest)
+            _remove(oldest)
+
+
+def _size_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _age(path: Path) -> tuple[str, int, str]:

@@ -2,19 +2,22 @@
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from state import machine
+from state.damage import UNREADABLE, of_run
+from state.digests import BEGINNING
 from state.facts import Fact
-from state.failures import StoreCorrupt
-from state.machine import IllegalTransition
+from state.failures import RunDamaged
 from state.model import RunState
-from state.query import Query, moment
-from state.questions import fact_in, facts_of, newest_fact, rows_of
+from state.query import Query
+from state.questions import facts_of, linked, rows_of
 
-CORRUPT = "the facts of {run} do not fold to its rows: restore the database from a backup"
+DIFFERENT = "its facts do not fold to its rows"
 
+NEWEST_FACT_ROW = "SELECT id, digest FROM fact WHERE run = :run ORDER BY id DESC LIMIT 1"
 FACTS_SINCE = "SELECT * FROM fact WHERE run = :run AND id >= :known ORDER BY id"
 
 PARTS_MAX = 4000
@@ -23,10 +26,11 @@ PARTS_MAX = 4000
 
 @dataclass(frozen=True)
 class Checked:
-    """What the log of a run folds to, up to and with the fact of that number."""
+    """What the log of a run folds to, up to and with the fact of that number and digest."""
 
     fact: int
     state: RunState
+    digest: str = BEGINNING
 
     @property
     def parts(self) -> int:
@@ -65,7 +69,7 @@ class Remembered:
 
 
 def checked(query: Query, run: str, known: Checked | None) -> Checked:
-    """The run as its rows have it, which is what its facts fold to; KeyError for an unknown run, else StoreCorrupt.
+    """The run as its rows have it, which is what its facts fold to; KeyError for an unknown run, else RunDamaged.
 
     `known` is where the fold goes on from; where the log or the rows are not what follows from it, the whole log decides.
     """
@@ -73,29 +77,35 @@ def checked(query: Query, run: str, known: Checked | None) -> Checked:
     found = None if known is None else _further(query, run, known)
     if found is not None and found.state == rows:
         return found
-    fact = newest_fact(query, run)
-    if fact is None or machine.fold(facts_of(query, run)) != rows:
-        raise StoreCorrupt(CORRUPT.format(run=run))
-    return Checked(fact, rows)
+    return _whole(query, run, rows, facts_of(query, run))
 
 
 def checked_with_facts(query: Query, run: str) -> tuple[Checked, list[tuple[datetime, Fact]]]:
     """The same, from the whole log, and the log itself."""
-    rows, fact, facts = rows_of(query, run), newest_fact(query, run), list(facts_of(query, run))
-    if fact is None or machine.fold(facts) != rows:
-        raise StoreCorrupt(CORRUPT.format(run=run))
-    return Checked(fact, rows), facts
+    rows, facts = rows_of(query, run), list(facts_of(query, run))
+    return _whole(query, run, rows, facts), facts
+
+
+def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> Checked:
+    newest = next(query(NEWEST_FACT_ROW, run=run), None)
+    if newest is None:
+        raise RunDamaged(run, "it has no facts")
+    with of_run(run, "its log"):
+        state = machine.fold(facts)
+    if state != rows:
+        raise RunDamaged(run, DIFFERENT)
+    return Checked(newest["id"], rows, newest["digest"])
 
 
 def _further(query: Query, run: str, known: Checked) -> Checked | None:
     """What the facts since then make of it; None where the log is another one than was known, as after a restored backup."""
     rows = list(query(FACTS_SINCE, run=run, known=known.fact))
-    if not rows or rows[0]["id"] != known.fact:
+    if not rows or (rows[0]["id"], rows[0]["digest"]) != (known.fact, known.digest):
         return None
     state, fresh = known.state, rows[1:]
     try:
-        for row in fresh:
-            state = machine.apply(state, fact_in(row), moment(row["at"]))
-    except (IllegalTransition, KeyError):
+        for at, fact in linked(run, known.digest, fresh):
+            state = machine.apply(state, fact, at)
+    except (RunDamaged, *UNREADABLE):
         return None  # the whole log says whether it is wrong
-    return replace(known, fact=fresh[-1]["id"], state=state) if fresh else known
+    return Checked(fresh[-1]["id"], state, fresh[-1]["digest"]) if fresh else known

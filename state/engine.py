@@ -1,18 +1,20 @@
 """Open the database with the settings that durability needs, and bring its schema up to date."""
 
+import contextlib
 import functools
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, TextClause, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
 
+from state.backups import copied
 from state.failures import StoreUnavailable, in_words
-from state.query import Query, Row, scalar
+from state.query import LENIENT, Query, Row, scalar
 from state.revisions import MIGRATIONS, NEWER, REVISION, SchemaError, newest_revision
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
@@ -22,20 +24,32 @@ PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_time
 def open_engine(database: Path | str) -> Engine:
     """An engine whose transactions hold the write lock from their first statement, so a read-then-write is safe.
 
-    Of a SQLite file, or of the URL of another database, whose transactions are serializable.
+    Of a SQLite file, or of the URL of another database, whose transactions are serializable. A file that is absent is made now
+    and never again: one that is removed later is missed (StoreGone), since an empty one in its place would read as no run at all.
     """
     if isinstance(database, str):
         return create_engine(database, isolation_level="SERIALIZABLE")
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    name = f"file:{quote(str(database.absolute()))}?mode=rw"
     # A connection a transaction: nothing is shared between threads, and no file handle outlives its use.
-    engine = create_engine(URL.create("sqlite", database=str(database)), poolclass=NullPool)
+    engine = create_engine(
+        URL.create("sqlite", database=str(database)),
+        poolclass=NullPool,
+        creator=lambda: sqlite3.connect(name, uri=True, check_same_thread=False),
+    )
     _say_in_words(engine, database)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
         # None hands BEGIN to us. "IMMEDIATE" here would leave a SELECT outside the transaction.
         connection.isolation_level = None
-        for pragma in PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
+        connection.text_factory = LENIENT
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+        except UnicodeDecodeError as error:
+            raise in_words(error, database) or error from error
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -105,20 +119,14 @@ def backup(engine: Engine, revision: str) -> Path | None:
     if engine.dialect.name != "sqlite":
         return None
     source = Path(str(engine.url.database))
-    kept, part = (source.with_name(f"{source.name}.{revision}.{end}") for end in ("backup", "backup.part"))
+    kept = source.with_name(f"{source.name}.{revision}.backup")
     if kept.exists():
         return kept
     try:
-        part.unlink(missing_ok=True)
-        part.touch(mode=0o600)
-        with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(part)) as new:
-            old.backup(new)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(kept)
-    except (OSError, sqlite3.Error) as error:
+        copied(source, kept)
+    except StoreUnavailable as error:
         raise StoreUnavailable(
-            f"the database has to be brought up to date, and {kept} cannot be written first ({error}): make room there"
+            f"the database has to be brought up to date, and a copy is kept first: {error}"
         ) from error
     return kept
 

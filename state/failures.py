@@ -17,7 +17,30 @@ class StoreCorrupt(Exception):
     """The database holds what relay never wrote; only a person can mend that."""
 
 
+class StoreGone(StoreCorrupt):
+    """The database was removed under the program that uses it."""
+
+
+class RunDamaged(StoreCorrupt):
+    """What the database holds of one run is not what relay wrote; its other runs are not concerned."""
+
+    def __init__(self, run: str, why: str) -> None:
+        super().__init__(
+            f"run {run} is damaged in relay's database ({why}): relay doctor {run} looks closer, relay restore brings back a "
+            f"backup of the database, and relay adopt {run} makes the run again from what is on Kaggle"
+        )
+        self.run, self.why = run, why
+
+
+def shortened(text: str, chars_max: int = 120) -> str:
+    """A detail, such as one of SQLite's, that fits into a sentence and into one line."""
+    line = " ".join(text.replace("*** in database main ***", "").split())
+    return line if len(line) <= chars_max else f"{line[:chars_max]}…"
+
+
 BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+STRANGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
+"""What SQLite says of tables that are missing or made otherwise, and of values that relay would never have written."""
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 FULL_DETAILS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE")
 """How a disk without room shows itself besides SQLITE_FULL."""
@@ -28,16 +51,28 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
 
     The codes are SQLite's (https://www.sqlite.org/rescode.html); the low byte is the kind, the rest its detail.
     """
-    if not isinstance(error, sqlite3.Error) or getattr(error, "sqlite_errorcode", None) is None:
+    if isinstance(error, UnicodeDecodeError):  # SQLite's own words, which quote what is damaged
+        return StoreCorrupt(_unreadable(database, error))
+    if not isinstance(error, sqlite3.Error):
         return None
+    if getattr(error, "sqlite_errorcode", None) is None:
+        undecoded = isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
+        return StoreCorrupt(_unreadable(database, error)) if undecoded else None
     kind = error.sqlite_errorcode & 0xFF
     if kind in LOCKED:
         who = holders(database) or "another program, such as a database browser or a backup"
         return StoreUnavailable(f"{database} is locked by {who}: close that, then try again")
     if kind in BROKEN:
+        return StoreCorrupt(_unreadable(database, error))
+    if kind in STRANGE:
         return StoreCorrupt(
-            f"{database} is not a database that can be read ({error}): restore it from a backup, or name another folder "
-            "with --home"
+            f"{database} does not hold the tables that relay made ({shortened(str(error))}): relay restore brings back a backup "
+            "of it, and relay doctor says what else can be done"
+        )
+    if kind == sqlite3.SQLITE_CANTOPEN and not database.exists():
+        return StoreGone(
+            f"{database} was removed: relay restore brings back the newest backup, and relay adopt makes the runs again from "
+            "what is on Kaggle"
         )
     if kind == sqlite3.SQLITE_FULL or error.sqlite_errorname in FULL_DETAILS:
         return StoreUnavailable(f"the disk that holds {database} is full or fails ({error}): make room, then try again")
@@ -47,6 +82,13 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
             "--home"
         )
     return None
+
+
+def _unreadable(database: Path, error: Exception) -> str:
+    return (
+        f"{database} is not a database that can be read ({shortened(str(error))}): relay restore brings back a backup of it, and "
+        "where there is none, move it away: then relay adopt makes its runs again from what is on Kaggle"
+    )
 
 
 def holders(database: Path) -> str:

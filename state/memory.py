@@ -73,10 +73,11 @@ class MemoryStore:
         *,
         later: Sequence[tuple[datetime, Fact]] = (),
         metrics: Iterable[Metric] = (),
+        instead: bool = False,
     ) -> RunState:
         """Create a run by its first fact and whatever else is known of it already (see `Store.begin_run`)."""
         with self._lock:
-            if fact.run in self._states:
+            if fact.run in self._states and not instead:
                 raise RunExists(fact.run)
             state = machine.begin(fact, at)
             for when, next_fact in later:
@@ -155,6 +156,10 @@ class MemoryStore:
         """Every run, oldest first."""
         with self._lock:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
+
+    def roll(self) -> list[tuple[str, str]]:
+        """The id of every run, and the name of its pipeline; oldest first."""
+        return [(run.id, run.name) for run in self.runs()]
 
     def neediest(self, most: int) -> tuple[list[str], int]:
         """Ids of so many runs, oldest first, and how many others there are (see `Store.neediest`)."""

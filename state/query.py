@@ -3,10 +3,14 @@
 In plain SQL, so that a look at the database need not wait for SQLAlchemy: that takes longer to import than all else it does.
 """
 
+import functools
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
+
+LENIENT = functools.partial(str, encoding="utf-8", errors="replace")
+"""How SQLite's texts are read: one that a turned bit made undecodable differs from what was written, and is noticed as that."""
 
 
 class Row(Protocol):

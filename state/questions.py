@@ -1,9 +1,12 @@
 """What is asked of the rows and of the log of a run, within one transaction."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from state.damage import of_run, readable
+from state.digests import BEGINNING, link
 from state.facts import FACTS, Fact
+from state.failures import RunDamaged
 from state.model import (
     CallsMade,
     Checkpoint,
@@ -28,7 +31,6 @@ TWIN_LIVES = f"""(session.twin IS NOT NULL AND session.twin_ended_at IS NULL
     AND run.status NOT IN ('{RunStatus.FINISHED.value}', '{RunStatus.CANCELLED.value}'))"""
 """Of a run that is over nobody looks after the second session of a kernel any more."""
 
-NEWEST_FACT = "SELECT max(id) AS newest FROM fact WHERE run = :run"
 FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id"
 RUN_OF = "SELECT * FROM run WHERE id = :run"
 SESSIONS_OF = "SELECT * FROM session WHERE run = :run ORDER BY number, attempt"
@@ -63,16 +65,22 @@ STRETCHES = """
 """
 
 
-def newest_fact(query: Query, run: str) -> int | None:
-    """The number of the log's last entry."""
-    found = scalar(query(NEWEST_FACT, run=run), "newest")
-    return None if found is None else int(found)
-
-
 def facts_of(query: Query, run: str) -> Iterator[tuple[datetime, Fact]]:
-    """A run's log, oldest first, one by one."""
-    for row in query(FACTS_OF, run=run):
-        yield moment(row["at"]), fact_in(row)
+    """A run's log, oldest first, one by one; raises RunDamaged at the first that is not what was written."""
+    yield from linked(run, BEGINNING, query(FACTS_OF, run=run))
+
+
+def linked(run: str, before: str, rows: Iterable[Row]) -> Iterator[tuple[datetime, Fact]]:
+    """The facts in these rows of the log, held against their digests; `before` is the digest that they follow."""
+    for row in rows:
+        with of_run(run, f"fact {row['id']}"):
+            at = moment(row["at"])
+            before = link(before, run, at, row["name"], row["data"])
+            changed = before != row["digest"]
+            found = None if changed else (at, fact_in(row))
+        if found is None:
+            raise RunDamaged(run, f"fact {row['id']} or the one before it is not what was written: its digest differs")
+        yield found
 
 
 def fact_in(row: Row) -> Fact:
@@ -81,32 +89,32 @@ def fact_in(row: Row) -> Fact:
 
 
 def rows_of(query: Query, run: str) -> RunState:
-    """The run as its rows have it; KeyError for an unknown run."""
+    """The run as its rows have it; KeyError for an unknown run, RunDamaged where they cannot be read."""
     row = next(query(RUN_OF, run=run), None)
     if row is None:
         raise KeyError(run)
-    return RunState(
-        from_row(Run, row),
-        tuple(from_row(Session, found) for found in query(SESSIONS_OF, run=run)),
-        tuple(from_row(Checkpoint, found) for found in query(CHECKPOINTS_OF, run=run)),
-    )
+    with of_run(run, "a row of it"):
+        return RunState(
+            from_row(Run, row),
+            tuple(from_row(Session, found) for found in query(SESSIONS_OF, run=run)),
+            tuple(from_row(Checkpoint, found) for found in query(CHECKPOINTS_OF, run=run)),
+        )
 
 
 def watch_of(query: Query, run: str) -> Watch:
     """What is remembered of looking at Kaggle for a run."""
-    row = next(query(WATCH_OF, run=run), None)
-    return Watch() if row is None else from_row(Watch, row)
+    return next(readable(Watch, query(WATCH_OF, run=run)), Watch())
 
 
 def open_requests(query: Query, run: str) -> tuple[Request, ...]:
     """What was asked of a run and is not answered yet, oldest first."""
-    return tuple(from_row(Request, row) for row in query(OPEN_REQUESTS, run=run))
+    with of_run(run, "a request"):
+        return tuple(from_row(Request, row) for row in query(OPEN_REQUESTS, run=run))
 
 
 def quota_of(query: Query, owner: str, accelerator: str) -> QuotaRow | None:
     """An account's hours as last read."""
-    row = next(query(QUOTA_OF, owner=owner, accelerator=accelerator), None)
-    return None if row is None else from_row(QuotaRow, row)
+    return next(readable(QuotaRow, query(QUOTA_OF, owner=owner, accelerator=accelerator)), None)
 
 
 def others_live(query: Query, run: Run) -> int:
@@ -117,7 +125,7 @@ def others_live(query: Query, run: Run) -> int:
 def others_waiting(query: Query, run: Run) -> tuple[Waiting, ...]:
     """Other runs that want a slot of the same account and accelerator, and have none."""
     rows = query(OTHERS_WAITING, run=run.id, owner=run.owner, accelerator=run.accelerator)
-    return tuple(from_row(Waiting, row) for row in rows)
+    return tuple(readable(Waiting, rows))
 
 
 def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
@@ -128,4 +136,4 @@ def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
 def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
     """What the account's sessions took of an accelerator after `since`."""
     rows = query(STRETCHES, owner=owner, accelerator=accelerator, since=stamp(since))
-    return [from_row(Stretch, row) for row in rows]
+    return [*readable(Stretch, rows)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from state.failures import StoreUnavailable, in_words
-from state.query import Query, Row
+from state.query import LENIENT, Query, Row
 from state.reading import Reader
 from state.revisions import SchemaError, newest_revision, revision_of
 
@@ -53,13 +53,14 @@ class ReadOnlyDatabase:
                 connection.close()
                 raise
             connection.row_factory = sqlite3.Row
+            connection.text_factory = LENIENT
             return connection
 
     @contextlib.contextmanager
     def _said_in_words(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             words = in_words(error, self.database)
             if words is None:
                 raise

@@ -6,7 +6,9 @@ from datetime import datetime
 
 from state import curves, needs
 from state.checking import Checked, Remembered, checked, checked_with_facts
+from state.damage import UNREADABLE, readable
 from state.facts import Fact
+from state.failures import StoreCorrupt, shortened
 from state.leases import Lease
 from state.model import (
     Happened,
@@ -23,7 +25,7 @@ from state.model import (
     Watch,
 )
 from state.needs import Mark
-from state.query import Query, moment
+from state.query import Query, Row, moment
 from state.questions import (
     fact_in,
     facts_of,
@@ -41,6 +43,7 @@ from state.rows import from_row
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
 NEWEST_FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id DESC LIMIT :most"
 RUNS = "SELECT * FROM run ORDER BY created_at, id"
+ROLL = "SELECT id, name FROM run ORDER BY created_at, id"
 QUOTAS = "SELECT * FROM quota"
 LEASE = "SELECT * FROM lease"
 METRICS = "SELECT * FROM metric WHERE run = :run ORDER BY session, attempt, number, name"
@@ -70,7 +73,7 @@ class Reader(ABC):
         return checked(query, run, self._remembered.of(run))
 
     def load(self, run: str) -> RunState:
-        """The run's state; KeyError for an unknown run, StoreCorrupt where facts and rows disagree."""
+        """The run's state; KeyError for an unknown run, RunDamaged where its facts and rows are not what was written."""
         with self._query() as query:
             found = self._checked(query, run)
         self._remembered.keep(run, found)
@@ -111,18 +114,23 @@ class Reader(ABC):
             return list(facts_of(query, run))
 
     def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
-        """The end of the log of one run, or of all together, oldest first."""
+        """The end of the log of one run, or of all together, oldest first; without what cannot be read."""
         with self._query() as query:
             rows = query(NEWEST_FACTS, most=most) if run is None else query(NEWEST_FACTS_OF, run=run, most=most)
-            found = [Happened(number=r["id"], run=r["run"], at=moment(r["at"]), fact=fact_in(r)) for r in rows]
+            found = [happened for row in rows if (happened := _happened(row)) is not None]
         return found[::-1]
 
     # --- runs ----------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        """Every run, oldest first."""
+        """Every run whose row can be read, oldest first; `roll` names the others too."""
         with self._query() as query:
-            return [from_row(Run, row) for row in query(RUNS)]
+            return [*readable(Run, query(RUNS))]
+
+    def roll(self) -> list[tuple[str, str]]:
+        """The id of every run, whatever its rows hold, and the name of its pipeline; oldest first."""
+        with self._query() as query:
+            return [(str(row["id"]), str(row["name"])) for row in query(ROLL)]
 
     def neediest(self, most: int) -> tuple[list[str], int]:
         """Ids of so many runs, oldest first, and how many others there are.
@@ -160,16 +168,16 @@ class Reader(ABC):
     def quotas(self) -> list[QuotaRow]:
         """Every account's hours as last read."""
         with self._query() as query:
-            return [from_row(QuotaRow, row) for row in query(QUOTAS)]
+            return [*readable(QuotaRow, query(QUOTAS))]
 
     def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
         """The values that a run's sessions reported, in the order of sessions and events."""
         with self._query() as query:
             if session is None:
-                return [from_row(Metric, row) for row in query(METRICS, run=run)]
+                return [*readable(Metric, query(METRICS, run=run))]
             number, attempt = session
             rows = query(METRICS_OF_SESSION, run=run, session=number, attempt=attempt)
-            return [from_row(Metric, row) for row in rows]
+            return [*readable(Metric, rows)]
 
     def last_metrics(self, run: str) -> list[Metric]:
         """The newest value of each metric of each stage."""
@@ -208,4 +216,17 @@ class Reader(ABC):
 def lease_of(query: Query) -> Lease | None:
     """The newest lease, run out or not."""
     row = next(query(LEASE), None)
-    return None if row is None else from_row(Lease, row)
+    try:
+        return None if row is None else from_row(Lease, row)
+    except UNREADABLE as error:  # whoever works here cannot be known, so nobody may
+        raise StoreCorrupt(
+            f"the database does not say readably which daemon works on it ({shortened(str(error))}): relay restore brings back a "
+            "backup of it"
+        ) from error
+
+
+def _happened(row: Row) -> Happened | None:
+    try:
+        return Happened(number=row["id"], run=row["run"], at=moment(row["at"]), fact=fact_in(row))
+    except UNREADABLE:
+        return None

@@ -1,5 +1,6 @@
 """The tables. `fact` is appended to and never changed; the others are what the facts fold to, or observations."""
 
+import functools
 from datetime import UTC, datetime
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
 )
+from sqlalchemy.dialects import sqlite
 
 
 class Utc(TypeDecorator[datetime]):
@@ -42,6 +44,7 @@ facts = Table(
     Column("at", Utc, nullable=False),
     Column("name", Text, nullable=False),
     Column("data", JSON, nullable=False),
+    Column("digest", Text, nullable=False, server_default=""),
     Index("fact_by_run", "run", "id"),
 )
 
@@ -226,3 +229,20 @@ told = Table(
     Column("mark", Integer, nullable=False),
     Column("at", Utc, nullable=False),
 )
+
+
+Layout = dict[str, frozenset[tuple[str, ...]]]
+
+
+@functools.cache
+def layout() -> Layout:
+    """The columns and foreign keys of each table, as SQLite's own tables about tables tell of them."""
+    dialect, found = sqlite.dialect(), Layout()
+    for table in metadata.tables.values():
+        columns = {
+            ("column", column.name, column.type.compile(dialect), str(int(not column.nullable)))
+            for column in table.columns
+        }
+        keys = {("key", key.parent.name, key.column.table.name, key.column.name) for key in table.foreign_keys}
+        found[table.name] = frozenset(columns | keys)
+    return found

@@ -8,18 +8,18 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, insert, select, update
 
 from state import machine, schema
-from state.checking import Checked
+from state.backups import file_problems
+from state.checking import NEWEST_FACT_ROW, Checked
 from state.engine import asking, migrate, open_engine
 from state.facts import Fact, RunStarted, SeenEnded, SessionLost
-from state.failures import RunExists
+from state.failures import RunExists, StoreCorrupt
 from state.forward import fold_anew
 from state.leases import Lease, check_fence, taken
 from state.model import FORGOTTEN, Metric, QuotaRow, Run, RunState, Watch
 from state.query import Query
-from state.questions import newest_fact
 from state.reading import Reader, lease_of
 from state.rows import to_row
-from state.tables import append_facts, upsert, write_changes, write_metrics
+from state.tables import append_facts, remove_run, upsert, write_changes, write_metrics
 
 ENDINGS = (SeenEnded, SessionLost)
 """Facts after which an account's hours are others than before."""
@@ -51,6 +51,19 @@ class Store(Reader):
         """Let go of the database."""
         self._engine.dispose()
 
+    def verify(self) -> None:
+        """Look for damage in the whole file, as SQLite does, and in its tables; raises StoreCorrupt where there is any.
+
+        An index that a turned bit has made wrong hides rows from whoever asks by it, which nothing else would notice.
+        """
+        with self._query() as query:
+            problem = next(file_problems(query), "")
+        if problem:
+            raise StoreCorrupt(
+                f"{self._engine.url.database} is damaged ({problem}): relay restore brings back a backup of it, and "
+                "relay doctor says what else can be done"
+            )
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         with self._engine.begin() as connection:
@@ -70,12 +83,15 @@ class Store(Reader):
         *,
         later: Sequence[tuple[datetime, Fact]] = (),
         metrics: Iterable[Metric] = (),
+        instead: bool = False,
     ) -> RunState:
         """Create a run by its first fact and whatever else is known of it already, in one transaction: all of it or nothing.
 
-        Raises RunExists, and IllegalTransition where a later fact does not fit; then nothing is written.
+        With `instead` it takes the place of what there is of that run. Raises RunExists, and IllegalTransition where a later fact does not fit; then nothing is written.
         """
         with self._transaction() as connection:
+            if instead:
+                remove_run(connection, fact.run)
             if connection.execute(select(schema.runs.c.id).where(schema.runs.c.id == fact.run)).first() is not None:
                 raise RunExists(fact.run)
             state = begun = machine.begin(fact, at)
@@ -113,13 +129,14 @@ class Store(Reader):
             write_changes(connection, before.state, after)
             if any(isinstance(fact, ENDINGS) for fact in facts):
                 _outdate(connection, after.run)
-            newest = newest_fact(asking(connection), run) or before.fact
+            newest = next(asking(connection)(NEWEST_FACT_ROW, run=run))
+            known = Checked(newest["id"], after, newest["digest"])
             write_metrics(connection, metrics)
             if watch is not None:
                 upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
             if obeyed is not None:
                 connection.execute(update(schema.requests).where(schema.requests.c.id == obeyed).values(obeyed_at=at))
-        self._remembered.keep(run, Checked(newest, after))  # it is committed
+        self._remembered.keep(run, known)  # it is committed
         return after
 
     # --- observations --------------------------------------------------------

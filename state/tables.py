@@ -4,19 +4,34 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Table, insert
+from sqlalchemy import Connection, Table, delete, insert, select
 
 from state import schema
+from state.digests import BEGINNING, link
 from state.facts import Fact
 from state.model import Metric, RunState
 from state.rows import to_row
 
 
 def append_facts(connection: Connection, run: str, facts: Sequence[tuple[datetime, Fact]]) -> None:
-    """The log's next entries."""
-    if facts:
-        rows = [{"run": run, "at": at, "name": fact.name, "data": fact.to_dict()} for at, fact in facts]
-        connection.execute(insert(schema.facts), rows)
+    """Write the log's next entries, each with a digest that is linked to the one before it."""
+    if not facts:
+        return
+    column, mine = schema.facts.c.digest, schema.facts.c.run == run
+    newest = connection.execute(select(column).where(mine).order_by(schema.facts.c.id.desc()).limit(1)).scalar()
+    digest, rows = newest or BEGINNING, []
+    for at, fact in facts:
+        data = fact.to_dict()
+        digest = link(digest, run, at, fact.name, data)
+        rows.append({"run": run, "at": at, "name": fact.name, "data": data, "digest": digest})
+    connection.execute(insert(schema.facts), rows)
+
+
+def remove_run(connection: Connection, run: str) -> None:
+    """Remove every row of a run."""
+    for table in (schema.facts, schema.watches, schema.requests, schema.metrics, schema.checkpoints, schema.sessions):
+        connection.execute(delete(table).where(table.c.run == run))
+    connection.execute(delete(schema.runs).where(schema.runs.c.id == run))
 
 
 def write_changes(connection: Connection, before: RunState, after: RunState) -> None:

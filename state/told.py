@@ -9,9 +9,10 @@ from pathlib import Path
 from sqlalchemy import delete
 
 from state import schema
+from state.damage import UNREADABLE
 from state.engine import open_engine
 from state.facts import Fact
-from state.query import moment, scalar
+from state.query import Row, moment, scalar
 from state.questions import fact_in
 from state.read_only import ReadOnlyDatabase
 from state.tables import upsert
@@ -52,10 +53,10 @@ class Told:
             return int(scalar(query(NEWEST), "newest") or 0)
 
     def news(self, after: int, names: Sequence[str]) -> list[News]:
-        """Every run's facts of these names with a number above `after`, oldest first."""
+        """Every run's facts of these names with a number above `after`, oldest first; without what cannot be read."""
         with self._look.query() as query:
             rows = query(NEWS, after=after, names=json.dumps(list(names)))
-            return [News(row["id"], row["run"], moment(row["at"]), fact_in(row)) for row in rows]
+            return [news for row in rows if (news := _news(row)) is not None]
 
     def marks(self, service: str) -> dict[str, int]:
         """How far a service was told, by subject."""
@@ -81,3 +82,10 @@ class Told:
                 {"service": service, "subject": ALL, "mark": mark, "at": at},
                 ["service", "subject"],
             )
+
+
+def _news(row: Row) -> News | None:
+    try:
+        return News(row["id"], row["run"], moment(row["at"]), fact_in(row))
+    except UNREADABLE:
+        return None  # its run is set apart, and said to be so wherever it is loaded

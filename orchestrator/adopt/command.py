@@ -11,6 +11,7 @@ import pydantic
 from orchestrator import pipeline_file
 from orchestrator.adopt.evidence import Evidence, look, runs_on_kaggle
 from orchestrator.adopt.rebuild import History, goes_on, inputs_facts, rebuild
+from orchestrator.backups import Backups
 from orchestrator.clock import Clock
 from orchestrator.disk import private_folder
 from orchestrator.effects import Shell
@@ -32,7 +33,10 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Where a run is made again: `known` are the runs of this home, `store` opens its database only when all is there."""
+    """Where a run is made again: `known` are the runs of this home, `store` opens its database only when all is there.
+
+    Those that are `damaged` in the database are made again in the place of what it holds of them.
+    """
 
     gateway: Gateway
     home: Home
@@ -41,6 +45,7 @@ class Adoption:
     store: Callable[[], Store]
     identity: Callable[[], str] = str
     """The home folder's id, made when the first run is made again."""
+    damaged: tuple[str, ...] = ()
 
     def list(self, tell: Tell) -> dict[str, Any]:
         """Name the runs on Kaggle, and whether this home has them; the same as a document (see docs/json.md)."""
@@ -82,7 +87,12 @@ class Adoption:
             self.home.keep_inputs(run, [path.parent / name for name in pipeline.inputs.files])
         rebuild(history, evidence, pipeline, shell)
         try:
-            self.store().begin_run(history.started, history.created_at, later=history.facts, metrics=history.metrics)
+            instead = run in self.damaged
+            if instead:
+                tell(f"{run}  the database as it was is kept as {Backups(self.home).make_by_hand(self.clock.now())[0]}")
+            self.store().begin_run(
+                history.started, history.created_at, later=history.facts, metrics=history.metrics, instead=instead
+            )
         except RunExists as error:
             raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it") from error
         _clear(self.home.adopting(run))

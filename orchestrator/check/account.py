@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from orchestrator.check.findings import SETTINGS, Finding, Subject, note, ok, problem, warning
+from orchestrator.check.findings import SETTINGS, Finding, Person, Subject, note, ok, problem, warning
 from orchestrator.errors import BadInput
 from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.kaggle.endpoint import server_url
@@ -16,7 +16,7 @@ NAMED_MAX = 3
 """Names that one sentence lists; the others are counted."""
 
 
-def credentials(subject: Subject) -> Iterator[Finding]:
+def credentials(subject: Person) -> Iterator[Finding]:
     """What this machine has; no secret is told, only where it lies."""
     try:
         found = find_credentials(subject.environ, subject.user_home)
@@ -47,7 +47,7 @@ def _told(key: str, error: BadInput) -> Finding:
     return problem(key, said or remedy, remedy if said else "", SETTINGS if SETTINGS in remedy else "")
 
 
-def account(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
     """Whether Kaggle lets us in."""
     try:
         owner = gateway.owner()

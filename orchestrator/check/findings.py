@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import Pipeline
@@ -48,6 +48,16 @@ class Subject:
     user_home: Path
     environ: Mapping[str, str]
     now: datetime
+
+
+class Person(Protocol):
+    """Whose credentials are looked at."""
+
+    @property
+    def user_home(self) -> Path: ...
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
 
 
 Check = Callable[[Subject], Iterable[Finding]]

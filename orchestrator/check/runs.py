@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from orchestrator.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.files import Home
 from orchestrator.pipeline import Pipeline
-from state.failures import StoreCorrupt, StoreUnavailable
+from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.model import Run, RunStatus
 from state.read_only import ReadOnlyDatabase, ReadOnlyStore
 from state.reading import Reader
@@ -15,12 +17,17 @@ OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
 
 def database(subject: Subject) -> Iterator[Finding]:
     """What is in relay's home folder."""
-    path = subject.home / "relay.db"
-    if not path.exists():
-        yield ok("runs", f"there is no run in {subject.home} yet")
+    home = Home(subject.home)
+    if not home.database.exists():
+        if lost := home.run_folders():
+            yield _lost(home, lost, gone=True)
+        else:
+            yield ok("runs", f"there is no run in {subject.home} yet")
         return
     try:
-        yield from _runs(ReadOnlyStore(subject.home), subject)
+        store = ReadOnlyStore(subject.home)
+        yield from _runs(store, subject)
+        yield from _set_apart(store, home, subject.pipeline.name)
     except SchemaError:
         yield _of_another_relay(subject)
     except (StoreUnavailable, StoreCorrupt) as error:
@@ -39,6 +46,25 @@ def _of_another_relay(subject: Subject) -> Finding:
         f"{subject.home / 'relay.db'} is an older relay's: the next command that writes brings it up to date and keeps a copy "
         "beside it",
     )
+
+
+def _set_apart(store: Reader, home: Home, name: str) -> Iterator[Finding]:
+    """Runs of this name that the database has lost, or that are damaged in it: either may be this very pipeline's."""
+    known = {run for run, _ in store.roll()}
+    if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
+        yield _lost(home, lost)
+    for run in sorted(run for run in known if pipeline_of(run) == name):
+        try:
+            store.load(run)
+        except RunDamaged as error:
+            yield problem(
+                "runs", f"run {run} is damaged in the database: {error.why}", f"relay doctor {run} looks closer"
+            )
+
+
+def _lost(home: Home, lost: list[str], *, gone: bool = False) -> Finding:
+    said, _, remedy = lost_sentence(home, lost, gone=gone).rpartition(": ")
+    return problem("runs", said, remedy)
 
 
 def _runs(store: Reader, subject: Subject) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, runs, trials
+from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, rescue, runs, trials
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.settings import Settings, home_folder
 from orchestrator.shown import outward
@@ -81,7 +81,12 @@ THEMES: dict[str, dict[click.Command, str]] = {
         requests.resume: "Go on with a parked or waiting run.",
         requests.retry: "Try again after a cause was mended.",
         requests.cancel: "End a run.",
-        runs.adopt: "Make a lost database again from Kaggle.",
+    },
+    "When something is lost": {
+        rescue.doctor: "Look at the database, this machine and Kaggle.",
+        rescue.backup: "Copy the database; the daemon does so too.",
+        rescue.restore: "Put a backup of the database in its place.",
+        runs.adopt: "Make a lost run again from what is on Kaggle.",
     },
     "Know more": {
         reference.show_explanation: "What a stage, a key or an option means.",

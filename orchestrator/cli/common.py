@@ -46,7 +46,10 @@ def onlooker_of(context: click.Context) -> "Onlooker":
 
 
 def stop_on_signals(stop: "Stop") -> None:
-    """SIGTERM and SIGINT ask to stop; a second one ends the program at once."""
+    """SIGTERM, SIGINT and the SIGHUP of a terminal that closes ask to stop; a second one ends the program at once.
+
+    Whoever started it with SIGHUP ignored, as `nohup` does, wants it to outlive the terminal.
+    """
 
     def ask(_number: int, _frame: object) -> None:
         if stop.is_set():
@@ -55,3 +58,5 @@ def stop_on_signals(stop: "Stop") -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, ask)

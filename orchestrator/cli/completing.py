@@ -41,6 +41,12 @@ def steps(context: click.Context, _parameter: click.Parameter, begun: str) -> li
     return [CompletionItem(step, help=stage) for step, stage in found.items() if step.startswith(begun)]
 
 
+def backups(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    """Names of the database's backups, the newest first."""
+    names = sorted((path.name for path in _database(context).with_name("backups").glob("*.db")), reverse=True)
+    return [CompletionItem(name) for name in names if name.startswith(begun)]
+
+
 def pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """YAML files, and folders that may hold some."""
     found = sorted(_files(begun))

@@ -13,6 +13,7 @@ from kaggle_kernels import build
 from orchestrator.choose import checkpoint_at
 from orchestrator.clock import Clock, VirtualClock
 from orchestrator.commands import Rest
+from orchestrator.daemon import IDLE_S
 from orchestrator.effects import Shell
 from orchestrator.errors import BadInput
 from orchestrator.files import Home
@@ -29,10 +30,12 @@ from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.world import World
 from orchestrator.simulation.clocks import Settings
 from orchestrator.simulation.crashes import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
+from orchestrator.simulation.disks import Disk
 from orchestrator.simulation.sessions import Counting, Tempo, Trained, digest_of, uncut
 from orchestrator.tick import Turn, tick
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
+from state.failures import StoreUnavailable
 from state.memory import MemoryStore
 from state.model import RunState, RunStatus
 from state.store import Store
@@ -122,6 +125,8 @@ class Chain:
         self.settings: Settings | None = None
         """What sets that clock while turns go by."""
         self.identity = identity
+        self.disk: Disk | None = None
+        """What happens to the database, where anything does."""
         self.daemons = 0
         unclear_s, visible_s, processing_s = patience_of(kaggle.pipeline.limit_s)
         self.limits = Limits(
@@ -159,13 +164,19 @@ class Chain:
         if self.settings is not None:
             self.settings.begun()
         fence = store.take_lease(f"daemon-{self.daemons}", self.clock.now(), LEASE_S, lambda _: False).fence
+        if self.disk is not None:
+            store = self.disk.around(store)
         if bomb is not None:
             gateway, store = Fragile(gateway, bomb, GATEWAY_CALLS), Fragile(store, bomb, STORE_CALLS)
         shell = self.shell(gateway)
         for _ in range(turns_max):
-            if self.settings is not None and self.settings.turned():
-                store.forget_looks(fence)
-            turn = tick(store, self.run, shell, fence)
+            try:
+                if self.settings is not None and self.settings.turned():
+                    store.forget_looks(fence)
+                turn = tick(store, self.run, shell, fence)
+            except StoreUnavailable:  # as the daemon does: it changed nothing, and is tried again
+                self.clock.sleep(IDLE_S)
+                continue
             yield turn
             if isinstance(turn.command, Rest):
                 if turn.command.until is None:

@@ -87,6 +87,11 @@ class Watched:
         """The run as each home folder has it."""
         return [self.chain.state, *(other.state for other in self.others)]
 
+    def goes_back(self) -> None:
+        """Begin from the database that is there now, which may know less than the last one: what is on Kaggle stays seen."""
+        state = self.state = self.chain.state
+        self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
+
     def at_the_end(self) -> None:
         """Check what holds for a chain that came to its end."""
         state = self.chain.state

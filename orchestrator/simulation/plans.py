@@ -24,6 +24,7 @@ from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.rehearsal.sandbox import Played
 from orchestrator.simulation import late
 from orchestrator.simulation.clocks import Setting, drawn_settings
+from orchestrator.simulation.disks import NO_DISK_FAULTS, DiskPlan, disk_plan
 from orchestrator.simulation.homes import Copied, drawn_copy
 from orchestrator.simulation.late import drawn_late
 from orchestrator.simulation.oddities import NOTHING_ODD, Oddities
@@ -83,6 +84,7 @@ class Plan:
     copied: Copied | None = None
     """When the home folder is copied, and another daemon begins to work on the copy; None: never."""
     oddities: Oddities = NOTHING_ODD
+    disk: DiskPlan = NO_DISK_FAULTS
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """The index-th session as its own program spoils it."""
@@ -112,7 +114,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
     )
     copied = drawn_copy(seed) if seed % ON_DISK_EVERY else None
     faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, chosen.limit_s, alone=copied is None)
-    return Plan(
+    plan = Plan(
         seed=seed,
         pipeline=chosen,
         rules=rules,
@@ -128,6 +130,10 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
         stuck=drawn_stuck(seed),
         oddities=Oddities.drawn(seed),
     )
+    if copied is not None:  # of a store in memory alone
+        return plan
+    disk = disk_plan(seed, len(plan.crashes), on_disk=plan.on_disk)
+    return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
 
 
 def calm(seed: int) -> Plan:

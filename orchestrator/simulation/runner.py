@@ -19,6 +19,7 @@ from orchestrator.pipeline import Pipeline
 from orchestrator.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
 from orchestrator.simulation.clocks import OwnClock, Settings
 from orchestrator.simulation.crashes import Bomb, Crash
+from orchestrator.simulation.disks import BackupsGone, Disk
 from orchestrator.simulation.homes import Interrupted, Kinship, SecondHome
 from orchestrator.simulation.invariants import Watched
 from orchestrator.simulation.oddities import OddlyWorded
@@ -124,6 +125,8 @@ def one(seed: int, pipeline: Pipeline | None = None, tell: Teller | None = None)
         try:
             simulation.run()
             broken = ""
+        except BackupsGone:
+            return simulation.ended("")
         except DEFECTS as error:
             broken = f"{error}" if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         return simulation.ended(broken)
@@ -137,10 +140,10 @@ class Simulation:
     ) -> None:
         self.plan = plan
         self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
-        if store is None:
-            store = Store.at(folder) if plan.on_disk else MemoryStore()
         home = folder / "home"
         home.mkdir()
+        if store is None:
+            store = Store.at(home) if plan.on_disk else MemoryStore()
         known = plan.copied is not None and plan.copied.kinship is Kinship.KNOWN
         self.chain = Chain(self.kaggle, home, store=store, owned=known)
         self.own = OwnClock(self.kaggle.clock)
@@ -151,6 +154,7 @@ class Simulation:
         if known:  # no home folder can tell what another one is about to do, so only here they may do it at once
             gateway = self.chain.gateway or self.kaggle.gateway()
             self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
+        self.disk = self.chain.disk = Disk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None
         self.turns = self.crashes = self.asked = 0
@@ -170,7 +174,12 @@ class Simulation:
         """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""
         bombs = list(self.plan.crashes)
         while self.turns < TURNS_MAX:
-            self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+            try:
+                self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+            except StoreCorrupt as error:
+                if not self.plan.disk.flips:
+                    raise
+                self._go_on_with(self.disk.restored(str(error), self.kaggle.clock.now))
             if self.chain.state.run.status not in (RunStatus.PARKED, RunStatus.ACTIVE, RunStatus.WAITING):
                 self.watched.at_the_end()
                 return
@@ -180,25 +189,27 @@ class Simulation:
 
     def ended(self, broken: str) -> Ended:
         """How it went."""
-        state = self.chain.state
+        state = self.watched.state
         return Ended(
             seed=self.plan.seed,
-            status=state.run.status.value,
-            sessions=len(state.sessions),
+            status="damaged" if self.disk.lost else state.run.status.value if state else "not begun",
+            sessions=len(state.sessions) if state else 0,
             turns=self.turns,
             crashes=self.crashes,
             checks=self.watched.checks,
             asked=self.asked,
-            struck=Counter(self.kaggle.world.misfortune.struck),
+            struck=Counter(self.kaggle.world.misfortune.struck) + self.disk.struck,
             broken=broken,
         )
 
     def _one_life(self, bomb: Bomb | None) -> None:
         """One daemon, until it dies or nothing is left for it to do."""
         try:
+            self.disk.begins(self.kaggle.clock.now)
             for turn in self._turns(bomb):
                 self.turns += 1
                 self.watched.after(turn)
+                self.disk.after(turn, self.kaggle.clock.now)
                 self._tell_of(turn)
                 if self.watched.state is not None and self.watched.state.run.awaits:
                     self._see_to_it()
@@ -207,6 +218,14 @@ class Simulation:
             self.crashes += 1
             self.watched.after(None)
             self._say("the daemon died")
+            if self.disk.flips_after(self.crashes):
+                self._say("a bit of the database turned over")
+                self._go_on_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
+
+    def _go_on_with(self, store: Store) -> None:
+        """Let the next daemon find this database, which may know less than the last one did."""
+        self.chain.store = store
+        self.watched.goes_back()
 
     def _beside(self) -> None:
         """Copy the home folder when it is time, and let the daemon on the copy go on."""

@@ -23,7 +23,11 @@ def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> 
         goes_on = run["sessions"] and run["sessions"][-1]["outcome"] is None and run["sessions"][-1]["ended_at"] is None
         still = "it is cancelled, and its session goes on until it ends by itself" if goes_on else "it is cancelled"
         return _nothing("it is finished" if run["state"] == "finished" else still)
-    return _unless_alone(_goes_on(run), daemon, now)
+    told = _unless_alone(_goes_on(run), daemon, now)
+    if told["type"] is None and run.get("absent") and not run["requests"]:
+        says = "Kaggle says that the session's kernel is not there, and relay asks on for hours: where it was deleted, write it off"
+        return {"says": says, "type": f"relay resume {run['id']} --write-off"}
+    return told
 
 
 def _goes_on(run: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What `relay check` found, for people: a tick, a note, a warning or a cross for each, and what to do below it."""
+"""What `relay check` and `relay doctor` found, for people: a tick, a note, a warning or a cross for each, and what to do below it."""
 
 from typing import Any
 
@@ -11,6 +11,19 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yello
 
 def check_view(document: dict[str, Any]) -> RenderableType:
     """All findings in order, then the sum of them."""
+    return Group(_findings(document), Text(), Text(_sum(document)))
+
+
+def doctor_view(document: dict[str, Any]) -> RenderableType:
+    """The same of what `relay doctor` found."""
+    count = document["problems"] + document["warnings"]
+    what = f"run {document['run']}" if document["run"] else document["home"]
+    said = f"all is well with {what}" if not count else f"{_count(count, 'thing')} to look at in {what}"
+    unseen = "; what is on Kaggle was not looked at (--offline)" if document["offline"] else ""
+    return Group(_findings(document), Text(), Text(said + unseen))
+
+
+def _findings(document: dict[str, Any]) -> RenderableType:
     table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True, style="dim")
@@ -20,7 +33,7 @@ def check_view(document: dict[str, Any]) -> RenderableType:
         mark, style = MARKS[finding["state"]]
         table.add_row(Text(mark, style), "" if finding["key"] == told else finding["key"], _words(finding, style))
         told = finding["key"]
-    return Group(table, Text(), Text(_sum(document)))
+    return table
 
 
 def _words(finding: dict[str, Any], style: str) -> Text:

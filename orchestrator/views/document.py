@@ -8,13 +8,16 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator import holder
+from orchestrator.files import Home
 from orchestrator.goodput import goodput
 from orchestrator.milestones import Milestones
 from orchestrator.times import bounded_s
 from orchestrator.views.advice import to_do
 from orchestrator.views.curves import Curves
+from orchestrator.views.lost import damaged_document, lost_documents
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts import DamageFound, Fact
+from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
 from state.reading import Reader
@@ -22,6 +25,8 @@ from state.reading import Reader
 FORMAT = 1
 
 CURVE_POINTS = 40
+ABSENT_MIN = 3
+"""Times in a row that Kaggle has said that it has no such kernel, before a person is asked whether it was deleted."""
 
 
 def status_document(
@@ -37,18 +42,26 @@ def status_document(
 
     With `most` only so many runs, those that need somebody and the newest: it takes no longer however many others there are.
     Of several such runs those that are over are told from their rows alone, without their metrics and damage.
+    A run that is damaged in the database is set apart from the others; where it is the one that is asked for, RunDamaged is raised.
     `alive` says of the daemon's process whether it runs, None where nobody here can know.
     """
     runs: list[dict[str, Any]] = []
+    damaged: list[dict[str, Any]] = []
     daemon, others = None, 0
     quotas: list[QuotaRow] = []
     if store is not None:
         daemon = daemon_document(store.lease(), now, alive)
-        names = [run] if run is not None else [found.id for found in store.runs()] if most is None else []
+        names = [run] if run is not None else [found for found, _ in store.roll()] if most is None else []
         if run is None and most is not None:
             names, others = store.neediest(most)
         tell = _run if most is None or len(names) == 1 else _in_brief
-        runs = [tell(store, name, now, daemon) for name in names]
+        for name in names:
+            try:
+                runs.append(tell(store, name, now, daemon))
+            except StoreCorrupt as error:
+                if run is not None or isinstance(error, StoreGone):
+                    raise
+                damaged.append(damaged_document(name, error))
         quotas = store.quotas()
     return {
         "format": FORMAT,
@@ -57,6 +70,8 @@ def status_document(
         "warnings": list(warnings),
         "daemon": daemon,
         "runs": runs,
+        "damaged": damaged,
+        "lost": [] if run is not None else lost_documents(store, Home(home)),
         "others": others,
         "quota": [_quota(q) for q in quotas],
     }
@@ -120,7 +135,8 @@ def _request(request: Request) -> dict[str, Any]:
 def _trouble(watch: Watch) -> dict[str, Any]:
     """What failed last, where it is going to be tried again."""
     again = watch.not_before if watch.failure else None
-    return {"failure": watch.failure if again else "", "retry_at": _time(again)}
+    absent = bool(again) and watch.absences >= ABSENT_MIN
+    return {"failure": watch.failure if again else "", "retry_at": _time(again), "absent": absent}
 
 
 def run_document(

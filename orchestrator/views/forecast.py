@@ -12,6 +12,7 @@ from orchestrator.outlook import assumptions, hours_left, standing_of
 from orchestrator.pipeline import Pipeline
 from orchestrator.timing import INTERVALS_KEPT, Observed, Times, reported_in, times_for
 from state.facts import Fact
+from state.failures import RunDamaged
 from state.memory import MemoryStore
 from state.model import RunState, RunStatus
 from state.reading import Reader
@@ -49,16 +50,16 @@ def _guessed(times: Times, stage: str) -> bool:
 
 
 def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[Observed]:
-    """The newest runs of this database, newest first; one of another relay, whose pipeline cannot be read, tells nothing."""
+    """The newest runs of this database, newest first; one that is damaged or whose pipeline is another relay's tells nothing."""
     found: list[Observed] = []
     for run in reversed(store.runs()):
         if run.id == but or len(found) == EARLIER_MAX:
             continue
         try:
             pipeline = Pipeline.from_canonical(run.pipeline)
-        except pydantic.ValidationError:
+            found.append(_observed(store, store.load(run.id), pipeline, store.facts(run.id)))
+        except (pydantic.ValidationError, RunDamaged):
             continue
-        found.append(_observed(store, store.load(run.id), pipeline, store.facts(run.id)))
     return found
 
 

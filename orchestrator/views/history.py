@@ -21,10 +21,8 @@ PAPER = "transcripts-{stage}.jsonl"
 
 
 def gathered(store: Reader, home: Home, run: str, now: datetime) -> dict[str, Any]:
-    """The history of one run. Reads only; KeyError for an unknown run."""
-    found = next((found for found in store.runs() if found.id == run), None)
-    if found is None:
-        raise KeyError(run)
+    """The history of one run. Reads only; KeyError for an unknown run, RunDamaged for one that is damaged."""
+    found = store.rows(run).run
     document = status_document(store, home.path, now, run)["runs"][0]
     sources = Sources(
         facts=store.facts(run),

@@ -18,7 +18,7 @@ from orchestrator.views.events import lines
 from orchestrator.views.parts import sentence
 from orchestrator.views.printing import console, redraws
 from orchestrator.views.tables import current_stage, stages_table
-from orchestrator.views.values import metrics_text
+from orchestrator.views.values import metrics_text, time_of
 from state.store import Store
 
 PROGRESS_EVERY_S = 10.0
@@ -102,7 +102,7 @@ def session_line(run: dict[str, Any], now: datetime) -> str:
     parts = []
     if run["sessions"]:
         session = run["sessions"][-1]
-        clock = "" if session["seconds"] is None else f" {spoken(session['seconds'])} of {spoken(session['limit_s'])}"
+        clock = "" if session["seconds"] is None else f" {time_of(session['seconds'], session['limit_s'])}"
         parts.append(f"session {session['number']} {session['phase']}{clock}")
     seen = sum(stage["seen"] for stage in run["stages"])
     elapsed_s = (now - datetime.fromisoformat(run["created_at"])).total_seconds()

@@ -1,6 +1,6 @@
 """The status for people: one run in detail, or several in a few lines each, the neediest first."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from orchestrator.times import here
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.parts import Either, labelled
+from orchestrator.views.parts import Either, labelled, sentence
 from orchestrator.views.tables import current_stage
 from orchestrator.views.text import OVER, quota_text, run_view
 from orchestrator.views.values import STYLES
@@ -24,10 +24,13 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     """All runs of a status document: the only one, or the one that was asked for, in detail; `curves` by run."""
     now = datetime.fromisoformat(document["at"])
     parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
+    parts += _set_apart(document)
     runs = document["runs"]
+    if not runs and (document["damaged"] or document["lost"]):
+        return Group(*parts)
     if not runs:
         return Group(*parts, Text(f"No runs in {document['home']}. Start one with: relay start PIPELINE"))
-    if len(runs) == 1:
+    if len(runs) == 1 and not document["damaged"]:
         known = (curves or {}).get(runs[0]["id"])
         return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
     ordered = sorted(runs, key=_newest, reverse=True)
@@ -40,6 +43,15 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     quotas = [(f"{q['accelerator']} quota of {q['owner']}", Text(quota_text(q, now))) for q in document["quota"]]
     parts += [labelled(quotas)] if quotas else []
     return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
+
+
+def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
+    """Runs that are damaged in the database, and those that it has lost."""
+    for run in document["damaged"]:
+        yield Text.assemble((run["id"], "bold"), "  ", ("damaged", "bold red"))
+        yield Text.assemble("  ", (run["says"], "yellow"), "; type: ", (run["type"], "bold"))
+    for run in document["lost"][:1]:
+        yield sentence(run["says"], "yellow")
 
 
 def _need(run: dict[str, Any]) -> int:

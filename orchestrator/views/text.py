@@ -13,7 +13,7 @@ from orchestrator.times import here, spoken, when
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.parts import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
-from orchestrator.views.values import STYLES, hours, progress_text, speed_text
+from orchestrator.views.values import STYLES, hours, progress_text, speed_text, time_of
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
@@ -137,7 +137,10 @@ def session_clock(session: dict[str, Any], now: datetime) -> str:
     if session["phase"] != "running" or session["seconds"] is None:
         since = session["pushed_at"] or session["planned_at"]
         return f"{session['phase']}, {when(_at(since), now)}"
-    said = f"{bar(session['seconds'], session['limit_s'], 10)} {spoken(session['seconds'])} of {spoken(session['limit_s'])}"
+    limit_s = session["limit_s"]
+    said = f"{bar(session['seconds'], limit_s, 10)} {time_of(session['seconds'], limit_s)}"
+    if session["seconds"] > limit_s:
+        return f"{said}: its time is over, and relay has yet to see how it ended"
     return f"{said}, stops itself by {when(_at(session['stops_by']), now)}" if session["stops_by"] else said
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from orchestrator.times import spoken
 from stages.throughput import MEASURED, MEMORY, RATES
 
 STYLES = {
@@ -29,6 +30,11 @@ ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
 METRICS_SHOWN = 4
 CURVED = ("loss", "reward")
 """Values whose course says whether training goes well."""
+
+
+def time_of(seconds: float, limit_s: float) -> str:
+    """How much of a session's time is over: never more than all of it, whenever relay came to see that it had ended."""
+    return f"{spoken(min(seconds, limit_s))} of {spoken(limit_s)}"
 
 
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:

@@ -149,7 +149,11 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
             trouble[0] = seen.trouble
         runs = seen.document["runs"]
         several = len(runs) > 1
-        if not runs and newest[0] < 0:
+        apart = _apart(seen.document)
+        for text in apart if advice.get("", []) != apart else ():
+            told.say(text)
+        advice[""] = apart
+        if not runs and not apart and newest[0] < 0:
             told.say(f"no runs in {seen.document['home']} yet")
         for happened in seen.events:
             text = describe(happened.fact)
@@ -166,6 +170,12 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
                 told.progress(run, f"{run['id']}  " if several else "")
 
     yield tell
+
+
+def _apart(document: dict[str, Any]) -> list[Any]:
+    """What is said of runs that are damaged or lost."""
+    damaged = [f"{run['id']}  {run['says']}; type: {run['type']}" for run in document["damaged"]]
+    return damaged + [run["says"] for run in document["lost"][:1]]
 
 
 @contextlib.contextmanager
@@ -189,4 +199,5 @@ def _standing(document: dict[str, Any]) -> list[Any]:
     phases = [[session["phase"] for session in run["sessions"]] for run in document["runs"]]
     quota = [(each["owner"], each["accelerator"], each["left_s"]) for each in document["quota"]]
     types = [run["to_do"]["type"] for run in document["runs"]]
-    return [document["warnings"], [[run[key] for key in keys] for run in document["runs"]], phases, types, quota]
+    apart = [document["damaged"], document["lost"]]
+    return [document["warnings"], apart, [[run[key] for key in keys] for run in document["runs"]], phases, types, quota]

@@ -5,7 +5,8 @@ from alembic import context
 from state.schema import metadata
 
 with context.config.attributes["engine"].connect() as connection:
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+    # The engine begins transactions itself, and in one SQLite takes a change of tables back like any other.
+    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

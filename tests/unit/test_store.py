@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from stages.documents import ContractError
 from state import machine, schema
 from state.checking import Checked, Remembered
 from state.engine import backup, migrate, open_engine
 from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning, TwinEnded, TwinSeen
-from state.failures import RunExists, StoreCorrupt
+from state.failures import RunDamaged, RunExists, StoreCorrupt
 from state.leases import LeaseHeld, LeaseLost
 from state.machine import IllegalTransition
 from state.memory import MemoryStore
@@ -85,7 +84,7 @@ def test_what_was_checked_once_is_not_read_again_and_a_new_process_reads_all_of_
     for fact in path_to(Phase.RUNNING)[1:]:
         store.append("r-0001", [fact], AT)
     assert store.snapshot("r-0001").state.session(1, 1).phase is Phase.RUNNING
-    with pytest.raises(ContractError, match="slug"):
+    with pytest.raises(RunDamaged, match="fact 2 or the one before it is not what was written"):
         Store.at(tmp_path).load("r-0001")
 
 

@@ -1,0 +1,81 @@
+"""Commands for the day on which something is lost: look at everything, copy the database, put a copy back."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli import completing
+from orchestrator.cli.common import JSON, RUN_OR_NONE, app_of
+
+
+@click.command()
+@RUN_OR_NONE
+@click.option("--offline", is_flag=True, help="Only what needs no network.")
+@JSON
+@click.pass_context
+def doctor(context: click.Context, run: str | None, offline: bool, as_json: bool) -> None:
+    """Look at the database, the copies of checkpoints, this machine and Kaggle; nothing is changed.
+
+    Exit status 0 where all is well, 1 where there is something to look at, 2 for a RUN that is not known.
+
+    Example: relay doctor
+    """
+    from orchestrator.doctor import command
+
+    found = command.examine(app_of(context), run, offline=offline)
+    if as_json:
+        _print(found)
+    else:
+        from orchestrator.views.check import doctor_view
+        from orchestrator.views.printing import print_view
+
+        print_view(doctor_view(found))
+    context.exit(command.exit_status(found))
+
+
+@click.command()
+@click.option(
+    "--to",
+    "into",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the copy [backups below --home].",
+)
+@JSON
+@click.pass_context
+def backup(context: click.Context, into: Path | None, as_json: bool) -> None:
+    """Copy the database while everything goes on. The daemon does so by itself at each published checkpoint.
+
+    Example: relay backup --to /mnt/stick
+    """
+    from orchestrator import restore as rescue
+
+    found = rescue.back_up(app_of(context), into, _quiet if as_json else click.echo)
+    if as_json:
+        _print(found)
+
+
+@click.command()
+@click.argument("backup", required=False, type=click.Path(path_type=Path), shell_complete=completing.backups)
+@JSON
+@click.pass_context
+def restore(context: click.Context, backup: Path | None, as_json: bool) -> None:
+    """Put BACKUP [default: the newest whole one] in the database's place; the replaced one is kept.
+
+    Example: relay restore
+    """
+    from orchestrator import restore as rescue
+
+    found = rescue.restore(app_of(context), backup, _quiet if as_json else click.echo)
+    if as_json:
+        _print(found)
+
+
+def _print(document: dict[str, Any]) -> None:
+    from orchestrator.views.answers import print_json
+
+    print_json(document)
+
+
+def _quiet(_sentence: str) -> None:
+    """For those who read the document instead."""

@@ -1,0 +1,49 @@
+"""Runs that the database does not know though their folders are here, and those that are damaged in it: what to say and to type."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.backups import Backups
+from orchestrator.files import Home
+from state.failures import RunDamaged, StoreCorrupt
+from state.reading import Reader
+
+NAMED_MAX = 5
+"""Runs that one sentence names; the others are counted."""
+
+
+def pipeline_of(run: str) -> str:
+    """The name of the pipeline that a run, by its id, is of."""
+    return run.rpartition("-")[0]
+
+
+def lost_sentence(home: Home, lost: Sequence[str], *, gone: bool = False) -> str:
+    """What is here, and which commands bring it back; `gone` where there is no database at all."""
+    more = f" and {len(lost) - NAMED_MAX} more" if len(lost) > NAMED_MAX else ""
+    names = f"{', '.join(lost[:NAMED_MAX])}{more}"
+    backup = Backups(home).newest()
+    ways = [f"relay restore brings back {backup}"] if gone and backup is not None else []
+    ways.append(f"relay adopt {lost[0]} makes {'it' if len(lost) == 1 else 'that one'} again from what is on Kaggle")
+    what = (
+        f"{home.database} is gone" if gone else f"{home.database} does not know all that lies in {home.path / 'runs'}"
+    )
+    return f"{what}, and {names} {'is' if len(lost) == 1 else 'are'} here: {', and '.join(ways)}"
+
+
+def lost_documents(store: Reader | None, home: Home) -> list[dict[str, Any]]:
+    """The runs that have a folder here and that the database does not know, as `relay status --json` tells of them."""
+    folders = home.run_folders()
+    known = {run for run, _ in store.roll()} if folders and store is not None else set()
+    lost = [run for run in folders if run not in known]
+    if not lost:
+        return []
+    backup = Backups(home).newest() if store is None else None
+    says = lost_sentence(home, lost, gone=store is None)
+    type_ = None if backup is None else "relay restore"
+    return [{"id": run, "says": says, "type": type_ or f"relay adopt {run}"} for run in lost]
+
+
+def damaged_document(run: str, error: StoreCorrupt) -> dict[str, Any]:
+    """A run that cannot be read, and where to begin."""
+    why = error.why if isinstance(error, RunDamaged) else str(error)
+    return {"id": run, "says": f"it is damaged in the database: {why}", "type": f"relay doctor {run}"}
