@@ -283,7 +283,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     try:
         wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
         return max(0.0, wait.total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, IndexError):
         return None
 
 
