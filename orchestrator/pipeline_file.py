@@ -265,7 +265,7 @@ def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
 
 
 def _sentence(mistake: Any, where: str) -> str:
-    location = [part for part in mistake["loc"] if not _is_arm(part)]
+    location = [part for part in mistake["loc"] if not _is_arm(part)] or [str(part) for part in mistake["loc"]]
     key = _dotted(location)
     if mistake["type"] == "extra_forbidden":
         return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")

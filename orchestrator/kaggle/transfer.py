@@ -98,7 +98,7 @@ def safe_name(name: str) -> str:
     ):
         raise Corrupt(f"an output file has the name {shown}, which is too long for a disk")
     bad = not parts or name.startswith("/") or name.endswith("/") or ".." in parts
-    if bad or re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff]|^[A-Za-z]:", name):
+    if bad or re.search(r"[\x00-\x1f\x7f\\\ud800-\udfff\ufffd]|^[A-Za-z]:", name):
         raise Corrupt(f"an output file has the name {shown}, which does not stay inside its directory")
     if any(DEVICE.fullmatch(part) for part in parts):
         raise Corrupt(f"an output file has the name {shown}, which is a device's on some systems")

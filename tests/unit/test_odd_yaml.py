@@ -1,6 +1,7 @@
 """A file that a person wrote, or somebody gave them, is refused in one sentence however odd it is, and soon."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,11 @@ def test_a_program_without_a_file_is_told_the_same(value: object) -> None:
     stage = {"name": "a", "kind": "counting", "steps": 2, "options": {"odd": value}}
     with pytest.raises(BadInput, match=r"^a program: "):
         check({"name": "count", "accelerator": "cpu", "stages": [stage]}, "a program")
+
+
+def test_a_key_with_brackets_is_named_as_it_is() -> None:
+    with pytest.raises(BadInput, match=re.escape("'na[]me' is not a key that relay knows")):
+        parse("na[]me: x", "p.yaml")
 
 
 def test_aliases_that_people_write_are_read() -> None:

@@ -394,7 +394,7 @@ push_faults = st.builds(PushFault, push=nth, action=st.sampled_from(PushAction))
 dataset_faults = st.builds(DatasetFault, version=nth, action=st.sampled_from(DatasetAction), seconds=seconds)
 call_faults = st.builds(
     CallFault,
-    call=st.text(min_size=1, max_size=12),
+    call=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12),
     action=st.sampled_from(CallAction),
     nth=whole,
     times=whole,
