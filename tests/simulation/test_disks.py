@@ -1,0 +1,45 @@
+"""Simulated chains whose disk refuses writes and turns bits over: they end as the uncut run does, or stop with a sentence."""
+
+from dataclasses import replace
+
+import pytest
+
+from orchestrator.simulation.chain import fast_folder
+from orchestrator.simulation.disks import NO_DISK_FAULTS, DiskPlan, Flip, disk_plan
+from orchestrator.simulation.plans import drawn
+from orchestrator.simulation.runner import Simulation
+from state.model import RunStatus
+
+CRASHING = [seed for seed in range(1, 60) if len(drawn(seed).crashes) == 2][:3]
+
+
+def test_a_disks_faults_are_drawn_from_the_seed_alone_and_befall_some_chains() -> None:
+    plans = [disk_plan(seed, 2, on_disk=False) for seed in range(600)]
+    assert plans == [disk_plan(seed, 2, on_disk=False) for seed in range(600)]
+    assert 60 < sum(bool(plan.refused) for plan in plans) < 180
+    assert 0 < sum(bool(plan.flips) for plan in plans) < 20
+    assert all(plan.on_disk == bool(plan.flips) for plan in plans)
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["in memory", "SQLite on a real limit"])
+def test_writes_that_find_no_room_are_tried_again_and_nothing_happens_twice(real: bool) -> None:
+    disk = DiskPlan(on_disk=real, refused=frozenset([0, 3, 4, 5, 9, 14, 15]))
+    plan = replace(drawn(4), disk=disk, on_disk=real, crashes=())
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder)
+        simulation.run()
+        assert simulation.chain.state.run.status is RunStatus.FINISHED
+        assert simulation.disk.struck["disk: a write found no room"] == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", CRASHING)
+def test_a_bit_that_turns_over_between_two_daemons_costs_a_restore_and_no_step(seed: int) -> None:
+    plan = drawn(seed)
+    flips = tuple(Flip(after_crash=crash, place=seed / 60, bit=crash) for crash in (1, 2))
+    plan = replace(plan, on_disk=True, disk=replace(NO_DISK_FAULTS, on_disk=True, flips=flips))
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder)
+        simulation.run()  # raises where an invariant breaks
+        assert simulation.chain.state.run.status is RunStatus.FINISHED
+        assert simulation.disk.struck["disk: a bit turned over"] == simulation.crashes
