@@ -92,6 +92,7 @@ class App(Onlooker):
         if not new:
             self._refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
+        store = self.store  # says what is wrong with the home folder before anything is written there
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
             pipeline_name=pipeline.name,
@@ -102,7 +103,6 @@ class App(Onlooker):
             pipeline_digest=pipeline.digest,
             home=self.identity,
         )
-        store = self.store
         try:
             with on_disk(self.home.path):
                 self.home.keep_inputs(fact.run, [path.parent / name for name in pipeline.inputs.files])

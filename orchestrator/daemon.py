@@ -206,6 +206,8 @@ class Daemon:
         self.rests.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
+        except RunDamaged as error:
+            return self._set_apart(run, mark, str(error))
         except failsafe.CONCERNS_ALL:
             raise
         except RelayError as error:  # one run that cannot be served must not stop the others
@@ -216,10 +218,10 @@ class Daemon:
         while not self.stop.is_set():
             try:
                 turn = tick(self.store, run, shell, self.keeper.fence)
-            except failsafe.CONCERNS_ALL:
-                raise
             except RunDamaged as error:
                 return self._set_apart(run, mark, str(error))
+            except failsafe.CONCERNS_ALL:
+                raise
             except Exception as error:  # noqa: BLE001  the same
                 return self._give_up(run, mark, error)
             self.listener(run, turn)

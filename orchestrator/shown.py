@@ -59,8 +59,10 @@ class Outward:
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
-    def write(self, text: str) -> int:
-        """Write what may be shown of the text."""
+    def write(self, text: str | bytes) -> int:
+        """Write what may be shown of the text; bytes, as click hands over what a shell may complete, are read as UTF-8."""
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "replace")
         self.stream.write(encodable(shown(text), getattr(self.stream, "encoding", None) or "utf-8"))
         return len(text)
 

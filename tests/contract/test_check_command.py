@@ -159,9 +159,9 @@ def test_inputs_that_do_not_exist_are_named(tmp_path: Path, code: int) -> None:
 @pytest.mark.parametrize(
     ("inputs", "key", "said"),
     [
-        ("{models: [google/gemma-2]}", "model", "'google/gemma-2' is no model on Kaggle"),
+        ("{models: [google/gemma-2]}", "file", "'google/gemma-2' is no model: write owner/model/framework"),
         ("{models: [google/gemma-2/flux/gemma2-2b-it/1]}", "model", "write owner/model/framework/variation/version"),
-        ("{datasets: [maths-problems]}", "dataset", "'maths-problems' under inputs.datasets is no dataset"),
+        ("{datasets: [maths-problems]}", "file", "'maths-problems' is no dataset"),
     ],
 )
 def test_a_name_that_cannot_be_one_of_kaggles_is_told_with_how_to_write_it(

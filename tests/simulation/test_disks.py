@@ -24,7 +24,7 @@ def test_a_disks_faults_are_drawn_from_the_seed_alone_and_befall_some_chains() -
 @pytest.mark.parametrize("real", [False, True], ids=["in memory", "SQLite on a real limit"])
 def test_writes_that_find_no_room_are_tried_again_and_nothing_happens_twice(real: bool) -> None:
     disk = DiskPlan(on_disk=real, refused=frozenset([0, 3, 4, 5, 9, 14, 15]))
-    plan = replace(drawn(4), disk=disk, on_disk=real, crashes=())
+    plan = replace(drawn(4), disk=disk, on_disk=real, crashes=(), copied=None)
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.run()
@@ -37,7 +37,7 @@ def test_writes_that_find_no_room_are_tried_again_and_nothing_happens_twice(real
 def test_a_bit_that_turns_over_between_two_daemons_costs_a_restore_and_no_step(seed: int) -> None:
     plan = drawn(seed)
     flips = tuple(Flip(after_crash=crash, place=seed / 60, bit=crash) for crash in (1, 2))
-    plan = replace(plan, on_disk=True, disk=replace(NO_DISK_FAULTS, on_disk=True, flips=flips))
+    plan = replace(plan, on_disk=True, copied=None, disk=replace(NO_DISK_FAULTS, on_disk=True, flips=flips))
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.run()  # raises where an invariant breaks

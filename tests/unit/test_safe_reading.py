@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from orchestrator import pipeline_file
+from orchestrator import pipeline_file, plain_yaml
 from orchestrator.errors import BadInput
 from stages.saving import ARRAYS_NAME, load_state, save_state
 
@@ -54,7 +54,7 @@ def test_yaml_is_read_safely_and_arrays_without_pickles(path: Path) -> None:
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
         if owner == "yaml":
             safe = node.func.attr in ("safe_load", "safe_dump") or given.get("Loader") in (
-                "_UniqueKeys",
+                "UniqueKeys",
                 "yaml.SafeLoader",
             )
             assert safe, f"{name_of(path)}:{node.lineno}"
@@ -63,7 +63,7 @@ def test_yaml_is_read_safely_and_arrays_without_pickles(path: Path) -> None:
 
 
 def test_the_reader_of_pipelines_makes_no_objects() -> None:
-    assert issubclass(pipeline_file._UniqueKeys, yaml.SafeLoader)
+    assert issubclass(plain_yaml.UniqueKeys, yaml.SafeLoader)
     with pytest.raises(BadInput):
         pipeline_file.parse("name: !!python/object/apply:os.getcwd []", "p.yaml")
 

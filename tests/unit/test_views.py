@@ -45,7 +45,14 @@ def drawn(view: object, columns: int = 80) -> str:
 
 
 def document(found: RunState) -> dict[str, object]:
-    return {"at": NOW.isoformat(), "home": "/home", "runs": [run_document(found, [METRIC], NOW)], "quota": []}
+    return {
+        "at": NOW.isoformat(),
+        "home": "/home",
+        "runs": [run_document(found, [METRIC], NOW)],
+        "quota": [],
+        "damaged": [],
+        "lost": [],
+    }
 
 
 def test_the_status_says_where_a_run_is_and_fits_a_narrow_terminal() -> None:
