@@ -120,8 +120,22 @@ def test_a_lost_database_comes_back_whatever_lies_in_its_place(app: App, how: st
     if how == "its log left behind":
         database.with_name("relay.db-wal").write_bytes(log)
     told(app)
-    assert Store.at(app.home.path).load("r-0001") == before
+    after = Store.at(app.home.path).load("r-0001")
+    assert [(one.key, one.phase) for one in after.sessions] == [(one.key, one.phase) for one in before.sessions]
+    assert [one.name for one in after.checkpoints] == [one.name for one in before.checkpoints]
     assert Store.at(app.home.path).requests("r-0001") == ()
+
+
+def test_a_restored_home_takes_over_from_its_own_later_state_and_from_no_other_home(app: App) -> None:
+    """Else what it pushed since the backup would look like the work of a copy, and the run would be parked."""
+    mine, others = replace(BEGUN, run="r-0008", home=app.identity), replace(BEGUN, run="r-0009", home="other@there")
+    for fact in (mine, others):
+        app.store.begin_run(fact, AT)
+    Backups(app.home).make(AT)
+    told(app)
+    runs = {run: Store.at(app.home.path).load(run).run for run in ("r-0008", "r-0009")}
+    assert (runs["r-0008"].home, runs["r-0008"].generation > 0) == (app.identity, True)
+    assert (runs["r-0009"].home, runs["r-0009"].generation) == ("other@there", 0)
 
 
 def test_a_damaged_backup_is_passed_over_or_refused_with_the_reason(app: App) -> None:
