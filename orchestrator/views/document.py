@@ -259,19 +259,18 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
 
 
 def _lasted_s(session: Session, accounted: Mapping[str, float], now: datetime) -> float | None:
-    """How long the session has had its machine: never less than nothing, nor more than it may.
+    """How long the session has had its machine: never more than it may, nor less than its own clock told.
 
-    Where the clock was set meanwhile, so that it would be negative, it is what the session's own clock told; None where it told
-    nothing.
+    Where this machine's clock was set meanwhile, the session's own clock is what is left; None where that told nothing.
     """
     end = session.ended_at or (now if session.running_at else None)
     begin = session.running_at or session.pushed_at
     if begin is None or end is None:
         return None
-    if end < begin:
-        told_s = sum(accounted.values())
-        return round(min(session.limit_s, told_s), 3) if told_s > 0 else None
-    return round(bounded_s(end - begin, session.limit_s), 3)
+    told_s = sum(accounted.values())
+    if end < begin and told_s <= 0:
+        return None
+    return round(min(session.limit_s, max(told_s, bounded_s(end - begin, session.limit_s))), 3)
 
 
 def _twin(session: Session) -> dict[str, Any] | None:

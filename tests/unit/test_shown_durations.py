@@ -41,6 +41,7 @@ def session(began_at: datetime | None, ended_at: datetime | None, told_s: float 
         (AT - YEAR, None, 0, LIMIT_S),
         (AT, AT - 2 * HOUR, 1800, 1800),  # the clock went back: what the session's own clock told
         (AT, AT - 2 * HOUR, 9e9, LIMIT_S),
+        (AT - timedelta(seconds=1), AT, 1800, 1800),  # it was put right, and what lay ahead was moved to before it
         (AT, AT - 2 * HOUR, 0, None),  # nobody knows, and nobody says so
         (AT + YEAR, None, 0, None),
     ],
