@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 
-.PHONY: rehearse test quick test-compat check fix diagram reference clean
+.PHONY: rehearse test quick simulate test-compat check fix diagram reference clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -19,6 +19,10 @@ test: check
 ## the tests that take less than two minutes together
 quick: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+## ten thousand simulated chains, each seed another story: an hour
+simulate: $(READY)
+	$(BIN)/relay rehearse --simulate 10000
 
 ## exact resume on the older Tunix that published results were made with, in an environment of its own (1.2 GB)
 test-compat: $(COMPAT_READY)
