@@ -40,8 +40,8 @@ class Watched:
     trained: int = 0
     state: RunState | None = None
     """As of the last turn that changed it."""
-    verified: dict[str, str] = field(default_factory=dict)
-    """Name of each checkpoint that was collected → its digest."""
+    verified: set[tuple[str, str]] = field(default_factory=set)
+    """Name and digest of each checkpoint that was collected, here or by a daemon on a copy."""
     pruned: set[str] = field(default_factory=set)
     loop: Loop = field(default_factory=Loop)
     owed: Owed = field(default_factory=Owed)
@@ -129,7 +129,7 @@ def every_step_once(watched: Watched, state: RunState) -> str:
         position = kaggle.pipeline.position(checkpoint.cursor)
         if digest_of(Manifest.from_json(checkpoint.manifest)) != kaggle.uncut[position]:
             return f"{checkpoint.name} is not what the uncut run is after {position} steps"
-        watched.verified[checkpoint.name] = checkpoint.digest
+        watched.verified.add((checkpoint.name, checkpoint.digest))
     watched.checkpoints = len(state.checkpoints)
     return ""
 
@@ -153,10 +153,10 @@ def only_verified_bytes(watched: Watched, state: RunState) -> str:
     kaggle = watched.chain.kaggle
     new, watched.trained = kaggle.trained[watched.trained :], len(kaggle.trained)
     if new and watched.others:
-        watched.verified |= {c.name: c.digest for other in watched.others for c in other.state.checkpoints}
+        watched.verified |= {(c.name, c.digest) for other in watched.others for c in other.state.checkpoints}
     for trained in new:
         parent, position = trained.order.parent, kaggle.pipeline.position(trained.order.start)
-        if parent is not None and watched.verified.get(parent.name) != parent.digest:
+        if parent is not None and (parent.name, parent.digest) not in watched.verified:
             return f"{trained.order.slug} trained on {parent.name}, which was never verified"
         if trained.digest != kaggle.uncut[position]:
             return f"{trained.order.slug} trained on other bytes than the uncut run has after {position} steps"

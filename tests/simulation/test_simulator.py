@@ -151,7 +151,7 @@ def test_a_step_that_was_counted_twice_is_found() -> None:
 
 def test_a_session_that_trained_on_what_was_never_verified_is_found(chained: Chained) -> None:
     chained.watched.trained = 0
-    chained.watched.verified = {}
+    chained.watched.verified = set()
     with pytest.raises(Broken, match="no unverified byte is trained on"):
         chained.watched.after(None)
 
