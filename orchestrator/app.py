@@ -92,11 +92,12 @@ class App(Onlooker):
         if not new:
             self._refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
+        owner = self.gateway.owner()
         store = self.store  # says what is wrong with the home folder before anything is written there
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
             pipeline_name=pipeline.name,
-            owner=self.gateway.owner(),
+            owner=owner,
             accelerator=pipeline.slot,
             pipeline=pipeline.canonical(),
             pipeline_path=str(path),

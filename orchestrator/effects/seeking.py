@@ -99,7 +99,7 @@ def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
 def sought(session: Session, shell: Shell, since: datetime, looks: int) -> Watch:
     """When an unclear push is looked for again, after so many looks."""
     limits, now = shell.limits, shell.clock.now()
-    again_s = max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN))
+    again_s = min(limits.rest_s_max, max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN)))
     until = spoken(max(limits.unclear_s - (now - since).total_seconds(), again_s))
     why = f"whether Kaggle took the push of {session.slug} is not clear; it is looked for, {until} more, before it is made again"
     return replace(WELL, absences=looks, not_before=now + timedelta(seconds=again_s), failure=why)

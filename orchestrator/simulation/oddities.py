@@ -64,7 +64,7 @@ class Oddities:
         """The index-th session with what is odd in its log and its report."""
         for odd in self.of("log", index):
             played = replace(played, lines=[*played.lines, *_odd_lines(odd, order, played.ends_after_s)])
-        for odd in self.of("report", index):
+        for odd in self.of("report", index)[:1]:  # what is odd already cannot be read to be made odder
             played = replace(played, files=[_odd_file(odd, file, played) for file in played.files])
         return played
 

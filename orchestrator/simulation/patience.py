@@ -25,8 +25,8 @@ class Loop:
         """What is wrong after a turn: a command that was repeated, or that only the floor has kept from it; or nothing."""
         command = None if turn is None else turn.command
         at = (chain.kaggle.clock.now(), chain.clock.now() - chain.kaggle.clock.now())
-        if at != self.at:
-            self.moved = False
+        if at != self.at:  # where the clock was set, what was seen before is forgotten, and looked at again
+            self.moved = self.at is not None and at[1] != self.at[1]
         if command is None or isinstance(command, Rest) or at != self.at:
             self.done.clear()
         self.at = at
