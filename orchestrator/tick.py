@@ -98,7 +98,9 @@ def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
     halted = parked is not None or (run.status is RunStatus.PARKED and run.remedy == take_over(run))
     if not halted or any(request.verb != "prune" for request in snapshot.requests):
         return None
-    return Record((parked,)) if parked is not None and open_to_parking(run) else Rest(None, run.reason)
+    if parked is not None and open_to_parking(run):
+        return Record((parked,))
+    return Rest(None, run.reason or (parked.reason if parked is not None else ""))
 
 
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:

@@ -83,7 +83,7 @@ def datasets_listed(datasets: Iterable[Dataset], owner: str, ask: Ask, now: date
     ]
     orders: dict[str, Callable[[Dataset], datetime]] = {
         "PUBLISHED": lambda dataset: dataset.versions[0].created,
-        "UPDATED": lambda dataset: dataset.current(now).created,
+        "UPDATED": lambda dataset: dataset.versions[-1].created,
         "ACTIVE": lambda dataset: dataset.current(now).created,
     }
     return _ordered(datasets, tests, orders.get(ask.text("sortBy").removeprefix("DATASET_SORT_BY_")))

@@ -76,7 +76,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
 
 @pytest.fixture
 def run(ran: Finished, tmp_path: Path) -> Finished:
-    shutil.copytree(ran.home, tmp_path / "home")
+    home = shutil.copytree(ran.home, tmp_path / "home")
+    born = json.loads((home / "home.json").read_text(encoding="utf-8"))
+    (home / "home.json").write_text(json.dumps(born | {"path": str(home.resolve())}), encoding="utf-8")  # it is no copy
     return Finished(tmp_path / "home", ran.kaggle)
 
 
@@ -143,5 +145,5 @@ def test_pruning_is_asked_of_the_daemon_even_when_the_run_is_over(run: Finished)
     assert published() == before
     done = run.relay("daemon", "--once")
     assert done.returncode == 0, done.stderr
-    assert published() == before[-2:]
+    assert published() == before[-2:], done.stdout + done.stderr
     assert len(before) > 2, "nothing was there to be removed"
