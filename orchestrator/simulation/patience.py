@@ -64,6 +64,8 @@ class Owed:
             self.stuck_s += (now - self.since).total_seconds()
         fails = turn is None or turn.failure or (isinstance(turn.command, Rest) and turn.before.failures > 0)
         self.since = None if fails else now
-        if owed is not None and self.stuck_s > owed[1]:
+        if (
+            owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s
+        ):  # it is seen at a look, not between two
             return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and nobody was told"
         return ""
