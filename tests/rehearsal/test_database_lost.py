@@ -41,6 +41,18 @@ def backed_up(mine: Laptop) -> bool:
     return False
 
 
+def running(mine: Laptop, daemon: subprocess.Popen[bytes]) -> str:
+    """The kernel of a session that is seen to run, by one look: it may be over at the next."""
+    seen: list[tuple[Any, ...]] = []
+
+    def look() -> bool:
+        seen[:] = mine.ask("SELECT slug FROM session WHERE phase = 'running'")
+        return bool(seen)
+
+    mine.until(look, daemon)
+    return str(seen[0][0])
+
+
 @pytest.fixture(scope="module")
 def uncut(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What a run that nothing befalls ends in."""
@@ -206,8 +218,7 @@ def test_a_folder_where_a_file_of_a_checkpoint_should_be_is_moved_aside(tmp_path
 def test_the_session_of_a_kernel_that_was_deleted_by_hand_can_be_written_off_at_once(tmp_path: Path) -> None:
     with laptop(tmp_path) as (mine, kaggle):
         daemon = mine.daemon()
-        mine.until(mine.runs_a_session, daemon)
-        (slug,) = mine.ask("SELECT slug FROM session WHERE phase = 'running'")[0]
+        slug = running(mine, daemon)
         with kaggle.world.at_now():
             kaggle.world.kernels.delete("rehearsal", slug)
         run = mine.run["id"]

@@ -53,10 +53,10 @@ def test_a_daemon_that_was_told_to_stop_finishes_its_tick_and_begins_no_other(tm
 
 @pytest.mark.slow
 def test_a_daemon_that_waits_for_kaggle_gives_up_waiting_when_told_to_stop(tmp_path: Path) -> None:
-    with laptop(tmp_path, faults=BUSY) as (mine, _kaggle):
+    with laptop(tmp_path, faults=BUSY) as (mine, kaggle):
         daemon = mine.daemon()
-        mine.until(lambda: mine.ask("SELECT 1 FROM fact WHERE name = 'push_intended'"), daemon)
-        time.sleep(2.0)  # it has asked once by now, and waits for as long as it was told to
+        mine.until(lambda: kaggle.world.misfortune.struck, daemon)
+        time.sleep(1.0)  # it waits for as long as it was told to
         daemon.send_signal(signal.SIGTERM)
         assert ended(daemon) == 0
         assert mine.ask("SELECT failures FROM watch") == [(1,)]
@@ -64,10 +64,9 @@ def test_a_daemon_that_waits_for_kaggle_gives_up_waiting_when_told_to_stop(tmp_p
 
 @pytest.mark.slow
 def test_a_daemon_that_is_told_twice_ends_at_once(tmp_path: Path) -> None:
-    with laptop(tmp_path, faults=SILENT) as (mine, _kaggle):
+    with laptop(tmp_path, faults=SILENT) as (mine, kaggle):
         daemon = mine.daemon()
-        mine.until(lambda: mine.ask("SELECT 1 FROM fact WHERE name = 'push_intended'"), daemon)
-        time.sleep(1.0)  # the push hangs for far longer than this
+        mine.until(lambda: kaggle.world.misfortune.struck, daemon)  # the push hangs for far longer than is waited here
         daemon.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             ended(daemon, within_s=2.0)
