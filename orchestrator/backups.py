@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.disk import private_folder, shortage, sync_folder
+from orchestrator.disk import is_unread, private_folder, shortage, sync_folder
 from orchestrator.files import Home
 from state import backups as copies
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -112,9 +112,14 @@ class Backups:
         return 1 + max((int(found[1]) for name in names if (found := re.search(r"-(\d{6,})-\d{8}T", name))), default=0)
 
     def _files(self) -> list[Path]:
+        """Everything in the folder. Raises StoreUnavailable where the disk does not say: a number must not be given twice."""
         try:
             return list(self.home.backups.iterdir())
-        except OSError:
+        except OSError as error:
+            if is_unread(error):
+                raise StoreUnavailable(
+                    f"{self.home.backups} cannot be read ({error.strerror}): see to the disk that holds it"
+                ) from error
             return []
 
 

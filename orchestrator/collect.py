@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from orchestrator.abreast import abreast
 from orchestrator.candidates import TRIES, Candidate, Expected, Files, candidates, sealed, usable
-from orchestrator.disk import private_folder, sync_folder, write_whole
+from orchestrator.disk import is_unread, private_folder, sync_folder, write_whole
 from orchestrator.errors import Corrupt, DiskRefused, Refused, Transient
 from orchestrator.files import Home, log_lines
 from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
@@ -262,6 +262,10 @@ def keep_papers(blob: Path, into: Path) -> None:
         papers = packing.texts_in(blob, PAPERS_DIRECTORY, size_bytes_max=PAPERS_BYTES_MAX)
     except packing.CorruptCheckpoint:
         return  # its bytes are what the session wrote, so another kind of session wrote them: it has no papers
+    except OSError as error:
+        if is_unread(error):
+            return  # whoever needs its bytes finds that out
+        raise
     for name, content in papers.items():
         write_whole(private_folder(into) / name, content)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.candidates import DOCUMENT_BYTES_MAX, TRIES
 from orchestrator.collect import missing_bytes
 from orchestrator.disk import private_folder, write_whole
-from orchestrator.errors import Corrupt, Permanent, Refused, Transient
+from orchestrator.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
 from orchestrator.files import Home
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
 from orchestrator.ownership import Mark, overtaken_unawares, refuse_overtaken
@@ -36,30 +36,39 @@ def entries_of(checkpoint: Checkpoint) -> tuple[FileEntry, ...]:
     return (own, *Manifest.from_json(data).files)
 
 
-def damage_here(checkpoint: Checkpoint, home: Home) -> dict[str, str]:
-    """What is wrong with the copy on this disk, a sentence a file; empty where every byte is as it was collected.
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a file on this disk."""
+
+    says: str
+    unread: bool = False
+    """Whether the disk does not give the file back: then it may be whole, and nothing is lost yet."""
+
+
+def damage_here(checkpoint: Checkpoint, home: Home) -> dict[str, Damage]:
+    """What is wrong with the copy on this disk, by file; empty where every byte is as it was collected.
 
     Compiled programs may be absent: the next session compiles them again.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Damage] = {}
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     for entry in entries_of(checkpoint):
         path = folder / entry.path
         if path.is_dir():
-            found[entry.path] = f"{entry.path} is a folder"
+            found[entry.path] = Damage(f"{entry.path} is a folder")
             continue
         if not path.is_file():
             if entry.path != COMPILED_NAME:
-                found[entry.path] = f"{entry.path} is missing"
+                found[entry.path] = Damage(f"{entry.path} is missing")
             continue
         try:
             size_bytes = path.stat().st_size
             sha256 = packing.sha256_of(path) if size_bytes == entry.size_bytes else ""
         except OSError as error:  # a sector that cannot be read any more
-            found[entry.path] = f"{entry.path} cannot be read: {error.strerror or error}"
+            found[entry.path] = Damage(f"{entry.path} cannot be read: {error.strerror or error}", unread=True)
             continue
         if problem := FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256).problem(size_bytes, sha256):
-            found[entry.path] = f"{entry.path} is not what was collected: {problem}"
+            found[entry.path] = Damage(f"{entry.path} is not what was collected: {problem}")
     return found
 
 
@@ -106,7 +115,8 @@ class Custody:
     def mend(self, sources: Sequence[Source] | None = None) -> str:
         """Make the copy on this disk whole again, from the session's output, else from the dataset; empty, or why it cannot be.
 
-        Changes nothing on Kaggle. Raises Transient where Kaggle cannot be asked, DiskRefused where this disk is full.
+        Changes nothing on Kaggle. Raises Transient where Kaggle cannot be asked, DiskRefused where this disk is full, or does not
+        give back a file of which there is no other copy: that is waited for.
         """
         damage = damage_here(self.checkpoint, self.home)
         if not damage:
@@ -114,8 +124,11 @@ class Custody:
         if self.folder.exists() and not self.folder.is_dir():
             self.quarantine.take(self.folder, self.checkpoint.name, self.checkpoint.name, "disk", "it is no folder")
         private_folder(self.folder)
-        for file, problem in damage.items():
-            self.quarantine.take(self.folder / file, self.checkpoint.name, file, "disk", problem)
+        for file, found in damage.items():
+            if found.unread and file != COMPILED_NAME:  # it stays, and is written over once there is another copy
+                self.quarantine.note(self.checkpoint.name, file, "disk", found.says)
+            else:
+                self.quarantine.take(self.folder / file, self.checkpoint.name, file, "disk", found.says)
         write_whole(self.folder / MANIFEST_NAME, self.checkpoint.manifest.encode())
         lost = [
             e for e in entries_of(self.checkpoint) if e.path in damage and e.path not in (MANIFEST_NAME, COMPILED_NAME)
@@ -126,7 +139,13 @@ class Custody:
             )
         for source in (self.from_output, self.from_dataset) if sources is None else sources:
             lost = [entry for entry in lost if not self._fetched(entry, source)]
-        return "; ".join(damage[entry.path] for entry in lost)
+        for entry in lost:
+            if damage[entry.path].unread:
+                raise DiskRefused(
+                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: put that disk right, and it goes on by "
+                    "itself; once the file is removed, the run goes on from an older checkpoint"
+                )
+        return "; ".join(damage[entry.path].says for entry in lost)
 
     def _fetched(self, entry: FileEntry, source: Source) -> bool:
         place = "dataset" if source == self.from_dataset else "output"

@@ -13,6 +13,8 @@ RESERVE_BYTES = 8 * 2**20
 """Left free for relay's own records whatever is fetched, so that a full disk can still be written down."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNREAD = (errno.EIO, errno.EBADMSG, errno.ESTALE, getattr(errno, "EUCLEAN", errno.EIO))
+"""What a disk, or a share on the network, says that does not give back what it holds."""
 
 
 def free_bytes(place: Path) -> int:
@@ -39,6 +41,11 @@ def full(place: Path, missing_bytes: int) -> str:
     return (
         f"the disk that holds {place} is full, {missing_bytes:,} bytes are missing: make room, and it goes on by itself"
     )
+
+
+def is_unread(error: OSError) -> bool:
+    """Whether what is on the disk is not known, since it does not come back: it may be whole, and come back later."""
+    return error.errno in UNREAD
 
 
 def refusal(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:

@@ -24,11 +24,18 @@ if TYPE_CHECKING:  # a command that only looks need not wait for it
 
 
 def log_lines(path: Path) -> Iterator[str]:
-    """The lines of a stored log, whatever became of the file; empty where there is none. A line that is too long is several."""
+    """The lines of a stored log, whatever became of the file; empty where there is none. A line that is too long is several.
+
+    Where the disk does not give it back, it ends.
+    """
     if path.exists():
-        with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-            while line := file.readline(LINE_CHARACTERS_MAX):
-                yield line.removesuffix("\n")
+        try:
+            with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+                while line := file.readline(LINE_CHARACTERS_MAX):
+                    yield line.removesuffix("\n")
+        except OSError as error:
+            if not disk.is_unread(error):
+                raise
 
 
 @dataclass(frozen=True)
@@ -113,14 +120,20 @@ class Home:
         """A session's log as text, a line each."""
         return self.run(session.run) / "logs" / f"{session.slug}.log"
 
-    def append_log(self, session: Session, lines: "Iterable[LogLine]") -> None:
+    def append_log(self, session: Session, lines: "Iterable[LogLine]", *, needed: bool = True) -> None:
         """Add the lines that the file lacks, as they come; a half-written last line, left by a crash, is written again.
 
-        A file that has `log_bytes_max` bytes takes no more, and says so in its last line.
+        A file that has `log_bytes_max` bytes takes no more, and says so in its last line. One that the disk does not give back
+        raises OSError where it is `needed`, else it stays as it is, and a later call adds what it lacks by then.
         """
         path = self.log(session)
         private_folder(path.parent)
-        lines_kept, size, half, cut = _whole_lines(path)
+        try:
+            lines_kept, size, half, cut = _whole_lines(path)
+        except OSError as error:
+            if needed or not disk.is_unread(error):
+                raise
+            lines_kept, size, half, cut = 0, 0, False, True
         fresh = (line for line in lines if line.number >= lines_kept)
         first = next(fresh, None)
         if not cut and (first is not None or half):

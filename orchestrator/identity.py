@@ -28,11 +28,15 @@ def identity_of(home: Path, machine: str | None = None) -> str:
 
     A folder that was copied, and whose original is still there or was on another machine, gets an id of its own; one that was only
     moved on one machine keeps its own. `machine`: this machine's id, where it is known already.
+
+    Raises DiskRefused where the note is there and cannot be read: a new id would make another home of this folder.
     """
     machine = machine_id() if machine is None else machine
     here = str(home.resolve())
-    found = _read(home / FILE)
-    if found is None or _copied(found, machine, here):
+    with on_disk(home / FILE):
+        found = _read(home / FILE)
+        copied = found is not None and _copied(found, machine, here)
+    if found is None or copied:
         found = Birth(f"{secrets.token_hex(6)}@{_node()}", machine, here)
         _write(home, found)
     elif found.path != here:
@@ -54,15 +58,18 @@ def machine_id() -> str:
 def _copied(found: Birth, machine: str, here: str) -> bool:
     if found.machine and machine and found.machine != machine:
         return True
-    original = _read(Path(found.path) / FILE)
+    try:
+        original = _read(Path(found.path) / FILE)
+    except PermissionError:  # somebody else's folder by now
+        return False
     return found.path != here and original is not None and original.id == found.id
 
 
 def _read(path: Path) -> Birth | None:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_bytes())
         return Birth(str(value["id"]), str(value["machine"]), str(value["path"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -112,7 +112,7 @@ def _problems(state: RunState, checkpoint: Checkpoint, home: Home, gateway: Gate
     pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
     older = f"relay resume {checkpoint.run} --from-step STAGE:STEP of an older one"
     remedy = pull if checkpoint.on_kaggle else "relay daemon fetches it again before it is published"
-    found = [(text, remedy) for text in damage_here(checkpoint, home).values()]
+    found = [(damage.says, remedy) for damage in damage_here(checkpoint, home).values()]
     found += [(text, older) for text in _broken_links(state, checkpoint)]
     if gateway is not None and checkpoint.status is CheckpointStatus.PUBLISHED:
         again = "relay daemon makes it again once a session finds it so"

@@ -1,8 +1,9 @@
 """Whole copies of a SQLite database, and what is wrong with one: SQLite's own check, and every run's log against its rows."""
 
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from urllib.parse import quote
 
 from state.checking import checked
 from state.damage import UNREADABLE
-from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, in_words, shortened
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, in_words, is_passing, shortened, unread
 from state.model import Metric, QuotaRow, Watch
 from state.query import Query, Row, moment, scalar, stamp
 from state.questions import open_requests
@@ -24,6 +25,8 @@ TRIES_MAX = 40
 
 PROBLEMS_MAX = 5
 INTEGRITY = f"PRAGMA integrity_check({PROBLEMS_MAX})"
+NOT_READ = re.compile(r"error code=(\d+)")
+"""How SQLite's check tells of a page that it could not get, with the reason as one of its codes."""
 COLUMNS = "SELECT * FROM pragma_table_info(:table)"
 KEYS = "SELECT * FROM pragma_foreign_key_list(:table)"
 ROLL = "SELECT id FROM run ORDER BY created_at, id"
@@ -72,9 +75,10 @@ def copied(source: Path, target: Path) -> Path:
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with closing(_opened(source, "ro")) as old, closing(_opened(part, "rw")) as new:
             old.backup(new, progress=_Patience())
+            new.row_factory = sqlite3.Row
             new.execute("PRAGMA journal_mode=DELETE")  # one file that needs no other beside it
-            found = [str(row[0]) for row in new.execute(INTEGRITY)]
-        if found != ["ok"]:
+            found = list(_damage(new.execute(INTEGRITY), part))
+        if found:
             raise StoreCorrupt(f"{source} is damaged ({shortened(found[0])}): relay doctor says what can be done")
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -104,20 +108,19 @@ def ailments(database: Path) -> list[Ailment]:
     """
     try:
         with ReadOnlyDatabase(database).query() as query:
-            return [*_of_the_file(query), *(_of_the_runs(query) if revision_of(query) == newest_revision() else ())]
+            found = [Ailment("", problem) for problem in file_problems(query, database)]
+            return [*found, *(run_ailments(query) if revision_of(query) == newest_revision() else ())]
     except StoreCorrupt as error:
         return [Ailment("", str(error))]
 
 
-def _of_the_file(query: Query) -> Iterator[Ailment]:
-    yield from (Ailment("", problem) for problem in file_problems(query))
+def file_problems(query: Query, database: Path) -> Iterator[str]:
+    """What SQLite finds damaged, and tables that are not made as this relay makes them: their making is a text like any other.
 
-
-def file_problems(query: Query) -> Iterator[str]:
-    """What SQLite finds damaged, and tables that are not made as this relay makes them: their making is a text like any other."""
-    for row in query(INTEGRITY):
-        if row["integrity_check"] != "ok":
-            yield f"SQLite finds it damaged: {shortened(str(row['integrity_check']))}"
+    Raises StoreUnavailable where the disk does not give the file back, which is no damage.
+    """
+    for problem in _damage(query(INTEGRITY), database):
+        yield f"SQLite finds it damaged: {shortened(problem)}"
     if revision_of(query) != newest_revision():
         return
     from state.schema import layout  # a command that only looks need not wait for SQLAlchemy
@@ -125,6 +128,16 @@ def file_problems(query: Query) -> Iterator[str]:
     for table, expected in layout().items():
         if different := sorted(expected.symmetric_difference(_layout(query, table))):
             yield f"the table {table} is not made as relay makes it ({shortened(' '.join(different[0]))})"
+
+
+def _damage(rows: Iterable[Row], database: Path) -> Iterator[str]:
+    """What SQLite's check found wrong; raises StoreUnavailable where it could not read what it was to check."""
+    for row in rows:
+        said = str(row["integrity_check"])
+        if any(int(code) & 0xFF == sqlite3.SQLITE_IOERR for code in NOT_READ.findall(said)):
+            raise StoreUnavailable(unread(database, said))
+        if said != "ok":
+            yield said
 
 
 def _layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
@@ -135,7 +148,8 @@ def _layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
     return frozenset(columns | keys)
 
 
-def _of_the_runs(query: Query) -> Iterator[Ailment]:
+def run_ailments(query: Query) -> Iterator[Ailment]:
+    """What is wrong with each run, and with what was observed; SQLite's own errors that say nothing of the file pass on."""
     for row in query(ROLL):
         run = str(row["id"])
         try:
@@ -144,6 +158,8 @@ def _of_the_runs(query: Query) -> Iterator[Ailment]:
         except RunDamaged as error:
             yield Ailment(run, error.why)
         except (sqlite3.DatabaseError, StoreCorrupt, UnicodeDecodeError) as error:
+            if isinstance(error, sqlite3.Error) and is_passing(error):
+                raise
             yield Ailment(run, shortened(str(error)))
     for row in query(ORPHANS):
         yield Ailment(str(row["run"]), "the log has facts of it, and there is no run")

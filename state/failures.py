@@ -42,6 +42,13 @@ BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 STRANGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
 """What SQLite says of tables that are missing or made otherwise, and of values that relay would never have written."""
 LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+READ_DETAILS = (
+    "SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_FSTAT", "SQLITE_IOERR_MMAP", "SQLITE_IOERR_DATA",
+    "SQLITE_IOERR_CORRUPTFS",
+)  # fmt: skip
+"""How a disk that does not give its bytes back shows itself. They may be whole, and come back with the disk."""
+PASSING = (*LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM)
+"""What SQLite says of the machine, and not of what is in the file."""
 FULL_DETAILS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE")
 """How a disk without room shows itself besides SQLITE_FULL."""
 
@@ -69,11 +76,18 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
             f"{database} does not hold the tables that relay made ({shortened(str(error))}): relay restore brings back a backup "
             "of it, and relay doctor says what else can be done"
         )
-    if kind == sqlite3.SQLITE_CANTOPEN and not database.exists():
+    return _of_the_disk(error, kind, database)
+
+
+def _of_the_disk(error: sqlite3.Error, kind: int, database: Path) -> Exception | None:
+    """The same of what the file lies on, and of the right to it."""
+    if kind == sqlite3.SQLITE_CANTOPEN and _is_gone(database):
         return StoreGone(
             f"{database} was removed: relay restore brings back the newest backup, and relay adopt makes the runs again from "
             "what is on Kaggle"
         )
+    if error.sqlite_errorname in READ_DETAILS:
+        return StoreUnavailable(unread(database, str(error)))
     if kind == sqlite3.SQLITE_FULL or error.sqlite_errorname in FULL_DETAILS:
         return StoreUnavailable(f"the disk that holds {database} is full or fails ({error}): make room, then try again")
     if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_IOERR):
@@ -82,6 +96,30 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
             "--home"
         )
     return None
+
+
+def _is_gone(database: Path) -> bool:
+    """Whether there is no such file; a disk that does not say is no reason to think so."""
+    try:
+        database.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_passing(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not look, so that nothing is known of what it was to look at."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
+
+
+def unread(database: Path, why: str) -> str:
+    """The sentence for a disk that does not give back what it holds."""
+    return (
+        f"{database} cannot be read ({shortened(why)}): see to the disk that holds it, and try again; where it stays so, relay "
+        "restore brings back a backup"
+    )
 
 
 def _unreadable(database: Path, error: Exception) -> str:

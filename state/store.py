@@ -54,10 +54,12 @@ class Store(Reader):
     def verify(self) -> None:
         """Look for damage in the whole file, as SQLite does, and in its tables; raises StoreCorrupt where there is any.
 
+        Raises StoreUnavailable where the disk does not give the file back.
+
         An index that a turned bit has made wrong hides rows from whoever asks by it, which nothing else would notice.
         """
         with self._query() as query:
-            problem = next(file_problems(query), "")
+            problem = next(file_problems(query, Path(str(self._engine.url.database))), "")
         if problem:
             raise StoreCorrupt(
                 f"{self._engine.url.database} is damaged ({problem}): relay restore brings back a backup of it, and "

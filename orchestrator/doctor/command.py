@@ -13,6 +13,7 @@ from orchestrator.doctor.patient import Patient
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.lost import pipeline_of
+from state.failures import StoreCorrupt, StoreUnavailable
 
 FORMAT = 1
 
@@ -100,6 +101,8 @@ def _told(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
         yield problem(key, str(error), "")
     except RelayError as error:
         yield warning(key, f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
+    except (StoreCorrupt, StoreUnavailable) as error:
+        yield problem(key, str(error), "")
     except OSError as error:
         yield problem(
             key, f"{error.filename or key} cannot be read: {error.strerror or error}", "give relay the right to read it"

@@ -75,10 +75,12 @@ def checkpoints(patient: Patient) -> Iterator[Finding]:
                 continue
             damage = damage_here(checkpoint, patient.home)
             whole += not damage
-            for says in list(damage.values())[:1]:
+            for found in list(damage.values())[:1]:
                 more = f" (and {len(damage) - 1} files more)" if len(damage) > 1 else ""
                 pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
-                yield problem("checkpoints", f"{checkpoint.name}: {says}{more}", f"{pull} brings it back from Kaggle")
+                yield problem(
+                    "checkpoints", f"{checkpoint.name}: {found.says}{more}", f"{pull} brings it back from Kaggle"
+                )
     if whole:
         yield ok(
             "checkpoints", f"{whole} of the copies here {'is' if whole == 1 else 'are'} what was collected, every byte"

@@ -147,11 +147,15 @@ class TakenIn:
         return [event for event in events if event is not None and event.event == "step"]
 
 
-def taken_in(session: Session, shell: Shell, known: int = 0) -> TakenIn:
-    """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up."""
+def taken_in(session: Session, shell: Shell, known: int = 0, *, needed: bool = False) -> TakenIn:
+    """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up.
+
+    Nor does a file that this disk does not give back, unless it is `needed`: then OSError is raised.
+    """
     taken = TakenIn(session, known)
     with contextlib.suppress(Transient, Refused):
-        shell.home.append_log(session, taken.through(shell.gateway.log(session.slug, session.kernel_version)))
+        lines = taken.through(shell.gateway.log(session.slug, session.kernel_version))
+        shell.home.append_log(session, lines, needed=needed)
     return taken
 
 

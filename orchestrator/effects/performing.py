@@ -78,7 +78,10 @@ def _carry_on(command: Step, snapshot: Snapshot, pipeline: Pipeline, shell: Shel
 
 
 EMPTY_TRIES = 3
-"""An empty listing reads like an answer without content, and would cost all that the session did: it is asked for again."""
+"""An empty listing reads like an answer without content, and would cost all that the session did: it is asked for again.
+
+So is a log that this disk does not give back: it tells how far the session came.
+"""
 
 QUOTA_TRIES = 3
 """A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
@@ -115,12 +118,12 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
-    log = taken_in(session, shell, snapshot.watch.log_lines)
+    sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
+    log = taken_in(session, shell, snapshot.watch.log_lines, needed=not sure)
     began_s = shell.clock.monotonic()
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     ahead = Ahead(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
     try:
-        sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
         fact = collect(
             snapshot.state,
             session,

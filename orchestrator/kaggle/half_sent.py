@@ -38,8 +38,8 @@ class HalfSent:
             found = json.loads(note.read_text(encoding="utf-8"))
             same = found["content"] == self._content(path)
             return Slot(str(found["token"]), str(found["url"])) if same else None
-        except (ValueError, KeyError, TypeError):
-            return None  # half a note, or another relay's: the upload begins anew
+        except (OSError, ValueError, KeyError, TypeError):
+            return None  # half a note, or one that cannot be read, or another relay's: the upload begins anew
 
     def begun(self, path: Path, slot: Slot) -> None:
         """Note where a file goes, before its first byte does."""

@@ -133,7 +133,11 @@ class _Part:
             if self.wanted.sha256 is None:
                 self.path.unlink()
                 return False
-            self.size = _hash_into(self.sha256.update, self.path)
+            try:
+                self.size = _hash_into(self.sha256.update, self.path)
+            except OSError:  # what cannot be read is fetched anew
+                self.path.unlink()
+                self.start_over()
             return self.size > 0
 
     def start_over(self) -> None:
@@ -266,8 +270,10 @@ def _already_there(into: Path, wanted: FileWanted) -> Downloaded | None:
     if wanted.sha256 is None or not into.is_file():
         return None
     sha256 = hashlib.sha256()
-    with on_disk(into):
+    try:
         size = _hash_into(sha256.update, into)
+    except OSError:  # what cannot be read is fetched anew
+        return None
     if sha256.hexdigest() != wanted.sha256.lower() or wanted.size_bytes not in (None, size):
         return None
     return Downloaded(path=into, size_bytes=size, sha256=sha256.hexdigest())

@@ -6,6 +6,7 @@ with `Content-Range: bytes */N`, which is answered 200/201 (it is all there), 30
 killed costs no more than the piece that was on its way.
 """
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import requests
 
-from orchestrator.disk import on_disk
+from orchestrator.disk import on_disk, refusal
 from orchestrator.errors import Corrupt, RelayError, Transient
 from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.retry import Patience
@@ -56,6 +57,19 @@ def upload(
         raise
     assert sending.slot is not None
     return sending.slot.token
+
+
+class _Read(io.FileIO):
+    """A file to send, which remembers where this disk failed: what sends it takes that for the connection's fault."""
+
+    failed: OSError | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return super().read(size) or b""
+        except OSError as error:
+            self.failed = error
+            raise
 
 
 class _Sending:
@@ -106,10 +120,15 @@ class _Sending:
             return self._put(b"", None)
         whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
         with on_disk(self.path):
-            file = self.path.open("rb")
+            file = _Read(self.path)
         with file:
             file.seek(self.stored)
-            return self._put(file, whole)
+            try:
+                return self._put(file, whole)
+            except CallFailed as error:
+                if file.failed is not None:
+                    raise refusal(file.failed, self.path) from error
+                raise
 
     def _put(self, body: Any, content_range: str | None) -> requests.Response:
         assert self.slot is not None

@@ -378,11 +378,18 @@ def _problem(data: bytes, wanted: FileWanted) -> str:
     return wanted.problem(len(data), hashlib.sha256(data).hexdigest())
 
 
+def _kept(into: Path) -> bytes:
+    """What lies there already; nothing where that cannot be read."""
+    try:
+        return into.read_bytes()
+    except OSError:
+        return b""
+
+
 def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
     """Whole or absent, as the port asks; not fsynced, since no power fails in a simulation."""
-    kept = into.is_file() and wanted.sha256 is not None and not _problem(into.read_bytes(), wanted)
-    data = into.read_bytes() if kept else b""
-    if not kept:
+    data = _kept(into) if wanted.sha256 is not None else b""
+    if not data or _problem(data, wanted):
         data = content.read()
         if problem := _problem(data, wanted):
             if wanted.damaged is not None and data:

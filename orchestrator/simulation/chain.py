@@ -4,7 +4,7 @@ import functools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,8 @@ class Chain:
             try:
                 if self.settings is not None and self.settings.turned():
                     store.forget_looks(fence)
-                turn = tick(store, self.run, shell, fence)
+                with self.disk.under() if self.disk is not None else nullcontext():
+                    turn = tick(store, self.run, shell, fence)
             except StoreUnavailable:  # as the daemon does: it changed nothing, and is tried again
                 self.clock.sleep(IDLE_S)
                 continue

@@ -1,4 +1,4 @@
-"""What the disk does to the database of a simulated chain: writes that it refuses, and bits that turn over between two daemons."""
+"""What the disk does under a simulated chain: writes that it refuses, reads that fail, and bits that turn over between two daemons."""
 
 import random
 from collections import Counter
@@ -11,9 +11,22 @@ from typing import Any
 from orchestrator.backups import Backups
 from orchestrator.errors import RelayError
 from orchestrator.files import Home
+from orchestrator.plan import checkpoint_of
+from orchestrator.simulation.unread import (
+    NO_READ_FAULTS,
+    QUESTIONS,
+    ReadPlan,
+    Sectors,
+    read_error,
+    read_plan,
+    unread,
+)
 from orchestrator.tick import Turn
-from state.facts import CheckpointPublished
-from state.failures import StoreCorrupt, StoreUnavailable
+from stages.contract import COMPILED_NAME, Manifest
+from stages.packing import sha256_of
+from state.facts import CheckpointDamaged, CheckpointPublished
+from state.failures import StoreCorrupt, StoreUnavailable, in_words
+from state.model import RunState
 from state.revisions import SchemaError
 from state.store import Store
 
@@ -46,6 +59,7 @@ class DiskPlan:
     refused: frozenset[int] = frozenset()
     """Which writes of the whole chain, counted from 0, find no room."""
     flips: tuple[Flip, ...] = ()
+    reads: ReadPlan = NO_READ_FAULTS
 
 
 NO_DISK_FAULTS = DiskPlan()
@@ -67,7 +81,7 @@ def disk_plan(seed: int, crashes: int, *, on_disk: bool) -> DiskPlan:
     )
     if not (on_disk or wanted):
         flips = ()
-    return DiskPlan(on_disk=wanted and bool(flips), refused=frozenset(refused), flips=flips)
+    return DiskPlan(on_disk=wanted and bool(flips), refused=frozenset(refused), flips=flips, reads=read_plan(seed))
 
 
 @dataclass
@@ -80,12 +94,25 @@ class Disk:
     """Whether the chain has the real database."""
     struck: Counter[str] = field(default_factory=Counter)
     writes: int = 0
+    questions: int = 0
     lost: bool = False
     """Whether the database was damaged when there was no backup of it yet."""
 
+    def __post_init__(self) -> None:
+        self._sectors = Sectors(self.plan.reads, self.home.path, lambda what: self.struck.update([what]))
+
     def around(self, store: Any) -> Any:
         """The store as a daemon has it on this disk."""
-        return _Refusing(store, self) if self.plan.refused else store
+        return _Refusing(store, self) if self.plan.refused or self.plan.reads.questions else store
+
+    @contextmanager
+    def under(self) -> Iterator[None]:
+        """Whatever a daemon reads inside is read from this disk."""
+        if not self.plan.reads.sectors:
+            yield
+            return
+        with unread(self._sectors.refuses):
+            yield
 
     def begins(self, now: Callable[[], Any]) -> None:
         """Keep a backup as a daemon does that begins."""
@@ -96,6 +123,17 @@ class Disk:
         """Keep a backup where the daemon would."""
         if self.plan.flips and any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
             Backups(self.home).make_by_itself(now())
+
+    def kept(self, turn: Turn, state: RunState) -> None:
+        """Assert that no checkpoint was given up whose every byte is still on this disk, whether it could be read then or not."""
+        for fact in turn.facts:
+            if not isinstance(fact, CheckpointDamaged):
+                continue
+            name = checkpoint_of(state.run.id, fact.number, fact.attempt)
+            files = Manifest.from_json(state.checkpoint(name).manifest).files
+            here = {sha256_of(path) for path in self.home.run(state.run.id).rglob("*") if path.is_file()}
+            lost = {entry.path for entry in files if entry.sha256 not in here} - {COMPILED_NAME}
+            assert lost, f"{name} was given up, and every byte of it is still on this disk"
 
     def flips_after(self, crash: int) -> bool:
         """Turn over what was drawn for this moment; answers whether that was anything."""
@@ -134,6 +172,14 @@ class Disk:
         store.snapshot(run)
         return store
 
+    def is_silent(self) -> bool:
+        """Whether the next question to the database finds no answer."""
+        number, self.questions = self.questions, self.questions + 1
+        if number not in self.plan.reads.questions:
+            return False
+        self.struck["disk: the database could not be read"] += 1
+        return True
+
     def refuses(self) -> bool:
         """Whether the next write finds no room."""
         number, self.writes = self.writes, self.writes + 1
@@ -144,13 +190,15 @@ class Disk:
 
 
 class _Refusing:
-    """A store some of whose writes find no room: the real one on a real limit, the one in memory by its word."""
+    """A store some of whose writes find no room, and some of whose reads fail: the real one below it, the one in memory by its word."""
 
     def __init__(self, inner: Any, disk: Disk) -> None:
         self._inner, self._disk = inner, disk
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
+        if name in QUESTIONS:
+            return self._asked(found)
         if name not in WRITES:
             return found
 
@@ -163,6 +211,19 @@ class _Refusing:
             raise StoreUnavailable("the disk that holds relay.db is full or fails: make room, then try again")
 
         return write
+
+    def _asked(self, found: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*args: Any, **options: Any) -> Any:
+            if not self._disk.is_silent():
+                return found(*args, **options)
+            if self._disk.real:
+                with unread(database=True):
+                    found(*args, **options)
+            words = in_words(read_error(), self._disk.home.database)
+            assert words is not None
+            raise words
+
+        return ask
 
 
 @contextmanager

@@ -209,6 +209,7 @@ class Simulation:
             for turn in self._turns(bomb):
                 self.turns += 1
                 self.watched.after(turn)
+                self.disk.kept(turn, self.chain.state)
                 self.disk.after(turn, self.kaggle.clock.now)
                 self._tell_of(turn)
                 if self.watched.state is not None and self.watched.state.run.awaits:

@@ -17,6 +17,7 @@ from orchestrator.kaggle.transfer import fetch, opener, safe_name
 from orchestrator.kaggle.transport import Limits
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.sandbox import Played
+from orchestrator.simulation.unread import unread
 from tests.contract.scripted import Reply, Script, Scripted, Seen, in_turn, scripted
 from tests.contract.worlds import kernel, over_http
 
@@ -299,6 +300,18 @@ def test_a_file_that_is_here_and_not_right_is_replaced(tmp_path: Path) -> None:
         get.into.write_bytes(b"x" * len(CONTENT))
         get(FileWanted(size_bytes=len(CONTENT)))
         assert arrived(get)
+
+
+@pytest.mark.parametrize("name", ["state.bin", "state.bin.part"])
+def test_a_file_that_is_here_and_cannot_be_read_is_fetched_anew(tmp_path: Path, name: str) -> None:
+    with fetching(Store(), tmp_path) as get:
+        get.into.parent.mkdir()
+        (get.into.parent / name).write_bytes(CONTENT)
+        bad = (get.into.parent / name).stat().st_ino
+        with unread(lambda path: Path(path).parent == get.into.parent and Path(path).stat().st_ino == bad):
+            get()
+        assert arrived(get)
+        assert get.server.sent_bytes == len(CONTENT)
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.clock import SystemClock
-from orchestrator.errors import Corrupt, Permanent, Refused, Transient
+from orchestrator.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.retry import Patience
@@ -113,6 +113,20 @@ def test_after_a_cut_only_the_rest_is_sent(tmp_path: Path) -> None:
     assert storage.blobs["/1"] == CONTENT
     # What each PUT held, minus what was taken before it.
     assert storage.received_bytes == 2_000_000 + 1_300_000 + 999_999 + 999_999 + 999_998
+
+
+NO_BYTES = Path("/sys/class/net/lo/speed")
+"""A file of Linux that has a size, can be opened, and cannot be read."""
+
+
+@pytest.mark.skipif(not NO_BYTES.exists(), reason="this system has no file that can be opened and not be read")
+def test_a_disk_that_fails_in_the_middle_is_not_taken_for_a_connection_that_does(tmp_path: Path) -> None:
+    (tmp_path / "state.bin").symlink_to(NO_BYTES)
+    with scripted(Storage(size=NO_BYTES.stat().st_size)) as server:
+        send = Sending(server, tmp_path / "state.bin")
+        with pytest.raises(DiskRefused, match=r"state\.bin cannot be read or written \(Invalid argument\)"):
+            send()
+    assert send.waits == [], "it is no failure of Kaggle's"
 
 
 def test_progress_begins_patience_anew(tmp_path: Path) -> None:

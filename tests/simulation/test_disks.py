@@ -1,13 +1,14 @@
-"""Simulated chains whose disk refuses writes and turns bits over: they end as the uncut run does, or stop with a sentence."""
+"""Simulated chains whose disk refuses writes, does not give back what it holds, and turns bits over: they end as the uncut run does, or stop with a sentence."""
 
 from dataclasses import replace
 
 import pytest
 
-from orchestrator.simulation.chain import fast_folder
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.disks import NO_DISK_FAULTS, DiskPlan, Flip, disk_plan
 from orchestrator.simulation.plans import drawn
 from orchestrator.simulation.runner import Simulation
+from orchestrator.simulation.unread import BadSector, ReadPlan, unread
 from state.model import RunStatus
 
 CRASHING = [seed for seed in range(1, 60) if len(drawn(seed).crashes) == 2][:3]
@@ -17,6 +18,8 @@ def test_a_disks_faults_are_drawn_from_the_seed_alone_and_befall_some_chains() -
     plans = [disk_plan(seed, 2, on_disk=False) for seed in range(600)]
     assert plans == [disk_plan(seed, 2, on_disk=False) for seed in range(600)]
     assert 60 < sum(bool(plan.refused) for plan in plans) < 180
+    assert 50 < sum(bool(plan.reads.sectors) for plan in plans) < 140
+    assert 30 < sum(bool(plan.reads.questions) for plan in plans) < 100
     assert 0 < sum(bool(plan.flips) for plan in plans) < 20
     assert all(plan.on_disk == bool(plan.flips) for plan in plans)
 
@@ -30,6 +33,27 @@ def test_writes_that_find_no_room_are_tried_again_and_nothing_happens_twice(real
         simulation.run()
         assert simulation.chain.state.run.status is RunStatus.FINISHED
         assert simulation.disk.struck["disk: a write found no room"] == 7
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["in memory", "SQLite"])
+def test_files_and_answers_that_the_disk_does_not_give_back_are_waited_for_and_nothing_is_lost(real: bool) -> None:
+    sectors = tuple(BadSector(first, times=4) for first in range(2, 60, 6))
+    disk = DiskPlan(on_disk=real, reads=ReadPlan(sectors, frozenset([0, 3, 4, 5, 20, 21])))
+    plan = replace(drawn(4), disk=disk, on_disk=real, crashes=(), copied=None)
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder)
+        simulation.run()  # raises where a checkpoint is given up that is still on the disk
+        assert simulation.chain.state.run.status is RunStatus.FINISHED
+        assert simulation.disk.struck["disk: the database could not be read"] == 6
+        assert simulation.disk.struck["disk: a file could not be read"] >= 15
+
+
+def test_logs_that_can_never_be_read_again_hold_nothing_up() -> None:
+    kaggle = Kaggle(drawn(4).pipeline)
+    with fast_folder() as folder, unread(lambda path: path.endswith(".log")):
+        chain = Chain(kaggle, folder)
+        assert final_digest(chain.drive()) == kaggle.uncut[-1]
+        assert chain.home.log(chain.state.sessions[0]).exists()
 
 
 @pytest.mark.slow
