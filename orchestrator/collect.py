@@ -43,6 +43,9 @@ from state.model import Outcome, RunState, Session
 TIME_LIMIT = "exceeded the max allowed execution duration"
 """Kaggle's words for a session that it stopped at the limit."""
 
+AT_LIMIT = 0.95
+"""Share of its limit after which a session that was cancelled was stopped by it: what it told last was some time before."""
+
 CURVES_BYTES_MAX = 256 * 2**20
 """Of all of TensorBoard's files of a session."""
 PAPERS_BYTES_MAX = 64 * 2**20
@@ -288,7 +291,7 @@ def bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
 
 def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
     if session.worker == Worker.CANCEL_ACKNOWLEDGED:
-        return _cancelled(session)
+        return _cancelled(session, home)
     if report is None:
         ended = "without a report" if session.worker == Worker.COMPLETE else "without notice"
         return Judgement(
@@ -308,12 +311,15 @@ def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
     )
 
 
-def _cancelled(session: Session) -> Judgement:
-    """Kaggle's word for both: stopped at the limit, and stopped by somebody."""
-    lasted_s = 0.0
-    if session.running_at is not None and session.ended_at is not None:
-        lasted_s = (session.ended_at - session.running_at).total_seconds()
-    if TIME_LIMIT in session.worker_message or lasted_s >= 0.95 * session.limit_s:
+def _cancelled(session: Session, home: Home) -> Judgement:
+    """Kaggle's word for both: stopped at the limit, and stopped by somebody.
+
+    Where its message does not say which, the session's own clock does, by the last that its log tells: this machine's clock may
+    have been set while the session ran, and it may have slept through the end.
+    """
+    events = filter(None, map(Progress.from_line, log_lines(home.log(session))))
+    lasted_s = max((event.at_s for event in events), default=0.0)
+    if TIME_LIMIT in session.worker_message or lasted_s >= AT_LIMIT * session.limit_s:
         return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason="Kaggle stopped it at its time limit")
     reason = session.worker_message or "somebody cancelled it on Kaggle"
     return Judgement(outcome=Outcome.FAILED, cause="cancelled", reason=reason, transient=True)
