@@ -32,16 +32,19 @@ def identity_of(home: Path, machine: str | None = None) -> str:
     Raises DiskRefused where the note is there and cannot be read: a new id would make another home of this folder.
     """
     machine = machine_id() if machine is None else machine
-    here = str(home.resolve())
-    with on_disk(home / FILE):
-        found = _read(home / FILE)
-        copied = found is not None and _copied(found, machine, here)
-    if found is None or copied:
+    here, found = str(home.resolve()), _own(home, machine)
+    if found is None:
         found = Birth(f"{secrets.token_hex(6)}@{_node()}", machine, here)
         _write(home, found)
     elif found.path != here:
         _write(home, Birth(found.id, machine, here))
     return found.id
+
+
+def known_identity(home: Path, machine: str | None = None) -> str:
+    """The id that this home folder has already; empty where `identity_of` would make one, since the folder is new or a copy."""
+    found = _own(home, machine_id() if machine is None else machine)
+    return "" if found is None else found.id
 
 
 def machine_id() -> str:
@@ -53,6 +56,13 @@ def machine_id() -> str:
         except (OSError, UnicodeDecodeError):
             continue
     return ""
+
+
+def _own(home: Path, machine: str) -> Birth | None:
+    """The note of the folder; None where there is none, or it is another folder's."""
+    with on_disk(home / FILE):
+        found = _read(home / FILE)
+        return None if found is None or _copied(found, machine, str(home.resolve())) else found
 
 
 def _copied(found: Birth, machine: str, here: str) -> bool:

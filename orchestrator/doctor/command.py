@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.app import App
 from orchestrator.check.findings import Finding, State, note, problem, warning
-from orchestrator.doctor import database, kaggle, machine
+from orchestrator.doctor import database, homes, kaggle, machine
 from orchestrator.doctor.patient import Patient
 from orchestrator.errors import BadInput, RelayError
 from orchestrator.kaggle.gateway import Gateway
@@ -27,6 +27,7 @@ HERE: tuple[tuple[str, Look], ...] = (
     ("checkpoints", machine.checkpoints),
     ("quarantine", machine.quarantine),
     ("daemon", machine.daemon),
+    ("homes", homes.copied),
     ("room", machine.room),
     ("rights", machine.rights),
     ("credentials", kaggle.credentials),
@@ -35,7 +36,7 @@ HERE: tuple[tuple[str, Look], ...] = (
 
 THERE: tuple[tuple[str, KaggleLook], ...] = (
     ("account", kaggle.account),
-    ("homes", kaggle.strangers),
+    ("homes", homes.strangers),
 )
 """What Kaggle is asked, the account first."""
 

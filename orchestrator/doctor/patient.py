@@ -7,6 +7,7 @@ from pathlib import Path
 
 from orchestrator.backups import Backups
 from orchestrator.files import Home
+from orchestrator.identity import known_identity
 from state.backups import Ailment, ailments
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.model import RunState
@@ -34,6 +35,11 @@ class Patient:
     def backups(self) -> Backups:
         """The copies of its database."""
         return Backups(self.home)
+
+    @property
+    def identity(self) -> str:
+        """Its id; empty where it has none of its own yet."""
+        return known_identity(self.home.path)
 
     def ailments(self) -> list[Ailment]:
         """What is wrong with the database; raises StoreUnavailable where it cannot be read now."""
