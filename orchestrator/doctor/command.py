@@ -10,7 +10,7 @@ from orchestrator.app import App
 from orchestrator.check.findings import Finding, State, note, problem, warning
 from orchestrator.doctor import database, homes, kaggle, machine
 from orchestrator.doctor.patient import Patient
-from orchestrator.errors import BadInput, RelayError
+from orchestrator.errors import BadInput, DiskRefused, RelayError
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.lost import pipeline_of
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -98,12 +98,10 @@ def _told(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     """What a look finds; a Kaggle that does not answer and a disk that refuses are findings too."""
     try:
         yield from look()
-    except BadInput as error:
+    except (BadInput, DiskRefused, StoreCorrupt, StoreUnavailable) as error:
         yield problem(key, str(error), "")
     except RelayError as error:
         yield warning(key, f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
-    except (StoreCorrupt, StoreUnavailable) as error:
-        yield problem(key, str(error), "")
     except OSError as error:
         yield problem(
             key, f"{error.filename or key} cannot be read: {error.strerror or error}", "give relay the right to read it"

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.app import App
 from orchestrator.backups import Backups
+from orchestrator.doctor import command as doctor
 from orchestrator.errors import DiskRefused
 from orchestrator.files import Home, log_lines
 from orchestrator.identity import identity_of
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.half_sent import HalfSent, Slot
+from orchestrator.settings import Settings
 from orchestrator.simulation.unread import read_error, unread
 from state import machine
 from state.backups import ailments, file_problems, run_ailments
@@ -159,3 +162,13 @@ def test_an_upload_whose_note_cannot_be_read_begins_anew(tmp_path: Path) -> None
     assert half.slot(path) == Slot("token", "http://127.0.0.1:9/1")
     with only(tmp_path / "notes" / "state.bin.json"):
         assert half.slot(path) is None
+
+
+def test_the_doctor_does_not_blame_kaggle_for_this_disk(tmp_path: Path) -> None:
+    two_runs(tmp_path)
+    identity_of(tmp_path)
+    with only(tmp_path / "home.json"):
+        found = doctor.examine(App(Settings(tmp_path, {})), None, offline=True)
+    (said,) = [one["sentence"] for one in found["findings"] if one["key"] == "homes"]
+    assert "home.json cannot be read or written (Input/output error)" in said
+    assert "Kaggle" not in said
