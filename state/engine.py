@@ -9,16 +9,34 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, TextClause, create_engine, event, inspect, text
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    ExceptionContext,
+    MetaData,
+    String,
+    Table,
+    TextClause,
+    create_engine,
+    event,
+    inspect,
+    text,
+)
 from sqlalchemy.pool import NullPool
 
 from state.backups import copied
 from state.failures import StoreUnavailable, in_words
 from state.query import LENIENT, Query, Row, scalar
 from state.revisions import MIGRATIONS, NEWER, REVISION, SchemaError, newest_revision
+from state.schema import metadata
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
 """Ten seconds are more than any transaction of ours takes, and a daemon that waits for so long still heeds a signal."""
+
+VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+"""Alembic's own table, as Alembic makes it."""
 
 
 def open_engine(database: Path | str) -> Engine:
@@ -87,6 +105,8 @@ def migrate(engine: Engine) -> bool:
 
     Raises SchemaError where the database is newer.
     """
+    if _made(engine):
+        return False
     revision = _revision(engine)
     if revision == newest_revision():
         return False
@@ -108,6 +128,20 @@ def migrate(engine: Engine) -> bool:
             raise SchemaError(NEWER) from error
         raise
     return revision is not None
+
+
+def _made(engine: Engine) -> bool:
+    """Give an empty database today's tables; whether it was empty.
+
+    The migrations would make the same tables, a revision after the other, after half a second for the import of Alembic.
+    """
+    with engine.begin() as connection:
+        if inspect(connection).get_table_names():
+            return False
+        metadata.create_all(connection, checkfirst=False)
+        VERSION.create(connection)
+        connection.execute(VERSION.insert().values(version_num=newest_revision()))
+    return True
 
 
 def backup(engine: Engine, revision: str) -> Path | None:

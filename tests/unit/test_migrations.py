@@ -1,6 +1,7 @@
 """A database of every earlier relay is brought forward without loss, and a copy of it is kept first."""
 
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,36 @@ def rows(path: Path, table: str) -> list[dict[str, object]]:
     return found
 
 
+def schema_of(path: Path) -> dict[str, tuple[object, ...]]:
+    """Columns, keys and indices of each table, in whatever order they were made."""
+    with sqlite3.connect(path) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        found = {name: tuple(_described(database, name)) for name in names}
+    database.close()
+    return found
+
+
+def _described(database: sqlite3.Connection, table: str) -> Iterator[list[object]]:
+    for pragma in ("table_info", "foreign_key_list"):
+        yield sorted((row[1:] for row in database.execute(f"PRAGMA {pragma}('{table}')")), key=repr)
+    for name, unique, origin, partial in sorted(row[1:5] for row in database.execute(f"PRAGMA index_list('{table}')")):
+        columns = [row[1:] for row in database.execute(f"PRAGMA index_xinfo('{name}')")]
+        sql = database.execute("SELECT sql FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        yield [name, unique, origin, partial, [column[1:] for column in columns], sql]
+
+
 def test_there_is_a_database_of_every_earlier_revision() -> None:
     newest = int(newest_revision())
     assert [path.stem for path in DATABASES] == [f"{number:04d}" for number in range(1, newest)]
+
+
+def test_a_new_database_has_the_tables_that_the_migrations_make(tmp_path: Path) -> None:
+    dump = next(path for path in DATABASES if path.stem == "0001")
+    migrated, made = old_home(tmp_path / "old", dump), tmp_path / "new"
+    for home in (migrated, made):
+        Store.at(home).close()
+    assert schema_of(made / "relay.db") == schema_of(migrated / "relay.db")
+    assert rows(made / "relay.db", "alembic_version") == [{"version_num": newest_revision()}]
 
 
 @pytest.mark.parametrize("dump", DATABASES, ids=lambda path: path.stem)
