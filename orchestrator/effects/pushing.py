@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from kaggle_kernels import build
+from orchestrator.effects.beside import refuse_beside_others
 from orchestrator.effects.seeking import ForeignKernel, never_pushed, seen_as_ours, sought
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import (
@@ -56,6 +57,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
 def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     number, attempt = session.key
     try:
+        refuse_beside_others(snapshot, session, shell)
         pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
     except NoSlot as error:
         watch = _in_line(snapshot, shell, str(error))
