@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.backups import Backups
 from orchestrator.errors import RelayError
 from orchestrator.files import Home
+from orchestrator.ownership import go_on_here
 from orchestrator.tick import Turn
 from state.facts import CheckpointPublished
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -82,6 +83,8 @@ class Disk:
     writes: int = 0
     lost: bool = False
     """Whether the database was damaged when there was no backup of it yet."""
+    identity: str = ""
+    """Id of the home folder."""
 
     def around(self, store: Any) -> Any:
         """The store as a daemon has it on this disk."""
@@ -126,7 +129,9 @@ class Disk:
         self.struck["disk: a backup was put back"] += 1
         assert self.struck["disk: a backup was put back"] <= len(self.plan.flips), f"a backup brings no remedy: {why}"
         backups.put_back(backup, now())
-        return Store.at(self.home.path)
+        store = Store.at(self.home.path)
+        go_on_here(store, self.identity, now())
+        return store
 
     def _sound(self, run: str) -> Store:
         store = Store.at(self.home.path)
