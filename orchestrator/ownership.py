@@ -2,15 +2,20 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 
 from orchestrator.errors import Overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
 from stages.contract import Order
-from state.facts import RunParked
+from state.facts import RunParked, RunTakenOver
+from state.failures import RunDamaged
 from state.model import Run, RunStatus
+from state.store import Store
 
 MARK = re.compile(r"\brelay home (\S{1,80}) generation (\d{1,12})\b")
+
+OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,21 @@ def fenced(run: Run, identity: str) -> RunParked | None:
 def take_over(run: Run) -> str:
     """The command with which a person lets this home folder have the run."""
     return f"relay resume {run.id} --take-over"
+
+
+def go_on_here(store: Store, identity: str, now: datetime) -> None:
+    """Take this home folder's open runs over from its own later state, whose kernels and datasets a backup does not know.
+
+    What is on Kaggle is then found and gone on with. A run of another home folder is left alone: only a person moves that.
+    """
+    for name, _ in store.roll():
+        try:
+            run = store.load(name).run
+        except RunDamaged:
+            continue
+        if run.status in OPEN and run.home in ("", identity):
+            generation = max(run.generation + 1, int(now.timestamp()))
+            store.append(name, [RunTakenOver(home=identity, generation=generation)], now)
 
 
 def open_to_parking(run: Run) -> bool:

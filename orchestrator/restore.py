@@ -10,20 +10,19 @@ from typing import Any
 from orchestrator.app import App
 from orchestrator.backups import Backups
 from orchestrator.errors import BadInput
+from orchestrator.ownership import go_on_here
 from orchestrator.times import when
 from orchestrator.views.events import describe
 from state.backups import Entry, ailments, logged, newest_fact
 from state.damage import UNREADABLE
-from state.facts import FACTS, RunTakenOver
-from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, holders
-from state.model import RunStatus
+from state.facts import FACTS
+from state.failures import StoreCorrupt, StoreUnavailable, holders
 from state.query import scalar
 from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of
 from state.store import Store
 
 FORMAT = 1
-OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 FACTS_TOLD = 5
 """Of what a run loses, the newest few."""
 
@@ -73,7 +72,7 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
     after = logged(backup)
     aside = backups.put_back(backup, now, fence)
     made_at = newest_fact(app.home.database)
-    _go_on_here(app, now)
+    go_on_here(Store.at(app.home.path), app.identity, now)
     tell(f"{backup} is in the place of {app.home.database}; it {_knows(made_at, now)}")
     if aside is not None:
         tell(f"the replaced database is kept in {aside}")
@@ -98,22 +97,6 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
         "absent": absent,
         "type": f"relay adopt {absent[0]}" if absent else "relay daemon",
     }
-
-
-def _go_on_here(app: App, now: datetime) -> None:
-    """Take this home folder's open runs over from its own later state, whose kernels and datasets the backup does not know.
-
-    What is on Kaggle is then found and gone on with. A run of another home folder is left alone: only a person moves that.
-    """
-    store = Store.at(app.home.path)
-    for name, _ in store.roll():
-        try:
-            run = store.load(name).run
-        except RunDamaged:
-            continue
-        if run.status in OPEN and run.home in ("", app.identity):
-            generation = max(run.generation + 1, int(now.timestamp()))
-            store.append(name, [RunTakenOver(home=app.identity, generation=generation)], now)
 
 
 def _refuse_beside_a_daemon(app: App) -> None:

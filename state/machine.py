@@ -191,7 +191,8 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     except KeyError:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
     if isinstance(fact, RunTakenOver):
-        return replace(state, run=replace(run, home=fact.home, generation=fact.generation))
+        run = replace(run, home=fact.home, generation=fact.generation, unsure=True)
+        return _sought_anew(replace(state, run=run))
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
@@ -206,6 +207,14 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
         case _:
             pass
     return replace(state, run=run)
+
+
+def _sought_anew(state: RunState) -> RunState:
+    """A push under way is looked for from the beginning: it may have been made again since what is known of it here."""
+    for session in state.sessions:
+        if session.unclear_at is not None:
+            state = state.with_session(replace(session, unclear_at=None))
+    return state
 
 
 def _inputs(run: Run, fact: InputsIntended | InputsOffered | InputsDropped | InputsPublished, at: datetime) -> Run:
@@ -280,6 +289,8 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
     change = _CHANGES.get(type(fact))
     state = state.with_session(change(session, fact, at) if change else session)
     match fact:
+        case PushUnfound() | PushConfirmed(adopted=False):
+            return replace(state, run=replace(state.run, unsure=False))
         case OutputCollected():
             return _collected(state, session, fact, at)
         case CheckpointPublished():

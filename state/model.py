@@ -144,6 +144,8 @@ class Run:
     """Name of the dataset of its own data files, where it is not the usual one."""
     inputs_offered_at: datetime | None = None
     """When Kaggle took that dataset, while it is not published."""
+    unsure: bool = False
+    """Whether whoever worked on the run before it was taken over may have pushed what Kaggle does not show yet."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,7 @@ runs = Table(
     Column("generation", Integer, nullable=False, server_default="0"),
     Column("inputs_dataset", Text, nullable=False, server_default=""),
     Column("inputs_offered_at", Utc),
+    Column("unsure", Integer, nullable=False, server_default="0"),
     Index("run_by_status", "status", "created_at", "id"),
 )
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from kaggle_kernels import build
+from orchestrator.effects.beside import refuse_beside_others
 from orchestrator.effects.seeking import ForeignKernel, never_pushed, seen_as_ours, sought
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import (
@@ -43,6 +44,8 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         adopted = _there(snapshot.state, session, shell)
         if adopted is not None:
             return Result((adopted,))
+        if snapshot.state.run.unsure:
+            return _looked_for_first(session, shell)
         return _pushed(snapshot, session, pipeline, shell)
     except NameTaken as error:
         return _name_taken(snapshot.state, session, error)
@@ -56,6 +59,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
 def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
     number, attempt = session.key
     try:
+        refuse_beside_others(snapshot, session, shell)
         pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
     except NoSlot as error:
         watch = _in_line(snapshot, shell, str(error))
@@ -75,6 +79,16 @@ def _there(state: RunState, session: Session, shell: Shell) -> Fact | None:
     if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
         raise overtaken_unawares(f"the kernel {session.slug}", state.run)
     return None if adopted is None else adopted.fact
+
+
+def _looked_for_first(session: Session, shell: Shell) -> Result:
+    """Treat the session as pushed by whoever worked on the run before it was taken over, or before a backup was put back.
+
+    Kaggle may not show that kernel yet, so nothing is pushed before it was looked for as any unclear push is.
+    """
+    reason = "the run was taken over, or a backup put back: it may have been pushed before that"
+    fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
+    return Result((fact,), sought(session, shell, shell.clock.now(), looks=0))
 
 
 def _unclear(state: RunState, session: Session, shell: Shell, error: Ambiguous) -> Result:

@@ -11,6 +11,7 @@ from typing import Any
 from orchestrator.backups import Backups
 from orchestrator.errors import RelayError
 from orchestrator.files import Home
+from orchestrator.ownership import go_on_here
 from orchestrator.plan import checkpoint_of
 from orchestrator.simulation.unread import (
     NO_READ_FAULTS,
@@ -97,6 +98,8 @@ class Disk:
     questions: int = 0
     lost: bool = False
     """Whether the database was damaged when there was no backup of it yet."""
+    identity: str = ""
+    """Id of the home folder."""
 
     def __post_init__(self) -> None:
         self._sectors = Sectors(self.plan.reads, self.home.path, lambda what: self.struck.update([what]))
@@ -164,7 +167,9 @@ class Disk:
         self.struck["disk: a backup was put back"] += 1
         assert self.struck["disk: a backup was put back"] <= len(self.plan.flips), f"a backup brings no remedy: {why}"
         backups.put_back(backup, now())
-        return Store.at(self.home.path)
+        store = Store.at(self.home.path)
+        go_on_here(store, self.identity, now())
+        return store
 
     def _sound(self, run: str) -> Store:
         store = Store.at(self.home.path)

@@ -135,8 +135,6 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
     if copied is not None:  # of a store in memory alone
         return plan
     disk = disk_plan(seed, len(plan.crashes), on_disk=plan.on_disk)
-    if disk.flips:  # a database that is restored knows nothing of a push that Kaggle does not show yet
-        plan = replace(plan, faults=replace(plan.faults, pushes=()))
     return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
 
 

@@ -155,6 +155,7 @@ class Simulation:
             gateway = self.chain.gateway or self.kaggle.gateway()
             self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
         self.disk = self.chain.disk = Disk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
+        self.disk.identity = self.chain.identity
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None
         self.turns = self.crashes = self.asked = 0

@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 
 from orchestrator.custody import Custody
+from orchestrator.effects.beside import TRIES
 from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Describe
+from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.kernels import Save
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.homes import Copied, Kinship, SecondHome
 from orchestrator.simulation.invariants import Broken, Watched
 from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.simulation.runner import Simulation, one
-from state.facts import RunParked
+from state.facts import RunParked, SessionLost
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
@@ -161,6 +164,72 @@ def test_nothing_is_pruned_that_another_home_folder_has_made(folder: Path) -> No
     facts = [fact for _, fact in first.store.facts(first.run)]
     assert any(isinstance(fact, RunParked) for fact in facts)
     assert not first.kaggle.world.datasets.deleted
+
+
+def apart(folder: Path) -> tuple[Chain, Chain]:
+    """Two daemons of one id: the original has begun session 2, and the copy, which found no checkpoint, wants attempt 2 of 1."""
+    first = Chain(Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder / "home")
+    until(first, "seen_ended")
+    copy = SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.UNAWARES)).chain
+    lost = SessionLost(number=1, attempt=1, reason="nothing came of it")
+    copy.store.append(copy.run, [lost], copy.clock.now())
+    until(first, "push_confirmed")
+    return first, copy
+
+
+def until(chain: Chain, name: str) -> None:
+    for turn in chain.turns():
+        if any(fact.name == name for fact in turn.facts):
+            return
+    raise AssertionError(f"{name} never happened")
+
+
+def test_two_daemons_of_one_id_that_begin_different_sessions_do_not_run_both(folder: Path) -> None:
+    first, copy = apart(folder)
+    until(copy, "run_parked")
+    assert [session.slug for session in first.kaggle.world.kernels.live()] == ["sim-0001-s0002"]
+    assert copy.state.run.remedy == "relay resume sim-0001 --take-over"
+    assert "the kernel sim-0001-s0002 is on Kaggle already" in copy.state.run.reason
+    assert final_digest(first.drive()) == expected_digest(pipeline())
+
+
+def test_whoever_takes_a_run_over_waits_for_what_the_other_one_started(folder: Path) -> None:
+    first, copy = apart(folder)
+    until(copy, "run_parked")
+    copy.ask_remedy()
+    until(copy, "push_refused")
+    assert (
+        "the kernel sim-0001-s0002 of this run, pushed before the run was taken over" in copy.state.sessions[-1].reason
+    )
+    until(copy, "push_confirmed")
+    assert [session.slug for session in first.kaggle.world.kernels.live()] == ["sim-0001-s0001-b"]
+    assert first.drive().run.status is RunStatus.PARKED
+    assert final_digest(copy.drive()) == expected_digest(pipeline())
+
+
+@pytest.mark.parametrize("action", [CallAction.STATUS, CallAction.HTML])
+def test_a_listing_that_cannot_be_had_holds_no_push_up_for_ever(folder: Path, action: CallAction) -> None:
+    faults = FaultPlan(calls=(CallFault(call="ListKernels", action=action, status=500, times=10_000),))
+    chain = Chain(Kaggle(pipeline(), faults=faults), folder / "home")
+    state = chain.drive()
+    assert final_digest(state) == expected_digest(pipeline())
+    asked = sum(name.startswith("ListKernels") for name in chain.kaggle.world.misfortune.struck)
+    assert asked <= TRIES * len(state.sessions)
+
+
+def test_a_kernel_of_another_run_of_the_same_name_holds_nothing_up(folder: Path) -> None:
+    """As where a run was made anew: its kernels are called as those of the one before it."""
+    earlier = Chain(Kaggle(pipeline()), folder / "earlier")
+    earlier.drive()
+    kernel = earlier.kaggle.world.kernels.all()[-1]
+    later = Kaggle(pipeline())
+    later.clock.sleep(3600)
+    chain = Chain(later, folder / "home")
+    with later.world.at_now() as now:
+        save = Save(slug=kernel.ref, text=kernel.newest.save.text, title=kernel.slug, runs=False)
+        later.world.kernels.save(save, now, {})
+    until(chain, "push_confirmed")
+    assert [session.slug for session in later.world.kernels.live()] == ["sim-0001-s0001"]
 
 
 # --- drawn, and planted ------------------------------------------------------------

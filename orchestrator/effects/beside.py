@@ -1,0 +1,74 @@
+"""Look before a push for kernels of the same run that this home folder knows nothing of: somebody else works on the run, or did."""
+
+from kaggle_kernels import build
+from orchestrator.effects.looking import seen_of
+from orchestrator.effects.shell import Shell
+from orchestrator.errors import NoSlot, Refused, Transient
+from orchestrator.kaggle.gateway import KernelFound, Worker
+from orchestrator.ownership import Mark, overtaken_unawares, refuse_overtaken
+from orchestrator.plan import key_in, token_of
+from stages.documents import ContractError
+from state.model import RunState, Session, Snapshot
+
+TRIES = 3
+"""A listing that cannot be had holds a push up for no more tries: most runs have one home folder alone."""
+
+
+def refuse_beside_others(snapshot: Snapshot, session: Session, shell: Shell) -> None:
+    """Raise Overtaken where another copy of this home folder has pushed a kernel of the run, and NoSlot where one of before it
+    was taken over is alive.
+
+    One call, and a few for each kernel that is not known here. Raises Transient or Refused where Kaggle does not answer, the
+    first times. Kernels without a mark are passed over.
+    """
+    if not shell.identity:
+        return
+    try:
+        for slug in _unknown(snapshot.state, session, shell):
+            _refuse_beside(slug, snapshot.state, shell)
+    except NoSlot:
+        raise
+    except (Transient, Refused):
+        if snapshot.watch.failures + 1 < TRIES:
+            raise
+
+
+def _unknown(state: RunState, session: Session, shell: Shell) -> list[str]:
+    """The kernels of the run's names, among those that ran last, of which no push is known here."""
+    known = {s.slug for s in state.sessions if s.pushed_at is not None or s.unclear or not s.phase.over}
+    slugs = [kernel.slug for kernel in shell.gateway.recent_kernels()]
+    return [s for s in slugs if s != session.slug and s not in known and key_in(state.run.id, "s", s) is not None]
+
+
+def _refuse_beside(slug: str, state: RunState, shell: Shell) -> None:
+    found = shell.gateway.find_kernel(slug)
+    mark = Mark("", 0) if found is None else _mark(found, slug, state)
+    if found is None or not mark.home:
+        return
+    older = mark.generation < state.run.generation
+    planned_here = any(session.slug == slug for session in state.sessions)
+    if not older and not planned_here:
+        refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
+        raise overtaken_unawares(f"the kernel {slug}", state.run)
+    _, seen = seen_of(slug, found.version, shell.gateway)
+    if seen.worker is Worker.UNKNOWN:
+        raise Transient(f"Kaggle's answer about {slug} made no sense: {seen.message}")
+    if seen.worker is Worker.NEW_SCRIPT:  # Kaggle keeps the source of a push that it declined
+        return
+    if not older:
+        refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
+        raise overtaken_unawares(f"the kernel {slug}", state.run)
+    if not seen.worker.terminal:
+        raise NoSlot(f"the kernel {slug} of this run, pushed before the run was taken over, is {seen.worker} still")
+
+
+def _mark(found: KernelFound, slug: str, state: RunState) -> Mark:
+    """Who pushed the kernel; an empty mark where it is another run's of this name."""
+    key = key_in(state.run.id, "s", slug)
+    try:
+        order = build.order_in(found.source)
+    except ContractError:
+        return Mark("", 0)
+    if key is None or order is None or order.token != token_of(state, *key):
+        return Mark("", 0)
+    return Mark.on_order(order)
