@@ -1,16 +1,18 @@
 """A push without a clear answer is not made again before it was looked for; a second session that starts all the same is told."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from orchestrator.commands import Rest
 from orchestrator.effects import seeking
 from orchestrator.kaggle.gateway import KernelFound
+from orchestrator.ownership import go_on_here
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.kernels import Save
@@ -21,7 +23,9 @@ from orchestrator.simulation.plans import drawn
 from orchestrator.simulation.runner import Simulation
 from orchestrator.views.events import describe
 from state.facts import TwinSeen
+from state.memory import MemoryStore
 from state.model import RunStatus
+from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
 
 GPU = pipeline(accelerator="accelerator: NvidiaTeslaT4")
@@ -183,6 +187,52 @@ def test_a_push_that_is_known_not_to_have_arrived_is_made_again_at_once(folder: 
     chain.drive()
     assert "push_unclear" not in names(chain)
     assert_undisturbed(chain)
+
+
+# --- a home folder that knows less than it did -------------------------------------
+
+
+def restored_after(folder: Path, *names_: str, seconds: float) -> Chain:
+    """A run whose backup is of before the push that Kaggle shows so many seconds late; it is put back right after the last of these facts."""
+    chain = befallen(folder, PushFault(push=1, action=PushAction.LAG, seconds=seconds))
+    assert isinstance(chain.store, MemoryStore)
+    backup = chain.store.copy()
+    for turn in chain.turns():
+        if any(fact.name in names_ for fact in turn.facts):
+            break
+    chain.store = backup
+    go_on_here(cast("Store", backup), chain.identity, chain.kaggle.clock.now())
+    return chain
+
+
+@pytest.mark.parametrize("seconds", [60.0, 300.0, 500.0])
+def test_a_restored_home_looks_for_a_push_that_kaggle_shows_late_before_it_pushes(folder: Path, seconds: float) -> None:
+    chain = restored_after(folder, "push_confirmed", seconds=seconds)
+    chain.drive()
+    assert_undisturbed(chain)
+
+
+def test_a_restored_home_pushes_after_the_span_of_an_unclear_push_and_waits_once(folder: Path) -> None:
+    chain = restored_after(folder, "session_planned", seconds=0.0)
+    chain.drive()
+    at = [when for when, fact in chain.store.facts(chain.run) if fact.name in ("push_unclear", "push_unfound")]
+    assert len(at) == 2
+    assert timedelta(minutes=10) <= at[1] - at[0] < timedelta(minutes=12)
+    assert_undisturbed(chain)
+
+
+def test_whoever_takes_a_run_over_looks_for_what_was_pushed_just_before(folder: Path) -> None:
+    """Another home folder, whose push Kaggle does not show yet."""
+    chain = befallen(folder, PushFault(push=1, action=PushAction.LAG, seconds=400.0))
+    assert isinstance(chain.store, MemoryStore)
+    other = copy.copy(chain)
+    other.store, other.identity = chain.store.copy(), "home-two@simulated"
+    for turn in chain.turns():
+        if any(fact.name == "push_confirmed" for fact in turn.facts):
+            break
+    other.store.request(other.run, "resume", {"take_over": other.identity}, other.clock.now())
+    other.drive()
+    assert_undisturbed(other)
 
 
 # --- a second session of the same kernel ------------------------------------------
