@@ -21,7 +21,7 @@ from orchestrator.errors import BadInput
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.faults import FaultPlan
-from orchestrator.rehearsal.processes import ProcessSandbox, shows_kaggle
+from orchestrator.rehearsal.processes import ProcessSandbox, compile_cache, shows_kaggle
 from orchestrator.rehearsal.rules import Rules
 from orchestrator.rehearsal.server import LocalKaggle
 from orchestrator.rehearsal.stand_ins import offering as stand_ins
@@ -158,10 +158,7 @@ def local_kaggle(
     rules = Rules() if limit_s is None else Rules.brisk(limit_s, faults.seed)
     if limit_s is None:
         rules = Rules.brisk(rules.session_limit_s.tpu)
-    cache = home / "compile-cache"
-    cache.mkdir()
-    # Real sessions find XLA's cache empty; here that would only make a laptop compile the same thing again and again.
-    shared = {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve()), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    shared = compile_cache(home / "compile-cache")
     if devices > 1:
         shared["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)

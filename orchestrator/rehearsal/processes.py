@@ -43,6 +43,17 @@ def shows_kaggle() -> bool:
         return (directory / "working" / "seen").exists()
 
 
+def compile_cache(folder: Path) -> dict[str, str]:
+    """Variables which make sessions share compiled programs: in the folder that JAX_COMPILATION_CACHE_DIR names, else in `folder`.
+
+    Kaggle's sessions begin with an empty cache; here that would only make a laptop compile the same programs again and again.
+    """
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    cache = Path(named) if named else folder
+    cache.mkdir(parents=True, exist_ok=True)
+    return {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve()), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
 class ProcessSandbox:
     """Runs each session in `root/<owner>/<slug>/v<N>/kaggle/{input,working,src,tmp}`.
 

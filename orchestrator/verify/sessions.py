@@ -10,7 +10,7 @@ from kaggle_kernels import build
 from orchestrator.clock import SystemClock
 from orchestrator.errors import Permanent
 from orchestrator.rehearsal.content import Content, Files
-from orchestrator.rehearsal.processes import ProcessSandbox, ProcessSession
+from orchestrator.rehearsal.processes import ProcessSandbox, ProcessSession, compile_cache
 from orchestrator.rehearsal.sandbox import Launch, Line, Mount
 from orchestrator.verify.cuts import Cut, How
 from stages import mounts, packing, tracing
@@ -53,10 +53,7 @@ class Sessions:
         self._root = root.resolve()
         self._inputs = tuple(inputs)
         self._clock = SystemClock()
-        cache = self._root / "compile-cache"
-        cache.mkdir(parents=True, exist_ok=True)
-        # What is compiled is no part of what is proven, so it is compiled once.
-        shared = {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        shared = compile_cache(self._root / "compile-cache")  # what is compiled is no part of what is proven
         self._sandbox = ProcessSandbox(self._root, self._clock, {**shared, **environment})
 
     def __enter__(self) -> Self:

@@ -74,6 +74,7 @@ class Desk:
 
     folder: Path
     kaggle: LocalKaggle
+    compiled: dict[str, str]
     older_checkpoint: str = PLACE
     _scenes: dict[str, tuple[Path, str]] = field(default_factory=dict)
 
@@ -98,6 +99,7 @@ class Desk:
             "PYTHONPATH": str(ROOT),
             "LANG": "C.UTF-8",
             **self.kaggle.environment(),
+            **self.compiled,
         }
 
     def types(self, line: str, home: Path) -> tuple[int, str]:
@@ -180,10 +182,10 @@ def _until(lines: Iterator[str], wanted: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+def desk(tmp_path_factory: pytest.TempPathFactory, compiled_programs: dict[str, str]) -> Iterator[Desk]:
     folder = tmp_path_factory.mktemp("desk")
     with local_kaggle(folder / "kaggle") as kaggle:
-        yield Desk(folder, kaggle)
+        yield Desk(folder, kaggle, compiled_programs)
 
 
 def runs(lines: list[str], desk: Desk, tmp_path: Path) -> list[str]:

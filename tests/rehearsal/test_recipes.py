@@ -33,7 +33,7 @@ def test_a_recipe_asks_only_what_training_leaves_out_and_continues_with_what_was
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECIPES)
 def test_one_step_of_each_kind_of_stage_runs_with_a_small_model_in_place_of_the_large_one(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, compiled_programs: dict[str, str]
 ) -> None:
     recipe: dict[str, Any] = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8"))
     first = [next(stage for stage in recipe["stages"] if stage["kind"] == kind) for kind in KINDS]
@@ -44,7 +44,7 @@ def test_one_step_of_each_kind_of_stage_runs_with_a_small_model_in_place_of_the_
     command = [sys.executable, "-m", "orchestrator", "--home", str(home)]
     done = subprocess.run(
         [*command, "rehearse", str(pipeline), "--short"],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **compiled_programs},
         capture_output=True,
         text=True,
         timeout=1200,

@@ -32,7 +32,7 @@ sessions:
 """
 
 
-def rehearse(folder: Path, limit_s: int, faults: str) -> dict[str, Any]:
+def rehearse(folder: Path, limit_s: int, faults: str, compiled: dict[str, str]) -> dict[str, Any]:
     """One rehearsal of the pipeline, as a user would start it."""
     folder.mkdir()
     pipeline = folder / "small.yaml"
@@ -41,7 +41,7 @@ def rehearse(folder: Path, limit_s: int, faults: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "orchestrator", "--home", str(folder / "home")]
     done = subprocess.run(
         [*command, "rehearse", str(pipeline)],
-        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), **compiled},
         capture_output=True,
         text=True,
         timeout=900,
@@ -54,9 +54,11 @@ def rehearse(folder: Path, limit_s: int, faults: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_chain_that_was_cut_and_killed_has_the_digests_of_one_uninterrupted_session(tmp_path: Path) -> None:
-    disturbed = rehearse(tmp_path / "disturbed", 36, FAULTS)
-    quiet = rehearse(tmp_path / "quiet", 900, "{}")
+def test_a_chain_that_was_cut_and_killed_has_the_digests_of_one_uninterrupted_session(
+    tmp_path: Path, compiled_programs: dict[str, str]
+) -> None:
+    disturbed = rehearse(tmp_path / "disturbed", 36, FAULTS, compiled_programs)
+    quiet = rehearse(tmp_path / "quiet", 900, "{}", compiled_programs)
     assert [session["outcome"] for session in quiet["sessions"]] == ["finished"]
     ends = [session["outcome"] for session in disturbed["sessions"]]
     assert {"yielded", "timed_out", "failed", "finished"} == set(ends), ends
