@@ -64,6 +64,8 @@ class Settings:
 
     def __init__(self, clock: OwnClock, settings: tuple[Setting, ...]) -> None:
         self._clock, self._left, self._turn = clock, list(settings), 0
+        self.made = 0
+        """How many were carried out: two at once may leave the clock as it was, and yet what was seen is forgotten."""
 
     def begun(self) -> None:
         """A daemon begins."""
@@ -80,3 +82,4 @@ class Settings:
         for setting in due:
             self._clock.off += setting.by
             self._left.remove(setting)
+            self.made += 1

@@ -16,17 +16,18 @@ class Loop:
     """What was done since the last rest, while no time passed and nobody set the clock."""
 
     done: set[str] = field(default_factory=set)
-    at: tuple[datetime, timedelta] | None = None
-    """The world's time then, and by how much this machine's clock was off."""
+    at: tuple[datetime, timedelta, int] | None = None
+    """The world's time then, by how much this machine's clock was off, and how often it had been set."""
     moved: bool = True
     """Whether anything was written down since then: what comes again for a new reason does not go round in circles."""
 
     def after(self, chain: Chain, turn: Turn | None) -> str:
         """What is wrong after a turn: a command that was repeated, or that only the floor has kept from it; or nothing."""
         command = None if turn is None else turn.command
-        at = (chain.kaggle.clock.now(), chain.clock.now() - chain.kaggle.clock.now())
+        now, made = chain.kaggle.clock.now(), 0 if chain.settings is None else chain.settings.made
+        at = (now, chain.clock.now() - now, made)
         if at != self.at:  # where the clock was set, what was seen before is forgotten, and looked at again
-            self.moved = self.at is not None and at[1] != self.at[1]
+            self.moved = self.at is not None and at[1:] != self.at[1:]
         if command is None or isinstance(command, Rest) or at != self.at:
             self.done.clear()
         self.at = at
