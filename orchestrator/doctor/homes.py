@@ -8,7 +8,7 @@ from orchestrator.adopt.evidence import Key, runs_on_kaggle
 from orchestrator.check.findings import Finding, note, ok, warning
 from orchestrator.doctor.patient import Patient
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.ownership import Mark, take_over
+from orchestrator.ownership import OPEN, Mark, take_over
 from orchestrator.plan import key_in, slug_of
 from orchestrator.times import when
 from stages.documents import NewerFormat
@@ -24,9 +24,9 @@ TIMES = range(10**9, 10**10)
 
 
 def copied(patient: Patient) -> Iterator[Finding]:
-    """Runs that the database says are another home folder's: this one is a copy."""
+    """Open runs that the database says are another home folder's: this one is a copy. Nobody works on one that is over."""
     for state in patient.states():
-        if belongs_elsewhere(state.run, patient.identity):
+        if state.run.status in OPEN and belongs_elsewhere(state.run, patient.identity):
             yield _elsewhere(state.run, Mark(state.run.home, state.run.generation), "as the database says", patient.now)
 
 

@@ -282,4 +282,5 @@ class Simulation:
 
     def _say(self, text: str) -> None:
         if self._tell is not None:
-            self._tell(f"{self.kaggle.clock.now():%Y-%m-%d %H:%M:%S}  {text}")
+            here = text.replace(str(self.chain.home.path), "HOME")  # another folder each time, and the same story
+            self._tell(f"{self.kaggle.clock.now():%Y-%m-%d %H:%M:%S}  {here}")
