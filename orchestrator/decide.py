@@ -27,6 +27,7 @@ from orchestrator.plan import (
     finished,
     plan_session,
     refresh_time,
+    renewed_at,
     resized,
     session_limit_s,
 )
@@ -112,12 +113,12 @@ def _waits(state: RunState, now: datetime) -> bool:
 
 
 def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Command:
-    """Look at the hours now and then, though a person was told of them."""
+    """Look at the hours now and then, though a person was told of them; once their renewal is known, just wait for it."""
     quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
-    enough = not short(quota, pipeline.worth_s)
-    return Record((RunWoken(),)) if enough else Rest(quota.read_at + again, snapshot.state.run.reason)
+    told_in_vain = not short(quota, pipeline.worth_s) or renewed_at(quota, now) is not None
+    return Record((RunWoken(),)) if told_in_vain else Rest(quota.read_at + again, snapshot.state.run.reason)
 
 
 def _waits_for_a_person(session: Session, state: RunState) -> bool:

@@ -86,7 +86,8 @@ class StuckGateway(DirectGateway):
             over = self._hours is not None and self._hours.refreshes_at is not None and self._hours.refreshes_at <= now
             return (HOURS, limits.renewal_s + HOUR_S) if over else None
         if last is not None and last.phase is Phase.PLANNED and last.slug == self._declined:
-            return (SLOT, limits.slot_wait_s + HOUR_S)
+            waits = state.run.status is RunStatus.WAITING  # for the week's hours: nobody asks for a slot until then
+            return None if waits else (SLOT, limits.slot_wait_s + HOUR_S)
         if last is None or last.slug != self._slug:
             return None
         if self._stuck.answer == QUEUED and last.phase in (Phase.PUSHED, Phase.QUEUED):

@@ -15,7 +15,7 @@ from orchestrator.rehearsal.rules import PerKind, Rules
 from orchestrator.simulation import plans
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.clocks import STEPS, YEAR, OwnClock, Setting
-from orchestrator.simulation.runner import Simulation, simulate
+from orchestrator.simulation.runner import Simulation, one, simulate
 from orchestrator.simulation.stuck import HOURS, QUEUED, RUNNING, SLOT, Stuck, StuckGateway
 from orchestrator.tick import Turn
 from state import machine
@@ -167,6 +167,34 @@ def test_a_person_is_told_of_hours_that_are_never_renewed(folder: Path) -> None:
     assert "Kaggle has named no time of renewal that is still to come for 6 h" in chain.state.run.reason
     gateway.mended()
     assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
+
+
+def test_hours_whose_renewal_the_wrong_clock_hid_are_waited_for_as_usual_once_it_is_put_right(folder: Path) -> None:
+    rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind.all(1500.0))
+    chain = Chain(Kaggle(pipeline(), rules=rules), folder)
+    chain.clock = clock = OwnClock(chain.kaggle.clock)
+    turns_until(chain, "session_planned")
+    clock.off = -YEAR  # Kaggle's renewal is more than a week ahead by this clock
+    turns_until(chain, "run_parked")
+    assert chain.state.run.awaits == "hours"
+    clock.off = timedelta(0)
+    turns_until(chain, "run_woken")
+    turns_until(chain, "run_waiting")
+    run, kaggle = chain.state.run, chain.kaggle
+    assert run.waiting_until is not None
+    assert kaggle.clock.now() < run.waiting_until <= kaggle.clock.now() + timedelta(days=7)
+    assert final_digest(chain.drive()) == expected_digest(kaggle.pipeline)
+
+
+@pytest.mark.parametrize(
+    ("seed", "about"),
+    [
+        (120012, "a run that waits for the week's hours is not kept from a slot meanwhile"),
+        (120182, "a run that was told of hours without a renewal, and then waits for one that Kaggle names after all"),
+    ],
+)
+def test_chains_that_once_did_not_end_do(seed: int, about: str) -> None:
+    assert one(seed).broken == "", about
 
 
 # --- what the simulator catches ----------------------------------------------------
