@@ -20,6 +20,8 @@ class Loop:
     """The world's time then, by how much this machine's clock was off, and how often it had been set."""
     moved: bool = True
     """Whether anything was written down since then: what comes again for a new reason does not go round in circles."""
+    state: RunState | None = None
+    """The run after the last turn: where the disk failed in the middle of one, its intent may be all that was written down."""
 
     def after(self, chain: Chain, turn: Turn | None) -> str:
         """What is wrong after a turn: a command that was repeated, or that only the floor has kept from it; or nothing."""
@@ -31,7 +33,9 @@ class Loop:
         if command is None or isinstance(command, Rest) or at != self.at:
             self.done.clear()
         self.at = at
-        self.moved |= turn is None or bool(turn.facts)
+        state = chain.state
+        self.moved |= turn is None or bool(turn.facts) or state != self.state
+        self.state = state
         if command is None or isinstance(command, Rest):
             return command.why if isinstance(command, Rest) and command.held and not self.moved else ""
         again = repr(command)

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from orchestrator.errors import NoSlot
 from orchestrator.kaggle.gateway import KernelPush, KernelPushed, Quota, SessionSeen, Worker
@@ -83,8 +84,7 @@ class StuckGateway(DirectGateway):
         if self.is_mended or state.run.status is RunStatus.PARKED:
             return None
         if self._stuck.answer == HOURS:
-            over = self._hours is not None and self._hours.refreshes_at is not None and self._hours.refreshes_at <= now
-            return (HOURS, limits.renewal_s + HOUR_S) if over else None
+            return (HOURS, limits.renewal_s + HOUR_S) if self._is_overdue(state, now) else None
         if last is not None and last.phase is Phase.PLANNED and last.slug == self._declined:
             waits = state.run.status is RunStatus.WAITING  # for the week's hours: nobody asks for a slot until then
             return None if waits else (SLOT, limits.slot_wait_s + HOUR_S)
@@ -93,3 +93,10 @@ class StuckGateway(DirectGateway):
         if self._stuck.answer == QUEUED and last.phase in (Phase.PUSHED, Phase.QUEUED):
             return (last.slug, limits.queue_s + HOUR_S)
         return (last.slug, last.limit_s + limits.overdue_s + HOUR_S) if last.phase is Phase.RUNNING else None
+
+    def _is_overdue(self, state: RunState, now: datetime) -> bool:
+        """Whether the renewal that was named has passed, for relay's clock too, and holds up the run: no session is under way."""
+        named = None if self._hours is None else self._hours.refreshes_at
+        waits_for_it = state.run.status is RunStatus.WAITING and state.run.waiting_until == named
+        under_way = state.last is not None and state.last.phase.on_kaggle
+        return named is not None and named <= now and not waits_for_it and not under_way
