@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from orchestrator import effects, waits
+from orchestrator import effects, sought, waits
 from orchestrator.commands import Command, Publish, PublishInputs, Push, Record, Rest
 from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
@@ -67,7 +67,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
             return Turn(command, before=snapshot.watch)
         case Record(facts, obeyed):
             fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
-            watch = Watch() if fresh else snapshot.watch
+            watch = Watch(sought_s=snapshot.watch.sought_s) if fresh else snapshot.watch
             watch = noted(watch, snapshot.watch, command, 0, shell.limits, now)
             store.append(run, facts, now, watch=watch, obeyed=obeyed, fence=fence)
             request = next((asked for asked in snapshot.requests if asked.id == obeyed), None)
@@ -171,6 +171,7 @@ def _waited(
 ) -> Watch:
     """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
     before, now = snapshot.watch, shell.clock.now()
+    watch = sought.carried_on(watch, snapshot)
     watch = replace(watch, awaiting=before.awaiting, waited_s=before.waited_s, waited_at=before.waited_at)
     awaiting = waits.after(command, snapshot, result.facts, quota, worth_s, now)
     return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
@@ -196,6 +197,7 @@ def _well(watch: Watch) -> Watch:
         Watch(),
         looked_at=watch.looked_at,
         dataset_looked_at=watch.dataset_looked_at,
+        sought_s=watch.sought_s,
         log_lines=watch.log_lines,
         done_at=watch.done_at,
         slot_since=watch.slot_since,

@@ -349,6 +349,8 @@ class Watch:
     """Of the live session, by class, as far as its log has told."""
     sent_s: float = 0.0
     """How long the upload of the dataset took that is being processed."""
+    sought_s: dict[str, float] = field(default_factory=dict)
+    """For how long what Kaggle may have, or took and has not ready, has been looked for (`orchestrator.sought`), by its name there."""
     awaiting: str = ""
     """What relay waits for that only Kaggle can bring, and for which session (`orchestrator.waits`); empty for nothing."""
     waited_s: float = 0.0

@@ -189,6 +189,7 @@ watches = Table(
     Column("done_at", Utc),
     Column("seconds", JSON, nullable=False, server_default="{}"),
     Column("sent_s", Float, nullable=False, server_default="0"),
+    Column("sought_s", JSON, nullable=False, server_default="{}"),
     Column("awaiting", Text, nullable=False, server_default=""),
     Column("waited_s", Float, nullable=False, server_default="0"),
     Column("waited_at", Utc),

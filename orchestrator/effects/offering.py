@@ -7,7 +7,6 @@ person is asked.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -27,8 +26,10 @@ class Offer:
 
     name: str
     place: str
-    since: datetime | None
-    """When Kaggle took it; None: it did not, as far as we know."""
+    taken: bool
+    """Whether Kaggle took it, as far as we know."""
+    sought_s: float
+    """For how long it has been looked for since then, with this look."""
     run: Run
     files: Sequence[Path] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +58,17 @@ class Stand:
     reason: str = ""
 
 
+def summed_up(offer: Offer, stand: Stand) -> dict[str, float]:
+    """For how long the offer has been looked for, by its name; empty where it is looked for no more."""
+    match stand.what:
+        case "offered":
+            return {offer.place: 0.0}
+        case "awaited":
+            return {offer.place: offer.sought_s}
+        case "ready" | "dropped":
+            return {}
+
+
 def stand_of(offer: Offer, seen: DatasetSeen | None, shell: Shell) -> Stand:
     """How Kaggle's answer `seen` makes an offer stand; what is not there is made. Safe to repeat.
 
@@ -64,7 +76,7 @@ def stand_of(offer: Offer, seen: DatasetSeen | None, shell: Shell) -> Stand:
     `Gateway.create_dataset` does.
     """
     if seen is None:
-        return _made(offer, shell) if offer.since is None else _unseen(offer, offer.since, shell)
+        return _unseen(offer, shell) if offer.taken else _made(offer, shell)
     refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", offer.run, shell.identity)
     if seen.status == "failed":
         shell.gateway.delete_dataset(offer.place)
@@ -77,13 +89,14 @@ def stand_of(offer: Offer, seen: DatasetSeen | None, shell: Shell) -> Stand:
 
 def unfinished(offer: Offer, how: str, shell: Shell) -> Stand:
     """How an offer stands that Kaggle shows and has not finished with, or does not list all files of."""
-    passed_s = _passed_s(offer.since, shell)
-    if passed_s is None:  # nobody noted when it was made, or the clock was set back
+    if not offer.taken:  # nobody noted that it was made
         return Stand("offered")
-    if passed_s <= shell.limits.processing_s:
+    if offer.sought_s <= shell.limits.processing_s:
         return Stand("awaited")
     word = f"is still {how}" if how in PROCESSED else how
-    return Stand("dropped", reason=f"Kaggle took the dataset {offer.place} {spoken(passed_s)} ago and it {word}")
+    return Stand(
+        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {spoken(offer.sought_s)} it {word}"
+    )
 
 
 def _made(offer: Offer, shell: Shell) -> Stand:
@@ -101,21 +114,12 @@ def _made(offer: Offer, shell: Shell) -> Stand:
     return Stand("offered")
 
 
-def _unseen(offer: Offer, since: datetime, shell: Shell) -> Stand:
+def _unseen(offer: Offer, shell: Shell) -> Stand:
     """Of what Kaggle took, or said that it has, and does not show."""
-    passed_s = _passed_s(since, shell)
-    if passed_s is None:
-        return Stand("offered")
-    if passed_s <= shell.limits.visible_s:
+    if offer.sought_s <= shell.limits.visible_s:
         return Stand("awaited")
     listed = offer.place in shell.gateway.list_datasets(offer.place)
-    if listed and passed_s <= shell.limits.processing_s:
+    if listed and offer.sought_s <= shell.limits.processing_s:
         return Stand("awaited")
-    reason = f"Kaggle took the dataset {offer.place} {spoken(passed_s)} ago and does not show it"
+    reason = f"Kaggle took the dataset {offer.place}, and after {spoken(offer.sought_s)} it does not show it"
     return Stand("dropped", reason=f"{reason}, though it lists it" if listed else reason)
-
-
-def _passed_s(since: datetime | None, shell: Shell) -> float | None:
-    """Seconds since then; None where that lies in the future."""
-    passed = None if since is None else shell.clock.now() - since
-    return None if passed is None or passed < timedelta(0) else passed.total_seconds()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from orchestrator.custody import Custody, entries_of, lacking, listed_damage
 from orchestrator.effects.looking import WELL
-from orchestrator.effects.offering import Offer, Stand, stand_of, unfinished
+from orchestrator.effects.offering import Offer, Stand, stand_of, summed_up, unfinished
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.files import Home
 from orchestrator.pipeline import Pipeline
 from orchestrator.plan import inputs_of, inputs_place
 from orchestrator.quarantine import Quarantine
+from orchestrator.sought import sought_s
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
 from state.facts import (
     CheckpointPublished,
@@ -35,17 +36,18 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     seen = shell.gateway.find_dataset(checkpoint.place)
     if seen is None and checkpoint.offered_at is None and (lost := custody.mend()):
         return Result((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
-    offer = _offer_of(checkpoint, snapshot.state, shell.home)
+    offer = _offer_of(checkpoint, snapshot, shell)
     began_s = shell.clock.monotonic()
     stand = stand_of(offer, seen, shell)
     if stand.seen is None:
-        sent_s = shell.clock.monotonic() - began_s if seen is None else snapshot.watch.sent_s
-        watch = replace(_dataset_seen(snapshot, shell), sent_s=sent_s)
+        sent_s = shell.clock.monotonic() - began_s if seen is None and not offer.taken else snapshot.watch.sent_s
+        watch = replace(_dataset_seen(snapshot, shell, summed_up(offer, stand)), sent_s=sent_s)
         return Result((*found, *_facts(session, offer, stand)), watch)
     ready = stand.seen
     if lacking(checkpoint, ready):
         stand = unfinished(offer, "lists not all of its files", shell)
-        return Result((*found, *_facts(session, offer, stand)), _dataset_seen(snapshot, shell))
+        seen_so = _dataset_seen(snapshot, shell, summed_up(offer, stand))
+        return Result((*found, *_facts(session, offer, stand)), seen_so)
     if damage := listed_damage(checkpoint, ready):
         for file, problem in damage.items():
             custody.quarantine.note(checkpoint.name, file, "dataset", problem)
@@ -69,7 +71,14 @@ def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Resu
     run = snapshot.state.run
     files = [shell.home.inputs(run.id) / Path(name).name for name in pipeline.inputs.files]
     name, place = inputs_of(run.id), inputs_place(run)
-    offer = Offer(name=name, place=place, since=run.inputs_offered_at, run=run, files=files)
+    offer = Offer(
+        name=name,
+        place=place,
+        taken=run.inputs_offered_at is not None,
+        sought_s=_sought_s(place, snapshot, shell),
+        run=run,
+        files=files,
+    )
     stand = stand_of(offer, shell.gateway.find_dataset(place), shell)
     if stand.seen is not None:
         wanted = {path.name: path.stat().st_size for path in files}
@@ -81,18 +90,25 @@ def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Resu
         facts = (InputsOffered(dataset=place),)
     if stand.what == "dropped":
         facts = (InputsDropped(dataset=offer.following, reason=stand.reason), *offer.asks(stand.reason))
-    return Result(facts, _dataset_seen(snapshot, shell))
+    return Result(facts, _dataset_seen(snapshot, shell, summed_up(offer, stand)))
 
 
-def _offer_of(checkpoint: Checkpoint, state: RunState, home: Home) -> Offer:
+def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: Shell) -> Offer:
     return Offer(
         name=checkpoint.name,
         place=checkpoint.place,
-        since=checkpoint.offered_at,
-        run=state.run,
-        files=published_files(checkpoint, home),
+        taken=checkpoint.offered_at is not None,
+        sought_s=_sought_s(checkpoint.place, snapshot, shell),
+        run=snapshot.state.run,
+        files=published_files(checkpoint, shell.home),
         sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `mend` has just found them
     )
+
+
+def _sought_s(place: str, snapshot: Snapshot, shell: Shell) -> float:
+    """Seconds for which a dataset has been looked for with this look: usually there is one every `poll_s`."""
+    watch = snapshot.watch
+    return sought_s(watch, place, watch.dataset_looked_at, shell.limits.poll_s, shell.clock.now())
 
 
 def _facts(session: Session, offer: Offer, stand: Stand) -> tuple[Fact, ...]:
@@ -107,8 +123,10 @@ def _facts(session: Session, offer: Offer, stand: Stand) -> tuple[Fact, ...]:
             return ()
 
 
-def _dataset_seen(snapshot: Snapshot, shell: Shell) -> Watch:
-    return replace(WELL, looked_at=snapshot.watch.looked_at, dataset_looked_at=shell.clock.now())
+def _dataset_seen(snapshot: Snapshot, shell: Shell, sums: dict[str, float] | None = None) -> Watch:
+    """What is remembered after a look at a dataset; `sums` by `summed_up`, where it is looked for."""
+    looked_at = snapshot.watch.looked_at
+    return replace(WELL, looked_at=looked_at, dataset_looked_at=shell.clock.now(), sought_s=sums or {})
 
 
 def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:

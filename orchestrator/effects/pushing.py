@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from kaggle_kernels import build
 from orchestrator.effects.beside import refuse_beside_others
-from orchestrator.effects.seeking import ForeignKernel, never_pushed, seen_as_ours, sought
+from orchestrator.effects.seeking import ForeignKernel, looked_for, never_pushed, seen_as_ours
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import (
     Ambiguous,
@@ -88,7 +88,7 @@ def _looked_for_first(session: Session, shell: Shell) -> Result:
     """
     reason = "the run was taken over, or a backup put back: it may have been pushed before that"
     fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
-    return Result((fact,), sought(session, shell, shell.clock.now(), looks=0))
+    return Result((fact,), looked_for(session, shell))
 
 
 def _unclear(state: RunState, session: Session, shell: Shell, error: Ambiguous) -> Result:
@@ -100,7 +100,7 @@ def _unclear(state: RunState, session: Session, shell: Shell, error: Ambiguous) 
     if adopted is not None:
         return Result((adopted.fact,))
     fact = PushUnclear(number=session.number, attempt=session.attempt, reason=str(error))
-    return Result((fact,), sought(session, shell, shell.clock.now(), looks=0))
+    return Result((fact,), looked_for(session, shell))
 
 
 def _name_taken(state: RunState, session: Session, error: RelayError) -> Result:

@@ -1,7 +1,7 @@
 """Find out what Kaggle made of a push: whether the kernel is there, whether it is ours, and whether anything else of it runs."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from kaggle_kernels import build
 from orchestrator.effects.looking import WELL, seen_of
@@ -10,6 +10,8 @@ from orchestrator.errors import NameTaken, Permanent, Transient
 from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
 from orchestrator.ownership import Mark, refuse_overtaken
 from orchestrator.pipeline import Pipeline
+from orchestrator.plan import Limits
+from orchestrator.sought import sought_s
 from orchestrator.times import spoken
 from state.facts import Fact, PushConfirmed, PushUnclear, PushUnfound, TwinEnded, TwinSeen
 from state.model import RunState, Session, Snapshot, Watch
@@ -79,30 +81,38 @@ def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
 
     Safe to repeat: nothing on Kaggle changes.
     """
-    state, now = snapshot.state, shell.clock.now()
+    state, watch, limits = snapshot.state, snapshot.watch, shell.limits
     adopted = seen_as_ours(state, session, shell)
     if adopted is not None:
         return Result((adopted.fact,))
-    if session.unclear_at is None or now < session.unclear_at:  # nobody heard the answer, or the clock was set back
+    if session.unclear_at is None:
         reason = "relay ended before it heard whether Kaggle took it"
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
-        return Result((fact,), sought(session, shell, now, looks=0))
-    looks = snapshot.watch.absences + 1
+        return Result((fact,), looked_for(session, shell))
+    looks = watch.absences + 1
+    lasted_s = sought_s(watch, session.slug, watch.looked_at, _again_s(limits), shell.clock.now())
     _require_absence(session, shell)
-    long = now - session.unclear_at >= timedelta(seconds=shell.limits.unclear_s)
-    if not long or looks < LOOKS_MIN:
-        return Result(watch=sought(session, shell, session.unclear_at, looks))
+    if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
+        return Result(watch=looked_for(session, shell, lasted_s, looks))
     _require_no_reserve(snapshot, session, pipeline, shell)
     return Result((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
 
 
-def sought(session: Session, shell: Shell, since: datetime, looks: int) -> Watch:
-    """When an unclear push is looked for again, after so many looks."""
+def looked_for(session: Session, shell: Shell, lasted_s: float = 0.0, looks: int = 0) -> Watch:
+    """When an unclear push is looked for again, after so many looks in so many seconds."""
     limits, now = shell.limits, shell.clock.now()
-    again_s = min(limits.rest_s_max, max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN)))
-    until = spoken(max(limits.unclear_s - (now - since).total_seconds(), again_s))
+    again_s = _again_s(limits)
+    until = spoken(max(limits.unclear_s - lasted_s, again_s))
     why = f"whether Kaggle took the push of {session.slug} is not clear; it is looked for, {until} more, before it is made again"
-    return replace(WELL, absences=looks, not_before=now + timedelta(seconds=again_s), failure=why)
+    again_at = now + timedelta(seconds=again_s)
+    return replace(
+        WELL, looked_at=now, absences=looks, not_before=again_at, failure=why, sought_s={session.slug: lasted_s}
+    )
+
+
+def _again_s(limits: Limits) -> float:
+    """Seconds between two looks for a push."""
+    return min(limits.rest_s_max, max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN)))
 
 
 def _require_absence(session: Session, shell: Shell) -> None:

@@ -49,6 +49,15 @@ def test_a_dataset_that_is_shown_late_is_sent_once(folder: Path, seconds: float)
     assert sent(chain) == {FIRST: 1}
 
 
+def test_how_long_an_upload_took_is_told_of_a_dataset_that_is_shown_late_too(folder: Path) -> None:
+    slow = CallFault(call="CreateDataset", action=CallAction.HANG, seconds=20.0)
+    late = DatasetFault(version=1, action=DatasetAction.LAG, seconds=900.0)
+    chain = Chain(Kaggle(pipeline(), FaultPlan(calls=(slow,), datasets=(late,))), folder)
+    chain.drive()
+    ((_, published), *_) = facts_named(chain, "checkpoint_published")
+    assert published.sent_s == 20.0
+
+
 def test_a_dataset_that_is_never_shown_is_made_once_more_under_another_name_after_half_an_hour(folder: Path) -> None:
     chain = befallen(folder, fault(1, DatasetAction.VANISH))
     state = chain.drive()
@@ -59,8 +68,8 @@ def test_a_dataset_that_is_never_shown_is_made_once_more_under_another_name_afte
         facts_named(chain, name)[:2] for name in ("dataset_offered", "dataset_dropped")
     )
     assert timedelta(minutes=30) < dropped_at - offered_at < timedelta(minutes=40)
-    assert dropped.reason.startswith(f"Kaggle took the dataset {FIRST} ")
-    assert dropped.reason.endswith("and does not show it")
+    assert dropped.reason.startswith(f"Kaggle took the dataset {FIRST}, and after 3")
+    assert dropped.reason.endswith("it does not show it")
 
 
 def test_one_that_is_never_shown_under_two_names_is_for_a_person_who_may_try_a_third(folder: Path) -> None:
@@ -162,7 +171,7 @@ def test_the_pipelines_own_files_are_made_again_under_another_name_and_mounted_f
 def test_a_daemon_that_sent_what_is_not_shown_again_at_every_poll_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offering, "_unseen", lambda offer, since, shell: offering._made(offer, shell))
+    monkeypatch.setattr(offering, "_unseen", lambda offer, shell: offering._made(offer, shell))
     chain = befallen(folder, fault(1, DatasetAction.VANISH))
     watched = Watched(chain)
     with pytest.raises(

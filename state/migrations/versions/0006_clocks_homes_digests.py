@@ -25,6 +25,7 @@ def _clocks_and_waits() -> None:
     with op.batch_alter_table("run") as table:
         table.add_column(sa.Column("awaits", sa.Text(), nullable=False, server_default=""))
     with op.batch_alter_table("watch") as table:
+        table.add_column(sa.Column("sought_s", sa.JSON(), nullable=False, server_default="{}"))
         table.add_column(sa.Column("awaiting", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("waited_s", sa.Float(), nullable=False, server_default="0"))
         table.add_column(sa.Column("waited_at", sa.DateTime(timezone=True), nullable=True))

@@ -1,0 +1,160 @@
+"""What Kaggle may have and does not show is looked for as long as it was said, however the clock is set and however long anybody slept."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.pipeline_file import parse
+from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
+from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.clocks import YEAR, OwnClock
+from orchestrator.tick import Turn
+from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
+
+HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
+SLEPT = 8 * HOUR
+GPU = pipeline(accelerator="accelerator: NvidiaTeslaT4")
+"""Two slots: a second session of the same kernel is not declined."""
+
+Happens = Callable[[Chain, OwnClock], None]
+
+
+def set_by(by: timedelta, *, noticed: bool = False) -> Happens:
+    def happen(chain: Chain, clock: OwnClock) -> None:
+        clock.off += by
+        lease = chain.store.lease()
+        if noticed and lease is not None:
+            chain.store.forget_looks(lease.fence)
+
+    return happen
+
+
+def asleep(chain: Chain, clock: OwnClock) -> None:
+    chain.kaggle.clock.sleep(SLEPT.total_seconds())
+
+
+BEFALL = {
+    "nothing": set_by(timedelta(0)),
+    "an hour forward": set_by(HOUR),
+    "a day forward": set_by(DAY),
+    "a year forward": set_by(YEAR),
+    "a year forward, noticed": set_by(YEAR, noticed=True),
+    "an hour back": set_by(-HOUR),
+    "a day back": set_by(-DAY),
+    "a year back": set_by(-YEAR),
+    "a year back, noticed": set_by(-YEAR, noticed=True),
+    "asleep for 8 h": asleep,
+}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with fast_folder() as found:
+        yield found
+
+
+def chain_of(folder: Path, faults: FaultPlan, *, own_files: bool = False) -> tuple[Chain, OwnClock]:
+    """A run that is looked after as one of nine hours is: a dataset every half minute."""
+    own = GPU
+    if own_files:
+        (folder / "data.jsonl").write_text("{}", encoding="utf-8")
+        own = parse(f"{PIPELINE}inputs: {{files: [data.jsonl]}}", "sim.yaml", folder)
+    chain = Chain(Kaggle(own, faults), folder / "home")
+    chain.clock = clock = OwnClock(chain.kaggle.clock)
+    chain.limits = replace(chain.limits, poll_s=30.0, processing_s=3600.0)
+    return chain, clock
+
+
+def turn_until(chain: Chain, holds: Callable[[Turn], bool]) -> None:
+    for turn in chain.turns():
+        if holds(turn):
+            return
+    raise AssertionError(f"it never came: {chain.state.run.status} {chain.state.run.reason}")
+
+
+def happened(name: str) -> Callable[[Turn], bool]:
+    return lambda turn: any(fact.name == name for fact in turn.facts)
+
+
+def sought_for(
+    chain: Chain, clock: OwnClock, begin: str, end: str, befalls: str, after: timedelta
+) -> tuple[timedelta, timedelta]:
+    """How long it was looked for on the world's clock, less any sleep: until what befalls the machine, and until the end."""
+    turn_until(chain, happened(begin))
+    world = chain.kaggle.clock
+    begun_at = world.now()
+    turn_until(chain, lambda _: world.now() - begun_at >= after)
+    before, woken_at = world.now() - begun_at, world.now()
+    BEFALL[befalls](chain, clock)
+    slept = world.now() - woken_at
+    turn_until(chain, happened(end))
+    return before, world.now() - begun_at - slept
+
+
+def datasets(action: DatasetAction, seconds: float = 0.0) -> FaultPlan:
+    return FaultPlan(datasets=(DatasetFault(version=1, action=action, seconds=seconds),))
+
+
+@pytest.mark.parametrize("befalls", BEFALL)
+@pytest.mark.parametrize(
+    ("faults", "most", "own_files"),
+    [
+        (datasets(DatasetAction.VANISH), 30 * MINUTE, False),
+        (datasets(DatasetAction.VANISH), 30 * MINUTE, True),
+        (datasets(DatasetAction.SLOW, 1e6), HOUR, False),
+    ],
+    ids=["never shown", "own files never shown", "processed for ever"],
+)
+def test_a_dataset_is_looked_for_as_long_whatever_befalls_the_clock(
+    folder: Path, faults: FaultPlan, most: timedelta, own_files: bool, befalls: str
+) -> None:
+    """Nothing but the looks of a daemon that is there count, and what comes between two of them counts for little."""
+    chain, clock = chain_of(folder, faults, own_files=own_files)
+    names = ("inputs_offered", "inputs_dropped") if own_files else ("dataset_offered", "dataset_dropped")
+    _, lasted = sought_for(chain, clock, *names, befalls, after=most * 2 / 3)
+    assert most - 2 * MINUTE <= lasted <= most + 3 * MINUTE
+    offered = [fact.name for _, fact in chain.store.facts(chain.run)].count(names[0])
+    assert offered == 1
+
+
+@pytest.mark.parametrize("befalls", BEFALL)
+def test_a_dataset_that_is_shown_late_is_sent_once_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
+    chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
+    sought_for(chain, clock, "dataset_offered", "checkpoint_published", befalls, after=10 * MINUTE)
+    sent = chain.kaggle.world.datasets.sent
+    assert {name: times for name, times in sent.items() if "c0001" in name} == {"sim-0001-c0001": 1}
+
+
+def test_a_session_that_is_lost_begins_the_wait_for_a_dataset_not_anew(folder: Path) -> None:
+    """With `handoff: kernel-output` a dataset is published while the next session runs."""
+    faults = datasets(DatasetAction.SLOW, 1e6)
+    chain = Chain(Kaggle(pipeline(handoff="handoff: kernel-output"), faults), folder)
+    turn_until(chain, happened("dataset_offered"))
+    turn_until(chain, happened("seen_running"))
+    turn_until(chain, lambda _: chain.store.watch(chain.run).sought_s["sim-0001-c0001"] > 0)
+    sums = chain.store.watch(chain.run).sought_s
+    chain.store.request(chain.run, "resume", {"write_off": chain.state.sessions[-1].slug}, chain.clock.now())
+    turn_until(chain, happened("session_lost"))
+    assert chain.store.watch(chain.run).sought_s == sums
+
+
+@pytest.mark.parametrize("befalls", BEFALL)
+def test_a_push_is_looked_for_as_long_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
+    late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=1e6),))
+    chain, clock = chain_of(folder, late)
+    _, lasted = sought_for(chain, clock, "push_unclear", "push_unfound", befalls, after=6 * MINUTE)
+    assert 8 * MINUTE <= lasted <= 13 * MINUTE
+    assert [fact.name for _, fact in chain.store.facts(chain.run)].count("push_unclear") == 1
+
+
+@pytest.mark.parametrize("befalls", BEFALL)
+def test_a_push_that_is_carried_out_late_runs_once_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
+    late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=470.0),))
+    chain, clock = chain_of(folder, late)
+    sought_for(chain, clock, "push_unclear", "push_confirmed", befalls, after=6 * MINUTE)
+    clock.off = timedelta(0)
+    assert final_digest(chain.drive()) == expected_digest(GPU)
+    assert set(chain.kaggle.started.values()) == {1}
