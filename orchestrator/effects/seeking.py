@@ -94,7 +94,8 @@ def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     _require_absence(session, shell)
     if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
         return Result(watch=looked_for(session, shell, lasted_s, looks))
-    _require_no_reserve(snapshot, session, pipeline, shell)
+    if lasted_s < session.limit_s + limits.overdue_s:  # whatever it was, it is over by then
+        _require_no_reserve(snapshot, session, pipeline, shell)
     return Result((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
 
 

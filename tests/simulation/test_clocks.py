@@ -194,6 +194,10 @@ def test_hours_whose_renewal_the_wrong_clock_hid_are_waited_for_as_usual_once_it
         (4558, "a disk that is full in the middle of a push lets the search for it begin again at once"),
         (4786, "a clock that is behind Kaggle's waits longer for a renewal that Kaggle named"),
         (5077, "whatever is read twice with the same other bytes is damaged, as far as relay can know"),
+        (
+            5949,
+            "hours that stay reserved for a session that never shows hold a push up no longer than that session could last",
+        ),
         (5380, "a session that could be started in between was not held up by hours"),
     ],
 )
