@@ -150,6 +150,20 @@ def test_a_push_is_looked_for_as_long_whatever_befalls_the_clock(folder: Path, b
     assert [fact.name for _, fact in chain.store.facts(chain.run)].count("push_unclear") == 1
 
 
+def test_a_push_under_way_is_looked_for_from_the_beginning_after_the_run_was_taken_over(folder: Path) -> None:
+    """Whoever worked on the run before may have pushed just then, and Kaggle may not show it yet."""
+    late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=1e6),))
+    chain, _ = chain_of(folder, late)
+    turn_until(chain, happened("push_unclear"))
+    begun_at = chain.kaggle.clock.now()
+    turn_until(chain, lambda _: chain.kaggle.clock.now() - begun_at >= 8 * MINUTE)
+    chain.store.request(chain.run, "resume", {"take_over": chain.identity}, chain.clock.now())
+    turn_until(chain, happened("run_taken_over"))
+    taken_at = chain.kaggle.clock.now()
+    turn_until(chain, happened("push_unfound"))
+    assert 10 * MINUTE <= chain.kaggle.clock.now() - taken_at <= 13 * MINUTE
+
+
 @pytest.mark.parametrize("befalls", BEFALL)
 def test_a_push_that_is_carried_out_late_runs_once_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
     late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=470.0),))
