@@ -153,6 +153,13 @@ class PushRefused(SessionFact):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PushHeld(PushRefused):
+    """Relay itself has not made the push yet: a kernel of the run that was pushed before it was taken over is alive."""
+
+    name: ClassVar[str] = "push_held"
+
+
+@dataclass(frozen=True, kw_only=True)
 class PushUnsent(SessionFact):
     """The push was not made, or did not reach Kaggle: nothing runs."""
 
@@ -360,6 +367,7 @@ FACTS: dict[str, type[Fact]] = {
         SessionResized,
         PushIntended,
         PushRefused,
+        PushHeld,
         PushUnsent,
         PushUnclear,
         PushUnfound,

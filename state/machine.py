@@ -30,6 +30,7 @@ from state.facts import (
     OutputCollected,
     PublishIntended,
     PushConfirmed,
+    PushHeld,
     PushIntended,
     PushRefused,
     PushUnclear,
@@ -70,6 +71,7 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
     Phase.PUSHING: {
         PushConfirmed: Phase.PUSHED,
         PushRefused: Phase.PLANNED,
+        PushHeld: Phase.PLANNED,
         PushUnsent: Phase.PLANNED,
         PushUnclear: Phase.PUSHING,
         PushUnfound: Phase.PLANNED,
@@ -381,7 +383,8 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
     PushConfirmed: lambda s, fact, at: replace(
         s, kernel_version=fact.kernel_version, pushed_at=at, reason="", unclear_at=None
     ),
-    PushRefused: lambda s, fact, at: replace(s, reason=fact.reason, unclear_at=None),
+    PushRefused: lambda s, fact, at: replace(s, reason=fact.reason, declined=True, unclear_at=None),
+    PushHeld: lambda s, fact, at: replace(s, reason=fact.reason, unclear_at=None),
     PushUnclear: lambda s, fact, at: replace(s, unclear=s.unclear + 1, unclear_at=at),
     PushUnfound: lambda s, fact, at: replace(s, unclear_at=None),
     SeenRunning: lambda s, fact, at: replace(s, running_at=at),

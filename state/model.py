@@ -192,6 +192,8 @@ class Session:
     """How many pushes of it had no clear answer."""
     unclear_at: datetime | None = None
     """Since when the last of them is looked for."""
+    declined: bool = False
+    """Whether Kaggle declined a push of it; it may have kept the source."""
     twin: int | None = None
     """The version of its kernel that ran besides, though relay wanted one session only."""
     twin_at: datetime | None = None

@@ -110,6 +110,7 @@ sessions = Table(
     Column("timings", JSON, nullable=False, server_default="{}"),
     Column("unclear", Integer, nullable=False, server_default="0"),
     Column("unclear_at", Utc),
+    Column("declined", Integer, nullable=False, server_default="0"),
     Column("twin", Integer),
     Column("twin_at", Utc),
     Column("twin_ended_at", Utc),

@@ -12,6 +12,9 @@ from orchestrator.views.values import hours
 
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
 
+LOOKED_AT = 10
+"""Kernels that are looked at for sessions that are alive, those that ran last: far more than there are slots."""
+
 NAMED_MAX = 3
 """Names that one sentence lists; the others are counted."""
 
@@ -113,7 +116,8 @@ def _hours_left(found: Quota, left_s: float, subject: Subject) -> Finding:
 def slots(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
     """Sessions that are alive on the account, as far as its newest kernels show."""
     pipeline = subject.pipeline
-    recent = [kernel for kernel in gateway.recent_kernels() if _slot(kernel) in (pipeline.slot, "")]
+    newest = gateway.recent_kernels().kernels[:LOOKED_AT]
+    recent = [kernel for kernel in newest if _slot(kernel) in (pipeline.slot, "")]
     alive = [kernel for kernel in recent if gateway.session(kernel.slug, None).worker in ALIVE]
     surely = [kernel.slug for kernel in alive if _slot(kernel)]
     kind, there = (

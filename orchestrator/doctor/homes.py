@@ -12,7 +12,7 @@ from orchestrator.ownership import OPEN, Mark, take_over
 from orchestrator.plan import key_in, slug_of
 from orchestrator.times import when
 from stages.documents import NewerFormat
-from state.model import Run, RunState
+from state.model import Run, RunState, copy_in, name_in
 
 LOOKED_AT_MAX = 12
 """Kernels of one run whose marks are read, the newest first."""
@@ -50,15 +50,14 @@ def strangers(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
 
 
 def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
-    """Whether another home folder works on a run, by its kernels. `identity` is this home folder's own id, if it has one."""
-    run = state.run
+    """Whether another home folder works on a run, by its kernels and checkpoints. `identity` is this one's own id, if it has one."""
+    run, own = state.run, Mark.of(state.run, identity or UNNAMED)
     there = _keys(run.id, gateway)
-    found = _newest_mark(run.id, there, gateway)
-    if found is not None and found[0].overtakes(Mark.of(run, identity or UNNAMED)):
-        mark, first = found
-        if not (belongs_elsewhere(run, identity) and mark.home == run.home):  # that is said of the database already
-            yield _elsewhere(run, mark, f"as the mark on {slug_of(run.id, *first)} and what followed says", now)
-        return
+    for mark, place in _marks(run.id, there, gateway):
+        if mark.overtakes(own):
+            if not (belongs_elsewhere(run, identity) and mark.home == run.home):  # that is said of the database already
+                yield _elsewhere(run, mark, f"as the mark on {place} says", now)
+            return
     strange = sorted(set(there) - {session.key for session in state.sessions})
     if strange:
         names = ", ".join(slug_of(run.id, *key) for key in strange[:TOLD_MAX])
@@ -92,6 +91,23 @@ def _elsewhere(run: Run, mark: Mark, how: str, now: datetime) -> Finding:
 def _keys(run: str, gateway: Gateway) -> list[Key]:
     """The sessions of a run that have a kernel, oldest first."""
     return sorted(key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None)
+
+
+def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark, str]]:
+    """The marks on the run's newest kernel and on its newest checkpoint, and where each is."""
+    on_kernel = _newest_mark(run, there, gateway)
+    if on_kernel is not None:
+        yield on_kernel[0], f"{slug_of(run, *on_kernel[1])} and what followed"
+    places = [place for place in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(place)) is not None]
+    newest = max(places, key=lambda place: _made(run, place), default=None)
+    dataset = None if newest is None else gateway.find_dataset(newest)
+    if dataset is not None:
+        yield Mark.on_dataset(dataset), f"the dataset {newest}"
+
+
+def _made(run: str, place: str) -> tuple[Key, int]:
+    """The session whose checkpoint a dataset is, and under which of its names: those of later ones are greater."""
+    return key_in(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
 
 
 def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Key] | None:

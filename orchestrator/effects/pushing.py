@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from kaggle_kernels import build
-from orchestrator.effects.beside import refuse_beside_others
+from orchestrator.effects.beside import OlderAlive, refuse_beside_others
 from orchestrator.effects.seeking import ForeignKernel, looked_for, never_pushed, seen_as_ours
 from orchestrator.effects.shell import Result, Shell
 from orchestrator.errors import (
@@ -24,6 +24,7 @@ from orchestrator.plan import inputs_place, order_for, refresh_time
 from state.facts import (
     Fact,
     PushConfirmed,
+    PushHeld,
     PushRefused,
     PushUnclear,
     PushUnsent,
@@ -61,6 +62,9 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     try:
         refuse_beside_others(snapshot, session, shell)
         pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
+    except OlderAlive as error:
+        held = PushHeld(number=number, attempt=attempt, reason=str(error))
+        return Result((held,), _in_line(snapshot, shell, str(error)))
     except NoSlot as error:
         watch = _in_line(snapshot, shell, str(error))
         return Result((PushRefused(number=number, attempt=attempt, reason=str(error)),), watch)

@@ -40,7 +40,7 @@ class Ours:
 
 def never_pushed(session: Session) -> bool:
     """Whether this home folder knows of no push of the session that Kaggle may have taken, or declined and kept the source of."""
-    return not session.unclear and not session.reason
+    return not session.unclear and not session.declined
 
 
 def seen_as_ours(state: RunState, session: Session, shell: Shell) -> Ours | None:
@@ -66,7 +66,7 @@ def seen_as_ours(state: RunState, session: Session, shell: Shell) -> Ours | None
     version, seen = seen_of(session.slug, found.version, shell.gateway)
     if seen.worker is Worker.NEW_SCRIPT:
         return None
-    empty = seen.worker is Worker.QUEUED and session.reason  # an answer without content reads so too
+    empty = seen.worker is Worker.QUEUED and session.declined  # an answer without content reads so too
     if seen.worker is Worker.UNKNOWN or empty:
         raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
@@ -120,7 +120,7 @@ def _require_absence(session: Session, shell: Shell) -> None:
     """Raise Transient where Kaggle lists a kernel that it says it does not have: one of the two answers is old."""
     if shell.gateway.find_kernel(session.slug) is not None:
         return
-    if any(kernel.slug == session.slug for kernel in shell.gateway.recent_kernels()):
+    if any(kernel.slug == session.slug for kernel in shell.gateway.recent_kernels().kernels):
         raise Transient(f"Kaggle lists the kernel {session.slug} and does not show it yet")
 
 

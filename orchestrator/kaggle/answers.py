@@ -17,6 +17,7 @@ from orchestrator.kaggle.gateway import (
     KernelListed,
     KernelPush,
     KernelPushed,
+    KernelsPage,
     OutputFile,
     Quota,
     SessionSeen,
@@ -58,10 +59,17 @@ def kernel_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...],
     return _slugs(answer.kernels), answer.next_page_token or None
 
 
-def kernels_listed(answer: Any, _raw: Mapping[str, Any]) -> tuple[KernelListed, ...]:
+def kernels_listed(answer: Any, _raw: Mapping[str, Any]) -> KernelsPage:
     """One page of kernels, in Kaggle's order."""
-    found = [(_ref(entry.ref), entry.machine_shape or "") for entry in answer.kernels or () if entry.ref]
-    return tuple(KernelListed(slug=ref.partition("/")[2], machine_shape=shape) for ref, shape in found if "/" in ref)
+    found = [(_ref(entry.ref), entry) for entry in answer.kernels or () if entry.ref]
+    kernels = (
+        KernelListed(
+            slug=ref.partition("/")[2], machine_shape=entry.machine_shape or "", ran_at=_aware(entry.last_run_time)
+        )
+        for ref, entry in found
+        if "/" in ref
+    )
+    return KernelsPage(kernels=tuple(kernels), following=answer.next_page_token or None)
 
 
 def dataset_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:

@@ -29,9 +29,9 @@ from orchestrator.kaggle.gateway import (
     Downloaded,
     FileWanted,
     KernelFound,
-    KernelListed,
     KernelPush,
     KernelPushed,
+    KernelsPage,
     LogLine,
     OutputFile,
     Quota,
@@ -157,8 +157,8 @@ class KaggleGateway:
 
         return beginning(prefix, all_pages(page))
 
-    def recent_kernels(self) -> tuple[KernelListed, ...]:
-        ask = self._calls.kernels("list_kernels", questions.recent_kernels(_sdk()))
+    def recent_kernels(self, page: str | None = None) -> KernelsPage:
+        ask = self._calls.kernels("list_kernels", questions.recent_kernels(_sdk(), page))
         return self._calls.read("the list of kernels", ask, answers.kernels_listed)
 
     def push(self, kernel: KernelPush) -> KernelPushed:

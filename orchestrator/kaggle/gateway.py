@@ -195,6 +195,16 @@ class KernelListed:
 
     slug: str
     machine_shape: str = ""
+    ran_at: datetime | None = None
+    """When it ran last, by Kaggle's clock; None where the list does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelsPage:
+    """A page of Kaggle's list of kernels. `following` is the token of the page after it, None on the last."""
+
+    kernels: tuple[KernelListed, ...] = ()
+    following: str | None = None
 
 
 class Gateway(Protocol):
@@ -219,8 +229,8 @@ class Gateway(Protocol):
         What was saved lately may be missing and what was deleted lately may be there: only `find_kernel` tells.
         """
 
-    def recent_kernels(self) -> tuple[KernelListed, ...]:
-        """The account's own kernels that ran last, the newest first: one page, to look at what may be running now."""
+    def recent_kernels(self, page: str | None = None) -> KernelsPage:
+        """The account's own kernels that ran last, the newest first: the first page of twenty, or the one of that token."""
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         """Start one session of a kernel.

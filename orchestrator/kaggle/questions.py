@@ -17,8 +17,8 @@ PAGE_SIZE = 200
 LIST_SIZE = 100
 """Of the lists of kernels and datasets: as many as Kaggle's own client asks for at most."""
 
-RECENT = 10
-"""Kernels that are looked at for sessions that may be running: far more than there are slots."""
+RECENT = 20
+"""Kernels on a page of those that ran last: far more than there are slots."""
 
 LICENCE = "other"
 """Of the private checkpoint datasets: whatever the licence of the weights is, it goes on."""
@@ -117,13 +117,14 @@ def own_kernels(sdk: Any, page: str | None) -> Any:
     )
 
 
-def recent_kernels(sdk: Any) -> Any:
+def recent_kernels(sdk: Any, page: str | None) -> Any:
     """ListKernels: one's own, those that ran last first."""
     return filled(
         sdk.kernel_types.ApiListKernelsRequest(),
         group=sdk.kernel_enums.KernelsListViewType.PROFILE,
         sort_by=sdk.kernel_enums.KernelsListSortType.DATE_RUN,
         page_size=RECENT,
+        page_token=page,
     )
 
 

@@ -23,7 +23,7 @@ NAMES = tuple(
 """Facts that may be worth a message, or take one back."""
 
 OLD = timedelta(days=7)
-"""What happened longer ago is not told any more."""
+"""What happened longer ago is not told any more, but for what a person still has to see to: a clock may have been set since."""
 
 LATE = timedelta(minutes=15)
 """What happened longer ago is told with the time."""
@@ -46,9 +46,9 @@ def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[st
     """One message a run for all that happened to it since its mark; none where nothing that is wished for did."""
     fresh: dict[str, list[News]] = {}
     for item in news:
-        if item.number > max(marks.get(ALL, 0), marks.get(item.run, 0)) and now - item.at <= OLD:
+        if item.number > max(marks.get(ALL, 0), marks.get(item.run, 0)):
             fresh.setdefault(item.run, []).append(item)
-    found = [_letter(run, _standing(items), events, now) for run, items in fresh.items()]
+    found = [_letter(run, _worth(_standing(items), now), events, now) for run, items in fresh.items()]
     return [letter for letter in found if letter is not None]
 
 
@@ -58,6 +58,10 @@ def _standing(items: Sequence[News]) -> list[News]:
     last = max((item.number for item in items if isinstance(item.fact, over)), default=0)
     ended = (facts.RunParked, facts.RunWaiting)
     return [item for item in items if not (isinstance(item.fact, ended) and item.number < last)]
+
+
+def _worth(items: Sequence[News], now: datetime) -> list[News]:
+    return [item for item in items if isinstance(item.fact, facts.RunParked) or now - item.at <= OLD]
 
 
 def _letter(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Letter | None:

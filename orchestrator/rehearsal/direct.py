@@ -28,6 +28,7 @@ from orchestrator.kaggle.gateway import (
     KernelListed,
     KernelPush,
     KernelPushed,
+    KernelsPage,
     LogLine,
     OutputFile,
     Quota,
@@ -35,6 +36,7 @@ from orchestrator.kaggle.gateway import (
     SourceSeen,
     Worker,
 )
+from orchestrator.kaggle.questions import RECENT
 from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.transfer import output_file
 from orchestrator.kaggle.transport import Limits
@@ -107,11 +109,17 @@ class DirectGateway:
         with self._reading("ListKernels"):
             return self._mine(self._shown_kernels(), prefix)
 
-    def recent_kernels(self) -> tuple[KernelListed, ...]:
+    def recent_kernels(self, page: str | None = None) -> KernelsPage:
         with self._reading("ListKernels"):
             mine = [kernel for kernel in self._shown_kernels() if kernel.owner == self._world.owner]
-            mine.sort(key=lambda kernel: kernel.newest.saved, reverse=True)
-            return tuple(KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape) for k in mine)
+            mine.sort(key=lambda kernel: kernel.last_run, reverse=True)
+            start = int(page or 0)
+            end = start + RECENT
+            kernels = tuple(
+                KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape, ran_at=k.last_run)
+                for k in mine[start:end]
+            )
+            return KernelsPage(kernels=kernels, following=str(end) if end < len(mine) else None)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         if len(kernel.source.encode()) >= self._world.rules.source_bytes_max:

@@ -10,6 +10,7 @@ from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.faults import DatasetAction
 from orchestrator.safekeeping import removable
 from orchestrator.simulation.chain import Chain
+from orchestrator.simulation.hasty import Hasty
 from orchestrator.simulation.patience import Loop, Owed
 from orchestrator.simulation.sessions import digest_of
 from orchestrator.tick import Turn
@@ -46,6 +47,7 @@ class Watched:
     pruned: set[str] = field(default_factory=set)
     loop: Loop = field(default_factory=Loop)
     owed: Owed = field(default_factory=Owed)
+    hasty: Hasty = field(default_factory=Hasty)
     others: list[Chain] = field(default_factory=list)
     """Daemons on copies of the home folder."""
     loops: list[Loop] = field(default_factory=list)
@@ -67,6 +69,7 @@ class Watched:
     def after(self, turn: Turn | None) -> None:
         """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
         self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
+        self._check("nothing is given up before it was looked for", self.hasty.after(self.chain, turn))
         self._look(turn)
 
     def after_other(self, other: Chain, turn: Turn) -> None:
@@ -94,6 +97,7 @@ class Watched:
         """Begin from the database that is there now, which may know less than the last one: what is on Kaggle stays seen."""
         state = self.state = self.chain.state
         self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
+        self.hasty.since.clear()
 
     def at_the_end(self) -> None:
         """Check what holds for a chain that came to its end."""

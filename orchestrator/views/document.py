@@ -136,7 +136,8 @@ def _trouble(watch: Watch) -> dict[str, Any]:
     """What failed last, where it is going to be tried again."""
     again = watch.not_before if watch.failure else None
     absent = bool(again) and watch.absences >= ABSENT_MIN
-    return {"failure": watch.failure if again else "", "retry_at": _time(again), "absent": absent}
+    failures = watch.failures if again else 0
+    return {"failure": watch.failure if again else "", "failures": failures, "retry_at": _time(again), "absent": absent}
 
 
 def run_document(

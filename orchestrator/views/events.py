@@ -21,6 +21,8 @@ def goes_on_failing(turn: Turn) -> bool:
 def describe(fact: Fact) -> str:
     """One fact in a sentence, or nothing where another fact says it better."""
     match fact:
+        case facts.PushHeld():
+            return fact.reason
         case facts.SessionPlanned() | facts.SessionResized() | facts.PushConfirmed() | facts.PushRefused():
             return f"session {_key(fact)} {_before(fact)}"
         case facts.SeenQueued():

@@ -85,7 +85,8 @@ def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
         lines.append(("waits", Text(f"{run['reason']}{until}")))
     if run.get("failure") and run["state"] not in OVER:
         again = when(_at(run["retry_at"]), now)
-        lines.append(("wrong", Text(f"{run['failure']}; tried again at {again}", style="yellow")))
+        what = "wrong" if run["failures"] else "waits"
+        lines.append((what, Text(f"{run['failure']}; tried again at {again}", style="yellow")))
     return lines
 
 

@@ -3,12 +3,13 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
-from orchestrator.kaggle.gateway import Access, FileWanted, KernelPush, Worker
+from orchestrator.kaggle.gateway import Access, FileWanted, KernelPush, KernelsPage, Worker
 from orchestrator.rehearsal.content import Content
 from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.kernels import Save
@@ -382,16 +383,34 @@ def test_anybodys_dataset_is_readable_or_absent_or_denied(way: str, tmp_path: Pa
 
 
 def test_the_kernels_that_ran_last_come_first_with_what_they_ran_on(place: Place) -> None:
-    assert place.gateway.recent_kernels() == ()
+    assert place.gateway.recent_kernels() == KernelsPage()
     place.gateway.push(kernel("first-kernel"))
     place.wait(200)
     place.gateway.push(kernel("second-kernel", machine_shape="TpuV5E8"))
     place.wait(20)
-    listed = place.gateway.recent_kernels()
+    listed = place.gateway.recent_kernels().kernels
     assert [(found.slug, found.machine_shape) for found in listed] == [
         ("second-kernel", "TpuV5E8"),
         ("first-kernel", ""),
     ]
+
+
+def test_the_kernels_that_ran_last_come_page_by_page_with_the_time_at_which_they_did(place: Place) -> None:
+    begun_at = place.clock.now()
+    for number in range(45):
+        place.world.kernels.save(
+            Save(slug=f"{OWNER}/kernel-{number:02d}", text="1", title=f"kernel-{number:02d}", runs=False),
+            place.clock.now(),
+            {},
+        )
+        place.wait(60)
+    pages = [place.gateway.recent_kernels()]
+    while pages[-1].following is not None:
+        pages.append(place.gateway.recent_kernels(pages[-1].following))
+    assert [len(page.kernels) for page in pages] == [20, 20, 5]
+    listed = [found for page in pages for found in page.kernels]
+    assert [found.slug for found in listed] == [f"kernel-{number:02d}" for number in reversed(range(45))]
+    assert [found.ran_at for found in listed] == [begun_at + timedelta(minutes=m) for m in reversed(range(45))]
 
 
 def test_quota_says_whether_a_session_ever_ran_there(place: Place) -> None:

@@ -44,11 +44,11 @@ def test_a_push_may_be_carried_out_long_after_its_504(opened: Opened) -> None:
             place.gateway.push(kernel(SLUG))
         place.wait(60)
         assert place.gateway.find_kernel(SLUG) is None
-        assert place.gateway.recent_kernels() == ()
+        assert place.gateway.recent_kernels().kernels == ()
         place.wait(20)
         found = place.gateway.find_kernel(SLUG)
         assert found is not None and found.version == 1
-        assert [listed.slug for listed in place.gateway.recent_kernels()] == [SLUG]
+        assert [listed.slug for listed in place.gateway.recent_kernels().kernels] == [SLUG]
         place.wait(20)
         assert place.gateway.session(SLUG, 1).worker is Worker.RUNNING
 

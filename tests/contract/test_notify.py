@@ -137,7 +137,28 @@ def test_a_service_that_was_away_gets_what_it_missed_in_one_message_with_the_tim
 
 def test_what_is_older_than_a_week_is_told_no_more(desk: Desk, server: Receiver) -> None:
     desk.courier(server).deliver()
+    desk.happen(RunFinished())
+    desk.clock.sleep(timedelta(days=8).total_seconds())
+    desk.courier(server).deliver()
+    assert server.asked == 0
+
+
+@pytest.mark.parametrize("days", [8, 365])
+def test_that_a_run_needs_a_person_is_told_however_long_ago_it_seems(desk: Desk, server: Receiver, days: int) -> None:
+    """A machine that starts with the clock of years ago parks a run, and sets its clock a moment later."""
+    desk.courier(server).deliver()
     desk.happen(PARKED)
+    desk.clock.sleep(timedelta(days=days).total_seconds())
+    desk.courier(server).deliver()
+    assert server.titles == [f"relay: {RUN} needs you"]
+    desk.courier(server).deliver()
+    assert server.asked == 1
+
+
+def test_that_a_run_needed_a_person_is_not_told_once_one_has_seen_to_it(desk: Desk, server: Receiver) -> None:
+    desk.courier(server).deliver()
+    desk.happen(PARKED)
+    desk.happen(RunResumed())
     desk.clock.sleep(timedelta(days=8).total_seconds())
     desk.courier(server).deliver()
     assert server.asked == 0

@@ -9,6 +9,7 @@ import pytest
 from orchestrator import effects
 from orchestrator import tick as turning
 from orchestrator.commands import Command, Push
+from orchestrator.kaggle.gateway import KernelsPage
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from orchestrator.simulation.crashes import Bomb
@@ -91,7 +92,7 @@ SEEDS = range(1, 40)
 def test_a_daemon_that_pushed_without_looking_first_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash after a push, or a lost answer to it, starts a second session where nothing that exists is ever found."""
     monkeypatch.setattr(DirectGateway, "find_kernel", lambda gateway, slug: None)
-    monkeypatch.setattr(DirectGateway, "recent_kernels", lambda gateway: ())
+    monkeypatch.setattr(DirectGateway, "recent_kernels", lambda gateway: KernelsPage())
     assert "no order is pushed twice" in broken(SEEDS)
 
 

@@ -55,6 +55,27 @@ def test_the_home_folder_whose_mark_is_on_the_newest_kernel_is_named_with_the_ch
     assert looked(first) == [], "and whoever works on it is told of nobody"
 
 
+def test_the_home_folder_whose_mark_is_on_the_newest_dataset_is_named_too(folder: Path) -> None:
+    """It has published the checkpoint of a session that this one pushed, and has pushed nothing itself yet."""
+    first = Chain(Kaggle(pipeline()), folder / "home")
+    turn_until(first, "seen_ended")
+    second = SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.MARKED))
+    assert looked(first) == []
+    turn_until(second.chain, "checkpoint_published")
+    (found,) = looked(first)
+    assert (found.state, found.remedy) == (State.WARNING, CHOICE)
+    assert found.sentence == (
+        f"the home folder {second.chain.identity} works on sim-0001 since it began, as the mark on the dataset sim-0001-c0001 says"
+    )
+
+
+def turn_until(chain: Chain, name: str) -> None:
+    for turn in chain.turns():
+        if any(fact.name == name for fact in turn.facts):
+            return
+    raise AssertionError(f"{name} never happened")
+
+
 def test_a_takeover_is_told_with_its_time(folder: Path) -> None:
     first, second = copied_before_a_push(folder)
     at = first.kaggle.clock.now() - timedelta(hours=2)

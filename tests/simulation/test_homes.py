@@ -17,6 +17,7 @@ from orchestrator.simulation.homes import Copied, Kinship, SecondHome
 from orchestrator.simulation.invariants import Broken, Watched
 from orchestrator.simulation.plans import Plan, drawn
 from orchestrator.simulation.runner import Simulation, one
+from orchestrator.views.events import describe
 from state.facts import RunParked, SessionLost
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -197,10 +198,14 @@ def test_whoever_takes_a_run_over_waits_for_what_the_other_one_started(folder: P
     first, copy = apart(folder)
     until(copy, "run_parked")
     copy.ask_remedy()
-    until(copy, "push_refused")
-    assert (
-        "the kernel sim-0001-s0002 of this run, pushed before the run was taken over" in copy.state.sessions[-1].reason
+    until(copy, "push_held")
+    waits = (
+        "session 1 attempt 2 waits for session 2, which was pushed before the run was taken over: its kernel sim-0001-s0002 is "
+        "running still"
     )
+    assert [describe(fact) for _, fact in copy.store.facts(copy.run) if fact.name == "push_held"] == [waits]
+    assert copy.store.watch(copy.run).failure == waits
+    assert "push_refused" not in {fact.name for _, fact in copy.store.facts(copy.run)}, "Kaggle declined nothing"
     until(copy, "push_confirmed")
     assert [session.slug for session in first.kaggle.world.kernels.live()] == ["sim-0001-s0001-b"]
     assert first.drive().run.status is RunStatus.PARKED

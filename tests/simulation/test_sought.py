@@ -1,17 +1,22 @@
 """What Kaggle may have and does not show is looked for as long as it was said, however the clock is set and however long anybody slept."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from orchestrator.effects import publishing
+from orchestrator.effects.shell import Shell
 from orchestrator.pipeline_file import parse
 from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.clocks import YEAR, OwnClock
+from orchestrator.simulation.clocks import YEAR, OwnClock, Setting, Settings
+from orchestrator.simulation.invariants import Broken, Watched
 from orchestrator.tick import Turn
+from state.model import Snapshot
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
@@ -150,6 +155,20 @@ def test_a_push_is_looked_for_as_long_whatever_befalls_the_clock(folder: Path, b
     assert [fact.name for _, fact in chain.store.facts(chain.run)].count("push_unclear") == 1
 
 
+def test_a_push_under_way_is_looked_for_from_the_beginning_after_the_run_was_taken_over(folder: Path) -> None:
+    """Whoever worked on the run before may have pushed just then, and Kaggle may not show it yet."""
+    late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=1e6),))
+    chain, _ = chain_of(folder, late)
+    turn_until(chain, happened("push_unclear"))
+    begun_at = chain.kaggle.clock.now()
+    turn_until(chain, lambda _: chain.kaggle.clock.now() - begun_at >= 8 * MINUTE)
+    chain.store.request(chain.run, "resume", {"take_over": chain.identity}, chain.clock.now())
+    turn_until(chain, happened("run_taken_over"))
+    taken_at = chain.kaggle.clock.now()
+    turn_until(chain, happened("push_unfound"))
+    assert 10 * MINUTE <= chain.kaggle.clock.now() - taken_at <= 13 * MINUTE
+
+
 @pytest.mark.parametrize("befalls", BEFALL)
 def test_a_push_that_is_carried_out_late_runs_once_whatever_befalls_the_clock(folder: Path, befalls: str) -> None:
     late = FaultPlan(pushes=(PushFault(push=1, action=PushAction.LATE, seconds=470.0),))
@@ -158,3 +177,26 @@ def test_a_push_that_is_carried_out_late_runs_once_whatever_befalls_the_clock(fo
     clock.off = timedelta(0)
     assert final_digest(chain.drive()) == expected_digest(GPU)
     assert set(chain.kaggle.started.values()) == {1}
+
+
+# --- planted ---------------------------------------------------------------------------
+
+
+def by_the_clock(place: str, snapshot: Snapshot, shell: Shell) -> float:
+    """For how long a dataset was looked for, as it was once counted: since Kaggle had taken it."""
+    offered_at = next(c.offered_at for c in snapshot.state.checkpoints if c.place == place)
+    return 0.0 if offered_at is None else (shell.clock.now() - offered_at).total_seconds()
+
+
+@pytest.mark.parametrize("counts", [True, False])
+def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, counts: bool
+) -> None:
+    if not counts:
+        monkeypatch.setattr(publishing, "_sought_s", by_the_clock)
+    chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
+    chain.settings = Settings(clock, (Setting(turn=100, by=YEAR, between=False, noticed=False),))
+    watched = Watched(chain)
+    with nullcontext() if counts else pytest.raises(Broken, match="nothing is given up before it was looked for: sim-"):
+        for turn in chain.turns():
+            watched.after(turn)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.commands import Rest
 from orchestrator.effects import seeking
-from orchestrator.kaggle.gateway import KernelFound
+from orchestrator.kaggle.gateway import KernelFound, KernelsPage
 from orchestrator.ownership import go_on_here
 from orchestrator.rehearsal.direct import DirectGateway
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
@@ -148,8 +148,8 @@ def test_hours_that_kaggle_reserves_for_a_session_that_it_does_not_show_hold_the
         def find_kernel(self, slug: str) -> KernelFound | None:
             return None if self.hides else super().find_kernel(slug)
 
-        def recent_kernels(self) -> tuple[Any, ...]:
-            return () if self.hides else super().recent_kernels()
+        def recent_kernels(self, page: str | None = None) -> KernelsPage:
+            return KernelsPage() if self.hides else super().recent_kernels(page)
 
     lost = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST),))
     chain = Chain(Kaggle(GPU, faults=lost, play=lambda order, played, index: replace(played, ends_after_s=5e3)), folder)

@@ -1,5 +1,6 @@
 """A database of every earlier relay is brought forward without loss, and a copy of it is kept first."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,24 @@ def test_a_run_whose_clock_was_put_right_under_an_older_relay_comes_through(dump
     state = Store.at(home).load(run)
     ended_at = state.session(session, 1).ended_at
     assert ended_at is not None and ended_at <= state.run.updated_at
+
+
+@pytest.mark.parametrize("dump", DATABASES, ids=lambda path: path.stem)
+def test_a_push_that_kaggle_declined_under_an_older_relay_is_known_to_have_been(dump: Path, tmp_path: Path) -> None:
+    home = old_home(tmp_path / "home", dump)
+    database = sqlite3.connect(home / "relay.db")
+    for spread in ("-10 * id", "-id"):  # there is room between any two facts
+        database.execute(f"UPDATE fact SET id = {spread}")
+    number, run, at, data = database.execute(
+        "SELECT id, run, at, data FROM fact WHERE name = 'push_intended' ORDER BY id LIMIT 1"
+    ).fetchone()
+    declined = json.dumps({**json.loads(data), "reason": "no slot"})
+    facts = [(number + 1, run, at, "push_refused", declined), (number + 2, run, at, "push_intended", data)]
+    database.executemany("INSERT INTO fact (id, run, at, name, data) VALUES (?, ?, ?, ?, ?)", facts)
+    database.commit()
+    database.close()
+    first, *others = Store.at(home).load(run).sessions
+    assert first.declined and not any(session.declined for session in others)
 
 
 @pytest.mark.parametrize("dump", DATABASES, ids=lambda path: path.stem)

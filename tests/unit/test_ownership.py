@@ -4,10 +4,14 @@ from datetime import UTC, datetime
 
 import pytest
 
+from orchestrator.effects.seeking import never_pushed
 from orchestrator.errors import Overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.ownership import Mark, fenced, refuse_overtaken
-from state.model import Run, RunStatus
+from state.facts import Fact, PushHeld, PushIntended, PushRefused, PushUnclear, PushUnsent
+from state.machine import apply
+from state.model import Phase, Run, RunStatus
+from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 
@@ -73,3 +77,28 @@ def test_a_copy_does_nothing_for_a_run_that_its_database_says_belongs_to_the_ori
     assert parked.remedy == "relay resume gsm-1 --take-over"
     assert fenced(run(), "a@laptop") is None
     assert fenced(run(home=""), "b@desktop") is None
+
+
+KEY = {"number": 1, "attempt": 1}
+INTENDED, HELD = PushIntended(**KEY), PushHeld(**KEY, reason="session 1 waits for session 2")
+REFUSED, UNSENT = PushRefused(**KEY, reason="no slot"), PushUnsent(**KEY, reason="no network")
+
+
+@pytest.mark.parametrize(
+    ("facts", "never"),
+    [
+        ([], True),
+        ([HELD], True),  # nothing was sent
+        ([UNSENT], True),
+        ([REFUSED], False),  # Kaggle keeps the source of a push that it declined
+        ([REFUSED, INTENDED, HELD], False),
+        ([PushUnclear(**KEY, reason="504")], False),
+    ],
+)
+def test_a_kernel_can_be_this_home_folders_own_only_where_a_push_of_it_may_have_reached_kaggle(
+    facts: list[Fact], never: bool
+) -> None:
+    state = state_in(Phase.PUSHING)
+    for fact in facts:
+        state = apply(state, fact, AT)
+    assert never_pushed(state.session(1, 1)) is never

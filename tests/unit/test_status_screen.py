@@ -352,3 +352,12 @@ def test_times_are_told_on_the_reader_s_clock_and_by_how_far_off_they_are() -> N
     assert here(now - timedelta(days=20), now, UTC) == "18 Dec 2029 12:00"
     assert [away(now - timedelta(seconds=s), now) for s in (0.2, 5, 240)] == ["now", "5 s ago", "4 min ago"]
     assert (spoken(0.4), spoken(86_400 * 182)) == ("0 s", "182 d")
+
+
+@pytest.mark.parametrize(("failures", "label"), [(0, "waits"), (2, "wrong")])
+def test_what_waits_is_told_apart_from_what_fails(tmp_path: Path, failures: int, label: str) -> None:
+    place = Place(tmp_path, Store.at(tmp_path))
+    place.begin("gsm-0001", *path_to(Phase.PLANNED))
+    why = "session 1 attempt 2 waits for session 2"
+    place.store.observe("gsm-0001", Watch(failures=failures, failure=why, not_before=NOW + timedelta(minutes=5)))
+    assert re.search(rf"^ *{label} +{why}; tried again at", place.text("gsm-0001"), re.MULTILINE)

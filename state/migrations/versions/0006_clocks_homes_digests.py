@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from state.digests import BEGINNING, link
-from state.query import moment
+from state.query import document, moment
 
 revision = "0006"
 down_revision = "0005"
@@ -46,12 +46,21 @@ def _pushes_and_homes() -> None:
     with op.batch_alter_table("session") as table:
         table.add_column(sa.Column("unclear", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("unclear_at", sa.DateTime(timezone=True), nullable=True))
+        table.add_column(sa.Column("declined", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("twin", sa.Integer(), nullable=True))
         table.add_column(sa.Column("twin_at", sa.DateTime(timezone=True), nullable=True))
         table.add_column(sa.Column("twin_ended_at", sa.DateTime(timezone=True), nullable=True))
     with op.batch_alter_table("checkpoint") as table:
         table.add_column(sa.Column("dataset", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("offered_at", sa.DateTime(timezone=True), nullable=True))
+    connection = op.get_bind()
+    declined = sa.text("UPDATE session SET declined = 1 WHERE run = :run AND number = :number AND attempt = :attempt")
+    for row in connection.execute(sa.text("SELECT run, data FROM fact WHERE name = 'push_refused'")).mappings().all():
+        try:
+            told = document(row["data"])
+            connection.execute(declined, {"run": row["run"], "number": told["number"], "attempt": told["attempt"]})
+        except (KeyError, TypeError, ValueError):  # damaged already: the fact fits no digest, and its run is set apart
+            continue
 
 
 def _digests() -> None:
