@@ -318,7 +318,8 @@ def _obey(request: Request, state: RunState) -> Record:
 def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
     """The fact that a person lets the home folder that the request names have the run; nothing where none was named."""
     home = request.arguments.get("take_over", "")
-    generation = max(run.generation + 1, int(request.made_at.timestamp()))  # above that of any home folder before it
+    above = max(run.generation, run.overtaken_by) + 1
+    generation = max(above, int(request.made_at.timestamp()))  # above that of any home folder before it
     return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 

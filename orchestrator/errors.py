@@ -84,6 +84,11 @@ class Permanent(RelayError):
 class Overtaken(Permanent):
     """What is on Kaggle was made by another home folder than the one that asks, or by a later state of it."""
 
+    def __init__(self, message: str, generation: int = 0) -> None:
+        super().__init__(message)
+        self.generation = generation
+        """That of the mark on it; 0 where that is not above the run's own."""
+
 
 class Parked(RelayError):
     """A run needs a person: why, and what to do about it, in the words of `relay status`."""

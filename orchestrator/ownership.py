@@ -57,7 +57,7 @@ def refuse_overtaken(mark: Mark, what: str, run: Run, identity: str) -> None:
     """Raise Overtaken where `what` is the work of another home folder than this one."""
     if mark.overtakes(Mark.of(run, identity)):
         who = f"the home folder {mark.home}" if mark.home != identity else "a later state of this home folder"
-        raise Overtaken(f"{what} was made by {who}, so {run.id} is worked on there: {_choice(run)}")
+        raise Overtaken(f"{what} was made by {who}, so {run.id} is worked on there: {_choice(run)}", mark.generation)
 
 
 def overtaken_unawares(what: str, run: Run) -> Overtaken:

@@ -134,7 +134,8 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
         again = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # a push under way is looked after still
         watch = replace(snapshot.watch, not_before=again, failure=str(error))
-        return Result((RunParked(reason=str(error), remedy=remedy),), watch), str(error)
+        seen = error.generation if isinstance(error, Overtaken) else 0
+        return Result((RunParked(reason=str(error), remedy=remedy, generation=seen),), watch), str(error)
     if result.failure is not None:
         watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
         return replace(result, watch=watch), str(result.failure)

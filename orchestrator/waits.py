@@ -99,7 +99,7 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:
         reason = (
-            f"Kaggle has declined session {last.number} for {spoken(watch.waited_s)}, longer than any session may last "
+            f"session {last.number} has waited {spoken(watch.waited_s)} for a slot, longer than any session may last "
             f"({last.reason}): end what runs at {place}; relay goes on by itself once there is a slot"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=SLOT)

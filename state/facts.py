@@ -96,6 +96,8 @@ class RunParked(Fact):
     excerpt: str = ""
     awaits: str = ""
     """`queue`, `slot` or `hours`: what did not come in time. relay goes on looking, and by itself once it has come."""
+    generation: int = 0
+    """That of another home folder's mark, where that is why: who takes the run over has to be above it."""
 
 
 @dataclass(frozen=True, kw_only=True)

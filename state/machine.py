@@ -203,6 +203,7 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
             run = replace(run, waiting_until=datetime.fromisoformat(fact.until), reason=fact.reason)
         case RunParked():
             run = replace(run, reason=fact.reason, remedy=fact.remedy, excerpt=fact.excerpt, awaits=fact.awaits)
+            run = replace(run, overtaken_by=max(run.overtaken_by, fact.generation))
         case RunResumed():
             run = replace(run, judged=len(state.sessions), inputs_offered_at=None)
             state = _offered_anew(_back_to(state, fact.checkpoint) if fact.checkpoint else state)

@@ -140,6 +140,8 @@ class Run:
     """Id of the home folder that works on the run; empty where an older relay began it."""
     generation: int = 0
     """Grows each time a person lets another home folder take the run over."""
+    overtaken_by: int = 0
+    """Highest generation that was seen on the work of another home folder."""
     inputs_dataset: str = ""
     """Name of the dataset of its own data files, where it is not the usual one."""
     inputs_offered_at: datetime | None = None

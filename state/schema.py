@@ -70,6 +70,7 @@ runs = Table(
     Column("awaits", Text, nullable=False, server_default=""),
     Column("home", Text, nullable=False, server_default=""),
     Column("generation", Integer, nullable=False, server_default="0"),
+    Column("overtaken_by", Integer, nullable=False, server_default="0"),
     Column("inputs_dataset", Text, nullable=False, server_default=""),
     Column("inputs_offered_at", Utc),
     Column("unsure", Integer, nullable=False, server_default="0"),

@@ -51,7 +51,8 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     except NameTaken as error:
         return _name_taken(snapshot.state, session, error)
     except Overtaken as error:
-        parked = RunParked(reason=str(error), remedy=take_over(snapshot.state.run))
+        remedy = take_over(snapshot.state.run)
+        parked = RunParked(reason=str(error), remedy=remedy, generation=error.generation)
         return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
     except (Refused, Transient, BadInput) as error:
         return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)

@@ -1,6 +1,7 @@
 """Two home folders on one account: whoever comes second says who else works on the run, stops, and destroys nothing."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from orchestrator.rehearsal.datasets import Describe
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.kernels import Save
 from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.simulation.clocks import YEAR
 from orchestrator.simulation.homes import Copied, Kinship, SecondHome
 from orchestrator.simulation.invariants import Broken, Watched
 from orchestrator.simulation.plans import Plan, drawn
@@ -92,10 +94,11 @@ def test_a_person_moves_a_run_to_another_home_folder_and_the_first_one_stops(fol
     assert set(first.kaggle.started.values()) == {1}
 
 
-def test_it_can_be_taken_back(folder: Path) -> None:
+@pytest.mark.parametrize("ahead", [timedelta(0), YEAR])
+def test_it_can_be_taken_back_also_from_a_machine_whose_clock_was_ahead(folder: Path, ahead: timedelta) -> None:
     first, second = copied_after(folder, "checkpoint_published")
     there = second.chain
-    there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now())
+    there.store.request(there.run, "resume", {"take_over": there.identity}, there.clock.now() + ahead)
     for turn in there.turns():
         if any(fact.name == "seen_ended" for fact in turn.facts):
             break

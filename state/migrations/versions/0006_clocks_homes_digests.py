@@ -40,6 +40,7 @@ def _pushes_and_homes() -> None:
     with op.batch_alter_table("run") as table:
         table.add_column(sa.Column("home", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
+        table.add_column(sa.Column("overtaken_by", sa.Integer(), nullable=False, server_default="0"))
         table.add_column(sa.Column("inputs_dataset", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("inputs_offered_at", sa.DateTime(timezone=True), nullable=True))
         table.add_column(sa.Column("unsure", sa.Integer(), nullable=False, server_default="0"))
