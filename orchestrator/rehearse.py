@@ -35,6 +35,9 @@ from orchestrator.views.summary import summary_view
 from stages import environment
 from stages.data.mounted import STAND_IN_MARK
 
+HASTY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+"""XLA takes half the time over programs that compute somewhat slower: right for those that run once, as in a short rehearsal."""
+
 MARKER = ".rehearsal"
 """What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
 
@@ -54,7 +57,7 @@ def rehearse(
     With `as_json` standard output has nothing but its status document.
     """
     path = chosen or default_pipeline()
-    with prepared(pipeline_file.load(path), path, home, port, faults) as app:
+    with prepared(pipeline_file.load(path), path, home, port, faults, hasty=short) as app:
         stop.tell(app.stop.set)
         run = app.start(path, short=short)
         with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
@@ -68,10 +71,12 @@ def rehearse(
 
 
 @contextlib.contextmanager
-def prepared(pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan) -> Iterator[App]:
+def prepared(
+    pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan, *, hasty: bool = False
+) -> Iterator[App]:
     """relay on a Kaggle of this machine that has what the pipeline mounts: real files, or tiny ones in the large ones' place."""
     _require(pipeline.pins, path)
-    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline)) as kaggle:
+    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline), hasty=hasty) as kaggle:
         _stand_in(pipeline, kaggle, home / "stand-ins")
         yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
 
@@ -149,9 +154,9 @@ def devices_of(pipeline: pipelines.Pipeline) -> int:
 
 @contextlib.contextmanager
 def local_kaggle(
-    home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1
+    home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1, *, hasty: bool = False
 ) -> Iterator[LocalKaggle]:
-    """A Kaggle below `home`, which is cleared first where an earlier rehearsal left it."""
+    """A Kaggle below `home`, which is cleared first where an earlier rehearsal left it; `hasty`: see `HASTY`."""
     _check_port(port)
     _clear(home)
     clock = SystemClock()
@@ -161,6 +166,8 @@ def local_kaggle(
     shared = compile_cache(home / "compile-cache")
     if devices > 1:
         shared["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    if hasty:
+        shared |= HASTY
     sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)
     with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
         yield kaggle

@@ -1,5 +1,6 @@
 """What the laptop and a session say to each other: order, report, manifest, progress. Standard library only."""
 
+import functools
 import hashlib
 import unicodedata
 from collections.abc import Iterable
@@ -11,6 +12,9 @@ from stages.odd import quoted
 
 PROGRESS_PREFIX = "@relay "
 """A line of a kernel's log that starts so is a progress event; every other line is for people."""
+
+LINES_KEPT, KEPT_CHARACTERS_MAX = 4096, 2000
+"""So many lines of logs, of at most so many characters each, are not read again: a log is looked at often, and little of it is new."""
 
 STAND_IN_METRIC = "stand_in_"
 """A metric whose name begins so says that what follows, a data set or `model`, was made up for a rehearsal where the step was done."""
@@ -256,13 +260,21 @@ class Progress(Versioned):
 
     @classmethod
     def from_line(cls, line: str) -> "Progress | None":
-        """The event, or None for a line that is meant for people (one that is cut off or of another relay counts as such)."""
+        """The event, or None for a line that is meant for people (one that is cut off or of another relay counts as such).
+
+        Equal lines give one event: a log is read again at each look, when it is collected and when it is shown.
+        """
         if not line.startswith(PROGRESS_PREFIX):
             return None
-        try:
-            return cls.from_json(line[len(PROGRESS_PREFIX) :])
-        except ContractError:
-            return None
+        return _event(line) if len(line) <= KEPT_CHARACTERS_MAX else _event.__wrapped__(line)
+
+
+@functools.lru_cache(maxsize=LINES_KEPT)
+def _event(line: str) -> Progress | None:
+    try:
+        return Progress.from_json(line[len(PROGRESS_PREFIX) :])
+    except ContractError:
+        return None
 
 
 def checkpoint_folder(cursor: Cursor) -> str:

@@ -1,9 +1,34 @@
 """What all tests share: programs that XLA has compiled once."""
 
+import os
+import tempfile
+
 import pytest
+
+COMPILED = "JAX_COMPILATION_CACHE_DIR"
+SMALLEST = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+FOLDER = pytest.StashKey[tempfile.TemporaryDirectory[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name a folder in which JAX keeps what it compiles, before anything imports it.
+
+    The environment hands it on to the workers of pytest-xdist and to the processes that tests start. Where a person has named
+    a folder, that is used and kept, so the next run of the tests compiles nothing again.
+    """
+    if COMPILED not in os.environ:
+        config.stash[FOLDER] = tempfile.TemporaryDirectory(prefix="relay-compiled-", ignore_cleanup_errors=True)
+        os.environ[COMPILED] = config.stash[FOLDER].name
+    os.environ.setdefault(SMALLEST, "0")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the folder that was made for these tests alone."""
+    if (folder := config.stash.get(FOLDER, None)) is not None:
+        folder.cleanup()
 
 
 @pytest.fixture(scope="session")
-def compiled_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The variable by which rehearsals share compiled programs; each process of tests has its own folder of them."""
-    return {"JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled-programs"))}
+def compiled_programs() -> dict[str, str]:
+    """The variable by which rehearsals share compiled programs, for a process that inherits nothing."""
+    return {COMPILED: os.environ[COMPILED]}

@@ -17,7 +17,7 @@ accelerator: TpuV5E8
 session: {limit_s: 600, margin_s: 10, save_interval_s: 0.5}
 inputs: {files: [gsm8k_train.jsonl, gsm8k_test.jsonl]}
 stages:
-  - {name: sft, kind: sft, steps: 60, options: {data: [gsm8k], tokens_max: 64, batch: 4, mode: lora, lora_rank: 2}}
+  - {name: sft, kind: sft, steps: 30, options: {data: [gsm8k], tokens_max: 64, batch: 4, mode: lora, lora_rank: 2}}
   - {name: ask, kind: evaluate, steps: 1, options: {data: [gsm8k, "mbpp:4"], prompt_tokens_max: 48, answer_tokens_max: 8, batch: 4}}
 """
 
@@ -25,7 +25,6 @@ FAULTS = """
 seed: 1
 sessions:
   - {action: kill, stage: sft, step: 20, within_s: 0.2}
-  - {action: kill, stage: sft, step: 40, within_s: 0.2}
 """
 
 
@@ -37,7 +36,9 @@ def rows(first: int, count: int) -> str:
 
 
 @pytest.mark.slow
-def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_up(tmp_path: Path) -> None:
+def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_up(
+    tmp_path: Path, compiled_programs: dict[str, str]
+) -> None:
     (tmp_path / "gsm8k_train.jsonl").write_text(rows(0, 90), encoding="utf-8")
     (tmp_path / "gsm8k_test.jsonl").write_text(rows(90, 8), encoding="utf-8")
     (tmp_path / "own.yaml").write_text(PIPELINE, encoding="utf-8")
@@ -45,7 +46,7 @@ def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_
     command = [sys.executable, "-m", "orchestrator", "--home", str(tmp_path / "home")]
     done = subprocess.run(
         [*command, "rehearse", str(tmp_path / "own.yaml")],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **compiled_programs},
         capture_output=True,
         text=True,
         timeout=900,
@@ -54,7 +55,7 @@ def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_
     assert done.returncode == 0, done.stdout + done.stderr
     told = subprocess.run([*command, "status", "--json"], capture_output=True, text=True, check=True)
     run: dict[str, Any] = json.loads(told.stdout)["runs"][0]
-    assert [session["outcome"] for session in run["sessions"]] == ["failed", "failed", "finished"]
+    assert [session["outcome"] for session in run["sessions"]] == ["failed", "finished"]
 
     said = [
         line.partition("; left out")[0]
@@ -63,7 +64,7 @@ def test_every_session_trains_on_the_users_files_and_the_run_says_what_was_made_
         if line.startswith("data ")
     ]
     taught = "data gsm8k: 90 to train on, 8 held out; gsm8k from the pipeline's inputs.files"
-    assert [line for line in said if line.startswith("data gsm8k:")] == [taught] * 3
+    assert [line for line in said if line.startswith("data gsm8k:")] == [taught] * 2
     assert {stage["name"]: stage["stand_ins"] for stage in run["stages"]} == {
         "sft": ["model"],
         "ask": ["mbpp", "model"],

@@ -4,10 +4,12 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from orchestrator.daemon import LEASE_S
 from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
 from tests.rehearsal.laptop import Laptop, laptop
 
@@ -76,8 +78,8 @@ def test_a_daemon_that_is_told_twice_ends_at_once(tmp_path: Path) -> None:
         assert [name for (name,) in mine.ask("SELECT name FROM fact")][-1] == "push_intended"
 
 
-def held_for(mine: Laptop, daemon: subprocess.Popen[bytes]) -> None:
-    """Stop the process until its lease has run out, at a moment at which it does not hold the database."""
+def hold(mine: Laptop, daemon: subprocess.Popen[bytes]) -> None:
+    """Stop the process at a moment at which it does not hold the database."""
     mine.until(mine.runs_a_session, daemon)
     while True:
         daemon.send_signal(signal.SIGSTOP)
@@ -85,7 +87,12 @@ def held_for(mine: Laptop, daemon: subprocess.Popen[bytes]) -> None:
             break
         daemon.send_signal(signal.SIGCONT)
         time.sleep(0.1)
-    time.sleep(61.0)
+
+
+def run_out(mine: Laptop) -> None:
+    """Let the lease have run out, as if its time had gone by."""
+    with closing(sqlite3.connect(mine.home / "relay.db")) as rival, rival:
+        rival.execute("UPDATE lease SET expires_at = datetime('now', '-1 second')")
 
 
 def locked(database: Path) -> bool:
@@ -105,7 +112,8 @@ def locked(database: Path) -> bool:
 def test_a_daemon_that_was_held_for_longer_than_its_lease_gives_way_to_the_one_that_took_over(tmp_path: Path) -> None:
     with laptop(tmp_path) as (mine, kaggle):
         held = mine.daemon()
-        held_for(mine, held)
+        hold(mine, held)
+        run_out(mine)
         second = mine.daemon()
         mine.until(lambda: mine.ask("SELECT fence FROM lease") == [(2,)], second)
         held.send_signal(signal.SIGCONT)
@@ -119,7 +127,8 @@ def test_a_daemon_that_was_held_for_longer_than_its_lease_gives_way_to_the_one_t
 def test_a_daemon_that_was_held_for_longer_than_its_lease_goes_on_where_nobody_took_over(tmp_path: Path) -> None:
     with laptop(tmp_path) as (mine, kaggle):
         held = mine.daemon()
-        held_for(mine, held)
+        hold(mine, held)
+        time.sleep(LEASE_S + 1.0)
         held.send_signal(signal.SIGCONT)
         mine.until(mine.is_over, held)
         mine.assert_finished(kaggle)

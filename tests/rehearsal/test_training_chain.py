@@ -14,29 +14,42 @@ name: small
 seed: 3
 model: {kind: gemma2, source: relay/tiny-gemma2/flax/base/1, system: ""}
 accelerator: TpuV5E8
-session: {limit_s: LIMIT, margin_s: 10, save_interval_s: 4}
+session: {limit_s: LIMIT, margin_s: 12, save_interval_s: 3}
 stages:
-  - {name: sft, kind: sft, steps: 240, options: {data: [magpie], tokens_max: 96, batch: 16}}
-  - {name: grpo, kind: grpo, steps: 40, options: &learn {batch: 8, generations: 4, prompt_tokens_max: 64, answer_tokens_max: 28}}
+  - {name: sft, kind: sft, steps: 100, options: {data: [magpie], tokens_max: 96, batch: 16}}
+  - {name: grpo, kind: grpo, steps: 14, options: &learn {batch: 8, generations: 4, prompt_tokens_max: 64, answer_tokens_max: 28, rewards: {"paced:by_hash": 1.0}}}
   - {name: curate, kind: curate, steps: 2, options: {batch: 8, prompt_tokens_max: 64, answer_tokens_max: 28}}
-  - {name: hard, kind: continued, steps: 20, options: {<<: *learn, accumulate: 2}}
+  - {name: hard, kind: continued, steps: 3, options: {<<: *learn, accumulate: 2}}
 """
 
 FAULTS = """
 seed: 1
 sessions:
-  - {action: slow, stage: sft, step: 40}
-  - {action: kill, stage: sft, step: 200, within_s: 0.2}
-  - {action: stall, stage: grpo, step: 5}
-  - {action: kill, stage: grpo, step: 30, within_s: 0.2}
+  - {action: stall, stage: grpo, step: 4}
+  - {action: kill, stage: grpo, step: 7, within_s: 0.2}
 """
 
+PACED = """
+import time
+import zlib
 
-def rehearse(folder: Path, limit_s: int, faults: str, compiled: dict[str, str]) -> dict[str, Any]:
+def by_hash(prompts, completions, **columns):
+    time.sleep(PAUSE_S)
+    return [zlib.crc32(text.encode()) % 16 / 16 for text in completions]
+"""
+"""A reward that takes its time, so that a session comes to the end of its own however quick or busy the machine is."""
+
+LIMIT_S = 50
+PAUSE_S = 3.0
+"""14 steps of GRPO with such a pause fit into no session, nor do those that are left after the kill, with the stages behind them."""
+
+
+def rehearse(folder: Path, limit_s: int, pause_s: float, faults: str, compiled: dict[str, str]) -> dict[str, Any]:
     """One rehearsal of the pipeline, as a user would start it."""
     folder.mkdir()
     pipeline = folder / "small.yaml"
     pipeline.write_text(PIPELINE.replace("LIMIT", str(limit_s)), encoding="utf-8")
+    (folder / "paced.py").write_text(PACED.replace("PAUSE_S", str(pause_s)), encoding="utf-8")
     (folder / "small.faults.yaml").write_text(faults, encoding="utf-8")
     command = [sys.executable, "-m", "orchestrator", "--home", str(folder / "home")]
     done = subprocess.run(
@@ -57,8 +70,8 @@ def rehearse(folder: Path, limit_s: int, faults: str, compiled: dict[str, str]) 
 def test_a_chain_that_was_cut_and_killed_has_the_digests_of_one_uninterrupted_session(
     tmp_path: Path, compiled_programs: dict[str, str]
 ) -> None:
-    disturbed = rehearse(tmp_path / "disturbed", 36, FAULTS, compiled_programs)
-    quiet = rehearse(tmp_path / "quiet", 900, "{}", compiled_programs)
+    quiet = rehearse(tmp_path / "quiet", 900, 0.0, "{}", compiled_programs)  # first, since nothing is compiled after it
+    disturbed = rehearse(tmp_path / "disturbed", LIMIT_S, PAUSE_S, FAULTS, compiled_programs)
     assert [session["outcome"] for session in quiet["sessions"]] == ["finished"]
     ends = [session["outcome"] for session in disturbed["sessions"]]
     assert {"yielded", "timed_out", "failed", "finished"} == set(ends), ends

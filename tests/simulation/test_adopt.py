@@ -101,7 +101,7 @@ def test_a_home_lost_in_any_phase_is_made_again_and_the_run_ends_the_same(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shard", range(8))
+@pytest.mark.parametrize("shard", range(4))
 @pytest.mark.parametrize("make", [dataset_chain, output_chain])
 def test_a_home_lost_at_any_boundary_is_made_again_and_the_run_ends_the_same(
     make: Callable[[Path], Chain], shard: int
@@ -110,7 +110,7 @@ def test_a_home_lost_at_any_boundary_is_made_again_and_the_run_ends_the_same(
     with fast_folder() as folder:
         make(folder).drive(counter)
     adopted = 0
-    for at in range(20 + 5 * shard, counter.passed, 40):
+    for at in range(20 + 11 * shard, counter.passed, 44):
         with fast_folder() as folder:
             chain = make(folder / "old")
             with pytest.raises(Crash):

@@ -62,18 +62,22 @@ def test_killed_at_every_boundary_the_chain_ends_the_same(shard: int, boundaries
         killed(at)
 
 
+AGAIN = {1: 0, 2: 1, 3: 2, 5: 0, 8: 1, 13: 2}
+"""So many boundaries after a crash its successor dies as well, from which boundary on: each third, so that all have two of these."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("again", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("again", AGAIN)
 def test_killed_at_every_boundary_and_again_while_it_recovers_the_chain_ends_the_same(
     again: int, boundaries: int
 ) -> None:
-    for at in range(boundaries):
+    for at in range(AGAIN[again], boundaries, 3):
         killed(at, again)
 
 
 @pytest.mark.slow
 def test_killed_three_times_in_a_row_the_chain_ends_the_same(boundaries: int) -> None:
-    for at in range(0, boundaries, 3):
+    for at in range(0, boundaries, 5):
         killed(at, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""Thousands of seeded chains with faults and crashes end as the uncut run does; a seed tells the same story each time."""
+"""Hundreds of seeded chains with faults and crashes end as the uncut run does; a seed tells the same story each time."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -23,8 +23,10 @@ from state.store import Store
 from tests.simulation.pipelines import pipeline
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SHARD = 125
-QUICK = range(1, 251)
+SHARD = 60
+FIRST = range(1, 301)
+FOUND = (2701, 2755, 2801, 5500, 9780)
+"""Seeds beyond the first that showed a fault of relay's own, which was mended then."""
 
 
 def assert_all_end(summary: Summary) -> None:
@@ -36,16 +38,15 @@ def assert_all_end(summary: Summary) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(QUICK.start, QUICK.stop, SHARD))
+@pytest.mark.parametrize("start", range(FIRST.start, FIRST.stop, SHARD))
 def test_the_first_chains_end_as_the_uncut_run_does(start: int) -> None:
+    """`make simulate` plays ten thousand."""
     assert_all_end(simulate(range(start, start + SHARD)))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("start", range(QUICK.stop, 1_001, SHARD))
-def test_a_thousand_chains_end_as_the_uncut_run_does(start: int) -> None:
-    """`make simulate` plays ten thousand."""
-    assert_all_end(simulate(range(start, min(start + SHARD, 1_001))))
+def test_chains_that_once_found_a_fault_end_as_the_uncut_run_does() -> None:
+    assert_all_end(simulate(FOUND))
 
 
 def test_every_kind_of_fault_is_drawn() -> None:
@@ -70,8 +71,8 @@ def test_a_seed_gives_the_same_facts_in_the_database_and_in_memory(seed: int) ->
 
 
 def test_some_chains_use_the_real_database() -> None:
-    drawn = [plans.drawn(seed) for seed in QUICK]
-    assert sum(plan.on_disk and not plan.disk.on_disk for plan in drawn) == len(QUICK) // plans.ON_DISK_EVERY
+    drawn = [plans.drawn(seed) for seed in FIRST]
+    assert sum(plan.on_disk and not plan.disk.on_disk for plan in drawn) == len(FIRST) // plans.ON_DISK_EVERY
     assert all(plan.on_disk for plan in drawn if plan.disk.flips)
 
 

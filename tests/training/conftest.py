@@ -1,12 +1,13 @@
-"""Makes real training quick to test: two compiled programs that are equal are compiled once. And whose warnings are not ours."""
+"""Makes real training quick to test: XLA takes less trouble over programs that run for moments. And whose warnings are not ours."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+"""Half the time to compile. What rehearsals and `relay verify-resume` start inherits none of this, and is compiled as usual."""
 
 HERE = Path(__file__).parent
 
@@ -15,6 +16,8 @@ THIRD_PARTY_WARNINGS = (
     r"ignore::DeprecationWarning:(tunix|qwix|flax|optax|orbax)\..*",
     # Tunix 0.1.7 enters its meshes this way and reads them so, and so have we to.
     "ignore:`with mesh.:DeprecationWarning",
+    # Another worker was just writing this program down; it is compiled here.
+    "ignore:Error reading persistent compilation cache entry",
 )
 
 
@@ -31,18 +34,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             for warning in THIRD_PARTY_WARNINGS:
                 item.add_marker(pytest.mark.filterwarnings(warning))
-
-
-@pytest.fixture(scope="session")
-def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where programs are kept that this session of tests has compiled."""
-    import jax
-
-    directory = tmp_path_factory.mktemp("compiled")
-    wanted = {"jax_compilation_cache_dir": str(directory), "jax_persistent_cache_min_compile_time_secs": 0.0}
-    before = {name: getattr(jax.config, name) for name in wanted}
-    for name, value in wanted.items():
-        jax.config.update(name, value)
-    yield directory
-    for name, value in before.items():
-        jax.config.update(name, value)

@@ -21,8 +21,6 @@ from stages.standing import LOOK_AFTER_STEPS, Frozen, Standing, as_trained, made
 from tests.training.harness import ANSWERS, TINY, Chain, Cursor, Record, SmallContext, shared_inputs, spec
 from tests.training.models import loaded, written
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 RATE, STEPS = 1e-5, 4
 SMALL_STEPS = Sft(learning_rate=RATE, schedule="constant", warmup_steps=0, clip_norm=1e9)
 Matrix = np.ndarray[Any, Any]

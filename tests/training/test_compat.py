@@ -27,7 +27,6 @@ def test_both_models_are_known_by_name(kind: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_an_adapter_learns_on_this_version(tmp_path_factory: pytest.TempPathFactory) -> None:
     """With a Flax that does not go with it, Tunix 0.1.5 has adapters without parameters and says nothing."""
     options = {"data": ["magpie"], "batch": 8, "tokens_max": 96, "learning_rate": 0.02}

@@ -65,7 +65,6 @@ CURATE = spec("curate", "curate", 2, **ANSWERS, batch=3, generations=2, hard_min
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_continued_training_works_on_the_chosen_problems_and_keeps_the_paper(tmp_path: Path) -> None:
     chain = Chain((CURATE, spec("continued", "continued", 1, **{**ROLLOUTS, "replay": 0.0})))
     chain.run(tmp_path)
@@ -77,7 +76,6 @@ def test_continued_training_works_on_the_chosen_problems_and_keeps_the_paper(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_continued_training_without_a_choice_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="a curate stage before it chose") as failed:
         Chain((spec("continued", "continued", 1, **ROLLOUTS),)).run(tmp_path)

@@ -68,7 +68,6 @@ def test_a_quarter_of_the_transcripts_are_the_problems_asked_first_so_that_evalu
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts(tmp_path: Path) -> None:
     chain = Chain(
         (
@@ -87,7 +86,6 @@ def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_no_problem_is_asked_twice_however_many_steps_there_are(tmp_path: Path) -> None:
     chain = Chain((spec("ask", "evaluate", 4, **{**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64}, batch=64),))
     record = chain.run(tmp_path)
@@ -95,7 +93,6 @@ def test_no_problem_is_asked_twice_however_many_steps_there_are(tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_an_evaluation_that_is_cut_after_its_last_problem_ends_like_one_that_is_not(tmp_path: Path) -> None:
     options = {**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64, "batch": 64, "transcripts": 5}
     chain = Chain((spec("ask", "evaluate", 4, **options),))

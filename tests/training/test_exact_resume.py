@@ -1,12 +1,13 @@
 """A run cut into sessions anywhere computes the same numbers, bit for bit, as the run that was never cut."""
 
 import dataclasses
+import functools
 import json
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from stages.catalog import KINDS
 from tests.training import harness
 from tests.training.harness import ANSWERS, SMALL, TINY, Chain, Record, SmallContext, spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 ROLLOUTS = {**harness.ROLLOUTS, "rewards": {"tests.training.odd_rewards:by_hash": 1.0}}
 """With the usual rewards a model that knows nothing would have nothing to learn from, and GRPO would do nothing."""
@@ -78,12 +79,18 @@ CHAINS = {
 }
 
 
-@pytest.fixture(scope="module", params=CHAINS)
-def uncut(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, compiled_once: Path
-) -> tuple[Chain, Record]:
-    chain = CHAINS[request.param]
-    return chain, chain.run(tmp_path_factory.mktemp("uncut"))
+Wholes = Callable[[str], Record]
+
+
+@pytest.fixture(scope="module")
+def wholes(tmp_path_factory: pytest.TempPathFactory) -> Wholes:
+    """What the uncut run of a chain computes, which is found out once."""
+    return functools.cache(lambda name: CHAINS[name].run(tmp_path_factory.mktemp("uncut")))
+
+
+@pytest.fixture(params=CHAINS)
+def uncut(request: pytest.FixtureRequest, wholes: Wholes) -> tuple[Chain, Record]:
+    return CHAINS[request.param], wholes(request.param)
 
 
 def test_a_run_cut_anywhere_computes_what_the_uncut_one_computes(uncut: tuple[Chain, Record], tmp_path: Path) -> None:
@@ -96,16 +103,13 @@ def test_a_run_cut_anywhere_computes_what_the_uncut_one_computes(uncut: tuple[Ch
     assert_same(parts, whole)
 
 
-def test_sessions_in_processes_of_their_own_compute_what_one_process_computes(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, compiled_once: Path
-) -> None:
+def test_sessions_in_processes_of_their_own_compute_what_one_process_computes(tmp_path: Path, wholes: Wholes) -> None:
     """Neither a stage nor a session leaves anything behind in a process that another one needs."""
-    chain = CHAINS["every weight, then adapters upon it"]
-    whole = chain.run(tmp_path_factory.mktemp("uncut"))
-    parts = Record()
+    name = "every weight, then adapters upon it"
+    chain, whole, parts = CHAINS[name], wholes(name), Record()
 
     for stage, stop_at in chain.sessions({"grpo": (2,)}):
-        found = _in_a_process(chain, {"stage": stage.name, "stop_at": stop_at}, tmp_path, compiled_once)
+        found = _in_a_process(chain, {"stage": stage.name, "stop_at": stop_at}, tmp_path)
         parts.metrics |= found.metrics
         parts.digests |= found.digests
         parts.seen |= found.seen
@@ -149,12 +153,8 @@ def test_another_seed_computes_something_else(uncut: tuple[Chain, Record], tmp_p
     assert all(other.digests[at]["weights"] != whole.digests[at]["weights"] for at in other.digests)
 
 
-MESHES = {"four ways of the batch, two of each layer": (4, 2), "two and two": (2, 2)}
-
-
-@pytest.mark.parametrize("shape", MESHES.values(), ids=MESHES)
-def test_a_run_on_several_devices_can_be_cut_too(shape: tuple[int, int], tmp_path: Path, compiled_once: Path) -> None:
-    fsdp, tp = shape
+def test_a_run_on_several_devices_can_be_cut_too(tmp_path: Path) -> None:
+    fsdp, tp = 4, 2  # four ways of the batch, two of each layer
     chain = Chain(
         (spec("sft", "sft", 3, **SFT), spec("grpo", "grpo", 3, **ROLLOUTS)),
         model={**TINY, "mesh_fsdp": fsdp, "mesh_tp": tp},
@@ -164,7 +164,7 @@ def test_a_run_on_several_devices_can_be_cut_too(shape: tuple[int, int], tmp_pat
     found = {}
     for name, cuts in (("whole", {}), ("parts", {"sft": [1], "grpo": [2]})):
         (tmp_path / name).mkdir()
-        found[name] = _in_a_process(chain, {"cuts": cuts}, tmp_path / name, compiled_once, devices)
+        found[name] = _in_a_process(chain, {"cuts": cuts}, tmp_path / name, devices)
 
     assert_same(found["parts"], found["whole"])
 
@@ -188,7 +188,7 @@ def assert_same(parts: Record, whole: Record) -> None:
 
 
 def _in_a_process(
-    chain: Chain, asked: Mapping[str, Any], root: Path, compiled: Path, environment: Mapping[str, str] | None = None
+    chain: Chain, asked: Mapping[str, Any], root: Path, environment: Mapping[str, str] | None = None
 ) -> Record:
     stages = [stage.to_dict() for stage in chain.stages]
     order = {
@@ -199,13 +199,12 @@ def _in_a_process(
         "inputs": str(chain.inputs),
         **asked,
     }
-    caching = {"JAX_COMPILATION_CACHE_DIR": str(compiled), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     answer = root / "answer.json"
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.harness", str(answer)],
         input=json.dumps(order),
         cwd=Path(__file__).parents[2],
-        env={**os.environ, **caching, **(environment or {})},
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,

@@ -36,11 +36,8 @@ WHOLE = order(run="tiny-1a2b", model=TINY, stages=STAGES, start=Cursor(stage="sf
 class Sessions:
     """Starts sessions as processes; none outlives the test."""
 
-    def __init__(self, compiled: Path) -> None:
+    def __init__(self) -> None:
         self.started: list[subprocess.Popen[bytes]] = []
-        # As a kernel would: programs are compiled once, whichever session needs them first.
-        caching = {"JAX_COMPILATION_CACHE_DIR": str(compiled), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-        self._environment = {**os.environ, **caching}
 
     def start(self, order: Order, world: Kaggle) -> subprocess.Popen[bytes]:
         small_inputs(world.inputs / "stand-ins")
@@ -50,7 +47,7 @@ class Sessions:
                 [sys.executable, "-I", "-c", PROGRAM, *arguments],
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self._environment,
+                env=os.environ,
             )
         self.started.append(process)
         return process
@@ -74,8 +71,8 @@ class Sessions:
 
 
 @pytest.fixture
-def sessions(tmp_path: Path) -> Iterator[Sessions]:
-    made = Sessions(tmp_path / "compiled")
+def sessions() -> Iterator[Sessions]:
+    made = Sessions()
     yield made
     for process in made.started:
         process.kill()

@@ -1,11 +1,23 @@
 """Training trains: what each stage is for shows in an evaluation on problems that it never saw."""
 
+from collections.abc import Iterator
+
+import jax
 import pytest
 import yaml
 
 from benchmarks.learning import EXAMPLE, run, shortfalls
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def optimized() -> Iterator[None]:
+    """Programs as XLA usually makes them: here each runs hundreds of times."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "gemma3"])

@@ -18,7 +18,7 @@ from stages.stage import StageFailed
 from stages.standing import put_weights
 from tests.training.models import loaded, logits, written
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 OPTIONS = Sft(mode="lora", lora_rank=3, lora_alpha=5.0)
 

@@ -35,8 +35,6 @@ from stages.policy import DrawnAnswer, arrays_for
 from stages.steps import LatestMetrics
 from tests.training.models import loaded, written
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 LOSS, GRADIENT = 1e-5, 1e-4
 """Largest relative differences from float64."""
 TEMPERATURE = 0.8

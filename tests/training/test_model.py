@@ -13,8 +13,6 @@ from stages.stage import StageFailed
 from stages.tokenizer import TURNS, Tokenizer, read
 from tests.training.models import loaded, written
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 TEXT = (
     "<start_of_turn>user\nWhat is 27 + 15?<end_of_turn>\n"
     "<start_of_turn>model\n<reasoning>20 + 10 = 30,  7 + 5 = 12</reasoning>\n<answer>42</answer><end_of_turn>\n"

@@ -29,8 +29,6 @@ from stages.options import Model
 from stages.stage import StageFailed
 from tests.training.models import SMALL, loaded, logits, written
 
-pytestmark = pytest.mark.usefixtures("compiled_once")
-
 KINDS = ("gemma2", "gemma3")
 LAYOUTS = ("flax", "transformers")
 COMMIT = "5" * 40

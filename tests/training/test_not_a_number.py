@@ -21,7 +21,7 @@ from stages.stage import StageFailed
 from tests.training.harness import ANSWERS, ROLLOUTS, TINY, Chain, shared_inputs, spec
 from tests.unit.counting_runs import Kaggle, kaggle, order
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 SMALL = {"data": ["gsm8k"], "tokens_max": 64, "batch": 4}
 CALM = spec("calm", "sft", 2, **SMALL)
@@ -78,7 +78,7 @@ def test_a_state_that_is_not_finite_is_not_written(state: State, name: str, tmp_
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, compiled_once: Path) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a chain with the checkpoint of one step."""
     folder = tmp_path_factory.mktemp("trained")
     Chain((dataclasses.replace(LORA, steps=1),)).run(folder)

@@ -14,7 +14,7 @@ from stages.contract import Cursor, Order, Report
 from tests.training.harness import SMALL, shared_inputs, spec, unmeasured
 from tests.unit.counting_runs import Kaggle, kaggle, next_order, order
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 ROWS = 90
 ASKED = {"data": ["gsm8k"], "prompt_tokens_max": 24, "answer_tokens_max": 8}

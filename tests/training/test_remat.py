@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.harness import ANSWERS, ROLLOUTS, SMALL, Chain, Record, spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 STAGES = (
     spec("sft", "sft", 2, data=["gsm8k"], tokens_max=64, batch=4, mode="lora", lora_rank=2, check=2),

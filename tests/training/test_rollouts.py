@@ -74,7 +74,6 @@ def run(tmp_path: Path, steps: int = 2, **options: Any) -> tuple[Record, SmallCo
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_parts_of_a_batch_change_neither_what_is_drawn_nor_the_first_gradient(tmp_path: Path) -> None:
     whole, cut = (run(tmp_path / str(count), accumulate=count)[0] for count in (1, 4))
     assert cut.seen["grpo-1-rollouts"] == whole.seen["grpo-1-rollouts"]
@@ -84,7 +83,6 @@ def test_parts_of_a_batch_change_neither_what_is_drawn_nor_the_first_gradient(tm
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_dynamic_sampling_puts_other_groups_in_the_place_of_those_that_teach_nothing(tmp_path: Path) -> None:
     rare = {"rewards": {"tests.training.odd_rewards:now_and_then": 1.0}}
     once = run(tmp_path / "once", **rare)[0]
@@ -96,7 +94,6 @@ def test_dynamic_sampling_puts_other_groups_in_the_place_of_those_that_teach_not
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("compiled_once")
 def test_steps_whose_answers_are_all_left_out_are_idle_and_no_fault_of_the_adapter(tmp_path: Path) -> None:
     record, _ = run(tmp_path, steps=4, mask_truncated_completions=True, answer_tokens_max=2)
     for step in range(1, 5):

@@ -8,7 +8,7 @@ import pytest
 from stages.stage import StageFailed
 from tests.training.harness import ANSWERS, ROLLOUTS, Chain, spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 
 def test_a_loss_that_is_not_a_number_ends_the_stage_at_the_step_that_has_it(tmp_path: Path) -> None:

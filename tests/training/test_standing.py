@@ -17,7 +17,7 @@ from stages.stage import StageFailed
 from stages.standing import Frozen, Standing, made_of
 from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 LORA = spec("sft", "sft", 3, data=["gsm8k"], tokens_max=64, batch=4, mode="lora", lora_rank=2)
 

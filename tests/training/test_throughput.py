@@ -16,7 +16,7 @@ from stages.problems import prompt
 from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 from tests.training.test_evaluation import SUMS
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiled_once")]
+pytestmark = pytest.mark.slow
 
 
 def rate(options: Sft, steps: int, step: int) -> float:

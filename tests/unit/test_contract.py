@@ -108,6 +108,13 @@ def test_a_progress_line_of_a_newer_format_is_passed_by_since_a_log_may_say_anyt
     assert Progress.from_line(line.replace('"format":1', '"format":9')) is None
 
 
+@pytest.mark.parametrize("characters", [1, 1_000, 100_000])
+def test_a_line_of_any_length_is_read_each_time_as_what_was_written(characters: int) -> None:
+    events = [Progress(number=number, event="failed", at_s=1.0, note=number * characters * "x") for number in (1, 2)]
+    for event in (*events, *events):
+        assert Progress.from_line(event.line()) == event
+
+
 @pytest.mark.parametrize(
     "line", ["", "epoch 1: loss 0.3", '@relay {"format":1,"document":"prog', "@relay {}", "@relay 5"]
 )

@@ -1,5 +1,6 @@
 """The schema of a pipeline file and the loader say yes and no to the same things."""
 
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from stages.catalog import KINDS
 
 ROOT = Path(__file__).parents[2]
 PIPELINES = [path for path in sorted((ROOT / "examples").glob("*.yaml")) if ".faults" not in path.name]
-SCHEMA = Draft202012Validator(schema())
+WRITTEN = schema()
+SCHEMA = Draft202012Validator(WRITTEN)
 
 GOOD = """
 name: count
@@ -134,10 +136,11 @@ def _values() -> st.SearchStrategy[Any]:
 
 def _options(kind: str) -> st.SearchStrategy[dict[str, Any]]:
     # Without `accumulate`, whose bound is another option, and text for numbers, whose bounds the schema does not see.
-    known = [name for name in schema()["$defs"][kind]["properties"] if name != "accumulate"]
+    known = [name for name in WRITTEN["$defs"][kind]["properties"] if name != "accumulate"]
     return st.dictionaries(st.sampled_from([*known, "mispelt"]), _values(), max_size=3)
 
 
+@functools.cache
 def _stage(kind: str) -> st.SearchStrategy[dict[str, Any]]:
     given_keys = {"name": st.just("one"), "kind": st.just(kind), "steps": st.integers(0, 9)}
     return st.fixed_dictionaries(given_keys, optional={"options": _options(kind)})
