@@ -1,8 +1,10 @@
 """What the pages and the helps tell a reader to type works: every command in them runs, as a process, on a desk like a reader's."""
 
+import contextlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -106,7 +108,7 @@ class Desk:
         }
 
     def types(self, line: str, home: Path) -> tuple[int, str]:
-        """What comes of a line; one that never ends is interrupted once it has said something, or after a second of silence."""
+        """What comes of a line; one that never ends is interrupted a second after it has said something."""
         environ = {**self.environ, "RELAY_HOME": str(home)}
         shell = subprocess.Popen(
             ["bash", "-c", f"exec {line}" if line.startswith("relay ") else line],
@@ -117,13 +119,11 @@ class Desk:
             text=True,
         )
         if ENDLESS.search(line):
-            try:
-                told, _ = shell.communicate(timeout=3.0)
-            except subprocess.TimeoutExpired:
-                shell.send_signal(signal.SIGINT)
-                told, _ = shell.communicate(timeout=PATIENCE_S)
-        else:
-            told, _ = shell.communicate(timeout=PATIENCE_S)
+            select.select([shell.stdout], [], [], PATIENCE_S)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                shell.wait(1.0)
+            shell.send_signal(signal.SIGINT)
+        told, _ = shell.communicate(timeout=PATIENCE_S)
         return shell.returncode, told
 
     def scene(self, line: str, tmp: Path) -> tuple[Path, str]:
