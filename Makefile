@@ -45,7 +45,7 @@ diagram: $(READY)
 
 ## put every key and option into docs/pipeline.md again
 reference: $(READY)
-	$(BIN)/python -m orchestrator.reference.writing docs/pipeline.md
+	$(BIN)/python -m orchestrator.pipeline.reference.writing docs/pipeline.md
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

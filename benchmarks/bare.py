@@ -15,16 +15,17 @@ from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from benchmarks.learning import Uncut
-from stages import checkpoints, sft
-from stages.accounting import Spent
+from stages import sft
 from stages.data import derive_seed, examples_at
-from stages.losses import TaughtBatch, taught_input, taught_loss
-from stages.optimizers import optimizer
 from stages.options import Grpo, Sft, fit
-from stages.problems import judged_problems, prompt, worked_examples
 from stages.rewards import checked_rewards
-from stages.rollouts import rollout_config
-from stages.standing import stand, state_of
+from stages.session.time_accounting import Spent
+from stages.training import checkpoints
+from stages.training.initial_state import stand, state_of
+from stages.training.losses import TaughtBatch, taught_input, taught_loss
+from stages.training.optimizers import optimizer
+from stages.training.rollouts import rollout_config
+from stages.training.stage_data import judged_problems, prompt, worked_examples
 
 
 class Alone(Uncut):

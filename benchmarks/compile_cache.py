@@ -25,7 +25,7 @@ from stages.contract import COMPILED_NAME, Cursor, Order, Parent, Progress, Repo
 
 STAGE = """
 import jax, jax.numpy as jnp
-from stages.saving import carry_on
+from stages.training.state_io import carry_on
 
 def train(context):
     width, layers = 32, context.spec.options["layers"]

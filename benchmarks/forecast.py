@@ -12,7 +12,7 @@ of chains that ended between the two bounds. A chain takes a second or so.
 import argparse
 import statistics
 
-from orchestrator.simulation.foresight import Told, one
+from orchestrator.rehearsal.simulation.forecast_accuracy import Told, one
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ trained again and again with other draws of steps, machines, saves and queues, u
 gets the same steps. What is drawn: a step of reinforcement varies by `--noise`, one of SFT by a fifth of that, one step in 2,000
 takes 20 s longer, machines differ by 5 %, saves by 20 %, Kaggle's clock is up to 10 s ahead. Delays are those of docs/forecast.md:
 queue 7 to 30 minutes, start-up 4 minutes, 5 minutes for a stage's first step, 10 minutes from a session to the next, 20 hours a
-week. Relay decides with `stages.budget` itself. Nothing fails by itself here.
+week. Relay decides with `stages.session.budget` itself. Nothing fails by itself here.
 
 Printed are the quota goodput, the days to the end (the mean), how long before the limit sessions stop that stop for time, and how
 many sessions Kaggle had to stop. The exit status is 1 where relay's goodput is below 0.95, where the idle tail's 95th percentile
@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.strategies import Memory, Place, Strategy, Work, World, machine_of, relay, today, work_of
-from orchestrator import pipeline_file
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.model import Pipeline
 
 RECIPE = Path(__file__).parents[1] / "examples" / "gemma2_2b.yaml"
 GOODPUT_MIN = 0.95
@@ -176,7 +176,7 @@ def main() -> int:
     parser.add_argument("--whole", action="store_true", help="with the evaluations and choices between the stages too")
     parser.add_argument("--plot", type=Path, help="also draw it here")
     asked = parser.parse_args()
-    pipeline = pipeline_file.load(RECIPE)
+    pipeline = loader.load(RECIPE)
     tallies = compare(pipeline if asked.whole else published(pipeline), asked.sessions, asked.seed, asked.noise)
     print(table(tallies))
     if asked.plot:

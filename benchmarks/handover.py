@@ -25,14 +25,14 @@ from typing import Any
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks.learning import run
+from orchestrator.core.plan import Limits
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
-from orchestrator.pipeline_file import parse
-from orchestrator.plan import Limits
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from stages import packing
-from stages.compiled import TRANSFER_BYTES_S, Compiled
+from orchestrator.pipeline.loader import parse
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import BLOB_NAME, Cursor, Manifest
+from stages.session import packing
+from stages.session.compilation_cache import TRANSFER_BYTES_S, Compiled
 
 WEIGHT_MAX = 1.02
 """Of the parameters and the optimizer's state, for a model worth training."""
@@ -86,7 +86,7 @@ def weighed(what: str, directory: Path, numbers: int, compiled: Compiled | None)
 
 def tiny(compiled: Compiled | None) -> Weight:
     """After three steps of a real stage."""
-    from stages import checkpoints
+    from stages.training import checkpoints
 
     for context in run(TINY, "gemma2", 0):
         assert context.checkpoint is not None
@@ -103,8 +103,8 @@ def large(rank: int, dtype: str, *, bits: bool = False) -> Weight:
     import jax.numpy as jnp
     import numpy as np
 
-    from stages import checkpoints
-    from stages.lora import Adapter
+    from stages.training import checkpoints
+    from stages.training.lora import Adapter
 
     draw = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor, FileEntry, Manifest
 from state import facts
 from state.facts import Fact, Judgement, RunStarted

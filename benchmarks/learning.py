@@ -26,12 +26,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import yaml
 
-from orchestrator.rehearsal.stand_ins import offering
-from stages.accounting import Spent
+from orchestrator.rehearsal.local_kaggle.stand_ins import install
 from stages.catalog import find
 from stages.contract import Cursor, StageSpec
 from stages.data.mounted import Brought
 from stages.data.pins import Pins
+from stages.session.time_accounting import Spent
 from stages.stage import Next, Opened, Write
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "tiny.yaml"
@@ -97,7 +97,7 @@ def run(pipeline: Mapping[str, Any], kind: str, seed: int) -> Iterator[Uncut]:
     model = {**pipeline["model"], "kind": kind, "source": SOURCES[kind]}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        offering.write(root / "inputs", model, seed=seed)
+        install.write(root / "inputs", model, seed=seed)
         for spec in plan:
             context = Uncut(spec, plan, model, seed, root, checkpoint)
             find(spec.kind).load()(context)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.kaggle.client import connect
 from orchestrator.kaggle.gateway import FileWanted, OutputFile
-from stages import packing
+from stages.session import packing
 
 DATASET = "bench-3f9a-c0001"
 

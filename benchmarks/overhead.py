@@ -32,11 +32,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from benchmarks import bare, turns
 from benchmarks.compile_cache import session
-from orchestrator.rehearsal.stand_ins.model import write_model
-from orchestrator.rehearsal.stand_ins.sets import write_sets
-from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
-from stages import runner
+from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
+from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.contract import Cursor, Order, Parent, Report, StageSpec
+from stages.session import runner
 
 RATIO_MIN = 0.99
 HOLD_SHARE_MAX = 0.02

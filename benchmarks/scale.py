@@ -25,18 +25,18 @@ from pathlib import Path
 
 from benchmarks.homes import finished_run, live_run
 from benchmarks.watching import Watched, watch
-from orchestrator.clock import VirtualClock, monotonic_s
-from orchestrator.daemon import Daemon, LeaseKeeper
-from orchestrator.effects import Shell
-from orchestrator.files import Home
+from orchestrator.base.clock import VirtualClock, monotonic_s
+from orchestrator.core.plan import limits_for
+from orchestrator.engine.daemon import Daemon, LeaseKeeper
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home import Home
+from orchestrator.engine.tick import tick
 from orchestrator.kaggle.gateway import KernelPush
-from orchestrator.pipeline import Pipeline
-from orchestrator.plan import limits_for
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.world import World
-from orchestrator.tick import tick
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.world import World
 from stages.contract import Progress
 from state.model import RunState
 from state.store import Store

@@ -1,7 +1,7 @@
 """Sessions of one training as different people run them, on the same machines with the same steps.
 
 Times are seconds on a session's clock. A step's time is drawn once for all strategies; a machine is slower or faster in everything.
-Steps go by in blocks of NumPy's; where a session of relay's may have to stop, one by one and asked of `stages.budget` itself, with
+Steps go by in blocks of NumPy's; where a session of relay's may have to stop, one by one and asked of `stages.session.budget` itself, with
 the very numbers that it would have been told of one by one.
 """
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.pipeline import Pipeline
-from stages.budget import SAVES_KEPT, STEPS_KEPT, Budget
-from stages.last_exit import exit_at_s
+from orchestrator.pipeline.model import Pipeline
+from stages.session.budget import SAVES_KEPT, STEPS_KEPT, Budget
+from stages.session.last_exit import exit_at_s
 
 Floats = NDArray[np.float64]
 

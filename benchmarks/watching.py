@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from benchmarks.homes import live_run
-from orchestrator.clock import SystemClock
+from orchestrator.base.clock import SystemClock
 from orchestrator.kaggle.gateway import KernelPush
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import NO_FAULTS
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from stages.contract import Progress
 from state.store import Store
 

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from stages.saving import carry_on
+from stages.training.state_io import carry_on
 
 
 def train(context):

@@ -2,7 +2,7 @@
 
 from random import Random
 
-from stages.saving import carry_on
+from stages.training.state_io import carry_on
 
 POINTS = 20_000
 

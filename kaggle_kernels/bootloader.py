@@ -46,11 +46,13 @@ def start(sources: Path, working: Path, inputs: Path) -> int:
     sys.path.insert(0, str(sources))
     for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
         del sys.modules[name]
-    from stages import entry
+    from stages.session import bootstrap
 
-    if Path(entry.__file__).resolve().parent.parent != sources.resolve():
-        return refuse(working, "foreign-sources", "another package called stages is in the way: " + str(entry.__file__))
-    return entry.main(entry.Places(sources=sources, working=working, inputs=inputs, started_s=STARTED_S))
+    if Path(bootstrap.__file__).resolve().parents[2] != sources.resolve():
+        return refuse(
+            working, "foreign-sources", "another package called stages is in the way: " + str(bootstrap.__file__)
+        )
+    return bootstrap.main(bootstrap.Places(sources=sources, working=working, inputs=inputs, started_s=STARTED_S))
 
 
 def refuse(working: Path, cause: str, reason: str) -> int:

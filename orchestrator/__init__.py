@@ -13,9 +13,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import Draft, Relay, load, open, rehearsing
-    from orchestrator.errors import BadInput, OutOfQuota, Parked, Permanent, RelayError, Transient
-    from orchestrator.pipeline import Pipeline
+    from orchestrator.app.api import Draft, Relay, load, open, rehearsing
+    from orchestrator.base.errors import BadInput, OutOfQuota, Parked, Permanent, RelayError, Transient
+    from orchestrator.pipeline.model import Pipeline
     from state.failures import StoreCorrupt, StoreUnavailable
 
 __all__ = [
@@ -36,9 +36,9 @@ __all__ = [
 ]
 
 _PLACES = {
-    "orchestrator.api": ("Draft", "Relay", "load", "open", "rehearsing"),
-    "orchestrator.errors": ("BadInput", "OutOfQuota", "Parked", "Permanent", "RelayError", "Transient"),
-    "orchestrator.pipeline": ("Pipeline",),
+    "orchestrator.app.api": ("Draft", "Relay", "load", "open", "rehearsing"),
+    "orchestrator.base.errors": ("BadInput", "OutOfQuota", "Parked", "Permanent", "RelayError", "Transient"),
+    "orchestrator.pipeline.model": ("Pipeline",),
     "state.failures": ("StoreCorrupt", "StoreUnavailable"),
 }
 

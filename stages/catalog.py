@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages import options, sources
+from stages import options
+from stages.session import user_code
 from stages.stage import Context
 
 
@@ -25,7 +26,7 @@ class Kind:
 
     def load(self) -> Callable[[Context], None]:
         """Import the stage's function; only now, so that counting never imports JAX."""
-        return sources.load(self.train)
+        return user_code.load(self.train)
 
     def fit(self, values: Mapping[str, Any], where: str) -> Any:
         """The options as the stage will read them; raises ValueError with one sentence that names `where` and the key."""
@@ -51,5 +52,5 @@ def find(kind: str, own: Mapping[str, str] | None = None) -> Kind:
         return KINDS[kind]
     module, colon, function = kind.partition(":")
     if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-        return Kind(kind, None, needs_jax=sources.needs_jax(module, own or {}))
+        return Kind(kind, None, needs_jax=user_code.needs_jax(module, own or {}))
     raise UnknownKind(f"there is no stage of kind {kind!r}: take one of {', '.join(KINDS)}, or package.module:function")

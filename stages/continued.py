@@ -7,8 +7,8 @@ from stages.data import Example, mixed_at
 from stages.grpo import Choose, learn_from
 from stages.options import Continued
 from stages.stage import Context, StageFailed
-from stages.standing import Standing
-from stages.steps import checked
+from stages.training.initial_state import Standing
+from stages.training.steps import checked
 
 
 def train(context: Context) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from stages.documents import ContractError, Document, Versioned
-from stages.odd import quoted
+from stages.safe_text import quoted
 
 PROGRESS_PREFIX = "@relay "
 """A line of a kernel's log that starts so is a progress event; every other line is for people."""
@@ -124,7 +124,7 @@ class Order(Versioned):
     datasets: tuple[str, ...] = ()
     """`owner/slug` of the datasets that the pipeline lists, in its order."""
     wheels: str = ""
-    """`owner/slug` of a mounted dataset of wheels to install pins from (`stages.wheels`); empty: from the network."""
+    """`owner/slug` of a mounted dataset of wheels to install pins from (`stages.session.wheels`); empty: from the network."""
     times: dict[str, float] = field(default_factory=dict)
     """What earlier sessions measured, in seconds, for the budget to begin with, by the names that reports have it under: `save_s`,
     and a stage `<stage>.step_s`, `<stage>.step_high_s` and `<stage>.first_step_s`. Empty where nothing is known."""
@@ -222,7 +222,7 @@ class Report(Versioned):
     stages: dict[str, StageReport] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    """The session's seconds by class (`stages.accounting.Spent`), up to the report; empty in those of an older relay."""
+    """The session's seconds by class (`stages.session.time_accounting.Spent`), up to the report; empty in those of an older relay."""
     versions: dict[str, str] = field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
     """The data sets, and `model`, in whose place this session had something made up for rehearsals."""
@@ -247,7 +247,7 @@ class Progress(Versioned):
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Now and then, and with each `saved`: the session's seconds by class until this event (`stages.accounting.Spent`). With a
+    """Now and then, and with each `saved`: the session's seconds by class until this event (`stages.session.time_accounting.Spent`). With a
     `saved` they are those at the moment in which the state was taken, so what was done after it is known if it is lost."""
 
     def __post_init__(self) -> None:

@@ -12,17 +12,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.accounting import Spent
-from stages.asking import Asker
-from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
 from stages.options import Curate
-from stages.policy import length_metrics
-from stages.problems import judged_problems
 from stages.rewards import correctness_reward
+from stages.session.time_accounting import Spent
 from stages.stage import Context, StageFailed
-from stages.standing import as_trained, is_resumed
-from stages.steps import calm, checked, do_steps
+from stages.training.checkpoints import State
+from stages.training.generate import Asker
+from stages.training.initial_state import as_trained, is_resumed
+from stages.training.policy import length_metrics
+from stages.training.stage_data import judged_problems
+from stages.training.steps import calm, checked, do_steps
 
 PAPER = "hard-subset.jsonl"
 LABELS = ("very easy", "easy", "medium", "hard", "very hard")

@@ -11,7 +11,7 @@ import typing
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Self
 
-from stages.odd import INTEGER_MAX, OddJson, quoted, read_json
+from stages.safe_text import INTEGER_MAX, OddJson, quoted, read_json
 
 FORMAT = 1
 

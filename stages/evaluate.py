@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from stages.accounting import Spent
-from stages.asking import Answers, Asker
-from stages.checkpoints import State
 from stages.data import Example, derive_seed, each_once_at
-from stages.intervals import wilson
 from stages.options import Evaluate
-from stages.policy import length_metrics
-from stages.problems import judged_problems
 from stages.rewards import answer_of, correctness_reward, judgements, structure_reward
+from stages.session.time_accounting import Spent
 from stages.stage import Context, StageFailed
-from stages.standing import as_trained, is_resumed
-from stages.steps import calm, checked, do_steps
+from stages.training.checkpoints import State
+from stages.training.confidence import wilson
+from stages.training.generate import Answers, Asker
+from stages.training.initial_state import as_trained, is_resumed
+from stages.training.policy import length_metrics
+from stages.training.stage_data import judged_problems
+from stages.training.steps import calm, checked, do_steps
 
 COMPARED = 4
 """One of so many transcripts is kept whatever came of it: evaluations ask the same problems in the same order."""

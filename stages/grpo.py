@@ -1,6 +1,6 @@
 """Reinforcement learning: the model answers, rewards judge, and what was better than the rest of its group becomes likelier.
 
-Tunix's RL cluster draws the answers and trains on them; what a batch is worth (`stages.policy`) and the loss (`stages.losses`)
+Tunix's RL cluster draws the answers and trains on them; what a batch is worth (`stages.training.policy`) and the loss (`stages.training.losses`)
 are relay's own, so that parts of a batch, stop tokens and the variants of GRPO count as their papers say.
 """
 
@@ -11,15 +11,16 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from stages.accounting import Spent
-from stages.check import check
 from stages.data import Example, derive_seed, examples_at
-from stages.guards import Guard
-from stages.judged import shown, worth
-from stages.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
-from stages.optimizers import measurements
 from stages.options import Grpo
-from stages.policy import (
+from stages.rewards import checked_rewards
+from stages.session.time_accounting import Spent
+from stages.stage import Context, StageFailed
+from stages.training.guards import Guard
+from stages.training.initial_state import Frozen, Standing, stand, state_of
+from stages.training.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
+from stages.training.optimizers import measurements
+from stages.training.policy import (
     Bools,
     DrawnAnswer,
     Floats,
@@ -29,12 +30,11 @@ from stages.policy import (
     overlong_penalty,
     weighted_sum,
 )
-from stages.problems import judged_problems, prompt
-from stages.rewards import checked_rewards
-from stages.rollouts import Cluster, cluster_of
-from stages.stage import Context, StageFailed
-from stages.standing import Frozen, Standing, stand, state_of
-from stages.steps import LatestMetrics, calm, checked, do_steps
+from stages.training.probe_eval import check
+from stages.training.rollout_metrics import shown, worth
+from stages.training.rollouts import Cluster, cluster_of
+from stages.training.stage_data import judged_problems, prompt
+from stages.training.steps import LatestMetrics, calm, checked, do_steps
 
 Choose = Callable[[int, int], Sequence[Example]]
 """From (step, seed) to that step's problems."""

@@ -6,18 +6,18 @@ import numpy as np
 import optax
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from stages.accounting import Spent
-from stages.check import check
 from stages.data import Example, derive_seed, examples_at
-from stages.guards import Guard
-from stages.losses import TaughtBatch, parts, taught_input, taught_loss
-from stages.model import Foundation
-from stages.optimizers import measurements
 from stages.options import Sft
-from stages.problems import tokens_of, worked_examples
+from stages.session.time_accounting import Spent
 from stages.stage import Context
-from stages.standing import Frozen, Standing, equip, stand, state_of
-from stages.steps import LatestMetrics, calm, checked, do_steps
+from stages.training.guards import Guard
+from stages.training.initial_state import Frozen, Standing, equip, stand, state_of
+from stages.training.losses import TaughtBatch, parts, taught_input, taught_loss
+from stages.training.model import Foundation
+from stages.training.optimizers import measurements
+from stages.training.probe_eval import check
+from stages.training.stage_data import tokens_of, worked_examples
+from stages.training.steps import LatestMetrics, calm, checked, do_steps
 
 
 def train(context: Context) -> None:

@@ -32,8 +32,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from stages.accounting import Spent
 from stages.contract import Cursor, StageSpec
+from stages.session.time_accounting import Spent
 
 if TYPE_CHECKING:  # both need StageFailed
     from stages.data.mounted import Brought

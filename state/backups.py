@@ -10,15 +10,15 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
 
-from state.checking import checked
-from state.damage import UNREADABLE
+from state.damaged_rows import UNREADABLE
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, in_words, is_passing, shortened, unread
+from state.fold_check import checked
 from state.model import Metric, QuotaRow, Watch
-from state.query import Query, Row, moment, scalar, stamp
-from state.questions import open_requests
+from state.queries import open_requests
 from state.read_only import ReadOnlyDatabase
 from state.revisions import newest_revision, revision_of
 from state.rows import from_row
+from state.sql import Query, Row, moment, scalar, stamp
 
 TRIES_MAX = 40
 """Quarters of a second for which another program may hold the database."""

@@ -7,8 +7,8 @@ the newest of each is found at once, and a curve is drawn from one pass over the
 from collections.abc import Iterator
 
 from state.model import Metric, Point, StepEdges, StepSeen
-from state.query import Query, scalar
 from state.rows import from_row
+from state.sql import Query, scalar
 
 # One column at a time: SQLite seeks the least value above another in an index, and scans for the least pair.
 NEXT_STAGE = "SELECT min(stage) AS next FROM metric WHERE run = :run AND stage > :after"

@@ -8,7 +8,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from state.query import stamp
+from state.sql import stamp
 
 BEGINNING = ""
 """What the first fact of a run is linked to."""

@@ -28,9 +28,9 @@ from sqlalchemy.pool import NullPool
 
 from state.backups import copied
 from state.failures import StoreUnavailable, in_words
-from state.query import LENIENT, Query, Row, scalar
 from state.revisions import MIGRATIONS, NEWER, REVISION, SchemaError, newest_revision
 from state.schema import metadata
+from state.sql import LENIENT, Query, Row, scalar
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
 """Ten seconds are more than any transaction of ours takes, and a daemon that waits for so long still heeds a signal."""

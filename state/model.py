@@ -185,7 +185,7 @@ class Session:
     checkpoint: str | None = None
     excerpt: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By class (`stages.accounting.Spent`), of a session that is over; empty where it never told."""
+    """By class (`stages.session.time_accounting.Spent`), of a session that is over; empty where it never told."""
     kept_s: float = 0.0
     """Of the seconds of its steps, those whose steps are in the checkpoint that we took from it."""
     timings: dict[str, float] = field(default_factory=dict)
@@ -354,9 +354,9 @@ class Watch:
     sent_s: float = 0.0
     """How long the upload of the dataset took that is being processed."""
     sought_s: dict[str, float] = field(default_factory=dict)
-    """For how long what Kaggle may have, or took and has not ready, has been looked for (`orchestrator.sought`), by its name there."""
+    """For how long what Kaggle may have, or took and has not ready, has been looked for (`orchestrator.core.search_time`), by its name there."""
     awaiting: str = ""
-    """What relay waits for that only Kaggle can bring, and for which session (`orchestrator.waits`); empty for nothing."""
+    """What relay waits for that only Kaggle can bring, and for which session (`orchestrator.core.waits`); empty for nothing."""
     waited_s: float = 0.0
     """For how long it has, while relay was there to see it: no setting of the clock adds or takes more than one look's share."""
     waited_at: datetime | None = None

@@ -8,9 +8,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from state.failures import StoreUnavailable, in_words
-from state.query import LENIENT, Query, Row
-from state.reading import Reader
+from state.reader import Reader
 from state.revisions import SchemaError, newest_revision, revision_of
+from state.sql import LENIENT, Query, Row
 
 
 class ReadOnlyDatabase:

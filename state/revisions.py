@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from state.query import Query, scalar
+from state.sql import Query, scalar
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NEWER = "the database was written by a newer relay: update relay, or name another folder with --home"

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from stages.contract import Cursor
-from state.query import Row, document, moment
+from state.sql import Row, document, moment
 
 Value = TypeVar("Value")
 

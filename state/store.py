@@ -9,16 +9,16 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from state import machine, schema
 from state.backups import file_problems
-from state.checking import NEWEST_FACT_ROW, Checked
 from state.engine import asking, migrate, open_engine
 from state.facts import Fact, RunStarted, SeenEnded, SessionLost
 from state.failures import RunExists, StoreCorrupt
-from state.forward import fold_anew
+from state.fold_check import NEWEST_FACT_ROW, Checked
 from state.leases import Lease, check_fence, taken
 from state.model import FORGOTTEN, Metric, QuotaRow, Run, RunState, Watch
-from state.query import Query
-from state.reading import Reader, lease_of
+from state.reader import Reader, lease_of
+from state.row_upgrades import fold_anew
 from state.rows import to_row
+from state.sql import Query
 from state.tables import append_facts, remove_run, upsert, write_changes, write_metrics
 
 ENDINGS = (SeenEnded, SessionLost)

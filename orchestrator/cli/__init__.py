@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from orchestrator.app.settings import Settings, home_folder
+from orchestrator.base.errors import BadInput, RelayError
+from orchestrator.base.terminal import outward
 from orchestrator.cli import daemons, environment, first, home, pages, reference, requests, rescue, runs, trials
-from orchestrator.errors import BadInput, RelayError
-from orchestrator.settings import Settings, home_folder
-from orchestrator.shown import outward
 from state.failures import StoreCorrupt, StoreUnavailable
 
 

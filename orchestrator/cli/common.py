@@ -10,9 +10,9 @@ import click
 from orchestrator.cli import completing
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.app import App
-    from orchestrator.clock import Stop
-    from orchestrator.onlooker import Onlooker
+    from orchestrator.app.app import App
+    from orchestrator.app.workspace import Onlooker
+    from orchestrator.base.clock import Stop
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
 PIPELINE_OR_NONE = click.argument(
@@ -32,7 +32,7 @@ GC_THRESHOLD = 50_000
 
 
 def app_of(context: click.Context) -> "App":
-    from orchestrator.app import App
+    from orchestrator.app.app import App
 
     return App(context.obj)
 
@@ -40,7 +40,7 @@ def app_of(context: click.Context) -> "App":
 def onlooker_of(context: click.Context) -> "Onlooker":
     """For commands that only look: they must not wait for what only the daemon needs."""
     gc.set_threshold(GC_THRESHOLD)
-    from orchestrator.onlooker import Onlooker
+    from orchestrator.app.workspace import Onlooker
 
     return Onlooker(context.obj)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 from click.shell_completion import CompletionItem
 
-from orchestrator.settings import home_folder
-from state import glance
+from orchestrator.app.settings import home_folder
+from state import completions
 
 PIPELINES = (".yaml", ".yml")
 
@@ -16,26 +16,28 @@ PIPELINES = (".yaml", ".yml")
 def runs(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """The runs, the newest first, each with its state."""
     return [
-        CompletionItem(run, help=status) for run, status in glance.runs(_database(context)) if run.startswith(begun)
+        CompletionItem(run, help=status)
+        for run, status in completions.runs(_database(context))
+        if run.startswith(begun)
     ]
 
 
 def sessions(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Numbers of the sessions of the run that was named before."""
-    found = dict.fromkeys(str(number) for number, _ in glance.sessions(_database(context), _run(context)))
+    found = dict.fromkeys(str(number) for number, _ in completions.sessions(_database(context), _run(context)))
     return [CompletionItem(number) for number in found if number.startswith(begun)]
 
 
 def checkpoints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Names of the checkpoints of the run that was named before."""
-    found = glance.checkpoints(_database(context), _run(context))
+    found = completions.checkpoints(_database(context), _run(context))
     return [CompletionItem(name, help=f"{stage} {step}") for name, stage, step, _ in found if name.startswith(begun)]
 
 
 def steps(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Places to go on from: the step alone where that names the newest checkpoint of that step, as bash parts words at colons."""
     found: dict[str, str] = {}
-    for _, stage, step, usable in glance.checkpoints(_database(context), _run(context)):
+    for _, stage, step, usable in completions.checkpoints(_database(context), _run(context)):
         if usable:
             found.setdefault(f"{stage}:{step}" if str(step) in found else str(step), stage)
     return [CompletionItem(step, help=stage) for step, stage in found.items() if step.startswith(begun)]
@@ -57,7 +59,7 @@ def pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) 
 
 def explained(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
     """Kinds of stage, keys and options."""
-    from orchestrator.reference.lookup import names
+    from orchestrator.pipeline.reference.lookup import names
 
     return [CompletionItem(name) for name in names() if name.startswith(begun)]
 

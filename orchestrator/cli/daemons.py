@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.base.errors import BadInput
 from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
 from orchestrator.cli.runs import show_status
-from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.app import App
-    from orchestrator.journal import Journal
+    from orchestrator.app.app import App
+    from orchestrator.views.daemon_log import Journal
 
 DEFAULT_LOG = "-"
 """Of `--log-file` without a name."""
@@ -105,8 +105,8 @@ def watches(app: "App") -> str:
 @contextlib.contextmanager
 def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool) -> Iterator["Journal"]:
     """The journal of one daemon; an error that ends the daemon is its last line."""
-    from orchestrator.errors import RelayError
-    from orchestrator.journal import Journal
+    from orchestrator.base.errors import RelayError
+    from orchestrator.views.daemon_log import Journal
     from state.failures import StoreCorrupt, StoreUnavailable
 
     least = "debug" if verbose else "warning" if quiet else "info"

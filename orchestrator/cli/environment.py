@@ -26,17 +26,18 @@ def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
 
     Example: relay environment publish gsm.yaml
     """
-    from orchestrator import pipeline_file, wheels
-    from orchestrator.views import answers
+    from orchestrator.engine import wheels
+    from orchestrator.pipeline import loader
+    from orchestrator.views import json_output
 
     app = app_of(context)
 
     def say(line: str) -> None:
         click.echo(line, err=as_json)
 
-    found = wheels.publish(pipeline_file.load(pipeline), app.gateway, app.clock, say)
+    found = wheels.publish(loader.load(pipeline), app.gateway, app.clock, say)
     if as_json:
-        answers.print_json(answers.wheels_published(found))
+        json_output.print_json(json_output.wheels_published(found))
         return
     there = "was there already" if found.there_before else "is published"
     click.echo(f"{found.ref} {there}: {len(found.wheels.files)} wheels for Python {found.wheels.python}")

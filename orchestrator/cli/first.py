@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from orchestrator.app.settings import Settings
 from orchestrator.cli.common import JSON, PIPELINE
-from orchestrator.settings import Settings
 
 
 @click.command()
@@ -28,7 +28,7 @@ def init(**flags: Any) -> None:
 
     Example: relay init poems.yaml --model gemma3-1b --recipe full
     """
-    from orchestrator.init import command
+    from orchestrator.pipeline.init import command
 
     command.init(command.Flags(**flags))
 
@@ -45,13 +45,13 @@ def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) 
 
     Example: relay check examples/counting.yaml
     """
-    from orchestrator.check import command
-    from orchestrator.clock import SystemClock
+    from orchestrator.base.clock import SystemClock
+    from orchestrator.preflight.check import command
 
     settings: Settings = context.obj
     found = command.check(pipeline, settings.home, Path.home(), settings.environ, SystemClock().now(), offline=offline)
     if as_json:
-        from orchestrator.views.answers import print_json
+        from orchestrator.views.json_output import print_json
 
         print_json(found)
     else:

@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.common import JSON, app_of
 
 if TYPE_CHECKING:  # imported where it is used: `relay --help` must not wait for it
-    from orchestrator.service.command import Service
+    from orchestrator.app.service.command import Service
 
 
 @click.command()
@@ -21,12 +21,12 @@ def notify(context: click.Context, test: bool, as_json: bool) -> None:
 
     Example: relay notify --test
     """
-    from orchestrator.notify import command
+    from orchestrator.app.notify import command
 
     app = app_of(context)
     told = command.configured(app.home.path, app.settings.environ, test=test)
     if as_json:
-        from orchestrator.views.answers import print_json
+        from orchestrator.views.json_output import print_json
 
         print_json(command.document(told))
     else:
@@ -89,7 +89,7 @@ def service_status(context: click.Context, wanted: str | None, as_json: bool) ->
     found = _service(context, wanted)
     if not as_json:
         context.exit(found.status())
-    from orchestrator.views.answers import print_json
+    from orchestrator.views.json_output import print_json
 
     document = found.document()
     print_json(document)
@@ -108,7 +108,7 @@ def show(context: click.Context, wanted: str | None) -> None:
 
 
 def _service(context: click.Context, wanted: str | None) -> "Service":
-    from orchestrator.service.command import Service, system_for
+    from orchestrator.app.service.command import Service, system_for
 
     app = app_of(context)
     system = system_for(app.settings, wanted, Path.home())

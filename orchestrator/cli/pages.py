@@ -21,18 +21,18 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
 
     Example: relay report gsm-3f9a --open
     """
-    from orchestrator.views.history import gathered
     from orchestrator.views.pages.render import report_page
     from orchestrator.views.pages.report import write_report
+    from orchestrator.views.run_history import gathered
 
     app = app_of(context)
     name = app.run(run).run.id
     path = output or Path(f"{name}.html")
     write_report(report_page(gathered(app.looking, app.home, name, app.clock.now())), path)
     if as_json:
-        from orchestrator.views import answers
+        from orchestrator.views import json_output
 
-        answers.print_json(answers.written(name, path))
+        json_output.print_json(json_output.written(name, path))
     else:
         click.echo(f"{path} holds all about {name}: it needs no network and can be sent to anybody")
     if open_it:
@@ -52,13 +52,13 @@ def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
 
     Example: relay dashboard --open
     """
-    from orchestrator.clock import Stop, SystemClock
+    from orchestrator.base.clock import Stop, SystemClock
 
     stop, clock = Stop(), SystemClock()
     stop_on_signals(stop)
     stop.tell(clock.wake)
 
-    from orchestrator.dashboard import Dashboard, Served, listening, listening_if_free
+    from orchestrator.app.dashboard import Dashboard, Served, listening, listening_if_free
 
     listener = (listening_if_free(PORT) or listening(0)) if port is None else listening(port)
     with Served(Dashboard(app_of(context)), listener) as served:

@@ -16,8 +16,8 @@ def show_schema(output: Path | None) -> None:
 
     Example: relay schema --output pipeline.schema.json
     """
-    from orchestrator.reference.schema import schema
-    from orchestrator.reference.writing import write_schema
+    from orchestrator.pipeline.reference.schema import schema
+    from orchestrator.pipeline.reference.writing import write_schema
 
     text = json.dumps(schema(), indent=2) + "\n"
     if output is None:
@@ -36,7 +36,7 @@ def show_explanation(name: str | None, as_json: bool) -> None:
 
     Example: relay explain grpo.beta
     """
-    from orchestrator.reference.lookup import explain, overview
+    from orchestrator.pipeline.reference.lookup import explain, overview
 
     document = explain(name, Path()) if name else overview()
     if as_json:

@@ -8,7 +8,7 @@ from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, RUN, WRITE_OFF, app_of
 
 if TYPE_CHECKING:
-    from orchestrator.asking import Asked
+    from orchestrator.app.requests import Asked
 
 
 @click.command()
@@ -20,9 +20,9 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
 
     Example: relay pause gsm-3f9a
     """
-    from orchestrator import asking
+    from orchestrator.app import requests
 
-    _noted(context, asking.pause(app_of(context), run), as_json)
+    _noted(context, requests.pause(app_of(context), run), as_json)
 
 
 @click.command()
@@ -41,9 +41,9 @@ def resume(
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
-    from orchestrator import asking
+    from orchestrator.app import requests
 
-    _noted(context, asking.resume(app_of(context), run, from_step, write_off=write_off, take_over=take_over), as_json)
+    _noted(context, requests.resume(app_of(context), run, from_step, write_off=write_off, take_over=take_over), as_json)
 
 
 @click.command()
@@ -56,9 +56,9 @@ def retry(context: click.Context, run: str, write_off: bool, as_json: bool) -> N
 
     Example: relay retry gsm-3f9a
     """
-    from orchestrator import asking
+    from orchestrator.app import requests
 
-    _noted(context, asking.retry(app_of(context), run, write_off=write_off), as_json)
+    _noted(context, requests.retry(app_of(context), run, write_off=write_off), as_json)
 
 
 @click.command()
@@ -70,22 +70,22 @@ def cancel(context: click.Context, run: str, as_json: bool) -> None:
 
     Example: relay cancel gsm-3f9a
     """
-    from orchestrator import asking
+    from orchestrator.app import requests
 
-    _noted(context, asking.cancel(app_of(context), run), as_json)
+    _noted(context, requests.cancel(app_of(context), run), as_json)
 
 
 def _noted(context: click.Context, asked: "Asked", as_json: bool) -> None:
     """Say that the daemon will obey, or that none runs."""
-    from orchestrator.views import answers
+    from orchestrator.views import json_output
     from orchestrator.views.document import daemon_document
 
     app = app_of(context)
     daemon = daemon_document(app.store.lease(), app.clock.now())
     alone = daemon is None or not daemon["runs"]
     if as_json:
-        told = answers.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone)
-        answers.print_json(told)
+        told = json_output.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone)
+        json_output.print_json(told)
         return
     type_ = "; no daemon runs here, so type: relay daemon" if alone else ""
     click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next turn{type_}")

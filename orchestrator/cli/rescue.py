@@ -21,7 +21,7 @@ def doctor(context: click.Context, run: str | None, offline: bool, as_json: bool
 
     Example: relay doctor
     """
-    from orchestrator.doctor import command
+    from orchestrator.app.doctor import command
 
     found = command.examine(app_of(context), run, offline=offline)
     if as_json:
@@ -48,7 +48,7 @@ def backup(context: click.Context, into: Path | None, as_json: bool) -> None:
 
     Example: relay backup --to /mnt/stick
     """
-    from orchestrator import restore as rescue
+    from orchestrator.app import restore as rescue
 
     found = rescue.back_up(app_of(context), into, _quiet if as_json else click.echo)
     if as_json:
@@ -64,7 +64,7 @@ def restore(context: click.Context, backup: Path | None, as_json: bool) -> None:
 
     Example: relay restore
     """
-    from orchestrator import restore as rescue
+    from orchestrator.app import restore as rescue
 
     found = rescue.restore(app_of(context), backup, _quiet if as_json else click.echo)
     if as_json:
@@ -72,7 +72,7 @@ def restore(context: click.Context, backup: Path | None, as_json: bool) -> None:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from orchestrator.views.answers import print_json
+    from orchestrator.views.json_output import print_json
 
     print_json(document)
 

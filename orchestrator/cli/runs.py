@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
-from orchestrator.errors import BadInput
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.onlooker import Onlooker
+    from orchestrator.app.workspace import Onlooker
     from orchestrator.views.logs import Piece
 
 
@@ -29,9 +29,9 @@ def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> N
     """
     run = app_of(context).start(pipeline, new=new)
     if as_json:
-        from orchestrator.views import answers
+        from orchestrator.views import json_output
 
-        answers.print_json(answers.started(run))
+        json_output.print_json(json_output.started(run))
     else:
         click.echo(f"{run.id} is ready; relay daemon carries it out")
 
@@ -61,7 +61,7 @@ def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
 
     store, now = app.looking if app.has_store else None, app.clock.now()
     if as_json:
-        from orchestrator.views.answers import print_json
+        from orchestrator.views.json_output import print_json
 
         print_json(status_document(store, app.home.path, now, run, app.warnings()))
         return
@@ -160,9 +160,9 @@ def papers(context: click.Context, run: str, as_json: bool) -> None:
     name = app.run(run).run.id
     found = sorted(path for path in app.home.papers(name).glob("*") if path.suffix != ".part")
     if as_json:
-        from orchestrator.views import answers
+        from orchestrator.views import json_output
 
-        answers.print_json(answers.papers(name, found))
+        json_output.print_json(json_output.papers(name, found))
         return
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
@@ -189,9 +189,9 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 
     Example: relay checkpoints gsm-3f9a --verify
     """
-    from orchestrator import inventory
+    from orchestrator.app import checkpoints
 
-    done = inventory.checkpoints(app_of(context), run, verify=verify, pull=pull, prune=prune, as_json=as_json)
+    done = checkpoints.checkpoints(app_of(context), run, verify=verify, pull=pull, prune=prune, as_json=as_json)
     context.exit(done)
 
 
@@ -214,7 +214,7 @@ def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_jso
     tell = quiet if as_json else click.echo
     document = adoption.list(tell) if run is None else adoption.adopt(run, pipeline, tell)
     if as_json:
-        from orchestrator.views.answers import print_json
+        from orchestrator.views.json_output import print_json
 
         print_json(document)
 

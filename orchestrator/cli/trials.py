@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator.app.settings import Settings
+from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, PIPELINE_OR_NONE, app_of, stop_on_signals
-from orchestrator.errors import BadInput
-from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
-    from orchestrator.pipeline import Pipeline
+    from orchestrator.pipeline.model import Pipeline
 
 
 @click.command()
@@ -57,7 +57,7 @@ def rehearse(
     """
     if simulate is not None:
         _refuse_beside_simulate(flags)
-        from orchestrator.simulation import command
+        from orchestrator.rehearsal.simulation import command
 
         context.exit(command.simulate(pipeline, simulate, 1 if seed is None else seed, as_json))
     if seed is not None:
@@ -74,8 +74,8 @@ def _rehearse(
     calm: bool,
     **how: bool,
 ) -> None:
-    import orchestrator.rehearse as rehearsal
-    from orchestrator.clock import Stop
+    import orchestrator.app.rehearse as rehearsal
+    from orchestrator.base.clock import Stop
 
     settings: Settings = context.obj
     chosen = context.parent is not None and context.parent.params.get("home") is not None
@@ -117,14 +117,14 @@ def show_plan(
 
     Example: relay plan examples/gemma2_2b.yaml --memory
     """
-    from orchestrator import pipeline_file
-    from orchestrator.outline import outline
+    from orchestrator.pipeline import loader
+    from orchestrator.pipeline.summary import outline
     from orchestrator.views.plan import memory_view, outline_view
     from orchestrator.views.printing import print_view
 
-    read = pipeline_file.load(pipeline)
+    read = loader.load(pipeline)
     if memory:
-        from orchestrator.memory.forecast import memory_document
+        from orchestrator.preflight.memory.forecast import memory_document
 
         document = memory_document(read, str(pipeline), lambda line: click.echo(line, err=True))
     else:
@@ -174,6 +174,6 @@ def verify_resume(
 
     Example: relay verify-resume examples/counting.yaml --cuts 5
     """
-    from orchestrator.verify import command
+    from orchestrator.rehearsal.verify import command
 
     context.exit(command.verify_resume(pipeline, at, cuts, **flags))

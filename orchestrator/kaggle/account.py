@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from orchestrator.errors import BadInput
+from orchestrator.base.errors import BadInput
 from orchestrator.kaggle.credentials import REMEDY, Credentials, Method
 
 

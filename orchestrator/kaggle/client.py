@@ -15,14 +15,12 @@ from types import SimpleNamespace
 from typing import TypeVar
 from urllib.parse import quote
 
-from orchestrator.clock import SystemClock
-from orchestrator.errors import Corrupt, Refused
-from orchestrator.kaggle import answers, questions
+from orchestrator.base.clock import SystemClock
+from orchestrator.base.errors import Corrupt, Refused
+from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.account import Account
-from orchestrator.kaggle.calls import Calls, all_pages, beginning
 from orchestrator.kaggle.credentials import Credentials, find_credentials
 from orchestrator.kaggle.datasets import ABREAST_MAX, Datasets
-from orchestrator.kaggle.door import Door, KaggleSignIn
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import (
     DatasetSeen,
@@ -41,6 +39,8 @@ from orchestrator.kaggle.gateway import (
 )
 from orchestrator.kaggle.logs import lines_of_log
 from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.rpc import Door, KaggleSignIn
+from orchestrator.kaggle.session import Calls, all_pages, beginning
 from orchestrator.kaggle.sources import Sources
 from orchestrator.kaggle.streams import Follower, OpenLog, read_now
 from orchestrator.kaggle.transfer import fetch, opener
@@ -135,7 +135,7 @@ class KaggleGateway:
             return self._calls.read(
                 "the quota",
                 self._calls.kernels("get_accelerator_quota_statistics", request),
-                lambda answer, _raw: answers.quota_of(answer, accelerator),
+                lambda answer, _raw: responses.quota_of(answer, accelerator),
             )
         except Absent:
             return None
@@ -143,47 +143,51 @@ class KaggleGateway:
     # --- kernels ------------------------------------------------------------
 
     def find_kernel(self, slug: str) -> KernelFound | None:
-        request = questions.kernel(_sdk(), self._account.username, slug)
+        request = request_bodies.kernel(_sdk(), self._account.username, slug)
         try:
-            return self._calls.read(f"kernel {slug}", self._calls.kernels("get_kernel", request), answers.kernel_found)
+            return self._calls.read(
+                f"kernel {slug}", self._calls.kernels("get_kernel", request), responses.kernel_found
+            )
         except Absent:
             self._account.check()  # refused credentials must not look like a free name
             return None
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
         def page(token: str | None) -> tuple[tuple[str, ...], str | None]:
-            ask = self._calls.kernels("list_kernels", questions.own_kernels(_sdk(), token))
-            return self._calls.read("the list of kernels", ask, answers.kernel_slugs)
+            ask = self._calls.kernels("list_kernels", request_bodies.own_kernels(_sdk(), token))
+            return self._calls.read("the list of kernels", ask, responses.kernel_slugs)
 
         return beginning(prefix, all_pages(page))
 
     def recent_kernels(self, page: str | None = None) -> KernelsPage:
-        ask = self._calls.kernels("list_kernels", questions.recent_kernels(_sdk(), page))
-        return self._calls.read("the list of kernels", ask, answers.kernels_listed)
+        ask = self._calls.kernels("list_kernels", request_bodies.recent_kernels(_sdk(), page))
+        return self._calls.read("the list of kernels", ask, responses.kernels_listed)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
-        questions.check_kernel(kernel)
+        request_bodies.check_kernel(kernel)
         owner = self._account.username
-        request = questions.push(_sdk(), owner, kernel)
+        request = request_bodies.push(_sdk(), owner, kernel)
         what = f"push of {kernel.slug}"
         try:
             answer, _ = self._calls.call(self._calls.kernels("save_kernel", request))
         except CallFailed as error:
             if isinstance(error, Answered) and 400 <= error.status < 500 and error.status not in (401, 408, 429):
-                raise answers.push_refused(str(error), kernel.slug) from error
+                raise responses.push_refused(str(error), kernel.slug) from error
             raise as_change(error, what) from error
         try:
-            return self._calls.understood((answer, {}), lambda found, _raw: answers.kernel_pushed(found, kernel, owner))
+            return self._calls.understood(
+                (answer, {}), lambda found, _raw: responses.kernel_pushed(found, kernel, owner)
+            )
         except Nonsense as error:
             raise as_change(error, what) from error
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
-        request = questions.session(_sdk(), self._account.username, slug, version)
+        request = request_bodies.session(_sdk(), self._account.username, slug, version)
 
         def look() -> SessionSeen:
             try:
                 ask = self._calls.kernels("get_kernel_session_status", request)
-                return self._calls.understood(self._calls.call(ask), answers.session_seen)
+                return self._calls.understood(self._calls.call(ask), responses.session_seen)
             except Nonsense as error:
                 return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
             except CallFailed as error:
@@ -213,9 +217,9 @@ class KaggleGateway:
         owner = self._account.username
 
         def page(token: str | None) -> tuple[tuple[OutputFile, ...], str | None]:
-            request = questions.output(_sdk(), owner, slug, version, token)
+            request = request_bodies.output(_sdk(), owner, slug, version, token)
             ask = self._calls.kernels("list_kernel_session_output", request)
-            return self._calls.read(f"the output of {slug}", ask, answers.output_page)
+            return self._calls.read(f"the output of {slug}", ask, responses.output_page)
 
         return all_pages(page)
 
@@ -261,12 +265,12 @@ class KaggleGateway:
 
     def _log_stream(self, slug: str, version: int | None) -> OpenLog:
         path = f"kernels/logs/stream/{quote(self._account.username)}/{quote(slug)}"
-        label = questions.version_label(version)
+        label = request_bodies.version_label(version)
         query = "" if label is None else f"?versionLabel={label}"
         return lambda read_s: self._door.stream(path + query, read_s, self._account.authorization)
 
     def _stored_log(self, slug: str, version: int | None) -> Iterator[LogLine]:
-        request = questions.output(_sdk(), self._account.username, slug, version, None)
+        request = request_bodies.output(_sdk(), self._account.username, slug, version, None)
         try:
             with self._calls.log(request) as texts:
                 yield from lines_of_log(texts, self._account.redact)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from orchestrator.errors import BadInput
+from orchestrator.base.errors import BadInput
 
 REMEDY = "create a token at https://www.kaggle.com/settings (API section) and save it as ~/.kaggle/access_token"
 

@@ -10,19 +10,19 @@ from typing import Any
 
 import requests
 
-from orchestrator.abreast import abreast
-from orchestrator.disk import on_disk
-from orchestrator.errors import Refused
-from orchestrator.kaggle import answers, questions
-from orchestrator.kaggle.calls import Calls, all_pages, beginning
-from orchestrator.kaggle.door import Ask
+from orchestrator.base.concurrency import abreast
+from orchestrator.base.disk import on_disk
+from orchestrator.base.errors import Refused
+from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
-from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.refusals import dataset_refused, spoils_uploads
 from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.rpc import Ask
+from orchestrator.kaggle.session import Calls, all_pages, beginning
 from orchestrator.kaggle.transfer import fetch
 from orchestrator.kaggle.transport import Absent, CallFailed, Limits, as_change
 from orchestrator.kaggle.upload import upload
+from orchestrator.kaggle.upload_journal import HalfSent, Slot
 
 ABREAST_MAX = 4
 """Files on their way at once, each with a connection and a hashing thread of its own. It is for what lies between their bytes
@@ -42,7 +42,7 @@ class Datasets:
         """As Kaggle has it now, or None; what was half sent for it is forgotten once it is there."""
         try:
             found = self._calls.read(
-                f"dataset {slug}", self._about("ApiGetDatasetRequest", "get_dataset", slug), answers.dataset
+                f"dataset {slug}", self._about("ApiGetDatasetRequest", "get_dataset", slug), responses.dataset
             )
         except Absent:
             self._calls.account.check()
@@ -50,18 +50,18 @@ class Datasets:
         status = self._calls.read(
             f"the status of dataset {slug}",
             self._about("ApiGetDatasetStatusRequest", "get_dataset_status", slug),
-            answers.dataset_status,
+            responses.dataset_status,
         )
         self._half_sent(slug).forget()  # it is there, whether or not we heard so when it was made
         files = self._files(slug, found.current_version_number or None) if status == "ready" else ()
-        return answers.dataset_seen(found, status, files)
+        return responses.dataset_seen(found, status, files)
 
     def own(self, prefix: str) -> tuple[str, ...]:
         """Slugs of the account's datasets that begin so."""
 
         def page(token: str | None) -> tuple[tuple[str, ...], str | None]:
-            ask = self._calls.datasets("list_datasets", questions.own_datasets(self._calls.sdk, token))
-            return self._calls.read("the list of datasets", ask, answers.dataset_slugs)
+            ask = self._calls.datasets("list_datasets", request_bodies.own_datasets(self._calls.sdk, token))
+            return self._calls.read("the list of datasets", ask, responses.dataset_slugs)
 
         return beginning(prefix, all_pages(page))
 
@@ -75,14 +75,14 @@ class Datasets:
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
     ) -> None:
         """Upload the files, going on where an earlier process stopped, and make a private dataset of them."""
-        questions.check_name("dataset", slug, questions.DATASET_CHARACTERS_MIN)
+        request_bodies.check_name("dataset", slug, request_bodies.DATASET_CHARACTERS_MIN)
         with on_disk(files[0] if files else Path()):
-            questions.check_size(slug, sum(path.stat().st_size for path in files))
+            request_bodies.check_size(slug, sum(path.stat().st_size for path in files))
         owner = self._calls.account.username
         half_sent = self._half_sent(slug, sha256 or {})
         tokens = abreast([partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX)
         try:
-            self._make(slug, questions.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
+            self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
         except Refused as error:
             if spoils_uploads(error):
                 half_sent.forget()
@@ -91,7 +91,7 @@ class Datasets:
 
     def download(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         """Fetch one of its files."""
-        request = questions.dataset(
+        request = request_bodies.dataset(
             self._calls.sdk, "ApiDownloadDatasetRequest", self._calls.account.username, slug, file_name=name
         )
         method = "datasets.DatasetApiService/DownloadDataset"
@@ -120,14 +120,14 @@ class Datasets:
         except CallFailed as error:
             meaning = as_change(error, f"creation of dataset {slug}")
             raise (dataset_refused(slug, str(error)) if type(meaning) is Refused else meaning) from error
-        answers.dataset_created(answer, slug, owner)
+        responses.dataset_created(answer, slug, owner)
 
     def _files(self, slug: str, version: int | None) -> tuple[DatasetFile, ...]:
-        fields = {"dataset_version_number": version, "page_size": questions.PAGE_SIZE}
+        fields = {"dataset_version_number": version, "page_size": request_bodies.PAGE_SIZE}
 
         def page(token: str | None) -> tuple[tuple[DatasetFile, ...], str | None]:
             ask = self._about("ApiListDatasetFilesRequest", "list_dataset_files", slug, **fields, page_token=token)
-            return self._calls.read(f"the files of dataset {slug}", ask, answers.dataset_page)
+            return self._calls.read(f"the files of dataset {slug}", ask, responses.dataset_page)
 
         try:
             return all_pages(page)
@@ -137,11 +137,11 @@ class Datasets:
     def _upload(self, path: Path, half_sent: HalfSent, patience: Patience) -> str:
         def start() -> Slot:
             about = path.stat()
-            request = questions.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
+            request = request_bodies.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
             return self._calls.read_once(
                 f"start of the upload of {path.name}",
                 lambda http: self._calls.sdk.blobs.BlobApiClient(http).start_blob_upload(request),
-                answers.slot,
+                responses.slot,
             )
 
         return upload(path, start, self._limits, patience, self._calls.redact, half_sent)
@@ -150,5 +150,5 @@ class Datasets:
         return HalfSent(None if self._uploads is None else self._uploads / slug, sha256)
 
     def _about(self, request_type: str, method: str, slug: str, **fields: Any) -> Ask:
-        request = questions.dataset(self._calls.sdk, request_type, self._calls.account.username, slug, **fields)
+        request = request_bodies.dataset(self._calls.sdk, request_type, self._calls.account.username, slug, **fields)
         return self._calls.datasets(method, request)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from orchestrator.errors import BadInput
+from orchestrator.base.errors import BadInput
 from orchestrator.kaggle.transport import Limits, is_loopback
 
 URL_VARIABLE = "RELAY_KAGGLE_URL"

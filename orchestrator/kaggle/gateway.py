@@ -2,7 +2,7 @@
 
 Every call may raise Transient (RateLimited included): nothing is known to have changed. Reads are safe to repeat. A call
 that changes something states below what happens when it is repeated; Ambiguous means "it may have happened: look". All
-errors come from `orchestrator.errors` and carry the server's own message. No message ever contains a credential.
+errors come from `orchestrator.base.errors` and carry the server's own message. No message ever contains a credential.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

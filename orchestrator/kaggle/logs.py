@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.kaggle.gateway import LogLine
 from stages.contract import PROGRESS_PREFIX, SECONDS_MAX
-from stages.odd import whole_text
+from stages.safe_text import whole_text
 
 END_OF_LOG = "END_OF_LOG"
 

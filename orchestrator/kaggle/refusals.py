@@ -2,7 +2,7 @@
 
 import re
 
-from orchestrator.errors import NameTaken, NoRoom, Refused
+from orchestrator.base.errors import NameTaken, NoRoom, Refused
 
 TAKEN = re.compile(
     r"\balready (in use|exists?|taken)\b|\bis (taken|in use)\b|\b(title|slug|name)\b[^.]*\b(not available|unavailable|invalid)\b"

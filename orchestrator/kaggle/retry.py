@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
-from orchestrator.errors import RateLimited, Transient
+from orchestrator.base.errors import RateLimited, Transient
 
 T = TypeVar("T")
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from orchestrator.kaggle import answers, questions
-from orchestrator.kaggle.calls import Calls
+from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.gateway import Access, SourceSeen
+from orchestrator.kaggle.session import Calls
 from orchestrator.kaggle.transport import Absent, CallFailed, Nonsense, as_read
 
 FILE_OF_MODEL = "models.ModelApiService/DownloadModelInstanceVersion"
@@ -25,26 +25,26 @@ class Sources:
         return self._seen(ref, self._dataset)
 
     def _model(self, ref: str) -> int:
-        about = questions.model(self._calls.sdk, "ApiGetModelInstanceRequest", ref)
+        about = request_bodies.model(self._calls.sdk, "ApiGetModelInstanceRequest", ref)
         found = self._calls.read(
-            f"model {ref}", self._calls.models("get_model_instance", about), answers.model_instance
+            f"model {ref}", self._calls.models("get_model_instance", about), responses.model_instance
         )
-        listing = questions.model(self._calls.sdk, "ApiListModelInstanceVersionFilesRequest", ref)
+        listing = request_bodies.model(self._calls.sdk, "ApiListModelInstanceVersionFilesRequest", ref)
         ask = self._calls.models("list_model_instance_version_files", listing)
-        if files := self._calls.read(f"the files of model {ref}", ask, answers.model_files):
+        if files := self._calls.read(f"the files of model {ref}", ask, responses.model_files):
             smallest = min(files, key=lambda file: file.size_bytes)
             self._calls.patience(lambda: self._require_file(ref, smallest.name))
         return found.total_uncompressed_bytes or 0
 
     def _dataset(self, ref: str) -> int:
         owner, _, slug = ref.partition("/")
-        about = questions.dataset(self._calls.sdk, "ApiGetDatasetRequest", owner, slug)
+        about = request_bodies.dataset(self._calls.sdk, "ApiGetDatasetRequest", owner, slug)
         ask = self._calls.datasets("get_dataset", about)
-        return self._calls.read(f"dataset {ref}", ask, answers.dataset).total_bytes or 0
+        return self._calls.read(f"dataset {ref}", ask, responses.dataset).total_bytes or 0
 
     def _require_file(self, ref: str, name: str) -> None:
         """Raise Absent unless Kaggle gives the address of a model's file; of the file itself nothing is read."""
-        request = questions.model(self._calls.sdk, "ApiDownloadModelInstanceVersionRequest", ref, path=name)
+        request = request_bodies.model(self._calls.sdk, "ApiDownloadModelInstanceVersionRequest", ref, path=name)
         try:
             with self._calls.redirected(FILE_OF_MODEL, request, {}) as found:
                 if "html" in found.headers.get("Content-Type", ""):

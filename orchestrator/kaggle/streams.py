@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import requests
 
-from orchestrator.clock import monotonic_s
+from orchestrator.base.clock import monotonic_s
 from orchestrator.kaggle.gateway import LogLine, Worker
 from orchestrator.kaggle.logs import END_OF_LOG, Lines, chunk_of_event, lines_of_log
 from orchestrator.kaggle.retry import Patience

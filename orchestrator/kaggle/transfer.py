@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 import requests
 
-from orchestrator.disk import on_disk, sync_folder
-from orchestrator.errors import Corrupt, RelayError
+from orchestrator.base.disk import on_disk, sync_folder
+from orchestrator.base.errors import Corrupt, RelayError
+from orchestrator.kaggle.background_hash import HashedBehind
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
-from orchestrator.kaggle.hashing import HashedBehind
 from orchestrator.kaggle.retry import ListAgain, Patience
 from orchestrator.kaggle.transport import (
     Answered,

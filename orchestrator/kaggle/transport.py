@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from orchestrator.clock import monotonic_s
-from orchestrator.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
-from stages.odd import OddJson, read_json, whole_text
+from orchestrator.base.clock import monotonic_s
+from orchestrator.base.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+from stages.safe_text import OddJson, read_json, whole_text
 
 Redact = Callable[[str], str]
 

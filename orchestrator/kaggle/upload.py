@@ -14,9 +14,8 @@ from typing import Any
 
 import requests
 
-from orchestrator.disk import on_disk, refusal
-from orchestrator.errors import Corrupt, RelayError, Transient
-from orchestrator.kaggle.half_sent import HalfSent, Slot
+from orchestrator.base.disk import on_disk, refusal
+from orchestrator.base.errors import Corrupt, RelayError, Transient
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import (
     Answered,
@@ -28,6 +27,7 @@ from orchestrator.kaggle.transport import (
     check_status,
     honest_errors,
 )
+from orchestrator.kaggle.upload_journal import HalfSent, Slot
 
 NOWHERE = HalfSent()
 

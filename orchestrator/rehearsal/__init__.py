@@ -1,1 +1,1 @@
-"""A Kaggle that runs on this machine: its rules, its HTTP face and the sandbox that runs pushed kernels."""
+"""Rehearsals without Kaggle: a local Kaggle, simulated chains by the thousand, and `relay verify-resume`."""

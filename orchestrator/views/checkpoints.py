@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.views.values import size
+from orchestrator.views.format import size
 
 STYLES = {"published": "green", "collected": "cyan", "damaged": "bold red", "part": "bold red", "whole": "green"}
 DIGEST_CHARS = 12

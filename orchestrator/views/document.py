@@ -7,20 +7,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator import holder
-from orchestrator.files import Home
-from orchestrator.goodput import goodput
-from orchestrator.milestones import Milestones
-from orchestrator.times import bounded_s
-from orchestrator.views.advice import to_do
+from orchestrator.base import process_id
+from orchestrator.base.humanize import bounded_s
+from orchestrator.core.goodput import goodput
+from orchestrator.engine.home import Home
+from orchestrator.pipeline.stage_summary import Milestones
 from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
+from orchestrator.views.next_action import to_do
 from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts import DamageFound, Fact
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
 from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
-from state.reading import Reader
+from state.reader import Reader
 
 FORMAT = 1
 
@@ -35,7 +35,7 @@ def status_document(
     now: datetime,
     run: str | None = None,
     warnings: Sequence[str] = (),
-    alive: Callable[[str], bool | None] = holder.alive,
+    alive: Callable[[str], bool | None] = process_id.alive,
     most: int | None = None,
 ) -> dict[str, Any]:
     """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
@@ -118,12 +118,12 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
 
 
 def daemon_document(
-    lease: Lease | None, now: datetime, alive: Callable[[str], bool | None] = holder.alive
+    lease: Lease | None, now: datetime, alive: Callable[[str], bool | None] = process_id.alive
 ) -> dict[str, Any] | None:
     """Whoever carries the runs on, or did last; a lease that still lasts is believed unless its process is known to be gone."""
     if lease is None:
         return None
-    host, pid, _ = holder.parts(lease.holder)
+    host, pid, _ = process_id.parts(lease.holder)
     runs = lease.held(now, alive(lease.holder))
     return {"runs": runs, "host": host, "pid": pid, "lease_until": _time(lease.expires_at)}
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import pydantic
 
-from orchestrator.forecast import Forecast, Standing, Unforeseeable, forecast, hours_of, left
-from orchestrator.outlook import assumptions, hours_left, standing_of
-from orchestrator.pipeline import Pipeline
-from orchestrator.timing import INTERVALS_KEPT, Observed, Times, reported_in, times_for
+from orchestrator.core.durations import INTERVALS_KEPT, Observed, Times, reported_in, times_for
+from orchestrator.core.forecast import Forecast, Standing, Unforeseeable, forecast, hours_of, left
+from orchestrator.core.forecast_inputs import assumptions, hours_left, standing_of
+from orchestrator.pipeline.model import Pipeline
 from state.facts import Fact
 from state.failures import RunDamaged
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import RunState, RunStatus
-from state.reading import Reader
+from state.reader import Reader
 
 EARLIER_MAX = 5
 """Of the runs in the home folder the newest are looked at: others were on another Kaggle, so to speak."""

@@ -10,15 +10,15 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.clock import Clock
-from orchestrator.tick import Turn
-from orchestrator.times import spoken
+from orchestrator.base.clock import Clock
+from orchestrator.base.humanize import spoken
+from orchestrator.engine.tick import Turn
 from orchestrator.views.document import run_document
-from orchestrator.views.events import lines
-from orchestrator.views.parts import sentence
+from orchestrator.views.fact_text import lines
+from orchestrator.views.format import metrics_text, time_of
+from orchestrator.views.layout import sentence
 from orchestrator.views.printing import console, redraws
 from orchestrator.views.tables import current_stage, stages_table
-from orchestrator.views.values import metrics_text, time_of
 from state.store import Store
 
 PROGRESS_EVERY_S = 10.0

@@ -4,16 +4,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.clock import Clock
-from orchestrator.errors import BadInput, Transient
-from orchestrator.files import Home, log_lines
+from orchestrator.base.clock import Clock
+from orchestrator.base.errors import BadInput, Transient
+from orchestrator.engine.home import Home, log_lines
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.views.advice import in_a_line
 from orchestrator.views.document import status_document
-from orchestrator.views.values import metrics_text
+from orchestrator.views.format import metrics_text
+from orchestrator.views.next_action import in_a_line
 from stages.contract import Progress
 from state.model import RunState, RunStatus, Session
-from state.reading import Reader
+from state.reader import Reader
 
 EVERY_S = 2.0
 """How soon the next session is seen."""

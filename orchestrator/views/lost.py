@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.backups import Backups
-from orchestrator.files import Home
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.home import Home
 from state.failures import RunDamaged, StoreCorrupt
-from state.reading import Reader
+from state.reader import Reader
 
 NAMED_MAX = 5
 """Runs that one sentence names; the others are counted."""

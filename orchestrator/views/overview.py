@@ -8,12 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.times import here
+from orchestrator.base.humanize import here
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.parts import Either, labelled, sentence
+from orchestrator.views.format import STYLES
+from orchestrator.views.layout import Either, labelled, sentence
 from orchestrator.views.tables import current_stage
 from orchestrator.views.text import OVER, quota_text, run_view
-from orchestrator.views.values import STYLES
 
 RUNS_SHOWN = 8
 SESSIONS_SHOWN = 5

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.outlook import seconds
+from orchestrator.core.forecast_inputs import seconds
 
 GIB = 2**30
 

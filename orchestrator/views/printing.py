@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from orchestrator.shown import CONTROLS, Outward, encodable, shown
+from orchestrator.base.terminal import CONTROLS, Outward, encodable, shown
 
 PIPE_COLUMNS = 140
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 
 def explanation_view(document: dict[str, Any]) -> RenderableType:
-    """What `relay explain` shows of a document of `orchestrator.reference.lookup`."""
+    """What `relay explain` shows of a document of `orchestrator.pipeline.reference.lookup`."""
     parts: list[RenderableType] = []
     if document["name"]:
         parts += _headed(document)

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.views.curves import Curves, bar, curve
-from orchestrator.views.parts import Either, labelled, plain_table, sentence
-from orchestrator.views.values import CURVED, STYLES, metrics_text
+from orchestrator.views.format import CURVED, STYLES, metrics_text
+from orchestrator.views.layout import Either, labelled, plain_table, sentence
 
 STAGES_SHOWN = 8
 """More are counted: what is done long ago, and what is far off."""

@@ -7,13 +7,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.goodput import CLASSES
-from orchestrator.history.results import stand_ins_told
-from orchestrator.times import here, spoken, when
+from orchestrator.base.humanize import here, spoken, when
+from orchestrator.core.goodput import CLASSES
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.parts import labelled, sentence
+from orchestrator.views.format import STYLES, hours, progress_text, speed_text, time_of
+from orchestrator.views.history.results import stand_ins_told
+from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
-from orchestrator.views.values import STYLES, hours, progress_text, speed_text, time_of
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8

@@ -11,20 +11,20 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.text import Text
 
-from orchestrator.clock import Clock, Stop
-from orchestrator.shown import shown
-from orchestrator.times import here
-from orchestrator.views.advice import in_a_line
+from orchestrator.base.clock import Clock, Stop
+from orchestrator.base.humanize import here
+from orchestrator.base.terminal import shown
 from orchestrator.views.curves import Curves
 from orchestrator.views.document import curves_of
-from orchestrator.views.events import describe
+from orchestrator.views.fact_text import describe
+from orchestrator.views.layout import labelled
 from orchestrator.views.live import Lines
+from orchestrator.views.next_action import in_a_line
 from orchestrator.views.overview import status_view
-from orchestrator.views.parts import labelled
 from orchestrator.views.printing import redraws
 from state.failures import StoreUnavailable
 from state.model import Happened
-from state.reading import Reader
+from state.reader import Reader
 
 EVERY_S = 2.0
 EVENTS_MAX = 30

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from stages.contract import MANIFEST_NAME
-from stages.data.sets import KnownSet
+from stages.data.registry import KnownSet
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".csv")
 """Formats that can be read, in the order in which a copy's formats are preferred."""

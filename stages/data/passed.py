@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import PurePath
 
-from stages.data.copies import Copy, shows
 from stages.data.layouts import bears_name, is_data, is_unread, names_split, whole_copy
 from stages.data.mounted import Brought, MountedFolder, Origin, not_mounted
-from stages.data.sets import KnownSet
+from stages.data.mounted_datasets import Copy, shows
+from stages.data.registry import KnownSet
 from stages.stage import StageFailed
 
 MISSING = "data-missing"

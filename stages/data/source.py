@@ -16,8 +16,8 @@ from stages.data.order import derive_seed, index_at
 from stages.data.overlap import Asked
 from stages.data.pins import Pins, RowsRead
 from stages.data.problems import problems_in
-from stages.data.rows import open_rows
-from stages.data.sets import KNOWN
+from stages.data.readers import open_rows
+from stages.data.registry import KNOWN
 from stages.options.training import set_and_count
 
 Wants = Callable[[Example], str]

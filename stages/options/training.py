@@ -16,7 +16,7 @@ from stages.options.rules import (
 )
 
 SETS = ("magpie", "ultrafeedback", "gsm8k", "mbpp")
-"""The data sets that relay can read; `stages.data.sets` says where they come from."""
+"""The data sets that relay can read; `stages.data.registry` says where they come from."""
 
 REWARDS = ("structure", "correctness")
 

@@ -1,9 +1,9 @@
 """What answers are worth, in the form in which Tunix calls rewards: `reward(prompts, completions, **columns) -> list[float]`."""
 
-from stages.rewards.chosen import checked_rewards, load_reward
 from stages.rewards.correctness import correctness_reward
 from stages.rewards.judging.client import close_judges, judge_counts
 from stages.rewards.mathematics import correct, judgements, same_value
+from stages.rewards.registry import checked_rewards, load_reward
 from stages.rewards.structure import answer_of, structure_reward, well_formed
 
 __all__ = [

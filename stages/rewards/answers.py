@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, replace
 
 from stages.rewards.expressions import read_expression
+from stages.rewards.normalize import whole_group
 from stages.rewards.quantities import KINDS, Quantity, read_quantity, unit_of
-from stages.rewards.tidy import whole_group
 from stages.rewards.trees import Node, has_variables
 
 ITEMS_MAX = 12

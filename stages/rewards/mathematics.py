@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 from stages.rewards.answers import Answer, Group, Leaf, read_answer
 from stages.rewards.judging.client import JUDGES, Question, Verdict
+from stages.rewards.normalize import tidy
 from stages.rewards.quantities import equal_quantities, read_quantity
 from stages.rewards.structure import answer_of
-from stages.rewards.tidy import tidy
 from stages.rewards.trees import functions_of, is_one_term
 
 _INFINITE = re.compile(r"(?P<sign>[+-]?) ?(?:\\infty|infinity|inf|oo)")

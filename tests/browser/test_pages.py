@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.app import App
-from orchestrator.dashboard import Dashboard, Served, listening
-from orchestrator.settings import Settings
+from orchestrator.app.app import App
+from orchestrator.app.dashboard import Dashboard, Served, listening
+from orchestrator.app.settings import Settings
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
 from state.facts import RunParked, RunResumed, RunWaiting, RunWoken

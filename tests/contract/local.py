@@ -8,12 +8,12 @@ from typing import Any
 
 import requests
 
-from orchestrator.clock import Clock, VirtualClock
-from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
-from orchestrator.rehearsal.processes import ProcessSandbox
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played, Sandbox, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.base.clock import Clock, VirtualClock
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, Sandbox, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 
 PATIENCE_S = 60.0
 """Far more than anything here takes; only a broken server waits so long."""

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 import orchestrator
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.faults import NO_FAULTS
-from orchestrator.rehearsal.processes import ProcessSandbox
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from tests.contract.test_commands import COUNTING, relay
 
 ROOT = Path(__file__).parents[2]
@@ -192,7 +192,7 @@ def test_a_rehearsal_needs_no_account(tmp_path: Path) -> None:
 
 def test_the_import_loads_nothing_that_is_slow_and_offers_what_it_says() -> None:
     program = (
-        "import orchestrator, sys; slow = {'sqlalchemy', 'pydantic', 'click', 'kaggle', 'rich', 'yaml', 'orchestrator.api'}\n"
+        "import orchestrator, sys; slow = {'sqlalchemy', 'pydantic', 'click', 'kaggle', 'rich', 'yaml', 'orchestrator.app.api'}\n"
         "print(slow & set(sys.modules)); print(all(getattr(orchestrator, name) for name in orchestrator.__all__))\n"
         "print(set(orchestrator.__all__) <= set(dir(orchestrator)))"
     )

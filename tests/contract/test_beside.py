@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from kaggle_kernels import build
-from orchestrator.effects.beside import PAGES_MAX, refuse_beside_others
-from orchestrator.effects.metered import Metered
-from orchestrator.effects.shell import Shell
-from orchestrator.errors import NoSlot, Overtaken, RelayError, Transient
-from orchestrator.files import Home
+from orchestrator.base.errors import NoSlot, Overtaken, RelayError, Transient
+from orchestrator.core.plan import Limits, order_for, plan_session, slug_of, token_of
+from orchestrator.engine.effects.call_meter import Metered
+from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.effects.unknown_sessions import PAGES_MAX, refuse_beside_others
+from orchestrator.engine.home import Home
 from orchestrator.kaggle.gateway import KernelPush
-from orchestrator.plan import Limits, order_for, plan_session, slug_of, token_of
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.kernels import Save
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.kernels import Save
 from state.facts import (
     Fact,
     PushConfirmed,
@@ -25,7 +25,7 @@ from state.facts import (
     RunTakenOver,
     SessionLost,
 )
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import Session, Snapshot
 from tests.contract.worlds import OWNER, Place, directly, over_http
 from tests.simulation.pipelines import pipeline

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.check.command import check, exit_status
-from orchestrator.clock import VirtualClock
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.base.clock import VirtualClock
+from orchestrator.preflight.check.command import check, exit_status
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.views.check import check_view
 from state.revisions import newest_revision
 from tests.contract.local import AT_ONCE, Client

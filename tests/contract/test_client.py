@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import (
+from orchestrator.base.errors import (
     Ambiguous,
     BadInput,
     Corrupt,
@@ -28,7 +28,7 @@ from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import FileWanted, KernelPush, Worker
 from orchestrator.kaggle.transport import Limits, retry_after_s
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
 from tests.contract.worlds import OWNER, QUICK, kernel, over_http
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import VirtualClock
-from orchestrator.errors import BadInput
+from orchestrator.base.clock import VirtualClock
+from orchestrator.base.errors import BadInput
 from orchestrator.kaggle.client import KaggleGateway, connect
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import FileWanted, OutputFile, Worker
-from orchestrator.rehearsal.faults import NO_FAULTS
-from orchestrator.rehearsal.sandbox import ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
+from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from tests.contract.scripted import Reply, Seen, answer, by_call, error, in_turn, scripted
 from tests.contract.worlds import OWNER, PLAYED, QUICK, RULES, START, kernel, key_of
 

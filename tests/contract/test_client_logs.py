@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import RelayError, Transient
+from orchestrator.base.errors import RelayError, Transient
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
 from tests.contract.test_client import KEY, SLUG
 from tests.contract.worlds import OWNER, QUICK, kernel, over_http

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan, SessionAction, SessionFault
-from orchestrator.rehearsal.processes import ProcessSandbox
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan, SessionAction, SessionFault
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 
 COUNTING = """
 name: count

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from orchestrator.base.clock import SystemClock
 from orchestrator.cli import main
-from orchestrator.clock import SystemClock
-from orchestrator.pipeline_file import load
-from orchestrator.rehearsal.faults import NO_FAULTS
-from orchestrator.rehearsal.sandbox import ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
-from stages.wheels import BLOB_NAME, LIST_NAME
+from orchestrator.pipeline.loader import load
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
+from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from stages.session.wheels import BLOB_NAME, LIST_NAME
 from tests.contract.local import AT_ONCE, IDLES
 from tests.unit.test_kernel_pins import make_wheel
 

@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from orchestrator.candidates import Candidate
-from orchestrator.collect import fetch
-from orchestrator.errors import Corrupt
-from orchestrator.files import Home
-from orchestrator.quarantine import Quarantine
-from orchestrator.rehearsal.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
+from orchestrator.base.errors import Corrupt
+from orchestrator.engine.collect import fetch
+from orchestrator.engine.home import Home
+from orchestrator.engine.manifests import Candidate
+from orchestrator.engine.quarantine import Quarantine
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest
 from tests.contract.worlds import PLAYED, START, Place, kernel, over_http
 

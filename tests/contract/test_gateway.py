@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
+from orchestrator.base.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
 from orchestrator.kaggle.gateway import Access, FileWanted, KernelPush, KernelsPage, Worker
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.datasets import Describe
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.rehearsal.rules import PerKind
-from orchestrator.rehearsal.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.rules import PerKind
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from tests.contract.worlds import OWNER, RULES, STATE, Place, directly, kernel, over_http
 
 SLUG = "gsm-3f9a-s0001"

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import NoSlot, Permanent
+from orchestrator.base.errors import NoSlot, Permanent
 from orchestrator.kaggle.gateway import Worker
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.datasets import Describe
-from orchestrator.rehearsal.faults import (
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.faults import (
     CallAction,
     CallFault,
     FaultPlan,
@@ -20,6 +19,7 @@ from orchestrator.rehearsal.faults import (
     SessionAction,
     SessionFault,
 )
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from tests.contract.worlds import OWNER, PLAYED, Place, directly, kernel, over_http
 
 SLUG = "gsm-3f9a-s0001"

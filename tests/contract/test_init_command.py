@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from orchestrator import pipeline_file
+from orchestrator.pipeline import loader
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def test_on_a_terminal_each_question_shows_its_default_and_is_asked_again_until_
         "taken.yaml is there",
     ):
         assert mistake in shown.replace("\r\n", "\n")
-    made = pipeline_file.load(tmp_path / "mine.yaml")
+    made = loader.load(tmp_path / "mine.yaml")
     assert (made.name, made.model["kind"], made.stages[-1].name) == ("mine", "gemma3-1b", "after-sft")
 
 
@@ -59,7 +59,7 @@ def test_a_flag_is_an_answer_and_yes_answers_the_rest(tmp_path: Path) -> None:
     status, shown = on_a_terminal(tmp_path, "", "all.yaml", "--yes")
     assert status == 0, shown
     assert "[" not in shown
-    assert pipeline_file.load(tmp_path / "all.yaml").name == "all"
+    assert loader.load(tmp_path / "all.yaml").name == "all"
 
 
 def test_who_gives_up_while_being_asked_leaves_nothing(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.homes import finished_run
-from orchestrator.backups import Backups
+from orchestrator.base.clock import SystemClock
 from orchestrator.cli import main
-from orchestrator.clock import SystemClock
-from orchestrator.files import Home
-from orchestrator.rehearsal.faults import NO_FAULTS
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.home import Home
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from stages.contract import Progress
 from state.facts import RunParked
 from state.store import Store

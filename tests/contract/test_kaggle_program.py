@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.contract.local import running, until
 from tests.contract.program import SCRIPT, Program
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.datasets import Describe
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.rehearsal.models import ModelText
-from orchestrator.rehearsal.world import World
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.models import ModelText
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.local_kaggle.world import World
 from tests.contract.local import KERNELS, Client, running, until
 from tests.contract.program import Program
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.content import Content
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from tests.contract.local import AT_ONCE, running, until
 from tests.contract.program import Program
 

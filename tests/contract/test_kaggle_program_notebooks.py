@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import SystemClock
+from orchestrator.base.clock import SystemClock
 from tests.contract.local import running
 from tests.contract.program import Program
 

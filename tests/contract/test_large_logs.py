@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.files import LOG_BYTES_MAX, LOG_CUT, Home, log_lines
+from orchestrator.engine.home import LOG_BYTES_MAX, LOG_CUT, Home, log_lines
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.logs import LINE_CHARACTERS_MAX, Chunk, Lines
 from tests.contract.scripted import Reply, by_call, scripted
@@ -29,7 +29,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from orchestrator.files import Home, log_lines
+from orchestrator.engine.home import Home, log_lines
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import LogLine

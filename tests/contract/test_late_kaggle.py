@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Ambiguous, NameTaken, NoRoom
+from orchestrator.base.errors import Ambiguous, NameTaken, NoRoom
+from orchestrator.engine.ownership import Mark
 from orchestrator.kaggle.gateway import Worker
-from orchestrator.ownership import Mark
-from orchestrator.rehearsal.faults import NO_FAULTS, DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
+from orchestrator.rehearsal.local_kaggle.faults import (
+    NO_FAULTS,
+    DatasetAction,
+    DatasetFault,
+    FaultPlan,
+    PushAction,
+    PushFault,
+)
 from tests.contract.worlds import RULES, Place, directly, kernel, over_http
 
 SLUG, DATASET = "gsm-3f9a-s0001", "gsm-3f9a-c0001"

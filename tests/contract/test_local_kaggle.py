@@ -16,8 +16,8 @@ from kagglesdk.datasets.types import dataset_api_service as dataset_types
 from kagglesdk.kernels.types import kernels_api_service as kernel_types
 from kagglesdk.kernels.types.kernels_enums import KernelWorkerStatus
 
-from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.contract.local import AT_ONCE, DATASETS, KERNELS, PATIENCE_S, Client, scripted
 
 PLAYED = Played(

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import requests
 
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.contract.local import AT_ONCE, BLOBS, DATASETS, KERNELS, PATIENCE_S, scripted
 from tests.contract.test_local_kaggle import refusal
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from orchestrator.clock import SystemClock, VirtualClock
-from orchestrator.rehearsal.faults import FaultPlan, SessionAction, SessionFault
-from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, PerKind
+from orchestrator.base.clock import SystemClock, VirtualClock
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, SessionAction, SessionFault
+from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, PerKind
 from stages.contract import Progress
 from tests.contract.local import AT_ONCE, DATASETS, KERNELS, PATIENCE_S, Client, running, until
 from tests.unit.test_sandbox import gone

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from orchestrator.clock import VirtualClock
-from orchestrator.effects import Shell
-from orchestrator.effects.looking import look
-from orchestrator.files import Home
+from orchestrator.base.clock import VirtualClock
+from orchestrator.core.plan import Limits
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects.poll import look
+from orchestrator.engine.home import Home
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.plan import Limits
-from orchestrator.rehearsal.faults import NO_FAULTS, CallFault, Misfortune
-from orchestrator.rehearsal.sandbox import ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from state import machine
 from state.facts import SeenRunning
 from state.model import Phase, RunState, Snapshot

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import VirtualClock
-from orchestrator.notify.config import EVENTS, Addresses
-from orchestrator.notify.courier import Courier, Couriers, Post
-from orchestrator.notify.services import services
+from orchestrator.app.notify.config import EVENTS, Addresses
+from orchestrator.app.notify.sender import Courier, Couriers, Post
+from orchestrator.app.notify.services import services
+from orchestrator.base.clock import VirtualClock
 from state.facts import Fact, RunFinished, RunParked, RunResumed
 from state.model import Watch
+from state.notification_marks import Told
 from state.read_only import ReadOnlyStore
 from state.store import Store
-from state.told import Told
 from tests.contract.local import until
 from tests.contract.receiving import SECRET, Receiver, receiver
 from tests.contract.test_commands import relay as relay_at

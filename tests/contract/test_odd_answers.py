@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import RelayError, Transient
-from orchestrator.kaggle.calls import PAGES_MAX
+from orchestrator.base.errors import RelayError, Transient
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import FileWanted, Worker
+from orchestrator.kaggle.session import PAGES_MAX
 from orchestrator.kaggle.transport import Limits
 from tests.contract.scripted import Reply, Script, Seen, answer, by_call, scripted
 from tests.contract.test_client import KEY, SLUG

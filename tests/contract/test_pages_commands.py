@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.app import App
-from orchestrator.dashboard import EVERY_S, STALE_S, Dashboard, Served, listening, listening_if_free
-from orchestrator.errors import BadInput
-from orchestrator.settings import Settings
+from orchestrator.app.app import App
+from orchestrator.app.dashboard import EVERY_S, STALE_S, Dashboard, Served, listening, listening_if_free
+from orchestrator.app.settings import Settings
+from orchestrator.base.errors import BadInput
 from state.facts import RunParked
 from state.model import Watch
 from tests.contract.test_commands import relay

@@ -32,11 +32,11 @@ HEAVY = (
     "apprise",
 )
 OURS = (
-    "orchestrator.app",
-    "orchestrator.daemon",
-    "orchestrator.effects",
-    "orchestrator.adopt",
-    "orchestrator.pipeline_file",
+    "orchestrator.app.app",
+    "orchestrator.engine.daemon",
+    "orchestrator.engine.effects",
+    "orchestrator.engine.adopt",
+    "orchestrator.pipeline.loader",
 )
 
 
@@ -59,7 +59,7 @@ def test_a_command_that_only_looks_imports_nothing_that_it_does_not_need(tmp_pat
 def test_the_status_of_a_live_run_waits_for_its_forecast_but_not_for_the_writers_library(tmp_path: Path) -> None:
     live_run(Store.at(tmp_path), "new-0001", 2, AT + timedelta(days=1))
     found = imported("--home", str(tmp_path), "status")
-    assert "orchestrator.forecast" in found
+    assert "orchestrator.core.forecast" in found
     assert sorted(found.intersection({*HEAVY, *OURS})) == []
 
 

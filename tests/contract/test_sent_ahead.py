@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.candidates import Candidate
-from orchestrator.collect import fetch
-from orchestrator.effects.ahead import Ahead
-from orchestrator.errors import Corrupt
-from orchestrator.files import Home
+from orchestrator.base.errors import Corrupt
+from orchestrator.engine.collect import fetch
+from orchestrator.engine.effects.eager_upload import Ahead
+from orchestrator.engine.home import Home
+from orchestrator.engine.manifests import Candidate
+from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted
-from orchestrator.quarantine import Quarantine
-from orchestrator.rehearsal.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
 from stages.contract import MANIFEST_NAME
 from tests.contract.test_files_abreast import BYTES, FLIPPED, FOLDER, NAMES, RUN, finished, manifest
 from tests.contract.worlds import START, Place

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import BadInput
-from orchestrator.service.units import Start, launchd_plist, systemd_unit
+from orchestrator.app.service.units import Start, launchd_plist, systemd_unit
+from orchestrator.base.errors import BadInput
 from state.store import Store
 from tests.contract.test_commands import relay
 

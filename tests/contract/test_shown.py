@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.files import Home
-from orchestrator.journal import Journal
+from orchestrator.base.terminal import CONTROLS, Outward, encodable, shown
+from orchestrator.engine.home import Home
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.shown import CONTROLS, Outward, encodable, shown
-from orchestrator.views.narrator import Line
+from orchestrator.views.daemon_log import Journal
+from orchestrator.views.news_filter import Line
 from orchestrator.views.printing import console
 from state.facts import RunParked
 from state.model import Metric, Phase, Watch

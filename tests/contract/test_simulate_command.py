@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.rehearsal.direct import DirectGateway
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 
 ROOT = Path(__file__).parents[2]
 

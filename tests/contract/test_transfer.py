@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Corrupt, DiskRefused, RateLimited, Transient
+from orchestrator.base.errors import Corrupt, DiskRefused, RateLimited, Transient
 from orchestrator.kaggle.gateway import Downloaded, FileWanted
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transfer import fetch, opener, safe_name
 from orchestrator.kaggle.transport import Limits
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.unread import unread
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.read_errors import unread
 from tests.contract.scripted import Reply, Script, Scripted, Seen, in_turn, scripted
 from tests.contract.worlds import kernel, over_http
 

@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
+from orchestrator.base.clock import SystemClock
+from orchestrator.base.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
 from orchestrator.kaggle.gateway import FileWanted
-from orchestrator.kaggle.half_sent import HalfSent, Slot
 from orchestrator.kaggle.retry import Patience
 from orchestrator.kaggle.transport import Limits
 from orchestrator.kaggle.upload import upload
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.kaggle.upload_journal import HalfSent, Slot
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from tests.contract.scripted import Reply, Script, Scripted, Seen, scripted
 from tests.contract.worlds import over_http
 

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from orchestrator.clock import VirtualClock
+from orchestrator.base.clock import VirtualClock
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway, KernelPush
 from orchestrator.kaggle.transport import Limits
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
-from orchestrator.rehearsal.world import World
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.world import World
 
 OWNER = "alice"
 START = datetime(2030, 1, 7, tzinfo=UTC)

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
-from orchestrator.rehearsal.processes import ProcessSandbox
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0

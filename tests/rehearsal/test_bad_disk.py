@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.disk import RESERVE_BYTES, free_bytes
+from orchestrator.base.disk import RESERVE_BYTES, free_bytes
 from tests.rehearsal.laptop import SMALL, Laptop, laptop, local_kaggle
 
 MIB = 2**20

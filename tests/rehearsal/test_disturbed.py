@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.rehearsal.laptop import SMALL, laptop
 
 KILLS = 3

@@ -23,7 +23,7 @@ stages:
 WALKING = """
 import time
 from functools import partial
-from stages.saving import resumed, save_state
+from stages.training.state_io import resumed, save_state
 from stages.stage import Next
 from walking_parts import stride
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from tests.rehearsal.laptop import PATIENCE_S, local_kaggle
 
 ROOT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.rehearsal.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from tests.rehearsal.laptop import Laptop, laptop
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from kaggle_kernels.build import SIZE_BYTES_MAX
-from orchestrator.pipeline_file import load
+from orchestrator.pipeline.loader import load
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPES = ("gemma2_2b", "gemma3_1b")

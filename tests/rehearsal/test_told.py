@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.rehearsal.laptop import laptop
 
 AWAY = FaultPlan(calls=(CallFault(call="GetKernelSessionStatus", action=CallAction.STATUS, status=503, times=12),))

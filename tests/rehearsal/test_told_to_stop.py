@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.daemon import LEASE_S
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
+from orchestrator.engine.daemon import LEASE_S
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.rehearsal.laptop import Laptop, laptop
 
 SILENT = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.HANG, times=0, seconds=25.0),))

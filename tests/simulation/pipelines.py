@@ -1,8 +1,8 @@
 """The usual pipeline of simulated chains: three sessions, two stages."""
 
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
-from orchestrator.simulation.sessions import uncut
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.simulation.sessions import uncut
 
 PIPELINE = """
 name: sim

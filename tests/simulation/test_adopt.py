@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adopt.command import Adoption
-from orchestrator.errors import BadInput
-from orchestrator.files import Home
-from orchestrator.pipeline import Pipeline
-from orchestrator.plan import key_in, run_in, slug_of
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import FaultPlan, PushAction, PushFault
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.crashes import Bomb, Crash
-from orchestrator.simulation.sessions import died, failing, hung
+from orchestrator.base.errors import BadInput
+from orchestrator.core.plan import key_in, run_in, slug_of
+from orchestrator.engine.adopt.command import Adoption
+from orchestrator.engine.home import Home
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, PushAction, PushFault
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from state import machine
 from state.facts import PushConfirmed, RunResumed
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import CheckpointStatus, Phase, RunState, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline

@@ -9,26 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import effects
-from orchestrator.collect import collect
-from orchestrator.custody import Custody, damage_here
-from orchestrator.effects import Shell
-from orchestrator.errors import Corrupt
-from orchestrator.files import Home
+from orchestrator.base.errors import Corrupt
+from orchestrator.core.plan import Limits
+from orchestrator.engine import effects
+from orchestrator.engine.checkpoint_copies import Custody, damage_here
+from orchestrator.engine.collect import collect
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home import Home
+from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import FileWanted
-from orchestrator.plan import Limits
-from orchestrator.quarantine import Quarantine
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.server import LocalKaggle
-from orchestrator.simulation.chain import fast_folder
-from stages import mounts
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.simulation.chain import fast_folder
 from stages.contract import MANIFEST_NAME, SEAL_NAME, Cursor, Manifest, Order, Parent, checkpoint_folder
-from stages.output import Output
+from stages.session import parent_checkpoint
+from stages.session.session_output import Output
 from stages.stage import StageFailed
 from state import machine
 from state.facts import (
@@ -257,11 +257,11 @@ def found_at_the_mount(way: Way) -> int:
     for name, data in whole.items():
         (mount / name).write_bytes(data)
     order = replace(ORDER, session=2, start=NEWER, parent=Parent(name=way.name, digest=way.newest.digest))
-    assert mounts.open_parent(order, way.root / "input", way.root / "opened") is not None
+    assert parent_checkpoint.open_parent(order, way.root / "input", way.root / "opened") is not None
     for name, bit in bits(whole, FLIPS["mount"], "mount"):
         (mount / name).write_bytes(flipped(whole[name], bit))
         with pytest.raises(StageFailed, match=r"damaged|not among the inputs"):
-            mounts.open_parent(order, way.root / "input", way.root / "unopened")
+            parent_checkpoint.open_parent(order, way.root / "input", way.root / "unopened")
         found += not (way.root / "unopened").exists()
         (mount / name).write_bytes(whole[name])
     return found

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import decide
+from orchestrator.core import decide
+from orchestrator.core.plan import Limits
+from orchestrator.engine.tick import Turn
 from orchestrator.kaggle.gateway import Quota
-from orchestrator.plan import Limits
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.simulation import plans
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.clocks import STEPS, YEAR, OwnClock, Setting
-from orchestrator.simulation.runner import Simulation, one, simulate
-from orchestrator.simulation.stuck import HOURS, QUEUED, RUNNING, SLOT, Stuck, StuckGateway
-from orchestrator.tick import Turn
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.simulation import plans
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.clock_steps import STEPS, YEAR, OwnClock, Setting
+from orchestrator.rehearsal.simulation.runner import Simulation, one, simulate
+from orchestrator.rehearsal.simulation.stuck_answers import HOURS, QUEUED, RUNNING, SLOT, Stuck, StuckGateway
 from state import machine
 from state.model import RunState, RunStatus, Snapshot
 from tests.simulation.pipelines import expected_digest, pipeline

@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from orchestrator.choose import checkpoint_at, written_off
-from orchestrator.commands import Rest
-from orchestrator.errors import BadInput
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.simulation.chain import Chain, Kaggle
-from orchestrator.simulation.crashes import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
-from orchestrator.tick import tick
+from orchestrator.base.errors import BadInput
+from orchestrator.core.commands import Rest
+from orchestrator.core.selectors import checkpoint_at, written_off
+from orchestrator.engine.tick import tick
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle
+from orchestrator.rehearsal.simulation.crash_injection import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
 from stages.contract import Manifest
 from state import machine
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import RunStatus
 from tests.simulation.pipelines import pipeline
 

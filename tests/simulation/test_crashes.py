@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator import effects
-from orchestrator import tick as turning
-from orchestrator.commands import Command, Push
+from orchestrator.core.commands import Command, Push
+from orchestrator.engine import effects
+from orchestrator.engine import tick as turning
 from orchestrator.kaggle.gateway import KernelsPage
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.crashes import Bomb
-from orchestrator.simulation.runner import simulate
-from orchestrator.simulation.sessions import hung
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Bomb
+from orchestrator.rehearsal.simulation.runner import simulate
+from orchestrator.rehearsal.simulation.sessions import hung
 from state import machine
 from state.facts import Fact, PushConfirmed
 from state.model import RunState, Snapshot

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.disk import RESERVE_BYTES
-from orchestrator.rehearsal.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.chain import Chain, fast_folder, final_digest
-from orchestrator.simulation.crashes import Bomb
+from orchestrator.base.disk import RESERVE_BYTES
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.chain import Chain, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Bomb
 from orchestrator.views.document import status_document
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
 from state.facts import DamageFound, OutputCollected

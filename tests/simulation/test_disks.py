@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.disks import NO_DISK_FAULTS, DiskPlan, Flip, disk_plan
-from orchestrator.simulation.plans import drawn
-from orchestrator.simulation.runner import Simulation
-from orchestrator.simulation.unread import BadSector, ReadPlan, unread
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, Flip, disk_plan
+from orchestrator.rehearsal.simulation.plans import drawn
+from orchestrator.rehearsal.simulation.read_errors import BadSector, ReadPlan, unread
+from orchestrator.rehearsal.simulation.runner import Simulation
 from state.model import RunStatus
 
 CRASHING = [seed for seed in range(1, 60) if len(drawn(seed).crashes) == 2][:3]

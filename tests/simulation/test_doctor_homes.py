@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check.findings import Finding, State
-from orchestrator.doctor import homes
-from orchestrator.doctor.patient import Patient
-from orchestrator.files import Home
-from orchestrator.identity import identity_of, known_identity
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
-from orchestrator.simulation.homes import Copied, Kinship, SecondHome
+from orchestrator.app.doctor import homes
+from orchestrator.app.doctor.subject import Patient
+from orchestrator.engine.home import Home
+from orchestrator.engine.home_identity import identity_of, known_identity
+from orchestrator.preflight.check.findings import Finding, State
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.second_home import Copied, Kinship, SecondHome
 from state.facts import RunTakenOver
 from state.store import Store
 from tests.simulation.pipelines import pipeline

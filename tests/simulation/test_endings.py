@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Permanent
+from orchestrator.base.errors import Permanent
 from orchestrator.kaggle.gateway import DatasetSeen
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.sessions import died, failing, hung
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from stages.contract import Order
 from state.model import CheckpointStatus, Outcome, RunState, RunStatus
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import BadInput, Transient
+from orchestrator.base.errors import BadInput, Transient
+from orchestrator.engine.tick import Turn
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.simulation.chain import RUN, Chain, Kaggle, fast_folder
-from orchestrator.tick import Turn
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, Kaggle, fast_folder
 from orchestrator.views.logs import Begins, Following, Line, Notice, Piece, heading
 from state.store import Store
 from tests.simulation.pipelines import pipeline

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.simulation.foresight import Foretold, one
-from orchestrator.simulation.plans import calm
-from orchestrator.simulation.sessions import Counting, Tempo
+from orchestrator.rehearsal.simulation.forecast_accuracy import Foretold, one
+from orchestrator.rehearsal.simulation.plans import calm
+from orchestrator.rehearsal.simulation.sessions import Counting, Tempo
 from tests.simulation.pipelines import pipeline
 
 

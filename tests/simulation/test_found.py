@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.rehearsal.faults import (
+from orchestrator.rehearsal.local_kaggle.faults import (
     CallAction,
     CallFault,
     DatasetAction,
@@ -16,8 +16,8 @@ from orchestrator.rehearsal.faults import (
     SessionAction,
     SessionFault,
 )
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.runner import one
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.runner import one
 from state.facts import PushConfirmed
 from state.model import CheckpointStatus
 from tests.simulation.pipelines import expected_digest, pipeline

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.custody import Custody
-from orchestrator.effects.beside import TRIES
+from orchestrator.engine.checkpoint_copies import Custody
+from orchestrator.engine.effects.unknown_sessions import TRIES
 from orchestrator.kaggle.gateway import DatasetSeen
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.datasets import Describe
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.clocks import YEAR
-from orchestrator.simulation.homes import Copied, Kinship, SecondHome
-from orchestrator.simulation.invariants import Broken, Watched
-from orchestrator.simulation.plans import Plan, drawn
-from orchestrator.simulation.runner import Simulation, one
-from orchestrator.views.events import describe
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.clock_steps import YEAR
+from orchestrator.rehearsal.simulation.invariants import Broken, Watched
+from orchestrator.rehearsal.simulation.plans import Plan, drawn
+from orchestrator.rehearsal.simulation.runner import Simulation, one
+from orchestrator.rehearsal.simulation.second_home import Copied, Kinship, SecondHome
+from orchestrator.views.fact_text import describe
 from state.facts import RunParked, SessionLost
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.candidates import DOCUMENT_BYTES_MAX
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.engine.manifests import DOCUMENT_BYTES_MAX
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import Order, Progress, seal_of
 from tests.simulation.pipelines import expected_digest, pipeline
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.effects import offering
-from orchestrator.pipeline_file import parse
-from orchestrator.rehearsal.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.invariants import Broken, Watched
+from orchestrator.engine.effects import dataset_upload
+from orchestrator.pipeline.loader import parse
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
@@ -171,7 +171,7 @@ def test_the_pipelines_own_files_are_made_again_under_another_name_and_mounted_f
 def test_a_daemon_that_sent_what_is_not_shown_again_at_every_poll_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(offering, "_unseen", lambda offer, shell: offering._made(offer, shell))
+    monkeypatch.setattr(dataset_upload, "_unseen", lambda offer, shell: dataset_upload._made(offer, shell))
     chain = befallen(folder, fault(1, DatasetAction.VANISH))
     watched = Watched(chain)
     with pytest.raises(

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import VirtualClock
-from orchestrator.pipeline_file import parse
-from orchestrator.plan import limits_for
-from orchestrator.rehearsal.faults import NO_FAULTS, CallFault, Misfortune
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
-from orchestrator.simulation.sessions import died
+from orchestrator.base.clock import VirtualClock
+from orchestrator.core.plan import limits_for
+from orchestrator.pipeline.loader import parse
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.sessions import died
 from stages.contract import Order
 from state.model import Outcome, RunStatus
 

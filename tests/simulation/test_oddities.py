@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from orchestrator.simulation.oddities import TEXTS, WHERE, Oddities
-from orchestrator.simulation.runner import one
+from orchestrator.rehearsal.simulation.odd_text import TEXTS, WHERE, Oddities
+from orchestrator.rehearsal.simulation.runner import one
 
 ODD_SEEDS = [seed for seed in range(1, 400) if Oddities.drawn(seed).all][:40]
 

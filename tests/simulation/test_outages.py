@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import Transient
+from orchestrator.base.errors import Transient
 from orchestrator.kaggle.gateway import KernelFound, KernelPush, KernelPushed, SessionSeen, Worker
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.clocks import OwnClock
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.clock_steps import OwnClock
 from state.model import Outcome, Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 

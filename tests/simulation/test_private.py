@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands import Seek
-from orchestrator.rehearsal.datasets import Describe
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.crashes import Bomb, Crash
+from orchestrator.core.commands import Seek
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
 from state.model import Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.verifying import drive_until

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands import Rest
+from orchestrator.core.commands import Rest
+from orchestrator.engine.tick import tick
 from orchestrator.kaggle.gateway import Quota
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.tick import tick
-from state.memory import MemoryStore
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from state.memory_store import MemoryStore
 from state.model import RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 

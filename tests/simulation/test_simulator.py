@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import pipeline_file
+from orchestrator.core.plan import plan_session
 from orchestrator.kaggle.credentials import Credentials
 from orchestrator.kaggle.gateway import KernelPush
-from orchestrator.plan import plan_session
-from orchestrator.rehearsal.faults import CallAction, DatasetAction, PushAction, SessionAction
-from orchestrator.simulation import plans
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
-from orchestrator.simulation.invariants import Broken, Watched
-from orchestrator.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
-from orchestrator.simulation.sessions import Counting, uncut
+from orchestrator.pipeline import loader
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, DatasetAction, PushAction, SessionAction
+from orchestrator.rehearsal.simulation import plans
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.invariants import Broken, Watched
+from orchestrator.rehearsal.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
+from orchestrator.rehearsal.simulation.sessions import Counting, uncut
 from state.facts import CheckpointPruned, Fact
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import CheckpointStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
@@ -96,7 +96,7 @@ def test_chains_on_all_cores_are_the_same_chains() -> None:
 @pytest.mark.slow
 def test_a_pipeline_of_ones_own_is_simulated_with_its_stages_and_limits(name: str) -> None:
     """Nine hours a session or a few seconds: all that takes time is in proportion."""
-    recipe = pipeline_file.load(EXAMPLES / f"{name}.yaml")
+    recipe = loader.load(EXAMPLES / f"{name}.yaml")
     summary = simulate(range(1, 9), recipe)
     assert_all_end(summary)
     assert summary.sessions > 8
@@ -124,7 +124,7 @@ def chained():
 def test_sessions_of_four_seconds_are_long_enough_to_refuse_a_damaged_parent_and_say_so() -> None:
     session = "{limit_s: 4, margin_s: 1.5, save_interval_s: 0.5}"
     stages = "{name: one, kind: counting, steps: 470}"
-    brief = pipeline_file.parse(f"{{name: brief, session: {session}, stages: [{stages}]}}", "brief")
+    brief = loader.parse(f"{{name: brief, session: {session}, stages: [{stages}]}}", "brief")
     assert_all_end(simulate((5, 41, 42), brief))
 
 

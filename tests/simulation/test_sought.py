@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.effects import publishing
-from orchestrator.effects.shell import Shell
-from orchestrator.pipeline_file import parse
-from orchestrator.rehearsal.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.clocks import YEAR, OwnClock, Setting, Settings
-from orchestrator.simulation.invariants import Broken, Watched
-from orchestrator.tick import Turn
+from orchestrator.engine.effects import publish
+from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.tick import Turn
+from orchestrator.pipeline.loader import parse
+from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.clock_steps import YEAR, OwnClock, Setting, Settings
+from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from state.model import Snapshot
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
@@ -193,7 +193,7 @@ def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch, counts: bool
 ) -> None:
     if not counts:
-        monkeypatch.setattr(publishing, "_sought_s", by_the_clock)
+        monkeypatch.setattr(publish, "_sought_s", by_the_clock)
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
     chain.settings = Settings(clock, (Setting(turn=100, by=YEAR, between=False, noticed=False),))
     watched = Watched(chain)

@@ -9,21 +9,21 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.commands import Rest
-from orchestrator.effects import seeking
+from orchestrator.core.commands import Rest
+from orchestrator.engine.effects import find_push
+from orchestrator.engine.ownership import go_on_here
 from orchestrator.kaggle.gateway import KernelFound, KernelsPage
-from orchestrator.ownership import go_on_here
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
-from orchestrator.rehearsal.kernels import Save
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.simulation.crashes import Bomb, Crash
-from orchestrator.simulation.plans import drawn
-from orchestrator.simulation.runner import Simulation
-from orchestrator.views.events import describe
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
+from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.plans import drawn
+from orchestrator.rehearsal.simulation.runner import Simulation
+from orchestrator.views.fact_text import describe
 from state.facts import TwinSeen
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -116,8 +116,8 @@ def test_a_machine_that_slept_through_the_time_looks_several_times_before_it_pus
     for turn in chain.turns():
         if any(fact.name == "push_unfound" for fact in turn.facts):
             break
-    assert chain.kaggle.clock.now() - woke_at >= timedelta(seconds=60 * (seeking.LOOKS_MIN - 2))
-    assert chain.kaggle.world.misfortune.calls_made - before >= 2 * (seeking.LOOKS_MIN - 1)
+    assert chain.kaggle.clock.now() - woke_at >= timedelta(seconds=60 * (find_push.LOOKS_MIN - 2))
+    assert chain.kaggle.world.misfortune.calls_made - before >= 2 * (find_push.LOOKS_MIN - 1)
 
 
 def test_a_kernel_that_kaggle_lists_and_does_not_show_is_not_pushed_again(folder: Path) -> None:
@@ -293,7 +293,7 @@ def test_a_session_whose_push_was_answered_well_costs_no_call_for_second_ones(fo
 
 def test_a_daemon_that_pushed_again_at_once_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """What relay did before: what is not to be seen right after a lost answer is pushed again."""
-    monkeypatch.setattr(seeking, "LOOKS_MIN", 1)
+    monkeypatch.setattr(find_push, "LOOKS_MIN", 1)
     found = set()
     for seed in range(1, 400):
         plan = drawn(seed)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, Order
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.verifying import drive_until, rot, sealed

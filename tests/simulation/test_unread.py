@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from orchestrator import effects
-from orchestrator.effects import Shell
-from orchestrator.errors import DiskRefused
-from orchestrator.plan import Limits
-from orchestrator.simulation.chain import fast_folder
-from orchestrator.simulation.unread import unread
+from orchestrator.base.errors import DiskRefused
+from orchestrator.core.plan import Limits
+from orchestrator.engine import effects
+from orchestrator.engine.effects import Shell
+from orchestrator.rehearsal.simulation.chain import fast_folder
+from orchestrator.rehearsal.simulation.read_errors import unread
 from stages.contract import BLOB_NAME
 from state.facts import CheckpointDamaged, DatasetOffered, Fact, PublishIntended
 from state.model import RunState, Snapshot

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kaggle_kernels import build
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.sandbox import Played
-from orchestrator.simulation.chain import Chain, Kaggle
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle
 from stages.contract import MANIFEST_NAME, SEAL_NAME, Manifest, Order, Report, seal_of
 from stages.documents import ContractError
 from state.facts import Fact

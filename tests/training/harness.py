@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stages.accounting import Spent
 from stages.catalog import KINDS
 from stages.contract import Cursor, StageSpec
 from stages.data.mounted import Brought
 from stages.data.pins import Pins
+from stages.session.throughput import MEASURED
+from stages.session.time_accounting import Spent
+from stages.session.tracing import digest_of
 from stages.stage import Next, Opened, StageFailed, Write
-from stages.throughput import MEASURED
-from stages.tracing import digest_of
 
 SMALL = {"gemma2": "relay/small-gemma2/flax/base/1", "gemma3": "relay/small-gemma3/transformers/base/1"}
 """Models that learn nothing to speak of, and compute like the large ones."""
@@ -34,9 +34,9 @@ ROLLOUTS = {**ANSWERS, "batch": 4, "generations": 2, "lora_rank": 2}
 
 def small_inputs(inputs: Path) -> Path:
     """Small models and data sets in the place where a session has its inputs; a second call finds them there."""
-    from orchestrator.rehearsal.stand_ins.model import write_model
-    from orchestrator.rehearsal.stand_ins.sets import write_sets
-    from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+    from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
+    from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
+    from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 
     if inputs.exists():
         return inputs

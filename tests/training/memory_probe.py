@@ -17,16 +17,16 @@ from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from orchestrator.memory import lowering, settled
-from orchestrator.memory.programs import Program
-from stages.gemma import full_size_config, model_class
-from stages.lora import with_adapter
-from stages.losses import TaughtBatch, taught_input, taught_loss
-from stages.masters import Master, optimizer_in_float32
-from stages.model import WEIGHTS, place
-from stages.optimizers import optimizer
+from orchestrator.preflight.memory import lowering, xla_buffer_plan
+from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
-from stages.steps import LatestMetrics
+from stages.training.gemma import full_size_config, model_class
+from stages.training.lora import with_adapter
+from stages.training.losses import TaughtBatch, taught_input, taught_loss
+from stages.training.master_weights import Master, optimizer_in_float32
+from stages.training.model import WEIGHTS, place
+from stages.training.optimizers import optimizer
+from stages.training.steps import LatestMetrics
 
 LORA = Sft(mode="lora", lora_rank=4)
 FULL = Sft(mode="full")
@@ -101,7 +101,7 @@ def plan(kind: str, folder: Path) -> dict[str, Any]:
     """What a step needs, as XLA wrote it down on the way and as the compiled program says."""
     program = program_of(LORA, kind, answer_tokens=0 if kind == "sft" else 32)
     _, ((part,),) = lowering.compiled(program, [8], config_of(2), OPTIONS, lowering.mesh_of(OPTIONS))
-    early = settled.written(folder)
+    early = xla_buffer_plan.written(folder)
     assert early is not None
     return {
         "compiled": [part["temporaries"], part["outputs"]],

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from orchestrator.rehearsal.stand_ins.model import write_model
-from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
-from stages.model import Foundation, load
+from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from stages.training.model import Foundation, load
 
 SMALL = {"width": 16, "hidden": 32, "heads": 2, "kv_heads": 1, "head_width": 8}
 """Learns nothing to speak of, and computes like the large one."""

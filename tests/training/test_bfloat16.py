@@ -9,15 +9,15 @@ import optax
 import pytest
 from flax import nnx
 
-from stages import lora
-from stages.checkpoints import State, Weights, read, write
-from stages.lora import Adapter
-from stages.masters import MasterOptimizer, held_part, live_part, masters_of
-from stages.model import Foundation, arrays_of, put_arrays
-from stages.optimizers import measurements, optimizer
 from stages.options import Sft
 from stages.stage import Opened, StageFailed
-from stages.standing import LOOK_AFTER_STEPS, Frozen, Standing, as_trained, made_of, put_weights
+from stages.training import lora
+from stages.training.checkpoints import State, Weights, read, write
+from stages.training.initial_state import LOOK_AFTER_STEPS, Frozen, Standing, as_trained, made_of, put_weights
+from stages.training.lora import Adapter
+from stages.training.master_weights import MasterOptimizer, held_part, live_part, masters_of
+from stages.training.model import Foundation, arrays_of, put_arrays
+from stages.training.optimizers import measurements, optimizer
 from tests.training.harness import ANSWERS, TINY, Chain, Cursor, Record, SmallContext, shared_inputs, spec
 from tests.training.models import loaded, written
 

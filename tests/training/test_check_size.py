@@ -6,11 +6,11 @@ import jax
 import pytest
 from flax import nnx
 
-from orchestrator.check.size import DIMENSIONS
-from orchestrator.memory.lowering import abstract_model, mesh_of
-from orchestrator.memory.programs import Program
-from stages import gemma
+from orchestrator.preflight.check.size import DIMENSIONS
+from orchestrator.preflight.memory.lowering import abstract_model, mesh_of
+from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
+from stages.training import gemma
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from stages.checkpoints import State, Weights, digests, read, tree_digest, write
-from stages.lora import Adapter
 from stages.stage import StageFailed
+from stages.training.checkpoints import State, Weights, digests, read, tree_digest, write
+from stages.training.lora import Adapter
 
 pytestmark = pytest.mark.slow
 

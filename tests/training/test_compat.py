@@ -1,12 +1,12 @@
-"""What `stages.compat` says is the same on the Tunix that is installed, 0.1.5 or 0.1.7: `make test-compat` asks the former."""
+"""What `stages.training.compat` says is the same on the Tunix that is installed, 0.1.5 or 0.1.7: `make test-compat` asks the former."""
 
 from importlib import metadata
 
 import pytest
 from flax import nnx
 
-from stages.gemma import FULL_SIZE, full_size_config, model_class
 from stages.options import Model
+from stages.training.gemma import FULL_SIZE, full_size_config, model_class
 from tests.training.harness import Chain, spec
 
 VERSION = metadata.version("google-tunix")

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from stages.accounting import Account, Spent
-from stages.compiling import Compilations
-from stages.saver import THREAD
+from stages.session.async_checkpointer import THREAD
+from stages.session.compile_timer import Compilations
+from stages.session.time_accounting import Account, Spent
 
 
 class Steps:

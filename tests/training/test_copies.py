@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from stages.data import Source, open_source
-from stages.problems import summary
 from stages.stage import StageFailed
+from stages.training.stage_data import summary
 
 Row = dict[str, Any]
 Writer = Callable[[Sequence[Row], Path], None]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.checkpoints import read as read_state
 from stages.curate import PAPER, Tried, hard_keys, read, reasons, summary, written
 from stages.options import Curate
 from stages.stage import StageFailed
+from stages.training.checkpoints import read as read_state
 from tests.training.harness import ANSWERS, ROLLOUTS, Chain, spec
 
 OPTIONS = Curate(generations=4, hard_min=1)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from orchestrator.rehearsal.stand_ins.sets import LEAKED, MAGPIE_ODD, MBPP_ROWS, write_sets
+from orchestrator.rehearsal.local_kaggle.stand_ins.sets import LEAKED, MAGPIE_ODD, MBPP_ROWS, write_sets
 from stages.data import Example, derive_seed, examples_at, index_at, mixed_at, open_source
 from stages.data.overlap import Asked
 

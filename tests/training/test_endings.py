@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.data import Example
-from stages.model import Foundation
 from stages.options import Model, Sft
-from stages.problems import prompt, tokens_of
 from stages.sft import encode
-from stages.tokenizer import Tokenizer
+from stages.training.model import Foundation
+from stages.training.stage_data import prompt, tokens_of
+from stages.training.tokenizer import Tokenizer
 
 TEMPLATES = {
     "gemma2": (

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.asking import Answers
-from stages.checkpoints import read as read_state
 from stages.data import Example
 from stages.evaluate import hard_ones, judged, rates, read, transcripts, written
+from stages.training.checkpoints import read as read_state
+from stages.training.generate import Answers
 from tests.training.harness import ANSWERS, Chain, spec
 
 SUMS = [

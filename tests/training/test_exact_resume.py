@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.rehearsal.stand_ins.model import write_model
-from orchestrator.rehearsal.stand_ins.sets import write_sets
-from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
+from orchestrator.rehearsal.local_kaggle.stand_ins.sets import write_sets
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.catalog import KINDS
 from tests.training import harness
 from tests.training.harness import ANSWERS, SMALL, TINY, Chain, Record, SmallContext, spec

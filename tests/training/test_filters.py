@@ -10,8 +10,8 @@ import pytest
 from stages.data.mounted import Brought
 from stages.data.pins import Pins
 from stages.options import Asking, Sft
-from stages.problems import judged_problems, worked_examples
 from stages.stage import StageFailed
+from stages.training.stage_data import judged_problems, worked_examples
 
 
 def row(prompt: str, chosen: str, score: float | None, rejected_score: float) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from stages.data.rows import COMMIT
-from stages.data.sets import KNOWN
+from stages.data.readers import COMMIT
+from stages.data.registry import KNOWN
 from tests.training.small_hub import SmallHub, served
 
 ROOT = Path(__file__).parents[2]

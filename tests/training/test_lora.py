@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from stages import lora
-from stages.checkpoints import Weights, tree_digest
-from stages.lora import Adapter
-from stages.model import Foundation, arrays_of, copy_of, put_arrays
 from stages.options import Sft
 from stages.stage import StageFailed
-from stages.standing import put_weights
+from stages.training import lora
+from stages.training.checkpoints import Weights, tree_digest
+from stages.training.initial_state import put_weights
+from stages.training.lora import Adapter
+from stages.training.model import Foundation, arrays_of, copy_of, put_arrays
 from tests.training.models import loaded, logits, written
 
 pytestmark = pytest.mark.slow

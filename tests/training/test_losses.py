@@ -18,7 +18,8 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from stages import sft
 from stages.data import Example
-from stages.losses import (
+from stages.options import Grpo, Sft
+from stages.training.losses import (
     PolicyBatch,
     PolicyLoss,
     TaughtBatch,
@@ -28,11 +29,10 @@ from stages.losses import (
     taught_input,
     taught_loss,
 )
-from stages.model import Foundation
-from stages.optimizers import measured, measurements
-from stages.options import Grpo, Sft
-from stages.policy import DrawnAnswer, arrays_for
-from stages.steps import LatestMetrics
+from stages.training.model import Foundation
+from stages.training.optimizers import measured, measurements
+from stages.training.policy import DrawnAnswer, arrays_for
+from stages.training.steps import LatestMetrics
 from tests.training.models import loaded, written
 
 LOSS, GRADIENT = 1e-5, 1e-4

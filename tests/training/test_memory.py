@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from orchestrator.cli import main
-from orchestrator.memory.measure import environment
-from orchestrator.memory.settled import flags
+from orchestrator.preflight.memory.measure import environment
+from orchestrator.preflight.memory.xla_buffer_plan import flags
 from tests.training.harness import SMALL, small_inputs
 
 pytestmark = pytest.mark.slow

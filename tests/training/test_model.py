@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
-from stages.model import arrays_of, copy_of, put_arrays
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
 from stages.stage import StageFailed
-from stages.tokenizer import TURNS, Tokenizer, read
+from stages.training.model import arrays_of, copy_of, put_arrays
+from stages.training.tokenizer import TURNS, Tokenizer, read
 from tests.training.models import loaded, written
 
 TEXT = (

@@ -20,13 +20,13 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from orchestrator.rehearsal.stand_ins.model import write_model
-from stages.accelerator import STAND_IN
-from stages.checkpoints import tree_digest
-from stages.gemma import full_size, full_size_config, model_class
-from stages.model import arrays_of, load
+from orchestrator.rehearsal.local_kaggle.stand_ins.model import write_model
 from stages.options import Model
+from stages.session.accelerator import STAND_IN
 from stages.stage import StageFailed
+from stages.training.checkpoints import tree_digest
+from stages.training.gemma import full_size, full_size_config, model_class
+from stages.training.model import arrays_of, load
 from tests.training.models import SMALL, loaded, logits, written
 
 KINDS = ("gemma2", "gemma3")
@@ -357,7 +357,7 @@ def test_a_tokenizer_that_is_none_is_refused(tmp_path: Path) -> None:
 ON_EIGHT_DEVICES = """
 import json, sys
 import numpy as np
-from stages.model import arrays_of
+from stages.training.model import arrays_of
 from stages.stage import StageFailed
 from tests.training.models import loaded, logits
 for values in json.loads(sys.argv[1]):

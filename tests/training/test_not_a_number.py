@@ -12,12 +12,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from stages import finite, packing, runner, standing
-from stages.checkpoints import State, Weights, not_finite, read, write
 from stages.contract import Cursor, Order, Report, StageSpec
-from stages.lora import Adapter
-from stages.model import arrays_of, load, put_arrays
+from stages.session import packing, runner
 from stages.stage import StageFailed
+from stages.training import finite, initial_state
+from stages.training.checkpoints import State, Weights, not_finite, read, write
+from stages.training.lora import Adapter
+from stages.training.model import arrays_of, load, put_arrays
 from tests.training.harness import ANSWERS, ROLLOUTS, TINY, Chain, shared_inputs, spec
 from tests.unit.counting_runs import Kaggle, kaggle, order
 
@@ -142,5 +143,5 @@ def test_model_files_that_are_not_finite_are_refused_before_anything_is_computed
     name, array = next(iter(arrays_of(model).items()))
     put_arrays(model, {**arrays_of(model), name: jnp.full_like(array, jnp.inf)})
     with pytest.raises(StageFailed, match=f"^{name} in the model's files is not finite") as failed:
-        standing.made_of(model)
+        initial_state.made_of(model)
     assert failed.value.cause == "model-not-finite"

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
-from stages.optimizers import learning_rates, measurements, optimizer
 from stages.options import Grpo, Sft, Trained
+from stages.training.optimizers import learning_rates, measurements, optimizer
 
 STEPS, WARMUP, PEAK = 20, 5, 0.01
 

@@ -11,8 +11,8 @@ import pytest
 from stages.data import RunData, Source, open_source
 from stages.data.mounted import STAND_IN_MARK, Brought
 from stages.data.pins import Pins
-from stages.problems import summary
 from stages.stage import StageFailed
+from stages.training.stage_data import summary
 
 FLAT, DEEP, OUTPUT = "{slug}", "datasets/me/{slug}", "notebooks/me/{slug}"
 FUNCTION, TIMES = "Write function number {}.", "Multiply by {}."

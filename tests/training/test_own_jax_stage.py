@@ -13,9 +13,9 @@ import numpy as np
 import optax
 import pytest
 
-from orchestrator.pipeline_file import load
-from stages.saving import load_state, save_state
+from orchestrator.pipeline.loader import load
 from stages.stage import StageFailed
+from stages.training.state_io import load_state, save_state
 from tests.unit.counting_runs import ROOT
 
 PROGRAM = """

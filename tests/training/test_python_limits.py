@@ -51,7 +51,7 @@ AT_ONCE = {
     "an exit that is none": "import os, sys\nos._exit = sys.exit = lambda *a: None\nraise SystemExit",
     "a depth without end": "import sys\nsys.setrecursionlimit(10 ** 9)\ndef g(): g()\ng()",
     "C's own functions": "import ctypes\nctypes.CDLL(None).system(b'true')",
-    "a hole in memory": "import sys\nc = sys.modules['stages.rewards.judging.fences'].ctypes\nc.memset(0, 1, 10 ** 6)",
+    "a hole in memory": "import sys\nc = sys.modules['stages.rewards.judging.sandbox'].ctypes\nc.memset(0, 1, 10 ** 6)",
     "a child by another way": "import _posixsubprocess, multiprocessing, subprocess",
     "the network": "import socket\nsocket.create_connection(('127.0.0.1', 22))",
     "a hook of its own": "import sys\nsys.settrace(lambda *a: [1 for _ in iter(int, 1)])\ndef g(): pass\ng()",
@@ -99,7 +99,7 @@ def test_the_kernel_opens_files_of_the_libraries_alone() -> None:
     """Past Python, where the audit hook sees nothing: other processes' memory is a file, and may hold the tests."""
     code = """
 import sys
-fences = sys.modules['stages.rewards.judging.fences']
+fences = sys.modules['stages.rewards.judging.sandbox']
 NUMBER = 56 if fences.platform.machine() == 'aarch64' else 257
 def f(path): return fences.LIBC.syscall(NUMBER, -100, path.encode(), 0, 0) >= 0
 """
@@ -124,7 +124,7 @@ def test_an_answer_keeps_none_of_roots_rights_but_to_read_files() -> None:
 
 
 def landlocked() -> bool:
-    from stages.rewards.judging.fences import LANDLOCK_CREATE_RULESET, LIBC
+    from stages.rewards.judging.sandbox import LANDLOCK_CREATE_RULESET, LIBC
 
     return LIBC is not None and LIBC.syscall(LANDLOCK_CREATE_RULESET, 0, 0, 1) > 0
 

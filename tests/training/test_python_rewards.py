@@ -122,7 +122,7 @@ def test_an_answer_that_calls_the_system_itself_is_refused_by_the_kernel() -> No
     code = """
 import sys
 def f():
-    fences = sys.modules['stages.rewards.judging.fences']
+    fences = sys.modules['stages.rewards.judging.sandbox']
     libc = fences.LIBC
     libc.prctl.argtypes = None
     return [getattr(libc, 'prctl')(1, 0, 0, 0, 0), fences.LIBC.unshare(0x40000000)]

@@ -9,8 +9,8 @@ import pytest
 from stages.catalog import KINDS
 from stages.grpo import Sampled, chosen_groups
 from stages.options import Grpo
-from stages.policy import DrawnAnswer
-from stages.rollouts import drawn_answer
+from stages.training.policy import DrawnAnswer
+from stages.training.rollouts import drawn_answer
 from tests.training import harness
 from tests.training.harness import TINY, Record, SmallContext, spec
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from orchestrator import pipeline_file
-from orchestrator.rehearsal.stand_ins.offering import SETS as SETS_FOLDER
-from orchestrator.rehearsal.stand_ins.sets import MBPP_ROWS, write_sets
-from orchestrator.rehearsal.stand_ins.tokenizer import VOCABULARY, write_tokenizer
-from orchestrator.verify.inputs import mounted
+from orchestrator.pipeline import loader
+from orchestrator.rehearsal.local_kaggle.stand_ins.install import SETS as SETS_FOLDER
+from orchestrator.rehearsal.local_kaggle.stand_ins.sets import MBPP_ROWS, write_sets
+from orchestrator.rehearsal.local_kaggle.stand_ins.tokenizer import VOCABULARY, write_tokenizer
+from orchestrator.rehearsal.verify.inputs import mounted
 from stages.data import Example, Source, open_source, prompt_of
 from stages.data.mounted import STAND_IN_MARK
-from stages.data.sets import KNOWN
+from stages.data.registry import KNOWN
 from stages.evaluate import hard_ones
 from stages.options.model import SYSTEM
 from stages.options.training import SETS
@@ -139,7 +139,7 @@ def test_a_set_that_the_pipeline_brings_has_no_stand_in_beside_it_and_the_others
     text += f"model: {{source: {tmp_path}}}\nstages: [{{name: sft, kind: sft, steps: 1, options: {{data: [gsm8k, mbpp]}}}}]\n"
     path = tmp_path / "own.yaml"
     path.write_text(text, encoding="utf-8")
-    own, made_up = mounted(pipeline_file.load(path), path, tmp_path / "inputs")
+    own, made_up = mounted(loader.load(path), path, tmp_path / "inputs")
     assert sorted(own.files) == ["gsm8k_test.jsonl", "gsm8k_train.jsonl"]
     assert f"{SETS_FOLDER}/{STAND_IN_MARK}" in made_up.files
     names = " ".join(made_up.files)

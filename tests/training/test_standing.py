@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from stages import checkpoints, lora, standing
-from stages.checkpoints import State, Weights, read, tree_digest, write
-from stages.model import WEIGHTS, Arrays, arrays_of, load, put_arrays
 from stages.options import Sft
 from stages.stage import StageFailed
-from stages.standing import Frozen, Standing, made_of
+from stages.training import checkpoints, initial_state, lora
+from stages.training.checkpoints import State, Weights, read, tree_digest, write
+from stages.training.initial_state import Frozen, Standing, made_of
+from stages.training.model import WEIGHTS, Arrays, arrays_of, load, put_arrays
 from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def test_the_weights_that_a_session_loads_again_are_hashed_once_and_other_ones_a
         return hashed[-1]
 
     monkeypatch.setattr(checkpoints, "tree_digest", counting)
-    monkeypatch.setattr(standing, "_MADE", {})
+    monkeypatch.setattr(initial_state, "_MADE", {})
     first, second, other = (load(TINY, shared_inputs(), tmp_path).model for _ in range(3))
     assert made_of(first) == made_of(second) == tree_digest(arrays_of(first))
     assert len(hashed) == 1

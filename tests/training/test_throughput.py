@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.asking import Asker
-from stages.checkpoints import read
-from stages.model import arrays_of, load
-from stages.optimizers import learning_rates
 from stages.options import Asking, Sft
-from stages.problems import prompt
+from stages.training.checkpoints import read
+from stages.training.generate import Asker
+from stages.training.model import arrays_of, load
+from stages.training.optimizers import learning_rates
+from stages.training.stage_data import prompt
 from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 from tests.training.test_evaluation import SUMS
 

@@ -6,13 +6,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator import cli
-from orchestrator.errors import Permanent
-from orchestrator.verify import chain, cuts
-from orchestrator.verify.chain import Subject, Verdict
-from orchestrator.verify.cuts import Cut
-from orchestrator.verify.view import sentence
-from stages import mounts
+from orchestrator.base.errors import Permanent
+from orchestrator.rehearsal.verify import chain, cuts
+from orchestrator.rehearsal.verify.chain import Subject, Verdict
+from orchestrator.rehearsal.verify.cuts import Cut
+from orchestrator.rehearsal.verify.view import sentence
 from stages.contract import Cursor, Order, StageSpec
+from stages.session import parent_checkpoint
 from tests.training import odd_rewards
 from tests.unit.counting_runs import counting, order
 
@@ -151,10 +151,10 @@ def test_kept_sessions_had_their_parents_among_their_mounts(tmp_path: Path) -> N
     stages = (counting("first", 20, step_s=0.02),)
     verify(whole(*stages), (cuts.named("first:5", stages), cuts.named("first:11:kill", stages)), tmp_path, keep=True)
     second, third = (tmp_path / "verify" / f"mine-s{number:04d}" / "v1" / "kaggle" for number in (2, 3))
-    (parent,) = mounts.find(second / "input")
+    (parent,) = parent_checkpoint.find(second / "input")
     assert (parent.manifest.session, parent.manifest.cursor) == (1, Cursor(stage="first", step=5))
     assert not (second / "working" / "relay" / "report.json").exists(), "it was killed"
-    assert all(found.manifest.session == 2 for found in mounts.find(third / "input"))
+    assert all(found.manifest.session == 2 for found in parent_checkpoint.find(third / "input"))
     assert (third / "working" / "relay" / "report.json").exists()
 
 

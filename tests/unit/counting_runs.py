@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages import packing, runner
 from stages.contract import Cursor, FileEntry, Manifest, Order, Parent, Report, StageSpec
+from stages.session import packing, runner
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,7 +134,7 @@ PROGRAM = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from stages import runner
+from stages.session import runner
 from stages.contract import Order
 order = Order.from_json(sys.argv[2])
 sys.exit(runner.main(order, working=Path(sys.argv[3]), inputs=Path(sys.argv[4]), started_s=time.monotonic()))

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from orchestrator import pipeline_file
-from orchestrator.disk import private_folder
-from orchestrator.files import Home
-from orchestrator.pipeline import Pipeline
-from orchestrator.plan import checkpoint_of, slug_of
+from orchestrator.base.disk import private_folder
+from orchestrator.core.plan import checkpoint_of, slug_of
+from orchestrator.engine.home import Home
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.model import Pipeline
 from stages.contract import REPORT_NAME, Cursor, FileEntry, Manifest, Report
 from state.facts import (
     CheckpointPublished,
@@ -34,7 +34,7 @@ from state.store import Store
 
 ROOT = Path(__file__).parents[2]
 AT = datetime(2030, 1, 7, tzinfo=UTC)
-TINY = pipeline_file.load(ROOT / "examples" / "tiny.yaml")
+TINY = loader.load(ROOT / "examples" / "tiny.yaml")
 VERSIONS = {"jax": "0.10.2", "python": "3.11.7"}
 EVIL = "</script><script>window.hacked = true</script><img src=x onerror='window.hacked = true'>"
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 
-from orchestrator.abreast import abreast
-from orchestrator.errors import Corrupt, Transient
+from orchestrator.base.concurrency import abreast
+from orchestrator.base.errors import Corrupt, Transient
 
 PATIENCE_S = 30.0
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.accounting import Account, Spent, productive_s
+from stages.session.time_accounting import Account, Spent, productive_s
 
 
 class Clock:

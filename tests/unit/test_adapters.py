@@ -12,7 +12,7 @@ from stages.data import adapters
 from stages.data.adapters import ANSWERED_DIRECTLY, WRITTEN_FOR_TESTS, last_boxed
 from stages.data.examples import Example
 from stages.data.fields import Unfit
-from stages.data.sets import KNOWN
+from stages.data.registry import KNOWN
 
 THOUGHT = (
     "Okay, so I need to find the derivative of x^2 at x = 3.\n\nFirst, the power rule gives 2x. Wait, is it \\boxed{5}? "

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import restore
-from orchestrator.app import App
-from orchestrator.backups import KEPT, Backups
-from orchestrator.check.findings import State
-from orchestrator.clock import SystemClock
-from orchestrator.doctor import command as doctor
-from orchestrator.doctor.kaggle import compared
-from orchestrator.errors import BadInput
-from orchestrator.files import Home
-from orchestrator.holder import holder
-from orchestrator.kaggle.dating import read_date
-from orchestrator.pipeline_file import load
-from orchestrator.settings import HOME_BYTES_MAX, Settings
+from orchestrator.app import restore
+from orchestrator.app.app import App
+from orchestrator.app.doctor import command as doctor
+from orchestrator.app.doctor.kaggle import compared
+from orchestrator.app.settings import HOME_BYTES_MAX, Settings
+from orchestrator.base.clock import SystemClock
+from orchestrator.base.errors import BadInput
+from orchestrator.base.process_id import holder
+from orchestrator.engine.backups import KEPT, Backups
+from orchestrator.engine.home import Home
+from orchestrator.kaggle.server_time import read_date
+from orchestrator.pipeline.loader import load
+from orchestrator.preflight.check.findings import State
 from orchestrator.views.lost import lost_sentence
 from state.backups import ailments, copied
 from state.facts import SeenEnded

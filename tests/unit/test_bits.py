@@ -6,11 +6,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.verify import bits
-from orchestrator.verify.bits import Bits, between, count
-from stages import packing
+from orchestrator.rehearsal.verify import bits
+from orchestrator.rehearsal.verify.bits import Bits, between, count
 from stages.contract import BLOB_NAME, Cursor, Manifest
-from stages.mounts import Found
+from stages.session import packing
+from stages.session.parent_checkpoint import Found
 
 MANIFEST = Manifest(
     run="mine", session=1, attempt=1, token="t", cursor=Cursor(stage="first", step=1), parent=None, files=()

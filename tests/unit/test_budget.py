@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.budget import (
+from stages.session.budget import (
     RESERVE_S_MAX,
     SAFETY_MAX,
     SAFETY_MIN,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.collect import TIME_LIMIT, concluded
-from orchestrator.files import Home
+from orchestrator.engine.collect import TIME_LIMIT, concluded
+from orchestrator.engine.home import Home
 from orchestrator.kaggle.gateway import LogLine
 from stages.contract import Progress
 from state import machine

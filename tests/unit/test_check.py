@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator import pipeline_file
-from orchestrator.check import files, fitting, packages
-from orchestrator.check.findings import Check, Finding, State, Subject
-from orchestrator.check.size import DIMENSIONS, checkpoint_bytes
-from orchestrator.memory.chips import OUTPUT_BYTES_MAX
-from orchestrator.shipped import example
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.chips import OUTPUT_BYTES_MAX
+from orchestrator.pipeline.examples import example
+from orchestrator.preflight.check import files, limits, packages
+from orchestrator.preflight.check.findings import Check, Finding, State, Subject
+from orchestrator.preflight.check.size import DIMENSIONS, checkpoint_bytes
 from orchestrator.views.check import check_view
 from orchestrator.views.printing import printable
 
@@ -29,7 +29,7 @@ def subject(folder: Path, stage: str = COUNT, **keys: str) -> Subject:
     text = "\n".join(["name: gsm", *(f"{key}: {value}" for key, value in keys.items()), f"stages: [{stage}]"])
     path = folder / "gsm.yaml"
     path.write_text(text, encoding="utf-8")
-    return Subject(path, pipeline_file.load(path), folder / "home", folder, {}, NOW)
+    return Subject(path, loader.load(path), folder / "home", folder, {}, NOW)
 
 
 def found(check: Check, about: Subject, state: State) -> list[Finding]:
@@ -40,34 +40,34 @@ def found(check: Check, about: Subject, state: State) -> list[Finding]:
     ("check", "keys", "state", "said"),
     [
         (
-            fitting.session,
+            limits.session,
             {"session": "{margin_s: 20000}"},
             State.WARNING,
             "session.margin_s keeps back 5 h 33 min of 9 h 0 min",
         ),
-        (fitting.session, {"session": "{save_interval_s: 40000}"}, State.WARNING, "a session saves only at its end"),
+        (limits.session, {"session": "{save_interval_s: 40000}"}, State.WARNING, "a session saves only at its end"),
         (
-            fitting.session,
+            limits.session,
             {"session": "{worth_s: 30000}", "account": "{hours_per_week: 8}"},
             State.PROBLEM,
             "no session would",
         ),
         (
-            fitting.session,
+            limits.session,
             {"stage": COUNT[:-1] + ", options: {step_s: 40000}}"},
             State.PROBLEM,
             "one step of one takes 40000 s",
         ),
-        (fitting.session, {}, State.OK, "a session has 8 h 59 min of 9 h 0 min to work in"),
+        (limits.session, {}, State.OK, "a session has 8 h 59 min of 9 h 0 min to work in"),
         (
-            fitting.mesh,
+            limits.mesh,
             {"stage": TRAIN, "model": "{mesh_fsdp: 16}"},
             State.PROBLEM,
             "is 16 and a TpuV5E8 session has 8 devices",
         ),
-        (fitting.mesh, {"stage": TRAIN, "model": "{mesh_fsdp: 4}"}, State.WARNING, "the others would be idle"),
-        (fitting.mesh, {"stage": TRAIN, "model": GEMMA}, State.OK, "is 8 and a TpuV5E8 session has 8 devices"),
-        (fitting.mesh, {"stage": TRAIN, "model": GEMMA, "accelerator": "cpu"}, State.PROBLEM, "has 1 device"),
+        (limits.mesh, {"stage": TRAIN, "model": "{mesh_fsdp: 4}"}, State.WARNING, "the others would be idle"),
+        (limits.mesh, {"stage": TRAIN, "model": GEMMA}, State.OK, "is 8 and a TpuV5E8 session has 8 devices"),
+        (limits.mesh, {"stage": TRAIN, "model": GEMMA, "accelerator": "cpu"}, State.PROBLEM, "has 1 device"),
         (packages.internet, {"stage": TRAIN, "internet": "false"}, State.PROBLEM, "gsm8k would be fetched"),
         (packages.internet, {"stage": TRAIN, "internet": "false"}, State.WARNING, "no session can install its pins"),
         (packages.internet, {"stage": TRAIN}, State.NOTE, "sessions fetch gsm8k from the Hugging Face hub"),
@@ -99,7 +99,7 @@ def test_each_thing_that_does_not_fit_is_told_with_its_remedy(
 def test_a_mistake_inside_a_list_is_not_told_a_second_time_as_the_lists(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("name: gsm\nseeed: 1\nstages: [{name: one, kind: counting, steps: 0}]\n", encoding="utf-8")
-    read, mistakes = pipeline_file.examine(path)
+    read, mistakes = loader.examine(path)
     assert read is None
     assert [mistake.removeprefix(f"{path}: ") for mistake in mistakes] == [
         "seeed: 'seeed' is not a key that relay knows: did you mean 'seed'?",
@@ -167,8 +167,8 @@ def test_full_training_of_the_larger_model_leaves_a_checkpoint_that_kaggle_does_
     size = checkpoint_bytes(full.pipeline)
     assert size is not None
     assert 29 <= size / 2**30 < 30  # as docs/memory.md has it
-    assert "mode: lora" in found(fitting.checkpoint, full, State.PROBLEM)[0].remedy
-    assert found(fitting.checkpoint, subject(tmp_path, TRAIN, model=GEMMA), State.PROBLEM) == []
+    assert "mode: lora" in found(limits.checkpoint, full, State.PROBLEM)[0].remedy
+    assert found(limits.checkpoint, subject(tmp_path, TRAIN, model=GEMMA), State.PROBLEM) == []
 
 
 def test_weights_are_counted_as_the_model_cards_do() -> None:
@@ -178,7 +178,7 @@ def test_weights_are_counted_as_the_model_cards_do() -> None:
 
 def test_the_published_recipes_checkpoints_fit_into_what_kaggle_keeps() -> None:
     for name in ("gemma2_2b.yaml", "gemma3_1b.yaml"):
-        size = checkpoint_bytes(pipeline_file.load(example(name)))
+        size = checkpoint_bytes(loader.load(example(name)))
         assert size is not None
         assert 2**27 < size < OUTPUT_BYTES_MAX / 3
 
@@ -186,14 +186,14 @@ def test_the_published_recipes_checkpoints_fit_into_what_kaggle_keeps() -> None:
 def test_of_a_stage_of_the_users_own_no_size_is_made_up(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def train(context):\n    pass\n", encoding="utf-8")
     about = subject(tmp_path, "{name: one, kind: 'own:train', steps: 9}")
-    assert "cannot be told" in found(fitting.checkpoint, about, State.NOTE)[0].sentence
+    assert "cannot be told" in found(limits.checkpoint, about, State.NOTE)[0].sentence
     assert "own.py" in found(files.modules, about, State.OK)[0].sentence
 
 
 def test_a_disk_too_small_for_what_is_kept_is_told(tmp_path: Path) -> None:
     petabyte = COUNT[:-1] + f", options: {{payload_bytes: {10**15}}}}}"
     about = subject(tmp_path, petabyte)
-    assert any(finding.key == "disk" for finding in found(fitting.checkpoint, about, State.PROBLEM))
+    assert any(finding.key == "disk" for finding in found(limits.checkpoint, about, State.PROBLEM))
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.commands import Command, Look, Push, ReadQuota, Record, Rest
-from orchestrator.decide import decide
-from orchestrator.plan import Limits, plan_session
+from orchestrator.core.commands import Command, Look, Push, ReadQuota, Record, Rest
+from orchestrator.core.decide import decide
+from orchestrator.core.plan import Limits, plan_session
 from state.facts import Fact, PushConfirmed, PushIntended, RunWaiting, SeenRunning
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import QuotaRow, Snapshot, Waiting, Watch
 from tests.simulation.pipelines import pipeline
 from tests.unit.histories import Told

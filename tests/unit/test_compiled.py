@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import packing
-from stages.compiled import PROGRAM, SIZE_BYTES_MAX, Compiled, machine, pays_off
 from stages.contract import COMPILED_NAME, Cursor, FileEntry, Manifest
+from stages.session import packing
+from stages.session.compilation_cache import PROGRAM, SIZE_BYTES_MAX, Compiled, machine, pays_off
 from tests.unit.counting_runs import Kaggle, kaggle, next_order, order
 
 

@@ -14,7 +14,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 
 from orchestrator.cli import main
-from state import glance
+from state import completions
 from state.facts import RunCancelled
 from state.model import Phase
 from state.read_only import ReadOnlyStore
@@ -81,7 +81,7 @@ def test_nothing_is_offered_or_made_where_there_is_no_database_or_a_broken_one(t
 def test_a_database_that_is_written_to_is_read_all_the_same(home: Path) -> None:
     store = Store.at(home)
     with store._transaction():
-        assert [run for run, _ in glance.runs(home / "relay.db")] == ["gsm-3f9a", "r-0001"]
+        assert [run for run, _ in completions.runs(home / "relay.db")] == ["gsm-3f9a", "r-0001"]
 
 
 def test_pipeline_files_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

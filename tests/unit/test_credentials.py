@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from orchestrator.errors import BadInput
+from orchestrator.base.errors import BadInput
 from orchestrator.kaggle.credentials import Credentials, Method, find_credentials
 
 TOKEN = "KGAT_5e1f00d5ecret5"

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import BadInput
-from orchestrator.verify import cuts
-from orchestrator.verify.cuts import Cut, How
+from orchestrator.base.errors import BadInput
+from orchestrator.rehearsal.verify import cuts
+from orchestrator.rehearsal.verify.cuts import Cut, How
 from stages.contract import Cursor, StageSpec
 from tests.unit.counting_runs import counting
 

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import Stop, SystemClock, VirtualClock
-from orchestrator.commands import Look, Rest
-from orchestrator.daemon import Daemon, LeaseKeeper
-from orchestrator.effects import Shell
-from orchestrator.errors import BadInput
-from orchestrator.files import Home
-from orchestrator.holder import alive, holder
-from orchestrator.plan import Limits
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
-from orchestrator.tick import Turn
-from orchestrator.times import spoken
+from orchestrator.base.clock import Stop, SystemClock, VirtualClock
+from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import spoken
+from orchestrator.base.process_id import alive, holder
+from orchestrator.core.commands import Look, Rest
+from orchestrator.core.plan import Limits
+from orchestrator.engine.daemon import Daemon, LeaseKeeper
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home import Home
+from orchestrator.engine.tick import Turn
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
 from state.facts import RunCancelled, SessionLost
 from state.leases import LeaseHeld, LeaseLost
 from state.model import RunState, RunStatus, Watch

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.clock import Stop, VirtualClock
-from orchestrator.commands import Rest
-from orchestrator.daemon import Daemon, LeaseKeeper
-from orchestrator.effects import Shell
-from orchestrator.errors import BadInput
-from orchestrator.files import Home
-from orchestrator.pipeline_file import parse
-from orchestrator.plan import Limits
-from orchestrator.tick import Turn
+from orchestrator.base.clock import Stop, VirtualClock
+from orchestrator.base.errors import BadInput
+from orchestrator.core.commands import Rest
+from orchestrator.core.plan import Limits
+from orchestrator.engine.daemon import Daemon, LeaseKeeper
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home import Home
+from orchestrator.engine.tick import Turn
+from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import status_document
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console

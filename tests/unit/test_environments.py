@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import pipeline_file
-from orchestrator.environments import ENVIRONMENTS
-from orchestrator.errors import BadInput
-from orchestrator.pipeline import Pipeline
-from stages.environment import name_of
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.environments import ENVIRONMENTS
+from orchestrator.pipeline.model import Pipeline
+from stages.session.packages import name_of
 
 ROOT = Path(__file__).parents[2]
 TEXT = "name: mine\nstages: [{{name: sft, kind: sft, steps: 4, options: {{data: [gsm8k]}}}}]\n{more}"
 
 
 def loaded(more: str) -> Pipeline:
-    return pipeline_file.parse(TEXT.format(more=more), "mine.yaml")
+    return loader.parse(TEXT.format(more=more), "mine.yaml")
 
 
 def test_a_name_stands_for_its_pins() -> None:

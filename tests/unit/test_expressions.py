@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from stages.rewards.answers import read_answer
 from stages.rewards.expressions import read_expression
+from stages.rewards.normalize import tidy
 from stages.rewards.symbols import COMMANDS
-from stages.rewards.tidy import tidy
 from stages.rewards.trees import Node, functions_of, has_variables, is_one_term
 
 ONE, TWO, THREE = (("number", digit) for digit in "123")

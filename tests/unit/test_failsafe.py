@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.daemon import Daemon, LeaseKeeper
-from orchestrator.effects import Shell
-from orchestrator.errors import Refused
-from orchestrator.failsafe import EXCERPT_CHARS_MAX
-from orchestrator.files import Home
-from orchestrator.plan import Limits
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.simulation.chain import Chain, Kaggle, fast_folder
-from orchestrator.tick import Turn
+from orchestrator.base.errors import Refused
+from orchestrator.core.plan import Limits
+from orchestrator.engine.daemon import Daemon, LeaseKeeper
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.failsafe import EXCERPT_CHARS_MAX
+from orchestrator.engine.home import Home
+from orchestrator.engine.tick import Turn
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.model import RunState, RunStatus
 from state.store import Store

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import finite
-from stages.finite import not_finite
+from stages.training import finite
+from stages.training.finite import not_finite
 
 
 def odd_at(place: int, value: float, dtype: Any = np.float32) -> np.ndarray[Any, Any]:

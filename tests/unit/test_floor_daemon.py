@@ -5,15 +5,15 @@ from datetime import datetime
 
 import pytest
 
-from orchestrator import tick
-from orchestrator.commands import Command, ReadQuota, Record, Rest
-from orchestrator.daemon import LeaseKeeper
+from orchestrator.core.commands import Command, ReadQuota, Record, Rest
+from orchestrator.core.plan import Limits
+from orchestrator.engine import tick
+from orchestrator.engine.daemon import LeaseKeeper
 from orchestrator.kaggle.gateway import Quota
-from orchestrator.pipeline import Pipeline
-from orchestrator.plan import Limits
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.simulation.chain import fast_folder
-from orchestrator.views.narrator import Narrator
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.simulation.chain import fast_folder
+from orchestrator.views.news_filter import Narrator
 from state.facts import InputsIntended
 from state.model import Snapshot
 from tests.unit.test_daemon import Desk, idle

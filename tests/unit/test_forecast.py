@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import pipeline_file
-from orchestrator.forecast import Forecast, Hours, Live, Standing, Unforeseeable, forecast, hours_of
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
-from orchestrator.timing import times_for
+from orchestrator.core.durations import times_for
+from orchestrator.core.forecast import Forecast, Hours, Live, Standing, Unforeseeable, forecast, hours_of
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
 from state.model import QuotaRow
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def after(seconds: float) -> datetime:
 
 def test_the_published_recipe_takes_the_one_session_that_a_person_computes() -> None:
     """SFT of about 1.5 hours and GRPO of about 5, as published, in the pipeline that relay ships, without its later rounds."""
-    whole = pipeline_file.load(ROOT / "examples/gemma2_2b.yaml")
+    whole = loader.load(ROOT / "examples/gemma2_2b.yaml")
     recipe = whole.model_copy(update={"stages": tuple(s for s in whole.stages if s.name in ("sft", "grpo"))})
     found = said(recipe)
     steps_s = 1500 * 3.6 + 3000 * 6.0
@@ -67,7 +67,7 @@ def test_the_published_recipe_takes_the_one_session_that_a_person_computes() -> 
 
 
 def test_all_rounds_of_the_published_recipe_take_the_sessions_and_hours_that_a_person_computes() -> None:
-    found = said(pipeline_file.load(ROOT / "examples/gemma2_2b.yaml"))
+    found = said(loader.load(ROOT / "examples/gemma2_2b.yaml"))
     evaluations, choices = 4 * 10 + 38, 2 * 100
     steps_s = 1500 * 3.6 + 3 * 3000 * 6.0 + (evaluations + choices) * 18.0
     assert steps_s == 64_404
@@ -86,7 +86,7 @@ def test_all_rounds_of_the_published_recipe_take_the_sessions_and_hours_that_a_p
 
 def test_with_few_hours_left_the_rest_waits_for_saturday() -> None:
     """4 hours are left on Tuesday: a session of 4 hours, less its margin, then two more from the refresh on."""
-    pipeline = pipeline_file.load(ROOT / "examples/gemma2_2b.yaml")
+    pipeline = loader.load(ROOT / "examples/gemma2_2b.yaml")
     quota = quota_row(left_s=4 * HOUR_S)
     found = said(pipeline, hours=hours_of(pipeline, quota, TUESDAY))
     first_s = 4 * HOUR_S - 35

@@ -19,25 +19,25 @@ from kagglesdk.kernels.types import kernels_api_service as kernel_types
 from kagglesdk.models.types import model_api_service as model_types
 
 from kaggle_kernels import build
-from orchestrator.errors import RelayError
-from orchestrator.history.results import samples
-from orchestrator.kaggle import answers
-from orchestrator.kaggle.door import _check_types
+from orchestrator.base.errors import RelayError
+from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, read_yaml
+from orchestrator.base.terminal import CONTROLS, shown
+from orchestrator.kaggle import responses
 from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.kaggle.log_extractor import LogSieve, unescaped
 from orchestrator.kaggle.logs import Lines, chunk_of_event, lines_of_log
-from orchestrator.kaggle.sieve import LogSieve, unescaped
+from orchestrator.kaggle.rpc import _check_types
 from orchestrator.kaggle.streams import _bounded
 from orchestrator.kaggle.transfer import output_file, safe_name
 from orchestrator.kaggle.transport import UNREADABLE, CallFailed, check_status, reason_of, retry_after_s
-from orchestrator.pipeline_file import parse
-from orchestrator.plain_yaml import OddYaml, UniqueKeys, read_yaml
-from orchestrator.references import dataset_problem, model_problem
-from orchestrator.rehearsal.faults import FaultPlan
-from orchestrator.shown import CONTROLS, shown
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.references import dataset_problem, model_problem
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
+from orchestrator.views.history.results import samples
 from stages.contract import Manifest, Order, Progress, Report
 from stages.documents import ContractError
-from stages.odd import OddJson, read_json
-from stages.wheels import NoWheels, WheelList
+from stages.safe_text import OddJson, read_json
+from stages.session.wheels import NoWheels, WheelList
 from tests.unit.counting_runs import order
 
 ANY = st.characters(codec=None, categories=None)
@@ -104,7 +104,7 @@ def understood(kind: Any, understand: Callable[[Any, Any], Any]) -> Callable[[st
 
 
 def pushed(found: Any, _raw: Any) -> object:
-    return answers.kernel_pushed(found, KernelPush(slug="a-kernel", source=""), "me")
+    return responses.kernel_pushed(found, KernelPush(slug="a-kernel", source=""), "me")
 
 
 def sieved(text: str) -> object:
@@ -146,20 +146,20 @@ PARSERS: dict[str, tuple[st.SearchStrategy[str], Callable[[str], object]]] = {
     "errors": (JSON, refused),
     "reasons": (JSON | TEXT, reason_of),
     "headers": (TEXT, lambda text: retry_after_s({"Retry-After": text, "Date": text})),
-    "statuses": (JSON, understood(kernel_types.ApiGetKernelSessionStatusResponse, answers.session_seen)),
-    "kernels": (JSON, understood(kernel_types.ApiGetKernelResponse, answers.kernel_found)),
-    "lists of kernels": (JSON, understood(kernel_types.ApiListKernelsResponse, answers.kernel_slugs)),
+    "statuses": (JSON, understood(kernel_types.ApiGetKernelSessionStatusResponse, responses.session_seen)),
+    "kernels": (JSON, understood(kernel_types.ApiGetKernelResponse, responses.kernel_found)),
+    "lists of kernels": (JSON, understood(kernel_types.ApiListKernelsResponse, responses.kernel_slugs)),
     "pushes": (JSON, understood(kernel_types.ApiSaveKernelResponse, pushed)),
-    "outputs": (JSON, understood(kernel_types.ApiListKernelSessionOutputResponse, answers.output_page)),
+    "outputs": (JSON, understood(kernel_types.ApiListKernelSessionOutputResponse, responses.output_page)),
     "quotas": (
         JSON,
         understood(
-            kernel_types.ApiGetAcceleratorQuotaStatisticsResponse, lambda found, _: answers.quota_of(found, "tpu")
+            kernel_types.ApiGetAcceleratorQuotaStatisticsResponse, lambda found, _: responses.quota_of(found, "tpu")
         ),
     ),
-    "datasets": (JSON, understood(dataset_types.ApiDataset, answers.dataset)),
-    "files of datasets": (JSON, understood(dataset_types.ApiListDatasetFilesResponse, answers.dataset_page)),
-    "models": (JSON, understood(model_types.ApiModelInstance, answers.model_instance)),
+    "datasets": (JSON, understood(dataset_types.ApiDataset, responses.dataset)),
+    "files of datasets": (JSON, understood(dataset_types.ApiListDatasetFilesResponse, responses.dataset_page)),
+    "models": (JSON, understood(model_types.ApiModelInstance, responses.model_instance)),
     "names of files": (TEXT, lambda text: [output_file(text, "").name and None, safe_name(text)]),
     "transcripts": (
         st.lists(JSON, max_size=3).map("\n".join),

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.effects.looking import TakenIn
-from orchestrator.files import log_lines
-from orchestrator.goodput import CLASSES, GROUPS, account, early_s, goodput
-from orchestrator.history.outside import outside
+from orchestrator.core.goodput import CLASSES, GROUPS, account, early_s, goodput
+from orchestrator.engine.effects.poll import TakenIn
+from orchestrator.engine.home import log_lines
+from orchestrator.engine.session_seconds import seconds_of, told_seconds
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.seconds import seconds_of, told_seconds
+from orchestrator.views.history.idle_time import outside
 from orchestrator.views.text import goodput_text
-from stages.accounting import Spent
 from stages.contract import Cursor, FileEntry, Manifest, Progress, Report
+from stages.session.time_accounting import Spent
 from state.facts import CheckpointPublished, Fact, Judgement, OutputCollected, SeenEnded
 
 TAKEN = Manifest(

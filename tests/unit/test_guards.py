@@ -4,9 +4,9 @@ import random
 
 import pytest
 
-from stages.guards import LASTING_STEPS, Guard, spike_limit
 from stages.options import Grpo, Sft
 from stages.stage import StageFailed
+from stages.training.guards import LASTING_STEPS, Guard, spike_limit
 
 
 def falling(steps: int, noise: float = 0.05) -> list[float]:

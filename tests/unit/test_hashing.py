@@ -3,7 +3,7 @@
 import hashlib
 import random
 
-from orchestrator.kaggle.hashing import BEHIND_BLOCKS_MAX, HashedBehind
+from orchestrator.kaggle.background_hash import BEHIND_BLOCKS_MAX, HashedBehind
 
 
 def test_blocks_that_are_hashed_behind_give_the_hash_of_all_of_them_in_order() -> None:

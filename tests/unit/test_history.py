@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.files import Home
-from orchestrator.history import curves, results, timeline
-from orchestrator.history.document import Sources, history_document
-from orchestrator.simulation.chain import fast_folder
-from orchestrator.simulation.plans import drawn
-from orchestrator.simulation.runner import Simulation
+from orchestrator.engine.home import Home
+from orchestrator.rehearsal.simulation.chain import fast_folder
+from orchestrator.rehearsal.simulation.plans import drawn
+from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.document import run_document
-from orchestrator.views.history import gathered
+from orchestrator.views.history import curves, results, timeline
+from orchestrator.views.history.document import Sources, history_document
+from orchestrator.views.run_history import gathered
 from state.facts import DamageFound, Fact, OutputCollected, RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
 from state.model import Point
 from tests.unit.histories import AT, TINY, Told, paper, row, trained

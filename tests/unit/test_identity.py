@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from orchestrator.identity import identity_of
+from orchestrator.engine.home_identity import identity_of
 
 HERE, THERE = "machine-1", "machine-2"
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from orchestrator import pipeline_file
 from orchestrator.cli import main
-from orchestrator.environments import HARDWARE
-from orchestrator.init.answers import MODELS, ON_TIMEOUT, RECIPES, Answers, Base
-from orchestrator.init.compose import base_of, composed
-from orchestrator.init.cutting import Example
-from orchestrator.outline import outline
-from orchestrator.pipeline import Pipeline
-from orchestrator.shipped import example
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.environments import HARDWARE
+from orchestrator.pipeline.examples import example
+from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, Answers, Base
+from orchestrator.pipeline.init.compose import base_of, composed
+from orchestrator.pipeline.init.yaml_edit import Example
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.summary import outline
 
 EIGHT = [name for name, hardware in HARDWARE.items() if hardware.promise.devices == 8]
 LAST = {"sft": "after-sft", "sft+grpo": "after-grpo"}
@@ -27,7 +27,7 @@ JUDGED = {"prompt": "What is 2 + 2?", "answer": "4"}
 
 
 def example_of(model: str) -> Pipeline:
-    return pipeline_file.load(example(MODELS[model].example))
+    return loader.load(example(MODELS[model].example))
 
 
 def relay_init(*arguments: str) -> Result:
@@ -53,7 +53,7 @@ def test_every_choice_gives_the_example_but_for_what_was_chosen(
     tmp_path: Path, model: str, recipe: str, accelerator: str, on_timeout: str
 ) -> None:
     answers = Answers(name="mine", model=model, recipe=recipe, accelerator=accelerator, on_timeout=on_timeout)
-    made = pipeline_file.parse(composed(answers, tmp_path / "mine.yaml"), "mine.yaml", tmp_path)
+    made = loader.parse(composed(answers, tmp_path / "mine.yaml"), "mine.yaml", tmp_path)
     original = example_of(model)
     names = [stage.name for stage in original.stages]
     kept = names[: names.index(LAST[recipe]) + 1] if recipe in LAST else names
@@ -102,7 +102,7 @@ def test_the_licence_that_has_to_be_accepted_stands_in_the_file(tmp_path: Path, 
 def test_own_problems_take_the_place_of_the_sets_where_they_are_of_use(folder: Path) -> None:
     problems(folder / "mine.jsonl", TAUGHT, JUDGED)
     assert relay_init("a.yaml", "--recipe", "full", "--data", "mine.jsonl").exit_code == 0
-    made = pipeline_file.load(folder / "a.yaml")
+    made = loader.load(folder / "a.yaml")
     assert made.inputs.files == ("mine.jsonl",)
     assert {tuple(stage.options["data"]) for stage in made.stages} == {("mine.jsonl",)}
 
@@ -111,7 +111,7 @@ def test_own_problems_without_solutions_leave_sft_its_sets(folder: Path) -> None
     problems(folder / "odd name, really.jsonl", JUDGED)
     (folder / "deep").mkdir()
     assert relay_init("deep/a.yaml", "--data", "odd name, really.jsonl").exit_code == 0
-    made = pipeline_file.load(folder / "deep" / "a.yaml")
+    made = loader.load(folder / "deep" / "a.yaml")
     assert made.inputs.files == ("../odd name, really.jsonl",)
     found = {stage.kind: stage.options["data"] for stage in made.stages}
     assert found["sft"] == ["magpie:5000", "ultrafeedback:1000"]
@@ -121,7 +121,7 @@ def test_own_problems_without_solutions_leave_sft_its_sets(folder: Path) -> None
 def test_without_a_terminal_nothing_is_asked_and_the_defaults_hold(folder: Path) -> None:
     done = relay_init()
     assert done.exit_code == 0, done.output
-    made = pipeline_file.load(folder / "gemma2-2b.yaml")
+    made = loader.load(folder / "gemma2-2b.yaml")
     original = example_of("gemma2-2b")
     assert made == original.model_copy(update={"stages": made.stages, "expect": made.expect})
     assert made.stages[-1].name == "after-grpo"
@@ -142,9 +142,9 @@ def test_a_model_that_kaggle_does_not_have_is_to_be_rehearsed_and_not_started(fo
 
 def test_the_name_follows_the_file_where_it_can(folder: Path) -> None:
     assert relay_init("My_Maths.yaml").exit_code == 0
-    assert pipeline_file.load(folder / "My_Maths.yaml").name == "my-maths"
+    assert loader.load(folder / "My_Maths.yaml").name == "my-maths"
     assert relay_init("2026.yaml").exit_code == 0
-    assert pipeline_file.load(folder / "2026.yaml").name == "gemma2-2b"
+    assert loader.load(folder / "2026.yaml").name == "gemma2-2b"
 
 
 def test_a_file_that_is_there_is_never_written_over_unless_asked_to(folder: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_file_that_is_there_is_never_written_over_unless_asked_to(folder: Path
         assert "--force" in refused.output
     assert (folder / "mine.yaml").read_text(encoding="utf-8") == "dear to me\n"
     assert relay_init("mine.yaml", "--force").exit_code == 0
-    assert pipeline_file.load(folder / "mine.yaml").name == "mine"
+    assert loader.load(folder / "mine.yaml").name == "mine"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.intervals import wilson
+from stages.training.confidence import wilson
 
 
 def test_the_interval_is_the_one_in_the_literature() -> None:

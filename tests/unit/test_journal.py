@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import VirtualClock
-from orchestrator.errors import BadInput
-from orchestrator.journal import FILE_BYTES_MAX, FILES_KEPT, Journal
-from orchestrator.views.narrator import Line
+from orchestrator.base.clock import VirtualClock
+from orchestrator.base.errors import BadInput
+from orchestrator.views.daemon_log import FILE_BYTES_MAX, FILES_KEPT, Journal
+from orchestrator.views.news_filter import Line
 
 
 def journal(file: Path, *, as_json: bool = False, least: str = "info") -> Journal:

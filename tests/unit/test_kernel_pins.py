@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from kaggle_kernels import build
-from orchestrator.wheels import packed
+from orchestrator.engine.wheels import packed
 from tests.unit.counting_runs import Kaggle, counting, kaggle, order
 
 pytestmark = pytest.mark.slow

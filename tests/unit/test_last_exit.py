@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages import packing
 from stages.contract import Report
-from stages.last_exit import exit_at_s, last_exit
+from stages.session import packing
+from stages.session.last_exit import exit_at_s, last_exit
 from tests.unit.counting_runs import ROOT, Kaggle, counting, kaggle, order
 
 PATIENCE_S = 60.0
@@ -18,7 +18,8 @@ HANGS = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from stages import counting, runner
+from stages import counting
+from stages.session import runner
 from stages.contract import Order
 
 class Hanging:

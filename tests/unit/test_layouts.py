@@ -5,7 +5,7 @@ from pathlib import PurePath
 import pytest
 
 from stages.data.layouts import layouts_of
-from stages.data.sets import KNOWN
+from stages.data.registry import KNOWN
 
 HUB = "-00000-of-00001.parquet"
 H4 = ("test_gen", "test_prefs", "test_sft", "train_gen", "train_prefs", "train_sft")

@@ -10,15 +10,15 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from orchestrator import pipeline_file
+from orchestrator.base.errors import BadInput
 from orchestrator.cli import main
-from orchestrator.errors import BadInput
-from orchestrator.memory.chips import GIB
-from orchestrator.memory.forecast import checkpoint_verdicts, held_by, memory_document, stage_verdict
-from orchestrator.memory.measure import Needs
-from orchestrator.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
-from orchestrator.outline import outline
-from orchestrator.pipeline import Pipeline
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.chips import GIB
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.summary import outline
+from orchestrator.preflight.memory.forecast import checkpoint_verdicts, held_by, memory_document, stage_verdict
+from orchestrator.preflight.memory.measure import Needs
+from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
 from orchestrator.views.plan import memory_view
 from stages.options import Model
 
@@ -37,9 +37,7 @@ def pipeline(mode: str = "lora", beta: float = 0.1, **more: Any) -> Pipeline:
     model = ", ".join(f"{key}: {value}" for key, value in values.items())
     head = {"name": "fits", "accelerator": "TpuV5E8", **more}
     text = "\n".join(f"{key}: {value}" for key, value in head.items())
-    return pipeline_file.parse(
-        f"{text}\nmodel: {{{model}}}\nstages:{STAGES % {'mode': mode, 'beta': beta}}", "fits.yaml"
-    )
+    return loader.parse(f"{text}\nmodel: {{{model}}}\nstages:{STAGES % {'mode': mode, 'beta': beta}}", "fits.yaml")
 
 
 def programs_by_name(needs: tuple[StageNeeds, ...]) -> dict[str, Program]:
@@ -89,7 +87,7 @@ def test_gradients_are_summed_only_where_a_batch_comes_in_parts() -> None:
     assert parts["sft/step"].sums_gradients
     assert parts["grpo/step"].sums_gradients
     text = STAGES.replace("accumulate: 2, ", "") % {"mode": "lora", "beta": 0}
-    whole = pipeline_file.parse(f"name: fits\nmodel: {{kind: gemma2-2b}}\nstages:{text}", "fits.yaml")
+    whole = loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b}}\nstages:{text}", "fits.yaml")
     programs = programs_by_name(needs_of(whole))
     assert not programs["sft/step"].sums_gradients
     assert not programs["grpo/step"].sums_gradients
@@ -150,7 +148,7 @@ def test_what_does_not_fit_comes_with_a_remedy() -> None:
 
 def test_a_check_that_does_not_fit_does_not_spoil_the_batch() -> None:
     text = STAGES.replace("batch: 8,", "batch: 8, check: 64,") % {"mode": "lora", "beta": 0.1}
-    whole = pipeline_file.parse(f"name: fits\nmodel: {{kind: gemma2-2b, mesh_fsdp: 2}}\nstages:{text}", "fits.yaml")
+    whole = loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b, mesh_fsdp: 2}}\nstages:{text}", "fits.yaml")
     needs = needs_of(whole)
     verdict = stage_verdict(needs[0], found_for(needs), 16 * GIB, Model(mesh_fsdp=2))
     assert (verdict["largest_batch"], verdict["fits"]) == (52, False)
@@ -232,7 +230,7 @@ def test_a_pipeline_without_a_model_has_no_memory_to_plan() -> None:
 
 
 def test_the_plan_says_what_a_session_does_mounts_and_installs() -> None:
-    plan = outline(pipeline_file.load(ROOT / "examples/gemma2_2b.yaml"))
+    plan = outline(loader.load(ROOT / "examples/gemma2_2b.yaml"))
     assert plan["mounts"]["models"] == ["google/gemma-2/flax/gemma2-2b-it/1"]
     assert plan["session"]["budget_s"] < plan["session"]["limit_s"] == 32_400
     assert [stage["number"] for stage in plan["stages"]] == list(range(1, len(plan["stages"]) + 1))
@@ -243,7 +241,7 @@ def test_the_plan_says_what_a_session_does_mounts_and_installs() -> None:
 def test_the_plan_needs_no_credentials_and_names_every_stage(path: str) -> None:
     ran = CliRunner(env={"HOME": "/nowhere"}).invoke(main, ["plan", str(ROOT / "examples" / path)])
     assert ran.exit_code == 0
-    for stage in pipeline_file.load(ROOT / "examples" / path).stages:
+    for stage in loader.load(ROOT / "examples" / path).stages:
         assert stage.name in ran.output
 
 

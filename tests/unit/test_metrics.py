@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import metrics
 from stages.contract import Cursor, Order
+from stages.session import metrics
 from tests.unit.counting_runs import ROOT, Kaggle, counting, kaggle, next_order, order, own
 from tests.unit.records import shown
 
@@ -128,7 +128,7 @@ PROGRAM = """
 import sys, time
 sys.path[:0] = [sys.argv[1], sys.argv[5]]
 from pathlib import Path
-from stages import runner
+from stages.session import runner
 from stages.contract import Order
 order = Order.from_json(sys.argv[2])
 sys.exit(runner.main(order, working=Path(sys.argv[3]), inputs=Path(sys.argv[4]), started_s=time.monotonic()))

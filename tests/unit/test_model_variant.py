@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.model_files import CHAT_TEMPLATE_NAME, ModelFiles, is_instruct
 from stages.options import Model
+from stages.training.model_files import CHAT_TEMPLATE_NAME, ModelFiles, is_instruct
 
 NAMES = [
     # Kaggle: owner/model/framework/variation/version

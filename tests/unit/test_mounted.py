@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.data.copies import copies_of
 from stages.data.layouts import names_split, whole_copy
 from stages.data.mounted import STAND_IN_MARK, Brought, Origin, mounted_folders, named_alone, not_mounted
-from stages.data.sets import KNOWN
+from stages.data.mounted_datasets import copies_of
+from stages.data.registry import KNOWN
 
 FLAT, DEEP = "{slug}", "datasets/{owner}/{slug}"
 OUTPUT = "notebooks/{owner}/{slug}"

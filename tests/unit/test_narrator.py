@@ -5,10 +5,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from orchestrator.clock import VirtualClock
-from orchestrator.commands import Look, ReadQuota, Record, Rest
-from orchestrator.tick import Turn
-from orchestrator.views.narrator import Line, Narrator, fact_line
+from orchestrator.base.clock import VirtualClock
+from orchestrator.core.commands import Look, ReadQuota, Record, Rest
+from orchestrator.engine.tick import Turn
+from orchestrator.views.news_filter import Line, Narrator, fact_line
 from state.facts import Judgement, NothingCollected, RunParked, RunResumed, RunWaiting, SeenRunning, SessionLost
 from state.model import QuotaRow, Request, Watch
 

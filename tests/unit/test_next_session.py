@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
-from orchestrator.plan import order_for, plan_session, timed_out
+from orchestrator.core.plan import order_for, plan_session, timed_out
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
 from state.model import Outcome, RunState
 from tests.unit.histories import Told
 

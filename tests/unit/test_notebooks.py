@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.rehearsal.cells import INSTALLS, python_of
-from orchestrator.rehearsal.notebooks import problem_of
+from orchestrator.rehearsal.local_kaggle.notebook_program import INSTALLS, python_of
+from orchestrator.rehearsal.local_kaggle.notebooks import problem_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=4),

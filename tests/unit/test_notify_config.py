@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import BadInput
-from orchestrator.notify.config import EVENTS, USUAL, read
-from orchestrator.notify.services import masked, pieces, redacted, services
+from orchestrator.app.notify.config import EVENTS, USUAL, read
+from orchestrator.app.notify.services import masked, pieces, redacted, services
+from orchestrator.base.errors import BadInput
 
 ONE, TWO = "tgram://123456789:abcdefg_hijklmnop/12315544/", "ntfy://my-5ecret-topic"
 

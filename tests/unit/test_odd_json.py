@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stages.contract import FileEntry, Manifest, Progress, Report
 from stages.documents import ContractError
-from stages.odd import DEPTH_MAX, OddJson, read_json, whole_text
+from stages.safe_text import DEPTH_MAX, OddJson, read_json, whole_text
 
 STEP = Progress(number=3, event="step", at_s=12.5, stage="sft", step=7, target=100, metrics={"loss": 0.25})
 

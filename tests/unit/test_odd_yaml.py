@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import BadInput
-from orchestrator.notify import config
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import check, parse
-from orchestrator.plain_yaml import OddYaml, UniqueKeys, read_yaml
-from orchestrator.references import dataset_problem, model_problem
-from orchestrator.rehearsal.faults import FaultPlan
+from orchestrator.app.notify import config
+from orchestrator.base.errors import BadInput
+from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, read_yaml
+from orchestrator.pipeline.loader import check, parse
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.references import dataset_problem, model_problem
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
 MERGED = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 60))

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.outlook import assumptions, hours_left, seconds, standing_of
-from orchestrator.pipeline_file import parse
-from orchestrator.timing import Observed, times_for
+from orchestrator.core.durations import Observed, times_for
+from orchestrator.core.forecast_inputs import assumptions, hours_left, seconds, standing_of
+from orchestrator.pipeline.loader import parse
 from state import machine
 from state.facts import RunStarted, RunWaiting
 from state.model import Phase, QuotaRow, RunState, StepSeen, Watch

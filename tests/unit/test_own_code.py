@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import BadInput
-from orchestrator.pipeline import Pipeline, first_difference
-from orchestrator.pipeline_file import load, parse
-from stages import sources
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.loader import load, parse
+from orchestrator.pipeline.model import Pipeline, first_difference
 from stages.catalog import find
+from stages.session import user_code
 from stages.stage import StageFailed
 
 TEXT = """
@@ -138,7 +138,7 @@ def test_rewards_of_ones_own_ship_too(tmp_path: Path) -> None:
     [
         "import jax.numpy as jnp",
         "def train(context):\n    import optax",
-        "from stages import model",
+        "from stages.training import model",
         "from stages.sft import train",
         "import my_parts",
     ],
@@ -150,7 +150,7 @@ def test_a_stage_that_imports_jax_gets_what_training_needs(text: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "text", ["import numpy, random", "from stages.saving import carry_on", "from stages import stage"]
+    "text", ["import numpy, random", "from stages.training.state_io import carry_on", "from stages import stage"]
 )
 def test_a_plain_stage_installs_nothing(text: str, tmp_path: Path) -> None:
     pipeline = given(tmp_path, my_module=f"{text}\n{PLAIN}")
@@ -169,14 +169,14 @@ def test_a_module_of_the_same_name_that_is_there_already_is_not_taken_for_the_us
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
-    sources.unpack({"quite_my_own.py": "x = 1"}, tmp_path)
+    user_code.unpack({"quite_my_own.py": "x = 1"}, tmp_path)
     with pytest.raises(StageFailed, match="another module called pytest is in the way") as caught:
-        sources.unpack({"pytest.py": "x = 1"}, tmp_path)
+        user_code.unpack({"pytest.py": "x = 1"}, tmp_path)
     assert caught.value.cause == "foreign-sources"
 
 
 def test_a_function_that_cannot_be_had_is_one_sentence() -> None:
     with pytest.raises(StageFailed, match="there is no module not_there"):
-        sources.load("not_there:train")
+        user_code.load("not_there:train")
     with pytest.raises(StageFailed, match="json:nothing is not a function"):
-        sources.load("json:nothing")
+        user_code.load("json:nothing")

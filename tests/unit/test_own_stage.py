@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kaggle_kernels import build
-from orchestrator.pipeline_file import load
+from orchestrator.pipeline.loader import load
 from stages.contract import Cursor, Order, Report
 from tests.unit.counting_runs import ROOT, Kaggle, kaggle, next_order, order
 
@@ -70,7 +70,7 @@ def test_an_error_in_the_users_code_comes_home_with_its_traceback(tmp_path: Path
 def test_a_loss_that_is_no_number_ends_a_stage_of_ones_own_too(tmp_path: Path) -> None:
     world = kaggle(tmp_path / "kaggle")
     text = (
-        "from stages.saving import carry_on\n"
+        "from stages.training.state_io import carry_on\n"
         "def train(context):\n"
         "    carry_on(context, {}, lambda state, step, seed: (state, {'loss': float('nan') if step == 2 else 1.0}))\n"
     )

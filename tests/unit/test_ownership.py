@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.effects.seeking import never_pushed
-from orchestrator.errors import Overtaken
+from orchestrator.base.errors import Overtaken
+from orchestrator.engine.effects.find_push import never_pushed
+from orchestrator.engine.ownership import Mark, fenced, refuse_overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
-from orchestrator.ownership import Mark, fenced, refuse_overtaken
 from state.facts import Fact, PushHeld, PushIntended, PushRefused, PushUnclear, PushUnsent
 from state.machine import apply
 from state.model import Phase, Run, RunStatus

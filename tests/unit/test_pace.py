@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.pace import interval_s, look_due
-from orchestrator.pipeline_file import parse
-from orchestrator.plan import Limits, limits_for
+from orchestrator.core.plan import Limits, limits_for
+from orchestrator.core.polling import interval_s, look_due
+from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
 from state.model import Phase, Session, Watch
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import packing
 from stages.contract import Cursor, FileEntry, Manifest
-from stages.packing import CannotPack, CorruptCheckpoint
+from stages.session import packing
+from stages.session.packing import CannotPack, CorruptCheckpoint
 
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40).filter(
     lambda part: part not in (".", "..") and len(part.encode()) < 200

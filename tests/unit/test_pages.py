@@ -8,8 +8,8 @@ import click
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.pipeline import Account, Inputs, Pipeline, SessionLimits
-from orchestrator.pipeline_file import load
+from orchestrator.pipeline.loader import load
+from orchestrator.pipeline.model import Account, Inputs, Pipeline, SessionLimits
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,7 +60,7 @@ def test_the_reference_names_every_key_of_a_pipeline() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_example_is_accepted(path: Path) -> None:
     if path.name.endswith(".faults.yaml"):
-        from orchestrator.rehearsal.faults import FaultPlan
+        from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 
         assert FaultPlan.read(path).sessions
     else:

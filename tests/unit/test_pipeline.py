@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import BadInput
-from orchestrator.pipeline import Pipeline, canonical_in, first_difference
-from orchestrator.pipeline_file import load, parse
-from orchestrator.plan import order_for, plan_session
+from orchestrator.base.errors import BadInput
+from orchestrator.core.plan import order_for, plan_session
+from orchestrator.pipeline.loader import load, parse
+from orchestrator.pipeline.model import Pipeline, canonical_in, first_difference
 from stages.catalog import KINDS
 from stages.contract import Cursor, Order
 from stages.documents import ContractError

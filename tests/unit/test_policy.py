@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stages.options import Grpo
-from stages.policy import (
+from stages.training.policy import (
     DrawnAnswer,
     advantages,
     arrays_for,

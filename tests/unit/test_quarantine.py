@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.disk import RESERVE_BYTES
-from orchestrator.errors import Corrupt, DiskRefused
-from orchestrator.files import Home
-from orchestrator.quarantine import Quarantine
+from orchestrator.base.disk import RESERVE_BYTES
+from orchestrator.base.errors import Corrupt, DiskRefused
+from orchestrator.engine.home import Home
+from orchestrator.engine.quarantine import Quarantine
 
 AT = datetime(2030, 1, 7, 12, tzinfo=UTC)
 

@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline import Account, Expect, Inputs, Pipeline, SessionLimits, Stage
-from orchestrator.reference.entries import keys, options_of
-from orchestrator.reference.lookup import names
-from orchestrator.reference.meanings import meanings
-from orchestrator.reference.writing import filled
+from orchestrator.pipeline.model import Account, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.reference.entries import keys, options_of
+from orchestrator.pipeline.reference.lookup import names
+from orchestrator.pipeline.reference.meanings import meanings
+from orchestrator.pipeline.reference.writing import filled
 from stages import options
 from stages.catalog import KINDS
 

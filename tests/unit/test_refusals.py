@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import NameTaken, NoRoom, Refused
+from orchestrator.base.errors import NameTaken, NoRoom, Refused
 from orchestrator.kaggle.refusals import dataset_refused, name_refused, spoils_uploads
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import BadInput
-from orchestrator.pipeline_file import parse
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.loader import parse
+from orchestrator.views.format import size
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
 from orchestrator.views.pages.words import duration, hours, percent, points
-from orchestrator.views.values import size
 from state.facts import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages import accelerator
 from stages import counting as counting_stage
 from stages.contract import Cursor, Order, Report, StageSpec
+from stages.session import accelerator
+from stages.session.tracing import path_of, read
 from stages.stage import Context, Next
-from stages.tracing import path_of, read
 from tests.unit.counting_runs import Clock, Kaggle, counting, events, kaggle, next_order, order, own
 
 CLOCK = Clock()
@@ -332,7 +332,7 @@ def test_a_session_that_starts_too_late_does_nothing(world: Kaggle) -> None:
     clock = Clock()
     started_s = clock.now_s
     clock.pass_s(590.0)
-    from stages import runner
+    from stages.session import runner
 
     assert runner.main(order(), working=world.working, inputs=world.inputs, started_s=started_s, clock=clock) == 0
     assert (world.report().outcome, world.report().checkpoint) == ("yielded", None)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import accelerator, tracing
 from stages.contract import Cursor, Order
+from stages.session import accelerator, tracing
 from stages.stage import Context, Next
 from tests.unit.counting_runs import Kaggle, counting, kaggle, next_order, order, own
 

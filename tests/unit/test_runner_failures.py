@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import accelerator, environment
 from stages.contract import Accelerator, Cursor, Report, StageSpec
-from stages.failure import TRACEBACK_CHARS_MAX
-from stages.saving import save_state
+from stages.session import accelerator, packages
+from stages.session.failure_report import TRACEBACK_CHARS_MAX
 from stages.stage import Context, StageFailed
+from stages.training.state_io import save_state
 from tests.unit.counting_runs import ROOT, Kaggle, counting, events, kaggle, order, own
 
 
@@ -269,12 +269,11 @@ def test_packages_that_are_not_as_pinned_are_not_trained_with(world: Kaggle) -> 
 
 
 def test_what_is_installed_as_pinned_is_not_installed_again() -> None:
-    installed = environment.versions(["pytest", "pluggy"])
+    installed = packages.versions(["pytest", "pluggy"])
     assert (
-        environment.differing([f"pytest=={installed['pytest']}", f"pluggy[all] == {installed['pluggy']}", "PyTest"])
-        == ()
+        packages.differing([f"pytest=={installed['pytest']}", f"pluggy[all] == {installed['pluggy']}", "PyTest"]) == ()
     )
-    assert environment.differing(["pytest==1.0", "pytest>=1", "git+https://example.org/x"]) == (
+    assert packages.differing(["pytest==1.0", "pytest>=1", "git+https://example.org/x"]) == (
         "pytest==1.0",
         "pytest>=1",
         "git+https://example.org/x",
@@ -306,7 +305,7 @@ def session_with_jax(
         import sys, time
         sys.path[:0] = sys.argv[1:3]
         from pathlib import Path
-        from stages import runner
+        from stages.session import runner
         from stages.contract import Order
         sys.exit(runner.main(Order.from_json(sys.argv[3]), working=Path(sys.argv[4]), inputs=Path(sys.argv[5]),
                              started_s=time.monotonic()))

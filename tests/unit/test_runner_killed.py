@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import mounts, packing
 from stages.contract import Cursor, Manifest, Order, Parent, Report
+from stages.session import packing, parent_checkpoint
 from tests.unit.counting_runs import Kaggle, counting, events, kaggle, order, start_process
 
 PATIENCE_S = 60.0
@@ -65,7 +65,7 @@ def test_what_a_killed_session_leaves_is_whole_and_the_run_goes_on_from_it(
     process.kill()
     process.wait()
     assert not (world.working / "relay" / "report.json").exists()
-    found = [(checkpoint.folder, checkpoint.manifest) for checkpoint in mounts.find(world.working)]
+    found = [(checkpoint.folder, checkpoint.manifest) for checkpoint in parent_checkpoint.find(world.working)]
     assert sorted(folder for folder, _ in found) == world.folders()
     for folder, manifest in found:
         packing.verify(folder, manifest)

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import yaml
 
-from orchestrator import pipeline_file, plain_yaml
-from orchestrator.errors import BadInput
-from stages.saving import ARRAYS_NAME, load_state, save_state
+from orchestrator.base import safe_yaml
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline import loader
+from stages.training.state_io import ARRAYS_NAME, load_state, save_state
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(
     path for folder in ("orchestrator", "state", "stages", "kaggle_kernels") for path in (ROOT / folder).rglob("*.py")
 )
 RUNNING_READERS = {"pickle", "_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "dbm"}
-FROM_TESTS_TO_ANSWER = {"stages/rewards/judging/wire.py", "stages/rewards/judging/trial.py"}
+FROM_TESTS_TO_ANSWER = {"stages/rewards/judging/wire.py", "stages/rewards/judging/python_runner.py"}
 """The judge hands functions of a problem's tests to the fenced process of an answer, which runs code anyway; never back."""
 
 
@@ -63,9 +64,9 @@ def test_yaml_is_read_safely_and_arrays_without_pickles(path: Path) -> None:
 
 
 def test_the_reader_of_pipelines_makes_no_objects() -> None:
-    assert issubclass(plain_yaml.UniqueKeys, yaml.SafeLoader)
+    assert issubclass(safe_yaml.UniqueKeys, yaml.SafeLoader)
     with pytest.raises(BadInput):
-        pipeline_file.parse("name: !!python/object/apply:os.getcwd []", "p.yaml")
+        loader.parse("name: !!python/object/apply:os.getcwd []", "p.yaml")
 
 
 def test_an_array_file_that_holds_objects_is_not_opened(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.commands import Prune, Record, Rest
-from orchestrator.decide import decide
-from orchestrator.pipeline_file import parse
-from orchestrator.plan import Limits
-from orchestrator.safekeeping import removable, sound
+from orchestrator.core.commands import Prune, Record, Rest
+from orchestrator.core.decide import decide
+from orchestrator.core.plan import Limits
+from orchestrator.core.retention import removable, sound
+from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
 from state import machine
 from state.facts import RunFinished

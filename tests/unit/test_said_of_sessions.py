@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.commands import Record
-from orchestrator.decide import decide
-from orchestrator.plan import Limits
+from orchestrator.core.commands import Record
+from orchestrator.core.decide import decide
+from orchestrator.core.plan import Limits
+from orchestrator.views.format import time_of
 from orchestrator.views.live import session_line
 from orchestrator.views.text import session_clock
-from orchestrator.views.values import time_of
 from state import machine
 from state.facts import SessionLost
 from state.model import Phase, Request, Snapshot, Watch

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.processes import ProcessSandbox, ProcessSession, shows_kaggle
-from orchestrator.rehearsal.sandbox import Exit, Launch, Mount
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, ProcessSession, shows_kaggle
+from orchestrator.rehearsal.local_kaggle.sandbox import Exit, Launch, Mount
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
 
 OWN = ("RELAY_STAND_IN", "RELAY_KAGGLE_INPUT", "RELAY_KAGGLE_WORKING")
 
@@ -383,9 +383,9 @@ SERVER = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from orchestrator.clock import SystemClock
-from orchestrator.rehearsal.processes import ProcessSandbox
-from orchestrator.rehearsal.sandbox import Launch
+from orchestrator.base.clock import SystemClock
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox
+from orchestrator.rehearsal.local_kaggle.sandbox import Launch
 import threading
 sandbox = ProcessSandbox(Path(sys.argv[1]), SystemClock())
 source = "import os, time; print(os.getpid(), flush=True); time.sleep(1000)"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stages import accelerator
 from stages.contract import Cursor
+from stages.session import accelerator
 from stages.stage import Context, Next
 from tests.unit.counting_runs import Clock, Kaggle, events, kaggle, order, own
 
@@ -197,7 +197,7 @@ def test_a_stage_that_dies_beside_a_save_leaves_that_checkpoint(world: Kaggle, s
 
 def waits_for_data(context: Context) -> None:
     """A second of each step's two is the data's."""
-    from stages.accounting import Spent
+    from stages.session.time_accounting import Spent
 
     for step in range(context.start_step + 1, context.spec.steps + 1):
         with context.doing(Spent.DATA):
@@ -227,7 +227,7 @@ def test_a_session_tells_about_once_a_minute_what_its_seconds_went_to(
 
 
 def test_seconds_before_the_first_line_of_python_are_not_forgotten(world: Kaggle, scene: Scene) -> None:
-    from stages import runner
+    from stages.session import runner
 
     began_s = scene.clock.now_s
     scene.clock.pass_s(50.0)

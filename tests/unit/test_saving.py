@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.saving import ARRAYS_NAME, load_state, save_state
 from stages.stage import StageFailed
+from stages.training.state_io import ARRAYS_NAME, load_state, save_state
 
 STATE: dict[str, Any] = {
     "weights": np.array([[0.1, -2.5e-30, 1.7e308], [5e-324, 0.0, -0.0]]),

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from orchestrator.errors import BadInput
-from orchestrator.pipeline_file import load, parse
-from orchestrator.reference.schema import EXAMPLES, schema
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.loader import load, parse
+from orchestrator.pipeline.reference.schema import EXAMPLES, schema
 from stages.catalog import KINDS
 
 ROOT = Path(__file__).parents[2]

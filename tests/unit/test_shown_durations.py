@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.history.timeline import timeline
-from orchestrator.notify.messages import holds_up
-from orchestrator.pipeline_file import parse
-from orchestrator.timing import Observed, times_for
+from orchestrator.app.notify.messages import holds_up
+from orchestrator.core.durations import Observed, times_for
+from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import run_document
+from orchestrator.views.history.timeline import timeline
 from state.leases import Lease
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import CallsMade, Phase, QuotaRow, RunState, Watch
 from state.store import Store
 from tests.unit.histories import Told

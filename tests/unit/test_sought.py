@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.sought import carried_on, sought_s
+from orchestrator.core.search_time import carried_on, sought_s
 from state.model import InputsStatus, Phase, RunState, Snapshot, Watch
 from tests.unit.test_machine import state_in
 

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console, RenderableType
 
 from benchmarks.homes import finished_run
-from orchestrator.pipeline_file import parse
-from orchestrator.times import away, here, spoken, when
+from orchestrator.base.humanize import away, here, spoken, when
+from orchestrator.pipeline.loader import parse
 from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
 from orchestrator.views.overview import status_view

@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import create_engine, inspect, text
 
 from state import machine, schema
-from state.checking import Checked, Remembered
 from state.engine import backup, migrate, open_engine
 from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunDamaged, RunExists, StoreCorrupt
+from state.fold_check import Checked, Remembered
 from state.leases import LeaseHeld, LeaseLost
 from state.machine import IllegalTransition
-from state.memory import MemoryStore
+from state.memory_store import MemoryStore
 from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
-from state.query import scalar
 from state.read_only import ReadOnlyDatabase
 from state.revisions import SchemaError, newest_revision
+from state.sql import scalar
 from state.store import Store
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 

@@ -16,7 +16,7 @@ from benchmarks.strategies import (
     relay,
     until_killed,
 )
-from stages.budget import Budget
+from stages.session.budget import Budget
 
 WORLD = World(limit_s=4_000.0, startup_s=60.0, first_s=50.0, save_s=20.0)
 
@@ -31,7 +31,7 @@ def drawn(seed: int) -> tuple[Work, Machine]:
 def one_by_one(
     budget: Budget, steps_s: list[float], now_s: float, machine: Machine, hold_s: float
 ) -> tuple[int, float]:
-    """As `stages.context` does it."""
+    """As `stages.session.context` does it."""
     for done, step_s in enumerate(steps_s, start=1):
         now_s += step_s
         budget = budget.step_done(step_s)

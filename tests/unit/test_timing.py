@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.pipeline import Pipeline
-from orchestrator.pipeline_file import parse
-from orchestrator.timing import HANDOVER_S, INSTALL_S, QUEUE_S, Observed, pace_of, reported_in, times_for
+from orchestrator.core.durations import HANDOVER_S, INSTALL_S, QUEUE_S, Observed, pace_of, reported_in, times_for
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
 from state.facts import Judgement, NothingCollected, RunWoken
 from state.model import Checkpoint, CheckpointStatus, Phase, Session, StepSeen

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages.tracing import digest_of
+from stages.session.tracing import digest_of
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.app import App
-from orchestrator.backups import Backups
-from orchestrator.doctor import command as doctor
-from orchestrator.errors import DiskRefused
-from orchestrator.files import Home, log_lines
-from orchestrator.identity import identity_of
+from orchestrator.app.app import App
+from orchestrator.app.doctor import command as doctor
+from orchestrator.app.settings import Settings
+from orchestrator.base.errors import DiskRefused
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.home import Home, log_lines
+from orchestrator.engine.home_identity import identity_of
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.kaggle.half_sent import HalfSent, Slot
-from orchestrator.settings import Settings
-from orchestrator.simulation.unread import read_error, unread
+from orchestrator.kaggle.upload_journal import HalfSent, Slot
+from orchestrator.rehearsal.simulation.read_errors import read_error, unread
 from state import machine
 from state.backups import ailments, file_problems, run_ailments
 from state.failures import StoreGone, StoreUnavailable, in_words
-from state.query import Query, Row
 from state.read_only import ReadOnlyDatabase, ReadOnlyStore
+from state.sql import Query, Row
 from state.store import Store
 from tests.unit.test_damaged_database import AT, two_runs
 from tests.unit.test_machine import PLANNED, STARTED

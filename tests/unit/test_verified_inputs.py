@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from orchestrator import pipeline_file
-from orchestrator.verify.inputs import mounted
+from orchestrator.pipeline import loader
+from orchestrator.rehearsal.verify.inputs import mounted
 from stages.data.mounted import Brought, Origin, mounted_folders, not_mounted
 
 PIPELINE = """
@@ -17,7 +17,7 @@ def test_a_dataset_that_the_pipeline_lists_is_there_and_marked_as_made_up(tmp_pa
     """No machine but Kaggle has what is in it, and a session would wait for a dataset that is not mounted."""
     path = tmp_path / "own.yaml"
     path.write_text(PIPELINE, encoding="utf-8")
-    pipeline = pipeline_file.load(path)
+    pipeline = loader.load(path)
     for mount in mounted(pipeline, path, tmp_path / "made"):
         for name in mount.files:
             file = tmp_path / "input" / mount.place / name

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator import waits
-from orchestrator.commands import Look, Push, ReadQuota, Rest
-from orchestrator.floor import held, noted
-from orchestrator.plan import Limits, assumed_quota, refresh_time
+from orchestrator.core import waits
+from orchestrator.core.commands import Look, Push, ReadQuota, Rest
+from orchestrator.core.plan import Limits, assumed_quota, refresh_time
+from orchestrator.core.rate_limit import held, noted
 from state.model import CallsMade, Phase, QuotaRow, Snapshot, Stretch, Watch
 from tests.unit.test_machine import state_in
 

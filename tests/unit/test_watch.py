@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.clock import Stop, VirtualClock
+from orchestrator.base.clock import Stop, VirtualClock
 from orchestrator.views.document import status_document
 from orchestrator.views.live import Lines
 from orchestrator.views.watch import Watcher, watch

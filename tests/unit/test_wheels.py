@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.wheels import packed
-from stages.wheels import BLOB_NAME, LIST_NAME, NoWheels, WheelList, unpacked
+from orchestrator.engine.wheels import packed
+from stages.session.wheels import BLOB_NAME, LIST_NAME, NoWheels, WheelList, unpacked
 
 PINS = ("one==1.0", "two==2.0")
 

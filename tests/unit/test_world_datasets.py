@@ -5,8 +5,8 @@ import zipfile
 
 import pytest
 
-from orchestrator.rehearsal.archives import write_zip
-from orchestrator.rehearsal.rules import KaggleRefusal, Rules
+from orchestrator.rehearsal.local_kaggle.archives import write_zip
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules
 from tests.unit.worlds import OWNER, SmallWorld
 
 

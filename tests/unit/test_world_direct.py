@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Ambiguous, Corrupt, NoSlot, OutOfQuota, Permanent, RateLimited, Refused, Transient
+from orchestrator.base.errors import Ambiguous, Corrupt, NoSlot, OutOfQuota, Permanent, RateLimited, Refused, Transient
 from orchestrator.kaggle.gateway import FileWanted, Gateway, KernelPush, OutputFile, Worker
-from orchestrator.rehearsal.direct import DirectGateway
-from orchestrator.rehearsal.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.rules import PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.unit.worlds import HOUR, OWNER, Mounts, SmallWorld
 
 ANY = FileWanted()

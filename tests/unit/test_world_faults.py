@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import BadInput
-from orchestrator.rehearsal.faults import (
+from orchestrator.base.errors import BadInput
+from orchestrator.rehearsal.local_kaggle.faults import (
     LASTING,
     TRIGGERED,
     CallAction,
@@ -21,9 +21,9 @@ from orchestrator.rehearsal.faults import (
     SessionAction,
     SessionFault,
 )
-from orchestrator.rehearsal.kernels import Saved, Status
-from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.kernels import Saved, Status
+from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from stages.contract import Cursor, Progress, Report
 from tests.unit.worlds import HOUR, Mounts, SmallWorld
 

@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.rehearsal.faults import FaultPlan, SessionAction, SessionFault
-from orchestrator.rehearsal.kernels import Status
-from orchestrator.rehearsal.rules import Kind, PerKind, Rules
-from orchestrator.rehearsal.sandbox import Played
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, SessionAction, SessionFault
+from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.rules import Kind, PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.unit.worlds import HOUR, OWNER, SmallWorld
 
 SHAPES = {Kind.TPU: "TpuV5E8", Kind.GPU: "NvidiaTeslaT4", Kind.CPU: ""}

@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.kernels import Status
-from orchestrator.rehearsal.rules import TIME_LIMIT_MESSAGE, KaggleRefusal, Kind, PerKind, Rules
-from orchestrator.rehearsal.sandbox import Launch, Played
-from orchestrator.rehearsal.world import World
+from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, KaggleRefusal, Kind, PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Played
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.local_kaggle.world import World
 from tests.unit.worlds import HOUR, OWNER, SmallWorld
 
 WRITES = Played(

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.rehearsal.content import Content, Files
-from orchestrator.rehearsal.models import (
+from orchestrator.rehearsal.local_kaggle.models import (
     FRAMEWORKS,
     Declined,
     KaggleModel,
@@ -16,7 +15,8 @@ from orchestrator.rehearsal.models import (
     framework_named,
     readable,
 )
-from orchestrator.rehearsal.rules import KaggleRefusal, Rules
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules
+from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=Rules().dataset_processing_s)

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from orchestrator.clock import VirtualClock
-from orchestrator.rehearsal.content import Content
-from orchestrator.rehearsal.datasets import Describe
-from orchestrator.rehearsal.faults import NO_FAULTS, FaultPlan
-from orchestrator.rehearsal.kernels import Save, Saved, Session
-from orchestrator.rehearsal.rules import Rules
-from orchestrator.rehearsal.sandbox import Played, ScriptedSandbox
-from orchestrator.rehearsal.world import World
+from orchestrator.base.clock import VirtualClock
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
+from orchestrator.rehearsal.local_kaggle.kernels import Save, Saved, Session
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.local_kaggle.world import World
 
 OWNER = "alice"
 HOUR = 3600.0

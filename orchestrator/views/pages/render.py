@@ -13,8 +13,8 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.pipeline import Pipeline
-from orchestrator.shown import shown
+from orchestrator.base.terminal import shown
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.pages.words import FILTERS
 
 HERE = Path(__file__).parent

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from orchestrator.disk import write_whole
-from orchestrator.errors import BadInput
+from orchestrator.base.disk import write_whole
+from orchestrator.base.errors import BadInput
 
 
 def write_report(page: str, path: Path) -> None:

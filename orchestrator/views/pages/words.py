@@ -5,8 +5,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from orchestrator.views.format import size
 from orchestrator.views.tables import ending
-from orchestrator.views.values import size
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}

@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages.rewards.judging import testing, trial, wire
-from stages.rewards.judging.fences import Limits, confine, leave_network
+from stages.rewards.judging import python_runner, testing, wire
+from stages.rewards.judging.sandbox import Limits, confine, leave_network
 
 PYTHON_LIMITS = Limits(cpu_s=1, memory_bytes=512 * 2**20)
 MATH_LIMITS = Limits(cpu_s=1, memory_bytes=1024 * 2**20, open_files=64)
@@ -156,7 +156,7 @@ def _fork_python(asked: Any) -> Case:
 
     def answer(own: Any) -> None:
         _become_child(answers_line, limits)
-        trial.answer(answers_line, own["setup"], own["code"])
+        python_runner.answer(answers_line, own["setup"], own["code"])
 
     def test(own: Any) -> None:
         _become_child(line, limits, also=writes)

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from state.digests import BEGINNING, link
-from state.query import document, moment
+from state.sql import document, moment
 
 revision = "0006"
 down_revision = "0005"

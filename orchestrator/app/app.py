@@ -1,0 +1,263 @@
+"""Choose the parts and put them together: the only place that does."""
+
+import contextlib
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.app.notify import config as notify_config
+from orchestrator.app.settings import Settings
+from orchestrator.app.workspace import Onlooker
+from orchestrator.base.clock import monotonic_s
+from orchestrator.base.disk import on_disk, unless_full
+from orchestrator.base.errors import BadInput, Permanent
+from orchestrator.base.process_id import alive
+from orchestrator.core.plan import limits_for
+from orchestrator.engine.adopt.command import Adoption
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.daemon import Daemon, LeaseKeeper, Listener
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home_identity import identity_of
+from orchestrator.engine.tick import Turn
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.pipeline import loader
+from orchestrator.pipeline import model as pipelines
+from orchestrator.pipeline.model import Expect, Pipeline
+from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.facts import CheckpointPublished, RunStarted
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
+from state.leases import LeaseLost
+from state.model import Run, RunState, RunStatus
+from state.notification_marks import Told
+from state.read_only import ReadOnlyStore
+
+if TYPE_CHECKING:  # apprise is imported only where messages are sent
+    from orchestrator.app.notify.sender import Couriers
+
+OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
+
+
+class App(Onlooker):
+    """relay, wired to one home folder and, when it is first needed, to Kaggle."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.notice: Callable[[str], None] = complain
+        """Told in a sentence what concerns no run alone."""
+        self.begun: Callable[[], None] = lambda: None
+        """Called once the daemon may begin: no other works on the database."""
+        self.sends_messages = False
+        """Whether a daemon tells the person's services what happens (see `orchestrator.app.notify`): rehearsals do not."""
+
+    @cached_property
+    def gateway(self) -> Gateway:
+        """Kaggle; raises BadInput where the credentials are missing."""
+        from orchestrator.kaggle.client import connect
+
+        gateway = connect(
+            self.settings.environ,
+            Path.home(),
+            sleep=self.clock.sleep,
+            stopping=self.stop.is_set,
+            uploads=self.home.uploads,
+        )
+        for warning in gateway.warnings:
+            self.notice(warning)
+        return gateway
+
+    @cached_property
+    def identity(self) -> str:
+        """Id of this home folder, another one than that of a folder of which it is a copy."""
+        return identity_of(self.home.path)
+
+    # --- runs ----------------------------------------------------------------
+
+    def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
+        """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        pipeline = loader.load(path)
+        return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
+
+    def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
+        """Create a run of a pipeline that was read from `path`, whose files lie beside that.
+
+        Raises BadInput where one is under way, and then nothing is created.
+        """
+        if not new:
+            self._refuse_lost(path, pipeline)
+        self._refuse_a_second(path, pipeline, new)
+        owner = self.gateway.owner()
+        store = self.store  # says what is wrong with the home folder before anything is written there
+        fact = RunStarted(
+            run=f"{pipeline.name}-{secrets.token_hex(2)}",
+            pipeline_name=pipeline.name,
+            owner=owner,
+            accelerator=pipeline.slot,
+            pipeline=pipeline.canonical(),
+            pipeline_path=str(path),
+            pipeline_digest=pipeline.digest,
+            home=self.identity,
+        )
+        try:
+            with on_disk(self.home.path):
+                self.home.keep_inputs(fact.run, [path.parent / name for name in pipeline.inputs.files])
+            return store.begin_run(fact, self.clock.now()).run
+        except BaseException:
+            shutil.rmtree(self.home.run(fact.run), ignore_errors=True)
+            raise
+
+    def start_or_continue(self, path: Path) -> Run:
+        """The open run of the same pipeline, or a new one."""
+        pipeline = loader.load(path)
+        for run in self._open_of(pipeline.name):
+            if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
+                return run
+        return self.start(path)
+
+    @property
+    def adoption(self) -> Adoption:
+        """What `relay adopt` works with."""
+        known, damaged = self._known() if self.has_store else ((), ())
+        return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
+
+    def _known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The runs that can be gone on with, and those that are damaged."""
+        known, damaged = [], []
+        for run, _ in self.store.roll():
+            try:
+                self.store.load(run)
+            except RunDamaged:
+                damaged.append(run)
+            else:
+                known.append(run)
+        return tuple(known), tuple(damaged)
+
+    def settled(self, run: str) -> bool:
+        """Whether a run, by its id, needs nobody any more, or needs a person."""
+        return self.store.load(run).run.status in SETTLED
+
+    def _open_of(self, pipeline_name: str) -> list[Run]:
+        """Raises RunDamaged where one that is damaged may be open."""
+        if not self.has_store:
+            return []
+        ids = [run for run, name in self.store.roll() if pipeline_name in (name, pipeline_of(run))]
+        runs = [self.store.load(run).run for run in ids]
+        return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
+
+    def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
+        """A run that the database has lost may be this one: it would spend the week's hours a second time."""
+        lost = self.lost()
+        if self.has_store:
+            lost = [run for run in lost if pipeline_of(run) == pipeline.name]
+        if lost:
+            sentence = lost_sentence(self.home, lost, gone=not self.has_store)
+            raise BadInput(f"{path}: {sentence}; relay start --new begins another run all the same")
+
+    def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
+        for run in self._open_of(pipeline.name):
+            known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
+            if not known.same_work(pipeline):
+                work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
+                change = pipelines.first_difference(*map(json.loads, work))
+                raise BadInput(
+                    f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
+                    "the file makes a second one beside it"
+                )
+            if not new:
+                raise BadInput(
+                    f"{path}: run {run.id} of this pipeline is {run.status}: relay daemon goes on with it, and --new starts "
+                    "another"
+                )
+
+    # --- the daemon ----------------------------------------------------------
+
+    def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
+        """Be the daemon until `stop` is set or `done` says so."""
+        with self._daemon(listener) as daemon:
+            self._back_up()
+            daemon.run(done)
+
+    def work_once(self, listener: Listener) -> None:
+        """Carry each run as far as it goes without waiting."""
+        with self._daemon(listener) as daemon:
+            daemon.round()
+
+    def working_daemon(self) -> str:
+        """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
+        lease = self.looking.lease() if self.has_store else None
+        if lease is None or not lease.held(self.clock.now(), alive(lease.holder)):
+            return ""
+        node, pid, _ = lease.holder.rsplit("/", 2)
+        return f"process {pid} on {node}"
+
+    @contextlib.contextmanager
+    def _daemon(self, listener: Listener) -> Iterator[Daemon]:
+        self.require_database()
+        for warning in self.warnings():
+            self.notice(warning)
+        if lost := self.lost():
+            self.notice(lost_sentence(self.home, lost))
+        self.store.verify()
+        try:
+            with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
+
+                def hear(run: str, turn: Turn) -> None:
+                    listener(run, turn)
+                    if any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
+                        self._back_up()
+                    if couriers is not None and (turn.facts or turn.failure):
+                        couriers.wake()
+
+                self.begun()
+                yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
+        except LeaseLost as error:
+            raise Permanent(f"{error}: this daemon stopped before its next effect") from error
+
+    def _back_up(self) -> None:
+        """Keep a copy of a database that has any run; that there is none holds nothing up, and is said."""
+        try:
+            if self.store.roll():
+                Backups(self.home).make_by_itself(self.clock.now())
+        except (StoreUnavailable, StoreCorrupt) as error:
+            self.notice(f"no backup was made of the database: {error}")
+
+    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
+        """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
+        try:
+            addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
+            if addresses is None:
+                return contextlib.nullcontext()
+            from orchestrator.app.notify.sender import Couriers, Post
+            from orchestrator.app.notify.services import services
+
+            for warning in addresses.warnings:
+                self.notice(warning)
+            told, looking = Told(self.home.path), ReadOnlyStore(self.home.path)
+            post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Couriers(post, services(addresses))
+        except (BadInput, StoreUnavailable) as error:
+            self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
+            return contextlib.nullcontext()
+
+    def shell_for(self, state: RunState) -> Shell:
+        """What the effects of one run use; raises BadInput where the credentials are another account's."""
+        owner = self.gateway.owner()
+        if owner != state.run.owner:
+            raise BadInput(
+                f"run {state.run.id} belongs to the Kaggle account {state.run.owner}, and the credentials are {owner}'s: use "
+                f"that account's, or relay cancel {state.run.id}"
+            )
+        limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
+        return Shell(self.gateway, self.home, self.clock, limits, self.identity)
+
+
+def complain(sentence: str) -> None:
+    """Say something on standard error, where its disk takes it."""
+    with unless_full():
+        click.echo(f"relay: {sentence}", err=True)

@@ -1,0 +1,192 @@
+"""`relay checkpoints`: what there is of each checkpoint and where; checked, brought back, or asked to be removed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from orchestrator.app.app import App
+from orchestrator.base.disk import on_disk
+from orchestrator.base.errors import BadInput, RelayError
+from orchestrator.engine.checkpoint_copies import Custody, damage_here, entries_of, lacking, listed_damage
+from orchestrator.engine.home import Home
+from orchestrator.engine.quarantine import Quarantine
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.views.checkpoints import checkpoints_view
+from orchestrator.views.json_output import print_json
+from orchestrator.views.printing import print_view
+from stages.contract import COMPILED_NAME, Manifest
+from state.model import Checkpoint, CheckpointStatus, RunState
+
+FORMAT = 1
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Kaggle:
+    """Kaggle's side of a verification, or why it was left out."""
+
+    gateway: Gateway | None
+    left_out: str = ""
+
+
+def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: bool, as_json: bool) -> int:
+    """Show, check, bring back or ask to remove the checkpoints of a run; the exit status, 1 where something is damaged.
+
+    Raises BadInput for a checkpoint that there is not, and for credentials that are needed and do not fit.
+    """
+    state = app.run(name)
+    if pull is not None:
+        _pull(app, state, _chosen(state, pull))
+    if prune:
+        app.store.request(state.run.id, "prune", {}, app.clock.now())
+        click.echo(f"{state.run.id}: prune noted; the daemon obeys when it has nothing else to do", err=as_json)
+    kaggle = _kaggle(app, state) if verify else Kaggle(None)
+    document = inventory(state, app.home, kaggle, verify=verify)
+    if as_json:
+        print_json(document)
+    else:
+        print_view(checkpoints_view(document))
+    return 1 if document["problems"] else 0
+
+
+# --- what there is -------------------------------------------------------------
+
+
+def inventory(state: RunState, home: Home, kaggle: Kaggle, *, verify: bool) -> dict[str, Any]:
+    """Every checkpoint of a run; with `verify` every byte on this disk, the chain of parents and Kaggle's listing are checked."""
+    rows, problems = [], []
+    for checkpoint in state.checkpoints:
+        found = _problems(state, checkpoint, home, kaggle.gateway) if verify else []
+        problems += [{"checkpoint": checkpoint.name, "problem": text, "remedy": remedy} for text, remedy in found]
+        rows.append(_row(state, checkpoint, home, verify=verify))
+    return {
+        "format": FORMAT,
+        "run": state.run.id,
+        "checkpoints": rows,
+        "verified": verify,
+        "compared_with_kaggle": verify and kaggle.gateway is not None,
+        "not_compared_because": kaggle.left_out or None,
+        "problems": problems,
+    }
+
+
+def _row(state: RunState, checkpoint: Checkpoint, home: Home, *, verify: bool) -> dict[str, Any]:
+    return {
+        "name": checkpoint.name,
+        "stage": checkpoint.cursor.stage,
+        "step": checkpoint.cursor.step,
+        "session": checkpoint.session,
+        "attempt": checkpoint.attempt,
+        "size_bytes": checkpoint.size_bytes,
+        "status": checkpoint.status.value,
+        "verified_at": checkpoint.verified_at.isoformat(),
+        "dataset": f"{state.run.owner}/{checkpoint.place}" if checkpoint.on_kaggle else None,
+        "here": _here(checkpoint, home, verify=verify),
+        "digest": checkpoint.digest,
+        "parent": checkpoint.parent,
+    }
+
+
+def _here(checkpoint: Checkpoint, home: Home, *, verify: bool) -> str:
+    """`whole` or `damaged` where every byte was read, else `yes`, `part` or `no` by sizes."""
+    folder = home.checkpoint(checkpoint.run, checkpoint.name)
+    entries = [entry for entry in entries_of(checkpoint) if entry.path != COMPILED_NAME]
+    paths = [(folder / entry.path, entry.size_bytes) for entry in entries]
+    there = [path.is_file() and path.stat().st_size == size_bytes for path, size_bytes in paths]
+    if not any(path.is_file() for path, _ in paths):
+        return "no"
+    if verify:
+        return "damaged" if damage_here(checkpoint, home) else "whole"
+    return "yes" if all(there) else "part"
+
+
+# --- what is wrong -------------------------------------------------------------
+
+
+def _problems(state: RunState, checkpoint: Checkpoint, home: Home, gateway: Gateway | None) -> list[tuple[str, str]]:
+    """What is wrong with a checkpoint that can still be gone on from, each with what to do about it."""
+    if not checkpoint.usable:
+        return []
+    pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
+    older = f"relay resume {checkpoint.run} --from-step STAGE:STEP of an older one"
+    remedy = pull if checkpoint.on_kaggle else "relay daemon fetches it again before it is published"
+    found = [(damage.says, remedy) for damage in damage_here(checkpoint, home).values()]
+    found += [(text, older) for text in _broken_links(state, checkpoint)]
+    if gateway is not None and checkpoint.status is CheckpointStatus.PUBLISHED:
+        again = "relay daemon makes it again once a session finds it so"
+        found += [(text, again) for text in _listing_problems(checkpoint, gateway)]
+    return found
+
+
+def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
+    """Where the chain of digests does not lead from this checkpoint to the one that its session started from."""
+    manifest = Manifest.from_json(checkpoint.manifest)
+    begun_from = next(s.parent for s in state.sessions if s.key == (checkpoint.session, checkpoint.attempt))
+    parent = state.checkpoint(begun_from).digest if begun_from else None
+    found = []
+    if manifest.digest != checkpoint.digest:
+        found.append(f"its manifest has the digest {manifest.digest[:12]} and not {checkpoint.digest[:12]}")
+    if not manifest.parent == checkpoint.parent == parent:
+        found.append(f"it names the parent {(manifest.parent or 'none')[:12]} and its session began from {begun_from}")
+    return found
+
+
+def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
+    seen = gateway.find_dataset(checkpoint.place)
+    if seen is None:
+        return ["its dataset is not on Kaggle"]
+    if not seen.private:
+        return [f"its dataset {seen.ref} is public"]
+    if seen.status != "ready":
+        return [f"its dataset is {seen.status}"]
+    missing = [f"{name} is missing from the dataset" for name in lacking(checkpoint, seen)]
+    return missing or list(listed_damage(checkpoint, seen).values())
+
+
+# --- Kaggle ----------------------------------------------------------------------
+
+
+def _kaggle(app: App, state: RunState) -> Kaggle:
+    """Kaggle, if this user's credentials are there and are those of the run's account."""
+    try:
+        owner = app.gateway.owner()
+    except RelayError as error:
+        return Kaggle(None, str(error))
+    if owner != state.run.owner:
+        return Kaggle(None, f"the run belongs to {state.run.owner}, and the credentials are {owner}'s")
+    return Kaggle(app.gateway)
+
+
+def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
+    """The checkpoints that `--pull` means: one by its name, with or without the run's, or all that can be gone on from."""
+    if wanted == ALL:
+        return [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
+    found = [c for c in state.checkpoints if wanted in (c.name, c.name.removeprefix(f"{state.run.id}-"))]
+    if not found:
+        known = ", ".join(checkpoint.name for checkpoint in state.checkpoints) or "none yet"
+        raise BadInput(f"--pull {wanted}: {state.run.id} has no such checkpoint: its checkpoints are {known}")
+    if found[0].status is CheckpointStatus.PRUNED:
+        raise BadInput(f"--pull {wanted}: it was removed from Kaggle to save room, so there is nothing to bring back")
+    return found
+
+
+def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
+    """Make copies on this disk whole again; only reads on Kaggle."""
+    damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
+    kaggle = _kaggle(app, state) if damaged else Kaggle(None)
+    if damaged and kaggle.gateway is None:
+        raise BadInput(f"--pull needs the account that the run belongs to: {kaggle.left_out}")
+    for checkpoint in damaged:
+        assert kaggle.gateway is not None
+        session = state.session(checkpoint.session, checkpoint.attempt)
+        quarantine = Quarantine(app.home, state.run.id, app.clock.now())
+        custody = Custody(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
+        with on_disk(custody.folder):
+            lost = custody.mend((custody.from_dataset, custody.from_output))
+        for found in quarantine.found:
+            kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
+            click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)
+        said = f"not whole on Kaggle either: {lost}" if lost else "brought back, every byte verified"
+        click.echo(f"{checkpoint.name}: {said}", err=True)

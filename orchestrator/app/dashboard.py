@@ -1,0 +1,282 @@
+"""The runs of a home folder as live pages on this machine: read-only, on loopback, for its own pages and nobody else's."""
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orchestrator.app.app import App
+from orchestrator.base.clock import monotonic_s
+from orchestrator.base.errors import BadInput
+from orchestrator.base.local_server import LOOPBACK, server_of
+from orchestrator.views.document import status_document
+from orchestrator.views.pages import render
+from orchestrator.views.run_history import gathered
+from state.failures import StoreCorrupt, StoreUnavailable
+from state.read_only import ReadOnlyStore
+from state.reader import Reader
+from state.revisions import SchemaError
+
+HOSTS = (LOOPBACK, "localhost", "[::1]")
+"""A name that somebody else's page made to point here (DNS rebinding) is none of these."""
+
+EVERY_S = 3.0
+PATIENCE = 5.0
+"""A document that took long to make is made again only after so many times that long: looking must not keep a core busy."""
+STALE_S = 30.0
+"""While nothing is written down, only time passes: a document is made again so often."""
+
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A document as it was made last, so that many open pages cost no more than one."""
+
+    text: bytes
+    etag: str
+    made_s: float
+    every_s: float
+    of: tuple[Any, ...]
+    """What was written down when it was made."""
+
+    def holds(self, now_s: float, of: tuple[Any, ...]) -> bool:
+        """Whether it will do: it is young, or nothing was written down since."""
+        age_s = now_s - self.made_s
+        return age_s < self.every_s / 2 or (self.of == of and age_s < STALE_S)
+
+
+@dataclass
+class Dashboard:
+    """The routes. Safe to call from several threads; nothing is ever written."""
+
+    relay: App
+    clock_s: Callable[[], float] = monotonic_s
+    _made: dict[str | None, Made] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def app(self) -> ASGIApp:
+        """The whole application, its guard included."""
+        routes = [
+            Route("/", self.runs),
+            Route("/live.json", self.runs_live),
+            Route("/runs/{run}", self.run),
+            Route("/runs/{run}/live.json", self.run_live),
+            Route("/static/{name:path}", served),
+        ]
+        handlers: dict[Any, Any] = {
+            NoSuchRun: lambda request, error: _trouble(request, error.args[0], 404),
+            StoreUnavailable: lambda request, error: _trouble(request, str(error), 503),
+            StoreCorrupt: lambda request, error: _trouble(request, str(error), 503),
+            BadInput: lambda request, error: _trouble(request, str(error), 503),
+            404: lambda request, error: _trouble(request, "there is no such page", 404),
+        }
+        return Guard(Starlette(routes=routes, exception_handlers=handlers))
+
+    # --- pages ------------------------------------------------------------------
+
+    def runs(self, request: Request) -> Response:
+        """The list of all runs."""
+        return HTMLResponse(render.runs_page(self._status(), render.Live("/live.json", EVERY_S)))
+
+    def run(self, request: Request) -> Response:
+        """One run's page."""
+        name = request.path_params["run"]
+        return HTMLResponse(render.live_page(self._history(name), render.Live(f"/runs/{name}/live.json", EVERY_S)))
+
+    # --- what pages ask for -----------------------------------------------------
+
+    def runs_live(self, request: Request) -> Response:
+        """What is on the list now."""
+        return self._live(request, None, self._runs_document)
+
+    def run_live(self, request: Request) -> Response:
+        """What is on a run's page now."""
+        name = request.path_params["run"]
+        return self._live(request, name, lambda: self._run_document(name))
+
+    def _live(self, request: Request, run: str | None, make: Callable[[], dict[str, Any]]) -> Response:
+        made = self._fresh(run, make)
+        headers = {"ETag": made.etag}
+        if request.headers.get("if-none-match") == made.etag:
+            return Response(status_code=304, headers=headers)
+        return Response(made.text, media_type="application/json", headers=headers)
+
+    def _fresh(self, run: str | None, make: Callable[[], dict[str, Any]]) -> Made:
+        with self._lock:
+            began_s, known, of = self.clock_s(), self._made.get(run), self._written(run)
+            if known is not None and known.holds(began_s, of):
+                return known
+            document = make()
+            took_s = self.clock_s() - began_s
+            every_s = max(EVERY_S, float(round(PATIENCE * took_s)))
+            text = json.dumps({**document, "every_s": every_s}).encode()
+            etag = f'"{hashlib.sha256(text).hexdigest()[:32]}"'
+            self._made[run] = made = Made(text, etag, self.clock_s(), every_s, of)
+            return made
+
+    def _written(self, name: str | None) -> tuple[Any, ...]:
+        """What changes whenever the daemon writes something down about a run, or about any."""
+        store = self._store()
+        runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
+        return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs if store is not None)
+
+    def _runs_document(self) -> dict[str, Any]:
+        status = self._status()
+        states = {run["id"]: run["state"] for run in status["runs"]}
+        return {
+            "title": "Runs – relay",
+            "state": json.dumps(states),
+            "announcement": "; ".join(f"{run} is {state}" for run, state in states.items()),
+            "sections": {"runs": render.runs_section(status)},
+        }
+
+    def _run_document(self, name: str) -> dict[str, Any]:
+        history = self._history(name)
+        run = history["run"]
+        return {
+            "title": f"{run['id']}: {run['state']} – relay",
+            "state": run["state"],
+            "announcement": f"{run['id']} is {run['state']} now",
+            "sections": render.sections(history),
+            "charts": render.charts(history),
+        }
+
+    # --- data ---------------------------------------------------------------------
+
+    def _status(self) -> Mapping[str, Any]:
+        return status_document(self._store(), self.relay.home.path, self._now(), None, self.relay.warnings())
+
+    def _history(self, name: str) -> dict[str, Any]:
+        store = self._store()
+        if store is None or name not in [run for run, _ in store.roll()]:
+            raise NoSuchRun(f"there is no run {name}")
+        return gathered(store, self.relay.home, name, self._now())
+
+    def _store(self) -> Reader | None:
+        """The database as it is now, only to be read; None where there is none yet."""
+        if not self.relay.has_store:
+            return None
+        try:
+            return ReadOnlyStore(self.relay.home.path)
+        except SchemaError as error:
+            raise BadInput(f"{error}: relay daemon brings it up to date, or says what to do") from error
+
+    def _now(self) -> datetime:
+        return self.relay.clock.now()
+
+
+class NoSuchRun(Exception):
+    """The address names a run that this home folder does not have."""
+
+
+class Guard:
+    """Answers only what is asked of this machine by name, in GET or HEAD; every answer carries the strict headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        refusal = _refusal(scope)
+
+        async def sealed(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                sealing = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message = {**message, "headers": [*message["headers"], *sealing]}
+            await send(message)
+
+        await (refusal or self._app)(scope, receive, sealed)
+
+
+def _refusal(scope: Scope) -> Response | None:
+    hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) != 1 or _without_port(hosts[0]) not in HOSTS:
+        return PlainTextResponse("relay's dashboard answers only to the name of this machine itself\n", 403)
+    if scope["method"] not in ("GET", "HEAD"):
+        return PlainTextResponse("this page only shows: GET and HEAD\n", 405, {"Allow": "GET, HEAD"})
+    return None
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def served(request: Request) -> Response:
+    """A file of relay's own that pages ask for; nothing else on this machine can be named."""
+    name = request.path_params["name"]
+    kind = render.SERVED.get(name)
+    if kind is None:
+        return PlainTextResponse("there is no such file\n", 404)
+    return Response((render.HERE / Path(name)).read_bytes(), media_type=kind)
+
+
+def _trouble(request: Request, sentence: str, status: int) -> Response:
+    if request.url.path.endswith(".json"):
+        return Response(json.dumps({"error": sentence}), status, media_type="application/json")
+    return HTMLResponse(render.trouble_page(sentence), status)
+
+
+# --- serving ------------------------------------------------------------------------
+
+
+def listening(port: int) -> socket.socket:
+    """A loopback port; 0 takes a free one. Raises BadInput where it is taken."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise BadInput(f"--port {port} cannot be used ({why}): choose another, or 0 for a free one") from error
+
+
+def listening_if_free(port: int) -> socket.socket | None:
+    """The same, or None where it is taken."""
+    try:
+        return listening(port)
+    except BadInput:
+        return None
+
+
+class Served:
+    """The dashboard on a loopback port for as long as the `with` block lasts."""
+
+    def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
+        self._server = server_of(dashboard.app())
+        self._listener = listener
+        self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
+        self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
+        """Where a browser finds it."""
+
+    def __enter__(self) -> "Served":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._listener.close()

@@ -1,0 +1,108 @@
+"""Run every look in order. One that cannot be made says so, and hides none of the others."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orchestrator.app.app import App
+from orchestrator.app.doctor import database, homes, kaggle, machine
+from orchestrator.app.doctor.subject import Patient
+from orchestrator.base.errors import BadInput, DiskRefused, RelayError
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.preflight.check.findings import Finding, State, note, problem, warning
+from orchestrator.views.lost import pipeline_of
+from state.failures import StoreCorrupt, StoreUnavailable
+
+FORMAT = 1
+
+Look = Callable[[Patient], Iterable[Finding]]
+KaggleLook = Callable[[Patient, Gateway], Iterable[Finding]]
+
+HERE: tuple[tuple[str, Look], ...] = (
+    ("database", database.database),
+    ("runs", database.lost),
+    ("backups", database.copies),
+    ("checkpoints", machine.checkpoints),
+    ("quarantine", machine.quarantine),
+    ("daemon", machine.daemon),
+    ("homes", homes.copied),
+    ("room", machine.room),
+    ("rights", machine.rights),
+    ("credentials", kaggle.credentials),
+)
+"""What needs no network."""
+
+THERE: tuple[tuple[str, KaggleLook], ...] = (
+    ("account", kaggle.account),
+    ("homes", homes.strangers),
+)
+"""What Kaggle is asked, the account first."""
+
+
+def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
+    """Everything that was found, as the document that docs/doctor.md describes; raises BadInput for an unknown run."""
+    patient = Patient(app.home, Path.home(), app.settings.environ, app.clock.now())
+    if name is not None:
+        patient = Patient(app.home, Path.home(), app.settings.environ, app.clock.now(), _named(patient, name))
+    found = [finding for key, look in HERE for finding in _told(key, partial(look, patient))]
+    if not offline:
+        found += _told("clock", lambda: kaggle.clock(patient, app.clock))
+        found += _asked(app, patient, found)
+    return {
+        "format": FORMAT,
+        "home": str(app.home.path),
+        "run": patient.run or None,
+        "offline": offline,
+        "problems": sum(finding.state is State.PROBLEM for finding in found),
+        "warnings": sum(finding.state is State.WARNING for finding in found),
+        "findings": [asdict(finding) for finding in found],
+    }
+
+
+def exit_status(found: dict[str, Any]) -> int:
+    """1 where there is something to look at, else 0."""
+    return 1 if found["problems"] or found["warnings"] else 0
+
+
+def _named(patient: Patient, name: str) -> str:
+    """The id of a run that the database knows, or that has a folder here."""
+    known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.ailments() if one.run)})
+    found = [run for run in known if run == name] or [run for run in known if pipeline_of(run) == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(found)}")
+    raise BadInput(
+        f"there is no run {name}: " + (f"the runs are {', '.join(known)}" if known else "there is none here yet")
+    )
+
+
+def _asked(app: App, patient: Patient, here: list[Finding]) -> Iterator[Finding]:
+    if any(finding.key == "credentials" and finding.state is State.PROBLEM for finding in here):
+        yield note("kaggle", "what is on Kaggle was not looked at: that needs credentials")
+        return
+    for key, look in THERE:
+        found = list(_told(key, partial(_ask, look, app, patient)))
+        yield from found
+        if any(finding.state is State.PROBLEM for finding in found):
+            return
+
+
+def _ask(look: KaggleLook, app: App, patient: Patient) -> Iterable[Finding]:
+    return look(patient, app.gateway)
+
+
+def _told(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What a look finds; a Kaggle that does not answer and a disk that refuses are findings too."""
+    try:
+        yield from look()
+    except (BadInput, DiskRefused, StoreCorrupt, StoreUnavailable) as error:
+        yield problem(key, str(error), "")
+    except RelayError as error:
+        yield warning(key, f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
+    except OSError as error:
+        yield problem(
+            key, f"{error.filename or key} cannot be read: {error.strerror or error}", "give relay the right to read it"
+        )

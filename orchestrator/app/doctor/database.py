@@ -1,0 +1,108 @@
+"""The database: whether it is there, whole and of this relay, which runs it has lost, and from when the backups are."""
+
+from collections.abc import Iterator
+
+from orchestrator.app.doctor.subject import Patient
+from orchestrator.base.humanize import when
+from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
+from orchestrator.views.lost import lost_sentence
+from state.backups import Ailment, ailments, newest_fact
+from state.failures import StoreCorrupt, StoreUnavailable
+from state.read_only import ReadOnlyDatabase
+from state.revisions import NEWER, newest_revision, revision_of
+
+
+def database(patient: Patient) -> Iterator[Finding]:
+    """SQLite's own check, and the facts of each run against its rows."""
+    path = patient.home.database
+    if not patient.has_database:
+        yield _absent(patient)
+        return
+    try:
+        found = [one for one in patient.ailments() if not patient.run or one.run in ("", patient.run)]
+    except StoreUnavailable as error:
+        yield problem("database", str(error), "see to that first: nothing else can be known before")
+        return
+    for ailment in found:
+        yield _of(ailment, patient)
+    if not any(one.severe for one in found):
+        runs = patient.roll()
+        count = "no runs" if not runs else f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
+        yield ok("database", f"{path} is whole, and the facts of {count} fold to their rows")
+        yield from _revision(patient)
+
+
+def _absent(patient: Patient) -> Finding:
+    path, lost = patient.home.database, patient.home.run_folders()
+    if not lost:
+        return ok("database", f"there is no database in {patient.home.path} yet, and no run")
+    said, _, remedy = lost_sentence(patient.home, lost, gone=True).rpartition(": ")
+    assert said.startswith(str(path))
+    return problem("database", said, remedy)
+
+
+def _of(ailment: Ailment, patient: Patient) -> Finding:
+    if not ailment.severe:
+        return note("database", ailment.says)
+    back = "relay restore brings back a backup" if patient.backups.newest() else "there is no backup of it"
+    if not ailment.run:
+        adopt = "relay adopt lists the runs that can be made again from what is on Kaggle, once it is moved away"
+        return problem("database", ailment.says, f"{back}; {adopt}")
+    adopt = f"relay adopt {ailment.run} makes the run again from what is on Kaggle, and touches no other"
+    return problem("database", f"run {ailment.run}: {ailment.says}", f"{adopt}; {back}")
+
+
+def _revision(patient: Patient) -> Iterator[Finding]:
+    with ReadOnlyDatabase(patient.home.database).query() as query:
+        revision = revision_of(query)
+    if revision is not None and revision > newest_revision():
+        yield problem(
+            "database", f"{patient.home.database}: {NEWER}", "update relay, or name another folder with --home"
+        )
+    elif revision is None:
+        yield note("database", "it has no tables yet: the next command that writes makes them")
+    elif revision != newest_revision():
+        yield note(
+            "database", "it is an older relay's: the next command that writes brings it up to date and keeps a copy"
+        )
+
+
+def lost(patient: Patient) -> Iterator[Finding]:
+    """Runs that have a folder here and that the database does not know."""
+    if not patient.has_database:
+        return
+    known = set(patient.roll())
+    folders = [run for run in patient.home.run_folders() if patient.run in ("", run) and run not in known]
+    for run in folders:
+        yield problem(
+            "runs",
+            f"{patient.home.run(run)} is here, and the database does not know the run",
+            f"relay adopt {run} makes it again from what is on Kaggle",
+        )
+
+
+def copies(patient: Patient) -> Iterator[Finding]:
+    """The backups: the newest is read as a whole."""
+    found = patient.backups.all()
+    if not found:
+        if patient.has_database:
+            yield note(
+                "backups",
+                "there is none yet: the daemon makes one at each published checkpoint",
+                "relay backup makes one now",
+            )
+        return
+    newest = found[-1]
+    try:
+        wrong = [one for one in ailments(newest) if one.severe]
+        at = None if wrong else newest_fact(newest)
+    except (StoreCorrupt, StoreUnavailable) as error:
+        yield warning("backups", f"{newest} cannot be read: {error}", "relay backup makes another")
+        return
+    if wrong:
+        yield warning(
+            "backups", f"{newest} is damaged: {wrong[0].says}", "relay backup makes another, once the database is well"
+        )
+        return
+    until = f"knows what happened until {when(at, patient.now)}" if at else "knows of nothing yet"
+    yield ok("backups", f"{len(found)} in {patient.backups.home.backups}; the newest is whole and {until}")

@@ -1,0 +1,136 @@
+"""Which other home folders work on the account's runs: by the marks on what they made, and by what no home folder here made."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from kaggle_kernels import build
+from orchestrator.app.doctor.subject import Patient
+from orchestrator.base.humanize import when
+from orchestrator.core.plan import key_in, slug_of
+from orchestrator.engine.adopt.evidence import Key, runs_on_kaggle
+from orchestrator.engine.ownership import OPEN, Mark, take_over
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.preflight.check.findings import Finding, note, ok, warning
+from stages.documents import NewerFormat
+from state.model import Run, RunState, copy_in, name_in
+
+LOOKED_AT_MAX = 12
+"""Kernels of one run whose marks are read, the newest first."""
+TOLD_MAX = 3
+UNNAMED = "-"
+"""The id of a home folder that has none yet: it is new, or a copy of one that has."""
+TIMES = range(10**9, 10**10)
+"""Generations that are the time of a takeover, in seconds since 1970; the home folder that began a run has 0."""
+
+
+def copied(patient: Patient) -> Iterator[Finding]:
+    """Open runs that the database says are another home folder's: this one is a copy. Nobody works on one that is over."""
+    for state in patient.states():
+        if state.run.status in OPEN and belongs_elsewhere(state.run, patient.identity):
+            yield _elsewhere(state.run, Mark(state.run.home, state.run.generation), "as the database says", patient.now)
+
+
+def strangers(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
+    """What another home folder made of the runs here, and runs that this database knows nothing of."""
+    known = patient.roll()
+    for state in patient.states():
+        yield from of_run(state, patient.identity, gateway, patient.now)
+    if patient.run:
+        return
+    unknown = [one.run for one in runs_on_kaggle(gateway) if one.run not in known]
+    if unknown:
+        homes = [_with_its_home(run, gateway) for run in unknown[:TOLD_MAX]]
+        yield note(
+            "homes",
+            f"the account has runs that this home does not know: {', '.join([*homes, *unknown[TOLD_MAX:]])}",
+            "relay adopt brings one here, unless another home on the account works on it",
+        )
+    else:
+        yield ok("homes", "every run of relay's on the account is known here")
+
+
+def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
+    """Whether another home folder works on a run, by its kernels and checkpoints. `identity` is this one's own id, if it has one."""
+    run, own = state.run, Mark.of(state.run, identity or UNNAMED)
+    there = _keys(run.id, gateway)
+    for mark, place in _marks(run.id, there, gateway):
+        if mark.overtakes(own):
+            if not (belongs_elsewhere(run, identity) and mark.home == run.home):  # that is said of the database already
+                yield _elsewhere(run, mark, f"as the mark on {place} says", now)
+            return
+    strange = sorted(set(there) - {session.key for session in state.sessions})
+    if strange:
+        names = ", ".join(slug_of(run.id, *key) for key in strange[:TOLD_MAX])
+        yield warning(
+            "homes",
+            f"Kaggle has {names}, of which this database knows nothing: it is older than they are, or another home works on {run.id}",
+            f"see to it that one daemon alone works on {run.id}: relay daemon takes up what it planned itself, and relay cancel "
+            f"{run.id} ends it here",
+        )
+
+
+def belongs_elsewhere(run: Run, identity: str) -> bool:
+    """Whether the database names another home folder than this one."""
+    return bool(run.home) and run.home != identity
+
+
+def _elsewhere(run: Run, mark: Mark, how: str, now: datetime) -> Finding:
+    taken = (
+        f"since {when(datetime.fromtimestamp(mark.generation, UTC), now)}"
+        if mark.generation in TIMES
+        else "since it began"
+    )
+    return warning(
+        "homes",
+        f"the home folder {mark.home} works on {run.id} {taken}, {how}",
+        f"leave it there, and relay cancel {run.id} lets go of it here; or stop the daemon there, and {take_over(run)} makes it go "
+        "on here",
+    )
+
+
+def _keys(run: str, gateway: Gateway) -> list[Key]:
+    """The sessions of a run that have a kernel, oldest first."""
+    return sorted(key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None)
+
+
+def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark, str]]:
+    """The marks on the run's newest kernel and on its newest checkpoint, and where each is."""
+    on_kernel = _newest_mark(run, there, gateway)
+    if on_kernel is not None:
+        yield on_kernel[0], f"{slug_of(run, *on_kernel[1])} and what followed"
+    places = [place for place in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(place)) is not None]
+    newest = max(places, key=lambda place: _made(run, place), default=None)
+    dataset = None if newest is None else gateway.find_dataset(newest)
+    if dataset is not None:
+        yield Mark.on_dataset(dataset), f"the dataset {newest}"
+
+
+def _made(run: str, place: str) -> tuple[Key, int]:
+    """The session whose checkpoint a dataset is, and under which of its names: those of later ones are greater."""
+    return key_in(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
+
+
+def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Key] | None:
+    """The mark on a run's newest kernel, and the first of those in a row that bear it; None where that one bears none."""
+    found: tuple[Mark, Key] | None = None
+    for key in list(reversed(there))[:LOOKED_AT_MAX]:
+        mark = _mark(run, slug_of(run, *key), gateway)
+        if mark is None or not mark.home or (found is not None and mark != found[0]):
+            break
+        found = (mark, key)
+    return found
+
+
+def _mark(run: str, slug: str, gateway: Gateway) -> Mark | None:
+    """Whose mark a kernel bears; None where it is no kernel of the run's that this relay can read."""
+    kernel = gateway.find_kernel(slug)
+    try:
+        order = None if kernel is None else build.order_in(kernel.source)
+    except NewerFormat:
+        return None
+    return None if order is None or order.run != run else Mark.on_order(order)
+
+
+def _with_its_home(run: str, gateway: Gateway) -> str:
+    found = _newest_mark(run, _keys(run, gateway)[-1:], gateway)
+    return run if found is None else f"{run} (of the home folder {found[0].home})"

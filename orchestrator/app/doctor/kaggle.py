@@ -1,0 +1,59 @@
+"""Kaggle's side: whose account it is, and what time it is there."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from orchestrator.app.doctor.subject import Patient
+from orchestrator.base.clock import Clock
+from orchestrator.base.errors import RelayError
+from orchestrator.base.humanize import spoken
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.kaggle.server_time import server_date
+from orchestrator.preflight.check.account import account as signed_in
+from orchestrator.preflight.check.account import credentials as found_here
+from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
+
+APART_S = 30.0
+"""By which two clocks may differ: a Date has whole seconds, and an answer takes its time."""
+
+
+def credentials(patient: Patient) -> Iterator[Finding]:
+    """What this machine has."""
+    yield from found_here(patient)
+
+
+def account(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
+    """Whether Kaggle takes them, and whether the runs are that account's."""
+    yield from signed_in(patient, gateway)
+    owner = gateway.owner()
+    others = sorted({state.run.owner for state in patient.states()} - {owner})
+    if others:
+        yield warning(
+            "account",
+            f"there are runs here of {', '.join(others)}, and the credentials are {owner}'s",
+            "use that account's credentials for them, or cancel them",
+        )
+
+
+def clock(patient: Patient, own: Clock) -> Iterator[Finding]:
+    """This machine's clock against the Date of an answer of Kaggle's."""
+    try:
+        before = own.now()
+        there = server_date(patient.environ)
+        after = own.now()
+    except RelayError as error:
+        yield warning("clock", f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")
+        return
+    yield compared(before, there, after)
+
+
+def compared(before: datetime, there: datetime | None, after: datetime) -> Finding:
+    """How far this machine's clock, read before and after, is from the time that Kaggle told in between."""
+    if there is None:
+        return note("clock", "Kaggle's answer does not say what time it is there")
+    here = before if there < before else after if there > after else there
+    apart_s = (here - there).total_seconds()
+    if abs(apart_s) <= APART_S:
+        return ok("clock", "this machine's clock shows Kaggle's time")
+    how = f"{spoken(abs(apart_s))} {'ahead of' if apart_s > 0 else 'behind'}"
+    return problem("clock", f"this machine's clock is {how} Kaggle's", "set it, or have it set by the network's time")

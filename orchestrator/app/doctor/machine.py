@@ -1,0 +1,98 @@
+"""This machine: room on its disk, who may read relay's folder, the copies of the checkpoints, and a daemon that works or not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.app.doctor.subject import Patient
+from orchestrator.base.disk import RESERVE_BYTES, free_bytes, shortage
+from orchestrator.engine.checkpoint_copies import damage_here
+from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
+from orchestrator.views.document import daemon_document
+from state.failures import StoreCorrupt, StoreUnavailable
+from state.model import RunState, RunStatus
+from state.read_only import ReadOnlyStore
+from state.revisions import SchemaError
+
+GOING = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+NAMED_MAX = 3
+
+
+def room(patient: Patient) -> Iterator[Finding]:
+    """Whether the next checkpoint of each run that goes on fits."""
+    path = patient.home.path
+    sizes = [max((one.size_bytes for one in state.checkpoints), default=0) for state in _going(patient)]
+    free = free_bytes(path)
+    if problem_ := shortage(path, sum(sizes)):
+        yield problem("room", problem_.partition(": ")[0], "make room; until then the daemon waits")
+    else:
+        wanted = f", and the next checkpoints take {sum(sizes):,}" if any(sizes) else ""
+        yield ok(
+            "room", f"{free:,} bytes are free for {path}{wanted} ({RESERVE_BYTES:,} are left for relay's own records)"
+        )
+
+
+def _going(patient: Patient) -> list[RunState]:
+    return [state for state in patient.states() if state.run.status in GOING]
+
+
+def rights(patient: Patient) -> Iterator[Finding]:
+    """Relay's folder is its owner's alone, and can be written."""
+    path = patient.home.path
+    if not path.exists():
+        yield note("rights", f"{path} is not there yet: relay start makes it")
+        return
+    files = [place for place in (path, patient.home.database, patient.home.backups) if place.exists()]
+    for place in files:
+        if mode := place.stat().st_mode & 0o077:
+            yield warning(
+                "rights", f"{place} is open to other users of this machine ({mode:o})", f"chmod go-rwx {place}"
+            )
+            return
+    yield ok("rights", f"{path} is its owner's alone")
+
+
+def daemon(patient: Patient) -> Iterator[Finding]:
+    """Whether somebody carries the runs on."""
+    if not patient.has_database:
+        return
+    try:
+        found = daemon_document(ReadOnlyStore(patient.home.path).lease(), patient.now)
+    except (SchemaError, StoreCorrupt, StoreUnavailable):
+        return  # said of the database
+    waits = [state.run.id for state in _going(patient) if state.run.status is not RunStatus.PARKED]
+    if found is not None and found["runs"]:
+        yield ok("daemon", f"process {found['pid']} on {found['host']} carries the runs on")
+    elif waits:
+        yield warning("daemon", f"nobody carries {', '.join(waits[:NAMED_MAX])} on", "relay daemon")
+
+
+def checkpoints(patient: Patient) -> Iterator[Finding]:
+    """Every byte of the copies that are kept here, against their manifests."""
+    whole = 0
+    for state in patient.states():
+        for checkpoint in state.checkpoints:
+            if not checkpoint.usable:
+                continue
+            damage = damage_here(checkpoint, patient.home)
+            whole += not damage
+            for found in list(damage.values())[:1]:
+                more = f" (and {len(damage) - 1} files more)" if len(damage) > 1 else ""
+                pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
+                yield problem(
+                    "checkpoints", f"{checkpoint.name}: {found.says}{more}", f"{pull} brings it back from Kaggle"
+                )
+    if whole:
+        yield ok(
+            "checkpoints", f"{whole} of the copies here {'is' if whole == 1 else 'are'} what was collected, every byte"
+        )
+
+
+def quarantine(patient: Patient) -> Iterator[Finding]:
+    """Damaged files that were kept."""
+    kept = [path for run in patient.roll() for path in _kept(patient.home.quarantine(run))]
+    if kept:
+        yield note("quarantine", f"{len(kept)} damaged files are kept to be looked at, the newest {kept[-1]}")
+
+
+def _kept(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*")) if folder.is_dir() else []

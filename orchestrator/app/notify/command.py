@@ -1,0 +1,98 @@
+"""`relay notify`: whom relay tells and of what, and whether a message arrives."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.app.notify import config
+from orchestrator.base.errors import BadInput
+
+TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay status"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One service, its address without secrets, and whether it took the test (None: it was not sent one)."""
+
+    name: str
+    address: str
+    took: bool | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Configured:
+    """What is configured; `source` None where nothing is."""
+
+    source: str | None
+    services: tuple[Reader, ...] = ()
+    events: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 where a service did not take the test."""
+        return int(any(reader.took is False for reader in self.services))
+
+
+def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configured:
+    """Whom the daemon tells of what; `test` sends each one message. Raises BadInput where there is something wrong."""
+    addresses = config.read(home, environ)
+    if addresses is None and test:
+        raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
+    if addresses is None:
+        return Configured(None)
+    from orchestrator.app.notify.services import services  # apprise, only where there is something to send
+
+    found = services(addresses)
+    readers = _tested(found) if test else [Reader(service.name, service.shown) for service in found]
+    events = tuple(event for event in config.EVENTS if event in addresses.events)
+    return Configured(addresses.source, tuple(readers), events, addresses.warnings)
+
+
+def _tested(found: list[Any]) -> list[Reader]:
+    from orchestrator.app.notify.sender import DEADLINE_S, Sending
+    from orchestrator.app.notify.services import Message
+
+    readers = []
+    for service in found:
+        sending = Sending(service, Message(TITLE, BODY))
+        sending.start()
+        sending.join(DEADLINE_S)
+        problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
+        readers.append(Reader(service.name, service.shown, not problem, problem))
+    return readers
+
+
+def lines(told: Configured, home: Path) -> list[str]:
+    """The same for a person."""
+    if told.source is None:
+        return [f"nobody is told: {config.remedy(home)}"]
+    if any(reader.took is not None for reader in told.services):
+        return [*told.warnings, *(_outcome(reader) for reader in told.services)]
+    return [
+        *told.warnings,
+        f"{told.source} names",
+        *(f"  {reader.name}  {reader.address}" for reader in told.services),
+        "which the daemon tells when",
+        *(f"  {event}: {config.EVENTS[event]}" for event in told.events),
+        "type: relay notify --test",
+    ]
+
+
+def _outcome(reader: Reader) -> str:
+    return f"{reader.name}  {reader.address}  {'took it' if reader.took else f'did not take it: {reader.problem}'}"
+
+
+def document(told: Configured) -> dict[str, Any]:
+    """The same for a program (docs/json.md)."""
+    untested = told.source is not None and all(reader.took is None for reader in told.services)
+    return {
+        "format": 1,
+        "source": told.source,
+        "services": [asdict(reader) for reader in told.services],
+        "events": list(told.events),
+        "warnings": list(told.warnings),
+        "type": "relay notify --test" if untested else None,
+    }

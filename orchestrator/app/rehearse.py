@@ -1,0 +1,198 @@
+"""A rehearsal: the ordinary daemon and the real Kaggle client against a Kaggle on this machine."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from orchestrator.app.app import App
+from orchestrator.app.settings import Settings
+from orchestrator.base.clock import Stop, SystemClock
+from orchestrator.base.disk import on_disk
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline import loader
+from orchestrator.pipeline import model as pipelines
+from orchestrator.pipeline.examples import default_pipeline
+from orchestrator.pipeline.own_data import sets_in_files
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, compile_cache, shows_kaggle
+from orchestrator.rehearsal.local_kaggle.rules import Rules
+from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
+from orchestrator.rehearsal.local_kaggle.stand_ins import install as stand_ins
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.views.document import status_document
+from orchestrator.views.json_output import print_json
+from orchestrator.views.live import display
+from orchestrator.views.printing import console, print_view
+from orchestrator.views.summary import summary_view
+from stages.data.mounted import STAND_IN_MARK
+from stages.session import packages
+
+HASTY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+"""XLA takes half the time over programs that compute somewhat slower: right for those that run once, as in a short rehearsal."""
+
+MARKER = ".rehearsal"
+"""What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
+
+
+def rehearse(
+    chosen: Path | None,
+    home: Path,
+    port: int,
+    faults: FaultPlan,
+    stop: Stop,
+    *,
+    short: bool = False,
+    as_json: bool = False,
+) -> int:
+    """Run a pipeline, or its `shortened` form, to its end; the exit status is 0 when it finished.
+
+    With `as_json` standard output has nothing but its status document.
+    """
+    path = chosen or default_pipeline()
+    with prepared(loader.load(path), path, home, port, faults, hasty=short) as app:
+        stop.tell(app.stop.set)
+        run = app.start(path, short=short)
+        with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
+            app.work(show, lambda: app.settled(run.id))
+        document = status_document(app.store, app.home.path, app.clock.now(), run.id)
+    if as_json:
+        print_json(document)
+    else:
+        print_view(summary_view(document["runs"][0], home))
+    return 0 if document["runs"][0]["state"] == "finished" else 1
+
+
+@contextlib.contextmanager
+def prepared(
+    pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan, *, hasty: bool = False
+) -> Iterator[App]:
+    """relay on a Kaggle of this machine that has what the pipeline mounts: real files, or tiny ones in the large ones' place."""
+    _require(pipeline.pins, path)
+    with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline), hasty=hasty) as kaggle:
+        _stand_in(pipeline, kaggle, home / "stand-ins")
+        yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
+
+
+def serve(
+    chosen: Path | None, home: Path, port: int, faults: Path | None, stop: Stop, *, as_json: bool = False
+) -> None:
+    """Run the local Kaggle alone until told to stop, and say how to point a client at it.
+
+    It has stand-ins for what a pipeline that was chosen mounts.
+    """
+    plan = FaultPlan.read(faults) if faults else FaultPlan()
+    pipeline = loader.load(chosen) if chosen else None
+    if pipeline is not None and chosen is not None:
+        _require(pipeline.pins, chosen)
+    with local_kaggle(home / "serve", port, plan, None, devices_of(pipeline) if pipeline else 1) as kaggle:
+        if pipeline is not None:
+            _stand_in(pipeline, kaggle, home / "serve" / "stand-ins")
+        if as_json:
+            told = {"url": kaggle.url, "environment": kaggle.environment(), "kaggle_folder": shows_kaggle()}
+            click.echo(json.dumps({"format": 1, **told}))
+        for line in () if as_json else _how_to_point(kaggle):
+            click.echo(line)
+        sys.stdout.flush()
+        clock = SystemClock()
+        stop.tell(clock.wake)
+        while not stop.is_set():
+            clock.sleep(3600.0)
+
+
+def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
+    yield f"# a local Kaggle listens at {kaggle.url}; in another shell:"
+    for name, value in kaggle.environment().items():
+        yield f"export {name}={value}"
+    if shows_kaggle():
+        yield "# a session sees its folders as /kaggle/input and /kaggle/working"
+    else:
+        yield "# this system gives a session no /kaggle: its folders are $RELAY_KAGGLE_INPUT and $RELAY_KAGGLE_WORKING"
+    yield "# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list -m. Ctrl-C ends it."
+
+
+def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
+    """Let the local Kaggle have a small thing in the place of each large one that relay's own stages read."""
+    if pipeline.loaded_model is not None:
+        stand_ins.write(folder, pipeline.model, own=sets_in_files(pipeline))
+        stand_ins.offer(kaggle.world, folder)
+    with kaggle.world.at_now() as now:
+        for ref in pipeline.dataset_sources:  # what is in them nobody here knows, and a session without them is refused
+            owner, slug, *_ = ref.split("/")
+            if not kaggle.world.datasets.exists(owner, slug):
+                files = {STAND_IN_MARK: Content.of_bytes(b"a stand-in", now)}
+                kaggle.world.datasets.create(owner, slug, Describe(title=slug), files, now)
+
+
+def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:
+    """The plan that was named, else the one beside the pipeline (`tiny.yaml`: `tiny.faults.yaml`), else nothing."""
+    if calm:
+        return FaultPlan()
+    if faults is not None:
+        return FaultPlan.read(faults)
+    beside = (pipeline or default_pipeline()).with_suffix(".faults.yaml")
+    return FaultPlan.read(beside) if beside.exists() else FaultPlan()
+
+
+def devices_of(pipeline: pipelines.Pipeline) -> int:
+    """How many devices the pipeline's mesh has: as many does JAX make of this machine's processor in a rehearsal."""
+    model = pipeline.loaded_model
+    return model.mesh_fsdp * model.mesh_tp if model else 1
+
+
+@contextlib.contextmanager
+def local_kaggle(
+    home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1, *, hasty: bool = False
+) -> Iterator[LocalKaggle]:
+    """A Kaggle below `home`, which is cleared first where an earlier rehearsal left it; `hasty`: see `HASTY`."""
+    _check_port(port)
+    _clear(home)
+    clock = SystemClock()
+    rules = Rules() if limit_s is None else Rules.brisk(limit_s, faults.seed)
+    if limit_s is None:
+        rules = Rules.brisk(rules.session_limit_s.tpu)
+    shared = compile_cache(home / "compile-cache")
+    if devices > 1:
+        shared["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+    if hasty:
+        shared |= HASTY
+    sandbox = ProcessSandbox(home.resolve() / "kaggle", clock, shared)
+    with LocalKaggle(home / "kaggle", clock, rules, faults, sandbox, port=port) as kaggle:
+        yield kaggle
+
+
+def _require(pins: tuple[str, ...], path: Path) -> None:
+    """A rehearsed session runs on this Python, and must not install anything into it."""
+    if lacking := packages.differing(pins):
+        raise BadInput(
+            f"{path} needs {', '.join(lacking)} in this Python to be rehearsed: pip install 'relay-kaggle[train]' (from a "
+            "checkout: make rehearse), or rehearse examples/counting.yaml"
+        )
+
+
+def _check_port(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise BadInput(f"--port {port} cannot be used ({error.strerror}): choose another, or leave it out") from error
+
+
+def _clear(home: Path) -> None:
+    if home.exists() and any(home.iterdir()) and not (home / MARKER).exists():
+        raise BadInput(f"{home} holds something that is not a rehearsal: name another folder with --home")
+    with on_disk(home):
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir(parents=True, mode=0o700)
+        (home / MARKER).write_text("relay rehearse clears this folder when it begins\n", encoding="utf-8")
+
+
+def _without_credentials() -> dict[str, str]:
+    """This process's environment without anything that leads to the real Kaggle."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}

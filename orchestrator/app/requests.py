@@ -1,0 +1,61 @@
+"""Leave a request for the daemon, which obeys at its next turn; one that does not fit is refused now, with BadInput."""
+
+from dataclasses import dataclass, field
+
+from orchestrator.app.app import App
+from orchestrator.base.errors import BadInput
+from orchestrator.core.selectors import checkpoint_at, require_over, written_off
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A request that was left."""
+
+    run: str
+    verb: str
+    number: int
+    arguments: dict[str, str] = field(default_factory=dict)
+
+
+def pause(app: App, name: str) -> Asked:
+    """Let the session that runs come to its end, and start no other."""
+    return _ask(app, name, "pause", ("active", "waiting"))
+
+
+def resume(
+    app: App, name: str, from_step: str | None = None, *, write_off: bool = False, take_over: bool = False
+) -> Asked:
+    """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
+
+    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
+    too, as where somebody has deleted the kernel by hand. With `take_over` it is this home folder that works on the run from now
+    on, and any other one stops.
+    """
+    state = app.run(name)
+    arguments = written_off(state) if write_off else {}
+    if take_over:
+        arguments["take_over"] = app.identity
+    if from_step is not None:
+        arguments["checkpoint"] = checkpoint_at(state, from_step).name
+        if not write_off:
+            require_over(state)
+    goes_on = ("active",) if take_over or (write_off and from_step is None) else ()
+    return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
+
+
+def retry(app: App, name: str, *, write_off: bool = False) -> Asked:
+    """Try a parked run again after its cause was mended."""
+    return _ask(app, name, "retry", ("parked", "waiting"), written_off(app.run(name)) if write_off else {})
+
+
+def cancel(app: App, name: str) -> Asked:
+    """End a run; its session on Kaggle, if any, goes on until it ends."""
+    return _ask(app, name, "cancel", ("active", "waiting", "parked"))
+
+
+def _ask(app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None) -> Asked:
+    run = app.run(name).run
+    if run.status.value not in allowed:
+        raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
+    number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
+    return Asked(run=run.id, verb=verb, number=number, arguments=arguments or {})

@@ -1,0 +1,161 @@
+"""`relay backup` and `relay restore`: copy the database, and put a copy in its place; say what is not in it and what comes next."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.app.app import App
+from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import when
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.ownership import go_on_here
+from orchestrator.views.fact_text import describe
+from state.backups import Entry, ailments, logged, newest_fact
+from state.damaged_rows import UNREADABLE
+from state.facts import FACTS
+from state.failures import StoreCorrupt, StoreUnavailable, holders
+from state.read_only import ReadOnlyDatabase
+from state.revisions import NEWER, newest_revision, revision_of
+from state.sql import scalar
+from state.store import Store
+
+FORMAT = 1
+FACTS_TOLD = 5
+"""Of what a run loses, the newest few."""
+
+Tell = Callable[[str], None]
+
+
+def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
+    """Copy the database, and say where to and whether a run is damaged in it; the same as a document (see docs/json.md)."""
+    if not app.has_store:
+        app.require_database()
+        raise BadInput(f"there is no database in {app.home.path} yet: relay start PIPELINE makes one")
+    made, damaged = Backups(app.home).make_by_hand(app.clock.now(), into)
+    tell(f"{made} is a whole copy, checked; relay restore {made} puts it back")
+    for found in damaged:
+        tell(f"{f'run {found.run}' if found.run else 'the database'} is damaged in it, as it is here: {found.says}")
+    return {"format": FORMAT, "backup": str(made), "damaged": [{"id": one.run, "says": one.says} for one in damaged]}
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What the replaced database had of one run and the backup has not."""
+
+    run: str
+    facts: list[Entry]
+
+    def told(self) -> Iterator[str]:
+        """The newest of it, a line each."""
+        yield f"{self.run}: {len(self.facts)} facts are later than the backup; the newest of them:"
+        for entry in self.facts[-FACTS_TOLD:]:
+            yield f"  {entry.at[:19]} UTC  {_says(entry)}"
+
+
+def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
+    """Put a backup in the database's place, keep the replaced one, and say what was lost; the same as a document.
+
+    Raises BadInput where a daemon works here, or the backup is not whole; then nothing is changed.
+    """
+    _refuse_beside_a_daemon(app)
+    backups, now = Backups(app.home), app.clock.now()
+    backup = _named(app, named) if named is not None else backups.sound(tell)
+    if backup is None:
+        raise BadInput(
+            f"there is no whole backup in {app.home.backups}: relay adopt lists the runs that can be made again from Kaggle"
+        )
+    _require_sound(backup)
+    fence, before = _known(app.home.database)
+    after = logged(backup)
+    aside = backups.put_back(backup, now, fence)
+    made_at = newest_fact(app.home.database)
+    go_on_here(Store.at(app.home.path), app.identity, now)
+    tell(f"{backup} is in the place of {app.home.database}; it {_knows(made_at, now)}")
+    if aside is not None:
+        tell(f"the replaced database is kept in {aside}")
+    losses = _losses(before, after)
+    for loss in losses:
+        for line in loss.told():
+            tell(line)
+    if before is None and aside is not None:
+        tell("what the replaced database knew beyond that cannot be read")
+    absent = [run for run in app.home.run_folders() if run not in {one.run for one in after}]
+    for run in absent:
+        tell(f"{run} is not in the backup: relay adopt {run} makes it again from what is on Kaggle")
+    tell(
+        "relay daemon goes on from there and finds again what happened on Kaggle since; what you asked for since, ask again"
+    )
+    return {
+        "format": FORMAT,
+        "backup": str(backup),
+        "replaced": None if aside is None else str(aside),
+        "knows_until": None if made_at is None else made_at.isoformat(),
+        "lost": [{"id": loss.run, "facts": len(loss.facts)} for loss in losses],
+        "absent": absent,
+        "type": f"relay adopt {absent[0]}" if absent else "relay daemon",
+    }
+
+
+def _refuse_beside_a_daemon(app: App) -> None:
+    try:
+        working = app.working_daemon()
+    except (StoreCorrupt, StoreUnavailable):
+        working = ""  # whoever that is does not get far with it
+    working = working or (holders(app.home.database) if app.home.database.exists() else "")
+    if working:
+        raise BadInput(f"{working} works on {app.home.database}: stop that first, then relay restore again")
+
+
+def _named(app: App, named: Path) -> Path:
+    for path in (named, app.home.backups / named):
+        if path.is_file():
+            return path
+    known = ", ".join(path.name for path in Backups(app.home).all()) or "none yet"
+    raise BadInput(f"there is no backup {named}: those in {app.home.backups} are {known}")
+
+
+def _require_sound(backup: Path) -> None:
+    for found in ailments(backup):
+        if found.severe:
+            who = f"run {found.run}" if found.run else "it"
+            raise BadInput(f"{backup} cannot be put back, {who} is damaged ({found.says}): name an older backup")
+    with ReadOnlyDatabase(backup).query() as query:
+        revision = revision_of(query)
+    if revision is None:
+        raise BadInput(f"{backup} is no database of relay's: name a backup that relay made")
+    if revision > newest_revision():
+        raise BadInput(f"{backup}: {NEWER}")
+
+
+def _known(database: Path) -> tuple[int, list[Entry] | None]:
+    """The fence of the replaced database and all that is logged in it, as far as that can be read."""
+    if not database.exists():
+        return 0, None
+    try:
+        with ReadOnlyDatabase(database).query() as query:
+            fence = int(scalar(query("SELECT max(fence) AS fence FROM lease"), "fence") or 0)
+        return fence, logged(database)
+    except (StoreCorrupt, StoreUnavailable, ValueError, TypeError):
+        return 0, None
+
+
+def _losses(before: list[Entry] | None, after: list[Entry]) -> list[Loss]:
+    kept, found = set(after), dict[str, list[Entry]]()
+    for entry in before or ():
+        if entry not in kept:
+            found.setdefault(entry.run, []).append(entry)
+    return [Loss(run, entries) for run, entries in found.items()]
+
+
+def _knows(until: datetime | None, now: datetime) -> str:
+    return f"knows what happened until {when(until, now)}" if until else "knows of nothing yet"
+
+
+def _says(entry: Entry) -> str:
+    try:
+        return describe(FACTS[entry.name].from_dict(json.loads(entry.data))) or entry.name
+    except UNREADABLE:
+        return f"{entry.name}, which cannot be read"

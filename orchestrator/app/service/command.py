@@ -1,0 +1,164 @@
+"""`relay service`: install, remove and look at the service that keeps the daemon running."""
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.app.service.environment import Surroundings, look_around, start_of
+from orchestrator.app.service.systems import Launchd, System, Systemd
+from orchestrator.app.service.units import shell_command
+from orchestrator.app.settings import Settings
+from orchestrator.base.disk import on_disk, private_folder, write_whole
+from orchestrator.base.errors import BadInput
+from orchestrator.engine.home import Home
+
+SYSTEMS = {"systemd": Systemd, "launchd": Launchd}
+
+
+def system_for(settings: Settings, wanted: str | None, user_home: Path) -> System:
+    """The one that was named, else this platform's. Raises BadInput where it has none that relay knows."""
+    usual = {"linux": "systemd", "darwin": "launchd"}.get(sys.platform)
+    name = wanted or usual
+    if name is None:
+        raise BadInput(f"relay knows no services of {sys.platform}: have its scheduler start `relay daemon --log-file`")
+    return SYSTEMS[name](settings.environ, user_home)
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service of one home folder, on one system."""
+
+    settings: Settings
+    system: System
+    user_home: Path
+    say: Callable[[str], None]
+    other_daemon: Callable[[], str]
+    """Names the process of a daemon that works on the home folder already; empty where none does."""
+
+    def install(self, *, start: bool) -> int:
+        """Write the file, and have the system start the daemon; the exit status is 1 where it was to start and did not."""
+        around = look_around(self.settings.home, self.settings.environ, self.user_home)
+        system = self.system
+        content = system.content(around.start)
+        changed = self._write(content)
+        for warning in around.warnings:
+            self.say(warning)
+        if around.problem:
+            self.say(f"not started: {around.problem}")
+            return 1
+        commands = system.starting(changed=changed)
+        if not start:
+            self.say("not started; to start it, type")
+            self._show(commands)
+            return 0
+        return self._start(commands, around, changed=changed)
+
+    def _start(self, commands: list[list[str]], around: Surroundings, *, changed: bool) -> int:
+        running = self.system.is_running()
+        other = "" if running else self.other_daemon()
+        if other:
+            self.say(
+                f"not started: a daemon works on {around.start.home} already ({other}): stop it, then type relay service install"
+            )
+            return 1
+        if running and changed and isinstance(self.system, Launchd):
+            commands = [*self.system.ending(), *commands]
+        if failed := self._carry_out(commands):
+            self.say(f"not started: {failed}; where this user has such a session, type")
+            self._show(commands)
+            self.say("or, without it,")
+            self.say(f"  {shell_command(around.start)}")
+            return 1
+        self.say("started: relay status shows what it does, relay service status whether it runs")
+        for sentence in self.system.afterwards():
+            self.say(sentence)
+        return 0
+
+    def uninstall(self) -> int:
+        """Stop the service and remove its file; the exit status is 1 where the system could not be asked to stop it."""
+        path = self.system.path
+        if not path.exists():
+            self.say(f"no service is installed: there is no {path}")
+            return 0
+        self._refuse_foreign()
+        failed = self._carry_out(self.system.ending())
+        with on_disk(path):
+            path.unlink()
+        self.say(f"removed {path}; the runs and {self.settings.home} stay")
+        if isinstance(self.system, Systemd):
+            self.system.run(["systemctl", "--user", "daemon-reload"])
+        if failed and not isinstance(self.system, Launchd):
+            self.say(f"whether it still runs is not known: {failed}")
+            return 1
+        return 0
+
+    def status(self) -> int:
+        """Say whether it is installed and runs; the exit status is 0 only then."""
+        found = self.document()
+        if found["file"] is None:
+            self.say("no service is installed: relay service install makes one")
+        else:
+            self.say(f"installed: {found['file']}{'' if found['ours'] else ', which relay did not write'}")
+        self.say("running" if found["running"] else "not running")
+        if found["daemon"]:
+            self.say(f"a daemon works on {self.settings.home.absolute()}: {found['daemon']}")
+        if found["log"]:
+            self.say(f"what it told: {found['log']}")
+        return 0 if found["running"] else 1
+
+    def document(self) -> dict[str, Any]:
+        """The same for a program (docs/json.md)."""
+        path, log = self.system.path, Home(self.settings.home.absolute()).daemon_log
+        there = path.exists()
+        running = there and self.system.is_running()
+        return {
+            "format": 1,
+            "file": str(path) if there else None,
+            "ours": there and self.system.ours,
+            "running": running,
+            "daemon": self.other_daemon() or None,
+            "log": str(log) if log.exists() else None,
+            "type": None if running else "relay service install",
+        }
+
+    def show(self) -> int:
+        """Print the file that `install` would write."""
+        start = start_of(self.settings.home, self.settings.environ)
+        self.say(self.system.content(start).decode().rstrip())
+        return 0
+
+    def _write(self, content: bytes) -> bool:
+        """Whether the file is another than before."""
+        path = self.system.path
+        if path.exists():
+            self._refuse_foreign()
+            if path.read_bytes() == content:
+                self.say(f"{path} is as it should be")
+                return False
+        try:
+            private_folder(path.parent)
+            write_whole(path, content)
+            private_folder(self.settings.home.absolute() / "logs")
+        except OSError as error:
+            raise BadInput(f"{path} cannot be written ({error.strerror}): make its folder writable for you") from error
+        self.say(f"wrote {path}")
+        return True
+
+    def _refuse_foreign(self) -> None:
+        if not self.system.ours:
+            raise BadInput(f"{self.system.path} was not written by relay: move it away, and type the command again")
+
+    def _carry_out(self, commands: list[list[str]]) -> str:
+        """Run them in order; answers with what the first one that fails said."""
+        for command in commands:
+            ran = self.system.run(command)
+            if not ran.well:
+                return f"{shlex.join(command[:3])} said: {' '.join(ran.said.split()) or f'exit status {ran.status}'}"
+        return ""
+
+    def _show(self, commands: list[list[str]]) -> None:
+        for command in commands:
+            self.say(f"  {shlex.join(command)}")

@@ -1,0 +1,86 @@
+"""What of this shell's environment the service gets, and what it does not, since a file that anybody may read holds it."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.app.notify.config import FILE_NAME, VARIABLE
+from orchestrator.app.service.units import Start
+from orchestrator.base.errors import BadInput
+from orchestrator.kaggle.credentials import Method, find_credentials
+
+HANDED_ON = (
+    *("KAGGLE_CONFIG_DIR", "XDG_CONFIG_HOME", "RELAY_KAGGLE_URL", "KAGGLE_API_ENVIRONMENT"),
+    *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+"""What the service needs where it is set: where things lie, and how the network is reached."""
+
+INTO_FILES = {
+    Method.TOKEN: '(umask 077; mkdir -p ~/.kaggle; printf %s "$KAGGLE_API_TOKEN" > ~/.kaggle/access_token)',
+    Method.KEY: (
+        '(umask 077; mkdir -p ~/.kaggle; printf \'{"username":"%s","key":"%s"}\' "$KAGGLE_USERNAME" "$KAGGLE_KEY" '
+        "> ~/.kaggle/kaggle.json)"
+    ),
+    Method.LOGIN: "kaggle auth login",
+}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """How the service is started, and what a person should know of it."""
+
+    start: Start
+    warnings: tuple[str, ...] = ()
+    problem: str = ""
+    """Why it could not work; empty where it can."""
+
+
+def look_around(home: Path, environ: Mapping[str, str], user_home: Path) -> Surroundings:
+    """What the service of this relay and this home folder will find. Raises BadInput where there are no credentials at all."""
+    handed, warnings = _handed_on(environ)
+    start = start_of(home, environ)
+    here = find_credentials(environ, user_home)[0]
+    try:
+        there = find_credentials(handed, user_home)[0]
+    except BadInput:
+        problem = (
+            f"your Kaggle credentials are only in this shell's environment ({here.source}), which the service does not see: "
+            f"type {INTO_FILES[here.method]} and install it again"
+        )
+        return Surroundings(start, tuple(warnings), problem)
+    if here.source != there.source:
+        warnings.append(
+            f"the service does not see {here.source}, which is only in this shell's environment: it uses {there.source}"
+        )
+    if environ.get(VARIABLE):
+        warnings.append(f"the service does not see {VARIABLE}: write the addresses into {home / FILE_NAME}")
+    return Surroundings(start, tuple(warnings))
+
+
+def start_of(home: Path, environ: Mapping[str, str]) -> Start:
+    """How the service starts this relay on this home folder."""
+    return Start(Path(sys.executable).absolute(), home.absolute(), _folder(), _handed_on(environ)[0])
+
+
+def _handed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    handed, warnings = {}, []
+    for name in HANDED_ON:
+        value = environ.get(name, "")
+        if value and "@" in value and "://" in value:
+            warnings.append(
+                f"the service does not get {name}, since it holds a password: set it in the system's proxy settings"
+            )
+        elif value:
+            handed[name] = value
+    token = environ.get("KAGGLE_API_TOKEN", "").strip()
+    if token.startswith("/") and len(token) < 1000 and Path(token).is_file():
+        handed["KAGGLE_API_TOKEN"] = token
+    return handed, warnings
+
+
+def _folder() -> Path | None:
+    """Where this relay lies, unless Python finds it wherever it is started."""
+    place = Path(__file__).resolve().parents[3]
+    return None if any(entry and Path(entry).resolve() == place for entry in sys.path[1:]) else place

@@ -1,0 +1,99 @@
+"""A home folder to look at: its database, its runs, and what a person should know of it. No Kaggle, no daemon, quick to import."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from orchestrator.app.settings import Settings
+from orchestrator.base.clock import Stop, SystemClock
+from orchestrator.base.disk import FULL, refusal, shortage
+from orchestrator.base.errors import BadInput
+from orchestrator.engine.home import Home
+from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.model import RunState
+from state.read_only import ReadOnlyStore
+from state.reader import Reader
+from state.revisions import SchemaError
+
+if TYPE_CHECKING:  # imported where somebody writes: looking must not wait for SQLAlchemy
+    from state.store import Store
+
+
+class Onlooker:
+    """One home folder, its database opened when it is first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock = SystemClock()
+        self.home = Home(settings.home)
+        self.stop = Stop()
+        """Set to make the daemon, and any waiting, end."""
+        self.stop.tell(self.clock.wake)
+
+    @cached_property
+    def store(self) -> "Store":
+        """The database, which is made where it does not exist."""
+        from state.store import Store
+
+        try:
+            return Store.at(self.home.path)
+        except SchemaError as error:
+            raise BadInput(f"{self.home.path / 'relay.db'}: {error}") from error
+        except OSError as error:
+            if error.errno in FULL:
+                raise refusal(error, self.home.database) from error
+            raise BadInput(
+                f"{self.home.path} cannot hold relay's state ({error}): name another folder with --home"
+            ) from error
+
+    @cached_property
+    def looking(self) -> Reader:
+        """The database, only to be read: that works while it is locked, and where nothing can be written."""
+        try:
+            return ReadOnlyStore(self.home.path)
+        except SchemaError:
+            return self.store
+
+    def warnings(self) -> list[str]:
+        """Sentences about the home folder that a person should read."""
+        path = self.home.path
+        if not path.exists():
+            return []
+        full = shortage(path)
+        mode = path.stat().st_mode & 0o777
+        open_ = f"{path} is open to other users of this machine: type `chmod 700 {path}`" if mode & 0o077 else ""
+        return [sentence for sentence in (full, open_) if sentence]
+
+    @property
+    def has_store(self) -> bool:
+        """Whether there is a database with anything in it; looking at it must not make one."""
+        try:
+            return self.home.database.stat().st_size > 0
+        except OSError:
+            return False
+
+    def lost(self) -> list[str]:
+        """Runs that have a folder here and that the database, if there is one, does not know."""
+        folders = self.home.run_folders()
+        known = {run for run, _ in self.looking.roll()} if folders and self.has_store else set()
+        return [run for run in folders if run not in known]
+
+    def require_database(self) -> None:
+        """Raise BadInput where there is no database beside the folders of runs: a new one would begin them all again."""
+        if not self.has_store and (lost := self.lost()):
+            raise BadInput(lost_sentence(self.home, lost, gone=True))
+
+    def run(self, name: str) -> RunState:
+        """A run by its id, or by its pipeline's name where that is enough; raises RunDamaged for one that is damaged."""
+        self.require_database()
+        if not self.has_store:
+            raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
+        runs = self.looking.roll()
+        found = [run for run, _ in runs if run == name] or [run for run, pipeline in runs if pipeline == name]
+        if len(found) == 1:
+            return self.looking.load(found[0])
+        if found:
+            raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(found)}")
+        if mine := [run for run in self.lost() if name in (run, pipeline_of(run))]:
+            raise BadInput(lost_sentence(self.home, mine))
+        known = f"the runs are {', '.join(run for run, _ in runs)}" if runs else "relay start PIPELINE makes one"
+        raise BadInput(f"there is no run {name}: {known}")

@@ -1,0 +1,1 @@
+"""The decisions, as pure functions of the run's state: what to do next, session plans, waits, retention, forecasts."""

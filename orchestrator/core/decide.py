@@ -1,0 +1,366 @@
+"""What to do next. A function of what is known, and of nothing else: no clock, disk, network, database or log."""
+
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from orchestrator.core.commands import (
+    Collect,
+    Command,
+    Inspect,
+    Look,
+    LookBeside,
+    Prune,
+    Publish,
+    PublishInputs,
+    Push,
+    ReadQuota,
+    Record,
+    Rest,
+    Seek,
+)
+from orchestrator.core.parking import trouble
+from orchestrator.core.plan import (
+    QUOTA_AGAIN_S,
+    WEEK,
+    Limits,
+    finished,
+    plan_session,
+    refresh_time,
+    renewed_at,
+    resized,
+    session_limit_s,
+)
+from orchestrator.core.polling import look_due
+from orchestrator.core.retention import doubtful, removable, to_publish
+from orchestrator.core.waits import HOURS, SLOT, came_after_all, not_renewed, short, told, too_long
+from orchestrator.pipeline.model import Pipeline
+from state.facts import (
+    Fact,
+    RunCancelled,
+    RunFinished,
+    RunParked,
+    RunResumed,
+    RunTakenOver,
+    RunWaiting,
+    RunWoken,
+    SessionLost,
+)
+from state.model import (
+    InputsStatus,
+    Phase,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Session,
+    Snapshot,
+)
+
+
+def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    """The one next command for this run."""
+    state, watch = snapshot.state, snapshot.watch
+    asked = [request for request in snapshot.requests if request.verb != "prune"]
+    if asked:
+        return _obey(asked[0], state)
+    if watch.not_before is not None and now < watch.not_before <= now + timedelta(seconds=limits.rest_s_max):
+        return Rest(watch.not_before, f"trying again: {watch.failure}")
+    if state.run.status is RunStatus.FINISHED:
+        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
+    if state.run.status is RunStatus.CANCELLED:
+        return _see_off(snapshot, pipeline, limits, now)
+    if _hopeless(snapshot, limits) and state.run.status is not RunStatus.PARKED:
+        return _given_up(snapshot, limits)
+    if (word := told(snapshot, limits)) is not None:
+        return Record((word,))
+    command = _next(snapshot, pipeline, limits, now)
+    if isinstance(command, Rest):
+        return _leisure(snapshot, pipeline, limits, now) or command
+    return command
+
+
+def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    state = snapshot.state
+    current = _current(state, pipeline)
+    if state.run.status is RunStatus.PARKED and came_after_all(state):
+        return Record((RunWoken(),))
+    if current is not None and current.phase is not Phase.PLANNED and not _waits_for_a_person(current, state):
+        return _carry_on(current, snapshot, limits, now)
+    match state.run.status:
+        case RunStatus.PARKED if state.run.awaits == SLOT and current is not None:
+            return _begin_planned(current, snapshot, pipeline, limits, now)
+        case RunStatus.PARKED if state.run.awaits == HOURS:
+            return _hours_again(snapshot, pipeline, now)
+        case RunStatus.PARKED:
+            return Rest(None, state.run.reason)
+        case RunStatus.WAITING:
+            return Rest(state.run.waiting_until, state.run.reason) if _waits(state, now) else Record((RunWoken(),))
+        case RunStatus.ACTIVE if current is not None:
+            return _begin_planned(current, snapshot, pipeline, limits, now)
+        case RunStatus.ACTIVE:
+            return _begin_session(snapshot, pipeline, limits, now)
+        case RunStatus.FINISHED | RunStatus.CANCELLED:
+            return Rest(None, f"the run is {state.run.status}")
+        case _:
+            assert_never(state.run.status)
+
+
+def _waits(state: RunState, now: datetime) -> bool:
+    """Whether a run waits on; a wait that was noted at a time which has not come yet is of a clock that was ahead."""
+    until = state.run.waiting_until
+    return until is not None and state.run.updated_at <= now < until <= now + WEEK
+
+
+def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Command:
+    """Look at the hours now and then, though a person was told of them; once their renewal is known, just wait for it."""
+    quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
+    if quota is None or not timedelta(0) <= now - quota.read_at < again:
+        return ReadQuota(pipeline.hardware.quota)
+    told_in_vain = not short(quota, pipeline.worth_s) or renewed_at(quota, now) is not None
+    return Record((RunWoken(),)) if told_in_vain else Rest(quota.read_at + again, snapshot.state.run.reason)
+
+
+def _waits_for_a_person(session: Session, state: RunState) -> bool:
+    """Whether a parked run's checkpoint came to nothing on Kaggle under every name that is tried without asking."""
+    publishing = session.phase is Phase.PUBLISHING and session.checkpoint is not None
+    return (
+        state.run.status is RunStatus.PARKED and publishing and state.checkpoint(session.checkpoint or "").wants_person
+    )
+
+
+def _current(state: RunState, pipeline: Pipeline) -> Session | None:
+    """The session that holds up the next one; with `handoff: kernel-output` publishing does not, except at the end."""
+    last = state.last
+    if last is None or last.phase.over:
+        return None
+    publishing = last.phase in (Phase.COLLECTED, Phase.PUBLISHING)
+    if publishing and pipeline.handoff == "kernel-output" and not finished(state, pipeline):
+        return None
+    return last
+
+
+def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
+    match session.phase:
+        case Phase.PUSHING:
+            return Seek(*session.key)
+        case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
+            due = look_due(session, snapshot.watch, limits, now)
+            return Look(*session.key) if now >= due else Rest(due, f"session {session.number} is {session.phase}")
+        case Phase.ENDED:
+            return Collect(*session.key)
+        case Phase.COLLECTED:
+            return Publish(*session.key)
+        case Phase.PUBLISHING:
+            due = _due(snapshot.watch.dataset_looked_at, limits, now)
+            return Publish(*session.key) if now >= due else Rest(due, f"{session.checkpoint} is being processed")
+        case Phase.PLANNED | Phase.PUBLISHED | Phase.SPENT | Phase.LOST:
+            raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to carry on")
+        case _:
+            assert_never(session.phase)
+
+
+def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
+    """When to look at a dataset again; a time in the future, which a clock that was wrong has left, is not believed."""
+    return now if looked_at is None or looked_at > now else looked_at + timedelta(seconds=limits.poll_s)
+
+
+def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    state = snapshot.state
+    if finished(state, pipeline):
+        unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
+        return _carry_on(unpublished, snapshot, limits, now) if unpublished else Record((RunFinished(),))
+    mending = _mend_parent(snapshot, pipeline, limits, now)
+    if mending is not None:
+        return mending
+    parked = trouble(state, pipeline)
+    if parked is not None:
+        return Record((parked,))
+    pause = _pause_after_failure(state, limits, now)
+    if pause is not None and now < pause:
+        return Rest(pause, f"trying again after: {state.last.reason if state.last else ''}")
+    if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
+        due = _due(snapshot.watch.dataset_looked_at, limits, now)
+        return PublishInputs() if now >= due else Rest(due, "the pipeline's files are being processed")
+    hindrance = _hindrance(snapshot, pipeline, limits, now)
+    return hindrance or Record((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
+
+
+def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """What has to happen to the checkpoint before a session can start from it again."""
+    state = snapshot.state
+    if (checkpoint := doubtful(state)) is not None:
+        return Inspect(checkpoint.session, checkpoint.attempt)
+    unpublished = to_publish(state, mounts_output=pipeline.handoff == "kernel-output")
+    return None if unpublished is None else _carry_on(unpublished, snapshot, limits, now)
+
+
+def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    """Push what was planned, as soon as there is a slot and quota for it; what is left may have changed since."""
+    hindrance = _hindrance(snapshot, pipeline, limits, now)
+    if hindrance is not None:
+        return hindrance
+    other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
+    return Push(*session.key) if other is None else Record((other,))
+
+
+def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """What has to come before a session can be started: the end of one too many, a slot, a look at the quota, or next week."""
+    twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
+    if twin is not None:
+        due = _due(snapshot.watch.looked_at, limits, now)
+        return LookBeside(*twin.key) if now >= due else Rest(due, f"version {twin.twin} of {twin.slug} runs besides")
+    if not _has_slot(snapshot, pipeline, limits, now):
+        until = now + timedelta(seconds=limits.poll_s)
+        return Rest(until, "other runs' sessions take the account's slots", wants_slot=True)
+    if not pipeline.hardware.quota:
+        return None
+    quota = snapshot.quota
+    if quota is None or not fresh(snapshot, limits, now):
+        return ReadQuota(pipeline.hardware.quota)
+    if session_limit_s(pipeline, quota) >= pipeline.worth_s:
+        return None
+    left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
+    said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
+    why = f"{left}{said}, too few to start a session"
+    waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
+    return Record((not_renewed(snapshot, limits, why) or waiting,))
+
+
+def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
+    return snapshot.quota if pipeline.hardware.quota else None
+
+
+def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> bool:
+    """Whether a slot is free for this run: those that have waited longer, and still do, are served first."""
+    mine = (min(snapshot.watch.slot_since or now, now), snapshot.state.run.id)
+    claims = [other for other in snapshot.waiting if now - timedelta(seconds=limits.claim_s) < other.seen_at <= now]
+    ahead = sum((other.since, other.run) < mine for other in claims)
+    return snapshot.others_live + ahead < pipeline.slots
+
+
+def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+    """Whether the quota was read lately, and after the last session ended: that is told by the order of the facts."""
+    quota = snapshot.quota
+    return (
+        quota is not None
+        and not quota.outdated
+        and timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
+    )
+
+
+def _park(state: RunState, reason: str, verb: str) -> Record:
+    return Record((RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}"),))
+
+
+def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
+    """When a session that gained nothing may be tried again; of one that ended at a time that has not come yet, at once."""
+    last = state.last
+    if last is None or last.checkpoint or last.ended_at is None or state.run.judged >= len(state.sessions):
+        return None
+    if last.ended_at > now:
+        return None
+    tried = sum(1 for s in state.sessions[state.run.judged :] if s.number == last.number)
+    return last.ended_at + timedelta(seconds=limits.backoff_s(tried))
+
+
+# --- giving up ---------------------------------------------------------------
+
+
+def _hopeless(snapshot: Snapshot, limits: Limits) -> bool:
+    """Whether calls have failed often enough, and for long enough: never after one of the two alone."""
+    watch = snapshot.watch
+    return watch.failures >= limits.give_up_failures and watch.failing_s >= limits.give_up_s
+
+
+def _given_up(snapshot: Snapshot, limits: Limits) -> Record:
+    """A session whose kernel Kaggle has long said that it does not have is lost; anything else is for a person."""
+    state, watch = snapshot.state, snapshot.watch
+    last = state.last
+    awaited = last is not None and last.phase.awaited
+    if last is not None and awaited and watch.absences >= limits.give_up_failures:
+        reason = f"{watch.failure}, and has said so for hours"
+        return Record((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
+    way_out = f"; relay resume {state.run.id} --write-off gives the session up" if awaited else ""
+    return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
+
+
+def _see_off(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    """The session of a cancelled run holds its slot until it ends: look at it, and do nothing else."""
+    state = snapshot.state
+    last = state.last
+    if last is None or not last.phase.on_kaggle:
+        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
+    unmoved = last.phase is not Phase.RUNNING and too_long(snapshot.watch, last, limits)
+    if unmoved or snapshot.watch.failures >= limits.give_up_failures:
+        return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
+    return _carry_on(last, snapshot, limits, now)
+
+
+def _obey(request: Request, state: RunState) -> Record:
+    """What a person asked for; a request that no longer fits is answered by nothing."""
+    status = state.run.status
+    match request.verb:
+        case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
+            return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
+        case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
+            return Record((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+        case "resume" | "retry" if status is RunStatus.ACTIVE and "write_off" in request.arguments:
+            return Record((*_taken_over(request, state.run), *_written_off(request, state)), request.id)
+        case "resume" if status is RunStatus.ACTIVE:
+            return Record(_taken_over(request, state.run), request.id)
+        case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
+            return Record((RunCancelled(),), request.id)
+        case _:
+            return Record((), request.id)
+
+
+def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
+    """The fact that a person lets the home folder that the request names have the run; nothing where none was named."""
+    home = request.arguments.get("take_over", "")
+    above = max(run.generation, run.overtaken_by) + 1
+    generation = max(above, int(request.made_at.timestamp()))  # above that of any home folder before it
+    return (RunTakenOver(home=home, generation=generation),) if home else ()
+
+
+def _written_off(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """A person knows that nothing more will come of the session, as where its kernel was deleted by hand."""
+    last = state.last
+    if last is None or not last.phase.awaited or last.slug != request.arguments["write_off"]:
+        return ()
+    return (SessionLost(number=last.number, attempt=last.attempt, reason="you wrote it off"),)
+
+
+def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Go on, without the session that a person writes off; from an older checkpoint only where no session is under way."""
+    checkpoint, last = request.arguments.get("checkpoint", ""), state.last
+    resumed = RunResumed(checkpoint=checkpoint)
+    if last is None:
+        return (resumed,)
+    if last.phase.awaited and "write_off" in request.arguments:
+        return (SessionLost(number=last.number, attempt=last.attempt, reason="you wrote it off"), resumed)
+    if last.phase is Phase.PLANNED and checkpoint:
+        reason = "you chose an older checkpoint to go on from"
+        return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), resumed)
+    return () if checkpoint and last.phase.under_way else (resumed,)
+
+
+def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """What can be done while there is nothing to wait for but time."""
+    state = snapshot.state
+    for session in state.sessions:
+        if session.phase is Phase.COLLECTED:
+            return Publish(*session.key)
+        if session.phase is Phase.PUBLISHING and not _waits_for_a_person(session, state):
+            due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
+            return Publish(*session.key) if due else None
+    return _tidy(snapshot, pipeline, asked=False)
+
+
+def _tidy(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
+    """Remove a checkpoint that may go; what a person asked for is done when there is none left. `asked`: only then."""
+    wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
+    removed = removable(snapshot.state, pipeline.keep, snapshot.requests) if wish or not asked else ()
+    if removed:
+        return Prune(removed[0].name)
+    return Record((), wish.id) if wish else None

@@ -1,0 +1,190 @@
+"""What is on record of a run, put to the forecast: where it stands, what is left of the week's hours, and what is assumed. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from orchestrator.core.durations import Observed, Span, Times
+from orchestrator.core.forecast import Forecast, Hours, Live, Standing, forecast, hours_of, left
+from orchestrator.core.plan import WEEK, week_of, where
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import Cursor
+from state.model import Phase, QuotaRow, RunState, RunStatus, Session, StepSeen, Watch
+
+TOGETHER_S = 1.0
+"""Times that differ by no more are said as one."""
+
+
+def run_forecast(
+    state: RunState, seen: Observed, times: Times, quota: QuotaRow | None, watch: Watch, now: datetime
+) -> Forecast:
+    """What will be of a run that is not over; raises Unforeseeable."""
+    standing = standing_of(state, seen, now, watch)
+    return forecast(seen.pipeline, times, standing, hours_left(state, seen.pipeline, quota, now))
+
+
+# --- where it stands ---------------------------------------------------------
+
+
+def standing_of(state: RunState, seen: Observed, now: datetime, watch: Watch) -> Standing:
+    """Where a run stands: with its live session, its last one on the way here, or neither."""
+    pipeline, last = seen.pipeline, _by_now(state.last, now)
+    waits = [at for at in (watch.not_before, _waits(state)) if at is not None and at <= now + WEEK]
+    standing = Standing(
+        now=now, position=pipeline.position(where(state, pipeline)), until=max(waits) if waits else None
+    )
+    if last is None:
+        return standing
+    match last.phase:
+        case Phase.PUSHED | Phase.QUEUED:
+            return replace(standing, live=_queued(last))
+        case Phase.RUNNING:
+            return _running(standing, last, seen)
+        case Phase.ENDED:
+            steps = _of(last, seen.steps)
+            position = max([standing.position, *(_position(pipeline, step) for step in steps[-1:])])
+            return replace(standing, position=position, ended_at=last.ended_at)
+        case Phase.COLLECTED | Phase.PUBLISHING:
+            return replace(standing, ended_at=last.ended_at)
+        case Phase.PLANNED | Phase.PUSHING | Phase.PUBLISHED | Phase.SPENT | Phase.LOST:
+            return standing
+        case _:
+            assert_never(last.phase)
+
+
+def _by_now(session: Session | None, now: datetime) -> Session | None:
+    """The session without times that have not come yet, which a clock that was ahead has left."""
+    if session is None:
+        return None
+
+    def by_now(at: datetime | None) -> datetime | None:
+        return None if at is None else min(at, now)
+
+    return replace(
+        session,
+        planned_at=min(session.planned_at, now),
+        pushed_at=by_now(session.pushed_at),
+        running_at=by_now(session.running_at),
+        ended_at=by_now(session.ended_at),
+    )
+
+
+def _waits(state: RunState) -> datetime | None:
+    return state.run.waiting_until if state.run.status is RunStatus.WAITING else None
+
+
+def _queued(session: Session) -> Live:
+    pushed_at = session.pushed_at or session.planned_at
+    return Live(budget_s=session.budget_s, limit_s=session.limit_s, pushed_at=pushed_at)
+
+
+def _running(standing: Standing, session: Session, seen: Observed) -> Standing:
+    """In the midst of the stage that its last step was of; after a stage's last step, before the next one's first."""
+    pipeline = seen.pipeline
+    live = replace(_queued(session), running_at=session.running_at)
+    steps = [step for step in _of(session, seen.steps) if pipeline.holds(Cursor(stage=step.stage, step=step.step))]
+    if not steps:
+        return replace(standing, live=live)
+    newest = steps[-1]
+    live = replace(live, clock_s=newest.at_s)
+    position = max(standing.position, _position(pipeline, newest))
+    if not any(stage.name == newest.stage and stage.steps == newest.step for stage in pipeline.stages):
+        first = next(step for step in steps if step.stage == newest.stage)
+        before_s = max((step.at_s for step in steps if step.at_s < first.at_s), default=0.0)
+        live = replace(live, first_step_s=first.at_s - before_s, stage_began_s=first.at_s)
+    return replace(standing, live=live, position=position)
+
+
+def _of(session: Session, steps: Sequence[StepSeen]) -> list[StepSeen]:
+    return [step for step in steps if (step.session, step.attempt) == session.key]
+
+
+def _position(pipeline: Pipeline, step: StepSeen) -> int:
+    cursor = Cursor(stage=step.stage, step=step.step)
+    return pipeline.position(cursor) if pipeline.holds(cursor) else 0
+
+
+# --- the week's hours --------------------------------------------------------
+
+
+def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now: datetime) -> Hours | None:
+    """The hours as last read, less what the run's sessions took of them since; the live one is for the walk to count."""
+    if not pipeline.hardware.quota:
+        return None
+    known = quota if quota is not None and quota.total_s is not None else None
+    since = min(known.read_at, now) if known else week_of(quota.refreshes_at if quota else None, now)[0]
+    hours = hours_of(pipeline, known or quota, since)
+    for each in state.sessions:
+        session = _by_now(each, now) or each
+        began_at = session.running_at or session.pushed_at
+        if hours is None or began_at is None:
+            continue
+        if session.ended_at is None and session.phase.on_kaggle and session.pushed_at and session.pushed_at < since:
+            # the reading counts all of it already, as used and as reserved
+            hours = replace(hours, left_s=min(hours.total_s, hours.left_s + session.limit_s))
+        elif session.ended_at is not None and session.ended_at > since:
+            longest = timedelta(seconds=session.limit_s)
+            hours = hours.spent(max(began_at, since, session.ended_at - longest), session.ended_at)
+    return hours.at(now) if hours else None
+
+
+# --- what is assumed, in sentences -------------------------------------------
+
+
+def assumptions(
+    pipeline: Pipeline, times: Times, position: int, hours: Hours | None, quota: QuotaRow | None
+) -> list[str]:
+    """What a forecast rests on, most telling first."""
+    names = left(pipeline, position)
+    said = [*_steps(times, names), _around(times, names), _between(times)]
+    if hours is not None:
+        said.append(_hours(pipeline, hours, quota))
+    taken = " and no other session takes the slot or the hours" if hours is not None else ""
+    said.append(f"Nothing fails, this machine stays on{taken}.")
+    return said
+
+
+def _steps(times: Times, names: Sequence[str]) -> list[str]:
+    """Where steps' times are from: one sentence, or one for each source where there are several."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name in times.step_s:
+            found.setdefault(times.sources[name], []).append(name)
+    if len(found) == 1:
+        return [f"Steps take as long {source}." for source in found]
+    return [f"Steps of {', '.join(listed)} take as long {source}." for source, listed in found.items()]
+
+
+def _around(times: Times, names: Sequence[str]) -> str:
+    firsts = [times.first_s[name] for name in names] or [Span(0, 0, 0)]
+    least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
+    first = seconds(most) if most - least <= TOGETHER_S else f"{seconds(least)} to {seconds(most)}"
+    return (
+        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a stage's "
+        f"first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
+    )
+
+
+def _between(times: Times) -> str:
+    queue, handover = times.queue_s, times.handover_s
+    return (
+        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it {seconds(handover.usual_s)} "
+        f"to bring and publish its checkpoint ({handover.basis})."
+    )
+
+
+def _hours(pipeline: Pipeline, hours: Hours, quota: QuotaRow | None) -> str:
+    name, when = pipeline.hardware.quota.upper(), f"{hours.refreshes_at:%a %d %b %H:%M} UTC"
+    left_h, total_h = f"{hours.left_s / 3600:.1f}", f"{hours.total_s / 3600:.1f}"
+    if quota is None or quota.total_s is None:
+        return f"{left_h} of {total_h} {name} hours are left: Kaggle was not asked; renewed {when}."
+    count = ", by relay's own count" if quota.assumed else ""
+    return f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed {when}."
+
+
+def seconds(value: float) -> str:
+    """A duration in about two figures: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
+    if value < 120:
+        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

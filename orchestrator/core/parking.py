@@ -1,0 +1,57 @@
+"""Why a person has to look before another session is started: what the sessions so far came to. Pure."""
+
+from orchestrator.core.retention import NOT_FINITE, forgiven, sound
+from orchestrator.pipeline.model import Pipeline
+from state.facts import RunParked
+from state.model import Checkpoint, Outcome, RunState, Session
+
+BROKEN_TRAINING = (
+    "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
+)  # fmt: skip
+"""Causes that a second try can only repeat, since training is deterministic."""
+
+
+def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
+    """Why a person has to look before another session is started, or None."""
+    sessions = [s for s in state.sessions[state.run.judged :] if not forgiven(state, s)]
+    if not sessions:
+        return None
+    last = sessions[-1]
+    if last.outcome is Outcome.TIMED_OUT and pipeline.on_timeout == "park":
+        place = f"{last.reached.stage} step {last.reached.step}" if last.reached else "the beginning"
+        return _parked(state, f"session {last.number} was stopped at its time limit; {place} is safe", last)
+    if last.outcome is Outcome.FAILED and not last.transient:
+        before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
+        again = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
+        if again or last.cause in BROKEN_TRAINING:
+            reason = f"session {last.number} failed{' twice at the same step' if again else ''}: {last.reason}"
+            if last.cause in BROKEN_TRAINING:
+                return _parked_before(state, reason, last, sound(state, last, pipeline))
+            return _parked(state, reason, last)
+    barren = 0
+    for session in reversed(sessions):
+        if session.checkpoint:
+            break
+        barren += 1
+    stuck = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
+    if barren >= 2 and all(stuck):
+        return _parked(state, "two sessions gained no step: a step and a save do not fit into a session", last)
+    if barren >= pipeline.session.attempts:
+        return _parked(state, f"{barren} attempts gained nothing; the last: {last.reason}", last)
+    return None
+
+
+def _parked(state: RunState, reason: str, session: Session) -> RunParked:
+    verb = "resume" if session.outcome is Outcome.TIMED_OUT else "retry"
+    return RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}", excerpt=session.excerpt)
+
+
+def _parked_before(state: RunState, reason: str, session: Session, good: Checkpoint | None) -> RunParked:
+    """A second try would end in the same trouble: what is offered is the newest checkpoint from before it."""
+    if good is None:
+        return _parked(state, f"{reason}; there is no checkpoint from before", session)
+    place = f"{good.cursor.stage} step {good.cursor.step}"
+    remedy = f"relay resume {state.run.id} --from-step {good.cursor.stage}:{good.cursor.step}"
+    return RunParked(
+        reason=f"{reason}; the last good checkpoint is {good.name}, {place}", remedy=remedy, excerpt=session.excerpt
+    )

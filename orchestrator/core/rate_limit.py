@@ -1,0 +1,67 @@
+"""A floor under every loop: whatever `decide` answers, no command is repeated without a rest, and calls have a budget. Pure.
+
+What was done is remembered with what is seen of Kaggle, so a daemon that ends and is started again all the time is held to it too.
+"""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from orchestrator.core.commands import Command, Rest
+from orchestrator.core.plan import Limits
+from state.model import CallsMade, Snapshot, Watch
+
+MINUTE = timedelta(minutes=1)
+COMMANDS_MAX = 200
+"""Different commands in a row without a rest: more than any turn of events asks for."""
+
+
+def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Rest | None:
+    """A rest in the place of a command that comes too soon; None: it may be carried out."""
+    if isinstance(command, Rest):
+        over = command.until is not None and command.until <= now  # a rest that is over already is none
+        return replace(command, until=now + timedelta(seconds=limits.floor_s), held=True) if over else None
+    watch = snapshot.watch
+    done = _lately(watch, limits, now)
+    if done and watch.lately_at is not None and (_digest(command) in done or len(done) >= COMMANDS_MAX):
+        what = type(command).__name__
+        return Rest(
+            watch.lately_at + timedelta(seconds=limits.floor_s),
+            f"the same was done a moment ago ({what}): nothing is repeated without a rest",
+            held=True,
+        )
+    mine = () if watch.calls_since is None else (CallsMade(since=watch.calls_since, calls=watch.calls),)
+    counting = [made for made in (*mine, *snapshot.others_calls) if _counts(made.since, now)]
+    if sum(made.calls for made in counting) < limits.calls_a_minute:
+        return None
+    until = min(made.since for made in counting) + MINUTE
+    return Rest(until, f"{limits.calls_a_minute} calls of Kaggle were made within a minute: the rest waits", held=True)
+
+
+def noted(watch: Watch, before: Watch, command: Command, calls: int, limits: Limits, now: datetime) -> Watch:
+    """What is remembered after a command that took so many calls; `before` is what was remembered when it began."""
+    done = _lately(before, limits, now)
+    counts = before.calls_since is not None and _counts(before.calls_since, now)
+    return replace(
+        watch,
+        lately=" ".join((*done, _digest(command))),
+        lately_at=before.lately_at if done else now,
+        calls=calls + (before.calls if counts else 0),
+        calls_since=before.calls_since if counts else now,
+    )
+
+
+def _lately(watch: Watch, limits: Limits, now: datetime) -> tuple[str, ...]:
+    """What was done since the last rest; a time that has not come yet is of a clock that was ahead."""
+    at = watch.lately_at
+    if at is None or not at <= now < at + timedelta(seconds=limits.floor_s):
+        return ()
+    return tuple(watch.lately.split())
+
+
+def _counts(since: datetime, now: datetime) -> bool:
+    return since <= now < since + MINUTE
+
+
+def _digest(command: Command) -> str:
+    return hashlib.sha256(repr(command).encode()).hexdigest()[:12]

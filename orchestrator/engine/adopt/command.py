@@ -1,0 +1,218 @@
+"""`relay adopt`: find a run on Kaggle, make its database again, and say what came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from orchestrator.base.clock import Clock
+from orchestrator.base.disk import private_folder
+from orchestrator.base.errors import BadInput, Corrupt, Transient
+from orchestrator.core.plan import inputs_of, limits_for
+from orchestrator.engine.adopt.evidence import Evidence, look, runs_on_kaggle
+from orchestrator.engine.adopt.rebuild import History, goes_on, inputs_facts, rebuild
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home import Home
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.model import SLUG, Pipeline, canonical_in
+from stages.documents import ContractError
+from state.facts import Fact, RunStarted, RunTakenOver
+from state.failures import RunExists
+from state.model import RunStatus
+from state.store import Store
+
+FORMAT = 1
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Where a run is made again: `known` are the runs of this home, `store` opens its database only when all is there.
+
+    Those that are `damaged` in the database are made again in the place of what it holds of them.
+    """
+
+    gateway: Gateway
+    home: Home
+    clock: Clock
+    known: tuple[str, ...]
+    store: Callable[[], Store]
+    identity: Callable[[], str] = str
+    """The home folder's id, made when the first run is made again."""
+    damaged: tuple[str, ...] = ()
+
+    def list(self, tell: Tell) -> dict[str, Any]:
+        """Name the runs on Kaggle, and whether this home has them; the same as a document (see docs/json.md)."""
+        found, listed = runs_on_kaggle(self.gateway), []
+        for one in found:
+            kernels = f"{one.kernels} kernel{'' if one.kernels == 1 else 's'}"
+            remedy = f"relay adopt {one.run}{'' if one.whole else ' --pipeline FILE'}"
+            here = one.run in self.known
+            tell(f"{one.run}  {kernels}  {'is in this home' if here else f'not in this home: {remedy}'}")
+            listed.append({"run": one.run, "kernels": one.kernels, "here": here, "type": None if here else remedy})
+        if not found:
+            tell(f"no kernel of the account {self.gateway.owner()} belongs to a run of relay")
+        return {"format": FORMAT, "owner": self.gateway.owner(), "runs": listed}
+
+    def adopt(self, run: str, path: Path | None, tell: Tell) -> dict[str, Any]:
+        """Make the run's database again, and say what came of it, as a document too; raises BadInput where that cannot be, and then nothing is created.
+
+        All that is fetched lies where the run will look for it, so a second try after a crash goes on with it. The run itself
+        is written in one transaction at the end.
+        """
+        if run in self.known:
+            raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it")
+        if not SLUG.fullmatch(run):
+            raise BadInput(f"{run!r} cannot be a run's name: relay adopt lists those that are on Kaggle")
+        given = None if path is None else loader.load(path)
+        evidence = look(run, inputs_of(run), self.gateway)
+        if evidence is None:
+            raise BadInput(self._absent(run))
+        canonical = _canonical(evidence, given, path)
+        pipeline = _read(canonical, run)
+        if pipeline.inputs.files:
+            _check_inputs(evidence, path)
+        private_folder(self.home.path)
+        shell = Shell(self.gateway, self.home, self.clock, limits_for(pipeline))
+        history = self._history(evidence, pipeline, canonical, path)
+        if pipeline.inputs.files and evidence.inputs is not None:
+            history.happened(*_inputs(evidence, pipeline, shell))
+        elif pipeline.inputs.files and path is not None:
+            self.home.keep_inputs(run, [path.parent / name for name in pipeline.inputs.files])
+        rebuild(history, evidence, pipeline, shell)
+        try:
+            instead = run in self.damaged
+            if instead:
+                tell(f"{run}  the database as it was is kept as {Backups(self.home).make_by_hand(self.clock.now())[0]}")
+            self.store().begin_run(
+                history.started, history.created_at, later=history.facts, metrics=history.metrics, instead=instead
+            )
+        except RunExists as error:
+            raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it") from error
+        _clear(self.home.adopting(run))
+        _say(history, tell)
+        return _document(history)
+
+    def _history(self, evidence: Evidence, pipeline: Pipeline, canonical: str, path: Path | None) -> History:
+        first = evidence.orders[0]
+        now = self.clock.now()
+        began = next((order.created_at for order in evidence.orders if order.created_at), "")
+        started = RunStarted(
+            run=evidence.run,
+            pipeline_name=pipeline.name,
+            owner=self.gateway.owner(),
+            accelerator=pipeline.slot,
+            pipeline=canonical,
+            pipeline_path=str(path) if path else f"{self.gateway.owner()}/{first.slug}",
+            pipeline_digest=first.pipeline_digest,
+            home=self.identity(),
+        )
+        history = History(started, datetime.fromisoformat(began) if began else now, now)
+        if started.home:  # from now on it is this home folder that works on the run
+            history.happened(RunTakenOver(home=started.home, generation=int(now.timestamp())))
+        return history
+
+    def _absent(self, run: str) -> str:
+        datasets = [name for name in self.gateway.list_datasets(f"{run}-") if name.startswith((f"{run}-c", f"{run}-i"))]
+        if datasets:
+            names = ", ".join([*datasets[:3], *(["…"] if len(datasets) > 3 else [])])
+            return (
+                f"of {run} only the datasets {names} are on Kaggle: without a kernel nobody knows its pipeline, so start another "
+                "run"
+            )
+        found = [one.run for one in runs_on_kaggle(self.gateway)]
+        there = f"the runs there are {', '.join(found)}" if found else "there is no kernel of any run"
+        return f"Kaggle has no kernel of {run} under the account {self.gateway.owner()}: {there}"
+
+
+def _canonical(evidence: Evidence, given: Pipeline | None, path: Path | None) -> str:
+    """The run's pipeline: out of an order, or the file where the orders are an older relay's."""
+    digest = evidence.orders[0].pipeline_digest
+    if given is not None:
+        if given.digest != digest:
+            raise BadInput(f"{path} is not the pipeline that {evidence.run} was started with: name that one, unchanged")
+        return given.canonical()
+    try:
+        for order in evidence.orders:
+            text = canonical_in(order)
+            if text is not None:
+                return text
+    except ContractError as error:
+        raise BadInput(f"{error}: name the pipeline's file with --pipeline") from error
+    raise BadInput(
+        f"the kernels of {evidence.run} were made by an older relay and do not hold their whole pipeline: name its file with "
+        "--pipeline"
+    )
+
+
+def _read(canonical: str, run: str) -> Pipeline:
+    try:
+        return Pipeline.from_canonical(canonical)
+    except pydantic.ValidationError as error:
+        raise BadInput(f"the pipeline of {run} was written by another relay: adopt it with that version") from error
+
+
+def _check_inputs(evidence: Evidence, path: Path | None) -> None:
+    name = inputs_of(evidence.run)
+    if evidence.inputs is None and path is None:
+        raise BadInput(
+            f"the dataset {name} with the pipeline's own files is not on Kaggle: name the pipeline's file with --pipeline, "
+            "with those files beside it"
+        )
+    if evidence.inputs is not None and evidence.inputs.status != "ready":
+        raise Transient(f"Kaggle still processes the dataset {name}: adopt again in a few minutes")
+
+
+def _inputs(evidence: Evidence, pipeline: Pipeline, shell: Shell) -> tuple[Fact, ...]:
+    try:
+        return inputs_facts(evidence, pipeline, shell)
+    except Corrupt as error:
+        raise BadInput(
+            f"the dataset {inputs_of(evidence.run)} does not hold what the run began with ({error}): delete it on Kaggle, then "
+            "name the pipeline's file with --pipeline"
+        ) from error
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.glob("*") if folder.exists() else ():
+        path.unlink()
+    if folder.exists():
+        folder.rmdir()
+
+
+def _document(history: History) -> dict[str, Any]:
+    state = history.state
+    head = state.head
+    return {
+        "format": FORMAT,
+        "run": state.run.id,
+        "state": state.run.status.value,
+        "sessions": len(state.sessions),
+        "checkpoint": head and {"name": head.name, "stage": head.cursor.stage, "step": head.cursor.step},
+        "notes": [*history.notes],
+        "type": None if state.run.status is RunStatus.FINISHED else "relay daemon",
+    }
+
+
+def _say(history: History, tell: Tell) -> None:
+    state, run = history.state, history.state.run
+    for note in history.notes:
+        tell(f"{run.id}  {note}")
+    count = len(state.sessions)
+    tell(f"{run.id}  {count} session{'' if count == 1 else 's'} found on Kaggle, {goes_on(state)}")
+    if state.head is not None:
+        cursor = state.head.cursor
+        tell(f"{run.id}  newest checkpoint {state.head.name} at {cursor.stage} {cursor.step}, verified")
+    if run.status.value == "finished":
+        tell(f"{run.id} is finished")
+        return
+    tell(
+        f"{run.id} is active: relay daemon goes on with it. Kaggle cannot tell whether it had been paused or cancelled: relay "
+        f"pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
+    )

@@ -1,0 +1,205 @@
+"""What Kaggle has of a run: its kernels with their orders, and its datasets. Looks only, and changes nothing anywhere."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kaggle_kernels import build
+from orchestrator.base.disk import private_folder
+from orchestrator.base.errors import BadInput, Corrupt, Transient
+from orchestrator.core.plan import checkpoint_of, key_in, run_in, slug_of
+from orchestrator.engine.effects.poll import seen_of
+from orchestrator.engine.manifests import DOCUMENT_BYTES_MAX
+from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
+from stages.contract import MANIFEST_NAME, Manifest, Order
+from stages.documents import ContractError, NewerFormat
+from state.model import copy_in, name_in, place_of
+
+Key = tuple[int, int]
+"""(number, attempt) of a session."""
+
+ABSENT_IN_A_ROW = 2
+"""So many session numbers without a kernel end the search for more: what was pushed last may be missing in a listing."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A session that was really started: what it was told, and how Kaggle says that it is."""
+
+    order: Order
+    version: int | None
+    seen: SessionSeen
+
+    @property
+    def key(self) -> Key:
+        """(number, attempt)."""
+        return (self.order.session, self.order.attempt)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that was found of one run. `orders` holds those of kernels that never ran too, which are no sessions."""
+
+    run: str
+    orders: tuple[Order, ...]
+    sessions: tuple[Ran, ...]
+    datasets: dict[str, DatasetSeen]
+    """The checkpoints' datasets by their own name, whatever their status."""
+    inputs: DatasetSeen | None
+
+    @property
+    def taken(self) -> dict[str, str]:
+        """Name and digest of every checkpoint that a session was told to start from."""
+        parents = (order.parent for order in self.orders)
+        return {parent.name: parent.digest for parent in parents if parent is not None}
+
+
+@dataclass(frozen=True)
+class Found:
+    """One run in the list of those on Kaggle."""
+
+    run: str
+    kernels: int
+    whole: bool
+    """Whether its orders hold all that adopting needs."""
+
+
+def runs_on_kaggle(gateway: Gateway) -> tuple[Found, ...]:
+    """Every run that has a kernel on this account, by name."""
+    slugs: dict[str, list[str]] = {}
+    for slug in gateway.list_kernels(""):
+        run = run_in(slug)
+        if run is not None:
+            slugs.setdefault(run, []).append(slug)
+    found = []
+    for run, mine in sorted(slugs.items()):
+        order = _first_order(mine, gateway)
+        if order is not None:
+            found.append(Found(run, len(mine), bool(order.pipeline_rest)))
+    return tuple(found)
+
+
+def _first_order(slugs: Sequence[str], gateway: Gateway) -> Order | None:
+    """None where the names only look like a run's."""
+    for slug in slugs:
+        kernel = gateway.find_kernel(slug)
+        if kernel is not None:
+            return _order_in(kernel)
+    return None
+
+
+def _order_in(kernel: KernelFound) -> Order | None:
+    try:
+        return build.order_in(kernel.source)
+    except NewerFormat as error:
+        raise BadInput(f"kernel {kernel.ref}: {error}") from error
+
+
+def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
+    """Find all of a run; None where it has no kernel. Raises BadInput where a kernel of such a name is another run's.
+
+    The listing is only a start: every computed name is looked for by itself.
+    """
+    listed = [key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None]
+    kernels = _kernels(run, listed, gateway)
+    if not kernels:
+        return None
+    orders = {key: _order(run, key, kernel) for key, kernel in kernels.items()}
+    _of_one_run(list(orders.values()))
+    sessions = []
+    for key, order in orders.items():
+        version, seen = seen_of(order.slug, kernels[key].version, gateway)
+        if seen.worker is Worker.UNKNOWN:
+            raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
+        if seen.worker is not Worker.NEW_SCRIPT:  # a push that was declined leaves its source, and no session
+            sessions.append(Ran(order, version, seen))
+    names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(name)) is not None]
+    names += [checkpoint_of(run, *key) for key in orders]
+    names += [order.parent.name for order in orders.values() if order.parent is not None]
+    datasets: dict[str, DatasetSeen] = {}
+    for name in dict.fromkeys(names):
+        datasets |= _datasets(name, gateway)
+    return Evidence(run, tuple(orders.values()), tuple(sessions), datasets, _newest(_datasets(inputs, gateway)))
+
+
+def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
+    """The dataset of that name; where there is none, that of the next name, under which it may have been offered again."""
+    for place in (name, place_of(name_in(name), copy_in(name_in(name), name) + 1)):
+        if (there := gateway.find_dataset(place)) is not None:
+            return {place: there}
+    return {}
+
+
+def _newest(found: dict[str, DatasetSeen]) -> DatasetSeen | None:
+    return next(iter(found.values()), None)
+
+
+def _kernels(run: str, listed: Iterable[Key], gateway: Gateway) -> dict[Key, KernelFound]:
+    attempts: dict[int, int] = {}
+    for number, attempt in listed:
+        attempts[number] = max(attempt, attempts.get(number, 1))
+    found: dict[Key, KernelFound] = {}
+    probed: set[int] = set()
+    for start in sorted({1, *attempts}):
+        absent, number = 0, start
+        while absent < ABSENT_IN_A_ROW and number not in probed:
+            here = _attempts(run, number, attempts.get(number, 1), gateway)
+            probed.add(number)
+            found |= here
+            absent, number = 0 if here else absent + 1, number + 1
+    return dict(sorted(found.items()))
+
+
+def _attempts(run: str, number: int, known: int, gateway: Gateway) -> dict[Key, KernelFound]:
+    """The kernels of one session number: the attempts that are known of, and those after them until one is absent."""
+    found: dict[Key, KernelFound] = {}
+    for attempt in itertools.count(1):
+        kernel = gateway.find_kernel(slug_of(run, number, attempt))
+        if kernel is not None:
+            found[number, attempt] = kernel
+        elif attempt >= known:
+            return found
+    raise AssertionError("counting does not end")
+
+
+def _order(run: str, key: Key, kernel: KernelFound) -> Order:
+    order = _order_in(kernel)
+    fits = order is not None and (order.run, order.session, order.attempt, order.slug) == (
+        run,
+        *key,
+        slug_of(run, *key),
+    )
+    if order is None or not fits or (order.parent and key_in(run, "c", order.parent.name) is None):
+        raise BadInput(
+            f"the kernel {kernel.ref} was not made by relay for {run}: delete it on Kaggle, then adopt again"
+        )
+    return order
+
+
+def _of_one_run(orders: Sequence[Order]) -> None:
+    for order in orders[1:]:
+        first = (orders[0].pipeline_digest, orders[0].created_at)
+        # An order of an older relay does not say when the run began: it may stand beside those of a newer one.
+        if order.pipeline_digest != first[0] or (order.created_at and first[1] and order.created_at != first[1]):
+            raise BadInput(
+                f"the kernels {orders[0].slug} and {order.slug} are of two different runs of one name: delete those of the one "
+                "that is not wanted on Kaggle, then adopt again"
+            )
+
+
+def published_manifest(run: str, name: str, seen: DatasetSeen, gateway: Gateway, folder: Path) -> Manifest | None:
+    """The manifest in a checkpoint's dataset; None where the dataset is not ready or holds none that fits its name."""
+    listed = {file.name: file.size_bytes for file in seen.files}
+    if seen.status != "ready" or MANIFEST_NAME not in listed:
+        return None
+    into = private_folder(folder) / f"{name}.{MANIFEST_NAME}"
+    into.unlink(missing_ok=True)
+    try:
+        gateway.download_dataset_file(name, MANIFEST_NAME, into, FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX))
+        manifest = Manifest.from_json(into.read_bytes())
+    except (Corrupt, ContractError):
+        return None
+    if manifest.run != run or checkpoint_of(run, manifest.session, manifest.attempt) != name_in(name):
+        return None
+    return manifest

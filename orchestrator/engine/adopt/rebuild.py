@@ -1,0 +1,335 @@
+"""From what Kaggle has to the facts that must have happened, through the ordinary state machine.
+
+A session that is live, or that ended and whose checkpoint is no dataset yet, is left to the ordinary tick as the last one:
+pushed, and not looked at. Those before it are told in full.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from orchestrator.base.disk import private_folder, write_whole
+from orchestrator.base.errors import Corrupt
+from orchestrator.core import parking
+from orchestrator.core.plan import checkpoint_of, finished, inputs_of, slug_of, token_of
+from orchestrator.engine import collect
+from orchestrator.engine.adopt.evidence import Evidence, Ran, published_manifest
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects.poll import taken_in
+from orchestrator.engine.manifests import Candidate, Files, candidates, usable
+from orchestrator.engine.quarantine import Quarantine
+from orchestrator.kaggle.gateway import FileWanted
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import BLOB_NAME, COMPILED_NAME, MANIFEST_NAME, Cursor, Manifest, Report
+from state import machine
+from state.facts import (
+    CheckpointPruned,
+    CheckpointPublished,
+    DatasetOffered,
+    Fact,
+    InputsIntended,
+    InputsOffered,
+    InputsPublished,
+    NothingCollected,
+    PublishIntended,
+    PushConfirmed,
+    PushIntended,
+    RunFinished,
+    RunParked,
+    RunResumed,
+    RunStarted,
+    SeenEnded,
+    SessionLost,
+    SessionPlanned,
+)
+from state.model import CheckpointStatus, Metric, Phase, RunState, Session, name_in
+
+Key = tuple[int, int]
+
+
+@dataclass
+class History:
+    """Facts in their order, what they fold to, and what a person should know besides."""
+
+    started: RunStarted
+    created_at: datetime
+    now: datetime
+    state: RunState = field(init=False)
+    facts: list[tuple[datetime, Fact]] = field(default_factory=list)
+    metrics: list[Metric] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.state = machine.begin(self.started, self.created_at)
+
+    def happened(self, *facts: Fact) -> None:
+        """Add facts. Only the run's beginning has its own time: when the rest happened, Kaggle does not tell."""
+        for fact in facts:
+            self.state = machine.apply(self.state, fact, self.now)
+            self.facts.append((self.now, fact))
+
+
+def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Shell) -> None:
+    """Fill the history, and bring home what the run needs to go on. Safe to repeat: whole files are kept."""
+    manifests, places = _manifests(history, evidence, shell)
+    sessions: dict[Key, Ran | Manifest] = {ran.key: ran for ran in evidence.sessions}
+    for manifest in manifests.values():  # a kernel that was deleted, whose checkpoint is still there
+        sessions.setdefault((manifest.session, manifest.attempt), manifest)
+    _Retelling(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
+
+
+def _manifests(history: History, evidence: Evidence, shell: Shell) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Those of the datasets that are whole and really this run's, and the datasets' own names, by the checkpoints' names."""
+    tokens = {checkpoint_of(evidence.run, *ran.key): ran.order.token for ran in evidence.sessions}
+    found: dict[str, Manifest] = {}
+    places: dict[str, str] = {}
+    for place, seen in evidence.datasets.items():
+        name = name_in(place)
+        manifest = published_manifest(evidence.run, place, seen, shell.gateway, shell.home.adopting(evidence.run))
+        if manifest is None:
+            continue
+        told = tokens.get(name) or token_of(history.state, manifest.session, manifest.attempt)
+        digest = evidence.taken.get(name, manifest.digest)
+        sizes = {file.name: file.size_bytes for file in seen.files}
+        whole = all(sizes.get(e.path) == e.size_bytes for e in manifest.files if e.path != COMPILED_NAME)
+        if (manifest.token, manifest.digest) == (told, digest) and whole:
+            found[name], places[name] = manifest, place
+        else:
+            history.notes.append(f"the dataset {place} is not what its session left, and is not used")
+    return found, places
+
+
+@dataclass
+class _Retelling:
+    history: History
+    evidence: Evidence
+    pipeline: Pipeline
+    shell: Shell
+    manifests: Mapping[str, Manifest]
+    places: Mapping[str, str]
+    sessions: Mapping[Key, Ran | Manifest]
+    pruned: list[str] = field(default_factory=list)
+    """Told of at the end: whoever started the next session still had them."""
+
+    def tell(self) -> None:
+        keys = list(self.sessions)
+        for index, key in enumerate(keys):
+            following = keys[index + 1] if index + 1 < len(keys) else None
+            match self.sessions[key]:
+                case Ran() as ran:
+                    self._ran(ran, following)
+                case manifest:
+                    self._left(manifest)
+        self._bring_home()
+        for name in self.pruned:
+            if self.state.checkpoint(name).usable:
+                self.history.happened(CheckpointPruned(checkpoint=name))
+        last = self.state.last
+        if (last is None or last.phase.over) and finished(self.state, self.pipeline):
+            self.history.happened(RunFinished())
+
+    @property
+    def state(self) -> RunState:
+        return self.history.state
+
+    # --- one session ---------------------------------------------------------
+
+    def _ran(self, ran: Ran, following: Key | None) -> None:
+        order = ran.order
+        self._planned(
+            SessionPlanned(
+                number=order.session,
+                attempt=order.attempt,
+                slug=order.slug,
+                token=order.token,
+                start=order.start,
+                parent=order.parent.name if order.parent else None,
+                budget_s=order.budget_s,
+                limit_s=order.limit_s,
+            ),
+            ran.version,
+        )
+        name = checkpoint_of(order.run, *ran.key)
+        ended = ran.seen.worker.terminal
+        if following is None and not (ended and name in self.manifests):
+            return  # the ordinary tick looks, collects and publishes
+        number, attempt = ran.key
+        if not ended and name not in self.manifests and name not in self.evidence.taken:
+            why = f"a later session was begun while Kaggle called it {ran.seen.worker}"
+            self.history.happened(SessionLost(number=number, attempt=attempt, reason=why))
+            return
+        word, message = ran.seen.worker.value, ran.seen.message
+        self.history.happened(SeenEnded(number=number, attempt=attempt, worker=word, message=message))
+        left_more = following is not None and following[0] > number
+        self._ended(self.state.session(number, attempt), name, left_more)
+
+    def _planned(self, planned: SessionPlanned, version: int | None) -> None:
+        """A session that was started although a person had to look first, or elsewhere than at the newest checkpoint, tells
+        that a person said so."""
+        head = self.state.head
+        names = {checkpoint.name for checkpoint in self.state.checkpoints}
+        chosen = planned.parent if planned.parent in names and head and head.name != planned.parent else None
+        parked = parking.trouble(self.state, self.pipeline)
+        if parked or chosen:
+            remedy = f"relay resume {self.state.run.id}"
+            why = parked or RunParked(reason="a person went on from an older checkpoint", remedy=remedy)
+            self.history.happened(why, RunResumed(checkpoint=chosen or ""))
+        number, attempt = planned.number, planned.attempt
+        confirmed = PushConfirmed(number=number, attempt=attempt, kernel_version=version, adopted=True)
+        self.history.happened(planned, PushIntended(number=number, attempt=attempt), confirmed)
+
+    def _ended(self, session: Session, name: str, left_more: bool) -> None:
+        gateway, home = self.shell.gateway, self.shell.home
+        quarantine = Quarantine(home, session.run, self.history.now)
+        files = usable(gateway.output(session.slug, session.kernel_version), name, quarantine)
+        incoming = private_folder(home.incoming(session))
+        report = collect.report_of(session, files, gateway, incoming)
+        self.history.metrics += taken_in(session, self.shell).metrics
+        collect.bring_curves(files, gateway, home.curves(session.run))
+        expected = collect.expected_of(self.state, session, name)
+        found = list(candidates(expected, self.pipeline, files, gateway, incoming, quarantine))
+        self.history.happened(*quarantine.found)
+        digest = self.evidence.taken.get(name)
+        if name in self.manifests:
+            self._has(session, report, self.manifests[name])
+        elif digest is not None or left_more:
+            newer = [c for c in found if self._position(c.manifest.cursor) > self._position(session.start)]
+            fitting = [c for c in newer if digest in (None, c.manifest.digest)]
+            chosen = max(fitting, key=lambda c: self._position(c.manifest.cursor), default=None)
+            self._has(session, report, chosen.manifest if chosen else None, chosen, files)
+            if chosen is None and digest is not None:
+                self.history.notes.append(f"the checkpoint {name} is not on Kaggle any more")
+        else:
+            self._has(session, report, None)
+
+    def _position(self, cursor: Cursor) -> int:
+        return self.pipeline.position(cursor)
+
+    def _has(
+        self,
+        session: Session,
+        report: Report | None,
+        taken: Manifest | None,
+        candidate: Candidate | None = None,
+        files: Files | None = None,
+    ) -> None:
+        """The end of a session; a checkpoint that is in no dataset yet comes home, for the ordinary tick to publish."""
+        fact = collect.concluded(session, self.pipeline, report, self.shell.home, taken)
+        self.history.happened(fact)
+        if isinstance(fact, NothingCollected):
+            return
+        name = fact.checkpoint
+        if name not in self.manifests:
+            if candidate is not None and self._is_newest(session.key) and self._brought(candidate, name, files or {}):
+                return
+            self.pruned.append(name)
+        self._published(session.key, name)
+
+    def _is_newest(self, key: Key) -> bool:
+        """Whether no later checkpoint was published: then this one was not pruned, but has not been published yet."""
+        return all((manifest.session, manifest.attempt) < key for manifest in self.manifests.values())
+
+    def _brought(self, candidate: Candidate, name: str, files: Files) -> bool:
+        into = self.shell.home.checkpoint(self.evidence.run, name)
+        quarantine = Quarantine(self.shell.home, self.evidence.run, self.history.now)
+        try:
+            collect.fetch(candidate, files, self.shell.gateway, into, quarantine)
+        except Corrupt as error:
+            self.history.notes.append(f"the checkpoint {name} cannot be used: {error}")
+            return False
+        finally:
+            self.history.happened(*quarantine.found)
+        return True
+
+    def _published(self, key: Key, name: str) -> None:
+        number, attempt = key
+        self.history.happened(PublishIntended(number=number, attempt=attempt))
+        if self.places.get(name, name) != name:
+            self.history.happened(DatasetOffered(number=number, attempt=attempt, dataset=self.places[name]))
+        self.history.happened(CheckpointPublished(number=number, attempt=attempt))
+
+    def _left(self, manifest: Manifest) -> None:
+        """A session of which only its checkpoint is left."""
+        run, key = manifest.run, (manifest.session, manifest.attempt)
+        parent = next((c for c in self.state.checkpoints if c.digest == manifest.parent), None)
+        limit_s = self.pipeline.limit_s
+        self._planned(
+            SessionPlanned(
+                number=key[0],
+                attempt=key[1],
+                slug=slug_of(run, *key),
+                token=manifest.token,
+                start=parent.cursor if parent else self.pipeline.beginning,
+                parent=parent.name if parent else None,
+                budget_s=self.pipeline.budget_s(limit_s),
+                limit_s=limit_s,
+            ),
+            None,
+        )
+        gone = "its kernel is not on Kaggle any more"
+        self.history.happened(SeenEnded(number=key[0], attempt=key[1], worker="", message=gone))
+        session = self.state.session(*key)
+        done = self._position(manifest.cursor) >= self.pipeline.total_steps
+        report = Report(
+            run=run,
+            session=key[0],
+            attempt=key[1],
+            token=manifest.token,
+            outcome="finished" if done else "yielded",
+            started=session.start,
+            reached=manifest.cursor,
+            reason=gone,
+        )
+        self._has(session, report, manifest)
+
+    # --- what comes home -----------------------------------------------------
+
+    def _bring_home(self) -> None:
+        """The newest published checkpoints, as many as are kept; one that does not arrive as promised is used no more."""
+        published = [c for c in self.state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
+        alive = [c.name for c in published if c.name not in self.pruned]
+        for name in alive[-self.pipeline.keep :]:
+            try:
+                _download(self.manifests[name], name, self.places[name], self.shell)
+            except Corrupt as error:
+                self.history.notes.append(f"the dataset {name} is damaged, and is not used: {error}")
+                self.pruned.append(name)
+        usable = [c.name for c in self.state.checkpoints if c.usable and c.name not in self.pruned]
+        if usable:
+            blob = self.shell.home.checkpoint(self.evidence.run, usable[-1]) / BLOB_NAME
+            collect.keep_papers(blob, self.shell.home.papers(self.evidence.run))
+
+
+def _download(manifest: Manifest, name: str, place: str, shell: Shell) -> None:
+    """One published checkpoint, the manifest last; Corrupt where a file differs twice."""
+    into = private_folder(shell.home.checkpoint(manifest.run, name))
+    for entry in manifest.files:
+        wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256)
+        optional = entry.path == COMPILED_NAME
+        for attempt in range(2):
+            try:
+                shell.gateway.download_dataset_file(place, entry.path, into / entry.path, wanted)
+                break
+            except Corrupt:
+                if attempt and not optional:
+                    raise
+    write_whole(into / MANIFEST_NAME, manifest.to_json().encode())
+
+
+def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: Shell) -> tuple[Fact, ...]:
+    """Bring the pipeline's own files home, checked; raises Corrupt where they are not those that the run began with."""
+    assert evidence.inputs is not None, "the caller looked"
+    first, name = inputs_of(evidence.run), evidence.inputs.ref.partition("/")[2]
+    folder = private_folder(shell.home.inputs(evidence.run))
+    for file, sha256 in sorted(pipeline.inputs.sha256.items()):
+        shell.gateway.download_dataset_file(name, file, folder / file, FileWanted(sha256=sha256))
+    offered = () if name == first else (InputsOffered(dataset=name),)
+    return (InputsIntended(), *offered, InputsPublished())
+
+
+def goes_on(state: RunState) -> str:
+    """What the newest session is doing, for people."""
+    last = state.last
+    if last is None:
+        return "no session was started"
+    return "the newest is left to the daemon" if last.phase is Phase.PUSHED else f"the newest is {last.phase}"

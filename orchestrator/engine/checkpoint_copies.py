@@ -1,0 +1,320 @@
+"""The copies of one checkpoint: on this disk, in its session's output, in its dataset. Checked, and mended from each other."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.base.disk import private_folder, write_whole
+from orchestrator.base.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
+from orchestrator.engine.collect import missing_bytes
+from orchestrator.engine.home import Home
+from orchestrator.engine.manifests import DOCUMENT_BYTES_MAX, TRIES
+from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
+from orchestrator.engine.quarantine import Quarantine
+from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
+from stages.documents import ContractError
+from stages.session import packing
+from state.facts import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
+from state.model import Checkpoint, Run, Session, copy_in, place_of
+
+ON_ITS_WAY = ("not_yet_persisted", "blobs_received", "blobs_decompressed", "blobs_copied_to_sds")
+PROCESSED = (*ON_ITS_WAY, "individual_blobs_compressed", "reprocessing")
+"""What Kaggle says of a dataset that will be ready by itself."""
+
+Source = Callable[[FileEntry, Path, Path], None]
+"""Fetches one file to the second place; what differs goes to the third. Raises Corrupt, Refused or Transient."""
+
+
+def entries_of(checkpoint: Checkpoint) -> tuple[FileEntry, ...]:
+    """Every file of the checkpoint, its manifest first. The database has the manifest's own bytes."""
+    data = checkpoint.manifest.encode()
+    own = FileEntry(path=MANIFEST_NAME, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return (own, *Manifest.from_json(data).files)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a file on this disk."""
+
+    says: str
+    unread: bool = False
+    """Whether the disk does not give the file back: then it may be whole, and nothing is lost yet."""
+
+
+def damage_here(checkpoint: Checkpoint, home: Home) -> dict[str, Damage]:
+    """What is wrong with the copy on this disk, by file; empty where every byte is as it was collected.
+
+    Compiled programs may be absent: the next session compiles them again.
+    """
+    found: dict[str, Damage] = {}
+    folder = home.checkpoint(checkpoint.run, checkpoint.name)
+    for entry in entries_of(checkpoint):
+        path = folder / entry.path
+        if path.is_dir():
+            found[entry.path] = Damage(f"{entry.path} is a folder")
+            continue
+        if not path.is_file():
+            if entry.path != COMPILED_NAME:
+                found[entry.path] = Damage(f"{entry.path} is missing")
+            continue
+        try:
+            size_bytes = path.stat().st_size
+            sha256 = packing.sha256_of(path) if size_bytes == entry.size_bytes else ""
+        except OSError as error:  # a sector that cannot be read any more
+            found[entry.path] = Damage(f"{entry.path} cannot be read: {error.strerror or error}", unread=True)
+            continue
+        if problem := FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256).problem(size_bytes, sha256):
+            found[entry.path] = Damage(f"{entry.path} is not what was collected: {problem}")
+    return found
+
+
+def lacking(checkpoint: Checkpoint, seen: DatasetSeen) -> list[str]:
+    """The files that Kaggle does not list (yet); programs need not be among them."""
+    listed = {file.name for file in seen.files}
+    names = [entry.path for entry in entries_of(checkpoint)]
+    return [name for name in names if name not in listed and name != COMPILED_NAME]
+
+
+def listed_damage(checkpoint: Checkpoint, seen: DatasetSeen) -> dict[str, str]:
+    """How the listed files differ from the manifest in name and size, a sentence a file."""
+    sizes = {entry.path: entry.size_bytes for entry in entries_of(checkpoint)}
+    found = {}
+    for file in seen.files:
+        if file.name not in sizes:
+            found[file.name] = f"the dataset holds {file.name[:80]!r}, which is no file of the checkpoint"
+        elif file.size_bytes != sizes[file.name]:
+            found[file.name] = f"{file.name} has {file.size_bytes} bytes in the dataset instead of {sizes[file.name]}"
+    return found
+
+
+@dataclass(frozen=True)
+class Custody:
+    """What it takes to look after one checkpoint. Damaged bytes go to `quarantine`, whose facts belong to the effect."""
+
+    checkpoint: Checkpoint
+    session: Session
+    """The one that left it."""
+    gateway: Gateway
+    home: Home
+    quarantine: Quarantine
+    run: Run
+    identity: str = ""
+    """Id of this home folder."""
+
+    @property
+    def folder(self) -> Path:
+        """The copy on this disk."""
+        return self.home.checkpoint(self.checkpoint.run, self.checkpoint.name)
+
+    # --- this disk -----------------------------------------------------------
+
+    def mend(self, sources: Sequence[Source] | None = None) -> str:
+        """Make the copy on this disk whole again, from the session's output, else from the dataset; empty, or why it cannot be.
+
+        Changes nothing on Kaggle. Raises Transient where Kaggle cannot be asked, DiskRefused where this disk is full, or does not
+        give back a file of which there is no other copy: that is waited for.
+        """
+        damage = damage_here(self.checkpoint, self.home)
+        if not damage:
+            return ""
+        if self.folder.exists() and not self.folder.is_dir():
+            self.quarantine.take(self.folder, self.checkpoint.name, self.checkpoint.name, "disk", "it is no folder")
+        private_folder(self.folder)
+        for file, found in damage.items():
+            if found.unread and file != COMPILED_NAME:  # it stays, and is written over once there is another copy
+                self.quarantine.note(self.checkpoint.name, file, "disk", found.says)
+            else:
+                self.quarantine.take(self.folder / file, self.checkpoint.name, file, "disk", found.says)
+        write_whole(self.folder / MANIFEST_NAME, self.checkpoint.manifest.encode())
+        lost = [
+            e for e in entries_of(self.checkpoint) if e.path in damage and e.path not in (MANIFEST_NAME, COMPILED_NAME)
+        ]
+        if lost:
+            self.quarantine.make_room(
+                missing_bytes(Manifest.from_json(self.checkpoint.manifest), self.folder), self.folder
+            )
+        for source in (self.from_output, self.from_dataset) if sources is None else sources:
+            lost = [entry for entry in lost if not self._fetched(entry, source)]
+        for entry in lost:
+            if damage[entry.path].unread:
+                raise DiskRefused(
+                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: put that disk right, and it goes on by "
+                    "itself; once the file is removed, the run goes on from an older checkpoint"
+                )
+        return "; ".join(damage[entry.path].says for entry in lost)
+
+    def _fetched(self, entry: FileEntry, source: Source) -> bool:
+        place = "dataset" if source == self.from_dataset else "output"
+        for _try in range(TRIES):
+            try:
+                with self.quarantine.watching(self.checkpoint.name, entry.path, place) as damaged:
+                    source(entry, self.folder / entry.path, damaged)
+            except Refused:
+                return False
+            except Corrupt:
+                continue
+            return True
+        return False
+
+    def from_output(self, entry: FileEntry, into: Path, damaged: Path) -> None:
+        """Fetch a file as the session left it; Refused where it is not there any more."""
+        name = f"{checkpoint_folder(self.checkpoint.cursor)}/{entry.path}"
+        listing = self.gateway.output(self.session.slug, self.session.kernel_version)
+        file = next((file for file in listing if file.name == name and not file.refused), None)
+        if file is None:
+            raise Refused(f"{self.session.slug} has no {name} any more")
+        self.gateway.download(file, into, _wanted(entry, damaged))
+
+    def from_dataset(self, entry: FileEntry, into: Path, damaged: Path) -> None:
+        """Fetch a file of the dataset; Refused where it is not there."""
+        seen = self.gateway.find_dataset(self.checkpoint.place)
+        if seen is None or entry.path not in {file.name for file in seen.files}:
+            raise Refused(f"the dataset {self.checkpoint.place} has no {entry.path}")
+        self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, _wanted(entry, damaged))
+
+    def damaged(self, problem: str, pipeline: Pipeline) -> CheckpointDamaged:
+        """The fact that no whole copy is left."""
+        reached = self.session.furthest or self.checkpoint.cursor
+        return CheckpointDamaged(
+            number=self.session.number,
+            attempt=self.session.attempt,
+            reason=f"{self.checkpoint.name} is whole neither on this disk nor on Kaggle: {problem}",
+            steps_lost=pipeline.position(reached) - pipeline.position(self.session.start),
+        )
+
+    # --- the dataset -----------------------------------------------------------
+
+    def inspect(self, pipeline: Pipeline) -> CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged:
+        """Compare every byte of the dataset with the manifest; a damaged one is deleted where a whole copy is on this disk.
+
+        Safe to repeat. Raises Transient while Kaggle is at work on the dataset, Permanent where it is public.
+        """
+        number, attempt = self.session.key
+        problem = self._dataset_problem()
+        if not problem:
+            return CheckpointInspected(number=number, attempt=attempt)
+        if lost := self.mend():
+            return self.damaged(f"{problem}; {lost}", pipeline)
+        seen = self.gateway.find_dataset(self.checkpoint.place)
+        if seen is not None:
+            self.delete(seen)
+        following = place_of(self.checkpoint.name, copy_in(self.checkpoint.name, self.checkpoint.place) + 1)
+        return CheckpointWithdrawn(number=number, attempt=attempt, reason=problem, dataset=following)
+
+    def delete(self, seen: DatasetSeen) -> None:
+        """Delete the dataset of this checkpoint, whose bytes are not what the manifest says.
+
+        What is another checkpoint, sound in itself, is never deleted: whoever made it takes other bytes for this one. It is left
+        where it is if that was before a person let this home folder take the run over; else Overtaken is raised, as for
+        everything that is another home folder's.
+        """
+        mark = Mark.on_dataset(seen)
+        refuse_overtaken(mark, f"the dataset {seen.ref}", self.run, self.identity)
+        other = self._manifest_there(seen)
+        if other is None or not self._is_sound(other, seen):
+            self.gateway.delete_dataset(self.checkpoint.place)
+        elif mark.generation >= self.run.generation:
+            raise overtaken_unawares(f"another checkpoint of the name {seen.ref}", self.run)
+
+    def _is_sound(self, other: Manifest, seen: DatasetSeen) -> bool:
+        """Whether a dataset holds other files than this checkpoint's, and those are what its own manifest says.
+
+        One whose manifest names the same files is this checkpoint, with a manifest that came to harm.
+        """
+        own = {entry.path: entry.sha256 for entry in entries_of(self.checkpoint)}
+        sizes = {file.name: file.size_bytes for file in seen.files}
+        others = [e for e in other.files if own.get(e.path) != e.sha256.lower() and e.path != COMPILED_NAME]
+        if not others or any(sizes.get(entry.path) != entry.size_bytes for entry in others):
+            return False
+        place = private_folder(self.home.incoming(self.session) / "there")
+        try:
+            self.quarantine.make_room(sum(entry.size_bytes for entry in others), place)
+            return not any(self._differs(entry, place / entry.path) for entry in others)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _differs(self, entry: FileEntry, into: Path) -> bool:
+        wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256)
+        for _try in range(TRIES):
+            try:
+                self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, wanted)
+            except Refused:
+                return True
+            except Corrupt:
+                continue
+            return False
+        return True
+
+    def _manifest_there(self, seen: DatasetSeen) -> Manifest | None:
+        """The manifest in the dataset, whatever it says; None where there is none, or it makes no sense."""
+        if MANIFEST_NAME not in {file.name for file in seen.files}:
+            return None
+        into = private_folder(self.home.incoming(self.session)) / f"there.{MANIFEST_NAME}"
+        into.unlink(missing_ok=True)
+        try:
+            wanted = FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX)
+            self.gateway.download_dataset_file(self.checkpoint.place, MANIFEST_NAME, into, wanted)
+            return Manifest.from_json(into.read_bytes())
+        except (Corrupt, ContractError, Refused):
+            return None
+        finally:
+            into.unlink(missing_ok=True)
+
+    def _dataset_problem(self) -> str:
+        name = self.checkpoint.place
+        seen = self.gateway.find_dataset(name)
+        if seen is None:
+            return f"the dataset {name} is not there"
+        refuse_public(seen, self.checkpoint.run)
+        if seen.status in PROCESSED:
+            raise Transient(f"Kaggle is still at work on the dataset {name}: {seen.status}")
+        if seen.status != "ready":
+            return f"the dataset {name} is {seen.status}"
+        if missing := lacking(self.checkpoint, seen):
+            return f"{missing[0]} is missing from the dataset"
+        damage = listed_damage(self.checkpoint, seen)
+        for file, problem in damage.items():
+            self.quarantine.note(self.checkpoint.name, file, "dataset", problem)
+        return next(iter(damage.values()), "") or self._byte_problem()
+
+    def _byte_problem(self) -> str:
+        """Fetch and compare; what is fetched is removed again. Programs are not looked at: a session checks its own."""
+        place = private_folder(self.home.incoming(self.session) / "inspected")
+        try:
+            self.quarantine.make_room(self.checkpoint.size_bytes, place)
+            for entry in entries_of(self.checkpoint):
+                if entry.path != COMPILED_NAME and (problem := self._entry_problem(entry, place / entry.path)):
+                    return problem
+            return ""
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+    def _entry_problem(self, entry: FileEntry, into: Path) -> str:
+        problem = ""
+        for _try in range(TRIES):
+            try:
+                with self.quarantine.watching(self.checkpoint.name, entry.path, "dataset") as damaged:
+                    wanted = _wanted(entry, damaged)
+                    self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, wanted)
+            except Corrupt as error:
+                problem = str(error)
+                continue
+            except Refused as error:
+                return str(error)
+            into.unlink()
+            return ""
+        return problem
+
+
+def refuse_public(seen: DatasetSeen, run: str) -> None:
+    """Raise Permanent for a dataset that anybody may read."""
+    if not seen.private:
+        raise Permanent(f"the dataset {seen.ref} is public: make it private on Kaggle, then type relay retry {run}")
+
+
+def _wanted(entry: FileEntry, damaged: Path) -> FileWanted:
+    return FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256, damaged=damaged)

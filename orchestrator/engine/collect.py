@@ -1,0 +1,349 @@
+"""Bring a session's report and newest checkpoint home, byte for byte checked, and judge how the session ended."""
+
+import contextlib
+import shutil
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from orchestrator.base.concurrency import abreast
+from orchestrator.base.disk import is_unread, private_folder, sync_folder, write_whole
+from orchestrator.base.errors import Corrupt, DiskRefused, Refused, Transient
+from orchestrator.core.plan import checkpoint_of
+from orchestrator.engine.home import Home, log_lines
+from orchestrator.engine.manifests import TRIES, Candidate, Expected, Files, candidates, sealed, usable
+from orchestrator.engine.quarantine import Quarantine
+from orchestrator.engine.session_seconds import seconds_of, sensible_times, told_seconds
+from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
+from orchestrator.pipeline.model import Pipeline
+from stages.contract import (
+    BLOB_NAME,
+    COMPILED_NAME,
+    MANIFEST_NAME,
+    OUTPUT_DIRECTORY,
+    PAPERS_DIRECTORY,
+    PROGRESS_PREFIX,
+    REPORT_NAME,
+    REPORT_SEAL_NAME,
+    Cursor,
+    FileEntry,
+    Manifest,
+    Progress,
+    Report,
+    stays_below,
+)
+from stages.documents import ContractError
+from stages.session import packing
+from stages.session.metrics import TENSORBOARD_DIRECTORY
+from state.facts import Judgement, NothingCollected, OutputCollected
+from state.model import Outcome, RunState, Session
+
+TIME_LIMIT = "exceeded the max allowed execution duration"
+"""Kaggle's words for a session that it stopped at the limit."""
+
+AT_LIMIT = 0.95
+"""Share of its limit after which a session that was cancelled was stopped by it: what it told last was some time before."""
+
+CURVES_BYTES_MAX = 256 * 2**20
+"""Of all of TensorBoard's files of a session."""
+PAPERS_BYTES_MAX = 64 * 2**20
+"""Of all papers of a checkpoint; what goes beyond stays in the packed state."""
+EXCERPT_LINES = 20
+LINE_CHARS_SHOWN = 2000
+TRACEBACK_CHARS_MAX = 20_000
+REASON_CHARS_MAX = 2000
+CAUSE_CHARS_MAX = 200
+"""Of what a report says in words: its end, or its beginning, goes into the database and onto a screen."""
+REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
+"""What a session can say of its own end."""
+
+Verified = Callable[[Path, str], object]
+"""Is told of a file of a checkpoint and its SHA-256, on the thread that brought it."""
+
+
+def ignored(_path: Path, _sha256: str) -> None:
+    """Nobody is told."""
+
+
+def collect(
+    state: RunState,
+    session: Session,
+    pipeline: Pipeline,
+    gateway: Gateway,
+    quarantine: Quarantine,
+    *,
+    believe_empty: bool = True,
+    verified: Verified = ignored,
+) -> OutputCollected | NothingCollected:
+    """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
+
+    `verified` is told of each file of a checkpoint as soon as it is here and whole, while others are still on their way.
+
+    Raises Transient where Kaggle cannot be reached, or lists nothing and that is not to be believed; DiskRefused where this
+    disk is full; a checkpoint that does not verify is put into quarantine and fetched once more, and then the newest older
+    one of the session that does is taken.
+    """
+    home, name = quarantine.home, checkpoint_of(state.run.id, session.number, session.attempt)
+    listing = gateway.output(session.slug, session.kernel_version)
+    if not listing and not believe_empty:
+        raise Transient(f"Kaggle lists nothing that {session.slug} left: it is asked again before that is believed")
+    files = usable(listing, name, quarantine)
+    incoming = private_folder(home.incoming(session))
+    report = report_of(session, files, gateway, incoming)
+    found = candidates(expected_of(state, session, name), pipeline, files, gateway, incoming, quarantine)
+    into = home.checkpoint(session.run, name)
+
+    def bring(candidate: Candidate) -> None:
+        fetch(candidate, files, gateway, into, quarantine, verified)
+
+    taken = _newest(session, pipeline, list(found), bring)
+    if taken is not None:
+        keep_papers(into / BLOB_NAME, home.papers(session.run))
+    bring_curves(files, gateway, home.curves(session.run))
+    return concluded(session, pipeline, report, home, taken)
+
+
+def concluded(
+    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+) -> OutputCollected | NothingCollected:
+    """How a session ended, by its report and its log here, and which checkpoint was taken from it."""
+    furthest = _furthest(session, pipeline, report, home, taken)
+    begun, kept = (pipeline.position(cursor) for cursor in (session.start, taken.cursor if taken else session.start))
+    lost = pipeline.position(furthest) - kept
+    seconds = seconds_of(report, told_seconds(log_lines(home.log(session))), taken)
+    judgement = replace(
+        _judge(session, report, home),
+        furthest=furthest,
+        timings=sensible_times(report.timings) if report else {},
+        steps_lost=lost,
+        seconds=seconds.by_class,
+        kept_s=seconds.kept_s((kept - begun) / (kept - begun + lost) if kept > begun else 0.0),
+    )
+    if taken is None:
+        return NothingCollected(number=session.number, attempt=session.attempt, judgement=judgement)
+    name = checkpoint_of(session.run, session.number, session.attempt)
+    return OutputCollected(
+        number=session.number, attempt=session.attempt, judgement=judgement, checkpoint=name, manifest=taken
+    )
+
+
+# --- the report --------------------------------------------------------------
+
+
+def report_of(session: Session, files: Files, gateway: Gateway, incoming: Path) -> Report | None:
+    """The session's own report; one of another session, a damaged one or one that makes no sense counts as none."""
+    path = PurePosixPath(OUTPUT_DIRECTORY) / REPORT_NAME
+    for _try in range(TRIES if str(path) in files else 0):
+        try:
+            report = Report.from_json(sealed(path, REPORT_SEAL_NAME, files, gateway, incoming / REPORT_NAME))
+        except (ContractError, Corrupt):
+            continue
+        if report.outcome not in REPORTED:
+            continue
+        mine = (report.run, report.session, report.attempt, report.token)
+        return report if mine == (session.run, session.number, session.attempt, session.token) else None
+    return None
+
+
+# --- the checkpoint ----------------------------------------------------------
+
+
+def _newest(
+    session: Session,
+    pipeline: Pipeline,
+    found: list[Candidate],
+    bring: Callable[[Candidate], None],
+) -> Manifest | None:
+    """Fetch the newest checkpoint that verifies and is newer than the session's start."""
+    start = pipeline.position(session.start)
+    newer = [candidate for candidate in found if pipeline.position(candidate.manifest.cursor) > start]
+    for candidate in sorted(newer, key=lambda c: pipeline.position(c.manifest.cursor), reverse=True):
+        for _try in range(TRIES):
+            try:
+                bring(candidate)
+            except Corrupt:
+                continue
+            return candidate.manifest
+    return None
+
+
+def expected_of(state: RunState, session: Session, name: str) -> Expected:
+    """What the checkpoints of a session have to say of themselves."""
+    return Expected(session, state.checkpoint(session.parent).digest if session.parent else None, name)
+
+
+def fetch(
+    candidate: Candidate,
+    files: Files,
+    gateway: Gateway,
+    into: Path,
+    quarantine: Quarantine,
+    verified: Verified = ignored,
+) -> None:
+    """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
+
+    Files come side by side, and one that is damaged keeps none of the others: they are here for the next try.
+    Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
+    """
+    private_folder(into)
+    (into / MANIFEST_NAME).unlink(missing_ok=True)
+    quarantine.make_room(missing_bytes(candidate.manifest, into), into)
+    ways = [
+        _Way(candidate.folder, entry, into, quarantine.place(into.name, entry.path))
+        for entry in candidate.manifest.files
+    ]
+    damages = abreast([partial(way.fetched, files, gateway, verified) for way in ways], gateway.abreast_max)
+    for way, damage in zip(ways, damages, strict=True):
+        if damage is not None:
+            quarantine.note(into.name, way.entry.path, "output", str(damage), way.damaged)
+    for way, damage in zip(ways, damages, strict=True):
+        if damage is not None and way.entry.path != COMPILED_NAME:
+            raise damage
+        if damage is not None:
+            (into / way.entry.path).unlink(missing_ok=True)
+    write_whole(into / MANIFEST_NAME, candidate.manifest.to_json().encode())
+    sync_folder(into.parent)
+
+
+def missing_bytes(manifest: Manifest, into: Path) -> int:
+    """How much of a checkpoint's files is not in a folder yet, as far as sizes tell."""
+    total = 0
+    for entry in manifest.files:
+        whole, part = into / entry.path, into / f"{entry.path}.part"
+        if not whole.is_file() or whole.stat().st_size != entry.size_bytes:
+            total += max(0, entry.size_bytes - (part.stat().st_size if part.is_file() else 0))
+    return total
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Of one file of a checkpoint."""
+
+    folder: PurePosixPath
+    """Where it is in the session's output."""
+    entry: FileEntry
+    into: Path
+    damaged: Path
+    """Where bytes that differ go."""
+
+    def fetched(self, files: Files, gateway: Gateway, verified: Verified) -> Corrupt | None:
+        """Bring it here; what is wrong with what came, as a value, for only other errors are a reason to begin no more files."""
+        name = str(self.folder / self.entry.path)
+        if name not in files:
+            return Corrupt(f"{name} is missing from the session's output")
+        wanted = FileWanted(size_bytes=self.entry.size_bytes, sha256=self.entry.sha256, damaged=self.damaged)
+        _take_from_here(self.entry, self.into)
+        try:
+            gateway.download(files[name], self.into / self.entry.path, wanted)
+        except Corrupt as error:
+            return error
+        verified(self.into / self.entry.path, self.entry.sha256)
+        return None
+
+
+def _take_from_here(entry: FileEntry, into: Path) -> None:
+    """Copy a file that another checkpoint of the run has in the same bytes, as compiled programs often are.
+
+    Only to spare the wire: the download that follows hashes what is there, and fetches it where it is something else.
+    """
+    if (into / entry.path).exists():
+        return
+    part = into / f"{entry.path}.part"
+    for manifest in sorted(into.parent.glob(f"*/{MANIFEST_NAME}"), reverse=True):
+        with contextlib.suppress(OSError, ContractError):
+            if entry in Manifest.from_json(manifest.read_bytes()).files:
+                shutil.copyfile(manifest.with_name(entry.path), part)
+                part.replace(into / entry.path)
+                return
+
+
+def keep_papers(blob: Path, into: Path) -> None:
+    """Put what a verified checkpoint holds for people where people find it; none of it is needed to go on."""
+    try:
+        papers = packing.texts_in(blob, PAPERS_DIRECTORY, size_bytes_max=PAPERS_BYTES_MAX)
+    except packing.CorruptCheckpoint:
+        return  # its bytes are what the session wrote, so another kind of session wrote them: it has no papers
+    except OSError as error:
+        if is_unread(error):
+            return  # whoever needs its bytes finds that out
+        raise
+    for name, content in papers.items():
+        write_whole(private_folder(into) / name, content)
+
+
+def bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
+    """TensorBoard's files of all sessions in one place, where they are one curve; one that does not come holds nothing up."""
+    left_bytes = CURVES_BYTES_MAX
+    for name, file in sorted(files.items()):
+        path = PurePosixPath(name)
+        if path.parts[0] != TENSORBOARD_DIRECTORY or len(path.parts) < 2 or not stays_below(name) or left_bytes <= 0:
+            continue
+        target = into.joinpath(*path.parts[1:])
+        with contextlib.suppress(Transient, Refused, Corrupt, DiskRefused, OSError):
+            private_folder(target.parent)  # fails where another session left a file of a folder's name
+            left_bytes -= gateway.download(file, target, FileWanted(size_bytes_max=left_bytes)).size_bytes
+
+
+# --- the judgement -----------------------------------------------------------
+
+
+def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
+    if session.worker == Worker.CANCEL_ACKNOWLEDGED:
+        return _cancelled(session, home)
+    if report is None:
+        ended = "without a report" if session.worker == Worker.COMPLETE else "without notice"
+        return Judgement(
+            outcome=Outcome.FAILED,
+            cause="no-report",
+            reason=session.worker_message or f"the session ended {ended}",
+            transient=True,
+            excerpt=excerpt(session, home),
+        )
+    return Judgement(
+        outcome=Outcome(report.outcome),
+        cause=report.cause[:CAUSE_CHARS_MAX],
+        reason=report.reason[:REASON_CHARS_MAX],
+        transient=report.transient,
+        excerpt=report.traceback[-TRACEBACK_CHARS_MAX:]
+        or (excerpt(session, home) if report.outcome == Outcome.FAILED else ""),
+    )
+
+
+def _cancelled(session: Session, home: Home) -> Judgement:
+    """Kaggle's word for both: stopped at the limit, and stopped by somebody.
+
+    Where its message does not say which, the session's own clock does, by the last that its log tells: this machine's clock may
+    have been set while the session ran, and it may have slept through the end.
+    """
+    events = filter(None, map(Progress.from_line, log_lines(home.log(session))))
+    lasted_s = max((event.at_s for event in events), default=0.0)
+    if TIME_LIMIT in session.worker_message or lasted_s >= AT_LIMIT * session.limit_s:
+        return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason="Kaggle stopped it at its time limit")
+    reason = session.worker_message or "somebody cancelled it on Kaggle"
+    return Judgement(outcome=Outcome.FAILED, cause="cancelled", reason=reason, transient=True)
+
+
+def _furthest(
+    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+) -> Cursor:
+    """The last step that the session is known to have done."""
+    known = [session.start]
+    if taken is not None:
+        known.append(taken.cursor)
+    if report is not None:
+        known.append(report.reached)
+    furthest = max(filter(pipeline.holds, known), key=pipeline.position)
+    for line in log_lines(home.log(session)):
+        event = Progress.from_line(line)
+        if event is not None and event.event == "step":
+            told = Cursor(stage=event.stage, step=event.step)
+            furthest = max(filter(pipeline.holds, (furthest, told)), key=pipeline.position)
+    return furthest
+
+
+def excerpt(session: Session, home: Home) -> str:
+    """The end of a session's log as people read it: without progress events."""
+    told = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
+    return "\n".join(deque(told, maxlen=EXCERPT_LINES))

@@ -1,0 +1,37 @@
+"""What an effect may use, and what may come of it."""
+
+from dataclasses import dataclass
+
+from orchestrator.base.clock import Clock
+from orchestrator.base.errors import RelayError
+from orchestrator.core.plan import Limits
+from orchestrator.engine.home import Home
+from orchestrator.kaggle.gateway import Gateway
+from state.facts import (
+    Fact,
+)
+from state.model import Metric, QuotaRow, Watch
+
+
+@dataclass(frozen=True)
+class Shell:
+    """What an effect may use."""
+
+    gateway: Gateway
+    home: Home
+    clock: Clock
+    limits: Limits
+    identity: str = ""
+    """Id of the home folder (`orchestrator.engine.home_identity`); empty where no other home folder can work on the account's runs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of an effect: facts, and what was observed on the way."""
+
+    facts: tuple[Fact, ...] = ()
+    watch: Watch | None = None
+    metrics: tuple[Metric, ...] = ()
+    quota: QuotaRow | None = None
+    failure: RelayError | None = None
+    """What has to be tried again, where facts are to be recorded all the same."""

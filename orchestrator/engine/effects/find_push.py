@@ -1,0 +1,196 @@
+"""Find out what Kaggle made of a push: whether the kernel is there, whether it is ours, and whether anything else of it runs."""
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from kaggle_kernels import build
+from orchestrator.base.errors import NameTaken, Permanent, Transient
+from orchestrator.base.humanize import spoken
+from orchestrator.core.plan import Limits
+from orchestrator.core.search_time import sought_s
+from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.engine.effects.poll import WELL, seen_of
+from orchestrator.engine.ownership import Mark, refuse_overtaken
+from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
+from orchestrator.pipeline.model import Pipeline
+from state.facts import Fact, PushConfirmed, PushUnclear, PushUnfound, TwinEnded, TwinSeen
+from state.model import RunState, Session, Snapshot, Watch
+
+LOOKS_MIN = 5
+"""So often Kaggle is asked at least before an unclear push is made again, however much time the machine slept through."""
+
+VERSIONS_MAX = 5
+"""Of a kernel, so many versions are looked at for sessions that nobody wanted, the newest first."""
+
+RESERVED = 0.9
+"""Hours that Kaggle has reserved since before an unclear push, as a share of its session's: then it may wait for a machine."""
+
+
+class ForeignKernel(NameTaken):
+    """The kernel of a session's name is not this run's."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A kernel that runs this session. `older`: pushed before a person let this home folder take the run over."""
+
+    fact: PushConfirmed
+    older: bool
+
+
+def never_pushed(session: Session) -> bool:
+    """Whether this home folder knows of no push of the session that Kaggle may have taken, or declined and kept the source of."""
+    return not session.unclear and not session.declined
+
+
+def seen_as_ours(state: RunState, session: Session, shell: Shell) -> Ours | None:
+    """The kernel of the session, if it was really started: Kaggle keeps the source of a push that it declined.
+
+    Raises ForeignKernel, Overtaken, Permanent where it is public, Transient where it is not certain that it is going to run.
+    """
+    found = shell.gateway.find_kernel(session.slug)
+    if found is None:
+        return None
+    order = build.order_in(found.source)
+    if order is None or order.token != session.token:
+        raise ForeignKernel(
+            f"Kaggle has a kernel {found.ref} that is not this run's: the next attempt has another name; where another run has "
+            f"this one's name, relay cancel {session.run} and start it anew"
+        )
+    mark = Mark.on_order(order)
+    refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
+    if not found.private:
+        raise Permanent(
+            f"the kernel {found.ref} is public: make it private on Kaggle, then type relay retry {session.run}"
+        )
+    version, seen = seen_of(session.slug, found.version, shell.gateway)
+    if seen.worker is Worker.NEW_SCRIPT:
+        return None
+    empty = seen.worker is Worker.QUEUED and session.declined  # an answer without content reads so too
+    if seen.worker is Worker.UNKNOWN or empty:
+        raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
+    fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
+    return Ours(fact, mark.generation < state.run.generation)
+
+
+# --- a push that had no clear answer -------------------------------------------
+
+
+def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Look for a push that may have happened, by more than one call, until it is there or may safely be made again.
+
+    Safe to repeat: nothing on Kaggle changes.
+    """
+    state, watch, limits = snapshot.state, snapshot.watch, shell.limits
+    adopted = seen_as_ours(state, session, shell)
+    if adopted is not None:
+        return Result((adopted.fact,))
+    if session.unclear_at is None:
+        reason = "relay ended before it heard whether Kaggle took it"
+        fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
+        return Result((fact,), looked_for(session, shell))
+    looks = watch.absences + 1
+    lasted_s = sought_s(watch, session.slug, watch.looked_at, _again_s(limits), shell.clock.now())
+    _require_absence(session, shell)
+    if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
+        return Result(watch=looked_for(session, shell, lasted_s, looks))
+    if lasted_s < session.limit_s + limits.overdue_s:  # whatever it was, it is over by then
+        _require_no_reserve(snapshot, session, pipeline, shell)
+    return Result((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
+
+
+def looked_for(session: Session, shell: Shell, lasted_s: float = 0.0, looks: int = 0) -> Watch:
+    """When an unclear push is looked for again, after so many looks in so many seconds."""
+    limits, now = shell.limits, shell.clock.now()
+    again_s = _again_s(limits)
+    until = spoken(max(limits.unclear_s - lasted_s, again_s))
+    why = f"whether Kaggle took the push of {session.slug} is not clear; it is looked for, {until} more, before it is made again"
+    again_at = now + timedelta(seconds=again_s)
+    return replace(
+        WELL, looked_at=now, absences=looks, not_before=again_at, failure=why, sought_s={session.slug: lasted_s}
+    )
+
+
+def _again_s(limits: Limits) -> float:
+    """Seconds between two looks for a push."""
+    return min(limits.rest_s_max, max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN)))
+
+
+def _require_absence(session: Session, shell: Shell) -> None:
+    """Raise Transient where Kaggle lists a kernel that it says it does not have: one of the two answers is old."""
+    if shell.gateway.find_kernel(session.slug) is not None:
+        return
+    if any(kernel.slug == session.slug for kernel in shell.gateway.recent_kernels().kernels):
+        raise Transient(f"Kaggle lists the kernel {session.slug} and does not show it yet")
+
+
+def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> None:
+    """Raise Transient where Kaggle has put hours aside, since before the push, for a session that no kernel explains."""
+    before = snapshot.quota
+    if (
+        not pipeline.hardware.quota
+        or before is None
+        or before.assumed
+        or before.total_s is None
+        or snapshot.others_live
+    ):
+        return
+    now = shell.gateway.quota(pipeline.hardware.quota)
+    if now is None or now.reserved_s <= 0:
+        return
+    taken_s = (
+        now.used_s + now.reserved_s - before.used_s - before.reserved_s
+    )  # a session that runs uses up what it reserved
+    if taken_s >= RESERVED * session.limit_s:
+        raise Transient(
+            f"Kaggle reserves {spoken(now.reserved_s)} for a session that it does not show: it may be {session.slug}, whose push "
+            "had no clear answer"
+        )
+
+
+# --- a second session of the same kernel ----------------------------------------
+
+
+def twins(session: Session, shell: Shell) -> tuple[Fact, ...]:
+    """A session of another version of the kernel than ours: an unclear push that came late, or somebody else's.
+
+    Asked only where that can be: of a session whose push was unclear, or whose kernel had versions before.
+    """
+    if session.twin_lives or (not session.unclear and session.kernel_version == 1):
+        return ()
+    found = shell.gateway.find_kernel(session.slug)
+    ran = {} if found is None else _sessions_of(found, session, shell)
+    own = session.kernel_version if session.kernel_version in ran else max(ran, default=None)
+    others = [version for version in sorted(ran) if version not in (own, session.twin)]
+    if not others:
+        return ()
+    version, worker = others[-1], ran[others[-1]].worker
+    number, attempt = session.key
+    seen = TwinSeen(number=number, attempt=attempt, version=version, worker=worker.value)
+    return (seen, TwinEnded(number=number, attempt=attempt, version=version)) if worker.terminal else (seen,)
+
+
+def _sessions_of(found: KernelFound, session: Session, shell: Shell) -> dict[int, SessionSeen]:
+    """The kernel's versions that have a session; one that is said to wait is asked about twice, since an empty answer reads so."""
+    ran: dict[int, SessionSeen] = {}
+    newest = found.version or 0
+    for version in range(newest, max(0, newest - VERSIONS_MAX), -1):
+        seen = shell.gateway.session(session.slug, version)
+        if seen.worker is Worker.QUEUED:
+            seen = shell.gateway.session(session.slug, version)
+        if seen.worker not in (Worker.NEW_SCRIPT, Worker.UNKNOWN):
+            ran[version] = seen
+    return ran
+
+
+def look_beside(session: Session, shell: Shell) -> Result:
+    """See whether the second session of a session's kernel is over; one whose kernel was deleted is."""
+    assert session.twin is not None, f"{session.slug} has no second session"
+    watch = replace(WELL, looked_at=shell.clock.now())
+    seen = shell.gateway.session(session.slug, session.twin)
+    gone = seen.worker is Worker.NEW_SCRIPT
+    if seen.worker is Worker.UNKNOWN and not (gone := shell.gateway.find_kernel(session.slug) is None):
+        raise Transient(f"Kaggle's answer about version {session.twin} of {session.slug} made no sense: {seen.message}")
+    if not gone and not seen.worker.terminal:
+        return Result(watch=watch)
+    return Result((TwinEnded(number=session.number, attempt=session.attempt, version=session.twin),), watch)

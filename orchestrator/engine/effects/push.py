@@ -1,0 +1,154 @@
+"""Start a session's kernel, or adopt the one that is there."""
+
+from datetime import datetime, timedelta
+
+from kaggle_kernels import build
+from orchestrator.base.errors import (
+    Ambiguous,
+    BadInput,
+    NameTaken,
+    NoSlot,
+    OutOfQuota,
+    Overtaken,
+    Refused,
+    RelayError,
+    Transient,
+)
+from orchestrator.core.plan import inputs_place, order_for, refresh_time
+from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.engine.effects.find_push import ForeignKernel, looked_for, never_pushed, seen_as_ours
+from orchestrator.engine.effects.unknown_sessions import OlderAlive, refuse_beside_others
+from orchestrator.engine.ownership import open_to_parking, overtaken_unawares, take_over
+from orchestrator.kaggle.gateway import KernelPush
+from orchestrator.pipeline.model import Pipeline
+from state.facts import (
+    Fact,
+    PushConfirmed,
+    PushHeld,
+    PushRefused,
+    PushUnclear,
+    PushUnsent,
+    RunParked,
+    RunWaiting,
+    SessionLost,
+)
+from state.model import RunState, Session, Snapshot, Watch
+
+
+def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    """Start the session's kernel unless Kaggle has it already. Only where no earlier push of it can still be on its way.
+
+    Whatever is known not to have reached Kaggle takes the session back to what it was before.
+    """
+    number, attempt = session.key
+    try:
+        adopted = _there(snapshot.state, session, shell)
+        if adopted is not None:
+            return Result((adopted,))
+        if snapshot.state.run.unsure:
+            return _looked_for_first(session, shell)
+        return _pushed(snapshot, session, pipeline, shell)
+    except NameTaken as error:
+        return _name_taken(snapshot.state, session, error)
+    except Overtaken as error:
+        remedy = take_over(snapshot.state.run)
+        parked = RunParked(reason=str(error), remedy=remedy, generation=error.generation)
+        return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
+    except (Refused, Transient, BadInput) as error:
+        return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)
+
+
+def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+    number, attempt = session.key
+    try:
+        refuse_beside_others(snapshot, session, shell)
+        pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
+    except OlderAlive as error:
+        held = PushHeld(number=number, attempt=attempt, reason=str(error))
+        return Result((held,), _in_line(snapshot, shell, str(error)))
+    except NoSlot as error:
+        watch = _in_line(snapshot, shell, str(error))
+        return Result((PushRefused(number=number, attempt=attempt, reason=str(error)),), watch)
+    except OutOfQuota as error:
+        until = error.until or _refresh(snapshot, shell)
+        refused = PushRefused(number=number, attempt=attempt, reason=str(error))
+        return Result((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
+    except Ambiguous as error:
+        return _unclear(snapshot.state, session, shell, error)
+    return Result((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
+
+
+def _there(state: RunState, session: Session, shell: Shell) -> Fact | None:
+    """The kernel that an earlier push of this home folder left; raises Overtaken where it never pushed this session."""
+    adopted = seen_as_ours(state, session, shell)
+    if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
+        raise overtaken_unawares(f"the kernel {session.slug}", state.run)
+    return None if adopted is None else adopted.fact
+
+
+def _looked_for_first(session: Session, shell: Shell) -> Result:
+    """Treat the session as pushed by whoever worked on the run before it was taken over, or before a backup was put back.
+
+    Kaggle may not show that kernel yet, so nothing is pushed before it was looked for as any unclear push is.
+    """
+    reason = "the run was taken over, or a backup put back: it may have been pushed before that"
+    fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
+    return Result((fact,), looked_for(session, shell))
+
+
+def _unclear(state: RunState, session: Session, shell: Shell, error: Ambiguous) -> Result:
+    """Look at once; what is not there yet may still come."""
+    try:
+        adopted = seen_as_ours(state, session, shell)
+    except (Refused, Transient):
+        adopted = None
+    if adopted is not None:
+        return Result((adopted.fact,))
+    fact = PushUnclear(number=session.number, attempt=session.attempt, reason=str(error))
+    return Result((fact,), looked_for(session, shell))
+
+
+def _name_taken(state: RunState, session: Session, error: RelayError) -> Result:
+    """The next attempt has another name; a person is asked where the name is somebody's kernel, which may be another run's."""
+    lost = SessionLost(number=session.number, attempt=session.attempt, reason=str(error))
+    if not isinstance(error, ForeignKernel) or not open_to_parking(state.run):
+        return Result((lost,))
+    return Result((lost, RunParked(reason=str(error), remedy=f"relay retry {state.run.id}")))
+
+
+def _refresh(snapshot: Snapshot, shell: Shell) -> datetime:
+    now = shell.clock.now()
+    return refresh_time(snapshot.quota, now) if snapshot.quota else now + timedelta(hours=1)
+
+
+def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> KernelPush:
+    datasets, kernels = list(pipeline.dataset_sources), []
+    if pipeline.inputs.files:
+        datasets.append(f"{state.run.owner}/{inputs_place(state.run)}")
+    if session.parent is not None:
+        parent = state.checkpoint(session.parent)
+        if pipeline.handoff == "kernel-output" and parent.published_at is None:
+            kernels.append(f"{state.run.owner}/{state.session(parent.session, parent.attempt).slug}")
+        else:
+            datasets.append(f"{state.run.owner}/{parent.place}")
+    return KernelPush(
+        slug=session.slug,
+        source=build.script(order_for(state, session, pipeline, shell.identity)),
+        machine_shape=pipeline.hardware.promise.machine_shape,
+        dataset_sources=tuple(datasets),
+        kernel_sources=tuple(kernels),
+        model_sources=pipeline.model_sources,
+        internet=pipeline.internet,
+        timeout_s=int(session.limit_s),
+    )
+
+
+def _in_line(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
+    """Somebody else has the slot: no use in asking again soon, and the place in the line stays."""
+    now = shell.clock.now()
+    return Watch(
+        not_before=now + timedelta(seconds=shell.limits.slot_s),
+        failure=why,
+        slot_since=min(snapshot.watch.slot_since or now, now),
+        slot_seen_at=now,
+    )

@@ -1,0 +1,115 @@
+"""Look before a push for kernels of the same run that this home folder knows nothing of: somebody else works on the run, or did."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from kaggle_kernels import build
+from orchestrator.base.errors import NoSlot, Refused, Transient
+from orchestrator.core.plan import key_in, token_of
+from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.effects.poll import seen_of
+from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
+from orchestrator.kaggle.gateway import Gateway, KernelFound, KernelListed, Worker
+from stages.documents import ContractError
+from state.model import RunState, Session, Snapshot
+
+TRIES = 3
+"""A listing that cannot be had holds a push up for no more tries: most runs have one home folder alone."""
+
+
+PAGES_MAX = 5
+"""Pages of the kernels that ran last, as many as are read at most: the hundred newest."""
+
+APART = timedelta(days=1)
+"""Kaggle's clock and this one are believed to be no further apart."""
+
+
+class OlderAlive(NoSlot):
+    """A kernel of the run that was pushed before the run was taken over is alive: its session has to end first."""
+
+
+def refuse_beside_others(snapshot: Snapshot, session: Session, shell: Shell) -> None:
+    """Raise Overtaken where another copy of this home folder has pushed a kernel of the run, and OlderAlive where one of before
+    it was taken over is alive.
+
+    One call as a rule, and a few for each kernel that is not known here. Raises Transient or Refused where Kaggle does not
+    answer, the first times. Kernels without a mark are passed over.
+    """
+    if not shell.identity:
+        return
+    try:
+        for slug in _unknown(snapshot.state, session, shell):
+            _refuse_beside(slug, snapshot.state, session, shell)
+    except OlderAlive:
+        raise
+    except (Transient, Refused):
+        if snapshot.watch.failures + 1 < TRIES:
+            raise
+
+
+def _unknown(state: RunState, session: Session, shell: Shell) -> list[str]:
+    """The kernels of the run's names, among those that ran last, of which no push is known here."""
+    known = {s.slug for s in state.sessions if s.pushed_at is not None or s.unclear or not s.phase.over}
+    slugs = dict.fromkeys(_ran_lately(state, session, shell.gateway))  # one that runs meanwhile is on two pages
+    return [s for s in slugs if s != session.slug and s not in known and key_in(state.run.id, "s", s) is not None]
+
+
+def _ran_lately(state: RunState, session: Session, gateway: Gateway) -> Iterator[str]:
+    """Names of the account's kernels that ran last, the newest first, page by page.
+
+    What lies behind a session that this home folder pushed ran before that one, and was looked for then. Nor is a page read
+    behind a kernel that ran long before the run began; a clock that is wrong makes that too few pages, but one, or PAGES_MAX.
+    """
+    pushed = {other.slug for other in state.sessions if other.pushed_at is not None and other.slug != session.slug}
+    page: str | None = None
+    for _ in range(PAGES_MAX):
+        listed = gateway.recent_kernels(page)
+        yield from (kernel.slug for kernel in listed.kernels)
+        page = listed.following
+        if page is None or any(kernel.slug in pushed or _before(state, kernel) for kernel in listed.kernels):
+            return
+
+
+def _before(state: RunState, kernel: KernelListed) -> bool:
+    return kernel.ran_at is not None and kernel.ran_at + APART < state.run.created_at
+
+
+def _refuse_beside(slug: str, state: RunState, session: Session, shell: Shell) -> None:
+    found = shell.gateway.find_kernel(slug)
+    mark = Mark("", 0) if found is None else _mark(found, slug, state)
+    if found is None or not mark.home:
+        return
+    older = mark.generation < state.run.generation
+    planned_here = any(other.slug == slug for other in state.sessions)
+    if not older and not planned_here:
+        refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
+        raise overtaken_unawares(f"the kernel {slug}", state.run)
+    _, seen = seen_of(slug, found.version, shell.gateway)
+    if seen.worker is Worker.UNKNOWN:
+        raise Transient(f"Kaggle's answer about {slug} made no sense: {seen.message}")
+    if seen.worker is Worker.NEW_SCRIPT:  # Kaggle keeps the source of a push that it declined
+        return
+    if not older:
+        refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
+        raise overtaken_unawares(f"the kernel {slug}", state.run)
+    if not seen.worker.terminal:
+        key = key_in(state.run.id, "s", slug)
+        assert key is not None, f"{slug} is no kernel of the run's"
+        which = f"{_called(*key)}, which was pushed before the run was taken over"
+        raise OlderAlive(f"{_called(*session.key)} waits for {which}: its kernel {slug} is {seen.worker} still")
+
+
+def _called(number: int, attempt: int) -> str:
+    return f"session {number}" if attempt == 1 else f"session {number} attempt {attempt}"
+
+
+def _mark(found: KernelFound, slug: str, state: RunState) -> Mark:
+    """Who pushed the kernel; an empty mark where it is another run's of this name."""
+    key = key_in(state.run.id, "s", slug)
+    try:
+        order = build.order_in(found.source)
+    except ContractError:
+        return Mark("", 0)
+    if key is None or order is None or order.token != token_of(state, *key):
+        return Mark("", 0)
+    return Mark.on_order(order)

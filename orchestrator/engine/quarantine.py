@@ -1,0 +1,121 @@
+"""Where damaged bytes are kept for a person to look at: the newest few of a run, never at the cost of a full disk."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.base.disk import RESERVE_BYTES, full, private_folder
+from orchestrator.base.errors import Corrupt, DiskRefused
+from orchestrator.engine.home import Home
+from state.facts import DamageFound
+
+FILES_MAX = 8
+SIZE_BYTES_MAX = 2 * 2**30
+"""Of all kept files together; a larger one is not kept."""
+
+STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+"""The time in the name of a kept file."""
+NAME_CHARS_MAX = 80
+PROBLEM_CHARS_MAX = 400
+
+
+@dataclass
+class Quarantine:
+    """The folder `runs/<run>/quarantine` while one effect lasts; `found` are the facts that the effect adds to its own."""
+
+    home: Home
+    run: str
+    at: datetime
+    files_max: int = FILES_MAX
+    size_bytes_max: int = SIZE_BYTES_MAX
+    found: list[DamageFound] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie: `<checkpoint>.<file>.<time>`, with a number where there are several."""
+        return self.home.quarantine(self.run)
+
+    @contextmanager
+    def watching(self, checkpoint: str, file: str, place: str) -> Iterator[Path]:
+        """Hands over where a download of the file is to leave bytes that differ; notes a Corrupt and lets it pass on."""
+        kept = self.place(checkpoint, file)
+        try:
+            yield kept
+        except Corrupt as error:
+            self.note(checkpoint, file, place, str(error), kept)
+            raise
+
+    def take(self, path: Path, checkpoint: str, file: str, place: str, problem: str) -> None:
+        """Move a damaged file of this disk, or a folder in its place, here, and note it; what cannot be moved is left there."""
+        kept = self.place(checkpoint, file)
+        if path.is_file() or path.is_dir():
+            private_folder(self.folder)
+            path.replace(kept)
+        self.note(checkpoint, file, place, problem, kept)
+
+    def note(self, checkpoint: str, file: str, place: str, problem: str, kept: Path | None = None) -> None:
+        """Remember a damage; `kept` is where its bytes may lie."""
+        self._tidy()
+        name = kept.name if kept is not None and kept.exists() else ""
+        problem = problem if len(problem) <= PROBLEM_CHARS_MAX else problem[:PROBLEM_CHARS_MAX] + "…"
+        shown = file[:NAME_CHARS_MAX]
+        self.found.append(DamageFound(checkpoint=checkpoint, file=shown, place=place, problem=problem, kept=name))
+
+    def make_room(self, needed_bytes: int, folder: Path) -> None:
+        """See that so many bytes, and relay's own records, fit into `folder`, giving up what is kept here first.
+
+        Raises DiskRefused where that is not enough: only a person can say what may go.
+        """
+        wanted_bytes = needed_bytes + RESERVE_BYTES
+        oldest = self._kept()
+        while oldest and self.home.free_bytes(folder) < wanted_bytes:
+            _remove(oldest.pop(0))
+        missing_bytes = wanted_bytes - self.home.free_bytes(folder)
+        if missing_bytes > 0:
+            raise DiskRefused(full(folder, missing_bytes))
+
+    def place(self, checkpoint: str, file: str) -> Path:
+        """Where a damaged file is going to be kept: what comes later has the higher number of its second.
+
+        No file is older than one that was kept before it, whatever a clock says that was put right since.
+        """
+        flat = file.replace("/", "_")[-NAME_CHARS_MAX:]
+        ages = [_age(path) for path in self._kept()]
+        stamp = max([f"{self.at:%Y%m%dT%H%M%SZ}", *(at for at, _, _ in ages if STAMP.fullmatch(at))])
+        last = max((number for at, number, _ in ages if at == stamp), default=0)
+        return self.folder / f"{checkpoint}.{flat}.{stamp}{f'-{last + 1}' if last else ''}"
+
+    def _kept(self) -> list[Path]:
+        """What is kept, oldest first."""
+        return sorted(self.folder.glob("*"), key=_age)
+
+    def _tidy(self) -> None:
+        kept = self._kept()
+        size_bytes = sum(map(_size_bytes, kept))
+        while kept and (len(kept) > self.files_max or size_bytes > self.size_bytes_max):
+            oldest = kept.pop(0)
+            size_bytes -= _size_bytes(oldest)
+            _remove(oldest)
+
+
+def _size_bytes(path: Path) -> int:
+    """Of a file, or of all files below a folder."""
+    files = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.lstat().st_size for file in files)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _age(path: Path) -> tuple[str, int, str]:
+    """When a file was kept, and as which one of that second: the names sort by it."""
+    at, _, number = path.name.rpartition(".")[2].partition("-")
+    return (at, int(number) if number.isdecimal() else 1, path.name)

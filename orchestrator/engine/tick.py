@@ -1,0 +1,226 @@
+"""One turn for one run: load, decide, record the intent, perform, record the fact."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from orchestrator.base.errors import (
+    Ambiguous,
+    BadInput,
+    Corrupt,
+    DiskRefused,
+    Overtaken,
+    Permanent,
+    RateLimited,
+    Refused,
+    Transient,
+    Vanished,
+)
+from orchestrator.core import search_time, waits
+from orchestrator.core.commands import Command, Publish, PublishInputs, Push, Record, Rest
+from orchestrator.core.decide import decide
+from orchestrator.core.plan import assumed_quota, week_of
+from orchestrator.core.rate_limit import held, noted
+from orchestrator.engine import effects
+from orchestrator.engine.effects import Result, Shell
+from orchestrator.engine.effects.call_meter import Metered
+from orchestrator.engine.ownership import fenced, open_to_parking, take_over
+from orchestrator.pipeline.model import Pipeline
+from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
+from state.model import InputsStatus, Phase, QuotaRow, Request, RunStatus, Snapshot, Watch
+from state.store import Store
+
+AWAKE = 2.0
+"""Between two tries lie at most this many of the longest waits; more than that, and the machine was asleep."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What one tick did."""
+
+    command: Command
+    facts: tuple[Fact, ...] = ()
+    failure: str = ""
+    before: Watch = field(default_factory=Watch)
+    """What was remembered of failing before it."""
+    after: Watch | None = None
+    """The same after it, where that is something else."""
+    quota: QuotaRow | None = None
+    """The hours that were read."""
+    request: Request | None = None
+    """What a person asked for, and is answered."""
+
+
+def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn:
+    """Carry one run one command further. A crash anywhere inside is repaired by calling it again."""
+    snapshot = store.snapshot(run)
+    pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
+    now = shell.clock.now()
+    command = _not_ours(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
+    command = held(command, snapshot, shell.limits, now) or command
+    match command:
+        case Rest(until=until, why=why, held=True):
+            watch = replace(snapshot.watch, not_before=until, failure=why)
+            store.append(run, (), now, watch=watch, fence=fence)
+            return Turn(command, before=snapshot.watch)
+        case Rest(wants_slot=wants_slot):
+            if wants_slot and _unsaid(snapshot.watch, shell, now):
+                store.append(run, (), now, watch=_in_line(snapshot.watch, now), fence=fence)
+            return Turn(command, before=snapshot.watch)
+        case Record(facts, obeyed):
+            fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
+            watch = Watch(sought_s=snapshot.watch.sought_s) if fresh else snapshot.watch
+            watch = noted(watch, snapshot.watch, command, 0, shell.limits, now)
+            store.append(run, facts, now, watch=watch, obeyed=obeyed, fence=fence)
+            request = next((asked for asked in snapshot.requests if asked.id == obeyed), None)
+            return Turn(command, facts, before=snapshot.watch, request=request)
+    intent = _intent(command, snapshot)
+    if intent:
+        state = store.append(run, intent, now, fence=fence)
+        snapshot = replace(snapshot, state=state)
+    elif fence is not None:
+        store.append(run, (), now, fence=fence)
+    metered = Metered(shell.gateway)
+    result, failure = _perform(command, snapshot, pipeline, replace(shell, gateway=metered.gateway))
+    quota = None if result.quota is None else _believed(result.quota, pipeline, store)
+    if quota is not None:
+        store.write_quota(quota)
+    now, watch = shell.clock.now(), result.watch or snapshot.watch
+    if not failure:
+        watch = _waited(watch, command, snapshot, result, quota, pipeline.worth_s, shell)
+    watch = noted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
+    store.append(run, result.facts, now, metrics=result.metrics, watch=watch, fence=fence)
+    return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
+
+
+def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
+    """Nothing but asking a person, where another home folder works on the run; None where none does, or one has asked."""
+    run = snapshot.state.run
+    parked = fenced(run, shell.identity)
+    halted = parked is not None or (run.status is RunStatus.PARKED and run.remedy == take_over(run))
+    if not halted or any(request.verb != "prune" for request in snapshot.requests):
+        return None
+    if parked is not None and open_to_parking(run):
+        return Record((parked,))
+    return Rest(None, run.reason or (parked.reason if parked is not None else ""))
+
+
+def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
+    """What is written down before something is made outside."""
+    match command:
+        case Push(number, attempt) if snapshot.state.session(number, attempt).phase is Phase.PLANNED:
+            return (PushIntended(number=number, attempt=attempt),)
+        case PublishInputs() if snapshot.state.run.inputs is InputsStatus.NONE:
+            return (InputsIntended(),)
+        case Publish(number, attempt) if snapshot.state.session(number, attempt).phase is Phase.COLLECTED:
+            return (PublishIntended(number=number, attempt=attempt),)
+        case _:
+            return ()
+
+
+def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> tuple[Result, str]:
+    """Do it; a failure becomes what we remember of it, and a hopeless one parks the run.
+
+    Credentials that are refused (BadInput) in the middle of a run are a failure like any other: a person may put new ones.
+    """
+    try:
+        result = effects.perform(command, snapshot, pipeline, shell)
+    except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
+        return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
+    except DiskRefused as error:
+        return Result(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
+    except Permanent as error:
+        if not open_to_parking(snapshot.state.run):  # a person knows already
+            return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
+        run = snapshot.state.run
+        remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
+        again = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # a push under way is looked after still
+        watch = replace(snapshot.watch, not_before=again, failure=str(error))
+        seen = error.generation if isinstance(error, Overtaken) else 0
+        return Result((RunParked(reason=str(error), remedy=remedy, generation=seen),), watch), str(error)
+    if result.failure is not None:
+        watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
+        return replace(result, watch=watch), str(result.failure)
+    if result.watch is None:
+        result = replace(result, watch=_well(snapshot.watch))
+    return result, ""
+
+
+def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watch:
+    failures = watch.failures + 1
+    wait_s = shell.limits.backoff_s(failures)
+    if isinstance(error, RateLimited) and error.retry_after_s is not None:
+        wait_s = max(wait_s, min(error.retry_after_s, shell.limits.retry_after_s_max))
+    return replace(
+        watch,
+        failures=failures,
+        failing_since=watch.failing_since or now,
+        failed_at=now,
+        failing_s=watch.failing_s + _tried_s(watch, shell, now),
+        failure=str(error),
+        absences=watch.absences + 1 if isinstance(error, Vanished) else 0,
+        not_before=now + timedelta(seconds=wait_s),
+    )
+
+
+def _waited(
+    watch: Watch,
+    command: Command,
+    snapshot: Snapshot,
+    result: Result,
+    quota: QuotaRow | None,
+    worth_s: float,
+    shell: Shell,
+) -> Watch:
+    """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
+    before, now = snapshot.watch, shell.clock.now()
+    watch = search_time.carried_on(watch, snapshot)
+    watch = replace(watch, awaiting=before.awaiting, waited_s=before.waited_s, waited_at=before.waited_at)
+    awaiting = waits.after(command, snapshot, result.facts, quota, worth_s, now)
+    return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
+
+
+def _tried_s(watch: Watch, shell: Shell, now: datetime) -> float:
+    """Seconds since the last failure, as far as relay was there: it would have tried again long before a night was over."""
+    if watch.failed_at is None:
+        return 0.0
+    awake_s = AWAKE * shell.limits.retry_s_max
+    return min(awake_s, max(0.0, (now - watch.failed_at).total_seconds()))
+
+
+def _disk_refused(watch: Watch, error: DiskRefused, shell: Shell, now: datetime) -> Watch:
+    """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
+    again = now + timedelta(seconds=shell.limits.retry_s)
+    return replace(_well(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
+
+
+def _well(watch: Watch) -> Watch:
+    """Nothing fails any more; what was seen, and the place in the line for a slot, stay."""
+    return replace(
+        Watch(),
+        looked_at=watch.looked_at,
+        dataset_looked_at=watch.dataset_looked_at,
+        sought_s=watch.sought_s,
+        log_lines=watch.log_lines,
+        done_at=watch.done_at,
+        slot_since=watch.slot_since,
+        slot_seen_at=watch.slot_seen_at,
+    )
+
+
+def _unsaid(watch: Watch, shell: Shell, now: datetime) -> bool:
+    """Whether it is time to say again that a slot is wanted."""
+    seen_at = watch.slot_seen_at
+    return seen_at is None or not seen_at <= now < seen_at + timedelta(seconds=shell.limits.claim_s / 4)
+
+
+def _in_line(watch: Watch, now: datetime) -> Watch:
+    return replace(watch, slot_since=min(watch.slot_since or now, now), slot_seen_at=now)
+
+
+def _believed(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow:
+    """What Kaggle said of the hours, or the pipeline's own number of them where it did not."""
+    if read.total_s is not None:
+        return read
+    begin, _ = week_of(read.refreshes_at, read.read_at)
+    taken = store.stretches(read.owner, read.accelerator, begin)
+    return assumed_quota(read, pipeline.hours_per_week, taken, read.read_at)

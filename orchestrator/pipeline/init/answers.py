@@ -1,0 +1,132 @@
+"""What a first pipeline is made of: the few answers that decide it, each checked by itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.environments import HARDWARE
+from orchestrator.pipeline.loader import name_problem
+from stages.data.problems import read_problems
+
+
+class Recipe(NamedTuple):
+    """How far an example is taken over."""
+
+    says: str
+    ends_before: str
+    """The first kind of stage that is left out; empty: nothing is."""
+
+
+class Base(NamedTuple):
+    """The example that a model's pipeline is cut from."""
+
+    says: str
+    example: str
+    explained_by: str = ""
+    """An example whose comments also explain this one, where both say the same."""
+    on_kaggle: bool = True
+    """Whether Kaggle has the model; a stand-in is there in rehearsals only."""
+
+
+RECIPES = {
+    "sft": Recipe("the form of an answer, from worked examples", "grpo"),
+    "sft+grpo": Recipe("and then right answers, from rewards", "curate"),
+    "full": Recipe("and then on with what is still hard, round after round", ""),
+}
+
+MODELS = {
+    "gemma2-2b": Base("Gemma 2 2B", "gemma2_2b.yaml"),
+    "gemma3-1b": Base("Gemma 3 1B", "gemma3_1b.yaml", "gemma2_2b.yaml"),
+    "tiny": Base("a tiny stand-in, for rehearsals on this machine", "tiny.yaml", on_kaggle=False),
+}
+
+ON_TIMEOUT = ("resume", "park")
+
+JUDGED = ("grpo", "curate", "continued", "evaluate")
+"""Kinds of stages that need an answer to compare with, or tests."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problems:
+    """A data file of the user's own: how many problems it has, and what they are good for."""
+
+    path: Path
+    count: int
+    held_out: int
+    taught: int
+    """Those that show how it is done (`completion`)."""
+    judged: int
+    """Those with an `answer` or `tests`."""
+
+    def serves(self, kind: str) -> bool:
+        """Whether a stage of that kind finds anything in it."""
+        return bool(self.judged if kind in JUDGED else self.taught if kind == "sft" else 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """All that is asked."""
+
+    name: str
+    model: str = "gemma2-2b"
+    recipe: str = "sft+grpo"
+    data: tuple[Problems, ...] = ()
+    accelerator: str = "TpuV5E8"
+    on_timeout: str = "resume"
+
+
+def one_of(known: tuple[str, ...], what: str) -> Callable[[str], str]:
+    """A check that takes one of these words."""
+
+    def checked(given: str) -> str:
+        if given.strip() not in known:
+            raise BadInput(f"{given.strip()!r} is not a {what}: use one of {', '.join(known)}")
+        return given.strip()
+
+    return checked
+
+
+def named(given: str) -> str:
+    """A pipeline's name; raises BadInput where it does not fit."""
+    if problem := name_problem(given.strip()):
+        raise BadInput(problem)
+    return given.strip()
+
+
+def problems(given: str | Path) -> Problems:
+    """The user's own file, read whole; raises BadInput naming file, line and remedy."""
+    path = Path(given).expanduser()
+    if path.suffix != ".jsonl":
+        raise BadInput(
+            f"{path} is not called .jsonl: a data file has a JSON object with prompt and answer or completion on each "
+            "line, and a name that ends so"
+        )
+    try:
+        train, held_out = read_problems(path)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise BadInput(f"{path}: {str(error).removeprefix('data: ')}: mend the file first") from error
+    every = (*train, *held_out)
+    return Problems(
+        path=path,
+        count=len(every),
+        held_out=len(held_out),
+        taught=sum(bool(each.completion) for each in every),
+        judged=sum(bool(each.answer) for each in every),
+    )
+
+
+def fitting(accelerator: str, devices: int) -> str:
+    """An accelerator for an example that splits its model over so many devices; raises BadInput for any other one."""
+    fits = [name for name, hardware in HARDWARE.items() if devices == 1 or hardware.promise.devices == devices]
+    if accelerator in fits:
+        return accelerator
+    if accelerator not in HARDWARE:
+        raise BadInput(f"{accelerator!r} is not an accelerator of Kaggle's: use one of {', '.join(fits)}")
+    raise BadInput(
+        f"{accelerator} does not have the {devices} devices that this model is split over: use {' or '.join(fits)}, or "
+        "write mesh and batches for it into the file afterwards"
+    )

@@ -1,0 +1,152 @@
+"""What `relay init` does: ask or read flags, compose, prove that relay accepts it, and write it whole or not at all."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import yaml
+
+from orchestrator.base.disk import write_whole
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline import loader
+from orchestrator.pipeline.examples import example
+from orchestrator.pipeline.init.answers import (
+    MODELS,
+    ON_TIMEOUT,
+    RECIPES,
+    Answers,
+    Problems,
+    fitting,
+    named,
+    one_of,
+    problems,
+)
+from orchestrator.pipeline.init.compose import commands, composed
+from orchestrator.pipeline.model import Pipeline
+
+T = TypeVar("T")
+
+NONE = "none"
+"""The answer of somebody without a data file of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What the command line says; None where it says nothing."""
+
+    file: Path | None = None
+    name: str | None = None
+    model: str | None = None
+    recipe: str | None = None
+    data: tuple[Path, ...] = ()
+    accelerator: str | None = None
+    on_timeout: str | None = None
+    yes: bool = False
+    force: bool = False
+
+
+def init(flags: Flags) -> None:
+    """Write a pipeline; what no flag says is asked on a terminal, and takes its default anywhere else. Raises BadInput."""
+    asks = not flags.yes and sys.stdin.isatty() and sys.stdout.isatty()
+    if flags.file is not None:
+        _require_free(flags.file, flags.force)
+    answers = _answers(flags, asks)
+    path = flags.file or Path(f"{answers.name}.yaml")
+    _require_free(path, flags.force)
+    text = composed(answers, path)
+    pipeline = loader.parse(text, str(path), path.parent)
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written ({error.strerror or error}): name another file") from error
+    _tell(path, answers, pipeline)
+
+
+def _answers(flags: Flags, asks: bool) -> Answers:
+    """The flags' answers and, where `asks`, the person's; each is checked as soon as it is given."""
+
+    def answer(given: str | None, question: str, default: str, check: Callable[[str], T]) -> T:
+        if given is not None or not asks:
+            return check(default if given is None else given)
+        return _asked(question, default, check)
+
+    model = answer(
+        flags.model, _choices("model", MODELS), "gemma2-2b", one_of(tuple(MODELS), "model of relay's examples")
+    )
+    accelerator, devices = _of_example(model)
+    recipe = answer(flags.recipe, _choices("recipe", RECIPES), "sft+grpo", one_of(tuple(RECIPES), "recipe"))
+    data = tuple(problems(path) for path in flags.data)
+    if asks and not flags.data:
+        data = _asked("data: a .jsonl file of your own, or none for the recipe's sets", NONE, _own_file)
+    return Answers(
+        name=answer(flags.name, "name of the pipeline", _default_name(flags.file, model), _name_check(flags)),
+        model=model,
+        recipe=recipe,
+        data=data,
+        accelerator=fitting(flags.accelerator or accelerator, devices),
+        on_timeout=one_of(ON_TIMEOUT, "way to go on after a timeout")(flags.on_timeout or "resume"),
+    )
+
+
+def _asked(question: str, default: str, check: Callable[[str], T]) -> T:
+    """A person's answer; one that does not fit is told why, and asked for again."""
+
+    def checked(given: str) -> T:
+        try:
+            return check(given)
+        except BadInput as error:
+            raise click.UsageError(str(error)) from error
+
+    found: T = click.prompt(question, default=default, value_proc=checked)
+    return found
+
+
+def _choices(what: str, known: dict[str, T]) -> str:
+    lines = [f"  {name:<10} {getattr(choice, 'says', '')}" for name, choice in known.items()]
+    return "\n".join([f"{what}:", *lines, what])
+
+
+def _own_file(given: str) -> tuple[Problems, ...]:
+    return () if given.strip() in ("", NONE) else (problems(given.strip()),)
+
+
+def _name_check(flags: Flags) -> Callable[[str], str]:
+    def checked(given: str) -> str:
+        name = named(given)
+        if flags.file is None:
+            _require_free(Path(f"{name}.yaml"), flags.force)
+        return name
+
+    return checked
+
+
+def _default_name(file: Path | None, model: str) -> str:
+    """The file's own name where it can be a pipeline's, else the model's."""
+    stem = "" if file is None else file.stem.lower().replace("_", "-")
+    return stem if stem and not loader.name_problem(stem) else model
+
+
+def _of_example(model: str) -> tuple[str, int]:
+    """The accelerator of a model's example, and how many devices its model is split over."""
+    value = yaml.safe_load(example(MODELS[model].example).read_text(encoding="utf-8"))
+    return value["accelerator"], value["model"].get("mesh_fsdp", 1) * value["model"].get("mesh_tp", 1)
+
+
+def _require_free(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: name a file in it, such as {path / 'gsm.yaml'}")
+    if path.exists() and not force:
+        raise BadInput(f"{path} is there already: name another file, or write over it with --force")
+    if not path.parent.is_dir():
+        raise BadInput(f"{path.parent} is not a folder: make it first, or name another place for {path.name}")
+
+
+def _tell(path: Path, answers: Answers, pipeline: Pipeline) -> None:
+    click.echo(f"{path} is written: {MODELS[answers.model].says}, {answers.recipe}, on {answers.accelerator}")
+    click.echo(f"  {pipeline.total_steps:,} steps: {', '.join(stage.name for stage in pipeline.stages)}")
+    click.echo("next:")
+    for command in commands(path, answers):
+        click.echo(f"  {command}")

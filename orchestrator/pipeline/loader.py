@@ -1,0 +1,309 @@
+"""The pipeline file: checked whole before anything is created; every mistake is one sentence."""
+
+import difflib
+import hashlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import BaseModel
+
+from orchestrator.base.errors import BadInput
+from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
+from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, stands_for
+from orchestrator.pipeline.model import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.references import dataset_problem, model_problem
+from stages import options
+from stages.catalog import KINDS, Kind, UnknownKind, find
+from stages.session import user_code
+
+
+def load(path: Path) -> Pipeline:
+    """Read and check a pipeline file; raises BadInput naming file, key and remedy of its first mistake."""
+    pipeline, mistakes = examine(path)
+    if pipeline is None:
+        raise BadInput(mistakes[0] + _and_more(path, len(mistakes) - 1))
+    return pipeline
+
+
+def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
+    """Check a pipeline's text; `where` is what errors call it, `folder` what its file names are relative to."""
+    return _without_mistakes(*_examined(text, where, folder))
+
+
+def check(value: Any, where: str, folder: Path = Path()) -> Pipeline:
+    """Check what YAML made of a pipeline file, or a program without one."""
+    return _without_mistakes(*_checked(value, where, folder))
+
+
+def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> Pipeline:
+    if pipeline is None:
+        raise BadInput(mistakes[0])
+    return pipeline
+
+
+def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+    """The pipeline of a file, or None and a sentence for each of its mistakes."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None, (f"{path} does not exist: name a pipeline file, or have relay init write one",)
+    except (OSError, UnicodeDecodeError) as error:
+        return None, (f"{path} cannot be read as text: {error}",)
+    return _examined(text, str(path), path.parent)
+
+
+def _and_more(path: Path, more: int) -> str:
+    if more < 1:
+        return ""
+    return f" (and {more} more mistake{'s' if more > 1 else ''}: relay check {shlex.quote(str(path))} lists all)"
+
+
+def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+    try:
+        value = read_yaml(text, UniqueKeys)
+    except OddYaml as error:
+        return None, (f"{where}{error.place}: this is not YAML that relay takes: {error}",)
+    return _checked(value, where, folder)
+
+
+def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
+    """Each step of the check needs that the one before found nothing."""
+    try:
+        check_values(value)  # of a program's, too
+    except OddYaml as error:
+        return None, (f"{where}: {error}",)
+    if not isinstance(value, Mapping):
+        return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
+    try:
+        pipeline = Pipeline.model_validate(_tuples(value))
+    except pydantic.ValidationError as error:
+        return None, _sentences(error, where)
+    if mistakes := tuple(_mistakes(pipeline, where)):
+        return None, mistakes
+    try:
+        return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
+    except BadInput as error:
+        return None, (str(error),)
+
+
+def _tuples(value: Any) -> Any:
+    """YAML's lists at the places where the models hold tuples (strict models take no lists for them)."""
+    found = dict(value)
+    for key in ("stages", "environment"):
+        if isinstance(found.get(key), list):
+            found[key] = tuple(found[key])
+    if isinstance(found.get("inputs"), Mapping):
+        found["inputs"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["inputs"].items()}
+    return found
+
+
+def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+    """The pipeline with the SHA-256 of each of its files, so that another content is another pipeline."""
+    if pipeline.inputs.sha256:
+        raise BadInput(_unknown(where, "inputs.sha256", "sha256", ["datasets", "models", "files"], what="key"))
+    found: dict[str, str] = {}
+    for index, name in enumerate(pipeline.inputs.files):
+        path = folder / name
+        if not path.is_file():
+            raise BadInput(
+                f"{where}: inputs.files[{index}]: {path} does not exist: mend the name, or make the file first"
+            )
+        if path.name in found:
+            raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
+        try:
+            with path.open("rb") as file:
+                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadInput(
+                f"{where}: inputs.files[{index}]: {path} cannot be read: {error.strerror or error}"
+            ) from error
+    _check_data(pipeline, where, set(found))
+    return pipeline.model_copy(update={"inputs": pipeline.inputs.model_copy(update={"sha256": found})})
+
+
+def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
+    """The pipeline with the text of the user's own stages and rewards, so that another text is another pipeline."""
+    if pipeline.sources:
+        raise BadInput(
+            f"{where}: sources: relay fills this in with the files that lie beside the pipeline: leave it out"
+        )
+    try:
+        return pipeline.model_copy(update={"sources": user_code.gather(_own(pipeline), folder)})
+    except user_code.BadSource as error:
+        raise BadInput(f"{where}: {error}") from error
+
+
+def _own(pipeline: Pipeline) -> dict[str, str]:
+    """Names of the user's own functions, each with the key that asks for it first."""
+    found: dict[str, str] = {}
+    for index, stage in enumerate(pipeline.stages):
+        if stage.kind not in KINDS:
+            found.setdefault(stage.kind, f"stages[{index}].kind")
+            continue
+        for name in stage.options.get("rewards") or ():
+            if ":" in name:
+                found.setdefault(name, f"stages[{index}].options.rewards")
+    return found
+
+
+def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
+    """A data file travels with the run, or no session would find it."""
+    for index, stage in enumerate(pipeline.stages):
+        data = stage.options.get("data")  # of a stage of the user's own it may be anything
+        for entry in data if isinstance(data, (list, tuple)) else [data]:
+            name = str(entry).partition(":")[0]
+            if name.endswith(".jsonl") and name not in files:
+                raise BadInput(
+                    f"{where}: stages[{index}].options.data: {name} is not among inputs.files: list it there"
+                )
+
+
+def name_problem(name: str) -> str:
+    """What is wrong with a pipeline's name, or nothing."""
+    if SLUG.fullmatch(name) and len(name) <= NAME_CHARS_MAX:
+        return ""
+    return (
+        f"name {name!r} becomes part of Kaggle's names: use at most {NAME_CHARS_MAX} of a-z, 0-9 and single "
+        "hyphens, beginning with a letter"
+    )
+
+
+def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
+    if problem := name_problem(pipeline.name):
+        yield f"{where}: {problem}"
+    if isinstance(pipeline.environment, str) and pipeline.environment not in ENVIRONMENTS:
+        yield _unknown(where, "environment", pipeline.environment, list(ENVIRONMENTS))
+    if pipeline.accelerator not in HARDWARE:
+        yield _unknown_accelerator(where, pipeline.accelerator)
+    else:
+        yield from _mistakes_of_time(pipeline, where)
+    yield from _mistakes_of_inputs(pipeline, where)
+    yield from _mistakes_of_stages(pipeline, where)
+
+
+def _unknown_accelerator(where: str, found: str) -> str:
+    meant, retired = stands_for(found)
+    if not meant:
+        return _unknown(where, "accelerator", found, list(HARDWARE))
+    what = "is one that Kaggle has no more" if retired else "is not a value that relay knows"
+    return f"{where}: accelerator: {found!r} {what}: use {meant}"
+
+
+def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:
+    """Names that Kaggle would not know, or would run without."""
+    named = [(f"inputs.datasets[{index}]", ref) for index, ref in enumerate(pipeline.inputs.datasets)]
+    named += [("inputs.wheels", pipeline.inputs.wheels)] if pipeline.inputs.wheels else []
+    yield from (f"{where}: {key}: {problem}" for key, ref in named if (problem := dataset_problem(ref)))
+    models = ((f"inputs.models[{index}]", ref) for index, ref in enumerate(pipeline.inputs.models))
+    yield from (f"{where}: {key}: {problem}" for key, ref in models if (problem := model_problem(ref)))
+
+
+def _mistakes_of_time(pipeline: Pipeline, where: str) -> Iterator[str]:
+    if pipeline.budget_s(pipeline.limit_s) <= 0:
+        yield f"{where}: session.margin_s leaves nothing of session.limit_s ({pipeline.limit_s:g} s)"
+    if pipeline.limit_s > pipeline.hardware.limit_s:
+        yield (
+            f"{where}: session.limit_s is {pipeline.limit_s:g}, and Kaggle ends a {pipeline.accelerator} session after "
+            f"{pipeline.hardware.limit_s:g} s: use that or less"
+        )
+
+
+def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
+    seen: set[str] = set()
+    for index, stage in enumerate(pipeline.stages):
+        key = f"stages[{index}]"
+        if not SLUG.fullmatch(stage.name):
+            yield f"{where}: {key}.name {stage.name!r}: use a-z, 0-9 and single hyphens"
+        if stage.name in seen:
+            yield f"{where}: {key}.name {stage.name!r} is taken by an earlier stage: choose another"
+        seen.add(stage.name)
+        try:
+            kind = _kind(stage.kind, where, f"{key}.kind")
+        except BadInput as error:
+            yield str(error)
+        else:
+            yield from _unfit(kind.fit, stage.options, where, f"{key}.options")
+    if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
+        yield from _unfit(partial(options.fit, options.Model), pipeline.model, where, "model")
+    known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
+    for name in pipeline.expect.step_s:
+        if name not in known:
+            yield _unknown(where, f"expect.step_s.{name}", name, known, what="stage")
+
+
+def _kind(name: str, where: str, key: str) -> Kind:
+    try:
+        return find(name)
+    except UnknownKind as error:
+        raise BadInput(
+            f"{where}: {key}: {error}" if ":" in name else _unknown(where, key, name, list(KINDS))
+        ) from error
+
+
+def _unfit(
+    fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str
+) -> Iterator[str]:
+    """What keeps options from becoming the dataclass that the session will read them with."""
+    try:
+        fit(given, key)
+    except ValueError as error:
+        yield f"{where}: {error}"
+
+
+def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
+    """Each mistake as one sentence; a misspelt key comes before the key that it therefore lacks."""
+    found = error.errors(include_url=False)
+    places = [mistake["loc"] for mistake in found]
+    # Of a list with a mistake in it pydantic also says that it is too short: that is no second mistake.
+    mistakes = [m for m in found if not any(len(p) > len(m["loc"]) and p[: len(m["loc"])] == m["loc"] for p in places)]
+    misspelt = [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]
+    others = [mistake for mistake in mistakes if mistake["type"] != "extra_forbidden"]
+    return tuple(dict.fromkeys(_sentence(mistake, where) for mistake in (*misspelt, *others)))
+
+
+def _sentence(mistake: Any, where: str) -> str:
+    location = [part for part in mistake["loc"] if not _is_arm(part)] or [str(part) for part in mistake["loc"]]
+    key = _dotted(location)
+    if mistake["type"] == "extra_forbidden":
+        return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")
+    if mistake["type"] == "missing":
+        return f"{where}: {key} is missing: add it"
+    message = str(mistake["msg"]).removeprefix("Value error, ")
+    return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {mistake['input']!r}"
+
+
+def _is_arm(part: int | str) -> bool:
+    """Whether pydantic put the part there to name one arm of a union, not a key."""
+    return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "bool", "none"))
+
+
+def _dotted(location: list[int | str]) -> str:
+    key = ""
+    for part in location:
+        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
+    return key
+
+
+def _fields(location: list[int | str]) -> list[str]:
+    """Keys that would have been right where `location` points."""
+    nested: dict[str, type[BaseModel]] = {
+        "session": SessionLimits,
+        "account": Account,
+        "inputs": Inputs,
+        "expect": Expect,
+        "stages": Stage,
+    }
+    kind: type[BaseModel] = Pipeline
+    for part in location:
+        kind = nested.get(str(part), kind)
+    return list(kind.model_fields)
+
+
+def _unknown(where: str, key: str, found: str, known: list[str], what: str = "value") -> str:
+    close = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
+    remedy = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+    return f"{where}: {key}: {found!r} is not a {what} that relay knows: {remedy}"

@@ -1,0 +1,136 @@
+"""Run every check in order. One that cannot reach Kaggle says so, and hides none of the others."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.base.errors import BadInput, RelayError
+from orchestrator.kaggle.endpoint import limits_for, server_url
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.pipeline import loader
+from orchestrator.preflight.check import account, files, inputs, limits, packages, runs
+from orchestrator.preflight.check.findings import (
+    Check,
+    Finding,
+    KaggleCheck,
+    State,
+    Subject,
+    document,
+    note,
+    problem,
+    warning,
+)
+
+HERE: tuple[Check, ...] = (
+    files.written,
+    files.modules,
+    files.data,
+    files.kernel,
+    files.names,
+    limits.session,
+    limits.mesh,
+    limits.checkpoint,
+    packages.versions,
+    packages.sets,
+    packages.internet,
+    packages.folder,
+    runs.database,
+    account.credentials,
+)
+"""What needs no network."""
+
+THERE: tuple[KaggleCheck, ...] = (
+    account.account,
+    account.phone,
+    account.quota,
+    account.slots,
+    account.taken,
+    inputs.models,
+    inputs.datasets,
+)
+"""What Kaggle is asked; the account first."""
+
+SUBJECTS: Mapping[KaggleCheck, str] = {
+    account.account: "account",
+    account.phone: "phone",
+    account.quota: "quota",
+    account.slots: "slots",
+    account.taken: "names",
+    inputs.models: "model",
+    inputs.datasets: "dataset",
+}
+
+ATTEMPTS = 2
+CALL_S = 15.0
+"""A person waits for the answers: less patience than a daemon has."""
+
+
+def check(
+    path: Path, home: Path, user_home: Path, environ: Mapping[str, str], now: datetime, *, offline: bool
+) -> dict[str, Any]:
+    """Everything that was found about a pipeline, as the document that docs/check.md describes."""
+    pipeline, mistakes = loader.examine(path)
+    if pipeline is None:
+        found = [_mistake(sentence, str(path)) for sentence in mistakes]
+        return document(path, None, found, offline=offline)
+    subject = Subject(path, pipeline, home, user_home, environ, now)
+    here = [finding for each in HERE for finding in each(subject)]
+    there = [] if offline else _asked(subject, here)
+    return document(path, pipeline.name, [*here, *there], offline=offline)
+
+
+def exit_status(found: Mapping[str, Any]) -> int:
+    """2 for a file that relay cannot read, 1 where something stands in the way, else 0."""
+    if found["pipeline"] is None:
+        return 2
+    return 1 if found["problems"] else 0
+
+
+def _mistake(sentence: str, path: str) -> Finding:
+    """A mistake in the file, whose sentence holds the remedy too; that the file is meant need not be said each time."""
+    return problem("file", sentence.removeprefix(f"{path}: "), "")
+
+
+def _asked(subject: Subject, here: list[Finding]) -> list[Finding]:
+    """What Kaggle says. All questions at once: each that is not answered takes its time to say so."""
+    if any(finding.key == "credentials" and finding.state is State.PROBLEM for finding in here):
+        return [note("kaggle", "what is on Kaggle was not looked at: that needs credentials")]
+    gateway = _gateway(subject)
+    first, *others = THERE
+    found = list(_told(first, subject, gateway))
+    if any(finding.state is State.PROBLEM for finding in found):
+        return [*found, note("kaggle", "the rest of what is on Kaggle was not looked at: that needs an account")]
+    with ThreadPoolExecutor(len(others)) as pool:
+        for findings in pool.map(lambda each: list(_told(each, subject, gateway)), others):
+            found += findings
+    return found
+
+
+def _gateway(subject: Subject) -> Gateway:
+    from orchestrator.kaggle.client import connect
+
+    usual = limits_for(server_url(subject.environ))
+    limits = replace(
+        usual,
+        attempts_max=ATTEMPTS,
+        connect_s=min(usual.connect_s, CALL_S),
+        read_s=min(usual.read_s, CALL_S),
+        call_s=min(usual.call_s, CALL_S),
+    )
+    return connect(subject.environ, subject.user_home, limits=limits)
+
+
+def _told(each: KaggleCheck, subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+    try:
+        yield from each(subject, gateway)
+    except RelayError as error:
+        yield _unanswered(SUBJECTS[each], error)
+
+
+def _unanswered(key: str, error: RelayError) -> Finding:
+    if isinstance(error, BadInput):
+        return problem(key, str(error), "")
+    return warning(key, f"could not be looked at: Kaggle does not answer ({error})", "try again in a minute")

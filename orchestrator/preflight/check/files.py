@@ -1,0 +1,81 @@
+"""The pipeline's own files: the data, the modules, and whether the kernel made of them is small enough."""
+
+from collections.abc import Iterator
+
+from kaggle_kernels import build
+from orchestrator.core.plan import checkpoint_of, inputs_of, slug_of
+from orchestrator.pipeline.summary import outline
+from orchestrator.preflight.check.findings import Finding, Subject, ok, problem
+from stages.data.problems import read_problems
+
+NAME_CHARACTERS_MAX = 50
+"""Of a kernel's or a dataset's name and title on Kaggle."""
+
+
+def written(subject: Subject) -> Iterator[Finding]:
+    """The file itself, which was read whole before any check began."""
+    pipeline = subject.pipeline
+    stages = len(pipeline.stages)
+    yield ok(
+        "file",
+        f"{subject.path} is a pipeline of {stages} stage{'s' if stages > 1 else ''} and {pipeline.total_steps:,} steps, and "
+        "every option is one that relay knows",
+    )
+
+
+def modules(subject: Subject) -> Iterator[Finding]:
+    """The user's own modules, which ship inside the kernel."""
+    if sources := subject.pipeline.sources:
+        yield ok("code", f"your own {', '.join(sorted(sources))} can be read and ship with the kernel")
+
+
+def data(subject: Subject) -> Iterator[Finding]:
+    """Each data file of the user's own, line by line."""
+    used = {str(entry).partition(":")[0] for stage in subject.pipeline.stages for entry in _data(stage.options)}
+    for name in subject.pipeline.inputs.files:
+        path = subject.path.parent / name
+        if path.name not in used or path.suffix != ".jsonl":
+            yield ok("data", f"{name} is there, {path.stat().st_size:,} bytes")
+            continue
+        try:
+            train, held_out = read_problems(path)
+        except (OSError, ValueError) as error:
+            yield problem(
+                "data", str(error).removeprefix("data: "), f"mend {path}: docs/pipeline.md tells what a line holds"
+            )
+        else:
+            yield ok("data", f"{name} has {len(train):,} problems to train on and {len(held_out):,} that are held out")
+
+
+def kernel(subject: Subject) -> Iterator[Finding]:
+    """The script that is pushed, with the longest names that a run will have."""
+    size = outline(subject.pipeline)["kernel"]["bytes"]
+    text = f"the kernel has {size:,} of less than {build.SIZE_BYTES_MAX:,} bytes"
+    if size < build.SIZE_BYTES_MAX:
+        yield ok("kernel", text)
+    else:
+        yield problem(
+            "kernel",
+            f"{text}, and Kaggle takes no more",
+            "make your own modules smaller, or list data under inputs.files",
+        )
+
+
+def names(subject: Subject) -> Iterator[Finding]:
+    """The names on Kaggle that the run will make, with the longest that they can get."""
+    name = subject.pipeline.name
+    run = f"{name}-0000"
+    longest = max(slug_of(run, 9999, 99), checkpoint_of(run, 9999, 99), inputs_of(run), key=len)
+    if len(longest) <= NAME_CHARACTERS_MAX:
+        yield ok("names", f"kernels will be called {name}-…-s0001, checkpoints {name}-…-c0001: as Kaggle wants names")
+    else:
+        yield problem(
+            "names",
+            f"{longest} would be longer than the {NAME_CHARACTERS_MAX} characters that Kaggle allows",
+            "choose a shorter name",
+        )
+
+
+def _data(options: dict[str, object]) -> list[object]:
+    found = options.get("data")
+    return list(found) if isinstance(found, (list, tuple)) else [found]

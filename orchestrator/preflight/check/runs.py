@@ -1,0 +1,96 @@
+"""relay's own database: whether this relay can read it, and which runs of it stand in the way. Looked at, never made."""
+
+from collections.abc import Iterator
+
+from orchestrator.engine.home import Home
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.preflight.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
+from state.model import Run, RunStatus
+from state.read_only import ReadOnlyDatabase, ReadOnlyStore
+from state.reader import Reader
+from state.revisions import NEWER, SchemaError, newest_revision, revision_of
+
+OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
+
+
+def database(subject: Subject) -> Iterator[Finding]:
+    """What is in relay's home folder."""
+    home = Home(subject.home)
+    if not home.database.exists():
+        if lost := home.run_folders():
+            yield _lost(home, lost, gone=True)
+        else:
+            yield ok("runs", f"there is no run in {subject.home} yet")
+        return
+    try:
+        store = ReadOnlyStore(subject.home)
+        yield from _runs(store, subject)
+        yield from _set_apart(store, home, subject.pipeline.name)
+    except SchemaError:
+        yield _of_another_relay(subject)
+    except (StoreUnavailable, StoreCorrupt) as error:
+        yield problem("runs", str(error), "see to that first: no run can be begun without the database")
+
+
+def _of_another_relay(subject: Subject) -> Finding:
+    with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
+        revision = revision_of(query)
+    if revision is not None and revision > newest_revision():
+        return problem(
+            "runs", f"{subject.home / 'relay.db'}: {NEWER}", "update relay, or name another folder with --home"
+        )
+    return note(
+        "runs",
+        f"{subject.home / 'relay.db'} is an older relay's: the next command that writes brings it up to date and keeps a copy "
+        "beside it",
+    )
+
+
+def _set_apart(store: Reader, home: Home, name: str) -> Iterator[Finding]:
+    """Runs of this name that the database has lost, or that are damaged in it: either may be this very pipeline's."""
+    known = {run for run, _ in store.roll()}
+    if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
+        yield _lost(home, lost)
+    for run in sorted(run for run in known if pipeline_of(run) == name):
+        try:
+            store.load(run)
+        except RunDamaged as error:
+            yield problem(
+                "runs", f"run {run} is damaged in the database: {error.why}", f"relay doctor {run} looks closer"
+            )
+
+
+def _lost(home: Home, lost: list[str], *, gone: bool = False) -> Finding:
+    said, _, remedy = lost_sentence(home, lost, gone=gone).rpartition(": ")
+    return problem("runs", said, remedy)
+
+
+def _runs(store: Reader, subject: Subject) -> Iterator[Finding]:
+    going = [run for run in store.runs() if run.status not in OVER]
+    mine = [run for run in going if run.name == subject.pipeline.name]
+    yield from (_open(run, subject.pipeline) for run in mine)
+    if not mine:
+        yield ok("runs", f"no run called {subject.pipeline.name} is open in {subject.home}")
+    others = [run.id for run in going if run.accelerator == subject.pipeline.slot and run not in mine]
+    if len(others) >= subject.pipeline.slots and subject.pipeline.hardware.quota:
+        yield warning(
+            "runs",
+            f"{', '.join(others)} goes on on the same accelerator, so the runs take turns and share the week's hours",
+            f"wait for its end, or relay pause {others[0]}",
+        )
+
+
+def _open(run: Run, pipeline: Pipeline) -> Finding:
+    if Pipeline.from_canonical(run.pipeline) == pipeline:
+        return problem(
+            "runs",
+            f"run {run.id} of this very pipeline is {run.status}, and relay start refuses a second one",
+            "relay daemon goes on with it; relay start --new starts another",
+        )
+    return problem(
+        "runs",
+        f"run {run.id} has this name and another pipeline, and is {run.status}",
+        f"write another name into the file, or relay cancel {run.id}",
+    )

@@ -1,0 +1,84 @@
+"""How large a checkpoint gets, from the model's name alone: an estimate without JAX, which `relay plan --memory` makes exact."""
+
+import re
+from dataclasses import dataclass
+
+from orchestrator.pipeline.model import Pipeline
+from stages.catalog import KINDS
+from stages.options import Counting, Grpo, Model, Trained
+
+MOMENTS = 2
+"""Adam keeps two numbers for each one that it trains."""
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """A Gemma's sizes, as its model card gives them."""
+
+    layers: int
+    width: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    vocabulary: int
+    head_width: int = 256
+
+    @property
+    def products(self) -> dict[str, tuple[int, int]]:
+        """Numbers that go into and come out of each matrix of a layer, by the name that `lora_targets` matches."""
+        queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
+        return {
+            "q_einsum": (self.width, queries),
+            "kv_einsum": (self.width, 2 * keys),
+            "attn_vec_einsum": (queries, self.width),
+            "gate_proj": (self.width, self.hidden),
+            "up_proj": (self.width, self.hidden),
+            "down_proj": (self.hidden, self.width),
+        }
+
+    @property
+    def weights(self) -> int:
+        """All numbers of the model, but for its few norms."""
+        layer = sum(into * out for into, out in self.products.values())
+        return self.vocabulary * self.width + self.layers * layer
+
+    def adapter(self, options: Trained) -> int:
+        """Numbers of an adapter beside the matrices that it is put on."""
+        put_on = [size for name, size in self.products.items() if re.fullmatch(options.lora_targets, f"layer.{name}")]
+        return self.layers * options.lora_rank * sum(into + out for into, out in put_on)
+
+
+DIMENSIONS = {
+    "gemma2-2b": Dimensions(layers=26, width=2304, hidden=9216, heads=8, kv_heads=4, vocabulary=256_128),
+    "gemma3-1b": Dimensions(layers=26, width=1152, hidden=6912, heads=4, kv_heads=1, vocabulary=262_144),
+}
+
+
+def checkpoint_bytes(pipeline: Pipeline) -> int | None:
+    """The largest checkpoint of any stage, or None where the pipeline does not say how large its model is."""
+    model = pipeline.loaded_model
+    if any(stage.kind not in KINDS for stage in pipeline.stages):
+        return None
+    if model is None:
+        fitted = [KINDS[stage.kind].fit(stage.options, "options") for stage in pipeline.stages]
+        return max(options.payload_bytes for options in fitted if isinstance(options, Counting))
+    if model.kind not in DIMENSIONS:
+        return None
+    return _largest(pipeline, model, DIMENSIONS[model.kind])
+
+
+def _largest(pipeline: Pipeline, model: Model, sizes: Dimensions) -> int:
+    """As `stages.training.initial_state` composes a checkpoint: the base where it was trained, every adapter, the newest moments."""
+    width = 4 if model.dtype == "float32" else 2
+    base = adapters = largest = 0
+    for stage in pipeline.stages:
+        options = KINDS[stage.kind].fit(stage.options, "options")
+        origin = moments = 0
+        if isinstance(options, Trained) and options.mode == "full":
+            origin = base + adapters if isinstance(options, Grpo) and options.beta > 0 else 0
+            base, adapters, moments = width * sizes.weights, 0, MOMENTS * width * sizes.weights
+        elif isinstance(options, Trained):
+            adapter = 4 * sizes.adapter(options)
+            adapters, moments = adapters + adapter, MOMENTS * adapter
+        largest = max(largest, base + adapters + origin + moments)
+    return largest

@@ -1,0 +1,245 @@
+"""From what programs need to a verdict on each stage: does it fit, and which batch is the largest that does?"""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.chips import CHIPS, OUTPUT_BYTES_MAX, Chip
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.preflight.memory.measure import Needs, measure
+from orchestrator.preflight.memory.programs import (
+    Phase,
+    Program,
+    StageNeeds,
+    needs_of,
+    programs_of,
+    rows_to_compile,
+    stage_of,
+)
+from stages.options import Model
+
+BATCH_MAX = 1 << 16
+KEPT_CHECKPOINTS = 2
+"""A session's output holds so many of its newest (`Order.keep_checkpoints`), and for a moment one more."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """One chip's memory in one phase of a stage, in bytes."""
+
+    phase: str
+    rows: int
+    weights: int
+    kept: int
+    """The second copy of the weights: see `StageNeeds.keeps_weights`."""
+    adapter: int
+    optimizer: int
+    """Moments, sums of gradients and, beside a model in bfloat16, what trains in float32."""
+    cache: int
+    inputs: int
+    temporaries: int
+    outputs: int
+    """Results that do not lie where an argument was: Tunix's step gives the frozen weights out again, as a copy."""
+
+    @property
+    def peak(self) -> int:
+        """All of it."""
+        return sum(value for name, value in asdict(self).items() if name not in ("phase", "rows"))
+
+
+def memory_document(pipeline: Pipeline, where: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """The answer of `relay plan --memory` as JSON; bytes throughout.
+
+    Raises BadInput where there is nothing to ask or the model cannot be laid out on its mesh.
+    """
+    chip, model, needs = _asked(pipeline, where)
+    if importlib.util.find_spec("tunix") is None:
+        raise BadInput("relay plan --memory lowers the training programs here: pip install 'relay-kaggle[train]' first")
+    wanted = {program: rows_to_compile(needs, program, model.mesh_fsdp) for program in programs_of(needs)}
+    found = measure(dict(pipeline.model), wanted, model.mesh_fsdp, model.mesh_fsdp * model.mesh_tp, say)
+    stages = [stage_verdict(each, found, chip.memory_bytes, model) for each in needs]
+    checkpoints = checkpoint_verdicts(pipeline, needs, found)
+    return {
+        "pipeline": pipeline.name,
+        "accelerator": pipeline.accelerator,
+        "chip": chip.name,
+        "memory_bytes": chip.memory_bytes,
+        "mesh": {"fsdp": model.mesh_fsdp, "tp": model.mesh_tp},
+        "model": {"kind": model.kind, "dtype": model.dtype, "remat": model.remat},
+        "stages": stages,
+        "checkpoints": checkpoints,
+        "output_bytes_max": OUTPUT_BYTES_MAX,
+        "fits": all(each["fits"] for each in (*stages, *checkpoints)),
+    }
+
+
+def _asked(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeeds, ...]]:
+    model, needs = pipeline.loaded_model, needs_of(pipeline)
+    if model is None or not needs:
+        raise BadInput(f"{where}: no stage of this pipeline loads relay's model, so there is no memory to plan")
+    if pipeline.accelerator not in CHIPS:
+        raise BadInput(
+            f"{where}: accelerator {pipeline.accelerator} has no chips whose memory relay knows: take one of "
+            f"{', '.join(CHIPS)}"
+        )
+    devices, promised = model.mesh_fsdp * model.mesh_tp, pipeline.hardware.promise.devices
+    if devices > promised:
+        raise BadInput(
+            f"{where}: model.mesh_fsdp times model.mesh_tp is {devices}, and {pipeline.accelerator} has {promised} chips: "
+            "make the mesh smaller"
+        )
+    if model.kind in ("gemma2", "gemma3") and not model.source.startswith(("/", ".")):
+        raise BadInput(
+            f"{where}: model.kind {model.kind} has the size that its files have, and {model.source} is not on this machine: "
+            "download it and name its folder as model.source, or name a kind with its size, such as gemma2-2b"
+        )
+    return CHIPS[pipeline.accelerator], model, needs
+
+
+# --- a stage -------------------------------------------------------------------
+
+
+def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int, model: Model) -> dict[str, Any]:
+    """What each phase holds at the stage's batch, and the largest batch with which none holds more than the chip."""
+
+    def peak(batch: int, accumulate: int | None = None) -> int:
+        return max(held.peak for held in held_by(needs, found, batch, accumulate) if held.phase not in fixed)
+
+    fixed = {each.name for each in needs.phases if each.fixed} | {begun(each) for each in needs.phases if each.fixed}
+    largest = _largest(lambda batch: peak(batch) <= memory_bytes, needs.unit(model.mesh_fsdp))
+    phases = held_by(needs, found, needs.batch)
+    too_large = [held for held in phases if held.peak > memory_bytes]
+    advice = []
+    if any(held.phase not in fixed for held in too_large):
+        advice.append(_advice(needs, model, largest, lambda parts: peak(needs.batch, parts) <= memory_bytes))
+    if any(held.phase in fixed for held in too_large):
+        advice.append(_check_advice(needs, found, memory_bytes))
+    return {
+        "names": list(needs.names),
+        "kind": needs.kind,
+        "batch": needs.batch,
+        "accumulate": needs.accumulate,
+        "largest_batch": largest,
+        "fits": not too_large,
+        "phases": [{**asdict(held), "peak": held.peak, "fits": held.peak <= memory_bytes} for held in phases],
+        "advice": "; ".join(advice),
+    }
+
+
+def begun(phase: Phase) -> str:
+    """What the moment is called in which the sampler has made its cache and not spread it yet."""
+    return f"{phase.name}: cache on chip 1"
+
+
+def held_by(needs: StageNeeds, found: Mapping[Program, Needs], batch: int, accumulate: int | None = None) -> list[Held]:
+    """One chip's memory in each phase of a stage."""
+    trained = next((found[p.program] for p in needs.phases if p.program.kind in ("sft", "grpo")), None)
+    weights = found[needs.phases[0].program].weights[0]
+    stays = {
+        "weights": weights,
+        "kept": weights if needs.keeps_weights else 0,
+        "adapter": trained.adapter[0] if trained else 0,
+        "optimizer": trained.optimizer[0] if trained else 0,
+    }
+    return [held for phase in needs.phases for held in _phase(phase, found[phase.program], batch, accumulate, stays)]
+
+
+def _phase(phase: Phase, needs: Needs, batch: int, accumulate: int | None, stays: Mapping[str, int]) -> list[Held]:
+    rows = phase.rows(batch)
+    if accumulate is not None and phase.program.kind != "answers":
+        rows = batch * phase.per_problem // accumulate
+    parts = needs.at(rows)
+    most = max(parts, key=lambda part: part["temporaries"] + part["outputs"])
+    used = {name: most[name] for name in ("cache", "inputs", "temporaries", "outputs")}
+    held = [Held(phase.name, rows, **stays, **used)]
+    if most["cache_whole"] > most["cache"]:
+        # Tunix's sampler makes the cache on the first chip, whole, and only the first program that uses it spreads it.
+        first = {"cache": most["cache_whole"] + most["cache"], "inputs": most["inputs"], "temporaries": 0, "outputs": 0}
+        held.insert(0, Held(begun(phase), rows, **stays, **first))
+    return held
+
+
+def _largest(fits: Callable[[int], bool], unit: int) -> int:
+    """The largest multiple of `unit` that fits; 0 where none does."""
+    if not fits(unit):
+        return 0
+    low, high = unit, 2 * unit
+    while high <= BATCH_MAX and fits(high):
+        low, high = high, 2 * high
+    while high - low > unit:
+        middle = (low + high) // 2 // unit * unit
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def _advice(needs: StageNeeds, model: Model, largest: int, fits_in: Callable[[int], bool]) -> str:
+    """The gentlest change that makes the stage fit."""
+    divisors = [parts for parts in range(needs.accumulate + 1, needs.batch + 1) if needs.batch % parts == 0]
+    parts = next((parts for parts in divisors if fits_in(parts)), 0) if needs.mode else 0
+    if parts:
+        return f"accumulate: {parts} fits with the same batch, in parts one after the other"
+    if largest:
+        return f"batch: {largest} is the largest that fits"
+    if needs.mode and model.remat == "none":
+        return "model.remat: block needs less, and more time"
+    if needs.mode == "full":
+        return "mode: lora needs no moments for every weight"
+    if model.dtype == "float32":
+        return "model.dtype: bfloat16 halves the cache and the weights that do not train"
+    return "fewer tokens, or more of the chips in model.mesh_fsdp and model.mesh_tp"
+
+
+def _check_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int) -> str:
+    """How many problems a check may have; it asks them all at once."""
+
+    def fits(problems: int) -> bool:
+        phases = tuple(replace(phase, fixed=problems) if phase.fixed else phase for phase in needs.phases)
+        checks = {name for phase in phases if phase.fixed for name in (phase.name, begun(phase))}
+        held = held_by(replace(needs, phases=phases), found, needs.batch)
+        return all(each.peak <= memory_bytes for each in held if each.phase in checks)
+
+    largest = _largest(fits, needs_even(found))
+    return f"check: {largest} is the largest that fits" if largest else "no check fits: leave it out"
+
+
+def needs_even(found: Mapping[Program, Needs]) -> int:
+    """Rows are spread over the chips in multiples of this."""
+    return next(iter(found.values())).fsdp
+
+
+# --- checkpoints ----------------------------------------------------------------
+
+
+def checkpoint_verdicts(
+    pipeline: Pipeline, needs: tuple[StageNeeds, ...], found: Mapping[Program, Needs]
+) -> list[dict[str, Any]]:
+    """What each stage's checkpoint holds, as `stages.training.initial_state` composes it: the base where it was trained, every adapter."""
+    verdicts, base, adapters = [], 0, 0
+    for stage in pipeline.stages:
+        each = stage_of(needs, stage.name)
+        if each is None:
+            continue
+        origin = base + adapters if each.keeps_origin else 0
+        trained = next((found[p.program] for p in each.phases if p.program.kind in ("sft", "grpo")), None)
+        if trained is not None and each.mode == "full":
+            base, adapters = trained.masters[1] or trained.weights[1], 0
+        elif trained is not None:
+            adapters += trained.masters[1] or trained.adapter[1]
+        size = base + adapters + origin + (trained.optimizer[1] - trained.masters[1] if trained else 0)
+        verdicts.append({"stage": stage.name, **_output(size, each.mode)})
+    return verdicts
+
+
+def _output(size: int, mode: str) -> dict[str, Any]:
+    """How many of these Kaggle's output can hold. One has to; the session keeps two where it can."""
+    fits = size <= OUTPUT_BYTES_MAX
+    advice = ""
+    if not fits:
+        advice = (
+            "mode: lora keeps the checkpoint to an adapter and its moments" if mode == "full" else "a smaller lora_rank"
+        )
+    elif size * (KEPT_CHECKPOINTS + 1) > OUTPUT_BYTES_MAX:
+        advice = f"only {OUTPUT_BYTES_MAX // size} of them fit side by side, and a session keeps two and writes a third"
+    return {"bytes": size, "fits": fits, "advice": advice}

@@ -1,0 +1,371 @@
+"""Lowers one program of the full-size model for a mesh of made-up devices and prints how much memory each needs.
+
+Runs as a process of its own (`python -m orchestrator.preflight.memory.lowering`, JSON in and out), because JAX settles the number of
+devices once, and because compiling leaves memory behind and may be broken off. Nothing is allocated: every array is a shape, a type and a layout.
+The programs are the session's: the step of Tunix's trainer with the losses of `stages.training.losses`, and the sampler's two functions.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import qwix
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+from tunix.generate.sampler import CacheConfig, Sampler
+from tunix.models.gemma import model as gemma2
+from tunix.sft.peft_trainer import PeftTrainer
+from tunix.utils import sharding_utils as gemma3_sharding
+
+from orchestrator.preflight.memory.programs import Program
+from orchestrator.preflight.memory.xla_buffer_plan import plan_of
+from stages.options import Model, Sft, fit
+from stages.stage import StageFailed
+from stages.training import gemma, model_files
+from stages.training.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
+from stages.training.master_weights import Master, optimizer_in_float32
+from stages.training.model import WEIGHTS, arrays_of
+from stages.training.model_sizes import read_sizes
+from stages.training.optimizers import optimizer
+
+PAD, EOS = 0, 1
+TEMPERATURE = 0.9
+"""Any but 1, which alone costs no division of the logits."""
+STEPS = 1000
+"""Of the stage; the schedule's state has one size for all."""
+
+
+class CannotLower(Exception):
+    """The message is one sentence for the user."""
+
+
+def main() -> None:
+    """Read a request from standard input, write the answer to standard output."""
+    request = json.load(sys.stdin)
+    try:
+        answer = measured(request["model"], Program(**request["program"]), request["rows"], Path(request["folder"]))
+    except (CannotLower, StageFailed) as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    os._exit(0)  # XLA may still be at work on what nobody waits for
+
+
+def measured(model: Mapping[str, Any], program: Program, rows: int, folder: Path) -> dict[str, Any]:
+    """Bytes: `sizes` of what stays (on one chip, altogether), and `parts`: what each function needs at so many rows."""
+    options = fit(Model, model, "model")
+    sizes, (parts,) = compiled(program, [rows], _config(options), options, mesh_of(options), folder)
+    return {"sizes": sizes, "parts": parts}
+
+
+Part = dict[str, int]
+Sizes = dict[str, tuple[int, int]]
+
+
+def compiled(
+    program: Program,
+    rows: Iterable[int],
+    config: Any,
+    options: Model,
+    mesh: jax.sharding.Mesh,
+    folder: Path | None = None,
+) -> tuple[Sizes, list[list[Part]]]:
+    """Bytes of what stays; and for each number of rows what each function of the program needs beside it.
+
+    `folder` is where XLA was told to write its plans (see `settled`); then there can be one number of rows only.
+    """
+    with mesh, activations_laid_out(mesh):
+        module = abstract_model(config, options, program, mesh)
+        trainable = _optimizer(module, program, options) if program.kind in ("sft", "grpo") else None
+        if trainable is not None:
+            lay_out(trainable, mesh)
+        sizes = {
+            "weights": size(nnx.state(module, WEIGHTS)),
+            "adapter": size(nnx.state(module, nnx.LoRAParam)),
+            "optimizer": (0, 0) if trainable is None else size(nnx.state(trainable)),
+            "masters": (0, 0) if trainable is None else size(nnx.state(trainable, Master)),
+        }
+        found = []
+        for count in rows:
+            found.append([{"rows": count, **part} for part in _parts(program, module, trainable, mesh, count, folder)])
+            jax.clear_caches()
+    return sizes, found
+
+
+def _parts(
+    program: Program,
+    module: nnx.Module,
+    trainable: Any,
+    mesh: Any,
+    rows: int,
+    folder: Path | None,
+) -> list[Part]:
+    """What the program needs with so many rows; the sampler is two functions, one after the other."""
+    match program.kind:
+        case "sft" | "grpo":
+            lowered = nnx.jit(_step(program), donate_argnames=("optimizer",)).lower(
+                module, trainable, _batch(program, rows, mesh)
+            )
+            held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
+            return [_part(plan_of(lowered, folder), held)]
+        case _:
+            return _sampled(program, module, rows)
+
+
+def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
+    return {
+        "cache": cache_bytes,
+        "cache_whole": cache_whole_bytes,
+        "inputs": max(0, plan.argument_size_in_bytes - held_bytes - cache_bytes),
+        "outputs": max(0, plan.output_size_in_bytes - plan.alias_size_in_bytes),
+        "temporaries": plan.temp_size_in_bytes,
+    }
+
+
+# --- the model ----------------------------------------------------------------
+
+
+def mesh_of(options: Model) -> jax.sharding.Mesh:
+    """The pipeline's mesh over the made-up devices."""
+    shape = (options.mesh_fsdp, options.mesh_tp)
+    return jax.sharding.Mesh(np.array(jax.devices()[: shape[0] * shape[1]]).reshape(shape), ("fsdp", "tp"))
+
+
+def abstract_model(config: Any, options: Model, program: Program, mesh: jax.sharding.Mesh) -> nnx.Module:
+    """The model as the session will have it, with the program's adapter: shapes, types and layouts without contents."""
+    kind = gemma.model_class(options.kind)
+    module = nnx.eval_shape(lambda: kind(config, rngs=nnx.Rngs(0)))
+    state = nnx.state(module)
+    nnx.update(module, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(options.dtype)), state))
+    if program.rank + program.held:
+        module = _adapted(module, program)
+    lay_out(module, mesh)
+    return module
+
+
+def _config(options: Model) -> Any:
+    if options.kind in gemma.FULL_SIZE:
+        return gemma.full_size_config(options.kind, options)
+    with TemporaryDirectory() as empty:
+        files = model_files.find(options, Path(empty), Path(empty))
+        return gemma.config_of(options.kind, read_sizes(files, options.kind), options)
+
+
+def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
+    provider = qwix.LoraProvider(module_path=program.targets, rank=program.rank + program.held, alpha=1.0)
+    graph, state = nnx.split(module)
+
+    def adapted(weights: Any) -> nnx.Module:
+        whole = nnx.merge(graph, weights)
+        return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=0))
+
+    with _short_answers():
+        found = nnx.eval_shape(adapted, state)
+    if not jax.tree.leaves(nnx.state(found, nnx.LoRAParam)):
+        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: mend the expression")
+    return found
+
+
+@contextmanager
+def _short_answers() -> Iterator[None]:
+    """Qwix asks every traced value for its layout, and JAX's answer, an error with a history of all operations, takes 14 s."""
+    from jax._src.interpreters.partial_eval import DynamicJaxprTracer
+
+    before = DynamicJaxprTracer._origin_msg
+    DynamicJaxprTracer._origin_msg = lambda self: ""
+    try:
+        yield
+    finally:
+        DynamicJaxprTracer._origin_msg = before
+
+
+def lay_out(module: Any, mesh: jax.sharding.Mesh) -> None:
+    """Give each variable the layout that its annotation names, as `stages.training.model.place` does; raises CannotLower."""
+    state = nnx.state(module)
+    specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        spec = specs[path].get_value() or PartitionSpec()
+        for length, axis in zip(leaf.shape, spec, strict=False):
+            if axis is not None and length % mesh.shape[axis]:
+                name = ".".join(str(part) for part in path)
+                raise CannotLower(
+                    f"{name} {leaf.shape} cannot be split along {mesh.shape[axis]} devices: change model.mesh_{axis}"
+                )
+        laid = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
+        filled.append((path, leaf.replace(laid)))
+    nnx.update(module, nnx.from_flat_state(filled))
+
+
+@contextmanager
+def activations_laid_out(mesh: jax.sharding.Mesh) -> Iterator[None]:
+    """Tunix's models say how activations are split, except on CPUs, where they leave it out: here they stand for TPUs."""
+
+    def shard(value: Any, names: tuple[str | None, ...], eager: bool = False) -> Any:
+        return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, PartitionSpec(*names)))
+
+    places = (gemma2, gemma3_sharding)
+    before = [place.shard for place in places]
+    for place in places:
+        place.shard = shard
+    try:
+        yield
+    finally:
+        for place, function in zip(places, before, strict=True):
+            place.shard = function
+
+
+def size(tree: Any) -> tuple[int, int]:
+    """Bytes of arrays (on one chip, altogether), exactly."""
+    chip = whole = 0
+    for leaf in jax.tree.leaves(tree):
+        one = np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=np.int64)
+        chip += int(one) * leaf.dtype.itemsize
+        whole += int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize
+    return chip, whole
+
+
+# --- training -----------------------------------------------------------------
+
+
+def _optimizer(module: nnx.Module, program: Program, options: Model) -> Any:
+    transformation: Any = optimizer(Sft(mode="lora" if program.rank else "full"), STEPS)
+    if program.sums_gradients:
+        transformation = optax.MultiSteps(transformation, 2)
+    graph, state = nnx.split(module)
+    below = {name.rpartition("_lora_")[0]: program.held for name in arrays_of(module, nnx.LoRAParam)}
+
+    def made(leaves: Any) -> Any:
+        return optimizer_in_float32(
+            nnx.merge(graph, leaves), transformation, dtype=options.dtype, below=below, values={}
+        )
+
+    return nnx.eval_shape(made, state)
+
+
+def _step(program: Program) -> Any:
+    """The body of Tunix's trainer, with what it looks at in itself."""
+    taught = program.kind == "sft"
+    trainer = SimpleNamespace(
+        gen_model_input_fn=taught_input if taught else lambda batch: {"batch": batch},
+        loss_fn=taught_loss if taught else PolicyLoss(0.2, 0.2, 0.1, TEMPERATURE),
+        _lora_enabled=program.rank > 0,
+        _has_aux=not taught,
+    )
+
+    def step(model: nnx.Module, optimizer: nnx.Optimizer, inputs: Any) -> Any:
+        return PeftTrainer._train_step(trainer, model, optimizer, inputs)
+
+    return step
+
+
+def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
+    """The inputs as Tunix lays them out: split along `fsdp` where that divides the rows."""
+
+    def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
+        split = PartitionSpec("fsdp") if rows % mesh.shape["fsdp"] == 0 else PartitionSpec()
+        return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=NamedSharding(mesh, split))
+
+    prompt, answer = program.prompt_tokens, program.answer_tokens
+    if program.kind == "sft":
+        return TaughtBatch(
+            tokens=array(jnp.int32, prompt), learnt=array(jnp.bool_, prompt), row_weight=array(jnp.float32)
+        )
+    return PolicyBatch(
+        prompts=array(jnp.int32, prompt),
+        answers=array(jnp.int32, answer),
+        lengths=array(jnp.int32),
+        learnt=array(jnp.bool_, answer),
+        advantages=array(jnp.float32),
+        row_weight=array(jnp.float32),
+        token_weight=array(jnp.float32),
+        reference=array(jnp.float32, answer),
+    )
+
+
+# --- answers ------------------------------------------------------------------
+
+
+class _Ends:
+    """As much of a tokenizer as the sampler looks at."""
+
+    def encode(self, text: str, **_: Any) -> list[int]:
+        return [EOS]
+
+    def decode(self, ids: list[int], **_: Any) -> str:
+        return ""
+
+    def pad_id(self) -> int:
+        return PAD
+
+    def eos_id(self) -> int:
+        return EOS
+
+    def bos_id(self) -> int:
+        return 2
+
+
+def _sampled(program: Program, module: nnx.Module, rows: int) -> list[Part]:
+    """Reading the prompts, then writing the answers; the cache begins without a layout and gets one from the compiler."""
+    sampler, begun = _sampler(program, module, rows)
+    held = size(nnx.state(module))[0]
+    lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
+    prefill = lowered.compile()
+    after = jax.tree.map(
+        lambda leaf, layout: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=layout),
+        lowered.out_info,
+        prefill.output_shardings,
+    )
+    cache = size(after.cache)[0]
+    decode = sampler._compiled_decode_fn.lower(sampler._flattened_transformer_state, after).compile()
+    whole = sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(begun.cache))
+    return [_part(each.memory_analysis(), held, cache, whole) for each in (prefill, decode)]
+
+
+def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, Any]:
+    """Tunix's sampler with the state that it would begin with, contents left out."""
+    config: Any = module.config
+    small = CacheConfig(1, config.num_layers, config.num_kv_heads, config.head_dim)
+    with gemma.without_remat(module):
+        sampler = Sampler(module, _Ends(), small)
+    sampler.eos_ids = jnp.array([EOS])
+    length = program.prompt_tokens + program.answer_tokens
+    one = sampler.init_sample_state(
+        jnp.ones((1, program.prompt_tokens), jnp.int32),
+        total_sampling_steps=length,
+        include_logits=False,
+        forbidden_token_ids=None,
+        temperature=1.0,
+        top_p=1.0,
+        top_k=program.top_k or None,
+        seed=jax.random.PRNGKey(0),
+        beam_size=None,
+    )
+    sampler.cache_config = dataclasses.replace(small, cache_size=length)
+
+    def grown(leaf: Any, *more: int) -> Any:
+        return jax.ShapeDtypeStruct((rows, *more, *leaf.shape[1 + len(more) :]), leaf.dtype)
+
+    cache = {
+        layer: {name: grown(leaf, length) if leaf.ndim > 1 else grown(leaf) for name, leaf in leaves.items()}
+        for layer, leaves in one.cache.items()
+    }
+    begun = dataclasses.replace(
+        one, token_buffer=grown(one.token_buffer), positions=grown(one.positions), done=grown(one.done), cache=cache
+    )
+    return sampler, begun
+
+
+if __name__ == "__main__":
+    main()

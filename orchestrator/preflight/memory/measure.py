@@ -1,0 +1,124 @@
+"""Has every program of a pipeline lowered, two at a time, each in a process of its own."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from orchestrator.base.clock import monotonic_s
+from orchestrator.base.errors import BadInput, Permanent
+from orchestrator.preflight.memory.programs import Program, share
+from orchestrator.preflight.memory.xla_buffer_plan import flags
+
+XLA_FLAGS = (
+    # Two schedulers: this one, as a TPU's, looks for an order that needs little memory; the CPU's own looks for speed.
+    "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
+    # The first is of no use here and takes a third of the time; the second would undo what `remat` computes again on purpose.
+    "--xla_disable_hlo_passes=cpu-all-reduce-combiner,cse_barrier_expander",
+    # The machine code, where it is waited for, is thrown away: what is asked for is settled before it is made.
+    "--xla_backend_optimization_level=0",
+)
+AT_ONCE = 2
+"""Each takes one core and about 1 GiB."""
+SLOWEST_FIRST = ("grpo", "sft", "answers")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What one program takes on one chip, in bytes, for any number of rows."""
+
+    weights: tuple[int, int]
+    """On one chip, altogether."""
+    adapter: tuple[int, int]
+    optimizer: tuple[int, int]
+    parts: tuple[tuple[dict[str, int], dict[str, int]], ...]
+    """Of each compiled function what it needs at two numbers of rows."""
+    fsdp: int
+    masters: tuple[int, int] = (0, 0)
+    """Of `optimizer` what trains in float32 where the model is in bfloat16."""
+
+    def at(self, rows: int) -> list[dict[str, int]]:
+        """`inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` of each function at so many rows."""
+        return [{name: self._on_line(name, one, two, rows) for name in one} for one, two in self.parts]
+
+    def _on_line(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
+        if name in ("rows", "cache_whole"):
+            return one[name] * rows // one["rows"]
+        first, second = share(one["rows"], self.fsdp), share(two["rows"], self.fsdp)
+        slope = (two[name] - one[name]) / (second - first)
+        return max(0, round(one[name] + slope * (share(rows, self.fsdp) - first)))
+
+
+def measure(
+    model: dict[str, Any], programs: dict[Program, tuple[int, int]], fsdp: int, devices: int, say: Callable[[str], None]
+) -> dict[Program, Needs]:
+    """Lower each program at its two numbers of rows.
+
+    Raises BadInput where the model cannot be laid out so, and Permanent where lowering itself failed.
+    """
+    wanted = [(program, rows) for program, pair in programs.items() for rows in pair]
+    wanted.sort(key=lambda each: SLOWEST_FIRST.index(each[0].kind))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        waiting = {each: pool.submit(_lowered, model, *each, devices, say) for each in wanted}
+        try:
+            answers = {each: future.result() for each, future in waiting.items()}
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {program: _read([answers[program, rows] for rows in pair], fsdp) for program, pair in programs.items()}
+
+
+def _lowered(
+    model: dict[str, Any], program: Program, rows: int, devices: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    began_s = monotonic_s()
+    title = f"{program.kind}, {rows} rows of {program.prompt_tokens + program.answer_tokens} tokens"
+    say(f"lowering {title} …")
+    with TemporaryDirectory() as folder:
+        request = {"model": model, "program": dataclasses.asdict(program), "rows": rows, "folder": folder}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "orchestrator.preflight.memory.lowering"],
+            input=json.dumps(request),
+            capture_output=True,
+            text=True,
+            env=environment(devices, *flags(Path(folder))),
+            check=False,
+        )
+    if done.returncode != 0:
+        raise Permanent(f"lowering {title} failed: {_last_line(done.stderr)}")
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise BadInput(answer["error"])
+    say(f"lowered {title}: {monotonic_s() - began_s:.0f} s")
+    return answer
+
+
+def environment(devices: int, *more_flags: str) -> dict[str, str]:
+    """Of a process with so many made-up devices, in which XLA plans memory as it would for an accelerator."""
+    paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    settings = [f"--xla_force_host_platform_device_count={devices}", *XLA_FLAGS, *more_flags]
+    return {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": " ".join(settings),
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def _last_line(text: str) -> str:
+    lines: Sequence[str] = [line for line in text.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in reversed(lines) if "Error" in line), lines[-1]).strip()[:300]
+
+
+def _read(answers: Sequence[dict[str, Any]], fsdp: int) -> Needs:
+    sizes = {name: (int(chip), int(whole)) for name, (chip, whole) in answers[0]["sizes"].items()}
+    one, two = (answer["parts"] for answer in answers)
+    parts = tuple(zip(one, two, strict=True))
+    return Needs(sizes["weights"], sizes["adapter"], sizes["optimizer"], parts, fsdp, sizes["masters"])

@@ -1,0 +1,411 @@
+"""The port over a world without HTTP: what simulations with a virtual clock use in the place of the real client."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.base.errors import (
+    Ambiguous,
+    Corrupt,
+    NameTaken,
+    NoSlot,
+    OutOfQuota,
+    Permanent,
+    RateLimited,
+    Refused,
+    RelayError,
+    Transient,
+)
+from orchestrator.kaggle.gateway import (
+    Access,
+    DatasetFile,
+    DatasetSeen,
+    Downloaded,
+    FileWanted,
+    KernelFound,
+    KernelListed,
+    KernelPush,
+    KernelPushed,
+    KernelsPage,
+    LogLine,
+    OutputFile,
+    Quota,
+    SessionSeen,
+    SourceSeen,
+    Worker,
+)
+from orchestrator.kaggle.refusals import dataset_refused, name_refused
+from orchestrator.kaggle.request_bodies import RECENT
+from orchestrator.kaggle.transfer import output_file
+from orchestrator.kaggle.transport import Limits
+from orchestrator.rehearsal.local_kaggle.datasets import Dataset, Describe
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
+from orchestrator.rehearsal.local_kaggle.http_faults import flipped
+from orchestrator.rehearsal.local_kaggle.json_codec import total_bytes
+from orchestrator.rehearsal.local_kaggle.kernels import Kernel, Save, Saved, Session
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Kind, slot_message
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.local_kaggle.world import World
+from stages.safe_text import whole_text
+
+CALL_S = Limits().call_s
+"""A call that takes longer is given up, as by the client."""
+
+FOLLOW_S = 10.0
+"""How long `follow_log` sleeps on the world's clock where there is no new line."""
+
+
+class DirectGateway:
+    """`gateway.Gateway` over a `World`: the same promises and errors as the HTTP client's, except that it never retries.
+
+    Call faults of the world's plan strike here too, under the names of the RPCs; what a cut connection means for a file is
+    the HTTP client's business, so `cut` is just another Transient.
+    """
+
+    def __init__(self, world: World, redact: Callable[[str], str] = str) -> None:
+        self._world = world
+        self._redact = redact
+        """Takes the account's key out of what sessions wrote, as the client does."""
+
+    @property
+    def abreast_max(self) -> int:
+        return 1  # a plan's faults strike in the order of the calls, which threads would leave to chance
+
+    # --- account ------------------------------------------------------------
+
+    def owner(self) -> str:
+        return self._world.owner
+
+    def quota(self, accelerator: str) -> Quota | None:
+        if accelerator not in ("tpu", "gpu"):
+            return None
+        fault = self._fault("GetAcceleratorQuotaStatistics")
+        if fault is not None and fault.action is CallAction.EMPTY:
+            return None  # on the wire, an object without this accelerator's part
+        with self._read(fault) as now:
+            seen = self._world.kernels.quota(Kind(accelerator), now)
+            _, refresh = self._world.rules.week(now)
+            return Quota(
+                used_s=seen.used_s,
+                reserved_s=seen.reserved_s,
+                total_s=seen.total_s,
+                refreshes_at=refresh,
+                ever_run=seen.has_ever_run,
+            )
+
+    # --- kernels ------------------------------------------------------------
+
+    def find_kernel(self, slug: str) -> KernelFound | None:
+        with self._reading("GetKernel"):
+            version = self._world.kernels.shown(self._world.owner, slug)
+            if version is None:
+                return None
+            ref, save = f"{self._world.owner}/{slug}", version.save
+            return KernelFound(ref=ref, version=version.number, source=save.text, private=save.is_private)
+
+    def list_kernels(self, prefix: str) -> tuple[str, ...]:
+        with self._reading("ListKernels"):
+            return self._mine(self._shown_kernels(), prefix)
+
+    def recent_kernels(self, page: str | None = None) -> KernelsPage:
+        with self._reading("ListKernels"):
+            mine = [kernel for kernel in self._shown_kernels() if kernel.owner == self._world.owner]
+            mine.sort(key=lambda kernel: kernel.last_run, reverse=True)
+            start = int(page or 0)
+            end = start + RECENT
+            kernels = tuple(
+                KernelListed(slug=k.slug, machine_shape=k.newest.save.machine_shape, ran_at=k.last_run)
+                for k in mine[start:end]
+            )
+            return KernelsPage(kernels=kernels, following=str(end) if end < len(mine) else None)
+
+    def push(self, kernel: KernelPush) -> KernelPushed:
+        if len(kernel.source.encode()) >= self._world.rules.source_bytes_max:
+            raise Permanent(f"the source of {kernel.slug} is too large for Kaggle")
+        save = Save(
+            slug=f"{self._world.owner}/{kernel.slug}",
+            text=kernel.source,
+            title=kernel.slug,
+            machine_shape=kernel.machine_shape,
+            enable_internet=kernel.internet,
+            dataset_sources=kernel.dataset_sources,
+            kernel_sources=kernel.kernel_sources,
+            model_sources=kernel.model_sources,
+            timeout_s=kernel.timeout_s,
+        )
+        with self._changing("SaveKernel"):
+            saved = self._world.save_kernel(save)
+            return self._pushed(saved, save)
+
+    def session(self, slug: str, version: int | None) -> SessionSeen:
+        fault = self._fault("GetKernelSessionStatus")
+        if fault is not None and fault.action is CallAction.EMPTY:
+            return SessionSeen(worker=Worker.QUEUED)  # on the wire, an object without a status is a queued session
+        if fault is not None and fault.action is CallAction.HTML:
+            return SessionSeen(worker=Worker.UNKNOWN, message="the answer is not JSON")
+        self._fail(fault, Transient)
+        try:
+            with self._world.at_now() as now:
+                session = self._session(slug, version)
+                if session is None:
+                    return SessionSeen(worker=Worker.NEW_SCRIPT)
+                status, message = session.shown(now)
+                return SessionSeen(worker=Worker(status.value.lower()), message=whole_text(self._redact(message)))
+        except KaggleRefusal as error:
+            return SessionSeen(worker=Worker.UNKNOWN, message=error.message)
+
+    def log(self, slug: str, version: int | None) -> Iterator[LogLine]:
+        self._fail(self._fault("LogStream"), Transient)
+        return iter(self._lines(slug, version, 0))
+
+    def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
+        while True:
+            with self._world.at_now():
+                ended = not self._live(slug, version)
+            lines = self._lines(slug, version, seen)
+            yield from lines
+            seen += len(lines)
+            if ended:
+                return
+            self._world.clock.sleep(FOLLOW_S)
+
+    def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
+        fault = self._fault("ListKernelSessionOutput")
+        if fault is not None and fault.action is CallAction.EMPTY:
+            return ()  # on the wire, a session that left nothing
+        with self._read(fault):
+            session = self._session(slug, version)
+            names = sorted(session.files) if session is not None else []
+            label = f"v{session.version}" if session is not None else ""
+            return tuple(output_file(name, f"direct:{slug}/{label}/{name}") for name in names)
+
+    def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
+        if file.refused:
+            raise Corrupt(file.refused)
+        fault = self._fault("OutputFile")
+        with self._read(fault):
+            slug, label, name = file.url.removeprefix("direct:").split("/", 2)
+            session = self._world.kernels.session(self._world.owner, slug, label)
+            if session is None or name not in session.files:
+                raise Transient(f"{file.name} is not there any more: list the output again")
+            content = session.files[name]
+        return _fetched(_on_its_way(content, fault), into, wanted)
+
+    # --- what others made -----------------------------------------------------
+
+    def see_model(self, ref: str) -> SourceSeen:
+        with self._reading("GetModelInstance"):
+            try:
+                files = self._world.model(ref)
+            except KaggleRefusal as error:
+                return _closed(ref, error)
+            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=total_bytes(files) or None)
+
+    def see_dataset(self, ref: str) -> SourceSeen:
+        owner, _, slug = ref.partition("/")
+        with self._reading("GetDataset") as now:
+            try:
+                ready = self._world.datasets.find(owner, slug).ready(now)
+            except KaggleRefusal as error:
+                return _closed(ref, error)
+            size_bytes = total_bytes(ready.files) if ready is not None else None
+            return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=size_bytes)
+
+    # --- datasets -----------------------------------------------------------
+
+    def find_dataset(self, slug: str) -> DatasetSeen | None:
+        with self._reading("GetDataset") as now:
+            if not self._world.datasets.exists(self._world.owner, slug):
+                return None
+            return _seen(self._world.datasets.find(self._world.owner, slug), now)
+
+    def list_datasets(self, prefix: str) -> tuple[str, ...]:
+        with self._reading("ListDatasets"):
+            return self._mine(self._world.datasets.all(), prefix)
+
+    def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
+        """A world takes a dataset's files when it is made; before that nothing of it lies anywhere."""
+
+    def create_dataset(
+        self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
+    ) -> None:
+        self._fail(self._fault("StartBlobUpload"), Transient)
+        self._fail(self._fault("BlobUpload"), Transient)
+        about = Describe(title=slug, license_name="CC0-1.0", description=description)
+        with self._changing("CreateDataset") as now:
+            kept = {path.name: Content.of_bytes(path.read_bytes(), now) for path in files}
+            try:
+                self._world.datasets.create(self._world.owner, slug, about, kept, now)
+            except ValueError as error:
+                raise dataset_refused(slug, str(error)) from error
+
+    def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
+        fault = self._fault("DatasetFile")
+        with self._read(fault) as now:
+            version = self._world.datasets.version(self._world.owner, slug, None, now)
+            if version is None or name not in version.files:
+                raise Refused(f"{slug} has no file {name}")
+            content = version.files[name]
+        return _fetched(_on_its_way(content, fault), into, wanted)
+
+    def delete_dataset(self, slug: str) -> None:
+        with self._changing("DeleteDataset", unclear=Transient):
+            if self._world.datasets.exists(self._world.owner, slug):
+                self._world.datasets.delete(self._world.owner, slug)
+
+    # --- underneath ---------------------------------------------------------
+
+    def _shown_kernels(self) -> list[Kernel]:
+        kernels = self._world.kernels
+        return [kernel for kernel in kernels.all() if kernels.shown(kernel.owner, kernel.slug) is not None]
+
+    def _mine(self, found: Sequence[Kernel | Dataset], prefix: str) -> tuple[str, ...]:
+        return tuple(sorted(f.slug for f in found if f.owner == self._world.owner and f.slug.startswith(prefix)))
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[datetime]:
+        """The world at this moment, for a call that changes nothing."""
+        with self._read(self._fault(name)) as now:
+            yield now
+
+    @contextmanager
+    def _read(self, fault: CallFault | None) -> Iterator[datetime]:
+        self._fail(fault, Transient)
+        with self._world.at_now() as now:
+            try:
+                yield now
+            except KaggleRefusal as error:
+                raise Refused(error.message) from error
+
+    @contextmanager
+    def _changing(self, name: str, unclear: type[RelayError] = Ambiguous) -> Iterator[datetime]:
+        """The world at this moment, for a call whose answer may be lost after it has happened."""
+        fault = self._fault(name)
+        lost = fault is not None and (fault.action is CallAction.LOST or _too_late(fault))
+        if not lost:
+            self._fail(fault, unclear)
+        with self._world.at_now() as now:
+            try:
+                yield now
+            except KaggleRefusal as error:
+                raise (unclear if error.code >= 500 else Refused)(error.message) from error
+        if lost:
+            self._world.clock.sleep(CALL_S if fault is not None and _too_late(fault) else 0.0)
+            raise unclear(f"{name}: the connection ended without an answer")
+
+    def _fault(self, name: str) -> CallFault | None:
+        return self._world.misfortune.call(name)
+
+    def _fail(self, fault: CallFault | None, unclear: type[RelayError]) -> None:
+        """Raise what this fault means to the caller; one that only delays sleeps on the world's clock."""
+        if fault is None:
+            return
+        match fault.action:
+            case CallAction.FLIP:
+                return
+            case CallAction.HANG:
+                self._world.clock.sleep(min(fault.seconds, CALL_S))
+                if _too_late(fault):
+                    raise unclear(f"{fault.call}: no answer within {CALL_S:g} s")
+            case CallAction.STATUS if fault.status_code == 429:
+                raise RateLimited(f"{fault.call}: HTTP 429", fault.retry_after_s)
+            case CallAction.STATUS if fault.status_code < 500:
+                raise Refused(f"{fault.call}: HTTP {fault.status_code}")
+            case _:
+                raise unclear(f"{fault.call}: {fault.action}")
+
+    def _session(self, slug: str, version: int | None) -> Session | None:
+        return self._world.kernels.session(self._world.owner, slug, None if version is None else f"v{version}")
+
+    def _live(self, slug: str, version: int | None) -> bool:
+        try:
+            session = self._session(slug, version)
+        except KaggleRefusal:
+            return False
+        return session is not None and session.live
+
+    def _lines(self, slug: str, version: int | None, after: int) -> tuple[LogLine, ...]:
+        with self._world.at_now():
+            try:
+                session = self._session(slug, version)
+            except KaggleRefusal:
+                return ()
+            lines = session.lines[after:] if session is not None else []
+        return tuple(
+            LogLine(number=after + number, stream=line.stream, at_s=line.at_s, text=whole_text(self._redact(line.text)))
+            for number, line in enumerate(lines)
+        )
+
+    def _pushed(self, saved: Saved, save: Save) -> KernelPushed:
+        if saved.error:
+            slots = int(self._world.rules.slots.of(save.kind))
+            full = saved.error == slot_message(save.kind, slots)
+            declined = NoSlot if full else NameTaken if name_refused(saved.error) else OutOfQuota
+            raise declined(f"Kaggle declined to run {save.slug}: {whole_text(saved.error)}")
+        if saved.ref != save.slug:
+            raise Permanent(f"Kaggle renamed the kernel {save.slug} to {saved.ref}, which is running now")
+        rejected = [*saved.invalid_datasets, *saved.invalid_kernels, *saved.invalid_models]
+        if rejected:
+            raise Permanent(f"Kaggle does not accept these sources of {saved.ref}: {', '.join(rejected)}")
+        return KernelPushed(ref=saved.ref, version=saved.version)
+
+
+def _closed(ref: str, error: KaggleRefusal) -> SourceSeen:
+    access = Access.ABSENT if error.code == 404 else Access.DENIED
+    return SourceSeen(ref=ref, access=access, reason=error.message)
+
+
+def _too_late(fault: CallFault) -> bool:
+    """Whether the client gives up before the answer comes."""
+    return fault.action is CallAction.HANG and fault.seconds > CALL_S
+
+
+def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
+    ready = dataset.ready(now)
+    files = ready.files if ready is not None else {}
+    return DatasetSeen(
+        ref=dataset.ref,
+        version=dataset.current(now).number,
+        status=dataset.status(now).lower(),
+        private=dataset.about.is_private,
+        files=tuple(DatasetFile(name=name, size_bytes=files[name].size_bytes) for name in sorted(files)),
+        description=dataset.about.description,
+    )
+
+
+def _on_its_way(content: Content, fault: CallFault | None) -> Content:
+    """What arrives of a file."""
+    if fault is None or fault.action is not CallAction.FLIP:
+        return content
+    return Content.of_bytes(flipped(content.read(), fault.after_bytes), content.modified)
+
+
+def _problem(data: bytes, wanted: FileWanted) -> str:
+    return wanted.problem(len(data), hashlib.sha256(data).hexdigest())
+
+
+def _kept(into: Path) -> bytes:
+    """What lies there already; nothing where that cannot be read."""
+    try:
+        return into.read_bytes()
+    except OSError:
+        return b""
+
+
+def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
+    """Whole or absent, as the port asks; not fsynced, since no power fails in a simulation."""
+    data = _kept(into) if wanted.sha256 is not None else b""
+    if not data or _problem(data, wanted):
+        data = content.read()
+        if problem := _problem(data, wanted):
+            if wanted.damaged is not None and data:
+                wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                wanted.damaged.write_bytes(data)
+            raise Corrupt(f"{into.name} is not what was promised: {problem}")
+        into.parent.mkdir(parents=True, exist_ok=True)
+        part = into.with_name(into.name + ".part")
+        part.write_bytes(data)
+        part.replace(into)
+    return Downloaded(path=into, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

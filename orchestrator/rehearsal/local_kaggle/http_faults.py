@@ -1,0 +1,169 @@
+"""Call faults on the connection itself: wrong statuses, nonsense, answers that come late, half or not at all."""
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from orchestrator.base.clock import monotonic_s
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.json_codec import error_body
+
+WAKE_S = 0.1
+"""How often a call that hangs looks whether the server is closing."""
+
+HTML_PAGE = "<!DOCTYPE html><html><head><title>Kaggle</title></head><body>We will be right back.</body></html>"
+
+
+def call_name(method: str, path: str) -> str:
+    """What fault plans call a request: the name of the RPC, `OutputFile`, `DatasetFile`, `BlobUpload` or `LogStream`."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "files" and len(parts) > 1:
+        return parts[1]
+    if parts[0] == "uploads" and method == "PUT":
+        return "BlobUpload"
+    if parts[:5] == ["api", "v1", "kernels", "logs", "stream"]:
+        return "LogStream"
+    return parts[-1]
+
+
+class Mishaps:
+    """ASGI middleware that carries out a fault plan. It needs uvicorn: only its connections can be cut."""
+
+    def __init__(self, app: ASGIApp, misfortune: Misfortune, closing: threading.Event) -> None:
+        self._app = app
+        self._misfortune = misfortune
+        self._closing = closing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        fault = self._misfortune.call(call_name(scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if fault is None:
+            await self._app(scope, receive, send)
+            return
+        match fault.action:
+            case CallAction.STATUS | CallAction.EMPTY | CallAction.HTML:
+                await _drain(receive)
+                await _instead(fault)(scope, receive, send)
+            case CallAction.HANG:
+                await self._wait(fault.seconds)
+                await self._app(scope, receive, send)
+            case CallAction.LOST:
+                await self._app(scope, receive, _nowhere)
+                await _hang_up(receive)
+            case CallAction.FLIP:
+                await self._flip(fault, scope, receive, send)
+            case CallAction.CUT if scope["method"] == "PUT":
+                await self._cut_upload(fault, scope, receive, send)
+            case CallAction.CUT:
+                await self._cut_answer(fault, scope, receive, send)
+
+    async def _wait(self, seconds: float) -> None:
+        ends_at_s = monotonic_s() + seconds
+        while (left_s := ends_at_s - monotonic_s()) > 0 and not self._closing.is_set():
+            await asyncio.sleep(min(left_s, WAKE_S))
+
+    async def _flip(self, fault: CallFault, scope: Scope, receive: Receive, send: Send) -> None:
+        left = fault.after_bytes
+
+        async def send_flipped(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                message = {**message, "body": flipped(body, left)}
+                left -= len(body)
+            await send(message)
+
+        await self._app(scope, receive, send_flipped)
+
+    async def _cut_upload(self, fault: CallFault, scope: Scope, receive: Receive, send: Send) -> None:
+        cut = _Cut(receive, fault.after_bytes)
+        await self._app(scope, cut, _nowhere)
+        if not fault.status:
+            await _hang_up(receive)
+            return
+        if cut.more:
+            await _drain(receive)
+        await _instead(fault)(scope, receive, send)
+
+    async def _cut_answer(self, fault: CallFault, scope: Scope, receive: Receive, send: Send) -> None:
+        left = fault.after_bytes
+
+        async def send_some(message: Message) -> None:
+            nonlocal left
+            if message["type"] == "http.response.body":
+                whole = message.get("body", b"")
+                body, ended = whole[:left], len(whole) > left or not message.get("more_body", False)
+                left -= len(body)
+                await send({"type": "http.response.body", "body": body, "more_body": True})
+                if ended:
+                    raise _Ended
+                return
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_some)
+        except* _Ended:
+            await _hang_up(receive)
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    """The data with one bit of byte number `at` turned over, where it has that byte."""
+    if not 0 <= at < len(data):
+        return data
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+class _Ended(Exception):
+    """The part of an answer that may pass has passed."""
+
+
+class _Cut:
+    """A request whose body ends early, as if the connection had been cut there."""
+
+    def __init__(self, receive: Receive, bytes_max: int) -> None:
+        self._receive = receive
+        self._left = bytes_max
+        self.more = True
+        """Whether the client has more to send; asking for more of a body that has ended would wait for ever."""
+
+    async def __call__(self) -> Message:
+        if self._left <= 0 or not self.more:
+            return {"type": "http.disconnect"}
+        message = await self._receive()
+        if message["type"] == "http.request":
+            body = message.get("body", b"")[: self._left]
+            self._left -= len(body)
+            self.more = message.get("more_body", False)
+            return {"type": "http.request", "body": body, "more_body": True}
+        return message
+
+
+def _instead(fault: CallFault) -> Response:
+    if fault.action is CallAction.HTML:
+        return Response(HTML_PAGE, media_type="text/html")
+    if fault.action is CallAction.EMPTY:
+        return JSONResponse({})
+    headers = {} if fault.retry_after_s is None else {"Retry-After": f"{fault.retry_after_s:g}"}
+    body = json.dumps(error_body(fault.status_code))
+    return Response(body, fault.status_code, headers=headers, media_type="application/json")
+
+
+async def _nowhere(message: Message) -> None:
+    """Takes an answer that nobody will see."""
+
+
+async def _drain(receive: Receive) -> None:
+    while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
+        pass
+
+
+async def _hang_up(receive: Receive) -> None:
+    """End the connection without another byte."""
+    transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
+    assert isinstance(transport, asyncio.Transport), "call faults need a uvicorn connection"
+    transport.close()
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,337 @@
+"""The local Kaggle's kernels: what a push does, which versions and sessions there are, slots and weekly quota."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from orchestrator.rehearsal.local_kaggle.faults import Watch
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Kind, Rules, denied, quota_message, slot_message
+from orchestrator.rehearsal.local_kaggle.sandbox import Line, Running
+from orchestrator.rehearsal.local_kaggle.stored_file import Files
+
+
+class Status(StrEnum):
+    """Kaggle's words for a session. NEW_SCRIPT: the kernel was saved and never run."""
+
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    ERROR = "ERROR"
+    CANCEL_ACKNOWLEDGED = "CANCEL_ACKNOWLEDGED"
+    NEW_SCRIPT = "NEW_SCRIPT"
+
+
+LIVE = (Status.QUEUED, Status.RUNNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Save:
+    """What SaveKernel is asked: `slug` is owner/slug."""
+
+    slug: str
+    text: str
+    title: str = ""
+    language: str = "python"
+    kernel_type: str = "script"
+    machine_shape: str = ""
+    enable_tpu: bool = False
+    enable_gpu: bool = False
+    enable_internet: bool = False
+    is_private: bool = True
+    dataset_sources: tuple[str, ...] = ()
+    kernel_sources: tuple[str, ...] = ()
+    model_sources: tuple[str, ...] = ()
+    category_ids: tuple[str, ...] = ()
+    docker_image: str = ""
+    timeout_s: int | None = None
+    runs: bool = True
+    """False is a quick save: a new version without a session."""
+
+    @property
+    def kind(self) -> Kind:
+        """What the session runs on. A pinned image is the CPU image, whatever else was asked."""
+        shape = self.machine_shape.lower()
+        if self.docker_image:
+            return Kind.CPU
+        if shape.startswith("tpu") or (self.enable_tpu and not shape):
+            return Kind.TPU
+        if shape.startswith("nvidia") or (self.enable_gpu and not shape):
+            return Kind.GPU
+        return Kind.CPU
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What SaveKernel answers. `error` is not empty where nothing runs although the source was taken."""
+
+    ref: str
+    kernel_id: int
+    version: int | None = None
+    error: str = ""
+    invalid_datasets: tuple[str, ...] = ()
+    invalid_kernels: tuple[str, ...] = ()
+    invalid_models: tuple[str, ...] = ()
+
+
+@dataclass
+class Session:
+    """One run of one version."""
+
+    owner: str
+    slug: str
+    version: int
+    save: Save
+    limit_s: float
+    starts_at: datetime
+    status: Status = Status.QUEUED
+    number: int = 0
+    """Which of all sessions it was that started; 0 before."""
+    message: str = ""
+    started: datetime | None = None
+    ended: datetime | None = None
+    running: Running | None = None
+    watches: tuple[Watch, ...] = ()
+    lines: list[Line] = field(default_factory=list)
+    files: Files = field(default_factory=dict)
+    stale_s: float = 0.0
+    """Every other look at its status is answered as things were so long before."""
+    looks: int = 0
+    slot_until: datetime | None = None
+    """Where its slot is free only some time after its end: when."""
+
+    def shown(self, now: datetime) -> tuple[Status, str]:
+        """Status and message as Kaggle answers now, which need not be true any more. Each call is one look."""
+        self.looks += 1
+        then = now - timedelta(seconds=self.stale_s if self.looks % 2 else 0.0)
+        if self.ended is not None and then < self.ended:
+            return (Status.RUNNING if self.started is not None and then >= self.started else Status.QUEUED), ""
+        if self.status is Status.RUNNING and self.started is not None and then < self.started:
+            return Status.QUEUED, ""
+        return self.status, self.message
+
+    def holds_slot(self, now: datetime) -> bool:
+        """Whether Kaggle counts it as alive."""
+        return self.live or (self.slot_until is not None and now < self.slot_until)
+
+    @property
+    def live(self) -> bool:
+        """Whether it takes a slot."""
+        return self.status in LIVE
+
+    def ran_s(self, since: datetime, now: datetime) -> float:
+        """Seconds of running between two moments."""
+        if self.started is None:
+            return 0.0
+        ended = self.ended if self.ended is not None else now
+        return max(0.0, (min(ended, now) - max(self.started, since)).total_seconds())
+
+
+@dataclass
+class Version:
+    """One saved source. `session` is None for a quick save, and where the push was refused its session."""
+
+    number: int
+    save: Save
+    saved: datetime
+    session: Session | None = None
+
+
+@dataclass
+class Kernel:
+    """A script with all its versions, oldest first."""
+
+    id: int
+    owner: str
+    slug: str
+    title: str
+    versions: list[Version] = field(default_factory=list)
+
+    @property
+    def ref(self) -> str:
+        """owner/slug."""
+        return f"{self.owner}/{self.slug}"
+
+    @property
+    def newest(self) -> Version:
+        """The version that was saved last."""
+        return self.versions[-1]
+
+    @property
+    def last_run(self) -> datetime:
+        """When its newest session that started did so; where none has, when it was saved."""
+        runs = [v.session.started for v in self.versions if v.session is not None and v.session.started is not None]
+        return runs[-1] if runs else self.newest.saved
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuotaSeen:
+    """One accelerator's week in seconds."""
+
+    used_s: float
+    reserved_s: float
+    total_s: float
+    has_ever_run: bool
+
+
+class Kernels:
+    """All kernels of the local Kaggle. The caller holds the world's lock."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._kernels: dict[tuple[str, str], Kernel] = {}
+        self._ids = 100_000
+        self._live: list[Session] = []
+        self._deleted: list[Session] = []
+        """Sessions of deleted kernels: their hours stay spent."""
+        self._deleted_names: set[tuple[str, str]] = set()
+        self._hidden: set[tuple[str, int]] = set()
+        """Versions, by the kernel's owner/slug, that are there and not shown yet."""
+
+    def live(self) -> list[Session]:
+        """Every session that takes a slot, in the order of their pushes."""
+        self._live = [session for session in self._live if session.live]
+        return self._live
+
+    def all(self) -> list[Kernel]:
+        """Every kernel, oldest first."""
+        return list(self._kernels.values())
+
+    def find(self, owner: str, slug: str) -> Kernel:
+        """The kernel; raises the refusal with which Kaggle hides what does not exist."""
+        kernel = self._kernels.get((owner, slug))
+        if kernel is None:
+            code = self._rules.missing_kernel_code
+            raise denied("kernels.get") if code == 403 else KaggleRefusal(code, "Notebook not found")
+        return kernel
+
+    def exists(self, owner: str, slug: str) -> bool:
+        """Whether there is such a kernel."""
+        return (owner, slug) in self._kernels
+
+    def shown(self, owner: str, slug: str) -> Version | None:
+        """The newest version of a kernel that is shown already; None where there is none, or no such kernel."""
+        versions = self.find(owner, slug).versions if self.exists(owner, slug) else []
+        return next((v for v in reversed(versions) if (f"{owner}/{slug}", v.number) not in self._hidden), None)
+
+    def hide_newest(self, ref: str) -> Callable[[object], None]:
+        """Hide a kernel's newest version from those who ask for it or list it, until the function that is returned is called."""
+        hidden = (ref, self.find(*ref.split("/")).newest.number)
+        self._hidden.add(hidden)
+        return lambda _at: self._hidden.discard(hidden)
+
+    def version(self, owner: str, slug: str, label: str | None = None) -> Version:
+        """The version of a label such as `v3`, or the newest one; a bare `3` is not found, as on Kaggle."""
+        kernel = self.find(owner, slug)
+        if label is None or label == "":
+            return kernel.newest
+        matched = re.fullmatch(r"v([1-9][0-9]*)", label)
+        if matched is None or int(matched[1]) > len(kernel.versions):
+            raise KaggleRefusal(404, f"Version {label} of {kernel.ref} was not found")
+        return kernel.versions[int(matched[1]) - 1]
+
+    def session(self, owner: str, slug: str, label: str | None = None) -> Session | None:
+        """The session of that version; without a label the newest session, which need not be of the newest version."""
+        if label:
+            return self.version(owner, slug, label).session
+        ran = [v.session for v in self.find(owner, slug).versions if v.session is not None]
+        return ran[-1] if ran else None
+
+    def save(self, save: Save, now: datetime, invalid: dict[str, tuple[str, ...]]) -> Saved:
+        """Take the source as a new version and queue a session of it, if slots and quota allow.
+
+        The source is taken even where the session is refused. Raises KaggleRefusal where nothing is taken.
+        """
+        self._accept(save)
+        owner, _, slug = save.slug.partition("/")
+        if (owner, slug) in self._deleted_names:
+            return Saved(ref=save.slug, kernel_id=0, error="Notebook not found")
+        kernel = self._kernel_for(save)
+        version = Version(len(kernel.versions) + 1, save, now)
+        kernel.versions.append(version)
+        refused = self._refusal(save.kind, now) if save.runs else ""
+        if save.runs and not refused:
+            version.session = self._queued(kernel, version, now)
+        return Saved(
+            ref=kernel.ref,
+            kernel_id=kernel.id,
+            version=None if refused else version.number,
+            error=refused,
+            invalid_datasets=invalid.get("datasets", ()),
+            invalid_kernels=invalid.get("kernels", ()),
+            invalid_models=invalid.get("models", ()),
+        )
+
+    def phantom(self, saved: Saved, save: Save, now: datetime) -> Saved:
+        """The answer with a version behind the one that runs, which is made and never runs."""
+        owner, _, slug = saved.ref.partition("/")
+        kernel = self.find(owner, slug)
+        kernel.versions.append(Version(len(kernel.versions) + 1, save, now))
+        return replace(saved, version=kernel.newest.number)
+
+    def delete(self, owner: str, slug: str) -> list[Session]:
+        """Forget a kernel; the sessions returned were alive and are the caller's to end."""
+        kernel = self.find(owner, slug)
+        del self._kernels[owner, slug]
+        if not self._rules.frees_names:
+            self._deleted_names.add((owner, slug))
+        sessions = [version.session for version in kernel.versions if version.session is not None]
+        self._deleted.extend(sessions)
+        return [session for session in sessions if session.live]
+
+    def quota(self, kind: Kind, now: datetime) -> QuotaSeen:
+        """This week's hours of one accelerator."""
+        week_start, _ = self._rules.week(now)
+        sessions = [session for session in (*self._sessions(), *self._deleted) if session.save.kind is kind]
+        reserved = (s.limit_s - s.ran_s(s.started, now) if s.started else s.limit_s for s in sessions if s.live)
+        return QuotaSeen(
+            used_s=sum(session.ran_s(week_start, now) for session in sessions),
+            reserved_s=sum(reserved),
+            total_s=self._rules.quota_s.of(kind),
+            has_ever_run=any(session.started is not None for session in sessions),
+        )
+
+    def _sessions(self) -> list[Session]:
+        return [v.session for kernel in self._kernels.values() for v in kernel.versions if v.session is not None]
+
+    def _accept(self, save: Save) -> None:
+        if len(save.text.encode()) >= self._rules.source_bytes_max:
+            raise KaggleRefusal(400, "The kernel source must be less than 1 megabytes in size.")
+        owner, _, slug = save.slug.partition("/")
+        if not self.exists(owner, slug) and (len(save.title) < 5 or not slugified(save.title)):
+            raise KaggleRefusal(400, "The kernel title must be at least five characters")
+
+    def _kernel_for(self, save: Save) -> Kernel:
+        owner, _, slug = save.slug.partition("/")
+        if not self.exists(owner, slug):
+            slug = slugified(save.title)  # a new kernel is named after its title, whatever slug was asked for
+        if not self.exists(owner, slug):
+            self._ids += 1
+            self._kernels[owner, slug] = Kernel(self._ids, owner, slug, save.title)
+        return self._kernels[owner, slug]
+
+    def _refusal(self, kind: Kind, now: datetime) -> str:
+        slots = int(self._rules.slots.of(kind))
+        if sum(session.save.kind is kind and session.holds_slot(now) for session in self._sessions()) >= slots:
+            return slot_message(kind, slots)
+        quota = self.quota(kind, now)
+        if kind is not Kind.CPU and quota.used_s + quota.reserved_s >= quota.total_s:
+            return quota_message(kind, quota.total_s / 3600)
+        return ""
+
+    def _queued(self, kernel: Kernel, version: Version, now: datetime) -> Session:
+        kind = version.save.kind
+        limit_s = self._rules.session_limit_s.of(kind)
+        if version.save.timeout_s:
+            limit_s = min(limit_s, version.save.timeout_s)
+        queue_s = self._rules.wait_s(self._rules.queue_s.of(kind), f"{kernel.ref}/{version.number}")
+        starts_at = now + timedelta(seconds=queue_s)
+        session = Session(kernel.owner, kernel.slug, version.number, version.save, limit_s, starts_at)
+        self._live.append(session)
+        return session
+
+
+def slugified(title: str) -> str:
+    """The slug that Kaggle makes of a title."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

@@ -1,0 +1,44 @@
+"""Short-lived addresses of files: whoever has one may read, without credentials, until it expires."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+
+
+@dataclass(frozen=True)
+class Link:
+    """One address that was handed out."""
+
+    content: Content
+    expires: datetime
+
+
+class Links:
+    """All addresses that are still good. The caller holds the world's lock."""
+
+    def __init__(self, ttl_s: float) -> None:
+        self.base = ""
+        """Scheme, host and port of the server; set once it listens."""
+        self._ttl = timedelta(seconds=ttl_s)
+        self._links: dict[str, Link] = {}
+
+    def issue(self, area: str, content: Content, name: str, now: datetime) -> str:
+        """An address below `/files/<area>/` whose last part is the file's own name."""
+        for token, link in list(self._links.items()):  # they were issued in the order in which they expire
+            if now < link.expires:
+                break
+            del self._links[token]
+        token = secrets.token_urlsafe(18)
+        self._links[token] = Link(content, now + self._ttl)
+        return f"{self.base}/files/{area}/{token}/{quote(name)}"
+
+    def follow(self, token: str, now: datetime) -> Content:
+        """The file; raises KaggleRefusal(403) where the address has expired or never was one."""
+        link = self._links.get(token)
+        if link is None or now >= link.expires:
+            raise KaggleRefusal(403, "This link has expired")
+        return link.content

@@ -1,0 +1,339 @@
+"""The local Kaggle's models: variations in a framework, and their numbered versions, which take time until they are ready."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from orchestrator.rehearsal.local_kaggle.datasets import DatasetVersion, extracted, refuse_names
+from orchestrator.rehearsal.local_kaggle.rules import CONSENT_MESSAGE, KaggleRefusal, Rules
+from orchestrator.rehearsal.local_kaggle.stored_file import Files
+
+FRAMEWORKS = (
+    *("TENSOR_FLOW_1", "TENSOR_FLOW_2", "TF_LITE", "TF_JS", "PY_TORCH", "JAX", "FLAX", "PAX", "MAX_TEXT", "GEMMA_CPP"),
+    *("GGML", "GGUF", "CORAL", "SCIKIT_LEARN", "MXNET", "ONNX", "KERAS", "TRANSFORMERS", "API", "OTHER"),
+    *("TENSOR_RT_LLM", "TRITON", "VLLM"),
+)
+"""The members of kagglesdk's ModelFramework, without their common prefix."""
+
+LICENSES = (
+    "Apache 2.0",
+    "Attribution 3.0 IGO (CC BY 3.0 IGO)",
+    "Attribution 3.0 Unported (CC BY 3.0)",
+    "Attribution 4.0 International (CC BY 4.0)",
+    "Attribution-NoDerivatives 4.0 International (CC BY-ND 4.0)",
+    "Attribution-NonCommercial 4.0 International (CC BY-NC 4.0)",
+    "Attribution-NonCommercial-NoDerivatives 4.0 International (CC BY-NC-ND 4.0)",
+    "Attribution-NonCommercial-ShareAlike 3.0 IGO (CC BY-NC-SA 3.0 IGO)",
+    "BSD-3-Clause",
+    "CC BY-NC-SA 4.0",
+    "CC BY-SA 3.0",
+    "CC BY-SA 4.0",
+    "CC0: Public Domain",
+    "Community Data License Agreement - Permissive - Version 1.0",
+    "Community Data License Agreement - Sharing - Version 1.0",
+    "GNU Affero General Public License 3.0",
+    "GNU Free Documentation License 1.3",
+    "GNU Lesser General Public License 3.0",
+    "GPL 2",
+    "GPL 3",
+    "MIT",
+    "ODC Attribution License (ODC-By)",
+    "ODC Public Domain Dedication and Licence (PDDL)",
+    "Other",
+    "Other (specified in description)",
+)
+"""What Kaggle's documentation of model metadata lists, and the two that its maintainers add to it (kaggle-cli issue 609)."""
+
+OFFERED = datetime(2025, 1, 1, tzinfo=UTC)
+"""When models that others made were made, as far as the local Kaggle is concerned."""
+
+
+class Declined(Exception):
+    """A change that Kaggle declines under status 200, with a sentence in `error` and a number in `errorCode`."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelText:
+    """What the owner says of a model, and whether others see it."""
+
+    title: str
+    subtitle: str = ""
+    description: str = ""
+    is_private: bool = True
+    publish_time: str = ""
+    provenance_sources: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariationText:
+    """What the owner says of a variation; `base` is owner/model/framework/variation."""
+
+    overview: str = ""
+    usage: str = ""
+    license_name: str = ""
+    fine_tunable: bool = False
+    training_data: tuple[str, ...] = ()
+    kind: str = ""
+    """A member of kagglesdk's ModelInstanceType; empty where it was not said."""
+    base: str = ""
+    external_base_url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion(DatasetVersion):
+    """One immutable set of files. `accepted` is whether this account may read them."""
+
+    id: int
+    accepted: bool = True
+
+
+@dataclass
+class Variation:
+    """A named series of versions in one framework, oldest first."""
+
+    id: int
+    framework: str
+    """One of FRAMEWORKS."""
+    slug: str
+    about: VariationText
+    versions: list[ModelVersion] = field(default_factory=list)
+    numbered: int = 0
+    """The highest number that a version ever had: a deleted one is not given again."""
+
+    def ready(self, now: datetime) -> ModelVersion | None:
+        """The newest version whose files have been processed."""
+        return next((version for version in reversed(self.versions) if version.is_ready(now)), None)
+
+    def version(self, number: int) -> ModelVersion:
+        """The version of that number; raises KaggleRefusal."""
+        for version in self.versions:
+            if version.number == number:
+                return version
+        raise KaggleRefusal(404, "Model instance version not found")
+
+
+@dataclass
+class KaggleModel:
+    """A name with its variations, oldest first."""
+
+    id: int
+    owner: str
+    slug: str
+    about: ModelText
+    created: datetime
+    updated: datetime
+    variations: list[Variation] = field(default_factory=list)
+
+    @property
+    def ref(self) -> str:
+        """owner/slug."""
+        return f"{self.owner}/{self.slug}"
+
+    def find(self, framework: str, slug: str) -> Variation | None:
+        """The variation of that framework, which is spelt in any way, and slug."""
+        wanted = (framework_named(framework), slug)
+        return next((found for found in self.variations if (found.framework, found.slug) == wanted), None)
+
+
+class Models:
+    """All models of the local Kaggle. The caller holds the world's lock."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._models: dict[tuple[str, str], KaggleModel] = {}
+        self._ids = 300_000
+
+    def all(self) -> list[KaggleModel]:
+        """Every model, oldest first."""
+        return list(self._models.values())
+
+    def find(self, owner: str, slug: str) -> KaggleModel:
+        """The model; raises KaggleRefusal where there is none."""
+        model = self._models.get((owner, slug))
+        if model is None:
+            raise KaggleRefusal(404, "Model not found")
+        return model
+
+    def variation(self, owner: str, slug: str, framework: str, variation: str) -> tuple[KaggleModel, Variation]:
+        """A variation and its model; raises KaggleRefusal where there is none."""
+        model = self._models.get((owner, slug))
+        found = model.find(framework, variation) if model is not None else None
+        if model is None or found is None:
+            raise KaggleRefusal(404, "Model instance not found")
+        return model, found
+
+    def version(self, ref: str) -> ModelVersion:
+        """The version of owner/model/framework/variation/N; raises KaggleRefusal where there is none."""
+        owner, slug, framework, variation, number = _parts(ref)
+        return self.variation(owner, slug, framework, variation)[1].version(number)
+
+    def files(self, ref: str, now: datetime) -> Files:
+        """Its files; raises KaggleRefusal where there are none yet, and where the licence was not accepted."""
+        return readable(self.version(ref), now)
+
+    def is_source(self, ref: str) -> bool:
+        """Whether a session may have it: it exists and its licence was accepted."""
+        try:
+            return self.version(ref).accepted
+        except KaggleRefusal:
+            return False
+
+    def is_ready(self, ref: str, now: datetime) -> bool:
+        """Whether a session that starts now finds it mounted."""
+        return self.is_source(ref) and self.version(ref).is_ready(now)
+
+    def offer(self, ref: str, files: Files, accepted: bool = True) -> None:
+        """Let there be a version that somebody else published; one of the same number is replaced."""
+        owner, slug, framework, name, number = _parts(ref)
+        model = self._models.get((owner, slug))
+        if model is None:
+            model = self._model(owner, slug, ModelText(title=slug, is_private=False), OFFERED)
+        variation = model.find(framework, name)
+        if variation is None:
+            variation = Variation(self._id(), framework_named(framework) or "OTHER", name, VariationText())
+            model.variations.append(variation)
+        version = ModelVersion(
+            id=self._id(),
+            number=number,
+            created=OFFERED,
+            ready_at=OFFERED,
+            notes="",
+            files=files,
+            accepted=accepted,
+        )
+        others = [other for other in variation.versions if other.number != number]
+        variation.versions = sorted([*others, version], key=lambda other: other.number)
+        variation.numbered = max(variation.numbered, number)
+
+    def create(self, owner: str, slug: str, about: ModelText, now: datetime) -> KaggleModel:
+        """A new model without variations; raises Declined."""
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
+            raise Declined(400, "The model slug must consist of lower-case letters and digits, joined by hyphens")
+        if not about.title.strip():
+            raise Declined(400, "The model needs a title")
+        if (owner, slug) in self._models:
+            raise Declined(409, f'The requested slug "{slug}" is already in use by a model. Please choose another one.')
+        return self._model(owner, slug, about, now)
+
+    def describe(self, model: KaggleModel, about: ModelText, now: datetime) -> None:
+        """Replace what is said of a model; raises Declined where it would be public without a licence."""
+        if not about.title.strip():
+            raise Declined(400, "The model needs a title")
+        if not about.is_private:
+            for variation in model.variations:
+                _require_license(variation.about, public=True)
+        model.about, model.updated = about, now
+
+    def delete(self, model: KaggleModel) -> None:
+        """Remove a model with all that belongs to it."""
+        del self._models[model.owner, model.slug]
+
+    def create_variation(
+        self, model: KaggleModel, framework: str, slug: str, about: VariationText, files: Files, now: datetime
+    ) -> Variation:
+        """A new variation with its first version; raises Declined."""
+        known = framework_named(framework)
+        if known is None:
+            raise Declined(400, "The framework of the model instance is not specified")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", slug):
+            raise Declined(
+                400, "The model instance slug must consist of letters, digits, hyphens, underscores and dots"
+            )
+        if model.find(known, slug) is not None:
+            raise Declined(409, f"{model.ref} has a model instance {slug} of this framework already")
+        _require_license(about, public=not model.about.is_private)
+        _refuse_odd_base(about)
+        variation = Variation(self._id(), known, slug, about)
+        self.add_version(model, variation, files, "", now)
+        model.variations.append(variation)
+        return variation
+
+    def describe_variation(self, model: KaggleModel, variation: Variation, about: VariationText, now: datetime) -> None:
+        """Replace what is said of a variation; raises Declined."""
+        _require_license(about, public=not model.about.is_private)
+        _refuse_odd_base(about)
+        variation.about, model.updated = about, now
+
+    def add_version(
+        self, model: KaggleModel, variation: Variation, files: Files, notes: str, now: datetime
+    ) -> ModelVersion:
+        """A new version with exactly these files, also while an older one is being processed; raises Declined."""
+        try:
+            refuse_names(files)
+        except ValueError as error:
+            raise Declined(400, str(error)) from error
+        number = variation.numbered + 1
+        ref = f"{model.ref}/{variation.framework}/{variation.slug}/{number}"
+        processing_s = self._rules.wait_s(self._rules.dataset_processing_s, ref)
+        version = ModelVersion(
+            id=self._id(),
+            number=number,
+            created=now,
+            ready_at=now + timedelta(seconds=processing_s),
+            notes=notes,
+            files=dict(extracted(files.items(), now)) if self._rules.extracts_archives else dict(files),
+        )
+        variation.versions.append(version)
+        variation.numbered, model.updated = number, now
+        return version
+
+    def _model(self, owner: str, slug: str, about: ModelText, now: datetime) -> KaggleModel:
+        model = KaggleModel(self._id(), owner, slug, about, now, now)
+        self._models[owner, slug] = model
+        return model
+
+    def _id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+
+def framework_named(text: str) -> str | None:
+    """The member of FRAMEWORKS that `pyTorch`, `pytorch` or `MODEL_FRAMEWORK_PY_TORCH` means; None where none does."""
+    wanted = text.upper().removeprefix("MODEL_FRAMEWORK_").replace("_", "")
+    return next((name for name in FRAMEWORKS if name.replace("_", "") == wanted), None)
+
+
+def readable(version: ModelVersion, now: datetime) -> Files:
+    """A version's files; raises KaggleRefusal where they are being processed, or the licence was not accepted."""
+    if not version.accepted:
+        raise KaggleRefusal(403, CONSENT_MESSAGE)
+    if not version.is_ready(now):
+        raise KaggleRefusal(404, "The files of this model instance version are still being processed")
+    return version.files
+
+
+def _parts(ref: str) -> tuple[str, str, str, str, int]:
+    """Owner, model, framework, variation and number; raises KaggleRefusal where it is no such name."""
+    parts: Sequence[str] = ref.split("/")
+    if len(parts) != 5 or not parts[4].isdecimal():
+        raise KaggleRefusal(404, "Model instance version not found")
+    return parts[0], parts[1], parts[2], parts[3], int(parts[4])
+
+
+def _require_license(about: VariationText, public: bool) -> None:
+    """Refuse a licence that Kaggle does not list; a private model needs none."""
+    if not about.license_name:
+        if public:
+            raise Declined(400, "A license is required for a public model")
+        return
+    if not any(_means(about.license_name, known) for known in LICENSES):
+        raise Declined(400, f'"{about.license_name}" is not a license that Kaggle knows')
+
+
+def _means(given: str, known: str) -> bool:
+    """Whether a licence was given by its whole name or by the abbreviation in its brackets."""
+    short = re.search(r"\(([^()]*)\)$", known)
+    names = [known, *([short[1]] if short and not known.startswith("Other") else [])]
+    return given.strip().lower() in [name.lower() for name in names]
+
+
+def _refuse_odd_base(about: VariationText) -> None:
+    parts = about.base.split("/")
+    if about.base and (len(parts) != 4 or not all(parts)):
+        raise Declined(400, "The base model instance must be named as owner/model/framework/variation")

@@ -1,0 +1,267 @@
+"""The sandbox that really runs a pushed script: a process of its own in a `/kaggle`-shaped directory, with nothing inherited."""
+
+import contextlib
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from orchestrator.base.clock import Clock
+from orchestrator.rehearsal.local_kaggle import launcher, notebook_program
+from orchestrator.rehearsal.local_kaggle.sandbox import Exit, Launch, Line, Mount
+from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
+
+LAST_WORDS_S = 5.0
+"""How long to wait for the end of a dead session's log; its pipes close with its last process."""
+
+PROBE_S = 10.0
+"""How long the question whether a session can see `/kaggle` may take."""
+
+
+@functools.cache
+def shows_kaggle() -> bool:
+    """Whether this system lets a session see its folder as `/kaggle`, which takes a mount namespace of its own."""
+    if sys.platform != "linux":
+        return False
+    with tempfile.TemporaryDirectory(prefix="relay-kaggle-") as folder:
+        directory = Path(folder).resolve() / "kaggle"
+        script = _furnish(directory, "open('/kaggle/working/seen', 'w').close()", ())
+        try:
+            command = _command(directory, ["/kaggle/src/" + script.name])
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PROBE_S)
+        except (OSError, subprocess.SubprocessError):
+            return False
+        return (directory / "working" / "seen").exists()
+
+
+def compile_cache(folder: Path) -> dict[str, str]:
+    """Variables which make sessions share compiled programs: in the folder that JAX_COMPILATION_CACHE_DIR names, else in `folder`.
+
+    Kaggle's sessions begin with an empty cache; here that would only make a laptop compile the same programs again and again.
+    """
+    named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    cache = Path(named) if named else folder
+    cache.mkdir(parents=True, exist_ok=True)
+    return {"JAX_COMPILATION_CACHE_DIR": str(cache.resolve()), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+class ProcessSandbox:
+    """Runs each session in `root/<owner>/<slug>/v<N>/kaggle/{input,working,src,tmp}`.
+
+    Where this system allows it, a session sees that directory as `/kaggle` (`folder`: None leaves it to the system).
+    A session sees PATH, HOME and TMPDIR (inside its directory), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1 (this machine's
+    CPU stands in for the accelerator that was promised), RELAY_KAGGLE_INPUT and RELAY_KAGGLE_WORKING (where it finds its
+    inputs and leaves its output) and `extra_env`; nothing else of this process's environment.
+    It is no prison: a script can still read whatever this user can read.
+    """
+
+    def __init__(
+        self, root: Path, clock: Clock, extra_env: Mapping[str, str] | None = None, *, folder: bool | None = None
+    ) -> None:
+        self._root = root.resolve()
+        self._clock = clock
+        self._folder = shows_kaggle() if folder is None else folder
+        self._extra_env = dict(extra_env or {})
+        self._started: list[ProcessSession] = []
+        # The death of a session's parent is, to Linux, the death of the thread that started it: so one thread starts all.
+        self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
+
+    def start(self, launch: Launch) -> "ProcessSession":
+        self._started = [session for session in self._started if not session.over]
+        directory = self._root / launch.owner / launch.slug / f"v{launch.version}" / "kaggle"
+        program = _program(directory, launch, Path("/kaggle") if self._folder else directory)
+        popen = self._starter.submit(self._popen, directory, program).result()
+        session = ProcessSession(popen, directory / "working", launch.started, self._clock)
+        self._started.append(session)
+        return session
+
+    def close(self) -> None:
+        for session in self._started:
+            session.kill(0.0)
+        self._starter.shutdown()
+
+    def _popen(self, directory: Path, program: list[str]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            _command(directory if self._folder else None, program),
+            cwd=directory / "working",
+            env=self._environment(directory),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _environment(self, directory: Path) -> dict[str, str]:
+        seen = Path("/kaggle") if self._folder else directory
+        return {
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"]),
+            "HOME": str(directory / "home"),
+            "TMPDIR": str(directory / "tmp"),
+            "LANG": "C.UTF-8",
+            "JAX_PLATFORMS": "cpu",
+            "RELAY_STAND_IN": "1",
+            "RELAY_KAGGLE_INPUT": str(seen / "input"),
+            "RELAY_KAGGLE_WORKING": str(seen / "working"),
+            **self._extra_env,
+        }
+
+
+class ProcessSession:
+    """A script that runs, with two threads that listen to what it prints."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], working: Path, started: datetime, clock: Clock) -> None:
+        self._popen = popen
+        self._working = working
+        self._started = started
+        self._clock = clock
+        self._lines: list[Line] = []
+        self._exit: Exit | None = None
+        self._heard = threading.Lock()
+        self._slowed: threading.Thread | None = None
+        self._unslow = threading.Event()
+        assert popen.stdout is not None
+        assert popen.stderr is not None
+        self._listeners = [self._listen(popen.stdout, "stdout"), self._listen(popen.stderr, "stderr")]
+
+    @property
+    def over(self) -> bool:
+        """Whether the script and everything that it started have ended and been cleared away."""
+        return self._exit is not None
+
+    def poll(self, at_s: float) -> Exit | None:
+        if self._exit is None and self._has_ended():
+            self._clear_away(at_s)
+        return self._exit
+
+    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+        with self._heard:
+            return self._lines[after:]
+
+    def output(self, at_s: float) -> Files:
+        """Every ordinary file below the working directory; links are left out, since they may point anywhere."""
+        found = sorted(_ordinary(self._working)) if self._working.is_dir() else []
+        return {
+            _readable_name(path.relative_to(self._working)): Content.of_path(path, _modified(path)) for path in found
+        }
+
+    def slow(self, at_s: float) -> None:
+        if self._exit is None and self._slowed is None:
+            self._slowed = threading.Thread(target=self._limp, name=f"slow-{self._popen.pid}", daemon=True)
+            self._slowed.start()
+
+    def _limp(self) -> None:
+        """Let the script work for a tenth of the time, until it ends or stalls."""
+        while not self._unslow.wait(0.02):
+            self._signal(signal.SIGSTOP)
+            self._unslow.wait(0.18)
+            self._signal(signal.SIGCONT)
+
+    def _stop_limping(self) -> None:
+        self._unslow.set()
+        if self._slowed is not None:
+            self._slowed.join()
+
+    def stall(self, at_s: float) -> None:
+        if self._exit is None:
+            self._stop_limping()
+            self._signal(signal.SIGSTOP)
+
+    def kill(self, at_s: float) -> None:
+        if self._exit is None:
+            self._clear_away(at_s)
+
+    def _has_ended(self) -> bool:
+        """Like `Popen.poll`, but the process stays a zombie: its number, and so its group's, cannot be given away yet."""
+        if not hasattr(os, "waitid"):
+            return self._popen.poll() is not None
+        return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _clear_away(self, at_s: float) -> None:
+        self._stop_limping()
+        self._signal(signal.SIGKILL)
+        code = self._popen.wait()
+        for listener in self._listeners:
+            listener.join(LAST_WORDS_S)
+        for pipe in (self._popen.stdout, self._popen.stderr):
+            if pipe is not None and not any(listener.is_alive() for listener in self._listeners):
+                pipe.close()
+        self._exit = Exit(code, at_s)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group are gone, or zombies
+            os.killpg(self._popen.pid, number)
+
+    def _listen(self, pipe: IO[bytes], stream: str) -> threading.Thread:
+        def hear() -> None:
+            for raw in pipe:
+                at_s = (self._clock.now() - self._started).total_seconds()
+                text = raw.decode("utf-8", "replace").rstrip("\r\n")
+                with self._heard:
+                    self._lines.append(Line(max(0.0, at_s), text, stream))
+
+        thread = threading.Thread(target=hear, name=f"listen-{stream}-{self._popen.pid}", daemon=True)
+        thread.start()
+        return thread
+
+
+def _command(kaggle: Path | None, program: list[str]) -> list[str]:
+    """Python with that program, which dies with this process and sees `kaggle` as `/kaggle`."""
+    shown = str(kaggle) if kaggle is not None else ""
+    return [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), shown, *program]
+
+
+def _program(directory: Path, launch: Launch, seen: Path) -> list[str]:
+    """Furnish a session's directory; what to run in it, under the path by which the session sees it."""
+    if not launch.is_notebook:
+        return [str(seen / "src" / _furnish(directory, launch.source, launch.mounts).name)]
+    script = _furnish(directory, Path(notebook_program.__file__).read_text(encoding="utf-8"), launch.mounts)
+    notebook = script.with_name("notebook.ipynb")
+    notebook.write_bytes(launch.source.encode())
+    notebook.chmod(0o444)
+    return [str(seen / "src" / script.name), str(seen / "src" / notebook.name)]
+
+
+def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
+    """Make the directories, mount the inputs and put the script in its place; all of it read-only but `working`, `tmp`."""
+    if directory.exists():
+        shutil.rmtree(directory)  # of a kernel that was deleted, or of an earlier rehearsal in the same place
+    for name in ("input", "working", "src", "tmp", "home"):
+        (directory / name).mkdir(parents=True, exist_ok=True)
+    (directory.parent / "root").mkdir(exist_ok=True)  # where the launcher makes the root of a session that sees /kaggle
+    for mount in mounts:
+        for path, content in mount.files.items():
+            content.copy_to(directory / "input" / mount.place / path)
+    script = directory / "src" / "script.py"
+    script.write_bytes(source.encode())
+    script.chmod(0o444)
+    return script
+
+
+def _ordinary(directory: Path) -> Iterator[Path]:
+    """The files below a directory, which are made readable: Kaggle reads them as root."""
+    directory.chmod(directory.stat().st_mode | 0o700)
+    for path in directory.iterdir():
+        if path.is_symlink():
+            continue
+        if path.is_dir():
+            yield from _ordinary(path)
+        elif path.is_file():
+            path.chmod(path.stat().st_mode | 0o400)
+            yield path
+
+
+def _readable_name(path: Path) -> str:
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+
+
+def _modified(path: Path) -> datetime:
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)

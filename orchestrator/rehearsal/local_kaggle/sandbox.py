@@ -1,0 +1,148 @@
+"""Where a pushed kernel runs: the port that the world drives, and the sandbox in which nothing really runs."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a session's log, newline stripped; `at_s` is seconds since the session started."""
+
+    at_s: float
+    text: str
+    stream: str = "stdout"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """One data source of a session. `name` is owner/slug, `place` its folder below `/kaggle/input`."""
+
+    name: str
+    place: str
+    files: Files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One session to run; `limit_s` is when the world is going to kill it."""
+
+    owner: str
+    slug: str
+    version: int
+    source: str
+    is_notebook: bool = False
+    """Whether the source is the JSON of a notebook, and no script."""
+    mounts: tuple[Mount, ...]
+    limit_s: float
+    started: datetime
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A session's program ended by itself, or by a signal that the world did not send."""
+
+    code: int
+    at_s: float
+
+
+class Running(Protocol):
+    """A session that was started. Every `at_s` is session time and never goes back from one call to the next."""
+
+    def poll(self, at_s: float) -> Exit | None:
+        """How it ended by then, or None while it runs."""
+
+    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+        """The lines written by then, without the first `after`."""
+
+    def output(self, at_s: float) -> Files:
+        """The files that lie in `/kaggle/working` by then."""
+
+    def slow(self, at_s: float) -> None:
+        """From now on it works at a tenth of its pace."""
+
+    def stall(self, at_s: float) -> None:
+        """Freeze it: from now on it neither works nor ends."""
+
+    def kill(self, at_s: float) -> None:
+        """End it at once, without notice; killing it twice is harmless."""
+
+
+class Sandbox(Protocol):
+    """Starts sessions."""
+
+    def start(self, launch: Launch) -> Running:
+        """Start the very script that was pushed."""
+
+    def close(self) -> None:
+        """End everything that this sandbox started and that still runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """What a scripted session does: when it ends and how, and what it has written by when (session seconds)."""
+
+    ends_after_s: float
+    exit_code: int = 0
+    lines: Sequence[tuple[float, str]] = ()
+    files: Sequence[tuple[float, str, bytes]] = ()
+    """(time, path, bytes); a later entry of the same path replaces the earlier one."""
+
+
+Behaviour = Callable[[str, Mapping[str, Mapping[str, bytes]], float], Played]
+"""(source, mounts as owner/slug → path → bytes, limit in seconds) → what happens."""
+
+
+class ScriptedSandbox:
+    """Plays a behaviour on the world's clock: no process, no disk, no waiting."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+
+    def start(self, launch: Launch) -> "ScriptedSession":
+        mounts = {mount.name: {path: file.read() for path, file in mount.files.items()} for mount in launch.mounts}
+        return ScriptedSession(self._behaviour(launch.source, mounts, launch.limit_s), launch.started)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class ScriptedSession:
+    """A behaviour being played."""
+
+    def __init__(self, played: Played, started: datetime) -> None:
+        self._played = played
+        self._started = started
+        self._lines = [Line(at_s, text) for at_s, text in sorted(played.lines, key=lambda line: line[0])]
+        self._times = [line.at_s for line in self._lines]
+        self._frozen_at_s: float | None = None
+
+    def poll(self, at_s: float) -> Exit | None:
+        if self._frozen_at_s is not None or at_s < self._played.ends_after_s:
+            return None
+        return Exit(self._played.exit_code, self._played.ends_after_s)
+
+    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+        return self._lines[after : bisect_right(self._times, self._until(at_s))]
+
+    def output(self, at_s: float) -> Files:
+        until = self._until(at_s)
+        written = sorted((file for file in self._played.files if file[0] <= until), key=lambda file: file[0])
+        return {path: Content.of_bytes(data, self._started + timedelta(seconds=when)) for when, path, data in written}
+
+    def slow(self, at_s: float) -> None:
+        """A script is played as it is written: whoever wants a slow session writes a slow one."""
+
+    def stall(self, at_s: float) -> None:
+        self._frozen_at_s = self._until(at_s)
+
+    def kill(self, at_s: float) -> None:
+        self.stall(at_s)
+
+    def _until(self, at_s: float) -> float:
+        ends = [at_s, self._played.ends_after_s]
+        return min(ends if self._frozen_at_s is None else [*ends, self._frozen_at_s])

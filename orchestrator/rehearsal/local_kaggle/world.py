@@ -1,0 +1,120 @@
+"""The rules of Kaggle without HTTP and without threads: whoever holds the lock sees everything as it is at `clock.now()`."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+from orchestrator.base.clock import Clock
+from orchestrator.rehearsal.local_kaggle.blobs import Blobs
+from orchestrator.rehearsal.local_kaggle.datasets import Datasets
+from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan, Misfortune, PushAction
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels, Save, Saved
+from orchestrator.rehearsal.local_kaggle.models import Models
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
+from orchestrator.rehearsal.local_kaggle.sandbox import Sandbox
+from orchestrator.rehearsal.local_kaggle.sessions import Sessions
+from orchestrator.rehearsal.local_kaggle.stored_file import Files
+
+
+class World:
+    """One Kaggle with one account. Use it as `with world.at_now() as now:`; nothing moves inside that block.
+
+    `kernels`, `datasets`, `models` and `blobs` may be asked directly inside the block; what touches more than one of them is a
+    method here.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        sandbox: Sandbox,
+        rules: Rules | None = None,
+        faults: FaultPlan = NO_FAULTS,
+        *,
+        owner: str = "rehearsal",
+        directory: Path = Path("relay-rehearsal"),
+    ) -> None:
+        self.owner = owner
+        self.rules = rules if rules is not None else Rules()
+        self.misfortune = Misfortune(faults)
+        self._later = Later()
+        self.kernels = Kernels(self.rules)
+        self.datasets = Datasets(self.rules, self.misfortune, self._later)
+        self.models = Models(self.rules)
+        self.directory = directory
+        """Where uploads and archives are written; a world that nobody uploads to never touches it."""
+        self.blobs = Blobs(directory / "blobs", self.rules)
+        self._sessions = Sessions(self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models)
+        self.clock = clock
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def at_now(self) -> Iterator[datetime]:
+        """Take the lock, bring the world to the clock's time and hand that time over."""
+        with self._lock:
+            now = self.clock.now()
+            self._later.carry_out(now)
+            self._sessions.advance(now)
+            yield now
+
+    def advance(self) -> None:
+        """Start what is due, look at what runs, kill what is over its limit. Safe to call at any time and often."""
+        with self.at_now():
+            pass
+
+    def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
+        """Let there be a model (owner/model/framework/variation/N), a source where its licence was accepted."""
+        with self._lock:
+            self.models.offer(ref, files, accepted)
+
+    def model(self, ref: str) -> Files:
+        """A model's files; raises KaggleRefusal where there are none, or where its licence was not accepted."""
+        with self.at_now() as now:
+            return self.models.files(ref, now)
+
+    def offer_everywhere(self, place: str, files: Files) -> None:
+        """Mount files below `place` in every session that starts from now on, though no kernel asks for them."""
+        with self._lock:
+            self._sessions.offer_everywhere(place, files)
+
+    def save_kernel(self, save: Save) -> Saved:
+        """What SaveKernel does; raises KaggleRefusal where nothing is taken."""
+        with self.at_now() as now:
+            if save.slug.partition("/")[0] != self.owner:
+                raise denied("kernels.update")
+            sources = (save.dataset_sources, save.kernel_sources, save.model_sources)
+            hit = self.misfortune.push() if save.runs else None
+            fault = None if hit is None else hit.action
+            invalid = self._sessions.invalid_sources(*sources)
+            if fault is PushAction.REFUSE_INPUTS:
+                invalid = dict(zip(("datasets", "kernels", "models"), sources, strict=True))
+            gone = {source for refused in invalid.values() for source in refused}
+            accepted = replace(
+                save,
+                dataset_sources=tuple(s for s in save.dataset_sources if s not in gone),
+                kernel_sources=tuple(s for s in save.kernel_sources if s not in gone),
+                model_sources=tuple(s for s in save.model_sources if s not in gone),
+            )
+            if hit is not None and hit.action is PushAction.LATE:
+                self._later.after(now, hit.seconds, lambda at: self.kernels.save(accepted, at, invalid))
+                raise KaggleRefusal(504, "Gateway Timeout")
+            saved = _answered(self.kernels.save(accepted, now, invalid), fault)
+            if hit is not None and hit.action is PushAction.LAG:
+                self._later.after(now, hit.seconds, self.kernels.hide_newest(saved.ref))
+            if fault is PushAction.PHANTOM and not saved.error:
+                saved = self.kernels.phantom(saved, accepted, now)
+            self._sessions.advance(now)
+            return saved
+
+    def delete_kernel(self, owner: str, slug: str) -> None:
+        """Remove a kernel, its outputs and its session; raises KaggleRefusal where there is none."""
+        with self.at_now() as now:
+            for session in self.kernels.delete(owner, slug):
+                self._sessions.abandon(session, now)
+
+
+def _answered(saved: Saved, fault: PushAction | None) -> Saved:
+    return replace(saved, version=None) if fault is PushAction.NO_VERSION else saved

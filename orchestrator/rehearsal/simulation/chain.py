@@ -1,0 +1,234 @@
+"""One simulated chain: a Kaggle that outlives the daemon, and a run whose daemon may be replaced at any time."""
+
+import functools
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from kaggle_kernels import build
+from orchestrator.base.clock import Clock, VirtualClock
+from orchestrator.base.errors import BadInput
+from orchestrator.core.commands import Rest
+from orchestrator.core.plan import Limits, patience_of
+from orchestrator.core.selectors import checkpoint_at
+from orchestrator.engine.daemon import IDLE_S
+from orchestrator.engine.effects import Shell
+from orchestrator.engine.home import Home
+from orchestrator.engine.tick import Turn, tick
+from orchestrator.kaggle.credentials import Credentials, Method
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.datasets import Describe
+from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.local_kaggle.world import World
+from orchestrator.rehearsal.simulation.clock_steps import Settings
+from orchestrator.rehearsal.simulation.crash_injection import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
+from orchestrator.rehearsal.simulation.disk_faults import Disk
+from orchestrator.rehearsal.simulation.sessions import Counting, Tempo, Trained, digest_of, uncut
+from stages.contract import Manifest, Order
+from state.facts import RunStarted
+from state.failures import StoreUnavailable
+from state.memory_store import MemoryStore
+from state.model import RunState, RunStatus
+from state.store import Store
+
+RUN = "sim-0001"
+IDENTITY = "home-one@simulated"
+TURNS_MAX = 2000
+LEASE_S = 3600.0
+
+
+class Endless(AssertionError):
+    """The chain went on for longer than any chain should."""
+
+
+@dataclass
+class Kaggle:
+    """A world that outlives the daemon, and what its sessions did."""
+
+    pipeline: Pipeline
+    faults: FaultPlan = NO_FAULTS
+    rules: Rules = field(default_factory=lambda: Rules(queue_s=PerKind.all(60.0)))
+    play: Callable[[Order, Played, int], Played] = lambda order, played, index: played
+    """Changes what the index-th session (from 1) does."""
+    step_s: float = 10.0
+    tempo: Tempo | None = None
+    secret: str = "KGAT_" + "5ec0" * 8
+    """The account's token, which each session writes into its log and which must get no further."""
+
+    def __post_init__(self) -> None:
+        self.clock = VirtualClock()
+        self.started: Counter[str] = Counter()
+        self.mounted: list[set[str]] = []
+        self.trained: list[Trained] = []
+        self.uncut = uncut(self.pipeline)
+        self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
+        self._counting = Counting(self.pipeline, self.step_s, self.tempo)
+        self._offer_inputs()
+
+    def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
+        self.mounted.append(set(mounts))
+        order = build.order_in(source)
+        assert order is not None, "a kernel that no order was baked into"
+        self.started[order.slug] += 1
+        played, trained = self._counting.play(order, mounts)
+        if trained is not None:
+            self.trained.append(trained)
+        careless = [(0.0, f"the environment is KAGGLE_API_TOKEN={self.secret}"), *played.lines]
+        return self.play(order, replace(played, lines=careless), sum(self.started.values()))
+
+    def gateway(self) -> DirectGateway:
+        """The account as a new daemon sees it."""
+        token = Credentials(method=Method.TOKEN, source="the simulation", username="me", secret=self.secret)
+        return DirectGateway(self.world, functools.cache(token.redact))
+
+    def _offer_inputs(self) -> None:
+        """What the pipeline mounts beside checkpoints is there, and empty."""
+        for model in self.pipeline.model_sources:
+            self.world.offer_model(model, {})
+        with self.world.at_now() as now:
+            for ref in self.pipeline.dataset_sources:
+                owner, slug, *_ = ref.split("/")
+                if not self.world.datasets.exists(owner, slug):
+                    files = {"data.txt": Content.of_bytes(b"data", now)}
+                    self.world.datasets.create(owner, slug, Describe(title=slug), files, now)
+
+
+class Chain:
+    """One run on one home folder. `store` is what survives the daemon."""
+
+    def __init__(
+        self,
+        kaggle: Kaggle,
+        home: Path,
+        *,
+        run: str = RUN,
+        store: Store | MemoryStore | None = None,
+        identity: str = IDENTITY,
+        owned: bool = False,
+    ) -> None:
+        """`owned`: the database says that the run belongs to the home folder of that identity."""
+        self.kaggle, self.home, self.run = kaggle, Home(home), run
+        self.store = MemoryStore() if store is None else store
+        self.gateway: Gateway | None = None
+        """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
+        self.clock: Clock = kaggle.clock
+        """What this machine believes to be the time."""
+        self.settings: Settings | None = None
+        """What sets that clock while turns go by."""
+        self.identity = identity
+        self.disk: Disk | None = None
+        """What happens to the database, where anything does."""
+        self.daemons = 0
+        unclear_s, visible_s, processing_s = patience_of(kaggle.pipeline.limit_s)
+        self.limits = Limits(
+            poll_s=kaggle.pipeline.limit_s / 8, unclear_s=unclear_s, visible_s=visible_s, processing_s=processing_s
+        )
+        pipeline = kaggle.pipeline
+        for name in pipeline.inputs.files:
+            path = self.home.inputs(run) / Path(name).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("{}", encoding="utf-8")
+        self.store.begin_run(
+            RunStarted(
+                run=run,
+                pipeline_name=pipeline.name,
+                owner="me",
+                accelerator=pipeline.slot,
+                pipeline=pipeline.canonical(),
+                pipeline_path="sim.yaml",
+                pipeline_digest=pipeline.digest,
+                home=identity if owned else "",
+            ),
+            kaggle.clock.now(),
+        )
+
+    @property
+    def state(self) -> RunState:
+        """The run as the store has it."""
+        return self.store.load(self.run)
+
+    def turns(self, bomb: Bomb | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
+        """One daemon's life: tick until the run needs nobody or somebody; sleep on the world's clock where it rests."""
+        gateway: Any = self.gateway or self.kaggle.gateway()
+        store: Any = self.store
+        self.daemons += 1
+        if self.settings is not None:
+            self.settings.begun()
+        fence = store.take_lease(f"daemon-{self.daemons}", self.clock.now(), LEASE_S, lambda _: False).fence
+        if self.disk is not None:
+            store = self.disk.around(store)
+        if bomb is not None:
+            gateway, store = Fragile(gateway, bomb, GATEWAY_CALLS), Fragile(store, bomb, STORE_CALLS)
+        shell = self.shell(gateway)
+        for _ in range(turns_max):
+            try:
+                if self.settings is not None and self.settings.turned():
+                    store.forget_looks(fence)
+                with self.disk.under() if self.disk is not None else nullcontext():
+                    turn = tick(store, self.run, shell, fence)
+            except StoreUnavailable:  # as the daemon does: it changed nothing, and is tried again
+                self.clock.sleep(IDLE_S)
+                continue
+            yield turn
+            if isinstance(turn.command, Rest):
+                if turn.command.until is None:
+                    return
+                self.clock.sleep((turn.command.until - self.clock.now()).total_seconds())
+        raise Endless(f"the chain does not end: {self.state.run.status} {self.state.run.reason}")
+
+    def drive(self, bomb: Bomb | None = None) -> RunState:
+        """All turns."""
+        for _ in self.turns(bomb):
+            pass
+        return self.state
+
+    def drive_through(self, *bombs: Bomb) -> RunState:
+        """All turns, with a new daemon after each crash."""
+        for bomb in bombs:
+            try:
+                return self.drive(bomb)
+            except Crash:
+                continue
+        return self.drive()
+
+    def ask_remedy(self) -> None:
+        """Be the person who types the command that a parked run names."""
+        state = self.state
+        match state.run.remedy.split():
+            case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
+                self.store.request(run, verb, {}, self.clock.now())
+            case ["relay", "resume", run, "--take-over"] if run == self.run:
+                self.store.request(run, "resume", {"take_over": self.identity}, self.clock.now())
+            case ["relay", "resume", run, "--from-step", wanted] if run == self.run:
+                chosen = checkpoint_at(state, wanted).name
+                self.store.request(run, "resume", {"checkpoint": chosen}, self.clock.now())
+            case _:
+                raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
+
+    def shell(self, gateway: Gateway) -> Shell:
+        """What the effects of this run use."""
+        return Shell(gateway, self.home, self.clock, self.limits, self.identity)
+
+
+def final_digest(state: RunState) -> str:
+    """What this run ended in."""
+    assert state.run.status is RunStatus.FINISHED, state.run
+    assert state.head is not None
+    return digest_of(Manifest.from_json(state.head.manifest))
+
+
+@contextmanager
+def fast_folder() -> Iterator[Path]:
+    """A folder in memory where the system has one: SQLite's synchronous writes cost most of a simulation otherwise."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="relay-sim-", dir=memory if memory.is_dir() else None) as found:
+        yield Path(found)

@@ -1,0 +1,39 @@
+"""What `relay rehearse --simulate` does: from flags to chains, a summary and an exit status."""
+
+from pathlib import Path
+
+import click
+
+from orchestrator.pipeline import loader
+from orchestrator.rehearsal.simulation import runner
+from orchestrator.rehearsal.simulation.runner import Ended
+from orchestrator.rehearsal.simulation.view import story_document, summary_document, summary_lines
+from orchestrator.views.json_output import print_json
+
+
+def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
+    """Simulate the chains of seeds `seed`, `seed` + 1, … and print how they went; 0 where every invariant held, else 1.
+
+    One chain alone tells its story. Raises BadInput where the pipeline does not fit.
+    """
+    pipeline = None if chosen is None else loader.load(chosen)
+    if count == 1:
+        story: list[str] = []
+        ended = runner.one(seed, pipeline, story.append if as_json else click.echo)
+        if as_json:
+            print_json(story_document(ended, story))
+        else:
+            click.echo(_verdict(ended))
+        return 1 if ended.broken else 0
+    summary = runner.simulate_on_all_cores(range(seed, seed + count), pipeline)
+    if as_json:
+        print_json(summary_document(summary, chosen))
+    else:
+        for line in summary_lines(summary, chosen):
+            click.echo(line)
+    return 1 if summary.failed else 0
+
+
+def _verdict(ended: Ended) -> str:
+    told = f"{ended.sessions} sessions, {ended.turns} turns, {ended.crashes} crashes, {ended.checks} checks"
+    return f"broken: {ended.broken} ({told})" if ended.broken else f"every invariant holds ({told})"

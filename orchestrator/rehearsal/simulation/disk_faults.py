@@ -1,0 +1,252 @@
+"""What the disk does under a simulated chain: writes that it refuses, reads that fail, and bits that turn over between two daemons."""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.base.errors import RelayError
+from orchestrator.core.plan import checkpoint_of
+from orchestrator.engine.backups import Backups
+from orchestrator.engine.home import Home
+from orchestrator.engine.ownership import go_on_here
+from orchestrator.engine.tick import Turn
+from orchestrator.rehearsal.simulation.read_errors import (
+    NO_READ_FAULTS,
+    QUESTIONS,
+    ReadPlan,
+    Sectors,
+    read_error,
+    read_plan,
+    unread,
+)
+from stages.contract import COMPILED_NAME, Manifest
+from stages.session.packing import sha256_of
+from state.facts import CheckpointDamaged, CheckpointPublished
+from state.failures import StoreCorrupt, StoreUnavailable, in_words
+from state.model import RunState
+from state.revisions import SchemaError
+from state.store import Store
+
+WRITES = ("append", "write_quota")
+REFUSED_SHARE = 0.2
+FLIPPED_EVERY = 150
+"""Of so many chains one is on disk for this alone, besides those that are on disk anyway."""
+
+
+class BackupsGone(RelayError):
+    """The database is damaged and there is no backup: relay stops with a sentence, and does nothing wrong."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A bit that turns over after one daemon has died and before the next begins."""
+
+    after_crash: int
+    place: float
+    """Which of the bytes that hold anything, from 0 to below 1."""
+    bit: int
+
+
+@dataclass(frozen=True)
+class DiskPlan:
+    """Everything that is drawn for one chain's disk."""
+
+    on_disk: bool = False
+    """Whether the chain needs the real database for this."""
+    refused: frozenset[int] = frozenset()
+    """Which writes of the whole chain, counted from 0, find no room."""
+    flips: tuple[Flip, ...] = ()
+    reads: ReadPlan = NO_READ_FAULTS
+
+
+NO_DISK_FAULTS = DiskPlan()
+
+
+def disk_plan(seed: int, crashes: int, *, on_disk: bool) -> DiskPlan:
+    """The plan of a seed. From a generator of its own, so that nothing else of the seed is drawn otherwise."""
+    rng = random.Random(f"relay simulates {seed}: disks")
+    wanted = rng.randrange(FLIPPED_EVERY) == 0
+    refused: set[int] = set()
+    if rng.random() < REFUSED_SHARE:
+        for _ in range(rng.randint(1, 3)):
+            first = rng.randint(0, 60)
+            refused.update(range(first, first + rng.choice((1, 1, 4))))
+    flips = tuple(
+        Flip(after_crash=crash, place=rng.random(), bit=rng.randrange(8))
+        for crash in range(1, crashes + 1)
+        if rng.random() < 0.7
+    )
+    if not (on_disk or wanted):
+        flips = ()
+    return DiskPlan(on_disk=wanted and bool(flips), refused=frozenset(refused), flips=flips, reads=read_plan(seed))
+
+
+@dataclass
+class Disk:
+    """The disk under one chain's database, and what has happened to it."""
+
+    plan: DiskPlan
+    home: Home
+    real: bool
+    """Whether the chain has the real database."""
+    struck: Counter[str] = field(default_factory=Counter)
+    writes: int = 0
+    questions: int = 0
+    lost: bool = False
+    """Whether the database was damaged when there was no backup of it yet."""
+    identity: str = ""
+    """Id of the home folder."""
+
+    def __post_init__(self) -> None:
+        self._sectors = Sectors(self.plan.reads, self.home.path, lambda what: self.struck.update([what]))
+
+    def around(self, store: Any) -> Any:
+        """The store as a daemon has it on this disk."""
+        return _Refusing(store, self) if self.plan.refused or self.plan.reads.questions else store
+
+    @contextmanager
+    def under(self) -> Iterator[None]:
+        """Whatever a daemon reads inside is read from this disk."""
+        if not self.plan.reads.sectors:
+            yield
+            return
+        with unread(self._sectors.refuses):
+            yield
+
+    def begins(self, now: Callable[[], Any]) -> None:
+        """Keep a backup as a daemon does that begins."""
+        if self.plan.flips:
+            Backups(self.home).make_by_itself(now())
+
+    def after(self, turn: Turn, now: Callable[[], Any]) -> None:
+        """Keep a backup where the daemon would."""
+        if self.plan.flips and any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
+            Backups(self.home).make_by_itself(now())
+
+    def kept(self, turn: Turn, state: RunState) -> None:
+        """Assert that no checkpoint was given up whose every byte is still on this disk, whether it could be read then or not."""
+        for fact in turn.facts:
+            if not isinstance(fact, CheckpointDamaged):
+                continue
+            name = checkpoint_of(state.run.id, fact.number, fact.attempt)
+            files = Manifest.from_json(state.checkpoint(name).manifest).files
+            here = {sha256_of(path) for path in self.home.run(state.run.id).rglob("*") if path.is_file()}
+            lost = {entry.path for entry in files if entry.sha256 not in here} - {COMPILED_NAME}
+            assert lost, f"{name} was given up, and every byte of it is still on this disk"
+
+    def flips_after(self, crash: int) -> bool:
+        """Turn over what was drawn for this moment; answers whether that was anything."""
+        due = [flip for flip in self.plan.flips if flip.after_crash == crash]
+        for flip in due:
+            turn_over(self.home.database, flip)
+            self.struck["disk: a bit turned over"] += 1
+        return bool(due)
+
+    def opened(self, run: str, now: Callable[[], Any]) -> Store:
+        """The database as the next daemon finds it: sound, or a person puts a backup in its place.
+
+        Raises BackupsGone where there is none.
+        """
+        try:
+            return self._sound(run)
+        except (StoreCorrupt, SchemaError, KeyError) as error:
+            return self.restored(str(error), now)
+
+    def restored(self, why: str, now: Callable[[], Any]) -> Store:
+        """A backup in the place of a database that was found damaged."""
+        assert "\n" not in why, f"more than one sentence: {why}"
+        backups = Backups(self.home)
+        backup = backups.sound(lambda sentence: None)
+        if backup is None:
+            self.lost = True
+            raise BackupsGone(why)
+        self.struck["disk: a backup was put back"] += 1
+        assert self.struck["disk: a backup was put back"] <= len(self.plan.flips), f"a backup brings no remedy: {why}"
+        backups.put_back(backup, now())
+        store = Store.at(self.home.path)
+        go_on_here(store, self.identity, now())
+        return store
+
+    def _sound(self, run: str) -> Store:
+        store = Store.at(self.home.path)
+        store.verify()
+        store.snapshot(run)
+        return store
+
+    def is_silent(self) -> bool:
+        """Whether the next question to the database finds no answer."""
+        number, self.questions = self.questions, self.questions + 1
+        if number not in self.plan.reads.questions:
+            return False
+        self.struck["disk: the database could not be read"] += 1
+        return True
+
+    def refuses(self) -> bool:
+        """Whether the next write finds no room."""
+        number, self.writes = self.writes, self.writes + 1
+        if number not in self.plan.refused:
+            return False
+        self.struck["disk: a write found no room"] += 1
+        return True
+
+
+class _Refusing:
+    """A store some of whose writes find no room, and some of whose reads fail: the real one below it, the one in memory by its word."""
+
+    def __init__(self, inner: Any, disk: Disk) -> None:
+        self._inner, self._disk = inner, disk
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if name in QUESTIONS:
+            return self._asked(found)
+        if name not in WRITES:
+            return found
+
+        def write(*args: Any, **options: Any) -> Any:
+            if not self._disk.refuses():
+                return found(*args, **options)
+            if self._disk.real:
+                with no_room():
+                    found(*args, **options)
+            raise StoreUnavailable("the disk that holds relay.db is full or fails: make room, then try again")
+
+        return write
+
+    def _asked(self, found: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*args: Any, **options: Any) -> Any:
+            if not self._disk.is_silent():
+                return found(*args, **options)
+            if self._disk.real:
+                with unread(database=True):
+                    found(*args, **options)
+            words = in_words(read_error(), self._disk.home.database)
+            assert words is not None
+            raise words
+
+        return ask
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process may grow inside, as on a full disk."""
+    import resource  # where there is none, chains are simulated in memory alone
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def turn_over(database: Path, flip: Flip) -> None:
+    """Turn one bit of a file over, in a byte that holds anything."""
+    data = bytearray(database.read_bytes())
+    held = [place for place, byte in enumerate(data) if byte]
+    data[held[int(flip.place * len(held))]] ^= 1 << flip.bit
+    database.write_bytes(data)

@@ -1,0 +1,51 @@
+"""What a chain under watch must not give up too soon: a push or a dataset that Kaggle may show yet, however the clock is set."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from orchestrator.core.waits import SHARE
+from orchestrator.engine.tick import Turn
+from orchestrator.rehearsal.simulation.chain import Chain
+from state.facts import DatasetDropped, DatasetOffered, Fact, InputsDropped, InputsOffered, PushUnclear, PushUnfound
+from state.model import name_in
+
+
+@dataclass
+class Hasty:
+    """Since when each push and each dataset is looked for: the world's time, and how often the clock had been set by then."""
+
+    since: dict[str, tuple[datetime, int]] = field(default_factory=dict)
+
+    def after(self, chain: Chain, turn: Turn | None) -> str:
+        """What is wrong after a turn: something was given up too soon; or nothing."""
+        for fact in () if turn is None else turn.facts:
+            if wrong := self._told(fact, chain):
+                return wrong
+        return ""
+
+    def _told(self, fact: Fact, chain: Chain) -> str:
+        made, limits = 0 if chain.settings is None else chain.settings.made, chain.limits
+        match fact:
+            case PushUnclear():
+                self.since[f"session {fact.number}.{fact.attempt}"] = (chain.kaggle.clock.now(), made)
+            case DatasetOffered() | InputsOffered():
+                self.since[name_in(fact.dataset)] = (chain.kaggle.clock.now(), made)
+            case PushUnfound():
+                return self._given_up(
+                    f"session {fact.number}.{fact.attempt}", limits.unclear_s, limits.poll_s, chain, made
+                )
+            case DatasetDropped() | InputsDropped() if ", and after " in fact.reason:
+                wait_s = limits.visible_s if "show it" in fact.reason else limits.processing_s
+                return self._given_up(name_in(fact.dataset), wait_s, limits.poll_s, chain, made)
+            case _:
+                pass
+        return ""
+
+    def _given_up(self, name: str, wait_s: float, interval_s: float, chain: Chain, made: int) -> str:
+        """Each setting of the clock may add what a look adds at most; a beginning that a crash hid is not known."""
+        if name not in self.since:
+            return ""
+        since, made_then = self.since.pop(name)
+        lasted_s = (chain.kaggle.clock.now() - since) / timedelta(seconds=1)
+        least_s = wait_s - (made - made_then) * SHARE * interval_s
+        return f"{name} was given up after {lasted_s:.0f} s, and not {wait_s:.0f} s" if lasted_s < least_s else ""

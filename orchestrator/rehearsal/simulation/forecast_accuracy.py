@@ -1,0 +1,150 @@
+"""How good the forecast is: calm simulated chains, what was said of them at the start and midway, and what happened."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from orchestrator.core.durations import times_for
+from orchestrator.core.forecast import Standing, forecast, hours_of
+from orchestrator.core.plan import Limits
+from orchestrator.pipeline.model import Expect
+from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.plans import Plan, calm
+from orchestrator.rehearsal.simulation.sessions import Counting
+from orchestrator.views import forecast as views
+from stages.contract import Cursor
+from state.model import QuotaRow, RunStatus
+
+POLL_S = 300.0
+"""Between two looks at a session; a daemon looks ten times as often."""
+TURNS_MAX = 100_000
+CLOSE = 0.1
+WRONG = (0.6, 1.5)
+"""How far off the run's own expectations are, so that what is said midway rests on what was measured."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was said at one moment, and how far off it was, as shares of the time and of the quota that went by after it."""
+
+    off_finish: float
+    off_quota: float
+    bounded: bool
+    """Whether the end came between the earliest and the latest."""
+
+    @property
+    def close(self) -> bool:
+        """Whether both were off by a tenth at most."""
+        return max(self.off_finish, self.off_quota) <= CLOSE
+
+
+@dataclass(frozen=True)
+class Foretold:
+    """One chain, and what was said of it."""
+
+    seed: int
+    start: Told
+    midway: Told
+    sessions: int
+    days: float
+
+
+def one(seed: int) -> Foretold:
+    """Drive the calm chain of a seed to its end, and compare; the same seed gives the same answer."""
+    plan = calm(seed)
+    told = expectations(plan)
+    given = plan.pipeline.model_copy(update={"expect": _mistaken(plan, told, WRONG[seed % 2])})
+    kaggle = Kaggle(given, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
+    began_at = kaggle.clock.now()
+    start = _at_the_start(plan, told, began_at)
+    with fast_folder() as folder:
+        chain = Chain(kaggle, folder)
+        chain.limits = Limits(poll_s=POLL_S)
+        midway: dict[str, Any] | None = None
+        asked_at = began_at
+        for turn in chain.turns(turns_max=TURNS_MAX):
+            if midway is None and _halfway(chain):
+                asked_at = kaggle.clock.now()
+                midway = _by_the_run(chain, asked_at)
+            assert turn is not None
+        state = chain.state
+    assert state.run.status is RunStatus.FINISHED and midway is not None, state.run
+    return Foretold(
+        seed=seed,
+        start=_compared(start, kaggle, began_at, state.run.updated_at),
+        midway=_compared(midway, kaggle, asked_at, state.run.updated_at),
+        sessions=len(state.sessions),
+        days=(state.run.updated_at - began_at).total_seconds() / 86400,
+    )
+
+
+def expectations(plan: Plan) -> Expect:
+    """The true times of a plan, as a pipeline would say them."""
+    assert plan.tempo is not None
+    session, kind = Counting(plan.pipeline), plan.pipeline.slot
+    queue_s = {"tpu": plan.rules.queue_s.tpu, "gpu": plan.rules.queue_s.gpu, "cpu": plan.rules.queue_s.cpu}[kind]
+    return Expect(
+        step_s={"counting": plan.step_s},
+        first_s=plan.tempo.first_s,
+        startup_s=session.start_s,
+        save_s=session.save_s,
+        queue_s=queue_s,
+        handover_s=(plan.rules.dataset_processing_s + POLL_S),
+    )
+
+
+def _mistaken(plan: Plan, told: Expect, factor: float) -> Expect:
+    """All that the first session measures, said wrongly; what only a later stage can tell is said as it is."""
+    measured = plan.pipeline.stages[0].options == {}
+    step_s = {"counting": plan.step_s * factor if measured else plan.step_s}
+    others = {name: getattr(told, name) * factor for name in ("startup_s", "save_s", "queue_s", "handover_s")}
+    return Expect(step_s=step_s, first_s=told.first_s, **others)
+
+
+def _at_the_start(plan: Plan, told: Expect, now: datetime) -> dict[str, Any]:
+    pipeline = plan.pipeline.model_copy(update={"expect": told})
+    quota = None
+    if pipeline.hardware.quota:
+        total_s = plan.rules.quota_s.tpu if pipeline.slot == "tpu" else plan.rules.quota_s.gpu
+        quota = QuotaRow(
+            owner="me", accelerator=pipeline.slot, used_s=0.0, reserved_s=0.0, total_s=total_s,
+            refreshes_at=plan.rules.week(now)[1], read_at=now,
+        )  # fmt: skip
+    found = forecast(pipeline, times_for(pipeline), Standing(now=now), hours_of(pipeline, quota, now))
+    return views.document(found, ())
+
+
+def _halfway(chain: Chain) -> bool:
+    """Whether sessions have told of half of all steps."""
+    pipeline, found = chain.kaggle.pipeline, chain.state.last
+    if found is None:
+        return False
+    steps = chain.store.steps_seen(chain.run, 1)
+    done = max((pipeline.position(Cursor(stage=step.stage, step=step.step)) for step in steps), default=0)
+    return done * 2 >= pipeline.total_steps
+
+
+def _by_the_run(chain: Chain, now: datetime) -> dict[str, Any]:
+    part = views.run_part(chain.store, chain.state, chain.store.facts(chain.run), now)
+    assert part["forecast"] is not None, part
+    found: dict[str, Any] = part["forecast"]
+    return found
+
+
+def _compared(said: dict[str, Any], kaggle: Kaggle, at: datetime, ended_at: datetime) -> Told:
+    finish_at, earliest, latest = (
+        datetime.fromisoformat(said[key]) for key in ("finish_at", "finish_earliest_at", "finish_latest_at")
+    )
+    spent_s = sum(
+        version.session.ran_s(at, ended_at)
+        for kernel in kaggle.world.kernels.all()
+        for version in kernel.versions
+        if version.session is not None
+    )
+    if not kaggle.pipeline.hardware.quota:
+        spent_s = 0.0
+    return Told(
+        off_finish=abs((finish_at - ended_at) / (ended_at - at)),
+        off_quota=abs(said["quota_s"] - spent_s) / spent_s if spent_s else 0.0,
+        bounded=earliest <= ended_at <= latest,
+    )

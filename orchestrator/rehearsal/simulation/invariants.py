@@ -1,0 +1,308 @@
+"""What must hold after every turn of a simulated chain, however Kaggle and the machine misbehave: one function a promise."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from orchestrator.core.retention import removable
+from orchestrator.engine.manifests import TRIES
+from orchestrator.engine.tick import Turn
+from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
+from orchestrator.rehearsal.local_kaggle.stored_file import Content
+from orchestrator.rehearsal.simulation.chain import Chain
+from orchestrator.rehearsal.simulation.early_give_up import Hasty
+from orchestrator.rehearsal.simulation.sessions import digest_of
+from orchestrator.rehearsal.simulation.watchdogs import Loop, Owed
+from stages.contract import MANIFEST_NAME, Manifest
+from stages.documents import ContractError
+from stages.safe_text import ODD
+from state import machine
+from state.facts import FACTS, Fact, PushIntended
+from state.model import Checkpoint, CheckpointStatus, Phase, RunState, RunStatus, Session
+
+KEPT_MIN = 2
+SENT_MAX = 25
+"""Of one dataset's files: more than lost answers, crashes and a person's patience can ask for."""
+
+
+class Broken(AssertionError):
+    """An invariant does not hold; the message names it."""
+
+
+@dataclass
+class Watched:
+    """A chain under watch, and how far each look has come: nothing is looked at twice that cannot change."""
+
+    chain: Chain
+    secret: str = ""
+    checks: int = 0
+    sessions: int = 0
+    checkpoints: int = 0
+    trained: int = 0
+    state: RunState | None = None
+    """As of the last turn that changed it."""
+    verified: set[tuple[str, str]] = field(default_factory=set)
+    """Name and digest of each checkpoint that was collected, here or by a daemon on a copy."""
+    pruned: set[str] = field(default_factory=set)
+    loop: Loop = field(default_factory=Loop)
+    owed: Owed = field(default_factory=Owed)
+    hasty: Hasty = field(default_factory=Hasty)
+    others: list[Chain] = field(default_factory=list)
+    """Daemons on copies of the home folder."""
+    loops: list[Loop] = field(default_factory=list)
+    """What each of them did since its last rest."""
+    deleted: int = 0
+    """Datasets whose deletion was looked at."""
+    struck: int = 0
+    """Mishaps of Kaggle that happened before the last turn."""
+
+    def paused(self) -> None:
+        """Nobody carried the chain on for a while."""
+        self.owed.paused()
+
+    def join(self, other: Chain) -> None:
+        """Watch another daemon as well, which works on a copy of the home folder."""
+        self.others.append(other)
+        self.loops.append(Loop())
+
+    def after(self, turn: Turn | None) -> None:
+        """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
+        self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
+        self._check("nothing is given up before it was looked for", self.hasty.after(self.chain, turn))
+        self._look(turn)
+
+    def after_other(self, other: Chain, turn: Turn) -> None:
+        """Check all that can have changed in a turn of another daemon; raises Broken."""
+        loop = self.loops[self.others.index(other)]
+        self._check("no command is repeated without a rest", loop.after(other, turn))
+        self._look(turn)
+
+    def _look(self, turn: Turn | None) -> None:
+        if self.state is None or turn is None or turn.facts:
+            self.state = self.chain.state
+        state = self.state
+        self._check("a person is told in time", self.owed.after(self.chain, state, turn))
+        for name, holds in AFTER_EACH_TURN.items():
+            self._check(name, holds(self, state))
+        if turn is None:
+            self._check("facts fold to rows", folds(self, state))
+
+    @property
+    def states(self) -> list[RunState]:
+        """The run as each home folder has it."""
+        return [self.chain.state, *(other.state for other in self.others)]
+
+    def goes_back(self) -> None:
+        """Begin from the database that is there now, which may know less than the last one: what is on Kaggle stays seen."""
+        state = self.state = self.chain.state
+        self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
+        self.hasty.since.clear()
+
+    def at_the_end(self) -> None:
+        """Check what holds for a chain that came to its end."""
+        state = self.chain.state
+        for name, holds in AT_THE_END.items():
+            self._check(name, holds(self, state))
+
+    def _check(self, name: str, broken: str) -> None:
+        self.checks += 1
+        if broken:
+            raise Broken(f"{name}: {broken}")
+
+
+# --- after each turn: each answers with what is wrong, or nothing ------------------
+
+
+def one_live_session(watched: Watched, state: RunState) -> str:
+    """Of this run, at most one session takes a slot."""
+    live = [session.slug for session in watched.chain.kaggle.world.kernels.live()]
+    return f"{' and '.join(live)} are alive together" if len(live) > 1 else ""
+
+
+def nothing_pushed_twice(watched: Watched, state: RunState) -> str:
+    """No order became two sessions."""
+    twice = [slug for slug, times in watched.chain.kaggle.started.items() if times > 1]
+    for kernel in watched.chain.kaggle.world.kernels.all():
+        if sum(version.session is not None for version in kernel.versions) > 1:
+            twice.append(kernel.slug)
+    return f"{twice[0]} was pushed twice" if twice else ""
+
+
+def every_step_once(watched: Watched, state: RunState) -> str:
+    """A checkpoint holds what the uncut run holds after as many steps."""
+    kaggle = watched.chain.kaggle
+    for checkpoint in state.checkpoints[watched.checkpoints :]:
+        position = kaggle.pipeline.position(checkpoint.cursor)
+        if digest_of(Manifest.from_json(checkpoint.manifest)) != kaggle.uncut[position]:
+            return f"{checkpoint.name} is not what the uncut run is after {position} steps"
+        watched.verified.add((checkpoint.name, checkpoint.digest))
+    watched.checkpoints = len(state.checkpoints)
+    return ""
+
+
+def newest_parent(watched: Watched, state: RunState) -> str:
+    """A session starts from the newest verified checkpoint there is when it is planned."""
+    new, watched.sessions = state.sessions[watched.sessions :], len(state.sessions)
+    for session in new:
+        place = watched.chain.kaggle.pipeline.position
+        usable = [c for c in state.checkpoints if c.usable]
+        newest = max(usable, key=lambda c: place(c.cursor), default=None)
+        if session.parent != (newest.name if newest else None):
+            return f"{session.slug} starts from {session.parent}, and the newest is {newest.name if newest else 'none'}"
+        if newest is not None and place(session.start) != place(newest.cursor):
+            return f"{session.slug} starts at {session.start}, and its parent stands at {newest.cursor}"
+    return ""
+
+
+def only_verified_bytes(watched: Watched, state: RunState) -> str:
+    """What a session trained on is the parent that its order names, which was verified, byte for byte."""
+    kaggle = watched.chain.kaggle
+    new, watched.trained = kaggle.trained[watched.trained :], len(kaggle.trained)
+    if new and watched.others:
+        watched.verified |= {(c.name, c.digest) for other in watched.others for c in other.state.checkpoints}
+    for trained in new:
+        parent, position = trained.order.parent, kaggle.pipeline.position(trained.order.start)
+        if parent is not None and (parent.name, parent.digest) not in watched.verified:
+            return f"{trained.order.slug} trained on {parent.name}, which was never verified"
+        if trained.digest != kaggle.uncut[position]:
+            return f"{trained.order.slug} trained on other bytes than the uncut run has after {position} steps"
+    return ""
+
+
+def two_are_kept(watched: Watched, state: RunState) -> str:
+    """Whatever is pruned leaves two that are newer and usable; what a person abandons for an older one is not pruned."""
+    for place, checkpoint in enumerate(state.checkpoints):
+        if checkpoint.status is not CheckpointStatus.PRUNED or checkpoint.name in watched.pruned:
+            continue
+        watched.pruned.add(checkpoint.name)
+        left = sum(newer.usable for newer in state.checkpoints[place:])
+        if left < KEPT_MIN:
+            return f"only {left} of {len(state.checkpoints)} are left"
+    return ""
+
+
+def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
+    """A dataset whose manifest verifies in itself is deleted by nobody but whoever prunes by `keep`."""
+    world = watched.chain.kaggle.world
+    gone, struck = world.datasets.deleted, world.misfortune.struck
+    new, watched.deleted = gone[watched.deleted :], len(gone)
+    flips = struck[watched.struck :].count("DatasetFile flip")
+    watched.struck = len(struck)
+    for dataset in (
+        new if flips < TRIES else ()
+    ):  # as often as relay asks it was given the same other bytes: it cannot know
+        version = dataset.versions[-1]
+        if version.fault is DatasetAction.FAIL or not is_sound(version.files):
+            continue
+        keep = watched.chain.kaggle.pipeline.keep
+        may_go = {
+            c.name for s in watched.states for c in (*removable(s, keep), *(p for p in s.checkpoints if pruned(p)))
+        }
+        if not any(dataset.slug == name or dataset.slug.startswith(f"{name}-n") for name in may_go):
+            return f"{dataset.ref} was sound, and was deleted"
+    return ""
+
+
+def is_sound(files: Mapping[str, Content]) -> bool:
+    """Whether a manifest among these files names the bytes of all the others."""
+    try:
+        manifest = Manifest.from_json(files[MANIFEST_NAME].read())
+        return all(hashlib.sha256(files[e.path].read()).hexdigest() == e.sha256 for e in manifest.files)
+    except (KeyError, ContractError):
+        return False
+
+
+def pruned(checkpoint: Checkpoint) -> bool:
+    """Whether it was removed to save room."""
+    return checkpoint.status is CheckpointStatus.PRUNED
+
+
+def sent_in_bounds(watched: Watched, state: RunState) -> str:
+    """The files of a checkpoint are not sent again and again, whatever Kaggle makes of them."""
+    sent = watched.chain.kaggle.world.datasets.sent
+    return next(
+        (f"the files of {slug} were sent {count} times" for slug, count in sent.items() if count > SENT_MAX), ""
+    )
+
+
+def intents_are_answered(watched: Watched, state: RunState) -> str:
+    """Whatever was meant is what the next turns are about: no other session is planned while a push is open."""
+    open_pushes = [s for s in state.sessions[:-1] if s.phase in (Phase.PLANNED, Phase.PUSHING)]
+    return f"{open_pushes[0].slug} was never pushed, and another session was planned" if open_pushes else ""
+
+
+# --- at the end ---------------------------------------------------------------------
+
+
+def folds(watched: Watched, state: RunState) -> str:
+    """The facts, written and read again, fold to the rows; every text in them can be written."""
+    facts = watched.chain.store.facts(watched.chain.run)
+    again = [(at, FACTS[fact.name].from_dict(json.loads(json.dumps(fact.to_dict())))) for at, fact in facts]
+    odd = [fact.name for _, fact in facts if ODD.search(_written(fact))]
+    if odd:
+        return f"a fact {odd[0]} holds text that no file takes"
+    return "" if machine.fold(again) == state else "the facts fold to something else"
+
+
+def _written(fact: Fact) -> str:
+    return "".join(text for text in fact.to_dict().values() if isinstance(text, str))
+
+
+def finished_whole(watched: Watched, state: RunState) -> str:
+    """The chain ends when faults end, and ends in what the uncut run ends in."""
+    if state.run.status is not RunStatus.FINISHED:
+        return f"the run is {state.run.status}: {state.run.reason}"
+    assert state.head is not None
+    last = digest_of(Manifest.from_json(state.head.manifest))
+    return "" if last == watched.chain.kaggle.uncut[-1] else "the end is not the uncut run's"
+
+
+def every_intent_has_its_fact(watched: Watched, state: RunState) -> str:
+    """An intent is followed by its fact: nothing is left half done."""
+    undone: list[Session] = [s for s in state.sessions if not s.phase.over]
+    if undone:
+        return f"{undone[0].slug} is {undone[0].phase} and the run is over"
+    intended = [f for _, f in watched.chain.store.facts(watched.chain.run) if isinstance(f, PushIntended)]
+    meant = {(fact.number, fact.attempt) for fact in intended}
+    lost = [s.slug for s in state.sessions if s.key not in meant]
+    return f"{lost[0]} was pushed without an intent" if lost else ""
+
+
+def no_secret_anywhere(watched: Watched, state: RunState) -> str:
+    """The account's key is in no fact, row, file, log or kernel."""
+    secret = watched.secret
+    if not secret:
+        return ""
+    if any(secret in json.dumps(fact.to_dict()) for _, fact in watched.chain.store.facts(watched.chain.run)):
+        return "a fact holds the account's key"
+    if secret in repr(watched.chain.store.snapshot(watched.chain.run)):
+        return "a row holds the account's key"
+    for kernel in watched.chain.kaggle.world.kernels.all():
+        if any(secret in version.save.text for version in kernel.versions):
+            return f"the source of {kernel.slug} holds the account's key"
+    for path in watched.chain.home.path.rglob("*"):
+        if path.is_file() and secret.encode() in path.read_bytes():
+            return f"{path.name} holds the account's key"
+    return ""
+
+
+Promise = Callable[[Watched, RunState], str]
+
+AFTER_EACH_TURN: dict[str, Promise] = {
+    "at most one live session": one_live_session,
+    "no order is pushed twice": nothing_pushed_twice,
+    "no step is skipped or counted twice": every_step_once,
+    "a session starts from the newest verified checkpoint": newest_parent,
+    "no unverified byte is trained on": only_verified_bytes,
+    "the last two checkpoints are kept": two_are_kept,
+    "no sound checkpoint is deleted but by retention": no_sound_checkpoint_deleted,
+    "nothing is sent again and again": sent_in_bounds,
+    "no other session is planned while a push is open": intents_are_answered,
+}
+AT_THE_END: dict[str, Promise] = {
+    "the chain ends when faults end": finished_whole,
+    "every intent is followed by its fact": every_intent_has_its_fact,
+    "facts fold to rows": folds,
+    "secrets are nowhere": no_secret_anywhere,
+}

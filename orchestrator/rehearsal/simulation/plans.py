@@ -1,0 +1,280 @@
+"""From a seed to everything that happens to one chain: the pipeline, what Kaggle does, when the daemon dies, what a person does."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.loader import parse
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.faults import (
+    LASTING,
+    TRIGGERED,
+    CallAction,
+    CallFault,
+    DatasetAction,
+    DatasetFault,
+    FaultPlan,
+    PushAction,
+    PushFault,
+    SessionAction,
+    SessionFault,
+)
+from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation import delayed_faults
+from orchestrator.rehearsal.simulation.clock_steps import Setting, drawn_settings
+from orchestrator.rehearsal.simulation.delayed_faults import drawn_late
+from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
+from orchestrator.rehearsal.simulation.odd_text import NOTHING_ODD, Oddities
+from orchestrator.rehearsal.simulation.second_home import Copied, drawn_copy
+from orchestrator.rehearsal.simulation.sessions import Counting, Tempo, died, failing, hung
+from orchestrator.rehearsal.simulation.stuck_answers import Stuck, drawn_stuck
+from stages.contract import Order
+
+FAULTY_SESSIONS = 6
+"""Faults befall only the first sessions of a chain: then they end, and so must the chain."""
+CALLS = (
+    "SaveKernel", "GetKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "OutputFile", "LogStream",
+    "DatasetFile", "GetDataset", "CreateDataset", "DeleteDataset", "BlobUpload", "GetAcceleratorQuotaStatistics",
+)  # fmt: skip
+SESSION_FAULTS = [action for action in SessionAction if action is not SessionAction.SLOW]
+"""All but one: a script is played at its own pace."""
+PUSH_FAULTS = [action for action in PushAction if action not in delayed_faults.PUSHES]
+DATASET_FAULTS = [action for action in DatasetAction if action not in delayed_faults.DATASETS]
+"""What is late is drawn apart."""
+FILE_CALLS = ("OutputFile", "DatasetFile")
+"""The calls that bring files: only what they bring can have a bit turned over."""
+ON_DISK_EVERY = 100
+"""Of so many chains one uses the real database, which takes twenty times as long as the store in memory."""
+PROCESSING_S_MAX = 4 * 3600.0
+"""Of a dataset that nothing befalls: relay gives one up after six hours."""
+STATUSES = (429, 500, 502, 503, 504)
+KIND_SHARES = ("TpuV5E8", "TpuV5E8", "NvidiaTeslaT4", "cpu")
+
+
+@dataclass(frozen=True)
+class Misdeed:
+    """What one session's own program does wrong."""
+
+    session: int
+    what: str
+    after_s: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is drawn for one chain."""
+
+    seed: int
+    pipeline: Pipeline
+    rules: Rules
+    faults: FaultPlan
+    step_s: float
+    misdeeds: tuple[Misdeed, ...]
+    crashes: tuple[int, ...]
+    """At which boundary of its life each of the first daemons dies."""
+    answers_after_s: float
+    """How long a person takes to type what a parked run asks for."""
+    on_disk: bool
+    """Whether the real database is used."""
+    tempo: Tempo | None = None
+    settings: tuple[Setting, ...] = ()
+    """Of this machine's clock."""
+    stuck: Stuck | None = None
+    """An answer of Kaggle that never changes."""
+    copied: Copied | None = None
+    """When the home folder is copied, and another daemon begins to work on the copy; None: never."""
+    oddities: Oddities = NOTHING_ODD
+    disk: DiskPlan = NO_DISK_FAULTS
+
+    def play(self, order: Order, played: Played, index: int) -> Played:
+        """The index-th session as its own program spoils it."""
+        for misdeed in self.misdeeds:
+            if misdeed.session == index:
+                played = _spoilt(misdeed, order, played)
+                break
+        return self.oddities.play(order, played, index)
+
+
+def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
+    """The plan of a seed; the same seed gives the same plan."""
+    rng = random.Random(f"relay simulates {seed}")
+    chosen = pipeline or _pipeline(rng)
+    usable_s = Counting(chosen).usable_s
+    if usable_s <= 0:
+        raise BadInput(f"{chosen.name}: session.margin_s leaves no time for a step: lower it, or raise session.limit_s")
+    step_s = usable_s * rng.uniform(1.5, 5.0) / chosen.total_steps
+    step_s = min(step_s, usable_s / 3)  # a step fits, and a session gains more than one
+    rules = Rules(
+        seed=seed,
+        queue_s=PerKind.all(chosen.limit_s * rng.choice((0.0, 0.06, 0.9))),
+        dataset_processing_s=min(PROCESSING_S_MAX, chosen.limit_s * rng.choice((0.0, 0.06, 1.2))),
+        quota_s=PerKind.all(max(chosen.limit_s * rng.choice((2.5, 4.0, 20.0)), chosen.worth_s * 2)),
+        pins_versions=rng.random() < 0.5,
+        missing_dataset_code=rng.choice((403, 404)),
+    )
+    copied = drawn_copy(seed) if seed % ON_DISK_EVERY else None
+    faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, chosen.limit_s, alone=copied is None)
+    plan = Plan(
+        seed=seed,
+        pipeline=chosen,
+        rules=rules,
+        faults=faults,
+        step_s=step_s,
+        misdeeds=_misdeeds(rng, chosen.limit_s),
+        crashes=_crashes(rng),
+        answers_after_s=rng.uniform(60.0, 20_000.0),
+        on_disk=seed % ON_DISK_EVERY == 0,
+        copied=copied,
+        tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
+        settings=drawn_settings(seed),
+        stuck=drawn_stuck(seed),
+        oddities=Oddities.drawn(seed),
+    )
+    if copied is not None:  # of a store in memory alone
+        return plan
+    disk = disk_plan(seed, len(plan.crashes), on_disk=plan.on_disk)
+    return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
+
+
+def calm(seed: int) -> Plan:
+    """A chain on which nothing goes wrong, with sessions as long as real ones, and times as uneven as real ones may be."""
+    rng = random.Random(f"relay foretells {seed}")
+    stages = rng.randint(1, 3)
+    share, spread = rng.uniform(0.6, 5.0), [rng.uniform(0.5, 2.0) if rng.random() < 0.5 else 1.0 for _ in range(stages)]
+    steps = [rng.randint(80, 400) for _ in range(stages)]
+    accelerator = rng.choice(KIND_SHARES)
+    empty = parse(_calm_text(accelerator, steps, [None] * stages), "the built-in pipeline")
+    step_s = share * Counting(empty).usable_s / sum(map(float.__mul__, map(float, steps), spread))
+    own = [round(step_s * factor, 3) if factor != 1.0 else None for factor in spread]
+    queue_s, processing_s = rng.uniform(420.0, 1800.0), rng.uniform(60.0, 600.0)
+    return Plan(
+        seed=seed,
+        pipeline=parse(_calm_text(accelerator, steps, own), "the built-in pipeline"),
+        rules=Rules(
+            seed=seed,
+            queue_s=PerKind.all(queue_s),
+            dataset_processing_s=processing_s,
+            waits_vary=0.4,
+            quota_s=PerKind(rng.uniform(10, 20) * 3600, rng.uniform(15, 30) * 3600, 0.0),
+        ),
+        faults=FaultPlan(seed=seed),
+        step_s=step_s,
+        misdeeds=(),
+        crashes=(),
+        answers_after_s=0.0,
+        on_disk=False,
+        tempo=Tempo(
+            seed, uneven=rng.choice((0.1, 0.3)), machine=rng.choice((0.02, 0.05)), first_s=rng.uniform(60, 600)
+        ),
+    )
+
+
+def _calm_text(accelerator: str, steps: list[int], own_s: list[float | None]) -> str:
+    """A pipeline of counting stages; one with seconds of its own is other work than those without."""
+    stages = "\n".join(
+        f"  - {{name: {name}, kind: counting, steps: {count}{f', options: {{step_s: {seconds}}}' if seconds else ''}}}"
+        for name, count, seconds in zip(("one", "two", "three"), steps, own_s, strict=False)
+    )
+    return f"name: sim\naccelerator: {accelerator}\nstages:\n{stages}\n"
+
+
+def _pipeline(rng: random.Random) -> Pipeline:
+    stages = "\n".join(
+        f"  - {{name: {name}, kind: counting, steps: {rng.randint(4, 14)}}}"
+        for name in ("one", "two", "three")[: rng.randint(1, 3)]
+    )
+    limit_s = rng.choice((600, 1000, 3600))
+    return parse(
+        f"name: sim\n"
+        f"accelerator: {rng.choice(KIND_SHARES)}\n"
+        f"handoff: {rng.choice(('dataset', 'kernel-output'))}\n"
+        f"on_timeout: {rng.choice(('resume', 'park'))}\n"
+        f"keep: {rng.randint(2, 3)}\n"
+        f"session: {{limit_s: {limit_s}, margin_s: {limit_s // 10}, save_interval_s: {limit_s // rng.randint(3, 8)}}}\n"
+        f"stages:\n{stages}\n",
+        "the built-in pipeline",
+    )
+
+
+# --- what goes wrong ----------------------------------------------------------
+
+
+def _faults(rng: random.Random, seed: int, limit_s: float) -> FaultPlan:
+    if rng.random() < 0.05:
+        return FaultPlan(seed=seed)
+    return FaultPlan(
+        seed=seed,
+        sessions=tuple(_session_fault(rng, limit_s) for _ in range(rng.randint(0, 3))),
+        calls=tuple(_call_fault(rng) for _ in range(rng.randint(0, 5))),
+        datasets=tuple(_dataset_fault(rng, limit_s) for _ in range(rng.randint(0, 2))),
+        pushes=tuple(
+            PushFault(push=rng.randint(1, FAULTY_SESSIONS), action=rng.choice(PUSH_FAULTS))
+            for _ in range(rng.choice((0, 0, 1, 2)))
+        ),
+    )
+
+
+def _session_fault(rng: random.Random, limit_s: float) -> SessionFault:
+    action = rng.choice(SESSION_FAULTS)
+    return SessionFault(
+        session=rng.randint(1, FAULTY_SESSIONS),
+        action=action,
+        after_s=rng.uniform(0.0, limit_s) if action in TRIGGERED else None,
+        seconds=rng.uniform(0.0, limit_s) if action in LASTING else 0.0,
+    )
+
+
+def _call_fault(rng: random.Random) -> CallFault:
+    action = rng.choice(list(CallAction))
+    fault = CallFault(
+        call=rng.choice(FILE_CALLS if action is CallAction.FLIP else (*CALLS, "*")),
+        action=action,
+        nth=rng.randint(1, 12),
+        times=rng.choice((1, 1, 2, 3, 8)),
+        probability=rng.choice((None, None, 0.3)),
+        seconds=rng.choice((5.0, 100.0, 1000.0)) if action is CallAction.HANG else 0.0,
+        after_bytes=rng.randint(0, 300) if action is CallAction.FLIP else 0,
+    )
+    if action is not CallAction.STATUS:
+        return fault
+    status = rng.choice(STATUSES)
+    waits_s = rng.choice((None, 30.0, 600.0)) if status == 429 else None
+    return replace(fault, status=status, retry_after_s=waits_s)
+
+
+def _dataset_fault(rng: random.Random, limit_s: float) -> DatasetFault:
+    action = rng.choice(DATASET_FAULTS)
+    seconds = limit_s * rng.uniform(0.0, 5.0) if action is DatasetAction.SLOW else 0.0
+    return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
+
+
+def _misdeeds(rng: random.Random, limit_s: float) -> tuple[Misdeed, ...]:
+    if rng.random() < 0.7:
+        return ()
+    what = rng.choice(tuple(MISDEEDS))
+    first = rng.randint(1, FAULTY_SESSIONS - 1)
+    after_s = rng.uniform(0.0, limit_s)
+    return tuple(Misdeed(first + more, what, after_s) for more in range(rng.randint(1, 2)))
+
+
+def _crashes(rng: random.Random) -> tuple[int, ...]:
+    """Some daemons die late, and some soon after they began: in the midst of the recovery from the last crash."""
+    count = rng.choice((0, 1, 1, 2, 3, 5))
+    return tuple(rng.choice((rng.randint(0, 9), rng.randint(0, 120))) for _ in range(count))
+
+
+MISDEEDS: dict[str, Callable[[Order, Played, float], Played]] = {
+    "bug": lambda order, played, after_s: failing(order, played, after_s, "ValueError@one"),
+    "bad luck": lambda order, played, after_s: failing(order, played, after_s, "tpu-missing", transient=True),
+    "broken training": lambda order, played, after_s: failing(order, played, after_s, "not-a-number"),
+    "death": lambda order, played, after_s: died(played, after_s),
+    "hang": lambda order, played, after_s: hung(played, after_s),
+}
+
+
+def _spoilt(misdeed: Misdeed, order: Order, played: Played) -> Played:
+    if misdeed.after_s >= played.ends_after_s:
+        return played
+    return MISDEEDS[misdeed.what](order, played, misdeed.after_s)

@@ -1,0 +1,286 @@
+"""Simulate chains: one by its seed, told turn by turn, or thousands on all cores, summed up."""
+
+import functools
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import cast
+
+from orchestrator.base.clock import monotonic_s
+from orchestrator.base.errors import RelayError
+from orchestrator.engine.tick import Turn
+from orchestrator.kaggle.credentials import Credentials, Method
+from orchestrator.kaggle.gateway import Gateway
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.clock_steps import OwnClock, Settings
+from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.disk_faults import BackupsGone, Disk
+from orchestrator.rehearsal.simulation.invariants import Watched
+from orchestrator.rehearsal.simulation.odd_text import OddlyWorded
+from orchestrator.rehearsal.simulation.plans import Plan, drawn
+from orchestrator.rehearsal.simulation.second_home import Interrupted, Kinship, SecondHome
+from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
+from orchestrator.views import fact_text
+from state.failures import StoreCorrupt
+from state.leases import LeaseLost
+from state.machine import IllegalTransition
+from state.memory_store import MemoryStore
+from state.model import RunStatus
+from state.store import Store
+
+ASKED_MAX = 40
+"""A person who has typed the same remedy so often has lost patience."""
+CHUNK = 25
+DEFECTS = (
+    AssertionError, AttributeError, IllegalTransition, LeaseLost, LookupError, OSError, RelayError, StoreCorrupt,
+    TypeError, ValueError,
+)  # fmt: skip
+"""What a chain must never raise: whatever it is, the seed is reported, and the other chains go on."""
+
+Teller = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one chain went."""
+
+    seed: int
+    status: str
+    sessions: int
+    turns: int
+    crashes: int
+    checks: int
+    asked: int
+    struck: Counter[str]
+    broken: str = ""
+    """The invariant that broke, in a sentence."""
+
+
+@dataclass
+class Summary:
+    """How many chains went."""
+
+    chains: int = 0
+    sessions: int = 0
+    turns: int = 0
+    crashes: int = 0
+    checks: int = 0
+    asked: int = 0
+    seconds: float = 0.0
+    ended: Counter[str] = field(default_factory=Counter)
+    struck: Counter[str] = field(default_factory=Counter)
+    failed: list[Ended] = field(default_factory=list)
+
+    def add(self, chain: Ended) -> None:
+        """Count one more."""
+        self.chains += 1
+        for name in ("sessions", "turns", "crashes", "checks", "asked"):
+            setattr(self, name, getattr(self, name) + getattr(chain, name))
+        self.ended[chain.status] += 1
+        self.struck += chain.struck
+        if chain.broken:
+            self.failed.append(chain)
+
+
+def simulate(seeds: Iterable[int], pipeline: Pipeline | None = None) -> Summary:
+    """Every chain of these seeds, one after the other in this process."""
+    began_s, summary = monotonic_s(), Summary()
+    for seed in seeds:
+        summary.add(one(seed, pipeline))
+    summary.seconds = monotonic_s() - began_s
+    return summary
+
+
+def simulate_on_all_cores(seeds: Sequence[int], pipeline: Pipeline | None = None) -> Summary:
+    """Every chain of these seeds, shared out among as many processes as this machine has cores."""
+    began_s, summary = monotonic_s(), Summary()
+    shares = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
+    workers = min(os.cpu_count() or 1, len(shares))
+    if workers <= 1:
+        return simulate(seeds, pipeline)
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawned) as pool:
+        for chains in pool.map(functools.partial(_share, pipeline), shares):
+            for chain in chains:
+                summary.add(chain)
+    summary.seconds = monotonic_s() - began_s
+    return summary
+
+
+def _share(pipeline: Pipeline | None, seeds: Sequence[int]) -> list[Ended]:
+    return [one(seed, pipeline) for seed in seeds]
+
+
+def one(seed: int, pipeline: Pipeline | None = None, tell: Teller | None = None) -> Ended:
+    """The chain of one seed; `tell` hears its story, a line each."""
+    plan = drawn(seed, pipeline)
+    with fast_folder() as folder:
+        simulation = Simulation(plan, folder, tell)
+        try:
+            simulation.run()
+            broken = ""
+        except BackupsGone:
+            return simulation.ended("")
+        except DEFECTS as error:
+            broken = f"{error}" if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return simulation.ended(broken)
+
+
+class Simulation:
+    """One chain being simulated."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, tell: Teller | None = None, store: Store | MemoryStore | None = None
+    ) -> None:
+        self.plan = plan
+        self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
+        home = folder / "home"
+        home.mkdir()
+        if store is None:
+            store = Store.at(home) if plan.on_disk else MemoryStore()
+        known = plan.copied is not None and plan.copied.kinship is Kinship.KNOWN
+        self.chain = Chain(self.kaggle, home, store=store, owned=known)
+        self.own = OwnClock(self.kaggle.clock)
+        self.chain.clock, self.chain.settings = self.own, Settings(self.own, plan.settings)
+        self.stuck = self._stuck(plan)
+        odd = OddlyWorded(self.kaggle.gateway(), plan.oddities) if plan.oddities.all else None
+        self.chain.gateway = self.stuck or odd
+        if known:  # no home folder can tell what another one is about to do, so only here they may do it at once
+            gateway = self.chain.gateway or self.kaggle.gateway()
+            self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
+        self.disk = self.chain.disk = Disk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
+        self.disk.identity = self.chain.identity
+        self.watched = Watched(self.chain, self.kaggle.secret)
+        self.second: SecondHome | None = None
+        self.turns = self.crashes = self.asked = 0
+        self._tell = tell
+        self._told = 0
+
+    def _stuck(self, plan: Plan) -> StuckGateway | None:
+        """The account where an answer of it is stuck."""
+        if plan.stuck is None:
+            return None
+        redact = Credentials(
+            method=Method.TOKEN, source="the simulation", username="me", secret=self.kaggle.secret
+        ).redact
+        return StuckGateway(self.kaggle.world, plan.stuck, functools.cache(redact), plan.pipeline.worth_s)
+
+    def run(self) -> None:
+        """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""
+        bombs = list(self.plan.crashes)
+        while self.turns < TURNS_MAX:
+            try:
+                self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+            except StoreCorrupt as error:
+                if not self.plan.disk.flips:
+                    raise
+                self._go_on_with(self.disk.restored(str(error), self.kaggle.clock.now))
+            if self.chain.state.run.status not in (RunStatus.PARKED, RunStatus.ACTIVE, RunStatus.WAITING):
+                self.watched.at_the_end()
+                return
+            if self.chain.state.run.status is RunStatus.PARKED:
+                self._person()
+        raise Endless(f"the chain does not end: {self.chain.state.run.status} {self.chain.state.run.reason}")
+
+    def ended(self, broken: str) -> Ended:
+        """How it went."""
+        state = self.watched.state
+        return Ended(
+            seed=self.plan.seed,
+            status="damaged" if self.disk.lost else state.run.status.value if state else "not begun",
+            sessions=len(state.sessions) if state else 0,
+            turns=self.turns,
+            crashes=self.crashes,
+            checks=self.watched.checks,
+            asked=self.asked,
+            struck=Counter(self.kaggle.world.misfortune.struck) + self.disk.struck,
+            broken=broken,
+        )
+
+    def _one_life(self, bomb: Bomb | None) -> None:
+        """One daemon, until it dies or nothing is left for it to do."""
+        try:
+            self.disk.begins(self.kaggle.clock.now)
+            for turn in self._turns(bomb):
+                self.turns += 1
+                self.watched.after(turn)
+                self.disk.kept(turn, self.chain.state)
+                self.disk.after(turn, self.kaggle.clock.now)
+                self._tell_of(turn)
+                if self.watched.state is not None and self.watched.state.run.awaits:
+                    self._see_to_it()
+                self._beside()
+        except Crash:
+            self.crashes += 1
+            self.watched.after(None)
+            self._say("the daemon died")
+            if self.disk.flips_after(self.crashes):
+                self._say("a bit of the database turned over")
+                self._go_on_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
+
+    def _go_on_with(self, store: Store) -> None:
+        """Let the next daemon find this database, which may know less than the last one did."""
+        self.chain.store = store
+        self.watched.goes_back()
+
+    def _beside(self) -> None:
+        """Copy the home folder when it is time, and let the daemon on the copy go on."""
+        copied = self.plan.copied
+        if self.second is None and copied is not None and self.turns > copied.after_turns:
+            self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
+            self.watched.join(self.second.chain)
+            self._say("the home folder is copied, and another daemon works on the copy")
+        if copied is not None and copied.kinship is not Kinship.KNOWN:
+            self._second_goes_on()
+
+    def _second_goes_on(self) -> None:
+        if self.second is not None:
+            self.second.go_on(self._heard_beside)
+
+    def _heard_beside(self, turn: Turn) -> None:
+        assert self.second is not None
+        self.watched.after_other(self.second.chain, turn)
+        for line in fact_text.lines(turn):
+            self._say(f"the copy: {line}")
+
+    def _turns(self, bomb: Bomb | None) -> Iterator[Turn]:
+        return self.chain.turns(bomb, TURNS_MAX - self.turns)
+
+    def _see_to_it(self) -> None:
+        """Be the person who reads what relay waits for and mends that, on Kaggle or on this machine; relay goes on by itself."""
+        if self.stuck is not None and not self.stuck.is_mended:
+            self.stuck.mended()
+            self._say("a person sees to what is stuck on Kaggle")
+        if self.own.off:
+            self.own.off = timedelta(0)
+            self._say("a person puts the clock right")
+
+    def _person(self) -> None:
+        self.asked += 1
+        if self.asked > ASKED_MAX:
+            raise Endless(f"a person typed {ASKED_MAX} remedies: {self.chain.state.run.reason}")
+        self.kaggle.clock.sleep(self.plan.answers_after_s)
+        self.watched.paused()
+        self._say(f"a person types {self.chain.state.run.remedy}")
+        self.chain.ask_remedy()
+
+    def _tell_of(self, turn: Turn) -> None:
+        if self._tell is None:
+            return
+        struck = self.kaggle.world.misfortune.struck
+        for name in struck[self._told :]:
+            self._say(f"Kaggle misbehaves: {name}")
+        self._told = len(struck)
+        for line in fact_text.lines(turn):
+            self._say(line)
+
+    def _say(self, text: str) -> None:
+        if self._tell is not None:
+            here = text.replace(str(self.chain.home.path), "HOME")  # another folder each time, and the same story
+            self._tell(f"{self.kaggle.clock.now():%Y-%m-%d %H:%M:%S}  {here}")

@@ -1,0 +1,372 @@
+"""What a simulated session does: it counts in a chain of hashes, so any step that is skipped or done twice changes the end."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from statistics import NormalDist
+from typing import Any
+
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.session_clock import Moment, Watch, What
+from stages.contract import (
+    BLOB_NAME,
+    CHECKPOINTS_DIRECTORY,
+    COMPILED_NAME,
+    MANIFEST_NAME,
+    OUTPUT_DIRECTORY,
+    REPORT_NAME,
+    REPORT_SEAL_NAME,
+    SEAL_NAME,
+    Cursor,
+    FileEntry,
+    Manifest,
+    Order,
+    Progress,
+    Report,
+    seal_of,
+)
+from stages.documents import ContractError
+from stages.session.budget import Budget
+from stages.session.last_exit import exit_at_s
+from stages.session.parent_checkpoint import check_fits
+from stages.stage import StageFailed
+
+Mounts = Mapping[str, Mapping[str, bytes]]
+"""owner/slug → path → bytes."""
+
+REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
+LINES_MAX = 300
+"""Progress events of a session, about; a stage of ten thousand steps does not tell of each."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one session trained on: where it began, and with which bytes."""
+
+    order: Order
+    digest: str
+    """The state's, as it was mounted."""
+
+
+@dataclass(frozen=True)
+class Tempo:
+    """What makes a session's time uneven. Shares are of a logarithm's deviation: 0.1 is ten per cent or so, up and down."""
+
+    seed: int = 0
+    uneven: float = 0.0
+    """From step to step."""
+    machine: float = 0.0
+    """From session to session: some machines are slower in everything."""
+    first_s: float = 0.0
+    """What a stage's first step in a session takes beyond the others."""
+
+    def step(self, slug: str, position: int, step_s: float) -> float:
+        """Seconds that this step takes in this session; `step_s` on the average."""
+        return step_s * self.slow(slug) * _about_one(self.uneven, f"{self.seed}/{slug}/{position}")
+
+    def slow(self, slug: str) -> float:
+        """How many times the usual time everything takes in this session."""
+        return _about_one(self.machine, f"{self.seed}/{slug}")
+
+
+FACTOR_MAX = 2.0
+"""Nothing takes longer than so many times its usual time: a session that has room for a step has room for every step."""
+
+
+def _about_one(deviation: float, key: str) -> float:
+    """A factor whose mean is 1, always the same for the same key."""
+    if not deviation:
+        return 1.0
+    drawn = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") + 0.5) / 2**48
+    return min(FACTOR_MAX, math.exp(NormalDist(-(deviation**2) / 2, deviation).inv_cdf(drawn)))
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Plays sessions of one pipeline. A step takes `step_s` of the session's clock, and with a `tempo` about that.
+
+    Without one a session is easy to reckon with: each step takes as long, saves in between nothing, and it stops when another
+    step and a save would not fit. With one it does what `stages.session.runner` and its budget do.
+    """
+
+    pipeline: Pipeline
+    step_s: float = 10.0
+    tempo: Tempo | None = None
+
+    @property
+    def start_s(self) -> float:
+        """Before the first step."""
+        return min(30.0, self.pipeline.limit_s / 30)
+
+    @property
+    def save_s(self) -> float:
+        """Of the last save."""
+        return min(20.0, self.pipeline.limit_s / 50)
+
+    @property
+    def usable_s(self) -> float:
+        """What a full session has for steps."""
+        return self.pipeline.budget_s(self.pipeline.limit_s) - self.start_s - self.save_s
+
+    def play(self, order: Order, mounts: Mounts) -> tuple[Played, Trained | None]:
+        """The session, and what it trained on; None where it refused to train."""
+        try:
+            digest = _parent(order, mounts)
+        except StageFailed as failure:
+            return _refused(order, failure), None
+        return self._count(order, digest), Trained(order, digest)
+
+    def _count(self, order: Order, digest: str) -> Played:
+        pipeline, total = self.pipeline, self.pipeline.total_steps
+        position, watch = pipeline.position(order.start), Watch(self._begin_s(order))
+        telling = max(1, total // LINES_MAX)
+        told: list[Progress] = []
+        files: list[tuple[float, str, bytes]] = []
+        for moment in self._timetable(order):
+            if moment.what is What.LEFT:
+                watch.at_s = moment.at_s
+                break
+            cursor = cursor_at(pipeline, moment.position)
+            if moment.what is What.STEP:
+                position, digest = moment.position, after(digest, moment.position)
+                first = watch.stepped(cursor.stage, moment.at_s, self.tempo.first_s if self.tempo else 0.0)
+                if position % telling == 0 or position == total or first:
+                    told.append(_told("step", moment.at_s, cursor))
+            else:
+                files += _checkpoint(order, cursor, digest, moment.at_s)
+                note = hashlib.sha256(files[-1][2]).hexdigest()
+                told.append(_told("saved", moment.at_s, cursor, note=note, seconds=watch.seconds))
+                watch.saved(moment)
+        outcome = "finished" if position >= total else "yielded"
+        reached = cursor_at(pipeline, position)
+        report = _report(order, outcome, reached, timings=watch.timings, seconds=watch.seconds)
+        files += _reported(report, watch.at_s)
+        in_order = sorted(told, key=lambda event: event.at_s)
+        lines = [(event.at_s, replace(event, number=number).line()) for number, event in enumerate(in_order)]
+        return Played(ends_after_s=watch.at_s, lines=lines, files=files)
+
+    def _begin_s(self, order: Order) -> float:
+        return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
+
+    def _timetable(self, order: Order) -> Iterator[Moment]:
+        """When each step is done and each checkpoint is on disk; of one that is made beside the steps, told when it is begun."""
+        return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
+
+    def _even(self, order: Order) -> Iterator[Moment]:
+        position, total = self.pipeline.position(order.start), self.pipeline.total_steps
+        now_s = saved_s = self.start_s
+        while position < total and now_s + self.step_s + self.save_s < order.budget_s:
+            position, now_s = position + 1, now_s + self.step_s
+            yield Moment(What.STEP, now_s, position)
+            if now_s - saved_s >= order.save_interval_s:
+                saved_s = now_s
+                yield Moment(What.SAVED_BESIDE, now_s, position)
+        yield Moment(What.SAVED, now_s + self.save_s, position, self.save_s)
+
+    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[Moment]:
+        leave_s = exit_at_s(order.budget_s, order.limit_s)
+        for moment in self._within_budget(order, tempo):
+            if moment.at_s > leave_s:  # its last step or save did not end in time
+                yield Moment(What.LEFT, leave_s, moment.position)
+                return
+            yield moment
+
+    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator[Moment]:
+        budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times)
+        slow = tempo.slow(order.slug)
+        position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
+        for stage in self.pipeline.stages:
+            end += stage.steps
+            if end <= position:
+                continue
+            budget, stops = budget.stage_begun(now_s, stage.name), False
+            if budget.must_stop(now_s):
+                return
+            while not stops:
+                first_s = tempo.first_s * slow if budget.first_step_s is None else 0.0
+                step_s = float(stage.options.get("step_s", self.step_s))
+                took_s = tempo.step(order.slug, position, step_s) + first_s
+                position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
+                yield Moment(What.STEP, now_s, position)
+                since_s = budget.saving_since_s
+                if since_s is not None and now_s >= since_s + save_s:
+                    budget = budget.save_done(since_s + save_s, save_s)
+                stops = position == end or budget.must_stop(now_s)
+                if stops or budget.must_save(now_s):
+                    if budget.saving_since_s is not None:  # one at a time: the last one is waited for
+                        now_s = budget.saving_since_s + save_s
+                        budget = budget.save_done(now_s, save_s)
+                    budget = budget.save_begun(now_s)
+                    what = What.SAVED if stops else What.SAVED_BESIDE
+                    yield Moment(what, now_s + save_s, position, save_s)
+                if stops:
+                    now_s += save_s
+                    budget = budget.save_done(now_s, save_s)
+            if position < end:
+                return
+
+
+def _told(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
+    return Progress(number=0, event=event, at_s=at_s, stage=cursor.stage, step=cursor.step, target=0, **more)
+
+
+# --- the chain of hashes -----------------------------------------------------
+
+BEGIN = "begin"
+
+
+def after(digest: str, position: int) -> str:
+    """The state's digest once step `position` of the pipeline is done."""
+    return hashlib.sha256(f"{digest}/{position}".encode()).hexdigest()
+
+
+def uncut(pipeline: Pipeline) -> tuple[str, ...]:
+    """The digest after each number of steps, from none to all, in a run that was never cut."""
+    found = [BEGIN]
+    for position in range(1, pipeline.total_steps + 1):
+        found.append(after(found[-1], position))
+    return tuple(found)
+
+
+def digest_of(manifest: Manifest) -> str:
+    """The state's digest that a checkpoint holds."""
+    return manifest.digests["state"]
+
+
+def cursor_at(pipeline: Pipeline, position: int) -> Cursor:
+    """The cursor after so many steps; a boundary belongs to the stage that ends there."""
+    for stage in pipeline.stages:
+        if position <= stage.steps:
+            return Cursor(stage=stage.name, step=position)
+        position -= stage.steps
+    raise AssertionError("beyond the end")
+
+
+# --- what a session reads and leaves -----------------------------------------
+
+
+def _parent(order: Order, mounts: Mounts) -> str:
+    """The digest to go on from; refuses, as `stages.session.parent_checkpoint` does, whatever is not the order's parent byte for byte."""
+    if order.parent is None:
+        return BEGIN
+    damaged = False
+    for files in mounts.values():
+        for path, data in files.items():
+            if not path.endswith(MANIFEST_NAME):
+                continue
+            try:
+                manifest = Manifest.from_json(data)
+            except ContractError:
+                continue
+            if manifest.digest != order.parent.digest:
+                continue
+            check_fits(order, manifest)
+            folder = path.removesuffix(MANIFEST_NAME)
+            if all(_whole(entry, files.get(folder + entry.path)) for entry in manifest.files if _needed(entry)):
+                found: str = json.loads(files[folder + BLOB_NAME])["digest"]
+                return found
+            damaged = True
+    if damaged:
+        raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged")
+    raise StageFailed("parent-missing", f"the checkpoint {order.parent.name} is not mounted", transient=True)
+
+
+def _needed(entry: FileEntry) -> bool:
+    """Compiled programs that are damaged are compiled again."""
+    return entry.path != COMPILED_NAME
+
+
+def _whole(entry: FileEntry, data: bytes | None) -> bool:
+    return data is not None and len(data) == entry.size_bytes and hashlib.sha256(data).hexdigest() == entry.sha256
+
+
+def _checkpoint(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[tuple[float, str, bytes]]:
+    # Larger the later it is: a fault that befalls the largest file befalls the newest checkpoint.
+    state = json.dumps({"digest": digest, "filler": "x" * (1000 + order.session * 100 + int(at_s / 10))}).encode()
+    entry = FileEntry(path=BLOB_NAME, size_bytes=len(state), sha256=hashlib.sha256(state).hexdigest())
+    manifest = Manifest(
+        run=order.run,
+        session=order.session,
+        attempt=order.attempt,
+        token=order.token,
+        cursor=cursor,
+        parent=order.parent.digest if order.parent else None,
+        files=(entry,),
+        digests={"state": digest},
+    )
+    folder = f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
+    data = manifest.to_json().encode()
+    return [
+        (at_s, f"{folder}/{BLOB_NAME}", state),
+        (at_s, f"{folder}/{SEAL_NAME}", seal_of(data)),
+        (at_s, f"{folder}/{MANIFEST_NAME}", data),
+    ]
+
+
+def _reported(report: Report, at_s: float) -> list[tuple[float, str, bytes]]:
+    """A report with its seal, as a session leaves them."""
+    data = report.to_json().encode()
+    return [(at_s, f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}", seal_of(data)), (at_s, REPORT, data)]
+
+
+def _report(order: Order, outcome: str, reached: Cursor, **more: Any) -> Report:
+    return Report(
+        run=order.run,
+        session=order.session,
+        attempt=order.attempt,
+        token=order.token,
+        outcome=outcome,
+        started=order.start,
+        reached=reached,
+        **more,
+    )
+
+
+def _refused(order: Order, failure: StageFailed) -> Played:
+    report = _report(
+        order, "failed", order.start, cause=failure.cause, reason=str(failure), transient=failure.transient
+    )
+    after_s = min(5.0, order.limit_s / 10)
+    return Played(ends_after_s=after_s, exit_code=1, files=_reported(report, after_s))
+
+
+# --- sessions that go wrong by themselves ------------------------------------
+
+
+def failing(order: Order, played: Played, after_s: float, cause: str, *, transient: bool = False) -> Played:
+    """The same session, with an exception of its own at that time."""
+    cut = died(played, after_s)
+    report = _report(
+        order,
+        "failed",
+        _last_step(cut, order),
+        cause=cause,
+        reason="it broke",
+        transient=transient,
+        traceback="Traceback",
+    )
+    return replace(cut, exit_code=1, files=[*cut.files, *_reported(report, after_s)])
+
+
+def died(played: Played, after_s: float) -> Played:
+    """The same session, gone without notice at that time."""
+    return Played(
+        ends_after_s=after_s,
+        exit_code=137,
+        lines=[line for line in played.lines if line[0] <= after_s],
+        files=[file for file in played.files if file[0] <= after_s],
+    )
+
+
+def hung(played: Played, after_s: float) -> Played:
+    """The same session, which does nothing more from that time on and never ends by itself."""
+    return replace(died(played, after_s), ends_after_s=1e9)
+
+
+def _last_step(played: Played, order: Order) -> Cursor:
+    events = [Progress.from_line(text) for _, text in played.lines]
+    steps = [event for event in events if event is not None]
+    return Cursor(stage=steps[-1].stage, step=steps[-1].step) if steps else order.start

@@ -1,0 +1,69 @@
+"""How simulated chains went, in lines of text."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from orchestrator.rehearsal.simulation.runner import Ended, Summary
+
+FORMAT = 1
+FAULTS_A_LINE = 4
+
+
+def summary_lines(summary: Summary, pipeline: Path | None) -> Iterator[str]:
+    """What was simulated and checked, then each seed that broke with the command that tells its story."""
+    ended = ", ".join(f"{count:,} {status}" for status, count in summary.ended.most_common())
+    yield f"{summary.chains:,} chains in {summary.seconds:.0f} s: {ended}"
+    yield f"{summary.sessions:,} sessions, {summary.turns:,} turns, {summary.checks:,} checks of invariants"
+    yield f"{summary.crashes:,} times the daemon died, {summary.asked:,} times a person was asked"
+    yield f"{summary.struck.total():,} faults struck:"
+    told = [f"{name} {count:,}" for name, count in sorted(summary.struck.items())]
+    for start in range(0, len(told), FAULTS_A_LINE):
+        yield f"  {', '.join(told[start : start + FAULTS_A_LINE])}"
+    if not summary.failed:
+        yield "every invariant held in every chain"
+    for chain in summary.failed:
+        yield f"seed {chain.seed} broke: {chain.broken}"
+        yield f"  {_again(chain, pipeline)}"
+
+
+def _again(chain: Ended, pipeline: Path | None) -> str:
+    """The command that tells a chain's story."""
+    named = "" if pipeline is None else f" {shlex.quote(str(pipeline))}"
+    return f"relay rehearse{named} --simulate 1 --seed {chain.seed}"
+
+
+def summary_document(summary: Summary, pipeline: Path | None) -> dict[str, Any]:
+    """The same as JSON (see docs/json.md)."""
+    failed = [{"seed": c.seed, "broken": c.broken, "type": _again(c, pipeline)} for c in summary.failed]
+    return {
+        "format": FORMAT,
+        "chains": summary.chains,
+        "seconds": round(summary.seconds, 3),
+        "ended": dict(summary.ended),
+        "sessions": summary.sessions,
+        "turns": summary.turns,
+        "checks": summary.checks,
+        "crashes": summary.crashes,
+        "asked": summary.asked,
+        "struck": dict(sorted(summary.struck.items())),
+        "failed": failed,
+    }
+
+
+def story_document(ended: Ended, story: Sequence[str]) -> dict[str, Any]:
+    """One chain as JSON, turn by turn."""
+    return {
+        "format": FORMAT,
+        "seed": ended.seed,
+        "ended": ended.status,
+        "broken": ended.broken,
+        "sessions": ended.sessions,
+        "turns": ended.turns,
+        "checks": ended.checks,
+        "crashes": ended.crashes,
+        "asked": ended.asked,
+        "struck": dict(sorted(ended.struck.items())),
+        "story": [*story],
+    }

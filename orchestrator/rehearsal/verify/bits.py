@@ -1,0 +1,116 @@
+"""How many bits two checkpoints differ in: parameters, optimizer, and everything else that they carry."""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.session import packing
+from stages.session.parent_checkpoint import Found
+
+CHUNK_BYTES = 1 << 20
+
+Contents = dict[str, dict[str, bytes]]
+"""By part (`parameters`, `optimizer`, `other`) and name: the bytes of an array, a text or a file."""
+
+PARTS = ("parameters", "optimizer", "other")
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Bits compared, and those that differ, by part."""
+
+    compared: int = 0
+    parameters: int = 0
+    optimizer: int = 0
+    other: int = 0
+
+    @property
+    def differing(self) -> int:
+        """In all parts together."""
+        return self.parameters + self.optimizer + self.other
+
+    def __add__(self, more: "Bits") -> "Bits":
+        return Bits(
+            self.compared + more.compared,
+            self.parameters + more.parameters,
+            self.optimizer + more.optimizer,
+            self.other + more.other,
+        )
+
+
+def between(one: Found, two: Found) -> Bits:
+    """Count the bits that differ. Checkpoints with equal digests are equal: of those only the size is read."""
+    first = contents(one)
+    if one.manifest.digests and one.manifest.digests == two.manifest.digests:
+        return Bits(compared=sum(_size_bits(part) for part in first.values()))
+    second = contents(two)
+    counts = {part: _differing(first[part], second[part]) for part in PARTS}
+    return Bits(compared=sum(max(_size_bits(first[part]), _size_bits(second[part])) for part in PARTS), **counts)
+
+
+def contents(found: Found) -> Contents:
+    """Everything that a checkpoint holds; arrays as their bytes."""
+    with tempfile.TemporaryDirectory(prefix="relay-verify-") as name:
+        directory = Path(name) / "state"
+        packing.open_checkpoint(found.folder, found.manifest, directory)
+        if _is_ours(directory / "state.json"):
+            return _of_training(directory)
+        files = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
+        return {"parameters": {}, "optimizer": {}, "other": {name: path.read_bytes() for name, path in files.items()}}
+
+
+def _is_ours(about: Path) -> bool:
+    """Whether `stages.training.checkpoints` wrote this; a stage of the user's own may file its state as it likes."""
+    try:
+        said = json.loads(about.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(said, dict) and {"format", "items", "made"} <= said.keys()
+
+
+def _of_training(directory: Path) -> Contents:
+    # Reading brings JAX in; it must not take the accelerator that the sessions need.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    from stages.training import checkpoints
+
+    state = checkpoints.read(directory)
+    other = {f"paper {name}": text.encode() for name, text in state.papers.items()}
+    other |= {f"counter {name}": repr(value).encode() for name, value in state.counters.items()}
+    other["made"] = state.made.encode()
+    if state.origin is not None:
+        other |= _weights(state.origin)
+    return {"parameters": _weights(state.weights), "optimizer": _bytes_of("", state.optimizer or {}), "other": other}
+
+
+def _weights(weights: Any) -> dict[str, bytes]:
+    found = _bytes_of("base", weights.base or {})
+    for number, adapter in enumerate(weights.adapters):
+        found |= _bytes_of(f"adapter {number} {adapter.rank} {adapter.alpha!r}", adapter.arrays)
+    return found
+
+
+def _bytes_of(prefix: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
+    return {f"{prefix} {name} {array.dtype} {array.shape}": array.tobytes() for name, array in arrays.items()}
+
+
+def _differing(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> int:
+    return sum(count(first.get(name, b""), second.get(name, b"")) for name in first.keys() | second.keys())
+
+
+def count(first: bytes, second: bytes) -> int:
+    """Bits in which two byte strings differ; every bit that only one of them has counts."""
+    shared = min(len(first), len(second))
+    differing = 8 * (max(len(first), len(second)) - shared)
+    for start in range(0, shared, CHUNK_BYTES):
+        end = min(start + CHUNK_BYTES, shared)
+        ones = int.from_bytes(first[start:end], "big") ^ int.from_bytes(second[start:end], "big")
+        differing += ones.bit_count()
+    return differing
+
+
+def _size_bits(part: Mapping[str, bytes]) -> int:
+    return 8 * sum(map(len, part.values()))

@@ -1,0 +1,128 @@
+"""Where and how a run is cut: five sorts of cuts at seeded places, or at places that the user names."""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.base.errors import BadInput
+from stages.contract import Cursor, StageSpec
+
+LOST_STEPS = 3
+"""A session that is killed has saved at most so many steps before, so that some steps are lost and done again."""
+
+
+class How(StrEnum):
+    """How a session ends."""
+
+    YIELD = "yield"
+    """By itself, after a step."""
+    BOUNDARY = "boundary"
+    """By itself, where one stage ends and the next begins."""
+    KILL = "kill"
+    """By SIGKILL while it computes the step after."""
+    BEFORE_SAVE = "before-save"
+    """By SIGKILL as it begins to save."""
+    AFTER_SAVE = "after-save"
+    """By SIGKILL as soon as it has saved."""
+
+    @property
+    def kills(self) -> bool:
+        """Whether the session has no say in it."""
+        return self in (How.KILL, How.BEFORE_SAVE, How.AFTER_SAVE)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The end of a session. `share` is how far into a step a KILL strikes; `lost` steps a killed session had not saved."""
+
+    at: Cursor
+    how: How
+    share: float = 0.5
+    lost: int = 1
+
+    @property
+    def saved(self) -> Cursor:
+        """Where a session that is killed saves before, whatever the interval says."""
+        lost = 0 if self.how is How.AFTER_SAVE else self.lost
+        return Cursor(stage=self.at.stage, step=max(1, self.at.step - lost))
+
+    @property
+    def saves(self) -> tuple[Cursor, ...]:
+        """All places where the session that ends here is told to save."""
+        if not self.how.kills:
+            return ()
+        return (self.saved,) if self.how is How.KILL else (self.saved, self.at)
+
+    @property
+    def latest(self) -> Cursor:
+        """Where the session ends by itself, should a kill come too late."""
+        return Cursor(stage=self.at.stage, step=self.at.step + 1) if self.how.kills else self.at
+
+
+def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[Cut, ...]:
+    """`count` cuts of all sorts at random places that depend on nothing but the arguments, in the order of the run.
+
+    Fewer where the stages have not as many places: no two cuts are at the same one, and none is at the very end.
+    """
+    boundaries = _shuffled([Cursor(stage=spec.name, step=spec.steps) for spec in stages[:-1]], seed)
+    inside = _inside(stages, seed)
+    at_boundaries = boundaries[: max(0, count // len(How), count - len(inside))]
+    sorts = [how for how in How if how is not How.BOUNDARY]
+    cuts = [Cut(at, How.BOUNDARY) for at in at_boundaries]
+    for number, at in enumerate(_shuffled(inside[: count - len(cuts)], seed)):
+        share, lost = 0.05 + 0.9 * _fraction(seed, "share", at), 1 + int(LOST_STEPS * _fraction(seed, "lost", at))
+        cuts.append(Cut(at, sorts[number % len(sorts)], share, lost))
+    return in_order(cuts, stages)
+
+
+def named(text: str, stages: Sequence[StageSpec]) -> Cut:
+    """The cut that `STAGE:STEP` or `STAGE:STEP:HOW` names; raises BadInput."""
+    stage, _, rest = text.partition(":")
+    step, _, how = rest.partition(":")
+    known = {spec.name: spec.steps for spec in stages}
+    if stage not in known:
+        raise BadInput(f"--at {text}: there is no stage {stage!r}: use one of {', '.join(known)}")
+    if not (step.isascii() and step.isdecimal() and 0 < int(step) <= known[stage]):
+        raise BadInput(f"--at {text}: {stage} can be cut after steps 1 to {known[stage]}: write {stage}:1")
+    if how and how not in [sort.value for sort in How]:
+        raise BadInput(f"--at {text}: a cut is one of {', '.join(How)}: write {stage}:{step}:kill, or leave it out")
+    return _fitting(Cursor(stage=stage, step=int(step)), How(how) if how else How.YIELD, text, stages)
+
+
+def _fitting(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> Cut:
+    ends = {spec.name: spec.steps for spec in stages}
+    at_end = at.step == ends[at.stage]
+    if at_end and at.stage == stages[-1].name:
+        raise BadInput(f"--at {text}: the run ends there: name an earlier step")
+    if how is How.BOUNDARY and not at_end:
+        raise BadInput(f"--at {text}: {at.stage} ends at {ends[at.stage]}: write {at.stage}:{ends[at.stage]}")
+    if how.kills and at_end:
+        raise BadInput(f"--at {text}: a session can be killed inside of a stage only: name an earlier step")
+    return Cut(at, How.BOUNDARY if at_end else how)
+
+
+def in_order(cuts: Iterable[Cut], stages: Sequence[StageSpec]) -> tuple[Cut, ...]:
+    """The cuts as the run comes to them; of several at one place the first that was given."""
+    order = [spec.name for spec in stages]
+    places: dict[tuple[int, int], Cut] = {}
+    for cut in cuts:
+        places.setdefault((order.index(cut.at.stage), cut.at.step), cut)
+    return tuple(places[place] for place in sorted(places))
+
+
+def _inside(stages: Sequence[StageSpec], seed: int) -> list[Cursor]:
+    """All places inside of stages, at random but each stage in turn: a long one has no more cuts than a short one."""
+    places = [_shuffled([Cursor(stage=spec.name, step=step) for step in range(1, spec.steps)], seed) for spec in stages]
+    return [at for turn in itertools.zip_longest(*places) for at in turn if at is not None]
+
+
+def _shuffled(places: Iterable[Cursor], seed: int) -> list[Cursor]:
+    return sorted(places, key=lambda at: _fraction(seed, "place", at))
+
+
+def _fraction(seed: int, *about: object) -> float:
+    """A number from 0 to 1 that depends on nothing but the arguments."""
+    digest = hashlib.sha256(repr((seed, *about)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

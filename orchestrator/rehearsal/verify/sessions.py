@@ -1,0 +1,181 @@
+"""Real sessions, one after the other: the pushed script in a process of its own, its parent checkpoint among its mounts."""
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from kaggle_kernels import build
+from orchestrator.base.clock import SystemClock
+from orchestrator.base.errors import Permanent
+from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, ProcessSession, compile_cache
+from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Line, Mount
+from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
+from orchestrator.rehearsal.verify.cuts import Cut, How
+from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, Cursor, Order, Report
+from stages.session import packing, parent_checkpoint, tracing
+from stages.session.parent_checkpoint import Found
+from stages.session.session_output import Output
+
+OWNER = "verify"
+POLL_S = 0.001
+"""How often a session that is to be killed is looked at: a step of a tiny model takes ten times as long."""
+WORDS_LINES = 8
+"""So much of its log is shown of a session that failed."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a session left. `report` is None where it was killed."""
+
+    folder: Path
+    working: Path
+    report: Report | None
+    steps: tracing.Steps
+    checkpoints: tuple[Found, ...]
+    """Those that verify, in the order of the run."""
+
+    @property
+    def newest(self) -> Found | None:
+        """What the next session goes on from."""
+        return self.checkpoints[-1] if self.checkpoints else None
+
+    def at(self, cursor: Cursor) -> Found | None:
+        """The checkpoint at a place."""
+        return next((found for found in self.checkpoints if found.manifest.cursor == cursor), None)
+
+
+class Sessions:
+    """Runs sessions below a folder, each with the same mounts and environment. Close it, and none is left running."""
+
+    def __init__(self, root: Path, inputs: Sequence[Mount], environment: Mapping[str, str]) -> None:
+        self._root = root.resolve()
+        self._inputs = tuple(inputs)
+        self._clock = SystemClock()
+        shared = compile_cache(self._root / "compile-cache")  # what is compiled is no part of what is proven
+        self._sandbox = ProcessSandbox(self._root, self._clock, {**shared, **environment})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sandbox.close()
+
+    def run(self, order: Order, parent: Found | None, cut: Cut | None = None, step_s: float = 0.0) -> Left:
+        """Run a session to its end, or until it is killed as `cut` says; `step_s` is how long a step of that stage takes.
+
+        Raises Permanent where the session failed.
+        """
+        folder = self._root / OWNER / order.slug / "v1" / "kaggle"
+        session = self._sandbox.start(self._launch(order, parent))
+        if cut is not None and cut.how.kills and self._comes_to(session, _moment(cut, order, folder), cut, step_s):
+            session.kill(0.0)
+        else:
+            self._wait(session)
+            _refuse_failure(folder, order, session.log(0.0))
+        return _left(folder, order)
+
+    def _launch(self, order: Order, parent: Found | None) -> Launch:
+        name = order.parent.name if order.parent else ""
+        own = (
+            (Mount(name=f"{OWNER}/{name}", place=f"datasets/{OWNER}/{name}", files=self._files(parent)),)
+            if parent
+            else ()
+        )
+        return Launch(
+            owner=OWNER,
+            slug=order.slug,
+            version=1,
+            source=build.script(order),
+            mounts=(*self._inputs, *own),
+            limit_s=order.limit_s,
+            started=self._clock.now(),
+        )
+
+    def _files(self, parent: Found) -> Files:
+        paths = [path for path in sorted(parent.folder.rglob("*")) if path.is_file()]
+        now = self._clock.now()
+        return {path.relative_to(parent.folder).as_posix(): Content.of_path(path, now) for path in paths}
+
+    def _wait(self, session: ProcessSession) -> None:
+        while session.poll(0.0) is None:
+            self._clock.sleep(10 * POLL_S)
+
+    def _comes_to(self, session: ProcessSession, moment: "Moment", cut: Cut, step_s: float) -> bool:
+        """Wait for the moment of a kill; False where the session ended before."""
+        while not moment.has_come():
+            if session.poll(0.0) is not None:
+                return False
+            self._clock.sleep(POLL_S)
+        if cut.how is How.KILL:
+            self._clock.sleep(cut.share * step_s)
+        return session.poll(0.0) is None
+
+
+@dataclass
+class Moment:
+    """A sign that a session gives: a file or folder appears, or (with `line`) a trace has come to a step."""
+
+    path: Path
+    line: tuple[str, int] | None = None
+    _size_bytes: int = -1
+
+    def has_come(self) -> bool:
+        """Whether the sign is there; cheap to ask again and again."""
+        if self.line is None or not self.path.exists():
+            return self.line is None and self.path.exists()
+        size_bytes = self.path.stat().st_size
+        if size_bytes == self._size_bytes:
+            return False
+        self._size_bytes = size_bytes
+        return self.line in tracing.read(self.path)
+
+
+def _moment(cut: Cut, order: Order, folder: Path) -> Moment:
+    """When to strike: a KILL waits for the save before it, so that it hits the step and not the save."""
+    if cut.how is How.AFTER_SAVE or (cut.how is How.KILL and cut.saved == cut.at):
+        return Moment(Output(folder / "working", order).folder(cut.at))
+    return Moment(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))
+
+
+def _left(folder: Path, order: Order) -> Left:
+    working = folder / "working"
+    report = working / OUTPUT_DIRECTORY / REPORT_NAME
+    return Left(
+        folder=folder,
+        working=working,
+        report=Report.from_json(report.read_bytes()) if report.exists() else None,
+        steps=tracing.read(tracing.path_of(working)),
+        checkpoints=tuple(sorted(_whole(parent_checkpoint.find(working)), key=lambda found: _place(order, found))),
+    )
+
+
+def _whole(checkpoints: Iterable[Found]) -> list[Found]:
+    found = []
+    for checkpoint in checkpoints:
+        try:
+            packing.verify(checkpoint.folder, checkpoint.manifest)
+        except packing.CorruptCheckpoint:
+            continue  # as the laptop would: an older one is gone on from
+        found.append(checkpoint)
+    return found
+
+
+def _place(order: Order, found: Found) -> tuple[int, int]:
+    cursor = found.manifest.cursor
+    return parent_checkpoint.position(order, cursor.stage, cursor.step)
+
+
+def _refuse_failure(folder: Path, order: Order, log: Sequence[Line]) -> None:
+    path = folder / "working" / OUTPUT_DIRECTORY / REPORT_NAME
+    if path.exists() and (report := Report.from_json(path.read_bytes())).outcome != "failed":
+        return
+    why = f"{report.cause}: {report.reason}" if path.exists() else "it left no report"
+    words = [line.text for line in log if not line.text.startswith("@relay ")][-WORDS_LINES:]
+    raise Permanent("\n  ".join([f"session {order.session} of {order.run} failed, {why}; its last words:", *words]))
+
+
+def tidy(left: Left) -> None:
+    """Remove what a session left on disk."""
+    shutil.rmtree(left.folder, ignore_errors=True)

@@ -1,0 +1,137 @@
+"""One line for each thing that happens: what the daemon prints."""
+
+from orchestrator.engine.tick import Turn
+from orchestrator.views.format import clock_time
+from stages.contract import Cursor
+from state import facts
+from state.facts import Fact
+
+
+def lines(turn: Turn) -> list[str]:
+    """What a tick did, a sentence each; empty for one that only looked or rested."""
+    said = [text for fact in turn.facts if (text := describe(fact))]
+    return [*said, f"trying again later: {turn.failure}"] if goes_on_failing(turn) else said
+
+
+def goes_on_failing(turn: Turn) -> bool:
+    """Whether something failed that is tried again; a run that was parked for it has said so already."""
+    return bool(turn.failure) and not any(isinstance(fact, facts.RunParked) for fact in turn.facts)
+
+
+def describe(fact: Fact) -> str:
+    """One fact in a sentence, or nothing where another fact says it better."""
+    match fact:
+        case facts.PushHeld():
+            return fact.reason
+        case facts.SessionPlanned() | facts.SessionResized() | facts.PushConfirmed() | facts.PushRefused():
+            return f"session {_key(fact)} {_before(fact)}"
+        case facts.SeenQueued():
+            return f"session {_key(fact)} waits for a machine"
+        case facts.SeenRunning():
+            return f"session {_key(fact)} runs"
+        case facts.PushUnclear() | facts.PushUnfound() | facts.TwinSeen() | facts.TwinEnded() | facts.DatasetDropped():
+            return _twice(fact)
+        case facts.SessionFact():
+            return _after(fact)
+        case facts.CheckpointPruned():
+            return f"{fact.checkpoint} removed from Kaggle"
+        case facts.DamageFound():
+            kept = f"; kept as {fact.kept}" if fact.kept else ""
+            return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
+        case _:
+            return _run(fact)
+
+
+def _before(
+    fact: facts.SessionPlanned | facts.SessionResized | facts.PushConfirmed | facts.PushRefused,
+) -> str:
+    match fact:
+        case facts.SessionPlanned():
+            parent = f"from {fact.parent}" if fact.parent else "from the beginning"
+            return f"planned {parent}, at {_at(fact.start)}, {fact.budget_s:.0f} s of {fact.limit_s:.0f} s"
+        case facts.PushConfirmed():
+            return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
+        case facts.PushRefused():
+            return f"not accepted: {fact.reason}"
+        case facts.SessionResized():
+            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the hours that are left are others now"
+
+
+def _twice(
+    fact: facts.PushUnclear | facts.PushUnfound | facts.TwinSeen | facts.TwinEnded | facts.DatasetDropped,
+) -> str:
+    match fact:
+        case facts.PushUnclear():
+            return f"session {_key(fact)} may be on Kaggle or not, and is looked for: {fact.reason}"
+        case facts.PushUnfound():
+            return f"session {_key(fact)} is nowhere on Kaggle, and is pushed again"
+        case facts.TwinSeen():
+            return (
+                f"session {_key(fact)} runs twice: Kaggle has version {fact.version} of its kernel {fact.worker} besides, which takes "
+                "a slot and hours; no other session is started before that one is over"
+            )
+        case facts.TwinEnded():
+            return f"session {_key(fact)} runs twice no more: version {fact.version} of its kernel is over"
+        case facts.DatasetDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
+
+
+def _after(fact: facts.SessionFact) -> str:
+    match fact:
+        case facts.SeenEnded():
+            return f"session {_key(fact)} ended: {fact.worker}" + (f" ({fact.message})" if fact.message else "")
+        case facts.OutputCollected():
+            lost = f", {fact.judgement.steps_lost} steps lost" if fact.judgement.steps_lost else ""
+            return f"session {_key(fact)} {_outcome(fact)}: {fact.checkpoint} verified at {_at(fact.manifest.cursor)}{lost}"
+        case facts.NothingCollected():
+            return f"session {_key(fact)} {_outcome(fact)}: no new checkpoint"
+        case facts.CheckpointPublished():
+            return f"checkpoint of session {_key(fact)} published"
+        case facts.CheckpointInspected():
+            return f"the dataset of session {_key(fact)} was compared byte for byte: it is whole"
+        case facts.CheckpointWithdrawn():
+            return f"the dataset of session {_key(fact)} was damaged and is made again: {fact.reason}"
+        case facts.CheckpointDamaged():
+            return f"session {_key(fact)} gained nothing: {fact.reason}"
+        case facts.SessionLost():
+            return f"session {_key(fact)} lost: {fact.reason}"
+        case _:
+            return ""
+
+
+def _run(fact: Fact) -> str:
+    match fact:
+        case facts.RunTakenOver():
+            return f"this home folder works on it from now on ({fact.home})"
+        case facts.InputsDropped():
+            return f"{fact.reason}; the next one is called {fact.dataset}"
+        case facts.InputsPublished():
+            return "the pipeline's files are published"
+        case facts.RunWaiting():
+            return f"waiting until {clock_time(fact.until)}: {fact.reason}"
+        case facts.RunWoken():
+            return "goes on: the wait is over"
+        case facts.RunParked():
+            return f"parked: {fact.reason}; type: {fact.remedy}"
+        case facts.RunResumed():
+            return f"resumed from {fact.checkpoint}" if fact.checkpoint else "resumed"
+        case facts.RunFinished():
+            return "finished"
+        case facts.RunCancelled():
+            return "cancelled"
+        case _:
+            return ""
+
+
+def _key(fact: facts.SessionFact) -> str:
+    return str(fact.number) if fact.attempt == 1 else f"{fact.number} attempt {fact.attempt}"
+
+
+def _at(cursor: Cursor) -> str:
+    return f"{cursor.stage} step {cursor.step}"
+
+
+def _outcome(fact: facts.OutputCollected | facts.NothingCollected) -> str:
+    judgement = fact.judgement
+    reason = f" ({judgement.reason})" if judgement.reason and judgement.outcome == "failed" else ""
+    return judgement.outcome.replace("_", " ") + reason

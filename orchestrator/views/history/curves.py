@@ -1,0 +1,140 @@
+"""Each metric over the pipeline's steps, in so few points that a page can hold them, and what it shows in a sentence. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from stages.contract import STAND_IN_METRIC
+from stages.session.throughput import RATES
+from state.model import Point
+
+MAIN = {
+    "loss": ("Loss", False),
+    "reward": ("Reward", False),
+    "accuracy": ("Accuracy", True),
+    "format": ("Parse rate", True),
+}
+"""What is shown first, and whether it is a share: the parse rate is how often an answer has the form that is asked for."""
+
+OTHERS = {
+    "hard_accuracy": ("Accuracy on hard problems", True),
+    "kl": ("KL divergence from the reference", False),
+    "grad_norm": ("Gradient norm", False),
+    "learning_rate": ("Learning rate", False),
+    "idle_groups": ("Groups whose answers are all worth the same", True),
+    "mean_length": ("Mean length of an answer, in tokens", False),
+    "max_length": ("Longest answer, in tokens", False),
+    "truncated_share": ("Answers cut off", True),
+    "logprob": ("Mean log-probability of a drawn token", False),
+    "tokens_per_s": ("Tokens per second", False),
+    "examples_per_s": ("Examples per second", False),
+    "memory_bytes": ("Most memory in use, in GiB", False),
+}
+"""Shown after them, in this order; all further metrics by name."""
+SCALES = {"memory_bytes": 2.0**-30}
+HIDDEN = ("done", *RATES)
+"""A step that measured nothing says only that it is done; counts are there for their rates."""
+INTERVALS = ("_low", "_high")
+WIDE = 50.0
+"""Highest by lowest: from here on the scale is logarithmic, where all values are positive."""
+TABLE_ROWS_MAX = 24
+"""Of a curve that is read as a table, the first, the last and evenly between them."""
+
+
+def curves(
+    points: Iterable[Point], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """A curve a metric, the four main ones first: a line a stage, with positions counted from the pipeline's beginning."""
+    found: dict[str, dict[str, list[Point]]] = {}
+    for point in points:
+        if point.stage in positions and point.name not in HIDDEN and not point.name.startswith(STAND_IN_METRIC):
+            found.setdefault(point.name, {}).setdefault(point.stage, []).append(point)
+    titles = [*MAIN, *OTHERS]
+    names = [name for name in titles if name in found]
+    names += sorted(name for name in found if name not in titles and not _is_bound(name, found))
+    return [_curve(name, found[name], stages, positions) for name in names]
+
+
+def _is_bound(name: str, found: Mapping[str, object]) -> bool:
+    """Whether a metric is only the end of another one's interval."""
+    return any(name.endswith(end) and name.removesuffix(end) in found for end in INTERVALS)
+
+
+def _curve(
+    name: str, by_stage: Mapping[str, list[Point]], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
+) -> dict[str, Any]:
+    title, share = titled(name)
+    scale = SCALES.get(name, 1.0)
+    lines = [
+        {
+            "stage": stage["name"],
+            "at": [positions[stage["name"]] + point.step for point in by_stage[stage["name"]]],
+            "value": [_short(scale * point.value) for point in by_stage[stage["name"]]],
+            "low": [_short(scale * point.low) for point in by_stage[stage["name"]]],
+            "high": [_short(scale * point.high) for point in by_stage[stage["name"]]],
+        }
+        for stage in stages
+        if stage["name"] in by_stage
+    ]
+    return {
+        "name": name,
+        "title": title,
+        "main": name in MAIN,
+        "share": share,
+        "logarithmic": not share and _is_wide(lines),
+        "sentence": _sentence(title, lines, share),
+        "lines": lines,
+        "table": _table(lines, positions),
+        "points": sum(len(line["at"]) for line in lines),
+    }
+
+
+def titled(name: str) -> tuple[str, bool]:
+    """A metric's title, and whether it is a share."""
+    return {**MAIN, **OTHERS}.get(name, (name.replace("_", " "), False))
+
+
+def _is_wide(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the values are so far apart that most of them would lie on the axis."""
+    lowest = min(min(line["low"]) for line in lines)
+    return bool(lowest > 0 and max(max(line["high"]) for line in lines) / lowest > WIDE)
+
+
+def _sentence(title: str, lines: Sequence[Mapping[str, Any]], share: bool) -> str:
+    """What somebody who cannot see the picture has to know of it."""
+    parts = []
+    for line in lines:
+        first, last = (told(line["value"][end], share) for end in (0, -1))
+        moved = f"from {first} to {last}" if len(line["at"]) > 1 else last
+        parts.append(f"{line['stage']} {moved}")
+    lowest = min(min(line["low"]) for line in lines)
+    highest = max(max(line["high"]) for line in lines)
+    reach = f"lowest {told(lowest, share)}, highest {told(highest, share)}"
+    stages = "; ".join(parts[:8]) + (f"; and {len(parts) - 8} more stages" if len(parts) > 8 else "")
+    return f"{title} over the pipeline's steps. {stages}. Over all: {reach}."
+
+
+def _table(lines: Sequence[Mapping[str, Any]], positions: Mapping[str, int]) -> list[dict[str, Any]]:
+    rows = []
+    for line in lines:
+        for index in thinned(len(line["at"]), TABLE_ROWS_MAX):
+            at = line["at"][index]
+            row = {key: line[key][index] for key in ("value", "low", "high")}
+            rows.append({"stage": line["stage"], "step": at - positions[line["stage"]], **row})
+    return rows
+
+
+def thinned(count: int, most: int) -> list[int]:
+    """At most so many of the numbers below `count`: the first, the last and evenly between them."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(number * (count - 1) / (most - 1)) for number in range(most)})
+
+
+def told(value: float, share: bool) -> str:
+    """A value as people say it."""
+    return f"{100 * value:.1f} %" if share else f"{value:.4g}"
+
+
+def _short(value: float) -> float:
+    """Five digits are more than a picture shows."""
+    return float(f"{value:.5g}")

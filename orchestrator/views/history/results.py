@@ -1,0 +1,150 @@
+"""What a run's model can do, before and after: its evaluations side by side, and the same problems answered twice. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from orchestrator.views.history.curves import titled
+from stages.safe_text import OddJson, read_json
+from stages.session.throughput import MEASURED, RATES
+
+Row = dict[str, Any]
+"""One answer of an evaluation's paper: see `stages.evaluate`."""
+
+NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATES, *MEASURED)
+"""Of an evaluation's metrics, those that are no share of its answers."""
+ORDER = ("accuracy", "format", "hard_accuracy", "truncated_share")
+"""Rates that are shown first; the sets follow by name."""
+SAMPLES_MAX = 12
+TEXT_CHARS_MAX = 4000
+"""Of a question or an answer; `relay papers` has the whole."""
+ROWS_READ_MAX = 20_000
+
+
+# --- evaluations ------------------------------------------------------------------
+
+
+def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
+    """The rates of each evaluation that has begun: `stages` in the pipeline's order, `rates` with a value for each of them.
+
+    A value is None where an evaluation did not measure it; `low` and `high` are the ends of a 95 % interval, or None.
+    """
+    stages = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
+    measured = [stage["metrics"] for stage in stages]
+    names = {name for metrics in measured for name in metrics if not _is_end(name, metrics)} - {*NO_RATES}
+    return {
+        "stages": [
+            {
+                "name": stage["name"],
+                "done": stage["seen"],
+                "target": stage["target"],
+                "asked": stage["metrics"].get("asked"),
+                "stand_ins": stage.get("stand_ins", []),
+            }
+            for stage in stages
+        ],
+        "rates": [
+            {
+                "name": name,
+                "label": titled(name)[0],
+                "values": [_value(name, metrics) for metrics in measured],
+                "change": _change(name, measured),
+            }
+            for name in sorted(names, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+        ],
+    }
+
+
+def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
+    """A sentence on what was made up for a rehearsal, and in which stages; empty where nothing was."""
+    made_up = sorted({name for stage in stages for name in stage.get("stand_ins", ())})
+    where = [stage["name"] for stage in stages if stage.get("stand_ins")]
+    if not made_up:
+        return ""
+    return (
+        f"Stand-ins made up for rehearsals took the place of {', '.join(made_up)} in {', '.join(where)}: "
+        "what was measured there says nothing about the real ones."
+    )
+
+
+def _is_end(name: str, metrics: Mapping[str, float]) -> bool:
+    return any(name.endswith(end) and name.removesuffix(end) in metrics for end in ("_low", "_high"))
+
+
+def _value(name: str, metrics: Mapping[str, float]) -> dict[str, float | None] | None:
+    if name not in metrics:
+        return None
+    return {"value": metrics[name], "low": metrics.get(f"{name}_low"), "high": metrics.get(f"{name}_high")}
+
+
+def _change(name: str, measured: Sequence[Mapping[str, float]]) -> float | None:
+    """From the first evaluation to the last one; None where there are not two."""
+    found = [metrics[name] for metrics in measured if name in metrics]
+    return found[-1] - found[0] if len(found) > 1 else None
+
+
+# --- samples ------------------------------------------------------------------------
+
+
+def samples(run: Mapping[str, Any], papers: Mapping[str, str]) -> dict[str, Any] | None:
+    """The same problems as the first and the last evaluation answered them; None before there is an evaluation's paper.
+
+    `papers` are the texts of `transcripts-<stage>.jsonl` by stage. What both papers hold comes first, what changed before
+    what did not; where they share nothing, each side shows its own. A line that is no answer is passed over.
+    """
+    stages = [stage["name"] for stage in run["stages"] if stage["name"] in papers]
+    if not stages:
+        return None
+    before = {row["key"]: row for row in _rows(papers[stages[0]])}
+    after = {row["key"]: row for row in _rows(papers[stages[-1]])} if len(stages) > 1 else {}
+    both = [key for key in before if key in after]
+    chosen = sorted(both, key=lambda key: _telling(before[key], after[key]))[:SAMPLES_MAX]
+    if len(chosen) < SAMPLES_MAX and not both:
+        chosen = [*list(before)[: SAMPLES_MAX // 2], *list(after)[: SAMPLES_MAX // 2]]
+    return {
+        "before": stages[0],
+        "after": stages[-1] if len(stages) > 1 else None,
+        "shared": len(both),
+        "problems": [_problem(before.get(key), after.get(key)) for key in chosen],
+    }
+
+
+def _rows(paper: str) -> Iterator[Row]:
+    for line in paper.splitlines()[1 : ROWS_READ_MAX + 1]:
+        try:
+            row = read_json(line, left_out=True)
+        except OddJson:
+            continue
+        if isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("key", "question", "answer")):
+            yield row
+
+
+def _telling(before: Row, after: Row) -> int:
+    """What was learned first, then what was forgotten, then what stayed wrong, then what stayed right."""
+    return [(False, True), (True, False), (False, False), (True, True)].index(
+        (bool(before.get("right")), bool(after.get("right")))
+    )
+
+
+def _problem(before: Row | None, after: Row | None) -> dict[str, Any]:
+    either = before or after
+    assert either is not None
+    return {
+        "set": str(either.get("set", "")),
+        "hard": bool(either.get("hard")),
+        "question": _cut(either["question"]),
+        "wanted": _cut(str(either.get("wanted", ""))),
+        "before": _answer(before),
+        "after": _answer(after),
+    }
+
+
+def _answer(row: Row | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    return {"text": _cut(row["answer"]), **{name: bool(row.get(name)) for name in ("right", "format", "cut")}}
+
+
+def _cut(text: str) -> str:
+    if len(text) <= TEXT_CHARS_MAX:
+        return text
+    return f"{text[:TEXT_CHARS_MAX]} … ({len(text) - TEXT_CHARS_MAX:,} more characters)"

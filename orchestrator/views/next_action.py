@@ -1,0 +1,64 @@
+"""What a person has to do about a run: usually nothing, and then that is said too."""
+
+from datetime import datetime
+from typing import Any
+
+from orchestrator.base.humanize import away
+
+OVER = ("finished", "cancelled")
+DAEMON = "relay daemon"
+
+
+def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+    """`says`, one sentence, and `type`, the command, `null` where there is nothing to do.
+
+    `run` and `daemon` are of the status document.
+    """
+    if run["state"] == "parked" and run["requests"]:
+        verbs = " and ".join(request["verb"] for request in run["requests"])
+        return _unless_alone(f"{verbs} is noted and the daemon obeys at its next turn", daemon, now)
+    if run["state"] == "parked":
+        return {"says": run["reason"], "type": run["remedy"] or None}
+    if run["state"] in OVER:
+        goes_on = run["sessions"] and run["sessions"][-1]["outcome"] is None and run["sessions"][-1]["ended_at"] is None
+        still = "it is cancelled, and its session goes on until it ends by itself" if goes_on else "it is cancelled"
+        return _nothing("it is finished" if run["state"] == "finished" else still)
+    told = _unless_alone(_goes_on(run), daemon, now)
+    if told["type"] is None and run.get("absent") and not run["requests"]:
+        says = "Kaggle says that the session's kernel is not there, and relay asks on for hours: where it was deleted, write it off"
+        return {"says": says, "type": f"relay resume {run['id']} --write-off"}
+    return told
+
+
+def _goes_on(run: dict[str, Any]) -> str:
+    if run["requests"]:
+        verbs = " and ".join(request["verb"] for request in run["requests"])
+        return f"{verbs} is noted and obeyed at the daemon's next turn"
+    if run["state"] == "waiting":
+        return "relay waits and goes on by itself"
+    if run["failure"]:
+        return "relay tries again by itself"
+    return "relay goes on by itself"
+
+
+def _unless_alone(sentence: str, daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
+    if daemon is not None and daemon["runs"]:
+        return _nothing(sentence)
+    return {"says": f"nobody carries it on: {alone(daemon, now)}", "type": DAEMON}
+
+
+def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
+    """Why there is no daemon, in a few words."""
+    if daemon is None:
+        return "no daemon has run here yet"
+    ended_at = datetime.fromisoformat(daemon["lease_until"])
+    return f"the last daemon ended {away(ended_at, now)}" if ended_at <= now else "the daemon has died"
+
+
+def in_a_line(to_do: dict[str, Any]) -> str:
+    """The sentence, and the command after it."""
+    return f"{to_do['says']}; type: {to_do['type']}" if to_do["type"] else str(to_do["says"])
+
+
+def _nothing(sentence: str) -> dict[str, Any]:
+    return {"says": f"nothing to do: {sentence}", "type": None}

@@ -1,0 +1,68 @@
+"""Gather what a run's history is made from: the database, and what its sessions left in the home folder."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from orchestrator.engine.home import Home
+from orchestrator.views.document import status_document
+from orchestrator.views.history.document import Sources, history_document
+from stages.contract import REPORT_NAME, Report
+from stages.documents import ContractError
+from state.reader import Reader
+
+POINTS_MAX = 300
+"""Of each curve."""
+REPORT_BYTES_MAX = 2**20
+PAPER_BYTES_MAX = 8 * 2**20
+"""Of one evaluation's transcripts; a larger paper is read as far as that."""
+PAPER = "transcripts-{stage}.jsonl"
+
+
+def gathered(store: Reader, home: Home, run: str, now: datetime) -> dict[str, Any]:
+    """The history of one run. Reads only; KeyError for an unknown run, RunDamaged for one that is damaged."""
+    found = store.rows(run).run
+    document = status_document(store, home.path, now, run)["runs"][0]
+    sources = Sources(
+        facts=store.facts(run),
+        points=store.series(run, POINTS_MAX),
+        edges=store.step_edges(run),
+        reports=reports_of(document, home),
+        papers=papers_of(document, home),
+        pipeline=found.pipeline,
+    )
+    return history_document(document, sources, now)
+
+
+def reports_of(run: Mapping[str, Any], home: Home) -> dict[tuple[int, int], Report]:
+    """What sessions said of themselves at their end, as far as it was brought home and is theirs."""
+    found = {}
+    for session in run["sessions"]:
+        key = (session["number"], session["attempt"])
+        report = _report(home.incoming_of(run["id"], session["slug"]) / REPORT_NAME)
+        if report is not None and (report.run, report.session, report.attempt) == (run["id"], *key):
+            found[key] = report
+    return found
+
+
+def _report(path: Path) -> Report | None:
+    try:
+        return Report.from_json(_text(path, REPORT_BYTES_MAX))
+    except (OSError, ContractError):
+        return None
+
+
+def papers_of(run: Mapping[str, Any], home: Home) -> dict[str, str]:
+    """The transcripts of each evaluation that came home, by stage."""
+    found = {}
+    for stage in run["stages"]:
+        path = home.papers(run["id"]) / PAPER.format(stage=stage["name"])
+        if stage["kind"] == "evaluate" and path.is_file():
+            found[stage["name"]] = _text(path, PAPER_BYTES_MAX)
+    return found
+
+
+def _text(path: Path, bytes_max: int) -> str:
+    with path.open("rb") as file:
+        return file.read(bytes_max).decode(errors="replace")

@@ -1,0 +1,121 @@
+"""Between the bootloader and the runner: makes the machine what the order pins, then runs the order in a clean interpreter."""
+
+import io
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NoReturn
+
+from stages.contract import Order
+from stages.session import packages, packing, runner, user_code, wheels
+from stages.stage import StageFailed
+
+ORDER_NAME = "order.json"
+"""Where the bootloader leaves the order, beside the unpacked `stages`."""
+INSTALL_S_MAX = 1_800.0
+AGAIN = "import sys; sys.path.insert(0, sys.argv[1]); from stages.session import bootstrap; sys.exit(bootstrap.again(sys.argv[1:]))"
+"""After an installation nothing that was imported before it may stay, so the same process starts over."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where things are. `sources` holds the unpacked `stages` and the order; it is removed at the end."""
+
+    sources: Path
+    working: Path
+    inputs: Path
+    started_s: float
+    """What time.monotonic() said when the kernel's process started."""
+    installed_s: float = 0.0
+    """How long the installation took, once there was one."""
+
+
+def main(places: Places) -> int:
+    """Install what differs from the order's pins and carry the order out; the exit status of the kernel."""
+    order = _order(places)
+    wrong = packages.differing(order.pins)
+    began_s = time.monotonic()
+    problem = _install(order, places, wrong) if wrong else None
+    places = replace(places, installed_s=time.monotonic() - began_s if wrong else 0.0)
+    if wrong and problem is None:
+        _start_over(places)
+    return _run(order, places, problem)
+
+
+def again(arguments: Sequence[str]) -> int:
+    """The second start, after the installation; the runner checks itself whether it helped."""
+    sources, working, inputs, started_s, installed_s = arguments
+    places = Places(Path(sources), Path(working), Path(inputs), float(started_s), float(installed_s))
+    return _run(_order(places), places)
+
+
+def _install(order: Order, places: Places, wrong: Sequence[str]) -> StageFailed | None:
+    """Install; what went wrong, if anything did."""
+    print(f"installing {', '.join(wrong)}", flush=True)
+    if order.wheels:
+        try:
+            _install_from_wheels(order, places, wrong)
+        except (wheels.NoWheels, packing.CorruptCheckpoint, StageFailed, OSError) as why:
+            print(f"installing from the network after all: {why}", flush=True)
+        else:
+            return None
+    try:
+        packages.install(wrong, _left_s(order, places))
+    except StageFailed as problem:
+        return problem
+    return None
+
+
+def _install_from_wheels(order: Order, places: Places, wrong: Sequence[str]) -> None:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    with tempfile.TemporaryDirectory(prefix="relay-wheels-") as name:
+        folder = wheels.unpacked(places.inputs, order.wheels, Path(name) / "wheels", python)
+        packages.install(wrong, _left_s(order, places), folder)
+    print(f"installed from {order.wheels}, without the network", flush=True)
+
+
+def _left_s(order: Order, places: Places) -> float:
+    return max(1.0, min(INSTALL_S_MAX, order.budget_s - (time.monotonic() - places.started_s)))
+
+
+def _start_over(places: Places) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    seconds = [repr(places.started_s), repr(places.installed_s)]
+    where = [str(places.sources), str(places.working), str(places.inputs), *seconds]
+    os.execv(sys.executable, [sys.executable, "-I", "-c", AGAIN, *where])
+
+
+def _unpack(order: Order, places: Places) -> StageFailed | None:
+    """Put the user's own modules beside `stages`, which is where imports look first; what is in their way, if anything is."""
+    try:
+        user_code.unpack(order.sources, places.sources)
+    except StageFailed as problem:
+        return problem
+    return None
+
+
+def _order(places: Places) -> Order:
+    return Order.from_json((places.sources / ORDER_NAME).read_text())
+
+
+def _run(order: Order, places: Places, broken: StageFailed | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no letter of a training text may end the training
+    try:
+        problem = broken or _unpack(order, places)
+        return runner.main(
+            order,
+            working=places.working,
+            inputs=places.inputs,
+            started_s=places.started_s,
+            ready=runner.Ready(places.installed_s, problem),
+            leave=os._exit,
+        )
+    finally:
+        shutil.rmtree(places.sources, ignore_errors=True)

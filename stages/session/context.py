@@ -1,0 +1,296 @@
+"""What a running stage talks to: counts its steps, watches the time and takes its checkpoints."""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stages import catalog
+from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
+from stages.data.mounted import Brought, named_alone
+from stages.data.pins import Pins
+from stages.session import parent_checkpoint, throughput
+from stages.session.async_checkpointer import Saved, Saver
+from stages.session.budget import Budget
+from stages.session.metrics import Metrics
+from stages.session.progress import Log
+from stages.session.session_output import Output
+from stages.session.time_accounting import Account, Spent
+from stages.session.tracing import Trace
+from stages.stage import Digests, Next, Opened, StageFailed, Write
+
+FINITE = ("loss", "grad_norm", "kl")
+"""Metrics that training cannot go on without: where one is not finite, the update of that step is not either."""
+ACCOUNT_S_MAX = 60.0
+"""At least so often a session tells what its seconds went to: a killed one leaves no report …"""
+ACCOUNTS = 100
+"""… and a short one tells it about so many times."""
+
+
+@dataclass
+class Session:
+    """All that changes while a session runs."""
+
+    order: Order
+    inputs: Path
+    scratch: Path
+    clock: Callable[[], float]
+    """Seconds since the kernel's process started."""
+    log: Log
+    output: Output
+    budget: Budget
+    account: Account
+    reached: Cursor
+    checkpoint: Manifest | None = None
+    """The newest that this session saved."""
+    stages: dict[str, StageReport] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    told_to_stop: str = ""
+    """By whom, where somebody outside wants the session to end at the next step."""
+    trace: Trace | None = None
+    """Where each step is written down bit for bit, if that was ordered."""
+    metrics: Metrics = field(default_factory=Metrics)
+    """Who else wants to know what each step measured."""
+    saver: Saver = field(default_factory=Saver)
+    pins: list[Pins] = field(default_factory=list)
+    """Those of each stage that this session has begun."""
+    accounted_s: float = 0.0
+    """When it was told last what the seconds went to."""
+
+    @property
+    def cut(self) -> str:
+        """Why the session ends here, where the order says so; else empty."""
+        cursor = self.order.stop_at
+        if cursor is None or self._place(self.reached) < self._place(cursor):
+            return ""
+        return f"the order ends at {cursor.stage} {cursor.step}"
+
+    def _place(self, cursor: Cursor) -> tuple[int, int]:
+        return parent_checkpoint.position(self.order, cursor.stage, cursor.step)
+
+
+class StageContext:
+    """The `stages.stage.Context` of one stage in one session."""
+
+    def __init__(self, session: Session, spec: StageSpec, checkpoint: Opened | None) -> None:
+        self.spec = spec
+        self.plan = session.order.stages
+        self.checkpoint = checkpoint
+        self.model: Mapping[str, Any] = session.order.model
+        self.seed = session.order.seed
+        self.inputs = session.inputs
+        order = session.order
+        alone = named_alone(order.files, [stage.options for stage in order.stages])
+        self.brought = Brought(order.files, order.datasets, alone)
+        self.pins = Pins()  # filled from the checkpoint, whether this session wrote it or another one
+        session.pins.append(self.pins)
+        self.scratch = session.scratch / "stage"
+        self.scratch.mkdir(exist_ok=True)
+        self._session = session
+        self._done = self.start_step
+        self._saved_step: int | None = None
+        self._saved: Manifest | None = None
+        self._stopping = False
+        self._needs_jax = catalog.find(spec.kind, session.order.sources).needs_jax
+        session.budget = session.budget.stage_begun(session.clock(), spec.name)
+        self._since_s = session.clock()
+
+    @property
+    def start_step(self) -> int:
+        """Steps of this stage that the checkpoint holds already."""
+        if self.checkpoint is None or self.checkpoint.cursor.stage != self.spec.name:
+            return 0
+        return self.checkpoint.cursor.step
+
+    def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
+        """Count a step, tell of it and answer what to do now."""
+        if step != self._done + 1:
+            raise StageFailed("step-out-of-order", f"{self.spec.name} reports step {step} after step {self._done}")
+        self._take(self._session.saver.done())
+        now_s = self._session.clock()
+        measured = {name: float(value) for name, value in metrics.items()}
+        self._refuse_not_a_number(step, measured)
+        took_s, self._since_s = now_s - self._since_s, now_s
+        self._session.budget = self._session.budget.step_done(took_s)
+        self._done = step
+        self._session.reached = Cursor(stage=self.spec.name, step=step)
+        if self._session.trace is not None:
+            self._session.trace.step_done(self.spec.name, step, measured)
+        measured |= self._speed_and_memory(step, measured, took_s)
+        self._session.stages[self.spec.name] = self._report(measured)
+        self._session.metrics.step_done(self.spec.name, step, measured)
+        answer, why = self._next(now_s)
+        always = answer is Next.STOP or step == self.start_step + 1
+        self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
+        if why and not self._stopping:
+            self._stopping = True
+            self._tell("stopping", note=why, seconds=self._session.account.seconds())
+        elif now_s - self._session.accounted_s >= min(ACCOUNT_S_MAX, self._session.order.budget_s / ACCOUNTS):
+            self._session.accounted_s = now_s
+            self._tell("account", seconds=self._session.account.seconds())
+        return answer
+
+    def save(self, step: int, write: Write) -> None:
+        """Take a checkpoint at the step that was done last; a second one at the same step would be the same.
+
+        Returns once the state is taken: the rest is done beside the next steps, and `finish` waits for it.
+        """
+        if step != self._done:
+            raise StageFailed("save-out-of-order", f"{self.spec.name} saves step {step} after step {self._done}")
+        if self._saved_step == step:
+            return
+        session = self._session
+        with session.account.doing(Spent.SAVE):
+            self._take(session.saver.wait())
+            session.metrics.flush()
+            began_s, seconds = session.clock(), session.account.seconds()
+            directory = session.scratch / "writing"
+            rest = _begun(directory, write)
+            self._saved_step = step
+            held_s = session.clock() - began_s
+            cursor = Cursor(stage=self.spec.name, step=step)
+            session.saver.begin(partial(self._make, cursor, directory, rest, began_s, held_s, seconds))
+            session.budget = session.budget.save_begun(began_s)
+        session.timings["hold_s"] = max(held_s, session.timings.get("hold_s", 0.0))
+        self._since_s = session.clock()
+
+    def doing(self, what: Spent) -> AbstractContextManager[None]:
+        """Seconds of a class of their own."""
+        return self._session.account.doing(what)
+
+    def say(self, text: str) -> None:
+        """One line for people."""
+        self._session.log.say(text)
+
+    def saw(self, step: int, name: str, value: object) -> None:
+        """Trace what a step is made of; costs nothing where nothing is traced."""
+        if self._session.trace is not None:
+            self._session.trace.saw(step, name, value)
+
+    def finish(self) -> Manifest | None:
+        """Called when the stage has returned: the target's checkpoint, or None where the stage has to go on elsewhere.
+
+        Raises StageFailed where the stage returned without being told to, or did not save its last step.
+        """
+        with self._session.account.doing(Spent.SAVE):
+            self._take(self._session.saver.wait())
+        self._keep_timings()
+        if self._done < self.spec.steps and not self._stopping:
+            raise StageFailed("stage-ended-early", f"{self.spec.name} returned at {self._done} of {self.spec.steps}")
+        if self._saved is None or self._saved.cursor.step != self._done:
+            raise StageFailed("stage-not-saved", f"{self.spec.name} returned without saving step {self._done}")
+        return self._saved if self._done >= self.spec.steps else None
+
+    def _next(self, now_s: float) -> tuple[Next, str]:
+        """What to do, and why the session has to end where it has to."""
+        budget = self._session.budget
+        if self._done >= self.spec.steps:
+            return Next.STOP, ""
+        if self._session.told_to_stop:
+            return Next.STOP, self._session.told_to_stop
+        if cut := self._session.cut:
+            return Next.STOP, cut
+        if budget.must_stop(now_s):
+            return (
+                Next.STOP,
+                f"{budget.budget_s - now_s:.0f} s are left, the longest step takes {budget.step_bound_s:.1f} s",
+            )
+        wanted = self._session.reached in self._session.order.save_at
+        return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""
+
+    def _speed_and_memory(self, step: int, metrics: Mapping[str, float], took_s: float) -> dict[str, float]:
+        """What the session measures besides the stage. A stage's first step here is mostly loading and compiling: it has no speed."""
+        found = throughput.rates(metrics, took_s) if step > self.start_step + 1 else {}
+        return found | ({throughput.MEMORY: throughput.memory_bytes()} if self._needs_jax else {})
+
+    def _refuse_not_a_number(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Raise StageFailed where a metric says that the step was computed from, or made, what is not finite."""
+        told = {name: metrics[name] for name in FINITE if name in metrics}
+        wrong = next((name for name, value in told.items() if not math.isfinite(value)), None)
+        if wrong is None:
+            return
+        self._withdraw(step - 1)
+        others = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if name != wrong)
+        reason = f"the {wrong} of {self.spec.name} is {told[wrong]} at step {step}{f' ({others})' if others else ''}"
+        raise StageFailed("not-a-number", f"{reason}: lower learning_rate or clip_norm")
+
+    def _withdraw(self, step: int) -> None:
+        """Drop the checkpoint of `step`, if there is one: what came of it was not a number, so it is not one to go on from."""
+        session = self._session
+        with session.account.doing(Spent.SAVE):
+            self._take(session.saver.wait())
+        if self._saved_step == step:
+            session.checkpoint = self._saved = session.output.withdraw()
+            session.log.say(
+                f"the checkpoint of {self.spec.name} step {step} is withdrawn: the step after it is not a number"
+            )
+
+    def _report(self, metrics: dict[str, float]) -> StageReport:
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+        return StageReport(done=self._done, target=self.spec.steps, metrics=finite)
+
+    def _make(
+        self,
+        cursor: Cursor,
+        directory: Path,
+        rest: Digests | Callable[[], Digests],
+        began_s: float,
+        held_s: float,
+        seconds: Mapping[str, float],
+    ) -> Saved:
+        """Beside the training: make a checkpoint of what was taken, and tell of it. Touches nothing that a step touches."""
+        session = self._session
+        try:
+            manifest = session.output.checkpoint(cursor, directory, rest() if callable(rest) else rest)
+        finally:
+            shutil.rmtree(directory)
+        session.checkpoint = manifest
+        saved = Saved(manifest, began_s, session.clock())
+        metrics = {"save_s": saved.ended_s - began_s, "hold_s": held_s, "size_bytes": float(manifest.size_bytes)}
+        self._tell("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
+        return saved
+
+    def _take(self, saved: Saved | None) -> None:
+        """Book a checkpoint that is on disk."""
+        if saved is None:
+            return
+        session, took_s = self._session, saved.ended_s - saved.began_s
+        self._saved = saved.manifest
+        session.budget = session.budget.save_done(saved.ended_s, took_s)
+        session.timings["save_s"] = max(took_s, session.timings.get("save_s", 0.0))
+
+    def _keep_timings(self) -> None:
+        self._session.timings.update(self._session.budget.timings())
+
+    def _tell(
+        self,
+        event: str,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        note: str = "",
+        seconds: Mapping[str, float] | None = None,
+        step: int | None = None,
+    ) -> None:
+        self._session.log.event(
+            event,
+            stage=self.spec.name,
+            step=self._done if step is None else step,
+            target=self.spec.steps,
+            metrics=metrics,
+            note=note,
+            seconds=seconds,
+        )
+
+
+def _begun(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
+    """What is left to do of a checkpoint once its state is taken."""
+    directory.mkdir()
+    try:
+        return write(directory)
+    except BaseException:
+        shutil.rmtree(directory)
+        raise

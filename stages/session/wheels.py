@@ -1,0 +1,102 @@
+"""Packages from a mounted dataset instead of the network: `relay environment publish` made it, its name says what is in it.
+
+The dataset `…/relay-wheels-<digest>` holds one packed file of wheels and a list of them; the digest is the list's, and the list
+has the packed file's, so nothing but what was published is ever installed.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.safe_text import read_json
+from stages.session import packing
+
+LIST_NAME = "wheels.json"
+BLOB_NAME = "wheels.bin"
+"""Not an archive by its name: Kaggle unpacks those."""
+PREFIX = "relay-wheels-"
+DIGEST_CHARS = 16
+FORMAT = 1
+SIZE_BYTES_MAX = 20 * 1024**3
+
+
+class NoWheels(Exception):
+    """Why a session cannot install from the dataset, in words for people."""
+
+
+@dataclass(frozen=True)
+class WheelList:
+    """What a dataset of wheels holds: `files` are their digests by name, `python` the version that they are for (`3.12`)."""
+
+    python: str
+    pins: tuple[str, ...]
+    files: dict[str, str]
+    size_bytes: int
+    sha256: str
+    """Of the packed file."""
+
+    def to_json(self) -> str:
+        """Canonical: the same wheels have the same text."""
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "python": self.python,
+                "pins": list(self.pins),
+                "files": self.files,
+                "size_bytes": self.size_bytes,
+                "sha256": self.sha256,
+            },
+            sort_keys=True,
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> "WheelList":
+        """Raises NoWheels where it is no such list."""
+        try:
+            found = read_json(text)
+            if found["format"] != FORMAT:
+                raise NoWheels(f"the list of wheels has format {found['format']}, and this relay reads {FORMAT}")
+            return cls(
+                str(found["python"]),
+                tuple(found["pins"]),
+                dict(found["files"]),
+                int(found["size_bytes"]),
+                found["sha256"],
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise NoWheels(f"{LIST_NAME} is no list of wheels: {error}") from error
+
+    @property
+    def slug(self) -> str:
+        """The dataset's name, which only these wheels have."""
+        return f"{PREFIX}{digest_of(self.to_json())}"
+
+
+def digest_of(text: str) -> str:
+    """What a list's text puts into the dataset's name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]
+
+
+def unpacked(inputs: Path, ref: str, into: Path, python: str) -> Path:
+    """Wheels of the dataset `owner/slug`, wherever below `inputs` it is mounted, in the folder `into`; raises NoWheels."""
+    slug = ref.rpartition("/")[2]
+    text, folder = _found(inputs, slug)
+    wheels = WheelList.from_json(text)
+    if wheels.python != python:
+        raise NoWheels(f"{ref} holds wheels for Python {wheels.python}, and this is {python}: publish them anew")
+    blob = folder / BLOB_NAME
+    if not blob.is_file() or blob.stat().st_size != wheels.size_bytes or packing.sha256_of(blob) != wheels.sha256:
+        raise NoWheels(f"{BLOB_NAME} of {ref} is not the file that was published")
+    into.mkdir(parents=True)
+    packing.unpack(blob, into, size_bytes_max=SIZE_BYTES_MAX)
+    return into
+
+
+def _found(inputs: Path, slug: str) -> tuple[str, Path]:
+    for path in sorted(inputs.rglob(LIST_NAME)):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if slug == f"{PREFIX}{digest_of(text)}":
+            return text, path.parent
+    raise NoWheels(f"the dataset {slug} is not mounted as it was published")

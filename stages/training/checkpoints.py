@@ -1,0 +1,221 @@
+"""Writes and reads what training needs to go on bit for bit: Orbax holds the arrays, a small JSON says how to read them.
+
+    state.json      which items there are, counters, and the pins of the data
+    arrays/         Orbax composite:
+      base          the model's weights, only where training changed them (else the pipeline's `model:` makes them again)
+      adapter_N     low-rank adapters in the order in which they were trained
+      optimizer     the optimizer's state with its counts
+      origin_…      the model that a stage of full training started from, where it is its reference
+    papers/         texts for people and for later stages
+
+Digests say what was computed, not how it was filed: equal numbers have equal digests, whatever Orbax does.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from stages.contract import PAPERS_DIRECTORY
+from stages.stage import StageFailed
+from stages.training import finite
+from stages.training.lora import Adapter
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model: base weights (None: as the pipeline's `model:` makes them) and adapters, oldest first."""
+
+    base: Mapping[str, Any] | None = None
+    adapters: tuple[Adapter, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a stage carries from step to step.
+
+    `made` is the digest of the base weights as `model:` makes them, so that a changed model is noticed before training.
+    """
+
+    weights: Weights
+    made: str
+    origin: Weights | None = None
+    optimizer: Mapping[str, Any] | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
+    papers: Mapping[str, str] = field(default_factory=dict)
+    """Texts for people and for later stages, by file name: the hard subset, transcripts."""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    """What the run has read of its data sets so far, as `stages.data.pins` describes it."""
+
+
+def held(state: State) -> State:
+    """The same numbers in memory of their own on the host: the next step may overwrite, or give away, what it is given.
+
+    Every copy from the devices is begun before the first is waited for.
+    """
+    for arrays in _items(state).values():
+        for array in arrays.values():
+            if isinstance(array, jax.Array):
+                array.copy_to_host_async()
+
+    def weights(before: Weights | None) -> Weights | None:
+        if before is None:
+            return None
+        adapters = tuple(replace(adapter, arrays=_copied(adapter.arrays)) for adapter in before.adapters)
+        return Weights(None if before.base is None else _copied(before.base), adapters)
+
+    optimizer = None if state.optimizer is None else _copied(state.optimizer)
+    return replace(
+        state, weights=weights(state.weights) or Weights(), origin=weights(state.origin), optimizer=optimizer
+    )
+
+
+def _copied(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """What lies on the host already was read from a checkpoint, and nothing changes it."""
+    return {n: np.array(array) if isinstance(array, jax.Array) else array for n, array in arrays.items()}
+
+
+def not_finite(state: State) -> str:
+    """The first array of a state on the host with a number in it that is not finite, such as `optimizer mu/w`; or nothing."""
+    found = ((item, finite.not_finite(arrays)) for item, arrays in _items(state).items())
+    return next((f"{item} {name}" for item, name in found if name), "")
+
+
+def write(state: State, directory: Path, after: str = "this step") -> dict[str, str]:
+    """Write everything into an empty directory; the answer is `digests(state)`.
+
+    Raises StageFailed `not-a-number`, with nothing written, where a weight or a moment is not finite; `after` says when.
+    """
+    if name := not_finite(state):
+        raise StageFailed(
+            "not-a-number",
+            f"{name} is not finite after {after}, so no checkpoint is made of it: lower learning_rate or clip_norm",
+        )
+    items = {name: dict(arrays) for name, arrays in _items(state).items()}
+    saves = {name: ocp.args.PyTreeSave(arrays) for name, arrays in items.items()}
+    if saves:
+        with _checkpointer(saves) as checkpointer:
+            checkpointer.save((directory / "arrays").absolute(), args=ocp.args.Composite(**saves))
+    text = json.dumps({"format": FORMAT, "items": sorted(items), **_description(state)}, sort_keys=True, indent=1)
+    (directory / "state.json").write_text(text, encoding="ascii")
+    for name, paper in state.papers.items():
+        (directory / PAPERS_DIRECTORY).mkdir(exist_ok=True)
+        (directory / PAPERS_DIRECTORY / name).write_text(paper, encoding="utf-8")
+    return digests(state)
+
+
+def read(directory: Path) -> State:
+    """What `write` wrote, arrays on the host; raises StageFailed where this cannot be read."""
+    about = json.loads((directory / "state.json").read_text(encoding="ascii"))
+    if about["format"] != FORMAT:
+        raise StageFailed("checkpoint-format", f"the state has format {about['format']}, and this relay reads {FORMAT}")
+    items = _arrays(directory / "arrays", about["items"])
+    return State(
+        weights=_weights(items, "", about["adapters"]),
+        made=about["made"],
+        origin=None if about["origin"] is None else _weights(items, "origin_", about["origin"]),
+        optimizer=items.get("optimizer"),
+        counters=about["counters"],
+        data=about["data"],
+        papers={
+            path.name: path.read_text(encoding="utf-8") for path in sorted((directory / PAPERS_DIRECTORY).glob("*"))
+        },
+    )
+
+
+def digests(state: State) -> dict[str, str]:
+    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `papers`, `data`."""
+    base = state.made if state.weights.base is None else tree_digest(state.weights.base)
+    adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
+    lines = [f"base {base}"]
+    for adapter, digest in zip(state.weights.adapters, adapters, strict=True):
+        lines.append(f"adapter {adapter.rank} {adapter.alpha!r} {digest}")
+    found = {"weights": hashlib.sha256("\n".join(lines).encode()).hexdigest()}
+    if adapters:
+        found["adapter"] = adapters[-1]
+    if state.optimizer is not None:
+        found["optimizer"] = tree_digest(state.optimizer)
+    if state.counters:
+        found["counters"] = hashlib.sha256(json.dumps(dict(state.counters), sort_keys=True).encode()).hexdigest()
+    if state.papers:
+        found["papers"] = hashlib.sha256(json.dumps(dict(state.papers), sort_keys=True).encode()).hexdigest()
+    if state.data:
+        found["data"] = hashlib.sha256(json.dumps(dict(state.data), sort_keys=True).encode()).hexdigest()
+    return found
+
+
+def tree_digest(arrays: Mapping[str, Any]) -> str:
+    """SHA-256 over name, type, shape and bytes of every array, sorted by name."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name])
+        digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _items(state: State) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for prefix, weights in (("", state.weights), ("origin_", state.origin)):
+        if weights is None:
+            continue
+        if weights.base is not None:
+            found[f"{prefix}base"] = weights.base
+        for number, adapter in enumerate(weights.adapters):
+            found[f"{prefix}adapter_{number}"] = adapter.arrays
+    if state.optimizer is not None:
+        found["optimizer"] = state.optimizer
+    return found
+
+
+def _description(state: State) -> dict[str, Any]:
+    def adapters(weights: Weights) -> list[dict[str, Any]]:
+        return [{"rank": adapter.rank, "alpha": adapter.alpha} for adapter in weights.adapters]
+
+    return {
+        "made": state.made,
+        "adapters": adapters(state.weights),
+        "origin": None if state.origin is None else adapters(state.origin),
+        "counters": dict(state.counters),
+        "data": dict(state.data),
+    }
+
+
+def _arrays(directory: Path, names: list[str]) -> dict[str, dict[str, Any]]:
+    if not names:
+        return {}
+    with _checkpointer(names) as checkpointer:
+        structure = checkpointer.metadata(directory.absolute()).item_metadata
+        wanted = {name: _to_host(structure[name]) for name in names}
+        restored = checkpointer.restore(directory.absolute(), args=ocp.args.Composite(**wanted))
+    return {name: dict(restored[name]) for name in names}
+
+
+def _checkpointer(names: Iterable[str]) -> Any:
+    return ocp.Checkpointer(ocp.CompositeCheckpointHandler(**{name: ocp.PyTreeCheckpointHandler() for name in names}))
+
+
+def _to_host(metadata: Any) -> Any:
+    # To NumPy, so that reading does not depend on the devices that wrote; each array then goes where the model has it.
+    tree = dict(metadata.tree)
+    return ocp.args.PyTreeRestore(
+        item=tree, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in tree}
+    )
+
+
+def _weights(items: Mapping[str, Any], prefix: str, adapters: list[dict[str, Any]]) -> Weights:
+    return Weights(
+        base=items.get(f"{prefix}base"),
+        adapters=tuple(
+            Adapter(rank=adapter["rank"], alpha=adapter["alpha"], arrays=items[f"{prefix}adapter_{number}"])
+            for number, adapter in enumerate(adapters)
+        ),
+    )

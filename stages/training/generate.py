@@ -1,0 +1,93 @@
+"""Asks the model: problems in, answers out, greedy or drawn, with Tunix's sampler."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from flax import nnx
+from tunix.generate.sampler import CacheConfig, Sampler
+
+from stages.data import Example
+from stages.options import Asking, Sampling
+from stages.training.gemma import without_remat
+from stages.training.model import Foundation
+from stages.training.stage_data import prompt
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came back, one for each prompt."""
+
+    texts: list[str]
+    cut: list[bool]
+    """Whether the answer was not at its end when `answer_tokens_max` tokens were there."""
+    lengths: list[int]
+    """Tokens of each answer, the one that ends it among them."""
+    tokens: int
+    """Of all prompts and answers together."""
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What a step that asks tells of it for the rates that are made of counts."""
+        return {"examples": float(len(self.texts)), "tokens": float(self.tokens)}
+
+
+class Asker:
+    """Asks `model` (by default the foundation's own); what it answers follows the model's weights as they were when made."""
+
+    def __init__(self, foundation: Foundation, options: Asking, model: nnx.Module | None = None) -> None:
+        self._foundation = foundation
+        self._options = options
+        model = foundation.model if model is None else model
+        config = model.config
+        with without_remat(model):
+            self._sampler = Sampler(
+                model,
+                foundation.tokenizer,
+                CacheConfig(
+                    cache_size=options.prompt_tokens_max + options.answer_tokens_max,
+                    num_layers=config.num_layers,
+                    num_kv_heads=config.num_kv_heads,
+                    head_dim=config.head_dim,
+                ),
+            )
+
+    def greedy(self, examples: Sequence[Example], batch: int) -> Answers:
+        """The likeliest answer to each problem. Fewer than `batch` are filled up, so that nothing is compiled twice."""
+        return self._ask(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
+
+    def drawn(self, examples: Sequence[Example], batch: int, options: Sampling, seed: int) -> Answers:
+        """An answer to each problem, drawn; the same seed draws the same answers."""
+        return self._ask(
+            examples, batch, temperature=options.temperature, top_p=1.0, top_k=options.top_k or None, seed=seed
+        )
+
+    def _ask(
+        self,
+        examples: Sequence[Example],
+        batch: int,
+        *,
+        temperature: float,
+        top_p: float | None,
+        top_k: int | None,
+        seed: int,
+    ) -> Answers:
+        if not examples:
+            return Answers([], [], [], 0)
+        prompts = [prompt(example, self._foundation) for example in examples]
+        with self._foundation.mesh:
+            out = self._sampler(
+                input_strings=[*prompts, *prompts[:1] * (batch - len(prompts))],
+                max_generation_steps=self._options.answer_tokens_max,
+                max_prompt_length=self._options.prompt_tokens_max,
+                temperature=temperature,
+                top_p=top_p,
+                top_k=top_k,
+                seed=seed,
+                eos_tokens=list(self._foundation.stops),
+            )
+        count = len(prompts)
+        cut = [len(tokens) >= self._options.answer_tokens_max for tokens in out.tokens[:count]]
+        lengths = [len(tokens) + (not ended) for tokens, ended in zip(out.tokens[:count], cut, strict=True)]
+        asked = np.count_nonzero(np.asarray(out.padded_prompt_tokens)[:count] != self._foundation.tokenizer.pad_id())
+        return Answers(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))

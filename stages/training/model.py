@@ -1,0 +1,151 @@
+"""Loads the model that a pipeline trains, with its tokenizer, onto its mesh; and reads and overwrites arrays by name."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from stages.options import Model, fit
+from stages.session.accelerator import STAND_IN
+from stages.stage import StageFailed
+from stages.training import gemma, model_files, tokenizer
+from stages.training.model_files import ModelFiles
+from stages.training.model_sizes import Sizes, read_sizes
+from stages.training.tokenizer import Tokenizer
+
+Arrays = dict[str, jax.Array]
+"""Parameters by name, such as `layers.0.attn.q_einsum.w`."""
+
+WEIGHTS = nnx.All(nnx.Param, nnx.Not(nnx.LoRAParam))
+"""The model's own weights: in Flax an adapter's parameters count as parameters too."""
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """A model as `model:` in the pipeline makes it, before anything is trained."""
+
+    model: nnx.Module
+    tokenizer: Tokenizer
+    mesh: jax.sharding.Mesh
+    options: Model
+    note: str
+    """A line for people about what was loaded."""
+    instruct: bool = False
+    """Whether `<end_of_turn>` ends the model's turn: see `model_files.is_instruct`."""
+    stand_in: bool = False
+    """Whether the model was made up for rehearsals."""
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The tokens that end an answer when it is drawn: whichever of the two comes first, of either kind of model."""
+        return self.tokenizer.stops
+
+    @property
+    def ending(self) -> int:
+        """The token that ends an answer that is learnt from, and the last one of its example.
+
+        Gemma's chat template puts a newline after `<end_of_turn>`. It is not taught: no answer goes on to where it stands.
+        """
+        return self.tokenizer.stops[-1] if self.instruct else self.tokenizer.eos_id()
+
+
+def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
+    """The model that the pipeline's `model:` names, from its files: below `inputs`, at a path, or downloaded to `scratch`.
+
+    Raises StageFailed where it cannot be had: `bad-options`, `accelerator-missing` (transient), `model-missing` (transient
+    where it may come yet), `tokenizer-missing`, `model-damaged`, `model-mismatch`, `mesh-unfit`.
+    """
+    try:
+        options = fit(Model, values, "model")
+    except ValueError as error:
+        raise StageFailed("bad-options", str(error)) from error
+    mesh = _mesh(options)
+    files = model_files.find(options, inputs, scratch)
+    sizes = read_sizes(files, options.kind)
+    instruct = model_files.is_instruct(options, files)
+    note = f"{_note(options, files, sizes)}; answers end in {'<end_of_turn>' if instruct else '<eos>'}"
+    pieces = tokenizer.read(files.tokenizer)
+    if pieces.size > sizes.vocabulary:
+        raise StageFailed(
+            "model-mismatch",
+            f"{files.tokenizer} has {pieces.size} tokens and the model knows {sizes.vocabulary}: it is another model's",
+        )
+    model = gemma.read(files, options.kind, sizes, options, mesh)
+    return Foundation(model, pieces, mesh, options, note, instruct, files.made_up)
+
+
+def arrays_of(module: nnx.Module, kind: Any = WEIGHTS) -> Arrays:
+    """A module's variables of one kind by name, as they are now."""
+    return {_name(path): variable.get_value() for path, variable in nnx.to_flat_state(nnx.state(module, kind))}
+
+
+def put_arrays(module: nnx.Module, values: Mapping[str, Any], kind: Any = WEIGHTS) -> None:
+    """Overwrite a module's variables of one kind, each where it lies; names, shapes and types must be the same."""
+    flat = nnx.to_flat_state(nnx.state(module, kind))
+    missing = {_name(path) for path, _ in flat} ^ set(values)
+    if missing:
+        raise StageFailed("checkpoint-does-not-fit", f"the state differs from the model in {sorted(missing)[:3]}")
+    nnx.update(module, nnx.from_flat_state([(path, _filled(path, old, values[_name(path)])) for path, old in flat]))
+
+
+def place(module: nnx.Module, mesh: jax.sharding.Mesh) -> None:
+    """Lay every variable out on the mesh as its annotation says, so that nothing is copied there later."""
+    state = nnx.state(module)
+    specs = nnx.get_partition_spec(state)
+    layout = jax.tree.map(lambda spec: jax.sharding.NamedSharding(mesh, spec or jax.sharding.PartitionSpec()), specs)
+    nnx.update(module, jax.device_put(state, layout))
+
+
+def copy_of(module: nnx.Module) -> nnx.Module:
+    """A module with arrays of its own: a trainer may give the first one's memory away."""
+    graph, state = nnx.split(module)
+    return nnx.merge(graph, jax.tree.map(jnp.copy, state))
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def _filled(path: tuple[Any, ...], old: Any, value: Any) -> Any:
+    now = old.get_value()
+    if (now.shape, now.dtype) != (value.shape, value.dtype):
+        raise StageFailed(
+            "checkpoint-does-not-fit",
+            f"{_name(path)} is {value.dtype}{value.shape} in the checkpoint and {now.dtype}{now.shape} in the model",
+        )
+    # A count that was not laid out yet stays free to be: tied to the first device, it could not join a mesh of several.
+    return old.replace(jax.device_put(value, now.sharding if now.committed else None))
+
+
+def _mesh(options: Model) -> jax.sharding.Mesh:
+    shape = (options.mesh_fsdp, options.mesh_tp)
+    wanted, found = shape[0] * shape[1], jax.devices()
+    if len(found) < wanted:
+        raise StageFailed(
+            "accelerator-missing",
+            f"the model is laid out on {wanted} devices and this session has {len(found)}",
+            transient=True,
+        )
+    return jax.sharding.Mesh(np.array(found[:wanted]).reshape(shape), ("fsdp", "tp"))
+
+
+def _note(options: Model, files: ModelFiles, sizes: Sizes) -> str:
+    """What was found; raises StageFailed where a kind with a size in its name is not of that size."""
+    made_up = "STAND-IN MODEL, made up for rehearsals: " if files.made_up else ""
+    found = f"{made_up}model: {options.kind} from {files.weights} ({files.layout}, {options.dtype}): {sizes}"
+    wanted = gemma.full_size(options.kind, sizes.vocabulary) if options.kind in gemma.FULL_SIZE else sizes
+    if sizes == wanted:
+        return found
+    if os.environ.get(STAND_IN) == "1":
+        return f"{found}; it stands in for one with {wanted}"
+    family = options.kind.partition("-")[0]
+    raise StageFailed(
+        "model-mismatch",
+        f"model.kind {options.kind} has {wanted}, and {files.weights} has {sizes}: say kind: {family} to train that",
+    )

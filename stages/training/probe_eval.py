@@ -1,0 +1,53 @@
+"""A look at what the sessions before were worth: some held-out problems, asked when a session takes a stage up."""
+
+from dataclasses import dataclass, field
+
+from stages.data import Example, derive_seed, examples_at
+from stages.options import Asking, Trained
+from stages.rewards import correctness_reward, structure_reward
+from stages.session.time_accounting import Spent
+from stages.stage import Context
+from stages.training.generate import Asker
+from stages.training.initial_state import Standing
+from stages.training.stage_data import judged_problems
+
+DATA = ("gsm8k",)
+"""Asked where no evaluation of the pipeline says better."""
+
+
+@dataclass
+class Began:
+    """Metrics that the first step of a session tells besides its own; their names begin with `check_`."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def take(self) -> dict[str, float]:
+        """The metrics, once."""
+        found, self.metrics = self.metrics, {}
+        return found
+
+
+def check(context: Context, options: Trained, standing: Standing) -> Began:
+    """Ask `options.check` problems that were never trained on. Changes nothing that training depends on."""
+    if not options.check:
+        return Began()
+    spec = next((stage for stage in context.plan if stage.kind == "evaluate"), None)
+    asking = options if isinstance(options, Asking) else _asking(spec.options if spec else {})
+    data = tuple(spec.options.get("data", DATA)) if spec else DATA
+    problems = judged_problems(context, standing.foundation, data, asking).held_out
+    chosen = examples_at(problems, 1, min(options.check, len(problems)), derive_seed(context.seed, "evaluate"))
+    with context.doing(Spent.EVALUATION):
+        answers = Asker(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
+    return Began(rates(chosen, answers))
+
+
+def rates(examples: list[Example], answers: list[str]) -> dict[str, float]:
+    """`check_format` and `check_accuracy`: shares of the answers."""
+    right = correctness_reward([], answers, answer=[e.answer for e in examples], domain=[e.domain for e in examples])
+    shaped = structure_reward([], answers)
+    return {"check_format": sum(shaped) / len(answers), "check_accuracy": sum(right) / len(answers)}
+
+
+def _asking(options: dict[str, object]) -> Asking:
+    known = {name: options[name] for name in ("prompt_tokens_max", "answer_tokens_max") if name in options}
+    return Asking(**known)  # type: ignore[arg-type]

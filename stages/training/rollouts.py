@@ -1,0 +1,101 @@
+"""Answers drawn by Tunix's RL cluster, each with the stop token that ended it."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import optax
+from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
+from tunix.rl.rollout.base_rollout import RolloutConfig
+
+from stages.options import Asking, Grpo
+from stages.session.time_accounting import Spent
+from stages.training.gemma import without_remat
+from stages.training.initial_state import Standing, equip
+from stages.training.policy import DrawnAnswer
+
+
+class DrawnBuffer:
+    """Keeps the tokens that Tunix's sampler drew. What the sampler returns ends before the stop token, and does not say which it was."""
+
+    def __init__(self, sampler: Any) -> None:
+        self._decode = sampler._compiled_decode_fn
+        self._tokens: Any = None
+        sampler._compiled_decode_fn = self
+
+    def __call__(self, parameters: Any, state: Any) -> Any:
+        """The sampler's own function, in whose place this stands."""
+        state = self._decode(parameters, state)
+        self._tokens = state.token_buffer
+        return state
+
+    def answers(self, texts: Sequence[str], prompt_width: int, stops: Sequence[int]) -> list[DrawnAnswer]:
+        """The answers of the last call, in order; `texts` are their texts as the sampler decoded them."""
+        drawn = np.asarray(self._tokens)[:, prompt_width:]
+        return [drawn_answer(text, row, stops) for text, row in zip(texts, drawn, strict=True)]
+
+
+def drawn_answer(text: str, row: np.ndarray[Any, Any], stops: Sequence[int]) -> DrawnAnswer:
+    """An answer from the tokens at its positions, up to and with the first stop token; without one it was truncated."""
+    ends = np.flatnonzero(np.isin(row, stops))
+    length = int(ends[0]) + 1 if len(ends) else len(row)
+    return DrawnAnswer(text, row[:length].astype(np.int32), truncated=not len(ends))
+
+
+class Cluster(RLCluster):  # type: ignore[misc]
+    """Tunix's cluster of policy, sampler and trainer, on one mesh."""
+
+    doing: Callable[[Spent], AbstractContextManager[None]]
+    """The context's."""
+    buffer: DrawnBuffer
+
+    def draw(self, prompts: list[str], seed: int) -> tuple[np.ndarray[Any, Any], list[DrawnAnswer]]:
+        """(prompt tokens, rows × `prompt_tokens_max`, padded on the left; an answer to each prompt). One seed, one draw."""
+        config = self.cluster_config.rollout_config
+        config.seed = seed  # Tunix draws the same noise at every step unless it is told otherwise
+        with self.doing(Spent.ROLLOUT):
+            output = self.generate(
+                prompts, micro_batch_size=len(prompts)
+            )  # in parts, each part would draw the same noise
+            answers = self.buffer.answers(output.text, config.max_prompt_length, config.eos_tokens)
+        return np.asarray(output.left_padded_prompt_tokens, np.int32), answers
+
+
+def rollout_config(options: Asking, temperature: float, top_k: int, stops: Sequence[int]) -> RolloutConfig:
+    """How answers are drawn; `Cluster.draw` sets `seed`."""
+    return RolloutConfig(
+        max_tokens_to_generate=options.answer_tokens_max,
+        max_prompt_length=options.prompt_tokens_max,
+        kv_cache_size=options.prompt_tokens_max + options.answer_tokens_max,
+        temperature=temperature,
+        top_p=1.0,
+        top_k=top_k or None,
+        eos_tokens=list(stops),
+    )
+
+
+def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> Cluster:
+    """The stage's cluster, resumed where the stage is. Its trainer has no loss yet."""
+    mesh = standing.foundation.mesh
+    micro = {"mini_batch_size": options.batch, "train_micro_batch_size": options.batch // options.accumulate}
+    parts = micro if options.accumulate > 1 else {}  # a sum of gradients takes memory
+    config = ClusterConfig(
+        role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
+        training_config=RLTrainingConfig(
+            actor_optimizer=optax.identity(),  # see `equip`
+            eval_every_n_steps=steps * options.num_iterations + 1,  # never: evaluation is a stage of its own
+            **parts,
+        ),
+        rollout_config=rollout_config(options, options.temperature, options.top_k, standing.foundation.stops),
+    )
+    with without_remat(standing.model):  # for the sampler that the cluster makes; training recomputes all the same
+        cluster = Cluster(actor=standing.model, tokenizer=standing.foundation.tokenizer, cluster_config=config)
+    cluster.buffer = DrawnBuffer(cluster.rollout._sampler)
+    cluster._anchor_policy_state = None  # a copy of all weights on the host, for trainers that go back to it
+    trainer = cluster.actor_trainer
+    assert trainer.model is standing.model, "Tunix copies only what lies on another mesh"
+    trainer.metrics_logger = metrics
+    trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
+    equip(trainer, standing, options, steps)
+    return cluster

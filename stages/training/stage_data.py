@@ -1,0 +1,84 @@
+"""The problems that a stage works on: those of its sets that its model can take; what they are and what was left out is told once."""
+
+from collections.abc import Callable, Sequence
+
+from stages.data import Example, RunData, Source, open_source, prompt_of
+from stages.data.quality import unwanted
+from stages.options import Asking, Sft
+from stages.stage import Context, StageFailed
+from stages.training.model import Foundation
+
+
+def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
+    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and end included.
+
+    Raises StageFailed `bad-data` where none is left to train on, with why they were left out.
+    """
+
+    def wants(example: Example) -> str:
+        if not example.completion:
+            return "nothing to teach"
+        if reason := unwanted(example.quality, options):
+            return reason
+        return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
+
+    source = _opened(context, options.data, wants, "taught")
+    if not source.train:
+        said = f"nothing is left to learn from: {summary(options.data, source)}"
+        raise StageFailed("bad-data", f"{said}; raise tokens_max, lower min_score or name other data")
+    return source
+
+
+def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:
+    """Problems whose answers can be judged and whose prompts fit into `prompt_tokens_max`."""
+
+    def wants(example: Example) -> str:
+        if not example.answer:
+            return "cannot be judged"
+        if not example.quality.english:
+            return "not in English"
+        # Tunix would stretch a longer prompt without a word.
+        count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
+        return "prompt too long" if count > options.prompt_tokens_max else ""
+
+    return _opened(context, data, wants, "judged")
+
+
+def prompt(example: Example, foundation: Foundation) -> str:
+    """What the model is asked: the chat template around the system's words and the question."""
+    return prompt_of(example.question, foundation.options.system)
+
+
+def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]:
+    """The tokens of prompt, completion and the end that the model's own template has, and how many are the prompt's."""
+    tokenizer = foundation.tokenizer
+    asked = [tokenizer.bos_id(), *tokenizer.encode(prompt(example, foundation))]
+    return [*asked, *tokenizer.encode(example.completion), foundation.ending], len(asked)
+
+
+def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
+    asked = [
+        name for stage in context.plan if stage.kind == "evaluate" for name in stage.options.get("data", ["gsm8k"])
+    ]
+    try:
+        source = open_source(
+            data,
+            context.inputs,
+            seed=context.seed,
+            wants=wants,
+            apart_from=asked,
+            scratch=context.scratch,
+            run=RunData(context.brought, context.pins, f"{context.spec.name} ({use})"),
+        )
+    except ValueError as error:
+        raise StageFailed("bad-data", str(error)) from error
+    context.say(summary(data, source))
+    return source
+
+
+def summary(data: Sequence[str], source: Source) -> str:
+    """One line: how many examples of each use there are, where they are from, why others were left out, what is odd about copies."""
+    left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(source.left_out.items()))
+    origins = [f"{name} from {where}" for name, where in source.origins.items()]
+    used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out"
+    return "; ".join((used, *origins, *([f"left out: {left_out}"] if left_out else []), *source.notes))

@@ -1,0 +1,375 @@
+"""The store in memory: what `state.store` promises, for simulations of which nothing has to outlive the process."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from state import machine
+from state.facts import Fact, RunStarted, SeenEnded, SessionLost
+from state.failures import RunExists
+from state.leases import Lease, check_fence, taken
+from state.model import (
+    FORGOTTEN,
+    CallsMade,
+    Metric,
+    Point,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Snapshot,
+    StepEdges,
+    StepSeen,
+    Stretch,
+    Waiting,
+    Watch,
+)
+from state.run_queue import Mark
+
+OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
+
+
+class MemoryStore:
+    """`state.store.Store` without a database: the same calls, each of them whole or not at all.
+
+    What it keeps are frozen values, so nobody can change a row by hand and `load` never raises StoreCorrupt.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._states: dict[str, RunState] = {}
+        self._facts: dict[str, list[tuple[datetime, Fact]]] = {}
+        self._watches: dict[str, Watch] = {}
+        self._quotas: dict[tuple[str, str], QuotaRow] = {}
+        self._metrics: dict[tuple[str, int, int, int, str], Metric] = {}
+        self._requests: dict[int, Request] = {}
+        """Open ones."""
+        self._requests_made = 0
+        self._lease: Lease | None = None
+
+    def copy(self) -> "MemoryStore":
+        """What a copy of the home folder would hold: the same at this moment, and nothing in common from then on."""
+        with self._lock:
+            other = MemoryStore()
+            other._states, other._watches, other._quotas = dict(self._states), dict(self._watches), dict(self._quotas)
+            other._facts = {run: list(facts) for run, facts in self._facts.items()}
+            other._metrics, other._requests = dict(self._metrics), dict(self._requests)
+            other._requests_made, other._lease = self._requests_made, self._lease
+            return other
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    # --- facts ---------------------------------------------------------------
+
+    def begin_run(
+        self,
+        fact: RunStarted,
+        at: datetime,
+        *,
+        later: Sequence[tuple[datetime, Fact]] = (),
+        metrics: Iterable[Metric] = (),
+        instead: bool = False,
+    ) -> RunState:
+        """Create a run by its first fact and whatever else is known of it already (see `Store.begin_run`)."""
+        with self._lock:
+            if fact.run in self._states and not instead:
+                raise RunExists(fact.run)
+            state = machine.begin(fact, at)
+            for when, next_fact in later:
+                state = machine.apply(state, next_fact, when)
+            self._states[fact.run] = state
+            self._facts[fact.run] = [(at, fact), *later]
+            self._keep(metrics)
+            return state
+
+    def append(
+        self,
+        run: str,
+        facts: Sequence[Fact],
+        at: datetime,
+        *,
+        metrics: Iterable[Metric] = (),
+        watch: Watch | None = None,
+        obeyed: int | None = None,
+        fence: int | None = None,
+    ) -> RunState:
+        """Take in facts and what was observed on the way; raises IllegalTransition and LeaseLost, and then nothing is."""
+        with self._lock:
+            if fence is not None:
+                self._check_fence(fence)
+            after = self._states[run]
+            for fact in facts:
+                after = machine.apply(after, fact, at)
+            self._states[run] = after
+            self._facts[run].extend((at, fact) for fact in facts)
+            key = (after.run.owner, after.run.accelerator)
+            if key in self._quotas and any(isinstance(fact, (SeenEnded, SessionLost)) for fact in facts):
+                self._quotas[key] = replace(self._quotas[key], outdated=True)
+            self._keep(metrics)
+            if watch is not None:
+                self._watches[run] = watch
+            if obeyed is not None:
+                self._requests.pop(obeyed, None)
+            return after
+
+    def load(self, run: str) -> RunState:
+        """The run's state; KeyError for an unknown run."""
+        with self._lock:
+            return self._states[run]
+
+    def rows(self, run: str) -> RunState:
+        """The same: here nobody can change a row by hand."""
+        return self.load(run)
+
+    def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
+        """The run's state and its log, oldest first, of the same moment."""
+        with self._lock:
+            return self.load(run), self.facts(run)
+
+    def snapshot(self, run: str) -> Snapshot:
+        """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
+        with self._lock:
+            state = self._states[run]
+            return Snapshot(
+                state=state,
+                requests=self.requests(run),
+                watch=self._watches.get(run, Watch()),
+                quota=self._quotas.get((state.run.owner, state.run.accelerator)),
+                others_live=sum(_live(other) for other in self._others(state.run)),
+                waiting=self._waiting(state.run),
+                others_calls=self._others_calls(state.run),
+            )
+
+    def facts(self, run: str) -> list[tuple[datetime, Fact]]:
+        """The run's log, oldest first."""
+        with self._lock:
+            return list(self._facts.get(run, ()))
+
+    # --- runs ----------------------------------------------------------------
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first."""
+        with self._lock:
+            return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
+
+    def roll(self) -> list[tuple[str, str]]:
+        """The id of every run, and the name of its pipeline; oldest first."""
+        return [(run.id, run.name) for run in self.runs()]
+
+    def neediest(self, most: int) -> tuple[list[str], int]:
+        """Ids of so many runs, oldest first, and how many others there are (see `Store.neediest`)."""
+        runs = sorted(self.runs(), key=lambda run: (run.created_at, run.id), reverse=True)
+        runs.sort(key=lambda run: 0 if run.status is RunStatus.PARKED else 1 if run.status in OPEN else 2)
+        chosen = {run.id for run in runs[:most]}
+        return [run.id for run in self.runs() if run.id in chosen], len(runs[most:])
+
+    def open_runs(self) -> list[str]:
+        """Ids of the runs that may still need something, or of which something is asked (see `Store.open_runs`)."""
+        with self._lock:
+            asked = {request.run for request in self._requests.values()}
+            return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
+
+    def news(self) -> dict[str, Mark]:
+        """The same runs, each with a mark that changes with its facts and requests (see `Store.news`)."""
+        with self._lock:
+            return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
+
+    # --- observations --------------------------------------------------------
+
+    def observe(self, run: str, watch: Watch, metrics: Iterable[Metric] = ()) -> None:
+        """Remember a look that changed nothing."""
+        with self._lock:
+            self._keep(metrics)
+            self._watches[run] = watch
+
+    def watch(self, run: str) -> Watch:
+        """What is remembered of looking at Kaggle for a run."""
+        with self._lock:
+            return self._watches.get(run, Watch())
+
+    def forget_looks(self, fence: int) -> None:
+        """Forget when anything was looked at or is to be tried again (see `Store.forget_looks`)."""
+        with self._lock:
+            self._check_fence(fence)
+            for run, watch in self._watches.items():
+                self._watches[run] = _forgotten(watch)
+
+    def write_quota(self, quota: QuotaRow) -> None:
+        """Remember the account's weekly hours."""
+        with self._lock:
+            self._quotas[quota.owner, quota.accelerator] = quota
+
+    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+        """What the account's sessions that relay knows of took of an accelerator after `since`."""
+        with self._lock:
+            states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
+        sessions = [session for state in states for session in state.sessions]
+        own = [
+            Stretch(began_at=s.running_at or s.pushed_at, ended_at=s.ended_at, limit_s=s.limit_s)
+            for s in sessions
+            if s.pushed_at is not None
+        ]
+        twins = [
+            Stretch(began_at=s.twin_at, ended_at=s.twin_ended_at, limit_s=s.limit_s)
+            for s in sessions
+            if s.twin_at is not None
+        ]
+        return [each for each in (*own, *twins) if each.ended_at is None or each.ended_at > since]
+
+    def quotas(self) -> list[QuotaRow]:
+        """Every account's hours as last read."""
+        with self._lock:
+            return list(self._quotas.values())
+
+    def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
+        """The values that a run's sessions reported, in the order of sessions and events."""
+        with self._lock:
+            found = [m for m in self._metrics.values() if m.run == run]
+        if session is not None:
+            found = [m for m in found if (m.session, m.attempt) == session]
+        return sorted(found, key=lambda m: (m.session, m.attempt, m.number, m.name))
+
+    def last_metrics(self, run: str) -> list[Metric]:
+        """The newest value of each metric of each stage."""
+        newest = {(metric.stage, metric.name): metric for metric in self.metrics(run)}
+        return [newest[key] for key in sorted(newest)]
+
+    def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
+        """When steps were done: the `newest` ones of each stage, and each stage's first in each session."""
+        found: list[StepSeen] = []
+        for metric in self.metrics(run):
+            step = StepSeen(
+                session=metric.session, attempt=metric.attempt, stage=metric.stage, step=metric.step, at_s=metric.at_s
+            )
+            if not found or found[-1] != step:
+                found.append(step)
+        kept, of_stage, begun = [], Counter(step.stage for step in found), set()
+        for step in found:
+            key = (step.session, step.attempt, step.stage)
+            if key not in begun or of_stage[step.stage] <= newest:
+                kept.append(step)
+            begun.add(key)
+            of_stage[step.stage] -= 1
+        return kept
+
+    def series(self, run: str, points_max: int) -> list[Point]:
+        """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve."""
+        mine = self.metrics(run)
+        last = {metric.stage: 0 for metric in mine}
+        for metric in mine:
+            last[metric.stage] = max(last[metric.stage], metric.step)
+        buckets: dict[tuple[str, str, int], list[Metric]] = {}
+        for metric in mine:
+            width = last[metric.stage] // points_max + 1
+            buckets.setdefault((metric.stage, metric.name, metric.step // width), []).append(metric)
+        return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
+
+    def step_edges(self, run: str) -> list[StepEdges]:
+        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        times: dict[tuple[int, int], list[float]] = {}
+        for metric in self.metrics(run):
+            times.setdefault((metric.session, metric.attempt), []).append(metric.at_s)
+        return [
+            StepEdges(session=session, attempt=attempt, first_at_s=min(found), last_at_s=max(found))
+            for (session, attempt), found in sorted(times.items())
+        ]
+
+    # --- requests ------------------------------------------------------------
+
+    def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
+        """Ask the daemon for something; the next tick obeys. Returns the request's number."""
+        with self._lock:
+            self._requests_made += 1
+            number = self._requests_made
+            self._requests[number] = Request(id=number, run=run, verb=verb, arguments=arguments, made_at=at)
+            return number
+
+    def requests(self, run: str) -> tuple[Request, ...]:
+        """What was asked of a run and is not obeyed yet, oldest first."""
+        with self._lock:
+            return tuple(request for request in self._requests.values() if request.run == run)
+
+    # --- the lease -----------------------------------------------------------
+
+    def take_lease(
+        self, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None] = lambda holder: None
+    ) -> Lease:
+        """Become the daemon; raises LeaseHeld while another one's lease lasts (see `Store.take_lease`)."""
+        with self._lock:
+            self._lease = taken(self._lease, holder, now, lasts_s, alive)
+            return self._lease
+
+    def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
+        """Make the lease last longer; raises LeaseLost when somebody else took it."""
+        with self._lock:
+            self._check_fence(lease.fence)
+            self._lease = lease.until(now, lasts_s)
+            return self._lease
+
+    def release_lease(self, lease: Lease, now: datetime) -> None:
+        """Give the lease back, so that the next daemon need not wait for it to run out."""
+        with self._lock:
+            if self._lease is not None and self._lease.fence == lease.fence:
+                self._lease = replace(self._lease, expires_at=now)
+
+    def lease(self) -> Lease | None:
+        """The newest lease, run out or not."""
+        with self._lock:
+            return self._lease
+
+    # --- underneath ----------------------------------------------------------
+
+    def _keep(self, metrics: Iterable[Metric]) -> None:
+        """A replayed event is already there, and a session never changes what it said."""
+        for metric in metrics:
+            key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
+            self._metrics.setdefault(key, metric)
+
+    def _newest_request(self, run: str) -> int:
+        return max((number for number, request in self._requests.items() if request.run == run), default=0)
+
+    def _goes_on(self, run: Run) -> bool:
+        return run.status is RunStatus.CANCELLED and _live(self._states[run.id]) > 0
+
+    def _others(self, run: Run) -> list[RunState]:
+        mine = (run.owner, run.accelerator)
+        return [s for s in self._states.values() if s.run.id != run.id and (s.run.owner, s.run.accelerator) == mine]
+
+    def _waiting(self, run: Run) -> tuple[Waiting, ...]:
+        found = []
+        for state in self._others(run):
+            watch = self._watches.get(state.run.id, Watch())
+            wants = state.run.status is RunStatus.ACTIVE and not _live(state)
+            if wants and watch.slot_since is not None and watch.slot_seen_at is not None:
+                found.append(Waiting(run=state.run.id, since=watch.slot_since, seen_at=watch.slot_seen_at))
+        return tuple(found)
+
+    def _others_calls(self, run: Run) -> tuple[CallsMade, ...]:
+        others = [s.run.id for s in self._states.values() if s.run.id != run.id and s.run.owner == run.owner]
+        watches = [self._watches[other] for other in others if other in self._watches]
+        return tuple(CallsMade(since=w.calls_since, calls=w.calls) for w in watches if w.calls_since is not None)
+
+    def _check_fence(self, fence: int) -> None:
+        check_fence(fence, self._lease.fence if self._lease else None)
+
+
+def _forgotten(watch: Watch) -> Watch:
+    gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
+    return replace(watch, **gone)
+
+
+def _live(state: RunState) -> int:
+    """How many slots the run takes."""
+    looked_after = state.run.status in OPEN
+    return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)
+
+
+def _point(stage: str, name: str, found: list[Metric]) -> Point:
+    values = [metric.value for metric in found]
+    step, mean = max(metric.step for metric in found), sum(values) / len(values)
+    return Point(stage=stage, name=name, step=step, value=mean, low=min(values), high=max(values))

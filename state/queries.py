@@ -1,0 +1,139 @@
+"""What is asked of the rows and of the log of a run, within one transaction."""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+from state.damaged_rows import of_run, readable
+from state.digests import BEGINNING, link
+from state.facts import FACTS, Fact
+from state.failures import RunDamaged
+from state.model import (
+    CallsMade,
+    Checkpoint,
+    Phase,
+    QuotaRow,
+    Request,
+    Run,
+    RunState,
+    RunStatus,
+    Session,
+    Stretch,
+    Waiting,
+    Watch,
+)
+from state.rows import from_row
+from state.sql import Query, Row, document, moment, scalar, stamp
+
+LIVE_PHASES = ", ".join(f"'{phase.value}'" for phase in Phase if phase.on_kaggle)
+"""As a list in SQL."""
+
+TWIN_LIVES = f"""(session.twin IS NOT NULL AND session.twin_ended_at IS NULL
+    AND run.status NOT IN ('{RunStatus.FINISHED.value}', '{RunStatus.CANCELLED.value}'))"""
+"""Of a run that is over nobody looks after the second session of a kernel any more."""
+
+FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id"
+RUN_OF = "SELECT * FROM run WHERE id = :run"
+SESSIONS_OF = "SELECT * FROM session WHERE run = :run ORDER BY number, attempt"
+CHECKPOINTS_OF = "SELECT * FROM checkpoint WHERE run = :run ORDER BY session, attempt"
+WATCH_OF = "SELECT * FROM watch WHERE run = :run"
+OPEN_REQUESTS = "SELECT * FROM request WHERE run = :run AND obeyed_at IS NULL ORDER BY id"
+QUOTA_OF = "SELECT * FROM quota WHERE owner = :owner AND accelerator = :accelerator"
+OTHERS_LIVE = f"""
+    SELECT coalesce(sum((session.phase IN ({LIVE_PHASES})) + ({TWIN_LIVES})), 0) AS live
+    FROM session JOIN run ON session.run = run.id WHERE (session.phase IN ({LIVE_PHASES}) OR {TWIN_LIVES})
+    AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
+"""
+OTHERS_WAITING = f"""
+    SELECT watch.run, watch.slot_since AS since, watch.slot_seen_at AS seen_at FROM watch JOIN run ON watch.run = run.id
+    WHERE run.status = '{RunStatus.ACTIVE.value}' AND watch.slot_since IS NOT NULL
+    AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
+    AND run.id NOT IN (SELECT run FROM session WHERE phase IN ({LIVE_PHASES}))
+"""
+OTHERS_CALLS = """
+    SELECT watch.calls_since AS since, watch.calls FROM watch JOIN run ON watch.run = run.id
+    WHERE watch.calls_since IS NOT NULL AND run.id != :run AND run.owner = :owner
+"""
+STRETCHES = """
+    SELECT coalesce(session.running_at, session.pushed_at) AS began_at, session.ended_at, session.limit_s
+    FROM session JOIN run ON session.run = run.id
+    WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.pushed_at IS NOT NULL
+    AND (session.ended_at IS NULL OR session.ended_at > :since)
+    UNION ALL SELECT session.twin_at, session.twin_ended_at, session.limit_s
+    FROM session JOIN run ON session.run = run.id
+    WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.twin IS NOT NULL
+    AND (session.twin_ended_at IS NULL OR session.twin_ended_at > :since)
+"""
+
+
+def facts_of(query: Query, run: str) -> Iterator[tuple[datetime, Fact]]:
+    """A run's log, oldest first, one by one; raises RunDamaged at the first that is not what was written."""
+    yield from linked(run, BEGINNING, query(FACTS_OF, run=run))
+
+
+def linked(run: str, before: str, rows: Iterable[Row]) -> Iterator[tuple[datetime, Fact]]:
+    """The facts in these rows of the log, held against their digests; `before` is the digest that they follow."""
+    for row in rows:
+        with of_run(run, f"fact {row['id']}"):
+            at = moment(row["at"])
+            before = link(before, run, at, row["name"], row["data"])
+            changed = before != row["digest"]
+            found = None if changed else (at, fact_in(row))
+        if found is None:
+            raise RunDamaged(run, f"fact {row['id']} or the one before it is not what was written: its digest differs")
+        yield found
+
+
+def fact_in(row: Row) -> Fact:
+    """The fact that a row of the log holds."""
+    return FACTS[row["name"]].from_dict(document(row["data"]))
+
+
+def rows_of(query: Query, run: str) -> RunState:
+    """The run as its rows have it; KeyError for an unknown run, RunDamaged where they cannot be read."""
+    row = next(query(RUN_OF, run=run), None)
+    if row is None:
+        raise KeyError(run)
+    with of_run(run, "a row of it"):
+        return RunState(
+            from_row(Run, row),
+            tuple(from_row(Session, found) for found in query(SESSIONS_OF, run=run)),
+            tuple(from_row(Checkpoint, found) for found in query(CHECKPOINTS_OF, run=run)),
+        )
+
+
+def watch_of(query: Query, run: str) -> Watch:
+    """What is remembered of looking at Kaggle for a run."""
+    return next(readable(Watch, query(WATCH_OF, run=run)), Watch())
+
+
+def open_requests(query: Query, run: str) -> tuple[Request, ...]:
+    """What was asked of a run and is not answered yet, oldest first."""
+    with of_run(run, "a request"):
+        return tuple(from_row(Request, row) for row in query(OPEN_REQUESTS, run=run))
+
+
+def quota_of(query: Query, owner: str, accelerator: str) -> QuotaRow | None:
+    """An account's hours as last read."""
+    return next(readable(QuotaRow, query(QUOTA_OF, owner=owner, accelerator=accelerator)), None)
+
+
+def others_live(query: Query, run: Run) -> int:
+    """How many sessions of other runs take a slot of the same account and accelerator."""
+    return int(scalar(query(OTHERS_LIVE, run=run.id, owner=run.owner, accelerator=run.accelerator), "live"))
+
+
+def others_waiting(query: Query, run: Run) -> tuple[Waiting, ...]:
+    """Other runs that want a slot of the same account and accelerator, and have none."""
+    rows = query(OTHERS_WAITING, run=run.id, owner=run.owner, accelerator=run.accelerator)
+    return tuple(readable(Waiting, rows))
+
+
+def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
+    """What other runs of the same account called lately."""
+    return tuple(from_row(CallsMade, row) for row in query(OTHERS_CALLS, run=run.id, owner=run.owner))
+
+
+def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+    """What the account's sessions took of an accelerator after `since`."""
+    rows = query(STRETCHES, owner=owner, accelerator=accelerator, since=stamp(since))
+    return [*readable(Stretch, rows)]
