@@ -19,9 +19,9 @@ from stages import sft
 from stages.data import derive_seed, examples_at
 from stages.options import Grpo, Sft, fit
 from stages.rewards import checked_rewards
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.training import checkpoints
-from stages.training.initial_state import stand, state_of
+from stages.training.initial_state import prepare, state_of
 from stages.training.losses import TaughtBatch, taught_input, taught_loss
 from stages.training.optimizers import optimizer
 from stages.training.rollouts import rollout_config
@@ -31,7 +31,7 @@ from stages.training.stage_data import judged_problems, prompt, worked_examples
 class Alone(Uncut):
     """What the stage is read from, where no session is."""
 
-    def doing(self, what: Spent) -> AbstractContextManager[None]:
+    def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Nobody counts here."""
         return nullcontext()
 
@@ -43,7 +43,7 @@ Passed = Callable[[int], None]
 def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
     """All steps of the stage; the digests of what a checkpoint would hold."""
     options = fit(Sft, context.spec.options, "options")
-    standing = stand(context, options)
+    standing = prepare(context, options)
     examples = worked_examples(context, standing.foundation, options).train
     seed = derive_seed(context.seed, context.spec.name, "data")
 
@@ -64,7 +64,7 @@ def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
 def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
     """All steps of the stage; the digests of what a checkpoint would hold."""
     options = fit(Grpo, context.spec.options, "options")
-    standing = stand(context, options, needs_origin=options.beta > 0)
+    standing = prepare(context, options, needs_origin=options.beta > 0)
     problems = judged_problems(context, standing.foundation, options.data, options).train
     seed = derive_seed(context.seed, context.spec.name, "data")
     rollout = rollout_config(options, options.temperature, options.top_k, standing.foundation.stops)

@@ -12,7 +12,7 @@ of chains that ended between the two bounds. A chain takes a second or so.
 import argparse
 import statistics
 
-from orchestrator.rehearsal.simulation.forecast_accuracy import Told, one
+from orchestrator.rehearsal.simulation.forecast_accuracy import ForecastError, one
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
     print(f"further off, at one of the two moments: seeds {', '.join(missed) or 'none'}")
 
 
-def _line(when: str, told: list[Told]) -> None:
+def _line(when: str, told: list[ForecastError]) -> None:
     close, bounded = (sum(getattr(one, what) for one in told) / len(told) for what in ("close", "bounded"))
     finish, quota = (statistics.median(getattr(one, what) for one in told) for what in ("off_finish", "off_quota"))
     print(

@@ -29,7 +29,7 @@ from orchestrator.core.plan import Limits
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
 from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from stages.contract import BLOB_NAME, Cursor, Manifest
 from stages.session import packing
 from stages.session.compilation_cache import TRANSFER_BYTES_S, Compiled
@@ -120,7 +120,7 @@ def large(rank: int, dtype: str, *, bits: bool = False) -> Weight:
     for name, shape in shapes.items():
         moments[f"opt_state.1.0.mu.{name}"] = array(shape, 1e-4)
         moments[f"opt_state.1.0.nu.{name}"] = array(shape, 1e-8, squared=True)
-    state = checkpoints.State(
+    state = checkpoints.TrainingState(
         checkpoints.Weights(None, (Adapter(rank, 2.0 * rank, adapter),)), "0" * 64, optimizer=moments
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -156,7 +156,7 @@ def _bytes_of(arrays: Mapping[str, Any]) -> int:
 class Behind:
     """The account, behind a line that a checkpoint's state takes its time for."""
 
-    def __init__(self, inner: DirectGateway, kaggle: Kaggle) -> None:
+    def __init__(self, inner: DirectGateway, kaggle: SimulatedKaggle) -> None:
         self._inner, self._clock = inner, kaggle.clock
 
     def __getattr__(self, name: str) -> Any:
@@ -179,7 +179,7 @@ def waits(handoff: str) -> list[float]:
     """Seconds from each session's end, as it was seen, to the next one's push."""
     stages = "[{name: count, kind: counting, steps: 2000}]"
     text = f"{{name: sim, accelerator: TpuV5E8, handoff: {handoff}, session: {{limit_s: 5000}}, stages: {stages}}}"
-    kaggle = Kaggle(parse(text, "sim.yaml"), step_s=10.0)
+    kaggle = SimulatedKaggle(parse(text, "sim.yaml"), step_s=10.0)
     with fast_folder() as folder:
         chain = Chain(kaggle, folder)
         chain.limits = Limits()

@@ -31,8 +31,8 @@ from stages.catalog import find
 from stages.contract import Cursor, StageSpec
 from stages.data.mounted import Brought
 from stages.data.pins import Pins
-from stages.session.time_accounting import Spent
-from stages.stage import Next, Opened, Write
+from stages.session.time_accounting import TimeClass
+from stages.stage import Next, OpenedCheckpoint, Write
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "tiny.yaml"
 SOURCES = {"gemma2": "relay/tiny-gemma2/flax/base/1", "gemma3": "relay/tiny-gemma3/transformers/base/1"}
@@ -49,7 +49,7 @@ class Uncut:
     model: Mapping[str, Any]
     seed: int
     root: Path
-    checkpoint: Opened | None
+    checkpoint: OpenedCheckpoint | None
     metrics: Mapping[str, float] = field(default_factory=dict)
     ended_s: list[float] = field(default_factory=lambda: [time.monotonic()])
     start_step: int = 0
@@ -76,9 +76,9 @@ class Uncut:
         into.mkdir()
         if callable(rest := write(into)):
             rest()
-        self.checkpoint = Opened(Cursor(stage=self.spec.name, step=step), into)
+        self.checkpoint = OpenedCheckpoint(Cursor(stage=self.spec.name, step=step), into)
 
-    def doing(self, what: Spent) -> AbstractContextManager[None]:
+    def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Nobody counts here."""
         return nullcontext()
 

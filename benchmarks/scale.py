@@ -29,7 +29,7 @@ from orchestrator.base.clock import VirtualClock, monotonic_s
 from orchestrator.core.plan import limits_for
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import Shell
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import tick
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.pipeline.model import Pipeline
@@ -99,7 +99,7 @@ class Shelf:
     def shell(self, state: RunState) -> Shell:
         """What the effects of a run use."""
         limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
-        return Shell(self.gateway, Home(self.home), self.clock, limits)
+        return Shell(self.gateway, HomeLayout(self.home), self.clock, limits)
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
         """A daemon that nobody listens to."""

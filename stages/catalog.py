@@ -14,7 +14,7 @@ class UnknownKind(ValueError):
 
 
 @dataclass(frozen=True)
-class Kind:
+class StageKind:
     """A kind of stage: where its `train` is, and the dataclass that its options must fit.
 
     A stage of the user's own has no such dataclass (None): it gets its options as they were written.
@@ -33,17 +33,17 @@ class Kind:
         return dict(values) if self.options is None else options.fit(self.options, values, where)
 
 
-KINDS: dict[str, Kind] = {
-    "counting": Kind("stages.counting:train", options.Counting, needs_jax=False),
-    "sft": Kind("stages.sft:train", options.Sft),
-    "grpo": Kind("stages.grpo:train", options.Grpo),
-    "curate": Kind("stages.curate:train", options.Curate),
-    "continued": Kind("stages.continued:train", options.Continued),
-    "evaluate": Kind("stages.evaluate:train", options.Evaluate),
+KINDS: dict[str, StageKind] = {
+    "counting": StageKind("stages.counting:train", options.Counting, needs_jax=False),
+    "sft": StageKind("stages.sft:train", options.Sft),
+    "grpo": StageKind("stages.grpo:train", options.Grpo),
+    "curate": StageKind("stages.curate:train", options.Curate),
+    "continued": StageKind("stages.continued:train", options.Continued),
+    "evaluate": StageKind("stages.evaluate:train", options.Evaluate),
 }
 
 
-def find(kind: str, own: Mapping[str, str] | None = None) -> Kind:
+def find(kind: str, own: Mapping[str, str] | None = None) -> StageKind:
     """The kind of that name, or the user's own stage, written `package.module:function`. Raises UnknownKind.
 
     `own` is the user's code that ships, by file name: what it imports tells whether the stage needs JAX.
@@ -52,5 +52,5 @@ def find(kind: str, own: Mapping[str, str] | None = None) -> Kind:
         return KINDS[kind]
     module, colon, function = kind.partition(":")
     if colon and function.isidentifier() and all(part.isidentifier() for part in module.split(".")):
-        return Kind(kind, None, needs_jax=user_code.needs_jax(module, own or {}))
+        return StageKind(kind, None, needs_jax=user_code.needs_jax(module, own or {}))
     raise UnknownKind(f"there is no stage of kind {kind!r}: take one of {', '.join(KINDS)}, or package.module:function")

@@ -7,7 +7,7 @@ from stages.data import Example, mixed_at
 from stages.grpo import Choose, learn_from
 from stages.options import Continued
 from stages.stage import Context, StageFailed
-from stages.training.initial_state import Standing
+from stages.training.initial_state import StageState
 from stages.training.steps import checked
 
 
@@ -15,7 +15,7 @@ def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Continued, context)
 
-    def chooser(standing: Standing, problems: Sequence[Example]) -> Choose:
+    def chooser(standing: StageState, problems: Sequence[Example]) -> Choose:
         keys = hard_keys(standing.before.papers)
         hard = [example for example in problems if example.key in keys]
         if not hard:

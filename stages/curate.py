@@ -15,14 +15,14 @@ from typing import Any
 from stages.data import Example, derive_seed, each_once_at
 from stages.options import Curate
 from stages.rewards import correctness_reward
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
-from stages.training.checkpoints import State
-from stages.training.generate import Asker
-from stages.training.initial_state import as_trained, is_resumed
+from stages.training.checkpoints import TrainingState
+from stages.training.generate import Generator
+from stages.training.initial_state import is_resumed, load_trained
 from stages.training.policy import length_metrics
 from stages.training.stage_data import judged_problems
-from stages.training.steps import calm, checked, do_steps
+from stages.training.steps import checked, do_steps, quiet_libraries
 
 PAPER = "hard-subset.jsonl"
 LABELS = ("very easy", "easy", "medium", "hard", "very hard")
@@ -50,20 +50,20 @@ class Tried:
 def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Curate, context)
-    with calm():
+    with quiet_libraries():
         _curate(context, options)
 
 
 def _curate(context: Context, options: Curate) -> None:
-    foundation, before = as_trained(context)
-    with context.doing(Spent.DATA):
+    foundation, before = load_trained(context)
+    with context.doing(TimeClass.DATA):
         problems = judged_problems(context, foundation, options.data, options).train
     if not problems:
         raise StageFailed(
             "bad-data",
             f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise prompt_tokens_max",
         )
-    asker = Asker(foundation, options)
+    asker = Generator(foundation, options)
     tried = read(before.papers.get(PAPER, "")) if is_resumed(context) else []
     order_seed = derive_seed(context.seed, context.spec.name, "order")
 
@@ -72,17 +72,17 @@ def _curate(context: Context, options: Curate) -> None:
         context.saw(number, "batch", [example.key for example in chosen])
         asked = [example for example in chosen for _ in range(options.generations)]
         seed = derive_seed(context.seed, context.spec.name, "draw", number)
-        answers = asker.drawn(asked, options.batch * options.generations, options, seed)
+        answers = asker.sample(asked, options.batch * options.generations, options, seed)
         context.saw(number, "rollouts", answers.texts)
         tried.extend(judged(chosen, answers.texts, options.generations))
         lengths = length_metrics(answers.lengths, answers.cut)
         return {**summary(tried, options), **answers.measured, "examples": float(len(chosen)), **lengths}
 
-    def state() -> State:
+    def state() -> TrainingState:
         papers = {**before.papers, PAPER: written(tried, options)}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
 
-    do_steps(context, step, state, Spent.ROLLOUT)
+    do_steps(context, step, state, TimeClass.ROLLOUT)
 
 
 def judged(examples: Sequence[Example], texts: Sequence[str], tries: int) -> list[Tried]:

@@ -13,15 +13,15 @@ from typing import Any
 from stages.data import Example, derive_seed, each_once_at
 from stages.options import Evaluate
 from stages.rewards import answer_of, correctness_reward, judgements, structure_reward
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
-from stages.training.checkpoints import State
+from stages.training.checkpoints import TrainingState
 from stages.training.confidence import wilson
-from stages.training.generate import Answers, Asker
-from stages.training.initial_state import as_trained, is_resumed
+from stages.training.generate import Completions, Generator
+from stages.training.initial_state import is_resumed, load_trained
 from stages.training.policy import length_metrics
 from stages.training.stage_data import judged_problems
-from stages.training.steps import calm, checked, do_steps
+from stages.training.steps import checked, do_steps, quiet_libraries
 
 COMPARED = 4
 """One of so many transcripts is kept whatever came of it: evaluations ask the same problems in the same order."""
@@ -33,20 +33,20 @@ Row = dict[str, Any]
 def train(context: Context) -> None:
     """Run the stage: see `stages.stage`. Its metrics are rates over all problems so far: the last ones are the result."""
     options = checked(Evaluate, context)
-    with calm():
+    with quiet_libraries():
         _evaluate(context, options)
 
 
 def _evaluate(context: Context, options: Evaluate) -> None:
-    foundation, before = as_trained(context)
-    with context.doing(Spent.DATA):
+    foundation, before = load_trained(context)
+    with context.doing(TimeClass.DATA):
         problems = judged_problems(context, foundation, options.data, options).held_out
     if not problems:
         raise StageFailed(
             "bad-data",
             f"data {' '.join(options.data)} holds no problem out whose answer can be judged: name other data, or raise prompt_tokens_max",
         )
-    asker, hard = Asker(foundation, options), hard_ones(problems)
+    asker, hard = Generator(foundation, options), hard_ones(problems)
     paper = f"transcripts-{context.spec.name}.jsonl"
     # The same problems in every evaluation of a run, so that two of them can be compared.
     seed = derive_seed(context.seed, "evaluate")
@@ -63,13 +63,13 @@ def _evaluate(context: Context, options: Evaluate) -> None:
         done = number
         return {**rates(rows), **answers.measured}
 
-    def state() -> State:
+    def state() -> TrainingState:
         # Until the last step all rows are kept: a session that goes on counts them too.
         kept = transcripts(rows, options.transcripts) if done == context.spec.steps else rows
         papers = {**before.papers, paper: written(kept, rates(rows))}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
 
-    do_steps(context, step, state, Spent.EVALUATION)
+    do_steps(context, step, state, TimeClass.EVALUATION)
 
 
 def hard_ones(problems: Sequence[Example]) -> set[str]:
@@ -81,7 +81,7 @@ def hard_ones(problems: Sequence[Example]) -> set[str]:
     return {problem.key for problem in problems if len(problem.completion) > middle[problem.source]}
 
 
-def judged(examples: Sequence[Example], answers: Answers, hard: set[str]) -> list[Row]:
+def judged(examples: Sequence[Example], answers: Completions, hard: set[str]) -> list[Row]:
     """One row an answer."""
     right = correctness_reward(
         [], answers.texts, answer=[e.answer for e in examples], domain=[e.domain for e in examples]

@@ -14,10 +14,10 @@ import numpy as np
 from stages.data import Example, derive_seed, examples_at
 from stages.options import Grpo
 from stages.rewards import checked_rewards
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
-from stages.training.guards import Guard
-from stages.training.initial_state import Frozen, Standing, stand, state_of
+from stages.training.guards import TrainingGuard
+from stages.training.initial_state import FrozenWeightsCheck, StageState, prepare, state_of
 from stages.training.losses import PolicyBatch, PolicyLoss, frozen_logprobs, parts
 from stages.training.optimizers import measurements
 from stages.training.policy import (
@@ -34,11 +34,11 @@ from stages.training.probe_eval import check
 from stages.training.rollout_metrics import shown, worth
 from stages.training.rollouts import Cluster, cluster_of
 from stages.training.stage_data import judged_problems, prompt
-from stages.training.steps import LatestMetrics, calm, checked, do_steps
+from stages.training.steps import LatestMetrics, checked, do_steps, quiet_libraries
 
 Choose = Callable[[int, int], Sequence[Example]]
 """From (step, seed) to that step's problems."""
-Chooser = Callable[[Standing, Sequence[Example]], Choose]
+Chooser = Callable[[StageState, Sequence[Example]], Choose]
 """From where the stage stands and all training problems to the choice among them."""
 
 
@@ -46,7 +46,7 @@ def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Grpo, context)
 
-    def chooser(_: Standing, problems: Sequence[Example]) -> Choose:
+    def chooser(_: StageState, problems: Sequence[Example]) -> Choose:
         return lambda step, seed: examples_at(problems, step, options.batch, seed)
 
     learn_from(context, options, chooser)
@@ -54,15 +54,15 @@ def train(context: Context) -> None:
 
 def learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     """Do the stage's steps on the problems that are chosen."""
-    with calm():
+    with quiet_libraries():
         _learn_from(context, options, chooser)
 
 
 def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     keeps_origin = options.beta > 0
-    with context.doing(Spent.MODEL):
-        standing = stand(context, options, needs_origin=keeps_origin)
-    with context.doing(Spent.DATA):
+    with context.doing(TimeClass.MODEL):
+        standing = prepare(context, options, needs_origin=keeps_origin)
+    with context.doing(TimeClass.DATA):
         problems = judged_problems(context, standing.foundation, options.data, options).train
     if not problems:
         raise StageFailed(
@@ -70,7 +70,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
             f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise prompt_tokens_max",
         )
     metrics = LatestMetrics()
-    with context.doing(Spent.MODEL):
+    with context.doing(TimeClass.MODEL):
         began = check(context, options, standing)
         cluster = cluster_of(standing, options, context.spec.steps, metrics)
         cluster.doing = context.doing
@@ -79,7 +79,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
         told = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
         trainer.with_rl_metrics_to_log(dict.fromkeys(told, np.mean))
-        guard, frozen = Guard(options, context.spec.name), Frozen(standing, options)
+        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(standing, options)
     draws = Draws(context, options, cluster, standing, chooser(standing, problems))
 
     def step(number: int) -> dict[str, float]:
@@ -121,7 +121,7 @@ class Sampled:
 class Draws:
     """Draws and judges a step's answers, a function of the seed, the step and the model as it is."""
 
-    def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: Standing, choose: Choose) -> None:
+    def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: StageState, choose: Choose) -> None:
         self._context, self._options, self._cluster, self._standing = context, options, cluster, standing
         self._choose = choose
         self._rewards = checked_rewards(options.rewards)
@@ -144,7 +144,7 @@ class Draws:
     def _round(self, step: int, number: int) -> Sampled:
         """One round of a step: as many problems as the batch has, drawn and judged."""
         context, options, name = self._context, self._options, self._context.spec.name
-        with context.doing(Spent.DATA):
+        with context.doing(TimeClass.DATA):
             seed = derive_seed(context.seed, name, "data")
             examples = self._choose(step, derive_seed(seed, "round", number) if number else seed)
             rows = [example for example in examples for _ in range(options.generations)]
@@ -211,7 +211,7 @@ def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], told)
 
 
-def _batch(sampled: Sampled, standing: Standing, options: Grpo) -> PolicyBatch:
+def _batch(sampled: Sampled, standing: StageState, options: Grpo) -> PolicyBatch:
     """The step's answers as arrays, with log-probabilities under the reference and under the policy that drew them."""
     padding = standing.foundation.tokenizer.pad_id()
     batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))

@@ -8,32 +8,36 @@ from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
 from stages.data import Example, derive_seed, examples_at
 from stages.options import Sft
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context
-from stages.training.guards import Guard
-from stages.training.initial_state import Frozen, Standing, equip, stand, state_of
+from stages.training.guards import TrainingGuard
+from stages.training.initial_state import FrozenWeightsCheck, StageState, equip, prepare, state_of
 from stages.training.losses import TaughtBatch, parts, taught_input, taught_loss
 from stages.training.model import Foundation
 from stages.training.optimizers import measurements
 from stages.training.probe_eval import check
 from stages.training.stage_data import tokens_of, worked_examples
-from stages.training.steps import LatestMetrics, calm, checked, do_steps
+from stages.training.steps import LatestMetrics, checked, do_steps, quiet_libraries
 
 
 def train(context: Context) -> None:
     """Run the stage: see `stages.stage`."""
     options = checked(Sft, context)
-    with calm():
+    with quiet_libraries():
         _train(context, options)
 
 
 def _train(context: Context, options: Sft) -> None:
-    with context.doing(Spent.MODEL):
-        standing = stand(context, options)
-    with context.doing(Spent.DATA):
+    with context.doing(TimeClass.MODEL):
+        standing = prepare(context, options)
+    with context.doing(TimeClass.DATA):
         examples = worked_examples(context, standing.foundation, options).train
-    with context.doing(Spent.MODEL):
-        metrics, guard, frozen = LatestMetrics(), Guard(options, context.spec.name), Frozen(standing, options)
+    with context.doing(TimeClass.MODEL):
+        metrics, guard, frozen = (
+            LatestMetrics(),
+            TrainingGuard(options, context.spec.name),
+            FrozenWeightsCheck(standing, options),
+        )
         began = check(context, options, standing)
         trainer = _trainer(standing, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
@@ -50,7 +54,7 @@ def _train(context: Context, options: Sft) -> None:
             ahead[following] = batch_at(following)
 
     def step(number: int) -> dict[str, float]:
-        with context.doing(Spent.DATA):
+        with context.doing(TimeClass.DATA):
             batch = ahead.pop(number, None) or batch_at(number)
         context.saw(number, "batch", batch.tokens)
         with standing.foundation.mesh:
@@ -68,7 +72,7 @@ def _train(context: Context, options: Sft) -> None:
     do_steps(context, step, lambda: state_of(standing, options, trainer.optimizer, keeps_origin=False))
 
 
-def _trainer(standing: Standing, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
+def _trainer(standing: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
     config = TrainingConfig(
         eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
         gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stages.contract import Cursor, StageSpec
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 
 if TYPE_CHECKING:  # both need StageFailed
     from stages.data.mounted import Brought
@@ -68,7 +68,7 @@ class StageFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedCheckpoint:
     """A verified checkpoint, unpacked: `directory` holds what a stage's `Write` wrote when it stood at `cursor`."""
 
     cursor: Cursor
@@ -91,7 +91,7 @@ class Context(Protocol):
     """The data files and datasets that the pipeline names: what is taken before anything else that is mounted."""
     pins: "Pins"
     """What the run has read of its data sets; `checkpoint` tells it, and every checkpoint passes it on."""
-    checkpoint: Opened | None
+    checkpoint: OpenedCheckpoint | None
     """Of this stage (resume), of the stage before it (inherit), or None (begin)."""
 
     @property
@@ -112,7 +112,7 @@ class Context(Protocol):
         waited for first. What goes wrong is raised by the next call of the context.
         """
 
-    def doing(self, what: Spent) -> AbstractContextManager[None]:
+    def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Until it ends, the session's seconds are of this class (`with context.doing(Spent.DATA): ...`); else they are the step's."""
 
     def say(self, text: str) -> None:

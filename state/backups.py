@@ -13,7 +13,7 @@ from urllib.parse import quote
 from state.damaged_rows import UNREADABLE
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, in_words, is_passing, shortened, unread
 from state.fold_check import checked
-from state.model import Metric, QuotaRow, Watch
+from state.model import Metric, PollState, QuotaRow
 from state.queries import open_requests
 from state.read_only import ReadOnlyDatabase
 from state.revisions import newest_revision, revision_of
@@ -31,7 +31,7 @@ COLUMNS = "SELECT * FROM pragma_table_info(:table)"
 KEYS = "SELECT * FROM pragma_foreign_key_list(:table)"
 ROLL = "SELECT id FROM run ORDER BY created_at, id"
 ORPHANS = "SELECT DISTINCT run FROM fact WHERE run NOT IN (SELECT id FROM run) ORDER BY run"
-OBSERVED: tuple[tuple[str, type], ...] = (("watch", Watch), ("quota", QuotaRow), ("metric", Metric))
+OBSERVED: tuple[tuple[str, type], ...] = (("watch", PollState), ("quota", QuotaRow), ("metric", Metric))
 """Tables of observations, and what their rows hold."""
 
 

@@ -6,7 +6,7 @@ the newest of each is found at once, and a curve is drawn from one pass over the
 
 from collections.abc import Iterator
 
-from state.model import Metric, Point, StepEdges, StepSeen
+from state.model import CurvePoint, Metric, StepEdges, StepSeen
 from state.rows import from_row
 from state.sql import Query, scalar
 
@@ -69,11 +69,11 @@ def step_edges(query: Query, run: str) -> list[StepEdges]:
     return [from_row(StepEdges, row) for row in query(EDGES, run=run)]
 
 
-def points(query: Query, run: str, points_max: int) -> list[Point]:
+def points(query: Query, run: str, points_max: int) -> list[CurvePoint]:
     """Each metric of each stage over its steps: means of so many neighbours that no curve has more than `points_max` points."""
     widths = {row["stage"]: row["step"] // points_max + 1 for row in query(LAST_STEPS, run=run)}
     return [
-        Point(stage=stage, name=name, step=row["step"], value=row["value"], low=row["low"], high=row["high"])
+        CurvePoint(stage=stage, name=name, step=row["step"], value=row["value"], low=row["low"], high=row["high"])
         for stage, name in names(query, run)
         for row in query(POINTS, run=run, stage=stage, name=name, width=widths[stage])
     ]

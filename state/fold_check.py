@@ -25,7 +25,7 @@ PARTS_MAX = 4000
 
 
 @dataclass(frozen=True)
-class Checked:
+class FoldCache:
     """What the log of a run folds to, up to and with the fact of that number and digest."""
 
     fact: int
@@ -45,16 +45,16 @@ class Remembered:
     """
 
     def __init__(self, parts_max: int = PARTS_MAX) -> None:
-        self._kept: OrderedDict[str, Checked] = OrderedDict()
+        self._kept: OrderedDict[str, FoldCache] = OrderedDict()
         self._parts, self._parts_max = 0, parts_max
         self._lock = threading.Lock()
 
-    def of(self, run: str) -> Checked | None:
+    def of(self, run: str) -> FoldCache | None:
         """What is remembered of a run."""
         with self._lock:
             return self._kept.get(run)
 
-    def keep(self, run: str, checked: Checked) -> None:
+    def keep(self, run: str, checked: FoldCache) -> None:
         """Remember it, and forget what was not asked for longest where there is no room."""
         with self._lock:
             self._drop(run)
@@ -68,7 +68,7 @@ class Remembered:
         self._parts -= dropped.parts if dropped else 0
 
 
-def checked(query: Query, run: str, known: Checked | None) -> Checked:
+def checked(query: Query, run: str, known: FoldCache | None) -> FoldCache:
     """The run as its rows have it, which is what its facts fold to; KeyError for an unknown run, else RunDamaged.
 
     `known` is where the fold goes on from; where the log or the rows are not what follows from it, the whole log decides.
@@ -80,13 +80,13 @@ def checked(query: Query, run: str, known: Checked | None) -> Checked:
     return _whole(query, run, rows, facts_of(query, run))
 
 
-def checked_with_facts(query: Query, run: str) -> tuple[Checked, list[tuple[datetime, Fact]]]:
+def checked_with_facts(query: Query, run: str) -> tuple[FoldCache, list[tuple[datetime, Fact]]]:
     """The same, from the whole log, and the log itself."""
     rows, facts = rows_of(query, run), list(facts_of(query, run))
     return _whole(query, run, rows, facts), facts
 
 
-def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> Checked:
+def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:
     newest = next(query(NEWEST_FACT_ROW, run=run), None)
     if newest is None:
         raise RunDamaged(run, "it has no facts")
@@ -94,10 +94,10 @@ def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetim
         state = machine.fold(facts)
     if state != rows:
         raise RunDamaged(run, DIFFERENT)
-    return Checked(newest["id"], rows, newest["digest"])
+    return FoldCache(newest["id"], rows, newest["digest"])
 
 
-def _further(query: Query, run: str, known: Checked) -> Checked | None:
+def _further(query: Query, run: str, known: FoldCache) -> FoldCache | None:
     """What the facts since then make of it; None where the log is another one than was known, as after a restored backup."""
     rows = list(query(FACTS_SINCE, run=run, known=known.fact))
     if not rows or (rows[0]["id"], rows[0]["digest"]) != (known.fact, known.digest):
@@ -108,4 +108,4 @@ def _further(query: Query, run: str, known: Checked) -> Checked | None:
             state = machine.apply(state, fact, at)
     except (RunDamaged, *UNREADABLE):
         return None  # the whole log says whether it is wrong
-    return Checked(fresh[-1]["id"], state, fresh[-1]["digest"]) if fresh else known
+    return FoldCache(fresh[-1]["id"], state, fresh[-1]["digest"]) if fresh else known

@@ -85,20 +85,20 @@ SESSION_TRANSITIONS: dict[Phase, dict[type[SessionFact], Phase]] = {
     },
     Phase.QUEUED: {SeenRunning: Phase.RUNNING, SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
     Phase.RUNNING: {SeenEnded: Phase.ENDED, SessionLost: Phase.LOST},
-    Phase.ENDED: {OutputCollected: Phase.COLLECTED, NothingCollected: Phase.SPENT, SessionLost: Phase.LOST},
-    Phase.COLLECTED: {PublishIntended: Phase.PUBLISHING, CheckpointDamaged: Phase.SPENT},
+    Phase.ENDED: {OutputCollected: Phase.COLLECTED, NothingCollected: Phase.NO_CHECKPOINT, SessionLost: Phase.LOST},
+    Phase.COLLECTED: {PublishIntended: Phase.PUBLISHING, CheckpointDamaged: Phase.NO_CHECKPOINT},
     Phase.PUBLISHING: {
         DatasetOffered: Phase.PUBLISHING,
         DatasetDropped: Phase.PUBLISHING,
         CheckpointPublished: Phase.PUBLISHED,
-        CheckpointDamaged: Phase.SPENT,
+        CheckpointDamaged: Phase.NO_CHECKPOINT,
     },
     Phase.PUBLISHED: {
         CheckpointInspected: Phase.PUBLISHED,
         CheckpointWithdrawn: Phase.COLLECTED,
-        CheckpointDamaged: Phase.SPENT,
+        CheckpointDamaged: Phase.NO_CHECKPOINT,
     },
-    Phase.SPENT: {},
+    Phase.NO_CHECKPOINT: {},
     Phase.LOST: {},
 }
 

@@ -14,8 +14,10 @@ from state.leases import Lease, check_fence, taken
 from state.model import (
     FORGOTTEN,
     CallsMade,
+    CurvePoint,
+    MachineTime,
     Metric,
-    Point,
+    PollState,
     QuotaRow,
     Request,
     Run,
@@ -24,11 +26,9 @@ from state.model import (
     Snapshot,
     StepEdges,
     StepSeen,
-    Stretch,
     Waiting,
-    Watch,
 )
-from state.run_queue import Mark
+from state.run_queue import ChangeToken
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
@@ -43,7 +43,7 @@ class MemoryStore:
         self._lock = threading.RLock()
         self._states: dict[str, RunState] = {}
         self._facts: dict[str, list[tuple[datetime, Fact]]] = {}
-        self._watches: dict[str, Watch] = {}
+        self._watches: dict[str, PollState] = {}
         self._quotas: dict[tuple[str, str], QuotaRow] = {}
         self._metrics: dict[tuple[str, int, int, int, str], Metric] = {}
         self._requests: dict[int, Request] = {}
@@ -94,7 +94,7 @@ class MemoryStore:
         at: datetime,
         *,
         metrics: Iterable[Metric] = (),
-        watch: Watch | None = None,
+        watch: PollState | None = None,
         obeyed: int | None = None,
         fence: int | None = None,
     ) -> RunState:
@@ -138,7 +138,7 @@ class MemoryStore:
             return Snapshot(
                 state=state,
                 requests=self.requests(run),
-                watch=self._watches.get(run, Watch()),
+                watch=self._watches.get(run, PollState()),
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
                 others_live=sum(_live(other) for other in self._others(state.run)),
                 waiting=self._waiting(state.run),
@@ -161,7 +161,7 @@ class MemoryStore:
         """The id of every run, and the name of its pipeline; oldest first."""
         return [(run.id, run.name) for run in self.runs()]
 
-    def neediest(self, most: int) -> tuple[list[str], int]:
+    def by_priority(self, most: int) -> tuple[list[str], int]:
         """Ids of so many runs, oldest first, and how many others there are (see `Store.neediest`)."""
         runs = sorted(self.runs(), key=lambda run: (run.created_at, run.id), reverse=True)
         runs.sort(key=lambda run: 0 if run.status is RunStatus.PARKED else 1 if run.status in OPEN else 2)
@@ -174,23 +174,23 @@ class MemoryStore:
             asked = {request.run for request in self._requests.values()}
             return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
 
-    def news(self) -> dict[str, Mark]:
+    def news(self) -> dict[str, ChangeToken]:
         """The same runs, each with a mark that changes with its facts and requests (see `Store.news`)."""
         with self._lock:
             return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
 
     # --- observations --------------------------------------------------------
 
-    def observe(self, run: str, watch: Watch, metrics: Iterable[Metric] = ()) -> None:
+    def observe(self, run: str, watch: PollState, metrics: Iterable[Metric] = ()) -> None:
         """Remember a look that changed nothing."""
         with self._lock:
             self._keep(metrics)
             self._watches[run] = watch
 
-    def watch(self, run: str) -> Watch:
+    def watch(self, run: str) -> PollState:
         """What is remembered of looking at Kaggle for a run."""
         with self._lock:
-            return self._watches.get(run, Watch())
+            return self._watches.get(run, PollState())
 
     def forget_looks(self, fence: int) -> None:
         """Forget when anything was looked at or is to be tried again (see `Store.forget_looks`)."""
@@ -204,18 +204,18 @@ class MemoryStore:
         with self._lock:
             self._quotas[quota.owner, quota.accelerator] = quota
 
-    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """What the account's sessions that relay knows of took of an accelerator after `since`."""
         with self._lock:
             states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
         sessions = [session for state in states for session in state.sessions]
         own = [
-            Stretch(began_at=s.running_at or s.pushed_at, ended_at=s.ended_at, limit_s=s.limit_s)
+            MachineTime(began_at=s.running_at or s.pushed_at, ended_at=s.ended_at, limit_s=s.limit_s)
             for s in sessions
             if s.pushed_at is not None
         ]
         twins = [
-            Stretch(began_at=s.twin_at, ended_at=s.twin_ended_at, limit_s=s.limit_s)
+            MachineTime(began_at=s.twin_at, ended_at=s.twin_ended_at, limit_s=s.limit_s)
             for s in sessions
             if s.twin_at is not None
         ]
@@ -257,7 +257,7 @@ class MemoryStore:
             of_stage[step.stage] -= 1
         return kept
 
-    def series(self, run: str, points_max: int) -> list[Point]:
+    def series(self, run: str, points_max: int) -> list[CurvePoint]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve."""
         mine = self.metrics(run)
         last = {metric.stage: 0 for metric in mine}
@@ -343,7 +343,7 @@ class MemoryStore:
     def _waiting(self, run: Run) -> tuple[Waiting, ...]:
         found = []
         for state in self._others(run):
-            watch = self._watches.get(state.run.id, Watch())
+            watch = self._watches.get(state.run.id, PollState())
             wants = state.run.status is RunStatus.ACTIVE and not _live(state)
             if wants and watch.slot_since is not None and watch.slot_seen_at is not None:
                 found.append(Waiting(run=state.run.id, since=watch.slot_since, seen_at=watch.slot_seen_at))
@@ -358,7 +358,7 @@ class MemoryStore:
         check_fence(fence, self._lease.fence if self._lease else None)
 
 
-def _forgotten(watch: Watch) -> Watch:
+def _forgotten(watch: PollState) -> PollState:
     gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
     return replace(watch, **gone)
 
@@ -369,7 +369,7 @@ def _live(state: RunState) -> int:
     return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)
 
 
-def _point(stage: str, name: str, found: list[Metric]) -> Point:
+def _point(stage: str, name: str, found: list[Metric]) -> CurvePoint:
     values = [metric.value for metric in found]
     step, mean = max(metric.step for metric in found), sum(values) / len(values)
-    return Point(stage=stage, name=name, step=step, value=mean, low=min(values), high=max(values))
+    return CurvePoint(stage=stage, name=name, step=step, value=mean, low=min(values), high=max(values))

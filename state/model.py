@@ -32,13 +32,13 @@ class Phase(StrEnum):
     COLLECTED = "collected"  # its checkpoint is on this disk, checked
     PUBLISHING = "publishing"  # we meant to publish; Kaggle may or may not have the dataset
     PUBLISHED = "published"  # its checkpoint is a dataset that the next session can mount
-    SPENT = "spent"  # it ended and left no checkpoint newer than its parent
+    NO_CHECKPOINT = "spent"  # it ended and left no checkpoint newer than its parent
     LOST = "lost"  # it will never give us anything
 
     @property
     def over(self) -> bool:
         """Whether nobody waits for the session any more; its checkpoint may yet turn out damaged."""
-        return self in (Phase.PUBLISHED, Phase.SPENT, Phase.LOST)
+        return self in (Phase.PUBLISHED, Phase.NO_CHECKPOINT, Phase.LOST)
 
     @property
     def on_kaggle(self) -> bool:
@@ -323,7 +323,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watch:
+class PollState:
     """What we remember of looking at Kaggle for one run. Not history: losing it costs a look, nothing else."""
 
     looked_at: datetime | None = None
@@ -423,7 +423,7 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class CurvePoint:
     """What one metric was over a few neighbouring steps: their mean, and how far they reach. `step` is the last of them."""
 
     stage: str
@@ -456,7 +456,7 @@ class StepSeen:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Happened:
+class LoggedFact:
     """A fact in the log of all runs; `number` grows with each."""
 
     number: int
@@ -483,7 +483,7 @@ class CallsMade:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
+class MachineTime:
     """How long one session held its machine; `ended_at` None while it does."""
 
     began_at: datetime
@@ -497,7 +497,7 @@ class Snapshot:
 
     state: RunState
     requests: tuple[Request, ...] = ()
-    watch: Watch = field(default_factory=Watch)
+    watch: PollState = field(default_factory=PollState)
     quota: QuotaRow | None = None
     others_live: int = 0
     """Sessions of other runs that take a slot of the same account and accelerator, those that run twice counted twice."""

@@ -37,7 +37,7 @@ class News:
     fact: Fact
 
 
-class Told:
+class NotificationMarks:
     """Marks in the store's database, which must be there. Losing them costs a message or repeats one, nothing else.
 
     Every call is one transaction and may raise StoreUnavailable. `subject` is a run's id, `trouble:` and a run's id, or ALL.
@@ -63,14 +63,14 @@ class Told:
         with self._look.query() as query:
             return {row["subject"]: row["mark"] for row in query(MARKS, service=service)}
 
-    def mark(self, service: str, marks: Mapping[str, int], at: datetime) -> None:
+    def advance(self, service: str, marks: Mapping[str, int], at: datetime) -> None:
         """Remember that a service was told so far."""
         with self._write.begin() as connection:
             for subject, mark in marks.items():
                 row = {"service": service, "subject": subject, "mark": mark, "at": at}
                 upsert(connection, schema.told, row, ["service", "subject"])
 
-    def settle(self, service: str, mark: int, at: datetime) -> None:
+    def advance_all(self, service: str, mark: int, at: datetime) -> None:
         """Remember that a service was told all of every run so far; lower marks of single runs are dropped."""
         table = schema.told
         single = table.c.subject.not_like("trouble:%")

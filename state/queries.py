@@ -10,16 +10,16 @@ from state.failures import RunDamaged
 from state.model import (
     CallsMade,
     Checkpoint,
+    MachineTime,
     Phase,
+    PollState,
     QuotaRow,
     Request,
     Run,
     RunState,
     RunStatus,
     Session,
-    Stretch,
     Waiting,
-    Watch,
 )
 from state.rows import from_row
 from state.sql import Query, Row, document, moment, scalar, stamp
@@ -101,9 +101,9 @@ def rows_of(query: Query, run: str) -> RunState:
         )
 
 
-def watch_of(query: Query, run: str) -> Watch:
+def watch_of(query: Query, run: str) -> PollState:
     """What is remembered of looking at Kaggle for a run."""
-    return next(readable(Watch, query(WATCH_OF, run=run)), Watch())
+    return next(readable(PollState, query(WATCH_OF, run=run)), PollState())
 
 
 def open_requests(query: Query, run: str) -> tuple[Request, ...]:
@@ -133,7 +133,7 @@ def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
     return tuple(from_row(CallsMade, row) for row in query(OTHERS_CALLS, run=run.id, owner=run.owner))
 
 
-def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
     """What the account's sessions took of an accelerator after `since`."""
     rows = query(STRETCHES, owner=owner, accelerator=accelerator, since=stamp(since))
-    return [*readable(Stretch, rows)]
+    return [*readable(MachineTime, rows)]

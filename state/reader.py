@@ -8,12 +8,14 @@ from state import curves, run_queue
 from state.damaged_rows import UNREADABLE, readable
 from state.facts import Fact
 from state.failures import StoreCorrupt, shortened
-from state.fold_check import Checked, Remembered, checked, checked_with_facts
+from state.fold_check import FoldCache, Remembered, checked, checked_with_facts
 from state.leases import Lease
 from state.model import (
-    Happened,
+    CurvePoint,
+    LoggedFact,
+    MachineTime,
     Metric,
-    Point,
+    PollState,
     QuotaRow,
     Request,
     Run,
@@ -21,8 +23,6 @@ from state.model import (
     Snapshot,
     StepEdges,
     StepSeen,
-    Stretch,
-    Watch,
 )
 from state.queries import (
     fact_in,
@@ -37,7 +37,7 @@ from state.queries import (
     watch_of,
 )
 from state.rows import from_row
-from state.run_queue import Mark
+from state.run_queue import ChangeToken
 from state.sql import Query, Row, moment
 
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
@@ -69,7 +69,7 @@ class Reader(ABC):
     def close(self) -> None:
         """Let go of the database."""
 
-    def _checked(self, query: Query, run: str) -> Checked:
+    def _checked(self, query: Query, run: str) -> FoldCache:
         return checked(query, run, self._remembered.of(run))
 
     def load(self, run: str) -> RunState:
@@ -113,7 +113,7 @@ class Reader(ABC):
         with self._query() as query:
             return list(facts_of(query, run))
 
-    def newest_facts(self, most: int, run: str | None = None) -> list[Happened]:
+    def newest_facts(self, most: int, run: str | None = None) -> list[LoggedFact]:
         """The end of the log of one run, or of all together, oldest first; without what cannot be read."""
         with self._query() as query:
             rows = query(NEWEST_FACTS, most=most) if run is None else query(NEWEST_FACTS_OF, run=run, most=most)
@@ -132,13 +132,13 @@ class Reader(ABC):
         with self._query() as query:
             return [(str(row["id"]), str(row["name"])) for row in query(ROLL)]
 
-    def neediest(self, most: int) -> tuple[list[str], int]:
+    def by_priority(self, most: int) -> tuple[list[str], int]:
         """Ids of so many runs, oldest first, and how many others there are.
 
         Those that need a person come before those that go on, these before those that are over, newer before older.
         """
         with self._query() as query:
-            return run_queue.neediest(query, most)
+            return run_queue.by_priority(query, most)
 
     def open_runs(self) -> list[str]:
         """Ids of the runs that may still need something, or of which something is asked, oldest first.
@@ -148,19 +148,19 @@ class Reader(ABC):
         with self._query() as query:
             return run_queue.open_ids(query)
 
-    def news(self) -> dict[str, Mark]:
+    def news(self) -> dict[str, ChangeToken]:
         """The same runs, each with a mark that is another one as soon as anybody writes a fact of it or asks something of it."""
         with self._query() as query:
             return run_queue.marks(query)
 
     # --- observations --------------------------------------------------------
 
-    def watch(self, run: str) -> Watch:
+    def watch(self, run: str) -> PollState:
         """What is remembered of looking at Kaggle for a run."""
         with self._query() as query:
             return watch_of(query, run)
 
-    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[Stretch]:
+    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """What the account's sessions that relay knows of took of an accelerator after `since`."""
         with self._query() as query:
             return stretches(query, owner, accelerator, since)
@@ -189,7 +189,7 @@ class Reader(ABC):
         with self._query() as query:
             return curves.steps_seen(query, run, newest)
 
-    def series(self, run: str, points_max: int) -> list[Point]:
+    def series(self, run: str, points_max: int) -> list[CurvePoint]:
         """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
 
         Steps that a killed session lost were done again, with the same values: they count once more in a mean of equals.
@@ -225,8 +225,8 @@ def lease_of(query: Query) -> Lease | None:
         ) from error
 
 
-def _happened(row: Row) -> Happened | None:
+def _happened(row: Row) -> LoggedFact | None:
     try:
-        return Happened(number=row["id"], run=row["run"], at=moment(row["at"]), fact=fact_in(row))
+        return LoggedFact(number=row["id"], run=row["run"], at=moment(row["at"]), fact=fact_in(row))
     except UNREADABLE:
         return None

@@ -4,7 +4,7 @@ from state.model import RunStatus
 from state.queries import LIVE_PHASES
 from state.sql import Query, scalar
 
-Mark = tuple[int, int]
+ChangeToken = tuple[int, int]
 """(number of the newest fact, number of the newest request that is not obeyed) of a run; 0 for none."""
 
 OPEN = f"""
@@ -34,12 +34,12 @@ def open_ids(query: Query) -> list[str]:
     return [str(row["id"]) for row in query(OPEN_IDS)]
 
 
-def marks(query: Query) -> dict[str, Mark]:
+def marks(query: Query) -> dict[str, ChangeToken]:
     """The same runs, each with its mark."""
     return {row["id"]: (row["fact"] or 0, row["request"] or 0) for row in query(MARKS)}
 
 
-def neediest(query: Query, most: int) -> tuple[list[str], int]:
+def by_priority(query: Query, most: int) -> tuple[list[str], int]:
     """So many runs, oldest first: those that need a person, then what goes on, then what is over, the newest of each; and how
     many others there are.
     """

@@ -12,9 +12,9 @@ from state.backups import file_problems
 from state.engine import asking, migrate, open_engine
 from state.facts import Fact, RunStarted, SeenEnded, SessionLost
 from state.failures import RunExists, StoreCorrupt
-from state.fold_check import NEWEST_FACT_ROW, Checked
+from state.fold_check import NEWEST_FACT_ROW, FoldCache
 from state.leases import Lease, check_fence, taken
-from state.model import FORGOTTEN, Metric, QuotaRow, Run, RunState, Watch
+from state.model import FORGOTTEN, Metric, PollState, QuotaRow, Run, RunState
 from state.reader import Reader, lease_of
 from state.row_upgrades import fold_anew
 from state.rows import to_row
@@ -112,7 +112,7 @@ class Store(Reader):
         at: datetime,
         *,
         metrics: Iterable[Metric] = (),
-        watch: Watch | None = None,
+        watch: PollState | None = None,
         obeyed: int | None = None,
         fence: int | None = None,
     ) -> RunState:
@@ -132,7 +132,7 @@ class Store(Reader):
             if any(isinstance(fact, ENDINGS) for fact in facts):
                 _outdate(connection, after.run)
             newest = next(asking(connection)(NEWEST_FACT_ROW, run=run))
-            known = Checked(newest["id"], after, newest["digest"])
+            known = FoldCache(newest["id"], after, newest["digest"])
             write_metrics(connection, metrics)
             if watch is not None:
                 upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
@@ -143,7 +143,7 @@ class Store(Reader):
 
     # --- observations --------------------------------------------------------
 
-    def observe(self, run: str, watch: Watch, metrics: Iterable[Metric] = ()) -> None:
+    def observe(self, run: str, watch: PollState, metrics: Iterable[Metric] = ()) -> None:
         """Remember a look that changed nothing."""
         with self._transaction() as connection:
             write_metrics(connection, metrics)

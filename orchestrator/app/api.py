@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.app import requests
-from orchestrator.app.app import SETTLED, App, complain
+from orchestrator.app.app import SETTLED, App, warn_stderr
 from orchestrator.app.settings import Settings, home_folder
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import BadInput, Parked
@@ -19,7 +19,7 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.document import status_document
 from orchestrator.views.fact_text import lines
-from state.model import Point, RunStatus
+from state.model import CurvePoint, RunStatus
 
 LOOK_S = 1.0
 """How often a run is looked at that another process carries out."""
@@ -162,24 +162,24 @@ class Relay:
 
     def runs(self) -> list[str]:
         """The ids of all runs, oldest first."""
-        return [run for run, _ in self._app.looking.roll()] if self._app.has_store else []
+        return [run for run, _ in self._app.reader.roll()] if self._app.has_store else []
 
     def status(self, run: str | None = None) -> Document:
         """One run's document, or that of all runs and the quota: what docs/status.md describes. Needs no credentials."""
         app = self._app
         name = None if run is None else self._id(run)
-        store = app.looking if app.has_store else None
+        store = app.reader if app.has_store else None
         document = status_document(store, app.home.path, app.clock.now(), name, app.warnings())
         if name is None:
             return document
         found: Document = document["runs"][0]
         return found
 
-    def curves(self, run: str, points_max: int = 500) -> dict[tuple[str, str], list[Point]]:
+    def curves(self, run: str, points_max: int = 500) -> dict[tuple[str, str], list[CurvePoint]]:
         """Each metric of each stage over its steps, by (stage, metric): points of `step`, `value`, and the `low` and `high` of
         the steps that a point stands for; never more than `points_max` a curve."""
-        found: dict[tuple[str, str], list[Point]] = {}
-        for point in self._app.looking.series(self._id(run), points_max):
+        found: dict[tuple[str, str], list[CurvePoint]] = {}
+        for point in self._app.reader.series(self._id(run), points_max):
             found.setdefault((point.stage, point.name), []).append(point)
         return found
 
@@ -227,7 +227,7 @@ class Relay:
                 )
             _WORKED_ON.add(place)
         try:
-            self._app.notice = say or complain
+            self._app.notice = say or warn_stderr
             with _private():
                 yield
         finally:
@@ -242,7 +242,7 @@ class Relay:
         app = self._app
 
         def enough() -> bool:
-            seen = app.looking.snapshot(name)
+            seen = app.reader.snapshot(name)
             settled = seen.state.run.status in SETTLED and not seen.requests
             late = end_s is not None and monotonic_s() >= end_s
             return late or settled or (until is not None and until(self.status(name)))

@@ -13,11 +13,11 @@ import click
 
 from orchestrator.app.notify import config as notify_config
 from orchestrator.app.settings import Settings
-from orchestrator.app.workspace import Onlooker
+from orchestrator.app.workspace import Workspace
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.disk import on_disk, unless_full
 from orchestrator.base.errors import BadInput, Permanent
-from orchestrator.base.process_id import alive
+from orchestrator.base.process_id import is_alive
 from orchestrator.core.plan import limits_for
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.backups import Backups
@@ -34,22 +34,22 @@ from state.facts import CheckpointPublished, RunStarted
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
 from state.model import Run, RunState, RunStatus
-from state.notification_marks import Told
+from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 
 if TYPE_CHECKING:  # apprise is imported only where messages are sent
-    from orchestrator.app.notify.sender import Couriers
+    from orchestrator.app.notify.sender import Senders
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
-class App(Onlooker):
+class App(Workspace):
     """relay, wired to one home folder and, when it is first needed, to Kaggle."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self.notice: Callable[[str], None] = complain
+        self.notice: Callable[[str], None] = warn_stderr
         """Told in a sentence what concerns no run alone."""
         self.begun: Callable[[], None] = lambda: None
         """Called once the daemon may begin: no other works on the database."""
@@ -190,8 +190,8 @@ class App(Onlooker):
 
     def working_daemon(self) -> str:
         """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
-        lease = self.looking.lease() if self.has_store else None
-        if lease is None or not lease.held(self.clock.now(), alive(lease.holder)):
+        lease = self.reader.lease() if self.has_store else None
+        if lease is None or not lease.held(self.clock.now(), is_alive(lease.holder)):
             return ""
         node, pid, _ = lease.holder.rsplit("/", 2)
         return f"process {pid} on {node}"
@@ -227,20 +227,20 @@ class App(Onlooker):
         except (StoreUnavailable, StoreCorrupt) as error:
             self.notice(f"no backup was made of the database: {error}")
 
-    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Couriers | None"]:
+    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Senders | None"]:
         """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
         try:
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
             if addresses is None:
                 return contextlib.nullcontext()
-            from orchestrator.app.notify.sender import Couriers, Post
+            from orchestrator.app.notify.sender import Outbox, Senders
             from orchestrator.app.notify.services import services
 
             for warning in addresses.warnings:
                 self.notice(warning)
-            told, looking = Told(self.home.path), ReadOnlyStore(self.home.path)
-            post = Post(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
-            return Couriers(post, services(addresses))
+            told, looking = NotificationMarks(self.home.path), ReadOnlyStore(self.home.path)
+            post = Outbox(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Senders(post, services(addresses))
         except (BadInput, StoreUnavailable) as error:
             self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
             return contextlib.nullcontext()
@@ -257,7 +257,7 @@ class App(Onlooker):
         return Shell(self.gateway, self.home, self.clock, limits, self.identity)
 
 
-def complain(sentence: str) -> None:
+def warn_stderr(sentence: str) -> None:
     """Say something on standard error, where its disk takes it."""
     with unless_full():
         click.echo(f"relay: {sentence}", err=True)

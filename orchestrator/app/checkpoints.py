@@ -9,8 +9,8 @@ import click
 from orchestrator.app.app import App
 from orchestrator.base.disk import on_disk
 from orchestrator.base.errors import BadInput, RelayError
-from orchestrator.engine.checkpoint_copies import Custody, damage_here, entries_of, lacking, listed_damage
-from orchestrator.engine.home import Home
+from orchestrator.engine.checkpoint_copies import CheckpointCopies, damage_here, entries_of, lacking, listed_damage
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.checkpoints import checkpoints_view
@@ -24,7 +24,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True)
-class Kaggle:
+class RemoteCopies:
     """Kaggle's side of a verification, or why it was left out."""
 
     gateway: Gateway | None
@@ -42,7 +42,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     if prune:
         app.store.request(state.run.id, "prune", {}, app.clock.now())
         click.echo(f"{state.run.id}: prune noted; the daemon obeys when it has nothing else to do", err=as_json)
-    kaggle = _kaggle(app, state) if verify else Kaggle(None)
+    kaggle = _kaggle(app, state) if verify else RemoteCopies(None)
     document = inventory(state, app.home, kaggle, verify=verify)
     if as_json:
         print_json(document)
@@ -54,7 +54,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
 # --- what there is -------------------------------------------------------------
 
 
-def inventory(state: RunState, home: Home, kaggle: Kaggle, *, verify: bool) -> dict[str, Any]:
+def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify: bool) -> dict[str, Any]:
     """Every checkpoint of a run; with `verify` every byte on this disk, the chain of parents and Kaggle's listing are checked."""
     rows, problems = [], []
     for checkpoint in state.checkpoints:
@@ -72,7 +72,7 @@ def inventory(state: RunState, home: Home, kaggle: Kaggle, *, verify: bool) -> d
     }
 
 
-def _row(state: RunState, checkpoint: Checkpoint, home: Home, *, verify: bool) -> dict[str, Any]:
+def _row(state: RunState, checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> dict[str, Any]:
     return {
         "name": checkpoint.name,
         "stage": checkpoint.cursor.stage,
@@ -89,7 +89,7 @@ def _row(state: RunState, checkpoint: Checkpoint, home: Home, *, verify: bool) -
     }
 
 
-def _here(checkpoint: Checkpoint, home: Home, *, verify: bool) -> str:
+def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
     """`whole` or `damaged` where every byte was read, else `yes`, `part` or `no` by sizes."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     entries = [entry for entry in entries_of(checkpoint) if entry.path != COMPILED_NAME]
@@ -105,7 +105,9 @@ def _here(checkpoint: Checkpoint, home: Home, *, verify: bool) -> str:
 # --- what is wrong -------------------------------------------------------------
 
 
-def _problems(state: RunState, checkpoint: Checkpoint, home: Home, gateway: Gateway | None) -> list[tuple[str, str]]:
+def _problems(
+    state: RunState, checkpoint: Checkpoint, home: HomeLayout, gateway: Gateway | None
+) -> list[tuple[str, str]]:
     """What is wrong with a checkpoint that can still be gone on from, each with what to do about it."""
     if not checkpoint.usable:
         return []
@@ -148,15 +150,15 @@ def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
 # --- Kaggle ----------------------------------------------------------------------
 
 
-def _kaggle(app: App, state: RunState) -> Kaggle:
+def _kaggle(app: App, state: RunState) -> RemoteCopies:
     """Kaggle, if this user's credentials are there and are those of the run's account."""
     try:
         owner = app.gateway.owner()
     except RelayError as error:
-        return Kaggle(None, str(error))
+        return RemoteCopies(None, str(error))
     if owner != state.run.owner:
-        return Kaggle(None, f"the run belongs to {state.run.owner}, and the credentials are {owner}'s")
-    return Kaggle(app.gateway)
+        return RemoteCopies(None, f"the run belongs to {state.run.owner}, and the credentials are {owner}'s")
+    return RemoteCopies(app.gateway)
 
 
 def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
@@ -175,16 +177,16 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
 def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
     """Make copies on this disk whole again; only reads on Kaggle."""
     damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
-    kaggle = _kaggle(app, state) if damaged else Kaggle(None)
+    kaggle = _kaggle(app, state) if damaged else RemoteCopies(None)
     if damaged and kaggle.gateway is None:
         raise BadInput(f"--pull needs the account that the run belongs to: {kaggle.left_out}")
     for checkpoint in damaged:
         assert kaggle.gateway is not None
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
-        custody = Custody(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
+        custody = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
         with on_disk(custody.folder):
-            lost = custody.mend((custody.from_dataset, custody.from_output))
+            lost = custody.repair((custody.from_dataset, custody.from_output))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)

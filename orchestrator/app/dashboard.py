@@ -94,18 +94,20 @@ class Dashboard:
             BadInput: lambda request, error: _trouble(request, str(error), 503),
             404: lambda request, error: _trouble(request, "there is no such page", 404),
         }
-        return Guard(Starlette(routes=routes, exception_handlers=handlers))
+        return RequestGuard(Starlette(routes=routes, exception_handlers=handlers))
 
     # --- pages ------------------------------------------------------------------
 
     def runs(self, request: Request) -> Response:
         """The list of all runs."""
-        return HTMLResponse(render.runs_page(self._status(), render.Live("/live.json", EVERY_S)))
+        return HTMLResponse(render.runs_page(self._status(), render.LiveSource("/live.json", EVERY_S)))
 
     def run(self, request: Request) -> Response:
         """One run's page."""
         name = request.path_params["run"]
-        return HTMLResponse(render.live_page(self._history(name), render.Live(f"/runs/{name}/live.json", EVERY_S)))
+        return HTMLResponse(
+            render.live_page(self._history(name), render.LiveSource(f"/runs/{name}/live.json", EVERY_S))
+        )
 
     # --- what pages ask for -----------------------------------------------------
 
@@ -193,7 +195,7 @@ class NoSuchRun(Exception):
     """The address names a run that this home folder does not have."""
 
 
-class Guard:
+class RequestGuard:
     """Answers only what is asked of this machine by name, in GET or HEAD; every answer carries the strict headers."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -8,7 +8,7 @@ from orchestrator.core.selectors import checkpoint_at, require_over, written_off
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class RequestReceipt:
     """A request that was left."""
 
     run: str
@@ -17,14 +17,14 @@ class Asked:
     arguments: dict[str, str] = field(default_factory=dict)
 
 
-def pause(app: App, name: str) -> Asked:
+def pause(app: App, name: str) -> RequestReceipt:
     """Let the session that runs come to its end, and start no other."""
     return _ask(app, name, "pause", ("active", "waiting"))
 
 
 def resume(
     app: App, name: str, from_step: str | None = None, *, write_off: bool = False, take_over: bool = False
-) -> Asked:
+) -> RequestReceipt:
     """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
 
     With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
@@ -43,19 +43,21 @@ def resume(
     return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
 
 
-def retry(app: App, name: str, *, write_off: bool = False) -> Asked:
+def retry(app: App, name: str, *, write_off: bool = False) -> RequestReceipt:
     """Try a parked run again after its cause was mended."""
     return _ask(app, name, "retry", ("parked", "waiting"), written_off(app.run(name)) if write_off else {})
 
 
-def cancel(app: App, name: str) -> Asked:
+def cancel(app: App, name: str) -> RequestReceipt:
     """End a run; its session on Kaggle, if any, goes on until it ends."""
     return _ask(app, name, "cancel", ("active", "waiting", "parked"))
 
 
-def _ask(app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None) -> Asked:
+def _ask(
+    app: App, name: str, verb: str, allowed: tuple[str, ...], arguments: dict[str, str] | None = None
+) -> RequestReceipt:
     run = app.run(name).run
     if run.status.value not in allowed:
         raise BadInput(f"{run.id} is {run.status}: relay {verb} is for a run that is {' or '.join(allowed)}")
     number = app.store.request(run.id, verb, arguments or {}, app.clock.now())
-    return Asked(run=run.id, verb=verb, number=number, arguments=arguments or {})
+    return RequestReceipt(run=run.id, verb=verb, number=number, arguments=arguments or {})

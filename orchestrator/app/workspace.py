@@ -7,7 +7,7 @@ from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
 from orchestrator.base.disk import FULL, refusal, shortage
 from orchestrator.base.errors import BadInput
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.model import RunState
 from state.read_only import ReadOnlyStore
@@ -18,13 +18,13 @@ if TYPE_CHECKING:  # imported where somebody writes: looking must not wait for S
     from state.store import Store
 
 
-class Onlooker:
+class Workspace:
     """One home folder, its database opened when it is first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = SystemClock()
-        self.home = Home(settings.home)
+        self.home = HomeLayout(settings.home)
         self.stop = Stop()
         """Set to make the daemon, and any waiting, end."""
         self.stop.tell(self.clock.wake)
@@ -46,7 +46,7 @@ class Onlooker:
             ) from error
 
     @cached_property
-    def looking(self) -> Reader:
+    def reader(self) -> Reader:
         """The database, only to be read: that works while it is locked, and where nothing can be written."""
         try:
             return ReadOnlyStore(self.home.path)
@@ -74,7 +74,7 @@ class Onlooker:
     def lost(self) -> list[str]:
         """Runs that have a folder here and that the database, if there is one, does not know."""
         folders = self.home.run_folders()
-        known = {run for run, _ in self.looking.roll()} if folders and self.has_store else set()
+        known = {run for run, _ in self.reader.roll()} if folders and self.has_store else set()
         return [run for run in folders if run not in known]
 
     def require_database(self) -> None:
@@ -87,10 +87,10 @@ class Onlooker:
         self.require_database()
         if not self.has_store:
             raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.looking.roll()
+        runs = self.reader.roll()
         found = [run for run, _ in runs if run == name] or [run for run, pipeline in runs if pipeline == name]
         if len(found) == 1:
-            return self.looking.load(found[0])
+            return self.reader.load(found[0])
         if found:
             raise BadInput(f"{name} has {len(found)} runs: name one of {', '.join(found)}")
         if mine := [run for run in self.lost() if name in (run, pipeline_of(run))]:

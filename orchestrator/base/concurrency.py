@@ -12,7 +12,7 @@ POLL_S = 1.0
 """On some systems a signal is only heeded between two waits for a thread."""
 
 
-def abreast(calls: Sequence[Callable[[], T]], wide_max: int) -> list[T]:
+def run_concurrently(calls: Sequence[Callable[[], T]], wide_max: int) -> list[T]:
     """Every call's answer, in the order of `calls`; at most `wide_max` are under way. 1: one after the other, on this thread.
 
     Where a call raises, no further one begins, those under way are finished, and of all that raised the first in order is

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta, tzinfo
 
 
-def spoken(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """A duration in its two largest units: `2 d 3 h` (of more than ten days only those), `1 h 0 min`, `5 min`, `42 s`."""
     if seconds < 60:
         return f"{max(0.0, seconds):.0f} s"
@@ -21,15 +21,15 @@ def bounded_s(lasted: timedelta, most_s: float) -> float:
     return min(most_s, max(0.0, lasted.total_seconds()))
 
 
-def away(at: datetime, now: datetime) -> str:
+def relative(at: datetime, now: datetime) -> str:
     """How far off a time is: `in 3 h 20 min`, `4 min ago`, `now`."""
     seconds = (at - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
-    return f"in {spoken(seconds)}" if seconds > 0 else f"{spoken(-seconds)} ago"
+    return f"in {duration(seconds)}" if seconds > 0 else f"{duration(-seconds)} ago"
 
 
-def here(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
+def local_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
     """A time on the reader's own clock (or in `zone`), with as much of the date as is needed: `17:40`, `Sat 17:40`."""
     local, today = at.astimezone(zone), now.astimezone(zone).date()
     days = abs((local.date() - today).days)
@@ -42,4 +42,4 @@ def here(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
 
 def when(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
     """Both: `17:40 (in 3 h 20 min)`."""
-    return f"{here(at, now, zone)} ({away(at, now)})"
+    return f"{local_time(at, now, zone)} ({relative(at, now)})"

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 
-def holder() -> str:
+def process_id() -> str:
     """This process: its machine, its number, and when it began."""
     return f"{platform.node()}/{os.getpid()}/{_started(os.getpid())}"
 
 
-def alive(other: str) -> bool | None:
+def is_alive(other: str) -> bool | None:
     """Whether a holder's process runs; None for another machine's, of which nobody here knows."""
     node, pid, started = parts(other)
     if node != platform.node() or pid is None:

@@ -11,7 +11,7 @@ from orchestrator.cli import completing
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app.app import App
-    from orchestrator.app.workspace import Onlooker
+    from orchestrator.app.workspace import Workspace
     from orchestrator.base.clock import Stop
 
 PIPELINE = click.argument("pipeline", type=click.Path(path_type=Path), shell_complete=completing.pipelines)
@@ -37,12 +37,12 @@ def app_of(context: click.Context) -> "App":
     return App(context.obj)
 
 
-def onlooker_of(context: click.Context) -> "Onlooker":
+def onlooker_of(context: click.Context) -> "Workspace":
     """For commands that only look: they must not wait for what only the daemon needs."""
     gc.set_threshold(GC_THRESHOLD)
-    from orchestrator.app.workspace import Onlooker
+    from orchestrator.app.workspace import Workspace
 
-    return Onlooker(context.obj)
+    return Workspace(context.obj)
 
 
 def stop_on_signals(stop: "Stop") -> None:

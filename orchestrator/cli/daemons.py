@@ -14,7 +14,7 @@ from orchestrator.cli.runs import show_status
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app.app import App
-    from orchestrator.views.daemon_log import Journal
+    from orchestrator.views.daemon_log import DaemonLog
 
 DEFAULT_LOG = "-"
 """Of `--log-file` without a name."""
@@ -103,15 +103,15 @@ def watches(app: "App") -> str:
 
 
 @contextlib.contextmanager
-def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool) -> Iterator["Journal"]:
+def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool) -> Iterator["DaemonLog"]:
     """The journal of one daemon; an error that ends the daemon is its last line."""
     from orchestrator.base.errors import RelayError
-    from orchestrator.views.daemon_log import Journal
+    from orchestrator.views.daemon_log import DaemonLog
     from state.failures import StoreCorrupt, StoreUnavailable
 
     least = "debug" if verbose else "warning" if quiet else "info"
     path = app.home.daemon_log if log_file == DEFAULT_LOG else log_file and Path(log_file)
-    journal = Journal(app.clock.now, as_json=log_format == "json", least=least, file=path or None)
+    journal = DaemonLog(app.clock.now, as_json=log_format == "json", least=least, file=path or None)
     app.notice, app.sends_messages = journal.notice, True
     try:
         yield journal

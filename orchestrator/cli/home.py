@@ -9,7 +9,7 @@ import click
 from orchestrator.cli.common import JSON, app_of
 
 if TYPE_CHECKING:  # imported where it is used: `relay --help` must not wait for it
-    from orchestrator.app.service.command import Service
+    from orchestrator.app.service.command import DaemonService
 
 
 @click.command()
@@ -107,9 +107,9 @@ def show(context: click.Context, wanted: str | None) -> None:
     context.exit(_service(context, wanted).show())
 
 
-def _service(context: click.Context, wanted: str | None) -> "Service":
-    from orchestrator.app.service.command import Service, system_for
+def _service(context: click.Context, wanted: str | None) -> "DaemonService":
+    from orchestrator.app.service.command import DaemonService, system_for
 
     app = app_of(context)
     system = system_for(app.settings, wanted, Path.home())
-    return Service(app.settings, system, Path.home(), click.echo, app.working_daemon)
+    return DaemonService(app.settings, system, Path.home(), click.echo, app.working_daemon)

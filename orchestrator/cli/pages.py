@@ -28,7 +28,7 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
     app = app_of(context)
     name = app.run(run).run.id
     path = output or Path(f"{name}.html")
-    write_report(report_page(gathered(app.looking, app.home, name, app.clock.now())), path)
+    write_report(report_page(gathered(app.reader, app.home, name, app.clock.now())), path)
     if as_json:
         from orchestrator.views import json_output
 

@@ -8,7 +8,7 @@ from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, RUN, WRITE_OFF, app_of
 
 if TYPE_CHECKING:
-    from orchestrator.app.requests import Asked
+    from orchestrator.app.requests import RequestReceipt
 
 
 @click.command()
@@ -75,7 +75,7 @@ def cancel(context: click.Context, run: str, as_json: bool) -> None:
     _noted(context, requests.cancel(app_of(context), run), as_json)
 
 
-def _noted(context: click.Context, asked: "Asked", as_json: bool) -> None:
+def _noted(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
     """Say that the daemon will obey, or that none runs."""
     from orchestrator.views import json_output
     from orchestrator.views.document import daemon_document

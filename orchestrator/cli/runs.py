@@ -13,7 +13,7 @@ from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
 
 if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
-    from orchestrator.app.workspace import Onlooker
+    from orchestrator.app.workspace import Workspace
     from orchestrator.views.logs import Piece
 
 
@@ -55,11 +55,11 @@ def status(context: click.Context, run: str | None, watch: bool, as_json: bool) 
     show_status(app, named, as_json)
 
 
-def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
+def show_status(app: "Workspace", run: str | None, as_json: bool) -> None:
     """Print the status of one run or of all."""
     from orchestrator.views.document import curves_of, status_document
 
-    store, now = app.looking if app.has_store else None, app.clock.now()
+    store, now = app.reader if app.has_store else None, app.clock.now()
     if as_json:
         from orchestrator.views.json_output import print_json
 
@@ -73,7 +73,7 @@ def show_status(app: "Onlooker", run: str | None, as_json: bool) -> None:
     print_view(status_view(document, curves_of(store, document)))
 
 
-def watch_status(app: "Onlooker", run: str | None, as_json: bool) -> int:
+def watch_status(app: "Workspace", run: str | None, as_json: bool) -> int:
     """Show the status as it changes; the exit status."""
     from orchestrator.views.document import status_document
     from orchestrator.views.overview import RUNS_SHOWN
@@ -84,7 +84,7 @@ def watch_status(app: "Onlooker", run: str | None, as_json: bool) -> int:
     on = console()
     most = None if as_json or not redraws(on) else RUNS_SHOWN  # a program, or a log, is told of every run
     watcher = Watcher(
-        lambda: app.looking if app.has_store else None,
+        lambda: app.reader if app.has_store else None,
         lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), most=most),
     )
     return watch(watcher, run, on, app.clock, app.stop, as_json=as_json)
@@ -122,7 +122,7 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
     if not follow:
         show_log(stored_log(app.home, found[-1]), raw, as_json)
         return
-    following = Following(app.looking, lambda: app_of(context).gateway, app.home, app.clock)
+    following = Following(app.reader, lambda: app_of(context).gateway, app.home, app.clock)
     since = found[-1].key if found else (0, 0)
     pieces = following.run(state.run.id, since) if session is None else following.session(found[-1])
     with contextlib.suppress(KeyboardInterrupt):

@@ -142,7 +142,7 @@ def _forecast(
     from orchestrator.views.forecast import plan_part
 
     app = app_of(context)
-    store = app.looking if app.has_store else None
+    store = app.reader if app.has_store else None
     left_s = None if quota_left_h is None else quota_left_h * 3600
     return plan_part(store, pipeline, app.clock.now(), _time(start), left_s)
 

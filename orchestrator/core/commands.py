@@ -7,7 +7,7 @@ from state.facts import Fact
 
 
 @dataclass(frozen=True)
-class Record:
+class Append:
     """Write facts that need no look at the world. `obeyed` is the request that they answer."""
 
     facts: tuple[Fact, ...]
@@ -51,7 +51,7 @@ class LookBeside:
 
 
 @dataclass(frozen=True)
-class Look:
+class Poll:
     """Ask how a session is, and take in its log."""
 
     number: int
@@ -90,7 +90,7 @@ class Prune:
 
 
 @dataclass(frozen=True)
-class Rest:
+class Wait:
     """Nothing to do before `until` (None: not before a person asks)."""
 
     until: datetime | None
@@ -102,5 +102,5 @@ class Rest:
 
 
 Command = (
-    Record | ReadQuota | PublishInputs | Push | Seek | Look | LookBeside | Collect | Publish | Inspect | Prune | Rest
+    Append | ReadQuota | PublishInputs | Push | Seek | Poll | LookBeside | Collect | Publish | Inspect | Prune | Wait
 )

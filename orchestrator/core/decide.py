@@ -4,19 +4,19 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from orchestrator.core.commands import (
+    Append,
     Collect,
     Command,
     Inspect,
-    Look,
     LookBeside,
+    Poll,
     Prune,
     Publish,
     PublishInputs,
     Push,
     ReadQuota,
-    Record,
-    Rest,
     Seek,
+    Wait,
 )
 from orchestrator.core.parking import trouble
 from orchestrator.core.plan import (
@@ -30,8 +30,8 @@ from orchestrator.core.plan import (
     resized,
     session_limit_s,
 )
-from orchestrator.core.polling import look_due
-from orchestrator.core.retention import doubtful, removable, to_publish
+from orchestrator.core.polling import next_poll_at
+from orchestrator.core.retention import needs_verification, prunable, unpublished_parent
 from orchestrator.core.waits import HOURS, SLOT, came_after_all, not_renewed, short, told, too_long
 from orchestrator.pipeline.model import Pipeline
 from state.facts import (
@@ -63,20 +63,20 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
     state, watch = snapshot.state, snapshot.watch
     asked = [request for request in snapshot.requests if request.verb != "prune"]
     if asked:
-        return _obey(asked[0], state)
+        return _apply_request(asked[0], state)
     if watch.not_before is not None and now < watch.not_before <= now + timedelta(seconds=limits.rest_s_max):
-        return Rest(watch.not_before, f"trying again: {watch.failure}")
+        return Wait(watch.not_before, f"trying again: {watch.failure}")
     if state.run.status is RunStatus.FINISHED:
-        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
+        return _prune(snapshot, pipeline) or Wait(None, f"the run is {state.run.status}")
     if state.run.status is RunStatus.CANCELLED:
-        return _see_off(snapshot, pipeline, limits, now)
-    if _hopeless(snapshot, limits) and state.run.status is not RunStatus.PARKED:
+        return _await_cancelled(snapshot, pipeline, limits, now)
+    if _should_give_up(snapshot, limits) and state.run.status is not RunStatus.PARKED:
         return _given_up(snapshot, limits)
     if (word := told(snapshot, limits)) is not None:
-        return Record((word,))
+        return Append((word,))
     command = _next(snapshot, pipeline, limits, now)
-    if isinstance(command, Rest):
-        return _leisure(snapshot, pipeline, limits, now) or command
+    if isinstance(command, Wait):
+        return _background_work(snapshot, pipeline, limits, now) or command
     return command
 
 
@@ -84,7 +84,7 @@ def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime)
     state = snapshot.state
     current = _current(state, pipeline)
     if state.run.status is RunStatus.PARKED and came_after_all(state):
-        return Record((RunWoken(),))
+        return Append((RunWoken(),))
     if current is not None and current.phase is not Phase.PLANNED and not _waits_for_a_person(current, state):
         return _carry_on(current, snapshot, limits, now)
     match state.run.status:
@@ -93,15 +93,15 @@ def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime)
         case RunStatus.PARKED if state.run.awaits == HOURS:
             return _hours_again(snapshot, pipeline, now)
         case RunStatus.PARKED:
-            return Rest(None, state.run.reason)
+            return Wait(None, state.run.reason)
         case RunStatus.WAITING:
-            return Rest(state.run.waiting_until, state.run.reason) if _waits(state, now) else Record((RunWoken(),))
+            return Wait(state.run.waiting_until, state.run.reason) if _waits(state, now) else Append((RunWoken(),))
         case RunStatus.ACTIVE if current is not None:
             return _begin_planned(current, snapshot, pipeline, limits, now)
         case RunStatus.ACTIVE:
             return _begin_session(snapshot, pipeline, limits, now)
         case RunStatus.FINISHED | RunStatus.CANCELLED:
-            return Rest(None, f"the run is {state.run.status}")
+            return Wait(None, f"the run is {state.run.status}")
         case _:
             assert_never(state.run.status)
 
@@ -118,7 +118,7 @@ def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Comma
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
     told_in_vain = not short(quota, pipeline.worth_s) or renewed_at(quota, now) is not None
-    return Record((RunWoken(),)) if told_in_vain else Rest(quota.read_at + again, snapshot.state.run.reason)
+    return Append((RunWoken(),)) if told_in_vain else Wait(quota.read_at + again, snapshot.state.run.reason)
 
 
 def _waits_for_a_person(session: Session, state: RunState) -> bool:
@@ -145,16 +145,16 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
         case Phase.PUSHING:
             return Seek(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
-            due = look_due(session, snapshot.watch, limits, now)
-            return Look(*session.key) if now >= due else Rest(due, f"session {session.number} is {session.phase}")
+            due = next_poll_at(session, snapshot.watch, limits, now)
+            return Poll(*session.key) if now >= due else Wait(due, f"session {session.number} is {session.phase}")
         case Phase.ENDED:
             return Collect(*session.key)
         case Phase.COLLECTED:
             return Publish(*session.key)
         case Phase.PUBLISHING:
             due = _due(snapshot.watch.dataset_looked_at, limits, now)
-            return Publish(*session.key) if now >= due else Rest(due, f"{session.checkpoint} is being processed")
-        case Phase.PLANNED | Phase.PUBLISHED | Phase.SPENT | Phase.LOST:
+            return Publish(*session.key) if now >= due else Wait(due, f"{session.checkpoint} is being processed")
+        case Phase.PLANNED | Phase.PUBLISHED | Phase.NO_CHECKPOINT | Phase.LOST:
             raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to carry on")
         case _:
             assert_never(session.phase)
@@ -169,50 +169,50 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     state = snapshot.state
     if finished(state, pipeline):
         unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
-        return _carry_on(unpublished, snapshot, limits, now) if unpublished else Record((RunFinished(),))
+        return _carry_on(unpublished, snapshot, limits, now) if unpublished else Append((RunFinished(),))
     mending = _mend_parent(snapshot, pipeline, limits, now)
     if mending is not None:
         return mending
     parked = trouble(state, pipeline)
     if parked is not None:
-        return Record((parked,))
+        return Append((parked,))
     pause = _pause_after_failure(state, limits, now)
     if pause is not None and now < pause:
-        return Rest(pause, f"trying again after: {state.last.reason if state.last else ''}")
+        return Wait(pause, f"trying again after: {state.last.reason if state.last else ''}")
     if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
         due = _due(snapshot.watch.dataset_looked_at, limits, now)
-        return PublishInputs() if now >= due else Rest(due, "the pipeline's files are being processed")
-    hindrance = _hindrance(snapshot, pipeline, limits, now)
-    return hindrance or Record((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
+        return PublishInputs() if now >= due else Wait(due, "the pipeline's files are being processed")
+    hindrance = _blocker(snapshot, pipeline, limits, now)
+    return hindrance or Append((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
 
 
 def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
     """What has to happen to the checkpoint before a session can start from it again."""
     state = snapshot.state
-    if (checkpoint := doubtful(state)) is not None:
+    if (checkpoint := needs_verification(state)) is not None:
         return Inspect(checkpoint.session, checkpoint.attempt)
-    unpublished = to_publish(state, mounts_output=pipeline.handoff == "kernel-output")
+    unpublished = unpublished_parent(state, mounts_output=pipeline.handoff == "kernel-output")
     return None if unpublished is None else _carry_on(unpublished, snapshot, limits, now)
 
 
 def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """Push what was planned, as soon as there is a slot and quota for it; what is left may have changed since."""
-    hindrance = _hindrance(snapshot, pipeline, limits, now)
+    hindrance = _blocker(snapshot, pipeline, limits, now)
     if hindrance is not None:
         return hindrance
     other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
-    return Push(*session.key) if other is None else Record((other,))
+    return Push(*session.key) if other is None else Append((other,))
 
 
-def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
     """What has to come before a session can be started: the end of one too many, a slot, a look at the quota, or next week."""
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
         due = _due(snapshot.watch.looked_at, limits, now)
-        return LookBeside(*twin.key) if now >= due else Rest(due, f"version {twin.twin} of {twin.slug} runs besides")
+        return LookBeside(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
-        return Rest(until, "other runs' sessions take the account's slots", wants_slot=True)
+        return Wait(until, "other runs' sessions take the account's slots", wants_slot=True)
     if not pipeline.hardware.quota:
         return None
     quota = snapshot.quota
@@ -224,7 +224,7 @@ def _hindrance(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: date
     said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
     why = f"{left}{said}, too few to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
-    return Record((not_renewed(snapshot, limits, why) or waiting,))
+    return Append((not_renewed(snapshot, limits, why) or waiting,))
 
 
 def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
@@ -249,8 +249,8 @@ def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
     )
 
 
-def _park(state: RunState, reason: str, verb: str) -> Record:
-    return Record((RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}"),))
+def _park(state: RunState, reason: str, verb: str) -> Append:
+    return Append((RunParked(reason=reason, remedy=f"relay {verb} {state.run.id}"),))
 
 
 def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
@@ -267,52 +267,52 @@ def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> date
 # --- giving up ---------------------------------------------------------------
 
 
-def _hopeless(snapshot: Snapshot, limits: Limits) -> bool:
+def _should_give_up(snapshot: Snapshot, limits: Limits) -> bool:
     """Whether calls have failed often enough, and for long enough: never after one of the two alone."""
     watch = snapshot.watch
     return watch.failures >= limits.give_up_failures and watch.failing_s >= limits.give_up_s
 
 
-def _given_up(snapshot: Snapshot, limits: Limits) -> Record:
+def _given_up(snapshot: Snapshot, limits: Limits) -> Append:
     """A session whose kernel Kaggle has long said that it does not have is lost; anything else is for a person."""
     state, watch = snapshot.state, snapshot.watch
     last = state.last
     awaited = last is not None and last.phase.awaited
     if last is not None and awaited and watch.absences >= limits.give_up_failures:
         reason = f"{watch.failure}, and has said so for hours"
-        return Record((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
+        return Append((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
     way_out = f"; relay resume {state.run.id} --write-off gives the session up" if awaited else ""
     return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
 
 
-def _see_off(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     """The session of a cancelled run holds its slot until it ends: look at it, and do nothing else."""
     state = snapshot.state
     last = state.last
     if last is None or not last.phase.on_kaggle:
-        return _tidy(snapshot, pipeline) or Rest(None, f"the run is {state.run.status}")
+        return _prune(snapshot, pipeline) or Wait(None, f"the run is {state.run.status}")
     unmoved = last.phase is not Phase.RUNNING and too_long(snapshot.watch, last, limits)
     if unmoved or snapshot.watch.failures >= limits.give_up_failures:
-        return Record((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
+        return Append((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return _carry_on(last, snapshot, limits, now)
 
 
-def _obey(request: Request, state: RunState) -> Record:
+def _apply_request(request: Request, state: RunState) -> Append:
     """What a person asked for; a request that no longer fits is answered by nothing."""
     status = state.run.status
     match request.verb:
         case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
-            return Record((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
+            return Append((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
-            return Record((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+            return Append((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
         case "resume" | "retry" if status is RunStatus.ACTIVE and "write_off" in request.arguments:
-            return Record((*_taken_over(request, state.run), *_written_off(request, state)), request.id)
+            return Append((*_taken_over(request, state.run), *_written_off(request, state)), request.id)
         case "resume" if status is RunStatus.ACTIVE:
-            return Record(_taken_over(request, state.run), request.id)
+            return Append(_taken_over(request, state.run), request.id)
         case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
-            return Record((RunCancelled(),), request.id)
+            return Append((RunCancelled(),), request.id)
         case _:
-            return Record((), request.id)
+            return Append((), request.id)
 
 
 def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
@@ -345,7 +345,7 @@ def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
     return () if checkpoint and last.phase.under_way else (resumed,)
 
 
-def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
     """What can be done while there is nothing to wait for but time."""
     state = snapshot.state
     for session in state.sessions:
@@ -354,13 +354,13 @@ def _leisure(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
         if session.phase is Phase.PUBLISHING and not _waits_for_a_person(session, state):
             due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
             return Publish(*session.key) if due else None
-    return _tidy(snapshot, pipeline, asked=False)
+    return _prune(snapshot, pipeline, asked=False)
 
 
-def _tidy(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
+def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
     """Remove a checkpoint that may go; what a person asked for is done when there is none left. `asked`: only then."""
     wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
-    removed = removable(snapshot.state, pipeline.keep, snapshot.requests) if wish or not asked else ()
+    removed = prunable(snapshot.state, pipeline.keep, snapshot.requests) if wish or not asked else ()
     if removed:
         return Prune(removed[0].name)
-    return Record((), wish.id) if wish else None
+    return Append((), wish.id) if wish else None

@@ -15,7 +15,7 @@ Basis = Literal["measured", "expected", "assumed"]
 
 
 @dataclass(frozen=True)
-class Span:
+class Estimate:
     """Seconds that something takes: usually, at best and at worst, and how that is known."""
 
     usual_s: float
@@ -24,36 +24,36 @@ class Span:
     basis: Basis = "assumed"
 
     @classmethod
-    def around(cls, usual_s: float, share: float, basis: Basis) -> "Span":
+    def around(cls, usual_s: float, share: float, basis: Basis) -> "Estimate":
         """So long, give or take that share of it."""
         return cls(usual_s, usual_s * (1 - share), usual_s * (1 + share), basis)
 
-    def times(self, factor: float) -> "Span":
+    def times(self, factor: float) -> "Estimate":
         """So many times as long."""
-        return Span(self.usual_s * factor, self.low_s * factor, self.high_s * factor, self.basis)
+        return Estimate(self.usual_s * factor, self.low_s * factor, self.high_s * factor, self.basis)
 
 
 QUEUE_S = {
-    "tpu": Span(900, 420, 1800),  # users report 7 to 30 minutes as typical, and up to 4 hours now and then
-    "gpu": Span(120, 20, 600),  # nobody has published numbers: short, as far as users complain of none
-    "cpu": Span(30, 5, 120),
+    "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and up to 4 hours now and then
+    "gpu": Estimate(120, 20, 600),  # nobody has published numbers: short, as far as users complain of none
+    "cpu": Estimate(30, 5, 120),
 }
 """From the push until the session runs."""
-HANDOVER_S = Span(600, 180, 1800)
+HANDOVER_S = Estimate(600, 180, 1800)
 """From a session's end until the next is pushed. A gigabyte, as LoRA of rank 64 on 2B parameters leaves, down and up again at
 5 MB/s, and a minute of processing for half a gigabyte (measured by others); at worst 1.4 MB/s (measured by one user) and the
 10 to 15 minutes of processing in old reports."""
-INSTALL_S = Span(240, 90, 600)
+INSTALL_S = Estimate(240, 90, 600)
 """Installing pins, checking the checkpoint's digests, unpacking. Nobody has measured it on Kaggle."""
-BARE_S = Span(10, 2, 30)
+BARE_S = Estimate(10, 2, 30)
 """The same where nothing is installed."""
-FIRST_S = Span(300, 60, 600)
+FIRST_S = Estimate(300, 60, 600)
 """What a stage's first step takes beyond the others: loading the model, compiling (reported: up to 5 minutes)."""
-SAVE_S = Span(30, 10, 60)
+SAVE_S = Estimate(30, 10, 60)
 """The most that a session reckons with before its first save."""
 SHORT_S = 600.0
 """Sessions with a shorter limit are rehearsals: what is assumed shrinks with them."""
-QUICK_S = Span(1, 0, 2)
+QUICK_S = Estimate(1, 0, 2)
 """A first step beyond the others, and a save, where no stage needs JAX."""
 SESSION_S_MAX = 12 * 3600.0
 """No session is longer: a report that says so of a part of it makes no sense."""
@@ -74,7 +74,7 @@ ODD = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Observed:
+class RunHistory:
     """What is known of one run's times."""
 
     run: str
@@ -91,14 +91,14 @@ class Observed:
 class Times:
     """The times of one pipeline; a stage that is missing in `step_s` has no known time."""
 
-    queue_s: Span
-    handover_s: Span
-    startup_s: Span
+    queue_s: Estimate
+    handover_s: Estimate
+    startup_s: Estimate
     """Until the first stage of a session begins."""
-    save_s: Span
-    first_s: Mapping[str, Span]
+    save_s: Estimate
+    first_s: Mapping[str, Estimate]
     """Stage → what its first step in a session takes beyond the others."""
-    step_s: Mapping[str, Span]
+    step_s: Mapping[str, Estimate]
     """Stage → a step."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Stage → where its step's time is from, in words."""
@@ -118,12 +118,12 @@ def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, flo
     }
 
 
-def times_for(pipeline: Pipeline, own: Observed | None = None, earlier: Sequence[Observed] = ()) -> Times:
+def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlier: Sequence[RunHistory] = ()) -> Times:
     """The times to reckon with: this run's own, then those of `earlier` runs (newest first) that did the same work."""
     seen = [*([own] if own else []), *(other for other in earlier if _like(pipeline, other.pipeline))]
     expect, jax = pipeline.expect, pipeline.needs_jax
     share = min(1.0, pipeline.limit_s / SHORT_S)
-    steps: dict[str, Span] = {}
+    steps: dict[str, Estimate] = {}
     sources: dict[str, str] = {}
     for stage in pipeline.stages:
         found = _step(pipeline, stage, own, earlier)
@@ -147,36 +147,36 @@ def times_for(pipeline: Pipeline, own: Observed | None = None, earlier: Sequence
     )
 
 
-def _expected(seconds: float | None) -> Span | None:
-    return None if seconds is None else Span.around(seconds, EXPECTED_SHARE, "expected")
+def _expected(seconds: float | None) -> Estimate | None:
+    return None if seconds is None else Estimate.around(seconds, EXPECTED_SHARE, "expected")
 
 
 # --- a stage's step ----------------------------------------------------------
 
 
 def _step(
-    pipeline: Pipeline, stage: Stage, own: Observed | None, earlier: Sequence[Observed]
-) -> tuple[Span, str] | None:
+    pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
+) -> tuple[Estimate, str] | None:
     for steps, name, words in _alike(pipeline, stage, own, earlier):
-        if (span := pace_of(steps, name)) is not None:
+        if (span := step_duration(steps, name)) is not None:
             return span, words
     if stage.kind == "counting" and "step_s" in stage.options:
-        return Span.around(
+        return Estimate.around(
             float(stage.options["step_s"]), MEASURED_SHARE, "expected"
         ), "as the options of the stage say"
     said = pipeline.expect.step_s
     if (seconds := said.get(stage.name, said.get(stage.kind))) is not None:
-        return Span.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
+        return Estimate.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
     for other in earlier:
         same = (other.pipeline.name, other.pipeline.accelerator) == (pipeline.name, pipeline.accelerator)
-        if same and (span := pace_of(other.steps, stage.name)) is not None:
-            wide = Span.around(span.usual_s, EXPECTED_SHARE, "measured")
+        if same and (span := step_duration(other.steps, stage.name)) is not None:
+            wide = Estimate.around(span.usual_s, EXPECTED_SHARE, "measured")
             return wide, f"as measured in {other.run}, with other options"
     return None
 
 
 def _alike(
-    pipeline: Pipeline, stage: Stage, own: Observed | None, earlier: Sequence[Observed]
+    pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
 ) -> Iterator[tuple[Sequence[StepSeen], str, str]]:
     """Where steps of the same work were seen: the steps, the stage's name there, and what to say of it."""
     if own is not None:
@@ -190,7 +190,7 @@ def _alike(
                 yield other.steps, twin.name, f"as measured in {other.run}"
 
 
-def pace_of(steps: Sequence[StepSeen], stage: str) -> Span | None:
+def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
     """Seconds that a step of a stage takes, or None where too few were seen.
 
     Of each session the mean of what lies near the median, since a save between two steps is part of neither; of sessions
@@ -207,7 +207,7 @@ def pace_of(steps: Sequence[StepSeen], stage: str) -> Span | None:
     middle = statistics.median(rates)
     kept = [near for session in found.values() if (near := [r for r in session if middle / ODD <= r <= middle * ODD])]
     if not kept:
-        return Span.around(middle, EXPECTED_SHARE, "measured")
+        return Estimate.around(middle, EXPECTED_SHARE, "measured")
     means = [statistics.fmean(near) for near in kept]
     weights = [min(len(near), INTERVALS_ENOUGH) for near in kept]
     usual = statistics.fmean(means, weights)
@@ -216,7 +216,7 @@ def pace_of(steps: Sequence[StepSeen], stage: str) -> Span | None:
     few = MEASURED_SHARE if len(means) > 1 else 2 * MEASURED_SHARE
     apart = max(abs(mean - usual) for mean, weight in zip(means, weights, strict=True) if weight == max(weights))
     off = min(max(few * usual, doubt, apart), 0.9 * usual)
-    return Span(usual, usual - off, usual + off, "measured")
+    return Estimate(usual, usual - off, usual + off, "measured")
 
 
 CHANGES_NO_TIME = frozenset(
@@ -250,22 +250,22 @@ def _bare(value: Any) -> Any:
 # --- the rest of a session, and what lies between two ------------------------
 
 
-def _span(seen: Iterable[Observed], measure: Callable[[Observed], list[float]]) -> Span | None:
+def _span(seen: Iterable[RunHistory], measure: Callable[[RunHistory], list[float]]) -> Estimate | None:
     """The first run's in which it was measured: its median, from the least to the most."""
     for observed in seen:
         if values := measure(observed):
             usual = statistics.median(values)
             off = MEASURED_SHARE * usual
-            return Span(usual, min(*values, usual - off), max(*values, usual + off), "measured")
+            return Estimate(usual, min(*values, usual - off), max(*values, usual + off), "measured")
     return None
 
 
-def _queue(observed: Observed) -> list[float]:
+def _queue(observed: RunHistory) -> list[float]:
     pairs = [(s.pushed_at, s.running_at) for s in observed.sessions]
     return _sensible((running - pushed).total_seconds() for pushed, running in pairs if pushed and running)
 
 
-def _handover(observed: Observed) -> list[float]:
+def _handover(observed: RunHistory) -> list[float]:
     """From a session's end until its checkpoint was published, or the next session planned without waiting for that."""
     published = {checkpoint.name: checkpoint.published_at for checkpoint in observed.checkpoints}
     found = []
@@ -282,7 +282,7 @@ def _sensible(durations: Iterable[float]) -> list[float]:
     return [seconds for seconds in durations if 0.0 <= seconds <= BETWEEN_S_MAX]
 
 
-def _startup(observed: Observed) -> list[float]:
+def _startup(observed: RunHistory) -> list[float]:
     """Until the first stage begins: the first step's end, less the first step, which the report tells."""
     found = []
     for key, timings in observed.reported.items():
@@ -292,15 +292,15 @@ def _startup(observed: Observed) -> list[float]:
     return found
 
 
-def _saves(observed: Observed) -> list[float]:
+def _saves(observed: RunHistory) -> list[float]:
     return [timings["save_s"] for timings in observed.reported.values() if "save_s" in timings]
 
 
-def _first_guess(pipeline: Pipeline, stage: Stage, share: float) -> Span:
+def _first_guess(pipeline: Pipeline, stage: Stage, share: float) -> Estimate:
     return (FIRST_S if find(stage.kind, pipeline.sources).needs_jax else QUICK_S).times(share)
 
 
-def _first(pipeline: Pipeline, stage: Stage, seen: Sequence[Observed]) -> Span | None:
+def _first(pipeline: Pipeline, stage: Stage, seen: Sequence[RunHistory]) -> Estimate | None:
     for observed in seen:
         twins = [t for t in observed.pipeline.stages if same_work(pipeline, stage, observed.pipeline, t)]
         for twin in sorted(twins, key=lambda twin: twin.name != stage.name):
@@ -310,5 +310,5 @@ def _first(pipeline: Pipeline, stage: Stage, seen: Sequence[Observed]) -> Span |
                 if f"{twin.name}.first_step_s" in timings
             ]
             if values:
-                return Span(statistics.median(values), min(values), max(values), "measured")
+                return Estimate(statistics.median(values), min(values), max(values), "measured")
     return None

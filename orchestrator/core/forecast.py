@@ -12,7 +12,7 @@ from math import ceil, floor
 from typing import Literal
 
 from orchestrator.base.humanize import bounded_s
-from orchestrator.core.durations import Span, Times
+from orchestrator.core.durations import Estimate, Times
 from orchestrator.core.plan import WEEK, week_of
 from orchestrator.pipeline.model import Pipeline
 from stages.session.budget import STEPS_KEPT, Budget
@@ -60,7 +60,7 @@ def hours_of(pipeline: Pipeline, quota: QuotaRow | None, now: datetime) -> Hours
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live:
+class LiveSession:
     """The session under way. `running_at` None: it waits for a machine."""
 
     budget_s: float
@@ -76,13 +76,13 @@ class Live:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class RunPosition:
     """Where a run stands, or one that begins now."""
 
     now: datetime
     position: int = 0
     """Steps done since the beginning of the pipeline, those included that the live session told of."""
-    live: Live | None = None
+    live: LiveSession | None = None
     ended_at: datetime | None = None
     """When the session ended whose checkpoint is on its way."""
     until: datetime | None = None
@@ -140,7 +140,7 @@ class Pace:
 def pace(times: Times, which: Literal["usual_s", "low_s", "high_s"]) -> Pace:
     """One number of each span."""
 
-    def of(span: Span) -> float:
+    def of(span: Estimate) -> float:
         return float(getattr(span, which))
 
     return Pace(
@@ -153,7 +153,7 @@ def pace(times: Times, which: Literal["usual_s", "low_s", "high_s"]) -> Pace:
     )
 
 
-def forecast(pipeline: Pipeline, times: Times, standing: Standing, hours: Hours | None) -> Forecast:
+def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hours | None) -> Forecast:
     """What will be; raises Unforeseeable where a stage that is left has no known time, or no session would get anywhere."""
     unknown = [name for name in left(pipeline, standing.position) if name not in times.step_s]
     if unknown:
@@ -178,7 +178,7 @@ def forecast(pipeline: Pipeline, times: Times, standing: Standing, hours: Hours 
     )
 
 
-def _basis(steps: list[Span]) -> Literal["measured", "assumed", "mixed"]:
+def _basis(steps: list[Estimate]) -> Literal["measured", "assumed", "mixed"]:
     measured = {span.basis == "measured" for span in steps}
     if measured <= {True}:
         return "measured"
@@ -198,7 +198,7 @@ def left(pipeline: Pipeline, position: int) -> list[str]:
 # --- from session to session -------------------------------------------------
 
 
-def walk(pipeline: Pipeline, pace: Pace, standing: Standing, hours: Hours | None) -> Walk:
+def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | None) -> Walk:
     """From where it stands to the end; raises Unforeseeable where that never comes."""
     position, total = standing.position, pipeline.total_steps
     at, training_s, quota_s, sessions, weeks = standing.now, 0.0, 0.0, 0, 0
@@ -251,7 +251,7 @@ def _next_limit(pipeline: Pipeline, hours: Hours | None, at: datetime) -> tuple[
     return limit_s, at, hours, waited
 
 
-def _expected_at(live: Live, pace: Pace, now: datetime) -> datetime:
+def _expected_at(live: LiveSession, pace: Pace, now: datetime) -> datetime:
     return max(now, live.pushed_at + timedelta(seconds=pace.queue_s))
 
 
@@ -267,7 +267,7 @@ class Done:
     training_s: float
 
 
-def _go_on(pipeline: Pipeline, pace: Pace, standing: Standing, live: Live) -> Done:
+def _go_on(pipeline: Pipeline, pace: Pace, standing: RunPosition, live: LiveSession) -> Done:
     """The session under way, from the last step that it told of."""
     budget = Budget(budget_s=live.budget_s, save_interval_s=pipeline.save_interval_s)
     if live.first_step_s is not None:

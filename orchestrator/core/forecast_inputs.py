@@ -5,33 +5,33 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
-from orchestrator.core.durations import Observed, Span, Times
-from orchestrator.core.forecast import Forecast, Hours, Live, Standing, forecast, hours_of, left
+from orchestrator.core.durations import Estimate, RunHistory, Times
+from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition, forecast, hours_of, left
 from orchestrator.core.plan import WEEK, week_of, where
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
-from state.model import Phase, QuotaRow, RunState, RunStatus, Session, StepSeen, Watch
+from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, StepSeen
 
 TOGETHER_S = 1.0
 """Times that differ by no more are said as one."""
 
 
 def run_forecast(
-    state: RunState, seen: Observed, times: Times, quota: QuotaRow | None, watch: Watch, now: datetime
+    state: RunState, seen: RunHistory, times: Times, quota: QuotaRow | None, watch: PollState, now: datetime
 ) -> Forecast:
     """What will be of a run that is not over; raises Unforeseeable."""
-    standing = standing_of(state, seen, now, watch)
+    standing = position_of(state, seen, now, watch)
     return forecast(seen.pipeline, times, standing, hours_left(state, seen.pipeline, quota, now))
 
 
 # --- where it stands ---------------------------------------------------------
 
 
-def standing_of(state: RunState, seen: Observed, now: datetime, watch: Watch) -> Standing:
+def position_of(state: RunState, seen: RunHistory, now: datetime, watch: PollState) -> RunPosition:
     """Where a run stands: with its live session, its last one on the way here, or neither."""
     pipeline, last = seen.pipeline, _by_now(state.last, now)
     waits = [at for at in (watch.not_before, _waits(state)) if at is not None and at <= now + WEEK]
-    standing = Standing(
+    standing = RunPosition(
         now=now, position=pipeline.position(where(state, pipeline)), until=max(waits) if waits else None
     )
     if last is None:
@@ -47,7 +47,7 @@ def standing_of(state: RunState, seen: Observed, now: datetime, watch: Watch) ->
             return replace(standing, position=position, ended_at=last.ended_at)
         case Phase.COLLECTED | Phase.PUBLISHING:
             return replace(standing, ended_at=last.ended_at)
-        case Phase.PLANNED | Phase.PUSHING | Phase.PUBLISHED | Phase.SPENT | Phase.LOST:
+        case Phase.PLANNED | Phase.PUSHING | Phase.PUBLISHED | Phase.NO_CHECKPOINT | Phase.LOST:
             return standing
         case _:
             assert_never(last.phase)
@@ -74,12 +74,12 @@ def _waits(state: RunState) -> datetime | None:
     return state.run.waiting_until if state.run.status is RunStatus.WAITING else None
 
 
-def _queued(session: Session) -> Live:
+def _queued(session: Session) -> LiveSession:
     pushed_at = session.pushed_at or session.planned_at
-    return Live(budget_s=session.budget_s, limit_s=session.limit_s, pushed_at=pushed_at)
+    return LiveSession(budget_s=session.budget_s, limit_s=session.limit_s, pushed_at=pushed_at)
 
 
-def _running(standing: Standing, session: Session, seen: Observed) -> Standing:
+def _running(standing: RunPosition, session: Session, seen: RunHistory) -> RunPosition:
     """In the midst of the stage that its last step was of; after a stage's last step, before the next one's first."""
     pipeline = seen.pipeline
     live = replace(_queued(session), running_at=session.running_at)
@@ -157,7 +157,7 @@ def _steps(times: Times, names: Sequence[str]) -> list[str]:
 
 
 def _around(times: Times, names: Sequence[str]) -> str:
-    firsts = [times.first_s[name] for name in names] or [Span(0, 0, 0)]
+    firsts = [times.first_s[name] for name in names] or [Estimate(0, 0, 0)]
     least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
     first = seconds(most) if most - least <= TOGETHER_S else f"{seconds(least)} to {seconds(most)}"
     return (

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages.session.time_accounting import COUNTS, Spent
+from stages.session.time_accounting import COUNTS, TimeClass
 
 WASTED, TAIL, UNTOLD, STARTING = "wasted", "idle_tail", "untold", "starting"
 IN_TIME = ("finished", "yielded")
@@ -24,18 +24,18 @@ class Class:
 
 
 CLASSES = {
-    Spent.STEP.value: Class("training steps", "training", "steps that a checkpoint holds"),
-    Spent.ROLLOUT.value: Class("rollouts", "training", "answers drawn for steps that a checkpoint holds"),
-    Spent.EVALUATION.value: Class("evaluation", "training", "answers that were counted"),
-    Spent.ACCELERATOR.value: Class("accelerator initialization", "starting", "until the promised chips answer"),
-    Spent.INSTALL.value: Class("environment install", "starting", "pip"),
-    Spent.MODEL.value: Class("model load", "starting", "importing, reading the model, putting it on the chips"),
-    Spent.RESTORE.value: Class("checkpoint restore", "starting", "finding, verifying and reading the checkpoint"),
-    Spent.COMPILE.value: Class("compile", "starting", "as JAX measures it"),
-    Spent.DATA.value: Class("data wait", "starting", "reading data sets, and making batches that a step waits for"),
-    Spent.OTHER.value: Class("other", "starting", "before the first line of Python, and what is in no other class"),
+    TimeClass.STEP.value: Class("training steps", "training", "steps that a checkpoint holds"),
+    TimeClass.ROLLOUT.value: Class("rollouts", "training", "answers drawn for steps that a checkpoint holds"),
+    TimeClass.EVALUATION.value: Class("evaluation", "training", "answers that were counted"),
+    TimeClass.ACCELERATOR.value: Class("accelerator initialization", "starting", "until the promised chips answer"),
+    TimeClass.INSTALL.value: Class("environment install", "starting", "pip"),
+    TimeClass.MODEL.value: Class("model load", "starting", "importing, reading the model, putting it on the chips"),
+    TimeClass.RESTORE.value: Class("checkpoint restore", "starting", "finding, verifying and reading the checkpoint"),
+    TimeClass.COMPILE.value: Class("compile", "starting", "as JAX measures it"),
+    TimeClass.DATA.value: Class("data wait", "starting", "reading data sets, and making batches that a step waits for"),
+    TimeClass.OTHER.value: Class("other", "starting", "before the first line of Python, and what is in no other class"),
     STARTING: Class("start-up", "starting", "up to the first step, in sessions of a relay that did not tell it apart"),
-    Spent.SAVE.value: Class("checkpoint save", "saving", "what steps waited for; the rest goes on beside them"),
+    TimeClass.SAVE.value: Class("checkpoint save", "saving", "what steps waited for; the rest goes on beside them"),
     WASTED: Class("wasted", "lost", "steps that no checkpoint holds, and a killed session's time after its last word"),
     TAIL: Class("idle tail", "tail", "from a session's last word until Kaggle calls it ended"),
     UNTOLD: Class("not told yet", "tail", "since the live session's last word"),
@@ -61,7 +61,7 @@ def account(session: Mapping[str, Any]) -> dict[str, float] | None:
         return None
     found = dict.fromkeys(CLASSES, 0.0)
     for name, seconds in told.items():
-        found[name if name in found else Spent.OTHER.value] += seconds
+        found[name if name in found else TimeClass.OTHER.value] += seconds
     rest_s = max(0.0, (session["seconds"] or 0.0) - sum(told.values()))
     if session["ended_at"] is None:
         found[UNTOLD] = rest_s

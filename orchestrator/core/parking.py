@@ -1,6 +1,6 @@
 """Why a person has to look before another session is started: what the sessions so far came to. Pure."""
 
-from orchestrator.core.retention import NOT_FINITE, forgiven, sound
+from orchestrator.core.retention import NOT_FINITE, excused, sound
 from orchestrator.pipeline.model import Pipeline
 from state.facts import RunParked
 from state.model import Checkpoint, Outcome, RunState, Session
@@ -13,7 +13,7 @@ BROKEN_TRAINING = (
 
 def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Why a person has to look before another session is started, or None."""
-    sessions = [s for s in state.sessions[state.run.judged :] if not forgiven(state, s)]
+    sessions = [s for s in state.sessions[state.run.judged :] if not excused(state, s)]
     if not sessions:
         return None
     last = sessions[-1]

@@ -10,7 +10,7 @@ from orchestrator.base.humanize import bounded_s
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor, Order, Parent
 from state.facts import SessionPlanned, SessionResized
-from state.model import Outcome, QuotaRow, Run, RunState, Session, Stretch
+from state.model import MachineTime, Outcome, QuotaRow, Run, RunState, Session
 
 NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
 """What follows the letter in the name of a session's kernel or of its checkpoint."""
@@ -203,7 +203,7 @@ def week_of(refreshes_at: datetime | None, now: datetime) -> tuple[datetime, dat
     return begin, begin + WEEK
 
 
-def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[Stretch], now: datetime) -> QuotaRow:
+def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[MachineTime], now: datetime) -> QuotaRow:
     """The quota that Kaggle did not tell, from the pipeline's own number and what relay's sessions took of it."""
     begin, end = week_of(row.refreshes_at, now)
     used_s = reserved_s = 0.0

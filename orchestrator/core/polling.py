@@ -9,7 +9,7 @@ nearly as soon.
 from datetime import datetime, timedelta
 
 from orchestrator.core.plan import Limits
-from state.model import Phase, Session, Watch
+from state.model import Phase, PollState, Session
 
 PART = 4
 """Of the time to the nearest moment. A session that began an hour ago and ends in seven is looked at every `calm_s` long since."""
@@ -18,22 +18,22 @@ QUEUED = 4
 """Times `poll_s` between two looks at a session that waits for a machine: when it began says when it is going to end."""
 
 
-def look_due(session: Session, watch: Watch, limits: Limits, now: datetime) -> datetime:
+def next_poll_at(session: Session, watch: PollState, limits: Limits, now: datetime) -> datetime:
     """When to look at a live session again; a time in the future, which a clock that was wrong has left, is not believed."""
     looked_at = watch.looked_at
     if looked_at is None or looked_at > now:
         return now
-    return looked_at + timedelta(seconds=interval_s(session, looked_at, limits, watch.done_at))
+    return looked_at + timedelta(seconds=poll_interval_s(session, looked_at, limits, watch.done_at))
 
 
-def interval_s(session: Session, at: datetime, limits: Limits, done_at: datetime | None = None) -> float:
+def poll_interval_s(session: Session, at: datetime, limits: Limits, done_at: datetime | None = None) -> float:
     """Seconds from a look at that time to the next; `done_at` is when the last step is likely to be done."""
     longest_s = limits.calm_s if session.phase is Phase.RUNNING else min(limits.calm_s, QUEUED * limits.poll_s)
-    nearest_s = min((abs((at - moment).total_seconds()) for moment in moments(session, done_at)), default=0.0)
+    nearest_s = min((abs((at - moment).total_seconds()) for moment in expected_events(session, done_at)), default=0.0)
     return max(limits.poll_s, min(longest_s, nearest_s / PART))
 
 
-def moments(session: Session, done_at: datetime | None) -> tuple[datetime, ...]:
+def expected_events(session: Session, done_at: datetime | None) -> tuple[datetime, ...]:
     """When something is likely to happen to it, as far as is known."""
     begun_at = session.running_at
     if begun_at is None:

@@ -7,25 +7,25 @@ import hashlib
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from orchestrator.core.commands import Command, Rest
+from orchestrator.core.commands import Command, Wait
 from orchestrator.core.plan import Limits
-from state.model import CallsMade, Snapshot, Watch
+from state.model import CallsMade, PollState, Snapshot
 
 MINUTE = timedelta(minutes=1)
 COMMANDS_MAX = 200
 """Different commands in a row without a rest: more than any turn of events asks for."""
 
 
-def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Rest | None:
+def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Wait | None:
     """A rest in the place of a command that comes too soon; None: it may be carried out."""
-    if isinstance(command, Rest):
+    if isinstance(command, Wait):
         over = command.until is not None and command.until <= now  # a rest that is over already is none
         return replace(command, until=now + timedelta(seconds=limits.floor_s), held=True) if over else None
     watch = snapshot.watch
     done = _lately(watch, limits, now)
     if done and watch.lately_at is not None and (_digest(command) in done or len(done) >= COMMANDS_MAX):
         what = type(command).__name__
-        return Rest(
+        return Wait(
             watch.lately_at + timedelta(seconds=limits.floor_s),
             f"the same was done a moment ago ({what}): nothing is repeated without a rest",
             held=True,
@@ -35,10 +35,12 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
     if sum(made.calls for made in counting) < limits.calls_a_minute:
         return None
     until = min(made.since for made in counting) + MINUTE
-    return Rest(until, f"{limits.calls_a_minute} calls of Kaggle were made within a minute: the rest waits", held=True)
+    return Wait(until, f"{limits.calls_a_minute} calls of Kaggle were made within a minute: the rest waits", held=True)
 
 
-def noted(watch: Watch, before: Watch, command: Command, calls: int, limits: Limits, now: datetime) -> Watch:
+def noted(
+    watch: PollState, before: PollState, command: Command, calls: int, limits: Limits, now: datetime
+) -> PollState:
     """What is remembered after a command that took so many calls; `before` is what was remembered when it began."""
     done = _lately(before, limits, now)
     counts = before.calls_since is not None and _counts(before.calls_since, now)
@@ -51,7 +53,7 @@ def noted(watch: Watch, before: Watch, command: Command, calls: int, limits: Lim
     )
 
 
-def _lately(watch: Watch, limits: Limits, now: datetime) -> tuple[str, ...]:
+def _lately(watch: PollState, limits: Limits, now: datetime) -> tuple[str, ...]:
     """What was done since the last rest; a time that has not come yet is of a clock that was ahead."""
     at = watch.lately_at
     if at is None or not at <= now < at + timedelta(seconds=limits.floor_s):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
-from stages.options import Trained
+from stages.options import TrainingOptions
 from stages.training.guards import LASTING_STEPS, LOOK_AFTER_STEPS
 from state.model import Checkpoint, CheckpointStatus, Outcome, Phase, Request, RunState, Session
 
@@ -25,7 +25,7 @@ NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")
 # --- what may go -------------------------------------------------------------
 
 
-def removable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tuple[Checkpoint, ...]:
+def prunable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tuple[Checkpoint, ...]:
     """The published checkpoints that may be removed, oldest first.
 
     Never one of the newest `keep`, of the last two that are verified, of those that a session which is not over starts from,
@@ -47,7 +47,7 @@ def failed_over_parent(session: Session) -> bool:
     return session.outcome is Outcome.FAILED and session.cause in PARENT_CAUSES and session.parent is not None
 
 
-def doubtful(state: RunState) -> Checkpoint | None:
+def needs_verification(state: RunState) -> Checkpoint | None:
     """The published checkpoint whose dataset has to be looked at before another session mounts it.
 
     One that arrived damaged at once; one that was not found, or not where the order starts, when that happened twice.
@@ -65,7 +65,7 @@ def doubtful(state: RunState) -> Checkpoint | None:
     return head if last.cause == "parent-corrupt" or in_a_row > 1 else None
 
 
-def to_publish(state: RunState, *, mounts_output: bool) -> Session | None:
+def unpublished_parent(state: RunState, *, mounts_output: bool) -> Session | None:
     """The session whose checkpoint has to be published (again) before the next one can mount it.
 
     `mounts_output`: sessions mount the last kernel's output, so this is needed only once that has failed.
@@ -77,7 +77,7 @@ def to_publish(state: RunState, *, mounts_output: bool) -> Session | None:
     return session if session.phase in (Phase.COLLECTED, Phase.PUBLISHING) else None
 
 
-def forgiven(state: RunState, session: Session) -> bool:
+def excused(state: RunState, session: Session) -> bool:
     """Whether the session's failure was its parent's, which has been published anew or given up since."""
     if not failed_over_parent(session) or session.ended_at is None:
         return False
@@ -120,7 +120,7 @@ def _steps_of_trouble(cause: str, stage: str, pipeline: Pipeline) -> int:
             return 1
         case "loss-spike":
             return LASTING_STEPS
-        case "reward-collapse" | "no-progress" if isinstance(options, Trained):
+        case "reward-collapse" | "no-progress" if isinstance(options, TrainingOptions):
             return options.guard_steps
         case "lora-still-zero" | "base-moved":
             return LOOK_AFTER_STEPS

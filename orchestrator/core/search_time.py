@@ -10,10 +10,10 @@ from datetime import datetime
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.plan import inputs_place
 from orchestrator.core.waits import SHARE
-from state.model import Phase, RunState, Snapshot, Watch
+from state.model import Phase, PollState, RunState, Snapshot
 
 
-def sought_s(watch: Watch, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:
+def sought_s(watch: PollState, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:
     """Seconds for which `name` has been looked for with this look, where looks are usually that far apart.
 
     `looked_at` is the look before; None where it is not known, and this one adds nothing.
@@ -22,7 +22,7 @@ def sought_s(watch: Watch, name: str, looked_at: datetime | None, interval_s: fl
     return watch.sought_s.get(name, 0.0) + passed_s
 
 
-def carried_on(watch: Watch, before: Snapshot) -> Watch:
+def carried_on(watch: PollState, before: Snapshot) -> PollState:
     """What is remembered after a command, with what was remembered before it of all that is still looked for."""
     names = _names(before.state)
     kept = {name: seconds for name, seconds in before.watch.sought_s.items() if name in names}

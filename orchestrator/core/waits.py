@@ -8,12 +8,12 @@ bounds and what comes after each.
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from orchestrator.base.humanize import spoken
-from orchestrator.core.commands import Command, Look, Push, ReadQuota
+from orchestrator.base.humanize import duration
+from orchestrator.core.commands import Command, Poll, Push, ReadQuota
 from orchestrator.core.plan import QUOTA_AGAIN_S, Limits, renewed_at
 from orchestrator.core.polling import QUEUED
 from state.facts import Fact, PushRefused, RunParked
-from state.model import Phase, QuotaRow, RunState, RunStatus, Session, Snapshot, Watch
+from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, Snapshot
 
 SHARE = 2.0
 """Intervals between two looks that count at most: what is longer was sleep, or a clock that was set."""
@@ -38,7 +38,7 @@ def after(
 ) -> str | None:
     """What is awaited once the command was carried out; None: what was awaited before still is, and this was no look at it."""
     match command:
-        case Look(number, attempt):
+        case Poll(number, attempt):
             return of_session(snapshot.state.session(number, attempt))
         case Push():
             return SLOT if any(isinstance(fact, PushRefused) for fact in facts) else ""
@@ -55,7 +55,7 @@ def short(quota: QuotaRow, worth_s: float) -> bool:
     return quota.left_s is not None and quota.left_s < worth_s
 
 
-def counted(watch: Watch, awaiting: str, limits: Limits, now: datetime) -> Watch:
+def counted(watch: PollState, awaiting: str, limits: Limits, now: datetime) -> PollState:
     """What is remembered once a look has shown that this is (still) awaited."""
     if watch.awaiting != awaiting:
         return replace(watch, awaiting=awaiting, waited_s=0.0, waited_at=now)
@@ -74,7 +74,7 @@ def _interval_s(awaiting: str, limits: Limits) -> float:
             return max(limits.calm_s, QUEUED * limits.poll_s)
 
 
-def too_long(watch: Watch, session: Session, limits: Limits) -> bool:
+def too_long(watch: PollState, session: Session, limits: Limits) -> bool:
     """Whether Kaggle has said for too long that a session waits for a machine, or that it runs."""
     awaiting = of_session(session)
     most_s = session.limit_s + limits.overdue_s if awaiting.startswith(END) else limits.queue_s
@@ -93,13 +93,13 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     place = f"https://www.kaggle.com/code/{state.run.owner}"
     if last.phase in (Phase.PUSHED, Phase.QUEUED) and too_long(watch, last, limits):
         reason = (
-            f"session {last.number} has waited {spoken(watch.waited_s)} for a machine: look at {place}/{last.slug}; relay goes "
+            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; relay goes "
             f"on by itself once it runs, and relay resume {state.run.id} --write-off gives it up after you deleted it there"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:
         reason = (
-            f"session {last.number} has waited {spoken(watch.waited_s)} for a slot, longer than any session may last "
+            f"session {last.number} has waited {duration(watch.waited_s)} for a slot, longer than any session may last "
             f"({last.reason}): end what runs at {place}; relay goes on by itself once there is a slot"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=SLOT)
@@ -112,7 +112,7 @@ def not_renewed(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | Non
     if run.status is not RunStatus.ACTIVE or watch.awaiting != HOURS or watch.waited_s < limits.renewal_s:
         return None
     reason = (
-        f"{why}; Kaggle has named no time of renewal that is still to come for {spoken(watch.waited_s)}: look at "
+        f"{why}; Kaggle has named no time of renewal that is still to come for {duration(watch.waited_s)}: look at "
         "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours again"
     )
     return RunParked(reason=reason, remedy=f"relay resume {run.id}", awaits=HOURS)

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.base.disk import is_unread, private_folder, shortage, sync_folder
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from state import backups as copies
 from state.failures import StoreCorrupt, StoreUnavailable
 
@@ -26,7 +26,7 @@ BESIDE = ("", "-wal", "-shm", "-journal")
 class Backups:
     """The backups of one home folder. They are numbered, so that a clock that was set does not change which is the newest."""
 
-    home: Home
+    home: HomeLayout
 
     def all(self) -> list[Path]:
         """Every backup, oldest first."""

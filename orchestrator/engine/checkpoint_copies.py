@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.base.disk import private_folder, write_whole
 from orchestrator.base.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
 from orchestrator.engine.collect import missing_bytes
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.manifests import DOCUMENT_BYTES_MAX, TRIES
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
 from orchestrator.engine.quarantine import Quarantine
@@ -45,7 +45,7 @@ class Damage:
     """Whether the disk does not give the file back: then it may be whole, and nothing is lost yet."""
 
 
-def damage_here(checkpoint: Checkpoint, home: Home) -> dict[str, Damage]:
+def damage_here(checkpoint: Checkpoint, home: HomeLayout) -> dict[str, Damage]:
     """What is wrong with the copy on this disk, by file; empty where every byte is as it was collected.
 
     Compiled programs may be absent: the next session compiles them again.
@@ -92,14 +92,14 @@ def listed_damage(checkpoint: Checkpoint, seen: DatasetSeen) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Custody:
+class CheckpointCopies:
     """What it takes to look after one checkpoint. Damaged bytes go to `quarantine`, whose facts belong to the effect."""
 
     checkpoint: Checkpoint
     session: Session
     """The one that left it."""
     gateway: Gateway
-    home: Home
+    home: HomeLayout
     quarantine: Quarantine
     run: Run
     identity: str = ""
@@ -112,7 +112,7 @@ class Custody:
 
     # --- this disk -----------------------------------------------------------
 
-    def mend(self, sources: Sequence[Source] | None = None) -> str:
+    def repair(self, sources: Sequence[Source] | None = None) -> str:
         """Make the copy on this disk whole again, from the session's output, else from the dataset; empty, or why it cannot be.
 
         Changes nothing on Kaggle. Raises Transient where Kaggle cannot be asked, DiskRefused where this disk is full, or does not
@@ -197,7 +197,7 @@ class Custody:
         problem = self._dataset_problem()
         if not problem:
             return CheckpointInspected(number=number, attempt=attempt)
-        if lost := self.mend():
+        if lost := self.repair():
             return self.damaged(f"{problem}; {lost}", pipeline)
         seen = self.gateway.find_dataset(self.checkpoint.place)
         if seen is not None:

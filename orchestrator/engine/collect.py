@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from orchestrator.base.concurrency import abreast
+from orchestrator.base.concurrency import run_concurrently
 from orchestrator.base.disk import is_unread, private_folder, sync_folder, write_whole
 from orchestrator.base.errors import Corrupt, DiskRefused, Refused, Transient
 from orchestrator.core.plan import checkpoint_of
-from orchestrator.engine.home import Home, log_lines
-from orchestrator.engine.manifests import TRIES, Candidate, Expected, Files, candidates, sealed, usable
+from orchestrator.engine.home import HomeLayout, log_lines
+from orchestrator.engine.manifests import TRIES, Candidate, Files, ManifestCheck, candidates, fetch_sealed, safe_files
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.engine.session_seconds import seconds_of, sensible_times, told_seconds
 from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
@@ -89,7 +89,7 @@ def collect(
     listing = gateway.output(session.slug, session.kernel_version)
     if not listing and not believe_empty:
         raise Transient(f"Kaggle lists nothing that {session.slug} left: it is asked again before that is believed")
-    files = usable(listing, name, quarantine)
+    files = safe_files(listing, name, quarantine)
     incoming = private_folder(home.incoming(session))
     report = report_of(session, files, gateway, incoming)
     found = candidates(expected_of(state, session, name), pipeline, files, gateway, incoming, quarantine)
@@ -106,7 +106,7 @@ def collect(
 
 
 def concluded(
-    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+    session: Session, pipeline: Pipeline, report: Report | None, home: HomeLayout, taken: Manifest | None
 ) -> OutputCollected | NothingCollected:
     """How a session ended, by its report and its log here, and which checkpoint was taken from it."""
     furthest = _furthest(session, pipeline, report, home, taken)
@@ -137,7 +137,7 @@ def report_of(session: Session, files: Files, gateway: Gateway, incoming: Path) 
     path = PurePosixPath(OUTPUT_DIRECTORY) / REPORT_NAME
     for _try in range(TRIES if str(path) in files else 0):
         try:
-            report = Report.from_json(sealed(path, REPORT_SEAL_NAME, files, gateway, incoming / REPORT_NAME))
+            report = Report.from_json(fetch_sealed(path, REPORT_SEAL_NAME, files, gateway, incoming / REPORT_NAME))
         except (ContractError, Corrupt):
             continue
         if report.outcome not in REPORTED:
@@ -169,9 +169,9 @@ def _newest(
     return None
 
 
-def expected_of(state: RunState, session: Session, name: str) -> Expected:
+def expected_of(state: RunState, session: Session, name: str) -> ManifestCheck:
     """What the checkpoints of a session have to say of themselves."""
-    return Expected(session, state.checkpoint(session.parent).digest if session.parent else None, name)
+    return ManifestCheck(session, state.checkpoint(session.parent).digest if session.parent else None, name)
 
 
 def fetch(
@@ -194,7 +194,7 @@ def fetch(
         _Way(candidate.folder, entry, into, quarantine.place(into.name, entry.path))
         for entry in candidate.manifest.files
     ]
-    damages = abreast([partial(way.fetched, files, gateway, verified) for way in ways], gateway.abreast_max)
+    damages = run_concurrently([partial(way.fetched, files, gateway, verified) for way in ways], gateway.abreast_max)
     for way, damage in zip(ways, damages, strict=True):
         if damage is not None:
             quarantine.note(into.name, way.entry.path, "output", str(damage), way.damaged)
@@ -289,7 +289,7 @@ def bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
 # --- the judgement -----------------------------------------------------------
 
 
-def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
+def _judge(session: Session, report: Report | None, home: HomeLayout) -> Judgement:
     if session.worker == Worker.CANCEL_ACKNOWLEDGED:
         return _cancelled(session, home)
     if report is None:
@@ -311,7 +311,7 @@ def _judge(session: Session, report: Report | None, home: Home) -> Judgement:
     )
 
 
-def _cancelled(session: Session, home: Home) -> Judgement:
+def _cancelled(session: Session, home: HomeLayout) -> Judgement:
     """Kaggle's word for both: stopped at the limit, and stopped by somebody.
 
     Where its message does not say which, the session's own clock does, by the last that its log tells: this machine's clock may
@@ -326,7 +326,7 @@ def _cancelled(session: Session, home: Home) -> Judgement:
 
 
 def _furthest(
-    session: Session, pipeline: Pipeline, report: Report | None, home: Home, taken: Manifest | None
+    session: Session, pipeline: Pipeline, report: Report | None, home: HomeLayout, taken: Manifest | None
 ) -> Cursor:
     """The last step that the session is known to have done."""
     known = [session.start]
@@ -343,7 +343,7 @@ def _furthest(
     return furthest
 
 
-def excerpt(session: Session, home: Home) -> str:
+def excerpt(session: Session, home: HomeLayout) -> str:
     """The end of a session's log as people read it: without progress events."""
     told = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
     return "\n".join(deque(told, maxlen=EXCERPT_LINES))

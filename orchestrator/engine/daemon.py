@@ -10,16 +10,16 @@ from typing import Self
 
 from orchestrator.base.clock import Clock, Stop
 from orchestrator.base.errors import BadInput, RelayError
-from orchestrator.base.humanize import spoken
-from orchestrator.base.process_id import alive, holder
-from orchestrator.core.commands import Rest
+from orchestrator.base.humanize import duration
+from orchestrator.base.process_id import is_alive, process_id
+from orchestrator.core.commands import Wait
 from orchestrator.engine import failsafe
 from orchestrator.engine.effects import Shell
 from orchestrator.engine.tick import Turn, tick
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
 from state.model import RunState
-from state.run_queue import Mark
+from state.run_queue import ChangeToken
 from state.store import Store
 
 LEASE_S = 60.0
@@ -48,7 +48,7 @@ class LeaseKeeper:
 
     def __enter__(self) -> Self:
         try:
-            self._lease = self._store.take_lease(holder(), self._clock.now(), self._lasts_s, alive)
+            self._lease = self._store.take_lease(process_id(), self._clock.now(), self._lasts_s, is_alive)
         except LeaseHeld as error:
             raise BadInput(f"{error}: stop that one first, or name another folder with --home") from error
         self._thread.start()
@@ -95,7 +95,7 @@ class LeaseKeeper:
                 return
 
 
-class Jumps:
+class ClockJumpDetector:
     """Notices that the clock went further or less far than time did: the machine slept, or somebody set the clock."""
 
     def __init__(self, clock: Clock, monotonic: Callable[[], float]) -> None:
@@ -113,11 +113,11 @@ class Jumps:
 
 
 @dataclass(frozen=True)
-class Nap:
+class Sleep:
     """Until when a run rests (None: not before somebody writes or asks something of it), and its mark when it lay down."""
 
     until: datetime | None
-    mark: Mark
+    mark: ChangeToken
     wants_slot: bool = False
 
     def over(self, now: datetime) -> bool:
@@ -139,7 +139,7 @@ class Daemon:
     monotonic: Callable[[], float]
     """Seconds that no setting of the clock changes."""
     stop: Stop = field(default_factory=Stop)
-    rests: dict[str, Nap] = field(default_factory=dict)
+    sleeping: dict[str, Sleep] = field(default_factory=dict)
     """Of the runs that wait for something."""
 
     def round(self) -> datetime | None:
@@ -150,23 +150,23 @@ class Daemon:
         """
         _ = self.keeper.fence  # a daemon that lost its lease ends even where there is nothing to do
         news = self.store.news()
-        gone = self.rests.keys() - news.keys()
+        gone = self.sleeping.keys() - news.keys()
         stirred = bool(gone)
         for run, mark in news.items():
-            nap = self.rests.get(run)
+            nap = self.sleeping.get(run)
             if nap is None or nap.mark != mark or nap.over(self.clock.now()):
                 acted = self._tick_until_rest(run, mark)
                 stirred |= acted or (nap is not None and nap.mark != mark)
-        for run in [run for run, nap in self.rests.items() if run in gone or (stirred and nap.wants_slot)]:
-            del self.rests[run]
-        return min((nap.until for nap in self.rests.values() if nap.until is not None), default=None)
+        for run in [run for run, nap in self.sleeping.items() if run in gone or (stirred and nap.wants_slot)]:
+            del self.sleeping[run]
+        return min((nap.until for nap in self.sleeping.values() if nap.until is not None), default=None)
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:
         """Go on until it is asked to stop (the tick that is under way is finished) or `done` says so.
 
         A database that cannot be used is waited for; whoever holds it or filled the disk is named once.
         """
-        jumps, trouble = Jumps(self.clock, self.monotonic), ""
+        jumps, trouble = ClockJumpDetector(self.clock, self.monotonic), ""
         while not self.stop.is_set():
             before, wake = trouble, None
             try:
@@ -188,22 +188,22 @@ class Daemon:
         elif before and not trouble:
             self.notice("the database can be used again")
 
-    def _survive(self, jumps: Jumps) -> None:
+    def _survive(self, jumps: ClockJumpDetector) -> None:
         """After a jump of the clock forget what was noted by the old one, and keep the lease from running out."""
         jump_s = jumps.jump_s()
         if abs(jump_s) >= JUMP_S:
-            size = spoken(abs(jump_s))
+            size = duration(abs(jump_s))
             self.notice(
                 f"the clock jumped forward by {size}: asleep?" if jump_s > 0 else f"the clock was set back by {size}"
             )
             self.keeper.renew()
             self.store.forget_looks(self.keeper.fence)
-            self.rests.clear()
+            self.sleeping.clear()
         jumps.settle()
 
-    def _tick_until_rest(self, run: str, mark: Mark) -> bool:
+    def _tick_until_rest(self, run: str, mark: ChangeToken) -> bool:
         """Whether the run did anything before it came to rest."""
-        self.rests.pop(run, None)
+        self.sleeping.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
         except RunDamaged as error:
@@ -225,13 +225,13 @@ class Daemon:
             except Exception as error:  # noqa: BLE001  the same
                 return self._give_up(run, mark, error)
             self.listener(run, turn)
-            if isinstance(turn.command, Rest):
-                self.rests[run] = Nap(turn.command.until, mark, turn.command.wants_slot)
+            if isinstance(turn.command, Wait):
+                self.sleeping[run] = Sleep(turn.command.until, mark, turn.command.wants_slot)
                 break
             stirred = True
         return stirred
 
-    def _give_up(self, run: str, mark: Mark, error: Exception) -> bool:
+    def _give_up(self, run: str, mark: ChangeToken, error: Exception) -> bool:
         """Park the run for an error of relay's own; one that cannot even be parked is left alone for a while."""
         turn = failsafe.parked(self.store, run, error, self.clock.now(), self.keeper.fence)
         if turn is None:
@@ -239,9 +239,9 @@ class Daemon:
         self.listener(run, turn)
         return True
 
-    def _set_apart(self, run: str, mark: Mark, why: str) -> bool:
+    def _set_apart(self, run: str, mark: ChangeToken, why: str) -> bool:
         """Say why a run is not carried out, and look at it again later: a person may have mended it. It has not stirred."""
         again = self.clock.now() + timedelta(seconds=REFUSED_S)
-        self.rests[run] = Nap(again, mark)
-        self.listener(run, Turn(Rest(again, why), failure=why))
+        self.sleeping[run] = Sleep(again, mark)
+        self.listener(run, Turn(Wait(again, why), failure=why))
         return False

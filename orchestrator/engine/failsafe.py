@@ -3,7 +3,7 @@
 import traceback
 from datetime import datetime
 
-from orchestrator.core.commands import Record
+from orchestrator.core.commands import Append
 from orchestrator.engine.tick import Turn
 from stages.safe_text import whole_text
 from state.facts import RunParked
@@ -43,7 +43,7 @@ def parked(store: Store, run: str, error: Exception, now: datetime, fence: int) 
             return None
         fact = RunParked(reason=sentence(error), remedy=f"relay retry {run}", excerpt=_excerpt(error))
         store.append(run, (fact,), now, fence=fence)
-        return Turn(Record((fact,)), (fact,))
+        return Turn(Append((fact,)), (fact,))
     except CONCERNS_ALL:
         raise
     except Exception:  # noqa: BLE001  what it failed at may be the run's own rows: then the run is only left alone for a while

@@ -39,7 +39,7 @@ def log_lines(path: Path) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Home:
+class HomeLayout:
     """The folder that holds relay's state: `relay.db` and `runs/<run>/{checkpoints,sessions,logs,quarantine}`."""
 
     path: Path

@@ -41,7 +41,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ManifestCheck:
     """What a session's checkpoints have to say of themselves."""
 
     session: Session
@@ -75,7 +75,7 @@ class Expected:
         return ""
 
 
-def usable(listing: tuple[OutputFile, ...], name: str, quarantine: Quarantine) -> Files:
+def safe_files(listing: tuple[OutputFile, ...], name: str, quarantine: Quarantine) -> Files:
     """The listed files by name; those that no file here may be called are only told of."""
     refused = [file for file in listing if file.refused]
     for file in refused[:REFUSED_NAMES_TOLD]:
@@ -85,24 +85,24 @@ def usable(listing: tuple[OutputFile, ...], name: str, quarantine: Quarantine) -
     return {file.name: file for file in listing if not file.refused}
 
 
-def document(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
+def fetch_document(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
     """A small file's bytes, or Corrupt. Fetched anew each time: a listing does not say which version a file is of."""
     into.unlink(missing_ok=True)
     gateway.download(file, into, FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX))
     return into.read_bytes()
 
 
-def sealed(path: PurePosixPath, seal_name: str, files: Files, gateway: Gateway, into: Path) -> bytes:
+def fetch_sealed(path: PurePosixPath, seal_name: str, files: Files, gateway: Gateway, into: Path) -> bytes:
     """A document's bytes, or Corrupt where they are not those of the seal beside it. Older sessions wrote no seals."""
-    data = document(files[str(path)], gateway, into)
+    data = fetch_document(files[str(path)], gateway, into)
     seal = files.get(str(path.with_name(seal_name)))
-    if seal is not None and document(seal, gateway, into.with_name(seal_name)) != seal_of(data):
+    if seal is not None and fetch_document(seal, gateway, into.with_name(seal_name)) != seal_of(data):
         raise Corrupt(f"{path.name} has another SHA-256 than the session wrote beside it")
     return data
 
 
 def candidates(
-    expected: Expected, pipeline: Pipeline, files: Files, gateway: Gateway, incoming: Path, quarantine: Quarantine
+    expected: ManifestCheck, pipeline: Pipeline, files: Files, gateway: Gateway, incoming: Path, quarantine: Quarantine
 ) -> Iterator[Candidate]:
     """Every checkpoint of the session whose manifest is as it was written and says what it has to."""
     top = (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY)
@@ -124,7 +124,7 @@ def candidates(
 
 def _manifest(path: PurePosixPath, files: Files, gateway: Gateway, into: Path) -> Manifest:
     """The manifest in the very bytes that were written; Corrupt or ContractError otherwise."""
-    data = sealed(path, SEAL_NAME, files, gateway, into)
+    data = fetch_sealed(path, SEAL_NAME, files, gateway, into)
     manifest = Manifest.from_json(data)
     if manifest.to_json().encode() != data:
         raise Corrupt("the manifest is not in the bytes that a session writes")

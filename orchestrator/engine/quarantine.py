@@ -10,7 +10,7 @@ from pathlib import Path
 
 from orchestrator.base.disk import RESERVE_BYTES, full, private_folder
 from orchestrator.base.errors import Corrupt, DiskRefused
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from state.facts import DamageFound
 
 FILES_MAX = 8
@@ -27,7 +27,7 @@ PROBLEM_CHARS_MAX = 400
 class Quarantine:
     """The folder `runs/<run>/quarantine` while one effect lasts; `found` are the facts that the effect adds to its own."""
 
-    home: Home
+    home: HomeLayout
     run: str
     at: datetime
     files_max: int = FILES_MAX

@@ -16,7 +16,7 @@ from orchestrator.base.errors import (
     Vanished,
 )
 from orchestrator.core import search_time, waits
-from orchestrator.core.commands import Command, Publish, PublishInputs, Push, Record, Rest
+from orchestrator.core.commands import Append, Command, Publish, PublishInputs, Push, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import assumed_quota, week_of
 from orchestrator.core.rate_limit import held, noted
@@ -26,10 +26,10 @@ from orchestrator.engine.effects.call_meter import Metered
 from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
-from state.model import InputsStatus, Phase, QuotaRow, Request, RunStatus, Snapshot, Watch
+from state.model import InputsStatus, Phase, PollState, QuotaRow, Request, RunStatus, Snapshot
 from state.store import Store
 
-AWAKE = 2.0
+AWAKE_FACTOR = 2.0
 """Between two tries lie at most this many of the longest waits; more than that, and the machine was asleep."""
 
 
@@ -40,9 +40,9 @@ class Turn:
     command: Command
     facts: tuple[Fact, ...] = ()
     failure: str = ""
-    before: Watch = field(default_factory=Watch)
+    before: PollState = field(default_factory=PollState)
     """What was remembered of failing before it."""
-    after: Watch | None = None
+    after: PollState | None = None
     """The same after it, where that is something else."""
     quota: QuotaRow | None = None
     """The hours that were read."""
@@ -58,17 +58,17 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     command = _not_ours(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
     command = held(command, snapshot, shell.limits, now) or command
     match command:
-        case Rest(until=until, why=why, held=True):
+        case Wait(until=until, why=why, held=True):
             watch = replace(snapshot.watch, not_before=until, failure=why)
             store.append(run, (), now, watch=watch, fence=fence)
             return Turn(command, before=snapshot.watch)
-        case Rest(wants_slot=wants_slot):
-            if wants_slot and _unsaid(snapshot.watch, shell, now):
-                store.append(run, (), now, watch=_in_line(snapshot.watch, now), fence=fence)
+        case Wait(wants_slot=wants_slot):
+            if wants_slot and _slot_claim_stale(snapshot.watch, shell, now):
+                store.append(run, (), now, watch=_claim_slot(snapshot.watch, now), fence=fence)
             return Turn(command, before=snapshot.watch)
-        case Record(facts, obeyed):
+        case Append(facts, obeyed):
             fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
-            watch = Watch(sought_s=snapshot.watch.sought_s) if fresh else snapshot.watch
+            watch = PollState(sought_s=snapshot.watch.sought_s) if fresh else snapshot.watch
             watch = noted(watch, snapshot.watch, command, 0, shell.limits, now)
             store.append(run, facts, now, watch=watch, obeyed=obeyed, fence=fence)
             request = next((asked for asked in snapshot.requests if asked.id == obeyed), None)
@@ -81,7 +81,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
         store.append(run, (), now, fence=fence)
     metered = Metered(shell.gateway)
     result, failure = _perform(command, snapshot, pipeline, replace(shell, gateway=metered.gateway))
-    quota = None if result.quota is None else _believed(result.quota, pipeline, store)
+    quota = None if result.quota is None else _resolve_quota(result.quota, pipeline, store)
     if quota is not None:
         store.write_quota(quota)
     now, watch = shell.clock.now(), result.watch or snapshot.watch
@@ -100,8 +100,8 @@ def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
     if not halted or any(request.verb != "prune" for request in snapshot.requests):
         return None
     if parked is not None and open_to_parking(run):
-        return Record((parked,))
-    return Rest(None, run.reason or (parked.reason if parked is not None else ""))
+        return Append((parked,))
+    return Wait(None, run.reason or (parked.reason if parked is not None else ""))
 
 
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
@@ -141,11 +141,11 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
         return replace(result, watch=watch), str(result.failure)
     if result.watch is None:
-        result = replace(result, watch=_well(snapshot.watch))
+        result = replace(result, watch=_reset_failures(snapshot.watch))
     return result, ""
 
 
-def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watch:
+def _failed(watch: PollState, error: Exception, shell: Shell, now: datetime) -> PollState:
     failures = watch.failures + 1
     wait_s = shell.limits.backoff_s(failures)
     if isinstance(error, RateLimited) and error.retry_after_s is not None:
@@ -163,14 +163,14 @@ def _failed(watch: Watch, error: Exception, shell: Shell, now: datetime) -> Watc
 
 
 def _waited(
-    watch: Watch,
+    watch: PollState,
     command: Command,
     snapshot: Snapshot,
     result: Result,
     quota: QuotaRow | None,
     worth_s: float,
     shell: Shell,
-) -> Watch:
+) -> PollState:
     """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
     before, now = snapshot.watch, shell.clock.now()
     watch = search_time.carried_on(watch, snapshot)
@@ -179,24 +179,24 @@ def _waited(
     return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
 
 
-def _tried_s(watch: Watch, shell: Shell, now: datetime) -> float:
+def _tried_s(watch: PollState, shell: Shell, now: datetime) -> float:
     """Seconds since the last failure, as far as relay was there: it would have tried again long before a night was over."""
     if watch.failed_at is None:
         return 0.0
-    awake_s = AWAKE * shell.limits.retry_s_max
+    awake_s = AWAKE_FACTOR * shell.limits.retry_s_max
     return min(awake_s, max(0.0, (now - watch.failed_at).total_seconds()))
 
 
-def _disk_refused(watch: Watch, error: DiskRefused, shell: Shell, now: datetime) -> Watch:
+def _disk_refused(watch: PollState, error: DiskRefused, shell: Shell, now: datetime) -> PollState:
     """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
     again = now + timedelta(seconds=shell.limits.retry_s)
-    return replace(_well(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
+    return replace(_reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
 
 
-def _well(watch: Watch) -> Watch:
+def _reset_failures(watch: PollState) -> PollState:
     """Nothing fails any more; what was seen, and the place in the line for a slot, stay."""
     return replace(
-        Watch(),
+        PollState(),
         looked_at=watch.looked_at,
         dataset_looked_at=watch.dataset_looked_at,
         sought_s=watch.sought_s,
@@ -207,17 +207,17 @@ def _well(watch: Watch) -> Watch:
     )
 
 
-def _unsaid(watch: Watch, shell: Shell, now: datetime) -> bool:
+def _slot_claim_stale(watch: PollState, shell: Shell, now: datetime) -> bool:
     """Whether it is time to say again that a slot is wanted."""
     seen_at = watch.slot_seen_at
     return seen_at is None or not seen_at <= now < seen_at + timedelta(seconds=shell.limits.claim_s / 4)
 
 
-def _in_line(watch: Watch, now: datetime) -> Watch:
+def _claim_slot(watch: PollState, now: datetime) -> PollState:
     return replace(watch, slot_since=min(watch.slot_since or now, now), slot_seen_at=now)
 
 
-def _believed(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow:
+def _resolve_quota(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow:
     """What Kaggle said of the hours, or the pipeline's own number of them where it did not."""
     if read.total_s is not None:
         return read

@@ -21,7 +21,7 @@ class SignIn(Protocol):
         """Whether Kaggle lets these credentials in at all."""
 
 
-class Account:
+class SignedIn:
     """The credentials in use. A token that Kaggle does not know gives way to the next credentials, as in its own client."""
 
     def __init__(self, candidates: Sequence[Credentials], sign_in: SignIn) -> None:

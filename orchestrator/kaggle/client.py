@@ -18,9 +18,9 @@ from urllib.parse import quote
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import Corrupt, Refused
 from orchestrator.kaggle import request_bodies, responses
-from orchestrator.kaggle.account import Account
+from orchestrator.kaggle.account import SignedIn
 from orchestrator.kaggle.credentials import Credentials, find_credentials
-from orchestrator.kaggle.datasets import ABREAST_MAX, Datasets
+from orchestrator.kaggle.datasets import ABREAST_MAX, DatasetApi
 from orchestrator.kaggle.endpoint import limits_for, server_url
 from orchestrator.kaggle.gateway import (
     DatasetSeen,
@@ -38,13 +38,21 @@ from orchestrator.kaggle.gateway import (
     Worker,
 )
 from orchestrator.kaggle.logs import lines_of_log
-from orchestrator.kaggle.retry import Patience
-from orchestrator.kaggle.rpc import Door, KaggleSignIn
-from orchestrator.kaggle.session import Calls, all_pages, beginning
-from orchestrator.kaggle.sources import Sources
+from orchestrator.kaggle.retry import RetryPolicy
+from orchestrator.kaggle.rpc import KaggleSignIn, RpcClient
+from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, beginning
+from orchestrator.kaggle.sources import InputSources
 from orchestrator.kaggle.streams import Follower, OpenLog, read_now
 from orchestrator.kaggle.transfer import fetch, opener
-from orchestrator.kaggle.transport import Absent, Answered, CallFailed, Limits, Nonsense, as_change, as_read
+from orchestrator.kaggle.transport import (
+    CallFailed,
+    HttpStatus,
+    InvalidResponse,
+    NotFound,
+    TransportLimits,
+    as_change,
+    as_read,
+)
 
 T = TypeVar("T")
 
@@ -99,23 +107,23 @@ class KaggleGateway:
         *,
         sleep: Callable[[float], None],
         stopping: Callable[[], bool] = lambda: False,
-        limits: Limits | None = None,
+        limits: TransportLimits | None = None,
         uploads: Path | None = None,
     ) -> None:
         self.warnings = tuple(dict.fromkeys(text for one in credentials for text in one.warnings))
         """Sentences for the user about how the credentials are kept."""
         self._limits = limits or limits_for(url)
-        self._patience = Patience(
+        self._patience = RetryPolicy(
             sleep=sleep,
             stopping=stopping,
             wait_first_s=self._limits.retry_s,
             attempts_max=self._limits.attempts_max,
         )
-        self._door = Door(_sdk, url, self._limits, lambda text: self._account.redact(text))
-        self._account = Account(credentials, KaggleSignIn(self._door, _sdk, self._patience))
-        self._calls = Calls(_sdk, self._door, self._account, self._patience)
-        self._sources = Sources(self._calls)
-        self._datasets = Datasets(self._calls, self._limits, uploads)
+        self._door = RpcClient(_sdk, url, self._limits, lambda text: self._account.redact(text))
+        self._account = SignedIn(credentials, KaggleSignIn(self._door, _sdk, self._patience))
+        self._calls = AuthenticatedRpc(_sdk, self._door, self._account, self._patience)
+        self._sources = InputSources(self._calls)
+        self._datasets = DatasetApi(self._calls, self._limits, uploads)
 
     @property
     def abreast_max(self) -> int:
@@ -137,7 +145,7 @@ class KaggleGateway:
                 self._calls.kernels("get_accelerator_quota_statistics", request),
                 lambda answer, _raw: responses.quota_of(answer, accelerator),
             )
-        except Absent:
+        except NotFound:
             return None
 
     # --- kernels ------------------------------------------------------------
@@ -148,7 +156,7 @@ class KaggleGateway:
             return self._calls.read(
                 f"kernel {slug}", self._calls.kernels("get_kernel", request), responses.kernel_found
             )
-        except Absent:
+        except NotFound:
             self._account.check()  # refused credentials must not look like a free name
             return None
 
@@ -171,14 +179,14 @@ class KaggleGateway:
         try:
             answer, _ = self._calls.call(self._calls.kernels("save_kernel", request))
         except CallFailed as error:
-            if isinstance(error, Answered) and 400 <= error.status < 500 and error.status not in (401, 408, 429):
+            if isinstance(error, HttpStatus) and 400 <= error.status < 500 and error.status not in (401, 408, 429):
                 raise responses.push_refused(str(error), kernel.slug) from error
             raise as_change(error, what) from error
         try:
             return self._calls.understood(
                 (answer, {}), lambda found, _raw: responses.kernel_pushed(found, kernel, owner)
             )
-        except Nonsense as error:
+        except InvalidResponse as error:
             raise as_change(error, what) from error
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
@@ -188,7 +196,7 @@ class KaggleGateway:
             try:
                 ask = self._calls.kernels("get_kernel_session_status", request)
                 return self._calls.understood(self._calls.call(ask), responses.session_seen)
-            except Nonsense as error:
+            except InvalidResponse as error:
                 return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
             except CallFailed as error:
                 raise as_read(error, f"session {slug}") from error
@@ -274,7 +282,7 @@ class KaggleGateway:
         try:
             with self._calls.log(request) as texts:
                 yield from lines_of_log(texts, self._account.redact)
-        except Absent:
+        except NotFound:
             return
         except CallFailed as error:
             raise as_read(error, f"the log of {slug}") from error
@@ -286,7 +294,7 @@ def connect(
     *,
     sleep: Callable[[float], None] | None = None,
     stopping: Callable[[], bool] = lambda: False,
-    limits: Limits | None = None,
+    limits: TransportLimits | None = None,
     uploads: Path | None = None,
 ) -> KaggleGateway:
     """The account of this user, on Kaggle or on the server that RELAY_KAGGLE_URL names.

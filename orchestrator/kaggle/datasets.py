@@ -10,29 +10,29 @@ from typing import Any
 
 import requests
 
-from orchestrator.base.concurrency import abreast
+from orchestrator.base.concurrency import run_concurrently
 from orchestrator.base.disk import on_disk
 from orchestrator.base.errors import Refused
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.gateway import DatasetFile, DatasetSeen, Downloaded, FileWanted
 from orchestrator.kaggle.refusals import dataset_refused, spoils_uploads
-from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.rpc import Ask
-from orchestrator.kaggle.session import Calls, all_pages, beginning
+from orchestrator.kaggle.session import AuthenticatedRpc, all_pages, beginning
 from orchestrator.kaggle.transfer import fetch
-from orchestrator.kaggle.transport import Absent, CallFailed, Limits, as_change
+from orchestrator.kaggle.transport import CallFailed, NotFound, TransportLimits, as_change
 from orchestrator.kaggle.upload import upload
-from orchestrator.kaggle.upload_journal import HalfSent, Slot
+from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 
 ABREAST_MAX = 4
 """Files on their way at once, each with a connection and a hashing thread of its own. It is for what lies between their bytes
 (connecting, asking, putting on the disk) and for lines that give each connection only so much; a line is not made wider."""
 
 
-class Datasets:
+class DatasetApi:
     """Answers of the port about datasets; what each promises stands in `gateway.Gateway`."""
 
-    def __init__(self, calls: Calls, limits: Limits, uploads: Path | None) -> None:
+    def __init__(self, calls: AuthenticatedRpc, limits: TransportLimits, uploads: Path | None) -> None:
         self._calls = calls
         self._limits = limits
         self._uploads = uploads
@@ -44,7 +44,7 @@ class Datasets:
             found = self._calls.read(
                 f"dataset {slug}", self._about("ApiGetDatasetRequest", "get_dataset", slug), responses.dataset
             )
-        except Absent:
+        except NotFound:
             self._calls.account.check()
             return None
         status = self._calls.read(
@@ -80,7 +80,9 @@ class Datasets:
             request_bodies.check_size(slug, sum(path.stat().st_size for path in files))
         owner = self._calls.account.username
         half_sent = self._half_sent(slug, sha256 or {})
-        tokens = abreast([partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX)
+        tokens = run_concurrently(
+            [partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX
+        )
         try:
             self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
         except Refused as error:
@@ -106,7 +108,7 @@ class Datasets:
         ask = self._about("ApiDeleteDatasetRequest", "delete_dataset", slug)
         try:
             answer = self._calls.read(f"deletion of dataset {slug}", ask, lambda answer, _raw: answer)
-        except Absent:
+        except NotFound:
             # 403 is Kaggle's answer for what does not exist, and for what one may not delete.
             if self.find(slug) is not None:
                 raise
@@ -131,10 +133,10 @@ class Datasets:
 
         try:
             return all_pages(page)
-        except Absent:
+        except NotFound:
             return ()  # Kaggle has not unpacked it yet
 
-    def _upload(self, path: Path, half_sent: HalfSent, patience: Patience) -> str:
+    def _upload(self, path: Path, half_sent: UploadJournal, patience: RetryPolicy) -> str:
         def start() -> Slot:
             about = path.stat()
             request = request_bodies.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
@@ -146,8 +148,8 @@ class Datasets:
 
         return upload(path, start, self._limits, patience, self._calls.redact, half_sent)
 
-    def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> HalfSent:
-        return HalfSent(None if self._uploads is None else self._uploads / slug, sha256)
+    def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> UploadJournal:
+        return UploadJournal(None if self._uploads is None else self._uploads / slug, sha256)
 
     def _about(self, request_type: str, method: str, slug: str, **fields: Any) -> Ask:
         request = request_bodies.dataset(self._calls.sdk, request_type, self._calls.account.username, slug, **fields)

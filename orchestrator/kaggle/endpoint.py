@@ -4,17 +4,17 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from orchestrator.base.errors import BadInput
-from orchestrator.kaggle.transport import Limits, is_loopback
+from orchestrator.kaggle.transport import TransportLimits, is_loopback
 
 URL_VARIABLE = "RELAY_KAGGLE_URL"
 
-LOCAL_LIMITS = Limits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5, retry_s=0.2)
+LOCAL_LIMITS = TransportLimits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5, retry_s=0.2)
 """For a server on this machine, which answers at once or not at all."""
 
 
-def limits_for(url: str | None) -> Limits:
+def limits_for(url: str | None) -> TransportLimits:
     """How long calls to this server may take."""
-    return LOCAL_LIMITS if url is not None and is_loopback(url) else Limits()
+    return LOCAL_LIMITS if url is not None and is_loopback(url) else TransportLimits()
 
 
 def server_url(environ: Mapping[str, str]) -> str | None:

@@ -44,7 +44,7 @@ class Chunk:
     data: str
 
 
-class Lines:
+class LineAssembler:
     """Puts the lines of all streams together; `end` gives what was never finished by a newline."""
 
     def __init__(self, redact: Callable[[str], str] = str) -> None:
@@ -154,7 +154,7 @@ def _next_entry(text: str, place: int) -> int:
 
 def lines_of_log(blocks: Iterable[str], redact: Callable[[str], str] = str) -> Iterator[LogLine]:
     """All lines of a finished log: Kaggle's JSON array, or plain text where it is not one."""
-    lines = Lines(redact)
+    lines = LineAssembler(redact)
     chunks = (chunk_of(entry) for entry in entries_of(blocks))
     for chunk in _with_newlines(chunk for chunk in chunks if chunk is not None):
         yield from lines.add(chunk)

@@ -25,7 +25,7 @@ from orchestrator.kaggle.gateway import (
 )
 from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.transfer import output_file
-from orchestrator.kaggle.transport import Nonsense
+from orchestrator.kaggle.transport import InvalidResponse
 from orchestrator.kaggle.upload_journal import Slot
 
 MESSAGE_CHARS_MAX = 2000
@@ -45,7 +45,7 @@ def kernel_found(answer: Any, _raw: Mapping[str, Any]) -> KernelFound:
     """Raises Nonsense where a part is missing: taking that for "no such kernel" could start a second session."""
     metadata, blob = answer.metadata, answer.blob
     if metadata is None or blob is None or not (metadata.ref or metadata.slug):
-        raise Nonsense("the answer holds no kernel")
+        raise InvalidResponse("the answer holds no kernel")
     return KernelFound(
         ref=_ref(metadata.ref or metadata.slug),
         version=metadata.current_version_number or None,
@@ -135,7 +135,7 @@ def session_seen(answer: Any, raw: Mapping[str, Any]) -> SessionSeen:
     believed only where nothing foreign stands beside it. Even so it is weak evidence, and harmless: it is not terminal.
     """
     if "status" not in raw and (foreign := set(raw) - {"failureMessage"}):
-        raise Nonsense(f"the answer holds no status, but {_named(foreign)}")
+        raise InvalidResponse(f"the answer holds no status, but {_named(foreign)}")
     name = str(answer.status.name).lower()
     message = (answer.failure_message or "")[:MESSAGE_CHARS_MAX]
     if name not in set(Worker):
@@ -150,7 +150,7 @@ def _named(keys: Iterable[str]) -> str:
 def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile, ...], str | None]:
     """The files of one page and the token of the next one."""
     if any(not file.file_name or not file.url for file in answer.files or ()):
-        raise Nonsense("a listed output file has no name or no address")
+        raise InvalidResponse("a listed output file has no name or no address")
     files = tuple(output_file(file.file_name, file.url) for file in answer.files or ())
     return files, answer.next_page_token or None
 
@@ -158,7 +158,7 @@ def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile,
 def dataset_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[DatasetFile, ...], str | None]:
     """The files of one page and the token of the next one."""
     if answer.error_message:
-        raise Nonsense(f"the listing says: {answer.error_message[:MESSAGE_CHARS_MAX]}")
+        raise InvalidResponse(f"the listing says: {answer.error_message[:MESSAGE_CHARS_MAX]}")
     files = tuple(
         DatasetFile(name=file.name or "", size_bytes=file.total_bytes or 0) for file in answer.dataset_files or ()
     )
@@ -168,14 +168,14 @@ def dataset_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[DatasetFil
 def dataset(answer: Any, _raw: Mapping[str, Any]) -> Any:
     """The dataset itself, once the answer is known to hold one. Raises Nonsense otherwise, as for kernels."""
     if not answer.ref:
-        raise Nonsense("the answer holds no dataset")
+        raise InvalidResponse("the answer holds no dataset")
     return answer
 
 
 def dataset_status(answer: Any, raw: Mapping[str, Any]) -> str:
     """Kaggle's word in lower case. Zero (`not_yet_persisted`) is left out on the wire, as in `session_seen`."""
     if "status" not in raw and raw:
-        raise Nonsense(f"the answer holds no status, but {_named(raw)}")
+        raise InvalidResponse(f"the answer holds no status, but {_named(raw)}")
     return str(answer.status.name).lower()
 
 
@@ -194,7 +194,7 @@ def dataset_seen(found: Any, status: str, files: tuple[DatasetFile, ...]) -> Dat
 def model_instance(answer: Any, _raw: Mapping[str, Any]) -> Any:
     """A model's variation, once the answer is known to hold one. Raises Nonsense otherwise."""
     if not answer.slug:
-        raise Nonsense("the answer holds no model")
+        raise InvalidResponse("the answer holds no model")
     return answer
 
 
@@ -206,7 +206,7 @@ def model_files(answer: Any, _raw: Mapping[str, Any]) -> tuple[DatasetFile, ...]
 def slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
     """Where a blob goes."""
     if not answer.token or not answer.create_url:
-        raise Nonsense("the answer holds no address to upload to")
+        raise InvalidResponse("the answer holds no address to upload to")
     return Slot(answer.token, answer.create_url)
 
 

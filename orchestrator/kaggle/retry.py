@@ -11,12 +11,12 @@ from orchestrator.base.errors import RateLimited, Transient
 T = TypeVar("T")
 
 
-class ListAgain(Transient):
+class StaleUrl(Transient):
     """An address that will not work again: a fresh one has to be asked for, so waiting does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryPolicy:
     """Exponential backoff with jitter, Kaggle's own Retry-After where it is longer, bounded in number and in time."""
 
     sleep: Callable[[float], None]
@@ -51,7 +51,7 @@ class Patience:
 
 
 def _worth_waiting_for(error: BaseException) -> bool:
-    return isinstance(error, Transient) and not isinstance(error, ListAgain)
+    return isinstance(error, Transient) and not isinstance(error, StaleUrl)
 
 
 def _asked_s(state: RetryCallState) -> float:

@@ -10,15 +10,15 @@ import requests
 
 from orchestrator.kaggle.log_extractor import LogSieve, unescaped
 from orchestrator.kaggle.request_bodies import filled
-from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import (
     UNREADABLE,
-    Answered,
     BoundedSession,
     CallFailed,
-    Limits,
-    Nonsense,
+    HttpStatus,
+    InvalidResponse,
     Redact,
+    TransportLimits,
     as_read,
     check_status,
     honest_errors,
@@ -38,10 +38,10 @@ OUTPUT = "kernels.KernelsApiService/ListKernelSessionOutput"
 """Lists a session's files, and holds its whole log beside them."""
 
 
-class Door:
+class RpcClient:
     """Calls Kaggle, or the server at `url`, without touching anything that other users of kagglesdk in this process see."""
 
-    def __init__(self, sdk: Callable[[], Any], url: str | None, limits: Limits, redact: Redact) -> None:
+    def __init__(self, sdk: Callable[[], Any], url: str | None, limits: TransportLimits, redact: Redact) -> None:
         self._sdk = sdk
         self._url = url
         self.limits = limits
@@ -113,7 +113,7 @@ class Door:
         for block in session.blocks(response):
             rest += sieve.feed(block)
             if len(rest) > self.limits.body_bytes_max:
-                raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
+                raise InvalidResponse(f"the answer is larger than {self.limits.body_bytes_max} bytes")
             yield sieve.log
         check_status(response, bytes(rest), self.redact)
         _object(response, bytes(rest))
@@ -141,7 +141,7 @@ class Door:
 class _RpcSession(BoundedSession):
     """For one call: the answer must be a JSON object, and is kept as it came."""
 
-    def __init__(self, limits: Limits, authorization: str | None, base: str, redact: Redact) -> None:
+    def __init__(self, limits: TransportLimits, authorization: str | None, base: str, redact: Redact) -> None:
         super().__init__(limits, authorization)
         self.headers.update({"User-Agent": USER_AGENT, "Content-Type": "application/json"})
         self.answer: Mapping[str, Any] = {}
@@ -178,13 +178,15 @@ class _RpcSession(BoundedSession):
 
 def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
     if response.status_code >= 300:
-        raise Nonsense(f"HTTP {response.status_code} leads elsewhere")
+        raise InvalidResponse(f"HTTP {response.status_code} leads elsewhere")
     try:
         answer = read_json(body, left_out=True)
     except OddJson as error:
-        raise Nonsense(f"HTTP {response.status_code} with {len(body)} bytes that are not JSON: {error}") from error
+        raise InvalidResponse(
+            f"HTTP {response.status_code} with {len(body)} bytes that are not JSON: {error}"
+        ) from error
     if not isinstance(answer, dict):
-        raise Nonsense("the answer is not a JSON object")
+        raise InvalidResponse("the answer is not a JSON object")
     return answer
 
 
@@ -205,7 +207,7 @@ def _same_origin(one: str, other: str) -> bool:
 class KaggleSignIn:
     """What Kaggle says about credentials: `account.SignIn` over the door."""
 
-    def __init__(self, door: Door, sdk: Callable[[], Any], patience: Patience) -> None:
+    def __init__(self, door: RpcClient, sdk: Callable[[], Any], patience: RetryPolicy) -> None:
         self._door = door
         self._sdk = sdk
         self._patience = patience
@@ -245,7 +247,7 @@ class KaggleSignIn:
             try:
                 return self._door.call(ask, authorization)[0]
             except CallFailed as error:
-                if isinstance(error, Answered) and error.status in no:
+                if isinstance(error, HttpStatus) and error.status in no:
                     return None
                 raise as_read(error, "sign-in") from error
 

@@ -8,18 +8,20 @@ from typing import Any, TypeVar
 import requests
 
 from orchestrator.base.errors import Transient
-from orchestrator.kaggle.account import Account
-from orchestrator.kaggle.retry import Patience
-from orchestrator.kaggle.rpc import Answer, Ask, Door
-from orchestrator.kaggle.transport import UNREADABLE, Answered, CallFailed, as_read, unreadable
+from orchestrator.kaggle.account import SignedIn
+from orchestrator.kaggle.retry import RetryPolicy
+from orchestrator.kaggle.rpc import Answer, Ask, RpcClient
+from orchestrator.kaggle.transport import UNREADABLE, CallFailed, HttpStatus, as_read, unreadable
 
 T = TypeVar("T")
 
 
-class Calls:
+class AuthenticatedRpc:
     """What every part of the client asks Kaggle with. Safe to use from several threads."""
 
-    def __init__(self, sdk: Callable[[], SimpleNamespace], door: Door, account: Account, patience: Patience) -> None:
+    def __init__(
+        self, sdk: Callable[[], SimpleNamespace], door: RpcClient, account: SignedIn, patience: RetryPolicy
+    ) -> None:
         self._sdk = sdk
         self._door = door
         self.account = account
@@ -38,7 +40,7 @@ class Calls:
         """One call, tried once; a second time only where a login's token had run out, which a 401 says nothing happened of."""
         try:
             return self._door.call(ask, self.account.authorization)
-        except Answered as error:
+        except HttpStatus as error:
             if error.status != 401:
                 raise
             if not self.account.renewed():
@@ -73,7 +75,7 @@ class Calls:
         try:
             try:
                 return stack.enter_context(self._door.log(request, self.account.authorization))
-            except Answered as error:
+            except HttpStatus as error:
                 if error.status != 401 or not self.account.renewed():
                     raise
             return stack.enter_context(self._door.log(request, self.account.authorization))

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from orchestrator.kaggle import request_bodies, responses
 from orchestrator.kaggle.gateway import Access, SourceSeen
-from orchestrator.kaggle.session import Calls
-from orchestrator.kaggle.transport import Absent, CallFailed, Nonsense, as_read
+from orchestrator.kaggle.session import AuthenticatedRpc
+from orchestrator.kaggle.transport import CallFailed, InvalidResponse, NotFound, as_read
 
 FILE_OF_MODEL = "models.ModelApiService/DownloadModelInstanceVersion"
 
 
-class Sources:
+class InputSources:
     """Answers of the port about what sessions mount and the account need not own."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: AuthenticatedRpc) -> None:
         self._calls = calls
 
     def model(self, ref: str) -> SourceSeen:
@@ -48,14 +48,14 @@ class Sources:
         try:
             with self._calls.redirected(FILE_OF_MODEL, request, {}) as found:
                 if "html" in found.headers.get("Content-Type", ""):
-                    raise Nonsense("a page, and no file")
+                    raise InvalidResponse("a page, and no file")
         except CallFailed as error:
             raise as_read(error, f"a file of model {ref}") from error
 
     def _seen(self, ref: str, size_of: Callable[[str], int]) -> SourceSeen:
         try:
             return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=size_of(ref) or None)
-        except Absent as error:
+        except NotFound as error:
             self._calls.account.check()  # refused credentials must not look like a closed door
             access = Access.ABSENT if error.status == 404 else Access.DENIED
             return SourceSeen(ref=ref, access=access, reason=str(error))

@@ -9,16 +9,16 @@ import requests
 
 from orchestrator.base.clock import monotonic_s
 from orchestrator.kaggle.gateway import LogLine, Worker
-from orchestrator.kaggle.logs import END_OF_LOG, Lines, chunk_of_event, lines_of_log
-from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.logs import END_OF_LOG, LineAssembler, chunk_of_event, lines_of_log
+from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import (
-    Absent,
     BoundedSession,
     CallFailed,
-    Cut,
-    Limits,
-    Nonsense,
+    ConnectionLost,
+    InvalidResponse,
+    NotFound,
     Redact,
+    TransportLimits,
     as_read,
     blocks_of,
     check_status,
@@ -58,7 +58,7 @@ class Connection:
             yield from self._live(response)
 
     def _live(self, response: requests.Response) -> Iterator[LogLine]:
-        lines = Lines(self._redact)
+        lines = LineAssembler(self._redact)
         for payload in _payloads(response):
             if payload == END_OF_LOG:
                 self.ended = True
@@ -68,7 +68,7 @@ class Connection:
                 yield from lines.add(chunk)
 
 
-def read_now(open_: OpenLog, limits: Limits, redact: Redact) -> Generator[LogLine, None, bool]:
+def read_now(open_: OpenLog, limits: TransportLimits, redact: Redact) -> Generator[LogLine, None, bool]:
     """The log as the stream shows it now; False where the stream did not work and another way should be tried."""
     seen = False
     until_s = monotonic_s() + limits.live_s
@@ -90,9 +90,9 @@ class Follower:
     """Follows one session's log."""
 
     open_: OpenLog
-    limits: Limits
+    limits: TransportLimits
     redact: Redact
-    patience: Patience
+    patience: RetryPolicy
     session: Callable[[], Worker]
     """Its state: once it has ended, a stream that says nothing more will never say its end either."""
     whole: Callable[[], Iterator[LogLine]]
@@ -129,15 +129,17 @@ class Follower:
         """How often in a row nothing came that time alone explains; raises once patience has run out."""
         # A load balancer cuts a stream that is silent, and training may well be silent for an hour; a session in the queue
         # has no log, which is answered 403 or 404.
-        healthy = worker is not Worker.UNKNOWN and (trouble is None or isinstance(trouble, Cut) or _is_absent(trouble))
+        healthy = worker is not Worker.UNKNOWN and (
+            trouble is None or isinstance(trouble, ConnectionLost) or _is_absent(trouble)
+        )
         if not healthy and before + 1 >= self.patience.attempts_max:
-            reason = trouble or Nonsense("the session is not known")
+            reason = trouble or InvalidResponse("the session is not known")
             raise as_read(reason, "the live log") from trouble
         return 0 if healthy else before + 1
 
 
 def _is_absent(trouble: CallFailed) -> bool:
-    return isinstance(as_read(trouble, ""), Absent)
+    return isinstance(as_read(trouble, ""), NotFound)
 
 
 def _payloads(response: requests.Response) -> Iterator[str]:

@@ -19,14 +19,14 @@ from orchestrator.base.disk import on_disk, sync_folder
 from orchestrator.base.errors import Corrupt, RelayError
 from orchestrator.kaggle.background_hash import HashedBehind
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
-from orchestrator.kaggle.retry import ListAgain, Patience
+from orchestrator.kaggle.retry import RetryPolicy, StaleUrl
 from orchestrator.kaggle.transport import (
-    Answered,
     BoundedSession,
     CallFailed,
-    Cut,
-    Limits,
+    ConnectionLost,
+    HttpStatus,
     Redact,
+    TransportLimits,
     as_read,
     blocks_of,
     check_status,
@@ -46,7 +46,7 @@ Opener = Callable[[Mapping[str, str]], AbstractContextManager[requests.Response]
 """Asks for the file with these headers (Range, If-Range); every call may go to a fresh address."""
 
 
-def opener(url: str, limits: Limits, redact: Redact, authorization: str | None = None) -> Opener:
+def opener(url: str, limits: TransportLimits, redact: Redact, authorization: str | None = None) -> Opener:
     """Fetches from one address."""
 
     @contextmanager
@@ -60,7 +60,7 @@ def opener(url: str, limits: Limits, redact: Redact, authorization: str | None =
     return open_
 
 
-def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, redact: Redact) -> Downloaded:
+def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: RetryPolicy, redact: Redact) -> Downloaded:
     """Bring one file to `into`. See `Gateway.download`; raises DiskRefused where this machine's disk does."""
     if (kept := _already_there(into, wanted)) is not None:
         return kept
@@ -68,7 +68,7 @@ def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: Patience, red
         return _fetched(_Part(into, wanted, sha256), open_, patience, redact)
 
 
-def _fetched(part: "_Part", open_: Opener, patience: Patience, redact: Redact) -> Downloaded:
+def _fetched(part: "_Part", open_: Opener, patience: RetryPolicy, redact: Redact) -> Downloaded:
     continued = part.adopt()
     part.fill(open_, patience, redact)
     if continued and part.problem():
@@ -145,7 +145,7 @@ class _Part:
         self.sha256.restart()
         self.validator = None
 
-    def fill(self, open_: Opener, patience: Patience, redact: Redact) -> None:
+    def fill(self, open_: Opener, patience: RetryPolicy, redact: Redact) -> None:
         """Go on until the file's end was seen."""
         while not patience(lambda: self._receive(open_, redact)):
             pass  # cut after good progress: go on from there at once
@@ -195,8 +195,8 @@ class _Part:
 
     def _meaning(self, error: CallFailed) -> RelayError:
         what = f"download of {self.into.name}"
-        if isinstance(error, Answered) and 400 <= error.status < 500 and error.status not in (408, 429):
-            return ListAgain(f"{what}: {error}; the address may have expired")
+        if isinstance(error, HttpStatus) and 400 <= error.status < 500 and error.status not in (408, 429):
+            return StaleUrl(f"{what}: {error}; the address may have expired")
         return as_read(error, what)
 
     def _take(self, response: requests.Response, redact: Redact) -> bool:
@@ -208,7 +208,7 @@ class _Part:
             self.start_over()
         elif _first_byte(response) != self.size:
             self.start_over()
-            raise Cut("the server sent another range than the one that was asked for")
+            raise ConnectionLost("the server sent another range than the one that was asked for")
         self.validator = _validator(response)
         self._write(response)
         return self._ended(response)
@@ -254,7 +254,7 @@ class _Part:
         # Without a length the end of a body looks like a cut: believe the size that was promised.
         told = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
         if not told and self.wanted.size_bytes is not None and self.size < self.wanted.size_bytes:
-            raise Cut(f"only {self.size} of {self.wanted.size_bytes} bytes came")
+            raise ConnectionLost(f"only {self.size} of {self.wanted.size_bytes} bytes came")
         return True
 
     def _nothing_left(self, response: requests.Response) -> bool:
@@ -262,7 +262,7 @@ class _Part:
         if self.size in (self.wanted.size_bytes, int(total[1]) if total else None):
             return True
         self.start_over()
-        raise Cut("the file on the server is shorter than what was here")
+        raise ConnectionLost("the file on the server is shorter than what was here")
 
 
 def _already_there(into: Path, wanted: FileWanted) -> Downloaded | None:

@@ -38,7 +38,7 @@ SEND_BLOCK_BYTES = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class TransportLimits:
     """How long one call may take, in seconds, and how large an answer that is kept in memory may be."""
 
     connect_s: float = 15.0
@@ -65,7 +65,7 @@ class CallFailed(Exception):
     """Base of what can go wrong with one exchange; the text is redacted."""
 
 
-class Answered(CallFailed):
+class HttpStatus(CallFailed):
     """An HTTP status that says no."""
 
     def __init__(self, status: int, reason: str, retry_after_s: float | None = None) -> None:
@@ -75,24 +75,26 @@ class Answered(CallFailed):
         self.retry_after_s = retry_after_s
 
 
-class Unsent(CallFailed):
+class NotSent(CallFailed):
     """Nothing reached the server."""
 
 
-class Cut(CallFailed):
+class ConnectionLost(CallFailed):
     """The request went out and no whole answer came back."""
 
 
-class Nonsense(CallFailed):
+class InvalidResponse(CallFailed):
     """A whole answer that means nothing."""
 
 
-def unreadable(error: Exception, redact: Redact) -> Nonsense:
+def unreadable(error: Exception, redact: Redact) -> InvalidResponse:
     """What to raise for an answer that is JSON and makes no sense to whoever reads on."""
-    return Nonsense(redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX])
+    return InvalidResponse(
+        redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX]
+    )
 
 
-class Absent(Refused):
+class NotFound(Refused):
     """403 or 404: Kaggle gives both for things that do not exist."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -103,13 +105,13 @@ class Absent(Refused):
 def as_read(error: CallFailed, what: str) -> RelayError:
     """The error of a call that changes nothing."""
     match error:
-        case Answered(status=401):
+        case HttpStatus(status=401):
             return _unauthorized(error)
-        case Answered(status=429):
+        case HttpStatus(status=429):
             return RateLimited(f"{what}: {error}", error.retry_after_s)
-        case Answered(status=403 | 404):
-            return Absent(f"{what}: {error}", error.status)
-        case Answered(status=status) if 400 <= status < 500 and status != 408:
+        case HttpStatus(status=403 | 404):
+            return NotFound(f"{what}: {error}", error.status)
+        case HttpStatus(status=status) if 400 <= status < 500 and status != 408:
             return Refused(f"{what}: {error}")
         case _:
             return Transient(f"{what}: {error}")
@@ -118,9 +120,9 @@ def as_read(error: CallFailed, what: str) -> RelayError:
 def as_change(error: CallFailed, what: str) -> RelayError:
     """The error of a call that may have happened although no good answer came."""
     match error:
-        case Unsent():
+        case NotSent():
             return Transient(f"{what}: {error}")
-        case Answered(status=status) if 400 <= status < 500 and status != 408:
+        case HttpStatus(status=status) if 400 <= status < 500 and status != 408:
             return as_read(error, what)
         case _:
             return Ambiguous(f"{what}: no clear answer came ({error}), so it may have happened")
@@ -146,7 +148,7 @@ class _LargeBlocks(requests.adapters.HTTPAdapter):
 class BoundedSession(requests.Session):
     """A session for one exchange: `limits` hold for it as a whole, from the moment the session is made."""
 
-    def __init__(self, limits: Limits, authorization: str | None = None) -> None:
+    def __init__(self, limits: TransportLimits, authorization: str | None = None) -> None:
         super().__init__()
         self.limits = limits
         self.authorization = authorization
@@ -191,7 +193,7 @@ class BoundedSession(requests.Session):
         for block in self.blocks(response):
             body += sieve(block)
             if len(body) > self.limits.body_bytes_max:
-                raise Nonsense(f"the answer is larger than {self.limits.body_bytes_max} bytes")
+                raise InvalidResponse(f"the answer is larger than {self.limits.body_bytes_max} bytes")
         response._content = bytes(body)  # so that kagglesdk's `response.text` and `.json()` work
         return response._content
 
@@ -200,7 +202,7 @@ class BoundedSession(requests.Session):
         for block in blocks_of(response, 2**16):
             yield block
             if monotonic_s() > self.ends_at_s:
-                raise Cut(f"the answer took longer than {self.lasts_s:g} s")
+                raise ConnectionLost(f"the answer took longer than {self.lasts_s:g} s")
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
@@ -215,7 +217,7 @@ def honest_errors(redact: Redact) -> Iterator[None]:
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-        kind = Unsent if _never_sent(error) else Cut
+        kind = NotSent if _never_sent(error) else ConnectionLost
         # Not `from error`: its text, and that of its own causes, holds addresses whole, and a signed one is a key to its file.
         raise kind(redact(_short(error))) from None
 
@@ -237,7 +239,7 @@ def check_status(response: requests.Response, body: bytes, redact: Redact) -> No
     status = _status(response.status_code, body)
     if status >= 400:
         text = body.decode(errors="replace")
-        raise Answered(status, redact(reason_of(text)), retry_after_s(response.headers))
+        raise HttpStatus(status, redact(reason_of(text)), retry_after_s(response.headers))
 
 
 def _status(http_status: int, body: bytes) -> int:

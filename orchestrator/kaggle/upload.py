@@ -16,29 +16,29 @@ import requests
 
 from orchestrator.base.disk import on_disk, refusal
 from orchestrator.base.errors import Corrupt, RelayError, Transient
-from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transport import (
-    Answered,
     BoundedSession,
     CallFailed,
-    Limits,
+    HttpStatus,
     Redact,
+    TransportLimits,
     as_read,
     check_status,
     honest_errors,
 )
-from orchestrator.kaggle.upload_journal import HalfSent, Slot
+from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 
-NOWHERE = HalfSent()
+NOWHERE = UploadJournal()
 
 
 def upload(
     path: Path,
     start: Callable[[], Slot],
-    limits: Limits,
-    patience: Patience,
+    limits: TransportLimits,
+    patience: RetryPolicy,
     redact: Redact,
-    half_sent: HalfSent = NOWHERE,
+    half_sent: UploadJournal = NOWHERE,
 ) -> str:
     """Send one file; the token of the blob. `start` opens a new upload and raises Transient where that fails.
 
@@ -74,7 +74,7 @@ class _Read(io.FileIO):
 
 class _Sending:
     def __init__(
-        self, path: Path, start: Callable[[], Slot], limits: Limits, redact: Redact, half_sent: HalfSent
+        self, path: Path, start: Callable[[], Slot], limits: TransportLimits, redact: Redact, half_sent: UploadJournal
     ) -> None:
         self.path = path
         self.start = start
@@ -149,7 +149,7 @@ class _Sending:
         if response.status_code in (200, 201):
             return True
         if response.status_code != 308:
-            raise Answered(response.status_code, "an upload is not answered so")
+            raise HttpStatus(response.status_code, "an upload is not answered so")
         found = re.fullmatch(r"bytes=0-(\d{1,18})", response.headers.get("Range", ""))
         self.stored = int(found[1]) + 1 if found else 0
         if self.stored >= self.size > 0:  # all is there and yet it is not done: only asking again can tell
@@ -159,7 +159,7 @@ class _Sending:
 
     def _meaning(self, error: CallFailed) -> RelayError:
         what = f"upload of {self.path.name}"
-        if isinstance(error, Answered) and (error.status in (401, 403, 404, 410) or error.status < 400):
+        if isinstance(error, HttpStatus) and (error.status in (401, 403, 404, 410) or error.status < 400):
             self.slot = None
             return Transient(f"{what}: {error}; the upload begins anew")
         return as_read(error, what)

@@ -22,7 +22,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class HalfSent:
+class UploadJournal:
     """The uploads of one dataset, a note a file in `folder`, which is made when there is something to note. None: nowhere."""
 
     folder: Path | None = None

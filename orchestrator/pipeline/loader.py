@@ -14,10 +14,19 @@ from pydantic import BaseModel
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, stands_for
-from orchestrator.pipeline.model import NAME_CHARS_MAX, SLUG, Account, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.model import (
+    NAME_CHARS_MAX,
+    SLUG,
+    AccountOptions,
+    Expect,
+    Inputs,
+    Pipeline,
+    SessionLimits,
+    Stage,
+)
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from stages import options
-from stages.catalog import KINDS, Kind, UnknownKind, find
+from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.session import user_code
 
 
@@ -235,7 +244,7 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
             yield _unknown(where, f"expect.step_s.{name}", name, known, what="stage")
 
 
-def _kind(name: str, where: str, key: str) -> Kind:
+def _kind(name: str, where: str, key: str) -> StageKind:
     try:
         return find(name)
     except UnknownKind as error:
@@ -292,7 +301,7 @@ def _fields(location: list[int | str]) -> list[str]:
     """Keys that would have been right where `location` points."""
     nested: dict[str, type[BaseModel]] = {
         "session": SessionLimits,
-        "account": Account,
+        "account": AccountOptions,
         "inputs": Inputs,
         "expect": Expect,
         "stages": Stage,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
-from orchestrator.pipeline.stage_summary import Milestone, Milestones
+from orchestrator.pipeline.stage_summary import StageRef, StageRefs
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
@@ -61,7 +61,7 @@ class SessionLimits(BaseModel):
     """A session that failed for a passing reason is tried so often before a person is asked."""
 
 
-class Account(BaseModel):
+class AccountOptions(BaseModel):
     """What the Kaggle account allows, for where Kaggle itself does not say or other things run beside relay."""
 
     model_config = STRICT
@@ -139,7 +139,7 @@ class Pipeline(BaseModel):
     """What Kaggle's session runs on."""
     session: SessionLimits = SessionLimits()
     """How long one Kaggle session may last."""
-    account: Account = Account()
+    account: AccountOptions = AccountOptions()
     """What the Kaggle account allows, where Kaggle does not say or other things run beside relay."""
     handoff: Literal["dataset", "kernel-output"] = "dataset"
     """How the next session gets the checkpoint: `dataset` mounts the dataset that it was published as, `kernel-output` the last
@@ -247,9 +247,9 @@ class Pipeline(BaseModel):
         return self.milestones.total_steps
 
     @property
-    def milestones(self) -> Milestones:
+    def milestones(self) -> StageRefs:
         """The stages as one counts them."""
-        return Milestones(tuple(Milestone(stage.name, stage.kind, stage.steps) for stage in self.stages))
+        return StageRefs(tuple(StageRef(stage.name, stage.kind, stage.steps) for stage in self.stages))
 
     def shortened(self) -> "Pipeline":
         """The same pipeline with one step of each stage and short sequences: enough to see everything start."""

@@ -8,7 +8,7 @@ from stages.contract import Cursor
 
 
 @dataclass(frozen=True)
-class Milestone:
+class StageRef:
     """One stage and its target."""
 
     name: str
@@ -17,16 +17,16 @@ class Milestone:
 
 
 @dataclass(frozen=True)
-class Milestones:
+class StageRefs:
     """All stages in order."""
 
-    stages: tuple[Milestone, ...]
+    stages: tuple[StageRef, ...]
 
     @classmethod
     def from_canonical(cls, text: str) -> Self:
         """Those of the pipeline that `Pipeline.canonical` wrote: it was checked when the run began."""
         stages = json.loads(text)["stages"]
-        return cls(tuple(Milestone(stage["name"], stage["kind"], stage["steps"]) for stage in stages))
+        return cls(tuple(StageRef(stage["name"], stage["kind"], stage["steps"]) for stage in stages))
 
     @property
     def total_steps(self) -> int:

@@ -16,7 +16,7 @@ from orchestrator.base.disk import FULL, private_folder, unless_full
 from orchestrator.base.errors import BadInput
 from orchestrator.base.terminal import shown
 from orchestrator.engine.tick import Turn
-from orchestrator.views.news_filter import LEVELS, Line, Narrator, cut
+from orchestrator.views.news_filter import LEVELS, Narration, Narrator, cut
 
 FILE_BYTES_MAX = 2**20
 """A log file is begun anew before it would grow beyond this."""
@@ -28,7 +28,7 @@ MARGIN_BYTES = 2**16
 """More than a line has: what the rotation counts are characters."""
 
 
-class Journal:
+class DaemonLog:
     """Writes a line for each thing that happens. Safe to call from several threads; a full disk silences it and no more."""
 
     def __init__(
@@ -45,18 +45,18 @@ class Journal:
 
     def notice(self, sentence: str) -> None:
         """Tell in a sentence what concerns no run alone."""
-        self.say(Line(event="notice", message=sentence, level="warning"))
+        self.say(Narration(event="notice", message=sentence, level="warning"))
 
     def begin(self, run: str | None, sentence: str) -> None:
         """The first line: what is carried out."""
-        self.say(Line(event="started", message=sentence, run=run))
+        self.say(Narration(event="started", message=sentence, run=run))
 
     def end(self, problem: str = "") -> None:
         """The last line: that the daemon ends, and which problem ends it (which standard error has, too)."""
         level, sentence = ("error", problem) if problem else ("info", "stopped, as it was told to")
-        self.say(Line(event="stopped", message=sentence, level=level), print_it=self._as_json or not problem)
+        self.say(Narration(event="stopped", message=sentence, level=level), print_it=self._as_json or not problem)
 
-    def say(self, line: Line, *, print_it: bool = True) -> None:
+    def say(self, line: Narration, *, print_it: bool = True) -> None:
         """Write one line; `print_it` False: to the file only."""
         if LEVELS.index(line.level) < self._least:
             return
@@ -74,7 +74,7 @@ class Journal:
             self._file.close()
 
 
-def _print(line: Line, text: str, as_json: bool) -> None:
+def _print(line: Narration, text: str, as_json: bool) -> None:
     if line.event == "notice" and not as_json:
         click.echo(f"relay: {line.message}", err=True)
     else:
@@ -82,12 +82,12 @@ def _print(line: Line, text: str, as_json: bool) -> None:
         sys.stdout.flush()
 
 
-def as_text(line: Line, at: datetime) -> str:
+def as_text(line: Narration, at: datetime) -> str:
     """The line for a person: time, run, sentence."""
     return f"{at:%Y-%m-%dT%H:%M:%SZ}  {line.run or 'relay'}  {shown(' '.join(line.message.split()))}"
 
 
-def as_json(line: Line, at: datetime) -> str:
+def as_json(line: Narration, at: datetime) -> str:
     """The line for a program: one JSON object with the keys that docs/daemon.md describes."""
     document: dict[str, Any] = {
         "time": at.isoformat(timespec="milliseconds"),

@@ -10,8 +10,8 @@ from typing import Any
 from orchestrator.base import process_id
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.goodput import goodput
-from orchestrator.engine.home import Home
-from orchestrator.pipeline.stage_summary import Milestones
+from orchestrator.engine.home import HomeLayout
+from orchestrator.pipeline.stage_summary import StageRefs
 from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import to_do
@@ -19,7 +19,7 @@ from stages.contract import STAND_IN_METRIC, Cursor
 from state.facts import DamageFound, Fact
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
-from state.model import Checkpoint, CheckpointStatus, Metric, QuotaRow, Request, RunState, RunStatus, Session, Watch
+from state.model import Checkpoint, CheckpointStatus, Metric, PollState, QuotaRow, Request, RunState, RunStatus, Session
 from state.reader import Reader
 
 FORMAT = 1
@@ -35,7 +35,7 @@ def status_document(
     now: datetime,
     run: str | None = None,
     warnings: Sequence[str] = (),
-    alive: Callable[[str], bool | None] = process_id.alive,
+    alive: Callable[[str], bool | None] = process_id.is_alive,
     most: int | None = None,
 ) -> dict[str, Any]:
     """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
@@ -53,7 +53,7 @@ def status_document(
         daemon = daemon_document(store.lease(), now, alive)
         names = [run] if run is not None else [found for found, _ in store.roll()] if most is None else []
         if run is None and most is not None:
-            names, others = store.neediest(most)
+            names, others = store.by_priority(most)
         tell = _run if most is None or len(names) == 1 else _in_brief
         for name in names:
             try:
@@ -71,7 +71,7 @@ def status_document(
         "daemon": daemon,
         "runs": runs,
         "damaged": damaged,
-        "lost": [] if run is not None else lost_documents(store, Home(home)),
+        "lost": [] if run is not None else lost_documents(store, HomeLayout(home)),
         "others": others,
         "quota": [_quota(q) for q in quotas],
     }
@@ -113,12 +113,12 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
     state = store.rows(name)
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return _run(store, name, now, daemon)
-    found = {**run_document(state, (), now), **_trouble(Watch()), "requests": []}
+    found = {**run_document(state, (), now), **_trouble(PollState()), "requests": []}
     return {**found, "to_do": to_do(found, daemon, now)}
 
 
 def daemon_document(
-    lease: Lease | None, now: datetime, alive: Callable[[str], bool | None] = process_id.alive
+    lease: Lease | None, now: datetime, alive: Callable[[str], bool | None] = process_id.is_alive
 ) -> dict[str, Any] | None:
     """Whoever carries the runs on, or did last; a lease that still lasts is believed unless its process is known to be gone."""
     if lease is None:
@@ -132,7 +132,7 @@ def _request(request: Request) -> dict[str, Any]:
     return {"verb": request.verb, "arguments": request.arguments, "made_at": _time(request.made_at)}
 
 
-def _trouble(watch: Watch) -> dict[str, Any]:
+def _trouble(watch: PollState) -> dict[str, Any]:
     """What failed last, where it is going to be tried again."""
     again = watch.not_before if watch.failure else None
     absent = bool(again) and watch.absences >= ABSENT_MIN
@@ -153,7 +153,7 @@ def run_document(
 
     Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
     """
-    milestones = Milestones.from_canonical(state.run.pipeline)
+    milestones = StageRefs.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
     sessions = [_session(session, now, live_seconds) for session in state.sessions]
     return {
@@ -195,7 +195,7 @@ def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:
     }
 
 
-def _stages(milestones: Milestones, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+def _stages(milestones: StageRefs, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     done = milestones.position(cursor)
     live = state.last if state.last and not state.last.phase.over else None
     found, before = [], 0

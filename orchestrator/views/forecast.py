@@ -7,9 +7,9 @@ from typing import Any
 
 import pydantic
 
-from orchestrator.core.durations import INTERVALS_KEPT, Observed, Times, reported_in, times_for
-from orchestrator.core.forecast import Forecast, Standing, Unforeseeable, forecast, hours_of, left
-from orchestrator.core.forecast_inputs import assumptions, hours_left, standing_of
+from orchestrator.core.durations import INTERVALS_KEPT, RunHistory, Times, estimate_durations, reported_in
+from orchestrator.core.forecast import Forecast, RunPosition, Unforeseeable, forecast, hours_of, left
+from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
 from orchestrator.pipeline.model import Pipeline
 from state.facts import Fact
 from state.failures import RunDamaged
@@ -31,10 +31,10 @@ def run_part(
     own = _observed(store, state, pipeline, facts)
     mine = (state.run.owner, state.run.accelerator)
     quota = next((row for row in store.quotas() if (row.owner, row.accelerator) == mine), None)
-    standing, hours = standing_of(state, own, now, store.watch(state.run.id)), hours_left(state, pipeline, quota, now)
-    times = times_for(pipeline, own)
+    standing, hours = position_of(state, own, now, store.watch(state.run.id)), hours_left(state, pipeline, quota, now)
+    times = estimate_durations(pipeline, own)
     if any(_guessed(times, name) for name in left(pipeline, standing.position)):
-        times = times_for(pipeline, own, earlier_runs(store, but=state.run.id))
+        times = estimate_durations(pipeline, own, earlier_runs(store, but=state.run.id))
     try:
         found = forecast(pipeline, times, standing, hours)
     except Unforeseeable as error:
@@ -49,9 +49,9 @@ def _guessed(times: Times, stage: str) -> bool:
     return stage not in times.step_s or times.step_s[stage].basis != "measured"
 
 
-def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[Observed]:
+def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[RunHistory]:
     """The newest runs of this database, newest first; one that is damaged or whose pipeline is another relay's tells nothing."""
-    found: list[Observed] = []
+    found: list[RunHistory] = []
     for run in reversed(store.runs()):
         if run.id == but or len(found) == EARLIER_MAX:
             continue
@@ -65,8 +65,8 @@ def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[Observed]:
 
 def _observed(
     store: Reader | MemoryStore, state: RunState, pipeline: Pipeline, facts: Sequence[tuple[datetime, Fact]]
-) -> Observed:
-    return Observed(
+) -> RunHistory:
+    return RunHistory(
         run=state.run.id,
         pipeline=pipeline,
         sessions=state.sessions,
@@ -80,7 +80,7 @@ def plan_part(
     store: Reader | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
 ) -> dict[str, Any]:
     """`forecast` and `forecast_problem` of a pipeline's plan, if it started at `start` (None: now) with so much quota left."""
-    times = times_for(pipeline, earlier=earlier_runs(store) if store else ())
+    times = estimate_durations(pipeline, earlier=earlier_runs(store) if store else ())
     rows = [row for row in (store.quotas() if store else ()) if row.accelerator == pipeline.hardware.quota]
     quota = max(rows, key=lambda row: row.read_at, default=None)
     begin = start or now
@@ -91,7 +91,7 @@ def plan_part(
     stages = {name: times.step_s[name].usual_s for name in left(pipeline, 0) if name in times.step_s}
     rest = {"begins_at": begin.isoformat(), "step_s": stages}
     try:
-        found = forecast(pipeline, times, Standing(now=begin), hours)
+        found = forecast(pipeline, times, RunPosition(now=begin), hours)
     except Unforeseeable as error:
         return {"forecast": None, "forecast_problem": str(error), **rest}
     said = assumptions(pipeline, times, 0, hours, quota)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from stages.session.throughput import MEASURED, MEMORY, RATES
 
 STYLES = {
@@ -34,7 +34,7 @@ CURVED = ("loss", "reward")
 
 def time_of(seconds: float, limit_s: float) -> str:
     """How much of a session's time is over: never more than all of it, whenever relay came to see that it had ended."""
-    return f"{spoken(min(seconds, limit_s))} of {spoken(limit_s)}"
+    return f"{duration(min(seconds, limit_s))} of {duration(limit_s)}"
 
 
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.base.clock import Clock
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from orchestrator.engine.tick import Turn
 from orchestrator.views.document import run_document
 from orchestrator.views.fact_text import lines
@@ -29,7 +29,7 @@ SHOWN = ("loss", "reward", "format", "accuracy", "hard_accuracy", "kl")
 def display(store: Store, run: str, clock: Clock, on: Console | None = None) -> Iterator[Callable[[str, Turn], None]]:
     """A place for the daemon's turns: a live screen on a terminal, a line each otherwise. `on`: standard output."""
     on = on or console()
-    told = Lines(on, clock)
+    told = LineView(on, clock)
 
     def now() -> dict[str, Any]:
         return run_document(store.load(run), store.last_metrics(run), clock.now())
@@ -59,7 +59,7 @@ class Screen:
             return progress_view(self._read(), self._clock.now())
 
 
-class Lines:
+class LineView:
     """For a pipe, a log or a terminal that cannot redraw: what happens as it happens, and now and then where training stands."""
 
     def __init__(self, on: Console, clock: Clock) -> None:
@@ -108,7 +108,7 @@ def session_line(run: dict[str, Any], now: datetime) -> str:
     elapsed_s = (now - datetime.fromisoformat(run["created_at"])).total_seconds()
     if elapsed_s < 0:  # it began by a clock that was ahead
         return " · ".join(parts)
-    parts.append(f"{spoken(elapsed_s)} so far")
+    parts.append(f"{duration(elapsed_s)} so far")
     if 0 < seen < run["steps_total"]:
-        parts.append(f"about {spoken(elapsed_s * (run['steps_total'] - seen) / seen)} left")
+        parts.append(f"about {duration(elapsed_s * (run['steps_total'] - seen) / seen)} left")
     return " · ".join(parts)

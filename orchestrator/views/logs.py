@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import BadInput, Transient
-from orchestrator.engine.home import Home, log_lines
+from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
@@ -25,7 +25,7 @@ SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
 @dataclass(frozen=True)
-class Line:
+class ShownLine:
     """One line of a session's log; `at_s`, the session's time, and `stream` are known only straight from Kaggle."""
 
     session: Session
@@ -49,14 +49,14 @@ class Notice:
     sentence: str
 
 
-Piece = Line | Begins | Notice
+Piece = ShownLine | Begins | Notice
 
 
-def stored_log(home: Home, session: Session, seen: int = 0) -> Iterator[Line]:
+def stored_log(home: HomeLayout, session: Session, seen: int = 0) -> Iterator[ShownLine]:
     """What the daemon has taken in so far, from line number `seen` on."""
     for number, text in enumerate(log_lines(home.log(session))):
         if number >= seen:
-            yield Line(session, number, text)
+            yield ShownLine(session, number, text)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Following:
     store: Reader
     gateway: Callable[[], Gateway]
     """Raises BadInput where there are no credentials: then what the daemon takes in is shown."""
-    home: Home
+    home: HomeLayout
     clock: Clock
 
     def run(self, run: str, since: tuple[int, int]) -> Iterator[Piece]:
@@ -97,7 +97,7 @@ class Following:
             if session.phase.awaited:
                 for piece in self._live(session, seen):
                     yield piece
-                    seen = piece.number + 1 if isinstance(piece, Line) else seen
+                    seen = piece.number + 1 if isinstance(piece, ShownLine) else seen
                 break
             if session.phase.under_way or session.phase.value == "planned":
                 self.clock.sleep(EVERY_S)
@@ -106,7 +106,7 @@ class Following:
                 break
         yield from stored_log(self.home, session, seen)
 
-    def _live(self, session: Session, seen: int) -> Iterator[Line | Notice]:
+    def _live(self, session: Session, seen: int) -> Iterator[ShownLine | Notice]:
         """Straight from Kaggle, each line once, however long Kaggle does not answer in between."""
         trouble = ""
         try:
@@ -122,7 +122,7 @@ class Following:
                         trouble = ""
                         yield Notice("Kaggle answers again")
                     seen = line.number + 1
-                    yield Line(session, line.number, line.text, line.at_s, line.stream)
+                    yield ShownLine(session, line.number, line.text, line.at_s, line.stream)
                 return
             except Transient as error:
                 if not trouble:
@@ -131,7 +131,7 @@ class Following:
                 self.clock.sleep(AGAIN_S)
                 session = self._now(session)
 
-    def _taken_in(self, session: Session) -> Iterator[Line]:
+    def _taken_in(self, session: Session) -> Iterator[ShownLine]:
         """The stored log as it grows, until nothing more is expected of the session."""
         seen = 0
         while True:
@@ -184,7 +184,7 @@ def readable(line: str) -> str:
     return f"[{event.at_s:8.1f} s] {text}{'  ' + event.note if event.note else ''}"
 
 
-def line_document(line: Line) -> dict[str, Any]:
+def line_document(line: ShownLine) -> dict[str, Any]:
     """A line as JSON (see docs/json.md); `event` is what a progress event says."""
     event = Progress.from_line(line.text)
     return {

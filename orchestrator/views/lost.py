@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.engine.backups import Backups
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from state.failures import RunDamaged, StoreCorrupt
 from state.reader import Reader
 
@@ -17,7 +17,7 @@ def pipeline_of(run: str) -> str:
     return run.rpartition("-")[0]
 
 
-def lost_sentence(home: Home, lost: Sequence[str], *, gone: bool = False) -> str:
+def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) -> str:
     """What is here, and which commands bring it back; `gone` where there is no database at all."""
     more = f" and {len(lost) - NAMED_MAX} more" if len(lost) > NAMED_MAX else ""
     names = f"{', '.join(lost[:NAMED_MAX])}{more}"
@@ -30,7 +30,7 @@ def lost_sentence(home: Home, lost: Sequence[str], *, gone: bool = False) -> str
     return f"{what}, and {names} {'is' if len(lost) == 1 else 'are'} here: {', and '.join(ways)}"
 
 
-def lost_documents(store: Reader | None, home: Home) -> list[dict[str, Any]]:
+def lost_documents(store: Reader | None, home: HomeLayout) -> list[dict[str, Any]]:
     """The runs that have a folder here and that the database does not know, as `relay status --json` tells of them."""
     folders = home.run_folders()
     known = {run for run, _ in store.roll()} if folders and store is not None else set()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.base.humanize import spoken
-from orchestrator.core.commands import Record, Rest
+from orchestrator.base.humanize import duration
+from orchestrator.core.commands import Append, Wait
 from orchestrator.engine.tick import Turn
 from orchestrator.views.fact_text import describe, goes_on_failing
 from orchestrator.views.format import clock_time, hours
@@ -29,7 +29,7 @@ TEXT_MAX = 4000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
+class Narration:
     """One thing that happened. `event` is the fact's name, or one of the daemon's own words (see docs/daemon.md)."""
 
     event: str
@@ -52,7 +52,7 @@ class Narrator:
         """The sentences of a run's newest facts, which a rest that follows need not repeat."""
         self._quotas: dict[tuple[str, str], str] = {}
 
-    def hear(self, run: str, turn: Turn) -> list[Line]:
+    def hear(self, run: str, turn: Turn) -> list[Narration]:
         """What a turn has to tell; empty for one that only looked or rested as before."""
         said = [*self._request(run, turn), *self._recovery(run, turn), *self._quota(run, turn)]
         happened = [line for fact in turn.facts if (line := fact_line(run, fact)) is not None]
@@ -61,13 +61,13 @@ class Narrator:
         if happened:
             self._said[run] = [line.message for line in happened]
         said += [*happened, *self._failure(run, turn), *self._rest(run, turn)]
-        return said or [_effort(run, turn)] if not isinstance(turn.command, Rest | Record) else said
+        return said or [_effort(run, turn)] if not isinstance(turn.command, Wait | Append) else said
 
-    def _request(self, run: str, turn: Turn) -> list[Line]:
+    def _request(self, run: str, turn: Turn) -> list[Narration]:
         request = turn.request
         return [] if request is None else [_obeyed(run, request, turn)]
 
-    def _failure(self, run: str, turn: Turn) -> list[Line]:
+    def _failure(self, run: str, turn: Turn) -> list[Narration]:
         if not goes_on_failing(turn):
             return []
         key, after = _shape(turn.failure), turn.after
@@ -77,14 +77,14 @@ class Narrator:
         self._resting.pop(run, None)
         if key == before:
             return []
-        until = turn.command.until if isinstance(turn.command, Rest) else (after.not_before if after else None)
+        until = turn.command.until if isinstance(turn.command, Wait) else (after.not_before if after else None)
         again = "" if until is None else f", trying again at {clock_time(until.isoformat())}"
         data = {"failure": turn.failure, "retry_at": _iso(until), "failing_since": _iso(since)}
-        return [Line(event="failing", message=f"{turn.failure}{again}", level="warning", run=run, data=data)]
+        return [Narration(event="failing", message=f"{turn.failure}{again}", level="warning", run=run, data=data)]
 
-    def _recovery(self, run: str, turn: Turn) -> list[Line]:
+    def _recovery(self, run: str, turn: Turn) -> list[Narration]:
         """A failure is over when something was done: a turn that rests or only writes down has tried nothing."""
-        tried = not isinstance(turn.command, Rest | Record)
+        tried = not isinstance(turn.command, Wait | Append)
         refused = run in self._failing and not turn.before.failures and turn.before.failing_since is None
         if turn.failure or not (tried or refused) or not (turn.before.failures or run in self._failing):
             return []
@@ -92,12 +92,12 @@ class Narrator:
         since = turn.before.failing_since or noted
         what = "Kaggle answers again" if turn.before.failing_since else "it works again"
         if since is None:
-            return [Line(event="recovered", message=what, run=run)]
+            return [Narration(event="recovered", message=what, run=run)]
         lasted_s = max(0.0, (self._now() - since).total_seconds())
         data = {"failing_since": _iso(since), "seconds": round(lasted_s, 3), "failures": turn.before.failures}
-        return [Line(event="recovered", message=f"{what} after {spoken(lasted_s)}", run=run, data=data)]
+        return [Narration(event="recovered", message=f"{what} after {duration(lasted_s)}", run=run, data=data)]
 
-    def _quota(self, run: str, turn: Turn) -> list[Line]:
+    def _quota(self, run: str, turn: Turn) -> list[Narration]:
         quota = turn.quota
         if quota is None:
             return []
@@ -107,12 +107,12 @@ class Narrator:
         self._quotas[key] = sentence
         data = {"owner": quota.owner, "accelerator": quota.accelerator, "left_s": quota.left_s}
         data |= {"total_s": quota.total_s, "refreshes_at": _iso(quota.refreshes_at), "assumed": quota.assumed}
-        return [Line(event="quota_read", message=sentence, run=run, data=data)]
+        return [Narration(event="quota_read", message=sentence, run=run, data=data)]
 
-    def _rest(self, run: str, turn: Turn) -> list[Line]:
+    def _rest(self, run: str, turn: Turn) -> list[Narration]:
         """A rest for a reason that was not told yet; one until the next try of something that fails was told with it."""
         rest = turn.command
-        if not isinstance(rest, Rest):
+        if not isinstance(rest, Wait):
             return []
         key, before = _shape(rest.why), self._resting.get(run)
         if run in self._failing:
@@ -123,9 +123,9 @@ class Narrator:
         until = "you ask for something" if rest.until is None else clock_time(rest.until.isoformat())
         data = {"until": _iso(rest.until), "why": rest.why}
         level = "warning" if rest.held else "debug" if self._short(rest) else "info"
-        return [Line(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
+        return [Narration(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
 
-    def _short(self, rest: Rest) -> bool:
+    def _short(self, rest: Wait) -> bool:
         """Whether it only waits between two looks at what has been told already."""
         return not (rest.wants_slot or rest.until is None or (rest.until - self._now()).total_seconds() > SHORT_S)
 
@@ -136,14 +136,14 @@ FRESH = (facts.RunResumed, facts.SessionLost, facts.RunParked, facts.RunCancelle
 OVER = ("the run is finished", "the run is cancelled")
 
 
-def fact_line(run: str, fact: Fact) -> Line | None:
+def fact_line(run: str, fact: Fact) -> Narration | None:
     """A fact as the daemon tells it; None where another fact says it better."""
     sentence = describe(fact)
     if not sentence:
         return None
     session = fact.number if isinstance(fact, SessionFact) else None
     data = {key: value for key, value in _shown(fact.to_dict()).items() if key != "number"}
-    return Line(event=fact.name, message=cut(sentence), level=level_of(fact), run=run, session=session, data=data)
+    return Narration(event=fact.name, message=cut(sentence), level=level_of(fact), run=run, session=session, data=data)
 
 
 def level_of(fact: Fact) -> str:
@@ -166,18 +166,18 @@ def cut(text: str) -> str:
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"
 
 
-def _obeyed(run: str, request: Request, turn: Turn) -> Line:
+def _obeyed(run: str, request: Request, turn: Turn) -> Narration:
     nothing = "" if turn.facts or request.verb == "prune" else ": there is nothing to do for that now"
     data = {"verb": request.verb, "arguments": request.arguments, "made_at": _iso(request.made_at)}
-    return Line(event="request_obeyed", message=f"you asked to {request.verb}{nothing}", run=run, data=data)
+    return Narration(event="request_obeyed", message=f"you asked to {request.verb}{nothing}", run=run, data=data)
 
 
-def _effort(run: str, turn: Turn) -> Line:
+def _effort(run: str, turn: Turn) -> Narration:
     """What was done without anything to tell: for somebody who wants to see every call."""
     words = type(turn.command).__name__
     number = getattr(turn.command, "number", None)
     what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower() + ("" if number is None else f" session {number}")
-    return Line(event="done", message=what, level="debug", run=run, session=number, data={"command": words})
+    return Narration(event="done", message=what, level="debug", run=run, session=number, data={"command": words})
 
 
 def _quota_sentence(quota: QuotaRow) -> str:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from orchestrator.base.humanize import away
+from orchestrator.base.humanize import relative
 
 OVER = ("finished", "cancelled")
 DAEMON = "relay daemon"
@@ -52,7 +52,7 @@ def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
     if daemon is None:
         return "no daemon has run here yet"
     ended_at = datetime.fromisoformat(daemon["lease_until"])
-    return f"the last daemon ended {away(ended_at, now)}" if ended_at <= now else "the daemon has died"
+    return f"the last daemon ended {relative(ended_at, now)}" if ended_at <= now else "the daemon has died"
 
 
 def in_a_line(to_do: dict[str, Any]) -> str:

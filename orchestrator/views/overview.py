@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.base.humanize import here
+from orchestrator.base.humanize import local_time
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES
 from orchestrator.views.layout import Either, labelled, sentence
@@ -73,7 +73,7 @@ def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableTyp
     name, state = (run["id"], "bold"), (run["state"], STYLES[run["state"]])
     percent = f"{100 * share:3.0f} %"
     goes_on = run["state"] in ("active", "waiting") and run.get("forecast")
-    end = f", done {here(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if goes_on else ""
+    end = f", done {local_time(datetime.fromisoformat(run['forecast']['finish_at']), now)}" if goes_on else ""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(width=columns, overflow="fold")
     grid.add_column(width=9)

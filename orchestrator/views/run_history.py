@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.views.document import status_document
-from orchestrator.views.history.document import Sources, history_document
+from orchestrator.views.history.document import HistorySources, history_document
 from stages.contract import REPORT_NAME, Report
 from stages.documents import ContractError
 from state.reader import Reader
@@ -20,11 +20,11 @@ PAPER_BYTES_MAX = 8 * 2**20
 PAPER = "transcripts-{stage}.jsonl"
 
 
-def gathered(store: Reader, home: Home, run: str, now: datetime) -> dict[str, Any]:
+def gathered(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[str, Any]:
     """The history of one run. Reads only; KeyError for an unknown run, RunDamaged for one that is damaged."""
     found = store.rows(run).run
     document = status_document(store, home.path, now, run)["runs"][0]
-    sources = Sources(
+    sources = HistorySources(
         facts=store.facts(run),
         points=store.series(run, POINTS_MAX),
         edges=store.step_edges(run),
@@ -35,7 +35,7 @@ def gathered(store: Reader, home: Home, run: str, now: datetime) -> dict[str, An
     return history_document(document, sources, now)
 
 
-def reports_of(run: Mapping[str, Any], home: Home) -> dict[tuple[int, int], Report]:
+def reports_of(run: Mapping[str, Any], home: HomeLayout) -> dict[tuple[int, int], Report]:
     """What sessions said of themselves at their end, as far as it was brought home and is theirs."""
     found = {}
     for session in run["sessions"]:
@@ -53,7 +53,7 @@ def _report(path: Path) -> Report | None:
         return None
 
 
-def papers_of(run: Mapping[str, Any], home: Home) -> dict[str, str]:
+def papers_of(run: Mapping[str, Any], home: HomeLayout) -> dict[str, str]:
     """The transcripts of each evaluation that came home, by stage."""
     found = {}
     for stage in run["stages"]:

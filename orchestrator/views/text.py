@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.base.humanize import here, spoken, when
+from orchestrator.base.humanize import duration, local_time, when
 from orchestrator.core.goodput import CLASSES
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES, hours, progress_text, speed_text, time_of
@@ -125,7 +125,7 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
 
 def _done(forecast: dict[str, Any], now: datetime) -> str:
     earliest, latest = _at(forecast["finish_earliest_at"]), _at(forecast["finish_latest_at"])
-    span = f", between {here(earliest, now)} and {here(latest, now)}" if earliest != latest else ""
+    span = f", between {local_time(earliest, now)} and {local_time(latest, now)}" if earliest != latest else ""
     sessions, weeks = forecast["sessions"], forecast["weeks"]
     more = [f"{sessions} more session{'' if sessions == 1 else 's'}"] if sessions else []
     more += [f"{weeks} renewal{'' if weeks == 1 else 's'} of the quota"] if weeks else []
@@ -162,7 +162,7 @@ def goodput_text(spent: dict[str, Any]) -> str:
     rest = {name: s for name, s in spent["classes"].items() if CLASSES[name].group != "training"}
     largest = sorted(rest, key=lambda name: -rest[name])[:REST_TOLD]
     told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {CLASSES[name].label}" for name in largest]
-    return f"{100 * spent['goodput']:.1f} % of {spoken(spent['quota_s'])} went into steps that count" + (
+    return f"{100 * spent['goodput']:.1f} % of {duration(spent['quota_s'])} went into steps that count" + (
         f"; {', '.join(told)}" if told else ""
     )
 

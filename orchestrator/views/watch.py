@@ -12,18 +12,18 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.base.clock import Clock, Stop
-from orchestrator.base.humanize import here
+from orchestrator.base.humanize import local_time
 from orchestrator.base.terminal import shown
 from orchestrator.views.curves import Curves
 from orchestrator.views.document import curves_of
 from orchestrator.views.fact_text import describe
 from orchestrator.views.layout import labelled
-from orchestrator.views.live import Lines
+from orchestrator.views.live import LineView
 from orchestrator.views.next_action import in_a_line
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import redraws
 from state.failures import StoreUnavailable
-from state.model import Happened
+from state.model import LoggedFact
 from state.reader import Reader
 
 EVERY_S = 2.0
@@ -37,7 +37,7 @@ class Seen:
 
     document: dict[str, Any]
     curves: dict[str, Curves] = field(default_factory=dict)
-    events: tuple[Happened, ...] = ()
+    events: tuple[LoggedFact, ...] = ()
     trouble: str = ""
 
 
@@ -131,17 +131,17 @@ class Whole:
             del told[0]
 
 
-def _told(happened: Happened, now: datetime, several: bool) -> list[tuple[str, str]]:
+def _told(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
     """One event in a line with its time, none where another says it better."""
     text = describe(happened.fact)
     name = f"{happened.run}  " if several else ""
-    return [(here(happened.at, now), f"{name}{text}")] if text else []
+    return [(local_time(happened.at, now), f"{name}{text}")] if text else []
 
 
 @contextlib.contextmanager
 def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
     """A line for whatever changed."""
-    told, newest, advice, trouble = Lines(on, clock), [-1], dict[str, list[Any]](), [""]
+    told, newest, advice, trouble = LineView(on, clock), [-1], dict[str, list[Any]](), [""]
 
     def tell(seen: Seen) -> None:
         if seen.trouble != trouble[0]:

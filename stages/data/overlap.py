@@ -49,7 +49,7 @@ class _Pieces:
         return found
 
 
-class Asked:
+class HeldOut:
     """Problems that are held out, and by which set.
 
     What relay adds to a problem is not compared, and neither are its tests: MBPP's share numbers and short lists that mean

@@ -20,7 +20,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedDataset:
     """A data set that can be read."""
 
     train: Rows
@@ -40,7 +40,7 @@ class OtherColumns(ValueError):
 
 def open_rows(
     known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought, cache: Path, revision: str = ""
-) -> Opened:
+) -> OpenedDataset:
     """The rows of the set, from the best mounted copy, else from the hub at `revision`; `cache` takes what reading needs.
 
     Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked, and
@@ -72,7 +72,7 @@ def open_rows(
         raise StageFailed(MISSING, missing, transient=True) from error
 
 
-def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Opened | None:
+def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> OpenedDataset | None:
     """The rows of a copy; None where it cannot be used, which `passed` then tells. Text formats need no library and no cache.
 
     Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error where files are damaged.
@@ -89,7 +89,7 @@ def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Ope
     except OtherColumns as error:
         passed.add(copy, f"is another set ({error})")
         return None
-    return Opened(train, held_out, copy.origin, place_of(copy))
+    return OpenedDataset(train, held_out, copy.origin, place_of(copy))
 
 
 def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
@@ -116,7 +116,7 @@ def _read(known: KnownSet, suffix: str, files: Sequence[Path], cache: Path) -> R
     return _checked(known, rows_of(suffix, files, cache)) if files else ()
 
 
-def _fetched(known: KnownSet, cache: Path, revision: str) -> Opened:
+def _fetched(known: KnownSet, cache: Path, revision: str) -> OpenedDataset:
     import datasets
 
     commit = revision or (known.revision if COMMIT.fullmatch(known.revision) else _newest(known))
@@ -128,7 +128,7 @@ def _fetched(known: KnownSet, cache: Path, revision: str) -> Opened:
         return _checked(known, rows)
 
     held_out = split(known.held_out[0]) if known.held_out else ()
-    return Opened(split(known.train[0]), held_out, Origin.HUB, known.repository, commit)
+    return OpenedDataset(split(known.train[0]), held_out, Origin.HUB, known.repository, commit)
 
 
 def _newest(known: KnownSet) -> str:

@@ -13,7 +13,7 @@ from stages.data.fields import Unfit
 from stages.data.files import Rows
 from stages.data.mounted import Brought, MountedFolder, Origin, mounted_folders
 from stages.data.order import derive_seed, index_at
-from stages.data.overlap import Asked
+from stages.data.overlap import HeldOut
 from stages.data.pins import Pins, RowsRead
 from stages.data.problems import problems_in
 from stages.data.readers import open_rows
@@ -127,7 +127,7 @@ def open_source(
         others = [set_and_count(name)[0] for name in apart_from]
         folders = mounted_folders(inputs, run.brought)
         pools = {name: _open(name, inputs, folders, cache, run) for name in dict.fromkeys((*counts, *others))}
-        asked = Asked()
+        asked = HeldOut()
         for pool in pools.values():
             _ask(pool, asked, run.pins)
         left_out: Counter[str] = Counter()
@@ -156,7 +156,7 @@ def open_source(
     return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes, origins=origins)
 
 
-def _ask(pool: Pool, asked: Asked, pins: Pins) -> None:
+def _ask(pool: Pool, asked: HeldOut, pins: Pins) -> None:
     """Take down every held-out problem, and pin the split."""
     read = RowsRead()
     for number in range(len(pool.held_out)):
@@ -167,7 +167,7 @@ def _ask(pool: Pool, asked: Asked, pins: Pins) -> None:
     pins.hold(f"{pool.name} held out", read.pin(revision=pool.revision), pool.where)
 
 
-def _train(pool: Pool, choice: Choice, asked: Asked, pins: Pins) -> Iterator[Example]:
+def _train(pool: Pool, choice: Choice, asked: HeldOut, pins: Pins) -> Iterator[Example]:
     seen: set[str] = set()
 
     def refused(example: Example) -> str:

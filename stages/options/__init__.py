@@ -12,7 +12,7 @@ from stages.options.training import (
     Grpo,
     Sampling,
     Sft,
-    Trained,
+    TrainingOptions,
 )
 
 __all__ = [
@@ -27,6 +27,6 @@ __all__ = [
     "Options",
     "Sampling",
     "Sft",
-    "Trained",
+    "TrainingOptions",
     "fit",
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from stages.options.rules import POSITIVE, Checked, Rule, one_of
+from stages.options.rules import POSITIVE, Rule, ValidatedOptions, one_of
 
 KINDS = ("gemma2-2b", "gemma3-1b", "gemma2", "gemma3")
 
@@ -19,7 +19,7 @@ SYSTEM = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model(Checked):
+class Model(ValidatedOptions):
     """The model that a pipeline trains, loaded from files."""
 
     kind: Annotated[str, Rule(remedy=f"one of {', '.join(KINDS)}", choices=KINDS)] = "gemma2-2b"

@@ -57,7 +57,7 @@ def one_of(*choices: str) -> Rule:
     return Rule(remedy=f"{', '.join(choices[:-1])} or {choices[-1]}", choices=choices)
 
 
-class Checked:
+class ValidatedOptions:
     """A dataclass of options that holds its fields to the rules in their types; ValueError names the key and the remedy."""
 
     def __post_init__(self) -> None:

@@ -7,8 +7,8 @@ from stages.options.rules import (
     NOT_NEGATIVE,
     POSITIVE,
     SHARE,
-    Checked,
     Rule,
+    ValidatedOptions,
     at_least,
     not_negative,
     one_of,
@@ -36,7 +36,7 @@ MOMENT = Rule(remedy="a share between 0 and 1, and not 1", least=0, below=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counting(Checked):
+class Counting(ValidatedOptions):
     """Counts. Rehearses a chain without JAX."""
 
     step_s: Annotated[float, NOT_NEGATIVE] = 0.0
@@ -46,7 +46,7 @@ class Counting(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guards(Checked):
+class Guards(ValidatedOptions):
     """When to stop because training went wrong; a share of 0 turns a guard off."""
 
     guard_steps: Annotated[int, at_least(10)] = 50
@@ -63,7 +63,7 @@ class Guards(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained(Guards):
+class TrainingOptions(Guards):
     """What every stage that trains has: which weights, from which data, with which optimizer."""
 
     data: Annotated[tuple[str, ...], DATA] = ("gsm8k",)
@@ -107,7 +107,7 @@ class Trained(Guards):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filtered(Checked):
+class Filtered(ValidatedOptions):
     """Which answers are not worth learning from. Sets without scores are not held to them, nor are files of your own to anything."""
 
     min_score: Annotated[float, not_negative("takes every answer, those without a score too")] = 5.0
@@ -121,7 +121,7 @@ class Filtered(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sft(Trained, Filtered):
+class Sft(TrainingOptions, Filtered):
     """Learns from worked examples."""
 
     tokens_max: Annotated[int, POSITIVE] = 1024
@@ -129,7 +129,7 @@ class Sft(Trained, Filtered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asking(Checked):
+class Asking(ValidatedOptions):
     """How problems are put to the model."""
 
     prompt_tokens_max: Annotated[int, POSITIVE] = 256
@@ -149,7 +149,7 @@ class Sampling(Asking):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grpo(Trained, Sampling):
+class Grpo(TrainingOptions, Sampling):
     """Learns from rewards of its own answers (Group Relative Policy Optimization, arXiv:2402.03300)."""
 
     batch: Annotated[int, POSITIVE] = 8

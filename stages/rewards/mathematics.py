@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from stages.rewards.answers import Answer, Group, Leaf, read_answer
-from stages.rewards.judging.client import JUDGES, Question, Verdict
+from stages.rewards.judging.client import JUDGES, JudgeVerdict, Question
 from stages.rewards.normalize import tidy
 from stages.rewards.quantities import equal_quantities, read_quantity
 from stages.rewards.structure import answer_of
@@ -65,7 +65,7 @@ def judgements(completion: str, wanted: str) -> dict[str, bool]:
     if given is None or not wanted.strip():
         return {"relay": False, "math_verify": False}
     short = len(given) <= 1000 and len(wanted) <= 1000
-    verdict = JUDGES["math"].ask([_question([(wanted, given)], alone=True)])[0] if short else Verdict()
+    verdict = JUDGES["math"].ask([_question([(wanted, given)], alone=True)])[0] if short else JudgeVerdict()
     return {"relay": same_value(given, wanted), "math_verify": verdict.said == "1"}
 
 

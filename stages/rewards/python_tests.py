@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.rewards.judging.client import JUDGES, Question, Verdict
+from stages.rewards.judging.client import JUDGES, JudgeVerdict, Question
 from stages.stage import StageFailed
 
 CODE_CHARS_MAX = 20_000
@@ -86,13 +86,13 @@ def _limits_s(problems: Sequence[PythonProblem]) -> dict[PythonProblem, int]:
     return {problem: _limit_s(verdict) for problem, verdict in zip(problems, said, strict=True)}
 
 
-def _limit_s(reference: Verdict) -> int:
+def _limit_s(reference: JudgeVerdict) -> int:
     if reference.said != "1":
         return LIMITS_S[0]  # a reference that fails says nothing
     return next((limit_s for limit_s in LIMITS_S if reference.cpu_s * REFERENCE_FACTOR <= limit_s), LIMITS_S[-1])
 
 
-def _ask(attempts: Sequence[Attempt], limits_s: Sequence[int]) -> list[Verdict]:
+def _ask(attempts: Sequence[Attempt], limits_s: Sequence[int]) -> list[JudgeVerdict]:
     questions = [
         Question(
             json.dumps({"cpu_s": limit_s}),

@@ -8,7 +8,7 @@ from stages.contract import Manifest
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedCheckpoint:
     """A checkpoint that is on disk, and when it was begun and done on the session's clock."""
 
     manifest: Manifest
@@ -25,18 +25,18 @@ class Saver:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
-        self._under_way: Future[Saved] | None = None
+        self._under_way: Future[SavedCheckpoint] | None = None
 
-    def begin(self, make: Callable[[], Saved]) -> None:
+    def begin(self, make: Callable[[], SavedCheckpoint]) -> None:
         """Have a checkpoint made; the one before must have been taken with `done` or `wait`."""
         assert self._under_way is None, "one at a time"
         self._under_way = self._pool.submit(make)
 
-    def done(self) -> Saved | None:
+    def done(self) -> SavedCheckpoint | None:
         """The checkpoint that was under way, once, if it is on disk by now; raises what went wrong with it."""
         return self.wait() if self._under_way is not None and self._under_way.done() else None
 
-    def wait(self) -> Saved | None:
+    def wait(self) -> SavedCheckpoint | None:
         """The checkpoint that is under way, once it is on disk, or None if there is none; raises what went wrong with it."""
         if self._under_way is None:
             return None

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 
 from stages.session.async_checkpointer import THREAD
-from stages.session.time_accounting import Account, Spent
+from stages.session.time_accounting import TimeAccount, TimeClass
 
 MEASURED = (
     "/jax/core/compile/jaxpr_trace_duration",
@@ -20,7 +20,7 @@ MEASURED = (
 class Compilations:
     """Told to one account, but for those of threads that go on beside the session."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: TimeAccount) -> None:
         self._account = account
         self._over = False
 
@@ -39,4 +39,4 @@ class Compilations:
     def _hear(self, event: str, duration_s: float, **_: object) -> None:
         beside = threading.current_thread().name.startswith(THREAD)
         if not self._over and event in MEASURED and not beside:
-            self._account.spent(Spent.COMPILE, duration_s)
+            self._account.spent(TimeClass.COMPILE, duration_s)

@@ -14,14 +14,14 @@ from stages.contract import Cursor, Manifest, Order, StageReport, StageSpec
 from stages.data.mounted import Brought, named_alone
 from stages.data.pins import Pins
 from stages.session import parent_checkpoint, throughput
-from stages.session.async_checkpointer import Saved, Saver
+from stages.session.async_checkpointer import SavedCheckpoint, Saver
 from stages.session.budget import Budget
 from stages.session.metrics import Metrics
 from stages.session.progress import Log
 from stages.session.session_output import Output
-from stages.session.time_accounting import Account, Spent
+from stages.session.time_accounting import TimeAccount, TimeClass
 from stages.session.tracing import Trace
-from stages.stage import Digests, Next, Opened, StageFailed, Write
+from stages.stage import Digests, Next, OpenedCheckpoint, StageFailed, Write
 
 FINITE = ("loss", "grad_norm", "kl")
 """Metrics that training cannot go on without: where one is not finite, the update of that step is not either."""
@@ -32,7 +32,7 @@ ACCOUNTS = 100
 
 
 @dataclass
-class Session:
+class RunningSession:
     """All that changes while a session runs."""
 
     order: Order
@@ -43,7 +43,7 @@ class Session:
     log: Log
     output: Output
     budget: Budget
-    account: Account
+    account: TimeAccount
     reached: Cursor
     checkpoint: Manifest | None = None
     """The newest that this session saved."""
@@ -76,7 +76,7 @@ class Session:
 class StageContext:
     """The `stages.stage.Context` of one stage in one session."""
 
-    def __init__(self, session: Session, spec: StageSpec, checkpoint: Opened | None) -> None:
+    def __init__(self, session: RunningSession, spec: StageSpec, checkpoint: OpenedCheckpoint | None) -> None:
         self.spec = spec
         self.plan = session.order.stages
         self.checkpoint = checkpoint
@@ -144,7 +144,7 @@ class StageContext:
         if self._saved_step == step:
             return
         session = self._session
-        with session.account.doing(Spent.SAVE):
+        with session.account.doing(TimeClass.SAVE):
             self._take(session.saver.wait())
             session.metrics.flush()
             began_s, seconds = session.clock(), session.account.seconds()
@@ -158,7 +158,7 @@ class StageContext:
         session.timings["hold_s"] = max(held_s, session.timings.get("hold_s", 0.0))
         self._since_s = session.clock()
 
-    def doing(self, what: Spent) -> AbstractContextManager[None]:
+    def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         """Seconds of a class of their own."""
         return self._session.account.doing(what)
 
@@ -176,7 +176,7 @@ class StageContext:
 
         Raises StageFailed where the stage returned without being told to, or did not save its last step.
         """
-        with self._session.account.doing(Spent.SAVE):
+        with self._session.account.doing(TimeClass.SAVE):
             self._take(self._session.saver.wait())
         self._keep_timings()
         if self._done < self.spec.steps and not self._stopping:
@@ -221,7 +221,7 @@ class StageContext:
     def _withdraw(self, step: int) -> None:
         """Drop the checkpoint of `step`, if there is one: what came of it was not a number, so it is not one to go on from."""
         session = self._session
-        with session.account.doing(Spent.SAVE):
+        with session.account.doing(TimeClass.SAVE):
             self._take(session.saver.wait())
         if self._saved_step == step:
             session.checkpoint = self._saved = session.output.withdraw()
@@ -241,7 +241,7 @@ class StageContext:
         began_s: float,
         held_s: float,
         seconds: Mapping[str, float],
-    ) -> Saved:
+    ) -> SavedCheckpoint:
         """Beside the training: make a checkpoint of what was taken, and tell of it. Touches nothing that a step touches."""
         session = self._session
         try:
@@ -249,12 +249,12 @@ class StageContext:
         finally:
             shutil.rmtree(directory)
         session.checkpoint = manifest
-        saved = Saved(manifest, began_s, session.clock())
+        saved = SavedCheckpoint(manifest, began_s, session.clock())
         metrics = {"save_s": saved.ended_s - began_s, "hold_s": held_s, "size_bytes": float(manifest.size_bytes)}
         self._tell("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
         return saved
 
-    def _take(self, saved: Saved | None) -> None:
+    def _take(self, saved: SavedCheckpoint | None) -> None:
         """Book a checkpoint that is on disk."""
         if saved is None:
             return

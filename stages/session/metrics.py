@@ -27,7 +27,7 @@ WANDB_S_MAX = 60.0
 
 
 @dataclass(frozen=True)
-class Point:
+class StepMetrics:
     """What a step measured. `position` counts steps from the pipeline's beginning, over all of its stages."""
 
     stage: str
@@ -41,7 +41,7 @@ class Sink(Protocol):
 
     name: str
 
-    def write(self, point: Point) -> None:
+    def write(self, point: StepMetrics) -> None:
         """Take one step's metrics; each step comes once, in order."""
 
     def flush(self) -> None:
@@ -69,7 +69,7 @@ class Metrics:
         """One step of a stage was measured."""
         if self._sinks is None:
             self._sinks = list(self._open_sinks())
-        point = Point(stage, step, self._before.get(stage, 0) + step, values)
+        point = StepMetrics(stage, step, self._before.get(stage, 0) + step, values)
         self._each(lambda sink: sink.write(point))
 
     def flush(self) -> None:
@@ -145,7 +145,7 @@ class TensorBoard:
             return None
         return cls(working / TENSORBOARD_DIRECTORY, f".s{order.session:04d}-{order.attempt}")
 
-    def write(self, point: Point) -> None:
+    def write(self, point: StepMetrics) -> None:
         values = [self._summaries.Summary.Value(tag=tag, simple_value=value) for tag, value in point.values.items()]
         writer = self._writer(point)
         writer.write_event(self._event(point, summary=self._summaries.Summary(value=values)))
@@ -158,7 +158,7 @@ class TensorBoard:
         for writer in self._writers.values():
             writer.close()
 
-    def _writer(self, point: Point) -> Any:
+    def _writer(self, point: StepMetrics) -> Any:
         if point.stage not in self._writers:
             folder = self._root / point.stage
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,7 +168,7 @@ class TensorBoard:
             writer.write_event(self._event(point, session_log=start))
         return self._writers[point.stage]
 
-    def _event(self, point: Point, **content: Any) -> Any:
+    def _event(self, point: StepMetrics, **content: Any) -> Any:
         return self._events.Event(wall_time=time.time(), step=point.position, **content)
 
 
@@ -201,7 +201,7 @@ class WeightsAndBiases:
             return None
         return cls(order, scratch)
 
-    def write(self, point: Point) -> None:
+    def write(self, point: StepMetrics) -> None:
         self._wandb.log({f"{point.stage}/{tag}": value for tag, value in point.values.items()}, step=point.position)
 
     def flush(self) -> None:

@@ -13,21 +13,23 @@ from stages.contract import MANIFEST_NAME, Manifest, Order
 from stages.documents import ContractError
 from stages.session import packing
 from stages.session.compilation_cache import Compiled
-from stages.stage import Opened, StageFailed
+from stages.stage import OpenedCheckpoint, StageFailed
 
 MANIFEST_BYTES_MAX = 4 * 1024 * 1024
 """Ours have a few kilobytes; other people's files of the same name can be anything."""
 
 
 @dataclass(frozen=True)
-class Found:
+class MountedCheckpoint:
     """A checkpoint that is mounted; only its manifest has been read."""
 
     folder: Path
     manifest: Manifest
 
 
-def open_parent(order: Order, inputs: Path, directory: Path, compiled: Compiled | None = None) -> Opened | None:
+def open_parent(
+    order: Order, inputs: Path, directory: Path, compiled: Compiled | None = None
+) -> OpenedCheckpoint | None:
     """Verify the order's parent and unpack it into `directory`; None where the order starts from nothing.
 
     What it brings of compiled programs goes to `compiled`.
@@ -51,13 +53,13 @@ def open_parent(order: Order, inputs: Path, directory: Path, compiled: Compiled 
             continue
         if compiled is not None:
             compiled.take_in(found.folder, found.manifest)
-        return Opened(cursor=found.manifest.cursor, directory=directory)
+        return OpenedCheckpoint(cursor=found.manifest.cursor, directory=directory)
     if damage:
         raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged, {damage}")
     raise StageFailed("parent-missing", _missing(order.parent.name, others), transient=True)
 
 
-def find(inputs: Path) -> Iterator[Found]:
+def find(inputs: Path) -> Iterator[MountedCheckpoint]:
     """Every mounted checkpoint of a readable format, the least nested first.
 
     Hidden folders and symbolic links to outside of `inputs` are passed by: the first may be unfinished, the second nobody
@@ -69,7 +71,7 @@ def find(inputs: Path) -> Iterator[Found]:
         folder = folders.pop(0)
         manifest = _read(folder / MANIFEST_NAME, top)
         if manifest is not None and all(_inside(folder / entry.path, top) for entry in manifest.files):
-            yield Found(inputs / folder.relative_to(top), manifest)
+            yield MountedCheckpoint(inputs / folder.relative_to(top), manifest)
         folders.extend(_below(folder))
 
 

@@ -19,13 +19,13 @@ from stages.session import accelerator, failure_report, metrics, packages, packi
 from stages.session.budget import Budget
 from stages.session.compilation_cache import Compiled
 from stages.session.compile_timer import Compilations
-from stages.session.context import Session, StageContext
+from stages.session.context import RunningSession, StageContext
 from stages.session.last_exit import exit_at_s, last_exit
 from stages.session.progress import Log
 from stages.session.session_output import Output
-from stages.session.time_accounting import Account, Spent
+from stages.session.time_accounting import TimeAccount, TimeClass
 from stages.session.tracing import Trace
-from stages.stage import Opened, StageFailed
+from stages.stage import OpenedCheckpoint, StageFailed
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """A stage's name is part of a folder's name."""
@@ -59,7 +59,7 @@ def main(
     scratch = _make_scratch(working)
     session = _session(order, working, inputs, scratch, lambda: clock() - started_s)
     ready = ready or Ready()
-    session.account.spent(Spent.INSTALL, ready.took_s)
+    session.account.spent(TimeClass.INSTALL, ready.took_s)
     try:
         with _stopped_by_sigterm(session), _last_exit(session, leave):
             report = run(session, ready.problem)
@@ -73,7 +73,7 @@ def main(
     return 1 if report.outcome == "failed" else 0
 
 
-def run(session: Session, broken: StageFailed | None = None) -> Report:
+def run(session: RunningSession, broken: StageFailed | None = None) -> Report:
     """Run the session to its end, whichever it is."""
     order = session.order
     session.log.event("started", note=f"{order.run} session {order.session} attempt {order.attempt}")
@@ -92,7 +92,7 @@ def run(session: Session, broken: StageFailed | None = None) -> Report:
     return _report(session, outcome)
 
 
-def _train(session: Session) -> str:
+def _train(session: RunningSession) -> str:
     order = session.order
     _check_order(order)
     packages.require(order.pins)
@@ -101,9 +101,9 @@ def _train(session: Session) -> str:
     remaining = [spec for spec in order.stages[first:] if spec.steps > 0]
     if any(catalog.find(spec.kind, order.sources).needs_jax for spec in remaining):
         session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
-        with session.account.doing(Spent.ACCELERATOR):
+        with session.account.doing(TimeClass.ACCELERATOR):
             session.log.say(accelerator.check(order.accelerator))
-    with session.account.doing(Spent.RESTORE):
+    with session.account.doing(TimeClass.RESTORE):
         opened = _restore(session)
     for spec in remaining:
         if (why := _no_time(session)) != "":
@@ -113,7 +113,7 @@ def _train(session: Session) -> str:
         if manifest is None:
             return "yielded"
         if spec is not remaining[-1]:
-            with session.account.doing(Spent.RESTORE):
+            with session.account.doing(TimeClass.RESTORE):
                 opened = _reopen(session, manifest, opened)
     return "finished"
 
@@ -137,14 +137,14 @@ def _check_order(order: Order) -> None:
             raise StageFailed("order-inconsistent", str(error)) from error
 
 
-def _open_books(session: Session, first: int, done: int) -> None:
+def _open_books(session: RunningSession, first: int, done: int) -> None:
     """How far each stage is before anything is done here."""
     for index, spec in enumerate(session.order.stages):
         before = spec.steps if index < first else done if index == first else 0
         session.stages[spec.name] = StageReport(done=before, target=spec.steps)
 
 
-def _restore(session: Session) -> Opened | None:
+def _restore(session: RunningSession) -> OpenedCheckpoint | None:
     began_s = session.clock()
     opened = parent_checkpoint.open_parent(
         session.order, session.inputs, session.scratch / "parent", session.output.compiled
@@ -162,13 +162,13 @@ def _restore(session: Session) -> Opened | None:
     return opened
 
 
-def _stage(session: Session, spec: StageSpec, opened: Opened | None) -> Manifest | None:
+def _stage(session: RunningSession, spec: StageSpec, opened: OpenedCheckpoint | None) -> Manifest | None:
     """Run a stage; its last checkpoint, or None where the stage is to go on in another session."""
-    with session.account.doing(Spent.MODEL):
+    with session.account.doing(TimeClass.MODEL):
         train = catalog.find(spec.kind).load()
     context = StageContext(session, spec, opened)
     session.reached = Cursor(stage=spec.name, step=context.start_step)
-    with Compilations(session.account).heard(), session.account.doing(Spent.STEP):
+    with Compilations(session.account).heard(), session.account.doing(TimeClass.STEP):
         train(context)
     manifest = context.finish()
     if manifest is not None:
@@ -179,16 +179,16 @@ def _stage(session: Session, spec: StageSpec, opened: Opened | None) -> Manifest
     return manifest
 
 
-def _reopen(session: Session, manifest: Manifest, before: Opened | None) -> Opened:
+def _reopen(session: RunningSession, manifest: Manifest, before: OpenedCheckpoint | None) -> OpenedCheckpoint:
     """What this session just saved, read the way that the next session would read it."""
     directory = session.scratch / f"after-{manifest.cursor.stage}"
     packing.open_checkpoint(session.output.folder(manifest.cursor), manifest, directory)
     if before is not None:
         shutil.rmtree(before.directory)
-    return Opened(cursor=manifest.cursor, directory=directory)
+    return OpenedCheckpoint(cursor=manifest.cursor, directory=directory)
 
 
-def _no_time(session: Session) -> str:
+def _no_time(session: RunningSession) -> str:
     """Why the next stage is not begun in this session; empty where it is."""
     if why := session.told_to_stop or session.cut:
         return why
@@ -198,7 +198,9 @@ def _no_time(session: Session) -> str:
     return ""
 
 
-def _report(session: Session, outcome: str, failed: failure_report.Failure | None = None, reason: str = "") -> Report:
+def _report(
+    session: RunningSession, outcome: str, failed: failure_report.Failure | None = None, reason: str = ""
+) -> Report:
     order = session.order
     names = (*PACKAGES, *(packages.name_of(pin) for pin in order.pins))
     return Report(
@@ -222,16 +224,16 @@ def _report(session: Session, outcome: str, failed: failure_report.Failure | Non
     )
 
 
-def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Callable[[], float]) -> Session:
+def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Callable[[], float]) -> RunningSession:
     log = Log(clock)
-    return Session(
+    return RunningSession(
         order=order,
         inputs=inputs,
         scratch=scratch,
         clock=clock,
         log=log,
         output=Output(working, order),
-        account=Account(clock),
+        account=TimeAccount(clock),
         budget=Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times),
         reached=order.start,
         trace=Trace(working) if order.trace else None,
@@ -245,7 +247,9 @@ def _make_scratch(working: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix="relay-", dir=large if large.is_dir() else None))
 
 
-def _last_exit(session: Session, leave: Callable[[int], object] | None) -> contextlib.AbstractContextManager[None]:
+def _last_exit(
+    session: RunningSession, leave: Callable[[int], object] | None
+) -> contextlib.AbstractContextManager[None]:
     if leave is None:
         return contextlib.nullcontext()
     order = session.order
@@ -260,7 +264,7 @@ def _last_exit(session: Session, leave: Callable[[int], object] | None) -> conte
 
 
 @contextlib.contextmanager
-def _stopped_by_sigterm(session: Session) -> Iterator[None]:
+def _stopped_by_sigterm(session: RunningSession) -> Iterator[None]:
     """While this lasts, SIGTERM asks the session to save and end at the next step."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 
-class Spent(StrEnum):
+class TimeClass(StrEnum):
     """What a second of a session can be spent on. The values are in reports and databases: they never change."""
 
     ACCELERATOR = "accelerator_initialization"
@@ -27,11 +27,11 @@ class Spent(StrEnum):
     OTHER = "other"
 
 
-COUNTS = frozenset((Spent.STEP, Spent.ROLLOUT, Spent.EVALUATION))
+COUNTS = frozenset((TimeClass.STEP, TimeClass.ROLLOUT, TimeClass.EVALUATION))
 """What a session is there for: steps that count, as long as a checkpoint holds them in the end."""
 
 
-class Account:
+class TimeAccount:
     """One session's seconds by class. All methods may be called from any thread, but for `doing`: it is for the thread that
     runs the session, and for one that it waits for meanwhile.
 
@@ -41,14 +41,14 @@ class Account:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._seconds: dict[Spent, float] = {}
-        self._doing = [Spent.OTHER]
+        self._seconds: dict[TimeClass, float] = {}
+        self._doing = [TimeClass.OTHER]
         self._since_s = 0.0
         self._moved: list[tuple[float, float]] = []
         """(begin, seconds) of what was moved, newest last, as long as something around it may still be told of."""
 
     @contextmanager
-    def doing(self, what: Spent) -> Iterator[None]:
+    def doing(self, what: TimeClass) -> Iterator[None]:
         """Until this ends, seconds are of this class, but for those of a class entered within it."""
         self._turn(lambda: self._doing.append(what))
         try:
@@ -56,7 +56,7 @@ class Account:
         finally:
             self._turn(lambda: self._doing.pop())
 
-    def spent(self, what: Spent, seconds: float) -> None:
+    def spent(self, what: TimeClass, seconds: float) -> None:
         """So many of the seconds until now were of this class after all: what went on inside the one that is entered.
 
         Told of something that lies around what was told before (a compilation inside another), only the rest is moved.
@@ -91,7 +91,7 @@ class Account:
         self._since_s = now_s
         return now_s
 
-    def _add(self, what: Spent, seconds: float) -> None:
+    def _add(self, what: TimeClass, seconds: float) -> None:
         self._seconds[what] = self._seconds.get(what, 0.0) + seconds
 
 

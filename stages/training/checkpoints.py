@@ -39,7 +39,7 @@ class Weights:
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """All that a stage carries from step to step.
 
     `made` is the digest of the base weights as `model:` makes them, so that a changed model is noticed before training.
@@ -56,7 +56,7 @@ class State:
     """What the run has read of its data sets so far, as `stages.data.pins` describes it."""
 
 
-def held(state: State) -> State:
+def held(state: TrainingState) -> TrainingState:
     """The same numbers in memory of their own on the host: the next step may overwrite, or give away, what it is given.
 
     Every copy from the devices is begun before the first is waited for.
@@ -83,13 +83,13 @@ def _copied(arrays: Mapping[str, Any]) -> dict[str, Any]:
     return {n: np.array(array) if isinstance(array, jax.Array) else array for n, array in arrays.items()}
 
 
-def not_finite(state: State) -> str:
+def not_finite(state: TrainingState) -> str:
     """The first array of a state on the host with a number in it that is not finite, such as `optimizer mu/w`; or nothing."""
     found = ((item, finite.not_finite(arrays)) for item, arrays in _items(state).items())
     return next((f"{item} {name}" for item, name in found if name), "")
 
 
-def write(state: State, directory: Path, after: str = "this step") -> dict[str, str]:
+def write(state: TrainingState, directory: Path, after: str = "this step") -> dict[str, str]:
     """Write everything into an empty directory; the answer is `digests(state)`.
 
     Raises StageFailed `not-a-number`, with nothing written, where a weight or a moment is not finite; `after` says when.
@@ -112,13 +112,13 @@ def write(state: State, directory: Path, after: str = "this step") -> dict[str, 
     return digests(state)
 
 
-def read(directory: Path) -> State:
+def read(directory: Path) -> TrainingState:
     """What `write` wrote, arrays on the host; raises StageFailed where this cannot be read."""
     about = json.loads((directory / "state.json").read_text(encoding="ascii"))
     if about["format"] != FORMAT:
         raise StageFailed("checkpoint-format", f"the state has format {about['format']}, and this relay reads {FORMAT}")
     items = _arrays(directory / "arrays", about["items"])
-    return State(
+    return TrainingState(
         weights=_weights(items, "", about["adapters"]),
         made=about["made"],
         origin=None if about["origin"] is None else _weights(items, "origin_", about["origin"]),
@@ -131,7 +131,7 @@ def read(directory: Path) -> State:
     )
 
 
-def digests(state: State) -> dict[str, str]:
+def digests(state: TrainingState) -> dict[str, str]:
     """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `papers`, `data`."""
     base = state.made if state.weights.base is None else tree_digest(state.weights.base)
     adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
@@ -162,7 +162,7 @@ def tree_digest(arrays: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def _items(state: State) -> dict[str, Mapping[str, Any]]:
+def _items(state: TrainingState) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     for prefix, weights in (("", state.weights), ("origin_", state.origin)):
         if weights is None:
@@ -176,7 +176,7 @@ def _items(state: State) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _description(state: State) -> dict[str, Any]:
+def _description(state: TrainingState) -> dict[str, Any]:
     def adapters(weights: Weights) -> list[dict[str, Any]]:
         return [{"rank": adapter.rank, "alpha": adapter.alpha} for adapter in weights.adapters]
 

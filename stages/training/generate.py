@@ -15,7 +15,7 @@ from stages.training.stage_data import prompt
 
 
 @dataclass(frozen=True)
-class Answers:
+class Completions:
     """What came back, one for each prompt."""
 
     texts: list[str]
@@ -32,7 +32,7 @@ class Answers:
         return {"examples": float(len(self.texts)), "tokens": float(self.tokens)}
 
 
-class Asker:
+class Generator:
     """Asks `model` (by default the foundation's own); what it answers follows the model's weights as they were when made."""
 
     def __init__(self, foundation: Foundation, options: Asking, model: nnx.Module | None = None) -> None:
@@ -52,11 +52,11 @@ class Asker:
                 ),
             )
 
-    def greedy(self, examples: Sequence[Example], batch: int) -> Answers:
+    def greedy(self, examples: Sequence[Example], batch: int) -> Completions:
         """The likeliest answer to each problem. Fewer than `batch` are filled up, so that nothing is compiled twice."""
         return self._ask(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
 
-    def drawn(self, examples: Sequence[Example], batch: int, options: Sampling, seed: int) -> Answers:
+    def sample(self, examples: Sequence[Example], batch: int, options: Sampling, seed: int) -> Completions:
         """An answer to each problem, drawn; the same seed draws the same answers."""
         return self._ask(
             examples, batch, temperature=options.temperature, top_p=1.0, top_k=options.top_k or None, seed=seed
@@ -71,9 +71,9 @@ class Asker:
         top_p: float | None,
         top_k: int | None,
         seed: int,
-    ) -> Answers:
+    ) -> Completions:
         if not examples:
-            return Answers([], [], [], 0)
+            return Completions([], [], [], 0)
         prompts = [prompt(example, self._foundation) for example in examples]
         with self._foundation.mesh:
             out = self._sampler(
@@ -90,4 +90,4 @@ class Asker:
         cut = [len(tokens) >= self._options.answer_tokens_max for tokens in out.tokens[:count]]
         lengths = [len(tokens) + (not ended) for tokens, ended in zip(out.tokens[:count], cut, strict=True)]
         asked = np.count_nonzero(np.asarray(out.padded_prompt_tokens)[:count] != self._foundation.tokenizer.pad_id())
-        return Answers(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))
+        return Completions(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 
-from stages.options import Trained
+from stages.options import TrainingOptions
 from stages.stage import StageFailed
 
 LASTING_STEPS = 5
@@ -24,10 +24,10 @@ ACCURACY_MIN = 0.1
 FORMAT_SLACK = 0.02
 
 
-class Guard:
+class TrainingGuard:
     """Watches one stage in one session; `watch` raises StageFailed when something lasts."""
 
-    def __init__(self, options: Trained, stage: str) -> None:
+    def __init__(self, options: TrainingOptions, stage: str) -> None:
         self._options = options
         self._stage = stage
         self._losses: deque[float] = deque(maxlen=options.guard_steps)

@@ -15,11 +15,11 @@ import optax
 from flax import nnx
 
 from stages.data import derive_seed
-from stages.options import Trained
-from stages.session.time_accounting import Spent
+from stages.options import TrainingOptions
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context, StageFailed
 from stages.training import checkpoints, lora
-from stages.training.checkpoints import State, Weights
+from stages.training.checkpoints import TrainingState, Weights
 from stages.training.finite import not_finite
 from stages.training.guards import LOOK_AFTER_STEPS
 from stages.training.lora import Adapter
@@ -29,14 +29,14 @@ from stages.training.optimizers import optimizer
 
 
 @dataclass(frozen=True)
-class Standing:
+class StageState:
     """A model ready to train. `frozen` is what the stage began with: the base of an adapter, or a reference model."""
 
     foundation: Foundation
     model: nnx.Module
     frozen: nnx.Module
     origin: Weights
-    before: State
+    before: TrainingState
     resumed: bool
     masters: Mapping[str, Any] = field(default_factory=dict)
     """What trains in float32, by name, where the model itself is in a narrower type and does not say it all."""
@@ -44,7 +44,7 @@ class Standing:
     """Ranks of adapters that are beside the weights and do not train: `lora.ranks_below`."""
 
 
-def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> Standing:
+def prepare(context: Context, options: TrainingOptions, *, needs_origin: bool = False) -> StageState:
     """The stage's model with the checkpoint's weights in it. `needs_origin`: full training keeps what it began with."""
     foundation = foundation_of(context)
     before = restored(context, foundation)
@@ -65,12 +65,12 @@ def stand(context: Context, options: Trained, *, needs_origin: bool = False) -> 
         put_arrays(model, live, nnx.LoRAParam)
         live = {}
     held = lora.ranks_below(below)
-    return Standing(foundation, model, frozen, origin, before, resumed, masters=live, below=held)
+    return StageState(foundation, model, frozen, origin, before, resumed, masters=live, below=held)
 
 
-def as_trained(context: Context) -> tuple[Foundation, State]:
+def load_trained(context: Context) -> tuple[Foundation, TrainingState]:
     """The model with the checkpoint's weights in it, and what else the checkpoint holds: for stages that train nothing."""
-    with context.doing(Spent.MODEL):
+    with context.doing(TimeClass.MODEL):
         foundation = foundation_of(context)
         before = restored(context, foundation)
         model = _beside(foundation, before.weights)
@@ -92,7 +92,7 @@ def is_resumed(context: Context) -> bool:
     return context.checkpoint is not None and context.checkpoint.cursor.stage == context.spec.name
 
 
-def restored(context: Context, foundation: Foundation) -> State:
+def restored(context: Context, foundation: Foundation) -> TrainingState:
     """The state in the checkpoint, or the one of an untrained model; raises StageFailed where the model has changed since."""
     made = made_of(foundation.model)
     wanted = foundation.options.sha256
@@ -101,8 +101,8 @@ def restored(context: Context, foundation: Foundation) -> State:
     if context.checkpoint is None:
         context.say(f"base weights have sha256 {made}")
         _hold_tokenizer(context, foundation)
-        return State(Weights(), made)
-    with context.doing(Spent.RESTORE):
+        return TrainingState(Weights(), made)
+    with context.doing(TimeClass.RESTORE):
         state = checkpoints.read(context.checkpoint.directory)
     if name := checkpoints.not_finite(state):
         place = f"{context.checkpoint.cursor.stage} step {context.checkpoint.cursor.step}"
@@ -195,7 +195,7 @@ def _start(name: str, now: Arrays, weights: Weights) -> jax.Array:
     return array.astype(jnp.float32)
 
 
-def equip(trainer: Any, standing: Standing, options: Trained, steps: int) -> None:
+def equip(trainer: Any, standing: StageState, options: TrainingOptions, steps: int) -> None:
     """Give one of Tunix's trainers the stage's optimizer, in the state of the checkpoint where the stage is resumed.
 
     The trainer made one of its own, of `optax.identity()`: in the model's type, in which small updates are lost.
@@ -212,10 +212,10 @@ def equip(trainer: Any, standing: Standing, options: Trained, steps: int) -> Non
         put_arrays(trainer.optimizer, standing.before.optimizer or {}, nnx.optimizer.OptState)
 
 
-class Frozen:
+class FrozenWeightsCheck:
     """Sees to it that training an adapter moves the adapter and nothing else. `look` is called with each step's metrics."""
 
-    def __init__(self, standing: Standing, options: Trained) -> None:
+    def __init__(self, standing: StageState, options: TrainingOptions) -> None:
         self._standing = standing
         self._looks = 0
         self._before = self._fixed() if options.mode == "lora" else None
@@ -259,7 +259,7 @@ def _sums_of_bits(values: Arrays) -> Arrays:
 _totals = jax.jit(_sums_of_bits)  # once, so that it is compiled once
 
 
-def state_of(standing: Standing, options: Trained, optimizer: Any, *, keeps_origin: bool) -> State:
+def state_of(standing: StageState, options: TrainingOptions, optimizer: Any, *, keeps_origin: bool) -> TrainingState:
     """What to save now: what trains, always in float32, and the optimizer's moments."""
     made, papers = standing.before.made, standing.before.papers
     moments = arrays_of(optimizer, nnx.optimizer.OptState)
@@ -267,14 +267,16 @@ def state_of(standing: Standing, options: Trained, optimizer: Any, *, keeps_orig
     if options.mode == "full":
         origin = standing.origin if keeps_origin else None
         weights = arrays_of(standing.model) if trained is None else trained
-        return State(Weights(weights), made, origin, moments, papers=papers)
+        return TrainingState(Weights(weights), made, origin, moments, papers=papers)
     arrays = arrays_of(standing.model, nnx.LoRAParam) if trained is None else trained
     live = Adapter(options.lora_rank, options.lora_alpha, arrays)
     origin = standing.origin
-    return State(Weights(origin.base, (*origin.adapters, live)), made, None, moments, papers=papers)
+    return TrainingState(Weights(origin.base, (*origin.adapters, live)), made, None, moments, papers=papers)
 
 
-def _full(context: Context, foundation: Foundation, origin: Weights, before: State, needs_origin: bool) -> Standing:
+def _full(
+    context: Context, foundation: Foundation, origin: Weights, before: TrainingState, needs_origin: bool
+) -> StageState:
     model = copy_of(foundation.model) if needs_origin else foundation.model
     masters = dict(whole(model, before.weights)) if is_narrow(foundation) else {}
     lost = put_weights(model, before.weights)
@@ -285,4 +287,4 @@ def _full(context: Context, foundation: Foundation, origin: Weights, before: Sta
         )
     if needs_origin:
         put_weights(foundation.model, origin)
-    return Standing(foundation, model, foundation.model, origin, before, is_resumed(context), masters=masters)
+    return StageState(foundation, model, foundation.model, origin, before, is_resumed(context), masters=masters)

@@ -15,7 +15,7 @@ import numpy as np
 import qwix
 from flax import nnx
 
-from stages.options import Trained
+from stages.options import TrainingOptions
 from stages.stage import StageFailed
 from stages.training.master_weights import live_part
 from stages.training.model import Arrays, arrays_of, place, put_arrays
@@ -44,7 +44,7 @@ class Adapter:
 
 
 def with_adapter(
-    model: nnx.Module, options: Trained, seed: int, mesh: jax.sharding.Mesh, below: Sequence[Adapter] = ()
+    model: nnx.Module, options: TrainingOptions, seed: int, mesh: jax.sharding.Mesh, below: Sequence[Adapter] = ()
 ) -> nnx.Module:
     """A model that shares the given one's weights and has a fresh adapter, which changes nothing yet.
 
@@ -95,7 +95,7 @@ def _adapted_names(adapter: Adapter) -> list[str]:
     return sorted(key.removesuffix(_A) for key in adapter.arrays if key.endswith(_A))
 
 
-def _ranks(below: Sequence[Adapter], options: Trained | None) -> dict[str, int]:
+def _ranks(below: Sequence[Adapter], options: TrainingOptions | None) -> dict[str, int]:
     """All ranks of each module that earlier adapters are beside, by Qwix's path: `layers/0/attn/q_einsum`."""
     found = {}
     for name, rank in ranks_below(below).items():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from stages.options import Grpo, Trained
+from stages.options import Grpo, TrainingOptions
 
 
 class Measured(NamedTuple):
@@ -23,7 +23,7 @@ class Measured(NamedTuple):
     lost: Any
 
 
-def optimizer(options: Trained, steps: int) -> optax.GradientTransformation:
+def optimizer(options: TrainingOptions, steps: int) -> optax.GradientTransformation:
     """The optimizer of a stage of `steps` steps. The schedule depends on nothing else, so a cut does not bend it."""
     return measured(
         optax.chain(
@@ -33,7 +33,7 @@ def optimizer(options: Trained, steps: int) -> optax.GradientTransformation:
     )
 
 
-def schedule(options: Trained, steps: int) -> optax.Schedule:
+def schedule(options: TrainingOptions, steps: int) -> optax.Schedule:
     """Learning rate by number of updates done: linear warm-up from zero, then the decay that the options name."""
     updates = steps * updates_a_step(options)
     peak, warmup = options.learning_rate, min(options.warmup_steps * updates_a_step(options), updates - 1)
@@ -50,12 +50,12 @@ def schedule(options: Trained, steps: int) -> optax.Schedule:
     return optax.join_schedules([rising, after], [warmup])
 
 
-def updates_a_step(options: Trained) -> int:
+def updates_a_step(options: TrainingOptions) -> int:
     """How often a step moves the weights."""
     return options.num_iterations if isinstance(options, Grpo) else 1
 
 
-def learning_rates(options: Trained, steps: int) -> list[float]:
+def learning_rates(options: TrainingOptions, steps: int) -> list[float]:
     """The learning rate of each step's first update, the first step's first."""
     first = np.arange(steps) * updates_a_step(options)
     return [float(rate) for rate in np.asarray(schedule(options, steps)(first))]

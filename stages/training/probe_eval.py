@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 
 from stages.data import Example, derive_seed, examples_at
-from stages.options import Asking, Trained
+from stages.options import Asking, TrainingOptions
 from stages.rewards import correctness_reward, structure_reward
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context
-from stages.training.generate import Asker
-from stages.training.initial_state import Standing
+from stages.training.generate import Generator
+from stages.training.initial_state import StageState
 from stages.training.stage_data import judged_problems
 
 DATA = ("gsm8k",)
@@ -16,7 +16,7 @@ DATA = ("gsm8k",)
 
 
 @dataclass
-class Began:
+class ProbeMetrics:
     """Metrics that the first step of a session tells besides its own; their names begin with `check_`."""
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -27,18 +27,18 @@ class Began:
         return found
 
 
-def check(context: Context, options: Trained, standing: Standing) -> Began:
+def check(context: Context, options: TrainingOptions, standing: StageState) -> ProbeMetrics:
     """Ask `options.check` problems that were never trained on. Changes nothing that training depends on."""
     if not options.check:
-        return Began()
+        return ProbeMetrics()
     spec = next((stage for stage in context.plan if stage.kind == "evaluate"), None)
     asking = options if isinstance(options, Asking) else _asking(spec.options if spec else {})
     data = tuple(spec.options.get("data", DATA)) if spec else DATA
     problems = judged_problems(context, standing.foundation, data, asking).held_out
     chosen = examples_at(problems, 1, min(options.check, len(problems)), derive_seed(context.seed, "evaluate"))
-    with context.doing(Spent.EVALUATION):
-        answers = Asker(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
-    return Began(rates(chosen, answers))
+    with context.doing(TimeClass.EVALUATION):
+        answers = Generator(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
+    return ProbeMetrics(rates(chosen, answers))
 
 
 def rates(examples: list[Example], answers: list[str]) -> dict[str, float]:

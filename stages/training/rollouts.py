@@ -10,9 +10,9 @@ from tunix.rl.rl_cluster import ClusterConfig, RLCluster, RLTrainingConfig, Role
 from tunix.rl.rollout.base_rollout import RolloutConfig
 
 from stages.options import Asking, Grpo
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.training.gemma import without_remat
-from stages.training.initial_state import Standing, equip
+from stages.training.initial_state import StageState, equip
 from stages.training.policy import DrawnAnswer
 
 
@@ -46,7 +46,7 @@ def drawn_answer(text: str, row: np.ndarray[Any, Any], stops: Sequence[int]) -> 
 class Cluster(RLCluster):  # type: ignore[misc]
     """Tunix's cluster of policy, sampler and trainer, on one mesh."""
 
-    doing: Callable[[Spent], AbstractContextManager[None]]
+    doing: Callable[[TimeClass], AbstractContextManager[None]]
     """The context's."""
     buffer: DrawnBuffer
 
@@ -54,7 +54,7 @@ class Cluster(RLCluster):  # type: ignore[misc]
         """(prompt tokens, rows × `prompt_tokens_max`, padded on the left; an answer to each prompt). One seed, one draw."""
         config = self.cluster_config.rollout_config
         config.seed = seed  # Tunix draws the same noise at every step unless it is told otherwise
-        with self.doing(Spent.ROLLOUT):
+        with self.doing(TimeClass.ROLLOUT):
             output = self.generate(
                 prompts, micro_batch_size=len(prompts)
             )  # in parts, each part would draw the same noise
@@ -75,7 +75,7 @@ def rollout_config(options: Asking, temperature: float, top_k: int, stops: Seque
     )
 
 
-def cluster_of(standing: Standing, options: Grpo, steps: int, metrics: Any) -> Cluster:
+def cluster_of(standing: StageState, options: Grpo, steps: int, metrics: Any) -> Cluster:
     """The stage's cluster, resumed where the stage is. Its trainer has no loss yet."""
     mesh = standing.foundation.mesh
     micro = {"mini_batch_size": options.batch, "train_micro_batch_size": options.batch // options.accumulate}

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from stages import catalog
-from stages.options import Options, Trained, fit
-from stages.session.time_accounting import Spent
+from stages.options import Options, TrainingOptions, fit
+from stages.session.time_accounting import TimeClass
 from stages.stage import Context, Next, StageFailed
 from stages.training import checkpoints
-from stages.training.checkpoints import State
+from stages.training.checkpoints import TrainingState
 from stages.training.optimizers import learning_rates
 
 
@@ -51,8 +51,8 @@ class LatestMetrics:
 def do_steps(
     context: Context,
     step: Callable[[int], Mapping[str, float]],
-    state: Callable[[], State],
-    what: Spent = Spent.STEP,
+    state: Callable[[], TrainingState],
+    what: TimeClass = TimeClass.STEP,
 ) -> None:
     """Run every step that is left; `step` returns its metrics once its results are ready, `state` is what to save then.
 
@@ -62,7 +62,7 @@ def do_steps(
     """
     told = _told_by_options(context)
 
-    def whole() -> State:
+    def whole() -> TrainingState:
         return replace(state(), data=context.pins.described())
 
     for number in range(context.start_step + 1, context.spec.steps + 1):
@@ -78,19 +78,19 @@ def do_steps(
 def _told_by_options(context: Context) -> Callable[[int], dict[str, float]]:
     """From a step to the metrics of it that follow from the stage's options."""
     options = catalog.find(context.spec.kind).fit(context.spec.options, f"stages.{context.spec.name}.options")
-    if not isinstance(options, Trained):
+    if not isinstance(options, TrainingOptions):
         return lambda _step: {}
     rates = learning_rates(options, context.spec.steps)
     return lambda step: {"learning_rate": rates[step - 1], "examples": float(options.batch)}
 
 
-def _begin_to_write(state: Callable[[], State], after: str, directory: Path) -> Callable[[], dict[str, str]]:
+def _begin_to_write(state: Callable[[], TrainingState], after: str, directory: Path) -> Callable[[], dict[str, str]]:
     """Copy the state, which the next step overwrites; what is left to do is to look at the copy and to write it."""
     return partial(checkpoints.write, checkpoints.held(state()), directory, after)
 
 
 @contextmanager
-def calm() -> Iterator[None]:
+def quiet_libraries() -> Iterator[None]:
     """Keep the libraries' chatter out of the session's log, and give the devices' memory back in the end."""
     chatty = [logging.getLogger(name) for name in ("absl", "jax._src.xla_bridge")]
     levels = [logger.level for logger in chatty]

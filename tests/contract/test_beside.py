@@ -13,7 +13,7 @@ from orchestrator.core.plan import Limits, order_for, plan_session, slug_of, tok
 from orchestrator.engine.effects.call_meter import Metered
 from orchestrator.engine.effects.context import Shell
 from orchestrator.engine.effects.unknown_sessions import PAGES_MAX, refuse_beside_others
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernels import Save
@@ -98,7 +98,7 @@ def look(store: MemoryStore, place: Place) -> int:
     session: Session | None = snapshot.state.last
     assert session is not None
     metered = Metered(place.gateway)
-    shell = Shell(metered.gateway, Home(Path("unused")), place.clock, Limits(), US)
+    shell = Shell(metered.gateway, HomeLayout(Path("unused")), place.clock, Limits(), US)
     refuse_beside_others(snapshot, session, shell)
     return metered.calls
 

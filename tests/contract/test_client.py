@@ -27,7 +27,7 @@ from orchestrator.base.errors import (
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import FileWanted, KernelPush, Worker
-from orchestrator.kaggle.transport import Limits, retry_after_s
+from orchestrator.kaggle.transport import TransportLimits, retry_after_s
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from tests.contract.scripted import Reply, Script, Scripted, answer, by_call, error, in_turn, scripted
 from tests.contract.worlds import OWNER, QUICK, kernel, over_http
@@ -50,7 +50,7 @@ class Talk:
 
 
 @contextmanager
-def talking(script: Script, *credentials: Credentials, limits: Limits = QUICK) -> Iterator[Talk]:
+def talking(script: Script, *credentials: Credentials, limits: TransportLimits = QUICK) -> Iterator[Talk]:
     waits: list[float] = []
     with scripted(script) as server:
         gateway = KaggleGateway(credentials or [KEY], server.url, sleep=waits.append, limits=limits)
@@ -115,20 +115,20 @@ def test_a_date_to_retry_after_is_measured_against_the_servers_own_clock() -> No
 
 
 def test_a_server_that_says_nothing_is_given_up() -> None:
-    limits = Limits(connect_s=1.0, read_s=0.1, call_s=1.0)
+    limits = TransportLimits(connect_s=1.0, read_s=0.1, call_s=1.0)
     with talking(in_turn(Reply(hang=True)), limits=limits) as talk, pytest.raises(Transient, match="timed out"):
         talk.gateway.quota("tpu")
 
 
 def test_an_answer_that_trickles_for_ever_is_given_up() -> None:
-    limits = Limits(connect_s=1.0, read_s=1.0, call_s=0.15)
+    limits = TransportLimits(connect_s=1.0, read_s=1.0, call_s=0.15)
     reply = Reply(body=b"{", headers={"Content-Type": "application/json"}, drip_s=0.02)
     with talking(in_turn(reply), limits=limits) as talk, pytest.raises(Transient, match="took longer than"):
         talk.gateway.quota("tpu")
 
 
 def test_an_answer_without_end_does_not_fill_the_memory() -> None:
-    limits = Limits(connect_s=1.0, read_s=1.0, call_s=5.0, body_bytes_max=100_000)
+    limits = TransportLimits(connect_s=1.0, read_s=1.0, call_s=5.0, body_bytes_max=100_000)
     reply = Reply(body=b" " * 1_000_000)
     with talking(in_turn(reply), limits=limits) as talk, pytest.raises(Transient, match="larger than 100000 bytes"):
         talk.gateway.quota("tpu")
@@ -331,7 +331,7 @@ def test_the_accelerator_flags_agree_with_the_machine(shape: str, flags: tuple[b
 def test_every_way_in_which_a_push_fails_has_its_remedy_and_none_is_repeated(
     reply: Reply, kind: type[RelayError]
 ) -> None:
-    limits = Limits(connect_s=1.0, read_s=0.3, call_s=2.0)
+    limits = TransportLimits(connect_s=1.0, read_s=0.3, call_s=2.0)
     with talking(in_turn(reply), limits=limits) as talk:
         with pytest.raises(RelayError) as caught:
             talk.gateway.push(kernel(SLUG))

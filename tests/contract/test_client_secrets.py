@@ -12,7 +12,7 @@ from orchestrator.base.errors import RelayError
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import FileWanted, KernelPush, OutputFile
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.transport import TransportLimits
 from tests.contract.scripted import Reply, Script, Seen, answer, scripted
 
 SECRET = "5e1f00d5ecret0f7he7e57"
@@ -26,7 +26,7 @@ LOGIN = Credentials(
     method=Method.LOGIN, source="credentials.json", username="alice", secret=SECRET, refresh_token=REFRESH
 )
 
-LIMITS = Limits(connect_s=1.0, read_s=0.04, call_s=0.5, quiet_s=0.04, live_s=0.5, follow_s=0.04)
+LIMITS = TransportLimits(connect_s=1.0, read_s=0.04, call_s=0.5, quiet_s=0.04, live_s=0.5, follow_s=0.04)
 
 SLUG = "gsm-3f9a-s0001"
 

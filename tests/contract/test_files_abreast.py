@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator.base.errors import Corrupt
 from orchestrator.engine.collect import fetch
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.manifests import Candidate
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
@@ -73,7 +73,7 @@ def finished(root: Path, faults: FaultPlan) -> Iterator[Place]:
 @pytest.fixture
 def collecting(tmp_path: Path, faults: FaultPlan) -> Iterator[Collecting]:
     with finished(tmp_path / "kaggle", faults) as place:
-        yield Collecting(place, tmp_path / "c0001", Quarantine(Home(tmp_path / "home"), RUN, START))
+        yield Collecting(place, tmp_path / "c0001", Quarantine(HomeLayout(tmp_path / "home"), RUN, START))
 
 
 def test_all_files_arrive_and_the_manifest_is_last(collecting: Collecting) -> None:

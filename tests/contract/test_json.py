@@ -13,7 +13,7 @@ from benchmarks.homes import finished_run
 from orchestrator.base.clock import SystemClock
 from orchestrator.cli import main
 from orchestrator.engine.backups import Backups
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
@@ -75,7 +75,7 @@ class Place:
         parked = RunParked(reason="it broke", remedy="relay retry r-0002")
         store.begin_run(_named(STARTED, "r-0002"), AT, later=[(AT, parked)])
         finished_run(store, "old-0001", 2, AT)
-        Backups(Home(self.home)).make(AT)
+        Backups(HomeLayout(self.home)).make(AT)
         (logs := self.home / "runs" / "old-0001" / "logs").mkdir(parents=True)
         (logs / "old-0001-s0002.log").write_text("hello\n", encoding="utf-8")
         (papers := self.home / "runs" / "old-0001" / "papers").mkdir()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.engine.home import LOG_BYTES_MAX, LOG_CUT, Home, log_lines
+from orchestrator.engine.home import LOG_BYTES_MAX, LOG_CUT, HomeLayout, log_lines
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.kaggle.logs import LINE_CHARACTERS_MAX, Chunk, Lines
+from orchestrator.kaggle.logs import LINE_CHARACTERS_MAX, Chunk, LineAssembler
 from tests.contract.scripted import Reply, by_call, scripted
 from tests.contract.test_client import SLUG
 
@@ -134,7 +134,7 @@ def lines(first: int, last: int, text: str = "x") -> Iterator[LogLine]:
 
 def test_a_log_that_is_too_long_to_be_kept_says_so_once(tmp_path: Path) -> None:
     assert LOG_BYTES_MAX >= 64 * MIB
-    home = Home(tmp_path, log_bytes_max=1000)
+    home = HomeLayout(tmp_path, log_bytes_max=1000)
     for upto in (10, 400, 500, 600):
         passed = []
         home.append_log(SESSION, (passed.append(line) or line for line in lines(0, upto)))  # type: ignore[func-returns-value]
@@ -144,7 +144,7 @@ def test_a_log_that_is_too_long_to_be_kept_says_so_once(tmp_path: Path) -> None:
 
 
 def test_a_half_written_last_line_is_written_again(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = HomeLayout(tmp_path)
     home.append_log(SESSION, lines(0, 2))
     with home.log(SESSION).open("ab") as file:
         file.write(b"hal")
@@ -164,7 +164,7 @@ def test_a_line_is_cut_wherever_its_chunks_are() -> None:
     text = "z" * (2 * LINE_CHARACTERS_MAX + 5)
     found = []
     for size in (len(text) + 1, 300_000):
-        cut = Lines()
+        cut = LineAssembler()
         whole = f"{text}\n"
         chunks = [Chunk("stdout", 1.0, whole[at : at + size]) for at in range(0, len(whole), size)]
         found.append([(line.number, len(line.text)) for chunk in chunks for line in cut.add(chunk)])

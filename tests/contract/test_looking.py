@@ -6,9 +6,9 @@ from orchestrator.base.clock import VirtualClock
 from orchestrator.core.plan import Limits
 from orchestrator.engine.effects import Shell
 from orchestrator.engine.effects.poll import look
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, FaultInjector
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from state import machine
@@ -19,7 +19,7 @@ from tests.simulation.pipelines import pipeline
 from tests.unit.test_machine import SAMPLES, STARTED, path_to
 
 
-class Counted(Misfortune):
+class Counted(FaultInjector):
     """Remembers what was asked."""
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Counted(Misfortune):
 
 
 def looked(place: Place, home: Path, state: RunState) -> None:
-    shell = Shell(place.gateway, Home(home), place.clock, Limits())
+    shell = Shell(place.gateway, HomeLayout(home), place.clock, Limits())
     look(Snapshot(state=state), state.sessions[0], pipeline(), shell)
 
 
@@ -53,4 +53,4 @@ def test_a_look_is_one_call_while_the_session_is_queued_and_two_while_it_runs(tm
         counted.names.clear()
         looked(place, tmp_path, machine.apply(state, SAMPLES[SeenRunning], clock.now()))
         assert counted.names == ["GetKernelSessionStatus", "LogStream"]
-    assert Home(tmp_path).log(state.sessions[0]).read_text(encoding="utf-8").splitlines()[0] == "line 0"
+    assert HomeLayout(tmp_path).log(state.sessions[0]).read_text(encoding="utf-8").splitlines()[0] == "line 0"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.notify.config import EVENTS, Addresses
-from orchestrator.app.notify.sender import Courier, Couriers, Post
+from orchestrator.app.notify.sender import Outbox, Sender, Senders
 from orchestrator.app.notify.services import services
 from orchestrator.base.clock import VirtualClock
 from state.facts import Fact, RunFinished, RunParked, RunResumed
-from state.model import Watch
-from state.notification_marks import Told
+from state.model import PollState
+from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 from state.store import Store
 from tests.contract.local import until
@@ -52,19 +52,25 @@ class Desk:
     def happen(self, *facts: Fact, at: datetime | None = None) -> None:
         self.store.append(RUN, facts, at or self.clock.now())
 
-    def post(self, deadline_s: float = 30.0) -> Post:
-        return Post(
-            *(Told(self.home), ReadOnlyStore(self.home), frozenset(EVENTS), self.clock.now, self.said.append),
+    def post(self, deadline_s: float = 30.0) -> Outbox:
+        return Outbox(
+            *(
+                NotificationMarks(self.home),
+                ReadOnlyStore(self.home),
+                frozenset(EVENTS),
+                self.clock.now,
+                self.said.append,
+            ),
             may=lambda: None,
             deadline_s=deadline_s,
             retry_s=0.01,
         )
 
-    def courier(self, *servers: Receiver, deadline_s: float = 30.0) -> Courier:
+    def courier(self, *servers: Receiver, deadline_s: float = 30.0) -> Sender:
         """A new daemon's courier for the first of these servers' services."""
         addresses = Addresses(tuple(server.url for server in servers), frozenset(EVENTS), "a test")
         post = self.post(deadline_s)
-        return Courier(post, services(addresses)[0], post.told.newest())
+        return Sender(post, services(addresses)[0], post.told.newest())
 
 
 @pytest.fixture
@@ -109,7 +115,7 @@ def test_of_two_messages_only_the_one_that_was_refused_is_sent_again(desk: Desk,
     assert server.titles == [f"relay: {RUN} needs you"]
     desk.courier(server).deliver()
     assert server.titles == [f"relay: {RUN} needs you", "relay: r-0002 is finished"]
-    assert set(Told(desk.home).marks(courier.service.shown)) == {""}, "one mark is enough once all is told"
+    assert set(NotificationMarks(desk.home).marks(courier.service.shown)) == {""}, "one mark is enough once all is told"
 
 
 def test_what_happened_before_a_service_was_first_configured_is_not_told(desk: Desk, server: Receiver) -> None:
@@ -225,8 +231,8 @@ def test_a_service_that_hangs_is_left_behind_and_its_late_answer_counts(desk: De
 def test_couriers_end_with_the_daemon_though_a_service_hangs(desk: Desk, server: Receiver) -> None:
     addresses = Addresses((server.url,), frozenset(EVENTS), "a test")
     server.free.clear()
-    with Couriers(desk.post(), services(addresses), farewell_s=0.2) as couriers:
-        until(lambda: Told(desk.home).marks(services(addresses)[0].shown))
+    with Senders(desk.post(), services(addresses), farewell_s=0.2) as couriers:
+        until(lambda: NotificationMarks(desk.home).marks(services(addresses)[0].shown))
         desk.happen(RunFinished())
         couriers.wake()
         until(lambda: server.asked)
@@ -235,7 +241,7 @@ def test_couriers_end_with_the_daemon_though_a_service_hangs(desk: Desk, server:
 
 def test_the_last_message_is_sent_before_the_daemon_ends(desk: Desk, server: Receiver) -> None:
     addresses = Addresses((server.url,), frozenset(EVENTS), "a test")
-    with Couriers(desk.post(), services(addresses)):
+    with Senders(desk.post(), services(addresses)):
         desk.happen(RunFinished())
     assert server.titles == [f"relay: {RUN} is finished"]
 
@@ -243,11 +249,11 @@ def test_the_last_message_is_sent_before_the_daemon_ends(desk: Desk, server: Rec
 def test_a_full_disk_is_told_when_it_begins_and_when_it_is_over(desk: Desk, server: Receiver) -> None:
     courier = desk.courier(server)
     later = desk.clock.now() + timedelta(seconds=60)
-    desk.store.observe(RUN, Watch(failures=1, failure="the disk that holds home is full", not_before=later))
+    desk.store.observe(RUN, PollState(failures=1, failure="the disk that holds home is full", not_before=later))
     for _ in range(2):
         courier.deliver()
     desk.courier(server).deliver()
-    desk.store.observe(RUN, Watch())
+    desk.store.observe(RUN, PollState())
     courier.deliver()
     assert server.titles == [f"relay: {RUN} is held up", f"relay: {RUN} goes on"]
     assert "the disk that holds home is full" in server.taken[0]["message"]
@@ -256,7 +262,7 @@ def test_a_full_disk_is_told_when_it_begins_and_when_it_is_over(desk: Desk, serv
 def test_a_kaggle_that_does_not_answer_is_told_after_half_an_hour(desk: Desk, server: Receiver) -> None:
     courier, now = desk.courier(server), desk.clock.now()
     later = now + timedelta(hours=1)
-    desk.store.observe(RUN, Watch(failures=4, failing_since=now, failure="Kaggle is away", not_before=later))
+    desk.store.observe(RUN, PollState(failures=4, failing_since=now, failure="Kaggle is away", not_before=later))
     courier.deliver()
     assert server.asked == 0
     desk.clock.sleep(1800.0)

@@ -12,14 +12,14 @@ from orchestrator.base.errors import RelayError, Transient
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import FileWanted, Worker
 from orchestrator.kaggle.session import PAGES_MAX
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.transport import TransportLimits
 from tests.contract.scripted import Reply, Script, Seen, answer, by_call, scripted
 from tests.contract.test_client import KEY, SLUG
 from tests.contract.worlds import QUICK, kernel
 
 HALF = "half \ud83d of one\0"
 WHOLE = "half \ufffd of one\ufffd"
-ONCE = Limits(
+ONCE = TransportLimits(
     connect_s=QUICK.connect_s, read_s=QUICK.read_s, call_s=QUICK.call_s, quiet_s=0.2, retry_s=0.0, attempts_max=1
 )
 

@@ -20,7 +20,7 @@ from orchestrator.app.dashboard import EVERY_S, STALE_S, Dashboard, Served, list
 from orchestrator.app.settings import Settings
 from orchestrator.base.errors import BadInput
 from state.facts import RunParked
-from state.model import Watch
+from state.model import PollState
 from tests.contract.test_commands import relay
 from tests.unit.histories import AT, EVIL, Told, trained
 
@@ -241,7 +241,7 @@ def test_a_document_is_made_again_only_where_something_was_written_or_time_passe
             now_s += after_s
             ask(found, "/runs/tiny-0001/live.json")
             assert made == expected
-        store.observe(told.run, Watch(looked_at=AT))
+        store.observe(told.run, PollState(looked_at=AT))
         now_s += EVERY_S
         ask(found, "/runs/tiny-0001/live.json")
         assert made == 3

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
 from orchestrator.pipeline.model import Expect
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.sessions import Tempo
 from orchestrator.views.document import status_document
 from state.facts import RunStarted
@@ -43,7 +43,7 @@ def planned(home: Path, *arguments: str) -> dict[str, Any]:
 
 def chain_in(folder: Path) -> Chain:
     """A run of the usual pipeline with steps of about 12 s, in memory."""
-    return Chain(Kaggle(pipeline(), step_s=12.0, tempo=Tempo(1, uneven=0.1)), folder)
+    return Chain(SimulatedKaggle(pipeline(), step_s=12.0, tempo=Tempo(1, uneven=0.1)), folder)
 
 
 def looked_at(chain: Chain, folder: Path) -> dict[str, Any]:
@@ -160,7 +160,7 @@ def test_a_run_of_which_nothing_is_measured_yet_says_what_is_missing(folder: Pat
 
 def test_a_parked_run_is_forecast_as_if_it_went_on_now(folder: Path) -> None:
     expecting = pipeline().model_copy(update={"expect": Expect(step_s={"counting": 12.0})})
-    chain = Chain(Kaggle(expecting), folder)
+    chain = Chain(SimulatedKaggle(expecting), folder)
     chain.store.request(chain.run, "pause", {}, chain.kaggle.clock.now())
     chain.drive()
     run = looked_at(chain, folder)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.base.errors import Corrupt
 from orchestrator.engine.collect import fetch
 from orchestrator.engine.effects.eager_upload import Ahead
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.manifests import Candidate
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted
@@ -63,7 +63,7 @@ def faults() -> FaultPlan:
 @pytest.fixture
 def hop(tmp_path: Path, faults: FaultPlan) -> Iterator[Hop]:
     with finished(tmp_path / "kaggle", faults) as place:
-        home = Home(tmp_path / "home")
+        home = HomeLayout(tmp_path / "home")
         ahead = Ahead(DATASET, place.gateway, place.clock)
         (tmp_path / "back").mkdir()
         yield Hop(place, tmp_path / DATASET, Quarantine(home, RUN, START), ahead)

@@ -16,13 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.base.terminal import CONTROLS, Outward, encodable, shown
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.views.daemon_log import Journal
-from orchestrator.views.news_filter import Line
+from orchestrator.views.daemon_log import DaemonLog
+from orchestrator.views.news_filter import Narration
 from orchestrator.views.printing import console
 from state.facts import RunParked
-from state.model import Metric, Phase, Watch
+from state.model import Metric, Phase, PollState
 from state.store import Store
 from tests.unit.test_machine import AT, path_to
 from tests.unit.test_views import STARTED
@@ -52,10 +52,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.begin_run(STARTED, AT)
     state = store.append("r-0001", path_to(Phase.RUNNING), AT)
     metric = Metric(run="r-0001", session=1, attempt=1, number=0, stage="count", step=4, name=ODD, value=0.5, at_s=1.0)
-    store.observe("r-0001", Watch(failures=1, failure=ODD), [metric])
+    store.observe("r-0001", PollState(failures=1, failure=ODD), [metric])
     store.append("r-0001", [RunParked(reason=ODD, remedy="relay retry r-0001", excerpt=f"{ODD}\n{ODD}")], AT)
     lines = [LogLine(number=number, stream="stdout", at_s=0.0, text=ODD) for number in range(3)]
-    Home(folder).append_log(state.sessions[0], lines)
+    HomeLayout(folder).append_log(state.sessions[0], lines)
     store.close()
     return folder
 
@@ -123,8 +123,8 @@ def test_a_terminal_is_given_relays_own_sequences_and_no_others(home: Path, name
 def test_the_daemons_lines_and_its_file_hold_no_control(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for as_json in (False, True):
         path = tmp_path / f"{as_json}.log"
-        journal = Journal(lambda: AT, as_json=as_json, file=path)
-        journal.say(Line(event="failing", message=ODD, run="r-0001", data={"failure": ODD}))
+        journal = DaemonLog(lambda: AT, as_json=as_json, file=path)
+        journal.say(Narration(event="failing", message=ODD, run="r-0001", data={"failure": ODD}))
         journal.close()
         for told in (path.read_text(encoding="utf-8"), capsys.readouterr().out):
             assert not RAW.search(told)

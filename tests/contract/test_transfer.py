@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.base.errors import Corrupt, DiskRefused, RateLimited, Transient
 from orchestrator.kaggle.gateway import Downloaded, FileWanted
-from orchestrator.kaggle.retry import Patience
+from orchestrator.kaggle.retry import RetryPolicy
 from orchestrator.kaggle.transfer import fetch, opener, safe_name
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.read_errors import unread
@@ -24,7 +24,7 @@ from tests.contract.worlds import kernel, over_http
 CONTENT = random.Random(7).randbytes(3_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 WANTED = FileWanted(size_bytes=len(CONTENT), sha256=SHA256)
-LIMITS = Limits(connect_s=1.0, read_s=1.0, call_s=5.0)
+LIMITS = TransportLimits(connect_s=1.0, read_s=1.0, call_s=5.0)
 
 Change = Callable[[Reply], Reply]
 
@@ -67,7 +67,7 @@ class Fetching:
     waits: list[float]
 
     def __call__(self, wanted: FileWanted = WANTED) -> Downloaded:
-        patience = Patience(sleep=self.waits.append)
+        patience = RetryPolicy(sleep=self.waits.append)
         return fetch(opener(f"{self.server.url}/signed?key=1", LIMITS, str), self.into, wanted, patience, str)
 
     @property

@@ -18,10 +18,10 @@ import pytest
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import Corrupt, DiskRefused, Permanent, Refused, Transient
 from orchestrator.kaggle.gateway import FileWanted
-from orchestrator.kaggle.retry import Patience
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.retry import RetryPolicy
+from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.kaggle.upload import upload
-from orchestrator.kaggle.upload_journal import HalfSent, Slot
+from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
@@ -31,7 +31,7 @@ from tests.contract.worlds import over_http
 
 CONTENT = random.Random(11).randbytes(2_000_000)
 DATASET = "gsm-3f9a-c0001"
-LIMITS = Limits(connect_s=1.0, read_s=1.0, call_s=5.0)
+LIMITS = TransportLimits(connect_s=1.0, read_s=1.0, call_s=5.0)
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Sending:
         return Slot(f"token-{self.started}", f"{self.server.url}/{self.started}")
 
     def __call__(self) -> str:
-        return upload(self.path, self.start, LIMITS, Patience(sleep=self.waits.append), str)
+        return upload(self.path, self.start, LIMITS, RetryPolicy(sleep=self.waits.append), str)
 
 
 @contextmanager
@@ -229,8 +229,8 @@ def test_an_upload_may_take_longer_than_any_other_call(tmp_path: Path) -> None:
         return Reply(status=200, body=b'{"kind": "storage#object"}')
 
     with sending(slow, tmp_path) as send:
-        limits = Limits(connect_s=1.0, read_s=5.0, call_s=0.1)
-        assert upload(send.path, send.start, limits, Patience(sleep=send.waits.append), str) == "token-1"
+        limits = TransportLimits(connect_s=1.0, read_s=5.0, call_s=0.1)
+        assert upload(send.path, send.start, limits, RetryPolicy(sleep=send.waits.append), str) == "token-1"
         assert len(send.server.seen) == 1
 
 
@@ -291,13 +291,13 @@ def test_two_uploads_at_once_of_files_of_one_name_do_not_meet(tmp_path: Path) ->
 # --- the next process ---------------------------------------------------------
 
 
-def noted(send: Sending, folder: Path, patience: Patience | None = None) -> str:
+def noted(send: Sending, folder: Path, patience: RetryPolicy | None = None) -> str:
     """As `send()`, with notes for the next process."""
-    patience = patience or Patience(sleep=send.waits.append)
-    return upload(send.path, send.start, LIMITS, patience, str, HalfSent(folder))
+    patience = patience or RetryPolicy(sleep=send.waits.append)
+    return upload(send.path, send.start, LIMITS, patience, str, UploadJournal(folder))
 
 
-IMPATIENT = Patience(sleep=lambda _: None, attempts_max=1)
+IMPATIENT = RetryPolicy(sleep=lambda _: None, attempts_max=1)
 
 
 def test_the_next_process_sends_only_the_rest(tmp_path: Path) -> None:
@@ -332,7 +332,7 @@ def test_another_content_under_the_same_name_begins_anew(tmp_path: Path) -> None
 def test_an_address_at_which_nobody_answers_any_more_is_given_up(tmp_path: Path) -> None:
     storage = Storage()
     with sending(storage, tmp_path) as send:
-        HalfSent(tmp_path / "notes").begun(send.path, Slot("token-0", "http://127.0.0.1:9/gone"))
+        UploadJournal(tmp_path / "notes").begun(send.path, Slot("token-0", "http://127.0.0.1:9/gone"))
         with pytest.raises(Transient):
             noted(send, tmp_path / "notes", IMPATIENT)
         assert noted(send, tmp_path / "notes") == "token-1"
@@ -342,13 +342,13 @@ def test_an_address_at_which_nobody_answers_any_more_is_given_up(tmp_path: Path)
 def test_a_file_that_was_just_compared_is_not_read_once_more_for_its_note(tmp_path: Path) -> None:
     path, slot = tmp_path / "state.bin", Slot("token-1", "http://127.0.0.1:9/1")
     path.write_bytes(CONTENT)
-    compared = HalfSent(tmp_path / "notes", {"state.bin": hashlib.sha256(CONTENT).hexdigest()})
+    compared = UploadJournal(tmp_path / "notes", {"state.bin": hashlib.sha256(CONTENT).hexdigest()})
     compared.begun(path, slot)
     path.write_bytes(CONTENT[::-1])
     assert compared.slot(path) == slot  # it was told what the file holds, and believes it
-    assert HalfSent(tmp_path / "notes").slot(path) is None
+    assert UploadJournal(tmp_path / "notes").slot(path) is None
     path.write_bytes(CONTENT)
-    assert HalfSent(tmp_path / "notes").slot(path) == slot
+    assert UploadJournal(tmp_path / "notes").slot(path) == slot
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"content": 5}'])

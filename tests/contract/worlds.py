@@ -10,7 +10,7 @@ from orchestrator.base.clock import VirtualClock
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway, KernelPush
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
@@ -21,7 +21,7 @@ from orchestrator.rehearsal.local_kaggle.world import World
 OWNER = "alice"
 START = datetime(2030, 1, 7, tzinfo=UTC)
 
-QUICK = Limits(connect_s=2.0, read_s=5.0, call_s=10.0, quiet_s=0.2, live_s=2.0, follow_s=5.0)
+QUICK = TransportLimits(connect_s=2.0, read_s=5.0, call_s=10.0, quiet_s=0.2, live_s=2.0, follow_s=5.0)
 
 RULES = Rules(queue_s=PerKind.all(10.0), dataset_processing_s=60.0, log_wait_s=0.0)
 
@@ -56,7 +56,12 @@ def key_of(kaggle: LocalKaggle) -> Credentials:
 
 @contextmanager
 def over_http(
-    root: Path, *, rules: Rules = RULES, faults: FaultPlan = NO_FAULTS, played: Played = PLAYED, limits: Limits = QUICK
+    root: Path,
+    *,
+    rules: Rules = RULES,
+    faults: FaultPlan = NO_FAULTS,
+    played: Played = PLAYED,
+    limits: TransportLimits = QUICK,
 ) -> Iterator[Place]:
     """The real client talking to the local Kaggle."""
     clock = VirtualClock(START)

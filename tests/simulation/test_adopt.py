@@ -10,13 +10,13 @@ import pytest
 from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import key_in, run_in, slug_of
 from orchestrator.engine.adopt.command import Adoption
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.local_kaggle.kernels import Save
-from orchestrator.rehearsal.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from state import machine
 from state.facts import PushConfirmed, RunResumed
@@ -37,17 +37,17 @@ def dataset_chain(folder: Path) -> Chain:
             return hung(played, 400)
         return failing(order, died(played, 20.0), 20.0, "network", transient=True) if index == 4 else played
 
-    return Chain(Kaggle(pipeline(session=SHORT, keep="keep: 2"), play=play), folder)
+    return Chain(SimulatedKaggle(pipeline(session=SHORT, keep="keep: 2"), play=play), folder)
 
 
 def output_chain(folder: Path) -> Chain:
     """Each session mounts the last kernel's output; datasets follow at leisure."""
-    return Chain(Kaggle(pipeline(session=SHORT, handoff="handoff: kernel-output", keep="keep: 2")), folder)
+    return Chain(SimulatedKaggle(pipeline(session=SHORT, handoff="handoff: kernel-output", keep="keep: 2")), folder)
 
 
 def adoption(chain: Chain, home: Path, known: tuple[str, ...] = ()) -> Adoption:
     gateway = DirectGateway(chain.kaggle.world)
-    return Adoption(gateway, Home(home), chain.kaggle.clock, known, lambda: Store.at(home))
+    return Adoption(gateway, HomeLayout(home), chain.kaggle.clock, known, lambda: Store.at(home))
 
 
 def moved(chain: Chain, home: Path, path: Path | None = None, store: Store | MemoryStore | None = None) -> list[str]:
@@ -60,7 +60,7 @@ def moved(chain: Chain, home: Path, path: Path | None = None, store: Store | Mem
         return opened[0]
 
     replace(adoption(chain, home), store=open_store).adopt(RUN, path, told.append)  # type: ignore[arg-type]
-    chain.home, chain.store = Home(home), opened[0]
+    chain.home, chain.store = HomeLayout(home), opened[0]
     assert machine.fold(chain.store.facts(RUN)) == chain.state
     return told
 
@@ -84,7 +84,7 @@ def in_phase(phase: Phase, number: int) -> Callable[[RunState], bool]:
 
 
 QUICK = (Phase.RUNNING,)
-ON_KAGGLE = [p for p in Phase if p not in (Phase.PLANNED, Phase.PUSHING, Phase.LOST, Phase.SPENT)]
+ON_KAGGLE = [p for p in Phase if p not in (Phase.PLANNED, Phase.PUSHING, Phase.LOST, Phase.NO_CHECKPOINT)]
 
 
 @pytest.mark.parametrize("phase", [pytest.param(p, marks=[] if p in QUICK else [pytest.mark.slow]) for p in ON_KAGGLE])
@@ -106,7 +106,7 @@ def test_a_home_lost_in_any_phase_is_made_again_and_the_run_ends_the_same(
 def test_a_home_lost_at_any_boundary_is_made_again_and_the_run_ends_the_same(
     make: Callable[[Path], Chain], shard: int
 ) -> None:
-    counter = Bomb()
+    counter = CrashPoint()
     with fast_folder() as folder:
         make(folder).drive(counter)
     adopted = 0
@@ -114,7 +114,7 @@ def test_a_home_lost_at_any_boundary_is_made_again_and_the_run_ends_the_same(
         with fast_folder() as folder:
             chain = make(folder / "old")
             with pytest.raises(Crash):
-                chain.drive(Bomb(at))
+                chain.drive(CrashPoint(at))
             if not chain.kaggle.world.kernels.all():
                 continue
             moved(chain, folder / "new", store=MemoryStore())
@@ -181,7 +181,9 @@ def test_a_listing_that_shows_nothing_hides_no_session() -> None:
         stopped(chain, lambda state: len(state.sessions) == 6)
         sessions = [s.key for s in chain.state.sessions if s.phase.on_kaggle or s.phase.over]
         home = folder / "new"
-        found = Adoption(Forgetful(chain.kaggle.world), Home(home), chain.kaggle.clock, (), lambda: Store.at(home))
+        found = Adoption(
+            Forgetful(chain.kaggle.world), HomeLayout(home), chain.kaggle.clock, (), lambda: Store.at(home)
+        )
         found.adopt(RUN, None, lambda _line: None)
         assert [s.key for s in Store.at(home).load(RUN).sessions] == sessions
 
@@ -203,7 +205,7 @@ def test_kernels_that_were_tidied_away_are_told_by_their_checkpoints() -> None:
 @pytest.mark.slow
 def test_a_push_that_was_declined_is_no_session() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline(session=SHORT)), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline(session=SHORT)), folder / "old")
         stopped(chain, in_phase(Phase.PUBLISHED, 1))
         save = chain.kaggle.world.kernels.find("me", slug_of(RUN, 1, 1)).newest.save
         rival = replace(save, slug="me/rival-0001", title="rival-0001")
@@ -221,7 +223,7 @@ def test_a_push_that_was_declined_is_no_session() -> None:
 @pytest.mark.slow
 def test_a_person_who_went_on_from_an_older_checkpoint_is_remembered() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline(session=SHORT)), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline(session=SHORT)), folder / "old")
         stopped(chain, in_phase(Phase.PUBLISHED, 3))
         now = chain.kaggle.clock.now()
         chain.store.request(RUN, "pause", {}, now)
@@ -238,7 +240,7 @@ def test_a_person_who_went_on_from_an_older_checkpoint_is_remembered() -> None:
 
 def test_a_run_that_is_here_already_is_refused_and_one_that_is_not_on_kaggle_names_those_that_are() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline()), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline()), folder / "old")
         stopped(chain, in_phase(Phase.RUNNING, 1))
         with pytest.raises(BadInput, match=r"is in .* already: relay daemon goes on with it"):
             adoption(chain, folder / "old", (RUN,)).adopt(RUN, None, print)
@@ -251,7 +253,7 @@ def test_a_run_that_is_here_already_is_refused_and_one_that_is_not_on_kaggle_nam
 
 def test_the_list_says_which_runs_this_home_lacks() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline()), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline()), folder / "old")
         stopped(chain, in_phase(Phase.RUNNING, 1))
         with chain.kaggle.world.at_now() as now:  # a kernel of the user's own whose name only looks like a run's
             chain.kaggle.world.kernels.save(Save(slug="me/cats-s0001", text="print()", title="cats-s0001"), now, {})
@@ -266,7 +268,7 @@ def test_the_list_says_which_runs_this_home_lacks() -> None:
 
 def test_a_kernel_of_another_run_under_the_name_is_refused_and_nothing_is_created() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline()), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline()), folder / "old")
         stopped(chain, in_phase(Phase.RUNNING, 1))
         with chain.kaggle.world.at_now() as now:
             chain.kaggle.world.kernels.save(Save(slug=f"me/{RUN}-s0002", text="mine", title=f"{RUN}-s0002"), now, {})
@@ -290,7 +292,7 @@ def older(chain: Chain) -> None:
 @pytest.mark.slow
 def test_a_run_of_an_older_relay_asks_for_the_file_of_its_pipeline() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline(session=SHORT)), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline(session=SHORT)), folder / "old")
         stopped(chain, in_phase(Phase.RUNNING, 2))
         older(chain)
         with pytest.raises(BadInput, match=r"an older relay .* name its file with --pipeline"):
@@ -334,7 +336,7 @@ def test_a_version_that_never_ran_hides_no_session() -> None:
     """Kaggle's newest version of a kernel is not the one whose session left the checkpoint."""
     faults = FaultPlan(pushes=tuple(PushFault(push=n, action=PushAction.PHANTOM) for n in (1, 2, 3)))
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline(session=SHORT), faults=faults), folder / "old")
+        chain = Chain(SimulatedKaggle(pipeline(session=SHORT), faults=faults), folder / "old")
         stopped(chain, in_phase(Phase.RUNNING, 3))
         told = chain.store.metrics(RUN, session=(1, 1))
         moved(chain, folder / "new")

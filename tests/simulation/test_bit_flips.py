@@ -12,10 +12,10 @@ import pytest
 from orchestrator.base.errors import Corrupt
 from orchestrator.core.plan import Limits
 from orchestrator.engine import effects
-from orchestrator.engine.checkpoint_copies import Custody, damage_here
+from orchestrator.engine.checkpoint_copies import CheckpointCopies, damage_here
 from orchestrator.engine.collect import collect
 from orchestrator.engine.effects import Shell
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.kaggle.gateway import FileWanted
@@ -88,7 +88,7 @@ class Way:
         self.gateway = DirectGateway(self.small.world)
         self.gateway.push(kernel(ORDER.slug))
         self.small.after(10_000)
-        self.home = Home(self.root / "home")
+        self.home = HomeLayout(self.root / "home")
         self.home.path.mkdir()
 
     @property
@@ -237,7 +237,9 @@ def found_in_dataset(way: Way) -> int:
         with way.small.world.at_now() as now:
             kept = way.small.world.datasets.find(OWNER, way.name).versions[0].files
             kept[name] = Content.of_bytes(flipped(whole[name], bit), now)
-        custody = Custody(state.checkpoints[0], _session(state), way.gateway, way.home, way.quarantine(), state.run)
+        custody = CheckpointCopies(
+            state.checkpoints[0], _session(state), way.gateway, way.home, way.quarantine(), state.run
+        )
         answer = custody.inspect(PIPELINE)
         found += isinstance(answer, CheckpointWithdrawn) and bool(custody.quarantine.found)
         assert way.gateway.find_dataset(way.name) is None

@@ -14,7 +14,7 @@ from orchestrator.kaggle.gateway import Quota
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation import plans
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import STEPS, YEAR, OwnClock, Setting
 from orchestrator.rehearsal.simulation.runner import Simulation, one, simulate
 from orchestrator.rehearsal.simulation.stuck_answers import HOURS, QUEUED, RUNNING, SLOT, Stuck, StuckGateway
@@ -42,7 +42,7 @@ class Asked(DirectGateway):
 
 def ended_ahead(folder: Path, ahead: timedelta) -> tuple[Chain, OwnClock]:
     """A chain whose first session ended while the clock was ahead, and whose clock was put right by the next daemon."""
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     chain.clock = clock = OwnClock(chain.kaggle.clock)
     for turn in chain.turns():
         if any(fact.name == "seen_running" for fact in turn.facts):
@@ -89,7 +89,7 @@ def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by
 def stuck_chain(folder: Path, stuck: Stuck, **limits: float) -> tuple[Chain, StuckGateway]:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind.all(1500.0))
     chain = Chain(
-        Kaggle(pipeline(), rules=rules if stuck.answer == HOURS else Rules(queue_s=PerKind.all(60.0))), folder
+        SimulatedKaggle(pipeline(), rules=rules if stuck.answer == HOURS else Rules(queue_s=PerKind.all(60.0))), folder
     )
     chain.gateway = gateway = StuckGateway(chain.kaggle.world, stuck, str, chain.kaggle.pipeline.worth_s)
     chain.limits = replace(chain.limits, **limits)
@@ -123,7 +123,7 @@ def turns_until(chain: Chain, name: str) -> Turn:
 
 
 def test_a_person_is_told_of_a_session_without_a_machine_and_it_goes_on_by_itself_once_it_has_one(folder: Path) -> None:
-    kaggle = Kaggle(pipeline(), rules=Rules(queue_s=PerKind.all(9 * 3600.0)))
+    kaggle = SimulatedKaggle(pipeline(), rules=Rules(queue_s=PerKind.all(9 * 3600.0)))
     chain = Chain(kaggle, folder)
     turns_until(chain, "run_parked")
     run = chain.state.run
@@ -136,7 +136,7 @@ def test_a_person_is_told_of_a_session_without_a_machine_and_it_goes_on_by_itsel
 
 
 def test_a_cancelled_run_whose_session_never_gets_a_machine_holds_up_no_other_run(folder: Path) -> None:
-    kaggle = Kaggle(pipeline(), rules=Rules(queue_s=PerKind.all(30 * 3600.0)))
+    kaggle = SimulatedKaggle(pipeline(), rules=Rules(queue_s=PerKind.all(30 * 3600.0)))
     chain = Chain(kaggle, folder)
     turns_until(chain, "seen_queued")
     chain.store.request(chain.run, "cancel", {}, kaggle.clock.now())
@@ -146,7 +146,7 @@ def test_a_cancelled_run_whose_session_never_gets_a_machine_holds_up_no_other_ru
 
 
 def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itself_once_it_does(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     take_by_hand(kaggle)
     chain = Chain(kaggle, folder)
     turns_until(chain, "run_parked")
@@ -171,7 +171,7 @@ def test_a_person_is_told_of_hours_that_are_never_renewed(folder: Path) -> None:
 
 def test_hours_whose_renewal_the_wrong_clock_hid_are_waited_for_as_usual_once_it_is_put_right(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind.all(1500.0))
-    chain = Chain(Kaggle(pipeline(), rules=rules), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), rules=rules), folder)
     chain.clock = clock = OwnClock(chain.kaggle.clock)
     turns_until(chain, "session_planned")
     clock.off = -YEAR  # Kaggle's renewal is more than a week ahead by this clock

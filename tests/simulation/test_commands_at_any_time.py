@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from orchestrator.base.errors import BadInput
-from orchestrator.core.commands import Rest
+from orchestrator.core.commands import Wait
 from orchestrator.core.selectors import checkpoint_at, written_off
 from orchestrator.engine.tick import tick
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle
-from orchestrator.rehearsal.simulation.crash_injection import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle
+from orchestrator.rehearsal.simulation.crash_injection import (
+    GATEWAY_CALLS,
+    STORE_CALLS,
+    Crash,
+    CrashingProxy,
+    CrashPoint,
+)
 from stages.contract import Manifest
 from state import machine
 from state.memory_store import MemoryStore
@@ -40,7 +46,7 @@ class Account(RuleBasedStateMachine):
     def begin(self, handoff: str, timeout: str) -> None:
         rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(40_000.0, 0.0, 0.0))
         chosen = pipeline(handoff=f"handoff: {handoff}", timeout=f"on_timeout: {timeout}", keep="keep: 2")
-        self.kaggle = Kaggle(chosen, rules=rules)
+        self.kaggle = SimulatedKaggle(chosen, rules=rules)
         store = MemoryStore()
         self.runs = [Chain(self.kaggle, self.folder, run=f"sim-000{n}", store=store) for n in (1, 2)]
         self.written_off: set[str] = set()
@@ -50,11 +56,11 @@ class Account(RuleBasedStateMachine):
     @rule(times=st.integers(1, 30))
     def a_daemon_works(self, times: int) -> None:
         for _ in range(times):
-            self._round(Bomb())
+            self._round(CrashPoint())
 
     @rule(at=st.integers(0, 60))
     def a_daemon_dies(self, at: int) -> None:
-        bomb = Bomb(at)
+        bomb = CrashPoint(at)
         with contextlib.suppress(Crash):
             for _ in range(12):
                 self._round(bomb)
@@ -96,19 +102,19 @@ class Account(RuleBasedStateMachine):
     def _ask(self, chain: Chain, verb: str, arguments: dict[str, str]) -> None:
         chain.store.request(chain.run, verb, arguments, self.kaggle.clock.now())
 
-    def _round(self, bomb: Bomb) -> None:
+    def _round(self, bomb: CrashPoint) -> None:
         """What the daemon does in one round: tick each open run until it rests, then sleep till the first wants to be woken."""
         wake = []
         for chain in self.runs:
             if chain.run not in chain.store.open_runs():
                 continue
             store, gateway = (
-                Fragile(chain.store, bomb, STORE_CALLS),
-                Fragile(self.kaggle.gateway(), bomb, GATEWAY_CALLS),
+                CrashingProxy(chain.store, bomb, STORE_CALLS),
+                CrashingProxy(self.kaggle.gateway(), bomb, GATEWAY_CALLS),
             )
             for _ in range(TICKS_MAX):
                 command = tick(store, chain.run, chain.shell(gateway)).command  # type: ignore[arg-type]
-                if isinstance(command, Rest):
+                if isinstance(command, Wait):
                     wake.append(command.until)
                     break
             else:
@@ -159,7 +165,7 @@ class Account(RuleBasedStateMachine):
                     if chain.state.run.status is RunStatus.PARKED:
                         self._ask(chain, "resume", {})
                 for _ in range(60):
-                    self._round(Bomb())
+                    self._round(CrashPoint())
                 if all(chain.state.run.status in OVER for chain in self.runs):
                     break
             for chain in self._begun():

@@ -11,8 +11,8 @@ from orchestrator.engine import effects
 from orchestrator.engine import tick as turning
 from orchestrator.kaggle.gateway import KernelsPage
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import Bomb
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import CrashPoint
 from orchestrator.rehearsal.simulation.runner import simulate
 from orchestrator.rehearsal.simulation.sessions import hung
 from state import machine
@@ -23,7 +23,7 @@ from tests.simulation.pipelines import expected_digest, pipeline
 
 def eventful(folder: Path) -> Chain:
     """Three sessions, one of them killed at the limit."""
-    kaggle = Kaggle(pipeline(), play=lambda order, played, index: hung(played, 500) if index == 2 else played)
+    kaggle = SimulatedKaggle(pipeline(), play=lambda order, played, index: hung(played, 500) if index == 2 else played)
     return Chain(kaggle, folder)
 
 
@@ -38,13 +38,13 @@ def killed(*at: int) -> None:
     """The eventful chain whose daemons die at these boundaries of their lives ends as if none had."""
     with fast_folder() as folder:
         chain = eventful(folder)
-        assert_undisturbed(chain, chain.drive_through(*map(Bomb, at)), f"killed at boundaries {at}")
+        assert_undisturbed(chain, chain.drive_through(*map(CrashPoint, at)), f"killed at boundaries {at}")
 
 
 @pytest.fixture(scope="module")
 def boundaries() -> int:
     """How many there are in the undisturbed chain."""
-    counter = Bomb()
+    counter = CrashPoint()
     with fast_folder() as folder:
         eventful(folder).drive(counter)
     assert counter.passed > 100

@@ -13,7 +13,7 @@ from orchestrator.base.disk import RESERVE_BYTES
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.chain import Chain, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import Bomb
+from orchestrator.rehearsal.simulation.crash_injection import CrashPoint
 from orchestrator.views.document import status_document
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
 from state.facts import DamageFound, OutputCollected
@@ -144,7 +144,7 @@ def test_a_dataset_that_went_bad_with_no_whole_copy_left_is_given_up_and_an_olde
     assert_whole(chain, state)
     assert state.checkpoint(bad).status is CheckpointStatus.DAMAGED
     given_up = state.sessions[1]
-    assert (given_up.phase, given_up.cause, given_up.checkpoint) == (Phase.SPENT, "checkpoint-damaged", None)
+    assert (given_up.phase, given_up.cause, given_up.checkpoint) == (Phase.NO_CHECKPOINT, "checkpoint-damaged", None)
     assert given_up.steps_lost > 0
     assert [s.parent for s in state.sessions[2:4]] == [bad, older]
 
@@ -402,13 +402,13 @@ def test_killed_anywhere_while_a_dataset_is_made_again_the_chain_ends_the_same(s
     def chain(folder: Path) -> Chain:
         return Chain(Verifying(pipeline(), faults=faults), folder)
 
-    counter = Bomb()
+    counter = CrashPoint()
     with fast_folder() as folder:
         chain(folder).drive(counter)
     for at in range(7 * shard, counter.passed, 14):
         with fast_folder() as folder:
             killed = chain(folder)
-            state = killed.drive_through(Bomb(at))
+            state = killed.drive_through(CrashPoint(at))
             assert final_digest(state) == expected_digest(killed.kaggle.pipeline), f"killed at {at}"
             assert set(killed.kaggle.started.values()) == {1}, f"killed at {at}: {killed.kaggle.started}"
             assert not facts(killed, "run_parked"), f"killed at {at}"

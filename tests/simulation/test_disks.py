@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, Flip, disk_plan
 from orchestrator.rehearsal.simulation.plans import drawn
 from orchestrator.rehearsal.simulation.read_errors import BadSector, ReadPlan, unread
@@ -49,7 +49,7 @@ def test_files_and_answers_that_the_disk_does_not_give_back_are_waited_for_and_n
 
 
 def test_logs_that_can_never_be_read_again_hold_nothing_up() -> None:
-    kaggle = Kaggle(drawn(4).pipeline)
+    kaggle = SimulatedKaggle(drawn(4).pipeline)
     with fast_folder() as folder, unread(lambda path: path.endswith(".log")):
         chain = Chain(kaggle, folder)
         assert final_digest(chain.drive()) == kaggle.uncut[-1]

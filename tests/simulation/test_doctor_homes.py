@@ -10,10 +10,10 @@ import pytest
 
 from orchestrator.app.doctor import homes
 from orchestrator.app.doctor.subject import Patient
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import identity_of, known_identity
-from orchestrator.preflight.check.findings import Finding, State
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.preflight.check.findings import Finding, Severity
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.second_home import Copied, Kinship, SecondHome
 from state.facts import RunTakenOver
 from state.store import Store
@@ -35,7 +35,7 @@ def folder() -> Iterator[Path]:
 
 def copied_before_a_push(folder: Path) -> tuple[Chain, SecondHome]:
     """A run, and a copy of its home folder as of before its first session was pushed."""
-    first = Chain(Kaggle(pipeline()), folder / "home")
+    first = Chain(SimulatedKaggle(pipeline()), folder / "home")
     next(iter(first.turns()))
     return first, SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.MARKED))
 
@@ -48,7 +48,7 @@ def test_the_home_folder_whose_mark_is_on_the_newest_kernel_is_named_with_the_ch
     first, second = copied_before_a_push(folder)
     first.drive()
     (found,) = looked(second.chain)
-    assert (found.state, found.remedy) == (State.WARNING, CHOICE)
+    assert (found.state, found.remedy) == (Severity.WARNING, CHOICE)
     assert found.sentence == (
         f"the home folder {first.identity} works on sim-0001 since it began, as the mark on sim-0001-s0001 and what followed says"
     )
@@ -57,13 +57,13 @@ def test_the_home_folder_whose_mark_is_on_the_newest_kernel_is_named_with_the_ch
 
 def test_the_home_folder_whose_mark_is_on_the_newest_dataset_is_named_too(folder: Path) -> None:
     """It has published the checkpoint of a session that this one pushed, and has pushed nothing itself yet."""
-    first = Chain(Kaggle(pipeline()), folder / "home")
+    first = Chain(SimulatedKaggle(pipeline()), folder / "home")
     turn_until(first, "seen_ended")
     second = SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.MARKED))
     assert looked(first) == []
     turn_until(second.chain, "checkpoint_published")
     (found,) = looked(first)
-    assert (found.state, found.remedy) == (State.WARNING, CHOICE)
+    assert (found.state, found.remedy) == (Severity.WARNING, CHOICE)
     assert found.sentence == (
         f"the home folder {second.chain.identity} works on sim-0001 since it began, as the mark on the dataset sim-0001-c0001 says"
     )
@@ -94,10 +94,10 @@ def test_a_copy_is_told_whose_its_runs_are_without_kaggle_and_gets_no_id_by_look
     two_runs(home)
     owner = identity_of(home)
     Store.at(home).append("r-0001", [RunTakenOver(home=owner, generation=1)], AT)
-    assert list(homes.copied(Patient(Home(home), tmp_path, {}, AT))) == []
+    assert list(homes.copied(Patient(HomeLayout(home), tmp_path, {}, AT))) == []
     shutil.copytree(home, tmp_path / "copy")
     before = (tmp_path / "copy" / "home.json").read_bytes()
-    (found,) = homes.copied(Patient(Home(tmp_path / "copy"), tmp_path, {}, AT))
+    (found,) = homes.copied(Patient(HomeLayout(tmp_path / "copy"), tmp_path, {}, AT))
     assert f"the home folder {owner} works on r-0001" in found.sentence
     assert "relay resume r-0001 --take-over" in found.remedy
     assert (known_identity(home), known_identity(tmp_path / "copy")) == (owner, "")

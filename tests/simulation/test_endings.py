@@ -14,7 +14,7 @@ from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
-from orchestrator.rehearsal.simulation.chain import RUN, Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from stages.contract import Order
 from state.model import CheckpointStatus, Outcome, RunState, RunStatus
@@ -47,7 +47,7 @@ def assert_whole(chain: Chain, state: RunState) -> None:
 
 
 def test_a_quiet_run_goes_through_as_many_sessions_as_it_needs(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     state = chain.drive()
     assert_whole(chain, state)
     assert outcomes(state) == ["1.1 yielded", "2.1 yielded", "3.1 finished"]
@@ -55,7 +55,7 @@ def test_a_quiet_run_goes_through_as_many_sessions_as_it_needs(folder: Path) -> 
 
 
 def test_a_session_killed_at_the_limit_goes_on_from_its_last_checkpoint(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=only(2, lambda order, played: hung(played, 500))), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=only(2, lambda order, played: hung(played, 500))), folder)
     state = chain.drive()
     assert_whole(chain, state)
     timed_out = state.sessions[1]
@@ -65,7 +65,9 @@ def test_a_session_killed_at_the_limit_goes_on_from_its_last_checkpoint(folder: 
 
 
 def test_a_timed_out_session_asks_a_person_where_the_pipeline_says_so(folder: Path) -> None:
-    kaggle = Kaggle(pipeline(timeout="on_timeout: park"), play=only(1, lambda order, played: hung(played, 500)))
+    kaggle = SimulatedKaggle(
+        pipeline(timeout="on_timeout: park"), play=only(1, lambda order, played: hung(played, 500))
+    )
     chain = Chain(kaggle, folder)
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
@@ -78,7 +80,9 @@ def test_a_timed_out_session_asks_a_person_where_the_pipeline_says_so(folder: Pa
 
 
 def test_a_person_can_go_on_from_an_older_checkpoint(folder: Path) -> None:
-    kaggle = Kaggle(pipeline(timeout="on_timeout: park"), play=only(2, lambda order, played: hung(played, 500)))
+    kaggle = SimulatedKaggle(
+        pipeline(timeout="on_timeout: park"), play=only(2, lambda order, played: hung(played, 500))
+    )
     chain = Chain(kaggle, folder)
     state = chain.drive()
     older = state.checkpoints[0]
@@ -90,7 +94,7 @@ def test_a_person_can_go_on_from_an_older_checkpoint(folder: Path) -> None:
 
 
 def test_a_session_that_dies_without_notice_is_tried_again_under_its_own_number(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=only(1, lambda order, played: died(played, 100))), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=only(1, lambda order, played: died(played, 100))), folder)
     state = chain.drive()
     assert_whole(chain, state)
     assert outcomes(state)[:2] == ["1.1 failed", "1.2 yielded"]
@@ -99,7 +103,7 @@ def test_a_session_that_dies_without_notice_is_tried_again_under_its_own_number(
 
 
 def test_a_session_that_dies_after_a_save_counts_what_it_saved(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=only(1, lambda order, played: died(played, 500))), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=only(1, lambda order, played: died(played, 500))), folder)
     state = chain.drive()
     assert_whole(chain, state)
     assert outcomes(state)[:2] == ["1.1 failed", "2.1 yielded"]
@@ -107,7 +111,7 @@ def test_a_session_that_dies_after_a_save_counts_what_it_saved(folder: Path) -> 
 
 
 def test_three_attempts_that_gain_nothing_ask_a_person(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=lambda order, played, index: died(played, 20)), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=lambda order, played, index: died(played, 20)), folder)
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
     assert state.run.reason.startswith("3 attempts gained nothing")
@@ -119,7 +123,7 @@ def test_attempts_wait_longer_each_time(folder: Path) -> None:
     def unlucky(order: Order, played: Played, index: int) -> Played:
         return failing(order, played, 20, "tpu-missing", transient=True)
 
-    chain = Chain(Kaggle(pipeline(), play=unlucky), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=unlucky), folder)
     first, second, third = chain.drive().sessions
     assert first.ended_at and second.ended_at
     assert third.planned_at - second.ended_at > second.planned_at - first.ended_at > timedelta(0)
@@ -129,7 +133,7 @@ def test_the_same_failure_at_the_same_step_twice_asks_a_person(folder: Path) -> 
     def broken(order: Order, played: Played, index: int) -> Played:
         return failing(order, played, 305 if index == 1 else 105, "ValueError@one")
 
-    chain = Chain(Kaggle(pipeline(), play=broken), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=broken), folder)
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
     assert "failed twice at the same step: it broke" in state.run.reason
@@ -139,7 +143,8 @@ def test_the_same_failure_at_the_same_step_twice_asks_a_person(folder: Path) -> 
 
 def test_training_that_broke_is_not_tried_again_and_the_last_good_checkpoint_is_offered(folder: Path) -> None:
     chain = Chain(
-        Kaggle(pipeline(), play=lambda order, played, index: failing(order, played, 305, "not-a-number")), folder
+        SimulatedKaggle(pipeline(), play=lambda order, played, index: failing(order, played, 305, "not-a-number")),
+        folder,
     )
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
@@ -152,7 +157,7 @@ def test_training_that_broke_is_not_tried_again_and_the_last_good_checkpoint_is_
 def test_training_that_breaks_at_its_first_step_offers_the_checkpoint_before_the_one_that_it_began_with(
     folder: Path,
 ) -> None:
-    kaggle = Kaggle(pipeline(), play=only(2, lambda order, played: failing(order, played, 5, "not-a-number")))
+    kaggle = SimulatedKaggle(pipeline(), play=only(2, lambda order, played: failing(order, played, 5, "not-a-number")))
     state = Chain(kaggle, folder).drive()
     assert len(state.sessions) == 2
     assert state.run.reason == "session 2 failed: it broke; there is no checkpoint from before"
@@ -160,7 +165,7 @@ def test_training_that_breaks_at_its_first_step_offers_the_checkpoint_before_the
 
 
 def test_two_sessions_without_a_step_ask_a_person(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=lambda order, played, index: hung(played, 10)), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=lambda order, played, index: hung(played, 10)), folder)
     state = chain.drive()
     assert state.run.status is RunStatus.PARKED
     assert "two sessions gained no step" in state.run.reason
@@ -169,7 +174,7 @@ def test_two_sessions_without_a_step_ask_a_person(folder: Path) -> None:
 
 def test_a_run_waits_for_quota_and_goes_on_by_itself(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(1500.0, 0.0, 0.0))
-    chain = Chain(Kaggle(pipeline(), rules=rules), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), rules=rules), folder)
     waited = [turn for turn in chain.turns() if any(f.name == "run_waiting" for f in turn.facts)]
     assert len(waited) == 1
     state = chain.state
@@ -180,7 +185,7 @@ def test_a_run_waits_for_quota_and_goes_on_by_itself(folder: Path) -> None:
 
 
 def test_a_push_declined_for_want_of_a_slot_is_not_mistaken_for_a_session(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     mine, other = Chain(kaggle, folder / "a"), Chain(kaggle, folder / "b", run="sim-0002")
     _take_the_slot(other)
     state = mine.drive()
@@ -196,13 +201,13 @@ def _take_the_slot(chain: Chain) -> None:
 
 def test_a_lost_answer_to_a_push_starts_no_second_session(folder: Path) -> None:
     faults = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST, times=3),))
-    chain = Chain(Kaggle(pipeline(), faults=faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), faults=faults), folder)
     assert_whole(chain, chain.drive())
 
 
 @pytest.mark.parametrize("handoff", ["dataset", "kernel-output"])
 def test_either_handoff_brings_the_run_to_its_end_and_every_checkpoint_to_a_dataset(folder: Path, handoff: str) -> None:
-    chain = Chain(Kaggle(pipeline(handoff=f"handoff: {handoff}")), folder)
+    chain = Chain(SimulatedKaggle(pipeline(handoff=f"handoff: {handoff}")), folder)
     state = chain.drive()
     assert_whole(chain, state)
     assert all(c.status is CheckpointStatus.PUBLISHED for c in state.checkpoints)
@@ -210,7 +215,7 @@ def test_either_handoff_brings_the_run_to_its_end_and_every_checkpoint_to_a_data
 
 def test_the_pipelines_own_files_are_published_once_and_every_session_mounts_them(folder: Path) -> None:
     (folder / "problems.jsonl").write_text("{}", encoding="utf-8")
-    kaggle = Kaggle(parse(f"{PIPELINE}inputs: {{files: [problems.jsonl]}}", "sim.yaml", folder))
+    kaggle = SimulatedKaggle(parse(f"{PIPELINE}inputs: {{files: [problems.jsonl]}}", "sim.yaml", folder))
     chain = Chain(kaggle, folder / "home")
     state = chain.drive()
     assert_whole(chain, state)
@@ -220,7 +225,7 @@ def test_the_pipelines_own_files_are_published_once_and_every_session_mounts_the
 
 def test_old_checkpoints_are_removed_and_never_the_last_two(folder: Path) -> None:
     found: Pipeline = pipeline(keep="keep: 2", session="session: {limit_s: 400, margin_s: 40}")
-    chain = Chain(Kaggle(found), folder)
+    chain = Chain(SimulatedKaggle(found), folder)
     state = chain.drive()
     assert_whole(chain, state)
     assert len(state.checkpoints) > 4
@@ -231,7 +236,7 @@ def test_old_checkpoints_are_removed_and_never_the_last_two(folder: Path) -> Non
 
 
 def test_paused_means_the_session_ends_and_no_other_begins(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     chain = Chain(kaggle, folder)
     for turn in chain.turns():
         if any(fact.name == "seen_running" for fact in turn.facts):
@@ -257,7 +262,7 @@ class Broken(DirectGateway):
 
 
 def test_what_needs_a_person_while_a_run_is_paused_is_remembered_and_parks_it_no_second_time(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     chain = Chain(kaggle, folder)
     gateway = Broken(kaggle.world)
     chain.gateway = gateway
@@ -274,7 +279,7 @@ def test_what_needs_a_person_while_a_run_is_paused_is_remembered_and_parks_it_no
 
 
 def test_cancelled_means_that_nothing_more_is_done(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     chain = Chain(kaggle, folder)
     chain.store.request(chain.run, "cancel", {}, kaggle.clock.now())
     assert chain.drive().run.status is RunStatus.CANCELLED

@@ -9,8 +9,8 @@ import pytest
 from orchestrator.base.errors import BadInput, Transient
 from orchestrator.engine.tick import Turn
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.rehearsal.simulation.chain import RUN, Chain, Kaggle, fast_folder
-from orchestrator.views.logs import Begins, Following, Line, Notice, Piece, heading
+from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder
+from orchestrator.views.logs import Begins, Following, Notice, Piece, ShownLine, heading
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 
@@ -50,7 +50,7 @@ class Unsteady:
 @pytest.fixture
 def chain() -> Iterator[Chain]:
     with fast_folder() as folder:
-        yield Chain(Kaggle(pipeline()), folder, store=Store.at(folder))
+        yield Chain(SimulatedKaggle(pipeline()), folder, store=Store.at(folder))
 
 
 def following(chain: Chain, gateway: Any = None, *, clock: Daemon | None = None) -> Following:
@@ -62,7 +62,7 @@ def numbers(pieces: list[Piece]) -> dict[int, list[int]]:
     """The numbers of the lines of each session, in the order in which they came."""
     found: dict[int, list[int]] = {}
     for piece in pieces:
-        if isinstance(piece, Line):
+        if isinstance(piece, ShownLine):
             found.setdefault(piece.session.number, []).append(piece.number)
     return found
 
@@ -99,7 +99,7 @@ def test_where_the_daemon_saw_the_session_end_meanwhile_the_rest_comes_from_the_
     pieces = list(following(chain, lambda: gateway).run(RUN, (0, 0)))
     for session in chain.state.sessions:
         stored = chain.home.log(session).read_text(encoding="utf-8").splitlines()
-        shown = [p.text for p in pieces if isinstance(p, Line) and p.session.number == session.number]
+        shown = [p.text for p in pieces if isinstance(p, ShownLine) and p.session.number == session.number]
         assert shown == stored
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from orchestrator.rehearsal.simulation.forecast_accuracy import Foretold, one
+from orchestrator.rehearsal.simulation.forecast_accuracy import ForecastedChain, one
 from orchestrator.rehearsal.simulation.plans import calm
-from orchestrator.rehearsal.simulation.sessions import Counting, Tempo
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo
 from tests.simulation.pipelines import pipeline
 
 
@@ -25,7 +25,7 @@ def test_of_ten_calm_chains_nine_end_when_they_were_said_to() -> None:
     assert sum(chain.days > 7 for chain in chains) > 10, "many of them wait for another week's hours"
 
 
-def share(chains: list[Foretold], when: str, what: str) -> float:
+def share(chains: list[ForecastedChain], when: str, what: str) -> float:
     return sum(getattr(getattr(chain, when), what) for chain in chains) / len(chains)
 
 
@@ -50,4 +50,4 @@ def test_calm_chains_have_all_kinds_of_accelerators_and_of_stages() -> None:
     assert {plan.pipeline.slot for plan in plans} == {"tpu", "gpu", "cpu"}
     assert {len(plan.pipeline.stages) for plan in plans} == {1, 2, 3}
     assert not any(plan.faults.sessions or plan.faults.calls or plan.misdeeds for plan in plans)
-    assert Counting(pipeline()).tempo is None
+    assert CountingSessions(pipeline()).tempo is None

@@ -16,7 +16,7 @@ from orchestrator.rehearsal.local_kaggle.faults import (
     SessionAction,
     SessionFault,
 )
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.runner import one
 from state.facts import PushConfirmed
 from state.model import CheckpointStatus
@@ -33,7 +33,7 @@ def folder() -> Iterator[Path]:
 def test_a_version_that_never_runs_is_not_waited_for(folder: Path, push: int) -> None:
     """Seeds 6 and 8: the answer to a push named a version behind the one that ran, and the run was parked for ever."""
     faults = FaultPlan(pushes=(PushFault(push=push, action=PushAction.PHANTOM),))
-    chain = Chain(Kaggle(pipeline(), faults=faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), faults=faults), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert [s.outcome for s in state.sessions] == ["yielded", "yielded", "finished"]
@@ -45,7 +45,7 @@ def test_a_kernel_whose_newest_version_never_ran_is_adopted_where_an_older_one_r
         calls=(CallFault(call="SaveKernel", action=CallAction.LOST),),
         pushes=(PushFault(push=1, action=PushAction.PHANTOM),),
     )
-    chain = Chain(Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4"), faults=faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4"), faults=faults), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert set(chain.kaggle.started.values()) == {1}
@@ -55,7 +55,7 @@ def test_a_kernel_whose_newest_version_never_ran_is_adopted_where_an_older_one_r
 def test_a_run_is_not_over_before_every_checkpoint_that_was_to_be_published_is(folder: Path) -> None:
     """Seeds 7 and 18: with `handoff: kernel-output` a slow dataset was forgotten once the last session was done."""
     faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=20_000.0),))
-    chain = Chain(Kaggle(pipeline(handoff="handoff: kernel-output"), faults=faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(handoff="handoff: kernel-output"), faults=faults), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert {c.status for c in state.checkpoints} == {CheckpointStatus.PUBLISHED}
@@ -68,11 +68,13 @@ def test_a_push_that_was_declined_is_not_taken_for_a_session_because_of_one_answ
 ) -> None:
     """Seed 9780: `{}` reads as queued, so the kernel was adopted, never ran, and the run was parked for ever."""
     held = SessionFault(session=1, action=SessionAction.HOLD_SLOT, seconds=600.0)
-    state = Chain(Kaggle(pipeline(), faults=FaultPlan(sessions=(held,))), folder / "before").drive()
+    state = Chain(SimulatedKaggle(pipeline(), faults=FaultPlan(sessions=(held,))), folder / "before").drive()
     assert len(state.sessions) == 3
     for nth in range(1, 40):
         nonsense = CallFault(call="GetKernelSessionStatus", action=action, nth=nth)
-        chain = Chain(Kaggle(pipeline(), faults=FaultPlan(sessions=(held,), calls=(nonsense,))), folder / str(nth))
+        chain = Chain(
+            SimulatedKaggle(pipeline(), faults=FaultPlan(sessions=(held,), calls=(nonsense,))), folder / str(nth)
+        )
         state = chain.drive()
         assert final_digest(state) == expected_digest(chain.kaggle.pipeline), nth
         assert set(chain.kaggle.started.values()) == {1}

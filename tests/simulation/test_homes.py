@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.checkpoint_copies import Custody
+from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.effects.unknown_sessions import TRIES
 from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernels import Save
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
-from orchestrator.rehearsal.simulation.plans import Plan, drawn
+from orchestrator.rehearsal.simulation.plans import ChainPlan, drawn
 from orchestrator.rehearsal.simulation.runner import Simulation, one
 from orchestrator.rehearsal.simulation.second_home import Copied, Kinship, SecondHome
 from orchestrator.views.fact_text import describe
@@ -36,7 +36,7 @@ def folder() -> Iterator[Path]:
 
 def copied_after(folder: Path, name: str, kinship: Kinship = Kinship.MARKED) -> tuple[Chain, SecondHome]:
     """A run, and a copy of its home folder made right after a fact of that name."""
-    first = Chain(Kaggle(pipeline()), folder / "home", owned=kinship is Kinship.KNOWN)
+    first = Chain(SimulatedKaggle(pipeline()), folder / "home", owned=kinship is Kinship.KNOWN)
     for turn in first.turns():
         if any(fact.name == name for fact in turn.facts):
             break
@@ -138,13 +138,13 @@ def test_a_sound_checkpoint_of_other_bytes_is_never_deleted(folder: Path) -> Non
 
 def with_another_checkpoint(folder: Path) -> Chain:
     """Another home folder, of a relay that left no marks, has published another checkpoint under the name of this one's."""
-    chain = Chain(Kaggle(pipeline()), folder / "home")
+    chain = Chain(SimulatedKaggle(pipeline()), folder / "home")
     for turn in chain.turns():
         if any(fact.name == "output_collected" for fact in turn.facts):
             break
     (checkpoint,) = chain.state.checkpoints
     other = Chain(
-        Kaggle(pipeline(session="session: {limit_s: 1000, margin_s: 300, save_interval_s: 200}")), folder / "o"
+        SimulatedKaggle(pipeline(session="session: {limit_s: 1000, margin_s: 300, save_interval_s: 200}")), folder / "o"
     )
     for turn in other.turns():
         if any(fact.name == "output_collected" for fact in turn.facts):
@@ -172,7 +172,7 @@ def test_nothing_is_pruned_that_another_home_folder_has_made(folder: Path) -> No
 
 def apart(folder: Path) -> tuple[Chain, Chain]:
     """Two daemons of one id: the original has begun session 2, and the copy, which found no checkpoint, wants attempt 2 of 1."""
-    first = Chain(Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder / "home")
+    first = Chain(SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder / "home")
     until(first, "seen_ended")
     copy = SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.UNAWARES)).chain
     lost = SessionLost(number=1, attempt=1, reason="nothing came of it")
@@ -218,7 +218,7 @@ def test_whoever_takes_a_run_over_waits_for_what_the_other_one_started(folder: P
 @pytest.mark.parametrize("action", [CallAction.STATUS, CallAction.HTML])
 def test_a_listing_that_cannot_be_had_holds_no_push_up_for_ever(folder: Path, action: CallAction) -> None:
     faults = FaultPlan(calls=(CallFault(call="ListKernels", action=action, status=500, times=10_000),))
-    chain = Chain(Kaggle(pipeline(), faults=faults), folder / "home")
+    chain = Chain(SimulatedKaggle(pipeline(), faults=faults), folder / "home")
     state = chain.drive()
     assert final_digest(state) == expected_digest(pipeline())
     asked = sum(name.startswith("ListKernels") for name in chain.kaggle.world.misfortune.struck)
@@ -227,10 +227,10 @@ def test_a_listing_that_cannot_be_had_holds_no_push_up_for_ever(folder: Path, ac
 
 def test_a_kernel_of_another_run_of_the_same_name_holds_nothing_up(folder: Path) -> None:
     """As where a run was made anew: its kernels are called as those of the one before it."""
-    earlier = Chain(Kaggle(pipeline()), folder / "earlier")
+    earlier = Chain(SimulatedKaggle(pipeline()), folder / "earlier")
     earlier.drive()
     kernel = earlier.kaggle.world.kernels.all()[-1]
-    later = Kaggle(pipeline())
+    later = SimulatedKaggle(pipeline())
     later.clock.sleep(3600)
     chain = Chain(later, folder / "home")
     with later.world.at_now() as now:
@@ -256,7 +256,7 @@ def test_chains_with_a_copy_beside_them_keep_every_promise() -> None:
 class Careless(Simulation):
     """Home folders without ids, as before."""
 
-    def __init__(self, plan: Plan, folder: Path) -> None:
+    def __init__(self, plan: ChainPlan, folder: Path) -> None:
         super().__init__(plan, folder)
         self.chain.identity = ""
 
@@ -277,14 +277,14 @@ def test_homes_without_ids_are_caught_by_the_simulator() -> None:
     assert found
 
 
-def old_deletion(custody: Custody, seen: DatasetSeen) -> None:
+def old_deletion(custody: CheckpointCopies, seen: DatasetSeen) -> None:
     custody.gateway.delete_dataset(custody.checkpoint.place)
 
 
 def test_a_home_that_deleted_what_differs_from_its_own_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Custody, "delete", old_deletion)
+    monkeypatch.setattr(CheckpointCopies, "delete", old_deletion)
     chain = with_another_checkpoint(folder)
     watched = Watched(chain, sessions=len(chain.state.sessions))
     with pytest.raises(Broken, match=r"no sound checkpoint is deleted but by retention: me/sim-0001-c0001"):

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.engine.manifests import DOCUMENT_BYTES_MAX
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from stages.contract import Order, Progress, seal_of
 from tests.simulation.pipelines import expected_digest, pipeline
 
@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
         yield found
 
 
-def leaving(*names: str) -> Kaggle:
+def leaving(*names: str) -> SimulatedKaggle:
     """A world whose first session leaves a bomb under each of these names, last of all."""
 
     def play(order: Order, played: Played, index: int) -> Played:
@@ -32,7 +32,7 @@ def leaving(*names: str) -> Kaggle:
         kept = [file for file in played.files if file[1] not in names]
         return replace(played, files=[*kept, *((played.ends_after_s, name, BOMB) for name in names)])
 
-    return Kaggle(pipeline(), play=play)
+    return SimulatedKaggle(pipeline(), play=play)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_document_too_large_to_be_one_costs_no_more_than_that_document(folder:
     assert large == []
 
 
-def garbled(before: bytes, after: bytes, *, sealed: bool) -> Kaggle:
+def garbled(before: bytes, after: bytes, *, sealed: bool) -> SimulatedKaggle:
     """A world whose first session's report says something else than it said; `sealed`: it was written so."""
 
     def play(order: Order, played: Played, index: int) -> Played:
@@ -58,7 +58,7 @@ def garbled(before: bytes, after: bytes, *, sealed: bool) -> Kaggle:
         told = {REPORT: report, **({SEAL: seal_of(report)} if sealed else {})}
         return replace(played, files=[(at_s, name, told.get(name, data)) for at_s, name, data in played.files])
 
-    return Kaggle(pipeline(), play=play)
+    return SimulatedKaggle(pipeline(), play=play)
 
 
 @pytest.mark.parametrize("sealed", [True, False])
@@ -92,7 +92,7 @@ def test_a_log_may_say_anything(folder: Path, line: str) -> None:
     def play(order: Order, played: Played, index: int) -> Played:
         return replace(played, lines=[(1.0, line), *played.lines])
 
-    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=play), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert all(session.steps_lost == 0 for session in state.sessions)
@@ -101,7 +101,7 @@ def test_a_log_may_say_anything(folder: Path, line: str) -> None:
 def test_a_listing_without_content_costs_no_steps(folder: Path) -> None:
     """`{}` reads like the listing of a session that left nothing."""
     empty = CallFault(call="ListKernelSessionOutput", action=CallAction.EMPTY, times=2)
-    chain = Chain(Kaggle(pipeline(), faults=FaultPlan(calls=(empty,))), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), faults=FaultPlan(calls=(empty,))), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert [(session.attempt, session.steps_lost) for session in state.sessions] == [(1, 0)] * 3

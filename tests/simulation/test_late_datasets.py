@@ -11,7 +11,7 @@ from orchestrator.engine.effects import dataset_upload
 from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
@@ -26,7 +26,7 @@ def folder() -> Iterator[Path]:
 
 
 def befallen(folder: Path, *faults: DatasetFault, rules: Rules | None = None, **more: Any) -> Chain:
-    kaggle = Kaggle(pipeline(**more), FaultPlan(datasets=faults), rules or Rules(queue_s=PerKind.all(60.0)))
+    kaggle = SimulatedKaggle(pipeline(**more), FaultPlan(datasets=faults), rules or Rules(queue_s=PerKind.all(60.0)))
     return Chain(kaggle, folder)
 
 
@@ -52,7 +52,7 @@ def test_a_dataset_that_is_shown_late_is_sent_once(folder: Path, seconds: float)
 def test_how_long_an_upload_took_is_told_of_a_dataset_that_is_shown_late_too(folder: Path) -> None:
     slow = CallFault(call="CreateDataset", action=CallAction.HANG, seconds=20.0)
     late = DatasetFault(version=1, action=DatasetAction.LAG, seconds=900.0)
-    chain = Chain(Kaggle(pipeline(), FaultPlan(calls=(slow,), datasets=(late,))), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), FaultPlan(calls=(slow,), datasets=(late,))), folder)
     chain.drive()
     ((_, published), *_) = facts_named(chain, "checkpoint_published")
     assert published.sent_s == 20.0
@@ -136,7 +136,7 @@ def test_a_dataset_that_arrived_damaged_is_made_again_under_another_name_and_mou
 
 def test_a_lost_answer_to_a_creation_sends_nothing_under_another_name(folder: Path) -> None:
     faults = FaultPlan(calls=(CallFault(call="CreateDataset", action=CallAction.LOST),))
-    chain = Chain(Kaggle(pipeline(), faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), faults), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(pipeline())
     assert sent(chain) == {FIRST: 1}
@@ -157,7 +157,7 @@ def test_a_pruned_checkpoint_leaves_nothing_under_any_of_its_names(folder: Path)
 def test_the_pipelines_own_files_are_made_again_under_another_name_and_mounted_from_there(folder: Path) -> None:
     (folder / "data.jsonl").write_text("{}", encoding="utf-8")
     own = parse(f"{PIPELINE}inputs: {{files: [data.jsonl]}}", "sim.yaml", folder)
-    chain = Chain(Kaggle(own, FaultPlan(datasets=(fault(1, DatasetAction.VANISH),))), folder / "home")
+    chain = Chain(SimulatedKaggle(own, FaultPlan(datasets=(fault(1, DatasetAction.VANISH),))), folder / "home")
     state = chain.drive()
     assert state.run.status is RunStatus.FINISHED
     assert state.run.inputs_dataset == "sim-0001-inputs-n2"

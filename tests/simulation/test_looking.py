@@ -10,10 +10,10 @@ import pytest
 from orchestrator.base.clock import VirtualClock
 from orchestrator.core.plan import limits_for
 from orchestrator.pipeline.loader import parse
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, FaultInjector
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.sessions import died
 from stages.contract import Order
 from state.model import Outcome, RunStatus
@@ -22,7 +22,7 @@ PIPELINE = parse("{name: long, accelerator: TpuV5E8, stages: [{name: one, kind: 
 CALLS_AN_HOUR_MAX = 30
 
 
-class Counted(Misfortune):
+class Counted(FaultInjector):
     """Remembers when each call was made; the local Kaggle asks it about every one, by whatever way it comes."""
 
     def __init__(self, clock: VirtualClock) -> None:
@@ -39,7 +39,9 @@ class Watched:
     """A chain of two sessions with the patience of real ones, driven to its end."""
 
     def __init__(self, folder: Path, play: Callable[[Order, Played, int], Played] = lambda _order, played, _n: played):
-        kaggle = Kaggle(PIPELINE, play=self._keeping(play), rules=Rules(queue_s=PerKind.all(900.0)), step_s=60.0)
+        kaggle = SimulatedKaggle(
+            PIPELINE, play=self._keeping(play), rules=Rules(queue_s=PerKind.all(900.0)), step_s=60.0
+        )
         self.played: list[Played] = []
         self.counted = kaggle.world.misfortune = Counted(kaggle.clock)
         self.chain = Chain(kaggle, folder)

@@ -13,7 +13,7 @@ from orchestrator.kaggle.gateway import KernelFound, KernelPush, KernelPushed, S
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernels import Save
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import OwnClock
 from state.model import Outcome, Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -28,7 +28,7 @@ def folder() -> Iterator[Path]:
 
 
 def chain_with(folder: Path, *faults: CallFault) -> Chain:
-    return Chain(Kaggle(pipeline(), faults=FaultPlan(calls=faults)), folder)
+    return Chain(SimulatedKaggle(pipeline(), faults=FaultPlan(calls=faults)), folder)
 
 
 def until(chain: Chain, name: str) -> Any:
@@ -66,7 +66,7 @@ def test_25_status_time_outs_in_a_row_with_a_healthy_session_launch_no_second_on
 
 
 def test_a_session_that_succeeded_during_an_outage_is_collected_and_not_started_again(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     gateway = Down(chain.kaggle.world)
     chain.gateway = gateway
     until(chain, "seen_running")
@@ -101,7 +101,7 @@ def test_a_declined_push_that_saved_its_source_is_not_mistaken_for_the_live_sess
 
 
 def test_an_outage_of_a_day_asks_a_person_and_the_session_is_still_not_replaced(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     gateway = Down(chain.kaggle.world)
     chain.gateway = gateway
     until(chain, "seen_running")
@@ -119,7 +119,7 @@ def test_an_outage_of_a_day_asks_a_person_and_the_session_is_still_not_replaced(
 
 
 def test_a_weekend_asleep_in_the_middle_of_an_outage_is_no_reason_to_give_up(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     gateway = Down(chain.kaggle.world)
     chain.gateway = gateway
     until(chain, "seen_running")
@@ -168,7 +168,7 @@ class Forgetful(DirectGateway):
 
 
 def test_a_kernel_that_kaggle_denies_for_an_hour_is_still_ours(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     gateway = Forgetful(chain.kaggle.world)
     chain.gateway = gateway
     until(chain, "seen_running")
@@ -186,7 +186,7 @@ def test_a_kernel_that_kaggle_denies_for_an_hour_is_still_ours(folder: Path) -> 
 def test_a_session_whose_kernel_was_deleted_is_lost_after_hours_and_another_attempt_follows(
     folder: Path, when: str
 ) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     until(chain, when)
     deleted_at = chain.kaggle.clock.now()
     chain.kaggle.world.delete_kernel("me", f"{chain.run}-s0001")
@@ -202,7 +202,7 @@ def test_a_session_whose_kernel_was_deleted_is_lost_after_hours_and_another_atte
 
 
 def test_a_person_may_write_a_session_off(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     gateway = Down(chain.kaggle.world)
     chain.gateway = gateway
     until(chain, "seen_running")
@@ -216,7 +216,7 @@ def test_a_person_may_write_a_session_off(folder: Path) -> None:
 
 
 def test_an_older_checkpoint_is_not_gone_on_from_while_a_newer_one_may_still_come(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     until(chain, "checkpoint_published")
     until(chain, "seen_running")
     chain.store.request(chain.run, "pause", {}, chain.kaggle.clock.now())
@@ -252,7 +252,7 @@ class Idle(DirectGateway):
 
 
 def test_a_session_that_never_runs_although_its_push_was_accepted_is_lost_after_hours(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     chain.gateway = Idle(chain.kaggle.world)
     begun_at = chain.kaggle.clock.now()
     lost = until(chain, "session_lost")

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.core.commands import Seek
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from state.model import Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.verifying import drive_until
@@ -23,7 +23,7 @@ def folder() -> Iterator[Path]:
 
 
 def test_whatever_a_run_makes_is_private(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     chain.drive()
     world = chain.kaggle.world
     with world.at_now():
@@ -32,7 +32,7 @@ def test_whatever_a_run_makes_is_private(folder: Path) -> None:
 
 
 def test_a_dataset_found_public_asks_a_person_and_the_daemon_goes_on_living(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline()), folder)
+    chain = Chain(SimulatedKaggle(pipeline()), folder)
     drive_until(chain, "publish_intended")
     world, name = chain.kaggle.world, chain.state.checkpoints[0].name
     with world.at_now():
@@ -51,9 +51,9 @@ def test_a_dataset_found_public_asks_a_person_and_the_daemon_goes_on_living(fold
 def killed_after_its_push(folder: Path) -> Chain:
     """A run whose daemon died between a push and the fact of it."""
     for at in range(40):
-        chain = Chain(Kaggle(pipeline()), folder / str(at))
+        chain = Chain(SimulatedKaggle(pipeline()), folder / str(at))
         try:
-            chain.drive(Bomb(at))
+            chain.drive(CrashPoint(at))
         except Crash:
             if chain.kaggle.world.kernels.all() and chain.state.sessions[0].phase is Phase.PUSHING:
                 return chain

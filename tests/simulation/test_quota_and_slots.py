@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.commands import Rest
+from orchestrator.core.commands import Wait
 from orchestrator.engine.tick import tick
 from orchestrator.kaggle.gateway import Quota
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernels import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from state.memory_store import MemoryStore
 from state.model import RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -27,7 +27,7 @@ def folder() -> Iterator[Path]:
         yield found
 
 
-def chains(kaggle: Kaggle, folder: Path) -> list[Chain]:
+def chains(kaggle: SimulatedKaggle, folder: Path) -> list[Chain]:
     """Three runs of one account in one database."""
     store = MemoryStore()
     return [Chain(kaggle, folder, run=f"sim-000{n}", store=store) for n in (1, 2, 3)]
@@ -47,7 +47,7 @@ def drive_together(*runs: Chain, turns_max: int = 4000) -> list[str]:
         wake = []
         for chain in runs:
             while not isinstance(
-                (turn := tick(chain.store, chain.run, chain.shell(DirectGateway(kaggle.world)))).command, Rest
+                (turn := tick(chain.store, chain.run, chain.shell(DirectGateway(kaggle.world)))).command, Wait
             ):
                 pass
             wake.append(turn.command.until)
@@ -57,7 +57,7 @@ def drive_together(*runs: Chain, turns_max: int = 4000) -> list[str]:
     raise AssertionError("the runs do not end")
 
 
-def take_by_hand(kaggle: Kaggle, timeout_s: int | None = None) -> None:
+def take_by_hand(kaggle: SimulatedKaggle, timeout_s: int | None = None) -> None:
     """A session that somebody starts in the browser, and that waits for a machine as long as it is not deleted."""
     save = Save(slug="me/by-hand", text="# mine", title="by-hand", machine_shape="TpuV5E8", timeout_s=timeout_s)
     with kaggle.world.at_now() as now:
@@ -68,7 +68,7 @@ def take_by_hand(kaggle: Kaggle, timeout_s: int | None = None) -> None:
 
 
 def test_runs_of_one_account_take_turns_at_its_slot(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     runs = chains(kaggle, folder)
     started = drive_together(*runs)
     assert [slug[:8] for slug in started] == ["sim-0001", "sim-0002", "sim-0003"] * 3
@@ -79,7 +79,7 @@ def test_runs_of_one_account_take_turns_at_its_slot(folder: Path) -> None:
 
 def test_a_gpu_account_has_two_slots_unless_the_pipeline_says_one(folder: Path) -> None:
     def live_at_once(text: str, home: str) -> int:
-        kaggle = Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4", account=text))
+        kaggle = SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4", account=text))
         runs = chains(kaggle, folder / home)
         most = 0
 
@@ -88,7 +88,7 @@ def test_a_gpu_account_has_two_slots_unless_the_pipeline_says_one(folder: Path) 
 
         for run in runs:
             turn = tick(run.store, run.run, run.shell(DirectGateway(kaggle.world)))
-            while not isinstance(turn.command, Rest):
+            while not isinstance(turn.command, Wait):
                 turn = tick(run.store, run.run, run.shell(DirectGateway(kaggle.world)))
                 most = max(most, count())
         return most
@@ -98,10 +98,10 @@ def test_a_gpu_account_has_two_slots_unless_the_pipeline_says_one(folder: Path) 
 
 
 def test_a_run_that_nobody_carries_on_does_not_hold_up_the_line(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     first, gone, third = chains(kaggle, folder)
     for chain in (first, gone, third):
-        while not isinstance(tick(chain.store, chain.run, chain.shell(DirectGateway(kaggle.world))).command, Rest):
+        while not isinstance(tick(chain.store, chain.run, chain.shell(DirectGateway(kaggle.world))).command, Wait):
             pass
     assert gone.store.snapshot(third.run).waiting[0].run == gone.run
     drive_together(first, third)
@@ -109,7 +109,7 @@ def test_a_run_that_nobody_carries_on_does_not_hold_up_the_line(folder: Path) ->
 
 
 def test_a_cancelled_run_gives_its_slot_back_when_its_session_ends(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     first, second, _ = chains(kaggle, folder)
     for _ in first.turns():
         if first.state.last and first.state.last.phase == "running":
@@ -124,7 +124,7 @@ def test_a_cancelled_run_gives_its_slot_back_when_its_session_ends(folder: Path)
 
 
 def test_a_session_started_by_hand_is_waited_for_and_not_pushed_against_all_the_time(folder: Path) -> None:
-    kaggle = Kaggle(pipeline())
+    kaggle = SimulatedKaggle(pipeline())
     taken_at = kaggle.clock.now()
     take_by_hand(kaggle)
     chain = Chain(kaggle, folder)
@@ -139,7 +139,7 @@ def test_a_session_started_by_hand_is_waited_for_and_not_pushed_against_all_the_
 
 
 def test_without_kaggles_answer_the_pipelines_own_hours_are_kept_to(folder: Path) -> None:
-    kaggle = Kaggle(pipeline(session=HOURLY, account="account: {hours_per_week: 0.5}"))
+    kaggle = SimulatedKaggle(pipeline(session=HOURLY, account="account: {hours_per_week: 0.5}"))
     chain = Chain(kaggle, folder)
     chain.gateway = Silent(kaggle.world)
     state = chain.drive()
@@ -158,13 +158,13 @@ def test_a_quota_that_cannot_be_read_holds_nothing_up(folder: Path) -> None:
     faults = FaultPlan(
         calls=(CallFault(call="GetAcceleratorQuotaStatistics", action=CallAction.STATUS, status=503, times=0),)
     )
-    chain = Chain(Kaggle(pipeline(), faults=faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), faults=faults), folder)
     assert final_digest(chain.drive()) == expected_digest(chain.kaggle.pipeline)
 
 
 def test_a_session_that_had_to_wait_for_hours_gets_those_that_there_are_then(folder: Path) -> None:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(1500.0, 0.0, 0.0))
-    kaggle = Kaggle(pipeline(session=HOURLY), rules=rules)
+    kaggle = SimulatedKaggle(pipeline(session=HOURLY), rules=rules)
     chain = Chain(kaggle, folder)
     for turn in chain.turns():
         if any(fact.name == "session_planned" and fact.number == 2 for fact in turn.facts):

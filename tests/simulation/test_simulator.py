@@ -12,10 +12,10 @@ from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.pipeline import loader
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, DatasetAction, PushAction, SessionAction
 from orchestrator.rehearsal.simulation import plans
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from orchestrator.rehearsal.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
-from orchestrator.rehearsal.simulation.sessions import Counting, uncut
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, uncut
 from state.facts import CheckpointPruned, Fact
 from state.memory_store import MemoryStore
 from state.model import CheckpointStatus
@@ -118,7 +118,7 @@ class Chained:
 @pytest.fixture
 def chained():
     with fast_folder() as folder:
-        yield Chained(Chain(Kaggle(pipeline()), folder))
+        yield Chained(Chain(SimulatedKaggle(pipeline()), folder))
 
 
 def test_sessions_of_four_seconds_are_long_enough_to_refuse_a_damaged_parent_and_say_so() -> None:
@@ -141,7 +141,7 @@ def test_a_secret_in_a_log_on_this_disk_is_found(chained: Chained) -> None:
 
 
 def test_a_step_that_was_counted_twice_is_found() -> None:
-    class Twice(Kaggle):
+    class Twice(SimulatedKaggle):
         def __post_init__(self) -> None:
             super().__post_init__()
             self.uncut = uncut(pipeline(seed="seed: 1"))[:5] + tuple("another" for _ in range(300))
@@ -165,12 +165,12 @@ def test_a_parent_that_is_not_the_newest_is_found(chained: Chained) -> None:
 
 def test_a_session_refuses_every_byte_that_is_not_its_parents() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline()), folder)
+        chain = Chain(SimulatedKaggle(pipeline()), folder)
         state = chain.drive()
         order = chain.kaggle.trained[1].order
         checkpoint = chain.home.checkpoint(chain.run, state.checkpoints[0].name)
         whole = {path.name: path.read_bytes() for path in checkpoint.iterdir()}
-        counting = Counting(chain.kaggle.pipeline)
+        counting = CountingSessions(chain.kaggle.pipeline)
         assert counting.play(order, {"me/data": whole})[1] is not None
         for name in whole:
             flipped = whole | {name: bytes([whole[name][0] ^ 1]) + whole[name][1:]}
@@ -181,12 +181,12 @@ def test_a_session_refuses_every_byte_that_is_not_its_parents() -> None:
 
 def test_a_chain_that_is_not_at_its_end_is_found() -> None:
     with fast_folder() as folder, pytest.raises(Broken, match="the chain ends when faults end: the run is active"):
-        Watched(Chain(Kaggle(pipeline()), folder)).at_the_end()
+        Watched(Chain(SimulatedKaggle(pipeline()), folder)).at_the_end()
 
 
 def test_two_sessions_that_are_alive_together_are_found() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder)
+        chain = Chain(SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder)
         for number in (1, 2):
             chain.kaggle.gateway().push(KernelPush(slug=f"{chain.run}-s000{number}", source="1"))
         with pytest.raises(Broken, match=r"at most one live session: sim-0001-s0001 and sim-0001-s0002"):
@@ -203,7 +203,7 @@ def test_a_checkpoint_of_the_last_two_that_was_pruned_is_found(chained: Chained)
 
 def test_a_session_that_is_planned_while_another_was_never_pushed_is_found() -> None:
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline()), folder)
+        chain = Chain(SimulatedKaggle(pipeline()), folder)
         first = plan_session(chain.state, chain.kaggle.pipeline, None)
         second = replace(first, number=2, slug=f"{chain.run}-s0002")
         chain.store.append(chain.run, [first, second], chain.kaggle.clock.now())
@@ -217,7 +217,7 @@ def test_facts_that_fold_to_something_else_are_found() -> None:
             return super().facts(run)[:-1]
 
     with fast_folder() as folder:
-        chain = Chain(Kaggle(pipeline()), folder, store=Forgetful())
+        chain = Chain(SimulatedKaggle(pipeline()), folder, store=Forgetful())
         chain.drive()
         with pytest.raises(Broken, match="facts fold to rows"):
             Watched(chain).at_the_end()

@@ -13,7 +13,7 @@ from orchestrator.engine.effects.context import Shell
 from orchestrator.engine.tick import Turn
 from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR, OwnClock, Setting, Settings
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from state.model import Snapshot
@@ -67,7 +67,7 @@ def chain_of(folder: Path, faults: FaultPlan, *, own_files: bool = False) -> tup
     if own_files:
         (folder / "data.jsonl").write_text("{}", encoding="utf-8")
         own = parse(f"{PIPELINE}inputs: {{files: [data.jsonl]}}", "sim.yaml", folder)
-    chain = Chain(Kaggle(own, faults), folder / "home")
+    chain = Chain(SimulatedKaggle(own, faults), folder / "home")
     chain.clock = clock = OwnClock(chain.kaggle.clock)
     chain.limits = replace(chain.limits, poll_s=30.0, processing_s=3600.0)
     return chain, clock
@@ -136,7 +136,7 @@ def test_a_dataset_that_is_shown_late_is_sent_once_whatever_befalls_the_clock(fo
 def test_a_session_that_is_lost_begins_the_wait_for_a_dataset_not_anew(folder: Path) -> None:
     """With `handoff: kernel-output` a dataset is published while the next session runs."""
     faults = datasets(DatasetAction.SLOW, 1e6)
-    chain = Chain(Kaggle(pipeline(handoff="handoff: kernel-output"), faults), folder)
+    chain = Chain(SimulatedKaggle(pipeline(handoff="handoff: kernel-output"), faults), folder)
     turn_until(chain, happened("dataset_offered"))
     turn_until(chain, happened("seen_running"))
     turn_until(chain, lambda _: chain.store.watch(chain.run).sought_s["sim-0001-c0001"] > 0)

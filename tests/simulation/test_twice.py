@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from orchestrator.core.commands import Rest
+from orchestrator.core.commands import Wait
 from orchestrator.engine.effects import find_push
 from orchestrator.engine.ownership import go_on_here
 from orchestrator.kaggle.gateway import KernelFound, KernelsPage
@@ -17,8 +17,8 @@ from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.local_kaggle.kernels import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.plans import drawn
 from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.fact_text import describe
@@ -39,7 +39,7 @@ def folder() -> Iterator[Path]:
 
 
 def befallen(folder: Path, *faults: PushFault, **more: Any) -> Chain:
-    return Chain(Kaggle(GPU, faults=FaultPlan(pushes=faults), **more), folder)
+    return Chain(SimulatedKaggle(GPU, faults=FaultPlan(pushes=faults), **more), folder)
 
 
 def late(seconds: float) -> PushFault:
@@ -72,7 +72,7 @@ def test_a_push_that_is_carried_out_after_its_504_runs_once(folder: Path, second
 def test_a_kernel_that_is_shown_only_minutes_after_a_lost_answer_runs_once(folder: Path) -> None:
     lost = CallFault(call="SaveKernel", action=CallAction.LOST)
     faults = FaultPlan(calls=(lost,), pushes=(PushFault(push=1, action=PushAction.LAG, seconds=400.0),))
-    chain = Chain(Kaggle(GPU, faults=faults), folder)
+    chain = Chain(SimulatedKaggle(GPU, faults=faults), folder)
     chain.drive()
     assert_undisturbed(chain)
 
@@ -82,7 +82,7 @@ def test_a_push_whose_answer_nobody_was_there_to_hear_is_looked_for_too(folder: 
     for at in range(40):
         chain = befallen(folder / str(at), PushFault(push=1, action=PushAction.LAG, seconds=300.0))
         try:
-            chain.drive(Bomb(at))
+            chain.drive(CrashPoint(at))
         except Crash:
             chain.drive()
         assert_undisturbed(chain)
@@ -96,7 +96,7 @@ def test_daemons_that_die_while_it_is_looked_for_do_not_make_the_time_shorter_or
             found = [fact.name for fact in turn.facts]
             if "push_unclear" in found:
                 unclear_at = chain.kaggle.clock.now()
-            if "push_unfound" in found or (unclear_at and isinstance(turn.command, Rest)):
+            if "push_unfound" in found or (unclear_at and isinstance(turn.command, Wait)):
                 break
         if "push_unfound" in names(chain):
             break
@@ -127,7 +127,9 @@ def test_a_kernel_that_kaggle_lists_and_does_not_show_is_not_pushed_again(folder
         def find_kernel(self, slug: str) -> KernelFound | None:
             return None if self.hides else super().find_kernel(slug)
 
-    chain = Chain(Kaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST),))), folder)
+    chain = Chain(
+        SimulatedKaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST),))), folder
+    )
     gateway = Hiding(chain.kaggle.world)
     chain.gateway = gateway
     begun_at = chain.kaggle.clock.now()
@@ -152,7 +154,9 @@ def test_hours_that_kaggle_reserves_for_a_session_that_it_does_not_show_hold_the
             return KernelsPage() if self.hides else super().recent_kernels(page)
 
     lost = FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.LOST),))
-    chain = Chain(Kaggle(GPU, faults=lost, play=lambda order, played, index: replace(played, ends_after_s=5e3)), folder)
+    chain = Chain(
+        SimulatedKaggle(GPU, faults=lost, play=lambda order, played, index: replace(played, ends_after_s=5e3)), folder
+    )
     gateway = Hiding(chain.kaggle.world)
     chain.gateway = gateway
     begun_at = chain.kaggle.clock.now()
@@ -169,7 +173,9 @@ def test_hours_that_kaggle_reserves_for_a_session_that_it_does_not_show_hold_the
 
 
 def test_a_push_that_never_happened_is_made_again_after_ten_minutes(folder: Path) -> None:
-    chain = Chain(Kaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.CUT),))), folder)
+    chain = Chain(
+        SimulatedKaggle(GPU, faults=FaultPlan(calls=(CallFault(call="SaveKernel", action=CallAction.CUT),))), folder
+    )
     for turn in chain.turns():
         if any(fact.name == "push_confirmed" for fact in turn.facts):
             break
@@ -183,7 +189,7 @@ def test_a_push_that_never_happened_is_made_again_after_ten_minutes(folder: Path
 @pytest.mark.parametrize("action", [CallAction.STATUS, CallAction.HANG])
 def test_a_push_that_is_known_not_to_have_arrived_is_made_again_at_once(folder: Path, action: CallAction) -> None:
     fault = CallFault(call="SaveKernel", action=action, status=429, seconds=5.0)
-    chain = Chain(Kaggle(GPU, faults=FaultPlan(calls=(fault,))), folder)
+    chain = Chain(SimulatedKaggle(GPU, faults=FaultPlan(calls=(fault,))), folder)
     chain.drive()
     assert "push_unclear" not in names(chain)
     assert_undisturbed(chain)

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder, final_digest
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, Order
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.verifying import drive_until, rot, sealed
@@ -44,7 +44,7 @@ def published(chain: Chain, name: str) -> list[str]:
 
 
 def test_compiled_programs_travel_with_their_checkpoint(folder: Path) -> None:
-    chain = Chain(Kaggle(pipeline(), play=with_programs), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=with_programs), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert len(state.sessions) == 3
@@ -65,7 +65,7 @@ def test_programs_that_an_earlier_checkpoint_has_are_not_fetched_again(folder: P
         ]
         return replace(same, files=spoilt)
 
-    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=play), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     for checkpoint in state.checkpoints:
@@ -78,7 +78,7 @@ def test_an_earlier_checkpoints_programs_that_went_bad_are_fetched(folder: Path)
     def play(order: Order, played: Played, index: int) -> Played:
         return with_programs(replace(order, session=1), played, index)
 
-    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=play), folder)
     drive_until(chain, "output_collected")
     rot(chain.home.checkpoint(chain.run, chain.state.checkpoints[0].name) / COMPILED_NAME)
     state = chain.drive()
@@ -98,7 +98,7 @@ def test_programs_that_arrive_damaged_cost_no_step(data: bytes | None, folder: P
         ]
         return replace(carried, files=[*kept, *spoilt])
 
-    chain = Chain(Kaggle(pipeline(), play=play), folder)
+    chain = Chain(SimulatedKaggle(pipeline(), play=play), folder)
     state = chain.drive()
     assert final_digest(state) == expected_digest(chain.kaggle.pipeline)
     assert [session.steps_lost for session in state.sessions] == [0, 0, 0]

@@ -8,7 +8,7 @@ from pathlib import Path
 from kaggle_kernels import build
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle
 from stages.contract import MANIFEST_NAME, SEAL_NAME, Manifest, Order, Report, seal_of
 from stages.documents import ContractError
 from state.facts import Fact
@@ -17,7 +17,7 @@ Mounts = Mapping[str, Mapping[str, bytes]]
 
 
 @dataclass
-class Verifying(Kaggle):
+class Verifying(SimulatedKaggle):
     """A world whose sessions refuse a parent that is not what its manifest says."""
 
     def _behave(self, source: str, mounts: Mounts, limit_s: float) -> Played:

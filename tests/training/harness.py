@@ -18,9 +18,9 @@ from stages.contract import Cursor, StageSpec
 from stages.data.mounted import Brought
 from stages.data.pins import Pins
 from stages.session.throughput import MEASURED
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from stages.session.tracing import digest_of
-from stages.stage import Next, Opened, StageFailed, Write
+from stages.stage import Next, OpenedCheckpoint, StageFailed, Write
 
 SMALL = {"gemma2": "relay/small-gemma2/flax/base/1", "gemma3": "relay/small-gemma3/transformers/base/1"}
 """Models that learn nothing to speak of, and compute like the large ones."""
@@ -84,7 +84,7 @@ class SmallContext:
     seed: int
     root: Path
     record: Record
-    checkpoint: Opened | None
+    checkpoint: OpenedCheckpoint | None
     stop_at: int
     inputs: Path
     plan: tuple[StageSpec, ...] = ()
@@ -119,9 +119,9 @@ class SmallContext:
         into.mkdir(parents=True)
         found = write(into)
         self.record.digests[into.name] = dict(found() if callable(found) else found)
-        self.checkpoint = Opened(Cursor(stage=self.spec.name, step=step), into)
+        self.checkpoint = OpenedCheckpoint(Cursor(stage=self.spec.name, step=step), into)
 
-    def doing(self, what: Spent) -> AbstractContextManager[None]:
+    def doing(self, what: TimeClass) -> AbstractContextManager[None]:
         return nullcontext()
 
     def say(self, text: str) -> None:
@@ -171,12 +171,12 @@ def spec(name: str, kind: str, steps: int, **options: Any) -> StageSpec:
     return StageSpec(name=name, kind=kind, steps=steps, options=options)
 
 
-def newest(root: Path, stages: tuple[StageSpec, ...]) -> Opened | None:
+def newest(root: Path, stages: tuple[StageSpec, ...]) -> OpenedCheckpoint | None:
     """The checkpoint that is furthest on, if there is any."""
     for stage in reversed(stages):
         for step in range(stage.steps, 0, -1):
             if (root / f"{stage.name}-{step}" / "state.json").exists():
-                return Opened(Cursor(stage=stage.name, step=step), root / f"{stage.name}-{step}")
+                return OpenedCheckpoint(Cursor(stage=stage.name, step=step), root / f"{stage.name}-{step}")
     return None
 
 

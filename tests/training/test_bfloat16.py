@@ -10,10 +10,17 @@ import pytest
 from flax import nnx
 
 from stages.options import Sft
-from stages.stage import Opened, StageFailed
+from stages.stage import OpenedCheckpoint, StageFailed
 from stages.training import lora
-from stages.training.checkpoints import State, Weights, read, write
-from stages.training.initial_state import LOOK_AFTER_STEPS, Frozen, Standing, as_trained, made_of, put_weights
+from stages.training.checkpoints import TrainingState, Weights, read, write
+from stages.training.initial_state import (
+    LOOK_AFTER_STEPS,
+    FrozenWeightsCheck,
+    StageState,
+    load_trained,
+    made_of,
+    put_weights,
+)
 from stages.training.lora import Adapter
 from stages.training.master_weights import MasterOptimizer, held_part, live_part, masters_of
 from stages.training.model import Foundation, arrays_of, put_arrays
@@ -144,12 +151,12 @@ def test_what_asks_a_model_in_bfloat16_has_all_that_its_adapters_add(deviation: 
         adapter_of(foundation, deviation, 3, targets=".*q"),
     )
     (tmp_path / "at").mkdir()
-    write(State(Weights(None, stack), made_of(foundation.model)), tmp_path / "at")
-    opened = Opened(Cursor(stage="grpo", step=1), tmp_path / "at")
+    write(TrainingState(Weights(None, stack), made_of(foundation.model)), tmp_path / "at")
+    opened = OpenedCheckpoint(Cursor(stage="grpo", step=1), tmp_path / "at")
     ask = spec("ask", "evaluate", 1, **ANSWERS)
     context = SmallContext(ask, model, 0, tmp_path, Record(), opened, 1, shared_inputs(), (ask,))
 
-    asked, _ = as_trained(context)
+    asked, _ = load_trained(context)
 
     beside = arrays_of(asked.model, nnx.LoRAParam)
     before, after = (np.asarray(arrays_of(one.model)[NAME]).astype(np.float64) for one in (foundation, asked))
@@ -193,9 +200,11 @@ def test_an_adapter_of_an_earlier_stage_that_moves_is_reported(tmp_path: Path) -
     below = (adapter_of(foundation, 1e-2, 1),)
     model = lora.with_adapter(foundation.model, options, 1, foundation.mesh, below)
     held = lora.ranks_below(below)
-    standing = Standing(foundation, model, foundation.model, Weights(), State(Weights(), ""), False, below=held)
+    standing = StageState(
+        foundation, model, foundation.model, Weights(), TrainingState(Weights(), ""), False, below=held
+    )
     for what, fails in ((live_part, False), (held_part, True)):
-        frozen = Frozen(standing, options)
+        frozen = FrozenWeightsCheck(standing, options)
         arrays = arrays_of(model, nnx.LoRAParam)
         moved = {name: np.array(array) for name, array in arrays.items()}
         for name, array in moved.items():

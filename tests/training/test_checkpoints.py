@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stages.stage import StageFailed
-from stages.training.checkpoints import State, Weights, digests, read, tree_digest, write
+from stages.training.checkpoints import TrainingState, Weights, digests, read, tree_digest, write
 from stages.training.lora import Adapter
 
 pytestmark = pytest.mark.slow
@@ -23,19 +23,19 @@ BASE = {
 MOMENTS = {"opt_state.1.0.count": jnp.array(7, jnp.int32), "opt_state.1.0.mu.layers.0.w": jnp.full((2, 2), 1e-42)}
 
 STATES = {
-    "every weight": State(Weights(BASE), "made", None, MOMENTS),
-    "adapters upon made weights": State(Weights(None, (ADAPTER, LATER)), "made", None, MOMENTS),
-    "adapters upon trained weights": State(Weights(BASE, (ADAPTER,)), "made", None, MOMENTS),
-    "with a reference": State(Weights(BASE), "made", Weights(None, (ADAPTER, LATER)), MOMENTS),
-    "with a trained reference": State(Weights(BASE), "made", Weights({"other": jnp.ones(1)}), MOMENTS),
-    "with a made reference": State(Weights(BASE), "made", Weights(), MOMENTS),
-    "nothing but counters": State(Weights(), "made", counters={"seen": 3}),
-    "with pins of its data": State(Weights(), "made", data={"gsm8k train": {"rows": 1, "read": {"1": "ab"}}}),
+    "every weight": TrainingState(Weights(BASE), "made", None, MOMENTS),
+    "adapters upon made weights": TrainingState(Weights(None, (ADAPTER, LATER)), "made", None, MOMENTS),
+    "adapters upon trained weights": TrainingState(Weights(BASE, (ADAPTER,)), "made", None, MOMENTS),
+    "with a reference": TrainingState(Weights(BASE), "made", Weights(None, (ADAPTER, LATER)), MOMENTS),
+    "with a trained reference": TrainingState(Weights(BASE), "made", Weights({"other": jnp.ones(1)}), MOMENTS),
+    "with a made reference": TrainingState(Weights(BASE), "made", Weights(), MOMENTS),
+    "nothing but counters": TrainingState(Weights(), "made", counters={"seen": 3}),
+    "with pins of its data": TrainingState(Weights(), "made", data={"gsm8k train": {"rows": 1, "read": {"1": "ab"}}}),
 }
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
-def test_what_is_written_is_read_back_bit_for_bit(state: State, tmp_path: Path) -> None:
+def test_what_is_written_is_read_back_bit_for_bit(state: TrainingState, tmp_path: Path) -> None:
     told = write(state, tmp_path)
     back = read(tmp_path)
 
@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back_bit_for_bit(state: State, tmp_path: Path) 
     assert [(a.rank, a.alpha) for a in back.weights.adapters] == [(a.rank, a.alpha) for a in state.weights.adapters]
     assert (back.origin is None) == (state.origin is None)
     if state.origin is not None and back.origin is not None:
-        assert digests(State(state.origin, "")) == digests(State(back.origin, ""))
+        assert digests(TrainingState(state.origin, "")) == digests(TrainingState(back.origin, ""))
     assert (back.weights.base is None) == (state.weights.base is None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stages.session.async_checkpointer import THREAD
 from stages.session.compile_timer import Compilations
-from stages.session.time_accounting import Account, Spent
+from stages.session.time_accounting import TimeAccount, TimeClass
 
 
 class Steps:
@@ -32,8 +32,8 @@ def compile_something(number: int) -> None:
 
 
 def test_compilations_have_a_class_of_their_own() -> None:
-    account = Account(Steps())
-    with Compilations(account).heard(), account.doing(Spent.STEP):
+    account = TimeAccount(Steps())
+    with Compilations(account).heard(), account.doing(TimeClass.STEP):
         compile_something(20_261)
         seconds = account.seconds()
     assert seconds["compile"] > 0.0
@@ -41,17 +41,17 @@ def test_compilations_have_a_class_of_their_own() -> None:
 
 
 def test_a_program_that_is_there_already_costs_no_compilation() -> None:
-    account = Account(Steps())
+    account = TimeAccount(Steps())
     compiled = jax.jit(lambda x: x * 20_262)
     compiled(jnp.ones(3))
-    with Compilations(account).heard(), account.doing(Spent.STEP):
+    with Compilations(account).heard(), account.doing(TimeClass.STEP):
         jax.block_until_ready(compiled(jnp.ones(3)))
     assert "compile" not in account.seconds()
 
 
 def test_what_a_save_compiles_beside_the_training_takes_none_of_its_seconds() -> None:
-    account = Account(Steps())
-    with Compilations(account).heard(), account.doing(Spent.STEP):
+    account = TimeAccount(Steps())
+    with Compilations(account).heard(), account.doing(TimeClass.STEP):
         beside = threading.Thread(target=compile_something, args=(20_263,), name=f"{THREAD}_0")
         beside.start()
         beside.join()
@@ -59,9 +59,9 @@ def test_what_a_save_compiles_beside_the_training_takes_none_of_its_seconds() ->
 
 
 def test_nobody_listens_any_more_once_the_stage_is_over() -> None:
-    account = Account(Steps())
+    account = TimeAccount(Steps())
     with Compilations(account).heard():
         pass
-    with account.doing(Spent.STEP):
+    with account.doing(TimeClass.STEP):
         compile_something(20_264)
     assert "compile" not in account.seconds()

@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from orchestrator.rehearsal.local_kaggle.stand_ins.sets import LEAKED, MAGPIE_ODD, MBPP_ROWS, write_sets
 from stages.data import Example, derive_seed, examples_at, index_at, mixed_at, open_source
-from stages.data.overlap import Asked
+from stages.data.overlap import HeldOut
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = tuple(Example(source="gsm8k", question=f"{number}?") for number in range(70))
@@ -105,7 +105,7 @@ def test_what_another_set_evaluates_is_left_out_and_told(inputs: Path, scratch: 
     assert (
         sum(wary.left_out[f"magpie: overlaps with mbpp ({what})"] for what in ("text", "text and code")) == LEAKED // 2
     )
-    asked = Asked()
+    asked = HeldOut()
     for example in open_source(["gsm8k", "mbpp"], inputs, seed=0, wants=all_of, scratch=scratch).held_out:
         asked.add(example.source, example.question)
     assert not [example for example in wary.train if asked.by(example.question)]

@@ -8,7 +8,7 @@ import pytest
 from stages.data import Example
 from stages.evaluate import hard_ones, judged, rates, read, transcripts, written
 from stages.training.checkpoints import read as read_state
-from stages.training.generate import Answers
+from stages.training.generate import Completions
 from tests.training.harness import ANSWERS, Chain, spec
 
 SUMS = [
@@ -27,7 +27,7 @@ def shaped(answer: str) -> str:
 
 def rows_of(*answers: str) -> list[dict[str, object]]:
     examples = [*SUMS, CODE][: len(answers)]
-    given = Answers(list(answers), [False] * len(answers), list(range(3, 3 + len(answers))), 100)
+    given = Completions(list(answers), [False] * len(answers), list(range(3, 3 + len(answers))), 100)
     return judged(examples, given, hard_ones([*SUMS, CODE]))
 
 

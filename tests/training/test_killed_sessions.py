@@ -14,7 +14,7 @@ import pytest
 
 from stages.contract import Cursor, Order, Parent, Report
 from stages.session import parent_checkpoint
-from stages.session.parent_checkpoint import Found
+from stages.session.parent_checkpoint import MountedCheckpoint
 from tests.training.harness import ROLLOUTS, TINY, small_inputs, spec, unmeasured
 from tests.unit.counting_runs import PROGRAM, ROOT, Kaggle, events, kaggle, order
 
@@ -104,7 +104,7 @@ def assert_only_our_words(log: str) -> None:
 
 def _following(order: Order, killed: Kaggle, world: Kaggle) -> Order:
     """The order that goes on from the newest checkpoint of a killed session, mounted in another world."""
-    checkpoints: list[Found] = list(parent_checkpoint.find(killed.working))
+    checkpoints: list[MountedCheckpoint] = list(parent_checkpoint.find(killed.working))
     assert checkpoints, "the session was killed before it saved anything"
     newest = max(checkpoints, key=lambda found: _place(found.manifest.cursor))
     world.publish(newest.folder, "parent")

@@ -16,7 +16,7 @@ from stages.contract import Cursor, Order, Report, StageSpec
 from stages.session import packing, runner
 from stages.stage import StageFailed
 from stages.training import finite, initial_state
-from stages.training.checkpoints import State, Weights, not_finite, read, write
+from stages.training.checkpoints import TrainingState, Weights, not_finite, read, write
 from stages.training.lora import Adapter
 from stages.training.model import arrays_of, load, put_arrays
 from tests.training.harness import ANSWERS, ROLLOUTS, TINY, Chain, shared_inputs, spec
@@ -63,15 +63,18 @@ INFINITE = {"w": jnp.array([1.0, -math.inf], jnp.bfloat16)}
 @pytest.mark.parametrize(
     ("state", "name"),
     [
-        (State(Weights(ODD), "made"), "base w"),
-        (State(Weights(INFINITE), "made"), "base w"),
-        (State(Weights(ONE, (Adapter(2, 4.0, ONE), Adapter(2, 4.0, ODD))), "made"), "adapter_1 w"),
-        (State(Weights(ONE), "made", Weights(ODD)), "origin_base w"),
-        (State(Weights(ONE), "made", None, {"count": jnp.array(3), "mu": ONE["w"], "nu": ODD["w"]}), "optimizer nu"),
+        (TrainingState(Weights(ODD), "made"), "base w"),
+        (TrainingState(Weights(INFINITE), "made"), "base w"),
+        (TrainingState(Weights(ONE, (Adapter(2, 4.0, ONE), Adapter(2, 4.0, ODD))), "made"), "adapter_1 w"),
+        (TrainingState(Weights(ONE), "made", Weights(ODD)), "origin_base w"),
+        (
+            TrainingState(Weights(ONE), "made", None, {"count": jnp.array(3), "mu": ONE["w"], "nu": ODD["w"]}),
+            "optimizer nu",
+        ),
     ],
     ids=["weights", "bfloat16", "an adapter", "a reference", "a moment"],
 )
-def test_a_state_that_is_not_finite_is_not_written(state: State, name: str, tmp_path: Path) -> None:
+def test_a_state_that_is_not_finite_is_not_written(state: TrainingState, name: str, tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match=f"^{name} is not finite after sft step 7, so no checkpoint") as failed:
         write(state, tmp_path, "sft step 7")
     assert failed.value.cause == "not-a-number"

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from stages.options import Grpo, Sft, Trained
+from stages.options import Grpo, Sft, TrainingOptions
 from stages.training.optimizers import learning_rates, measurements, optimizer
 
 STEPS, WARMUP, PEAK = 20, 5, 0.01
@@ -40,7 +40,7 @@ def test_with_several_updates_a_step_the_rate_is_the_same_at_the_same_step() -> 
     np.testing.assert_allclose(learning_rates(options, STEPS), wanted, rtol=1e-5)
 
 
-def adamw_by_hand(weights: np.ndarray, gradients: list[np.ndarray], options: Trained) -> np.ndarray:
+def adamw_by_hand(weights: np.ndarray, gradients: list[np.ndarray], options: TrainingOptions) -> np.ndarray:
     weights, mean, square = weights.astype(float), 0.0, 0.0
     for step, gradient in enumerate(gradients):
         norm = np.linalg.norm(gradient)

@@ -10,14 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.rewards import close_judges, judge_counts
-from stages.rewards.judging.client import JUDGES, Question, Verdict
+from stages.rewards.judging.client import JUDGES, JudgeVerdict, Question
 from stages.rewards.python_tests import LIMITS_S, _limit_s, _problem, passed
 from stages.stage import StageFailed
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the fences are Linux's")
 
 
-def asked(code: str, test: str, cpu_s: int = 1) -> Verdict:
+def asked(code: str, test: str, cpu_s: int = 1) -> JudgeVerdict:
     frames = ({"setup": "", "code": code}, {"setup": "", "tests": [test]})
     return JUDGES["python"].ask([Question(json.dumps({"cpu_s": cpu_s}), tuple(map(json.dumps, frames)))])[0]
 
@@ -162,13 +162,13 @@ def memory_of(process: int) -> bytes:
 @pytest.mark.parametrize(
     ("reference", "limit_s"),
     [
-        (Verdict("1", cpu_s=0.01), 1), (Verdict("1", cpu_s=0.25), 1), (Verdict("1", cpu_s=0.26), 4), (Verdict("1", cpu_s=1.0), 4),
-        (Verdict("1", cpu_s=1.01), 16), (Verdict("1", cpu_s=2.4), 16), (Verdict("1", cpu_s=15.0), 16),
-        (Verdict("0", cpu_s=2.4), 1), (Verdict("", limit=True, cpu_s=16.0), 1),
+        (JudgeVerdict("1", cpu_s=0.01), 1), (JudgeVerdict("1", cpu_s=0.25), 1), (JudgeVerdict("1", cpu_s=0.26), 4), (JudgeVerdict("1", cpu_s=1.0), 4),
+        (JudgeVerdict("1", cpu_s=1.01), 16), (JudgeVerdict("1", cpu_s=2.4), 16), (JudgeVerdict("1", cpu_s=15.0), 16),
+        (JudgeVerdict("0", cpu_s=2.4), 1), (JudgeVerdict("", limit=True, cpu_s=16.0), 1),
     ],
 )  # fmt: skip
 def test_an_answer_may_take_four_times_as_long_as_a_right_reference_in_coarse_classes(
-    reference: Verdict, limit_s: int
+    reference: JudgeVerdict, limit_s: int
 ) -> None:
     assert _limit_s(reference) == limit_s
     assert limit_s in LIMITS_S

@@ -12,8 +12,8 @@ from flax import nnx
 from stages.options import Sft
 from stages.stage import StageFailed
 from stages.training import checkpoints, initial_state, lora
-from stages.training.checkpoints import State, Weights, read, tree_digest, write
-from stages.training.initial_state import Frozen, Standing, made_of
+from stages.training.checkpoints import TrainingState, Weights, read, tree_digest, write
+from stages.training.initial_state import FrozenWeightsCheck, StageState, made_of
 from stages.training.model import WEIGHTS, Arrays, arrays_of, load, put_arrays
 from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 
@@ -39,7 +39,7 @@ def test_a_changed_model_is_noticed_before_anything_is_trained(tmp_path: Path) -
     chain = Chain((spec("first", "evaluate", 1, **ANSWERS), spec("second", "evaluate", 1, **ANSWERS)))
     checkpoint = tmp_path / "first-1"
     checkpoint.mkdir()
-    write(State(Weights(), made="another"), checkpoint)
+    write(TrainingState(Weights(), made="another"), checkpoint)
     with pytest.raises(StageFailed) as failed:
         chain.run(tmp_path)
     assert failed.value.cause == "model-changed"
@@ -94,8 +94,8 @@ class Moving:
         foundation = load(TINY, shared_inputs(), tmp_path)
         options = Sft(mode="lora", lora_rank=2)
         self.model = lora.with_adapter(foundation.model, options, 1, foundation.mesh)
-        standing = Standing(foundation, self.model, foundation.model, Weights(), State(Weights(), ""), False)
-        self.frozen = Frozen(standing, options)
+        standing = StageState(foundation, self.model, foundation.model, Weights(), TrainingState(Weights(), ""), False)
+        self.frozen = FrozenWeightsCheck(standing, options)
 
     def add(self, kind: object, amount: float) -> None:
         put_arrays(

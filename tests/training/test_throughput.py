@@ -9,7 +9,7 @@ import pytest
 
 from stages.options import Asking, Sft
 from stages.training.checkpoints import read
-from stages.training.generate import Asker
+from stages.training.generate import Generator
 from stages.training.model import arrays_of, load
 from stages.training.optimizers import learning_rates
 from stages.training.stage_data import prompt
@@ -63,7 +63,7 @@ def test_the_learning_rate_that_is_told_is_the_one_that_the_step_was_made_with(t
 def test_answers_are_counted_in_tokens_with_their_prompts_and_no_padding(tmp_path: Path) -> None:
     foundation = load(TINY, shared_inputs(), tmp_path)
     asked = [dataclasses.replace(SUMS[0], question=question) for question in ("1 + 1?", "What is 12 + 34?")]
-    answers = Asker(foundation, Asking(prompt_tokens_max=32, answer_tokens_max=8)).greedy(asked, 4)
+    answers = Generator(foundation, Asking(prompt_tokens_max=32, answer_tokens_max=8)).greedy(asked, 4)
     pieces = foundation.tokenizer
     prompts = [len(pieces.encode(prompt(example, foundation))) + 1 for example in asked]  # the beginning is a token too
     assert answers.tokens == sum(prompts) + sum(answers.lengths)

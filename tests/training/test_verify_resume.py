@@ -8,8 +8,8 @@ from click.testing import CliRunner, Result
 from orchestrator import cli
 from orchestrator.base.errors import Permanent
 from orchestrator.rehearsal.verify import chain, cuts
-from orchestrator.rehearsal.verify.chain import Subject, Verdict
-from orchestrator.rehearsal.verify.cuts import Cut
+from orchestrator.rehearsal.verify.chain import ResumeVerdict, VerifiedChain
+from orchestrator.rehearsal.verify.cuts import SessionCut
 from orchestrator.rehearsal.verify.view import sentence
 from stages.contract import Cursor, Order, StageSpec
 from stages.session import parent_checkpoint
@@ -75,8 +75,8 @@ def whole(*stages: StageSpec) -> Order:
     )
 
 
-def verify(asked: Order, places: tuple[Cut, ...], root: Path, *, keep: bool = False) -> Verdict:
-    return chain.verify(Subject(asked), places, root, lambda text: None, keep=keep)
+def verify(asked: Order, places: tuple[SessionCut, ...], root: Path, *, keep: bool = False) -> ResumeVerdict:
+    return chain.verify(VerifiedChain(asked), places, root, lambda text: None, keep=keep)
 
 
 def test_a_run_that_is_cut_in_all_five_ways_differs_in_no_bit(pipeline: Path) -> None:

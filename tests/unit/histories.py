@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.base.disk import private_folder
 from orchestrator.core.plan import checkpoint_of, slug_of
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import REPORT_NAME, Cursor, FileEntry, Manifest, Report
@@ -114,7 +114,7 @@ class Told:
 
     def keep(self, home: Path) -> Store:
         """Write it all into a home folder, as relay itself would have."""
-        store, place = Store.at(home), Home(home)
+        store, place = Store.at(home), HomeLayout(home)
         state = store.begin_run(self.started(), AT, later=self.past, metrics=self.metrics)
         for slug, report in self.reports:
             session = next(session for session in state.sessions if session.slug == slug)

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from orchestrator.base.concurrency import abreast
+from orchestrator.base.concurrency import run_concurrently
 from orchestrator.base.errors import Corrupt, Transient
 
 PATIENCE_S = 30.0
@@ -23,7 +23,7 @@ def test_answers_come_in_the_order_of_the_calls_whichever_is_done_first() -> Non
         second.set()
         return "second"
 
-    assert abreast([slow, quick], 2) == ["first", "second"]
+    assert run_concurrently([slow, quick], 2) == ["first", "second"]
 
 
 def test_as_many_as_allowed_are_under_way_and_never_more() -> None:
@@ -37,7 +37,7 @@ def test_as_many_as_allowed_are_under_way_and_never_more() -> None:
         with lock:
             now[0] -= 1
 
-    abreast([call] * 9, 3)
+    run_concurrently([call] * 9, 3)
     assert most == [3]
 
 
@@ -56,7 +56,7 @@ def test_where_one_fails_those_under_way_are_finished_and_no_further_one_begins(
         done.append("going on")
 
     with pytest.raises(Transient, match="cut"):
-        abreast([going_on, failing, partial(done.append, "late"), partial(done.append, "later")], 2)
+        run_concurrently([going_on, failing, partial(done.append, "late"), partial(done.append, "later")], 2)
     assert done == ["going on"]
     assert not [thread for thread in threading.enumerate() if thread.name == "abreast"]
 
@@ -69,7 +69,7 @@ def test_of_several_failures_the_first_in_order_is_told() -> None:
         raise error
 
     with pytest.raises(Corrupt, match="one"):
-        abreast([partial(failing, Corrupt("one")), partial(failing, Transient("two"))], 2)
+        run_concurrently([partial(failing, Corrupt("one")), partial(failing, Transient("two"))], 2)
 
 
 def test_one_at_a_time_is_in_order_on_the_callers_own_thread() -> None:
@@ -79,5 +79,5 @@ def test_one_at_a_time_is_in_order_on_the_callers_own_thread() -> None:
         seen.append((number, threading.current_thread().name))
 
     calls: list[Callable[[], None]] = [partial(call, number) for number in range(5)]
-    abreast(calls, 1)
+    run_concurrently(calls, 1)
     assert seen == [(number, threading.current_thread().name) for number in range(5)]

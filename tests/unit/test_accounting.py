@@ -2,7 +2,7 @@
 
 import pytest
 
-from stages.session.time_accounting import Account, Spent, productive_s
+from stages.session.time_accounting import TimeAccount, TimeClass, productive_s
 
 
 class Clock:
@@ -15,11 +15,11 @@ class Clock:
 
 def test_every_second_is_in_the_innermost_class_that_is_entered() -> None:
     clock = Clock()
-    account = Account(clock)
+    account = TimeAccount(clock)
     clock.now_s = 2.0
-    with account.doing(Spent.STEP):
+    with account.doing(TimeClass.STEP):
         clock.now_s = 5.0
-        with account.doing(Spent.ROLLOUT):
+        with account.doing(TimeClass.ROLLOUT):
             clock.now_s = 9.0
         clock.now_s = 10.0
     clock.now_s = 11.0
@@ -30,40 +30,40 @@ def test_every_second_is_in_the_innermost_class_that_is_entered() -> None:
 
 def test_what_is_told_afterwards_is_moved_out_of_the_class_it_happened_in() -> None:
     clock = Clock()
-    account = Account(clock)
-    with account.doing(Spent.STEP):
+    account = TimeAccount(clock)
+    with account.doing(TimeClass.STEP):
         clock.now_s = 10.0
-        account.spent(Spent.COMPILE, 7.0)
+        account.spent(TimeClass.COMPILE, 7.0)
         clock.now_s = 12.0
     assert account.seconds() == {"compile": 7.0, "training_step": 5.0}
 
 
 def test_a_compilation_inside_another_counts_once() -> None:
     clock = Clock()
-    account = Account(clock)
+    account = TimeAccount(clock)
     clock.now_s = 4.0
-    account.spent(Spent.COMPILE, 2.0)  # from 2 to 4
+    account.spent(TimeClass.COMPILE, 2.0)  # from 2 to 4
     clock.now_s = 5.0
-    account.spent(Spent.COMPILE, 1.0)  # from 4 to 5
+    account.spent(TimeClass.COMPILE, 1.0)  # from 4 to 5
     clock.now_s = 6.0
-    account.spent(Spent.COMPILE, 5.0)  # from 1 to 6: both of them lie in it
+    account.spent(TimeClass.COMPILE, 5.0)  # from 1 to 6: both of them lie in it
     assert account.seconds() == {"compile": 5.0, "other": 1.0}
 
 
 def test_no_class_ever_has_fewer_seconds_than_none() -> None:
     clock = Clock()
-    account = Account(clock)
+    account = TimeAccount(clock)
     clock.now_s = 3.0
-    with account.doing(Spent.DATA):
+    with account.doing(TimeClass.DATA):
         clock.now_s = 4.0
-        account.spent(Spent.COMPILE, 2.0)  # longer than the class was entered
+        account.spent(TimeClass.COMPILE, 2.0)  # longer than the class was entered
     assert account.seconds() == {"compile": 1.0, "other": 3.0}
 
 
 def test_a_class_is_left_when_what_it_surrounds_fails() -> None:
     clock = Clock()
-    account = Account(clock)
-    with pytest.raises(ValueError, match="broke"), account.doing(Spent.STEP):
+    account = TimeAccount(clock)
+    with pytest.raises(ValueError, match="broke"), account.doing(TimeClass.STEP):
         clock.now_s = 1.0
         raise ValueError("it broke")
     clock.now_s = 3.0

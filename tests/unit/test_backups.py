@@ -17,12 +17,12 @@ from orchestrator.app.doctor.kaggle import compared
 from orchestrator.app.settings import HOME_BYTES_MAX, Settings
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import BadInput
-from orchestrator.base.process_id import holder
+from orchestrator.base.process_id import process_id
 from orchestrator.engine.backups import KEPT, Backups
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.server_time import read_date
 from orchestrator.pipeline.loader import load
-from orchestrator.preflight.check.findings import State
+from orchestrator.preflight.check.findings import Severity
 from orchestrator.views.lost import lost_sentence
 from state.backups import ailments, copied
 from state.facts import SeenEnded
@@ -161,7 +161,7 @@ def test_what_is_no_backup_is_refused_and_nothing_is_changed(app: App, tmp_path:
 
 
 def test_it_refuses_beside_a_daemon_and_one_that_comes_back_from_the_dead_has_lost_its_lease(app: App) -> None:
-    lease = app.store.take_lease(holder(), SystemClock().now(), 60)
+    lease = app.store.take_lease(process_id(), SystemClock().now(), 60)
     Backups(app.home).make(AT)
     with pytest.raises(BadInput, match=rf"process {os.getpid()} on .* stop that first"):
         told(app)
@@ -257,14 +257,14 @@ def test_a_lost_database_a_lost_run_and_open_rights_are_problems_with_their_reme
 @pytest.mark.parametrize(
     ("there_s", "state", "says"),
     [
-        (0.0, State.OK, "shows Kaggle's time"),
-        (-29.0, State.OK, "shows Kaggle's time"),
-        (7200.0, State.PROBLEM, "2 h 0 min behind Kaggle's"),
-        (-86400.0, State.PROBLEM, "1 d 0 h ahead of Kaggle's"),
-        (None, State.NOTE, "does not say"),
+        (0.0, Severity.OK, "shows Kaggle's time"),
+        (-29.0, Severity.OK, "shows Kaggle's time"),
+        (7200.0, Severity.PROBLEM, "2 h 0 min behind Kaggle's"),
+        (-86400.0, Severity.PROBLEM, "1 d 0 h ahead of Kaggle's"),
+        (None, Severity.NOTE, "does not say"),
     ],
 )
-def test_this_machine_s_clock_is_held_against_kaggle_s(there_s: float | None, state: State, says: str) -> None:
+def test_this_machine_s_clock_is_held_against_kaggle_s(there_s: float | None, state: Severity, says: str) -> None:
     there = None if there_s is None else AT + timedelta(seconds=there_s)
     finding = compared(AT, there, AT)
     assert (finding.state, says in finding.sentence) == (state, True)
@@ -295,4 +295,4 @@ def test_a_home_whose_name_is_too_long_for_a_database_is_refused_with_the_limit(
             Settings(home, {})
     Settings(longest, {})
     Store.at(longest).close()
-    assert Backups(Home(longest)).make(datetime(2030, 1, 7, tzinfo=UTC)).exists()
+    assert Backups(HomeLayout(longest)).make(datetime(2030, 1, 7, tzinfo=UTC)).exists()

@@ -10,20 +10,20 @@ from orchestrator.rehearsal.verify import bits
 from orchestrator.rehearsal.verify.bits import Bits, between, count
 from stages.contract import BLOB_NAME, Cursor, Manifest
 from stages.session import packing
-from stages.session.parent_checkpoint import Found
+from stages.session.parent_checkpoint import MountedCheckpoint
 
 MANIFEST = Manifest(
     run="mine", session=1, attempt=1, token="t", cursor=Cursor(stage="first", step=1), parent=None, files=()
 )
 
 
-def checkpoint(folder: Path, files: dict[str, bytes], digests: dict[str, str]) -> Found:
+def checkpoint(folder: Path, files: dict[str, bytes], digests: dict[str, str]) -> MountedCheckpoint:
     content = folder / "content"
     content.mkdir(parents=True)
     for name, data in files.items():
         (content / name).write_bytes(data)
     blob = packing.pack(content, folder / BLOB_NAME)
-    return Found(folder, replace(MANIFEST, files=(blob,), digests=digests))
+    return MountedCheckpoint(folder, replace(MANIFEST, files=(blob,), digests=digests))
 
 
 @given(st.binary(max_size=64), st.binary(max_size=64))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine.collect import TIME_LIMIT, concluded
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import LogLine
 from stages.contract import Progress
 from state import machine
@@ -45,7 +45,7 @@ def ended(message: str, seen_for: timedelta) -> Session:
 def test_the_limit_is_told_by_kaggles_message_or_the_sessions_own_clock(
     tmp_path: Path, message: str, told_s: float | None, seen_for: timedelta, outcome: Outcome
 ) -> None:
-    session, home = ended(message, seen_for), Home(tmp_path)
+    session, home = ended(message, seen_for), HomeLayout(tmp_path)
     if told_s is not None:
         events = [Progress(number=n, event="step", at_s=at_s, stage="count") for n, at_s in enumerate((10.0, told_s))]
         home.append_log(

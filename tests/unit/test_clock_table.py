@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.core.commands import Command, Look, Push, ReadQuota, Record, Rest
+from orchestrator.core.commands import Append, Command, Poll, Push, ReadQuota, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits, plan_session
 from state.facts import Fact, PushConfirmed, PushIntended, RunWaiting, SeenRunning
 from state.memory_store import MemoryStore
-from state.model import QuotaRow, Snapshot, Waiting, Watch
+from state.model import PollState, QuotaRow, Snapshot, Waiting
 from tests.simulation.pipelines import pipeline
 from tests.unit.histories import Told
 
@@ -24,13 +24,13 @@ STEPS = [timedelta(0), YEAR, -YEAR, 7 * HOUR, -7 * HOUR]
 BACK = [-YEAR, -7 * HOUR]
 
 
-def snapshot(*facts: Fact, watch: Watch | None = None, quota: QuotaRow = QUOTA, planned: bool = True) -> Snapshot:
+def snapshot(*facts: Fact, watch: PollState | None = None, quota: QuotaRow = QUOTA, planned: bool = True) -> Snapshot:
     """A run whose facts all happened at AT."""
     store, told = MemoryStore(), Told()
     started = replace(told.started(), pipeline=PIPELINE.canonical(), pipeline_digest=PIPELINE.digest)
     state = store.begin_run(started, AT)
     plan = (plan_session(state, PIPELINE, None),) if planned else ()
-    return Snapshot(state=store.append(started.run, (*plan, *facts), AT), watch=watch or Watch(), quota=quota)
+    return Snapshot(state=store.append(started.run, (*plan, *facts), AT), watch=watch or PollState(), quota=quota)
 
 
 def command(found: Snapshot, now: datetime) -> Command:
@@ -45,15 +45,15 @@ RUNNING = (*PUSHED, SeenRunning(number=1, attempt=1))
 @pytest.mark.parametrize(
     ("facts", "watch", "next_"),
     [
-        (RUNNING, Watch(looked_at=AT), Look(1, 1)),
-        (PUSHED, Watch(looked_at=AT), Look(1, 1)),
-        (RUNNING, Watch(not_before=AT + 30 * MINUTE, failure="no"), Look(1, 1)),
-        ((), Watch(not_before=AT + 30 * MINUTE, failure="no"), ReadQuota("tpu")),
-        ((), Watch(slot_since=AT, slot_seen_at=AT), ReadQuota("tpu")),
+        (RUNNING, PollState(looked_at=AT), Poll(1, 1)),
+        (PUSHED, PollState(looked_at=AT), Poll(1, 1)),
+        (RUNNING, PollState(not_before=AT + 30 * MINUTE, failure="no"), Poll(1, 1)),
+        ((), PollState(not_before=AT + 30 * MINUTE, failure="no"), ReadQuota("tpu")),
+        ((), PollState(slot_since=AT, slot_seen_at=AT), ReadQuota("tpu")),
     ],
 )
 def test_no_time_that_has_not_come_yet_is_waited_for(
-    by: timedelta, facts: tuple[Fact, ...], watch: Watch, next_: Command
+    by: timedelta, facts: tuple[Fact, ...], watch: PollState, next_: Command
 ) -> None:
     """It was noted by a clock that was ahead; hours that were read then are read again."""
     assert command(snapshot(*facts, watch=watch), AT + by) == next_
@@ -62,14 +62,14 @@ def test_no_time_that_has_not_come_yet_is_waited_for(
 @pytest.mark.parametrize("by", STEPS)
 def test_nothing_is_put_off_for_longer_than_any_wait_lasts(by: timedelta) -> None:
     for until in (AT + 29 * MINUTE, AT + 3 * HOUR, AT + YEAR):
-        next_ = command(snapshot(*RUNNING, watch=Watch(not_before=until, failure="no")), AT + by)
-        assert not isinstance(next_, Rest) or (next_.until is not None and next_.until - (AT + by) <= 30 * MINUTE)
+        next_ = command(snapshot(*RUNNING, watch=PollState(not_before=until, failure="no")), AT + by)
+        assert not isinstance(next_, Wait) or (next_.until is not None and next_.until - (AT + by) <= 30 * MINUTE)
 
 
 @pytest.mark.parametrize("by", STEPS)
 def test_a_session_that_runs_is_never_given_up_because_the_clock_was_set(by: timedelta) -> None:
-    next_ = command(snapshot(*RUNNING, watch=Watch(looked_at=AT, awaiting="end x", waited_at=AT)), AT + by)
-    assert isinstance(next_, Look) or (isinstance(next_, Rest) and next_.until is not None)
+    next_ = command(snapshot(*RUNNING, watch=PollState(looked_at=AT, awaiting="end x", waited_at=AT)), AT + by)
+    assert isinstance(next_, Poll) or (isinstance(next_, Wait) and next_.until is not None)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_session_that_runs_is_never_given_up_because_the_clock_was_set(by: tim
 def test_a_wait_for_hours_that_another_clock_began_is_looked_at_anew(by: timedelta, woken: bool) -> None:
     waiting = RunWaiting(until=(AT + 6 * HOUR).isoformat(), reason="few hours")
     next_ = command(snapshot(waiting, planned=False), AT + by)
-    assert (type(next_) is Record) is woken
+    assert (type(next_) is Append) is woken
 
 
 @pytest.mark.parametrize("by", STEPS)
@@ -101,13 +101,13 @@ def test_hours_are_read_again_after_a_session_ended_and_only_then(by: timedelta)
 )
 def test_a_run_that_wants_a_slot_counts_only_while_it_says_so(since: datetime, seen_at: datetime, ahead: bool) -> None:
     other = Waiting(run="z-0001", since=since, seen_at=seen_at)
-    found = replace(snapshot(watch=Watch(slot_since=AT - MINUTE, slot_seen_at=AT)), waiting=(other,))
+    found = replace(snapshot(watch=PollState(slot_since=AT - MINUTE, slot_seen_at=AT)), waiting=(other,))
     next_ = command(found, AT)
-    assert (isinstance(next_, Rest) and next_.wants_slot) is ahead
+    assert (isinstance(next_, Wait) and next_.wants_slot) is ahead
 
 
 def test_a_place_in_the_line_that_was_taken_by_a_clock_ahead_counts_from_now() -> None:
-    mine = snapshot(watch=Watch(slot_since=AT + YEAR, slot_seen_at=AT + YEAR))
+    mine = snapshot(watch=PollState(slot_since=AT + YEAR, slot_seen_at=AT + YEAR))
     later = Waiting(run="z-0001", since=AT, seen_at=AT)
     assert command(replace(mine, waiting=(later,)), AT) == Push(1, 1), (
         "both since now, and served in order of their names"

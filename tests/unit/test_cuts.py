@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orchestrator.base.errors import BadInput
 from orchestrator.rehearsal.verify import cuts
-from orchestrator.rehearsal.verify.cuts import Cut, How
+from orchestrator.rehearsal.verify.cuts import How, SessionCut
 from stages.contract import Cursor, StageSpec
 from tests.unit.counting_runs import counting
 
@@ -46,7 +46,7 @@ def test_cuts_come_in_order_at_places_of_their_own_and_never_at_the_end(
         assert_possible(cut, stages)
 
 
-def assert_possible(cut: Cut, stages: tuple[StageSpec, ...]) -> None:
+def assert_possible(cut: SessionCut, stages: tuple[StageSpec, ...]) -> None:
     """A boundary is one, a kill has a step to strike in, and whatever is saved lies in the stage."""
     target = next(spec.steps for spec in stages if spec.name == cut.at.stage)
     assert (cut.how is How.BOUNDARY) == (cut.at.step == target)
@@ -63,14 +63,14 @@ def test_a_killed_session_has_usually_lost_steps() -> None:
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("first:4", Cut(Cursor(stage="first", step=4), How.YIELD)),
-        ("first:4:kill", Cut(Cursor(stage="first", step=4), How.KILL)),
-        ("third:19:after-save", Cut(Cursor(stage="third", step=19), How.AFTER_SAVE)),
-        ("first:30", Cut(Cursor(stage="first", step=30), How.BOUNDARY)),
-        ("second:1:boundary", Cut(Cursor(stage="second", step=1), How.BOUNDARY)),
+        ("first:4", SessionCut(Cursor(stage="first", step=4), How.YIELD)),
+        ("first:4:kill", SessionCut(Cursor(stage="first", step=4), How.KILL)),
+        ("third:19:after-save", SessionCut(Cursor(stage="third", step=19), How.AFTER_SAVE)),
+        ("first:30", SessionCut(Cursor(stage="first", step=30), How.BOUNDARY)),
+        ("second:1:boundary", SessionCut(Cursor(stage="second", step=1), How.BOUNDARY)),
     ],
 )
-def test_a_cut_can_be_named(text: str, expected: Cut) -> None:
+def test_a_cut_can_be_named(text: str, expected: SessionCut) -> None:
     assert cuts.named(text, STAGES) == expected
 
 

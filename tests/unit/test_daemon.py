@@ -11,19 +11,19 @@ import pytest
 
 from orchestrator.base.clock import Stop, SystemClock, VirtualClock
 from orchestrator.base.errors import BadInput
-from orchestrator.base.humanize import spoken
-from orchestrator.base.process_id import alive, holder
-from orchestrator.core.commands import Look, Rest
+from orchestrator.base.humanize import duration
+from orchestrator.base.process_id import is_alive, process_id
+from orchestrator.core.commands import Poll, Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import Shell
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from state.facts import RunCancelled, SessionLost
 from state.leases import LeaseHeld, LeaseLost
-from state.model import RunState, RunStatus, Watch
+from state.model import PollState, RunState, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 
@@ -50,7 +50,7 @@ class Desk:
     """A simulated chain with a daemon; `rounds` says what happens before each sleep."""
 
     def __init__(self, folder: Path) -> None:
-        self.kaggle = Kaggle(pipeline())
+        self.kaggle = SimulatedKaggle(pipeline())
         self.kaggle.clock = self.clock = SetClock()
         self.kaggle.world.clock = self.clock
         self.chain = Chain(self.kaggle, folder)
@@ -59,7 +59,9 @@ class Desk:
         self.stop = Stop()
 
     def shell(self, _state: RunState) -> Shell:
-        return Shell(DirectGateway(self.kaggle.world), Home(self.chain.home.path), self.clock, Limits(poll_s=120.0))
+        return Shell(
+            DirectGateway(self.kaggle.world), HomeLayout(self.chain.home.path), self.clock, Limits(poll_s=120.0)
+        )
 
     def listen(self, _run: str, turn: Turn) -> None:
         self.turns.append(turn)
@@ -130,7 +132,7 @@ def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk
     store, run = desk.chain.store, desk.chain.run
 
     def put_back() -> None:
-        noted = Watch(
+        noted = PollState(
             looked_at=future, not_before=future, failing_since=future, failures=3, failure="busy", log_lines=5
         )
         store.observe(run, noted)
@@ -140,16 +142,16 @@ def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk
     found = store.watch(run)
     assert found.not_before is None or found.not_before < future
     assert found.looked_at != future
-    assert desk.turns[-1].command != Rest(future, "trying again: busy")
+    assert desk.turns[-1].command != Wait(future, "trying again: busy")
 
 
 def test_forgetting_looks_keeps_what_was_counted(desk: Desk) -> None:
     now, store, run = desk.clock.now(), desk.chain.store, desk.chain.run
     lease = store.take_lease("me", now, 60)
-    noted = Watch(looked_at=now, dataset_looked_at=now, failures=3, failing_since=now, failure="x", not_before=now)
+    noted = PollState(looked_at=now, dataset_looked_at=now, failures=3, failing_since=now, failure="x", not_before=now)
     store.observe(run, noted)
     store.forget_looks(lease.fence)
-    assert store.watch(run) == Watch(failures=3, failure="x")
+    assert store.watch(run) == PollState(failures=3, failure="x")
     store.take_lease("other", now + timedelta(seconds=61), 60)
     with pytest.raises(LeaseLost):
         store.forget_looks(lease.fence)
@@ -170,12 +172,12 @@ def test_a_run_that_rests_is_left_alone_until_its_time_has_come(desk: Desk) -> N
     desk.run(
         *[lambda: turns.append(len(desk.turns))] * 40
     )  # two seconds each, and the first look after the push is due later
-    rests = [turn.command.until for turn in desk.turns if isinstance(turn.command, Rest)]
+    rests = [turn.command.until for turn in desk.turns if isinstance(turn.command, Wait)]
     assert turns[2] == turns[-1], "a round ticked a run that rests"
     until = rests[-1]
     assert until is not None
     desk.run(lambda: desk.clock.sleep((until - desk.clock.now()).total_seconds()), idle)
-    assert isinstance(desk.turns[-2].command, Look)
+    assert isinstance(desk.turns[-2].command, Poll)
 
 
 def test_a_request_wakes_a_run_that_rests_at_once(desk: Desk) -> None:
@@ -191,7 +193,7 @@ def test_a_run_that_waits_for_a_slot_is_woken_as_soon_as_another_has_done_someth
     first, store = desk.chain, desk.chain.store
     second = Chain(desk.kaggle, first.home.path, run="sim-0002", store=store)
     desk.run(idle, idle, idle)
-    waits = [turn.command for turn in desk.turns if isinstance(turn.command, Rest) and turn.command.wants_slot]
+    waits = [turn.command for turn in desk.turns if isinstance(turn.command, Wait) and turn.command.wants_slot]
     assert waits
     assert second.state.sessions == ()
     lost = SessionLost(number=1, attempt=1, reason="a person cancelled it")
@@ -282,17 +284,17 @@ def test_a_daemon_that_runs_keeps_its_lease_however_wrong_the_clock_was(tmp_path
 
 
 def test_a_process_is_told_from_another_that_had_its_number() -> None:
-    me = holder()
-    assert alive(me) is True
-    assert alive(me.rpartition("/")[0] + "/1") is False
-    assert alive("elsewhere/1/1") is None
+    me = process_id()
+    assert is_alive(me) is True
+    assert is_alive(me.rpartition("/")[0] + "/1") is False
+    assert is_alive("elsewhere/1/1") is None
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"), [(60, "1 min"), (3599, "59 min"), (3660, "1 h 1 min"), (183_600, "2 d 3 h")]
 )
 def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
-    assert spoken(seconds) == text
+    assert duration(seconds) == text
 
 
 def test_a_sleep_is_ended_by_a_wake_that_came_before_or_during_it() -> None:

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from orchestrator.base.clock import Stop, VirtualClock
 from orchestrator.base.errors import BadInput
-from orchestrator.core.commands import Rest
+from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import Shell
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import status_document
@@ -27,7 +27,7 @@ from state.backups import ailments, copied
 from state.digests import link
 from state.facts import RunCancelled
 from state.failures import RunDamaged, StoreCorrupt, StoreGone
-from state.model import Metric, Phase, RunState, Watch
+from state.model import Metric, Phase, PollState, RunState
 from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError
 from state.store import Store
@@ -121,7 +121,7 @@ def nobody(state: RunState) -> Shell:
 
 def test_the_daemon_sets_it_apart_says_so_and_carries_the_others_on(damaged: Path) -> None:
     store, clock, heard = Store.at(damaged), VirtualClock(AT), list[tuple[str, Turn]]()
-    shell = Shell(None, Home(damaged), clock, Limits())  # type: ignore[arg-type]
+    shell = Shell(None, HomeLayout(damaged), clock, Limits())  # type: ignore[arg-type]
 
     def serve(state: RunState) -> Shell:
         return shell if state.run.id == "r-0001" else nobody(state)
@@ -135,7 +135,7 @@ def test_the_daemon_sets_it_apart_says_so_and_carries_the_others_on(damaged: Pat
     assert failures["r-0002"] == "r-0002 is asked for"
     if "r-0001" in failures:  # a run of which nothing can be read may not be open
         assert "run r-0001 is damaged in relay's database" in failures["r-0001"]
-        assert all(isinstance(turn.command, Rest) for run, turn in heard if run == "r-0001")
+        assert all(isinstance(turn.command, Wait) for run, turn in heard if run == "r-0001")
 
 
 # --- observations ----------------------------------------------------------------
@@ -154,10 +154,10 @@ def test_an_observation_that_cannot_be_read_counts_as_not_made(tmp_path: Path, s
     two_runs(tmp_path)
     store = Store.at(tmp_path)
     seen = Metric(run="r-0001", session=1, attempt=1, number=1, stage="count", step=1, name="loss", value=1.0, at_s=1.0)
-    store.observe("r-0001", Watch(looked_at=AT), [seen])
+    store.observe("r-0001", PollState(looked_at=AT), [seen])
     change(tmp_path, sql)
     snapshot = store.snapshot("r-0001")
-    assert snapshot.watch == (Watch() if "watch" in sql else Watch(looked_at=AT))
+    assert snapshot.watch == (PollState() if "watch" in sql else PollState(looked_at=AT))
     assert snapshot.quota is None
     assert len(store.metrics("r-0001")) == 1
     assert store.load("r-0002").run.id == "r-0002"

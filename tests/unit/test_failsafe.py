@@ -11,10 +11,10 @@ from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
 from orchestrator.engine.effects import Shell
 from orchestrator.engine.failsafe import EXCERPT_CHARS_MAX
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.model import RunState, RunStatus
 from state.store import Store
@@ -47,7 +47,7 @@ class Two:
     """Two runs on one database; what `odd` names has a gateway of its own, or none."""
 
     def __init__(self, folder: Path, defect: Exception, *, at_the_shell: bool = False) -> None:
-        self.kaggle = Kaggle(pipeline())
+        self.kaggle = SimulatedKaggle(pipeline())
         self.store = Store.at(folder)
         self.odd = Chain(self.kaggle, folder, run="sim-0001", store=self.store)
         self.well = Chain(self.kaggle, folder, run="sim-0002", store=self.store)
@@ -61,7 +61,7 @@ class Two:
         if odd and self.at_the_shell:
             raise self.defect
         gateway = Odd(world, self.defect) if odd else DirectGateway(world)
-        return Shell(gateway, Home(self.odd.home.path), clock, Limits(poll_s=120.0))
+        return Shell(gateway, HomeLayout(self.odd.home.path), clock, Limits(poll_s=120.0))
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
         def listen(run: str, turn: Turn) -> None:
@@ -110,7 +110,7 @@ def test_a_retry_after_the_cause_is_gone_carries_the_run_on(folder: Path) -> Non
     two.defect = Refused("Kaggle said no")
     two.at_the_shell = False
     two.shell = lambda _state: Shell(  # type: ignore[method-assign]
-        DirectGateway(two.kaggle.world), Home(folder), two.kaggle.clock, Limits(poll_s=120.0)
+        DirectGateway(two.kaggle.world), HomeLayout(folder), two.kaggle.clock, Limits(poll_s=120.0)
     )
     two.run(20)
     assert two.odd.state.run.status is not RunStatus.PARKED

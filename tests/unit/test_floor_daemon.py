@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from orchestrator.core.commands import Command, ReadQuota, Record, Rest
+from orchestrator.core.commands import Append, Command, ReadQuota, Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine import tick
 from orchestrator.engine.daemon import LeaseKeeper
@@ -63,7 +63,7 @@ def test_a_daemon_that_decides_the_same_for_ever_asks_kaggle_a_few_times_a_minut
 def test_a_daemon_that_writes_the_same_for_ever_writes_it_a_few_times_a_minute(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    always(Record((InputsIntended(),)), monkeypatch)
+    always(Append((InputsIntended(),)), monkeypatch)
     desk.run(*[idle] * ROUNDS)
     written = sum(isinstance(fact, InputsIntended) for _, fact in desk.chain.store.facts(desk.chain.run))
     assert 2 <= written <= desk.clock.slept_s / FLOOR_S + 1
@@ -89,6 +89,6 @@ def test_what_is_held_back_is_told_by_the_daemon_once_and_by_the_status(
     lines = [line for turn in desk.turns for line in narrator.hear(desk.chain.run, turn)]
     told = [line for line in lines if "nothing is repeated without a rest" in line.message]
     assert [line.level for line in told] == ["warning"]
-    assert isinstance(desk.turns[-1].command, Rest)
+    assert isinstance(desk.turns[-1].command, Wait)
     watch = desk.chain.store.watch(desk.chain.run)
     assert watch.not_before is not None and "nothing is repeated without a rest" in watch.failure

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.durations import times_for
-from orchestrator.core.forecast import Forecast, Hours, Live, Standing, Unforeseeable, forecast, hours_of
+from orchestrator.core.durations import estimate_durations
+from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition, Unforeseeable, forecast, hours_of
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
@@ -38,9 +38,9 @@ def plain(steps: int, *changes: tuple[str, str]) -> Pipeline:
     return parse(text, "plain.yaml")
 
 
-def said(pipeline: Pipeline, standing: Standing | None = None, hours: Hours | None = None) -> Forecast:
-    now = Standing(now=TUESDAY) if standing is None else standing
-    return forecast(pipeline, times_for(pipeline), now, hours or hours_of(pipeline, None, now.now))
+def said(pipeline: Pipeline, standing: RunPosition | None = None, hours: Hours | None = None) -> Forecast:
+    now = RunPosition(now=TUESDAY) if standing is None else standing
+    return forecast(pipeline, estimate_durations(pipeline), now, hours or hours_of(pipeline, None, now.now))
 
 
 def after(seconds: float) -> datetime:
@@ -144,11 +144,11 @@ def test_without_a_quota_nothing_is_waited_for_and_nothing_spent() -> None:
 
 def test_a_session_under_way_is_forecast_from_its_last_step() -> None:
     pipeline = plain(60)
-    live = Live(
+    live = LiveSession(
         budget_s=900, limit_s=1000, pushed_at=after(-400), running_at=after(-300), clock_s=290, first_step_s=40,
         stage_began_s=90,
     )  # fmt: skip
-    found = said(pipeline, Standing(now=TUESDAY, position=21, live=live))
+    found = said(pipeline, RunPosition(now=TUESDAY, position=21, live=live))
     ends_s = -300 + 290 + (60 - 21) * 10 + 20
     assert found.session_ends_at == after(ends_s)
     assert found.finish_at == after(ends_s + 200)
@@ -157,16 +157,16 @@ def test_a_session_under_way_is_forecast_from_its_last_step() -> None:
 
 def test_a_session_that_waits_for_a_machine_begins_after_the_usual_time_and_never_in_the_past() -> None:
     pipeline = plain(10)
-    live = Live(budget_s=900, limit_s=1000, pushed_at=after(-40))
+    live = LiveSession(budget_s=900, limit_s=1000, pushed_at=after(-40))
     alone_s = 50 + 40 + 90 + 20
-    assert said(pipeline, Standing(now=TUESDAY, live=live)).session_ends_at == after(60 + alone_s)
+    assert said(pipeline, RunPosition(now=TUESDAY, live=live)).session_ends_at == after(60 + alone_s)
     late = replace(live, pushed_at=after(-4000))
-    assert said(pipeline, Standing(now=TUESDAY, live=late)).session_ends_at == after(alone_s)
+    assert said(pipeline, RunPosition(now=TUESDAY, live=late)).session_ends_at == after(alone_s)
 
 
 def test_a_checkpoint_on_its_way_is_waited_for() -> None:
     pipeline = plain(10)
-    done = said(pipeline, Standing(now=TUESDAY, position=10, ended_at=after(-50)))
+    done = said(pipeline, RunPosition(now=TUESDAY, position=10, ended_at=after(-50)))
     assert done.finish_at == after(150)
     assert (done.sessions, done.training_s, done.quota_s) == (0, 0.0, 0.0)
 

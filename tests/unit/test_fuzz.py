@@ -25,7 +25,7 @@ from orchestrator.base.terminal import CONTROLS, shown
 from orchestrator.kaggle import responses
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.kaggle.log_extractor import LogSieve, unescaped
-from orchestrator.kaggle.logs import Lines, chunk_of_event, lines_of_log
+from orchestrator.kaggle.logs import LineAssembler, chunk_of_event, lines_of_log
 from orchestrator.kaggle.rpc import _check_types
 from orchestrator.kaggle.streams import _bounded
 from orchestrator.kaggle.transfer import output_file, safe_name
@@ -117,7 +117,7 @@ def sieved(text: str) -> object:
 
 
 def logged(text: str) -> object:
-    lines = Lines()
+    lines = LineAssembler()
     ended = [line for part in text.split("\n") if (chunk := chunk_of_event(part)) for line in lines.add(chunk)]
     stored = [line.text for line in lines_of_log([text[:9], text[9:]])]
     return [*(line.text for line in (*ended, *lines.end())), *stored]

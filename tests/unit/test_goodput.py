@@ -17,7 +17,7 @@ from orchestrator.kaggle.gateway import LogLine
 from orchestrator.views.history.idle_time import outside
 from orchestrator.views.text import goodput_text
 from stages.contract import Cursor, FileEntry, Manifest, Progress, Report
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from state.facts import CheckpointPublished, Fact, Judgement, OutputCollected, SeenEnded
 
 TAKEN = Manifest(
@@ -87,7 +87,7 @@ def test_a_session_that_never_told_has_no_account() -> None:
     assert goodput([session(accounted={})]) is None
 
 
-SECONDS = st.dictionaries(st.sampled_from([what.value for what in Spent]), st.floats(0, 40_000), min_size=1)
+SECONDS = st.dictionaries(st.sampled_from([what.value for what in TimeClass]), st.floats(0, 40_000), min_size=1)
 
 
 @given(
@@ -129,7 +129,7 @@ def test_goodput_is_what_counts_of_all_that_the_quota_was_charged_for() -> None:
 
 def test_every_class_is_drawn_as_a_group_that_there_is() -> None:
     assert {kind.group for kind in CLASSES.values()} == set(GROUPS)
-    assert {what.value for what in Spent} <= set(CLASSES)
+    assert {what.value for what in TimeClass} <= set(CLASSES)
 
 
 # --- what a session said ---

@@ -6,7 +6,7 @@ import pytest
 
 from stages.options import Grpo, Sft
 from stages.stage import StageFailed
-from stages.training.guards import LASTING_STEPS, Guard, spike_limit
+from stages.training.guards import LASTING_STEPS, TrainingGuard, spike_limit
 
 
 def falling(steps: int, noise: float = 0.05) -> list[float]:
@@ -15,7 +15,7 @@ def falling(steps: int, noise: float = 0.05) -> list[float]:
 
 
 def watch_losses(losses: list[float], **options: float) -> None:
-    guard = Guard(Sft(**options), "sft")  # type: ignore[arg-type]
+    guard = TrainingGuard(Sft(**options), "sft")  # type: ignore[arg-type]
     for step, loss in enumerate(losses, 1):
         guard.watch(step, {"loss": loss})
 
@@ -25,13 +25,13 @@ def judged(accuracy: float, form: float = 1.0, idle: float = 0.0) -> dict[str, f
 
 
 def watch_judged(steps: list[dict[str, float]], **options: float) -> None:
-    guard = Guard(Grpo(guard_steps=20, **options), "grpo")  # type: ignore[arg-type]
+    guard = TrainingGuard(Grpo(guard_steps=20, **options), "grpo")  # type: ignore[arg-type]
     for step, metrics in enumerate(steps, 1):
         guard.watch(step, metrics)
 
 
 def watch_lost(shares: list[float], **options: float) -> None:
-    guard = Guard(Sft(**options), "sft")  # type: ignore[arg-type]
+    guard = TrainingGuard(Sft(**options), "sft")  # type: ignore[arg-type]
     for step, share in enumerate(shares, 1):
         guard.watch(step, {"loss": 1.0, "update_lost": share})
 

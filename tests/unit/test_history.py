@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.rehearsal.simulation.chain import fast_folder
 from orchestrator.rehearsal.simulation.plans import drawn
 from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.document import run_document
 from orchestrator.views.history import curves, results, timeline
-from orchestrator.views.history.document import Sources, history_document
+from orchestrator.views.history.document import HistorySources, history_document
 from orchestrator.views.run_history import gathered
 from state.facts import DamageFound, Fact, OutputCollected, RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
-from state.model import Point
+from state.model import CurvePoint
 from tests.unit.histories import AT, TINY, Told, paper, row, trained
 
 HOUR_S = 3600.0
@@ -32,7 +32,7 @@ def history(told: Told, home: Path, after_s: float = 0.0) -> dict[str, Any]:
     """The document of a run that was told, so long after the last thing happened."""
     store = told.keep(home)
     try:
-        return gathered(store, Home(home), told.run, told.now + timedelta(seconds=after_s))
+        return gathered(store, HomeLayout(home), told.run, told.now + timedelta(seconds=after_s))
     finally:
         store.close()
 
@@ -96,7 +96,7 @@ def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: i
         chain = simulation.chain
         state, now, facts = chain.state, chain.clock.now(), chain.store.facts(chain.run)
         run = {**run_document(state, chain.store.last_metrics(chain.run), now, facts), **QUIET}
-        found = history_document(run, Sources(facts=facts, edges=chain.store.step_edges(chain.run)), now)
+        found = history_document(run, HistorySources(facts=facts, edges=chain.store.step_edges(chain.run)), now)
     assert sum(kind["seconds"] for kind in found["timeline"]["kinds"]) == pytest.approx(found["timeline"]["seconds"])
     # Looks are rare in the queue: a session that was seen to run late says itself that it ran for longer.
     lasted_s = sum(max(session["seconds"] or 0, sum(session["accounted"].values())) for session in run["sessions"])
@@ -182,7 +182,7 @@ def test_a_curve_as_a_table_holds_its_ends_and_is_short(tmp_path: Path) -> None:
 def test_values_far_apart_get_a_logarithmic_scale_unless_one_is_not_positive() -> None:
     def loss(*values: float) -> bool:
         points = [
-            Point(stage="sft", name="loss", step=step, value=value, low=value, high=value)
+            CurvePoint(stage="sft", name="loss", step=step, value=value, low=value, high=value)
             for step, value in enumerate(values, 1)
         ]
         stages = [{"name": "sft", "target": 9}]

@@ -12,9 +12,9 @@ from orchestrator.cli import main
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, Answers, Base
+from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, Base, WizardAnswers
 from orchestrator.pipeline.init.compose import base_of, composed
-from orchestrator.pipeline.init.yaml_edit import Example
+from orchestrator.pipeline.init.yaml_edit import ExampleText
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.summary import outline
 
@@ -52,7 +52,7 @@ def problems(path: Path, *kinds: dict[str, str]) -> Path:
 def test_every_choice_gives_the_example_but_for_what_was_chosen(
     tmp_path: Path, model: str, recipe: str, accelerator: str, on_timeout: str
 ) -> None:
-    answers = Answers(name="mine", model=model, recipe=recipe, accelerator=accelerator, on_timeout=on_timeout)
+    answers = WizardAnswers(name="mine", model=model, recipe=recipe, accelerator=accelerator, on_timeout=on_timeout)
     made = loader.parse(composed(answers, tmp_path / "mine.yaml"), "mine.yaml", tmp_path)
     original = example_of(model)
     names = [stage.name for stage in original.stages]
@@ -69,7 +69,7 @@ def test_every_choice_gives_the_example_but_for_what_was_chosen(
 @pytest.mark.parametrize("base", list(MODELS.values()), ids=list(MODELS))
 def test_an_example_taken_apart_and_put_together_is_the_same_text(base: Base) -> None:
     text = example(base.example).read_text(encoding="utf-8")
-    assert Example.of(text).text() == text
+    assert ExampleText.of(text).text() == text
 
 
 @pytest.mark.parametrize("model", list(MODELS))
@@ -81,7 +81,7 @@ def test_every_comment_stands_in_an_example_beside_the_same_words(tmp_path: Path
         for line in example(name).read_text(encoding="utf-8").splitlines()
     ]
     beside = {(code.strip(), comment) for code, _, comment in known}
-    text = composed(Answers(name=example_of(model).name, model=model, recipe="full"), tmp_path / "mine.yaml")
+    text = composed(WizardAnswers(name=example_of(model).name, model=model, recipe="full"), tmp_path / "mine.yaml")
     body = text[text.index("\nname:") :].splitlines()
     commented = [line.partition("# ") for line in body if "# " in line]
     assert len(commented) >= 15
@@ -89,13 +89,13 @@ def test_every_comment_stands_in_an_example_beside_the_same_words(tmp_path: Path
 
 
 def test_the_smaller_model_is_explained_as_fully_as_the_one_whose_comments_it_refers_to() -> None:
-    of_its_own = Example.of(example("gemma3_1b.yaml").read_text(encoding="utf-8")).text().count("# ")
+    of_its_own = ExampleText.of(example("gemma3_1b.yaml").read_text(encoding="utf-8")).text().count("# ")
     assert base_of("gemma3-1b").text().count("# ") > of_its_own + 10
 
 
 @pytest.mark.parametrize("model", [name for name, base in MODELS.items() if base.on_kaggle])
 def test_the_licence_that_has_to_be_accepted_stands_in_the_file(tmp_path: Path, model: str) -> None:
-    text = composed(Answers(name="mine", model=model), tmp_path / "mine.yaml")
+    text = composed(WizardAnswers(name="mine", model=model), tmp_path / "mine.yaml")
     assert "licence on Kaggle" in " ".join(line.lstrip("# ") for line in text.splitlines())
 
 

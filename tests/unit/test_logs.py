@@ -13,7 +13,7 @@ from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.logs import (
     LINE_CHARACTERS_MAX,
     Chunk,
-    Lines,
+    LineAssembler,
     chunk_of,
     chunk_of_event,
     lines_of_log,
@@ -25,7 +25,7 @@ EVENT = Progress(number=3, event="step", at_s=12.5, stage="sft", step=7, target=
 
 def lines_of(chunks: Iterable[Chunk]) -> tuple[LogLine, ...]:
     """The lines of chunks after which nothing follows."""
-    lines = Lines()
+    lines = LineAssembler()
     ended = [line for chunk in chunks for line in lines.add(chunk)]
     return (*ended, *lines.end())
 
@@ -50,7 +50,7 @@ def test_two_streams_do_not_run_into_each_other() -> None:
 
 
 def test_a_line_that_is_still_being_written_is_held_back() -> None:
-    lines = Lines()
+    lines = LineAssembler()
     assert lines.add(Chunk("stdout", 1.0, "half a li")) == []
     assert texts(lines.add(Chunk("stdout", 1.5, "ne\n"))) == ["half a line"]
     assert lines.end() == []
@@ -84,14 +84,14 @@ def test_a_progress_bar_is_shown_as_a_terminal_would(written: list[str], shown: 
 
 
 def test_a_line_without_end_does_not_fill_the_memory() -> None:
-    lines = Lines()
+    lines = LineAssembler()
     ended = [line for _ in range(30) for line in lines.add(Chunk("stdout", 0.0, "x" * 100_000))]
     assert [len(line.text) for line in ended] == [LINE_CHARACTERS_MAX] * 2
     assert sum(len(line.text) for line in [*ended, *lines.end()]) == 3_000_000
 
 
 def test_progress_events_survive_a_log_that_lost_its_newlines() -> None:
-    lines = Lines()
+    lines = LineAssembler()
     assert lines.add(Chunk("stdout", 0.0, EVENT.line())) == []
     (line,) = lines.add(Chunk("stdout", 0.0, EVENT.line()))
     assert Progress.from_line(line.text) == EVENT

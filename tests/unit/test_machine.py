@@ -198,7 +198,7 @@ def test_a_look_at_a_checkpoint_comes_after_the_sessions_that_ended_before_it_th
 def test_a_session_whose_checkpoint_is_damaged_gained_nothing(phase: Phase) -> None:
     state = machine.apply(state_in(phase), SAMPLES[CheckpointDamaged], AT)
     session = state.session(1, 1)
-    assert (session.phase, session.checkpoint, session.outcome) == (Phase.SPENT, None, Outcome.FAILED)
+    assert (session.phase, session.checkpoint, session.outcome) == (Phase.NO_CHECKPOINT, None, Outcome.FAILED)
     assert (session.cause, session.transient, session.steps_lost) == ("checkpoint-damaged", True, 40)
     assert session.reached == session.start
     assert state.checkpoints[0].status is CheckpointStatus.DAMAGED

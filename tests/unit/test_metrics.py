@@ -73,7 +73,7 @@ class Broken:
     def __init__(self, breaks: Sequence[str]) -> None:
         self.breaks, self.calls = breaks, 0
 
-    def write(self, point: metrics.Point) -> None:
+    def write(self, point: metrics.StepMetrics) -> None:
         self._do("write")
 
     def flush(self) -> None:

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from orchestrator.base.clock import VirtualClock
-from orchestrator.core.commands import Look, ReadQuota, Record, Rest
+from orchestrator.core.commands import Append, Poll, ReadQuota, Wait
 from orchestrator.engine.tick import Turn
-from orchestrator.views.news_filter import Line, Narrator, fact_line
+from orchestrator.views.news_filter import Narration, Narrator, fact_line
 from state.facts import Judgement, NothingCollected, RunParked, RunResumed, RunWaiting, SeenRunning, SessionLost
-from state.model import QuotaRow, Request, Watch
+from state.model import PollState, QuotaRow, Request
 
-LOOK = Look(number=1, attempt=1)
+LOOK = Poll(number=1, attempt=1)
 
 
 class Desk:
@@ -25,14 +25,14 @@ class Desk:
     def hear(self, turn: Turn) -> list[str]:
         return [line.message for line in self.lines(turn) if line.level != "debug"]
 
-    def lines(self, turn: Turn) -> list[Line]:
+    def lines(self, turn: Turn) -> list[Narration]:
         return self.narrator.hear("gsm-1", turn)
 
-    def failed(self, failure: str, before: Watch = Watch()) -> Turn:  # noqa: B008
+    def failed(self, failure: str, before: PollState = PollState()) -> Turn:  # noqa: B008
         now = self.clock.now()
         since = before.failing_since or now
         again = now + timedelta(minutes=5)
-        after = Watch(failures=before.failures + 1, failing_since=since, failure=failure, not_before=again)
+        after = PollState(failures=before.failures + 1, failing_since=since, failure=failure, not_before=again)
         return Turn(LOOK, failure=failure, before=before, after=after)
 
 
@@ -45,7 +45,9 @@ def test_a_failure_that_goes_on_is_told_once_with_when_it_is_tried_again(desk: D
     first = desk.failed("Kaggle does not answer (waited 41 s)")
     assert desk.hear(first) == ["Kaggle does not answer (waited 41 s), trying again at 2030-01-07 00:05:00 UTC"]
     assert (
-        desk.hear(Turn(Rest(desk.clock.now(), "trying again: Kaggle does not answer"), before=first.after or Watch()))
+        desk.hear(
+            Turn(Wait(desk.clock.now(), "trying again: Kaggle does not answer"), before=first.after or PollState())
+        )
         == []
     )
     assert first.after is not None
@@ -60,7 +62,7 @@ def test_a_recovery_says_how_long_it_took_even_to_a_daemon_that_began_in_between
     desk.clock.sleep(12 * 60.0)
     well = Turn(LOOK, before=turn.after)
     assert desk.hear(well) == ["Kaggle answers again after 12 min"]
-    assert desk.hear(replace(well, before=Watch())) == []
+    assert desk.hear(replace(well, before=PollState())) == []
     assert [line.message for line in Narrator(desk.clock.now).hear("gsm-1", well)] == [
         "Kaggle answers again after 12 min"
     ]
@@ -70,47 +72,47 @@ def test_nothing_is_recovered_by_resting_or_by_what_is_only_written_down(desk: D
     turn = desk.failed("Kaggle does not answer")
     desk.hear(turn)
     assert turn.after is not None
-    assert desk.hear(Turn(Rest(None, "paused"), before=turn.after)) == []
-    assert desk.hear(Turn(Record(()), before=turn.after)) == []
+    assert desk.hear(Turn(Wait(None, "paused"), before=turn.after)) == []
+    assert desk.hear(Turn(Append(()), before=turn.after)) == []
 
 
 def test_credentials_that_fit_again_are_told(desk: Desk) -> None:
     until = desk.clock.now() + timedelta(seconds=60)
-    refused = Turn(Rest(until, "another account's"), failure="run gsm-1 belongs to another account")
+    refused = Turn(Wait(until, "another account's"), failure="run gsm-1 belongs to another account")
     assert len(desk.hear(refused)) == 1
     assert desk.hear(refused) == []
     desk.clock.sleep(43.0)
-    assert desk.hear(Turn(Rest(until, "session 1 is running"))) == ["it works again after 43 s"]
+    assert desk.hear(Turn(Wait(until, "session 1 is running"))) == ["it works again after 43 s"]
 
 
 def test_a_run_that_is_parked_for_a_failure_says_so_once(desk: Desk) -> None:
     parked = RunParked(reason="Kaggle has a kernel that is not ours", remedy="relay retry gsm-1")
     turn = Turn(LOOK, (parked,), "Kaggle has a kernel that is not ours")
     assert desk.hear(turn) == ["parked: Kaggle has a kernel that is not ours; type: relay retry gsm-1"]
-    assert desk.hear(Turn(Rest(None, "Kaggle has a kernel that is not ours"))) == []
+    assert desk.hear(Turn(Wait(None, "Kaggle has a kernel that is not ours"))) == []
 
 
 def test_a_rest_is_told_with_until_when_once_for_each_reason(desk: Desk) -> None:
     def rest(minutes: float, why: str) -> Turn:
-        return Turn(Rest(desk.clock.now() + timedelta(minutes=minutes), why))
+        return Turn(Wait(desk.clock.now() + timedelta(minutes=minutes), why))
 
     assert desk.hear(rest(2, "trying again after: no TPU")) == [
         "rests until 2030-01-07 00:02:00 UTC: trying again after: no TPU"
     ]
     assert desk.hear(rest(3, "trying again after: no TPU")) == []
     assert desk.hear(rest(0.5, "session 2 is running")) == []
-    assert desk.hear(Turn(Rest(None, "paused by you"))) == ["rests until you ask for something: paused by you"]
+    assert desk.hear(Turn(Wait(None, "paused by you"))) == ["rests until you ask for something: paused by you"]
 
 
 def test_a_wait_for_quota_is_told_once(desk: Desk) -> None:
     until = desk.clock.now() + timedelta(days=3)
     waiting = RunWaiting(until=until.isoformat(), reason="0 s are left")
-    assert desk.hear(Turn(Record((waiting,)), (waiting,))) == ["waiting until 2030-01-10 00:00:00 UTC: 0 s are left"]
-    assert desk.hear(Turn(Rest(until, "0 s are left"))) == []
+    assert desk.hear(Turn(Append((waiting,)), (waiting,))) == ["waiting until 2030-01-10 00:00:00 UTC: 0 s are left"]
+    assert desk.hear(Turn(Wait(until, "0 s are left"))) == []
 
 
 def test_a_run_that_waits_for_a_slot_is_told_however_short_the_rest_is(desk: Desk) -> None:
-    rest = Rest(desk.clock.now() + timedelta(seconds=1), "other runs' sessions take the account's slots", True)
+    rest = Wait(desk.clock.now() + timedelta(seconds=1), "other runs' sessions take the account's slots", True)
     assert len(desk.hear(Turn(rest))) == 1
 
 
@@ -134,7 +136,7 @@ def test_the_quota_is_told_when_it_was_read_and_is_another(desk: Desk) -> None:
 )
 def test_a_request_that_was_obeyed_is_told(desk: Desk, facts: tuple[RunResumed, ...], says: list[str]) -> None:
     request = Request(id=1, run="gsm-1", verb="retry", made_at=desk.clock.now())
-    assert desk.hear(Turn(Record(facts, 1), facts, request=request)) == says
+    assert desk.hear(Turn(Append(facts, 1), facts, request=request)) == says
 
 
 def test_every_look_is_told_to_who_wants_to_see_it_and_to_nobody_else(desk: Desk) -> None:

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.core.durations import Observed, times_for
-from orchestrator.core.forecast_inputs import assumptions, hours_left, seconds, standing_of
+from orchestrator.core.durations import RunHistory, estimate_durations
+from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of, seconds
 from orchestrator.pipeline.loader import parse
 from state import machine
 from state.facts import RunStarted, RunWaiting
-from state.model import Phase, QuotaRow, RunState, StepSeen, Watch
+from state.model import Phase, PollState, QuotaRow, RunState, StepSeen
 from tests.unit.test_machine import AT, path_to
 
 PIPELINE = parse(
@@ -35,27 +35,27 @@ def state(phase: Phase | None) -> RunState:
     return machine.fold([(AT, fact) for fact in [STARTED, *(path_to(phase) if phase else ())]])
 
 
-def seen(found: RunState, *steps: tuple[str, int, float]) -> Observed:
+def seen(found: RunState, *steps: tuple[str, int, float]) -> RunHistory:
     told = [StepSeen(session=1, attempt=1, stage=stage, step=step, at_s=at_s) for stage, step, at_s in steps]
-    return Observed(
+    return RunHistory(
         run="r-0001", pipeline=PIPELINE, sessions=found.sessions, checkpoints=found.checkpoints, steps=told, reported={}
     )
 
 
 def test_before_its_first_session_a_run_stands_at_the_beginning() -> None:
-    found = standing_of(state(None), seen(state(None)), NOW, Watch())
+    found = position_of(state(None), seen(state(None)), NOW, PollState())
     assert (found.position, found.live, found.ended_at, found.until) == (0, None, None, None)
 
 
 @pytest.mark.parametrize("phase", [Phase.PUSHED, Phase.QUEUED])
 def test_a_session_that_was_pushed_is_live_and_waits(phase: Phase) -> None:
-    found = standing_of(state(phase), seen(state(phase)), NOW, Watch())
+    found = position_of(state(phase), seen(state(phase)), NOW, PollState())
     assert found.live is not None and found.live.running_at is None
 
 
 def test_a_running_session_stands_where_its_last_step_was() -> None:
     running = state(Phase.RUNNING)
-    found = standing_of(running, seen(running, ("count", 1, 50.0), ("count", 2, 80.0)), NOW, Watch())
+    found = position_of(running, seen(running, ("count", 1, 50.0), ("count", 2, 80.0)), NOW, PollState())
     assert found.position == 2
     assert found.live is not None
     assert (found.live.clock_s, found.live.first_step_s, found.live.stage_began_s) == (80.0, 50.0, 50.0)
@@ -63,35 +63,35 @@ def test_a_running_session_stands_where_its_last_step_was() -> None:
 
 def test_after_a_stages_last_step_the_next_ones_first_is_still_to_come() -> None:
     running = state(Phase.RUNNING)
-    found = standing_of(running, seen(running, ("count", 79, 50.0), ("count", 80, 80.0)), NOW, Watch())
+    found = position_of(running, seen(running, ("count", 79, 50.0), ("count", 80, 80.0)), NOW, PollState())
     assert found.position == 80
     assert found.live is not None and found.live.first_step_s is None
 
 
 def test_what_a_log_says_of_stages_that_there_are_not_is_passed_over() -> None:
     running = state(Phase.RUNNING)
-    found = standing_of(running, seen(running, ("count", 3, 50.0), ("odd", 900, 80.0)), NOW, Watch())
+    found = position_of(running, seen(running, ("count", 3, 50.0), ("odd", 900, 80.0)), NOW, PollState())
     assert found.position == 3
 
 
 def test_a_session_that_ended_hands_over_from_where_its_log_stopped() -> None:
     ended = state(Phase.ENDED)
-    found = standing_of(ended, seen(ended, ("count", 30, 50.0)), NOW, Watch())
+    found = position_of(ended, seen(ended, ("count", 30, 50.0)), NOW, PollState())
     assert (found.position, found.ended_at, found.live) == (30, AT, None)
 
 
 def test_a_checkpoint_that_came_home_is_where_the_next_session_begins() -> None:
     for phase in (Phase.COLLECTED, Phase.PUBLISHING, Phase.PUBLISHED):
-        found = standing_of(state(phase), seen(state(phase), ("count", 60, 50.0)), NOW, Watch())
+        found = position_of(state(phase), seen(state(phase), ("count", 60, 50.0)), NOW, PollState())
         assert found.position == 40
         assert (found.ended_at is None) == (phase is Phase.PUBLISHED)
 
 
 def test_a_run_that_waits_begins_when_it_stops_waiting() -> None:
     waiting = machine.apply(state(None), RunWaiting(until=SATURDAY.isoformat(), reason="quota"), AT)
-    assert standing_of(waiting, seen(waiting), NOW, Watch()).until == SATURDAY
+    assert position_of(waiting, seen(waiting), NOW, PollState()).until == SATURDAY
     again = NOW + timedelta(minutes=5)
-    assert standing_of(state(None), seen(state(None)), NOW, Watch(not_before=again)).until == again
+    assert position_of(state(None), seen(state(None)), NOW, PollState(not_before=again)).until == again
 
 
 # --- the hours -----------------------------------------------------------------
@@ -138,7 +138,7 @@ def test_a_quota_that_nobody_knows_is_the_pipelines_own_less_what_this_run_took_
 
 def test_every_assumption_is_a_sentence_and_says_how_it_is_known() -> None:
     hours = hours_left(state(None), PIPELINE, quota(36_000, AT), NOW)
-    said = assumptions(PIPELINE, times_for(PIPELINE), 0, hours, quota(36_000, AT))
+    said = assumptions(PIPELINE, estimate_durations(PIPELINE), 0, hours, quota(36_000, AT))
     assert said[0] == "Steps take as long as the pipeline expects."
     assert "15 min in Kaggle's queue (assumed)" in said[2]
     assert said[3] == "10.0 of 20.0 TPU hours are left, as read Mon 07 Jan 00:00 UTC; renewed Sat 12 Jan 00:00 UTC."

@@ -2,11 +2,11 @@
 
 import pytest
 
-from stages.data.overlap import TOKENS, WORDS, WORDS_MIN, Asked
+from stages.data.overlap import TOKENS, WORDS, WORDS_MIN, HeldOut
 
 
-def asked(question: str) -> Asked:
-    found = Asked()
+def asked(question: str) -> HeldOut:
+    found = HeldOut()
     found.add("gsm8k", question)
     return found
 
@@ -40,7 +40,7 @@ TESTS = "Your code should pass these tests:\nassert {name}([1, 2, 3, 4, 5, 6, 7,
 
 
 def test_neither_the_tests_of_a_problem_nor_the_words_before_them_are_compared() -> None:
-    held_out = Asked()
+    held_out = HeldOut()
     held_out.add("mbpp", f"Write a function to sort a list.\n{TESTS.format(name='sort', result='[1]')}")
     assert held_out.by(f"Write a function to sum up a list.\n{TESTS.format(name='total', result='91')}") == ""
     assert held_out.by(f"Write a function to sort a list!\n{TESTS.format(name='order', result='[2]')}") == "mbpp (text)"
@@ -79,14 +79,14 @@ LOOP = "total = 0\nfor i in range(len(xs)):\n    if xs[i] % 2 == 0:\n        tot
     ids=["equal", "comments", "spaces", "other numbers", "none"],
 )
 def test_thirty_tokens_of_a_program_in_a_row_overlap_whatever_is_asked(code: str, overlaps: bool) -> None:
-    held_out = Asked()
+    held_out = HeldOut()
     held_out.add("mbpp", "Add the even ones.", LOOP)
     assert TOKENS == 30
     assert held_out.by("Sum up what two divides.", code) == ("mbpp (code)" if overlaps else "")
 
 
 def test_a_short_program_overlaps_only_with_its_equal_and_both_reasons_are_told() -> None:
-    held_out = Asked()
+    held_out = HeldOut()
     held_out.add("mbpp", "Double it.", "def f(x):\n    return 2 * x")
     assert held_out.by("Twice!", "def f(x): return 2 * x") == "mbpp (code)"
     assert held_out.by("Double it!", "def f(x): return 2 * x") == "mbpp (text and code)"
@@ -95,7 +95,7 @@ def test_a_short_program_overlaps_only_with_its_equal_and_both_reasons_are_told(
 
 def test_what_no_judge_decides_overlaps_only_with_its_equal() -> None:
     task = "Given the following text, write one sentence of at most twenty words that sums it up:"
-    held_out = Asked()
+    held_out = HeldOut()
     held_out.add("ultrafeedback", f"{task} Bees fly.", LOOP, judged=False)
     assert held_out.by(f"{task} Cows do not.") == ""
     assert held_out.by(f"{task} bees  fly!") == "ultrafeedback (text)"

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.core.plan import Limits, limits_for
-from orchestrator.core.polling import interval_s, look_due
+from orchestrator.core.polling import next_poll_at, poll_interval_s
 from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
-from state.model import Phase, Session, Watch
+from state.model import Phase, PollState, Session
 
 PUSHED = datetime(2030, 1, 7, tzinfo=UTC)
 BEGAN = PUSHED + timedelta(minutes=12)
@@ -60,15 +60,15 @@ NINE_HOURS = limits(LIMIT_S)
 )
 def test_looks_are_dense_where_something_is_expected(session: Session, since_s: float, seconds: float) -> None:
     at = PUSHED + timedelta(seconds=since_s)
-    assert interval_s(session, at, NINE_HOURS) == seconds
-    assert look_due(session, Watch(looked_at=at), NINE_HOURS, at) == at + timedelta(seconds=seconds)
+    assert poll_interval_s(session, at, NINE_HOURS) == seconds
+    assert next_poll_at(session, PollState(looked_at=at), NINE_HOURS, at) == at + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(("ahead_s", "seconds"), [(7200, 270), (800, 200), (60, 30), (-60, 30), (-7200, 270)])
 def test_looks_are_dense_where_the_last_step_is_about_to_be_done(ahead_s: float, seconds: float) -> None:
     at = BEGAN + timedelta(hours=4)
-    watch = Watch(looked_at=at, done_at=at + timedelta(seconds=ahead_s))
-    assert look_due(RUNNING, watch, NINE_HOURS, at) == at + timedelta(seconds=seconds)
+    watch = PollState(looked_at=at, done_at=at + timedelta(seconds=ahead_s))
+    assert next_poll_at(RUNNING, watch, NINE_HOURS, at) == at + timedelta(seconds=seconds)
 
 
 def test_no_look_misses_the_moment_that_something_is_expected_by_more_than_the_shortest_wait() -> None:
@@ -77,7 +77,7 @@ def test_no_look_misses_the_moment_that_something_is_expected_by_more_than_the_s
         for end_s in (RUNNING.budget_s, RUNNING.limit_s):
             end = BEGAN + timedelta(seconds=end_s)
             while at < end:
-                at += timedelta(seconds=interval_s(RUNNING, at, NINE_HOURS))
+                at += timedelta(seconds=poll_interval_s(RUNNING, at, NINE_HOURS))
             assert at - end <= timedelta(seconds=NINE_HOURS.poll_s)
 
 
@@ -87,13 +87,13 @@ def test_a_short_rehearsal_is_looked_at_as_often_all_the_way(limit_s: float) -> 
     session = replace(RUNNING, budget_s=limit_s * 0.9, limit_s=float(limit_s))
     for share in range(12):
         at = BEGAN + timedelta(seconds=limit_s * share / 10)
-        assert interval_s(session, at, patience) == max(0.5, limit_s / 1000)
+        assert poll_interval_s(session, at, patience) == max(0.5, limit_s / 1000)
 
 
 def test_a_time_that_a_wrong_clock_has_left_is_not_waited_for() -> None:
     now = BEGAN + timedelta(hours=1)
     for looked_at in (None, now + timedelta(days=300)):
-        assert look_due(RUNNING, Watch(looked_at=looked_at), NINE_HOURS, now) == now
+        assert next_poll_at(RUNNING, PollState(looked_at=looked_at), NINE_HOURS, now) == now
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.pipeline.loader import load
-from orchestrator.pipeline.model import Account, Inputs, Pipeline, SessionLimits
+from orchestrator.pipeline.model import AccountOptions, Inputs, Pipeline, SessionLimits
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -53,7 +53,7 @@ def test_the_reference_names_every_key_of_a_pipeline() -> None:
     text = (ROOT / "docs" / "pipeline.md").read_text(encoding="utf-8")
     keys = [key for key in Pipeline.model_fields if key not in ("session", "account", "inputs", "expect")]
     keys += [f"session.{key}" for key in SessionLimits.model_fields] + [f"inputs.{key}" for key in Inputs.model_fields]
-    keys += [f"account.{key}" for key in Account.model_fields]
+    keys += [f"account.{key}" for key in AccountOptions.model_fields]
     assert [key for key in keys if f"`{key}`" not in text] == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline.model import Account, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.model import AccountOptions, Expect, Inputs, Pipeline, SessionLimits, Stage
 from orchestrator.pipeline.reference.entries import keys, options_of
 from orchestrator.pipeline.reference.lookup import names
 from orchestrator.pipeline.reference.meanings import meanings
@@ -39,7 +39,7 @@ def test_the_page_has_every_key_and_every_option_of_every_kind() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Pipeline, SessionLimits, Account, Inputs, Expect, Stage], ids=lambda model: model.__name__
+    "model", [Pipeline, SessionLimits, AccountOptions, Inputs, Expect, Stage], ids=lambda model: model.__name__
 )
 def test_every_key_says_what_it_means(model: type[Pipeline]) -> None:
     assert [name for name in model.model_fields if not meanings(model).get(name)] == []

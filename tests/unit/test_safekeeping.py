@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.core.commands import Prune, Record, Rest
+from orchestrator.core.commands import Append, Prune, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits
-from orchestrator.core.retention import removable, sound
+from orchestrator.core.retention import prunable, sound
 from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
 from state import machine
@@ -80,7 +80,7 @@ def requests(wishes: list[tuple[str, int]]) -> tuple[Request, ...]:
 def test_nothing_is_removed_that_somebody_may_still_need(
     state: RunState, keep: int, wishes: list[tuple[str, int]]
 ) -> None:
-    gone = {c.name for c in removable(state, keep, requests(wishes))}
+    gone = {c.name for c in prunable(state, keep, requests(wishes))}
     verified = [c.name for c in state.checkpoints if c.usable]
     assert not gone & set(verified[-2:]), "the last two that are verified stay"
     assert not gone & {s.parent for s in state.sessions if not s.phase.over}, "what a live session mounts stays"
@@ -93,7 +93,7 @@ def test_all_but_the_newest_are_removed_where_nobody_needs_them(state: RunState,
     idle = RunState(state.run, (), state.checkpoints)
     published = [c.name for c in state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
     verified = [c.name for c in state.checkpoints if c.usable]
-    assert [c.name for c in removable(idle, keep)] == [name for name in published[:-keep] if name not in verified[-2:]]
+    assert [c.name for c in prunable(idle, keep)] == [name for name in published[:-keep] if name not in verified[-2:]]
 
 
 def finished(statuses: list[CheckpointStatus]) -> RunState:
@@ -106,17 +106,17 @@ def test_a_finished_run_is_tidied_when_a_person_asks_and_only_then() -> None:
     state = finished([CheckpointStatus.PUBLISHED] * 4)
     (wish,) = requests([("prune", 0)])
     limits = Limits()
-    assert isinstance(decide(Snapshot(state=state), PIPELINE, limits, NOW), Rest)
+    assert isinstance(decide(Snapshot(state=state), PIPELINE, limits, NOW), Wait)
     assert decide(Snapshot(state=state, requests=(wish,)), PIPELINE, limits, NOW) == Prune("c1")
     two_left = finished([CheckpointStatus.PRUNED] * 2 + [CheckpointStatus.PUBLISHED] * 2)
-    assert decide(Snapshot(state=two_left, requests=(wish,)), PIPELINE, limits, NOW) == Record((), wish.id)
+    assert decide(Snapshot(state=two_left, requests=(wish,)), PIPELINE, limits, NOW) == Append((), wish.id)
 
 
 def test_a_wish_to_tidy_up_does_not_keep_a_person_waiting() -> None:
     state = RunState(machine.begin(STARTED, AT).run)
     both = requests([("prune", 0), ("pause", 0)])
     command = decide(Snapshot(state=state, requests=both), PIPELINE, Limits(), NOW)
-    assert isinstance(command, Record)
+    assert isinstance(command, Append)
     assert command.obeyed == 1
 
 
@@ -150,7 +150,7 @@ def test_what_a_person_can_go_on_from_is_from_before_the_trouble(
 ) -> None:
     found = tuple(checkpoint(step, CheckpointStatus.PUBLISHED) for step in range(10, 70, 10))
     stage, step = reached
-    ended = replace(session(9, Phase.SPENT, "c60"), cause=cause, furthest=Cursor(stage=stage, step=step))
+    ended = replace(session(9, Phase.NO_CHECKPOINT, "c60"), cause=cause, furthest=Cursor(stage=stage, step=step))
     state = RunState(machine.begin(STARTED, AT).run, (ended,), found)
     chosen = sound(state, ended, TRAINED)
     assert (chosen.name if chosen else None) == good
@@ -158,6 +158,8 @@ def test_what_a_person_can_go_on_from_is_from_before_the_trouble(
 
 def test_a_checkpoint_that_cannot_be_used_is_not_offered() -> None:
     found = (checkpoint(10, CheckpointStatus.PUBLISHED), checkpoint(20, CheckpointStatus.DAMAGED))
-    ended = replace(session(9, Phase.SPENT, "c10"), cause="not-a-number", furthest=Cursor(stage="count", step=30))
+    ended = replace(
+        session(9, Phase.NO_CHECKPOINT, "c10"), cause="not-a-number", furthest=Cursor(stage="count", step=30)
+    )
     chosen = sound(RunState(machine.begin(STARTED, AT).run, (ended,), found), ended, TRAINED)
     assert chosen is not None and chosen.name == "c10"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.commands import Record
+from orchestrator.core.commands import Append
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits
 from orchestrator.views.format import time_of
@@ -13,7 +13,7 @@ from orchestrator.views.live import session_line
 from orchestrator.views.text import session_clock
 from state import machine
 from state.facts import SessionLost
-from state.model import Phase, Request, Snapshot, Watch
+from state.model import Phase, PollState, Request, Snapshot
 from state.store import Store
 from tests.unit.test_machine import AT, STARTED, path_to
 from tests.unit.test_safekeeping import PIPELINE
@@ -54,7 +54,7 @@ def test_a_session_whose_kernel_is_said_to_be_gone_can_be_written_off(
 ) -> None:
     place = Place(tmp_path, Store.at(tmp_path))
     place.begin("gsm-0001", *path_to(Phase.RUNNING))
-    failing = Watch(
+    failing = PollState(
         failures=3, failure="Kaggle has no kernel gsm-0001-s0001 any more", absences=absences, not_before=NOW
     )
     place.store.observe("gsm-0001", failing)
@@ -81,6 +81,6 @@ def test_a_session_of_a_run_that_goes_on_is_written_off_at_once_and_no_other(
         state = machine.apply(state, fact, AT)
     asked = Request(id=7, run="r-0001", verb="resume", arguments={"write_off": slug}, made_at=AT)
     command = decide(Snapshot(state=state, requests=(asked,)), PIPELINE, Limits(), NOW)
-    assert isinstance(command, Record)
+    assert isinstance(command, Append)
     assert command.obeyed == 7
     assert [type(fact) for fact in command.facts] == ([SessionLost] if lost else [])

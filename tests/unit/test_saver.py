@@ -197,10 +197,10 @@ def test_a_stage_that_dies_beside_a_save_leaves_that_checkpoint(world: Kaggle, s
 
 def waits_for_data(context: Context) -> None:
     """A second of each step's two is the data's."""
-    from stages.session.time_accounting import Spent
+    from stages.session.time_accounting import TimeClass
 
     for step in range(context.start_step + 1, context.spec.steps + 1):
-        with context.doing(Spent.DATA):
+        with context.doing(TimeClass.DATA):
             SCENE.clock.pass_s(1.0)
         SCENE.clock.pass_s(1.0)
         answer = context.step_done(step, {"loss": 1.0})

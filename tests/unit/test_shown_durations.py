@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.notify.messages import holds_up
-from orchestrator.core.durations import Observed, times_for
+from orchestrator.core.durations import RunHistory, estimate_durations
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import run_document
 from orchestrator.views.history.timeline import timeline
 from state.leases import Lease
 from state.memory_store import MemoryStore
-from state.model import CallsMade, Phase, QuotaRow, RunState, Watch
+from state.model import CallsMade, Phase, PollState, QuotaRow, RunState
 from state.store import Store
 from tests.unit.histories import Told
 from tests.unit.test_machine import SAMPLES, STARTED, OutputCollected, SeenEnded, path_to, state_in
@@ -75,8 +75,8 @@ def test_what_was_measured_while_the_clock_was_set_tells_nothing_of_how_long_thi
     told = Told()
     states = [session(AT + minutes * MINUTE, AT + HOUR) for minutes in queues]
     sessions = [replace(state.sessions[0], pushed_at=AT) for state in states]
-    seen = Observed(run="r", pipeline=told.pipeline, sessions=sessions, checkpoints=(), steps=(), reported={})
-    assert times_for(told.pipeline, seen).queue_s.usual_s == 1200
+    seen = RunHistory(run="r", pipeline=told.pipeline, sessions=sessions, checkpoints=(), steps=(), reported={})
+    assert estimate_durations(told.pipeline, seen).queue_s.usual_s == 1200
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_lease_holds_while_a_clock_that_is_right_may_have_given_it(
 def test_a_person_is_told_of_a_kaggle_that_is_away_whenever_that_began(
     since: datetime, failing_s: float, told: bool
 ) -> None:
-    watch = Watch(failures=5, failing_since=since, failing_s=failing_s, not_before=AT + MINUTE, failure="busy")
+    watch = PollState(failures=5, failing_since=since, failing_s=failing_s, not_before=AT + MINUTE, failure="busy")
     assert holds_up(watch, AT) is told
 
 
@@ -140,7 +140,9 @@ def test_a_run_knows_what_others_of_its_account_called(kind: str, tmp_path: Path
     store = MemoryStore() if kind == "memory" else Store.at(tmp_path / "home")
     for run, owner in (("r-0001", "me"), ("r-0002", "me"), ("r-0003", "you")):
         store.begin_run(replace(STARTED, run=run, owner=owner), AT)
-        store.observe(run, Watch(calls=7, calls_since=AT, lately="a b", lately_at=AT, awaiting="slot", waited_s=5.0))
+        store.observe(
+            run, PollState(calls=7, calls_since=AT, lately="a b", lately_at=AT, awaiting="slot", waited_s=5.0)
+        )
     assert store.snapshot("r-0001").others_calls == (CallsMade(since=AT, calls=7),)
     store.forget_looks(store.take_lease("a", AT, 60).fence)
     assert store.snapshot("r-0001").others_calls == ()

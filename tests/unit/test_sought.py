@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.core.search_time import carried_on, sought_s
-from state.model import InputsStatus, Phase, RunState, Snapshot, Watch
+from state.model import InputsStatus, Phase, PollState, RunState, Snapshot
 from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -28,7 +28,7 @@ YEAR, HOUR, MINUTE = timedelta(days=365), timedelta(hours=1), timedelta(minutes=
 def test_no_clock_and_no_sleep_make_anything_looked_for_for_longer_than_it_was(
     looks: list[datetime | None], lasted_s: float
 ) -> None:
-    watch = Watch()
+    watch = PollState()
     for before, at in pairwise(looks):
         assert at is not None
         watch = replace(watch, sought_s={"x": sought_s(watch, "x", before, 60.0, at), "y": 5.0})
@@ -58,8 +58,8 @@ OWN_FILES = replace(PUSHING.run, inputs=InputsStatus.PUBLISHING, inputs_dataset=
 def test_a_sum_is_kept_through_other_commands_for_as_long_as_the_thing_is_looked_for(
     state: RunState, name: str, kept: bool
 ) -> None:
-    before = Snapshot(state=state, watch=Watch(sought_s={name: 77.0}))
-    assert carried_on(Watch(log_lines=3), before) == Watch(log_lines=3, sought_s={name: 77.0} if kept else {})
-    assert carried_on(Watch(sought_s={name: 0.0}), before).sought_s == {name: 0.0}, (
+    before = Snapshot(state=state, watch=PollState(sought_s={name: 77.0}))
+    assert carried_on(PollState(log_lines=3), before) == PollState(log_lines=3, sought_s={name: 77.0} if kept else {})
+    assert carried_on(PollState(sought_s={name: 0.0}), before).sought_s == {name: 0.0}, (
         "what begins anew begins from nothing"
     )

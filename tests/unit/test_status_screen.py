@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from benchmarks.homes import finished_run
-from orchestrator.base.humanize import away, here, spoken, when
+from orchestrator.base.humanize import duration, local_time, relative, when
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
@@ -18,7 +18,7 @@ from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console, plain_locale
 from state import facts
 from state.facts import Fact, RunStarted
-from state.model import Metric, Phase, QuotaRow, Watch
+from state.model import Metric, Phase, PollState, QuotaRow
 from state.store import Store
 from tests.unit.test_machine import AT, path_to
 
@@ -165,7 +165,7 @@ def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(
 def test_what_fails_is_told_with_the_time_of_the_next_try(watched: Place) -> None:
     watched.begin("r-0001", *path_to(Phase.RUNNING))
     watched.store.observe(
-        "r-0001", Watch(failures=3, failure="Kaggle answered 503", not_before=NOW + timedelta(minutes=5))
+        "r-0001", PollState(failures=3, failure="Kaggle answered 503", not_before=NOW + timedelta(minutes=5))
     )
     said = joined(watched.text("r-0001"))
     assert "Kaggle answered 503; tried again at" in said
@@ -188,7 +188,7 @@ def test_the_live_session_tells_how_fast_it_is_and_its_stage_what_training_hangs
         Metric(run="r-0001", session=1, attempt=1, number=1, stage="count", step=1, name=name, value=value, at_s=1.0)
         for name, value in values.items()
     ]
-    watched.store.observe("r-0001", Watch(), told)
+    watched.store.observe("r-0001", PollState(), told)
     said = joined(watched.text("r-0001"))
     assert "speed 12,346 tokens/s, 9.61 examples/s, 13.5 GiB of memory at most" in said
     assert (
@@ -307,7 +307,7 @@ def test_without_unicode_every_character_is_ascii_and_stays_in_its_column(watche
         Metric(run="r-0001", session=1, attempt=1, number=n, stage="count", step=n, name="loss", value=1.0 / n, at_s=n)
         for n in range(1, 30)
     ]
-    watched.store.observe("r-0001", Watch(), metrics)
+    watched.store.observe("r-0001", PollState(), metrics)
     plain, rich = watched.text("r-0001", encoding="ascii"), watched.text("r-0001")
     assert plain.isascii()
     assert not rich.isascii()
@@ -347,11 +347,11 @@ def test_a_curve_goes_from_the_least_to_the_greatest_and_ends_with_the_last_valu
 def test_times_are_told_on_the_reader_s_clock_and_by_how_far_off_they_are() -> None:
     now = datetime(2030, 1, 7, 12, tzinfo=UTC)  # a Monday
     assert when(now + timedelta(hours=3, minutes=20), now, UTC) == "15:20 (in 3 h 20 min)"
-    assert here(now + timedelta(days=2), now, UTC) == "Wed 12:00"
-    assert here(now - timedelta(days=2), now, UTC) == "5 Jan 12:00"
-    assert here(now - timedelta(days=20), now, UTC) == "18 Dec 2029 12:00"
-    assert [away(now - timedelta(seconds=s), now) for s in (0.2, 5, 240)] == ["now", "5 s ago", "4 min ago"]
-    assert (spoken(0.4), spoken(86_400 * 182)) == ("0 s", "182 d")
+    assert local_time(now + timedelta(days=2), now, UTC) == "Wed 12:00"
+    assert local_time(now - timedelta(days=2), now, UTC) == "5 Jan 12:00"
+    assert local_time(now - timedelta(days=20), now, UTC) == "18 Dec 2029 12:00"
+    assert [relative(now - timedelta(seconds=s), now) for s in (0.2, 5, 240)] == ["now", "5 s ago", "4 min ago"]
+    assert (duration(0.4), duration(86_400 * 182)) == ("0 s", "182 d")
 
 
 @pytest.mark.parametrize(("failures", "label"), [(0, "waits"), (2, "wrong")])
@@ -359,5 +359,5 @@ def test_what_waits_is_told_apart_from_what_fails(tmp_path: Path, failures: int,
     place = Place(tmp_path, Store.at(tmp_path))
     place.begin("gsm-0001", *path_to(Phase.PLANNED))
     why = "session 1 attempt 2 waits for session 2"
-    place.store.observe("gsm-0001", Watch(failures=failures, failure=why, not_before=NOW + timedelta(minutes=5)))
+    place.store.observe("gsm-0001", PollState(failures=failures, failure=why, not_before=NOW + timedelta(minutes=5)))
     assert re.search(rf"^ *{label} +{why}; tried again at", place.text("gsm-0001"), re.MULTILINE)

@@ -13,11 +13,11 @@ from state import machine, schema
 from state.engine import backup, migrate, open_engine
 from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunDamaged, RunExists, StoreCorrupt
-from state.fold_check import Checked, Remembered
+from state.fold_check import FoldCache, Remembered
 from state.leases import LeaseHeld, LeaseLost
 from state.machine import IllegalTransition
 from state.memory_store import MemoryStore
-from state.model import Metric, Phase, QuotaRow, StepEdges, Stretch, Waiting, Watch
+from state.model import MachineTime, Metric, Phase, PollState, QuotaRow, StepEdges, Waiting
 from state.read_only import ReadOnlyDatabase
 from state.revisions import SchemaError, newest_revision
 from state.sql import scalar
@@ -113,10 +113,10 @@ def test_what_a_process_remembers_of_its_runs_is_bounded() -> None:
     state = machine.begin(STARTED, AT)
     remembered = Remembered(parts_max=10)
     for number in range(100):
-        remembered.keep(f"r-{number}", Checked(number, state))
+        remembered.keep(f"r-{number}", FoldCache(number, state))
     kept = [number for number in range(100) if remembered.of(f"r-{number}") is not None]
     assert kept == list(range(90, 100))
-    remembered.keep("r-95", Checked(200, replace(state, sessions=(None,) * 20)))  # type: ignore[arg-type]
+    remembered.keep("r-95", FoldCache(200, replace(state, sessions=(None,) * 20)))  # type: ignore[arg-type]
     assert [number for number in range(100) if remembered.of(f"r-{number}") is not None] == []
 
 
@@ -130,10 +130,10 @@ def checked_store(home: Path) -> Store:
 
 def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store | MemoryStore) -> None:
     with pytest.raises(IllegalTransition):
-        store.append("r-0001", [PLANNED, SAMPLES[SeenRunning]], AT, watch=Watch(failures=3))
+        store.append("r-0001", [PLANNED, SAMPLES[SeenRunning]], AT, watch=PollState(failures=3))
     assert store.load("r-0001").sessions == ()
     assert len(store.facts("r-0001")) == 1
-    assert store.snapshot("r-0001").watch == Watch()
+    assert store.snapshot("r-0001").watch == PollState()
 
 
 def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_only_its_owner_can_read_the_database(tmp_path: Path) -> None:
 
 
 def test_a_replayed_metric_is_counted_once(store: Store | MemoryStore) -> None:
-    store.observe("r-0001", Watch(), [metric(3)])
+    store.observe("r-0001", PollState(), [metric(3)])
     store.append("r-0001", [], AT, metrics=[replace(metric(3), value=99.0)])
     assert store.metrics("r-0001") == [metric(3)]
 
@@ -220,19 +220,19 @@ def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_i
     store: Store | MemoryStore,
 ) -> None:
     made = [metric(2, session=2), metric(5), metric(1), metric(1, "accuracy")]
-    store.observe("r-0001", Watch(failures=2), made)
+    store.observe("r-0001", PollState(failures=2), made)
     assert store.metrics("r-0001") == [metric(1, "accuracy"), metric(1), metric(5), metric(2, session=2)]
     assert store.metrics("r-0001", session=(2, 1)) == [metric(2, session=2)]
     assert store.last_metrics("r-0001") == [metric(1, "accuracy"), metric(2, session=2)]
-    assert store.snapshot("r-0001").watch == Watch(failures=2)
+    assert store.snapshot("r-0001").watch == PollState(failures=2)
 
 
 def test_a_curve_has_its_mean_and_its_reach_in_few_points_however_many_steps_there_were(
     store: Store | MemoryStore,
 ) -> None:
-    store.observe("r-0001", Watch(), [metric(step) for step in range(1, 1001)])
-    store.observe("r-0001", Watch(), [metric(step, session=2) for step in (999, 1000)])  # lost, and done again
-    store.observe("r-0001", Watch(), [metric(7, "reward")])
+    store.observe("r-0001", PollState(), [metric(step) for step in range(1, 1001)])
+    store.observe("r-0001", PollState(), [metric(step, session=2) for step in (999, 1000)])  # lost, and done again
+    store.observe("r-0001", PollState(), [metric(7, "reward")])
     curves = store.series("r-0001", 100)
     loss = [point for point in curves if point.name == "loss"]
     assert [point for point in curves if point.name == "reward"] == [replace(loss[0], name="reward", step=7, **FLAT)]
@@ -248,7 +248,7 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
 ) -> None:
     for session, begin in ((1, 0), (2, 10)):
         told = [metric(step, name, session) for step in range(begin + 1, begin + 11) for name in ("loss", "kl")]
-        store.observe("r-0001", Watch(), [replace(one, at_s=one.step * 2.0) for one in told])
+        store.observe("r-0001", PollState(), [replace(one, at_s=one.step * 2.0) for one in told])
     seen = store.steps_seen("r-0001", 3)
     assert [(one.session, one.step) for one in seen] == [(1, 1), (2, 11), (2, 18), (2, 19), (2, 20)]
     assert [(one.stage, one.at_s) for one in seen[-2:]] == [("count", 38.0), ("count", 40.0)]
@@ -257,8 +257,8 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
 
 
 def test_when_each_session_told_of_its_first_and_last_step_is_known(store: Store | MemoryStore) -> None:
-    store.observe("r-0001", Watch(), [replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)])
-    store.observe("r-0001", Watch(), [replace(metric(4, session=2), at_s=50.0)])
+    store.observe("r-0001", PollState(), [replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)])
+    store.observe("r-0001", PollState(), [replace(metric(4, session=2), at_s=50.0)])
     assert store.step_edges("r-0001") == [
         StepEdges(session=1, attempt=1, first_at_s=11.0, last_at_s=13.0),
         StepEdges(session=2, attempt=1, first_at_s=50.0, last_at_s=50.0),
@@ -284,7 +284,7 @@ def test_a_second_session_of_a_kernel_takes_a_slot_and_hours_until_it_ends(store
     seen = TwinSeen(**key, version=2, worker="running")
     state = store.append("r-0001", [*path_to(Phase.RUNNING), seen, SAMPLES[SeenEnded]], AT)
     assert store.snapshot("r-0002").others_live == 1
-    twin = Stretch(began_at=AT, ended_at=None, limit_s=state.sessions[0].limit_s)
+    twin = MachineTime(began_at=AT, ended_at=None, limit_s=state.sessions[0].limit_s)
     assert store.stretches(run.owner, run.accelerator, AT) == [twin]
     state = store.append("r-0001", [TwinEnded(**key, version=2)], ended_at)
     assert store.snapshot("r-0002").others_live == 0
@@ -295,7 +295,7 @@ def test_a_second_session_of_a_kernel_takes_a_slot_and_hours_until_it_ends(store
 def test_a_second_session_of_a_run_that_is_over_takes_no_slot_any_more(store: Store | MemoryStore) -> None:
     store.begin_run(replace(STARTED, run="r-0002"), AT)
     seen = TwinSeen(number=1, attempt=1, version=2, worker="running")
-    store.append("r-0001", [*path_to(Phase.SPENT), seen], AT)
+    store.append("r-0001", [*path_to(Phase.NO_CHECKPOINT), seen], AT)
     assert store.snapshot("r-0002").others_live == 1
     store.append("r-0001", [SAMPLES[RunCancelled]], AT)
     assert store.snapshot("r-0002").others_live == 0
@@ -313,8 +313,8 @@ def test_an_open_run_s_mark_changes_with_each_fact_and_each_request_and_with_not
 ) -> None:
     store.begin_run(replace(STARTED, run="r-0002"), AT)
     marks = [store.news()]
-    store.observe("r-0001", Watch(looked_at=AT), [metric(1)])
-    store.append("r-0001", [], AT, watch=Watch(failures=1))
+    store.observe("r-0001", PollState(looked_at=AT), [metric(1)])
+    store.append("r-0001", [], AT, watch=PollState(failures=1))
     assert store.news() == marks[0]
     store.append("r-0001", [PLANNED], AT)
     marks.append(store.news())
@@ -339,7 +339,7 @@ def test_runs_that_want_a_slot_are_known_to_the_others_until_they_have_one(store
     store.begin_run(replace(STARTED, run="r-0002"), AT)
     assert store.snapshot("r-0002").waiting == ()
     later = AT + timedelta(seconds=5)
-    store.observe("r-0001", Watch(slot_since=AT, slot_seen_at=later))
+    store.observe("r-0001", PollState(slot_since=AT, slot_seen_at=later))
     assert store.snapshot("r-0002").waiting == (Waiting(run="r-0001", since=AT, seen_at=later),)
     assert store.snapshot("r-0001").waiting == ()
     store.append("r-0001", path_to(Phase.PUSHED), AT)
@@ -348,7 +348,7 @@ def test_runs_that_want_a_slot_are_known_to_the_others_until_they_have_one(store
 
 def test_a_parked_run_wants_no_slot(store: Store | MemoryStore) -> None:
     store.begin_run(replace(STARTED, run="r-0002"), AT)
-    store.append("r-0001", [SAMPLES[RunParked]], AT, watch=Watch(slot_since=AT, slot_seen_at=AT))
+    store.append("r-0001", [SAMPLES[RunParked]], AT, watch=PollState(slot_since=AT, slot_seen_at=AT))
     assert store.snapshot("r-0002").waiting == ()
 
 
@@ -356,7 +356,7 @@ def test_what_the_accounts_sessions_took_is_told_by_their_times(store: Store | M
     run = store.load("r-0001").run
     store.append("r-0001", path_to(Phase.RUNNING), AT)
     limit_s = store.load("r-0001").sessions[0].limit_s
-    live = Stretch(began_at=AT, ended_at=None, limit_s=limit_s)
+    live = MachineTime(began_at=AT, ended_at=None, limit_s=limit_s)
     assert store.stretches(run.owner, run.accelerator, AT + timedelta(days=9)) == [live]
     assert store.stretches("somebody", run.accelerator, AT) == []
     ended_at = AT + timedelta(hours=1)
@@ -366,10 +366,12 @@ def test_what_the_accounts_sessions_took_is_told_by_their_times(store: Store | M
 
 
 def test_times_of_a_clock_that_was_set_are_forgotten_and_failures_are_not(store: Store | MemoryStore) -> None:
-    seen = Watch(looked_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT)
+    seen = PollState(
+        looked_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT
+    )
     store.observe("r-0001", replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
     store.forget_looks(store.take_lease("a", AT, 60).fence)
-    kept = Watch(failures=3, failing_s=9.0, failure="no", log_lines=4, absences=2)
+    kept = PollState(failures=3, failing_s=9.0, failure="no", log_lines=4, absences=2)
     assert store.snapshot("r-0001").watch == store.watch("r-0001") == kept
 
 

@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from orchestrator.core.durations import HANDOVER_S, INSTALL_S, QUEUE_S, Observed, pace_of, reported_in, times_for
+from orchestrator.core.durations import (
+    HANDOVER_S,
+    INSTALL_S,
+    QUEUE_S,
+    RunHistory,
+    estimate_durations,
+    reported_in,
+    step_duration,
+)
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
@@ -41,9 +49,9 @@ def steps(stage: str, count: int, step_s: float, *, session: int = 1, begin_s: f
     ]
 
 
-def observed(found: Pipeline, seen: list[StepSeen], run: str = "learns-0001", **more: Any) -> Observed:
+def observed(found: Pipeline, seen: list[StepSeen], run: str = "learns-0001", **more: Any) -> RunHistory:
     usual: dict[str, Any] = {"sessions": (), "checkpoints": (), "reported": {}}
-    return Observed(run=run, pipeline=found, steps=seen, **{**usual, **more})
+    return RunHistory(run=run, pipeline=found, steps=seen, **{**usual, **more})
 
 
 # --- a stage's step ------------------------------------------------------------
@@ -54,7 +62,7 @@ def test_a_pace_is_what_steps_take_without_the_saves_between_them() -> None:
     saved = [
         StepSeen(session=1, attempt=1, stage="sft", step=s.step, at_s=s.at_s + 25.0 * (s.step // 10)) for s in even
     ]
-    found = pace_of(saved, "sft")
+    found = step_duration(saved, "sft")
     assert found is not None
     assert found.usual_s == pytest.approx(10.0)
     assert found.low_s < 10.0 < found.high_s
@@ -62,40 +70,40 @@ def test_a_pace_is_what_steps_take_without_the_saves_between_them() -> None:
 
 
 def test_of_a_log_that_tells_of_few_steps_the_pace_is_known_as_well() -> None:
-    found = pace_of(steps("sft", 1000, 0.5)[::50], "sft")
+    found = step_duration(steps("sft", 1000, 0.5)[::50], "sft")
     assert found is not None and found.usual_s == pytest.approx(0.5)
 
 
 def test_each_session_counts_alike_however_long_it_had_its_machine() -> None:
-    found = pace_of(steps("sft", 300, 10.0) + steps("sft", 40, 12.0, session=2), "sft")
+    found = step_duration(steps("sft", 300, 10.0) + steps("sft", 40, 12.0, session=2), "sft")
     assert found is not None
     assert found.usual_s == pytest.approx(11.0)
     assert (found.low_s, found.high_s) == pytest.approx((10.0, 12.0))
 
 
 def test_two_steps_say_nothing_of_a_pace() -> None:
-    assert pace_of(steps("sft", 3, 10.0), "sft") is None
-    assert pace_of(steps("sft", 2, 10.0) + steps("sft", 2, 10.0, session=2), "sft") is None
-    assert pace_of([], "sft") is None
+    assert step_duration(steps("sft", 3, 10.0), "sft") is None
+    assert step_duration(steps("sft", 2, 10.0) + steps("sft", 2, 10.0, session=2), "sft") is None
+    assert step_duration([], "sft") is None
 
 
 def test_steps_told_at_one_moment_or_backwards_are_no_error() -> None:
-    assert pace_of(steps("sft", 10, 0.0), "sft") is not None
-    assert pace_of(list(reversed(steps("sft", 10, 5.0))), "sft") is None
+    assert step_duration(steps("sft", 10, 0.0), "sft") is not None
+    assert step_duration(list(reversed(steps("sft", 10, 5.0))), "sft") is None
 
 
 # --- where a time is from ------------------------------------------------------
 
 
 def test_measured_in_this_run_comes_before_expected() -> None:
-    found = times_for(pipeline(), observed(pipeline(), steps("sft", 20, 6.0)))
+    found = estimate_durations(pipeline(), observed(pipeline(), steps("sft", 20, 6.0)))
     assert found.step_s["sft"].usual_s == pytest.approx(6.0)
     assert found.sources["sft"] == "as measured in this run"
     assert (found.step_s["base"].usual_s, found.sources["base"]) == (20.0, "as the pipeline expects")
 
 
 def test_a_stage_that_does_the_same_work_as_another_takes_as_long() -> None:
-    found = times_for(pipeline(), observed(pipeline(), steps("base", 10, 7.0)))
+    found = estimate_durations(pipeline(), observed(pipeline(), steps("base", 10, 7.0)))
     assert (found.step_s["again"].usual_s, found.sources["again"]) == (pytest.approx(7.0), "as measured for base")
 
 
@@ -103,7 +111,7 @@ def test_an_earlier_run_that_did_the_same_work_is_used_and_named() -> None:
     other = pipeline(
         ("name: learns", "name: other"), ("learning_rate: 0.1", "learning_rate: 0.3"), ("steps: 100", "steps: 900")
     )
-    found = times_for(pipeline(), earlier=[observed(other, steps("sft", 20, 6.0), run="other-0001")])
+    found = estimate_durations(pipeline(), earlier=[observed(other, steps("sft", 20, 6.0), run="other-0001")])
     assert (found.step_s["sft"].usual_s, found.sources["sft"]) == (pytest.approx(6.0), "as measured in other-0001")
 
 
@@ -118,23 +126,23 @@ def test_an_earlier_run_that_did_the_same_work_is_used_and_named() -> None:
 )
 def test_other_work_says_nothing_of_a_stage_that_the_pipeline_has_a_time_for(change: tuple[str, str]) -> None:
     other = pipeline(change)
-    found = times_for(pipeline(), earlier=[observed(other, steps("sft", 20, 6.0))])
+    found = estimate_durations(pipeline(), earlier=[observed(other, steps("sft", 20, 6.0))])
     assert found.sources["sft"] == "as the pipeline expects"
 
 
 def test_without_a_time_the_same_stage_with_other_options_is_better_than_nothing_and_says_so() -> None:
     bare = pipeline(("sft: 4, ", ""))
-    found = times_for(bare, earlier=[observed(pipeline(("batch: 8", "batch: 4")), steps("sft", 20, 6.0))])
+    found = estimate_durations(bare, earlier=[observed(pipeline(("batch: 8", "batch: 4")), steps("sft", 20, 6.0))])
     assert found.sources["sft"] == "as measured in learns-0001, with other options"
     assert found.step_s["sft"].high_s - found.step_s["sft"].usual_s == pytest.approx(1.5)
 
 
 def test_a_stage_without_any_time_is_unknown() -> None:
-    assert times_for(pipeline(("sft: 4, ", ""))).unknown == ("sft", "more")
+    assert estimate_durations(pipeline(("sft: 4, ", ""))).unknown == ("sft", "more")
 
 
 def test_a_kinds_time_holds_for_its_stages_and_a_names_comes_first() -> None:
-    found = times_for(pipeline(("sft: 4", "sft: 4, more: 9")))
+    found = estimate_durations(pipeline(("sft: 4", "sft: 4, more: 9")))
     assert {name: span.usual_s for name, span in found.step_s.items()} == {"base": 20, "sft": 4, "again": 20, "more": 9}
 
 
@@ -162,7 +170,7 @@ def test_what_lies_between_sessions_is_measured_without_the_days_that_quota_was_
     first = session(1, AT, checkpoint="c1")
     second = session(2, AT + timedelta(days=4))
     published = checkpoint(1, AT + timedelta(seconds=5240))
-    found = times_for(pipeline(), observed(pipeline(), [], sessions=(first, second), checkpoints=(published,)))
+    found = estimate_durations(pipeline(), observed(pipeline(), [], sessions=(first, second), checkpoints=(published,)))
     assert found.queue_s.usual_s == 600
     assert found.handover_s.usual_s == 240
     assert {found.queue_s.basis, found.handover_s.basis} == {"measured"}
@@ -172,21 +180,21 @@ def test_a_session_that_was_planned_without_waiting_for_the_dataset_ends_the_han
     first = session(1, AT, checkpoint="c1")
     second = session(2, AT + timedelta(seconds=5030))
     published = checkpoint(1, AT + timedelta(seconds=7000))
-    found = times_for(pipeline(), observed(pipeline(), [], sessions=(first, second), checkpoints=(published,)))
+    found = estimate_durations(pipeline(), observed(pipeline(), [], sessions=(first, second), checkpoints=(published,)))
     assert found.handover_s.usual_s == 30
 
 
 def test_reports_tell_how_a_session_starts_and_saves() -> None:
     reported = {(1, 1): {"sft.first_step_s": 250.0, "sft.step_s": 10.0, "save_s": 33.0}}
     seen = [StepSeen(session=1, attempt=1, stage="sft", step=1, at_s=400.0)]
-    found = times_for(pipeline(), observed(pipeline(), seen, reported=reported))
+    found = estimate_durations(pipeline(), observed(pipeline(), seen, reported=reported))
     assert (found.startup_s.usual_s, found.save_s.usual_s) == (150.0, 33.0)
     assert (found.first_s["sft"].usual_s, found.first_s["sft"].basis) == (240.0, "measured")
     assert found.first_s["more"].basis == "assumed"
 
 
 def test_what_nobody_measured_or_expects_is_what_is_known_of_kaggle() -> None:
-    found = times_for(pipeline(("startup_s: 100", "save_s: 5")))
+    found = estimate_durations(pipeline(("startup_s: 100", "save_s: 5")))
     assert (found.queue_s, found.handover_s, found.startup_s) == (QUEUE_S["tpu"], HANDOVER_S, INSTALL_S)
     assert (found.save_s.usual_s, found.save_s.basis) == (5.0, "expected")
 

@@ -13,10 +13,10 @@ from orchestrator.app.doctor import command as doctor
 from orchestrator.app.settings import Settings
 from orchestrator.base.errors import DiskRefused
 from orchestrator.engine.backups import Backups
-from orchestrator.engine.home import Home, log_lines
+from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.engine.home_identity import identity_of
 from orchestrator.kaggle.gateway import LogLine
-from orchestrator.kaggle.upload_journal import HalfSent, Slot
+from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 from orchestrator.rehearsal.simulation.read_errors import read_error, unread
 from state import machine
 from state.backups import ailments, file_problems, run_ailments
@@ -111,7 +111,7 @@ def test_a_run_whose_rows_cannot_be_read_now_is_not_called_damaged(tmp_path: Pat
 
 def test_a_backup_is_given_no_number_twice_where_its_folder_cannot_be_listed(tmp_path: Path) -> None:
     two_runs(tmp_path)
-    backups = Backups(Home(tmp_path))
+    backups = Backups(HomeLayout(tmp_path))
     made = backups.make(AT)
     assert backups.all() == [made]
     with pytest.raises(StoreUnavailable, match="backups cannot be read"), only(tmp_path / "backups"):
@@ -141,7 +141,7 @@ def test_a_copy_does_not_take_its_original_for_gone_while_that_cannot_be_read(tm
 
 
 def test_a_log_that_cannot_be_read_holds_nothing_up_and_gets_its_lines_later(tmp_path: Path) -> None:
-    home = Home(tmp_path)
+    home = HomeLayout(tmp_path)
     lines = [LogLine(number=n, stream="stdout", at_s=0.0, text=f"line {n}") for n in range(4)]
     home.append_log(SESSION, lines[:2])
     passed: list[int] = []
@@ -156,7 +156,7 @@ def test_a_log_that_cannot_be_read_holds_nothing_up_and_gets_its_lines_later(tmp
 
 
 def test_an_upload_whose_note_cannot_be_read_begins_anew(tmp_path: Path) -> None:
-    path, half = tmp_path / "state.bin", HalfSent(tmp_path / "notes")
+    path, half = tmp_path / "state.bin", UploadJournal(tmp_path / "notes")
     path.write_bytes(b"state")
     half.begun(path, Slot("token", "http://127.0.0.1:9/1"))
     assert half.slot(path) == Slot("token", "http://127.0.0.1:9/1")

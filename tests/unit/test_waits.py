@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from orchestrator.core import waits
-from orchestrator.core.commands import Look, Push, ReadQuota, Rest
+from orchestrator.core.commands import Poll, Push, ReadQuota, Wait
 from orchestrator.core.plan import Limits, assumed_quota, refresh_time
 from orchestrator.core.rate_limit import held, noted
-from state.model import CallsMade, Phase, QuotaRow, Snapshot, Stretch, Watch
+from state.model import CallsMade, MachineTime, Phase, PollState, QuotaRow, Snapshot
 from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -30,7 +30,7 @@ SNAPSHOT = Snapshot(state=state_in(Phase.QUEUED))
     ],
 )
 def test_no_clock_and_no_sleep_make_a_wait_longer_than_it_was_seen(looks: list[datetime], waited_s: float) -> None:
-    watch = Watch()
+    watch = PollState()
     for at in looks:
         watch = waits.counted(watch, "queue r-0001-s0001", LIMITS, at)
     assert watch.waited_s == waited_s
@@ -38,7 +38,7 @@ def test_no_clock_and_no_sleep_make_a_wait_longer_than_it_was_seen(looks: list[d
 
 def test_another_wait_begins_from_nothing() -> None:
     watch = waits.counted(
-        Watch(awaiting="queue r-0001-s0001", waited_s=9e9, waited_at=AT), "end r-0001-s0001", LIMITS, AT
+        PollState(awaiting="queue r-0001-s0001", waited_s=9e9, waited_at=AT), "end r-0001-s0001", LIMITS, AT
     )
     assert (watch.awaiting, watch.waited_s) == ("end r-0001-s0001", 0.0)
 
@@ -55,15 +55,15 @@ def test_another_wait_begins_from_nothing() -> None:
 )
 def test_every_wait_for_a_session_has_a_bound(phase: Phase, waited_s: float, late: bool) -> None:
     session = state_in(phase).session(1, 1)
-    watch = Watch(awaiting=waits.of_session(session), waited_s=waited_s)
+    watch = PollState(awaiting=waits.of_session(session), waited_s=waited_s)
     assert waits.too_long(watch, session, LIMITS) is late
 
 
 # --- the floor ---------------------------------------------------------------------
 
 
-def after(command: Look | Push | ReadQuota, at: datetime, watch: Watch | None = None, calls: int = 1) -> Snapshot:
-    before = watch or Watch()
+def after(command: Poll | Push | ReadQuota, at: datetime, watch: PollState | None = None, calls: int = 1) -> Snapshot:
+    before = watch or PollState()
     return replace(SNAPSHOT, watch=noted(before, before, command, calls, LIMITS, at))
 
 
@@ -73,13 +73,13 @@ def test_no_command_is_repeated_before_time_has_passed_and_others_may_follow() -
     assert rest is not None and rest.held and rest.until == AT + timedelta(seconds=LIMITS.floor_s)
     assert held(Push(1, 1), snapshot, LIMITS, AT + SECOND) is None
     assert held(ReadQuota("tpu"), snapshot, LIMITS, rest.until) is None
-    assert held(Rest(None, "why"), snapshot, LIMITS, AT) is None
+    assert held(Wait(None, "why"), snapshot, LIMITS, AT) is None
 
 
 def test_a_rest_that_is_over_already_is_no_rest() -> None:
-    rest = held(Rest(AT - SECOND, "why", wants_slot=True), SNAPSHOT, LIMITS, AT)
-    assert rest == Rest(AT + timedelta(seconds=LIMITS.floor_s), "why", wants_slot=True, held=True)
-    assert held(Rest(AT + SECOND, "why"), SNAPSHOT, LIMITS, AT) is None
+    rest = held(Wait(AT - SECOND, "why", wants_slot=True), SNAPSHOT, LIMITS, AT)
+    assert rest == Wait(AT + timedelta(seconds=LIMITS.floor_s), "why", wants_slot=True, held=True)
+    assert held(Wait(AT + SECOND, "why"), SNAPSHOT, LIMITS, AT) is None
 
 
 def test_a_circle_of_several_commands_is_held_too() -> None:
@@ -90,20 +90,20 @@ def test_a_circle_of_several_commands_is_held_too() -> None:
 
 @pytest.mark.parametrize("by", [YEAR, -YEAR, HOUR, -HOUR])
 def test_the_floor_holds_nothing_up_for_longer_when_the_clock_is_set(by: timedelta) -> None:
-    assert held(Look(1, 1), after(Look(1, 1), AT), LIMITS, AT + by) is None
+    assert held(Poll(1, 1), after(Poll(1, 1), AT), LIMITS, AT + by) is None
 
 
 def test_an_account_has_a_budget_of_calls_a_minute_for_all_its_runs_and_what_exceeds_it_waits_and_says_so() -> None:
-    snapshot = after(Look(1, 1), AT, calls=70)
+    snapshot = after(Poll(1, 1), AT, calls=70)
     others = (CallsMade(since=AT - 30 * SECOND, calls=49), CallsMade(since=AT - HOUR, calls=500))
     now = AT + 10 * SECOND
-    assert held(Look(1, 1), replace(snapshot, others_calls=others), LIMITS, now) is None
+    assert held(Poll(1, 1), replace(snapshot, others_calls=others), LIMITS, now) is None
     more = (*others, CallsMade(since=AT, calls=1))
-    rest = held(Look(1, 1), replace(snapshot, others_calls=more), LIMITS, now)
+    rest = held(Poll(1, 1), replace(snapshot, others_calls=more), LIMITS, now)
     assert rest is not None and rest.until == AT + 30 * SECOND
     assert rest.why == "120 calls of Kaggle were made within a minute: the rest waits"
     ahead = (CallsMade(since=AT + YEAR, calls=1000),)
-    assert held(Look(1, 1), replace(snapshot, others_calls=ahead), LIMITS, now) is None, "of a clock that was ahead"
+    assert held(Poll(1, 1), replace(snapshot, others_calls=ahead), LIMITS, now) is None, "of a clock that was ahead"
 
 
 # --- the hours ----------------------------------------------------------------------
@@ -128,7 +128,7 @@ BEGIN, LIMIT_S = AT - HOUR, 9 * 3600.0
 def test_no_session_takes_less_than_nothing_or_more_than_its_limit(
     began_at: datetime, ended_at: datetime | None, used_s: float, reserved_s: float
 ) -> None:
-    found = assumed_quota(ROW, 20.0, [Stretch(began_at=began_at, ended_at=ended_at, limit_s=LIMIT_S)], AT)
+    found = assumed_quota(ROW, 20.0, [MachineTime(began_at=began_at, ended_at=ended_at, limit_s=LIMIT_S)], AT)
     assert (found.used_s, found.reserved_s) == (used_s, reserved_s)
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.base.clock import Stop, VirtualClock
 from orchestrator.views.document import status_document
-from orchestrator.views.live import Lines
+from orchestrator.views.live import LineView
 from orchestrator.views.watch import Watcher, watch
 from state import facts
 from state.failures import StoreUnavailable
@@ -176,7 +176,7 @@ def test_on_a_terminal_the_screen_has_the_newest_events_that_fit_and_what_was_sh
 
 def test_where_training_stands_is_said_again_only_when_it_has_moved_and_time_has_passed(watched: Watched) -> None:
     clock = VirtualClock()
-    told = Lines(Console(file=watched.out, width=140), clock)
+    told = LineView(Console(file=watched.out, width=140), clock)
     run = status_document(watched.place.store, watched.place.home, clock.now())["runs"][0]
     assert told.due()
     told.progress(run)

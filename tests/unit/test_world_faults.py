@@ -14,14 +14,14 @@ from orchestrator.rehearsal.local_kaggle.faults import (
     CallFault,
     DatasetAction,
     DatasetFault,
+    FaultInjector,
     FaultPlan,
-    Misfortune,
     PushAction,
     PushFault,
     SessionAction,
     SessionFault,
 )
-from orchestrator.rehearsal.local_kaggle.kernels import Saved, Status
+from orchestrator.rehearsal.local_kaggle.kernels import SaveAnswer, Status
 from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from stages.contract import Cursor, Progress, Report
@@ -251,7 +251,7 @@ def test_a_session_may_find_what_was_there_before_in_the_place_of_its_inputs() -
     assert found == [b"1", b"output 1", b"2", b"output 2"]
 
 
-def pushed(action: PushAction) -> tuple[SmallWorld, Saved]:
+def pushed(action: PushAction) -> tuple[SmallWorld, SaveAnswer]:
     small = SmallWorld(faults=FaultPlan(pushes=(PushFault(push=2, action=action),)))
     small.create("some-data", a=b"1")
     small.after(HOUR).push("first-kernel")
@@ -350,7 +350,7 @@ def test_only_the_version_of_that_number_is_struck() -> None:
 
 
 def hits(fault: CallFault, names: str = "SaveKernel " * 10, seed: int = 0) -> list[int]:
-    misfortune = Misfortune(FaultPlan(seed=seed, calls=(fault,)))
+    misfortune = FaultInjector(FaultPlan(seed=seed, calls=(fault,)))
     return [index for index, name in enumerate(names.split(), 1) if misfortune.call(name) is not None]
 
 

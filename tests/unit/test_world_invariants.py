@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, SessionAction, SessionFault
 from orchestrator.rehearsal.local_kaggle.kernels import Status
-from orchestrator.rehearsal.local_kaggle.rules import Kind, PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.rules import MachineKind, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.unit.worlds import HOUR, OWNER, SmallWorld
 
-SHAPES = {Kind.TPU: "TpuV5E8", Kind.GPU: "NvidiaTeslaT4", Kind.CPU: ""}
+SHAPES = {MachineKind.TPU: "TpuV5E8", MachineKind.GPU: "NvidiaTeslaT4", MachineKind.CPU: ""}
 RULES = Rules(queue_s=PerKind(700, 90, 20), quota_s=PerKind(15 * HOUR, 25 * HOUR, 0))
 
 
@@ -23,7 +23,7 @@ class Step:
 
     wait_s: int
     slug: str
-    kind: Kind
+    kind: MachineKind
     lasts_s: int
     deletes: bool
 
@@ -33,7 +33,7 @@ steps = st.lists(
         Step,
         wait_s=st.sampled_from([0, 700, 5_000, 50_000]) | st.integers(min_value=0, max_value=30_000),
         slug=st.sampled_from(["kernel-a", "kernel-b", "kernel-c", "kernel-d"]),
-        kind=st.sampled_from(Kind),
+        kind=st.sampled_from(MachineKind),
         lasts_s=st.sampled_from([60, 3_600, 30_000, 32_400, 43_000, 60_000])
         | st.integers(min_value=1, max_value=60_000),
         deletes=st.sampled_from([False, False, False, True]),
@@ -80,7 +80,7 @@ def check(small: SmallWorld) -> None:
     """What holds at every moment."""
     with small.world.at_now() as now:
         live = small.world.kernels.live()
-        for kind in Kind:
+        for kind in MachineKind:
             assert sum(session.save.kind is kind for session in live) <= RULES.slots.of(kind)
             quota = small.world.kernels.quota(kind, now)
             assert quota.used_s >= 0

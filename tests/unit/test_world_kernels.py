@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.rehearsal.local_kaggle.kernels import Status
-from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, KaggleRefusal, Kind, PerKind, Rules
+from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, KaggleRefusal, MachineKind, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Played
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
@@ -109,16 +109,16 @@ def test_quota_counts_seconds_of_running_and_reserves_the_rest_of_live_sessions(
     small = SmallWorld(Played(ends_after_s=2 * HOUR))
     small.push()
     with small.world.at_now() as now:
-        queued = small.world.kernels.quota(Kind.TPU, now)
+        queued = small.world.kernels.quota(MachineKind.TPU, now)
     assert (queued.used_s, queued.reserved_s, queued.has_ever_run) == (0.0, 9 * HOUR, False)
     small.after(600 + HOUR)
     with small.world.at_now() as now:
-        running = small.world.kernels.quota(Kind.TPU, now)
+        running = small.world.kernels.quota(MachineKind.TPU, now)
     assert (running.used_s, running.reserved_s, running.has_ever_run) == (HOUR, 8 * HOUR, True)
     small.after(5 * HOUR)
     with small.world.at_now() as now:
-        ended = small.world.kernels.quota(Kind.TPU, now)
-        assert small.world.kernels.quota(Kind.GPU, now).used_s == 0.0
+        ended = small.world.kernels.quota(MachineKind.TPU, now)
+        assert small.world.kernels.quota(MachineKind.GPU, now).used_s == 0.0
     assert (ended.used_s, ended.reserved_s, ended.total_s) == (2 * HOUR, 0.0, 20 * HOUR)
 
 
@@ -139,7 +139,7 @@ def test_a_session_that_spans_the_refresh_counts_only_its_hours_of_the_new_week(
     small.push()
     small.after(10 * HOUR)
     with small.world.at_now() as now:
-        assert small.world.kernels.quota(Kind.TPU, now).used_s == 3 * HOUR
+        assert small.world.kernels.quota(MachineKind.TPU, now).used_s == 3 * HOUR
 
 
 def test_the_cpu_has_no_quota() -> None:
@@ -364,7 +364,7 @@ def test_a_pinned_image_runs_on_the_cpu_whatever_was_asked() -> None:
     small = SmallWorld()
     small.push(docker_image="gcr.io/kaggle-images/python")
     with small.world.at_now() as now:
-        assert small.world.kernels.quota(Kind.TPU, now).reserved_s == 0.0
+        assert small.world.kernels.quota(MachineKind.TPU, now).reserved_s == 0.0
 
 
 def test_deleting_a_kernel_ends_its_session_frees_the_slot_and_keeps_its_hours_spent() -> None:
@@ -374,6 +374,6 @@ def test_deleting_a_kernel_ends_its_session_frees_the_slot_and_keeps_its_hours_s
     small.world.delete_kernel(OWNER, "first-kernel")
     assert not small.push("second-kernel").error
     with small.world.at_now() as now:
-        assert small.world.kernels.quota(Kind.TPU, now).used_s == HOUR
+        assert small.world.kernels.quota(MachineKind.TPU, now).used_s == HOUR
         with pytest.raises(KaggleRefusal):
             small.world.kernels.find(OWNER, "first-kernel")

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.base.clock import VirtualClock
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
-from orchestrator.rehearsal.local_kaggle.kernels import Save, Saved, Session
+from orchestrator.rehearsal.local_kaggle.kernels import KernelSession, Save, SaveAnswer
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
@@ -38,12 +38,12 @@ class SmallWorld:
 
         self.world = World(self.clock, ScriptedSandbox(behave), rules or Rules(), faults, owner=OWNER)
 
-    def push(self, slug: str = "first-kernel", text: str = "print()", **more: Any) -> Saved:
+    def push(self, slug: str = "first-kernel", text: str = "print()", **more: Any) -> SaveAnswer:
         """Save and run a TPU kernel whose title is its slug."""
         given = {"title": slug, "machine_shape": "TpuV5E8", **more}
         return self.world.save_kernel(Save(slug=f"{OWNER}/{slug}", text=text, **given))
 
-    def session(self, slug: str = "first-kernel", label: str = "") -> Session:
+    def session(self, slug: str = "first-kernel", label: str = "") -> KernelSession:
         """The session as it is now."""
         with self.world.at_now():
             session = self.world.kernels.session(OWNER, slug, label)

@@ -11,7 +11,7 @@ from orchestrator.app.doctor import database, homes, kaggle, machine
 from orchestrator.app.doctor.subject import Patient
 from orchestrator.base.errors import BadInput, DiskRefused, RelayError
 from orchestrator.kaggle.gateway import Gateway
-from orchestrator.preflight.check.findings import Finding, State, note, problem, warning
+from orchestrator.preflight.check.findings import Finding, Severity, note, problem, warning
 from orchestrator.views.lost import pipeline_of
 from state.failures import StoreCorrupt, StoreUnavailable
 
@@ -55,8 +55,8 @@ def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
         "home": str(app.home.path),
         "run": patient.run or None,
         "offline": offline,
-        "problems": sum(finding.state is State.PROBLEM for finding in found),
-        "warnings": sum(finding.state is State.WARNING for finding in found),
+        "problems": sum(finding.state is Severity.PROBLEM for finding in found),
+        "warnings": sum(finding.state is Severity.WARNING for finding in found),
         "findings": [asdict(finding) for finding in found],
     }
 
@@ -80,13 +80,13 @@ def _named(patient: Patient, name: str) -> str:
 
 
 def _asked(app: App, patient: Patient, here: list[Finding]) -> Iterator[Finding]:
-    if any(finding.key == "credentials" and finding.state is State.PROBLEM for finding in here):
+    if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         yield note("kaggle", "what is on Kaggle was not looked at: that needs credentials")
         return
     for key, look in THERE:
         found = list(_told(key, partial(_ask, look, app, patient)))
         yield from found
-        if any(finding.state is State.PROBLEM for finding in found):
+        if any(finding.state is Severity.PROBLEM for finding in found):
             return
 
 

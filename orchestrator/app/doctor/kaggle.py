@@ -6,7 +6,7 @@ from datetime import datetime
 from orchestrator.app.doctor.subject import Patient
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import RelayError
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.kaggle.server_time import server_date
 from orchestrator.preflight.check.account import account as signed_in
@@ -55,5 +55,5 @@ def compared(before: datetime, there: datetime | None, after: datetime) -> Findi
     apart_s = (here - there).total_seconds()
     if abs(apart_s) <= APART_S:
         return ok("clock", "this machine's clock shows Kaggle's time")
-    how = f"{spoken(abs(apart_s))} {'ahead of' if apart_s > 0 else 'behind'}"
+    how = f"{duration(abs(apart_s))} {'ahead of' if apart_s > 0 else 'behind'}"
     return problem("clock", f"this machine's clock is {how} Kaggle's", "set it, or have it set by the network's time")

@@ -6,7 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from orchestrator.engine.backups import Backups
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import known_identity
 from state.backups import Ailment, ailments
 from state.failures import StoreCorrupt, StoreUnavailable
@@ -19,7 +19,7 @@ from state.revisions import SchemaError
 class Patient:
     """One home folder; `run` is the id of the one that was asked about, empty for all."""
 
-    home: Home
+    home: HomeLayout
     user_home: Path
     environ: Mapping[str, str]
     now: datetime

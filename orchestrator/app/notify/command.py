@@ -12,7 +12,7 @@ TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay st
 
 
 @dataclass(frozen=True)
-class Reader:
+class ServiceTest:
     """One service, its address without secrets, and whether it took the test (None: it was not sent one)."""
 
     name: str
@@ -26,7 +26,7 @@ class Configured:
     """What is configured; `source` None where nothing is."""
 
     source: str | None
-    services: tuple[Reader, ...] = ()
+    services: tuple[ServiceTest, ...] = ()
     events: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -46,12 +46,12 @@ def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configu
     from orchestrator.app.notify.services import services  # apprise, only where there is something to send
 
     found = services(addresses)
-    readers = _tested(found) if test else [Reader(service.name, service.shown) for service in found]
+    readers = _tested(found) if test else [ServiceTest(service.name, service.shown) for service in found]
     events = tuple(event for event in config.EVENTS if event in addresses.events)
     return Configured(addresses.source, tuple(readers), events, addresses.warnings)
 
 
-def _tested(found: list[Any]) -> list[Reader]:
+def _tested(found: list[Any]) -> list[ServiceTest]:
     from orchestrator.app.notify.sender import DEADLINE_S, Sending
     from orchestrator.app.notify.services import Message
 
@@ -61,7 +61,7 @@ def _tested(found: list[Any]) -> list[Reader]:
         sending.start()
         sending.join(DEADLINE_S)
         problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
-        readers.append(Reader(service.name, service.shown, not problem, problem))
+        readers.append(ServiceTest(service.name, service.shown, not problem, problem))
     return readers
 
 
@@ -81,7 +81,7 @@ def lines(told: Configured, home: Path) -> list[str]:
     ]
 
 
-def _outcome(reader: Reader) -> str:
+def _outcome(reader: ServiceTest) -> str:
     return f"{reader.name}  {reader.address}  {'took it' if reader.took else f'did not take it: {reader.problem}'}"
 
 

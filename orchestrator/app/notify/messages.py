@@ -10,7 +10,7 @@ from orchestrator.views.fact_text import describe
 from orchestrator.views.format import clock_time
 from state import facts
 from state.facts import Fact
-from state.model import Run, RunStatus, Watch
+from state.model import PollState, Run, RunStatus
 from state.notification_marks import ALL, News
 
 NAMES = tuple(
@@ -35,14 +35,14 @@ AWAY = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
-class Letter:
+class Batch:
     """A message, and what is to be remembered once it was taken."""
 
     message: Message
     marks: Mapping[str, int]
 
 
-def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Letter]:
+def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
     """One message a run for all that happened to it since its mark; none where nothing that is wished for did."""
     fresh: dict[str, list[News]] = {}
     for item in news:
@@ -64,7 +64,7 @@ def _worth(items: Sequence[News], now: datetime) -> list[News]:
     return [item for item in items if isinstance(item.fact, facts.RunParked) or now - item.at <= OLD]
 
 
-def _letter(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Letter | None:
+def _letter(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
     wished = [item for item in items if kind_of(item.fact) in events]
     if not wished:
         return None
@@ -73,7 +73,7 @@ def _letter(run: str, items: Sequence[News], events: frozenset[str], now: dateti
         lines = [f"{len(lines) - LINES_MAX} earlier ones are left out", *lines[-LINES_MAX:]]
     headline, tone = _headline(max(wished, key=lambda item: (_weight(item.fact), item.number)).fact)
     message = Message(f"relay: {run} {headline}", shown("\n".join(lines)), tone)
-    return Letter(message, {run: wished[-1].number})
+    return Batch(message, {run: wished[-1].number})
 
 
 def kind_of(fact: Fact) -> str:
@@ -131,7 +131,7 @@ def _sentence(run: str, item: News, now: datetime) -> str:
 # --- what is no fact -----------------------------------------------------------
 
 
-def troubles(runs: Sequence[tuple[Run, Watch]], marks: Mapping[str, int], now: datetime) -> list[Letter]:
+def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime) -> list[Batch]:
     """Runs that something outside has begun to hold up, and those that it holds up no more."""
     found = []
     for run, watch in runs:
@@ -139,14 +139,14 @@ def troubles(runs: Sequence[tuple[Run, Watch]], marks: Mapping[str, int], now: d
         told = bool(marks.get(subject))
         if not told and holds_up(watch, now) and run.status in (RunStatus.ACTIVE, RunStatus.WAITING):
             body = f"{watch.failure}\nrelay goes on trying by itself; look: relay status {run.id}"
-            found.append(Letter(Message(f"relay: {run.id} is held up", shown(body), "warning"), {subject: 1}))
+            found.append(Batch(Message(f"relay: {run.id} is held up", shown(body), "warning"), {subject: 1}))
         elif told and not watch.failures:
             body = "what held it up is over"
-            found.append(Letter(Message(f"relay: {run.id} goes on", body, "info"), {subject: 0}))
+            found.append(Batch(Message(f"relay: {run.id} goes on", body, "info"), {subject: 0}))
     return found
 
 
-def holds_up(watch: Watch, now: datetime) -> bool:
+def holds_up(watch: PollState, now: datetime) -> bool:
     """Whether this machine's disk refuses something, or Kaggle has not answered for long."""
     if not watch.failures or watch.not_before is None:  # without a next try nothing is known since the clock was set
         return False

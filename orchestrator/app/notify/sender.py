@@ -11,12 +11,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from orchestrator.app.notify.messages import NAMES, Letter, letters, troubles
-from orchestrator.app.notify.services import Message, Service
+from orchestrator.app.notify.messages import NAMES, Batch, letters, troubles
+from orchestrator.app.notify.services import Message, NotificationService
 from orchestrator.base.clock import monotonic_s
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
-from state.notification_marks import ALL, Told
+from state.notification_marks import ALL, NotificationMarks
 from state.reader import Reader
 
 DEADLINE_S = 30.0
@@ -33,10 +33,10 @@ FAREWELL_S = 15.0
 
 
 @dataclass(frozen=True)
-class Post:
+class Outbox:
     """What the couriers of one daemon share."""
 
-    told: Told
+    told: NotificationMarks
     looking: Reader
     events: frozenset[str]
     now: Callable[[], datetime]
@@ -48,11 +48,11 @@ class Post:
 
 
 @dataclass
-class Courier:
+class Sender:
     """Tells one service; `wake` it when something happened."""
 
-    post: Post
-    service: Service
+    post: Outbox
+    service: NotificationService
     begins: int
     """The newest fact when the daemon began: of a service that is new nothing earlier is told."""
     failures: int = 0
@@ -99,17 +99,17 @@ class Courier:
         newest, marks = told.newest(), told.marks(key)
         if ALL not in marks:
             marks[ALL] = self.begins
-            told.mark(key, {ALL: self.begins}, now)
+            told.advance(key, {ALL: self.begins}, now)
         waiting = letters(told.news(marks[ALL], NAMES), marks, self.post.events, now)
         for letter in [*waiting, *self._troubles(marks, now)]:
             self.post.may()
             if not self._sent(letter):
                 return
-            told.mark(key, letter.marks, self.post.now())
+            told.advance(key, letter.marks, self.post.now())
         if newest > marks[ALL]:
-            told.settle(key, newest, now)
+            told.advance_all(key, newest, now)
 
-    def _troubles(self, marks: dict[str, int], now: datetime) -> list[Letter]:
+    def _troubles(self, marks: dict[str, int], now: datetime) -> list[Batch]:
         if "trouble" not in self.post.events:
             return []
         store = self.post.looking
@@ -117,7 +117,7 @@ class Courier:
         asked = held_up.union(store.open_runs())  # what is over costs nothing, however much of it there is
         return troubles([(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now)
 
-    def _sent(self, letter: Letter) -> bool:
+    def _sent(self, letter: Batch) -> bool:
         problem = self._problem(letter.message)
         if not problem:
             if self.failures:
@@ -153,7 +153,7 @@ class Courier:
 class Sending(threading.Thread):
     """One message on its way."""
 
-    def __init__(self, service: Service, message: Message) -> None:
+    def __init__(self, service: NotificationService, message: Message) -> None:
         super().__init__(name=f"send {service.name}", daemon=True)
         self._service, self.message = service, message
         self.problem, self.late = "relay could not hand it over", False
@@ -162,13 +162,13 @@ class Sending(threading.Thread):
         self.problem = self._service.send(self.message)
 
 
-class Couriers:
+class Senders:
     """All of a daemon's couriers: they work for as long as the `with` block runs, and a little longer for the last words."""
 
-    def __init__(self, post: Post, services: Sequence[Service], farewell_s: float = FAREWELL_S) -> None:
+    def __init__(self, post: Outbox, services: Sequence[NotificationService], farewell_s: float = FAREWELL_S) -> None:
         self._farewell_s = farewell_s
         begins = post.told.newest()
-        self._couriers = [Courier(post, service, begins) for service in services]
+        self._couriers = [Sender(post, service, begins) for service in services]
 
     def __enter__(self) -> Self:
         for courier in self._couriers:

@@ -36,7 +36,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Service:
+class NotificationService:
     """One place where a person reads messages."""
 
     name: str
@@ -46,11 +46,11 @@ class Service:
     """Answers with what went wrong, a sentence without secrets; empty where the service took the message. May hang."""
 
 
-def services(addresses: Addresses) -> list[Service]:
+def services(addresses: Addresses) -> list[NotificationService]:
     """Every service that is configured. Raises BadInput where apprise does not know an address."""
     _silence()
     asset = Asset(app_id="relay", app_desc="relay", app_url="", image_url_mask="", image_url_logo="", async_mode=False)
-    found: list[Service] = []
+    found: list[NotificationService] = []
     for number, entry in enumerate(addresses.entries, 1):
         text = yaml.safe_dump({"urls": [entry]})
         plugins, _ = apprise.ConfigBase.config_parse_yaml(text, asset=asset)
@@ -60,7 +60,7 @@ def services(addresses: Addresses) -> list[Service]:
     return found
 
 
-def _service(plugin: Any, written: str, asset: Any, others: Sequence[str]) -> Service:
+def _service(plugin: Any, written: str, asset: Any, others: Sequence[str]) -> NotificationService:
     line = apprise.Apprise(asset=asset)
     line.add(plugin)
     shown = masked(plugin.url(privacy=True))
@@ -68,13 +68,13 @@ def _service(plugin: Any, written: str, asset: Any, others: Sequence[str]) -> Se
     same = sum(other == shown or other.startswith(f"{shown} (") for other in others)
 
     def send(message: Message) -> str:
-        with Heard() as heard:
+        with CapturedLog() as heard:
             kind = apprise.NotifyType(message.tone)
             text = apprise.NotifyFormat.TEXT
             taken = line.notify(body=message.body, title=message.title, notify_type=kind, body_format=text)
         return "" if taken else redacted(heard.reason, secrets)
 
-    return Service(str(plugin.service_name), f"{shown} ({same + 1})" if same else shown, send)
+    return NotificationService(str(plugin.service_name), f"{shown} ({same + 1})" if same else shown, send)
 
 
 def masked(url: str) -> str:
@@ -108,7 +108,7 @@ def _unknown(number: int, entry: str | dict[str, Any]) -> str:
     )
 
 
-class Heard(logging.Handler):
+class CapturedLog(logging.Handler):
     """What apprise complains of in this thread while the `with` block runs."""
 
     def __init__(self) -> None:
@@ -120,7 +120,7 @@ class Heard(logging.Handler):
         if record.thread == self._thread:
             self._said.append(record.getMessage())
 
-    def __enter__(self) -> "Heard":
+    def __enter__(self) -> "CapturedLog":
         logger = logging.getLogger("apprise")
         logger.disabled = False  # which it is after a program around this set up its own logging with `dictConfig`
         logger.addHandler(self)

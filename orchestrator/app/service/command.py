@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.app.service.environment import Surroundings, look_around, start_of
+from orchestrator.app.service.environment import Surroundings, inspect_environment, start_of
 from orchestrator.app.service.systems import Launchd, System, Systemd
 from orchestrator.app.service.units import shell_command
 from orchestrator.app.settings import Settings
 from orchestrator.base.disk import on_disk, private_folder, write_whole
 from orchestrator.base.errors import BadInput
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 
 SYSTEMS = {"systemd": Systemd, "launchd": Launchd}
 
@@ -28,7 +28,7 @@ def system_for(settings: Settings, wanted: str | None, user_home: Path) -> Syste
 
 
 @dataclass(frozen=True)
-class Service:
+class DaemonService:
     """The service of one home folder, on one system."""
 
     settings: Settings
@@ -40,7 +40,7 @@ class Service:
 
     def install(self, *, start: bool) -> int:
         """Write the file, and have the system start the daemon; the exit status is 1 where it was to start and did not."""
-        around = look_around(self.settings.home, self.settings.environ, self.user_home)
+        around = inspect_environment(self.settings.home, self.settings.environ, self.user_home)
         system = self.system
         content = system.content(around.start)
         changed = self._write(content)
@@ -111,7 +111,7 @@ class Service:
 
     def document(self) -> dict[str, Any]:
         """The same for a program (docs/json.md)."""
-        path, log = self.system.path, Home(self.settings.home.absolute()).daemon_log
+        path, log = self.system.path, HomeLayout(self.settings.home.absolute()).daemon_log
         there = path.exists()
         running = there and self.system.is_running()
         return {

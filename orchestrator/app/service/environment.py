@@ -37,7 +37,7 @@ class Surroundings:
     """Why it could not work; empty where it can."""
 
 
-def look_around(home: Path, environ: Mapping[str, str], user_home: Path) -> Surroundings:
+def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path) -> Surroundings:
     """What the service of this relay and this home folder will find. Raises BadInput where there are no credentials at all."""
     handed, warnings = _handed_on(environ)
     start = start_of(home, environ)

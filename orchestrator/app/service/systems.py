@@ -13,7 +13,7 @@ PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Ran:
+class CompletedProgram:
     """How a program ended: its exit status (127: there is none of that name) and what it said."""
 
     status: int
@@ -25,18 +25,18 @@ class Ran:
         return self.status == 0
 
 
-Run = Callable[[Sequence[str]], Ran]
+Run = Callable[[Sequence[str]], CompletedProgram]
 
 
-def run(command: Sequence[str]) -> Ran:
+def run(command: Sequence[str]) -> CompletedProgram:
     """Run a program of the system and wait for it."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except FileNotFoundError:
-        return Ran(127, f"there is no {command[0]} here")
+        return CompletedProgram(127, f"there is no {command[0]} here")
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Ran(126, f"{command[0]} failed: {error}")
-    return Ran(done.returncode, (done.stdout + done.stderr).strip())
+        return CompletedProgram(126, f"{command[0]} failed: {error}")
+    return CompletedProgram(done.returncode, (done.stdout + done.stderr).strip())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from orchestrator.engine.adopt.evidence import Evidence, look, runs_on_kaggle
 from orchestrator.engine.adopt.rebuild import History, goes_on, inputs_facts, rebuild
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.effects import Shell
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import SLUG, Pipeline, canonical_in
@@ -39,7 +39,7 @@ class Adoption:
     """
 
     gateway: Gateway
-    home: Home
+    home: HomeLayout
     clock: Clock
     known: tuple[str, ...]
     store: Callable[[], Store]

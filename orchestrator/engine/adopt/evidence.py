@@ -24,7 +24,7 @@ ABSENT_IN_A_ROW = 2
 
 
 @dataclass(frozen=True)
-class Ran:
+class StartedSession:
     """A session that was really started: what it was told, and how Kaggle says that it is."""
 
     order: Order
@@ -43,7 +43,7 @@ class Evidence:
 
     run: str
     orders: tuple[Order, ...]
-    sessions: tuple[Ran, ...]
+    sessions: tuple[StartedSession, ...]
     datasets: dict[str, DatasetSeen]
     """The checkpoints' datasets by their own name, whatever their status."""
     inputs: DatasetSeen | None
@@ -56,7 +56,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Found:
+class RunOnKaggle:
     """One run in the list of those on Kaggle."""
 
     run: str
@@ -65,7 +65,7 @@ class Found:
     """Whether its orders hold all that adopting needs."""
 
 
-def runs_on_kaggle(gateway: Gateway) -> tuple[Found, ...]:
+def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
     """Every run that has a kernel on this account, by name."""
     slugs: dict[str, list[str]] = {}
     for slug in gateway.list_kernels(""):
@@ -76,7 +76,7 @@ def runs_on_kaggle(gateway: Gateway) -> tuple[Found, ...]:
     for run, mine in sorted(slugs.items()):
         order = _first_order(mine, gateway)
         if order is not None:
-            found.append(Found(run, len(mine), bool(order.pipeline_rest)))
+            found.append(RunOnKaggle(run, len(mine), bool(order.pipeline_rest)))
     return tuple(found)
 
 
@@ -113,7 +113,7 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
         if seen.worker is Worker.UNKNOWN:
             raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
         if seen.worker is not Worker.NEW_SCRIPT:  # a push that was declined leaves its source, and no session
-            sessions.append(Ran(order, version, seen))
+            sessions.append(StartedSession(order, version, seen))
     names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(name)) is not None]
     names += [checkpoint_of(run, *key) for key in orders]
     names += [order.parent.name for order in orders.values() if order.parent is not None]

@@ -13,10 +13,10 @@ from orchestrator.base.errors import Corrupt
 from orchestrator.core import parking
 from orchestrator.core.plan import checkpoint_of, finished, inputs_of, slug_of, token_of
 from orchestrator.engine import collect
-from orchestrator.engine.adopt.evidence import Evidence, Ran, published_manifest
+from orchestrator.engine.adopt.evidence import Evidence, StartedSession, published_manifest
 from orchestrator.engine.effects import Shell
 from orchestrator.engine.effects.poll import taken_in
-from orchestrator.engine.manifests import Candidate, Files, candidates, usable
+from orchestrator.engine.manifests import Candidate, Files, candidates, safe_files
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline.model import Pipeline
@@ -72,10 +72,10 @@ class History:
 def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Shell) -> None:
     """Fill the history, and bring home what the run needs to go on. Safe to repeat: whole files are kept."""
     manifests, places = _manifests(history, evidence, shell)
-    sessions: dict[Key, Ran | Manifest] = {ran.key: ran for ran in evidence.sessions}
+    sessions: dict[Key, StartedSession | Manifest] = {ran.key: ran for ran in evidence.sessions}
     for manifest in manifests.values():  # a kernel that was deleted, whose checkpoint is still there
         sessions.setdefault((manifest.session, manifest.attempt), manifest)
-    _Retelling(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
+    _Replay(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
 
 
 def _manifests(history: History, evidence: Evidence, shell: Shell) -> tuple[dict[str, Manifest], dict[str, str]]:
@@ -100,14 +100,14 @@ def _manifests(history: History, evidence: Evidence, shell: Shell) -> tuple[dict
 
 
 @dataclass
-class _Retelling:
+class _Replay:
     history: History
     evidence: Evidence
     pipeline: Pipeline
     shell: Shell
     manifests: Mapping[str, Manifest]
     places: Mapping[str, str]
-    sessions: Mapping[Key, Ran | Manifest]
+    sessions: Mapping[Key, StartedSession | Manifest]
     pruned: list[str] = field(default_factory=list)
     """Told of at the end: whoever started the next session still had them."""
 
@@ -116,7 +116,7 @@ class _Retelling:
         for index, key in enumerate(keys):
             following = keys[index + 1] if index + 1 < len(keys) else None
             match self.sessions[key]:
-                case Ran() as ran:
+                case StartedSession() as ran:
                     self._ran(ran, following)
                 case manifest:
                     self._left(manifest)
@@ -134,7 +134,7 @@ class _Retelling:
 
     # --- one session ---------------------------------------------------------
 
-    def _ran(self, ran: Ran, following: Key | None) -> None:
+    def _ran(self, ran: StartedSession, following: Key | None) -> None:
         order = ran.order
         self._planned(
             SessionPlanned(
@@ -181,7 +181,7 @@ class _Retelling:
     def _ended(self, session: Session, name: str, left_more: bool) -> None:
         gateway, home = self.shell.gateway, self.shell.home
         quarantine = Quarantine(home, session.run, self.history.now)
-        files = usable(gateway.output(session.slug, session.kernel_version), name, quarantine)
+        files = safe_files(gateway.output(session.slug, session.kernel_version), name, quarantine)
         incoming = private_folder(home.incoming(session))
         report = collect.report_of(session, files, gateway, incoming)
         self.history.metrics += taken_in(session, self.shell).metrics

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import RelayError
 from orchestrator.core.plan import Limits
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Gateway
 from state.facts import (
     Fact,
 )
-from state.model import Metric, QuotaRow, Watch
+from state.model import Metric, PollState, QuotaRow
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Shell:
     """What an effect may use."""
 
     gateway: Gateway
-    home: Home
+    home: HomeLayout
     clock: Clock
     limits: Limits
     identity: str = ""
@@ -30,7 +30,7 @@ class Result:
     """What came of an effect: facts, and what was observed on the way."""
 
     facts: tuple[Fact, ...] = ()
-    watch: Watch | None = None
+    watch: PollState | None = None
     metrics: tuple[Metric, ...] = ()
     quota: QuotaRow | None = None
     failure: RelayError | None = None

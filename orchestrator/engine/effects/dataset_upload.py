@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from orchestrator.base.errors import NameTaken, NoRoom, Permanent
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from orchestrator.engine.checkpoint_copies import PROCESSED, refuse_public
 from orchestrator.engine.effects.context import Shell
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
@@ -95,7 +95,7 @@ def unfinished(offer: Offer, how: str, shell: Shell) -> Stand:
         return Stand("awaited")
     word = f"is still {how}" if how in PROCESSED else how
     return Stand(
-        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {spoken(offer.sought_s)} it {word}"
+        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it {word}"
     )
 
 
@@ -121,5 +121,5 @@ def _unseen(offer: Offer, shell: Shell) -> Stand:
     listed = offer.place in shell.gateway.list_datasets(offer.place)
     if listed and offer.sought_s <= shell.limits.processing_s:
         return Stand("awaited")
-    reason = f"Kaggle took the dataset {offer.place}, and after {spoken(offer.sought_s)} it does not show it"
+    reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it does not show it"
     return Stand("dropped", reason=f"{reason}, though it lists it" if listed else reason)

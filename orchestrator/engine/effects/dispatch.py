@@ -8,8 +8,8 @@ from orchestrator.base.errors import Refused, Transient
 from orchestrator.core.commands import (
     Collect,
     Inspect,
-    Look,
     LookBeside,
+    Poll,
     Prune,
     Publish,
     PublishInputs,
@@ -31,7 +31,7 @@ from orchestrator.pipeline.model import Pipeline
 from state.facts import CheckpointPruned, OutputCollected
 from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
 
-Step = Push | Seek | Look | LookBeside | Collect | Publish | Inspect
+Step = Push | Seek | Poll | LookBeside | Collect | Publish | Inspect
 """What is done about one session."""
 
 Effect = PublishInputs | Prune | ReadQuota | Step
@@ -63,7 +63,7 @@ def _carry_on(command: Step, snapshot: Snapshot, pipeline: Pipeline, shell: Shel
             return push(snapshot, session, pipeline, shell)
         case Seek():
             return seek(snapshot, session, pipeline, shell)
-        case Look():
+        case Poll():
             return looked(snapshot, session, pipeline, shell)
         case LookBeside():
             return look_beside(session, shell)

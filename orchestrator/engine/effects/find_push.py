@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from kaggle_kernels import build
 from orchestrator.base.errors import NameTaken, Permanent, Transient
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from orchestrator.core.plan import Limits
 from orchestrator.core.search_time import sought_s
 from orchestrator.engine.effects.context import Result, Shell
@@ -14,7 +14,7 @@ from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
 from orchestrator.pipeline.model import Pipeline
 from state.facts import Fact, PushConfirmed, PushUnclear, PushUnfound, TwinEnded, TwinSeen
-from state.model import RunState, Session, Snapshot, Watch
+from state.model import PollState, RunState, Session, Snapshot
 
 LOOKS_MIN = 5
 """So often Kaggle is asked at least before an unclear push is made again, however much time the machine slept through."""
@@ -99,11 +99,11 @@ def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     return Result((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
 
 
-def looked_for(session: Session, shell: Shell, lasted_s: float = 0.0, looks: int = 0) -> Watch:
+def looked_for(session: Session, shell: Shell, lasted_s: float = 0.0, looks: int = 0) -> PollState:
     """When an unclear push is looked for again, after so many looks in so many seconds."""
     limits, now = shell.limits, shell.clock.now()
     again_s = _again_s(limits)
-    until = spoken(max(limits.unclear_s - lasted_s, again_s))
+    until = duration(max(limits.unclear_s - lasted_s, again_s))
     why = f"whether Kaggle took the push of {session.slug} is not clear; it is looked for, {until} more, before it is made again"
     again_at = now + timedelta(seconds=again_s)
     return replace(
@@ -143,7 +143,7 @@ def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline
     )  # a session that runs uses up what it reserved
     if taken_s >= RESERVED * session.limit_s:
         raise Transient(
-            f"Kaggle reserves {spoken(now.reserved_s)} for a session that it does not show: it may be {session.slug}, whose push "
+            f"Kaggle reserves {duration(now.reserved_s)} for a session that it does not show: it may be {session.slug}, whose push "
             "had no clear answer"
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from orchestrator.base.errors import Refused, Transient, Vanished
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from orchestrator.core import waits
 from orchestrator.engine.effects.context import Result, Shell
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
@@ -19,7 +19,7 @@ from state.facts import (
     SeenQueued,
     SeenRunning,
 )
-from state.model import Metric, Phase, Session, Snapshot, Watch
+from state.model import Metric, Phase, PollState, Session, Snapshot
 
 RECENT_LINES = 100
 """Of a log: enough to tell its pace, and few enough that a look does not read again what was read before."""
@@ -29,7 +29,7 @@ EVENT_CHARS_MAX = 200_000
 METRICS_MAX = 250_000
 """Of one look: a session of ten thousand steps tells twenty values of each."""
 
-WELL = Watch()
+WELL = PollState()
 """Nothing fails."""
 
 
@@ -77,7 +77,7 @@ def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: S
         return None
     if session.phase is not Phase.RUNNING and not _left_files(session, shell):
         return None
-    message = f"Kaggle has said {worker.value} for {spoken(watch.waited_s)}, and the session has ended"
+    message = f"Kaggle has said {worker.value} for {duration(watch.waited_s)}, and the session has ended"
     return SeenEnded(number=session.number, attempt=session.attempt, worker=worker.value, message=message)
 
 

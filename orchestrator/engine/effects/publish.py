@@ -6,11 +6,11 @@ from pathlib import Path
 
 from orchestrator.core.plan import inputs_of, inputs_place
 from orchestrator.core.search_time import sought_s
-from orchestrator.engine.checkpoint_copies import Custody, entries_of, lacking, listed_damage
+from orchestrator.engine.checkpoint_copies import CheckpointCopies, entries_of, lacking, listed_damage
 from orchestrator.engine.effects.context import Result, Shell
 from orchestrator.engine.effects.dataset_upload import Offer, Stand, stand_of, summed_up, unfinished
 from orchestrator.engine.effects.poll import WELL
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
@@ -23,7 +23,7 @@ from state.facts import (
     InputsOffered,
     InputsPublished,
 )
-from state.model import Checkpoint, RunState, Session, Snapshot, Watch
+from state.model import Checkpoint, PollState, RunState, Session, Snapshot
 
 
 def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
@@ -34,7 +34,7 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     custody = custody_of(snapshot.state, session, shell)
     checkpoint, found = custody.checkpoint, custody.quarantine.found
     seen = shell.gateway.find_dataset(checkpoint.place)
-    if seen is None and checkpoint.offered_at is None and (lost := custody.mend()):
+    if seen is None and checkpoint.offered_at is None and (lost := custody.repair()):
         return Result((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
     offer = _offer_of(checkpoint, snapshot, shell)
     began_s = shell.clock.monotonic()
@@ -58,12 +58,12 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     return Result((*found, fact), _dataset_seen(snapshot, shell))
 
 
-def custody_of(state: RunState, session: Session, shell: Shell) -> Custody:
+def custody_of(state: RunState, session: Session, shell: Shell) -> CheckpointCopies:
     """What it takes to look after the checkpoint of a session."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint"
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     checkpoint = state.checkpoint(session.checkpoint)
-    return Custody(checkpoint, session, shell.gateway, shell.home, quarantine, state.run, shell.identity)
+    return CheckpointCopies(checkpoint, session, shell.gateway, shell.home, quarantine, state.run, shell.identity)
 
 
 def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
@@ -123,13 +123,13 @@ def _facts(session: Session, offer: Offer, stand: Stand) -> tuple[Fact, ...]:
             return ()
 
 
-def _dataset_seen(snapshot: Snapshot, shell: Shell, sums: dict[str, float] | None = None) -> Watch:
+def _dataset_seen(snapshot: Snapshot, shell: Shell, sums: dict[str, float] | None = None) -> PollState:
     """What is remembered after a look at a dataset; `sums` by `summed_up`, where it is looked for."""
     looked_at = snapshot.watch.looked_at
     return replace(WELL, looked_at=looked_at, dataset_looked_at=shell.clock.now(), sought_s=sums or {})
 
 
-def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:
+def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
     """The manifest and every file that it names, on this disk; compiled programs that arrived damaged are not."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     manifest = Manifest.from_json(checkpoint.manifest)
@@ -137,6 +137,6 @@ def published_files(checkpoint: Checkpoint, home: Home) -> list[Path]:
     return [folder / MANIFEST_NAME, *(path for path in paths if path.name != COMPILED_NAME or path.exists())]
 
 
-def _later(shell: Shell, why: str) -> Watch:
+def _later(shell: Shell, why: str) -> PollState:
     """No failure, but no use in asking again at once."""
-    return Watch(not_before=shell.clock.now() + timedelta(seconds=shell.limits.retry_s), failure=why)
+    return PollState(not_before=shell.clock.now() + timedelta(seconds=shell.limits.retry_s), failure=why)

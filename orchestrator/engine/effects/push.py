@@ -32,7 +32,7 @@ from state.facts import (
     RunWaiting,
     SessionLost,
 )
-from state.model import RunState, Session, Snapshot, Watch
+from state.model import PollState, RunState, Session, Snapshot
 
 
 def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
@@ -65,9 +65,9 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
         pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
     except OlderAlive as error:
         held = PushHeld(number=number, attempt=attempt, reason=str(error))
-        return Result((held,), _in_line(snapshot, shell, str(error)))
+        return Result((held,), _claim_slot(snapshot, shell, str(error)))
     except NoSlot as error:
-        watch = _in_line(snapshot, shell, str(error))
+        watch = _claim_slot(snapshot, shell, str(error))
         return Result((PushRefused(number=number, attempt=attempt, reason=str(error)),), watch)
     except OutOfQuota as error:
         until = error.until or _refresh(snapshot, shell)
@@ -143,10 +143,10 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Shell)
     )
 
 
-def _in_line(snapshot: Snapshot, shell: Shell, why: str) -> Watch:
+def _claim_slot(snapshot: Snapshot, shell: Shell, why: str) -> PollState:
     """Somebody else has the slot: no use in asking again soon, and the place in the line stays."""
     now = shell.clock.now()
-    return Watch(
+    return PollState(
         not_before=now + timedelta(seconds=shell.limits.slot_s),
         failure=why,
         slot_since=min(snapshot.watch.slot_since or now, now),

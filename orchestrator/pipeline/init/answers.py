@@ -66,7 +66,7 @@ class Problems:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class WizardAnswers:
     """All that is asked."""
 
     name: str

@@ -17,8 +17,8 @@ from orchestrator.pipeline.init.answers import (
     MODELS,
     ON_TIMEOUT,
     RECIPES,
-    Answers,
     Problems,
+    WizardAnswers,
     fitting,
     named,
     one_of,
@@ -65,7 +65,7 @@ def init(flags: Flags) -> None:
     _tell(path, answers, pipeline)
 
 
-def _answers(flags: Flags, asks: bool) -> Answers:
+def _answers(flags: Flags, asks: bool) -> WizardAnswers:
     """The flags' answers and, where `asks`, the person's; each is checked as soon as it is given."""
 
     def answer(given: str | None, question: str, default: str, check: Callable[[str], T]) -> T:
@@ -81,7 +81,7 @@ def _answers(flags: Flags, asks: bool) -> Answers:
     data = tuple(problems(path) for path in flags.data)
     if asks and not flags.data:
         data = _asked("data: a .jsonl file of your own, or none for the recipe's sets", NONE, _own_file)
-    return Answers(
+    return WizardAnswers(
         name=answer(flags.name, "name of the pipeline", _default_name(flags.file, model), _name_check(flags)),
         model=model,
         recipe=recipe,
@@ -144,7 +144,7 @@ def _require_free(path: Path, force: bool) -> None:
         raise BadInput(f"{path.parent} is not a folder: make it first, or name another place for {path.name}")
 
 
-def _tell(path: Path, answers: Answers, pipeline: Pipeline) -> None:
+def _tell(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
     click.echo(f"{path} is written: {MODELS[answers.model].says}, {answers.recipe}, on {answers.accelerator}")
     click.echo(f"  {pipeline.total_steps:,} steps: {', '.join(stage.name for stage in pipeline.stages)}")
     click.echo("next:")

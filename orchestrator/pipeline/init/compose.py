@@ -9,8 +9,8 @@ from pathlib import Path
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, RECIPES, Answers, Problems
-from orchestrator.pipeline.init.yaml_edit import Example, Lines
+from orchestrator.pipeline.init.answers import MODELS, RECIPES, Problems, WizardAnswers
+from orchestrator.pipeline.init.yaml_edit import ExampleText, Lines
 
 COLUMNS = 118
 
@@ -22,14 +22,14 @@ LEARNING = ("sft", "grpo", "continued")
 INPUTS_COMMENT = "published once for the run, as a private dataset"
 
 
-def base_of(model: str) -> Example:
+def base_of(model: str) -> ExampleText:
     """The example that a model's pipeline is cut from, fully commented."""
     base = MODELS[model]
     found = _read(base.example)
     return found.explained_by(_read(base.explained_by)) if base.explained_by else found
 
 
-def composed(answers: Answers, into: Path) -> str:
+def composed(answers: WizardAnswers, into: Path) -> str:
     """The pipeline's text; `into` is where it will lie, which its data files are named from. Raises BadInput."""
     whole = base_of(answers.model)
     end = RECIPES[answers.recipe].ends_before
@@ -45,15 +45,15 @@ def composed(answers: Answers, into: Path) -> str:
     return (_with_data(made, answers.data, into) if answers.data else made).text()
 
 
-def _read(name: str) -> Example:
-    return Example.of(example(name).read_text(encoding="utf-8"))
+def _read(name: str) -> ExampleText:
+    return ExampleText.of(example(name).read_text(encoding="utf-8"))
 
 
-def _value(made: Example, key: str) -> str:
+def _value(made: ExampleText, key: str) -> str:
     return made.keys[key][0].partition(":")[2].partition("#")[0].strip()
 
 
-def _head(answers: Answers, head: Lines) -> Lines:
+def _head(answers: WizardAnswers, head: Lines) -> Lines:
     base = MODELS[answers.model]
     own = (
         f"{answers.name}: {base.says}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
@@ -66,7 +66,7 @@ def _head(answers: Answers, head: Lines) -> Lines:
     return tuple(found[1:])
 
 
-def _with_data(made: Example, files: tuple[Problems, ...], into: Path) -> Example:
+def _with_data(made: ExampleText, files: tuple[Problems, ...], into: Path) -> ExampleText:
     """The user's own files in the place of the sets, in each stage that can use them."""
     listed = ", ".join(_quoted(os.path.relpath(file.path.absolute(), into.absolute().parent)) for file in files)
     made = made.with_key("inputs", "")
@@ -90,7 +90,7 @@ def _counted(files: list[Problems], kind: str) -> str:
     return f"your own {sum(file.count for file in files) - held_out:,} problems; {held_out:,} more are held out"
 
 
-def _require_use(file: Problems, made: Example, recipe: str) -> None:
+def _require_use(file: Problems, made: ExampleText, recipe: str) -> None:
     """A file that is only asked and never learnt from is hardly what somebody brings along."""
     if not any(file.serves(kind) for kind in made.kinds.values() if kind in LEARNING):
         raise BadInput(
@@ -104,7 +104,7 @@ def _quoted(text: str) -> str:
     return text if plain else "'" + text.replace("'", "''") + "'"
 
 
-def commands(path: Path, answers: Answers) -> list[str]:
+def commands(path: Path, answers: WizardAnswers) -> list[str]:
     """What to type next."""
     file = shlex.quote(str(path))
     if not MODELS[answers.model].on_kaggle:

@@ -17,7 +17,7 @@ COMMENTED = re.compile(r"(?P<code>\S.*?)(?P<gap>\s+)#\s(?P<comment>.*)")
 
 
 @dataclass(frozen=True)
-class Example:
+class ExampleText:
     """A pipeline's text in parts. Every line of the file is in exactly one of them."""
 
     head: Lines
@@ -76,7 +76,7 @@ class Example:
         }
         return replace(self, stages=stages)
 
-    def explained_by(self, other: "Example") -> Self:
+    def explained_by(self, other: "ExampleText") -> Self:
         """With the other's comment at each line that says the same there, and has no comment of its own."""
         keys = {key: _explained(lines, other.keys.get(key, ())) for key, lines in self.keys.items()}
         stages = {name: _explained(lines, other.stages.get(name, ())) for name, lines in self.stages.items()}

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from orchestrator.pipeline.environments import HARDWARE
-from orchestrator.pipeline.model import Account, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.model import AccountOptions, Expect, Inputs, Pipeline, SessionLimits, Stage
 from orchestrator.pipeline.reference.meanings import meanings, summary
 from stages import options
 from stages.catalog import KINDS
@@ -52,7 +52,7 @@ EXAMPLES: list[dict[str, Any]] = [
 def schema() -> dict[str, Any]:
     """The whole schema, as JSON."""
     whole = Pipeline.model_json_schema()
-    for kind in (Account, Expect, Inputs, SessionLimits, Stage):
+    for kind in (AccountOptions, Expect, Inputs, SessionLimits, Stage):
         _say(kind, whole["$defs"][kind.__name__])
     _say(Pipeline, whole)
     stage = whole["$defs"]["Stage"]

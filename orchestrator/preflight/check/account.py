@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from orchestrator.base.errors import BadInput
-from orchestrator.base.humanize import spoken, when
+from orchestrator.base.humanize import duration, when
 from orchestrator.kaggle.credentials import find_credentials
 from orchestrator.kaggle.endpoint import server_url
 from orchestrator.kaggle.gateway import Gateway, KernelListed, Quota, Worker
-from orchestrator.preflight.check.findings import SETTINGS, Finding, Person, Subject, note, ok, problem, warning
+from orchestrator.preflight.check.findings import SETTINGS, CheckSubject, Finding, Person, note, ok, problem, warning
 from orchestrator.views.format import hours
 
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
@@ -60,7 +60,7 @@ def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
         yield ok("account", f"Kaggle takes them: the account is {owner}")
 
 
-def phone(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     """Signs of a verified phone number, without which a session silently gets no accelerator and no internet."""
     slot = subject.pipeline.slot
     quotas = {kind: gateway.quota(kind) for kind in ("tpu", "gpu")}
@@ -77,7 +77,7 @@ def phone(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
         )
 
 
-def quota(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def quota(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     """The week's hours."""
     pipeline = subject.pipeline
     if not pipeline.hardware.quota:
@@ -96,14 +96,14 @@ def quota(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
         yield _hours_left(found, found.left_s, subject)
 
 
-def _hours_left(found: Quota, left_s: float, subject: Subject) -> Finding:
+def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
     pipeline = subject.pipeline
     renewed = f"; renewed {when(found.refreshes_at, subject.now)}" if found.refreshes_at else ""
     text = f"{hours(left_s)} of {hours(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
     if found.reserved_s:
         text += f"; sessions that are alive have taken {hours(found.reserved_s)} of them"
     if left_s < max(pipeline.worth_s, 1.0):
-        worth = spoken(pipeline.worth_s)
+        worth = duration(pipeline.worth_s)
         return warning(
             "quota",
             f"{text}: less than the {worth} that a session is worth starting with",
@@ -113,7 +113,7 @@ def _hours_left(found: Quota, left_s: float, subject: Subject) -> Finding:
     return ok("quota", text)
 
 
-def slots(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     """Sessions that are alive on the account, as far as its newest kernels show."""
     pipeline = subject.pipeline
     newest = gateway.recent_kernels().kernels[:LOOKED_AT]
@@ -147,7 +147,7 @@ def _slot(kernel: KernelListed) -> str:
     )
 
 
-def taken(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def taken(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     """What the account has under the run's name already."""
     prefix = f"{subject.pipeline.name}-"
     kernels, datasets = gateway.list_kernels(prefix), gateway.list_datasets(prefix)

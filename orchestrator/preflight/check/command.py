@@ -14,10 +14,10 @@ from orchestrator.pipeline import loader
 from orchestrator.preflight.check import account, files, inputs, limits, packages, runs
 from orchestrator.preflight.check.findings import (
     Check,
+    CheckSubject,
     Finding,
     KaggleCheck,
-    State,
-    Subject,
+    Severity,
     document,
     note,
     problem,
@@ -76,7 +76,7 @@ def check(
     if pipeline is None:
         found = [_mistake(sentence, str(path)) for sentence in mistakes]
         return document(path, None, found, offline=offline)
-    subject = Subject(path, pipeline, home, user_home, environ, now)
+    subject = CheckSubject(path, pipeline, home, user_home, environ, now)
     here = [finding for each in HERE for finding in each(subject)]
     there = [] if offline else _asked(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
@@ -94,14 +94,14 @@ def _mistake(sentence: str, path: str) -> Finding:
     return problem("file", sentence.removeprefix(f"{path}: "), "")
 
 
-def _asked(subject: Subject, here: list[Finding]) -> list[Finding]:
+def _asked(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
     """What Kaggle says. All questions at once: each that is not answered takes its time to say so."""
-    if any(finding.key == "credentials" and finding.state is State.PROBLEM for finding in here):
+    if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         return [note("kaggle", "what is on Kaggle was not looked at: that needs credentials")]
     gateway = _gateway(subject)
     first, *others = THERE
     found = list(_told(first, subject, gateway))
-    if any(finding.state is State.PROBLEM for finding in found):
+    if any(finding.state is Severity.PROBLEM for finding in found):
         return [*found, note("kaggle", "the rest of what is on Kaggle was not looked at: that needs an account")]
     with ThreadPoolExecutor(len(others)) as pool:
         for findings in pool.map(lambda each: list(_told(each, subject, gateway)), others):
@@ -109,7 +109,7 @@ def _asked(subject: Subject, here: list[Finding]) -> list[Finding]:
     return found
 
 
-def _gateway(subject: Subject) -> Gateway:
+def _gateway(subject: CheckSubject) -> Gateway:
     from orchestrator.kaggle.client import connect
 
     usual = limits_for(server_url(subject.environ))
@@ -123,7 +123,7 @@ def _gateway(subject: Subject) -> Gateway:
     return connect(subject.environ, subject.user_home, limits=limits)
 
 
-def _told(each: KaggleCheck, subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def _told(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     try:
         yield from each(subject, gateway)
     except RelayError as error:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from kaggle_kernels import build
 from orchestrator.core.plan import checkpoint_of, inputs_of, slug_of
 from orchestrator.pipeline.summary import outline
-from orchestrator.preflight.check.findings import Finding, Subject, ok, problem
+from orchestrator.preflight.check.findings import CheckSubject, Finding, ok, problem
 from stages.data.problems import read_problems
 
 NAME_CHARACTERS_MAX = 50
 """Of a kernel's or a dataset's name and title on Kaggle."""
 
 
-def written(subject: Subject) -> Iterator[Finding]:
+def written(subject: CheckSubject) -> Iterator[Finding]:
     """The file itself, which was read whole before any check began."""
     pipeline = subject.pipeline
     stages = len(pipeline.stages)
@@ -23,13 +23,13 @@ def written(subject: Subject) -> Iterator[Finding]:
     )
 
 
-def modules(subject: Subject) -> Iterator[Finding]:
+def modules(subject: CheckSubject) -> Iterator[Finding]:
     """The user's own modules, which ship inside the kernel."""
     if sources := subject.pipeline.sources:
         yield ok("code", f"your own {', '.join(sorted(sources))} can be read and ship with the kernel")
 
 
-def data(subject: Subject) -> Iterator[Finding]:
+def data(subject: CheckSubject) -> Iterator[Finding]:
     """Each data file of the user's own, line by line."""
     used = {str(entry).partition(":")[0] for stage in subject.pipeline.stages for entry in _data(stage.options)}
     for name in subject.pipeline.inputs.files:
@@ -47,7 +47,7 @@ def data(subject: Subject) -> Iterator[Finding]:
             yield ok("data", f"{name} has {len(train):,} problems to train on and {len(held_out):,} that are held out")
 
 
-def kernel(subject: Subject) -> Iterator[Finding]:
+def kernel(subject: CheckSubject) -> Iterator[Finding]:
     """The script that is pushed, with the longest names that a run will have."""
     size = outline(subject.pipeline)["kernel"]["bytes"]
     text = f"the kernel has {size:,} of less than {build.SIZE_BYTES_MAX:,} bytes"
@@ -61,7 +61,7 @@ def kernel(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def names(subject: Subject) -> Iterator[Finding]:
+def names(subject: CheckSubject) -> Iterator[Finding]:
     """The names on Kaggle that the run will make, with the longest that they can get."""
     name = subject.pipeline.name
     run = f"{name}-0000"

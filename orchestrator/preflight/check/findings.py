@@ -13,7 +13,7 @@ from orchestrator.pipeline.model import Pipeline
 SETTINGS = "https://www.kaggle.com/settings"
 
 
-class State(StrEnum):
+class Severity(StrEnum):
     """How much a finding matters: only a `problem` stops a run."""
 
     OK = "ok"
@@ -30,7 +30,7 @@ class Finding:
 
     key: str
     """What it is about, in one word; several findings may share it."""
-    state: State
+    state: Severity
     sentence: str
     remedy: str = ""
     """What to do, in the imperative; empty where there is nothing to do."""
@@ -38,7 +38,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Subject:
+class CheckSubject:
     """What every check is given."""
 
     path: Path
@@ -60,24 +60,24 @@ class Person(Protocol):
     def environ(self) -> Mapping[str, str]: ...
 
 
-Check = Callable[[Subject], Iterable[Finding]]
-KaggleCheck = Callable[[Subject, Gateway], Iterable[Finding]]
+Check = Callable[[CheckSubject], Iterable[Finding]]
+KaggleCheck = Callable[[CheckSubject, Gateway], Iterable[Finding]]
 
 
 def ok(key: str, sentence: str, link: str = "") -> Finding:
-    return Finding(key=key, state=State.OK, sentence=sentence, link=link)
+    return Finding(key=key, state=Severity.OK, sentence=sentence, link=link)
 
 
 def note(key: str, sentence: str, remedy: str = "", link: str = "") -> Finding:
-    return Finding(key=key, state=State.NOTE, sentence=sentence, remedy=remedy, link=link)
+    return Finding(key=key, state=Severity.NOTE, sentence=sentence, remedy=remedy, link=link)
 
 
 def warning(key: str, sentence: str, remedy: str, link: str = "") -> Finding:
-    return Finding(key=key, state=State.WARNING, sentence=sentence, remedy=remedy, link=link)
+    return Finding(key=key, state=Severity.WARNING, sentence=sentence, remedy=remedy, link=link)
 
 
 def problem(key: str, sentence: str, remedy: str, link: str = "") -> Finding:
-    return Finding(key=key, state=State.PROBLEM, sentence=sentence, remedy=remedy, link=link)
+    return Finding(key=key, state=Severity.PROBLEM, sentence=sentence, remedy=remedy, link=link)
 
 
 def document(path: Path, name: str | None, findings: Sequence[Finding], *, offline: bool) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def document(path: Path, name: str | None, findings: Sequence[Finding], *, offli
         "path": str(path),
         "pipeline": name,
         "offline": offline,
-        "problems": sum(finding.state is State.PROBLEM for finding in findings),
-        "warnings": sum(finding.state is State.WARNING for finding in findings),
+        "problems": sum(finding.state is Severity.PROBLEM for finding in findings),
+        "warnings": sum(finding.state is Severity.WARNING for finding in findings),
         "findings": [asdict(finding) for finding in findings],
     }

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from orchestrator.base.errors import BadInput, Refused
 from orchestrator.kaggle.gateway import Access, Gateway, SourceSeen
-from orchestrator.preflight.check.findings import Finding, Subject, ok, problem
+from orchestrator.preflight.check.findings import CheckSubject, Finding, ok, problem
 from orchestrator.views.format import size
 
 KAGGLE = "https://www.kaggle.com"
 
 
-def models(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def models(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     """Every model that is mounted, up to the address of one of its files."""
     for ref in subject.pipeline.model_sources:
         yield _model(ref, gateway)
@@ -42,7 +42,7 @@ def _model(ref: str, gateway: Gateway) -> Finding:
             )
 
 
-def datasets(subject: Subject, gateway: Gateway) -> Iterator[Finding]:
+def datasets(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     """Every dataset that is mounted."""
     for ref in subject.pipeline.dataset_sources:
         yield _dataset(ref, gateway)

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from orchestrator.base.disk import RESERVE_BYTES, free_bytes
-from orchestrator.base.humanize import spoken
+from orchestrator.base.humanize import duration
 from orchestrator.pipeline.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.preflight.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from orchestrator.preflight.check.size import checkpoint_bytes
 from orchestrator.views.format import size
 from stages.catalog import KINDS
@@ -16,13 +16,13 @@ SIDE_BY_SIDE = 3
 """A session keeps two checkpoints and writes a third beside them."""
 
 
-def session(subject: Subject) -> Iterator[Finding]:
+def session(subject: CheckSubject) -> Iterator[Finding]:
     """Whether a session has time for anything between its start and its margin."""
     pipeline = subject.pipeline
     limit_s, budget_s = pipeline.limit_s, pipeline.budget_s(pipeline.limit_s)
     found = [*_never_started(pipeline), *_steps_too_long(pipeline, budget_s), *_badly_cut(pipeline, limit_s, budget_s)]
     yield from found or [
-        ok("session", f"a session has {spoken(budget_s)} of {spoken(limit_s)} to work in, then everything is saved")
+        ok("session", f"a session has {duration(budget_s)} of {duration(limit_s)} to work in, then everything is saved")
     ]
 
 
@@ -30,7 +30,7 @@ def _never_started(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.hardware.quota and pipeline.worth_s > pipeline.hours_per_week * 3600:
         yield problem(
             "session",
-            f"session.worth_s is {spoken(pipeline.worth_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
+            f"session.worth_s is {duration(pipeline.worth_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
             "would ever be started",
             "make session.worth_s smaller",
         )
@@ -40,13 +40,13 @@ def _badly_cut(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[
     if budget_s < limit_s / 2:
         yield warning(
             "session",
-            f"session.margin_s keeps back {spoken(limit_s - budget_s)} of {spoken(limit_s)}, more than half of each session",
+            f"session.margin_s keeps back {duration(limit_s - budget_s)} of {duration(limit_s)}, more than half of each session",
             "make session.margin_s as long as saving takes and no longer",
         )
     if pipeline.save_interval_s >= budget_s:
         yield warning(
             "session",
-            f"with session.save_interval_s at {spoken(pipeline.save_interval_s)} a session saves only at its end, and loses "
+            f"with session.save_interval_s at {duration(pipeline.save_interval_s)} a session saves only at its end, and loses "
             "everything where it is killed before",
             "make session.save_interval_s smaller",
         )
@@ -63,7 +63,7 @@ def _steps_too_long(pipeline: Pipeline, budget_s: float) -> Iterator[Finding]:
             )
 
 
-def mesh(subject: Subject) -> Iterator[Finding]:
+def mesh(subject: CheckSubject) -> Iterator[Finding]:
     """The devices that the model is split over, and those that the accelerator has."""
     pipeline = subject.pipeline
     model, promise = pipeline.loaded_model, pipeline.hardware.promise
@@ -80,7 +80,7 @@ def mesh(subject: Subject) -> Iterator[Finding]:
         yield ok("mesh", text)
 
 
-def checkpoint(subject: Subject) -> Iterator[Finding]:
+def checkpoint(subject: CheckSubject) -> Iterator[Finding]:
     """Checkpoints against what Kaggle keeps of a session, and against this machine's disk."""
     pipeline = subject.pipeline
     size_bytes = checkpoint_bytes(pipeline)
@@ -104,7 +104,7 @@ def _on_kaggle(size_bytes: int) -> Finding:
     return ok("checkpoint", text)
 
 
-def _here(subject: Subject, size_bytes: int) -> Iterator[Finding]:
+def _here(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
     kept = subject.pipeline.keep
     free = free_bytes(subject.home.absolute()) - RESERVE_BYTES
     text = f"the disk of {subject.home} has {size(max(0, free))} free"

@@ -6,11 +6,11 @@ from importlib import metadata
 
 from orchestrator.pipeline import own_data
 from orchestrator.pipeline.environments import ENVIRONMENTS
-from orchestrator.preflight.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from stages.data.registry import KNOWN
 
 
-def versions(subject: Subject) -> Iterator[Finding]:
+def versions(subject: CheckSubject) -> Iterator[Finding]:
     """relay and Python here; the pins there."""
     yield ok("versions", f"relay {metadata.version('relay-kaggle')} on Python {platform.python_version()}")
     pipeline = subject.pipeline
@@ -34,13 +34,13 @@ def _plain(pins: tuple[str, ...]) -> frozenset[str]:
     return frozenset(f"{pin.partition('[')[0].partition('=')[0]}=={pin.partition('==')[2]}" for pin in pins)
 
 
-def sets(subject: Subject) -> Iterator[Finding]:
+def sets(subject: CheckSubject) -> Iterator[Finding]:
     """The sets that are read from what the pipeline itself brings."""
     for name in own_data.sets_used(subject.pipeline):
         yield from _set(name, subject)
 
 
-def _set(name: str, subject: Subject) -> Iterator[Finding]:
+def _set(name: str, subject: CheckSubject) -> Iterator[Finding]:
     pipeline = subject.pipeline
     own, refs = _own(name, subject), own_data.datasets_called(name, pipeline)
     if halves := own_data.halves_of(name, pipeline):
@@ -69,11 +69,11 @@ def _set(name: str, subject: Subject) -> Iterator[Finding]:
         yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, whose rows are those of the set")
 
 
-def _own(name: str, subject: Subject) -> own_data.OwnCopy:
+def _own(name: str, subject: CheckSubject) -> own_data.OwnCopy:
     return own_data.own_copy(name, subject.pipeline, subject.path.parent)
 
 
-def _fetched(subject: Subject) -> tuple[list[str], list[str]]:
+def _fetched(subject: CheckSubject) -> tuple[list[str], list[str]]:
     """The sets that a session fetches as far as can be told here, and those that may be in something whose content cannot."""
     sure, unsure = [], []
     for name in own_data.sets_used(subject.pipeline):
@@ -88,7 +88,7 @@ def _fetched(subject: Subject) -> tuple[list[str], list[str]]:
     return sure, unsure
 
 
-def internet(subject: Subject) -> Iterator[Finding]:
+def internet(subject: CheckSubject) -> Iterator[Finding]:
     """What has to be fetched while a session runs."""
     pipeline = subject.pipeline
     fetched, unsure = _fetched(subject)
@@ -129,7 +129,7 @@ def internet(subject: Subject) -> Iterator[Finding]:
         )
 
 
-def folder(subject: Subject) -> Iterator[Finding]:
+def folder(subject: CheckSubject) -> Iterator[Finding]:
     """A model in a folder, which has to be one that a session on Kaggle has."""
     model = subject.pipeline.loaded_model
     if model is not None and model.source.startswith(("/", ".")) and not model.source.startswith("/kaggle/"):

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.preflight.check.findings import Finding, Subject, note, ok, problem, warning
+from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.model import Run, RunStatus
@@ -15,9 +15,9 @@ from state.revisions import NEWER, SchemaError, newest_revision, revision_of
 OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
 
 
-def database(subject: Subject) -> Iterator[Finding]:
+def database(subject: CheckSubject) -> Iterator[Finding]:
     """What is in relay's home folder."""
-    home = Home(subject.home)
+    home = HomeLayout(subject.home)
     if not home.database.exists():
         if lost := home.run_folders():
             yield _lost(home, lost, gone=True)
@@ -34,7 +34,7 @@ def database(subject: Subject) -> Iterator[Finding]:
         yield problem("runs", str(error), "see to that first: no run can be begun without the database")
 
 
-def _of_another_relay(subject: Subject) -> Finding:
+def _of_another_relay(subject: CheckSubject) -> Finding:
     with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
@@ -48,7 +48,7 @@ def _of_another_relay(subject: Subject) -> Finding:
     )
 
 
-def _set_apart(store: Reader, home: Home, name: str) -> Iterator[Finding]:
+def _set_apart(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
     """Runs of this name that the database has lost, or that are damaged in it: either may be this very pipeline's."""
     known = {run for run, _ in store.roll()}
     if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
@@ -62,12 +62,12 @@ def _set_apart(store: Reader, home: Home, name: str) -> Iterator[Finding]:
             )
 
 
-def _lost(home: Home, lost: list[str], *, gone: bool = False) -> Finding:
+def _lost(home: HomeLayout, lost: list[str], *, gone: bool = False) -> Finding:
     said, _, remedy = lost_sentence(home, lost, gone=gone).rpartition(": ")
     return problem("runs", said, remedy)
 
 
-def _runs(store: Reader, subject: Subject) -> Iterator[Finding]:
+def _runs(store: Reader, subject: CheckSubject) -> Iterator[Finding]:
     going = [run for run in store.runs() if run.status not in OVER]
     mine = [run for run in going if run.name == subject.pipeline.name]
     yield from (_open(run, subject.pipeline) for run in mine)

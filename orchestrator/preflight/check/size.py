@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
-from stages.options import Counting, Grpo, Model, Trained
+from stages.options import Counting, Grpo, Model, TrainingOptions
 
 MOMENTS = 2
 """Adam keeps two numbers for each one that it trains."""
@@ -42,7 +42,7 @@ class Dimensions:
         layer = sum(into * out for into, out in self.products.values())
         return self.vocabulary * self.width + self.layers * layer
 
-    def adapter(self, options: Trained) -> int:
+    def adapter(self, options: TrainingOptions) -> int:
         """Numbers of an adapter beside the matrices that it is put on."""
         put_on = [size for name, size in self.products.items() if re.fullmatch(options.lora_targets, f"layer.{name}")]
         return self.layers * options.lora_rank * sum(into + out for into, out in put_on)
@@ -74,10 +74,10 @@ def _largest(pipeline: Pipeline, model: Model, sizes: Dimensions) -> int:
     for stage in pipeline.stages:
         options = KINDS[stage.kind].fit(stage.options, "options")
         origin = moments = 0
-        if isinstance(options, Trained) and options.mode == "full":
+        if isinstance(options, TrainingOptions) and options.mode == "full":
             origin = base + adapters if isinstance(options, Grpo) and options.beta > 0 else 0
             base, adapters, moments = width * sizes.weights, 0, MOMENTS * width * sizes.weights
-        elif isinstance(options, Trained):
+        elif isinstance(options, TrainingOptions):
             adapter = 4 * sizes.adapter(options)
             adapters, moments = adapters + adapter, MOMENTS * adapter
         largest = max(largest, base + adapters + origin + moments)

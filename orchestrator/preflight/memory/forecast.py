@@ -10,9 +10,9 @@ from orchestrator.pipeline.chips import CHIPS, OUTPUT_BYTES_MAX, Chip
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.memory.measure import Needs, measure
 from orchestrator.preflight.memory.programs import (
-    Phase,
     Program,
     StageNeeds,
+    StageProgram,
     needs_of,
     programs_of,
     rows_to_compile,
@@ -128,7 +128,7 @@ def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
     }
 
 
-def begun(phase: Phase) -> str:
+def begun(phase: StageProgram) -> str:
     """What the moment is called in which the sampler has made its cache and not spread it yet."""
     return f"{phase.name}: cache on chip 1"
 
@@ -146,7 +146,9 @@ def held_by(needs: StageNeeds, found: Mapping[Program, Needs], batch: int, accum
     return [held for phase in needs.phases for held in _phase(phase, found[phase.program], batch, accumulate, stays)]
 
 
-def _phase(phase: Phase, needs: Needs, batch: int, accumulate: int | None, stays: Mapping[str, int]) -> list[Held]:
+def _phase(
+    phase: StageProgram, needs: Needs, batch: int, accumulate: int | None, stays: Mapping[str, int]
+) -> list[Held]:
     rows = phase.rows(batch)
     if accumulate is not None and phase.program.kind != "answers":
         rows = batch * phase.per_problem // accumulate

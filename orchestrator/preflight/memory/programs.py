@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
-from stages.options import Asking, Curate, Evaluate, Grpo, Sampling, Sft, Trained
+from stages.options import Asking, Curate, Evaluate, Grpo, Sampling, Sft, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Phase:
+class StageProgram:
     """One program of a stage, and how its rows follow from the stage's batch."""
 
     name: str
@@ -58,7 +58,7 @@ class StageNeeds:
     kind: str
     batch: int
     accumulate: int
-    phases: tuple[Phase, ...]
+    phases: tuple[StageProgram, ...]
     keeps_weights: bool = False
     """A second copy of the weights: a reference, or what an adapter's base was before Tunix's first step copied it."""
     mode: str = ""
@@ -82,7 +82,7 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
             continue
         options = _fitted(stage.kind, stage.options)
         needs = _beside(_needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets)
-        if narrow and isinstance(options, Trained):
+        if narrow and isinstance(options, TrainingOptions):
             rank, more = _adapter(options)
             held, targets = (held + rank, more) if rank else (0, "")
         same = next((old for old in found if replace(old, names=()) == replace(needs, names=())), None)
@@ -95,7 +95,7 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
 
 def _trains_all(options: Any) -> bool:
     """Whether a stage trains every weight, into which earlier adapters are merged."""
-    return isinstance(options, Trained) and options.mode == "full"
+    return isinstance(options, TrainingOptions) and options.mode == "full"
 
 
 def _beside(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
@@ -125,19 +125,19 @@ def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
         case Sft():
             return _taught(name, kind, options, asked)
         case Curate():
-            phase = Phase("answers", _answers(options, None), options.generations)
+            phase = StageProgram("answers", _answers(options, None), options.generations)
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
         case Evaluate():
-            return StageNeeds((name,), kind, options.batch, 1, (Phase("answers", _answers(options, None)),))
+            return StageNeeds((name,), kind, options.batch, 1, (StageProgram("answers", _answers(options, None)),))
     raise AssertionError(f"{kind} is a stage with a model and nobody said what it needs")
 
 
 def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     rank, targets = _adapter(options)
     step = Program("sft", options.tokens_max, 0, rank, targets, sums_gradients=options.accumulate > 1)
-    phases = [Phase("step", step, 1, options.accumulate)]
+    phases = [StageProgram("step", step, 1, options.accumulate)]
     if options.check:
-        phases.append(Phase("check", _answers(asked or Asking(), options), fixed=options.check))
+        phases.append(StageProgram("check", _answers(asked or Asking(), options), fixed=options.check))
     lora = options.mode == "lora"
     return StageNeeds((name,), kind, options.batch, options.accumulate, tuple(phases), lora, options.mode)
 
@@ -146,10 +146,10 @@ def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
     rank, targets = _adapter(options)
     lengths = (options.prompt_tokens_max, options.answer_tokens_max)
     step = Program("grpo", *lengths, rank, targets, sums_gradients=options.accumulate > 1)
-    phases = [Phase("answers", _answers(options, options), options.generations)]
-    phases.append(Phase("step", step, options.generations, options.accumulate))
+    phases = [StageProgram("answers", _answers(options, options), options.generations)]
+    phases.append(StageProgram("step", step, options.generations, options.accumulate))
     if options.check:
-        phases.append(Phase("check", _answers(options, options), fixed=options.check))
+        phases.append(StageProgram("check", _answers(options, options), fixed=options.check))
     return StageNeeds(
         (name,),
         kind,
@@ -162,11 +162,11 @@ def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
     )
 
 
-def _adapter(options: Trained | None) -> tuple[int, str]:
+def _adapter(options: TrainingOptions | None) -> tuple[int, str]:
     return (options.lora_rank, options.lora_targets) if options and options.mode == "lora" else (0, "")
 
 
-def _answers(asking: Asking, trained: Trained | None) -> Program:
+def _answers(asking: Asking, trained: TrainingOptions | None) -> Program:
     top_k = asking.top_k if isinstance(asking, Sampling) else 0
     return Program("answers", asking.prompt_tokens_max, asking.answer_tokens_max, *_adapter(trained), top_k=top_k)
 
@@ -184,7 +184,7 @@ def _sharing_answers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
             known = largest.get(lengths, program)
             largest[lengths] = max(known, program, key=lambda each: (each.rank + each.held, each.top_k))
 
-    def shared(phase: Phase) -> Phase:
+    def shared(phase: StageProgram) -> StageProgram:
         lengths = (phase.program.prompt_tokens, phase.program.answer_tokens)
         return replace(phase, program=largest[lengths]) if phase.program.kind == "answers" else phase
 

@@ -17,7 +17,7 @@ _ALLOCATION = re.compile(r"allocation \d+: size (\d+)(.*)")
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryStats:
     """As much of JAX's `CompiledMemoryStats` as is asked of it, under the same names; bytes on one device."""
 
     argument_size_in_bytes: int
@@ -50,7 +50,7 @@ def plan_of(lowered: Any, folder: Path | None) -> Any:
     return done[0]()
 
 
-def written(folder: Path) -> Plan | None:
+def written(folder: Path) -> MemoryStats | None:
     """The plan that XLA wrote down, or None where it has not yet."""
     # The report is written after the assignment that it sums up: where one has begun, the other is whole.
     if not any(folder.glob("*-memory-usage-report.txt")):
@@ -65,7 +65,7 @@ def written(folder: Path) -> Plan | None:
             sizes["output"] += size * output
             sizes["alias"] += size * (argument and output)
             sizes["temp"] += size * ("preallocated-temp" in what)
-    return Plan(**{f"{name}_size_in_bytes": size for name, size in sizes.items()})
+    return MemoryStats(**{f"{name}_size_in_bytes": size for name, size in sizes.items()})
 
 
 def _outcome(lowered: Any) -> Callable[[], Any]:

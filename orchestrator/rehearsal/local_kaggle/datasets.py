@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
-from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultInjector
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files, spoilt
 
@@ -102,10 +102,10 @@ class Dataset:
         return self.current(now).status(now)
 
 
-class Datasets:
+class DatasetStore:
     """All datasets of the local Kaggle. The caller holds the world's lock."""
 
-    def __init__(self, rules: Rules, misfortune: Misfortune, later: Later | None = None) -> None:
+    def __init__(self, rules: Rules, misfortune: FaultInjector, later: Later | None = None) -> None:
         self._rules = rules
         self._later = later or Later()
         self._hidden: set[tuple[str, str]] = set()

@@ -39,18 +39,18 @@ from orchestrator.kaggle.gateway import (
 from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.request_bodies import RECENT
 from orchestrator.kaggle.transfer import output_file
-from orchestrator.kaggle.transport import Limits
+from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.rehearsal.local_kaggle.datasets import Dataset, Describe
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
 from orchestrator.rehearsal.local_kaggle.http_faults import flipped
 from orchestrator.rehearsal.local_kaggle.json_codec import total_bytes
-from orchestrator.rehearsal.local_kaggle.kernels import Kernel, Save, Saved, Session
-from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Kind, slot_message
+from orchestrator.rehearsal.local_kaggle.kernels import Kernel, KernelSession, Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, MachineKind, slot_message
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
 from stages.safe_text import whole_text
 
-CALL_S = Limits().call_s
+CALL_S = TransportLimits().call_s
 """A call that takes longer is given up, as by the client."""
 
 FOLLOW_S = 10.0
@@ -85,7 +85,7 @@ class DirectGateway:
         if fault is not None and fault.action is CallAction.EMPTY:
             return None  # on the wire, an object without this accelerator's part
         with self._read(fault) as now:
-            seen = self._world.kernels.quota(Kind(accelerator), now)
+            seen = self._world.kernels.quota(MachineKind(accelerator), now)
             _, refresh = self._world.rules.week(now)
             return Quota(
                 used_s=seen.used_s,
@@ -316,7 +316,7 @@ class DirectGateway:
             case _:
                 raise unclear(f"{fault.call}: {fault.action}")
 
-    def _session(self, slug: str, version: int | None) -> Session | None:
+    def _session(self, slug: str, version: int | None) -> KernelSession | None:
         return self._world.kernels.session(self._world.owner, slug, None if version is None else f"v{version}")
 
     def _live(self, slug: str, version: int | None) -> bool:
@@ -338,7 +338,7 @@ class DirectGateway:
             for number, line in enumerate(lines)
         )
 
-    def _pushed(self, saved: Saved, save: Save) -> KernelPushed:
+    def _pushed(self, saved: SaveAnswer, save: Save) -> KernelPushed:
         if saved.error:
             slots = int(self._world.rules.slots.of(save.kind))
             full = saved.error == slot_message(save.kind, slots)

@@ -13,7 +13,7 @@ import yaml
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, read_yaml
-from orchestrator.rehearsal.local_kaggle.sandbox import Line
+from orchestrator.rehearsal.local_kaggle.sandbox import SessionLine
 from orchestrator.rehearsal.local_kaggle.yaml_dataclasses import entries, known, plain, whole
 from stages.contract import Progress
 
@@ -239,7 +239,7 @@ class FaultPlan:
         return yaml.safe_dump(value, sort_keys=False)
 
 
-class Watch:
+class FaultTrigger:
     """Waits for the moment at which one fault strikes one session."""
 
     def __init__(self, fault: SessionFault, delay_s: float, strike: Callable[[], None]) -> None:
@@ -249,20 +249,20 @@ class Watch:
         self._delay_s = delay_s
         self._strikes_at_s = None if fault.after_s is None else fault.after_s + delay_s
 
-    def strikes_at_s(self, news: Sequence[Line]) -> float | None:
+    def strikes_at_s(self, news: Sequence[SessionLine]) -> float | None:
         """Session time of the strike, given the lines that are new since the last call; None while unknown."""
         if self._strikes_at_s is None:
             self._strikes_at_s = next((line.at_s + self._delay_s for line in news if self._is_trigger(line)), None)
         return self._strikes_at_s
 
-    def _is_trigger(self, line: Line) -> bool:
+    def _is_trigger(self, line: SessionLine) -> bool:
         event = Progress.from_line(line.text)
         if event is None or self.fault.step is None or event.event != "step":
             return False
         return event.step >= self.fault.step and self.fault.stage in ("", event.stage)
 
 
-class Misfortune:
+class FaultInjector:
     """A fault plan being carried out: counts calls and sessions and says which of them are hit."""
 
     def __init__(self, plan: FaultPlan) -> None:
@@ -295,10 +295,10 @@ class Misfortune:
                 return fault
         return None
 
-    def watches(self, session: int) -> tuple[Watch, ...]:
+    def watches(self, session: int) -> tuple[FaultTrigger, ...]:
         """What may befall the `session`-th started session."""
         return tuple(
-            Watch(
+            FaultTrigger(
                 fault,
                 random.Random(f"{self._plan.seed}:{session}:{index}").uniform(0.0, fault.within_s),
                 partial(self._strike, index),

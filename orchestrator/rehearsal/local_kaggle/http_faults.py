@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.base.clock import monotonic_s
-from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Misfortune
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultInjector
 from orchestrator.rehearsal.local_kaggle.json_codec import error_body
 
 WAKE_S = 0.1
@@ -33,7 +33,7 @@ def call_name(method: str, path: str) -> str:
 class Mishaps:
     """ASGI middleware that carries out a fault plan. It needs uvicorn: only its connections can be cut."""
 
-    def __init__(self, app: ASGIApp, misfortune: Misfortune, closing: threading.Event) -> None:
+    def __init__(self, app: ASGIApp, misfortune: FaultInjector, closing: threading.Event) -> None:
         self._app = app
         self._misfortune = misfortune
         self._closing = closing

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules
-from orchestrator.rehearsal.local_kaggle.sandbox import Line
+from orchestrator.rehearsal.local_kaggle.sandbox import SessionLine
 from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 T = TypeVar("T")
@@ -107,12 +107,12 @@ def error_body(code: int, message: str = "") -> Json:
     return {**shown, "error": {"code": code, "message": said, "status": word}}
 
 
-def log_entry(line: Line) -> Json:
+def log_entry(line: SessionLine) -> Json:
     """One line of a log."""
     return {"stream_name": line.stream, "time": round(line.at_s, 6), "data": line.text + "\n"}
 
 
-def log_text(lines: Iterable[Line]) -> str:
+def log_text(lines: Iterable[SessionLine]) -> str:
     """A finished log: the text of a JSON array, one entry a line; empty where there is none."""
     entries = ",".join(json.dumps(log_entry(line)) + "\n" for line in lines)
     return f"[{entries}]" if entries else ""

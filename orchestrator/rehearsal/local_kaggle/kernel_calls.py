@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from orchestrator.rehearsal.local_kaggle.archives import zipped
 from orchestrator.rehearsal.local_kaggle.json_codec import Ask, Json, Redirect, duration, log_text, moment, page, sparse
-from orchestrator.rehearsal.local_kaggle.kernels import Kernel, QuotaSeen, Save, Session, Status, Version
+from orchestrator.rehearsal.local_kaggle.kernels import Kernel, KernelSession, QuotaSeen, Save, Status, Version
 from orchestrator.rehearsal.local_kaggle.links import Links
 from orchestrator.rehearsal.local_kaggle.listings import kernels_listed
 from orchestrator.rehearsal.local_kaggle.notebooks import problem_of
-from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Kind, denied
+from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, MachineKind, denied
 from orchestrator.rehearsal.local_kaggle.world import World
 
 Call = Callable[[World, Links, Ask], Json | Redirect]
@@ -137,8 +137,8 @@ def get_quota(world: World, links: Links, ask: Ask) -> Json:
         _, refresh = world.rules.week(now)
         return {
             "quotaRefreshTime": moment(refresh),
-            "gpuQuota": _quota(world.kernels.quota(Kind.GPU, now)),
-            "tpuQuota": _quota(world.kernels.quota(Kind.TPU, now)),
+            "gpuQuota": _quota(world.kernels.quota(MachineKind.GPU, now)),
+            "tpuQuota": _quota(world.kernels.quota(MachineKind.TPU, now)),
         }
 
 
@@ -167,7 +167,7 @@ def _slug_to_save(world: World, ask: Ask) -> str:
     raise KaggleRefusal(404, "Notebook not found")
 
 
-def _session(world: World, ask: Ask) -> Session | None:
+def _session(world: World, ask: Ask) -> KernelSession | None:
     return world.kernels.session(ask.text("userName"), ask.text("kernelSlug"), ask.text("versionLabel"))
 
 

@@ -6,9 +6,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from orchestrator.rehearsal.local_kaggle.faults import Watch
-from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Kind, Rules, denied, quota_message, slot_message
-from orchestrator.rehearsal.local_kaggle.sandbox import Line, Running
+from orchestrator.rehearsal.local_kaggle.faults import FaultTrigger
+from orchestrator.rehearsal.local_kaggle.rules import (
+    KaggleRefusal,
+    MachineKind,
+    Rules,
+    denied,
+    quota_message,
+    slot_message,
+)
+from orchestrator.rehearsal.local_kaggle.sandbox import Running, SessionLine
 from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 
@@ -50,20 +57,20 @@ class Save:
     """False is a quick save: a new version without a session."""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MachineKind:
         """What the session runs on. A pinned image is the CPU image, whatever else was asked."""
         shape = self.machine_shape.lower()
         if self.docker_image:
-            return Kind.CPU
+            return MachineKind.CPU
         if shape.startswith("tpu") or (self.enable_tpu and not shape):
-            return Kind.TPU
+            return MachineKind.TPU
         if shape.startswith("nvidia") or (self.enable_gpu and not shape):
-            return Kind.GPU
-        return Kind.CPU
+            return MachineKind.GPU
+        return MachineKind.CPU
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class SaveAnswer:
     """What SaveKernel answers. `error` is not empty where nothing runs although the source was taken."""
 
     ref: str
@@ -76,7 +83,7 @@ class Saved:
 
 
 @dataclass
-class Session:
+class KernelSession:
     """One run of one version."""
 
     owner: str
@@ -92,8 +99,8 @@ class Session:
     started: datetime | None = None
     ended: datetime | None = None
     running: Running | None = None
-    watches: tuple[Watch, ...] = ()
-    lines: list[Line] = field(default_factory=list)
+    watches: tuple[FaultTrigger, ...] = ()
+    lines: list[SessionLine] = field(default_factory=list)
     files: Files = field(default_factory=dict)
     stale_s: float = 0.0
     """Every other look at its status is answered as things were so long before."""
@@ -135,7 +142,7 @@ class Version:
     number: int
     save: Save
     saved: datetime
-    session: Session | None = None
+    session: KernelSession | None = None
 
 
 @dataclass
@@ -182,14 +189,14 @@ class Kernels:
         self._rules = rules
         self._kernels: dict[tuple[str, str], Kernel] = {}
         self._ids = 100_000
-        self._live: list[Session] = []
-        self._deleted: list[Session] = []
+        self._live: list[KernelSession] = []
+        self._deleted: list[KernelSession] = []
         """Sessions of deleted kernels: their hours stay spent."""
         self._deleted_names: set[tuple[str, str]] = set()
         self._hidden: set[tuple[str, int]] = set()
         """Versions, by the kernel's owner/slug, that are there and not shown yet."""
 
-    def live(self) -> list[Session]:
+    def live(self) -> list[KernelSession]:
         """Every session that takes a slot, in the order of their pushes."""
         self._live = [session for session in self._live if session.live]
         return self._live
@@ -231,14 +238,14 @@ class Kernels:
             raise KaggleRefusal(404, f"Version {label} of {kernel.ref} was not found")
         return kernel.versions[int(matched[1]) - 1]
 
-    def session(self, owner: str, slug: str, label: str | None = None) -> Session | None:
+    def session(self, owner: str, slug: str, label: str | None = None) -> KernelSession | None:
         """The session of that version; without a label the newest session, which need not be of the newest version."""
         if label:
             return self.version(owner, slug, label).session
         ran = [v.session for v in self.find(owner, slug).versions if v.session is not None]
         return ran[-1] if ran else None
 
-    def save(self, save: Save, now: datetime, invalid: dict[str, tuple[str, ...]]) -> Saved:
+    def save(self, save: Save, now: datetime, invalid: dict[str, tuple[str, ...]]) -> SaveAnswer:
         """Take the source as a new version and queue a session of it, if slots and quota allow.
 
         The source is taken even where the session is refused. Raises KaggleRefusal where nothing is taken.
@@ -246,14 +253,14 @@ class Kernels:
         self._accept(save)
         owner, _, slug = save.slug.partition("/")
         if (owner, slug) in self._deleted_names:
-            return Saved(ref=save.slug, kernel_id=0, error="Notebook not found")
+            return SaveAnswer(ref=save.slug, kernel_id=0, error="Notebook not found")
         kernel = self._kernel_for(save)
         version = Version(len(kernel.versions) + 1, save, now)
         kernel.versions.append(version)
         refused = self._refusal(save.kind, now) if save.runs else ""
         if save.runs and not refused:
             version.session = self._queued(kernel, version, now)
-        return Saved(
+        return SaveAnswer(
             ref=kernel.ref,
             kernel_id=kernel.id,
             version=None if refused else version.number,
@@ -263,14 +270,14 @@ class Kernels:
             invalid_models=invalid.get("models", ()),
         )
 
-    def phantom(self, saved: Saved, save: Save, now: datetime) -> Saved:
+    def phantom(self, saved: SaveAnswer, save: Save, now: datetime) -> SaveAnswer:
         """The answer with a version behind the one that runs, which is made and never runs."""
         owner, _, slug = saved.ref.partition("/")
         kernel = self.find(owner, slug)
         kernel.versions.append(Version(len(kernel.versions) + 1, save, now))
         return replace(saved, version=kernel.newest.number)
 
-    def delete(self, owner: str, slug: str) -> list[Session]:
+    def delete(self, owner: str, slug: str) -> list[KernelSession]:
         """Forget a kernel; the sessions returned were alive and are the caller's to end."""
         kernel = self.find(owner, slug)
         del self._kernels[owner, slug]
@@ -280,7 +287,7 @@ class Kernels:
         self._deleted.extend(sessions)
         return [session for session in sessions if session.live]
 
-    def quota(self, kind: Kind, now: datetime) -> QuotaSeen:
+    def quota(self, kind: MachineKind, now: datetime) -> QuotaSeen:
         """This week's hours of one accelerator."""
         week_start, _ = self._rules.week(now)
         sessions = [session for session in (*self._sessions(), *self._deleted) if session.save.kind is kind]
@@ -292,7 +299,7 @@ class Kernels:
             has_ever_run=any(session.started is not None for session in sessions),
         )
 
-    def _sessions(self) -> list[Session]:
+    def _sessions(self) -> list[KernelSession]:
         return [v.session for kernel in self._kernels.values() for v in kernel.versions if v.session is not None]
 
     def _accept(self, save: Save) -> None:
@@ -311,23 +318,23 @@ class Kernels:
             self._kernels[owner, slug] = Kernel(self._ids, owner, slug, save.title)
         return self._kernels[owner, slug]
 
-    def _refusal(self, kind: Kind, now: datetime) -> str:
+    def _refusal(self, kind: MachineKind, now: datetime) -> str:
         slots = int(self._rules.slots.of(kind))
         if sum(session.save.kind is kind and session.holds_slot(now) for session in self._sessions()) >= slots:
             return slot_message(kind, slots)
         quota = self.quota(kind, now)
-        if kind is not Kind.CPU and quota.used_s + quota.reserved_s >= quota.total_s:
+        if kind is not MachineKind.CPU and quota.used_s + quota.reserved_s >= quota.total_s:
             return quota_message(kind, quota.total_s / 3600)
         return ""
 
-    def _queued(self, kernel: Kernel, version: Version, now: datetime) -> Session:
+    def _queued(self, kernel: Kernel, version: Version, now: datetime) -> KernelSession:
         kind = version.save.kind
         limit_s = self._rules.session_limit_s.of(kind)
         if version.save.timeout_s:
             limit_s = min(limit_s, version.save.timeout_s)
         queue_s = self._rules.wait_s(self._rules.queue_s.of(kind), f"{kernel.ref}/{version.number}")
         starts_at = now + timedelta(seconds=queue_s)
-        session = Session(kernel.owner, kernel.slug, version.number, version.save, limit_s, starts_at)
+        session = KernelSession(kernel.owner, kernel.slug, version.number, version.save, limit_s, starts_at)
         self._live.append(session)
         return session
 

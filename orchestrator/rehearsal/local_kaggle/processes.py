@@ -17,7 +17,7 @@ from typing import IO
 
 from orchestrator.base.clock import Clock
 from orchestrator.rehearsal.local_kaggle import launcher, notebook_program
-from orchestrator.rehearsal.local_kaggle.sandbox import Exit, Launch, Line, Mount
+from orchestrator.rehearsal.local_kaggle.sandbox import Exit, Launch, Mount, SessionLine
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 LAST_WORDS_S = 5.0
@@ -123,7 +123,7 @@ class ProcessSession:
         self._working = working
         self._started = started
         self._clock = clock
-        self._lines: list[Line] = []
+        self._lines: list[SessionLine] = []
         self._exit: Exit | None = None
         self._heard = threading.Lock()
         self._slowed: threading.Thread | None = None
@@ -142,7 +142,7 @@ class ProcessSession:
             self._clear_away(at_s)
         return self._exit
 
-    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+    def log(self, at_s: float, after: int = 0) -> Sequence[SessionLine]:
         with self._heard:
             return self._lines[after:]
 
@@ -206,7 +206,7 @@ class ProcessSession:
                 at_s = (self._clock.now() - self._started).total_seconds()
                 text = raw.decode("utf-8", "replace").rstrip("\r\n")
                 with self._heard:
-                    self._lines.append(Line(max(0.0, at_s), text, stream))
+                    self._lines.append(SessionLine(max(0.0, at_s), text, stream))
 
         thread = threading.Thread(target=hear, name=f"listen-{stream}-{self._popen.pid}", daemon=True)
         thread.start()

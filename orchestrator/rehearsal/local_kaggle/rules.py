@@ -24,7 +24,7 @@ CONSENT_MESSAGE = "Permission 'models.get' was denied: please accept the model's
 """What is answered to who did not accept a model's licence; Kaggle's own wording is not known."""
 
 
-class Kind(StrEnum):
+class MachineKind(StrEnum):
     """What a session runs on."""
 
     TPU = "tpu"
@@ -45,9 +45,9 @@ class PerKind:
         """The same number for every kind."""
         return cls(value, value, value)
 
-    def of(self, kind: Kind) -> float:
+    def of(self, kind: MachineKind) -> float:
         """The number of this kind."""
-        return {Kind.TPU: self.tpu, Kind.GPU: self.gpu, Kind.CPU: self.cpu}[kind]
+        return {MachineKind.TPU: self.tpu, MachineKind.GPU: self.gpu, MachineKind.CPU: self.cpu}[kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,11 +130,11 @@ def denied(permission: str) -> KaggleRefusal:
     return KaggleRefusal(403, f"Permission '{permission}' was denied")
 
 
-def slot_message(kind: Kind, slots: int) -> str:
+def slot_message(kind: MachineKind, slots: int) -> str:
     """What SaveKernel answers, with status 200, when too many sessions are alive."""
     return f"Maximum batch {kind.value.upper()} session count of {slots} reached."
 
 
-def quota_message(kind: Kind, hours: float) -> str:
+def quota_message(kind: MachineKind, hours: float) -> str:
     """What SaveKernel answers when the week's hours are spent. Kaggle's own wording is not known."""
     return f"Your weekly {kind.value.upper()} quota of {hours:g} hours has been exceeded."

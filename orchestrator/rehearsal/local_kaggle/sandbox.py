@@ -10,7 +10,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 
 @dataclass(frozen=True)
-class Line:
+class SessionLine:
     """One line of a session's log, newline stripped; `at_s` is seconds since the session started."""
 
     at_s: float
@@ -56,7 +56,7 @@ class Running(Protocol):
     def poll(self, at_s: float) -> Exit | None:
         """How it ended by then, or None while it runs."""
 
-    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+    def log(self, at_s: float, after: int = 0) -> Sequence[SessionLine]:
         """The lines written by then, without the first `after`."""
 
     def output(self, at_s: float) -> Files:
@@ -117,7 +117,7 @@ class ScriptedSession:
     def __init__(self, played: Played, started: datetime) -> None:
         self._played = played
         self._started = started
-        self._lines = [Line(at_s, text) for at_s, text in sorted(played.lines, key=lambda line: line[0])]
+        self._lines = [SessionLine(at_s, text) for at_s, text in sorted(played.lines, key=lambda line: line[0])]
         self._times = [line.at_s for line in self._lines]
         self._frozen_at_s: float | None = None
 
@@ -126,7 +126,7 @@ class ScriptedSession:
             return None
         return Exit(self._played.exit_code, self._played.ends_after_s)
 
-    def log(self, at_s: float, after: int = 0) -> Sequence[Line]:
+    def log(self, at_s: float, after: int = 0) -> Sequence[SessionLine]:
         return self._lines[after : bisect_right(self._times, self._until(at_s))]
 
     def output(self, at_s: float) -> Files:

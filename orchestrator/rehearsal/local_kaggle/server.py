@@ -31,7 +31,7 @@ from orchestrator.rehearsal.local_kaggle.kernels import Status
 from orchestrator.rehearsal.local_kaggle.links import Links
 from orchestrator.rehearsal.local_kaggle.model_calls import MODEL_CALLS
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules
-from orchestrator.rehearsal.local_kaggle.sandbox import Line, Sandbox
+from orchestrator.rehearsal.local_kaggle.sandbox import Sandbox, SessionLine
 from orchestrator.rehearsal.local_kaggle.world import World
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ CALLS: dict[str, dict[str, Call]] = {
 }
 
 
-class Account:
+class LocalAccount:
     """Who may call: one owner, with a token (Bearer) and a key (Basic, after the user name)."""
 
     def __init__(self, owner: str, token: str, key: str) -> None:
@@ -67,7 +67,7 @@ class Account:
 class Face:
     """The routes of one world."""
 
-    def __init__(self, world: World, links: Links, account: Account) -> None:
+    def __init__(self, world: World, links: Links, account: LocalAccount) -> None:
         self._world = world
         self._links = links
         self._account = account
@@ -123,7 +123,7 @@ class Face:
             return Response(log_text(lines) or "[]", media_type="application/json")
         return StreamingResponse(self._events(look), media_type="text/event-stream")
 
-    async def _events(self, look: Callable[[int], tuple[Status, list[Line]]]) -> AsyncIterator[str]:
+    async def _events(self, look: Callable[[int], tuple[Status, list[SessionLine]]]) -> AsyncIterator[str]:
         sent = 0
         while not self.closing.is_set():
             status, lines = await run_in_threadpool(look, sent)
@@ -135,11 +135,11 @@ class Face:
                 return
             await asyncio.sleep(LOG_TICK_S)
 
-    def _looker(self, owner: str, slug: str, label: str) -> Callable[[int], tuple[Status, list[Line]]]:
+    def _looker(self, owner: str, slug: str, label: str) -> Callable[[int], tuple[Status, list[SessionLine]]]:
         with self._world.at_now():
             session = self._world.kernels.session(owner, slug, label)
 
-        def look(after: int) -> tuple[Status, list[Line]]:
+        def look(after: int) -> tuple[Status, list[SessionLine]]:
             if session is None:
                 return Status.NEW_SCRIPT, []
             with self._world.at_now():
@@ -185,7 +185,7 @@ class LocalKaggle:
         self._sandbox = sandbox
         self._port = port
         self._links = Links(rules.url_ttl_s)
-        self._face = Face(self.world, self._links, Account(owner, self.token, self.key))
+        self._face = Face(self.world, self._links, LocalAccount(owner, self.token, self.key))
         self._threads: list[threading.Thread] = []
         self._server: uvicorn.Server | None = None
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from orchestrator.rehearsal.local_kaggle.datasets import Datasets
-from orchestrator.rehearsal.local_kaggle.faults import Misfortune, SessionAction
-from orchestrator.rehearsal.local_kaggle.kernels import Kernels, Session, Status
+from orchestrator.rehearsal.local_kaggle.datasets import DatasetStore
+from orchestrator.rehearsal.local_kaggle.faults import FaultInjector, SessionAction
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels, KernelSession, Status
 from orchestrator.rehearsal.local_kaggle.models import Models
 from orchestrator.rehearsal.local_kaggle.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Mount, Running, Sandbox
@@ -17,16 +17,16 @@ from stages.documents import ContractError
 REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
 
 
-class Sessions:
+class SessionScheduler:
     """Moves sessions along. The caller holds the world's lock and hands over times that never go back."""
 
     def __init__(
         self,
         rules: Rules,
         sandbox: Sandbox,
-        misfortune: Misfortune,
+        misfortune: FaultInjector,
         kernels: Kernels,
-        datasets: Datasets,
+        datasets: DatasetStore,
         models: Models,
     ) -> None:
         self._rules = rules
@@ -60,13 +60,13 @@ class Sessions:
             self._start(session)
         self._settle_all(now)
 
-    def abandon(self, session: Session, now: datetime) -> None:
+    def abandon(self, session: KernelSession, now: datetime) -> None:
         """End a session whose kernel was deleted."""
         if session.running is not None:
             session.running.kill(session.ran_s(session.starts_at, now))
         session.status, session.ended, session.running = Status.CANCEL_ACKNOWLEDGED, now, None
 
-    def _start(self, session: Session) -> None:
+    def _start(self, session: KernelSession) -> None:
         self._started += 1
         session.number = self._started
         session.started = session.starts_at
@@ -95,7 +95,7 @@ class Sessions:
             if session.running is not None:
                 self._settle(session, session.running, now)
 
-    def _settle(self, session: Session, running: Running, now: datetime) -> None:
+    def _settle(self, session: KernelSession, running: Running, now: datetime) -> None:
         assert session.started is not None
         elapsed_s = (now - session.started).total_seconds()
         seen_s = min(elapsed_s, session.limit_s)
@@ -130,7 +130,7 @@ class Sessions:
             return self._end(session, running, Status.CANCEL_ACKNOWLEDGED, session.limit_s)
         return None
 
-    def _end(self, session: Session, running: Running, status: Status, at_s: float) -> None:
+    def _end(self, session: KernelSession, running: Running, status: Status, at_s: float) -> None:
         assert session.started is not None
         session.status = status
         session.ended = session.started + timedelta(seconds=at_s)
@@ -143,7 +143,7 @@ class Sessions:
             session.status, session.message, session.files = Status.ERROR, OUTPUT_LIMIT_MESSAGE, {}
         self._spoil(session)
 
-    def _spoil(self, session: Session) -> None:
+    def _spoil(self, session: KernelSession) -> None:
         if self._misfortune.befalls(session.number, SessionAction.LOSE_OUTPUT):
             session.files, session.lines = {}, []
         if self._misfortune.befalls(session.number, SessionAction.LOSE_LOG):
@@ -152,7 +152,7 @@ class Sessions:
             if self._misfortune.befalls(session.number, action):
                 session.files = spoil(session.files)
 
-    def _mounts(self, session: Session, now: datetime) -> Iterable[Mount]:
+    def _mounts(self, session: KernelSession, now: datetime) -> Iterable[Mount]:
         """What lies below `/kaggle/input`: everything as it is at this moment, and silently nothing where that is missing."""
         previous = self._misfortune.befalls(session.number, SessionAction.MOUNT_PREVIOUS) is not None
         for source in session.save.dataset_sources:
@@ -169,7 +169,7 @@ class Sessions:
         for place, files in self._everywhere.items():
             yield Mount(name=place, place=place, files=files)
 
-    def _mount(self, session: Session, source: str, files: Files, layouts: tuple[str, ...]) -> Mount:
+    def _mount(self, session: KernelSession, source: str, files: Files, layouts: tuple[str, ...]) -> Mount:
         owner, slug, _ = _split(source)
         layout = self._rules.choose(layouts, f"{session.slug}:{session.version}:{source}")
         return Mount(name=f"{owner}/{slug}", place=layout.format(owner=owner, slug=slug), files=files)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from orchestrator.base.clock import Clock
 from orchestrator.rehearsal.local_kaggle.blobs import Blobs
-from orchestrator.rehearsal.local_kaggle.datasets import Datasets
+from orchestrator.rehearsal.local_kaggle.datasets import DatasetStore
 from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan, Misfortune, PushAction
-from orchestrator.rehearsal.local_kaggle.kernels import Kernels, Save, Saved
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultInjector, FaultPlan, PushAction
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels, Save, SaveAnswer
 from orchestrator.rehearsal.local_kaggle.models import Models
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.local_kaggle.sandbox import Sandbox
-from orchestrator.rehearsal.local_kaggle.sessions import Sessions
+from orchestrator.rehearsal.local_kaggle.sessions import SessionScheduler
 from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 
@@ -39,15 +39,17 @@ class World:
     ) -> None:
         self.owner = owner
         self.rules = rules if rules is not None else Rules()
-        self.misfortune = Misfortune(faults)
+        self.misfortune = FaultInjector(faults)
         self._later = Later()
         self.kernels = Kernels(self.rules)
-        self.datasets = Datasets(self.rules, self.misfortune, self._later)
+        self.datasets = DatasetStore(self.rules, self.misfortune, self._later)
         self.models = Models(self.rules)
         self.directory = directory
         """Where uploads and archives are written; a world that nobody uploads to never touches it."""
         self.blobs = Blobs(directory / "blobs", self.rules)
-        self._sessions = Sessions(self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models)
+        self._sessions = SessionScheduler(
+            self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models
+        )
         self.clock = clock
         self._lock = threading.RLock()
 
@@ -80,7 +82,7 @@ class World:
         with self._lock:
             self._sessions.offer_everywhere(place, files)
 
-    def save_kernel(self, save: Save) -> Saved:
+    def save_kernel(self, save: Save) -> SaveAnswer:
         """What SaveKernel does; raises KaggleRefusal where nothing is taken."""
         with self.at_now() as now:
             if save.slug.partition("/")[0] != self.owner:
@@ -116,5 +118,5 @@ class World:
                 self._sessions.abandon(session, now)
 
 
-def _answered(saved: Saved, fault: PushAction | None) -> Saved:
+def _answered(saved: SaveAnswer, fault: PushAction | None) -> SaveAnswer:
     return replace(saved, version=None) if fault is PushAction.NO_VERSION else saved

@@ -12,12 +12,12 @@ from typing import Any
 from kaggle_kernels import build
 from orchestrator.base.clock import Clock, VirtualClock
 from orchestrator.base.errors import BadInput
-from orchestrator.core.commands import Rest
+from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits, patience_of
 from orchestrator.core.selectors import checkpoint_at
 from orchestrator.engine.daemon import IDLE_S
 from orchestrator.engine.effects import Shell
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn, tick
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
@@ -30,9 +30,15 @@ from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
 from orchestrator.rehearsal.simulation.clock_steps import Settings
-from orchestrator.rehearsal.simulation.crash_injection import GATEWAY_CALLS, STORE_CALLS, Bomb, Crash, Fragile
+from orchestrator.rehearsal.simulation.crash_injection import (
+    GATEWAY_CALLS,
+    STORE_CALLS,
+    Crash,
+    CrashingProxy,
+    CrashPoint,
+)
 from orchestrator.rehearsal.simulation.disk_faults import Disk
-from orchestrator.rehearsal.simulation.sessions import Counting, Tempo, Trained, digest_of, uncut
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, TrainedOn, digest_of, uncut
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
@@ -51,7 +57,7 @@ class Endless(AssertionError):
 
 
 @dataclass
-class Kaggle:
+class SimulatedKaggle:
     """A world that outlives the daemon, and what its sessions did."""
 
     pipeline: Pipeline
@@ -68,10 +74,10 @@ class Kaggle:
         self.clock = VirtualClock()
         self.started: Counter[str] = Counter()
         self.mounted: list[set[str]] = []
-        self.trained: list[Trained] = []
+        self.trained: list[TrainedOn] = []
         self.uncut = uncut(self.pipeline)
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
-        self._counting = Counting(self.pipeline, self.step_s, self.tempo)
+        self._counting = CountingSessions(self.pipeline, self.step_s, self.tempo)
         self._offer_inputs()
 
     def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
@@ -107,7 +113,7 @@ class Chain:
 
     def __init__(
         self,
-        kaggle: Kaggle,
+        kaggle: SimulatedKaggle,
         home: Path,
         *,
         run: str = RUN,
@@ -116,7 +122,7 @@ class Chain:
         owned: bool = False,
     ) -> None:
         """`owned`: the database says that the run belongs to the home folder of that identity."""
-        self.kaggle, self.home, self.run = kaggle, Home(home), run
+        self.kaggle, self.home, self.run = kaggle, HomeLayout(home), run
         self.store = MemoryStore() if store is None else store
         self.gateway: Gateway | None = None
         """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
@@ -156,7 +162,7 @@ class Chain:
         """The run as the store has it."""
         return self.store.load(self.run)
 
-    def turns(self, bomb: Bomb | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
+    def turns(self, bomb: CrashPoint | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
         """One daemon's life: tick until the run needs nobody or somebody; sleep on the world's clock where it rests."""
         gateway: Any = self.gateway or self.kaggle.gateway()
         store: Any = self.store
@@ -167,7 +173,7 @@ class Chain:
         if self.disk is not None:
             store = self.disk.around(store)
         if bomb is not None:
-            gateway, store = Fragile(gateway, bomb, GATEWAY_CALLS), Fragile(store, bomb, STORE_CALLS)
+            gateway, store = CrashingProxy(gateway, bomb, GATEWAY_CALLS), CrashingProxy(store, bomb, STORE_CALLS)
         shell = self.shell(gateway)
         for _ in range(turns_max):
             try:
@@ -179,19 +185,19 @@ class Chain:
                 self.clock.sleep(IDLE_S)
                 continue
             yield turn
-            if isinstance(turn.command, Rest):
+            if isinstance(turn.command, Wait):
                 if turn.command.until is None:
                     return
                 self.clock.sleep((turn.command.until - self.clock.now()).total_seconds())
         raise Endless(f"the chain does not end: {self.state.run.status} {self.state.run.reason}")
 
-    def drive(self, bomb: Bomb | None = None) -> RunState:
+    def drive(self, bomb: CrashPoint | None = None) -> RunState:
         """All turns."""
         for _ in self.turns(bomb):
             pass
         return self.state
 
-    def drive_through(self, *bombs: Bomb) -> RunState:
+    def drive_through(self, *bombs: CrashPoint) -> RunState:
         """All turns, with a new daemon after each crash."""
         for bomb in bombs:
             try:

@@ -14,7 +14,7 @@ class Crash(BaseException):
     """The daemon's process is gone at this instruction."""
 
 
-class Bomb:
+class CrashPoint:
     """Goes off at the n-th boundary, once; counts boundaries all the while."""
 
     def __init__(self, at: int | None = None) -> None:
@@ -27,10 +27,10 @@ class Bomb:
             raise Crash
 
 
-class Fragile:
+class CrashingProxy:
     """Whatever it stands for, with a boundary before and after each of the named calls."""
 
-    def __init__(self, inner: Any, bomb: Bomb, calls: Iterable[str]) -> None:
+    def __init__(self, inner: Any, bomb: CrashPoint, calls: Iterable[str]) -> None:
         self._inner, self._bomb, self._calls = inner, bomb, frozenset(calls)
 
     def __getattr__(self, name: str) -> Any:

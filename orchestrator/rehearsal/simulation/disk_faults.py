@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.base.errors import RelayError
 from orchestrator.core.plan import checkpoint_of
 from orchestrator.engine.backups import Backups
-from orchestrator.engine.home import Home
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.ownership import go_on_here
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.simulation.read_errors import (
@@ -90,7 +90,7 @@ class Disk:
     """The disk under one chain's database, and what has happened to it."""
 
     plan: DiskPlan
-    home: Home
+    home: HomeLayout
     real: bool
     """Whether the chain has the real database."""
     struck: Counter[str] = field(default_factory=Counter)

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from orchestrator.core.durations import times_for
-from orchestrator.core.forecast import Standing, forecast, hours_of
+from orchestrator.core.durations import estimate_durations
+from orchestrator.core.forecast import RunPosition, forecast, hours_of
 from orchestrator.core.plan import Limits
 from orchestrator.pipeline.model import Expect
-from orchestrator.rehearsal.simulation.chain import Chain, Kaggle, fast_folder
-from orchestrator.rehearsal.simulation.plans import Plan, calm
-from orchestrator.rehearsal.simulation.sessions import Counting
+from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
+from orchestrator.rehearsal.simulation.plans import ChainPlan, calm
+from orchestrator.rehearsal.simulation.sessions import CountingSessions
 from orchestrator.views import forecast as views
 from stages.contract import Cursor
 from state.model import QuotaRow, RunStatus
@@ -24,7 +24,7 @@ WRONG = (0.6, 1.5)
 
 
 @dataclass(frozen=True)
-class Told:
+class ForecastError:
     """What was said at one moment, and how far off it was, as shares of the time and of the quota that went by after it."""
 
     off_finish: float
@@ -39,22 +39,22 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Foretold:
+class ForecastedChain:
     """One chain, and what was said of it."""
 
     seed: int
-    start: Told
-    midway: Told
+    start: ForecastError
+    midway: ForecastError
     sessions: int
     days: float
 
 
-def one(seed: int) -> Foretold:
+def one(seed: int) -> ForecastedChain:
     """Drive the calm chain of a seed to its end, and compare; the same seed gives the same answer."""
     plan = calm(seed)
     told = expectations(plan)
     given = plan.pipeline.model_copy(update={"expect": _mistaken(plan, told, WRONG[seed % 2])})
-    kaggle = Kaggle(given, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
+    kaggle = SimulatedKaggle(given, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
     began_at = kaggle.clock.now()
     start = _at_the_start(plan, told, began_at)
     with fast_folder() as folder:
@@ -69,7 +69,7 @@ def one(seed: int) -> Foretold:
             assert turn is not None
         state = chain.state
     assert state.run.status is RunStatus.FINISHED and midway is not None, state.run
-    return Foretold(
+    return ForecastedChain(
         seed=seed,
         start=_compared(start, kaggle, began_at, state.run.updated_at),
         midway=_compared(midway, kaggle, asked_at, state.run.updated_at),
@@ -78,10 +78,10 @@ def one(seed: int) -> Foretold:
     )
 
 
-def expectations(plan: Plan) -> Expect:
+def expectations(plan: ChainPlan) -> Expect:
     """The true times of a plan, as a pipeline would say them."""
     assert plan.tempo is not None
-    session, kind = Counting(plan.pipeline), plan.pipeline.slot
+    session, kind = CountingSessions(plan.pipeline), plan.pipeline.slot
     queue_s = {"tpu": plan.rules.queue_s.tpu, "gpu": plan.rules.queue_s.gpu, "cpu": plan.rules.queue_s.cpu}[kind]
     return Expect(
         step_s={"counting": plan.step_s},
@@ -93,7 +93,7 @@ def expectations(plan: Plan) -> Expect:
     )
 
 
-def _mistaken(plan: Plan, told: Expect, factor: float) -> Expect:
+def _mistaken(plan: ChainPlan, told: Expect, factor: float) -> Expect:
     """All that the first session measures, said wrongly; what only a later stage can tell is said as it is."""
     measured = plan.pipeline.stages[0].options == {}
     step_s = {"counting": plan.step_s * factor if measured else plan.step_s}
@@ -101,7 +101,7 @@ def _mistaken(plan: Plan, told: Expect, factor: float) -> Expect:
     return Expect(step_s=step_s, first_s=told.first_s, **others)
 
 
-def _at_the_start(plan: Plan, told: Expect, now: datetime) -> dict[str, Any]:
+def _at_the_start(plan: ChainPlan, told: Expect, now: datetime) -> dict[str, Any]:
     pipeline = plan.pipeline.model_copy(update={"expect": told})
     quota = None
     if pipeline.hardware.quota:
@@ -110,7 +110,7 @@ def _at_the_start(plan: Plan, told: Expect, now: datetime) -> dict[str, Any]:
             owner="me", accelerator=pipeline.slot, used_s=0.0, reserved_s=0.0, total_s=total_s,
             refreshes_at=plan.rules.week(now)[1], read_at=now,
         )  # fmt: skip
-    found = forecast(pipeline, times_for(pipeline), Standing(now=now), hours_of(pipeline, quota, now))
+    found = forecast(pipeline, estimate_durations(pipeline), RunPosition(now=now), hours_of(pipeline, quota, now))
     return views.document(found, ())
 
 
@@ -131,7 +131,7 @@ def _by_the_run(chain: Chain, now: datetime) -> dict[str, Any]:
     return found
 
 
-def _compared(said: dict[str, Any], kaggle: Kaggle, at: datetime, ended_at: datetime) -> Told:
+def _compared(said: dict[str, Any], kaggle: SimulatedKaggle, at: datetime, ended_at: datetime) -> ForecastError:
     finish_at, earliest, latest = (
         datetime.fromisoformat(said[key]) for key in ("finish_at", "finish_earliest_at", "finish_latest_at")
     )
@@ -143,7 +143,7 @@ def _compared(said: dict[str, Any], kaggle: Kaggle, at: datetime, ended_at: date
     )
     if not kaggle.pipeline.hardware.quota:
         spent_s = 0.0
-    return Told(
+    return ForecastError(
         off_finish=abs((finish_at - ended_at) / (ended_at - at)),
         off_quota=abs(said["quota_s"] - spent_s) / spent_s if spent_s else 0.0,
         bounded=earliest <= ended_at <= latest,

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from orchestrator.core.retention import removable
+from orchestrator.core.retention import prunable
 from orchestrator.engine.manifests import TRIES
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
@@ -197,7 +197,7 @@ def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
             continue
         keep = watched.chain.kaggle.pipeline.keep
         may_go = {
-            c.name for s in watched.states for c in (*removable(s, keep), *(p for p in s.checkpoints if pruned(p)))
+            c.name for s in watched.states for c in (*prunable(s, keep), *(p for p in s.checkpoints if pruned(p)))
         }
         if not any(dataset.slug == name or dataset.slug.startswith(f"{name}-n") for name in may_go):
             return f"{dataset.ref} was sound, and was deleted"

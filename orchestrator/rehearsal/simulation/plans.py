@@ -28,7 +28,7 @@ from orchestrator.rehearsal.simulation.delayed_faults import drawn_late
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
 from orchestrator.rehearsal.simulation.odd_text import NOTHING_ODD, Oddities
 from orchestrator.rehearsal.simulation.second_home import Copied, drawn_copy
-from orchestrator.rehearsal.simulation.sessions import Counting, Tempo, died, failing, hung
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, died, failing, hung
 from orchestrator.rehearsal.simulation.stuck_answers import Stuck, drawn_stuck
 from stages.contract import Order
 
@@ -54,7 +54,7 @@ KIND_SHARES = ("TpuV5E8", "TpuV5E8", "NvidiaTeslaT4", "cpu")
 
 
 @dataclass(frozen=True)
-class Misdeed:
+class SessionBug:
     """What one session's own program does wrong."""
 
     session: int
@@ -63,7 +63,7 @@ class Misdeed:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChainPlan:
     """Everything that is drawn for one chain."""
 
     seed: int
@@ -71,7 +71,7 @@ class Plan:
     rules: Rules
     faults: FaultPlan
     step_s: float
-    misdeeds: tuple[Misdeed, ...]
+    misdeeds: tuple[SessionBug, ...]
     crashes: tuple[int, ...]
     """At which boundary of its life each of the first daemons dies."""
     answers_after_s: float
@@ -97,11 +97,11 @@ class Plan:
         return self.oddities.play(order, played, index)
 
 
-def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
+def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
     """The plan of a seed; the same seed gives the same plan."""
     rng = random.Random(f"relay simulates {seed}")
     chosen = pipeline or _pipeline(rng)
-    usable_s = Counting(chosen).usable_s
+    usable_s = CountingSessions(chosen).usable_s
     if usable_s <= 0:
         raise BadInput(f"{chosen.name}: session.margin_s leaves no time for a step: lower it, or raise session.limit_s")
     step_s = usable_s * rng.uniform(1.5, 5.0) / chosen.total_steps
@@ -116,7 +116,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
     )
     copied = drawn_copy(seed) if seed % ON_DISK_EVERY else None
     faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, chosen.limit_s, alone=copied is None)
-    plan = Plan(
+    plan = ChainPlan(
         seed=seed,
         pipeline=chosen,
         rules=rules,
@@ -138,7 +138,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> Plan:
     return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
 
 
-def calm(seed: int) -> Plan:
+def calm(seed: int) -> ChainPlan:
     """A chain on which nothing goes wrong, with sessions as long as real ones, and times as uneven as real ones may be."""
     rng = random.Random(f"relay foretells {seed}")
     stages = rng.randint(1, 3)
@@ -146,10 +146,10 @@ def calm(seed: int) -> Plan:
     steps = [rng.randint(80, 400) for _ in range(stages)]
     accelerator = rng.choice(KIND_SHARES)
     empty = parse(_calm_text(accelerator, steps, [None] * stages), "the built-in pipeline")
-    step_s = share * Counting(empty).usable_s / sum(map(float.__mul__, map(float, steps), spread))
+    step_s = share * CountingSessions(empty).usable_s / sum(map(float.__mul__, map(float, steps), spread))
     own = [round(step_s * factor, 3) if factor != 1.0 else None for factor in spread]
     queue_s, processing_s = rng.uniform(420.0, 1800.0), rng.uniform(60.0, 600.0)
-    return Plan(
+    return ChainPlan(
         seed=seed,
         pipeline=parse(_calm_text(accelerator, steps, own), "the built-in pipeline"),
         rules=Rules(
@@ -250,13 +250,13 @@ def _dataset_fault(rng: random.Random, limit_s: float) -> DatasetFault:
     return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
 
 
-def _misdeeds(rng: random.Random, limit_s: float) -> tuple[Misdeed, ...]:
+def _misdeeds(rng: random.Random, limit_s: float) -> tuple[SessionBug, ...]:
     if rng.random() < 0.7:
         return ()
     what = rng.choice(tuple(MISDEEDS))
     first = rng.randint(1, FAULTY_SESSIONS - 1)
     after_s = rng.uniform(0.0, limit_s)
-    return tuple(Misdeed(first + more, what, after_s) for more in range(rng.randint(1, 2)))
+    return tuple(SessionBug(first + more, what, after_s) for more in range(rng.randint(1, 2)))
 
 
 def _crashes(rng: random.Random) -> tuple[int, ...]:
@@ -274,7 +274,7 @@ MISDEEDS: dict[str, Callable[[Order, Played, float], Played]] = {
 }
 
 
-def _spoilt(misdeed: Misdeed, order: Order, played: Played) -> Played:
+def _spoilt(misdeed: SessionBug, order: Order, played: Played) -> Played:
     if misdeed.after_s >= played.ends_after_s:
         return played
     return MISDEEDS[misdeed.what](order, played, misdeed.after_s)

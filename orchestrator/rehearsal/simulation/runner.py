@@ -17,13 +17,13 @@ from orchestrator.engine.tick import Turn
 from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.rehearsal.simulation.chain import TURNS_MAX, Chain, Endless, Kaggle, fast_folder
+from orchestrator.rehearsal.simulation.chain import TURNS_MAX, Chain, Endless, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.clock_steps import OwnClock, Settings
-from orchestrator.rehearsal.simulation.crash_injection import Bomb, Crash
+from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.disk_faults import BackupsGone, Disk
 from orchestrator.rehearsal.simulation.invariants import Watched
 from orchestrator.rehearsal.simulation.odd_text import OddlyWorded
-from orchestrator.rehearsal.simulation.plans import Plan, drawn
+from orchestrator.rehearsal.simulation.plans import ChainPlan, drawn
 from orchestrator.rehearsal.simulation.second_home import Interrupted, Kinship, SecondHome
 from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
 from orchestrator.views import fact_text
@@ -136,10 +136,10 @@ class Simulation:
     """One chain being simulated."""
 
     def __init__(
-        self, plan: Plan, folder: Path, tell: Teller | None = None, store: Store | MemoryStore | None = None
+        self, plan: ChainPlan, folder: Path, tell: Teller | None = None, store: Store | MemoryStore | None = None
     ) -> None:
         self.plan = plan
-        self.kaggle = Kaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
+        self.kaggle = SimulatedKaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
         home = folder / "home"
         home.mkdir()
         if store is None:
@@ -162,7 +162,7 @@ class Simulation:
         self._tell = tell
         self._told = 0
 
-    def _stuck(self, plan: Plan) -> StuckGateway | None:
+    def _stuck(self, plan: ChainPlan) -> StuckGateway | None:
         """The account where an answer of it is stuck."""
         if plan.stuck is None:
             return None
@@ -176,7 +176,7 @@ class Simulation:
         bombs = list(self.plan.crashes)
         while self.turns < TURNS_MAX:
             try:
-                self._one_life(Bomb(bombs.pop(0)) if bombs else None)
+                self._one_life(CrashPoint(bombs.pop(0)) if bombs else None)
             except StoreCorrupt as error:
                 if not self.plan.disk.flips:
                     raise
@@ -203,7 +203,7 @@ class Simulation:
             broken=broken,
         )
 
-    def _one_life(self, bomb: Bomb | None) -> None:
+    def _one_life(self, bomb: CrashPoint | None) -> None:
         """One daemon, until it dies or nothing is left for it to do."""
         try:
             self.disk.begins(self.kaggle.clock.now)
@@ -249,7 +249,7 @@ class Simulation:
         for line in fact_text.lines(turn):
             self._say(f"the copy: {line}")
 
-    def _turns(self, bomb: Bomb | None) -> Iterator[Turn]:
+    def _turns(self, bomb: CrashPoint | None) -> Iterator[Turn]:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
 
     def _see_to_it(self) -> None:

@@ -10,8 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from orchestrator.core.commands import Rest
-from orchestrator.engine.home import Home
+from orchestrator.core.commands import Wait
+from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn, tick
 from orchestrator.kaggle.gateway import Gateway, KernelPush, KernelPushed
 from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain
@@ -71,7 +71,7 @@ class SecondHome:
         assert isinstance(first.store, MemoryStore), "a database is copied as a file, which only a real daemon does"
         shutil.copytree(first.home.path, into)
         self.chain = copy.copy(first)
-        self.chain.home, self.chain.store = Home(into), first.store.copy()
+        self.chain.home, self.chain.store = HomeLayout(into), first.store.copy()
         if first.identity and copied.kinship is not Kinship.UNAWARES:
             self.chain.identity = "home-two@simulated"
         self._fence = self.chain.store.take_lease("second", first.clock.now(), LEASE_S, lambda _: False).fence
@@ -86,5 +86,5 @@ class SecondHome:
                 return
             turn = tick(store, self.chain.run, self._shell, self._fence)
             told(turn)
-            if isinstance(turn.command, Rest):
+            if isinstance(turn.command, Wait):
                 self._until = turn.command.until

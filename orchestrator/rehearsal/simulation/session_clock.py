@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 
 from stages.session.budget import STEPS_KEPT, Budget
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 
 
-class What(Enum):
+class EventKind(Enum):
     """What a session's clock is told of."""
 
     STEP = auto()
@@ -20,23 +20,23 @@ class What(Enum):
 
 
 @dataclass(frozen=True)
-class Moment:
+class SessionMoment:
     """On the session's clock; `save_s` is how long the checkpoint took that is on disk now."""
 
-    what: What
+    what: EventKind
     at_s: float
     position: int
     save_s: float = 0.0
 
 
-class Watch:
+class SessionTimer:
     """Times a session for its report, and accounts for its seconds, as `stages.session.context` does."""
 
     def __init__(self, begin_s: float) -> None:
         self.at_s = begin_s
         self._save_s = 0.0
         self._steps_s: dict[str, list[float]] = {}
-        self._spent = {Spent.OTHER: begin_s}
+        self._spent = {TimeClass.OTHER: begin_s}
 
     def stepped(self, stage: str, at_s: float, compiling_s: float) -> bool:
         """A step was done, a stage's first with so much compiling; answers whether it was the first in this session."""
@@ -45,15 +45,15 @@ class Watch:
         steps_s.append(took_s)
         self.at_s = at_s
         compiled_s = min(took_s, compiling_s) if len(steps_s) == 1 else 0.0
-        self._add(Spent.COMPILE, compiled_s)
-        self._add(Spent.STEP, took_s - compiled_s)
+        self._add(TimeClass.COMPILE, compiled_s)
+        self._add(TimeClass.STEP, took_s - compiled_s)
         return len(steps_s) == 1
 
-    def saved(self, moment: Moment) -> None:
+    def saved(self, moment: SessionMoment) -> None:
         """A checkpoint was saved."""
         self._save_s = max(self._save_s, moment.save_s)
-        if moment.what is What.SAVED:
-            self._add(Spent.SAVE, moment.at_s - self.at_s)
+        if moment.what is EventKind.SAVED:
+            self._add(TimeClass.SAVE, moment.at_s - self.at_s)
             self.at_s = moment.at_s
 
     @property
@@ -70,5 +70,5 @@ class Watch:
             found |= replace(budget, steps_s=tuple(later_s[-STEPS_KEPT:])).timings()
         return found
 
-    def _add(self, what: Spent, seconds: float) -> None:
+    def _add(self, what: TimeClass, seconds: float) -> None:
         self._spent[what] = self._spent.get(what, 0.0) + seconds

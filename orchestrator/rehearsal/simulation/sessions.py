@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
-from orchestrator.rehearsal.simulation.session_clock import Moment, Watch, What
+from orchestrator.rehearsal.simulation.session_clock import EventKind, SessionMoment, SessionTimer
 from stages.contract import (
     BLOB_NAME,
     CHECKPOINTS_DIRECTORY,
@@ -43,7 +43,7 @@ LINES_MAX = 300
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedOn:
     """What one session trained on: where it began, and with which bytes."""
 
     order: Order
@@ -85,7 +85,7 @@ def _about_one(deviation: float, key: str) -> float:
 
 
 @dataclass(frozen=True)
-class Counting:
+class CountingSessions:
     """Plays sessions of one pipeline. A step takes `step_s` of the session's clock, and with a `tempo` about that.
 
     Without one a session is easy to reckon with: each step takes as long, saves in between nothing, and it stops when another
@@ -111,26 +111,26 @@ class Counting:
         """What a full session has for steps."""
         return self.pipeline.budget_s(self.pipeline.limit_s) - self.start_s - self.save_s
 
-    def play(self, order: Order, mounts: Mounts) -> tuple[Played, Trained | None]:
+    def play(self, order: Order, mounts: Mounts) -> tuple[Played, TrainedOn | None]:
         """The session, and what it trained on; None where it refused to train."""
         try:
             digest = _parent(order, mounts)
         except StageFailed as failure:
             return _refused(order, failure), None
-        return self._count(order, digest), Trained(order, digest)
+        return self._count(order, digest), TrainedOn(order, digest)
 
     def _count(self, order: Order, digest: str) -> Played:
         pipeline, total = self.pipeline, self.pipeline.total_steps
-        position, watch = pipeline.position(order.start), Watch(self._begin_s(order))
+        position, watch = pipeline.position(order.start), SessionTimer(self._begin_s(order))
         telling = max(1, total // LINES_MAX)
         told: list[Progress] = []
         files: list[tuple[float, str, bytes]] = []
         for moment in self._timetable(order):
-            if moment.what is What.LEFT:
+            if moment.what is EventKind.LEFT:
                 watch.at_s = moment.at_s
                 break
             cursor = cursor_at(pipeline, moment.position)
-            if moment.what is What.STEP:
+            if moment.what is EventKind.STEP:
                 position, digest = moment.position, after(digest, moment.position)
                 first = watch.stepped(cursor.stage, moment.at_s, self.tempo.first_s if self.tempo else 0.0)
                 if position % telling == 0 or position == total or first:
@@ -151,30 +151,30 @@ class Counting:
     def _begin_s(self, order: Order) -> float:
         return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
 
-    def _timetable(self, order: Order) -> Iterator[Moment]:
+    def _timetable(self, order: Order) -> Iterator[SessionMoment]:
         """When each step is done and each checkpoint is on disk; of one that is made beside the steps, told when it is begun."""
         return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
 
-    def _even(self, order: Order) -> Iterator[Moment]:
+    def _even(self, order: Order) -> Iterator[SessionMoment]:
         position, total = self.pipeline.position(order.start), self.pipeline.total_steps
         now_s = saved_s = self.start_s
         while position < total and now_s + self.step_s + self.save_s < order.budget_s:
             position, now_s = position + 1, now_s + self.step_s
-            yield Moment(What.STEP, now_s, position)
+            yield SessionMoment(EventKind.STEP, now_s, position)
             if now_s - saved_s >= order.save_interval_s:
                 saved_s = now_s
-                yield Moment(What.SAVED_BESIDE, now_s, position)
-        yield Moment(What.SAVED, now_s + self.save_s, position, self.save_s)
+                yield SessionMoment(EventKind.SAVED_BESIDE, now_s, position)
+        yield SessionMoment(EventKind.SAVED, now_s + self.save_s, position, self.save_s)
 
-    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[Moment]:
+    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[SessionMoment]:
         leave_s = exit_at_s(order.budget_s, order.limit_s)
         for moment in self._within_budget(order, tempo):
             if moment.at_s > leave_s:  # its last step or save did not end in time
-                yield Moment(What.LEFT, leave_s, moment.position)
+                yield SessionMoment(EventKind.LEFT, leave_s, moment.position)
                 return
             yield moment
 
-    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator[Moment]:
+    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator[SessionMoment]:
         budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times)
         slow = tempo.slow(order.slug)
         position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
@@ -190,7 +190,7 @@ class Counting:
                 step_s = float(stage.options.get("step_s", self.step_s))
                 took_s = tempo.step(order.slug, position, step_s) + first_s
                 position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
-                yield Moment(What.STEP, now_s, position)
+                yield SessionMoment(EventKind.STEP, now_s, position)
                 since_s = budget.saving_since_s
                 if since_s is not None and now_s >= since_s + save_s:
                     budget = budget.save_done(since_s + save_s, save_s)
@@ -200,8 +200,8 @@ class Counting:
                         now_s = budget.saving_since_s + save_s
                         budget = budget.save_done(now_s, save_s)
                     budget = budget.save_begun(now_s)
-                    what = What.SAVED if stops else What.SAVED_BESIDE
-                    yield Moment(what, now_s + save_s, position, save_s)
+                    what = EventKind.SAVED if stops else EventKind.SAVED_BESIDE
+                    yield SessionMoment(what, now_s + save_s, position, save_s)
                 if stops:
                     now_s += save_s
                     budget = budget.save_done(now_s, save_s)

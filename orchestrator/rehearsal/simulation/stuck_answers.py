@@ -9,7 +9,7 @@ from orchestrator.base.errors import NoSlot
 from orchestrator.core.plan import Limits
 from orchestrator.kaggle.gateway import KernelPush, KernelPushed, Quota, SessionSeen, Worker
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
-from orchestrator.rehearsal.local_kaggle.rules import Kind, slot_message
+from orchestrator.rehearsal.local_kaggle.rules import MachineKind, slot_message
 from orchestrator.rehearsal.local_kaggle.world import World
 from state.model import Phase, RunState, RunStatus
 
@@ -61,7 +61,7 @@ class StuckGateway(DirectGateway):
     def push(self, kernel: KernelPush) -> KernelPushed:
         if self._stuck.answer == SLOT and not self.is_mended and len(self._asked) >= self._stuck.session - 1:
             self._declined = kernel.slug
-            raise NoSlot(slot_message(Kind.TPU, 1))
+            raise NoSlot(slot_message(MachineKind.TPU, 1))
         return super().push(kernel)
 
     def quota(self, accelerator: str) -> Quota | None:

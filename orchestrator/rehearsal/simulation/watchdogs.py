@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from orchestrator.core.commands import Rest
+from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.simulation.chain import Chain
@@ -30,14 +30,14 @@ class Loop:
         at = (now, chain.clock.now() - now, made)
         if at != self.at:  # where the clock was set, what was seen before is forgotten, and looked at again
             self.moved = self.at is not None and at[1:] != self.at[1:]
-        if command is None or isinstance(command, Rest) or at != self.at:
+        if command is None or isinstance(command, Wait) or at != self.at:
             self.done.clear()
         self.at = at
         state = chain.state
         self.moved |= turn is None or bool(turn.facts) or state != self.state
         self.state = state
-        if command is None or isinstance(command, Rest):
-            return command.why if isinstance(command, Rest) and command.held and not self.moved else ""
+        if command is None or isinstance(command, Wait):
+            return command.why if isinstance(command, Wait) and command.held and not self.moved else ""
         again = repr(command)
         if again in self.done:
             return f"{again} was carried out twice in a row"
@@ -67,7 +67,7 @@ class Owed:
             self.stuck, self.stuck_s = "" if owed is None else owed[0], 0.0
         elif self.since is not None:
             self.stuck_s += (now - self.since).total_seconds()
-        fails = turn is None or turn.failure or (isinstance(turn.command, Rest) and turn.before.failures > 0)
+        fails = turn is None or turn.failure or (isinstance(turn.command, Wait) and turn.before.failures > 0)
         self.since = None if fails else now
         if (
             owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.session import packing
-from stages.session.parent_checkpoint import Found
+from stages.session.parent_checkpoint import MountedCheckpoint
 
 CHUNK_BYTES = 1 << 20
 
@@ -42,7 +42,7 @@ class Bits:
         )
 
 
-def between(one: Found, two: Found) -> Bits:
+def between(one: MountedCheckpoint, two: MountedCheckpoint) -> Bits:
     """Count the bits that differ. Checkpoints with equal digests are equal: of those only the size is read."""
     first = contents(one)
     if one.manifest.digests and one.manifest.digests == two.manifest.digests:
@@ -52,7 +52,7 @@ def between(one: Found, two: Found) -> Bits:
     return Bits(compared=sum(max(_size_bits(first[part]), _size_bits(second[part])) for part in PARTS), **counts)
 
 
-def contents(found: Found) -> Contents:
+def contents(found: MountedCheckpoint) -> Contents:
     """Everything that a checkpoint holds; arrays as their bytes."""
     with tempfile.TemporaryDirectory(prefix="relay-verify-") as name:
         directory = Path(name) / "state"

@@ -9,10 +9,10 @@ from orchestrator.rehearsal.local_kaggle.sandbox import Mount
 from orchestrator.rehearsal.verify import comparing
 from orchestrator.rehearsal.verify.bits import Bits
 from orchestrator.rehearsal.verify.comparing import Compared
-from orchestrator.rehearsal.verify.cuts import Cut
-from orchestrator.rehearsal.verify.sessions import Left, Sessions, tidy
+from orchestrator.rehearsal.verify.cuts import SessionCut
+from orchestrator.rehearsal.verify.sessions import Left, SessionProcesses, tidy
 from stages.contract import Order, Parent, StageSpec
-from stages.session.parent_checkpoint import Found
+from stages.session.parent_checkpoint import MountedCheckpoint
 
 ENDLESS_S = 1e9
 """No session is to end by its budget, and none to save by its interval."""
@@ -21,7 +21,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Subject:
+class VerifiedChain:
     """What is verified: the order of the uncut run, what its sessions mount, and their environment."""
 
     order: Order
@@ -30,7 +30,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ResumeVerdict:
     """What was found, a session at a time."""
 
     sessions: tuple[Compared, ...]
@@ -79,24 +79,28 @@ def order_of(pipeline: Pipeline, steps_max: int | None = None) -> Order:
     )
 
 
-def verify(subject: Subject, cuts: Sequence[Cut], root: Path, tell: Tell, *, keep: bool = False) -> Verdict:
+def verify(
+    subject: VerifiedChain, cuts: Sequence[SessionCut], root: Path, tell: Tell, *, keep: bool = False
+) -> ResumeVerdict:
     """Run both and compare; `root` is an empty folder for everything that the sessions need and leave.
 
     `keep` leaves it all there, otherwise what a session left goes as soon as nothing needs it. Raises Permanent where a
     session fails.
     """
-    with Sessions(root, subject.mounts, subject.environment) as sessions:
+    with SessionProcesses(root, subject.mounts, subject.environment) as sessions:
         tell("the uncut run")
         whole = sessions.run(_whole(subject.order, cuts), None)
         return _cut_run(subject.order, cuts, sessions, whole, tell, keep=keep)
 
 
-def _cut_run(order: Order, cuts: Sequence[Cut], sessions: Sessions, whole: Left, tell: Tell, *, keep: bool) -> Verdict:
+def _cut_run(
+    order: Order, cuts: Sequence[SessionCut], sessions: SessionProcesses, whole: Left, tell: Tell, *, keep: bool
+) -> ResumeVerdict:
     found: list[Compared] = []
     done: set[tuple[str, int]] = set()
-    parent: Found | None = None
+    parent: MountedCheckpoint | None = None
     before: Left | None = None
-    previous: Cut | None = None
+    previous: SessionCut | None = None
     for number, cut in enumerate([*cuts, None], start=1):
         tell(f"session {number} of {len(cuts) + 1}, {_describe(cut)}")
         asked = _next(order, number, parent, cut, cuts)
@@ -110,16 +114,18 @@ def _cut_run(order: Order, cuts: Sequence[Cut], sessions: Sessions, whole: Left,
         if left.newest is not None:
             parent, before = left.newest, left
         previous = cut
-    return Verdict(tuple(found), len(whole.steps.keys() - done))
+    return ResumeVerdict(tuple(found), len(whole.steps.keys() - done))
 
 
-def _whole(order: Order, cuts: Sequence[Cut]) -> Order:
+def _whole(order: Order, cuts: Sequence[SessionCut]) -> Order:
     """The uncut run saves wherever a session of the cut one might, so that there is something to compare with."""
     places = {(at.stage, at.step): at for cut in cuts for at in (cut.at, cut.latest, *cut.saves)}
     return replace(order, save_at=tuple(places.values()), keep_checkpoints=len(places) + len(order.stages))
 
 
-def _next(order: Order, number: int, parent: Found | None, cut: Cut | None, cuts: Sequence[Cut]) -> Order:
+def _next(
+    order: Order, number: int, parent: MountedCheckpoint | None, cut: SessionCut | None, cuts: Sequence[SessionCut]
+) -> Order:
     """The order of a session that goes on from `parent`, and ends by itself at the cut at the latest."""
     asked = replace(
         order,
@@ -136,13 +142,13 @@ def _next(order: Order, number: int, parent: Found | None, cut: Cut | None, cuts
     return replace(asked, start=manifest.cursor, parent=Parent(name=name, digest=manifest.digest))
 
 
-def _step_s(whole: Left, cut: Cut | None) -> float:
+def _step_s(whole: Left, cut: SessionCut | None) -> float:
     """How long a step took in the uncut run."""
     timings = whole.report.timings if whole.report else {}
     return timings.get(f"{cut.at.stage}.step_s", 0.0) if cut else 0.0
 
 
-def _describe(cut: Cut | None) -> str:
+def _describe(cut: SessionCut | None) -> str:
     return f"cut at {cut.at.stage} {cut.at.step} by {cut.how.value}" if cut else "to the end"
 
 

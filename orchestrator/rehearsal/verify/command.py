@@ -12,8 +12,8 @@ from orchestrator.base.errors import BadInput
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.examples import default_pipeline
 from orchestrator.rehearsal.verify import chain, cuts, inputs
-from orchestrator.rehearsal.verify.chain import Subject
-from orchestrator.rehearsal.verify.cuts import Cut
+from orchestrator.rehearsal.verify.chain import VerifiedChain
+from orchestrator.rehearsal.verify.cuts import SessionCut
 from orchestrator.rehearsal.verify.view import verdict_document, verdict_view
 from orchestrator.views.json_output import print_json
 from orchestrator.views.printing import print_view
@@ -41,7 +41,7 @@ def verify_resume(
     places = _cuts(order, at, count, seed)
     with _root(keep) as root:
         mounted = inputs.mounted(pipeline, path, root / "inputs")
-        subject = Subject(order, mounted, _environment(order))
+        subject = VerifiedChain(order, mounted, _environment(order))
         verdict = chain.verify(subject, places, root / "sessions", _tell, keep=keep is not None)
     if as_json:
         print_json(verdict_document(verdict))
@@ -50,7 +50,7 @@ def verify_resume(
     return 0 if verdict.equal else 1
 
 
-def _cuts(order: Order, at: Sequence[str], count: int | None, seed: int) -> tuple[Cut, ...]:
+def _cuts(order: Order, at: Sequence[str], count: int | None, seed: int) -> tuple[SessionCut, ...]:
     """Those that were named, and drawn ones: 20 unless some were named or another number was asked for."""
     named = [cuts.named(text, order.stages) for text in at]
     wanted = count if count is not None else 0 if named else CUTS

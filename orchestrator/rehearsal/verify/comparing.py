@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from orchestrator.rehearsal.verify import bits
 from orchestrator.rehearsal.verify.bits import Bits
-from orchestrator.rehearsal.verify.cuts import Cut
+from orchestrator.rehearsal.verify.cuts import SessionCut
 from orchestrator.rehearsal.verify.sessions import Left
 from stages.contract import Cursor
 from stages.session.tracing import Traced
@@ -24,7 +24,7 @@ class Compared:
     the uncut run does not have, or has under other digests though no bit differs.
     """
 
-    cut: Cut | None
+    cut: SessionCut | None
     start: Cursor | None
     steps: int
     losses: int
@@ -40,7 +40,7 @@ class Compared:
         return self.losses + self.batches + self.rollouts + self.unmatched + self.bits.differing
 
 
-def compared(cut: Cut | None, start: Cursor | None, left: Left, whole: Left) -> Compared:
+def compared(cut: SessionCut | None, start: Cursor | None, left: Left, whole: Left) -> Compared:
     """Every step and every checkpoint that a session left, against the uncut run's."""
     pairs = [(step, whole.steps[place]) for place, step in left.steps.items() if place in whole.steps]
     checkpoints = [(found, whole.at(found.manifest.cursor)) for found in left.checkpoints]

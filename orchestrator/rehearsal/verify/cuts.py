@@ -34,7 +34,7 @@ class How(StrEnum):
 
 
 @dataclass(frozen=True)
-class Cut:
+class SessionCut:
     """The end of a session. `share` is how far into a step a KILL strikes; `lost` steps a killed session had not saved."""
 
     at: Cursor
@@ -61,7 +61,7 @@ class Cut:
         return Cursor(stage=self.at.stage, step=self.at.step + 1) if self.how.kills else self.at
 
 
-def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[Cut, ...]:
+def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[SessionCut, ...]:
     """`count` cuts of all sorts at random places that depend on nothing but the arguments, in the order of the run.
 
     Fewer where the stages have not as many places: no two cuts are at the same one, and none is at the very end.
@@ -70,14 +70,14 @@ def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[Cut, ...]
     inside = _inside(stages, seed)
     at_boundaries = boundaries[: max(0, count // len(How), count - len(inside))]
     sorts = [how for how in How if how is not How.BOUNDARY]
-    cuts = [Cut(at, How.BOUNDARY) for at in at_boundaries]
+    cuts = [SessionCut(at, How.BOUNDARY) for at in at_boundaries]
     for number, at in enumerate(_shuffled(inside[: count - len(cuts)], seed)):
         share, lost = 0.05 + 0.9 * _fraction(seed, "share", at), 1 + int(LOST_STEPS * _fraction(seed, "lost", at))
-        cuts.append(Cut(at, sorts[number % len(sorts)], share, lost))
+        cuts.append(SessionCut(at, sorts[number % len(sorts)], share, lost))
     return in_order(cuts, stages)
 
 
-def named(text: str, stages: Sequence[StageSpec]) -> Cut:
+def named(text: str, stages: Sequence[StageSpec]) -> SessionCut:
     """The cut that `STAGE:STEP` or `STAGE:STEP:HOW` names; raises BadInput."""
     stage, _, rest = text.partition(":")
     step, _, how = rest.partition(":")
@@ -91,7 +91,7 @@ def named(text: str, stages: Sequence[StageSpec]) -> Cut:
     return _fitting(Cursor(stage=stage, step=int(step)), How(how) if how else How.YIELD, text, stages)
 
 
-def _fitting(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> Cut:
+def _fitting(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> SessionCut:
     ends = {spec.name: spec.steps for spec in stages}
     at_end = at.step == ends[at.stage]
     if at_end and at.stage == stages[-1].name:
@@ -100,13 +100,13 @@ def _fitting(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> Cu
         raise BadInput(f"--at {text}: {at.stage} ends at {ends[at.stage]}: write {at.stage}:{ends[at.stage]}")
     if how.kills and at_end:
         raise BadInput(f"--at {text}: a session can be killed inside of a stage only: name an earlier step")
-    return Cut(at, How.BOUNDARY if at_end else how)
+    return SessionCut(at, How.BOUNDARY if at_end else how)
 
 
-def in_order(cuts: Iterable[Cut], stages: Sequence[StageSpec]) -> tuple[Cut, ...]:
+def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[SessionCut, ...]:
     """The cuts as the run comes to them; of several at one place the first that was given."""
     order = [spec.name for spec in stages]
-    places: dict[tuple[int, int], Cut] = {}
+    places: dict[tuple[int, int], SessionCut] = {}
     for cut in cuts:
         places.setdefault((order.index(cut.at.stage), cut.at.step), cut)
     return tuple(places[place] for place in sorted(places))

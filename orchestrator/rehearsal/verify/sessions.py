@@ -10,12 +10,12 @@ from kaggle_kernels import build
 from orchestrator.base.clock import SystemClock
 from orchestrator.base.errors import Permanent
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, ProcessSession, compile_cache
-from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Line, Mount
+from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Mount, SessionLine
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
-from orchestrator.rehearsal.verify.cuts import Cut, How
+from orchestrator.rehearsal.verify.cuts import How, SessionCut
 from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, Cursor, Order, Report
 from stages.session import packing, parent_checkpoint, tracing
-from stages.session.parent_checkpoint import Found
+from stages.session.parent_checkpoint import MountedCheckpoint
 from stages.session.session_output import Output
 
 OWNER = "verify"
@@ -33,20 +33,20 @@ class Left:
     working: Path
     report: Report | None
     steps: tracing.Steps
-    checkpoints: tuple[Found, ...]
+    checkpoints: tuple[MountedCheckpoint, ...]
     """Those that verify, in the order of the run."""
 
     @property
-    def newest(self) -> Found | None:
+    def newest(self) -> MountedCheckpoint | None:
         """What the next session goes on from."""
         return self.checkpoints[-1] if self.checkpoints else None
 
-    def at(self, cursor: Cursor) -> Found | None:
+    def at(self, cursor: Cursor) -> MountedCheckpoint | None:
         """The checkpoint at a place."""
         return next((found for found in self.checkpoints if found.manifest.cursor == cursor), None)
 
 
-class Sessions:
+class SessionProcesses:
     """Runs sessions below a folder, each with the same mounts and environment. Close it, and none is left running."""
 
     def __init__(self, root: Path, inputs: Sequence[Mount], environment: Mapping[str, str]) -> None:
@@ -62,7 +62,9 @@ class Sessions:
     def __exit__(self, *_: object) -> None:
         self._sandbox.close()
 
-    def run(self, order: Order, parent: Found | None, cut: Cut | None = None, step_s: float = 0.0) -> Left:
+    def run(
+        self, order: Order, parent: MountedCheckpoint | None, cut: SessionCut | None = None, step_s: float = 0.0
+    ) -> Left:
         """Run a session to its end, or until it is killed as `cut` says; `step_s` is how long a step of that stage takes.
 
         Raises Permanent where the session failed.
@@ -76,7 +78,7 @@ class Sessions:
             _refuse_failure(folder, order, session.log(0.0))
         return _left(folder, order)
 
-    def _launch(self, order: Order, parent: Found | None) -> Launch:
+    def _launch(self, order: Order, parent: MountedCheckpoint | None) -> Launch:
         name = order.parent.name if order.parent else ""
         own = (
             (Mount(name=f"{OWNER}/{name}", place=f"datasets/{OWNER}/{name}", files=self._files(parent)),)
@@ -93,7 +95,7 @@ class Sessions:
             started=self._clock.now(),
         )
 
-    def _files(self, parent: Found) -> Files:
+    def _files(self, parent: MountedCheckpoint) -> Files:
         paths = [path for path in sorted(parent.folder.rglob("*")) if path.is_file()]
         now = self._clock.now()
         return {path.relative_to(parent.folder).as_posix(): Content.of_path(path, now) for path in paths}
@@ -102,7 +104,7 @@ class Sessions:
         while session.poll(0.0) is None:
             self._clock.sleep(10 * POLL_S)
 
-    def _comes_to(self, session: ProcessSession, moment: "Moment", cut: Cut, step_s: float) -> bool:
+    def _comes_to(self, session: ProcessSession, moment: "Signal", cut: SessionCut, step_s: float) -> bool:
         """Wait for the moment of a kill; False where the session ended before."""
         while not moment.has_come():
             if session.poll(0.0) is not None:
@@ -114,7 +116,7 @@ class Sessions:
 
 
 @dataclass
-class Moment:
+class Signal:
     """A sign that a session gives: a file or folder appears, or (with `line`) a trace has come to a step."""
 
     path: Path
@@ -132,11 +134,11 @@ class Moment:
         return self.line in tracing.read(self.path)
 
 
-def _moment(cut: Cut, order: Order, folder: Path) -> Moment:
+def _moment(cut: SessionCut, order: Order, folder: Path) -> Signal:
     """When to strike: a KILL waits for the save before it, so that it hits the step and not the save."""
     if cut.how is How.AFTER_SAVE or (cut.how is How.KILL and cut.saved == cut.at):
-        return Moment(Output(folder / "working", order).folder(cut.at))
-    return Moment(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))
+        return Signal(Output(folder / "working", order).folder(cut.at))
+    return Signal(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))
 
 
 def _left(folder: Path, order: Order) -> Left:
@@ -151,7 +153,7 @@ def _left(folder: Path, order: Order) -> Left:
     )
 
 
-def _whole(checkpoints: Iterable[Found]) -> list[Found]:
+def _whole(checkpoints: Iterable[MountedCheckpoint]) -> list[MountedCheckpoint]:
     found = []
     for checkpoint in checkpoints:
         try:
@@ -162,12 +164,12 @@ def _whole(checkpoints: Iterable[Found]) -> list[Found]:
     return found
 
 
-def _place(order: Order, found: Found) -> tuple[int, int]:
+def _place(order: Order, found: MountedCheckpoint) -> tuple[int, int]:
     cursor = found.manifest.cursor
     return parent_checkpoint.position(order, cursor.stage, cursor.step)
 
 
-def _refuse_failure(folder: Path, order: Order, log: Sequence[Line]) -> None:
+def _refuse_failure(folder: Path, order: Order, log: Sequence[SessionLine]) -> None:
     path = folder / "working" / OUTPUT_DIRECTORY / REPORT_NAME
     if path.exists() and (report := Report.from_json(path.read_bytes())).outcome != "failed":
         return

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.rehearsal.verify.chain import Verdict
+from orchestrator.rehearsal.verify.chain import ResumeVerdict
 from orchestrator.rehearsal.verify.comparing import Compared
 from orchestrator.rehearsal.verify.cuts import How
 
@@ -21,7 +21,7 @@ WORDS = {
 }
 
 
-def verdict_view(verdict: Verdict) -> RenderableType:
+def verdict_view(verdict: ResumeVerdict) -> RenderableType:
     """One line a cut, the session before the first one too, then the sum."""
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     table.add_column("", justify="right")
@@ -35,7 +35,7 @@ def verdict_view(verdict: Verdict) -> RenderableType:
     return Group(table, Text(note, style="dim"), Text(sentence(verdict)))
 
 
-def verdict_document(verdict: Verdict) -> dict[str, Any]:
+def verdict_document(verdict: ResumeVerdict) -> dict[str, Any]:
     """The same as JSON (see docs/json.md)."""
     bits = verdict.bits
     return {
@@ -67,7 +67,7 @@ def _session(session: Compared) -> dict[str, Any]:
     }
 
 
-def sentence(verdict: Verdict) -> str:
+def sentence(verdict: ResumeVerdict) -> str:
     """The last line: how many bits differ, and whatever else does."""
     bits, cuts = verdict.bits, verdict.cuts
     text = f"{bits.differing:,} of {bits.compared:,} bits differ at {cuts} {'cut' if cuts == 1 else 'cuts'}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from stages.contract import STAND_IN_METRIC
 from stages.session.throughput import RATES
-from state.model import Point
+from state.model import CurvePoint
 
 MAIN = {
     "loss": ("Loss", False),
@@ -41,10 +41,10 @@ TABLE_ROWS_MAX = 24
 
 
 def curves(
-    points: Iterable[Point], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
+    points: Iterable[CurvePoint], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
 ) -> list[dict[str, Any]]:
     """A curve a metric, the four main ones first: a line a stage, with positions counted from the pipeline's beginning."""
-    found: dict[str, dict[str, list[Point]]] = {}
+    found: dict[str, dict[str, list[CurvePoint]]] = {}
     for point in points:
         if point.stage in positions and point.name not in HIDDEN and not point.name.startswith(STAND_IN_METRIC):
             found.setdefault(point.name, {}).setdefault(point.stage, []).append(point)
@@ -60,7 +60,10 @@ def _is_bound(name: str, found: Mapping[str, object]) -> bool:
 
 
 def _curve(
-    name: str, by_stage: Mapping[str, list[Point]], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
+    name: str,
+    by_stage: Mapping[str, list[CurvePoint]],
+    stages: Sequence[Mapping[str, Any]],
+    positions: Mapping[str, int],
 ) -> dict[str, Any]:
     title, share = titled(name)
     scale = SCALES.get(name, 1.0)

@@ -15,17 +15,17 @@ from orchestrator.views.history.results import evaluations, samples, stand_ins_t
 from orchestrator.views.history.timeline import timeline
 from stages.contract import Report
 from state.facts import Fact
-from state.model import Point, StepEdges
+from state.model import CurvePoint, StepEdges
 
 Key = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sources:
+class HistorySources:
     """What a history is made from, beside the run's document."""
 
     facts: Sequence[tuple[datetime, Fact]]
-    points: Sequence[Point] = ()
+    points: Sequence[CurvePoint] = ()
     edges: Sequence[StepEdges] = ()
     reports: Mapping[Key, Report] = field(default_factory=dict)
     """By number and attempt: what sessions said of themselves at their end."""
@@ -35,7 +35,7 @@ class Sources:
     """Canonical JSON."""
 
 
-def history_document(run: Mapping[str, Any], sources: Sources, now: datetime) -> dict[str, Any]:
+def history_document(run: Mapping[str, Any], sources: HistorySources, now: datetime) -> dict[str, Any]:
     """The history of the run whose status document is `run`.
 
     `run` (as it came), `headline`, `stages` (with `begins_at`, the steps before each), `boundaries` (where sessions began, in
@@ -63,7 +63,7 @@ def history_document(run: Mapping[str, Any], sources: Sources, now: datetime) ->
     }
 
 
-def timings_of(sources: Sources) -> dict[Key, Mapping[str, float]]:
+def timings_of(sources: HistorySources) -> dict[Key, Mapping[str, float]]:
     """What sessions measured: as it was written down, or, by an older relay, only kept with their reports."""
     kept = {key: report.timings for key, report in sources.reports.items()}
     return {**kept, **reported_in(fact for _, fact in sources.facts)}

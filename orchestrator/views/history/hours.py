@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from orchestrator.core.goodput import CLASSES, GROUPS, STARTING, TAIL, WASTED, account, counted_s, early_s
-from stages.session.time_accounting import Spent
+from stages.session.time_accounting import TimeClass
 from state.model import StepEdges
 
 Key = tuple[int, int]
@@ -72,10 +72,10 @@ def _estimated(
     lost_s = (last_s - started_s) * _share_lost(session, positions)
     return {
         **nothing,
-        Spent.STEP.value: last_s - started_s - lost_s,
+        TimeClass.STEP.value: last_s - started_s - lost_s,
         STARTING: started_s,
         WASTED: lost_s,
-        Spent.SAVE.value: saving_s,
+        TimeClass.SAVE.value: saving_s,
         TAIL: tail_s - saving_s,
     }
 

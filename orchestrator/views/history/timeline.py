@@ -39,7 +39,7 @@ FINEST = 1 / 1500
 
 
 @dataclass(frozen=True)
-class Stretch:
+class TimelineSpan:
     """One thing that went on from `begin` to `end`; `session` is empty where it belongs to none."""
 
     kind: str
@@ -81,7 +81,7 @@ def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdg
 
 def _sessions(
     sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
-) -> Iterator[Stretch]:
+) -> Iterator[TimelineSpan]:
     """What each session did; one that has not ended goes on until `end`."""
     home = _brought_home(happened)
     for session in sessions:
@@ -90,7 +90,7 @@ def _sessions(
         running, ended = _time(session["running_at"]), _time(session["ended_at"]) or end
         if pushed is None:
             continue
-        yield Stretch("queued", pushed, running or ended, slug)
+        yield TimelineSpan("queued", pushed, running or ended, slug)
         if running is not None:
             longest = running + timedelta(
                 seconds=session["limit_s"]
@@ -98,19 +98,21 @@ def _sessions(
             yield from _running(slug, running, min(ended, longest), seen.get(key), live=session["ended_at"] is None)
         if session["ended_at"] is not None and session["outcome"] != "lost":
             waited_for = session["phase"] in ("ended", "collected", "publishing")
-            yield Stretch("transferring", ended, end if waited_for else home.get(key, ended), slug)
+            yield TimelineSpan("transferring", ended, end if waited_for else home.get(key, ended), slug)
 
 
-def _running(slug: str, running: datetime, ended: datetime, seen: StepEdges | None, *, live: bool) -> Iterator[Stretch]:
+def _running(
+    slug: str, running: datetime, ended: datetime, seen: StepEdges | None, *, live: bool
+) -> Iterator[TimelineSpan]:
     if seen is None:
-        yield Stretch("starting", running, ended, slug)
+        yield TimelineSpan("starting", running, ended, slug)
         return
     # The session's clock begins with its process, and we see it run a little later: good to within one look.
     first, last = (min(ended, running + timedelta(seconds=at_s)) for at_s in (seen.first_at_s, seen.last_at_s))
-    yield Stretch("starting", running, first, slug)
-    yield Stretch("training", first, ended if live else last, slug)
+    yield TimelineSpan("starting", running, first, slug)
+    yield TimelineSpan("training", first, ended if live else last, slug)
     if not live:
-        yield Stretch("saving", last, ended, slug)
+        yield TimelineSpan("saving", last, ended, slug)
 
 
 def _brought_home(happened: Facts) -> dict[Key, datetime]:
@@ -122,7 +124,7 @@ def _brought_home(happened: Facts) -> dict[Key, datetime]:
     return kept
 
 
-def _pauses(happened: Facts, end: datetime) -> Iterator[Stretch]:
+def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
     """When the run waited for quota or for a person."""
     kind, since = "", end
     for at, fact in happened:
@@ -131,7 +133,7 @@ def _pauses(happened: Facts, end: datetime) -> Iterator[Stretch]:
         ):
             continue
         if kind:
-            yield Stretch(kind, since, at)
+            yield TimelineSpan(kind, since, at)
         match fact:
             case facts.RunWaiting():
                 kind, since = "quota", at
@@ -140,27 +142,27 @@ def _pauses(happened: Facts, end: datetime) -> Iterator[Stretch]:
             case _:
                 kind = ""
     if kind:
-        yield Stretch(kind, since, end)
+        yield TimelineSpan(kind, since, end)
 
 
-def _one_after_another(found: Iterable[Stretch], begin: datetime, end: datetime) -> Iterator[Stretch]:
+def _one_after_another(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
     """The same without gaps and overlaps: what nothing accounts for is idle."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     waiting = sorted((s for s in found if s.seconds > 0), key=lambda s: s.begin, reverse=True)
     edges = sorted({begin, end, *(e for s in waiting for e in (s.begin, s.end) if begin < e < end)})
-    going: list[Stretch] = []
-    last: Stretch | None = None
+    going: list[TimelineSpan] = []
+    last: TimelineSpan | None = None
     for left, right in itertools.pairwise(edges):
         while waiting and waiting[-1].begin <= left:
             going.append(waiting.pop())
         going = [stretch for stretch in going if stretch.end > left]
-        top = min(going, key=lambda s: (rank[s.kind], s.begin), default=Stretch("idle", left, right))
+        top = min(going, key=lambda s: (rank[s.kind], s.begin), default=TimelineSpan("idle", left, right))
         if last is not None and (last.kind, last.session) == (top.kind, top.session):
-            last = Stretch(last.kind, last.begin, right, last.session)
+            last = TimelineSpan(last.kind, last.begin, right, last.session)
             continue
         if last is not None:
             yield last
-        last = Stretch(top.kind, left, right, top.session)
+        last = TimelineSpan(top.kind, left, right, top.session)
     if last is not None:
         yield last
 
@@ -168,7 +170,7 @@ def _one_after_another(found: Iterable[Stretch], begin: datetime, end: datetime)
 # --- rows -----------------------------------------------------------------------
 
 
-def _rows(stretches: Sequence[Stretch], begin: datetime, end: datetime) -> dict[str, Any]:
+def _rows(stretches: Sequence[TimelineSpan], begin: datetime, end: datetime) -> dict[str, Any]:
     seconds = max(1.0, (end - begin).total_seconds())
     length_s = seconds if seconds <= ONE_ROW_S else next((s for s in ROW_LENGTHS_S if seconds <= s * ROWS_MAX), seconds)
     rows: list[dict[str, Any]] = []
@@ -182,7 +184,7 @@ def _rows(stretches: Sequence[Stretch], begin: datetime, end: datetime) -> dict[
     return {"row_s": length_s, "rows": rows}
 
 
-def _cut(stretch: Stretch, begin: datetime, length_s: float) -> Iterator[Stretch]:
+def _cut(stretch: TimelineSpan, begin: datetime, length_s: float) -> Iterator[TimelineSpan]:
     """The stretch in pieces of which none reaches over the end of a row."""
     left = stretch.begin
     while left < stretch.end:
@@ -190,11 +192,11 @@ def _cut(stretch: Stretch, begin: datetime, length_s: float) -> Iterator[Stretch
         right = min(stretch.end, begin + timedelta(seconds=length_s * (number + 1)))
         if right <= left:
             return
-        yield Stretch(stretch.kind, left, right, stretch.session)
+        yield TimelineSpan(stretch.kind, left, right, stretch.session)
         left = right
 
 
-def _add(row: list[dict[str, Any]], part: Stretch, begin: datetime, length_s: float) -> None:
+def _add(row: list[dict[str, Any]], part: TimelineSpan, begin: datetime, length_s: float) -> None:
     share = part.seconds / length_s
     if row and share < FINEST:
         row[-1]["share"] = round(row[-1]["share"] + share, 6)

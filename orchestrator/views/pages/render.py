@@ -48,7 +48,7 @@ DRAWN_OF_STAGE = ("name", "kind", "begins_at", "target")
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveSource:
     """What a page that updates itself has to know: where its document is, and how often to ask."""
 
     url: str
@@ -97,7 +97,7 @@ def report_page(history: Mapping[str, Any]) -> str:
     )
 
 
-def live_page(history: Mapping[str, Any], live: Live) -> str:
+def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
     """A run's page that asks the dashboard for what is new."""
     return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, LIVE))
 
@@ -107,7 +107,7 @@ def runs_section(document: Mapping[str, Any]) -> str:
     return _drawn("sections/runs.html.j2", {"document": document})
 
 
-def runs_page(document: Mapping[str, Any], live: Live) -> str:
+def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
     """The page that lists all runs."""
     return _drawn("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
 

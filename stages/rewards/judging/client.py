@@ -39,7 +39,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class JudgeVerdict:
     """What the judge said: `1` or `0` for each thing asked; less where a limit was met. And the processor time it took."""
 
     said: str = ""
@@ -55,10 +55,10 @@ class Judge:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._owner = 0
-        self._known: dict[Question, Verdict] = {}
+        self._known: dict[Question, JudgeVerdict] = {}
         self._counts: Counter[str] = Counter()
 
-    def ask(self, questions: Sequence[Question]) -> list[Verdict]:
+    def ask(self, questions: Sequence[Question]) -> list[JudgeVerdict]:
         """The verdict on each; one that cannot be had, even from a new judge, is empty. Raises StageFailed without judge."""
         with self._lock:
             fresh = [question for question in dict.fromkeys(questions) if question not in self._known]
@@ -90,7 +90,7 @@ class Judge:
             if not waiting:
                 return
         for question in waiting:
-            self._learn(question, Verdict())
+            self._learn(question, JudgeVerdict())
             self._counts["lost"] += 1
 
     def _exchange(self, questions: Sequence[Question]) -> None:
@@ -101,9 +101,9 @@ class Judge:
                 wire.send_text(writes, frame)
         for _ in questions:
             said = wire.receive(reads)
-            self._learn(questions[said["id"]], Verdict(said["said"], said["limit"], said["cpu_s"]))
+            self._learn(questions[said["id"]], JudgeVerdict(said["said"], said["limit"], said["cpu_s"]))
 
-    def _learn(self, question: Question, verdict: Verdict) -> None:
+    def _learn(self, question: Question, verdict: JudgeVerdict) -> None:
         self._known[question] = verdict
         self._counts["judged"] += 1
         self._counts["limit"] += verdict.limit

@@ -100,7 +100,7 @@ REFUSED_MODULES = frozenset(
 
 
 @dataclass(frozen=True)
-class Limits:
+class ProcessLimits:
     """What one process may use. Processor time comes first: it is the same on a busy machine."""
 
     cpu_s: int = 1
@@ -108,7 +108,7 @@ class Limits:
     open_files: int = 16
 
 
-def confine(limits: Limits, *, audited: bool) -> None:
+def confine(limits: ProcessLimits, *, audited: bool) -> None:
     """Give up, for good, what judged code does not need. Call after `fork`, in the process with a single thread."""
     give_up_privileges()
     _die_with_parent()

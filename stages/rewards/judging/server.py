@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.rewards.judging import python_runner, testing, wire
-from stages.rewards.judging.sandbox import Limits, confine, leave_network
+from stages.rewards.judging.sandbox import ProcessLimits, confine, leave_network
 
-PYTHON_LIMITS = Limits(cpu_s=1, memory_bytes=512 * 2**20)
-MATH_LIMITS = Limits(cpu_s=1, memory_bytes=1024 * 2**20, open_files=64)
+PYTHON_LIMITS = ProcessLimits(cpu_s=1, memory_bytes=512 * 2**20)
+MATH_LIMITS = ProcessLimits(cpu_s=1, memory_bytes=1024 * 2**20, open_files=64)
 STILL_S = 0.4
 """A case of whose processes none ran for so long, all looks together, waits for itself: it is ended, on however busy a machine."""
 WALL_S_PER_CPU_S = 20.0
@@ -188,7 +188,7 @@ def _forked_with_frame(work: Callable[[Any], None]) -> int:
     return child
 
 
-def _case(asked: Any, verdict_fd: int, children: tuple[int, ...], limits: Limits) -> Case:
+def _case(asked: Any, verdict_fd: int, children: tuple[int, ...], limits: ProcessLimits) -> Case:
     now_s = time.monotonic()
     return Case(asked["id"], verdict_fd, children, limits.cpu_s * WALL_S_PER_CPU_S, now_s, now_s)
 
@@ -204,7 +204,7 @@ def _forked(work: Callable[[], None], leave: Callable[[int], None] = os._exit) -
     return child
 
 
-def _become_child(keep: int, limits: Limits, *, also: int = -1, audited: bool = True) -> None:
+def _become_child(keep: int, limits: ProcessLimits, *, also: int = -1, audited: bool = True) -> None:
     """In the child: nothing open but what it needs, then the fences."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):

@@ -24,7 +24,7 @@ REFUSED = frozenset(f"__{name}__" for name in _UNARY.split()) | {
 """Methods behind Python's operators that would show the answer the expected value, or by which such a method is had."""
 
 
-class Line:
+class AnswerProcess:
     """Asks the answer's process."""
 
     def __init__(self, fd: int) -> None:
@@ -99,7 +99,7 @@ class Stand:
     that a test calls by any other name is shown its arguments, as every function is.
     """
 
-    def __init__(self, line: Line, place: int) -> None:
+    def __init__(self, line: AnswerProcess, place: int) -> None:
         object.__setattr__(self, "line", line)
         object.__setattr__(self, "place", place)
 
@@ -158,8 +158,8 @@ class Stand:
         return hash(_place(self))
 
 
-def _line(stand: Stand) -> Line:
-    line: Line = object.__getattribute__(stand, "line")
+def _line(stand: Stand) -> AnswerProcess:
+    line: AnswerProcess = object.__getattribute__(stand, "line")
     return line
 
 

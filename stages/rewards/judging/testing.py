@@ -14,7 +14,7 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from stages.rewards.judging.stands import Line
+from stages.rewards.judging.stands import AnswerProcess
 from stages.rewards.judging.wire import receive
 
 BUILTIN = frozenset(dir(builtins))
@@ -23,7 +23,7 @@ BUILTIN = frozenset(dir(builtins))
 def passes(fd: int, setup: str, tests: Sequence[str]) -> bool:
     """Whether the answer's code ran to its end, its tests use something that it defines, and none of them raises."""
     random.seed(0)
-    line = Line(fd)
+    line = AnswerProcess(fd)
     try:
         scope = _scope(line, setup, tests)
         for test in tests:
@@ -33,7 +33,7 @@ def passes(fd: int, setup: str, tests: Sequence[str]) -> bool:
     return bool(tests) and not line.broken
 
 
-def _scope(line: Line, setup: str, tests: Sequence[str]) -> dict[str, Any]:
+def _scope(line: AnswerProcess, setup: str, tests: Sequence[str]) -> dict[str, Any]:
     """What the tests see: the answer's names that they use, and over them what their setup defines.
 
     Raises KeyError where the answer's code did not run to its end, NameError where the tests use nothing that it defines:
