@@ -8,6 +8,7 @@ from orchestrator.commands import Command, Publish, PublishInputs, Push, Record,
 from orchestrator.decide import decide
 from orchestrator.effects import Result, Shell
 from orchestrator.effects.metered import Metered
+from orchestrator.effects.shell import well
 from orchestrator.errors import (
     Ambiguous,
     BadInput,
@@ -140,7 +141,7 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
         return replace(result, watch=watch), str(result.failure)
     if result.watch is None:
-        result = replace(result, watch=_well(snapshot.watch))
+        result = replace(result, watch=well(snapshot.watch))
     return result, ""
 
 
@@ -189,21 +190,7 @@ def _tried_s(watch: Watch, shell: Shell, now: datetime) -> float:
 def _disk_refused(watch: Watch, error: DiskRefused, shell: Shell, now: datetime) -> Watch:
     """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
     again = now + timedelta(seconds=shell.limits.retry_s)
-    return replace(_well(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
-
-
-def _well(watch: Watch) -> Watch:
-    """Nothing fails any more; what was seen, and the place in the line for a slot, stay."""
-    return replace(
-        Watch(),
-        looked_at=watch.looked_at,
-        dataset_looked_at=watch.dataset_looked_at,
-        sought_s=watch.sought_s,
-        log_lines=watch.log_lines,
-        done_at=watch.done_at,
-        slot_since=watch.slot_since,
-        slot_seen_at=watch.slot_seen_at,
-    )
+    return replace(well(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
 
 
 def _unsaid(watch: Watch, shell: Shell, now: datetime) -> bool:
