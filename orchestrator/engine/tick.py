@@ -23,6 +23,7 @@ from orchestrator.core.rate_limit import held, noted
 from orchestrator.engine import effects
 from orchestrator.engine.effects import Result, Shell
 from orchestrator.engine.effects.call_meter import Metered
+from orchestrator.engine.effects.context import reset_failures
 from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
 from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
@@ -141,7 +142,7 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
         watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
         return replace(result, watch=watch), str(result.failure)
     if result.watch is None:
-        result = replace(result, watch=_reset_failures(snapshot.watch))
+        result = replace(result, watch=reset_failures(snapshot.watch))
     return result, ""
 
 
@@ -190,21 +191,7 @@ def _tried_s(watch: PollState, shell: Shell, now: datetime) -> float:
 def _disk_refused(watch: PollState, error: DiskRefused, shell: Shell, now: datetime) -> PollState:
     """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
     again = now + timedelta(seconds=shell.limits.retry_s)
-    return replace(_reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
-
-
-def _reset_failures(watch: PollState) -> PollState:
-    """Nothing fails any more; what was seen, and the place in the line for a slot, stay."""
-    return replace(
-        PollState(),
-        looked_at=watch.looked_at,
-        dataset_looked_at=watch.dataset_looked_at,
-        sought_s=watch.sought_s,
-        log_lines=watch.log_lines,
-        done_at=watch.done_at,
-        slot_since=watch.slot_since,
-        slot_seen_at=watch.slot_seen_at,
-    )
+    return replace(reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
 
 
 def _slot_claim_stale(watch: PollState, shell: Shell, now: datetime) -> bool:

@@ -198,6 +198,8 @@ def test_hours_whose_renewal_the_wrong_clock_hid_are_waited_for_as_usual_once_it
             5949,
             "hours that stay reserved for a session that never shows hold a push up no longer than that session could last",
         ),
+        (21582, "a declined push whose kernel is said to be queued, again and again, is believed to be queued"),
+        (21846, "a look at a dataset forgets nothing of the session that runs meanwhile"),
         (5380, "a session that could be started in between was not held up by hours"),
     ],
 )

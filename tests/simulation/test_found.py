@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.core.commands import Publish
 from orchestrator.rehearsal.local_kaggle.faults import (
     CallAction,
     CallFault,
@@ -19,7 +20,7 @@ from orchestrator.rehearsal.local_kaggle.faults import (
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.runner import one
 from state.facts import PushConfirmed
-from state.model import CheckpointStatus
+from state.model import CheckpointStatus, Phase
 from tests.simulation.pipelines import expected_digest, pipeline
 
 
@@ -83,3 +84,16 @@ def test_a_push_that_was_declined_is_not_taken_for_a_session_because_of_one_answ
 @pytest.mark.parametrize("seed", [6, 7, 8, 15, 18, 22, 26, 37, 45, 58, 9780])
 def test_the_seeds_that_showed_it_end(seed: int) -> None:
     assert one(seed).broken == ""
+
+
+def test_a_look_at_a_dataset_forgets_nothing_of_the_session_that_runs_meanwhile(folder: Path) -> None:
+    """With `handoff: kernel-output`: its log would be read from the beginning again, and seem to tell something new each time."""
+    faults = FaultPlan(datasets=(DatasetFault(version=1, action=DatasetAction.SLOW, seconds=1500.0),))
+    chain = Chain(SimulatedKaggle(pipeline(handoff="handoff: kernel-output"), faults=faults), folder)
+    seen = 0
+    for turn in chain.turns():
+        last, watch = chain.state.last, chain.store.watch(chain.run)
+        if isinstance(turn.command, Publish) and last is not None and last.phase is Phase.RUNNING:
+            assert (watch.log_lines, watch.done_at) == (turn.before.log_lines, turn.before.done_at)
+            seen += turn.before.log_lines > 0
+    assert seen > 2

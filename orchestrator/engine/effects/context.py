@@ -1,6 +1,6 @@
 """What an effect may use, and what may come of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import RelayError
@@ -35,3 +35,19 @@ class Result:
     quota: QuotaRow | None = None
     failure: RelayError | None = None
     """What has to be tried again, where facts are to be recorded all the same."""
+
+
+def reset_failures(watch: PollState) -> PollState:
+    """Nothing fails any more; what was seen of the session, and the place in the line for a slot, stay."""
+    return replace(
+        PollState(),
+        looked_at=watch.looked_at,
+        dataset_looked_at=watch.dataset_looked_at,
+        sought_s=watch.sought_s,
+        log_lines=watch.log_lines,
+        done_at=watch.done_at,
+        seconds=watch.seconds,
+        sent_s=watch.sent_s,
+        slot_since=watch.slot_since,
+        slot_seen_at=watch.slot_seen_at,
+    )

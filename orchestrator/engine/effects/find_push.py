@@ -43,8 +43,10 @@ def never_pushed(session: Session) -> bool:
     return not session.unclear and not session.declined
 
 
-def seen_as_ours(state: RunState, session: Session, shell: Shell) -> Ours | None:
+def seen_as_ours(state: RunState, session: Session, shell: Shell, watch: PollState = WELL) -> Ours | None:
     """The kernel of the session, if it was really started: Kaggle keeps the source of a push that it declined.
+
+    Of a push that Kaggle declined, "queued" may be an answer without content. It is believed once it has come often enough by `watch`.
 
     Raises ForeignKernel, Overtaken, Permanent where it is public, Transient where it is not certain that it is going to run.
     """
@@ -66,7 +68,8 @@ def seen_as_ours(state: RunState, session: Session, shell: Shell) -> Ours | None
     version, seen = seen_of(session.slug, found.version, shell.gateway)
     if seen.worker is Worker.NEW_SCRIPT:
         return None
-    empty = seen.worker is Worker.QUEUED and session.declined  # an answer without content reads so too
+    sure = watch.failures >= LOOKS_MIN and watch.failing_s >= shell.limits.unclear_s
+    empty = seen.worker is Worker.QUEUED and session.declined and not sure
     if seen.worker is Worker.UNKNOWN or empty:
         raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
@@ -82,7 +85,7 @@ def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     Safe to repeat: nothing on Kaggle changes.
     """
     state, watch, limits = snapshot.state, snapshot.watch, shell.limits
-    adopted = seen_as_ours(state, session, shell)
+    adopted = seen_as_ours(state, session, shell, watch)
     if adopted is not None:
         return Result((adopted.fact,))
     if session.unclear_at is None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from orchestrator.base.errors import Refused, Transient, Vanished
 from orchestrator.base.humanize import duration
 from orchestrator.core import waits
-from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.engine.effects.context import Result, Shell, reset_failures
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import PROGRESS_PREFIX, Progress
@@ -57,9 +57,10 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     if log.count <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
         return Result((over,), replace(WELL, looked_at=shell.clock.now()))
     watch = replace(
-        WELL,
+        reset_failures(snapshot.watch),
         looked_at=shell.clock.now(),
-        dataset_looked_at=snapshot.watch.dataset_looked_at,
+        slot_since=None,
+        slot_seen_at=None,
         log_lines=max(known, log.count),
         done_at=_done_at(session, log.recent, pipeline, shell.clock.now()) if log.count else snapshot.watch.done_at,
         seconds=log.seconds or snapshot.watch.seconds,

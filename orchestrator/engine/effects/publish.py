@@ -7,9 +7,8 @@ from pathlib import Path
 from orchestrator.core.plan import inputs_of, inputs_place
 from orchestrator.core.search_time import sought_s
 from orchestrator.engine.checkpoint_copies import CheckpointCopies, entries_of, lacking, listed_damage
-from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.engine.effects.context import Result, Shell, reset_failures
 from orchestrator.engine.effects.dataset_upload import Offer, Stand, stand_of, summed_up, unfinished
-from orchestrator.engine.effects.poll import WELL
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.pipeline.model import Pipeline
@@ -53,9 +52,11 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
             custody.quarantine.note(checkpoint.name, file, "dataset", problem)
         custody.delete(ready)
         reason = f"the dataset {checkpoint.place} is damaged and uploaded again"
-        return Result((*found, *_facts(session, offer, Stand("dropped", reason=reason))), _later(shell, reason))
+        return Result(
+            (*found, *_facts(session, offer, Stand("dropped", reason=reason))), _later(snapshot, shell, reason)
+        )
     fact = CheckpointPublished(number=session.number, attempt=session.attempt, sent_s=snapshot.watch.sent_s)
-    return Result((*found, fact), _dataset_seen(snapshot, shell))
+    return Result((*found, fact), replace(_dataset_seen(snapshot, shell), sent_s=0.0))
 
 
 def custody_of(state: RunState, session: Session, shell: Shell) -> CheckpointCopies:
@@ -125,8 +126,7 @@ def _facts(session: Session, offer: Offer, stand: Stand) -> tuple[Fact, ...]:
 
 def _dataset_seen(snapshot: Snapshot, shell: Shell, sums: dict[str, float] | None = None) -> PollState:
     """What is remembered after a look at a dataset; `sums` by `summed_up`, where it is looked for."""
-    looked_at = snapshot.watch.looked_at
-    return replace(WELL, looked_at=looked_at, dataset_looked_at=shell.clock.now(), sought_s=sums or {})
+    return replace(reset_failures(snapshot.watch), dataset_looked_at=shell.clock.now(), sought_s=sums or {})
 
 
 def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
@@ -137,6 +137,7 @@ def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
     return [folder / MANIFEST_NAME, *(path for path in paths if path.name != COMPILED_NAME or path.exists())]
 
 
-def _later(shell: Shell, why: str) -> PollState:
+def _later(snapshot: Snapshot, shell: Shell, why: str) -> PollState:
     """No failure, but no use in asking again at once."""
-    return PollState(not_before=shell.clock.now() + timedelta(seconds=shell.limits.retry_s), failure=why)
+    again_at = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)
+    return replace(reset_failures(snapshot.watch), dataset_looked_at=None, not_before=again_at, failure=why)

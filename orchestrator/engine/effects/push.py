@@ -42,7 +42,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     """
     number, attempt = session.key
     try:
-        adopted = _there(snapshot.state, session, shell)
+        adopted = _there(snapshot, session, shell)
         if adopted is not None:
             return Result((adopted,))
         if snapshot.state.run.unsure:
@@ -78,11 +78,11 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: She
     return Result((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
 
 
-def _there(state: RunState, session: Session, shell: Shell) -> Fact | None:
+def _there(snapshot: Snapshot, session: Session, shell: Shell) -> Fact | None:
     """The kernel that an earlier push of this home folder left; raises Overtaken where it never pushed this session."""
-    adopted = seen_as_ours(state, session, shell)
+    adopted = seen_as_ours(snapshot.state, session, shell, snapshot.watch)
     if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
-        raise overtaken_unawares(f"the kernel {session.slug}", state.run)
+        raise overtaken_unawares(f"the kernel {session.slug}", snapshot.state.run)
     return None if adopted is None else adopted.fact
 
 
