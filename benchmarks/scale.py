@@ -28,7 +28,7 @@ from benchmarks.watching import Watched, watch
 from orchestrator.base.clock import VirtualClock, monotonic_s
 from orchestrator.core.plan import limits_for
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import tick
 from orchestrator.kaggle.gateway import KernelPush
@@ -96,10 +96,10 @@ class Shelf:
             self.gateway.push(KernelPush(slug=slug, source="pass", machine_shape="TpuV5E8"))
         self.live = runs
 
-    def shell(self, state: RunState) -> Shell:
+    def shell(self, state: RunState) -> EffectContext:
         """What the effects of a run use."""
         limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
-        return Shell(self.gateway, HomeLayout(self.home), self.clock, limits)
+        return EffectContext(self.gateway, HomeLayout(self.home), self.clock, limits)
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
         """A daemon that nobody listens to."""

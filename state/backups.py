@@ -47,7 +47,7 @@ class Ailment:
 
 
 @dataclass(frozen=True)
-class Entry:
+class BackupEntry:
     """A fact as it is written in the log."""
 
     run: str
@@ -56,11 +56,11 @@ class Entry:
     data: str
 
 
-def logged(database: Path) -> list[Entry]:
+def logged(database: Path) -> list[BackupEntry]:
     """The whole log of all runs, oldest first, unread. Raises StoreCorrupt or StoreUnavailable."""
     with ReadOnlyDatabase(database).query() as query:
         rows = query("SELECT run, at, name, data FROM fact ORDER BY id")
-        return [Entry(str(row["run"]), str(row["at"]), str(row["name"]), str(row["data"])) for row in rows]
+        return [BackupEntry(str(row["run"]), str(row["at"]), str(row["name"]), str(row["data"])) for row in rows]
 
 
 def copied(source: Path, target: Path) -> Path:

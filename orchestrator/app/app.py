@@ -22,7 +22,7 @@ from orchestrator.core.plan import limits_for
 from orchestrator.engine.adopt.command import Adoption
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.daemon import Daemon, LeaseKeeper, Listener
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home_identity import identity_of
 from orchestrator.engine.tick import Turn
 from orchestrator.kaggle.gateway import Gateway
@@ -245,7 +245,7 @@ class App(Workspace):
             self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
             return contextlib.nullcontext()
 
-    def shell_for(self, state: RunState) -> Shell:
+    def shell_for(self, state: RunState) -> EffectContext:
         """What the effects of one run use; raises BadInput where the credentials are another account's."""
         owner = self.gateway.owner()
         if owner != state.run.owner:
@@ -254,7 +254,7 @@ class App(Workspace):
                 f"that account's, or relay cancel {state.run.id}"
             )
         limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
-        return Shell(self.gateway, self.home, self.clock, limits, self.identity)
+        return EffectContext(self.gateway, self.home, self.clock, limits, self.identity)
 
 
 def warn_stderr(sentence: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.app.app import App
 from orchestrator.base.errors import BadInput
-from orchestrator.core.selectors import checkpoint_at, require_over, written_off
+from orchestrator.core.selectors import abandon_arguments, checkpoint_at, require_session_ended
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +32,20 @@ def resume(
     on, and any other one stops.
     """
     state = app.run(name)
-    arguments = written_off(state) if write_off else {}
+    arguments = abandon_arguments(state) if write_off else {}
     if take_over:
         arguments["take_over"] = app.identity
     if from_step is not None:
         arguments["checkpoint"] = checkpoint_at(state, from_step).name
         if not write_off:
-            require_over(state)
+            require_session_ended(state)
     goes_on = ("active",) if take_over or (write_off and from_step is None) else ()
     return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
 
 
 def retry(app: App, name: str, *, write_off: bool = False) -> RequestReceipt:
     """Try a parked run again after its cause was mended."""
-    return _ask(app, name, "retry", ("parked", "waiting"), written_off(app.run(name)) if write_off else {})
+    return _ask(app, name, "retry", ("parked", "waiting"), abandon_arguments(app.run(name)) if write_off else {})
 
 
 def cancel(app: App, name: str) -> RequestReceipt:

@@ -13,7 +13,7 @@ from orchestrator.base.humanize import when
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.ownership import go_on_here
 from orchestrator.views.fact_text import describe
-from state.backups import Entry, ailments, logged, newest_fact
+from state.backups import BackupEntry, ailments, logged, newest_fact
 from state.damaged_rows import UNREADABLE
 from state.facts import FACTS
 from state.failures import StoreCorrupt, StoreUnavailable, holders
@@ -46,7 +46,7 @@ class Loss:
     """What the replaced database had of one run and the backup has not."""
 
     run: str
-    facts: list[Entry]
+    facts: list[BackupEntry]
 
     def told(self) -> Iterator[str]:
         """The newest of it, a line each."""
@@ -130,7 +130,7 @@ def _require_sound(backup: Path) -> None:
         raise BadInput(f"{backup}: {NEWER}")
 
 
-def _known(database: Path) -> tuple[int, list[Entry] | None]:
+def _known(database: Path) -> tuple[int, list[BackupEntry] | None]:
     """The fence of the replaced database and all that is logged in it, as far as that can be read."""
     if not database.exists():
         return 0, None
@@ -142,8 +142,8 @@ def _known(database: Path) -> tuple[int, list[Entry] | None]:
         return 0, None
 
 
-def _losses(before: list[Entry] | None, after: list[Entry]) -> list[Loss]:
-    kept, found = set(after), dict[str, list[Entry]]()
+def _losses(before: list[BackupEntry] | None, after: list[BackupEntry]) -> list[Loss]:
+    kept, found = set(after), dict[str, list[BackupEntry]]()
     for entry in before or ():
         if entry not in kept:
             found.setdefault(entry.run, []).append(entry)
@@ -154,7 +154,7 @@ def _knows(until: datetime | None, now: datetime) -> str:
     return f"knows what happened until {when(until, now)}" if until else "knows of nothing yet"
 
 
-def _says(entry: Entry) -> str:
+def _says(entry: BackupEntry) -> str:
     try:
         return describe(FACTS[entry.name].from_dict(json.loads(entry.data))) or entry.name
     except UNREADABLE:

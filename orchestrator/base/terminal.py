@@ -39,7 +39,7 @@ LIKENESS = str.maketrans(
 """ASCII for what relay itself shows: one character for one, so that columns stay where they are."""
 
 
-def shown(text: str) -> str:
+def escape_controls(text: str) -> str:
     """The text with each control as `\\u001b`, which is the same character again inside JSON."""
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -63,7 +63,7 @@ class Outward:
         """Write what may be shown of the text; bytes, as click hands over what a shell may complete, are read as UTF-8."""
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
-        self.stream.write(encodable(shown(text), getattr(self.stream, "encoding", None) or "utf-8"))
+        self.stream.write(encodable(escape_controls(text), getattr(self.stream, "encoding", None) or "utf-8"))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:

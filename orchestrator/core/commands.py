@@ -35,7 +35,7 @@ class Push:
 
 
 @dataclass(frozen=True)
-class Seek:
+class FindPush:
     """Find out whether Kaggle took a push that had no clear answer."""
 
     number: int
@@ -43,7 +43,7 @@ class Seek:
 
 
 @dataclass(frozen=True)
-class LookBeside:
+class PollTwin:
     """Ask how the second session of a session's kernel is, which nobody wanted."""
 
     number: int
@@ -75,7 +75,7 @@ class Publish:
 
 
 @dataclass(frozen=True)
-class Inspect:
+class VerifyDataset:
     """Compare the dataset of a session's checkpoint with its manifest, byte for byte."""
 
     number: int
@@ -102,5 +102,16 @@ class Wait:
 
 
 Command = (
-    Append | ReadQuota | PublishInputs | Push | Seek | Poll | LookBeside | Collect | Publish | Inspect | Prune | Wait
+    Append
+    | ReadQuota
+    | PublishInputs
+    | Push
+    | FindPush
+    | Poll
+    | PollTwin
+    | Collect
+    | Publish
+    | VerifyDataset
+    | Prune
+    | Wait
 )

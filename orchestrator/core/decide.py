@@ -7,18 +7,18 @@ from orchestrator.core.commands import (
     Append,
     Collect,
     Command,
-    Inspect,
-    LookBeside,
+    FindPush,
     Poll,
+    PollTwin,
     Prune,
     Publish,
     PublishInputs,
     Push,
     ReadQuota,
-    Seek,
+    VerifyDataset,
     Wait,
 )
-from orchestrator.core.parking import trouble
+from orchestrator.core.parking import park_reason
 from orchestrator.core.plan import (
     QUOTA_AGAIN_S,
     WEEK,
@@ -143,7 +143,7 @@ def _current(state: RunState, pipeline: Pipeline) -> Session | None:
 def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime) -> Command:
     match session.phase:
         case Phase.PUSHING:
-            return Seek(*session.key)
+            return FindPush(*session.key)
         case Phase.PUSHED | Phase.QUEUED | Phase.RUNNING:
             due = next_poll_at(session, snapshot.watch, limits, now)
             return Poll(*session.key) if now >= due else Wait(due, f"session {session.number} is {session.phase}")
@@ -173,7 +173,7 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     mending = _mend_parent(snapshot, pipeline, limits, now)
     if mending is not None:
         return mending
-    parked = trouble(state, pipeline)
+    parked = park_reason(state, pipeline)
     if parked is not None:
         return Append((parked,))
     pause = _pause_after_failure(state, limits, now)
@@ -190,7 +190,7 @@ def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: da
     """What has to happen to the checkpoint before a session can start from it again."""
     state = snapshot.state
     if (checkpoint := needs_verification(state)) is not None:
-        return Inspect(checkpoint.session, checkpoint.attempt)
+        return VerifyDataset(checkpoint.session, checkpoint.attempt)
     unpublished = unpublished_parent(state, mounts_output=pipeline.handoff == "kernel-output")
     return None if unpublished is None else _carry_on(unpublished, snapshot, limits, now)
 
@@ -209,7 +209,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
         due = _due(snapshot.watch.looked_at, limits, now)
-        return LookBeside(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
+        return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
         return Wait(until, "other runs' sessions take the account's slots", wants_slot=True)

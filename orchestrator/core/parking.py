@@ -11,7 +11,7 @@ BROKEN_TRAINING = (
 """Causes that a second try can only repeat, since training is deterministic."""
 
 
-def trouble(state: RunState, pipeline: Pipeline) -> RunParked | None:
+def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Why a person has to look before another session is started, or None."""
     sessions = [s for s in state.sessions[state.run.judged :] if not excused(state, s)]
     if not sessions:

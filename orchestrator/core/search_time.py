@@ -13,7 +13,7 @@ from orchestrator.core.waits import SHARE
 from state.model import Phase, PollState, RunState, Snapshot
 
 
-def sought_s(watch: PollState, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:
+def search_time_s(watch: PollState, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:
     """Seconds for which `name` has been looked for with this look, where looks are usually that far apart.
 
     `looked_at` is the look before; None where it is not known, and this one adds nothing.

@@ -17,14 +17,14 @@ def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
     )
 
 
-def written_off(state: RunState) -> dict[str, str]:
+def abandon_arguments(state: RunState) -> dict[str, str]:
     """The request's arguments for giving the newest session up; raises BadInput where nothing is awaited of it."""
     if state.last is None or not state.last.phase.awaited:
         raise BadInput(f"--write-off: {state.run.id} awaits nothing of a session on Kaggle: leave --write-off out")
     return {"write_off": state.last.slug}
 
 
-def require_over(state: RunState) -> None:
+def require_session_ended(state: RunState) -> None:
     """Raise BadInput while a session is under way, whose checkpoint would be newer than the one that is chosen."""
     if state.last is not None and state.last.phase.under_way:
         raise BadInput(

@@ -188,7 +188,7 @@ class CheckpointCopies:
 
     # --- the dataset -----------------------------------------------------------
 
-    def inspect(self, pipeline: Pipeline) -> CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged:
+    def verify_dataset(self, pipeline: Pipeline) -> CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged:
         """Compare every byte of the dataset with the manifest; a damaged one is deleted where a whole copy is on this disk.
 
         Safe to repeat. Raises Transient while Kaggle is at work on the dataset, Permanent where it is public.

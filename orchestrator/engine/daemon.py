@@ -14,7 +14,7 @@ from orchestrator.base.humanize import duration
 from orchestrator.base.process_id import is_alive, process_id
 from orchestrator.core.commands import Wait
 from orchestrator.engine import failsafe
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.tick import Turn, tick
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
@@ -130,7 +130,7 @@ class Daemon:
     """Carries every open run of one database as far as it goes."""
 
     store: Store
-    shell_for: Callable[[RunState], Shell]
+    shell_for: Callable[[RunState], EffectContext]
     clock: Clock
     keeper: LeaseKeeper
     listener: Listener

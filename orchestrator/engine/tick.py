@@ -21,8 +21,8 @@ from orchestrator.core.decide import decide
 from orchestrator.core.plan import assumed_quota, week_of
 from orchestrator.core.rate_limit import held, noted
 from orchestrator.engine import effects
-from orchestrator.engine.effects import Result, Shell
-from orchestrator.engine.effects.call_meter import Metered
+from orchestrator.engine.effects import EffectContext, EffectResult
+from orchestrator.engine.effects.call_meter import CallMeter
 from orchestrator.engine.effects.context import reset_failures
 from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
@@ -51,7 +51,7 @@ class Turn:
     """What a person asked for, and is answered."""
 
 
-def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn:
+def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None) -> Turn:
     """Carry one run one command further. A crash anywhere inside is repaired by calling it again."""
     snapshot = store.snapshot(run)
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
@@ -80,7 +80,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
         snapshot = replace(snapshot, state=state)
     elif fence is not None:
         store.append(run, (), now, fence=fence)
-    metered = Metered(shell.gateway)
+    metered = CallMeter(shell.gateway)
     result, failure = _perform(command, snapshot, pipeline, replace(shell, gateway=metered.gateway))
     quota = None if result.quota is None else _resolve_quota(result.quota, pipeline, store)
     if quota is not None:
@@ -93,7 +93,7 @@ def tick(store: Store, run: str, shell: Shell, fence: int | None = None) -> Turn
     return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
 
 
-def _not_ours(snapshot: Snapshot, shell: Shell) -> Command | None:
+def _not_ours(snapshot: Snapshot, shell: EffectContext) -> Command | None:
     """Nothing but asking a person, where another home folder works on the run; None where none does, or one has asked."""
     run = snapshot.state.run
     parked = fenced(run, shell.identity)
@@ -118,7 +118,9 @@ def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
             return ()
 
 
-def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> tuple[Result, str]:
+def _perform(
+    command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext
+) -> tuple[EffectResult, str]:
     """Do it; a failure becomes what we remember of it, and a hopeless one parks the run.
 
     Credentials that are refused (BadInput) in the middle of a run are a failure like any other: a person may put new ones.
@@ -126,18 +128,18 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     try:
         result = effects.perform(command, snapshot, pipeline, shell)
     except (Transient, Refused, Ambiguous, Corrupt, BadInput) as error:
-        return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
+        return EffectResult(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except DiskRefused as error:
-        return Result(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
+        return EffectResult(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
         if not open_to_parking(snapshot.state.run):  # a person knows already
-            return Result(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
+            return EffectResult(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         run = snapshot.state.run
         remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
         again = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # a push under way is looked after still
         watch = replace(snapshot.watch, not_before=again, failure=str(error))
         seen = error.generation if isinstance(error, Overtaken) else 0
-        return Result((RunParked(reason=str(error), remedy=remedy, generation=seen),), watch), str(error)
+        return EffectResult((RunParked(reason=str(error), remedy=remedy, generation=seen),), watch), str(error)
     if result.failure is not None:
         watch = _failed(snapshot.watch, result.failure, shell, shell.clock.now())
         return replace(result, watch=watch), str(result.failure)
@@ -146,7 +148,7 @@ def _perform(command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, sh
     return result, ""
 
 
-def _failed(watch: PollState, error: Exception, shell: Shell, now: datetime) -> PollState:
+def _failed(watch: PollState, error: Exception, shell: EffectContext, now: datetime) -> PollState:
     failures = watch.failures + 1
     wait_s = shell.limits.backoff_s(failures)
     if isinstance(error, RateLimited) and error.retry_after_s is not None:
@@ -167,10 +169,10 @@ def _waited(
     watch: PollState,
     command: Command,
     snapshot: Snapshot,
-    result: Result,
+    result: EffectResult,
     quota: QuotaRow | None,
     worth_s: float,
-    shell: Shell,
+    shell: EffectContext,
 ) -> PollState:
     """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
     before, now = snapshot.watch, shell.clock.now()
@@ -180,7 +182,7 @@ def _waited(
     return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
 
 
-def _tried_s(watch: PollState, shell: Shell, now: datetime) -> float:
+def _tried_s(watch: PollState, shell: EffectContext, now: datetime) -> float:
     """Seconds since the last failure, as far as relay was there: it would have tried again long before a night was over."""
     if watch.failed_at is None:
         return 0.0
@@ -188,13 +190,13 @@ def _tried_s(watch: PollState, shell: Shell, now: datetime) -> float:
     return min(awake_s, max(0.0, (now - watch.failed_at).total_seconds()))
 
 
-def _disk_refused(watch: PollState, error: DiskRefused, shell: Shell, now: datetime) -> PollState:
+def _disk_refused(watch: PollState, error: DiskRefused, shell: EffectContext, now: datetime) -> PollState:
     """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
     again = now + timedelta(seconds=shell.limits.retry_s)
     return replace(reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
 
 
-def _slot_claim_stale(watch: PollState, shell: Shell, now: datetime) -> bool:
+def _slot_claim_stale(watch: PollState, shell: EffectContext, now: datetime) -> bool:
     """Whether it is time to say again that a slot is wanted."""
     seen_at = watch.slot_seen_at
     return seen_at is None or not seen_at <= now < seen_at + timedelta(seconds=shell.limits.claim_s / 4)

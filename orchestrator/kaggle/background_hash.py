@@ -10,7 +10,7 @@ BEHIND_BLOCKS_MAX = 8
 """So many blocks may wait to be hashed: what bounds the memory."""
 
 
-class HashedBehind:
+class BackgroundHasher:
     """Takes blocks in their order. For one thread's use; the hashing thread begins with the first block, and ends with `with`."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ import requests
 
 from orchestrator.base.disk import on_disk, sync_folder
 from orchestrator.base.errors import Corrupt, RelayError
-from orchestrator.kaggle.background_hash import HashedBehind
+from orchestrator.kaggle.background_hash import BackgroundHasher
 from orchestrator.kaggle.gateway import Downloaded, FileWanted, OutputFile
 from orchestrator.kaggle.retry import RetryPolicy, StaleUrl
 from orchestrator.kaggle.transport import (
@@ -64,7 +64,7 @@ def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: RetryPolicy, 
     """Bring one file to `into`. See `Gateway.download`; raises DiskRefused where this machine's disk does."""
     if (kept := _already_there(into, wanted)) is not None:
         return kept
-    with HashedBehind() as sha256:
+    with BackgroundHasher() as sha256:
         return _fetched(_Part(into, wanted, sha256), open_, patience, redact)
 
 
@@ -116,7 +116,7 @@ def output_file(name: str, url: str) -> OutputFile:
 class _Part:
     """A file that is not whole yet, with the hash of what is there."""
 
-    def __init__(self, into: Path, wanted: FileWanted, sha256: HashedBehind) -> None:
+    def __init__(self, into: Path, wanted: FileWanted, sha256: BackgroundHasher) -> None:
         self.into = into
         self.path = into.with_name(into.name + ".part")
         self.wanted = wanted

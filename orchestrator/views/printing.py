@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-from orchestrator.base.terminal import CONTROLS, Outward, encodable, shown
+from orchestrator.base.terminal import CONTROLS, Outward, encodable, escape_controls
 
 PIPE_COLUMNS = 140
 
@@ -62,10 +62,10 @@ class ShownConsole(Console):
             renderable = self._escaped(renderable)  # before it is wrapped, so that columns stay where they are
         for segment in super().render(renderable, options):
             odd = segment.control is None and CONTROLS.search(segment.text)
-            yield Segment(shown(segment.text), segment.style) if odd else segment
+            yield Segment(escape_controls(segment.text), segment.style) if odd else segment
 
     def _escaped(self, text: Text) -> Text:
-        parts = [(shown(part.text), part.style or "") for part in text.render(self)]
+        parts = [(escape_controls(part.text), part.style or "") for part in text.render(self)]
         return Text.assemble(
             *parts, style=text.style, justify=text.justify, overflow=text.overflow, no_wrap=text.no_wrap, end=text.end
         )

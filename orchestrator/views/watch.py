@@ -13,7 +13,7 @@ from rich.text import Text
 
 from orchestrator.base.clock import Clock, Stop
 from orchestrator.base.humanize import local_time
-from orchestrator.base.terminal import shown
+from orchestrator.base.terminal import escape_controls
 from orchestrator.views.curves import Curves
 from orchestrator.views.document import curves_of
 from orchestrator.views.fact_text import describe
@@ -187,7 +187,7 @@ def _json_lines(on: Console) -> Iterator[Tell]:
         standing = _standing(seen.document)
         if standing != last[0]:
             last[0] = standing
-            on.file.write(shown(json.dumps(seen.document)) + "\n")
+            on.file.write(escape_controls(json.dumps(seen.document)) + "\n")
             on.file.flush()
 
     yield tell

@@ -10,8 +10,8 @@ import pytest
 from kaggle_kernels import build
 from orchestrator.base.errors import NoSlot, Overtaken, RelayError, Transient
 from orchestrator.core.plan import Limits, order_for, plan_session, slug_of, token_of
-from orchestrator.engine.effects.call_meter import Metered
-from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.effects.call_meter import CallMeter
+from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.effects.unknown_sessions import PAGES_MAX, refuse_beside_others
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import KernelPush
@@ -97,8 +97,8 @@ def look(store: MemoryStore, place: Place) -> int:
     snapshot: Snapshot = store.snapshot(RUN)
     session: Session | None = snapshot.state.last
     assert session is not None
-    metered = Metered(place.gateway)
-    shell = Shell(metered.gateway, HomeLayout(Path("unused")), place.clock, Limits(), US)
+    metered = CallMeter(place.gateway)
+    shell = EffectContext(metered.gateway, HomeLayout(Path("unused")), place.clock, Limits(), US)
     refuse_beside_others(snapshot, session, shell)
     return metered.calls
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from orchestrator.base.clock import VirtualClock
 from orchestrator.core.plan import Limits
-from orchestrator.engine.effects import Shell
-from orchestrator.engine.effects.poll import look
+from orchestrator.engine.effects import EffectContext
+from orchestrator.engine.effects.poll import poll
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.client import KaggleGateway
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, FaultInjector
@@ -32,8 +32,8 @@ class Counted(FaultInjector):
 
 
 def looked(place: Place, home: Path, state: RunState) -> None:
-    shell = Shell(place.gateway, HomeLayout(home), place.clock, Limits())
-    look(Snapshot(state=state), state.sessions[0], pipeline(), shell)
+    shell = EffectContext(place.gateway, HomeLayout(home), place.clock, Limits())
+    poll(Snapshot(state=state), state.sessions[0], pipeline(), shell)
 
 
 def test_a_look_is_one_call_while_the_session_is_queued_and_two_while_it_runs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.base.errors import Corrupt
 from orchestrator.engine.collect import fetch
-from orchestrator.engine.effects.eager_upload import Ahead
+from orchestrator.engine.effects.eager_upload import EagerUpload
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.manifests import Candidate
 from orchestrator.engine.quarantine import Quarantine
@@ -31,7 +31,7 @@ class Hop:
     place: Place
     into: Path
     quarantine: Quarantine
-    ahead: Ahead
+    ahead: EagerUpload
 
     def fetch(self) -> None:
         files = {file.name: file for file in self.place.gateway.output("gsm-3f9a-s0001", None)}
@@ -64,7 +64,7 @@ def faults() -> FaultPlan:
 def hop(tmp_path: Path, faults: FaultPlan) -> Iterator[Hop]:
     with finished(tmp_path / "kaggle", faults) as place:
         home = HomeLayout(tmp_path / "home")
-        ahead = Ahead(DATASET, place.gateway, place.clock)
+        ahead = EagerUpload(DATASET, place.gateway, place.clock)
         (tmp_path / "back").mkdir()
         yield Hop(place, tmp_path / DATASET, Quarantine(home, RUN, START), ahead)
 

@@ -14,7 +14,7 @@ from orchestrator.core.plan import Limits
 from orchestrator.engine import effects
 from orchestrator.engine.checkpoint_copies import CheckpointCopies, damage_here
 from orchestrator.engine.collect import collect
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.client import KaggleGateway
@@ -212,7 +212,7 @@ def found_on_disk(way: Way) -> int:
     """The copy here holds another bit: what is uploaded is what the session left."""
     found, fact = 0, way.collect(way.quarantine())
     state = way.state(fact, PublishIntended(**KEY))
-    shell = Shell(way.gateway, way.home, way.small.clock, Limits())
+    shell = EffectContext(way.gateway, way.home, way.small.clock, Limits())
     whole = way.here()
     for name, bit in bits(whole, FLIPS["disk"], "disk"):
         (way.folder / name).write_bytes(flipped(whole[name], bit))
@@ -240,7 +240,7 @@ def found_in_dataset(way: Way) -> int:
         custody = CheckpointCopies(
             state.checkpoints[0], _session(state), way.gateway, way.home, way.quarantine(), state.run
         )
-        answer = custody.inspect(PIPELINE)
+        answer = custody.verify_dataset(PIPELINE)
         found += isinstance(answer, CheckpointWithdrawn) and bool(custody.quarantine.found)
         assert way.gateway.find_dataset(way.name) is None
         assert damage_here(state.checkpoints[0], way.home) == {}

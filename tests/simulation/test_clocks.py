@@ -15,9 +15,9 @@ from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation import plans
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.clock_steps import STEPS, YEAR, OwnClock, Setting
+from orchestrator.rehearsal.simulation.clock_steps import STEPS, YEAR, ClockStep, OwnClock
 from orchestrator.rehearsal.simulation.runner import Simulation, one, simulate
-from orchestrator.rehearsal.simulation.stuck_answers import HOURS, QUEUED, RUNNING, SLOT, Stuck, StuckGateway
+from orchestrator.rehearsal.simulation.stuck_answers import HOURS, QUEUED, RUNNING, SLOT, StuckAnswer, StuckGateway
 from state import machine
 from state.model import RunState, RunStatus, Snapshot
 from tests.simulation.pipelines import expected_digest, pipeline
@@ -70,7 +70,7 @@ def test_a_session_that_ended_in_the_future_holds_up_nothing_and_the_hours_are_n
 @pytest.mark.parametrize("by", STEPS)
 @pytest.mark.parametrize("turn", [6, 24])
 def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by: timedelta, turn: int) -> None:
-    plan = replace(plans.calm(5), settings=(Setting(turn, by, between=False, noticed=False),))
+    plan = replace(plans.calm(5), settings=(ClockStep(turn, by, between=False, noticed=False),))
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.run()
@@ -86,7 +86,7 @@ def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by
 # --- what never changes ----------------------------------------------------------
 
 
-def stuck_chain(folder: Path, stuck: Stuck, **limits: float) -> tuple[Chain, StuckGateway]:
+def stuck_chain(folder: Path, stuck: StuckAnswer, **limits: float) -> tuple[Chain, StuckGateway]:
     rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind.all(1500.0))
     chain = Chain(
         SimulatedKaggle(pipeline(), rules=rules if stuck.answer == HOURS else Rules(queue_s=PerKind.all(60.0))), folder
@@ -97,7 +97,7 @@ def stuck_chain(folder: Path, stuck: Stuck, **limits: float) -> tuple[Chain, Stu
 
 
 def test_a_session_that_kaggle_calls_running_for_ever_is_collected_an_hour_after_its_limit(folder: Path) -> None:
-    chain, _ = stuck_chain(folder, Stuck(RUNNING, 1))
+    chain, _ = stuck_chain(folder, StuckAnswer(RUNNING, 1))
     state = chain.drive()
     first = state.sessions[0]
     assert first.running_at is not None and first.ended_at is not None
@@ -108,7 +108,7 @@ def test_a_session_that_kaggle_calls_running_for_ever_is_collected_an_hour_after
 
 
 def test_a_session_that_kaggle_calls_queued_for_ever_is_collected_once_its_files_are_there(folder: Path) -> None:
-    chain, _ = stuck_chain(folder, Stuck(QUEUED, 1))
+    chain, _ = stuck_chain(folder, StuckAnswer(QUEUED, 1))
     state = chain.drive()
     assert state.sessions[0].ended_at is not None
     assert state.sessions[0].ended_at - state.run.created_at < timedelta(hours=6, minutes=30)
@@ -158,7 +158,7 @@ def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itse
 
 
 def test_a_person_is_told_of_hours_that_are_never_renewed(folder: Path) -> None:
-    chain, gateway = stuck_chain(folder, Stuck(HOURS))
+    chain, gateway = stuck_chain(folder, StuckAnswer(HOURS))
     turns_until(chain, "run_waiting")
     renewed_at = chain.state.run.waiting_until
     assert renewed_at is not None
@@ -240,7 +240,7 @@ def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkey
 
 @pytest.mark.parametrize(("answer", "what"), [(QUEUED, "sim-0001-s0001"), (RUNNING, "sim-0001-s0001"), (SLOT, "slot")])
 def test_a_wait_without_a_bound_is_caught_by_the_simulator(answer: str, what: str) -> None:
-    plan = replace(plans.drawn(6), stuck=Stuck(answer, 1), crashes=(), settings=())
+    plan = replace(plans.drawn(6), stuck=StuckAnswer(answer, 1), crashes=(), settings=())
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.chain.limits = replace(simulation.chain.limits, queue_s=1e9, overdue_s=1e9, slot_wait_s=1e9)

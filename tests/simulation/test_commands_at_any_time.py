@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from orchestrator.base.errors import BadInput
 from orchestrator.core.commands import Wait
-from orchestrator.core.selectors import checkpoint_at, written_off
+from orchestrator.core.selectors import abandon_arguments, checkpoint_at
 from orchestrator.engine.tick import tick
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle
@@ -95,7 +95,7 @@ class Account(RuleBasedStateMachine):
             self._ask(self.runs[who], "retry", self._write_off(self.runs[who]))
 
     def _write_off(self, chain: Chain) -> dict[str, str]:
-        arguments = written_off(chain.state)
+        arguments = abandon_arguments(chain.state)
         self.written_off.add(arguments["write_off"])
         return arguments
 

@@ -113,7 +113,7 @@ def test_a_daemon_that_noted_a_push_before_making_it_is_caught_by_the_simulator(
             facts += (PushConfirmed(number=command.number, attempt=command.attempt, kernel_version=1),)
         return facts
 
-    def unnoted(command: effects.Effect, *more: Any) -> effects.Result:
+    def unnoted(command: effects.Effect, *more: Any) -> effects.EffectResult:
         result = perform(command, *more)
         return replace(result, facts=()) if isinstance(command, Push) else result
 

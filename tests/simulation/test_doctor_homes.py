@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.app.doctor import homes
-from orchestrator.app.doctor.subject import Patient
+from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import identity_of, known_identity
 from orchestrator.preflight.check.findings import Finding, Severity
@@ -94,10 +94,10 @@ def test_a_copy_is_told_whose_its_runs_are_without_kaggle_and_gets_no_id_by_look
     two_runs(home)
     owner = identity_of(home)
     Store.at(home).append("r-0001", [RunTakenOver(home=owner, generation=1)], AT)
-    assert list(homes.copied(Patient(HomeLayout(home), tmp_path, {}, AT))) == []
+    assert list(homes.copied(DoctorSubject(HomeLayout(home), tmp_path, {}, AT))) == []
     shutil.copytree(home, tmp_path / "copy")
     before = (tmp_path / "copy" / "home.json").read_bytes()
-    (found,) = homes.copied(Patient(HomeLayout(tmp_path / "copy"), tmp_path, {}, AT))
+    (found,) = homes.copied(DoctorSubject(HomeLayout(tmp_path / "copy"), tmp_path, {}, AT))
     assert f"the home folder {owner} works on r-0001" in found.sentence
     assert "relay resume r-0001 --take-over" in found.remedy
     assert (known_identity(home), known_identity(tmp_path / "copy")) == (owner, "")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.core.commands import Seek
+from orchestrator.core.commands import FindPush
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
@@ -65,6 +65,6 @@ def test_a_kernel_found_public_is_not_adopted(folder: Path) -> None:
     with chain.kaggle.world.at_now():
         (kernel,) = chain.kaggle.world.kernels.all()
         kernel.newest.save = replace(kernel.newest.save, is_private=False)
-    turn = next(turn for turn in chain.turns() if isinstance(turn.command, Seek))
+    turn = next(turn for turn in chain.turns() if isinstance(turn.command, FindPush))
     assert "is public: make it private on Kaggle" in turn.failure
     assert chain.state.run.status is RunStatus.PARKED

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.engine.effects import publish
-from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.tick import Turn
 from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.clock_steps import YEAR, OwnClock, Setting, Settings
+from orchestrator.rehearsal.simulation.clock_steps import YEAR, ClockStep, ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from state.model import Snapshot
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
@@ -182,7 +182,7 @@ def test_a_push_that_is_carried_out_late_runs_once_whatever_befalls_the_clock(fo
 # --- planted ---------------------------------------------------------------------------
 
 
-def by_the_clock(place: str, snapshot: Snapshot, shell: Shell) -> float:
+def by_the_clock(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
     """For how long a dataset was looked for, as it was once counted: since Kaggle had taken it."""
     offered_at = next(c.offered_at for c in snapshot.state.checkpoints if c.place == place)
     return 0.0 if offered_at is None else (shell.clock.now() - offered_at).total_seconds()
@@ -195,7 +195,7 @@ def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     if not counts:
         monkeypatch.setattr(publish, "_sought_s", by_the_clock)
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
-    chain.settings = Settings(clock, (Setting(turn=100, by=YEAR, between=False, noticed=False),))
+    chain.settings = ClockSteps(clock, (ClockStep(turn=100, by=YEAR, between=False, noticed=False),))
     watched = Watched(chain)
     with nullcontext() if counts else pytest.raises(Broken, match="nothing is given up before it was looked for: sim-"):
         for turn in chain.turns():

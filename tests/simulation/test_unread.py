@@ -7,7 +7,7 @@ import pytest
 from orchestrator.base.errors import DiskRefused
 from orchestrator.core.plan import Limits
 from orchestrator.engine import effects
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.rehearsal.simulation.chain import fast_folder
 from orchestrator.rehearsal.simulation.read_errors import unread
 from stages.contract import BLOB_NAME
@@ -25,7 +25,7 @@ def way() -> Iterator[Way]:
 
 def published(way: Way, state: RunState) -> list[type[Fact]]:
     """The facts of one try to publish it."""
-    shell = Shell(way.gateway, way.home, way.small.clock, Limits())
+    shell = EffectContext(way.gateway, way.home, way.small.clock, Limits())
     return [type(fact) for fact in effects.publish(Snapshot(state=state), state.session(1, 1), PIPELINE, shell).facts]
 
 

@@ -16,7 +16,7 @@ from orchestrator.base.process_id import is_alive, process_id
 from orchestrator.core.commands import Poll, Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
@@ -58,8 +58,8 @@ class Desk:
         self.turns: list[Turn] = []
         self.stop = Stop()
 
-    def shell(self, _state: RunState) -> Shell:
-        return Shell(
+    def shell(self, _state: RunState) -> EffectContext:
+        return EffectContext(
             DirectGateway(self.kaggle.world), HomeLayout(self.chain.home.path), self.clock, Limits(poll_s=120.0)
         )
 
@@ -226,7 +226,7 @@ def _at_most(rounds: int) -> Callable[[], bool]:
     return lambda: next(left, None) is None
 
 
-def _nobody(_state: RunState) -> Shell:
+def _nobody(_state: RunState) -> EffectContext:
     raise AssertionError("there is no run")
 
 

@@ -16,7 +16,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
 from orchestrator.pipeline.loader import parse
@@ -115,15 +115,15 @@ def test_a_whole_database_has_no_ailment(tmp_path: Path) -> None:
 # --- the daemon ----------------------------------------------------------------
 
 
-def nobody(state: RunState) -> Shell:
+def nobody(state: RunState) -> EffectContext:
     raise BadInput(f"{state.run.id} is asked for")
 
 
 def test_the_daemon_sets_it_apart_says_so_and_carries_the_others_on(damaged: Path) -> None:
     store, clock, heard = Store.at(damaged), VirtualClock(AT), list[tuple[str, Turn]]()
-    shell = Shell(None, HomeLayout(damaged), clock, Limits())  # type: ignore[arg-type]
+    shell = EffectContext(None, HomeLayout(damaged), clock, Limits())  # type: ignore[arg-type]
 
-    def serve(state: RunState) -> Shell:
+    def serve(state: RunState) -> EffectContext:
         return shell if state.run.id == "r-0001" else nobody(state)
 
     with LeaseKeeper(store, clock) as keeper:

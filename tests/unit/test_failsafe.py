@@ -9,7 +9,7 @@ import pytest
 from orchestrator.base.errors import Refused
 from orchestrator.core.plan import Limits
 from orchestrator.engine.daemon import Daemon, LeaseKeeper
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.failsafe import EXCERPT_CHARS_MAX
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
@@ -55,13 +55,13 @@ class Two:
         self.turns: list[tuple[str, Turn]] = []
         self.slept_s = 0.0
 
-    def shell(self, state: RunState) -> Shell:
+    def shell(self, state: RunState) -> EffectContext:
         world, clock = self.kaggle.world, self.kaggle.clock
         odd = state.run.id == self.odd.run
         if odd and self.at_the_shell:
             raise self.defect
         gateway = Odd(world, self.defect) if odd else DirectGateway(world)
-        return Shell(gateway, HomeLayout(self.odd.home.path), clock, Limits(poll_s=120.0))
+        return EffectContext(gateway, HomeLayout(self.odd.home.path), clock, Limits(poll_s=120.0))
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
         def listen(run: str, turn: Turn) -> None:
@@ -109,7 +109,7 @@ def test_a_retry_after_the_cause_is_gone_carries_the_run_on(folder: Path) -> Non
     two.odd.ask_remedy()
     two.defect = Refused("Kaggle said no")
     two.at_the_shell = False
-    two.shell = lambda _state: Shell(  # type: ignore[method-assign]
+    two.shell = lambda _state: EffectContext(  # type: ignore[method-assign]
         DirectGateway(two.kaggle.world), HomeLayout(folder), two.kaggle.clock, Limits(poll_s=120.0)
     )
     two.run(20)

@@ -21,7 +21,7 @@ from kagglesdk.models.types import model_api_service as model_types
 from kaggle_kernels import build
 from orchestrator.base.errors import RelayError
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, read_yaml
-from orchestrator.base.terminal import CONTROLS, shown
+from orchestrator.base.terminal import CONTROLS, escape_controls
 from orchestrator.kaggle import responses
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.kaggle.log_extractor import LogSieve, unescaped
@@ -195,7 +195,7 @@ def answered(parser: Callable[[str], object], text: str) -> None:
     try:
         found = parser(text)
     except OURS as error:
-        assert not CONTROLS.search(shown(str(error)))
+        assert not CONTROLS.search(escape_controls(str(error)))
         return
     if found is not None:
         told = repr(found)  # which shows what cannot be written as an escape

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.goodput import CLASSES, GROUPS, account, early_s, goodput
-from orchestrator.engine.effects.poll import TakenIn
+from orchestrator.engine.effects.poll import LogReader
 from orchestrator.engine.home import log_lines
 from orchestrator.engine.session_seconds import seconds_of, told_seconds
 from orchestrator.kaggle.gateway import LogLine
@@ -207,7 +207,7 @@ def test_a_look_takes_in_the_newest_that_was_told() -> None:
 
 
 def looked_at(*lines: LogLine) -> dict[str, float]:
-    taken = TakenIn(session())
+    taken = LogReader(session())
     assert tuple(taken.through(lines)) == lines
     return taken.seconds
 

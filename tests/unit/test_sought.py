@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from orchestrator.core.search_time import carried_on, sought_s
+from orchestrator.core.search_time import carried_on, search_time_s
 from state.model import InputsStatus, Phase, PollState, RunState, Snapshot
 from tests.unit.test_machine import state_in
 
@@ -31,7 +31,7 @@ def test_no_clock_and_no_sleep_make_anything_looked_for_for_longer_than_it_was(
     watch = PollState()
     for before, at in pairwise(looks):
         assert at is not None
-        watch = replace(watch, sought_s={"x": sought_s(watch, "x", before, 60.0, at), "y": 5.0})
+        watch = replace(watch, sought_s={"x": search_time_s(watch, "x", before, 60.0, at), "y": 5.0})
     assert watch.sought_s == {"x": lasted_s, "y": 5.0}
 
 

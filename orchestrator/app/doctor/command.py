@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.app.app import App
 from orchestrator.app.doctor import database, homes, kaggle, machine
-from orchestrator.app.doctor.subject import Patient
+from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.errors import BadInput, DiskRefused, RelayError
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.preflight.check.findings import Finding, Severity, note, problem, warning
@@ -17,8 +17,8 @@ from state.failures import StoreCorrupt, StoreUnavailable
 
 FORMAT = 1
 
-Look = Callable[[Patient], Iterable[Finding]]
-KaggleLook = Callable[[Patient, Gateway], Iterable[Finding]]
+Look = Callable[[DoctorSubject], Iterable[Finding]]
+KaggleLook = Callable[[DoctorSubject, Gateway], Iterable[Finding]]
 
 HERE: tuple[tuple[str, Look], ...] = (
     ("database", database.database),
@@ -43,9 +43,9 @@ THERE: tuple[tuple[str, KaggleLook], ...] = (
 
 def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
     """Everything that was found, as the document that docs/doctor.md describes; raises BadInput for an unknown run."""
-    patient = Patient(app.home, Path.home(), app.settings.environ, app.clock.now())
+    patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now())
     if name is not None:
-        patient = Patient(app.home, Path.home(), app.settings.environ, app.clock.now(), _named(patient, name))
+        patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _named(patient, name))
     found = [finding for key, look in HERE for finding in _told(key, partial(look, patient))]
     if not offline:
         found += _told("clock", lambda: kaggle.clock(patient, app.clock))
@@ -66,7 +66,7 @@ def exit_status(found: dict[str, Any]) -> int:
     return 1 if found["problems"] or found["warnings"] else 0
 
 
-def _named(patient: Patient, name: str) -> str:
+def _named(patient: DoctorSubject, name: str) -> str:
     """The id of a run that the database knows, or that has a folder here."""
     known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.ailments() if one.run)})
     found = [run for run in known if run == name] or [run for run in known if pipeline_of(run) == name]
@@ -79,7 +79,7 @@ def _named(patient: Patient, name: str) -> str:
     )
 
 
-def _asked(app: App, patient: Patient, here: list[Finding]) -> Iterator[Finding]:
+def _asked(app: App, patient: DoctorSubject, here: list[Finding]) -> Iterator[Finding]:
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         yield note("kaggle", "what is on Kaggle was not looked at: that needs credentials")
         return
@@ -90,7 +90,7 @@ def _asked(app: App, patient: Patient, here: list[Finding]) -> Iterator[Finding]
             return
 
 
-def _ask(look: KaggleLook, app: App, patient: Patient) -> Iterable[Finding]:
+def _ask(look: KaggleLook, app: App, patient: DoctorSubject) -> Iterable[Finding]:
     return look(patient, app.gateway)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from orchestrator.app.doctor.subject import Patient
+from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.humanize import when
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence
@@ -12,7 +12,7 @@ from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of
 
 
-def database(patient: Patient) -> Iterator[Finding]:
+def database(patient: DoctorSubject) -> Iterator[Finding]:
     """SQLite's own check, and the facts of each run against its rows."""
     path = patient.home.database
     if not patient.has_database:
@@ -32,7 +32,7 @@ def database(patient: Patient) -> Iterator[Finding]:
         yield from _revision(patient)
 
 
-def _absent(patient: Patient) -> Finding:
+def _absent(patient: DoctorSubject) -> Finding:
     path, lost = patient.home.database, patient.home.run_folders()
     if not lost:
         return ok("database", f"there is no database in {patient.home.path} yet, and no run")
@@ -41,7 +41,7 @@ def _absent(patient: Patient) -> Finding:
     return problem("database", said, remedy)
 
 
-def _of(ailment: Ailment, patient: Patient) -> Finding:
+def _of(ailment: Ailment, patient: DoctorSubject) -> Finding:
     if not ailment.severe:
         return note("database", ailment.says)
     back = "relay restore brings back a backup" if patient.backups.newest() else "there is no backup of it"
@@ -52,7 +52,7 @@ def _of(ailment: Ailment, patient: Patient) -> Finding:
     return problem("database", f"run {ailment.run}: {ailment.says}", f"{adopt}; {back}")
 
 
-def _revision(patient: Patient) -> Iterator[Finding]:
+def _revision(patient: DoctorSubject) -> Iterator[Finding]:
     with ReadOnlyDatabase(patient.home.database).query() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
@@ -67,7 +67,7 @@ def _revision(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def lost(patient: Patient) -> Iterator[Finding]:
+def lost(patient: DoctorSubject) -> Iterator[Finding]:
     """Runs that have a folder here and that the database does not know."""
     if not patient.has_database:
         return
@@ -81,7 +81,7 @@ def lost(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def copies(patient: Patient) -> Iterator[Finding]:
+def copies(patient: DoctorSubject) -> Iterator[Finding]:
     """The backups: the newest is read as a whole."""
     found = patient.backups.all()
     if not found:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from kaggle_kernels import build
-from orchestrator.app.doctor.subject import Patient
+from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.humanize import when
 from orchestrator.core.plan import key_in, slug_of
 from orchestrator.engine.adopt.evidence import Key, runs_on_kaggle
@@ -23,14 +23,14 @@ TIMES = range(10**9, 10**10)
 """Generations that are the time of a takeover, in seconds since 1970; the home folder that began a run has 0."""
 
 
-def copied(patient: Patient) -> Iterator[Finding]:
+def copied(patient: DoctorSubject) -> Iterator[Finding]:
     """Open runs that the database says are another home folder's: this one is a copy. Nobody works on one that is over."""
     for state in patient.states():
         if state.run.status in OPEN and belongs_elsewhere(state.run, patient.identity):
             yield _elsewhere(state.run, Mark(state.run.home, state.run.generation), "as the database says", patient.now)
 
 
-def strangers(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
+def strangers(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
     """What another home folder made of the runs here, and runs that this database knows nothing of."""
     known = patient.roll()
     for state in patient.states():

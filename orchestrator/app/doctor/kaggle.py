@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from orchestrator.app.doctor.subject import Patient
+from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import RelayError
 from orchestrator.base.humanize import duration
@@ -17,12 +17,12 @@ APART_S = 30.0
 """By which two clocks may differ: a Date has whole seconds, and an answer takes its time."""
 
 
-def credentials(patient: Patient) -> Iterator[Finding]:
+def credentials(patient: DoctorSubject) -> Iterator[Finding]:
     """What this machine has."""
     yield from found_here(patient)
 
 
-def account(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
+def account(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
     """Whether Kaggle takes them, and whether the runs are that account's."""
     yield from signed_in(patient, gateway)
     owner = gateway.owner()
@@ -35,7 +35,7 @@ def account(patient: Patient, gateway: Gateway) -> Iterator[Finding]:
         )
 
 
-def clock(patient: Patient, own: Clock) -> Iterator[Finding]:
+def clock(patient: DoctorSubject, own: Clock) -> Iterator[Finding]:
     """This machine's clock against the Date of an answer of Kaggle's."""
     try:
         before = own.now()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.app.doctor.subject import Patient
+from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.disk import RESERVE_BYTES, free_bytes, shortage
 from orchestrator.engine.checkpoint_copies import damage_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
@@ -17,7 +17,7 @@ GOING = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 NAMED_MAX = 3
 
 
-def room(patient: Patient) -> Iterator[Finding]:
+def room(patient: DoctorSubject) -> Iterator[Finding]:
     """Whether the next checkpoint of each run that goes on fits."""
     path = patient.home.path
     sizes = [max((one.size_bytes for one in state.checkpoints), default=0) for state in _going(patient)]
@@ -31,11 +31,11 @@ def room(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def _going(patient: Patient) -> list[RunState]:
+def _going(patient: DoctorSubject) -> list[RunState]:
     return [state for state in patient.states() if state.run.status in GOING]
 
 
-def rights(patient: Patient) -> Iterator[Finding]:
+def rights(patient: DoctorSubject) -> Iterator[Finding]:
     """Relay's folder is its owner's alone, and can be written."""
     path = patient.home.path
     if not path.exists():
@@ -51,7 +51,7 @@ def rights(patient: Patient) -> Iterator[Finding]:
     yield ok("rights", f"{path} is its owner's alone")
 
 
-def daemon(patient: Patient) -> Iterator[Finding]:
+def daemon(patient: DoctorSubject) -> Iterator[Finding]:
     """Whether somebody carries the runs on."""
     if not patient.has_database:
         return
@@ -66,7 +66,7 @@ def daemon(patient: Patient) -> Iterator[Finding]:
         yield warning("daemon", f"nobody carries {', '.join(waits[:NAMED_MAX])} on", "relay daemon")
 
 
-def checkpoints(patient: Patient) -> Iterator[Finding]:
+def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
     """Every byte of the copies that are kept here, against their manifests."""
     whole = 0
     for state in patient.states():
@@ -87,7 +87,7 @@ def checkpoints(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def quarantine(patient: Patient) -> Iterator[Finding]:
+def quarantine(patient: DoctorSubject) -> Iterator[Finding]:
     """Damaged files that were kept."""
     kept = [path for run in patient.roll() for path in _kept(patient.home.quarantine(run))]
     if kept:

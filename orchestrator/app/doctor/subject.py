@@ -16,7 +16,7 @@ from state.revisions import SchemaError
 
 
 @dataclass(frozen=True)
-class Patient:
+class DoctorSubject:
     """One home folder; `run` is the id of the one that was asked about, empty for all."""
 
     home: HomeLayout

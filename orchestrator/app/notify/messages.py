@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.app.notify.services import Message, Tone
-from orchestrator.base.terminal import shown
+from orchestrator.base.terminal import escape_controls
 from orchestrator.views.fact_text import describe
 from orchestrator.views.format import clock_time
 from state import facts
@@ -72,7 +72,7 @@ def _letter(run: str, items: Sequence[News], events: frozenset[str], now: dateti
     if len(lines) > LINES_MAX:
         lines = [f"{len(lines) - LINES_MAX} earlier ones are left out", *lines[-LINES_MAX:]]
     headline, tone = _headline(max(wished, key=lambda item: (_weight(item.fact), item.number)).fact)
-    message = Message(f"relay: {run} {headline}", shown("\n".join(lines)), tone)
+    message = Message(f"relay: {run} {headline}", escape_controls("\n".join(lines)), tone)
     return Batch(message, {run: wished[-1].number})
 
 
@@ -139,7 +139,7 @@ def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], no
         told = bool(marks.get(subject))
         if not told and holds_up(watch, now) and run.status in (RunStatus.ACTIVE, RunStatus.WAITING):
             body = f"{watch.failure}\nrelay goes on trying by itself; look: relay status {run.id}"
-            found.append(Batch(Message(f"relay: {run.id} is held up", shown(body), "warning"), {subject: 1}))
+            found.append(Batch(Message(f"relay: {run.id} is held up", escape_controls(body), "warning"), {subject: 1}))
         elif told and not watch.failures:
             body = "what held it up is over"
             found.append(Batch(Message(f"relay: {run.id} goes on", body, "info"), {subject: 0}))

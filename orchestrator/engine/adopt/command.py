@@ -15,7 +15,7 @@ from orchestrator.core.plan import inputs_of, limits_for
 from orchestrator.engine.adopt.evidence import Evidence, look, runs_on_kaggle
 from orchestrator.engine.adopt.rebuild import History, goes_on, inputs_facts, rebuild
 from orchestrator.engine.backups import Backups
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
@@ -79,7 +79,7 @@ class Adoption:
         if pipeline.inputs.files:
             _check_inputs(evidence, path)
         private_folder(self.home.path)
-        shell = Shell(self.gateway, self.home, self.clock, limits_for(pipeline))
+        shell = EffectContext(self.gateway, self.home, self.clock, limits_for(pipeline))
         history = self._history(evidence, pipeline, canonical, path)
         if pipeline.inputs.files and evidence.inputs is not None:
             history.happened(*_inputs(evidence, pipeline, shell))
@@ -169,7 +169,7 @@ def _check_inputs(evidence: Evidence, path: Path | None) -> None:
         raise Transient(f"Kaggle still processes the dataset {name}: adopt again in a few minutes")
 
 
-def _inputs(evidence: Evidence, pipeline: Pipeline, shell: Shell) -> tuple[Fact, ...]:
+def _inputs(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
     try:
         return inputs_facts(evidence, pipeline, shell)
     except Corrupt as error:

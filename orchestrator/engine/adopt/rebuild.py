@@ -14,8 +14,8 @@ from orchestrator.core import parking
 from orchestrator.core.plan import checkpoint_of, finished, inputs_of, slug_of, token_of
 from orchestrator.engine import collect
 from orchestrator.engine.adopt.evidence import Evidence, StartedSession, published_manifest
-from orchestrator.engine.effects import Shell
-from orchestrator.engine.effects.poll import taken_in
+from orchestrator.engine.effects import EffectContext
+from orchestrator.engine.effects.poll import read_log
 from orchestrator.engine.manifests import Candidate, Files, candidates, safe_files
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted
@@ -69,7 +69,7 @@ class History:
             self.facts.append((self.now, fact))
 
 
-def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Shell) -> None:
+def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> None:
     """Fill the history, and bring home what the run needs to go on. Safe to repeat: whole files are kept."""
     manifests, places = _manifests(history, evidence, shell)
     sessions: dict[Key, StartedSession | Manifest] = {ran.key: ran for ran in evidence.sessions}
@@ -78,7 +78,9 @@ def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: She
     _Replay(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
 
 
-def _manifests(history: History, evidence: Evidence, shell: Shell) -> tuple[dict[str, Manifest], dict[str, str]]:
+def _manifests(
+    history: History, evidence: Evidence, shell: EffectContext
+) -> tuple[dict[str, Manifest], dict[str, str]]:
     """Those of the datasets that are whole and really this run's, and the datasets' own names, by the checkpoints' names."""
     tokens = {checkpoint_of(evidence.run, *ran.key): ran.order.token for ran in evidence.sessions}
     found: dict[str, Manifest] = {}
@@ -104,7 +106,7 @@ class _Replay:
     history: History
     evidence: Evidence
     pipeline: Pipeline
-    shell: Shell
+    shell: EffectContext
     manifests: Mapping[str, Manifest]
     places: Mapping[str, str]
     sessions: Mapping[Key, StartedSession | Manifest]
@@ -169,7 +171,7 @@ class _Replay:
         head = self.state.head
         names = {checkpoint.name for checkpoint in self.state.checkpoints}
         chosen = planned.parent if planned.parent in names and head and head.name != planned.parent else None
-        parked = parking.trouble(self.state, self.pipeline)
+        parked = parking.park_reason(self.state, self.pipeline)
         if parked or chosen:
             remedy = f"relay resume {self.state.run.id}"
             why = parked or RunParked(reason="a person went on from an older checkpoint", remedy=remedy)
@@ -184,7 +186,7 @@ class _Replay:
         files = safe_files(gateway.output(session.slug, session.kernel_version), name, quarantine)
         incoming = private_folder(home.incoming(session))
         report = collect.report_of(session, files, gateway, incoming)
-        self.history.metrics += taken_in(session, self.shell).metrics
+        self.history.metrics += read_log(session, self.shell).metrics
         collect.bring_curves(files, gateway, home.curves(session.run))
         expected = collect.expected_of(self.state, session, name)
         found = list(candidates(expected, self.pipeline, files, gateway, incoming, quarantine))
@@ -300,7 +302,7 @@ class _Replay:
             collect.keep_papers(blob, self.shell.home.papers(self.evidence.run))
 
 
-def _download(manifest: Manifest, name: str, place: str, shell: Shell) -> None:
+def _download(manifest: Manifest, name: str, place: str, shell: EffectContext) -> None:
     """One published checkpoint, the manifest last; Corrupt where a file differs twice."""
     into = private_folder(shell.home.checkpoint(manifest.run, name))
     for entry in manifest.files:
@@ -316,7 +318,7 @@ def _download(manifest: Manifest, name: str, place: str, shell: Shell) -> None:
     write_whole(into / MANIFEST_NAME, manifest.to_json().encode())
 
 
-def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: Shell) -> tuple[Fact, ...]:
+def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
     """Bring the pipeline's own files home, checked; raises Corrupt where they are not those that the run began with."""
     assert evidence.inputs is not None, "the caller looked"
     first, name = inputs_of(evidence.run), evidence.inputs.ref.partition("/")[2]

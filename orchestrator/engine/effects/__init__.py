@@ -1,7 +1,7 @@
 """One function for each command that touches the world. Each looks before it makes, so doing it again after a crash is safe."""
 
-from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.dispatch import Effect, perform
 from orchestrator.engine.effects.publish import publish
 
-__all__ = ["Effect", "Result", "Shell", "perform", "publish"]
+__all__ = ["Effect", "EffectContext", "EffectResult", "perform", "publish"]

@@ -6,7 +6,7 @@ from typing import Any, cast
 from orchestrator.kaggle.gateway import Gateway
 
 
-class Metered:
+class CallMeter:
     """A gateway like another one; `calls` says how many of its methods were called."""
 
     def __init__(self, inner: Gateway) -> None:

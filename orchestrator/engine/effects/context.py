@@ -14,7 +14,7 @@ from state.model import Metric, PollState, QuotaRow
 
 
 @dataclass(frozen=True)
-class Shell:
+class EffectContext:
     """What an effect may use."""
 
     gateway: Gateway
@@ -26,7 +26,7 @@ class Shell:
 
 
 @dataclass(frozen=True)
-class Result:
+class EffectResult:
     """What came of an effect: facts, and what was observed on the way."""
 
     facts: tuple[Fact, ...] = ()

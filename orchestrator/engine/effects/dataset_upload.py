@@ -13,7 +13,7 @@ from typing import Literal
 from orchestrator.base.errors import NameTaken, NoRoom, Permanent
 from orchestrator.base.humanize import duration
 from orchestrator.engine.checkpoint_copies import PROCESSED, refuse_public
-from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
 from state.facts import RunParked
@@ -21,7 +21,7 @@ from state.model import COPIES_MAX, Run, copy_in, place_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
+class DatasetUpload:
     """One dataset that Kaggle is to have: `name` is its first name, `place` the one that is used now."""
 
     name: str
@@ -50,7 +50,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Stand:
+class UploadStatus:
     """How an offer stands. `ready`: processed, though not every file need be listed; `dropped`: why it came to nothing."""
 
     what: Literal["ready", "offered", "awaited", "dropped"]
@@ -58,7 +58,7 @@ class Stand:
     reason: str = ""
 
 
-def summed_up(offer: Offer, stand: Stand) -> dict[str, float]:
+def summed_up(offer: DatasetUpload, stand: UploadStatus) -> dict[str, float]:
     """For how long the offer has been looked for, by its name; empty where it is looked for no more."""
     match stand.what:
         case "offered":
@@ -69,7 +69,7 @@ def summed_up(offer: Offer, stand: Stand) -> dict[str, float]:
             return {}
 
 
-def stand_of(offer: Offer, seen: DatasetSeen | None, shell: Shell) -> Stand:
+def upload_status(offer: DatasetUpload, seen: DatasetSeen | None, shell: EffectContext) -> UploadStatus:
     """How Kaggle's answer `seen` makes an offer stand; what is not there is made. Safe to repeat.
 
     Raises Overtaken where another home folder made it, Permanent where it is public or there is no room for it, and as
@@ -80,30 +80,30 @@ def stand_of(offer: Offer, seen: DatasetSeen | None, shell: Shell) -> Stand:
     refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", offer.run, shell.identity)
     if seen.status == "failed":
         shell.gateway.delete_dataset(offer.place)
-        return Stand("dropped", reason=f"Kaggle could not process the dataset {offer.place}")
+        return UploadStatus("dropped", reason=f"Kaggle could not process the dataset {offer.place}")
     if seen.status == "ready":
         refuse_public(seen, offer.run.id)
-        return Stand("ready", seen)
+        return UploadStatus("ready", seen)
     return unfinished(offer, seen.status, shell)
 
 
-def unfinished(offer: Offer, how: str, shell: Shell) -> Stand:
+def unfinished(offer: DatasetUpload, how: str, shell: EffectContext) -> UploadStatus:
     """How an offer stands that Kaggle shows and has not finished with, or does not list all files of."""
     if not offer.taken:  # nobody noted that it was made
-        return Stand("offered")
+        return UploadStatus("offered")
     if offer.sought_s <= shell.limits.processing_s:
-        return Stand("awaited")
+        return UploadStatus("awaited")
     word = f"is still {how}" if how in PROCESSED else how
-    return Stand(
+    return UploadStatus(
         "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it {word}"
     )
 
 
-def _made(offer: Offer, shell: Shell) -> Stand:
+def _made(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
     try:
         shell.gateway.create_dataset(offer.place, offer.files, offer.sha256, Mark.of(offer.run, shell.identity).text)
     except NameTaken:
-        return Stand(
+        return UploadStatus(
             "offered"
         )  # by us, if a crash or a lost answer came between: it is looked for before that is decided
     except NoRoom as error:
@@ -111,15 +111,15 @@ def _made(offer: Offer, shell: Shell) -> Stand:
             f"{error}: delete datasets that you no longer need on Kaggle, then type relay retry {offer.run.id} (what was sent "
             "is not sent again)"
         ) from error
-    return Stand("offered")
+    return UploadStatus("offered")
 
 
-def _unseen(offer: Offer, shell: Shell) -> Stand:
+def _unseen(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
     """Of what Kaggle took, or said that it has, and does not show."""
     if offer.sought_s <= shell.limits.visible_s:
-        return Stand("awaited")
+        return UploadStatus("awaited")
     listed = offer.place in shell.gateway.list_datasets(offer.place)
     if listed and offer.sought_s <= shell.limits.processing_s:
-        return Stand("awaited")
+        return UploadStatus("awaited")
     reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it does not show it"
-    return Stand("dropped", reason=f"{reason}, though it lists it" if listed else reason)
+    return UploadStatus("dropped", reason=f"{reason}, though it lists it" if listed else reason)

@@ -7,22 +7,22 @@ from orchestrator.base.disk import on_disk
 from orchestrator.base.errors import Refused, Transient
 from orchestrator.core.commands import (
     Collect,
-    Inspect,
-    LookBeside,
+    FindPush,
     Poll,
+    PollTwin,
     Prune,
     Publish,
     PublishInputs,
     Push,
     ReadQuota,
-    Seek,
+    VerifyDataset,
 )
 from orchestrator.core.plan import checkpoint_of
 from orchestrator.engine.collect import collect, ignored
-from orchestrator.engine.effects.context import Result, Shell
-from orchestrator.engine.effects.eager_upload import Ahead
-from orchestrator.engine.effects.find_push import look_beside, seek, twins
-from orchestrator.engine.effects.poll import WELL, look, require, seen_of, taken_in
+from orchestrator.engine.effects.context import EffectContext, EffectResult
+from orchestrator.engine.effects.eager_upload import EagerUpload
+from orchestrator.engine.effects.find_push import find_push, poll_twin, twins
+from orchestrator.engine.effects.poll import WELL, poll, read_log, require, seen_of
 from orchestrator.engine.effects.publish import custody_of, publish, publish_inputs
 from orchestrator.engine.effects.push import push
 from orchestrator.engine.ownership import Mark, refuse_overtaken
@@ -31,19 +31,19 @@ from orchestrator.pipeline.model import Pipeline
 from state.facts import CheckpointPruned, OutputCollected
 from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
 
-Step = Push | Seek | Poll | LookBeside | Collect | Publish | Inspect
+Step = Push | FindPush | Poll | PollTwin | Collect | Publish | VerifyDataset
 """What is done about one session."""
 
 Effect = PublishInputs | Prune | ReadQuota | Step
 
 
-def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Carry out one command; errors of `orchestrator.base.errors` mean that nothing is to be recorded."""
     with on_disk(shell.home.path):  # the gateway translates its own: what is left are this machine's files
         return _carry_out(command, snapshot, pipeline, shell)
 
 
-def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     state = snapshot.state
     match command:
         case ReadQuota():
@@ -56,22 +56,22 @@ def _carry_out(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: S
             return _carry_on(command, snapshot, pipeline, shell)
 
 
-def _carry_on(command: Step, snapshot: Snapshot, pipeline: Pipeline, shell: Shell) -> Result:
+def _carry_on(command: Step, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     session = snapshot.state.session(command.number, command.attempt)
     match command:
         case Push():
             return push(snapshot, session, pipeline, shell)
-        case Seek():
-            return seek(snapshot, session, pipeline, shell)
+        case FindPush():
+            return find_push(snapshot, session, pipeline, shell)
         case Poll():
             return looked(snapshot, session, pipeline, shell)
-        case LookBeside():
-            return look_beside(session, shell)
+        case PollTwin():
+            return poll_twin(session, shell)
         case Collect():
             return collected(snapshot, session, pipeline, shell)
         case Publish():
             return publish(snapshot, session, pipeline, shell)
-        case Inspect():
+        case VerifyDataset():
             return inspect(snapshot.state, session, pipeline, shell)
         case _:
             assert_never(command)
@@ -87,13 +87,13 @@ QUOTA_TRIES = 3
 """A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
 
 
-def looked(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def looked(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Look at the session; where something has happened to it, look for others of its kernel too."""
-    result = look(snapshot, session, pipeline, shell)
+    result = poll(snapshot, session, pipeline, shell)
     return replace(result, facts=(*twins(session, shell), *result.facts)) if result.facts else result
 
 
-def read_quota(command: ReadQuota, snapshot: Snapshot, shell: Shell) -> Result:
+def read_quota(command: ReadQuota, snapshot: Snapshot, shell: EffectContext) -> EffectResult:
     """Ask for the week's hours; a missing answer is unknown, not zero. When they are renewed is remembered from earlier."""
     try:
         found = shell.gateway.quota(command.accelerator)
@@ -111,18 +111,18 @@ def read_quota(command: ReadQuota, snapshot: Snapshot, shell: Shell) -> Result:
         refreshes_at=(found.refreshes_at if found else None) or before,
         read_at=shell.clock.now(),
     )
-    return Result(quota=row)
+    return EffectResult(quota=row)
 
 
-def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
     sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
-    log = taken_in(session, shell, snapshot.watch.log_lines, needed=not sure)
+    log = read_log(session, shell, snapshot.watch.log_lines, needed=not sure)
     began_s = shell.clock.monotonic()
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
-    ahead = Ahead(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
+    ahead = EagerUpload(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
     try:
         fact = collect(
             snapshot.state,
@@ -140,17 +140,17 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: S
     if isinstance(fact, OutputCollected):
         fact = replace(fact, sent_s=ahead.sent_s)
     fact = replace(fact, fetched_s=took_s - ahead.sent_s)
-    return Result((*quarantine.found, fact), WELL, tuple(log.metrics))
+    return EffectResult((*quarantine.found, fact), WELL, tuple(log.metrics))
 
 
-def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """See whether the checkpoint's dataset is what it should be, since a session says that it is not."""
     custody = custody_of(state, session, shell)
-    fact = custody.inspect(pipeline)
-    return Result((*custody.quarantine.found, fact))
+    fact = custody.verify_dataset(pipeline)
+    return EffectResult((*custody.quarantine.found, fact))
 
 
-def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:
+def prune(state: RunState, checkpoint: Checkpoint, shell: EffectContext) -> EffectResult:
     """Remove an old checkpoint on Kaggle, under whatever names it was offered, then here."""
     for place in checkpoint.places:
         seen = shell.gateway.find_dataset(place)
@@ -158,4 +158,4 @@ def prune(state: RunState, checkpoint: Checkpoint, shell: Shell) -> Result:
             refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", state.run, shell.identity)
             shell.gateway.delete_dataset(place)
     shell.home.remove_checkpoint(state.run.id, checkpoint.name)
-    return Result((CheckpointPruned(checkpoint=checkpoint.name),))
+    return EffectResult((CheckpointPruned(checkpoint=checkpoint.name),))

@@ -8,7 +8,7 @@ from orchestrator.base.errors import RelayError
 from orchestrator.kaggle.gateway import Gateway
 
 
-class Ahead:
+class EagerUpload:
     """Sends each file as soon as it is verified; the thread that fetched it does. Only to spare time: whatever fails here is
     sent when the dataset is made, which looks at every byte again and says what is wrong.
     """

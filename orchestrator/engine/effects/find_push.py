@@ -7,8 +7,8 @@ from kaggle_kernels import build
 from orchestrator.base.errors import NameTaken, Permanent, Transient
 from orchestrator.base.humanize import duration
 from orchestrator.core.plan import Limits
-from orchestrator.core.search_time import sought_s
-from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.core.search_time import search_time_s
+from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.poll import WELL, seen_of
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
@@ -43,7 +43,7 @@ def never_pushed(session: Session) -> bool:
     return not session.unclear and not session.declined
 
 
-def seen_as_ours(state: RunState, session: Session, shell: Shell, watch: PollState = WELL) -> Ours | None:
+def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch: PollState = WELL) -> Ours | None:
     """The kernel of the session, if it was really started: Kaggle keeps the source of a push that it declined.
 
     Of a push that Kaggle declined, "queued" may be an answer without content. It is believed once it has come often enough by `watch`.
@@ -79,7 +79,7 @@ def seen_as_ours(state: RunState, session: Session, shell: Shell, watch: PollSta
 # --- a push that had no clear answer -------------------------------------------
 
 
-def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Look for a push that may have happened, by more than one call, until it is there or may safely be made again.
 
     Safe to repeat: nothing on Kaggle changes.
@@ -87,22 +87,22 @@ def seek(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     state, watch, limits = snapshot.state, snapshot.watch, shell.limits
     adopted = seen_as_ours(state, session, shell, watch)
     if adopted is not None:
-        return Result((adopted.fact,))
+        return EffectResult((adopted.fact,))
     if session.unclear_at is None:
         reason = "relay ended before it heard whether Kaggle took it"
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
-        return Result((fact,), looked_for(session, shell))
+        return EffectResult((fact,), looked_for(session, shell))
     looks = watch.absences + 1
-    lasted_s = sought_s(watch, session.slug, watch.looked_at, _again_s(limits), shell.clock.now())
+    lasted_s = search_time_s(watch, session.slug, watch.looked_at, _again_s(limits), shell.clock.now())
     _require_absence(session, shell)
     if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
-        return Result(watch=looked_for(session, shell, lasted_s, looks))
+        return EffectResult(watch=looked_for(session, shell, lasted_s, looks))
     if lasted_s < session.limit_s + limits.overdue_s:  # whatever it was, it is over by then
         _require_no_reserve(snapshot, session, pipeline, shell)
-    return Result((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
+    return EffectResult((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
 
 
-def looked_for(session: Session, shell: Shell, lasted_s: float = 0.0, looks: int = 0) -> PollState:
+def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, looks: int = 0) -> PollState:
     """When an unclear push is looked for again, after so many looks in so many seconds."""
     limits, now = shell.limits, shell.clock.now()
     again_s = _again_s(limits)
@@ -119,7 +119,7 @@ def _again_s(limits: Limits) -> float:
     return min(limits.rest_s_max, max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN)))
 
 
-def _require_absence(session: Session, shell: Shell) -> None:
+def _require_absence(session: Session, shell: EffectContext) -> None:
     """Raise Transient where Kaggle lists a kernel that it says it does not have: one of the two answers is old."""
     if shell.gateway.find_kernel(session.slug) is not None:
         return
@@ -127,7 +127,7 @@ def _require_absence(session: Session, shell: Shell) -> None:
         raise Transient(f"Kaggle lists the kernel {session.slug} and does not show it yet")
 
 
-def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> None:
+def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> None:
     """Raise Transient where Kaggle has put hours aside, since before the push, for a session that no kernel explains."""
     before = snapshot.quota
     if (
@@ -154,7 +154,7 @@ def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline
 # --- a second session of the same kernel ----------------------------------------
 
 
-def twins(session: Session, shell: Shell) -> tuple[Fact, ...]:
+def twins(session: Session, shell: EffectContext) -> tuple[Fact, ...]:
     """A session of another version of the kernel than ours: an unclear push that came late, or somebody else's.
 
     Asked only where that can be: of a session whose push was unclear, or whose kernel had versions before.
@@ -173,7 +173,7 @@ def twins(session: Session, shell: Shell) -> tuple[Fact, ...]:
     return (seen, TwinEnded(number=number, attempt=attempt, version=version)) if worker.terminal else (seen,)
 
 
-def _sessions_of(found: KernelFound, session: Session, shell: Shell) -> dict[int, SessionSeen]:
+def _sessions_of(found: KernelFound, session: Session, shell: EffectContext) -> dict[int, SessionSeen]:
     """The kernel's versions that have a session; one that is said to wait is asked about twice, since an empty answer reads so."""
     ran: dict[int, SessionSeen] = {}
     newest = found.version or 0
@@ -186,7 +186,7 @@ def _sessions_of(found: KernelFound, session: Session, shell: Shell) -> dict[int
     return ran
 
 
-def look_beside(session: Session, shell: Shell) -> Result:
+def poll_twin(session: Session, shell: EffectContext) -> EffectResult:
     """See whether the second session of a session's kernel is over; one whose kernel was deleted is."""
     assert session.twin is not None, f"{session.slug} has no second session"
     watch = replace(WELL, looked_at=shell.clock.now())
@@ -195,5 +195,5 @@ def look_beside(session: Session, shell: Shell) -> Result:
     if seen.worker is Worker.UNKNOWN and not (gone := shell.gateway.find_kernel(session.slug) is None):
         raise Transient(f"Kaggle's answer about version {session.twin} of {session.slug} made no sense: {seen.message}")
     if not gone and not seen.worker.terminal:
-        return Result(watch=watch)
-    return Result((TwinEnded(number=session.number, attempt=session.attempt, version=session.twin),), watch)
+        return EffectResult(watch=watch)
+    return EffectResult((TwinEnded(number=session.number, attempt=session.attempt, version=session.twin),), watch)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from orchestrator.base.errors import Refused, Transient, Vanished
 from orchestrator.base.humanize import duration
 from orchestrator.core import waits
-from orchestrator.engine.effects.context import Result, Shell, reset_failures
+from orchestrator.engine.effects.context import EffectContext, EffectResult, reset_failures
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import PROGRESS_PREFIX, Progress
@@ -33,7 +33,7 @@ WELL = PollState()
 """Nothing fails."""
 
 
-def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def poll(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Ask how the session is; take in the part of its log that is new."""
     version, seen = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
@@ -51,11 +51,11 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         ended = SeenEnded(
             number=session.number, attempt=session.attempt, worker=seen.worker.value, message=seen.message
         )
-        return Result((*facts, ended), replace(WELL, looked_at=shell.clock.now()))
+        return EffectResult((*facts, ended), replace(WELL, looked_at=shell.clock.now()))
     known = snapshot.watch.log_lines
-    log = taken_in(session, shell, known) if seen.worker is Worker.RUNNING else TakenIn(session, known)
+    log = read_log(session, shell, known) if seen.worker is Worker.RUNNING else LogReader(session, known)
     if log.count <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
-        return Result((over,), replace(WELL, looked_at=shell.clock.now()))
+        return EffectResult((over,), replace(WELL, looked_at=shell.clock.now()))
     watch = replace(
         reset_failures(snapshot.watch),
         looked_at=shell.clock.now(),
@@ -65,10 +65,10 @@ def look(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
         done_at=_done_at(session, log.recent, pipeline, shell.clock.now()) if log.count else snapshot.watch.done_at,
         seconds=log.seconds or snapshot.watch.seconds,
     )
-    return Result(tuple(facts), watch, tuple(log.metrics))
+    return EffectResult(tuple(facts), watch, tuple(log.metrics))
 
 
-def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: Shell) -> SeenEnded | None:
+def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: EffectContext) -> SeenEnded | None:
     """The end of a session of which Kaggle says the same for too long, and whose log tells nothing new; None as long as it may go on.
 
     Kaggle kills whatever runs at its limit, so one that runs for longer has ended. One that waits has ended where it left files.
@@ -82,7 +82,7 @@ def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: S
     return SeenEnded(number=session.number, attempt=session.attempt, worker=worker.value, message=message)
 
 
-def _left_files(session: Session, shell: Shell) -> bool:
+def _left_files(session: Session, shell: EffectContext) -> bool:
     """Whether Kaggle lists files that the session left; a listing that cannot be had holds nothing up."""
     try:
         return bool(shell.gateway.output(session.slug, session.kernel_version))
@@ -101,14 +101,14 @@ def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | Non
     return version, seen
 
 
-def require(session: Session, shell: Shell) -> None:
+def require(session: Session, shell: EffectContext) -> None:
     """Raise Vanished where Kaggle has no kernel of the session's name."""
     if shell.gateway.find_kernel(session.slug) is None:
         raise Vanished(f"Kaggle has no kernel {session.slug} any more")
 
 
 @dataclass
-class TakenIn:
+class LogReader:
     """What a session's log tells beyond its first `known` lines, read line by line: a log may be larger than the memory."""
 
     session: Session
@@ -148,12 +148,12 @@ class TakenIn:
         return [event for event in events if event is not None and event.event == "step"]
 
 
-def taken_in(session: Session, shell: Shell, known: int = 0, *, needed: bool = False) -> TakenIn:
+def read_log(session: Session, shell: EffectContext, known: int = 0, *, needed: bool = False) -> LogReader:
     """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up.
 
     Nor does a file that this disk does not give back, unless it is `needed`: then OSError is raised.
     """
-    taken = TakenIn(session, known)
+    taken = LogReader(session, known)
     with contextlib.suppress(Transient, Refused):
         lines = taken.through(shell.gateway.log(session.slug, session.kernel_version))
         shell.home.append_log(session, lines, needed=needed)

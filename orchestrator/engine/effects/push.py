@@ -15,7 +15,7 @@ from orchestrator.base.errors import (
     Transient,
 )
 from orchestrator.core.plan import inputs_place, order_for, refresh_time
-from orchestrator.engine.effects.context import Result, Shell
+from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.find_push import ForeignKernel, looked_for, never_pushed, seen_as_ours
 from orchestrator.engine.effects.unknown_sessions import OlderAlive, refuse_beside_others
 from orchestrator.engine.ownership import open_to_parking, overtaken_unawares, take_over
@@ -35,7 +35,7 @@ from state.facts import (
 from state.model import PollState, RunState, Session, Snapshot
 
 
-def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     """Start the session's kernel unless Kaggle has it already. Only where no earlier push of it can still be on its way.
 
     Whatever is known not to have reached Kaggle takes the session back to what it was before.
@@ -44,7 +44,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     try:
         adopted = _there(snapshot, session, shell)
         if adopted is not None:
-            return Result((adopted,))
+            return EffectResult((adopted,))
         if snapshot.state.run.unsure:
             return _looked_for_first(session, shell)
         return _pushed(snapshot, session, pipeline, shell)
@@ -53,32 +53,32 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell)
     except Overtaken as error:
         remedy = take_over(snapshot.state.run)
         parked = RunParked(reason=str(error), remedy=remedy, generation=error.generation)
-        return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
+        return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(error)), parked))
     except (Refused, Transient, BadInput) as error:
-        return Result((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)
+        return EffectResult((PushUnsent(number=number, attempt=attempt, reason=str(error)),), failure=error)
 
 
-def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Shell) -> Result:
+def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
     number, attempt = session.key
     try:
         refuse_beside_others(snapshot, session, shell)
         pushed = shell.gateway.push(_kernel(snapshot.state, session, pipeline, shell))
     except OlderAlive as error:
         held = PushHeld(number=number, attempt=attempt, reason=str(error))
-        return Result((held,), _claim_slot(snapshot, shell, str(error)))
+        return EffectResult((held,), _claim_slot(snapshot, shell, str(error)))
     except NoSlot as error:
         watch = _claim_slot(snapshot, shell, str(error))
-        return Result((PushRefused(number=number, attempt=attempt, reason=str(error)),), watch)
+        return EffectResult((PushRefused(number=number, attempt=attempt, reason=str(error)),), watch)
     except OutOfQuota as error:
         until = error.until or _refresh(snapshot, shell)
         refused = PushRefused(number=number, attempt=attempt, reason=str(error))
-        return Result((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
+        return EffectResult((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
     except Ambiguous as error:
         return _unclear(snapshot.state, session, shell, error)
-    return Result((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
+    return EffectResult((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
 
 
-def _there(snapshot: Snapshot, session: Session, shell: Shell) -> Fact | None:
+def _there(snapshot: Snapshot, session: Session, shell: EffectContext) -> Fact | None:
     """The kernel that an earlier push of this home folder left; raises Overtaken where it never pushed this session."""
     adopted = seen_as_ours(snapshot.state, session, shell, snapshot.watch)
     if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
@@ -86,42 +86,42 @@ def _there(snapshot: Snapshot, session: Session, shell: Shell) -> Fact | None:
     return None if adopted is None else adopted.fact
 
 
-def _looked_for_first(session: Session, shell: Shell) -> Result:
+def _looked_for_first(session: Session, shell: EffectContext) -> EffectResult:
     """Treat the session as pushed by whoever worked on the run before it was taken over, or before a backup was put back.
 
     Kaggle may not show that kernel yet, so nothing is pushed before it was looked for as any unclear push is.
     """
     reason = "the run was taken over, or a backup put back: it may have been pushed before that"
     fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
-    return Result((fact,), looked_for(session, shell))
+    return EffectResult((fact,), looked_for(session, shell))
 
 
-def _unclear(state: RunState, session: Session, shell: Shell, error: Ambiguous) -> Result:
+def _unclear(state: RunState, session: Session, shell: EffectContext, error: Ambiguous) -> EffectResult:
     """Look at once; what is not there yet may still come."""
     try:
         adopted = seen_as_ours(state, session, shell)
     except (Refused, Transient):
         adopted = None
     if adopted is not None:
-        return Result((adopted.fact,))
+        return EffectResult((adopted.fact,))
     fact = PushUnclear(number=session.number, attempt=session.attempt, reason=str(error))
-    return Result((fact,), looked_for(session, shell))
+    return EffectResult((fact,), looked_for(session, shell))
 
 
-def _name_taken(state: RunState, session: Session, error: RelayError) -> Result:
+def _name_taken(state: RunState, session: Session, error: RelayError) -> EffectResult:
     """The next attempt has another name; a person is asked where the name is somebody's kernel, which may be another run's."""
     lost = SessionLost(number=session.number, attempt=session.attempt, reason=str(error))
     if not isinstance(error, ForeignKernel) or not open_to_parking(state.run):
-        return Result((lost,))
-    return Result((lost, RunParked(reason=str(error), remedy=f"relay retry {state.run.id}")))
+        return EffectResult((lost,))
+    return EffectResult((lost, RunParked(reason=str(error), remedy=f"relay retry {state.run.id}")))
 
 
-def _refresh(snapshot: Snapshot, shell: Shell) -> datetime:
+def _refresh(snapshot: Snapshot, shell: EffectContext) -> datetime:
     now = shell.clock.now()
     return refresh_time(snapshot.quota, now) if snapshot.quota else now + timedelta(hours=1)
 
 
-def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Shell) -> KernelPush:
+def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: EffectContext) -> KernelPush:
     datasets, kernels = list(pipeline.dataset_sources), []
     if pipeline.inputs.files:
         datasets.append(f"{state.run.owner}/{inputs_place(state.run)}")
@@ -143,7 +143,7 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Shell)
     )
 
 
-def _claim_slot(snapshot: Snapshot, shell: Shell, why: str) -> PollState:
+def _claim_slot(snapshot: Snapshot, shell: EffectContext, why: str) -> PollState:
     """Somebody else has the slot: no use in asking again soon, and the place in the line stays."""
     now = shell.clock.now()
     return PollState(

@@ -6,7 +6,7 @@ from datetime import timedelta
 from kaggle_kernels import build
 from orchestrator.base.errors import NoSlot, Refused, Transient
 from orchestrator.core.plan import key_in, token_of
-from orchestrator.engine.effects.context import Shell
+from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.effects.poll import seen_of
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
 from orchestrator.kaggle.gateway import Gateway, KernelFound, KernelListed, Worker
@@ -28,7 +28,7 @@ class OlderAlive(NoSlot):
     """A kernel of the run that was pushed before the run was taken over is alive: its session has to end first."""
 
 
-def refuse_beside_others(snapshot: Snapshot, session: Session, shell: Shell) -> None:
+def refuse_beside_others(snapshot: Snapshot, session: Session, shell: EffectContext) -> None:
     """Raise Overtaken where another copy of this home folder has pushed a kernel of the run, and OlderAlive where one of before
     it was taken over is alive.
 
@@ -47,7 +47,7 @@ def refuse_beside_others(snapshot: Snapshot, session: Session, shell: Shell) -> 
             raise
 
 
-def _unknown(state: RunState, session: Session, shell: Shell) -> list[str]:
+def _unknown(state: RunState, session: Session, shell: EffectContext) -> list[str]:
     """The kernels of the run's names, among those that ran last, of which no push is known here."""
     known = {s.slug for s in state.sessions if s.pushed_at is not None or s.unclear or not s.phase.over}
     slugs = dict.fromkeys(_ran_lately(state, session, shell.gateway))  # one that runs meanwhile is on two pages
@@ -74,7 +74,7 @@ def _before(state: RunState, kernel: KernelListed) -> bool:
     return kernel.ran_at is not None and kernel.ran_at + APART < state.run.created_at
 
 
-def _refuse_beside(slug: str, state: RunState, session: Session, shell: Shell) -> None:
+def _refuse_beside(slug: str, state: RunState, session: Session, shell: EffectContext) -> None:
     found = shell.gateway.find_kernel(slug)
     mark = Mark("", 0) if found is None else _mark(found, slug, state)
     if found is None or not mark.home:

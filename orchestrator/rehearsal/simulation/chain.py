@@ -16,7 +16,7 @@ from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits, patience_of
 from orchestrator.core.selectors import checkpoint_at
 from orchestrator.engine.daemon import IDLE_S
-from orchestrator.engine.effects import Shell
+from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn, tick
 from orchestrator.kaggle.credentials import Credentials, Method
@@ -29,7 +29,7 @@ from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
-from orchestrator.rehearsal.simulation.clock_steps import Settings
+from orchestrator.rehearsal.simulation.clock_steps import ClockSteps
 from orchestrator.rehearsal.simulation.crash_injection import (
     GATEWAY_CALLS,
     STORE_CALLS,
@@ -37,7 +37,7 @@ from orchestrator.rehearsal.simulation.crash_injection import (
     CrashingProxy,
     CrashPoint,
 )
-from orchestrator.rehearsal.simulation.disk_faults import Disk
+from orchestrator.rehearsal.simulation.disk_faults import FaultyDisk
 from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, TrainedOn, digest_of, uncut
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
@@ -128,10 +128,10 @@ class Chain:
         """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
         self.clock: Clock = kaggle.clock
         """What this machine believes to be the time."""
-        self.settings: Settings | None = None
+        self.settings: ClockSteps | None = None
         """What sets that clock while turns go by."""
         self.identity = identity
-        self.disk: Disk | None = None
+        self.disk: FaultyDisk | None = None
         """What happens to the database, where anything does."""
         self.daemons = 0
         unclear_s, visible_s, processing_s = patience_of(kaggle.pipeline.limit_s)
@@ -220,9 +220,9 @@ class Chain:
             case _:
                 raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
 
-    def shell(self, gateway: Gateway) -> Shell:
+    def shell(self, gateway: Gateway) -> EffectContext:
         """What the effects of this run use."""
-        return Shell(gateway, self.home, self.clock, self.limits, self.identity)
+        return EffectContext(gateway, self.home, self.clock, self.limits, self.identity)
 
 
 def final_digest(state: RunState) -> str:

@@ -36,7 +36,7 @@ class OwnClock:
 
 
 @dataclass(frozen=True)
-class Setting:
+class ClockStep:
     """The clock is set by `by` before the `turn`-th turn of the chain, or (`between`) when the next daemon begins after it."""
 
     turn: int
@@ -46,23 +46,23 @@ class Setting:
     """Whether the daemon that runs notices it, as it does when it looks between two rounds."""
 
 
-def drawn_settings(seed: int) -> tuple[Setting, ...]:
+def drawn_settings(seed: int) -> tuple[ClockStep, ...]:
     """The settings of a seed's chain, which come in pairs as a rule: what was set wrong is put right later."""
     rng = random.Random(f"relay simulates {seed}: clocks")
-    found: list[Setting] = []
+    found: list[ClockStep] = []
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
         turn, by = rng.randint(0, 80), rng.choice(STEPS)
-        found.append(Setting(turn, by, rng.random() < 0.4, rng.random() < 0.5))
+        found.append(ClockStep(turn, by, rng.random() < 0.4, rng.random() < 0.5))
         if rng.random() < 0.8:
-            back = Setting(turn + rng.randint(1, 60), -by, rng.random() < 0.4, rng.random() < 0.5)
+            back = ClockStep(turn + rng.randint(1, 60), -by, rng.random() < 0.4, rng.random() < 0.5)
             found.append(back)
     return tuple(sorted(found, key=lambda setting: setting.turn))
 
 
-class Settings:
+class ClockSteps:
     """Carries out settings on a clock as the turns of a chain go by."""
 
-    def __init__(self, clock: OwnClock, settings: tuple[Setting, ...]) -> None:
+    def __init__(self, clock: OwnClock, settings: tuple[ClockStep, ...]) -> None:
         self._clock, self._left, self._turn = clock, list(settings), 0
         self.made = 0
         """How many were carried out: two at once may leave the clock as it was, and yet what was seen is forgotten."""
@@ -78,7 +78,7 @@ class Settings:
         self._set(due)
         return any(setting.noticed for setting in due)
 
-    def _set(self, due: list[Setting]) -> None:
+    def _set(self, due: list[ClockStep]) -> None:
         for setting in due:
             self._clock.off += setting.by
             self._left.remove(setting)

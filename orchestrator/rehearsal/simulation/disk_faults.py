@@ -86,7 +86,7 @@ def disk_plan(seed: int, crashes: int, *, on_disk: bool) -> DiskPlan:
 
 
 @dataclass
-class Disk:
+class FaultyDisk:
     """The disk under one chain's database, and what has happened to it."""
 
     plan: DiskPlan
@@ -197,7 +197,7 @@ class Disk:
 class _Refusing:
     """A store some of whose writes find no room, and some of whose reads fail: the real one below it, the one in memory by its word."""
 
-    def __init__(self, inner: Any, disk: Disk) -> None:
+    def __init__(self, inner: Any, disk: FaultyDisk) -> None:
         self._inner, self._disk = inner, disk
 
     def __getattr__(self, name: str) -> Any:

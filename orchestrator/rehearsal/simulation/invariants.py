@@ -13,7 +13,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain
 from orchestrator.rehearsal.simulation.early_give_up import Hasty
 from orchestrator.rehearsal.simulation.sessions import digest_of
-from orchestrator.rehearsal.simulation.watchdogs import Loop, Owed
+from orchestrator.rehearsal.simulation.watchdogs import OverdueWatchdog, RepeatWatchdog
 from stages.contract import MANIFEST_NAME, Manifest
 from stages.documents import ContractError
 from stages.safe_text import ODD
@@ -45,12 +45,12 @@ class Watched:
     verified: set[tuple[str, str]] = field(default_factory=set)
     """Name and digest of each checkpoint that was collected, here or by a daemon on a copy."""
     pruned: set[str] = field(default_factory=set)
-    loop: Loop = field(default_factory=Loop)
-    owed: Owed = field(default_factory=Owed)
+    loop: RepeatWatchdog = field(default_factory=RepeatWatchdog)
+    owed: OverdueWatchdog = field(default_factory=OverdueWatchdog)
     hasty: Hasty = field(default_factory=Hasty)
     others: list[Chain] = field(default_factory=list)
     """Daemons on copies of the home folder."""
-    loops: list[Loop] = field(default_factory=list)
+    loops: list[RepeatWatchdog] = field(default_factory=list)
     """What each of them did since its last rest."""
     deleted: int = 0
     """Datasets whose deletion was looked at."""
@@ -64,7 +64,7 @@ class Watched:
     def join(self, other: Chain) -> None:
         """Watch another daemon as well, which works on a copy of the home folder."""
         self.others.append(other)
-        self.loops.append(Loop())
+        self.loops.append(RepeatWatchdog())
 
     def after(self, turn: Turn | None) -> None:
         """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""

@@ -23,13 +23,13 @@ from orchestrator.rehearsal.local_kaggle.faults import (
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation import delayed_faults
-from orchestrator.rehearsal.simulation.clock_steps import Setting, drawn_settings
+from orchestrator.rehearsal.simulation.clock_steps import ClockStep, drawn_settings
 from orchestrator.rehearsal.simulation.delayed_faults import drawn_late
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
 from orchestrator.rehearsal.simulation.odd_text import NOTHING_ODD, Oddities
 from orchestrator.rehearsal.simulation.second_home import Copied, drawn_copy
 from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, died, failing, hung
-from orchestrator.rehearsal.simulation.stuck_answers import Stuck, drawn_stuck
+from orchestrator.rehearsal.simulation.stuck_answers import StuckAnswer, drawn_stuck
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
@@ -79,9 +79,9 @@ class ChainPlan:
     on_disk: bool
     """Whether the real database is used."""
     tempo: Tempo | None = None
-    settings: tuple[Setting, ...] = ()
+    settings: tuple[ClockStep, ...] = ()
     """Of this machine's clock."""
-    stuck: Stuck | None = None
+    stuck: StuckAnswer | None = None
     """An answer of Kaggle that never changes."""
     copied: Copied | None = None
     """When the home folder is copied, and another daemon begins to work on the copy; None: never."""

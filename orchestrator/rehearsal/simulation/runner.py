@@ -18,9 +18,9 @@ from orchestrator.kaggle.credentials import Credentials, Method
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.simulation.chain import TURNS_MAX, Chain, Endless, SimulatedKaggle, fast_folder
-from orchestrator.rehearsal.simulation.clock_steps import OwnClock, Settings
+from orchestrator.rehearsal.simulation.clock_steps import ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
-from orchestrator.rehearsal.simulation.disk_faults import BackupsGone, Disk
+from orchestrator.rehearsal.simulation.disk_faults import BackupsGone, FaultyDisk
 from orchestrator.rehearsal.simulation.invariants import Watched
 from orchestrator.rehearsal.simulation.odd_text import OddlyWorded
 from orchestrator.rehearsal.simulation.plans import ChainPlan, drawn
@@ -147,14 +147,14 @@ class Simulation:
         known = plan.copied is not None and plan.copied.kinship is Kinship.KNOWN
         self.chain = Chain(self.kaggle, home, store=store, owned=known)
         self.own = OwnClock(self.kaggle.clock)
-        self.chain.clock, self.chain.settings = self.own, Settings(self.own, plan.settings)
+        self.chain.clock, self.chain.settings = self.own, ClockSteps(self.own, plan.settings)
         self.stuck = self._stuck(plan)
         odd = OddlyWorded(self.kaggle.gateway(), plan.oddities) if plan.oddities.all else None
         self.chain.gateway = self.stuck or odd
         if known:  # no home folder can tell what another one is about to do, so only here they may do it at once
             gateway = self.chain.gateway or self.kaggle.gateway()
             self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
-        self.disk = self.chain.disk = Disk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
+        self.disk = self.chain.disk = FaultyDisk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
         self.disk.identity = self.chain.identity
         self.watched = Watched(self.chain, self.kaggle.secret)
         self.second: SecondHome | None = None

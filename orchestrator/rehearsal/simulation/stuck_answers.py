@@ -19,24 +19,24 @@ HOUR_S = 3600.0
 
 
 @dataclass(frozen=True)
-class Stuck:
+class StuckAnswer:
     """What never changes: of the `session`-th session, its status or that there is no slot for it; or the hours once they are too few."""
 
     answer: str
     session: int = 1
 
 
-def drawn_stuck(seed: int) -> Stuck | None:
+def drawn_stuck(seed: int) -> StuckAnswer | None:
     """What is stuck in a seed's chain; nothing in most."""
     rng = random.Random(f"relay simulates {seed}: stuck")
     answer = rng.choice((None, None, None, None, None, None, QUEUED, RUNNING, SLOT, HOURS))
-    return None if answer is None else Stuck(answer, rng.randint(1, FIRST_SESSIONS))
+    return None if answer is None else StuckAnswer(answer, rng.randint(1, FIRST_SESSIONS))
 
 
 class StuckGateway(DirectGateway):
     """The account, with an answer that is stuck until `mended`."""
 
-    def __init__(self, world: World, stuck: Stuck, redact: Callable[[str], str], worth_s: float) -> None:
+    def __init__(self, world: World, stuck: StuckAnswer, redact: Callable[[str], str], worth_s: float) -> None:
         super().__init__(world, redact)
         self._stuck, self._worth_s = stuck, worth_s
         self._asked: list[str] = []

@@ -12,7 +12,7 @@ from state.model import RunState
 
 
 @dataclass
-class Loop:
+class RepeatWatchdog:
     """What was done since the last rest, while no time passed and nobody set the clock."""
 
     done: set[str] = field(default_factory=set)
@@ -46,7 +46,7 @@ class Loop:
 
 
 @dataclass
-class Owed:
+class OverdueWatchdog:
     """For how long something has been stuck while relay was there; failing calls have a patience of their own."""
 
     limits: Limits = field(default_factory=Limits)

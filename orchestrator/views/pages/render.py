@@ -13,7 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from orchestrator.base.terminal import shown
+from orchestrator.base.terminal import escape_controls
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.pages.words import FILTERS
 
@@ -75,7 +75,7 @@ def charts(history: Mapping[str, Any]) -> dict[str, Any]:
 def _all_shown(value: Any) -> Any:
     match value:
         case str():
-            return shown(value)
+            return escape_controls(value)
         case dict():
             return {_all_shown(key): _all_shown(item) for key, item in value.items()}
         case list() if not value or not isinstance(value[0], float):
@@ -150,7 +150,7 @@ def _environment() -> Environment:
 
 def _finalized(value: Any) -> Any:
     """Marks of direction and other controls are shown and not obeyed; what our own templates made is left as it is."""
-    return shown(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return escape_controls(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache
