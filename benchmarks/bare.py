@@ -104,7 +104,10 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
     learner = GRPOLearner(
         rl_cluster=cluster,
         algo_config=GRPOConfig(
-            num_generations=options.generations, beta=options.beta, epsilon=options.epsilon, kl_loss_mode="low_var_kl"
+            num_generations=options.num_generations,
+            beta=options.beta,
+            epsilon=options.epsilon,
+            kl_loss_mode="low_var_kl",
         ),
         reward_fns=[
             _weighted(reward, options.rewards[name]) for name, reward in checked_rewards(options.rewards).items()

@@ -46,7 +46,7 @@ TINY = {
             "name": "sft",
             "kind": "sft",
             "steps": 3,
-            "options": {"data": ["magpie"], "mode": "lora", "lora_rank": 8, "batch": 8, "tokens_max": 80},
+            "options": {"data": ["magpie"], "mode": "lora", "lora_rank": 8, "batch": 8, "max_seq_length": 80},
         }
     ],
 }

@@ -53,13 +53,13 @@ def by_length(prompts, completions, **_):
     return [len(text) % 7 / 7 for text in completions]
 """
 """A reward by which answers differ, whatever a model that knows nothing says."""
-SFT = {"data": ["magpie", "ultrafeedback"], "batch": 16, "tokens_max": 96, "warmup_steps": 2}
+SFT = {"data": ["magpie", "ultrafeedback"], "batch": 16, "max_seq_length": 96, "warmup_steps": 2}
 GRPO = {
     "data": ["gsm8k"],
     "batch": 4,
-    "generations": 4,
-    "prompt_tokens_max": 24,
-    "answer_tokens_max": 16,
+    "num_generations": 4,
+    "max_prompt_length": 24,
+    "max_completion_length": 16,
     "show_every": 0,
 }
 TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {

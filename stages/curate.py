@@ -61,7 +61,7 @@ def _curate(context: Context, options: Curate) -> None:
     if not problems:
         raise StageFailed(
             "bad-data",
-            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise prompt_tokens_max",
+            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise max_prompt_length",
         )
     asker = Generator(foundation, options)
     tried = read(before.papers.get(PAPER, "")) if is_resumed(context) else []
@@ -70,11 +70,11 @@ def _curate(context: Context, options: Curate) -> None:
     def step(number: int) -> dict[str, float]:
         chosen = each_once_at(problems, number, options.batch, order_seed)
         context.saw(number, "batch", [example.key for example in chosen])
-        asked = [example for example in chosen for _ in range(options.generations)]
+        asked = [example for example in chosen for _ in range(options.num_generations)]
         seed = derive_seed(context.seed, context.spec.name, "draw", number)
-        answers = asker.sample(asked, options.batch * options.generations, options, seed)
+        answers = asker.sample(asked, options.batch * options.num_generations, options, seed)
         context.saw(number, "rollouts", answers.texts)
-        tried.extend(judged(chosen, answers.texts, options.generations))
+        tried.extend(judged(chosen, answers.texts, options.num_generations))
         lengths = length_metrics(answers.lengths, answers.cut)
         return {**summary(tried, options), **answers.measured, "examples": float(len(chosen)), **lengths}
 
@@ -131,7 +131,7 @@ def written(tried: Sequence[Tried], options: Curate) -> str:
         _line({**dataclasses.asdict(each), "hard": each.key in why, "reason": why.get(each.key, "")}) for each in tried
     ]
     about: dict[str, Any] = {
-        "rule": f"solved in some, but in no more than {options.solved_max:g} of {options.generations} tries",
+        "rule": f"solved in some, but in no more than {options.solved_max:g} of {options.num_generations} tries",
         "tried": len(tried),
         "hard": len(why),
         "by_source": dict(sorted(Counter(each.source for each in tried if each.key in why).items())),

@@ -44,7 +44,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     if not problems:
         raise StageFailed(
             "bad-data",
-            f"data {' '.join(options.data)} holds no problem out whose answer can be judged: name other data, or raise prompt_tokens_max",
+            f"data {' '.join(options.data)} holds no problem out whose answer can be judged: name other data, or raise max_prompt_length",
         )
     asker, hard = Generator(foundation, options), hard_ones(problems)
     paper = f"transcripts-{context.spec.name}.jsonl"

@@ -67,7 +67,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     if not problems:
         raise StageFailed(
             "bad-data",
-            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise prompt_tokens_max",
+            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise max_prompt_length",
         )
     metrics = LatestMetrics()
     with context.doing(TimeClass.MODEL):
@@ -86,7 +86,7 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         sampled = draws.at(number)
         batch = _batch(sampled, standing, options)
         for _ in range(options.num_iterations):
-            cluster.update_actor(parts(batch, options.accumulate), None)
+            cluster.update_actor(parts(batch, options.gradient_accumulation_steps), None)
         trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
         found = {
             **metrics.take("loss", *told),
@@ -147,7 +147,7 @@ class Draws:
         with context.doing(TimeClass.DATA):
             seed = derive_seed(context.seed, name, "data")
             examples = self._choose(step, derive_seed(seed, "round", number) if number else seed)
-            rows = [example for example in examples for _ in range(options.generations)]
+            rows = [example for example in examples for _ in range(options.num_generations)]
             prompts = [prompt(example, self._standing.foundation) for example in rows]
         label = f"{number}" if number else ""
         context.saw(step, f"batch{label}", [example.key for example in examples])
@@ -166,11 +166,11 @@ class Draws:
             for name, reward in self._rewards.items()
         }
         lengths = np.array([len(answer.tokens) for answer in answers])
-        late = overlong_penalty(lengths, options.answer_tokens_max, options.overlong_buffer)
+        late = overlong_penalty(lengths, options.max_completion_length, options.overlong_buffer)
         rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * late
         if options.show_every and step % options.show_every == 0:
-            self._context.say(shown(step, prompts, texts, rewards, options.generations))
-        told = worth(texts, rewards, options.generations, values, columns)
+            self._context.say(shown(step, prompts, texts, rewards, options.num_generations))
+        told = worth(texts, rewards, options.num_generations, values, columns)
         tokens_drawn = float(np.count_nonzero(tokens) + lengths.sum())  # padding is token 0
         return Sampled(
             tokens,
@@ -187,12 +187,12 @@ class Draws:
 def _useful(rewards: Floats, answers: Sequence[DrawnAnswer], options: Grpo) -> Bools:
     """Whether something is learnt from each group."""
     masked = [options.mask_truncated_completions and answer.truncated for answer in answers]
-    return informative(rewards, options.generations, ~np.array(masked))
+    return informative(rewards, options.num_generations, ~np.array(masked))
 
 
 def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     """The first groups that teach something, in the order in which they were drawn, filled up with others to a whole batch."""
-    group = options.generations
+    group = options.num_generations
     rewards = np.concatenate([each.rewards for each in rounds])
     answers = [answer for each in rounds for answer in each.answers]
     useful = _useful(rewards, answers, options)
@@ -219,7 +219,7 @@ def _batch(sampled: Sampled, standing: StageState, options: Grpo) -> PolicyBatch
     mesh = standing.foundation.mesh
 
     def logprobs(model: Any) -> Any:
-        pieces = parts(batch, options.accumulate)
+        pieces = parts(batch, options.gradient_accumulation_steps)
         return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh) for piece in pieces])
 
     with mesh:

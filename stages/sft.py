@@ -49,7 +49,7 @@ def _train(context: Context, options: Sft) -> None:
 
     def fed(batch: TaughtBatch, following: int) -> Iterator[TaughtBatch]:
         """The batch's parts, and while the device computes the last one, the batch after it is made."""
-        yield from parts(batch, options.accumulate)
+        yield from parts(batch, options.gradient_accumulation_steps)
         if following <= context.spec.steps:
             ahead[following] = batch_at(following)
 
@@ -75,7 +75,9 @@ def _train(context: Context, options: Sft) -> None:
 def _trainer(standing: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
     config = TrainingConfig(
         eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
-        gradient_accumulation_steps=options.accumulate if options.accumulate > 1 else None,
+        gradient_accumulation_steps=options.gradient_accumulation_steps
+        if options.gradient_accumulation_steps > 1
+        else None,
     )
     trainer = PeftTrainer(standing.model, optax.identity(), config, metrics_logger=metrics)
     equip(trainer, standing, options, steps)
@@ -86,15 +88,15 @@ def _trainer(standing: StageState, options: Sft, steps: int, metrics: LatestMetr
 
 
 def encode(examples: Sequence[Example], foundation: Foundation, options: Sft) -> TaughtBatch:
-    """The examples' tokens (examples × `tokens_max`), and that the completion and the end after it are learnt.
+    """The examples' tokens (examples × `max_seq_length`), and that the completion and the end after it are learnt.
 
     Each learnt token counts as one of all the learnt tokens of the batch, times the number of parts, whose gradients are averaged.
     """
-    tokens = np.full((len(examples), options.tokens_max), foundation.tokenizer.pad_id(), np.int32)
+    tokens = np.full((len(examples), options.max_seq_length), foundation.tokenizer.pad_id(), np.int32)
     learnt = np.zeros(tokens.shape, bool)
     for row, example in enumerate(examples):
         whole, asked = tokens_of(example, foundation)
         tokens[row, : len(whole)] = whole
         learnt[row, asked : len(whole)] = True
-    row_weight = np.full(len(examples), options.accumulate / learnt.sum(), np.float32)
+    row_weight = np.full(len(examples), options.gradient_accumulation_steps / learnt.sum(), np.float32)
     return TaughtBatch(tokens=tokens, learnt=learnt, row_weight=row_weight)

@@ -117,7 +117,7 @@ def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Comma
     quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
-    told_in_vain = not short(quota, pipeline.worth_s) or renewed_at(quota, now) is not None
+    told_in_vain = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
     return Append((RunWoken(),)) if told_in_vain else Wait(quota.read_at + again, snapshot.state.run.reason)
 
 
@@ -218,7 +218,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     quota = snapshot.quota
     if quota is None or not fresh(snapshot, limits, now):
         return ReadQuota(pipeline.hardware.quota)
-    if session_limit_s(pipeline, quota) >= pipeline.worth_s:
+    if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
     left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
     said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""

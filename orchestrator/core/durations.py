@@ -221,7 +221,7 @@ def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
 
 CHANGES_NO_TIME = frozenset(
     (
-        "learning_rate", "schedule", "warmup_steps", "final_share", "b1", "b2", "weight_decay", "clip_norm", "check",
+        "learning_rate", "schedule", "warmup_steps", "min_lr_ratio", "b1", "b2", "weight_decay", "clip_norm", "check",
         "beta", "epsilon", "temperature", "rewards", "guard_steps", "guard_spike", "guard_collapse", "guard_idle",
         "lora_alpha", "replay", "solved_max", "hard_min", "transcripts", "show_every",
     )

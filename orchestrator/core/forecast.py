@@ -242,11 +242,11 @@ def _next_limit(pipeline: Pipeline, hours: Hours | None, at: datetime) -> tuple[
     if hours is None:
         return pipeline.limit_s, at, None, 0
     hours, waited = hours.at(at), 0
-    if min(pipeline.limit_s, hours.left_s) < pipeline.worth_s or hours.left_s <= 0:
+    if min(pipeline.limit_s, hours.left_s) < pipeline.min_session_s or hours.left_s <= 0:
         at, waited = hours.refreshes_at, 1
         hours = hours.at(at)
     limit_s = min(pipeline.limit_s, hours.left_s)
-    if limit_s < pipeline.worth_s or limit_s <= 0:
+    if limit_s < pipeline.min_session_s or limit_s <= 0:
         raise Unforeseeable(f"a whole week has {hours.total_s / 3600:.1f} hours, too few to start a session")
     return limit_s, at, hours, waited
 

@@ -34,7 +34,12 @@ def of_session(session: Session) -> str:
 
 
 def after(
-    command: Command, snapshot: Snapshot, facts: tuple[Fact, ...], quota: QuotaRow | None, worth_s: float, now: datetime
+    command: Command,
+    snapshot: Snapshot,
+    facts: tuple[Fact, ...],
+    quota: QuotaRow | None,
+    min_session_s: float,
+    now: datetime,
 ) -> str | None:
     """What is awaited once the command was carried out; None: what was awaited before still is, and this was no look at it."""
     match command:
@@ -42,7 +47,7 @@ def after(
             return of_session(snapshot.state.session(number, attempt))
         case Push():
             return SLOT if any(isinstance(fact, PushRefused) for fact in facts) else ""
-        case ReadQuota() if quota is not None and short(quota, worth_s) and renewed_at(quota, now) is None:
+        case ReadQuota() if quota is not None and short(quota, min_session_s) and renewed_at(quota, now) is None:
             return HOURS
         case ReadQuota() if snapshot.watch.awaiting == HOURS:
             return ""
@@ -50,9 +55,9 @@ def after(
             return None
 
 
-def short(quota: QuotaRow, worth_s: float) -> bool:
+def short(quota: QuotaRow, min_session_s: float) -> bool:
     """Whether too few hours are left to start a session."""
-    return quota.left_s is not None and quota.left_s < worth_s
+    return quota.left_s is not None and quota.left_s < min_session_s
 
 
 def counted(watch: PollState, awaiting: str, limits: Limits, now: datetime) -> PollState:

@@ -87,7 +87,7 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
         store.write_quota(quota)
     now, watch = shell.clock.now(), result.watch or snapshot.watch
     if not failure:
-        watch = _waited(watch, command, snapshot, result, quota, pipeline.worth_s, shell)
+        watch = _waited(watch, command, snapshot, result, quota, pipeline.min_session_s, shell)
     watch = noted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
     store.append(run, result.facts, now, metrics=result.metrics, watch=watch, fence=fence)
     return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
@@ -171,14 +171,14 @@ def _waited(
     snapshot: Snapshot,
     result: EffectResult,
     quota: QuotaRow | None,
-    worth_s: float,
+    min_session_s: float,
     shell: EffectContext,
 ) -> PollState:
     """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
     before, now = snapshot.watch, shell.clock.now()
     watch = search_time.carried_on(watch, snapshot)
     watch = replace(watch, awaiting=before.awaiting, waited_s=before.waited_s, waited_at=before.waited_at)
-    awaiting = waits.after(command, snapshot, result.facts, quota, worth_s, now)
+    awaiting = waits.after(command, snapshot, result.facts, quota, min_session_s, now)
     return watch if awaiting is None else waits.counted(watch, awaiting, shell.limits, now)
 
 

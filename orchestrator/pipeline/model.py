@@ -29,7 +29,7 @@ NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter
 Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
 Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
-SHORT = {"tokens_max": 160, "prompt_tokens_max": 128, "answer_tokens_max": 16, "overlong_buffer": 8, "check": 8}
+SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length": 16, "overlong_buffer": 8, "check": 8}
 """What a rehearsal of the start leaves of these options. An answer of 768 tokens takes a laptop that plays eight chips minutes."""
 
 IN_ORDER = ("seed", "model", "stages", "sources")
@@ -55,7 +55,7 @@ class SessionLimits(BaseModel):
     """The session has everything saved this long before the limit; default: a tenth of it, at most 35."""
     save_interval_s: Annotated[float, Field(gt=0)] | None = None
     """A checkpoint is made at least this often; default: a quarter of the limit, at most 1,800."""
-    worth_s: Annotated[float, Field(ge=0)] | None = None
+    min_session_s: Annotated[float, Field(ge=0)] | None = None
     """With less quota left than this no session is started; default: a quarter of the limit, at most 1,800."""
     attempts: Annotated[int, Field(ge=1)] = 3
     """A session that failed for a passing reason is tried so often before a person is asked."""
@@ -185,9 +185,9 @@ class Pipeline(BaseModel):
         return self.session.save_interval_s or min(1800.0, self.limit_s / 4)
 
     @property
-    def worth_s(self) -> float:
+    def min_session_s(self) -> float:
         """The shortest session that is worth its start-up."""
-        return min(1800.0, self.limit_s / 4) if self.session.worth_s is None else self.session.worth_s
+        return min(1800.0, self.limit_s / 4) if self.session.min_session_s is None else self.session.min_session_s
 
     @property
     def slots(self) -> int:

@@ -23,7 +23,7 @@ def outline(pipeline: Pipeline) -> dict[str, Any]:
             "limit_s": pipeline.limit_s,
             "budget_s": pipeline.budget_s(pipeline.limit_s),
             "save_interval_s": pipeline.save_interval_s,
-            "worth_s": pipeline.worth_s,
+            "min_session_s": pipeline.min_session_s,
         },
         "handoff": pipeline.handoff,
         "mounts": {

@@ -71,7 +71,7 @@ class TrainingOptions(Guards):
     `.jsonl` file that `inputs.files` lists."""
     batch: Annotated[int, POSITIVE] = 64
     """Examples (for reinforcement learning: prompts) in a step."""
-    accumulate: Annotated[int, POSITIVE] = 1
+    gradient_accumulation_steps: Annotated[int, POSITIVE] = 1
     """Parts that a batch is cut into, one after the other, for less memory; a divisor of `batch`. The gradient is that of the
     whole batch: another number of parts changes the order of summation and nothing else."""
     mode: Annotated[str, one_of("full", "lora")] = "full"
@@ -88,7 +88,7 @@ class TrainingOptions(Guards):
     """After the warm-up: `constant`, `linear` or `cosine` decay over the stage's steps."""
     warmup_steps: Annotated[int, NOT_NEGATIVE] = 10
     """Steps in which the learning rate rises to its full value."""
-    final_share: Annotated[float, NOT_NEGATIVE] = 0.1
+    min_lr_ratio: Annotated[float, NOT_NEGATIVE] = 0.1
     """Where the decay ends, as a share of `learning_rate`."""
     b1: Annotated[float, MOMENT] = 0.9
     """AdamW's share of the old in its running mean of gradients."""
@@ -103,7 +103,7 @@ class TrainingOptions(Guards):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.batch % self.accumulate == 0, "accumulate", "a divisor of batch")
+        require(self.batch % self.gradient_accumulation_steps == 0, "gradient_accumulation_steps", "a divisor of batch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class Filtered(ValidatedOptions):
 class Sft(TrainingOptions, Filtered):
     """Learns from worked examples."""
 
-    tokens_max: Annotated[int, POSITIVE] = 1024
+    max_seq_length: Annotated[int, POSITIVE] = 1024
     """Prompt and completion together; longer examples are left out and counted."""
 
 
@@ -132,9 +132,9 @@ class Sft(TrainingOptions, Filtered):
 class Asking(ValidatedOptions):
     """How problems are put to the model."""
 
-    prompt_tokens_max: Annotated[int, POSITIVE] = 256
+    max_prompt_length: Annotated[int, POSITIVE] = 256
     """Problems with longer prompts are left out and counted."""
-    answer_tokens_max: Annotated[int, POSITIVE] = 768
+    max_completion_length: Annotated[int, POSITIVE] = 768
     """An answer is cut off after so many tokens."""
 
 
@@ -155,7 +155,7 @@ class Grpo(TrainingOptions, Sampling):
     batch: Annotated[int, POSITIVE] = 8
     """Prompts in a step."""
     mode: Annotated[str, one_of("full", "lora")] = "lora"
-    generations: Annotated[int, at_least(2, "an answer is judged against its group")] = 8
+    num_generations: Annotated[int, at_least(2, "an answer is judged against its group")] = 8
     """Answers to each prompt, judged against each other."""
     beta: Annotated[float, NOT_NEGATIVE] = 0.04
     """Weight of the divergence from the model that the stage began with; 0 leaves that model out."""
@@ -171,17 +171,17 @@ class Grpo(TrainingOptions, Sampling):
     loss_type: Annotated[str, one_of("grpo", "dapo", "dr_grpo")] = "dapo"
     """What a token counts. `grpo` is the mean over answers of each answer's mean over its tokens (arXiv:2402.03300): a token of a
     long answer counts less, which favours short right and long wrong answers. `dapo` is the mean over all tokens
-    (arXiv:2503.14476). `dr_grpo` divides by the constant `answer_tokens_max` (arXiv:2503.20783)."""
+    (arXiv:2503.14476). `dr_grpo` divides by the constant `max_completion_length` (arXiv:2503.20783)."""
     scale_rewards: Annotated[str, one_of("group", "none")] = "group"
     """`group` divides an answer's advantage by the standard deviation of its group's rewards (GRPO). `none` does not (Dr. GRPO,
     arXiv:2503.20783), so that a group whose rewards differ by little counts little."""
     mask_truncated_completions: bool = False
-    """Nothing is learnt from an answer that was cut off at `answer_tokens_max` (DAPO's overlong filtering)."""
+    """Nothing is learnt from an answer that was cut off at `max_completion_length` (DAPO's overlong filtering)."""
     overlong_buffer: Annotated[int, not_negative("takes nothing off")] = 0
-    """In the last so many tokens before `answer_tokens_max` an answer's reward falls linearly by `overlong_penalty` (DAPO's soft
+    """In the last so many tokens before `max_completion_length` an answer's reward falls linearly by `overlong_penalty` (DAPO's soft
     overlong punishment, arXiv:2503.14476)."""
     overlong_penalty: Annotated[float, NOT_NEGATIVE] = 1.0
-    """What an answer of `answer_tokens_max` tokens loses, where there is an `overlong_buffer`."""
+    """What an answer of `max_completion_length` tokens loses, where there is an `overlong_buffer`."""
     dynamic_sampling: Annotated[int, not_negative("draws once")] = 0
     """Groups whose answers are all worth the same teach nothing: up to so many times more problems are drawn in a step to put
     others in their place (DAPO, arXiv:2503.14476). Each round costs as much as the step's first."""
@@ -194,7 +194,7 @@ class Grpo(TrainingOptions, Sampling):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.overlong_buffer < self.answer_tokens_max, "overlong_buffer", "less than answer_tokens_max")
+        require(self.overlong_buffer < self.max_completion_length, "overlong_buffer", "less than max_completion_length")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,7 +213,7 @@ class Curate(Sampling):
     """Sets of problems, as for training."""
     batch: Annotated[int, POSITIVE] = 16
     """Problems in a step; `steps` times `batch` of them are tried."""
-    generations: Annotated[int, at_least(2, "some but not most of them have to succeed")] = 4
+    num_generations: Annotated[int, at_least(2, "some but not most of them have to succeed")] = 4
     """Tries at each problem."""
     solved_max: Annotated[float, Rule(remedy="a share between 0 and 1", above=0, below=1)] = 0.5
     """A problem solved in a larger share of its tries is not hard."""

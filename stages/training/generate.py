@@ -20,7 +20,7 @@ class Completions:
 
     texts: list[str]
     cut: list[bool]
-    """Whether the answer was not at its end when `answer_tokens_max` tokens were there."""
+    """Whether the answer was not at its end when `max_completion_length` tokens were there."""
     lengths: list[int]
     """Tokens of each answer, the one that ends it among them."""
     tokens: int
@@ -45,7 +45,7 @@ class Generator:
                 model,
                 foundation.tokenizer,
                 CacheConfig(
-                    cache_size=options.prompt_tokens_max + options.answer_tokens_max,
+                    cache_size=options.max_prompt_length + options.max_completion_length,
                     num_layers=config.num_layers,
                     num_kv_heads=config.num_kv_heads,
                     head_dim=config.head_dim,
@@ -78,8 +78,8 @@ class Generator:
         with self._foundation.mesh:
             out = self._sampler(
                 input_strings=[*prompts, *prompts[:1] * (batch - len(prompts))],
-                max_generation_steps=self._options.answer_tokens_max,
-                max_prompt_length=self._options.prompt_tokens_max,
+                max_generation_steps=self._options.max_completion_length,
+                max_prompt_length=self._options.max_prompt_length,
                 temperature=temperature,
                 top_p=top_p,
                 top_k=top_k,
@@ -87,7 +87,7 @@ class Generator:
                 eos_tokens=list(self._foundation.stops),
             )
         count = len(prompts)
-        cut = [len(tokens) >= self._options.answer_tokens_max for tokens in out.tokens[:count]]
+        cut = [len(tokens) >= self._options.max_completion_length for tokens in out.tokens[:count]]
         lengths = [len(tokens) + (not ended) for tokens, ended in zip(out.tokens[:count], cut, strict=True)]
         asked = np.count_nonzero(np.asarray(out.padded_prompt_tokens)[:count] != self._foundation.tokenizer.pad_id())
         return Completions(list(out.text[:count]), cut, lengths, int(asked) + sum(lengths))

@@ -100,7 +100,7 @@ class TrainingGuard:
             raise StageFailed(
                 "no-progress",
                 f"for {self._options.guard_steps} steps until {step} the answers of {self._stage} to one problem were all "
-                f"worth the same (accuracy {worth:.2f}), so nothing is learnt: {remedy}, or raise temperature or generations",
+                f"worth the same (accuracy {worth:.2f}), so nothing is learnt: {remedy}, or raise temperature or num_generations",
             )
 
 

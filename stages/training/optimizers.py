@@ -42,9 +42,9 @@ def schedule(options: TrainingOptions, steps: int) -> optax.Schedule:
         case "constant":
             after = optax.constant_schedule(peak)
         case "linear":
-            after = optax.linear_schedule(peak, peak * options.final_share, left)
+            after = optax.linear_schedule(peak, peak * options.min_lr_ratio, left)
         case _:
-            after = optax.cosine_decay_schedule(peak, left, alpha=options.final_share)
+            after = optax.cosine_decay_schedule(peak, left, alpha=options.min_lr_ratio)
     # The first update already moves: a rate of exactly zero would waste it.
     rising = optax.linear_schedule(peak / (warmup + 1), peak, max(1, warmup))
     return optax.join_schedules([rising, after], [warmup])

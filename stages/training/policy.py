@@ -116,7 +116,7 @@ def arrays_for(answers: list[DrawnAnswer], rewards: Floats, options: Grpo, paddi
 
     Weights are multiplied by the number of parts, since the trainer averages the parts' gradients.
     """
-    width, parts = options.answer_tokens_max, options.accumulate
+    width, parts = options.max_completion_length, options.gradient_accumulation_steps
     tokens = np.full((len(answers), width), padding, np.int32)
     for row, answer in enumerate(answers):
         tokens[row, : len(answer.tokens)] = answer.tokens
@@ -125,7 +125,7 @@ def arrays_for(answers: list[DrawnAnswer], rewards: Floats, options: Grpo, paddi
         "answers": tokens,
         "lengths": np.array([len(answer.tokens) for answer in answers], np.int32),
         "learnt": learnt,
-        "advantages": advantages(rewards, options.generations, options.scale_rewards).astype(np.float32),
+        "advantages": advantages(rewards, options.num_generations, options.scale_rewards).astype(np.float32),
         "row_weight": (parts * row_weights(learnt, options.loss_type, width)).astype(np.float32),
         "token_weight": (parts * row_weights(learnt, "dapo", width)).astype(np.float32),
     }

@@ -49,5 +49,5 @@ def rates(examples: list[Example], answers: list[str]) -> dict[str, float]:
 
 
 def _asking(options: dict[str, object]) -> Asking:
-    known = {name: options[name] for name in ("prompt_tokens_max", "answer_tokens_max") if name in options}
+    known = {name: options[name] for name in ("max_prompt_length", "max_completion_length") if name in options}
     return Asking(**known)  # type: ignore[arg-type]

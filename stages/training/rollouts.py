@@ -51,7 +51,7 @@ class Cluster(RLCluster):  # type: ignore[misc]
     buffer: DrawnBuffer
 
     def draw(self, prompts: list[str], seed: int) -> tuple[np.ndarray[Any, Any], list[DrawnAnswer]]:
-        """(prompt tokens, rows × `prompt_tokens_max`, padded on the left; an answer to each prompt). One seed, one draw."""
+        """(prompt tokens, rows × `max_prompt_length`, padded on the left; an answer to each prompt). One seed, one draw."""
         config = self.cluster_config.rollout_config
         config.seed = seed  # Tunix draws the same noise at every step unless it is told otherwise
         with self.doing(TimeClass.ROLLOUT):
@@ -65,9 +65,9 @@ class Cluster(RLCluster):  # type: ignore[misc]
 def rollout_config(options: Asking, temperature: float, top_k: int, stops: Sequence[int]) -> RolloutConfig:
     """How answers are drawn; `Cluster.draw` sets `seed`."""
     return RolloutConfig(
-        max_tokens_to_generate=options.answer_tokens_max,
-        max_prompt_length=options.prompt_tokens_max,
-        kv_cache_size=options.prompt_tokens_max + options.answer_tokens_max,
+        max_tokens_to_generate=options.max_completion_length,
+        max_prompt_length=options.max_prompt_length,
+        kv_cache_size=options.max_prompt_length + options.max_completion_length,
         temperature=temperature,
         top_p=1.0,
         top_k=top_k or None,
@@ -78,8 +78,11 @@ def rollout_config(options: Asking, temperature: float, top_k: int, stops: Seque
 def cluster_of(standing: StageState, options: Grpo, steps: int, metrics: Any) -> Cluster:
     """The stage's cluster, resumed where the stage is. Its trainer has no loss yet."""
     mesh = standing.foundation.mesh
-    micro = {"mini_batch_size": options.batch, "train_micro_batch_size": options.batch // options.accumulate}
-    parts = micro if options.accumulate > 1 else {}  # a sum of gradients takes memory
+    micro = {
+        "mini_batch_size": options.batch,
+        "train_micro_batch_size": options.batch // options.gradient_accumulation_steps,
+    }
+    parts = micro if options.gradient_accumulation_steps > 1 else {}  # a sum of gradients takes memory
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         training_config=RLTrainingConfig(

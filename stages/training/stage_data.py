@@ -10,7 +10,7 @@ from stages.training.model import Foundation
 
 
 def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
-    """Examples with a completion that is worth learning and fits into `tokens_max`, prompt and end included.
+    """Examples with a completion that is worth learning and fits into `max_seq_length`, prompt and end included.
 
     Raises StageFailed `bad-data` where none is left to train on, with why they were left out.
     """
@@ -20,17 +20,17 @@ def worked_examples(context: Context, foundation: Foundation, options: Sft) -> S
             return "nothing to teach"
         if reason := unwanted(example.quality, options):
             return reason
-        return "too long" if len(tokens_of(example, foundation)[0]) > options.tokens_max else ""
+        return "too long" if len(tokens_of(example, foundation)[0]) > options.max_seq_length else ""
 
     source = _opened(context, options.data, wants, "taught")
     if not source.train:
         said = f"nothing is left to learn from: {summary(options.data, source)}"
-        raise StageFailed("bad-data", f"{said}; raise tokens_max, lower min_score or name other data")
+        raise StageFailed("bad-data", f"{said}; raise max_seq_length, lower min_score or name other data")
     return source
 
 
 def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:
-    """Problems whose answers can be judged and whose prompts fit into `prompt_tokens_max`."""
+    """Problems whose answers can be judged and whose prompts fit into `max_prompt_length`."""
 
     def wants(example: Example) -> str:
         if not example.answer:
@@ -39,7 +39,7 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
             return "not in English"
         # Tunix would stretch a longer prompt without a word.
         count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
-        return "prompt too long" if count > options.prompt_tokens_max else ""
+        return "prompt too long" if count > options.max_prompt_length else ""
 
     return _opened(context, data, wants, "judged")
 

@@ -17,8 +17,8 @@ accelerator: TpuV5E8
 session: {limit_s: 600, margin_s: 10, save_interval_s: 0.5}
 inputs: {files: [gsm8k_train.jsonl, gsm8k_test.jsonl]}
 stages:
-  - {name: sft, kind: sft, steps: 30, options: {data: [gsm8k], tokens_max: 64, batch: 4, mode: lora, lora_rank: 2}}
-  - {name: ask, kind: evaluate, steps: 1, options: {data: [gsm8k, "mbpp:4"], prompt_tokens_max: 48, answer_tokens_max: 8, batch: 4}}
+  - {name: sft, kind: sft, steps: 30, options: {data: [gsm8k], max_seq_length: 64, batch: 4, mode: lora, lora_rank: 2}}
+  - {name: ask, kind: evaluate, steps: 1, options: {data: [gsm8k, "mbpp:4"], max_prompt_length: 48, max_completion_length: 8, batch: 4}}
 """
 
 FAULTS = """

@@ -26,7 +26,11 @@ def test_a_recipe_asks_only_what_training_leaves_out_and_continues_with_what_was
     assert kinds.index("curate") < kinds.index("continued")
     assert kinds[0] == kinds[-1] == "evaluate"
     for stage in pipeline.stages:
-        rows = stage.options["batch"] * stage.options.get("generations", 1) // stage.options.get("accumulate", 1)
+        rows = (
+            stage.options["batch"]
+            * stage.options.get("num_generations", 1)
+            // stage.options.get("gradient_accumulation_steps", 1)
+        )
         assert rows % pipeline.model["mesh_fsdp"] == 0, f"{stage.name}: a part of a batch is split over the mesh"
 
 

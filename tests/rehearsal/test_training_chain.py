@@ -16,10 +16,10 @@ model: {kind: gemma2, source: relay/tiny-gemma2/flax/base/1, system: ""}
 accelerator: TpuV5E8
 session: {limit_s: LIMIT, margin_s: 12, save_interval_s: 3}
 stages:
-  - {name: sft, kind: sft, steps: 100, options: {data: [magpie], tokens_max: 96, batch: 16}}
-  - {name: grpo, kind: grpo, steps: 14, options: &learn {batch: 8, generations: 4, prompt_tokens_max: 64, answer_tokens_max: 28, rewards: {"paced:by_hash": 1.0}}}
-  - {name: curate, kind: curate, steps: 2, options: {batch: 8, prompt_tokens_max: 64, answer_tokens_max: 28}}
-  - {name: hard, kind: continued, steps: 3, options: {<<: *learn, accumulate: 2}}
+  - {name: sft, kind: sft, steps: 100, options: {data: [magpie], max_seq_length: 96, batch: 16}}
+  - {name: grpo, kind: grpo, steps: 14, options: &learn {batch: 8, num_generations: 4, max_prompt_length: 64, max_completion_length: 28, rewards: {"paced:by_hash": 1.0}}}
+  - {name: curate, kind: curate, steps: 2, options: {batch: 8, max_prompt_length: 64, max_completion_length: 28}}
+  - {name: hard, kind: continued, steps: 3, options: {<<: *learn, gradient_accumulation_steps: 2}}
 """
 
 FAULTS = """

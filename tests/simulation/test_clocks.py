@@ -91,7 +91,7 @@ def stuck_chain(folder: Path, stuck: StuckAnswer, **limits: float) -> tuple[Chai
     chain = Chain(
         SimulatedKaggle(pipeline(), rules=rules if stuck.answer == HOURS else Rules(queue_s=PerKind.all(60.0))), folder
     )
-    chain.gateway = gateway = StuckGateway(chain.kaggle.world, stuck, str, chain.kaggle.pipeline.worth_s)
+    chain.gateway = gateway = StuckGateway(chain.kaggle.world, stuck, str, chain.kaggle.pipeline.min_session_s)
     chain.limits = replace(chain.limits, **limits)
     return chain, gateway
 

@@ -18,7 +18,7 @@ from state.memory_store import MemoryStore
 from state.model import RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
-HOURLY = "session: {limit_s: 1000, margin_s: 100, save_interval_s: 200, worth_s: 300}"
+HOURLY = "session: {limit_s: 1000, margin_s: 100, save_interval_s: 200, min_session_s: 300}"
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ SMALL = {"gemma2": "relay/small-gemma2/flax/base/1", "gemma3": "relay/small-gemm
 
 TINY = {"kind": "gemma2", "source": SMALL["gemma2"], "system": ""}
 
-ANSWERS = {"data": ["gsm8k"], "prompt_tokens_max": 24, "answer_tokens_max": 8}
+ANSWERS = {"data": ["gsm8k"], "max_prompt_length": 24, "max_completion_length": 8}
 
-ROLLOUTS = {**ANSWERS, "batch": 4, "generations": 2, "lora_rank": 2}
+ROLLOUTS = {**ANSWERS, "batch": 4, "num_generations": 2, "lora_rank": 2}
 
 
 def small_inputs(inputs: Path) -> Path:

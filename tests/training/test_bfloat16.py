@@ -220,7 +220,7 @@ def test_an_adapter_of_an_earlier_stage_that_moves_is_reported(tmp_path: Path) -
 
 # --- whole stages -------------------------------------------------------------------------------------------------
 
-TAUGHT = {"data": ["gsm8k"], "tokens_max": 48, "batch": 4}
+TAUGHT = {"data": ["gsm8k"], "max_seq_length": 48, "batch": 4}
 
 
 @pytest.mark.slow

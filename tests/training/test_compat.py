@@ -29,7 +29,7 @@ def test_both_models_are_known_by_name(kind: str) -> None:
 @pytest.mark.slow
 def test_an_adapter_learns_on_this_version(tmp_path_factory: pytest.TempPathFactory) -> None:
     """With a Flax that does not go with it, Tunix 0.1.5 has adapters without parameters and says nothing."""
-    options = {"data": ["magpie"], "batch": 8, "tokens_max": 96, "learning_rate": 0.02}
+    options = {"data": ["magpie"], "batch": 8, "max_seq_length": 96, "learning_rate": 0.02}
     chain = Chain((spec("sft", "sft", 12, **options, mode="lora", lora_rank=4),))
     record = chain.run(tmp_path_factory.mktemp("run"))
     assert record.value("sft", 12, "loss") < record.value("sft", 1, "loss")

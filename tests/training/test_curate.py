@@ -12,7 +12,7 @@ from stages.stage import StageFailed
 from stages.training.checkpoints import read as read_state
 from tests.training.harness import ANSWERS, ROLLOUTS, Chain, spec
 
-OPTIONS = Curate(generations=4, hard_min=1)
+OPTIONS = Curate(num_generations=4, hard_min=1)
 
 
 def tried(key: str, solved: int, label: str = "", solution_chars: int = 10) -> Tried:
@@ -33,10 +33,10 @@ def test_too_few_of_them_are_filled_up_with_the_hardest_of_the_unsolved() -> Non
         tried("sometimes", 2),
         tried("easy", 4, "very hard"),
     ]
-    found = reasons(all_tried, Curate(generations=4, hard_min=3))
+    found = reasons(all_tried, Curate(num_generations=4, hard_min=3))
     assert list(found) == ["long", "labelled", "sometimes"]
     assert found["labelled"] == "never solved; label very hard, solution of 5 characters"
-    assert len(reasons(all_tried, Curate(generations=4, hard_min=99))) == 5, "what is always solved is never hard"
+    assert len(reasons(all_tried, Curate(num_generations=4, hard_min=99))) == 5, "what is always solved is never hard"
 
 
 def test_the_paper_says_rule_counts_reasons_and_hash_and_is_read_back() -> None:
@@ -61,7 +61,7 @@ def test_metrics_are_of_all_problems_so_far() -> None:
     assert summary([], OPTIONS) == {"tried": 0, "hard": 0, "accuracy": 0}
 
 
-CURATE = spec("curate", "curate", 2, **ANSWERS, batch=3, generations=2, hard_min=4)
+CURATE = spec("curate", "curate", 2, **ANSWERS, batch=3, num_generations=2, hard_min=4)
 
 
 @pytest.mark.slow

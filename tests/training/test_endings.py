@@ -75,7 +75,7 @@ def test_an_answer_ends_once_in_the_token_of_its_model_and_that_is_learnt(
     end = END_OF_TURN[kind] if variant == "instruct" else EOS
 
     tokens, asked = tokens_of(EXAMPLE, foundation)
-    batch = encode([EXAMPLE], foundation, Sft(batch=1, tokens_max=128))
+    batch = encode([EXAMPLE], foundation, Sft(batch=1, max_seq_length=128))
 
     answer = foundation.tokenizer.encode(EXAMPLE.completion)
     assert tokens[asked:] == [*answer, end]

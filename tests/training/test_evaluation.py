@@ -71,7 +71,7 @@ def test_a_quarter_of_the_transcripts_are_the_problems_asked_first_so_that_evalu
 def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts(tmp_path: Path) -> None:
     chain = Chain(
         (
-            spec("sft", "sft", 2, data=["gsm8k"], batch=4, tokens_max=64, mode="lora", lora_rank=2),
+            spec("sft", "sft", 2, data=["gsm8k"], batch=4, max_seq_length=64, mode="lora", lora_rank=2),
             spec("ask", "evaluate", 3, **ANSWERS, batch=4, transcripts=5),
         )
     )
@@ -87,14 +87,14 @@ def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts
 
 @pytest.mark.slow
 def test_no_problem_is_asked_twice_however_many_steps_there_are(tmp_path: Path) -> None:
-    chain = Chain((spec("ask", "evaluate", 4, **{**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64}, batch=64),))
+    chain = Chain((spec("ask", "evaluate", 4, **{**ANSWERS, "data": ["mbpp"], "max_prompt_length": 64}, batch=64),))
     record = chain.run(tmp_path)
     assert record.value("ask", 4, "asked") == record.value("ask", 3, "asked") == 100
 
 
 @pytest.mark.slow
 def test_an_evaluation_that_is_cut_after_its_last_problem_ends_like_one_that_is_not(tmp_path: Path) -> None:
-    options = {**ANSWERS, "data": ["mbpp"], "prompt_tokens_max": 64, "batch": 64, "transcripts": 5}
+    options = {**ANSWERS, "data": ["mbpp"], "max_prompt_length": 64, "batch": 64, "transcripts": 5}
     chain = Chain((spec("ask", "evaluate", 4, **options),))
     whole, cut = chain.run(tmp_path / "whole"), chain.run(tmp_path / "cut", {"ask": (3,)})
     assert cut.metrics == whole.metrics

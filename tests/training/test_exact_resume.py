@@ -32,8 +32,8 @@ UNUSUAL = {
     "scale_rewards": "none",
     "overlong_buffer": 4,
 }
-SFT = {"data": ["magpie", "ultrafeedback"], "batch": 8, "tokens_max": 96, "warmup_steps": 2}
-CURATE = {**ANSWERS, "batch": 3, "generations": 2, "hard_min": 4}
+SFT = {"data": ["magpie", "ultrafeedback"], "batch": 8, "max_seq_length": 96, "warmup_steps": 2}
+CURATE = {**ANSWERS, "batch": 3, "num_generations": 2, "hard_min": 4}
 
 CHAINS = {
     "every weight, then adapters upon it": Chain(
@@ -56,7 +56,7 @@ CHAINS = {
     ),
     "in bfloat16: every weight, then adapters upon adapters, then every weight": Chain(
         (
-            spec("sft", "sft", 3, **SFT, accumulate=2),
+            spec("sft", "sft", 3, **SFT, gradient_accumulation_steps=2),
             spec("taught", "sft", 2, **SFT, mode="lora", lora_rank=2),
             spec("grpo", "grpo", 3, **{**ROLLOUTS, "lora_alpha": 6.0}),
             spec("ask", "evaluate", 2, **ANSWERS, batch=2),
@@ -66,14 +66,22 @@ CHAINS = {
     ),
     "batches in parts": Chain(
         (
-            spec("sft", "sft", 3, **SFT, accumulate=2),
-            spec("grpo", "grpo", 3, **ROLLOUTS, accumulate=2),
+            spec("sft", "sft", 3, **SFT, gradient_accumulation_steps=2),
+            spec("grpo", "grpo", 3, **ROLLOUTS, gradient_accumulation_steps=2),
         )
     ),
     "updates, rounds and penalties beyond the usual": Chain(
         (
             spec("grpo", "grpo", 3, **{**ROLLOUTS, "rewards": NOW_AND_THEN}, **UNUSUAL),
-            spec("full", "grpo", 2, **{**ROLLOUTS, "mode": "full"}, **UNUSUAL, loss_type="dr_grpo", accumulate=2),
+            spec(
+                "full",
+                "grpo",
+                2,
+                **{**ROLLOUTS, "mode": "full"},
+                **UNUSUAL,
+                loss_type="dr_grpo",
+                gradient_accumulation_steps=2,
+            ),
         )
     ),
 }

@@ -69,7 +69,7 @@ def context(tmp_path: Path) -> Any:
 
 
 def test_answers_that_are_not_worth_learning_are_left_out_and_told_by_reason(context: Any) -> None:
-    found = worked_examples(context, FOUNDATION, Sft(data=("ultrafeedback",), tokens_max=300))
+    found = worked_examples(context, FOUNDATION, Sft(data=("ultrafeedback",), max_seq_length=300))
     assert [example.question for example in found.train] == ["What is the colour of the sky?"]
     assert context.said == [
         "data ultrafeedback: 1 to train on, 0 held out; ultrafeedback from the mounted ultrafeedback; left out: "
@@ -80,7 +80,12 @@ def test_answers_that_are_not_worth_learning_are_left_out_and_told_by_reason(con
 
 def test_options_that_take_everything_leave_out_nothing_but_what_is_too_long(context: Any) -> None:
     takes_all = Sft(
-        data=("ultrafeedback",), tokens_max=300, min_score=0.0, min_margin=0.0, english_only=False, drop_refusals=False
+        data=("ultrafeedback",),
+        max_seq_length=300,
+        min_score=0.0,
+        min_margin=0.0,
+        english_only=False,
+        drop_refusals=False,
     )
     found = worked_examples(context, FOUNDATION, takes_all)
     assert found.left_out == {"ultrafeedback: too long": 1}
@@ -89,7 +94,7 @@ def test_options_that_take_everything_leave_out_nothing_but_what_is_too_long(con
 
 def test_where_nothing_is_left_to_learn_from_the_error_says_what_became_of_every_row(context: Any) -> None:
     with pytest.raises(StageFailed) as failed:
-        worked_examples(context, FOUNDATION, Sft(data=("ultrafeedback",), tokens_max=300, min_score=9.0))
+        worked_examples(context, FOUNDATION, Sft(data=("ultrafeedback",), max_seq_length=300, min_score=9.0))
     assert failed.value.cause == "bad-data"
     assert "0 to train on" in failed.value.reason
     assert "score below 9 4" in failed.value.reason

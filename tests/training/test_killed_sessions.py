@@ -27,7 +27,7 @@ PATIENCE_S = 300.0
 """Only a machine that is stuck is waited for so long."""
 
 STAGES = (
-    spec("sft", "sft", 60, data=["magpie"], tokens_max=96, batch=8),
+    spec("sft", "sft", 60, data=["magpie"], max_seq_length=96, batch=8),
     spec("grpo", "grpo", 25, **ROLLOUTS, rewards={"tests.training.odd_rewards:by_hash": 1.0}, show_every=10),
 )
 WHOLE = order(run="tiny-1a2b", model=TINY, stages=STAGES, start=Cursor(stage="sft", step=0))

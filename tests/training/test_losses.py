@@ -163,7 +163,7 @@ def test_sft_of_a_gemma_learns_the_mean_over_all_learnt_tokens(count: int) -> No
 
 def assert_sft_as_written(model: nnx.Module, count: int) -> None:
     made = [Example(source="t", question=asked, completion=answer) for asked, answer in TAUGHT]
-    batch = sft.encode(made, foundation(), Sft(batch=8, accumulate=count, tokens_max=WIDTH))
+    batch = sft.encode(made, foundation(), Sft(batch=8, gradient_accumulation_steps=count, max_seq_length=WIDTH))
     lengths, learnt = (batch.tokens != 0).sum(axis=1), batch.learnt.sum()
     rows = [tokens[:length] for tokens, length in zip(batch.tokens, lengths, strict=True)]
 
@@ -255,10 +255,10 @@ def told(options: Grpo) -> str:
 
 def assert_as_written(model: nnx.Module, drawn: list[list[int]], options: Grpo, count: int) -> None:
     changes = {
-        "generations": 2,
+        "num_generations": 2,
         "batch": 4,
-        "accumulate": count,
-        "answer_tokens_max": LONGEST,
+        "gradient_accumulation_steps": count,
+        "max_completion_length": LONGEST,
         "temperature": TEMPERATURE,
     }
     settled = dataclasses.replace(options, **changes)
@@ -283,7 +283,7 @@ def test_grpo_learns_what_its_paper_says_of_a_gemma(count: int) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_is_told_of_a_batch_is_its_mean_over_learnt_tokens(count: int) -> None:
     """Divergence by the estimator of arXiv:2402.03300, equation 4; share of clipped ratios; log-probability."""
-    sizes = {"generations": 2, "batch": 4, "accumulate": count, "answer_tokens_max": LONGEST}
+    sizes = {"num_generations": 2, "batch": 4, "gradient_accumulation_steps": count, "max_completion_length": LONGEST}
     options = Grpo(**sizes, temperature=TEMPERATURE, num_iterations=2)
     drawn, model = DRAWN["truncated answers"], Bigrams()
     batch = policy_batch(model, drawn, options)
@@ -301,7 +301,7 @@ def test_what_is_told_of_a_batch_is_its_mean_over_learnt_tokens(count: int) -> N
 
 def test_the_stop_token_is_learnt_where_one_was_drawn_and_only_there() -> None:
     drawn = [[5, STOP], [5, 6, 7, 8, 9, 5]] * 4
-    options = Grpo(generations=2, batch=4, answer_tokens_max=LONGEST)
+    options = Grpo(num_generations=2, batch=4, max_completion_length=LONGEST)
     batch = PolicyBatch(prompts=PROMPTS.astype(np.int32), **arrays_for(answers(drawn), REWARDS, options, 0))
     assert batch.learnt[:2].tolist() == [[True, True, False, False, False, False], [True] * 6]
     assert batch.answers[0].tolist() == [5, STOP, 0, 0, 0, 0]
@@ -313,7 +313,7 @@ def test_logprobs_of_padded_rows_are_those_of_each_row_alone() -> None:
         [5, 0, 7, STOP],
         [0, 4, STOP],
     ]  # padding may be drawn, too: nothing attends to it
-    options = Grpo(generations=2, answer_tokens_max=LONGEST)
+    options = Grpo(num_generations=2, max_completion_length=LONGEST)
     batch = PolicyBatch(prompts=PROMPTS, **arrays_for(answers(drawn), REWARDS, options, 0))
     found = answer_logprobs(gemma(), PROMPTS, batch.answers, batch.lengths, TEMPERATURE)
     for number, (prompt, row) in enumerate(zip(PROMPTS.tolist(), drawn, strict=True)):

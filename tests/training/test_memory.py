@@ -67,9 +67,9 @@ def test_a_model_of_any_size_is_planned_from_its_folder(family: str, tmp_path: P
 name: small
 model: {{kind: {family}, source: {folder}, mesh_fsdp: 2}}
 stages:
-- {{name: sft, kind: sft, steps: 1, options: {{batch: 4, tokens_max: 32, mode: lora, lora_rank: 2}}}}
-- {{name: grpo, kind: grpo, steps: 1, options: {{batch: 2, generations: 2, prompt_tokens_max: 16, answer_tokens_max: 16}}}}
-- {{name: ask, kind: evaluate, steps: 1, options: {{batch: 4, prompt_tokens_max: 16, answer_tokens_max: 16}}}}
+- {{name: sft, kind: sft, steps: 1, options: {{batch: 4, max_seq_length: 32, mode: lora, lora_rank: 2}}}}
+- {{name: grpo, kind: grpo, steps: 1, options: {{batch: 2, num_generations: 2, max_prompt_length: 16, max_completion_length: 16}}}}
+- {{name: ask, kind: evaluate, steps: 1, options: {{batch: 4, max_prompt_length: 16, max_completion_length: 16}}}}
 """
     )
     ran = CliRunner().invoke(main, ["plan", str(pipeline), "--memory", "--json"])

@@ -24,7 +24,7 @@ from tests.unit.counting_runs import Kaggle, kaggle, order
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"data": ["gsm8k"], "tokens_max": 64, "batch": 4}
+SMALL = {"data": ["gsm8k"], "max_seq_length": 64, "batch": 4}
 CALM = spec("calm", "sft", 2, **SMALL)
 LORA = spec("first", "sft", 2, **SMALL, mode="lora", lora_rank=2)
 

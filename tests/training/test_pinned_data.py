@@ -17,9 +17,9 @@ from tests.unit.counting_runs import Kaggle, kaggle, next_order, order
 pytestmark = pytest.mark.slow
 
 ROWS = 90
-ASKED = {"data": ["gsm8k"], "prompt_tokens_max": 24, "answer_tokens_max": 8}
+ASKED = {"data": ["gsm8k"], "max_prompt_length": 24, "max_completion_length": 8}
 STAGES = (
-    spec("sft", "sft", 6, data=["gsm8k:60"], tokens_max=64, batch=4, mode="lora", lora_rank=2),
+    spec("sft", "sft", 6, data=["gsm8k:60"], max_seq_length=64, batch=4, mode="lora", lora_rank=2),
     spec("ask", "evaluate", 1, **ASKED, batch=2),
 )
 
@@ -171,7 +171,7 @@ def test_files_that_are_called_after_a_set_and_are_no_copy_of_it_are_refused(
 
 def test_what_a_stage_says_of_stand_ins_does_not_depend_on_the_stages_before_it_in_the_session(tmp_path: Path) -> None:
     """Else a run that is cut would measure something else than one that is not."""
-    stages = (replace(STAGES[0], options={**STAGES[0].options, "data": ["mbpp:9"], "tokens_max": 128}), STAGES[1])
+    stages = (replace(STAGES[0], options={**STAGES[0].options, "data": ["mbpp:9"], "max_seq_length": 128}), STAGES[1])
     whole, first, second = (kaggle(tmp_path / name) for name in ("whole", "first", "second"))
     for world in (whole, first, second):
         stand_ins(world)

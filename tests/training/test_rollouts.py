@@ -53,7 +53,7 @@ def drawn(name: str, *worth: float) -> Sampled:
 def test_a_step_learns_from_the_first_groups_that_teach_something(
     rounds: list[Sampled], texts: list[str], idle: float
 ) -> None:
-    found = chosen_groups(rounds, Grpo(generations=2, batch=2, dynamic_sampling=1))
+    found = chosen_groups(rounds, Grpo(num_generations=2, batch=2, dynamic_sampling=1))
     assert [answer.text for answer in found.answers] == texts
     assert found.metrics["idle_groups"] == idle
     assert found.metrics["sampled_groups"] == 2 * len(rounds)
@@ -75,7 +75,7 @@ def run(tmp_path: Path, steps: int = 2, **options: Any) -> tuple[Record, SmallCo
 
 @pytest.mark.slow
 def test_parts_of_a_batch_change_neither_what_is_drawn_nor_the_first_gradient(tmp_path: Path) -> None:
-    whole, cut = (run(tmp_path / str(count), accumulate=count)[0] for count in (1, 4))
+    whole, cut = (run(tmp_path / str(count), gradient_accumulation_steps=count)[0] for count in (1, 4))
     assert cut.seen["grpo-1-rollouts"] == whole.seen["grpo-1-rollouts"]
     for metric in ("loss", "kl", "logprob", "grad_norm"):
         expected = whole.value("grpo", 1, metric)
@@ -95,7 +95,7 @@ def test_dynamic_sampling_puts_other_groups_in_the_place_of_those_that_teach_not
 
 @pytest.mark.slow
 def test_steps_whose_answers_are_all_left_out_are_idle_and_no_fault_of_the_adapter(tmp_path: Path) -> None:
-    record, _ = run(tmp_path, steps=4, mask_truncated_completions=True, answer_tokens_max=2)
+    record, _ = run(tmp_path, steps=4, mask_truncated_completions=True, max_completion_length=2)
     for step in range(1, 5):
         if record.value("grpo", step, "truncated_share") == 1.0:
             assert record.value("grpo", step, "idle_groups") == 1.0

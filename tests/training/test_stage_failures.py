@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def test_a_loss_that_is_not_a_number_ends_the_stage_at_the_step_that_has_it(tmp_path: Path) -> None:
     wild = {"learning_rate": 1e38, "clip_norm": 1e38, "warmup_steps": 0}
-    chain = Chain((spec("sft", "sft", 9, data=["gsm8k"], tokens_max=64, batch=4, **wild),))
+    chain = Chain((spec("sft", "sft", 9, data=["gsm8k"], max_seq_length=64, batch=4, **wild),))
     with pytest.raises(StageFailed) as failed:
         chain.run(tmp_path)
     assert failed.value.cause == "not-a-number"
@@ -23,12 +23,12 @@ def test_a_loss_that_is_not_a_number_ends_the_stage_at_the_step_that_has_it(tmp_
 @pytest.mark.parametrize(
     ("kind", "options", "cause"),
     [
-        ("grpo", {**ROLLOUTS, "prompt_tokens_max": 4}, "bad-data"),
-        ("evaluate", {**ANSWERS, "prompt_tokens_max": 4}, "bad-data"),
-        ("curate", {**ANSWERS, "prompt_tokens_max": 4}, "bad-data"),
-        ("sft", {"tokens_max": 4}, "bad-data"),
+        ("grpo", {**ROLLOUTS, "max_prompt_length": 4}, "bad-data"),
+        ("evaluate", {**ANSWERS, "max_prompt_length": 4}, "bad-data"),
+        ("curate", {**ANSWERS, "max_prompt_length": 4}, "bad-data"),
+        ("sft", {"max_seq_length": 4}, "bad-data"),
         ("sft", {"data": "gsm8k"}, "bad-options"),
-        ("grpo", {"generations": 1}, "bad-options"),
+        ("grpo", {"num_generations": 1}, "bad-options"),
         ("evaluate", {"data": ["sums"]}, "bad-options"),
         ("sft", {"data": ["absent.jsonl"]}, "bad-data"),
         ("grpo", {**ROLLOUTS, "data": ["ultrafeedback"]}, "bad-data"),

@@ -19,7 +19,7 @@ from tests.training.harness import ANSWERS, TINY, Chain, shared_inputs, spec
 
 pytestmark = pytest.mark.slow
 
-LORA = spec("sft", "sft", 3, data=["gsm8k"], tokens_max=64, batch=4, mode="lora", lora_rank=2)
+LORA = spec("sft", "sft", 3, data=["gsm8k"], max_seq_length=64, batch=4, mode="lora", lora_rank=2)
 
 
 def digest(tmp_path: Path) -> str:

@@ -27,9 +27,9 @@ def rate(options: Sft, steps: int, step: int) -> float:
     share = (done - warmup) / max(1, steps - warmup)
     match options.schedule:
         case "linear":
-            return peak * (1 + (options.final_share - 1) * share)
+            return peak * (1 + (options.min_lr_ratio - 1) * share)
         case "cosine":
-            return peak * (options.final_share + (1 - options.final_share) * (1 + math.cos(math.pi * share)) / 2)
+            return peak * (options.min_lr_ratio + (1 - options.min_lr_ratio) * (1 + math.cos(math.pi * share)) / 2)
         case _:
             return peak
 
@@ -37,7 +37,7 @@ def rate(options: Sft, steps: int, step: int) -> float:
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 10), (7, 0), (40, 10), (40, 39)])
 def test_each_step_has_the_learning_rate_that_the_options_describe(schedule: str, steps: int, warmup: int) -> None:
-    options = Sft(learning_rate=3e-4, schedule=schedule, warmup_steps=warmup, final_share=0.1)
+    options = Sft(learning_rate=3e-4, schedule=schedule, warmup_steps=warmup, min_lr_ratio=0.1)
     wanted = [rate(options, steps, step) for step in range(1, steps + 1)]
     np.testing.assert_allclose(
         learning_rates(options, steps), wanted, rtol=1e-5
@@ -47,7 +47,7 @@ def test_each_step_has_the_learning_rate_that_the_options_describe(schedule: str
 def test_the_learning_rate_that_is_told_is_the_one_that_the_step_was_made_with(tmp_path: Path) -> None:
     """AdamW's first update moves a weight by the rate itself, whatever its gradient is."""
     sft = spec(
-        "sft", "sft", 20, data=["gsm8k"], tokens_max=64, batch=4, learning_rate=2e-3, warmup_steps=7, clip_norm=1e9
+        "sft", "sft", 20, data=["gsm8k"], max_seq_length=64, batch=4, learning_rate=2e-3, warmup_steps=7, clip_norm=1e9
     )
     record = Chain((sft,)).run(tmp_path, {"sft": (1,)})
     before = arrays_of(load(TINY, shared_inputs(), tmp_path).model)
@@ -63,7 +63,7 @@ def test_the_learning_rate_that_is_told_is_the_one_that_the_step_was_made_with(t
 def test_answers_are_counted_in_tokens_with_their_prompts_and_no_padding(tmp_path: Path) -> None:
     foundation = load(TINY, shared_inputs(), tmp_path)
     asked = [dataclasses.replace(SUMS[0], question=question) for question in ("1 + 1?", "What is 12 + 34?")]
-    answers = Generator(foundation, Asking(prompt_tokens_max=32, answer_tokens_max=8)).greedy(asked, 4)
+    answers = Generator(foundation, Asking(max_prompt_length=32, max_completion_length=8)).greedy(asked, 4)
     pieces = foundation.tokenizer
     prompts = [len(pieces.encode(prompt(example, foundation))) + 1 for example in asked]  # the beginning is a token too
     assert answers.tokens == sum(prompts) + sum(answers.lengths)
@@ -76,7 +76,7 @@ def test_a_stage_that_asks_tells_of_lengths_and_counts(kind: str, tmp_path: Path
     record = Chain((spec("ask", kind, 1, **ANSWERS, batch=2),)).run(tmp_path)
     found = {name: float.fromhex(value) for name, value in record.metrics["ask-1"].items()}
     assert found["examples"] == 2
-    assert 1 <= found["mean_length"] <= found["max_length"] <= ANSWERS["answer_tokens_max"]
+    assert 1 <= found["mean_length"] <= found["max_length"] <= ANSWERS["max_completion_length"]
     assert 0 <= found["truncated_share"] <= 1
     assert found["tokens"] > 2 * found["mean_length"]
     assert "learning_rate" not in found, "nothing is learnt"

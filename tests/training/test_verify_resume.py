@@ -33,16 +33,16 @@ stages:
   - name: sft
     kind: sft
     steps: 5
-    options: {data: [magpie], batch: 8, accumulate: 2, tokens_max: 96}
+    options: {data: [magpie], batch: 8, gradient_accumulation_steps: 2, max_seq_length: 96}
   - name: grpo
     kind: grpo
     steps: 3
     options:
       data: [gsm8k]
       batch: 4
-      generations: 2
-      prompt_tokens_max: 64
-      answer_tokens_max: 8
+      num_generations: 2
+      max_prompt_length: 64
+      max_completion_length: 8
       lora_rank: 2
       rewards: {"odd_rewards:by_hash": 1.0}
 """

@@ -48,7 +48,7 @@ def found(check: Check, about: CheckSubject, state: Severity) -> list[Finding]:
         (limits.session, {"session": "{save_interval_s: 40000}"}, Severity.WARNING, "a session saves only at its end"),
         (
             limits.session,
-            {"session": "{worth_s: 30000}", "account": "{hours_per_week: 8}"},
+            {"session": "{min_session_s: 30000}", "account": "{hours_per_week: 8}"},
             Severity.PROBLEM,
             "no session would",
         ),

@@ -16,7 +16,7 @@ from tests.unit.histories import Told
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 YEAR, HOUR, MINUTE = timedelta(days=365), timedelta(hours=1), timedelta(minutes=1)
-PIPELINE = pipeline(session="session: {limit_s: 1000, margin_s: 100, save_interval_s: 200, worth_s: 300}")
+PIPELINE = pipeline(session="session: {limit_s: 1000, margin_s: 100, save_interval_s: 200, min_session_s: 300}")
 QUOTA = QuotaRow(
     owner="me", accelerator="tpu", used_s=0, reserved_s=0, total_s=72_000, refreshes_at=AT + 24 * HOUR, read_at=AT
 )

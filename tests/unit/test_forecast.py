@@ -22,7 +22,7 @@ SAVE_S = 30.0
 PLAIN = """
 name: plain
 accelerator: TpuV5E8
-session: {limit_s: 1000, margin_s: 100, save_interval_s: 10000, worth_s: 200}
+session: {limit_s: 1000, margin_s: 100, save_interval_s: 10000, min_session_s: 200}
 account: {hours_per_week: 1}
 expect: {step_s: {counting: 10}, startup_s: 50, first_s: 30, save_s: 20, queue_s: 100, handover_s: 200}
 stages:
@@ -191,7 +191,7 @@ def test_a_step_that_fits_no_session_is_said_and_not_forecast_for_ever() -> None
     with pytest.raises(Unforeseeable, match="a step and a save do not fit into a session"):
         said(plain(10, ("counting: 10", "counting: 2000")))
     with pytest.raises(Unforeseeable, match=r"a whole week has 0\.1 hours, too few to start a session"):
-        said(plain(10, ("hours_per_week: 1", "hours_per_week: 0.05"), ("worth_s: 200", "worth_s: 300")))
+        said(plain(10, ("hours_per_week: 1", "hours_per_week: 0.05"), ("min_session_s: 200", "min_session_s: 300")))
 
 
 def test_a_million_steps_are_forecast_without_walking_each() -> None:

@@ -25,8 +25,8 @@ from stages.options import Model
 ROOT = Path(__file__).parents[2]
 
 STAGES = """
-- {name: sft, kind: sft, steps: 10, options: {batch: 8, accumulate: 2, tokens_max: 64, mode: %(mode)s}}
-- {name: grpo, kind: grpo, steps: 10, options: {batch: 4, generations: 2, accumulate: 2, mode: %(mode)s, beta: %(beta)s}}
+- {name: sft, kind: sft, steps: 10, options: {batch: 8, gradient_accumulation_steps: 2, max_seq_length: 64, mode: %(mode)s}}
+- {name: grpo, kind: grpo, steps: 10, options: {batch: 4, num_generations: 2, gradient_accumulation_steps: 2, mode: %(mode)s, beta: %(beta)s}}
 - {name: ask, kind: evaluate, steps: 1, options: {batch: 32}}
 - {name: ask-again, kind: evaluate, steps: 1, options: {batch: 32}}
 """
@@ -86,7 +86,7 @@ def test_gradients_are_summed_only_where_a_batch_comes_in_parts() -> None:
     parts = programs_by_name(needs_of(pipeline()))
     assert parts["sft/step"].sums_gradients
     assert parts["grpo/step"].sums_gradients
-    text = STAGES.replace("accumulate: 2, ", "") % {"mode": "lora", "beta": 0}
+    text = STAGES.replace("gradient_accumulation_steps: 2, ", "") % {"mode": "lora", "beta": 0}
     whole = loader.parse(f"name: fits\nmodel: {{kind: gemma2-2b}}\nstages:{text}", "fits.yaml")
     programs = programs_by_name(needs_of(whole))
     assert not programs["sft/step"].sums_gradients
@@ -143,7 +143,7 @@ def test_what_does_not_fit_comes_with_a_remedy() -> None:
     assert "batch: 2 is the largest that fits" in grpo["advice"]
     assert "batch: 4 is the largest that fits" in ask["advice"]
     tight = found_for(needs, per_row=10 * GIB)
-    assert "accumulate: 4 fits" in stage_verdict(needs[0], tight, 16 * GIB, model)["advice"]
+    assert "gradient_accumulation_steps: 4 fits" in stage_verdict(needs[0], tight, 16 * GIB, model)["advice"]
 
 
 def test_a_check_that_does_not_fit_does_not_spoil_the_batch() -> None:

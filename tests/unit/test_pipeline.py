@@ -154,8 +154,8 @@ def test_a_shortened_pipeline_has_every_stage_once_and_no_long_answers() -> None
     before = {stage.name: stage.options for stage in whole.stages}
     for stage in short.stages:
         changed = {name for name, value in stage.options.items() if before[stage.name].get(name) != value}
-        assert changed <= {"tokens_max", "prompt_tokens_max", "answer_tokens_max", "overlong_buffer", "check"}
-        assert stage.options.get("answer_tokens_max", 0) <= 16
+        assert changed <= {"max_seq_length", "max_prompt_length", "max_completion_length", "overlong_buffer", "check"}
+        assert stage.options.get("max_completion_length", 0) <= 16
     own = load(EXAMPLES / "own_stage.yaml")
     assert [stage.options for stage in own.shortened().stages] == [stage.options for stage in own.stages]
 

@@ -98,7 +98,7 @@ def test_a_token_counts_what_the_loss_type_says(loss_type: str, lengths: list[in
 
 
 def test_arrays_of_a_batch_have_the_stop_token_and_weights_for_as_many_parts() -> None:
-    options = Grpo(generations=2, batch=2, accumulate=2, answer_tokens_max=5)
+    options = Grpo(num_generations=2, batch=2, gradient_accumulation_steps=2, max_completion_length=5)
     arrays = arrays_for([STOPPED, EMPTY, CUT, STOPPED], np.array([1.0, 0.0, 0.0, 0.0]), options, 0)
     assert arrays["answers"].tolist() == [[7, 8, 1, 0, 0], [1, 0, 0, 0, 0], [7, 8, 9, 7, 0], [7, 8, 1, 0, 0]]
     assert arrays["lengths"].tolist() == [3, 1, 4, 3]

@@ -63,7 +63,7 @@ def test_explain_tells_a_kind_with_every_option() -> None:
     assert told.exit_code == 0
     assert told.output.startswith("grpo\n  Learns from rewards of its own answers")
     assert [field.name for field in fields(options.Grpo) if f"\n  {field.name}  " not in told.output] == []
-    assert "generations  whole number from 2; default 8" in told.output
+    assert "num_generations  whole number from 2; default 8" in told.output
 
 
 def test_explain_tells_a_key_and_what_is_inside_it() -> None:

@@ -135,8 +135,8 @@ def _values() -> st.SearchStrategy[Any]:
 
 
 def _options(kind: str) -> st.SearchStrategy[dict[str, Any]]:
-    # Without `accumulate`, whose bound is another option, and text for numbers, whose bounds the schema does not see.
-    known = [name for name in WRITTEN["$defs"][kind]["properties"] if name != "accumulate"]
+    # Without `gradient_accumulation_steps`, whose bound is another option, and text for numbers, whose bounds the schema does not see.
+    known = [name for name in WRITTEN["$defs"][kind]["properties"] if name != "gradient_accumulation_steps"]
     return st.dictionaries(st.sampled_from([*known, "mispelt"]), _values(), max_size=3)
 
 

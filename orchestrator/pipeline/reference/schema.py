@@ -42,7 +42,7 @@ EXAMPLES: list[dict[str, Any]] = [
         "model": {"kind": "gemma3-1b", "source": "google/gemma-3/flax/gemma3-1b-it/1", "mesh_fsdp": 8},
         "stages": [
             {"name": "sft", "kind": "sft", "steps": 500, "options": {"data": ["magpie:5000"], "batch": 32}},
-            {"name": "grpo", "kind": "grpo", "steps": 200, "options": {"data": ["gsm8k"], "generations": 8}},
+            {"name": "grpo", "kind": "grpo", "steps": 200, "options": {"data": ["gsm8k"], "num_generations": 8}},
             {"name": "after", "kind": "evaluate", "steps": 20, "options": {"data": ["gsm8k"]}},
         ],
     },

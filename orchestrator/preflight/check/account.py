@@ -102,8 +102,8 @@ def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
     text = f"{hours(left_s)} of {hours(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
     if found.reserved_s:
         text += f"; sessions that are alive have taken {hours(found.reserved_s)} of them"
-    if left_s < max(pipeline.worth_s, 1.0):
-        worth = duration(pipeline.worth_s)
+    if left_s < max(pipeline.min_session_s, 1.0):
+        worth = duration(pipeline.min_session_s)
         return warning(
             "quota",
             f"{text}: less than the {worth} that a session is worth starting with",

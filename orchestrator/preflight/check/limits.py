@@ -27,12 +27,12 @@ def session(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _never_started(pipeline: Pipeline) -> Iterator[Finding]:
-    if pipeline.hardware.quota and pipeline.worth_s > pipeline.hours_per_week * 3600:
+    if pipeline.hardware.quota and pipeline.min_session_s > pipeline.hours_per_week * 3600:
         yield problem(
             "session",
-            f"session.worth_s is {duration(pipeline.worth_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
+            f"session.min_session_s is {duration(pipeline.min_session_s)} and a week has {pipeline.hours_per_week:g} hours, so no session "
             "would ever be started",
-            "make session.worth_s smaller",
+            "make session.min_session_s smaller",
         )
 
 

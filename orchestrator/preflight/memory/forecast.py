@@ -104,8 +104,10 @@ def _asked(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeed
 def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int, model: Model) -> dict[str, Any]:
     """What each phase holds at the stage's batch, and the largest batch with which none holds more than the chip."""
 
-    def peak(batch: int, accumulate: int | None = None) -> int:
-        return max(held.peak for held in held_by(needs, found, batch, accumulate) if held.phase not in fixed)
+    def peak(batch: int, gradient_accumulation_steps: int | None = None) -> int:
+        return max(
+            held.peak for held in held_by(needs, found, batch, gradient_accumulation_steps) if held.phase not in fixed
+        )
 
     fixed = {each.name for each in needs.phases if each.fixed} | {begun(each) for each in needs.phases if each.fixed}
     largest = _largest(lambda batch: peak(batch) <= memory_bytes, needs.unit(model.mesh_fsdp))
@@ -120,7 +122,7 @@ def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
         "names": list(needs.names),
         "kind": needs.kind,
         "batch": needs.batch,
-        "accumulate": needs.accumulate,
+        "gradient_accumulation_steps": needs.gradient_accumulation_steps,
         "largest_batch": largest,
         "fits": not too_large,
         "phases": [{**asdict(held), "peak": held.peak, "fits": held.peak <= memory_bytes} for held in phases],
@@ -133,7 +135,9 @@ def begun(phase: StageProgram) -> str:
     return f"{phase.name}: cache on chip 1"
 
 
-def held_by(needs: StageNeeds, found: Mapping[Program, Needs], batch: int, accumulate: int | None = None) -> list[Held]:
+def held_by(
+    needs: StageNeeds, found: Mapping[Program, Needs], batch: int, gradient_accumulation_steps: int | None = None
+) -> list[Held]:
     """One chip's memory in each phase of a stage."""
     trained = next((found[p.program] for p in needs.phases if p.program.kind in ("sft", "grpo")), None)
     weights = found[needs.phases[0].program].weights[0]
@@ -143,15 +147,19 @@ def held_by(needs: StageNeeds, found: Mapping[Program, Needs], batch: int, accum
         "adapter": trained.adapter[0] if trained else 0,
         "optimizer": trained.optimizer[0] if trained else 0,
     }
-    return [held for phase in needs.phases for held in _phase(phase, found[phase.program], batch, accumulate, stays)]
+    return [
+        held
+        for phase in needs.phases
+        for held in _phase(phase, found[phase.program], batch, gradient_accumulation_steps, stays)
+    ]
 
 
 def _phase(
-    phase: StageProgram, needs: Needs, batch: int, accumulate: int | None, stays: Mapping[str, int]
+    phase: StageProgram, needs: Needs, batch: int, gradient_accumulation_steps: int | None, stays: Mapping[str, int]
 ) -> list[Held]:
     rows = phase.rows(batch)
-    if accumulate is not None and phase.program.kind != "answers":
-        rows = batch * phase.per_problem // accumulate
+    if gradient_accumulation_steps is not None and phase.program.kind != "answers":
+        rows = batch * phase.per_problem // gradient_accumulation_steps
     parts = needs.at(rows)
     most = max(parts, key=lambda part: part["temporaries"] + part["outputs"])
     used = {name: most[name] for name in ("cache", "inputs", "temporaries", "outputs")}
@@ -178,10 +186,12 @@ def _largest(fits: Callable[[int], bool], unit: int) -> int:
 
 def _advice(needs: StageNeeds, model: Model, largest: int, fits_in: Callable[[int], bool]) -> str:
     """The gentlest change that makes the stage fit."""
-    divisors = [parts for parts in range(needs.accumulate + 1, needs.batch + 1) if needs.batch % parts == 0]
+    divisors = [
+        parts for parts in range(needs.gradient_accumulation_steps + 1, needs.batch + 1) if needs.batch % parts == 0
+    ]
     parts = next((parts for parts in divisors if fits_in(parts)), 0) if needs.mode else 0
     if parts:
-        return f"accumulate: {parts} fits with the same batch, in parts one after the other"
+        return f"gradient_accumulation_steps: {parts} fits with the same batch, in parts one after the other"
     if largest:
         return f"batch: {largest} is the largest that fits"
     if needs.mode and model.remat == "none":

@@ -57,7 +57,7 @@ class StageNeeds:
     names: tuple[str, ...]
     kind: str
     batch: int
-    accumulate: int
+    gradient_accumulation_steps: int
     phases: tuple[StageProgram, ...]
     keeps_weights: bool = False
     """A second copy of the weights: a reference, or what an adapter's base was before Tunix's first step copied it."""
@@ -68,7 +68,9 @@ class StageNeeds:
 
     def unit(self, fsdp: int) -> int:
         """The smallest batch whose every part is spread evenly over `fsdp` groups of chips."""
-        return self.accumulate * max(fsdp // gcd(fsdp, phase.per_problem) for phase in self.phases if not phase.fixed)
+        return self.gradient_accumulation_steps * max(
+            fsdp // gcd(fsdp, phase.per_problem) for phase in self.phases if not phase.fixed
+        )
 
 
 def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
@@ -125,7 +127,7 @@ def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
         case Sft():
             return _taught(name, kind, options, asked)
         case Curate():
-            phase = StageProgram("answers", _answers(options, None), options.generations)
+            phase = StageProgram("answers", _answers(options, None), options.num_generations)
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
         case Evaluate():
             return StageNeeds((name,), kind, options.batch, 1, (StageProgram("answers", _answers(options, None)),))
@@ -134,27 +136,31 @@ def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
 
 def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     rank, targets = _adapter(options)
-    step = Program("sft", options.tokens_max, 0, rank, targets, sums_gradients=options.accumulate > 1)
-    phases = [StageProgram("step", step, 1, options.accumulate)]
+    step = Program(
+        "sft", options.max_seq_length, 0, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1
+    )
+    phases = [StageProgram("step", step, 1, options.gradient_accumulation_steps)]
     if options.check:
         phases.append(StageProgram("check", _answers(asked or Asking(), options), fixed=options.check))
     lora = options.mode == "lora"
-    return StageNeeds((name,), kind, options.batch, options.accumulate, tuple(phases), lora, options.mode)
+    return StageNeeds(
+        (name,), kind, options.batch, options.gradient_accumulation_steps, tuple(phases), lora, options.mode
+    )
 
 
 def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
     rank, targets = _adapter(options)
-    lengths = (options.prompt_tokens_max, options.answer_tokens_max)
-    step = Program("grpo", *lengths, rank, targets, sums_gradients=options.accumulate > 1)
-    phases = [StageProgram("answers", _answers(options, options), options.generations)]
-    phases.append(StageProgram("step", step, options.generations, options.accumulate))
+    lengths = (options.max_prompt_length, options.max_completion_length)
+    step = Program("grpo", *lengths, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1)
+    phases = [StageProgram("answers", _answers(options, options), options.num_generations)]
+    phases.append(StageProgram("step", step, options.num_generations, options.gradient_accumulation_steps))
     if options.check:
         phases.append(StageProgram("check", _answers(options, options), fixed=options.check))
     return StageNeeds(
         (name,),
         kind,
         options.batch,
-        options.accumulate,
+        options.gradient_accumulation_steps,
         tuple(phases),
         keeps_weights=options.mode == "lora" or options.beta > 0,
         mode=options.mode,
@@ -168,7 +174,7 @@ def _adapter(options: TrainingOptions | None) -> tuple[int, str]:
 
 def _answers(asking: Asking, trained: TrainingOptions | None) -> Program:
     top_k = asking.top_k if isinstance(asking, Sampling) else 0
-    return Program("answers", asking.prompt_tokens_max, asking.answer_tokens_max, *_adapter(trained), top_k=top_k)
+    return Program("answers", asking.max_prompt_length, asking.max_completion_length, *_adapter(trained), top_k=top_k)
 
 
 def _sharing_answers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:

@@ -110,7 +110,7 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         seed=seed,
         queue_s=PerKind.all(chosen.limit_s * rng.choice((0.0, 0.06, 0.9))),
         dataset_processing_s=min(PROCESSING_S_MAX, chosen.limit_s * rng.choice((0.0, 0.06, 1.2))),
-        quota_s=PerKind.all(max(chosen.limit_s * rng.choice((2.5, 4.0, 20.0)), chosen.worth_s * 2)),
+        quota_s=PerKind.all(max(chosen.limit_s * rng.choice((2.5, 4.0, 20.0)), chosen.min_session_s * 2)),
         pins_versions=rng.random() < 0.5,
         missing_dataset_code=rng.choice((403, 404)),
     )

@@ -169,7 +169,7 @@ class Simulation:
         redact = Credentials(
             method=Method.TOKEN, source="the simulation", username="me", secret=self.kaggle.secret
         ).redact
-        return StuckGateway(self.kaggle.world, plan.stuck, functools.cache(redact), plan.pipeline.worth_s)
+        return StuckGateway(self.kaggle.world, plan.stuck, functools.cache(redact), plan.pipeline.min_session_s)
 
     def run(self) -> None:
         """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""

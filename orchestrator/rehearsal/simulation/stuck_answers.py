@@ -36,9 +36,9 @@ def drawn_stuck(seed: int) -> StuckAnswer | None:
 class StuckGateway(DirectGateway):
     """The account, with an answer that is stuck until `mended`."""
 
-    def __init__(self, world: World, stuck: StuckAnswer, redact: Callable[[str], str], worth_s: float) -> None:
+    def __init__(self, world: World, stuck: StuckAnswer, redact: Callable[[str], str], min_session_s: float) -> None:
         super().__init__(world, redact)
-        self._stuck, self._worth_s = stuck, worth_s
+        self._stuck, self._worth_s = stuck, min_session_s
         self._asked: list[str] = []
         self._hours: Quota | None = None
         self._declined = ""
