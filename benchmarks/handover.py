@@ -61,14 +61,14 @@ class Weight:
     what: str
     numbers: int
     state: int
-    papers: int
+    artifacts: int
     """Manifest and seal."""
     programs: int
 
     @property
     def share(self) -> float:
         """What travels of the state, for each byte that must."""
-        return (self.state + self.papers) / self.numbers
+        return (self.state + self.artifacts) / self.numbers
 
 
 def weighed(what: str, directory: Path, numbers: int, compiled: Compiled | None) -> Weight:
@@ -80,8 +80,8 @@ def weighed(what: str, directory: Path, numbers: int, compiled: Compiled | None)
         files = (blob, programs) if programs else (blob,)
         here = Cursor(stage="sft", step=3)
         manifest = Manifest(run="r-0000", session=1, attempt=1, token="t" * 24, cursor=here, parent=None, files=files)
-        papers = len(manifest.to_json().encode()) + len(manifest.digest)
-        return Weight(what, numbers, blob.size_bytes, papers, programs.size_bytes if programs else 0)
+        artifacts = len(manifest.to_json().encode()) + len(manifest.digest)
+        return Weight(what, numbers, blob.size_bytes, artifacts, programs.size_bytes if programs else 0)
 
 
 def tiny(compiled: Compiled | None) -> Weight:
@@ -202,7 +202,7 @@ def table(weights: list[Weight]) -> str:
     """A row for each checkpoint."""
     lines = [f"{'':28}{'must travel':>14}{'travels':>14}{'beyond':>12}{'share':>8}{'programs':>12}"]
     for each in weights:
-        travels = each.state + each.papers
+        travels = each.state + each.artifacts
         numbers = f"{each.numbers:14,}{travels:14,}{travels - each.numbers:12,}{each.share:8.3f}{each.programs:12,}"
         lines.append(f"{each.what:28}{numbers}")
     return "\n".join(lines)

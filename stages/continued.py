@@ -16,7 +16,7 @@ def train(context: Context) -> None:
     options = checked(Continued, context)
 
     def chooser(standing: StageState, problems: Sequence[Example]) -> Choose:
-        keys = hard_keys(standing.before.papers)
+        keys = hard_keys(standing.before.artifacts)
         hard = [example for example in problems if example.key in keys]
         if not hard:
             raise StageFailed(

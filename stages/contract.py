@@ -35,7 +35,7 @@ MANIFEST_NAME = "manifest.json"
 SEAL_NAME = "manifest.sha256"
 """Beside a manifest: its digest. A manifest says what other files are; only this says whether it is itself as it was written."""
 
-PAPERS_DIRECTORY = "papers"
+ARTIFACTS_DIRECTORY = "artifacts"
 """Texts for people that a stage writes: they lie below this folder, in the packed state and in a session's output."""
 
 BLOB_NAME = "state.bin"

@@ -1,6 +1,6 @@
 """Chooses the hard problems: those that the model, as it is now, solves in some but not in most of several tries.
 
-What was tried and chosen is a paper that travels with the checkpoint (`hard-subset.jsonl`): a first line with the rule, the
+What was tried and chosen is an artifact that travels with the checkpoint (`hard-subset.jsonl`): a first line with the rule, the
 counts and the rows' SHA-256, then a row for each problem with its reason. The model itself passes through unchanged.
 """
 
@@ -24,7 +24,7 @@ from stages.training.policy import length_metrics
 from stages.training.stage_data import judged_problems
 from stages.training.steps import checked, do_steps, quiet_libraries
 
-PAPER = "hard-subset.jsonl"
+HARD_SUBSET = "hard-subset.jsonl"
 LABELS = ("very easy", "easy", "medium", "hard", "very hard")
 """Difficulty labels as Magpie has them, the easiest first."""
 
@@ -64,7 +64,7 @@ def _curate(context: Context, options: Curate) -> None:
             f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise max_prompt_length",
         )
     asker = Generator(foundation, options)
-    tried = read(before.papers.get(PAPER, "")) if is_resumed(context) else []
+    tried = read(before.artifacts.get(HARD_SUBSET, "")) if is_resumed(context) else []
     order_seed = derive_seed(context.seed, context.spec.name, "order")
 
     def step(number: int) -> dict[str, float]:
@@ -79,8 +79,8 @@ def _curate(context: Context, options: Curate) -> None:
         return {**summary(tried, options), **answers.measured, "examples": float(len(chosen)), **lengths}
 
     def state() -> TrainingState:
-        papers = {**before.papers, PAPER: written(tried, options)}
-        return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
+        artifacts = {**before.artifacts, HARD_SUBSET: written(tried, options)}
+        return dataclasses.replace(before, origin=None, optimizer=None, counters={}, artifacts=artifacts)
 
     do_steps(context, step, state, TimeClass.ROLLOUT)
 
@@ -125,7 +125,7 @@ def summary(tried: Sequence[Tried], options: Curate) -> dict[str, float]:
 
 
 def written(tried: Sequence[Tried], options: Curate) -> str:
-    """The paper: a line about all, then a row a problem."""
+    """The artifact: a line about all, then a row a problem."""
     why = reasons(tried, options)
     rows = [
         _line({**dataclasses.asdict(each), "hard": each.key in why, "reason": why.get(each.key, "")}) for each in tried
@@ -140,16 +140,16 @@ def written(tried: Sequence[Tried], options: Curate) -> str:
     return "".join([_line(about), *rows])
 
 
-def read(paper: str) -> list[Tried]:
-    """What was tried, from the paper that `written` wrote; nothing where there is none yet."""
+def read(artifact: str) -> list[Tried]:
+    """What was tried, from the artifact that `written` wrote; nothing where there is none yet."""
     names = [field.name for field in dataclasses.fields(Tried)]
-    rows = [json.loads(line) for line in paper.splitlines()[1:]]
+    rows = [json.loads(line) for line in artifact.splitlines()[1:]]
     return [Tried(**{name: row[name] for name in names}) for row in rows]
 
 
-def hard_keys(papers: Mapping[str, str]) -> set[str]:
+def hard_keys(artifacts: Mapping[str, str]) -> set[str]:
     """Keys of the problems that the last curate stage chose."""
-    rows = [json.loads(line) for line in papers.get(PAPER, "").splitlines()[1:]]
+    rows = [json.loads(line) for line in artifacts.get(HARD_SUBSET, "").splitlines()[1:]]
     return {row["key"] for row in rows if row["hard"]}
 
 

@@ -1,6 +1,6 @@
 """Asks problems that were never trained on and counts what comes back; the model passes through unchanged.
 
-Besides the metrics it leaves a paper, `transcripts-<stage>.jsonl`: wrong answers first, and where judges disagree; a quarter of
+Besides the metrics it leaves an artifact, `transcripts-<stage>.jsonl`: wrong answers first, and where judges disagree; a quarter of
 it are the same problems in every evaluation, so that answers before and after can be read side by side.
 """
 
@@ -47,10 +47,10 @@ def _evaluate(context: Context, options: Evaluate) -> None:
             f"data {' '.join(options.data)} holds no problem out whose answer can be judged: name other data, or raise max_prompt_length",
         )
     asker, hard = Generator(foundation, options), hard_ones(problems)
-    paper = f"transcripts-{context.spec.name}.jsonl"
+    artifact = f"transcripts-{context.spec.name}.jsonl"
     # The same problems in every evaluation of a run, so that two of them can be compared.
     seed = derive_seed(context.seed, "evaluate")
-    rows = read(before.papers.get(paper, "")) if is_resumed(context) else []
+    rows = read(before.artifacts.get(artifact, "")) if is_resumed(context) else []
 
     done = context.start_step
 
@@ -66,8 +66,8 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     def state() -> TrainingState:
         # Until the last step all rows are kept: a session that goes on counts them too.
         kept = transcripts(rows, options.transcripts) if done == context.spec.steps else rows
-        papers = {**before.papers, paper: written(kept, rates(rows))}
-        return dataclasses.replace(before, origin=None, optimizer=None, counters={}, papers=papers)
+        artifacts = {**before.artifacts, artifact: written(kept, rates(rows))}
+        return dataclasses.replace(before, origin=None, optimizer=None, counters={}, artifacts=artifacts)
 
     do_steps(context, step, state, TimeClass.EVALUATION)
 
@@ -134,14 +134,14 @@ def transcripts(rows: Sequence[Row], count: int) -> list[Row]:
 
 
 def written(rows: Sequence[Row], metrics: Mapping[str, float]) -> str:
-    """The paper: a line with the rates, then a row an answer."""
+    """The artifact: a line with the rates, then a row an answer."""
     lines = [dict(sorted(metrics.items())), *rows]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
-def read(paper: str) -> list[Row]:
-    """The rows of a paper that `written` wrote before the evaluation was done."""
-    return [json.loads(line) for line in paper.splitlines()[1:]]
+def read(artifact: str) -> list[Row]:
+    """The rows of an artifact that `written` wrote before the evaluation was done."""
+    return [json.loads(line) for line in artifact.splitlines()[1:]]
 
 
 def _disagreement(example: Example, text: str) -> dict[str, bool]:

@@ -190,19 +190,19 @@ class Relay:
         requests.pause(self._app, run)
 
     def resume(
-        self, run: str, *, from_step: str | int | None = None, write_off: bool = False, take_over: bool = False
+        self, run: str, *, from_step: str | int | None = None, abandon_session: bool = False, take_over: bool = False
     ) -> None:
         """Go on with a parked or waiting run, from its newest verified checkpoint or from that at `STEP` or `STAGE:STEP`.
 
-        With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place. With `take_over` it
+        With `abandon_session` nothing more is expected of the session on Kaggle, and the next one takes its place. With `take_over` it
         is this home folder that works on the run from now on, and any other one stops.
         """
         chosen = None if from_step is None else str(from_step)
-        requests.resume(self._app, run, chosen, write_off=write_off, take_over=take_over)
+        requests.resume(self._app, run, chosen, abandon_session=abandon_session, take_over=take_over)
 
-    def retry(self, run: str, *, write_off: bool = False) -> None:
+    def retry(self, run: str, *, abandon_session: bool = False) -> None:
         """Try a parked run again after its cause was mended."""
-        requests.retry(self._app, run, write_off=write_off)
+        requests.retry(self._app, run, abandon_session=abandon_session)
 
     def cancel(self, run: str) -> None:
         """End a run. Its session on Kaggle, if any, goes on until it ends: Kaggle offers no way to stop it from outside."""

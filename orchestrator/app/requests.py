@@ -23,29 +23,29 @@ def pause(app: App, name: str) -> RequestReceipt:
 
 
 def resume(
-    app: App, name: str, from_step: str | None = None, *, write_off: bool = False, take_over: bool = False
+    app: App, name: str, from_step: str | None = None, *, abandon_session: bool = False, take_over: bool = False
 ) -> RequestReceipt:
     """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
 
-    With `write_off` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
+    With `abandon_session` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
     too, as where somebody has deleted the kernel by hand. With `take_over` it is this home folder that works on the run from now
     on, and any other one stops.
     """
     state = app.run(name)
-    arguments = abandon_arguments(state) if write_off else {}
+    arguments = abandon_arguments(state) if abandon_session else {}
     if take_over:
         arguments["take_over"] = app.identity
     if from_step is not None:
         arguments["checkpoint"] = checkpoint_at(state, from_step).name
-        if not write_off:
+        if not abandon_session:
             require_session_ended(state)
-    goes_on = ("active",) if take_over or (write_off and from_step is None) else ()
+    goes_on = ("active",) if take_over or (abandon_session and from_step is None) else ()
     return _ask(app, name, "resume", ("parked", "waiting", *goes_on), arguments)
 
 
-def retry(app: App, name: str, *, write_off: bool = False) -> RequestReceipt:
+def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestReceipt:
     """Try a parked run again after its cause was mended."""
-    return _ask(app, name, "retry", ("parked", "waiting"), abandon_arguments(app.run(name)) if write_off else {})
+    return _ask(app, name, "retry", ("parked", "waiting"), abandon_arguments(app.run(name)) if abandon_session else {})
 
 
 def cancel(app: App, name: str) -> RequestReceipt:

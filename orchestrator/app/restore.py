@@ -38,7 +38,7 @@ def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
     tell(f"{made} is a whole copy, checked; relay restore {made} puts it back")
     for found in damaged:
         tell(f"{f'run {found.run}' if found.run else 'the database'} is damaged in it, as it is here: {found.says}")
-    return {"format": FORMAT, "backup": str(made), "damaged": [{"id": one.run, "says": one.says} for one in damaged]}
+    return {"format": FORMAT, "backup": str(made), "damaged": [{"id": one.run, "message": one.says} for one in damaged]}
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
         "knows_until": None if made_at is None else made_at.isoformat(),
         "lost": [{"id": loss.run, "facts": len(loss.facts)} for loss in losses],
         "absent": absent,
-        "type": f"relay adopt {absent[0]}" if absent else "relay daemon",
+        "command": f"relay adopt {absent[0]}" if absent else "relay daemon",
     }
 
 

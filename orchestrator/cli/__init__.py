@@ -73,7 +73,7 @@ THEMES: dict[str, dict[click.Command, str]] = {
         runs.logs: "A session's log; -f follows it.",
         pages.report: "All about a run in one HTML file.",
         pages.dashboard: "All runs as live pages on this machine.",
-        runs.papers: "The texts that a run's stages wrote.",
+        runs.artifacts: "The texts that a run's stages wrote.",
         runs.checkpoints: "Where each is; verify them, bring them back.",
     },
     "Ask for something": {

@@ -21,7 +21,9 @@ PIPELINE_OR_NONE = click.argument(
 RUN = click.argument("run", shell_complete=completing.runs)
 RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.runs)
 WRITE_OFF = click.option(
-    "--write-off", is_flag=True, help="Expect nothing more of the session on Kaggle; the next one takes its place."
+    "--abandon-session",
+    is_flag=True,
+    help="Expect nothing more of the session on Kaggle; the next one takes its place.",
 )
 
 JSON = click.option("--json", "as_json", is_flag=True, help="A stable document for programs (docs/json.md).")

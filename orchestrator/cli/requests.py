@@ -35,7 +35,7 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
 @JSON
 @click.pass_context
 def resume(
-    context: click.Context, run: str, from_step: str | None, write_off: bool, take_over: bool, as_json: bool
+    context: click.Context, run: str, from_step: str | None, abandon_session: bool, take_over: bool, as_json: bool
 ) -> None:
     """Go on with a parked or waiting run, from its newest verified checkpoint.
 
@@ -43,7 +43,11 @@ def resume(
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.resume(app_of(context), run, from_step, write_off=write_off, take_over=take_over), as_json)
+    _noted(
+        context,
+        requests.resume(app_of(context), run, from_step, abandon_session=abandon_session, take_over=take_over),
+        as_json,
+    )
 
 
 @click.command()
@@ -51,14 +55,14 @@ def resume(
 @WRITE_OFF
 @JSON
 @click.pass_context
-def retry(context: click.Context, run: str, write_off: bool, as_json: bool) -> None:
+def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool) -> None:
     """Try a parked run again after its cause was mended.
 
     Example: relay retry gsm-3f9a
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.retry(app_of(context), run, write_off=write_off), as_json)
+    _noted(context, requests.retry(app_of(context), run, abandon_session=abandon_session), as_json)
 
 
 @click.command()

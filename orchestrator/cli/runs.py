@@ -151,18 +151,18 @@ def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
 @RUN
 @JSON
 @click.pass_context
-def papers(context: click.Context, run: str, as_json: bool) -> None:
+def artifacts(context: click.Context, run: str, as_json: bool) -> None:
     """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
 
-    Example: relay papers gsm-3f9a
+    Example: relay artifacts gsm-3f9a
     """
     app = onlooker_of(context)
     name = app.run(run).run.id
-    found = sorted(path for path in app.home.papers(name).glob("*") if path.suffix != ".part")
+    found = sorted(path for path in app.home.artifacts(name).glob("*") if path.suffix != ".part")
     if as_json:
         from orchestrator.views import json_output
 
-        json_output.print_json(json_output.papers(name, found))
+        json_output.print_json(json_output.artifacts(name, found))
         return
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")

@@ -281,7 +281,7 @@ def _given_up(snapshot: Snapshot, limits: Limits) -> Append:
     if last is not None and awaited and watch.absences >= limits.give_up_failures:
         reason = f"{watch.failure}, and has said so for hours"
         return Append((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
-    way_out = f"; relay resume {state.run.id} --write-off gives the session up" if awaited else ""
+    way_out = f"; relay resume {state.run.id} --abandon-session gives the session up" if awaited else ""
     return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
 
 
@@ -305,8 +305,8 @@ def _apply_request(request: Request, state: RunState) -> Append:
             return Append((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
         case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
             return Append((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
-        case "resume" | "retry" if status is RunStatus.ACTIVE and "write_off" in request.arguments:
-            return Append((*_taken_over(request, state.run), *_written_off(request, state)), request.id)
+        case "resume" | "retry" if status is RunStatus.ACTIVE and "abandon_session" in request.arguments:
+            return Append((*_taken_over(request, state.run), *_abandoned(request, state)), request.id)
         case "resume" if status is RunStatus.ACTIVE:
             return Append(_taken_over(request, state.run), request.id)
         case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
@@ -323,12 +323,12 @@ def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
     return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 
-def _written_off(request: Request, state: RunState) -> tuple[Fact, ...]:
+def _abandoned(request: Request, state: RunState) -> tuple[Fact, ...]:
     """A person knows that nothing more will come of the session, as where its kernel was deleted by hand."""
     last = state.last
-    if last is None or not last.phase.awaited or last.slug != request.arguments["write_off"]:
+    if last is None or not last.phase.awaited or last.slug != request.arguments["abandon_session"]:
         return ()
-    return (SessionLost(number=last.number, attempt=last.attempt, reason="you wrote it off"),)
+    return (SessionLost(number=last.number, attempt=last.attempt, reason="you abandoned it"),)
 
 
 def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
@@ -337,8 +337,8 @@ def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
     resumed = RunResumed(checkpoint=checkpoint)
     if last is None:
         return (resumed,)
-    if last.phase.awaited and "write_off" in request.arguments:
-        return (SessionLost(number=last.number, attempt=last.attempt, reason="you wrote it off"), resumed)
+    if last.phase.awaited and "abandon_session" in request.arguments:
+        return (SessionLost(number=last.number, attempt=last.attempt, reason="you abandoned it"), resumed)
     if last.phase is Phase.PLANNED and checkpoint:
         reason = "you chose an older checkpoint to go on from"
         return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), resumed)
@@ -360,7 +360,7 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
     """Remove a checkpoint that may go; what a person asked for is done when there is none left. `asked`: only then."""
     wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
-    removed = prunable(snapshot.state, pipeline.keep, snapshot.requests) if wish or not asked else ()
+    removed = prunable(snapshot.state, pipeline.keep_checkpoints, snapshot.requests) if wish or not asked else ()
     if removed:
         return Prune(removed[0].name)
     return Append((), wish.id) if wish else None

@@ -28,7 +28,7 @@ NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")
 def prunable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tuple[Checkpoint, ...]:
     """The published checkpoints that may be removed, oldest first.
 
-    Never one of the newest `keep`, of the last two that are verified, of those that a session which is not over starts from,
+    Never one of the newest `keep_checkpoints`, of the last two that are verified, of those that a session which is not over starts from,
     nor one that a person has just asked to go on from.
     """
     published = [c for c in state.checkpoints if c.status is CheckpointStatus.PUBLISHED]

@@ -20,8 +20,10 @@ def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
 def abandon_arguments(state: RunState) -> dict[str, str]:
     """The request's arguments for giving the newest session up; raises BadInput where nothing is awaited of it."""
     if state.last is None or not state.last.phase.awaited:
-        raise BadInput(f"--write-off: {state.run.id} awaits nothing of a session on Kaggle: leave --write-off out")
-    return {"write_off": state.last.slug}
+        raise BadInput(
+            f"--abandon-session: {state.run.id} awaits nothing of a session on Kaggle: leave --abandon-session out"
+        )
+    return {"abandon_session": state.last.slug}
 
 
 def require_session_ended(state: RunState) -> None:
@@ -29,5 +31,5 @@ def require_session_ended(state: RunState) -> None:
     if state.last is not None and state.last.phase.under_way:
         raise BadInput(
             f"--from-step: session {state.last.slug} is not over yet, and what it leaves would be newer: wait for its end, "
-            "or add --write-off"
+            "or add --abandon-session"
         )

@@ -99,7 +99,7 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     if last.phase in (Phase.PUSHED, Phase.QUEUED) and too_long(watch, last, limits):
         reason = (
             f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; relay goes "
-            f"on by itself once it runs, and relay resume {state.run.id} --write-off gives it up after you deleted it there"
+            f"on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up after you deleted it there"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:

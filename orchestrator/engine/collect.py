@@ -19,11 +19,11 @@ from orchestrator.engine.session_seconds import seconds_of, sensible_times, told
 from orchestrator.kaggle.gateway import FileWanted, Gateway, Worker
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import (
+    ARTIFACTS_DIRECTORY,
     BLOB_NAME,
     COMPILED_NAME,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
-    PAPERS_DIRECTORY,
     PROGRESS_PREFIX,
     REPORT_NAME,
     REPORT_SEAL_NAME,
@@ -48,8 +48,8 @@ AT_LIMIT = 0.95
 
 CURVES_BYTES_MAX = 256 * 2**20
 """Of all of TensorBoard's files of a session."""
-PAPERS_BYTES_MAX = 64 * 2**20
-"""Of all papers of a checkpoint; what goes beyond stays in the packed state."""
+ARTIFACTS_BYTES_MAX = 64 * 2**20
+"""Of all artifacts of a checkpoint; what goes beyond stays in the packed state."""
 EXCERPT_LINES = 20
 LINE_CHARS_SHOWN = 2000
 TRACEBACK_CHARS_MAX = 20_000
@@ -100,7 +100,7 @@ def collect(
 
     taken = _newest(session, pipeline, list(found), bring)
     if taken is not None:
-        keep_papers(into / BLOB_NAME, home.papers(session.run))
+        keep_artifacts(into / BLOB_NAME, home.artifacts(session.run))
     bring_curves(files, gateway, home.curves(session.run))
     return concluded(session, pipeline, report, home, taken)
 
@@ -259,17 +259,17 @@ def _take_from_here(entry: FileEntry, into: Path) -> None:
                 return
 
 
-def keep_papers(blob: Path, into: Path) -> None:
+def keep_artifacts(blob: Path, into: Path) -> None:
     """Put what a verified checkpoint holds for people where people find it; none of it is needed to go on."""
     try:
-        papers = packing.texts_in(blob, PAPERS_DIRECTORY, size_bytes_max=PAPERS_BYTES_MAX)
+        artifacts = packing.texts_in(blob, ARTIFACTS_DIRECTORY, size_bytes_max=ARTIFACTS_BYTES_MAX)
     except packing.CorruptCheckpoint:
-        return  # its bytes are what the session wrote, so another kind of session wrote them: it has no papers
+        return  # its bytes are what the session wrote, so another kind of session wrote them: it has no artifacts
     except OSError as error:
         if is_unread(error):
             return  # whoever needs its bytes finds that out
         raise
-    for name, content in papers.items():
+    for name, content in artifacts.items():
         write_whole(private_folder(into) / name, content)
 
 

@@ -95,9 +95,9 @@ class HomeLayout:
         """Damaged files that were kept for a person to look at, the newest few."""
         return self.run(run) / "quarantine"
 
-    def papers(self, run: str) -> Path:
+    def artifacts(self, run: str) -> Path:
         """What the run's stages wrote for people, as of its newest collected checkpoint: transcripts, the hard problems."""
-        return self.run(run) / "papers"
+        return self.run(run) / "artifacts"
 
     def curves(self, run: str) -> Path:
         """TensorBoard's files of every session of the run, a folder a stage."""

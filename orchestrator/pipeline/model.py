@@ -146,7 +146,7 @@ class Pipeline(BaseModel):
     kernel's output directly, and publishes at leisure."""
     on_timeout: Literal["resume", "park"] = "resume"
     """After a session was killed at its limit: go on by itself (`resume`), or ask a person (`park`)."""
-    keep: Annotated[int, Field(ge=2)] = 3
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 3
     """Published checkpoints that are kept; never fewer than two."""
     internet: bool = True
     """Whether sessions may reach the internet; installing pins and fetching data sets needs it."""

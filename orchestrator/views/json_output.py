@@ -30,19 +30,19 @@ def started(run: Run) -> dict[str, Any]:
         "state": run.status.value,
         "pipeline": run.pipeline_path,
         "pipeline_digest": run.pipeline_digest,
-        "type": "relay daemon",
+        "command": "relay daemon",
     }
 
 
 def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon_runs: bool) -> dict[str, Any]:
-    """A request that was left for the daemon; `type` is null where one runs that will obey."""
+    """A request that was left for the daemon; `command` is null where one runs that will obey."""
     return {
         "format": FORMAT,
         "run": run,
         "request": number,
         "verb": verb,
         "arguments": arguments,
-        "type": None if daemon_runs else "relay daemon",
+        "command": None if daemon_runs else "relay daemon",
     }
 
 
@@ -65,7 +65,7 @@ def wheels_published(found: "Published") -> dict[str, Any]:
     }
 
 
-def papers(run: str, found: Iterable[Path]) -> dict[str, Any]:
+def artifacts(run: str, found: Iterable[Path]) -> dict[str, Any]:
     """The texts that came with a run's checkpoints."""
     listed = [{"name": path.name, "path": str(path), "size_bytes": path.stat().st_size} for path in found]
-    return {"format": FORMAT, "run": run, "papers": listed}
+    return {"format": FORMAT, "run": run, "artifacts": listed}

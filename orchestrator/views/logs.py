@@ -157,8 +157,8 @@ class Following:
             return (run.status,), f"{run.id} is finished"
         document = status_document(self.store, self.home.path, self.clock.now(), run.id)
         to_do = document["runs"][0]["to_do"]
-        standing = (run.status, run.reason, to_do["type"])
-        if to_do["type"] is None and run.status is RunStatus.ACTIVE:
+        standing = (run.status, run.reason, to_do["command"])
+        if to_do["command"] is None and run.status is RunStatus.ACTIVE:
             return standing, ""
         return standing, f"{run.id} is {run.status}: {in_a_line(to_do)}"
 

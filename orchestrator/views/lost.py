@@ -40,10 +40,10 @@ def lost_documents(store: Reader | None, home: HomeLayout) -> list[dict[str, Any
     backup = Backups(home).newest() if store is None else None
     says = lost_sentence(home, lost, gone=store is None)
     type_ = None if backup is None else "relay restore"
-    return [{"id": run, "says": says, "type": type_ or f"relay adopt {run}"} for run in lost]
+    return [{"id": run, "message": says, "command": type_ or f"relay adopt {run}"} for run in lost]
 
 
 def damaged_document(run: str, error: StoreCorrupt) -> dict[str, Any]:
     """A run that cannot be read, and where to begin."""
     why = error.why if isinstance(error, RunDamaged) else str(error)
-    return {"id": run, "says": f"it is damaged in the database: {why}", "type": f"relay doctor {run}"}
+    return {"id": run, "message": f"it is damaged in the database: {why}", "command": f"relay doctor {run}"}

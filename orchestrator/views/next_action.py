@@ -10,7 +10,7 @@ DAEMON = "relay daemon"
 
 
 def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
-    """`says`, one sentence, and `type`, the command, `null` where there is nothing to do.
+    """`message`, one sentence, and `command`, the command, `null` where there is nothing to do.
 
     `run` and `daemon` are of the status document.
     """
@@ -18,15 +18,15 @@ def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> 
         verbs = " and ".join(request["verb"] for request in run["requests"])
         return _unless_alone(f"{verbs} is noted and the daemon obeys at its next turn", daemon, now)
     if run["state"] == "parked":
-        return {"says": run["reason"], "type": run["remedy"] or None}
+        return {"message": run["reason"], "command": run["remedy"] or None}
     if run["state"] in OVER:
         goes_on = run["sessions"] and run["sessions"][-1]["outcome"] is None and run["sessions"][-1]["ended_at"] is None
         still = "it is cancelled, and its session goes on until it ends by itself" if goes_on else "it is cancelled"
         return _nothing("it is finished" if run["state"] == "finished" else still)
     told = _unless_alone(_goes_on(run), daemon, now)
-    if told["type"] is None and run.get("absent") and not run["requests"]:
-        says = "Kaggle says that the session's kernel is not there, and relay asks on for hours: where it was deleted, write it off"
-        return {"says": says, "type": f"relay resume {run['id']} --write-off"}
+    if told["command"] is None and run.get("absent") and not run["requests"]:
+        says = "Kaggle says that the session's kernel is not there, and relay asks on for hours: where it was deleted, abandon the session"
+        return {"message": says, "command": f"relay resume {run['id']} --abandon-session"}
     return told
 
 
@@ -44,7 +44,7 @@ def _goes_on(run: dict[str, Any]) -> str:
 def _unless_alone(sentence: str, daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
     if daemon is not None and daemon["runs"]:
         return _nothing(sentence)
-    return {"says": f"nobody carries it on: {alone(daemon, now)}", "type": DAEMON}
+    return {"message": f"nobody carries it on: {alone(daemon, now)}", "command": DAEMON}
 
 
 def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
@@ -57,8 +57,8 @@ def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
 
 def in_a_line(to_do: dict[str, Any]) -> str:
     """The sentence, and the command after it."""
-    return f"{to_do['says']}; type: {to_do['type']}" if to_do["type"] else str(to_do["says"])
+    return f"{to_do['message']}; type: {to_do['command']}" if to_do["command"] else str(to_do["message"])
 
 
 def _nothing(sentence: str) -> dict[str, Any]:
-    return {"says": f"nothing to do: {sentence}", "type": None}
+    return {"message": f"nothing to do: {sentence}", "command": None}

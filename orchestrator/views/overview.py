@@ -49,14 +49,14 @@ def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
     """Runs that are damaged in the database, and those that it has lost."""
     for run in document["damaged"]:
         yield Text.assemble((run["id"], "bold"), "  ", ("damaged", "bold red"))
-        yield Text.assemble("  ", (run["says"], "yellow"), "; type: ", (run["type"], "bold"))
+        yield Text.assemble("  ", (run["message"], "yellow"), "; type: ", (run["command"], "bold"))
     for run in document["lost"][:1]:
-        yield sentence(run["says"], "yellow")
+        yield sentence(run["message"], "yellow")
 
 
 def _need(run: dict[str, Any]) -> int:
     """0: needs a person; then whatever goes on; then what is over."""
-    if run["to_do"]["type"]:
+    if run["to_do"]["command"]:
         return 0 if run["state"] == "parked" else 1
     return 3 if run["state"] in OVER else 2
 
@@ -87,6 +87,6 @@ def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableTyp
 
 
 def _advice(to_do: dict[str, Any]) -> Text:
-    if to_do["type"] is None:
+    if to_do["command"] is None:
         return Text(f"  {to_do['says']}", style="dim")
-    return Text.assemble("  ", (to_do["says"], "yellow"), "; type: ", (to_do["type"], "bold"))
+    return Text.assemble("  ", (to_do["message"], "yellow"), "; type: ", (to_do["command"], "bold"))

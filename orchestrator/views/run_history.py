@@ -16,8 +16,8 @@ POINTS_MAX = 300
 """Of each curve."""
 REPORT_BYTES_MAX = 2**20
 PAPER_BYTES_MAX = 8 * 2**20
-"""Of one evaluation's transcripts; a larger paper is read as far as that."""
-PAPER = "transcripts-{stage}.jsonl"
+"""Of one evaluation's transcripts; a larger artifact is read as far as that."""
+TRANSCRIPTS = "transcripts-{stage}.jsonl"
 
 
 def gathered(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def gathered(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[s
         points=store.series(run, POINTS_MAX),
         edges=store.step_edges(run),
         reports=reports_of(document, home),
-        papers=papers_of(document, home),
+        artifacts=artifacts_of(document, home),
         pipeline=found.pipeline,
     )
     return history_document(document, sources, now)
@@ -53,11 +53,11 @@ def _report(path: Path) -> Report | None:
         return None
 
 
-def papers_of(run: Mapping[str, Any], home: HomeLayout) -> dict[str, str]:
+def artifacts_of(run: Mapping[str, Any], home: HomeLayout) -> dict[str, str]:
     """The transcripts of each evaluation that came home, by stage."""
     found = {}
     for stage in run["stages"]:
-        path = home.papers(run["id"]) / PAPER.format(stage=stage["name"])
+        path = home.artifacts(run["id"]) / TRANSCRIPTS.format(stage=stage["name"])
         if stage["kind"] == "evaluate" and path.is_file():
             found[stage["name"]] = _text(path, PAPER_BYTES_MAX)
     return found

@@ -61,11 +61,13 @@ def headline(run: dict[str, Any]) -> Text:
 
 def _what(run: dict[str, Any]) -> list[RenderableType]:
     """What a person has to do, which is mostly nothing, and what explains it."""
-    to_do = run.get("to_do") or {"says": run["reason"], "type": run["remedy"]}
-    lines: list[RenderableType] = [sentence(to_do["says"], "yellow" if to_do["type"] else "")] if to_do["says"] else []
+    to_do = run.get("to_do") or {"message": run["reason"], "command": run["remedy"]}
+    lines: list[RenderableType] = (
+        [sentence(to_do["message"], "yellow" if to_do["command"] else "")] if to_do["message"] else []
+    )
     excerpt = run["excerpt"].splitlines()[-EXCERPT_LINES:]
     lines += [labelled(("│", Text(line, style="dim")) for line in excerpt)] if excerpt else []
-    return [*lines, sentence(f"type: {to_do['type']}", "bold")] if to_do["type"] else lines
+    return [*lines, sentence(f"type: {to_do['type']}", "bold")] if to_do["command"] else lines
 
 
 # --- the labelled lines --------------------------------------------------------

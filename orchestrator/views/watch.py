@@ -162,7 +162,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
         newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))
         due = told.due()
         for run in runs:
-            standing = [run["state"], run["reason"], run["requests"], run["to_do"]["type"], bool(run["failure"])]
+            standing = [run["state"], run["reason"], run["requests"], run["to_do"]["command"], bool(run["failure"])]
             if advice.get(run["id"]) != standing:
                 advice[run["id"]] = standing
                 told.say(f"{run['id']}  {run['state']}  {in_a_line(run['to_do'])}")
@@ -175,7 +175,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
 def _apart(document: dict[str, Any]) -> list[Any]:
     """What is said of runs that are damaged or lost."""
     damaged = [f"{run['id']}  {run['says']}; type: {run['type']}" for run in document["damaged"]]
-    return damaged + [run["says"] for run in document["lost"][:1]]
+    return damaged + [run["message"] for run in document["lost"][:1]]
 
 
 @contextlib.contextmanager
@@ -198,6 +198,6 @@ def _standing(document: dict[str, Any]) -> list[Any]:
     keys = ("id", "state", "reason", "failure", "requests", "stages", "damage")
     phases = [[session["phase"] for session in run["sessions"]] for run in document["runs"]]
     quota = [(each["owner"], each["accelerator"], each["left_s"]) for each in document["quota"]]
-    types = [run["to_do"]["type"] for run in document["runs"]]
+    types = [run["to_do"]["command"] for run in document["runs"]]
     apart = [document["damaged"], document["lost"]]
     return [document["warnings"], apart, [[run[key] for key in keys] for run in document["runs"]], phases, types, quota]

@@ -98,7 +98,7 @@ class TrainingOptions(Guards):
     """AdamW's pull of the weights towards 0."""
     clip_norm: Annotated[float, POSITIVE] = 1.0
     """Gradients are scaled down to this norm."""
-    check: Annotated[int, NOT_NEGATIVE] = 0
+    probe_problems: Annotated[int, NOT_NEGATIVE] = 0
     """Problems asked whenever a session takes the stage up, so that the log tells what each session was worth; 0: none."""
 
     def __post_init__(self) -> None:

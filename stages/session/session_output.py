@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from stages.contract import (
+    ARTIFACTS_DIRECTORY,
     BLOB_NAME,
     MANIFEST_NAME,
     OUTPUT_DIRECTORY,
-    PAPERS_DIRECTORY,
     REPORT_NAME,
     REPORT_SEAL_NAME,
     SEAL_NAME,
@@ -61,7 +61,7 @@ class Output:
         packing.write_new(building / MANIFEST_NAME, manifest.to_json().encode())
         packing.sync_directory(building)
         self._finish(building, self.folder(cursor), manifest)
-        self._show(directory / PAPERS_DIRECTORY)
+        self._show(directory / ARTIFACTS_DIRECTORY)
         self._prune(max(1, self._order.keep_checkpoints))
         return manifest
 
@@ -87,12 +87,12 @@ class Output:
             part.replace(self._root / name)
         packing.sync_directory(self._root)
 
-    def _show(self, papers: Path) -> None:
+    def _show(self, artifacts: Path) -> None:
         """Leave what people may want to read as plain files too: nobody opens a packed state on Kaggle's page."""
-        for path in sorted(path for path in papers.glob("*") if path.is_file()):
-            shown = self._root / PAPERS_DIRECTORY
+        for path in sorted(path for path in artifacts.glob("*") if path.is_file()):
+            shown = self._root / ARTIFACTS_DIRECTORY
             shown.mkdir(exist_ok=True)
-            part = self._fresh(PAPERS_DIRECTORY) / path.name
+            part = self._fresh(ARTIFACTS_DIRECTORY) / path.name
             shutil.copyfile(path, part)
             part.replace(shown / path.name)
 

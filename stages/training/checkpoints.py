@@ -6,7 +6,7 @@
       adapter_N     low-rank adapters in the order in which they were trained
       optimizer     the optimizer's state with its counts
       origin_…      the model that a stage of full training started from, where it is its reference
-    papers/         texts for people and for later stages
+    artifacts/         texts for people and for later stages
 
 Digests say what was computed, not how it was filed: equal numbers have equal digests, whatever Orbax does.
 """
@@ -22,7 +22,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from stages.contract import PAPERS_DIRECTORY
+from stages.contract import ARTIFACTS_DIRECTORY
 from stages.stage import StageFailed
 from stages.training import finite
 from stages.training.lora import Adapter
@@ -50,7 +50,7 @@ class TrainingState:
     origin: Weights | None = None
     optimizer: Mapping[str, Any] | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
-    papers: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, str] = field(default_factory=dict)
     """Texts for people and for later stages, by file name: the hard subset, transcripts."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """What the run has read of its data sets so far, as `stages.data.pins` describes it."""
@@ -106,9 +106,9 @@ def write(state: TrainingState, directory: Path, after: str = "this step") -> di
             checkpointer.save((directory / "arrays").absolute(), args=ocp.args.Composite(**saves))
     text = json.dumps({"format": FORMAT, "items": sorted(items), **_description(state)}, sort_keys=True, indent=1)
     (directory / "state.json").write_text(text, encoding="ascii")
-    for name, paper in state.papers.items():
-        (directory / PAPERS_DIRECTORY).mkdir(exist_ok=True)
-        (directory / PAPERS_DIRECTORY / name).write_text(paper, encoding="utf-8")
+    for name, artifact in state.artifacts.items():
+        (directory / ARTIFACTS_DIRECTORY).mkdir(exist_ok=True)
+        (directory / ARTIFACTS_DIRECTORY / name).write_text(artifact, encoding="utf-8")
     return digests(state)
 
 
@@ -125,14 +125,14 @@ def read(directory: Path) -> TrainingState:
         optimizer=items.get("optimizer"),
         counters=about["counters"],
         data=about["data"],
-        papers={
-            path.name: path.read_text(encoding="utf-8") for path in sorted((directory / PAPERS_DIRECTORY).glob("*"))
+        artifacts={
+            path.name: path.read_text(encoding="utf-8") for path in sorted((directory / ARTIFACTS_DIRECTORY).glob("*"))
         },
     )
 
 
 def digests(state: TrainingState) -> dict[str, str]:
-    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `papers`, `data`."""
+    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `artifacts`, `data`."""
     base = state.made if state.weights.base is None else tree_digest(state.weights.base)
     adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
     lines = [f"base {base}"]
@@ -145,8 +145,8 @@ def digests(state: TrainingState) -> dict[str, str]:
         found["optimizer"] = tree_digest(state.optimizer)
     if state.counters:
         found["counters"] = hashlib.sha256(json.dumps(dict(state.counters), sort_keys=True).encode()).hexdigest()
-    if state.papers:
-        found["papers"] = hashlib.sha256(json.dumps(dict(state.papers), sort_keys=True).encode()).hexdigest()
+    if state.artifacts:
+        found["artifacts"] = hashlib.sha256(json.dumps(dict(state.artifacts), sort_keys=True).encode()).hexdigest()
     if state.data:
         found["data"] = hashlib.sha256(json.dumps(dict(state.data), sort_keys=True).encode()).hexdigest()
     return found

@@ -261,17 +261,17 @@ _totals = jax.jit(_sums_of_bits)  # once, so that it is compiled once
 
 def state_of(standing: StageState, options: TrainingOptions, optimizer: Any, *, keeps_origin: bool) -> TrainingState:
     """What to save now: what trains, always in float32, and the optimizer's moments."""
-    made, papers = standing.before.made, standing.before.papers
+    made, artifacts = standing.before.made, standing.before.artifacts
     moments = arrays_of(optimizer, nnx.optimizer.OptState)
     trained = masters_of(optimizer)
     if options.mode == "full":
         origin = standing.origin if keeps_origin else None
         weights = arrays_of(standing.model) if trained is None else trained
-        return TrainingState(Weights(weights), made, origin, moments, papers=papers)
+        return TrainingState(Weights(weights), made, origin, moments, artifacts=artifacts)
     arrays = arrays_of(standing.model, nnx.LoRAParam) if trained is None else trained
     live = Adapter(options.lora_rank, options.lora_alpha, arrays)
     origin = standing.origin
-    return TrainingState(Weights(origin.base, (*origin.adapters, live)), made, None, moments, papers=papers)
+    return TrainingState(Weights(origin.base, (*origin.adapters, live)), made, None, moments, artifacts=artifacts)
 
 
 def _full(

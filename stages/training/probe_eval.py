@@ -28,14 +28,14 @@ class ProbeMetrics:
 
 
 def check(context: Context, options: TrainingOptions, standing: StageState) -> ProbeMetrics:
-    """Ask `options.check` problems that were never trained on. Changes nothing that training depends on."""
-    if not options.check:
+    """Ask `options.probe_problems` problems that were never trained on. Changes nothing that training depends on."""
+    if not options.probe_problems:
         return ProbeMetrics()
     spec = next((stage for stage in context.plan if stage.kind == "evaluate"), None)
     asking = options if isinstance(options, Asking) else _asking(spec.options if spec else {})
     data = tuple(spec.options.get("data", DATA)) if spec else DATA
     problems = judged_problems(context, standing.foundation, data, asking).held_out
-    chosen = examples_at(problems, 1, min(options.check, len(problems)), derive_seed(context.seed, "evaluate"))
+    chosen = examples_at(problems, 1, min(options.probe_problems, len(problems)), derive_seed(context.seed, "evaluate"))
     with context.doing(TimeClass.EVALUATION):
         answers = Generator(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
     return ProbeMetrics(rates(chosen, answers))

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = """
 name: count
 accelerator: TpuV5E8
-keep: 2
+keep_checkpoints: 2
 session: {limit_s: 2.5, margin_s: 1, save_interval_s: 1}
 stages:
   - {name: one, kind: counting, steps: 60, options: {step_s: 0.05}}

@@ -46,7 +46,7 @@ CALLS: dict[str, list[str]] = {
     "cancel": ["r-0001"],
     "resume": ["r-0002"],
     "retry": ["r-0002"],
-    "papers": ["old-0001"],
+    "artifacts": ["old-0001"],
     "report": ["old-0001", "--output", "OUTPUT"],
     "checkpoints": ["old-0001"],
     "logs": ["old-0001"],
@@ -78,8 +78,8 @@ class Place:
         Backups(HomeLayout(self.home)).make(AT)
         (logs := self.home / "runs" / "old-0001" / "logs").mkdir(parents=True)
         (logs / "old-0001-s0002.log").write_text("hello\n", encoding="utf-8")
-        (papers := self.home / "runs" / "old-0001" / "papers").mkdir()
-        (papers / "transcript.md").write_text("# asked\n", encoding="utf-8")
+        (artifacts := self.home / "runs" / "old-0001" / "artifacts").mkdir()
+        (artifacts / "transcript.md").write_text("# asked\n", encoding="utf-8")
 
     def relay(self, *arguments: str) -> Result:
         places = {"PIPELINE": str(self.pipeline), "OUTPUT": str(self.home.parent / "report.html")}
@@ -118,7 +118,7 @@ def test_it_prints_one_document_whose_keys_are_documented(place: Place, command:
     assert f"`relay {command}" in pages or command in ("resume", "retry", "cancel")
 
 
-@pytest.mark.parametrize("command", ["pause", "status", "papers", "checkpoints", "logs"])
+@pytest.mark.parametrize("command", ["pause", "status", "artifacts", "checkpoints", "logs"])
 def test_an_error_stays_one_sentence_on_standard_error_and_the_exit_status_too(place: Place, command: str) -> None:
     plain, told = place.relay(command, "nobody"), place.relay(command, "nobody", "--json")
     assert (told.exit_code, told.stdout) == (2, "")
@@ -128,10 +128,10 @@ def test_an_error_stays_one_sentence_on_standard_error_and_the_exit_status_too(p
 
 def test_a_request_says_whether_anybody_is_there_to_obey(place: Place) -> None:
     asked = json.loads(place.relay("pause", "r-0001", "--json").stdout)
-    assert (asked["run"], asked["verb"], asked["type"]) == ("r-0001", "pause", "relay daemon")
+    assert (asked["run"], asked["verb"], asked["command"]) == ("r-0001", "pause", "relay daemon")
     assert "no daemon runs here, so type: relay daemon" in place.relay("cancel", "r-0001").stdout
     Store.at(place.home).take_lease("elsewhere", SystemClock().now(), 60)
-    assert json.loads(place.relay("cancel", "r-0001", "--json").stdout)["type"] is None
+    assert json.loads(place.relay("cancel", "r-0001", "--json").stdout)["command"] is None
     (run,) = [r for r in json.loads(place.relay("status", "--json").stdout)["runs"] if r["id"] == "r-0001"]
     assert [request["verb"] for request in run["requests"]] == ["pause", "cancel", "cancel"]
 
@@ -167,9 +167,9 @@ def test_a_run_on_kaggle_that_this_home_lacks_is_listed_with_the_command(place: 
     assert place.relay("daemon", "--once").exit_code == 0
     place.home = tmp_path / "another"
     (found,) = json.loads(place.relay("adopt", "--json").stdout)["runs"]
-    assert (found["run"], found["here"], found["type"]) == (begun, False, f"relay adopt {begun}")
+    assert (found["run"], found["here"], found["command"]) == (begun, False, f"relay adopt {begun}")
     adopted = json.loads(place.relay("adopt", begun, "--json").stdout)
-    assert (adopted["run"], adopted["state"], adopted["sessions"], adopted["type"]) == (
+    assert (adopted["run"], adopted["state"], adopted["sessions"], adopted["command"]) == (
         begun,
         "active",
         1,

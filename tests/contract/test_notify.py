@@ -301,7 +301,7 @@ def test_programs_are_told_the_same_without_secrets(tmp_path: Path, server: Rece
     assert told.returncode == 0
     document = json.loads(told.stdout)
     assert [(one["name"], one["took"], one["problem"]) for one in document["services"]] == [("JSON", True, "")]
-    assert (document["source"], document["type"]) == ("RELAY_NOTIFY", None)
+    assert (document["source"], document["command"]) == ("RELAY_NOTIFY", None)
     assert SECRET not in told.stdout
 
 

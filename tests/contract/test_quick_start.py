@@ -47,7 +47,7 @@ def imported(*arguments: str) -> set[str]:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["logs", "old-0001"], ["papers", "old-0001"]])
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["logs", "old-0001"], ["artifacts", "old-0001"]])
 def test_a_command_that_only_looks_imports_nothing_that_it_does_not_need(tmp_path: Path, command: list[str]) -> None:
     store = Store.at(tmp_path)
     finished_run(store, "old-0001", 2, AT + timedelta(days=1))

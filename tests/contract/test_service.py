@@ -116,7 +116,7 @@ def test_install_twice_changes_nothing_and_uninstall_takes_it_away(desk: Desk) -
     assert desk.asked.count("systemctl --user restart relay.service") == 1
     assert desk.relay("service", "status", "--systemd").returncode == 0
     found = json.loads(desk.relay("service", "status", "--systemd", "--json").stdout)
-    assert (found["file"], found["ours"], found["running"], found["type"]) == (str(desk.unit), True, True, None)
+    assert (found["file"], found["ours"], found["running"], found["command"]) == (str(desk.unit), True, True, None)
     gone = desk.relay("service", "uninstall", "--systemd")
     assert gone.returncode == 0
     assert not desk.unit.exists()

@@ -23,7 +23,7 @@ def test_a_daemon_on_a_copied_home_folder_stops_and_the_run_can_be_moved_there(t
             second.until(lambda: second.status == "parked", beside)
             run = second.run
             assert f"belongs to the home folder {first.run['home']}" in run["reason"]
-            assert run["to_do"]["type"] == f"relay resume {run['id']} --take-over"
+            assert run["to_do"]["command"] == f"relay resume {run['id']} --take-over"
             first.until(lambda: len(pushes(kaggle)) > 1, daemon)
             assert second.relay("resume", run["id"], "--take-over").returncode == 0
             first.until(first.is_over, daemon)

@@ -113,7 +113,7 @@ def test_one_damaged_run_leaves_another_alone_and_is_adopted_in_the_place_of_its
         document = json.loads(told.stdout)
         assert [run["id"] for run in document["damaged"]] == [damaged]
         assert [run["name"] for run in document["runs"]] == ["other"]
-        for command in ("status", "logs", "pause", "cancel", "checkpoints", "papers", "report"):
+        for command in ("status", "logs", "pause", "cancel", "checkpoints", "artifacts", "report"):
             refused = mine.relay(command, damaged)
             assert refused.returncode == 1, command
             assert f"run {damaged} is damaged" in sentence(refused)
@@ -222,8 +222,8 @@ def test_the_session_of_a_kernel_that_was_deleted_by_hand_can_be_written_off_at_
         with kaggle.world.at_now():
             kaggle.world.kernels.delete("rehearsal", slug)
         run = mine.run["id"]
-        mine.until(lambda: mine.run["to_do"]["type"] == f"relay resume {run} --write-off", daemon)
-        assert mine.relay("resume", run, "--write-off").returncode == 0
+        mine.until(lambda: mine.run["to_do"]["command"] == f"relay resume {run} --abandon-session", daemon)
+        assert mine.relay("resume", run, "--abandon-session").returncode == 0
         mine.until(mine.is_over, daemon)
         assert mine.run["state"] == "finished", mine.told
         assert [session["outcome"] for session in mine.run["sessions"]].count("lost") == 1

@@ -1,4 +1,4 @@
-"""A stage of the user's own goes through the whole chain: code, sessions, a kill, TensorBoard's files, papers for people."""
+"""A stage of the user's own goes through the whole chain: code, sessions, a kill, TensorBoard's files, artifacts for people."""
 
 import json
 import os
@@ -28,8 +28,8 @@ from stages.stage import Next
 from walking_parts import stride
 
 def write(state, directory):
-    (directory / "papers").mkdir()
-    (directory / "papers" / "where.md").write_text(f"now at {state['place']}\\n")
+    (directory / "artifacts").mkdir()
+    (directory / "artifacts" / "where.md").write_text(f"now at {state['place']}\\n")
     return save_state(directory, state)
 
 def train(context):
@@ -86,13 +86,13 @@ def test_a_stage_of_ones_own_survives_what_the_others_survive(tmp_path: Path) ->
     assert {session["outcome"] for session in disturbed["sessions"]} == {"yielded", "failed", "finished"}
     assert disturbed["checkpoints"][-1]["contents"] == quiet["checkpoints"][-1]["contents"]
     for folder, run in ((tmp_path / "disturbed", disturbed), (tmp_path / "quiet", quiet)):
-        (paper,) = (folder / "home" / "runs" / run["id"] / "papers").iterdir()
-        assert paper.read_text(encoding="utf-8").startswith("now at ")
-    papers = [path.read_text(encoding="utf-8") for path in sorted(tmp_path.glob("*/home/runs/*/papers/where.md"))]
-    assert papers[0] == papers[1]
-    plain = list(tmp_path.glob("quiet/home/kaggle/**/working/relay/papers/where.md"))
-    assert [path.read_text(encoding="utf-8") for path in plain] == [papers[0]]
-    assert "where.md" in relay(tmp_path / "quiet", "papers", "mine").stdout
+        (artifact,) = (folder / "home" / "runs" / run["id"] / "artifacts").iterdir()
+        assert artifact.read_text(encoding="utf-8").startswith("now at ")
+    artifacts = [path.read_text(encoding="utf-8") for path in sorted(tmp_path.glob("*/home/runs/*/artifacts/where.md"))]
+    assert artifacts[0] == artifacts[1]
+    plain = list(tmp_path.glob("quiet/home/kaggle/**/working/relay/artifacts/where.md"))
+    assert [path.read_text(encoding="utf-8") for path in plain] == [artifacts[0]]
+    assert "where.md" in relay(tmp_path / "quiet", "artifacts", "mine").stdout
     one, other = (shown(next(tmp_path.glob(f"{name}/home/runs/*/tensorboard/walk"))) for name in ("disturbed", "quiet"))
     assert [step for step, _ in one["place"]] == list(range(1, 161))
     assert one == other

@@ -113,7 +113,7 @@ def test_no_command_prints_a_secret(chain: tuple[Laptop, LocalKaggle, list[bytes
         ["status", "--json"],
         ["logs", "count", "--raw"],
         ["daemon", "--once"],
-        ["papers", "count"],
+        ["artifacts", "count"],
     ):
         done = mine.relay(*command)
         assert done.returncode == 0, done.stderr

@@ -37,12 +37,14 @@ def dataset_chain(folder: Path) -> Chain:
             return hung(played, 400)
         return failing(order, died(played, 20.0), 20.0, "network", transient=True) if index == 4 else played
 
-    return Chain(SimulatedKaggle(pipeline(session=SHORT, keep="keep: 2"), play=play), folder)
+    return Chain(SimulatedKaggle(pipeline(session=SHORT, keep="keep_checkpoints: 2"), play=play), folder)
 
 
 def output_chain(folder: Path) -> Chain:
     """Each session mounts the last kernel's output; datasets follow at leisure."""
-    return Chain(SimulatedKaggle(pipeline(session=SHORT, handoff="handoff: kernel-output", keep="keep: 2")), folder)
+    return Chain(
+        SimulatedKaggle(pipeline(session=SHORT, handoff="handoff: kernel-output", keep="keep_checkpoints: 2")), folder
+    )
 
 
 def adoption(chain: Chain, home: Path, known: tuple[str, ...] = ()) -> Adoption:

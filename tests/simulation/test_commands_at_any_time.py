@@ -45,11 +45,11 @@ class Account(RuleBasedStateMachine):
     @initialize(handoff=st.sampled_from(["dataset", "kernel-output"]), timeout=st.sampled_from(["resume", "park"]))
     def begin(self, handoff: str, timeout: str) -> None:
         rules = Rules(queue_s=PerKind.all(60.0), quota_s=PerKind(40_000.0, 0.0, 0.0))
-        chosen = pipeline(handoff=f"handoff: {handoff}", timeout=f"on_timeout: {timeout}", keep="keep: 2")
+        chosen = pipeline(handoff=f"handoff: {handoff}", timeout=f"on_timeout: {timeout}", keep="keep_checkpoints: 2")
         self.kaggle = SimulatedKaggle(chosen, rules=rules)
         store = MemoryStore()
         self.runs = [Chain(self.kaggle, self.folder, run=f"sim-000{n}", store=store) for n in (1, 2)]
-        self.written_off: set[str] = set()
+        self.abandoned: set[str] = set()
 
     # --- what happens ----------------------------------------------------------
 
@@ -78,25 +78,25 @@ class Account(RuleBasedStateMachine):
     def a_person_cancels(self, who: int) -> None:
         self._ask(self.runs[who], "cancel", {})
 
-    @rule(who=WHO, back=st.integers(0, 3), write_off=st.booleans())
-    def a_person_goes_back(self, who: int, back: int, write_off: bool) -> None:
+    @rule(who=WHO, back=st.integers(0, 3), abandon_session=st.booleans())
+    def a_person_goes_back(self, who: int, back: int, abandon_session: bool) -> None:
         chain = self.runs[who]
         usable = [c for c in chain.state.checkpoints if c.usable]
         if back < len(usable):
             chosen = usable[-1 - back].cursor
             arguments = {"checkpoint": checkpoint_at(chain.state, f"{chosen.stage}:{chosen.step}").name}
             with contextlib.suppress(BadInput):
-                arguments |= self._write_off(chain) if write_off else {}
+                arguments |= self._abandon_session(chain) if abandon_session else {}
             self._ask(chain, "resume", arguments)
 
     @rule(who=WHO)
     def a_person_writes_a_session_off(self, who: int) -> None:
         with contextlib.suppress(BadInput):
-            self._ask(self.runs[who], "retry", self._write_off(self.runs[who]))
+            self._ask(self.runs[who], "retry", self._abandon_session(self.runs[who]))
 
-    def _write_off(self, chain: Chain) -> dict[str, str]:
+    def _abandon_session(self, chain: Chain) -> dict[str, str]:
         arguments = abandon_arguments(chain.state)
-        self.written_off.add(arguments["write_off"])
+        self.abandoned.add(arguments["abandon_session"])
         return arguments
 
     def _ask(self, chain: Chain, verb: str, arguments: dict[str, str]) -> None:
@@ -137,7 +137,7 @@ class Account(RuleBasedStateMachine):
     @invariant()
     def the_one_slot_is_taken_once(self) -> None:
         live = [s for chain in self._begun() for s in chain.state.sessions if s.phase.on_kaggle]
-        really = [s for s in live if s.slug not in self.written_off and s.phase.value not in ("pushing",)]
+        really = [s for s in live if s.slug not in self.abandoned and s.phase.value not in ("pushing",)]
         assert len(really) <= 1, [s.slug for s in really]
 
     @invariant()

@@ -144,7 +144,7 @@ def test_a_lost_answer_to_a_creation_sends_nothing_under_another_name(folder: Pa
 
 
 def test_a_pruned_checkpoint_leaves_nothing_under_any_of_its_names(folder: Path) -> None:
-    chain = befallen(folder, fault(1, DatasetAction.LAG, 3000.0), keep="keep: 2")
+    chain = befallen(folder, fault(1, DatasetAction.LAG, 3000.0), keep="keep_checkpoints: 2")
     state = chain.drive()
     assert state.checkpoints[0].place == f"{FIRST}-n2"
     chain.store.request(chain.run, "prune", {}, chain.kaggle.clock.now())

@@ -108,7 +108,7 @@ def test_an_outage_of_a_day_asks_a_person_and_the_session_is_still_not_replaced(
     gateway.down = True
     parked = until(chain, "run_parked")
     assert parked.reason.startswith("Kaggle has not answered for long: the control plane is down")
-    assert f"relay resume {chain.run} --write-off" in parked.reason
+    assert f"relay resume {chain.run} --abandon-session" in parked.reason
     pushed_at = chain.state.sessions[0].pushed_at
     assert pushed_at is not None
     assert chain.kaggle.clock.now() - pushed_at > timedelta(hours=6)
@@ -208,7 +208,7 @@ def test_a_person_may_write_a_session_off(folder: Path) -> None:
     until(chain, "seen_running")
     chain.store.request(chain.run, "pause", {}, chain.kaggle.clock.now())
     until(chain, "run_parked")
-    chain.store.request(chain.run, "resume", {"write_off": "sim-0001-s0001"}, chain.kaggle.clock.now())
+    chain.store.request(chain.run, "resume", {"abandon_session": "sim-0001-s0001"}, chain.kaggle.clock.now())
     state = chain.drive()
     assert state.sessions[0].outcome is Outcome.LOST
     assert state.sessions[1].key == (1, 2)

@@ -141,7 +141,7 @@ def test_a_session_that_is_lost_begins_the_wait_for_a_dataset_not_anew(folder: P
     turn_until(chain, happened("seen_running"))
     turn_until(chain, lambda _: chain.store.watch(chain.run).sought_s["sim-0001-c0001"] > 0)
     sums = chain.store.watch(chain.run).sought_s
-    chain.store.request(chain.run, "resume", {"write_off": chain.state.sessions[-1].slug}, chain.clock.now())
+    chain.store.request(chain.run, "resume", {"abandon_session": chain.state.sessions[-1].slug}, chain.clock.now())
     turn_until(chain, happened("session_lost"))
     assert chain.store.watch(chain.run).sought_s == sums
 

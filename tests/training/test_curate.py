@@ -41,14 +41,14 @@ def test_too_few_of_them_are_filled_up_with_the_hardest_of_the_unsolved() -> Non
 
 def test_the_paper_says_rule_counts_reasons_and_hash_and_is_read_back() -> None:
     all_tried = [tried("a", 0), tried("b", 1), tried("c", 4)]
-    paper = written(all_tried, OPTIONS)
-    about, *rows = paper.splitlines(keepends=True)
+    artifact = written(all_tried, OPTIONS)
+    about, *rows = artifact.splitlines(keepends=True)
     found = json.loads(about)
     assert (found["tried"], found["hard"], found["by_source"]) == (3, 1, {"gsm8k": 1})
     assert found["rows_sha256"] == hashlib.sha256("".join(rows).encode()).hexdigest()
     assert [json.loads(row)["reason"] for row in rows] == ["", "solved sometimes", ""]
-    assert read(paper) == all_tried
-    assert hard_keys({PAPER: paper}) == {"b"}
+    assert read(artifact) == all_tried
+    assert hard_keys({PAPER: artifact}) == {"b"}
     assert (read(""), hard_keys({})) == ([], set())
 
 
@@ -69,10 +69,10 @@ def test_continued_training_works_on_the_chosen_problems_and_keeps_the_paper(tmp
     chain = Chain((CURATE, spec("continued", "continued", 1, **{**ROLLOUTS, "replay": 0.0})))
     chain.run(tmp_path)
     curated, continued = read_state(tmp_path / "curate-2"), read_state(tmp_path / "continued-1")
-    keys = hard_keys(curated.papers)
+    keys = hard_keys(curated.artifacts)
     assert len(keys) == 4
-    assert continued.papers == curated.papers
-    assert len(read(curated.papers[PAPER])) == 6, "two steps of three problems"
+    assert continued.artifacts == curated.artifacts
+    assert len(read(curated.artifacts[PAPER])) == 6, "two steps of three problems"
 
 
 @pytest.mark.slow

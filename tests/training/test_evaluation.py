@@ -80,9 +80,9 @@ def test_an_evaluation_passes_the_model_on_as_it_came_and_leaves_its_transcripts
     assert (before["weights"], before["adapter"]) == (after["weights"], after["adapter"])
     state = read_state(tmp_path / "ask-3")
     assert state.optimizer is None
-    paper = state.papers["transcripts-ask.jsonl"]
-    assert json.loads(paper.splitlines()[0])["asked"] == 12
-    assert len(read(paper)) == 5
+    artifact = state.artifacts["transcripts-ask.jsonl"]
+    assert json.loads(artifact.splitlines()[0])["asked"] == 12
+    assert len(read(artifact)) == 5
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The losses and their gradients are those of the papers, computed here once more with NumPy in float64, however a batch is cut."""
+"""The losses and their gradients are those of the artifacts, computed here once more with NumPy in float64, however a batch is cut."""
 
 import dataclasses
 import functools
@@ -203,7 +203,7 @@ def policy_batch(model: nnx.Module, drawn: list[list[int]], options: Grpo) -> Po
 
 
 def wanted_policy(model: nnx.Module, drawn: list[list[int]], options: Grpo, batch: PolicyBatch) -> ByHand:
-    """GRPO's loss as the papers write it."""
+    """GRPO's loss as the artifacts write it."""
     cut = [row[-1] != STOP for row in drawn]
     learns = [not (options.mask_truncated_completions and late) for late in cut]
     tokens = sum(len(row) for row, yes in zip(drawn, learns, strict=True) if yes)

@@ -1,4 +1,4 @@
-"""The optimizer is AdamW as its paper has it (arXiv:1711.05101, algorithm 2), computed here once more with NumPy in float64."""
+"""The optimizer is AdamW as its artifact has it (arXiv:1711.05101, algorithm 2), computed here once more with NumPy in float64."""
 
 import math
 

@@ -49,7 +49,7 @@ class Told:
     past: list[tuple[datetime, Fact]] = field(default_factory=list)
     metrics: list[Metric] = field(default_factory=list)
     reports: list[tuple[str, Report]] = field(default_factory=list)
-    papers: dict[str, str] = field(default_factory=dict)
+    artifacts: dict[str, str] = field(default_factory=dict)
     parent: Manifest | None = None
     sessions: int = 0
 
@@ -120,8 +120,8 @@ class Told:
             session = next(session for session in state.sessions if session.slug == slug)
             owned = replace(report, token=session.token)
             (private_folder(place.incoming(session)) / REPORT_NAME).write_text(owned.to_json(), encoding="utf-8")
-        for stage, text in self.papers.items():
-            path = private_folder(place.papers(self.run)) / f"transcripts-{stage}.jsonl"
+        for stage, text in self.artifacts.items():
+            path = private_folder(place.artifacts(self.run)) / f"transcripts-{stage}.jsonl"
             path.write_text(text, encoding="utf-8")
         return store
 
@@ -213,7 +213,7 @@ def values_of(kind: str, position: int) -> dict[str, float]:
 
 
 def row(key: str, right: bool, **changes: Any) -> dict[str, Any]:
-    """An answer of an evaluation's paper."""
+    """An answer of an evaluation's artifact."""
     usual = {
         "key": key,
         "set": "gsm8k",
@@ -229,8 +229,8 @@ def row(key: str, right: bool, **changes: Any) -> dict[str, Any]:
     return {**usual, **changes}
 
 
-def paper(rows: Sequence[dict[str, Any]]) -> str:
-    """An evaluation's paper."""
+def artifact(rows: Sequence[dict[str, Any]]) -> str:
+    """An evaluation's artifact."""
     return "".join(json.dumps(line) + "\n" for line in [{"accuracy": 0.5}, *rows])
 
 
@@ -241,8 +241,8 @@ def trained(sessions: int = 6) -> Told:
     for number in range(1, sessions + 1):
         told.session(total * number // sessions, lost=3 if 1 < number == sessions - 1 else 0)
     told.happen(RunFinished(), after_s=5)
-    told.papers = {
-        "after-sft": paper([row("1", False, answer=EVIL), row("2", True), row("3", False)]),
-        "after-continued": paper([row("1", True, question=EVIL), row("2", True), row("4", False)]),
+    told.artifacts = {
+        "after-sft": artifact([row("1", False, answer=EVIL), row("2", True), row("3", False)]),
+        "after-continued": artifact([row("1", True, question=EVIL), row("2", True), row("4", False)]),
     }
     return told

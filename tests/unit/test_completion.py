@@ -48,7 +48,7 @@ def test_commands_are_completed() -> None:
     assert offered("sta") == ["start", "status"]
 
 
-@pytest.mark.parametrize("command", ["status", "logs", "resume", "papers", "checkpoints", "cancel"])
+@pytest.mark.parametrize("command", ["status", "logs", "resume", "artifacts", "checkpoints", "cancel"])
 def test_runs_are_completed_the_newest_first(home: Path, command: str) -> None:
     assert offered("--home", str(home), command, "") == ["gsm-3f9a", "r-0001"]
     assert offered("--home", str(home), command, "gs") == ["gsm-3f9a"]

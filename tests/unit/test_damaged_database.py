@@ -94,7 +94,7 @@ def test_the_status_of_all_shows_it_apart_and_the_others_as_ever(damaged: Path) 
     document = status_document(ReadOnlyStore(damaged), damaged, AT)
     if document["damaged"]:  # an unreadable request alone keeps nobody from reading the run itself
         assert [run["id"] for run in document["damaged"]] == ["r-0001"]
-        assert document["damaged"][0]["type"] == "relay doctor r-0001"
+        assert document["damaged"][0]["command"] == "relay doctor r-0001"
     assert "r-0002" in [run["id"] for run in document["runs"]]
     shown = console()
     with shown.capture() as said:

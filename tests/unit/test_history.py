@@ -21,10 +21,10 @@ from orchestrator.views.history.document import HistorySources, history_document
 from orchestrator.views.run_history import gathered
 from state.facts import DamageFound, Fact, OutputCollected, RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
 from state.model import CurvePoint
-from tests.unit.histories import AT, TINY, Told, paper, row, trained
+from tests.unit.histories import AT, TINY, Told, artifact, row, trained
 
 HOUR_S = 3600.0
-QUIET = {"to_do": {"says": "nothing to do", "type": None}, "failure": "", "retry_at": None}
+QUIET = {"to_do": {"message": "nothing to do", "command": None}, "failure": "", "retry_at": None}
 """What `status_document` adds to a run's document."""
 
 
@@ -216,10 +216,10 @@ def test_evaluations_stand_side_by_side_with_their_intervals_and_the_change(tmp_
 
 
 def test_the_same_problem_stands_beside_itself_what_was_learned_first() -> None:
-    before = paper([row("same", True), row("learned", False), row("only-before", False)])
-    after = paper([row("same", True), row("only-after", False), row("learned", True)])
+    before = artifact([row("same", True), row("learned", False), row("only-before", False)])
+    after = artifact([row("same", True), row("only-after", False), row("learned", True)])
     run = {"stages": [{"name": "a"}, {"name": "b"}, {"name": "c"}]}
-    found = results.samples(run, {"a": before, "b": paper([]), "c": after})
+    found = results.samples(run, {"a": before, "b": artifact([]), "c": after})
     assert found is not None
     assert (found["before"], found["after"], found["shared"]) == ("a", "c", 2)
     assert [problem["question"] for problem in found["problems"]] == ["What is learned + 1?", "What is same + 1?"]
@@ -228,7 +228,7 @@ def test_the_same_problem_stands_beside_itself_what_was_learned_first() -> None:
 
 def test_evaluations_that_kept_different_problems_show_their_own() -> None:
     run = {"stages": [{"name": "a"}, {"name": "b"}]}
-    found = results.samples(run, {"a": paper([row("1", False)]), "b": paper([row("2", False)])})
+    found = results.samples(run, {"a": artifact([row("1", False)]), "b": artifact([row("2", False)])})
     assert found is not None
     assert [(bool(p["before"]), bool(p["after"])) for p in found["problems"]] == [(True, False), (False, True)]
 
@@ -284,7 +284,7 @@ def test_a_report_of_another_session_says_nothing_here(tmp_path: Path) -> None:
 
 def test_a_run_that_has_just_begun_has_a_history(tmp_path: Path) -> None:
     found = history(Told(), tmp_path)
-    assert found["headline"]["to_do"]["type"] == "relay daemon"
+    assert found["headline"]["to_do"]["command"] == "relay daemon"
     assert (found["curves"], found["samples"], found["versions"]) == ([], None, [])
     assert found["custody"]["checkpoints"] == []
 
@@ -294,10 +294,10 @@ def test_what_to_do_is_what_the_status_says(tmp_path: Path) -> None:
     told.failure("Traceback\nValueError: no data")
     told.happen(RunParked(reason="it broke", remedy="relay retry tiny-0001", excerpt="ValueError: no data"))
     head = history(told, tmp_path / "parked")["headline"]
-    assert (head["state"], head["to_do"]) == ("parked", {"says": "it broke", "type": "relay retry tiny-0001"})
+    assert (head["state"], head["to_do"]) == ("parked", {"message": "it broke", "command": "relay retry tiny-0001"})
     told.happen(RunCancelled(), after_s=60)
     head = history(told, tmp_path / "cancelled")["headline"]
-    assert (head["to_do"]["type"], head["ended_at"]) == (None, (AT + timedelta(seconds=127)).isoformat())
+    assert (head["to_do"]["command"], head["ended_at"]) == (None, (AT + timedelta(seconds=127)).isoformat())
 
 
 def test_the_forecast_is_the_run_documents_own(tmp_path: Path) -> None:

@@ -112,9 +112,9 @@ def test_a_run_or_an_account_that_is_called_after_a_set_is_no_copy_of_it(
 ) -> None:
     run = layout.replace("{owner}", owner)
     checkpoint = {"manifest.json": b"{", "train.jsonl": rows(1), "test.jsonl": rows(1)}
-    papers = {f"relay/papers/transcripts-{name}.jsonl": rows(1) for name in ("train", "test")}
+    artifacts = {f"relay/artifacts/transcripts-{name}.jsonl": rows(1) for name in ("train", "test")}
     other = {f"{name}.jsonl": b'{"title": "Spring", "lines": []}\n' for name in ("train", "test")}
-    things = ("gsm8k-3f9a-c0001", checkpoint), ("gsm8k-3f9a-s0001", papers), ("poems", other)
+    things = ("gsm8k-3f9a-c0001", checkpoint), ("gsm8k-3f9a-s0001", artifacts), ("poems", other)
     mount(tmp_path, *((run, slug, files) for slug, files in things))
     assert chosen(tmp_path, Brought()) is None
 

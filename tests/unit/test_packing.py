@@ -259,35 +259,35 @@ def test_a_manifest_without_a_state_opens_nothing(checkpoint: tuple[Path, Manife
 
 def test_papers_are_read_out_of_a_packed_state_without_unpacking_it(tmp_path: Path) -> None:
     for name, text in (
-        ("papers/a.md", "first"),
-        ("papers/b.jsonl", "second"),
-        ("papers/deep/c.md", "no"),
+        ("artifacts/a.md", "first"),
+        ("artifacts/b.jsonl", "second"),
+        ("artifacts/deep/c.md", "no"),
         ("d.md", "no"),
     ):
         path = tmp_path / "state" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     packing.pack(tmp_path / "state", tmp_path / "state.bin")
-    found = packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=1000)
+    found = packing.texts_in(tmp_path / "state.bin", "artifacts", size_bytes_max=1000)
     assert found == {"a.md": b"first", "b.jsonl": b"second"}
-    assert packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=5) == {"a.md": b"first"}
+    assert packing.texts_in(tmp_path / "state.bin", "artifacts", size_bytes_max=5) == {"a.md": b"first"}
 
 
 @pytest.mark.parametrize(
-    "name", ["papers/../../out.md", "papers//out.md", "/papers/out.md", "papers/..", "papers/a\\b.md"]
+    "name", ["artifacts/../../out.md", "artifacts//out.md", "/artifacts/out.md", "artifacts/..", "artifacts/a\\b.md"]
 )
 def test_a_paper_whose_name_leads_elsewhere_is_not_read(name: str, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "state.bin", "w") as archive:
         member = tarfile.TarInfo(name)
         member.size = 1
         archive.addfile(member, io.BytesIO(b"x"))
-        link = tarfile.TarInfo("papers/link.md")
+        link = tarfile.TarInfo("artifacts/link.md")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    assert packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=1000) == {}
+    assert packing.texts_in(tmp_path / "state.bin", "artifacts", size_bytes_max=1000) == {}
 
 
 def test_papers_of_what_is_no_archive_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "state.bin").write_bytes(b"not an archive" * 100)
     with pytest.raises(packing.CorruptCheckpoint):
-        packing.texts_in(tmp_path / "state.bin", "papers", size_bytes_max=1000)
+        packing.texts_in(tmp_path / "state.bin", "artifacts", size_bytes_max=1000)

@@ -48,7 +48,7 @@ MISTAKES = [
     ("name: count", "name: count\nname: twice", "'name' is given twice"),
     ("name: count", "name: [", "is not YAML"),
     ("accelerator: cpu", "on_timeout: wait", "on_timeout"),
-    ("accelerator: cpu", "keep: 1", "keep"),
+    ("accelerator: cpu", "keep_checkpoints: 1", "keep_checkpoints"),
     (
         "accelerator: cpu",
         "expect: {step_s: {won: 3}}",

@@ -18,7 +18,9 @@ from state.facts import RunFinished
 from state.model import Checkpoint, CheckpointStatus, Phase, Request, RunState, Session, Snapshot
 from tests.unit.test_machine import AT, STARTED
 
-PIPELINE = parse("{name: r, accelerator: cpu, keep: 2, stages: [{name: count, kind: counting, steps: 999}]}", "r.yaml")
+PIPELINE = parse(
+    "{name: r, accelerator: cpu, keep_checkpoints: 2, stages: [{name: count, kind: counting, steps: 999}]}", "r.yaml"
+)
 NOW = datetime(2030, 1, 8, tzinfo=UTC)
 
 

@@ -61,7 +61,7 @@ def test_a_session_whose_kernel_is_said_to_be_gone_can_be_written_off(
     assert place.to_do("gsm-0001")[1] == "relay daemon"
     place.store.take_lease("here/12/34", NOW, 60)
     says, type_ = place.to_do("gsm-0001")
-    assert type_ == ("relay resume gsm-0001 --write-off" if offered else None)
+    assert type_ == ("relay resume gsm-0001 --abandon-session" if offered else None)
     assert ("where it was deleted, write it off" in says) == offered
 
 
@@ -79,7 +79,7 @@ def test_a_session_of_a_run_that_goes_on_is_written_off_at_once_and_no_other(
     state = machine.begin(STARTED, AT)
     for fact in path_to(phase):
         state = machine.apply(state, fact, AT)
-    asked = Request(id=7, run="r-0001", verb="resume", arguments={"write_off": slug}, made_at=AT)
+    asked = Request(id=7, run="r-0001", verb="resume", arguments={"abandon_session": slug}, made_at=AT)
     command = decide(Snapshot(state=state, requests=(asked,)), PIPELINE, Limits(), NOW)
     assert isinstance(command, Append)
     assert command.obeyed == 7

@@ -44,7 +44,7 @@ MISTAKES = [
     ("limit_s: 100", "limit_s: 0"),
     ("margin_s: 10", "margin_s: -1"),
     ("accelerator: cpu", "on_timeout: wait"),
-    ("accelerator: cpu", "keep: 1"),
+    ("accelerator: cpu", "keep_checkpoints: 1"),
     ("accelerator: cpu", "handoff: disk"),
     ("accelerator: cpu", "internet: 1"),
     ("accelerator: cpu", "environment: tunix-0.9"),
@@ -151,7 +151,7 @@ def _pipelines() -> st.SearchStrategy[dict[str, Any]]:
         "model": _options("model"),
         "seed": st.one_of(st.integers(), st.text(max_size=2)),
         "accelerator": st.sampled_from(["cpu", "TpuV6E8", "NvidiaTeslaT4", "gpu"]),
-        "keep": st.integers(1, 3),
+        "keep_checkpoints": st.integers(1, 3),
         "session": st.fixed_dictionaries(
             {}, optional={"attempts": st.integers(0, 2), "limit_s": st.floats(-1, 50_000)}
         ),

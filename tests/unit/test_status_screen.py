@@ -65,7 +65,7 @@ class Place:
     def to_do(self, run: str, *, alive: bool | None = True) -> tuple[str, str | None]:
         document = status_document(self.store, self.home, NOW, run, alive=lambda _holder: alive)
         found = document["runs"][0]["to_do"]
-        return found["says"], found["type"]
+        return found["message"], found["command"]
 
 
 @pytest.fixture

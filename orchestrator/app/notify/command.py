@@ -94,5 +94,5 @@ def document(told: Configured) -> dict[str, Any]:
         "services": [asdict(reader) for reader in told.services],
         "events": list(told.events),
         "warnings": list(told.warnings),
-        "type": "relay notify --test" if untested else None,
+        "command": "relay notify --test" if untested else None,
     }

@@ -121,7 +121,7 @@ class DaemonService:
             "running": running,
             "daemon": self.other_daemon() or None,
             "log": str(log) if log.exists() else None,
-            "type": None if running else "relay service install",
+            "command": None if running else "relay service install",
         }
 
     def show(self) -> int:

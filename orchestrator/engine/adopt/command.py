@@ -55,7 +55,7 @@ class Adoption:
             remedy = f"relay adopt {one.run}{'' if one.whole else ' --pipeline FILE'}"
             here = one.run in self.known
             tell(f"{one.run}  {kernels}  {'is in this home' if here else f'not in this home: {remedy}'}")
-            listed.append({"run": one.run, "kernels": one.kernels, "here": here, "type": None if here else remedy})
+            listed.append({"run": one.run, "kernels": one.kernels, "here": here, "command": None if here else remedy})
         if not found:
             tell(f"no kernel of the account {self.gateway.owner()} belongs to a run of relay")
         return {"format": FORMAT, "owner": self.gateway.owner(), "runs": listed}
@@ -196,7 +196,7 @@ def _document(history: History) -> dict[str, Any]:
         "sessions": len(state.sessions),
         "checkpoint": head and {"name": head.name, "stage": head.cursor.stage, "step": head.cursor.step},
         "notes": [*history.notes],
-        "type": None if state.run.status is RunStatus.FINISHED else "relay daemon",
+        "command": None if state.run.status is RunStatus.FINISHED else "relay daemon",
     }
 
 

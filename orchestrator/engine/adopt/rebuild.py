@@ -290,7 +290,7 @@ class _Replay:
         """The newest published checkpoints, as many as are kept; one that does not arrive as promised is used no more."""
         published = [c for c in self.state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
         alive = [c.name for c in published if c.name not in self.pruned]
-        for name in alive[-self.pipeline.keep :]:
+        for name in alive[-self.pipeline.keep_checkpoints :]:
             try:
                 _download(self.manifests[name], name, self.places[name], self.shell)
             except Corrupt as error:
@@ -299,7 +299,7 @@ class _Replay:
         usable = [c.name for c in self.state.checkpoints if c.usable and c.name not in self.pruned]
         if usable:
             blob = self.shell.home.checkpoint(self.evidence.run, usable[-1]) / BLOB_NAME
-            collect.keep_papers(blob, self.shell.home.papers(self.evidence.run))
+            collect.keep_artifacts(blob, self.shell.home.artifacts(self.evidence.run))
 
 
 def _download(manifest: Manifest, name: str, place: str, shell: EffectContext) -> None:

@@ -105,7 +105,7 @@ def _on_kaggle(size_bytes: int) -> Finding:
 
 
 def _here(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
-    kept = subject.pipeline.keep
+    kept = subject.pipeline.keep_checkpoints
     free = free_bytes(subject.home.absolute()) - RESERVE_BYTES
     text = f"the disk of {subject.home} has {size(max(0, free))} free"
     if free < max(size_bytes, 1):

@@ -213,7 +213,9 @@ def _check_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
         return all(each.peak <= memory_bytes for each in held if each.phase in checks)
 
     largest = _largest(fits, needs_even(found))
-    return f"check: {largest} is the largest that fits" if largest else "no check fits: leave it out"
+    return (
+        f"probe_problems: {largest} is the largest that fits" if largest else "no probe fits: leave probe_problems out"
+    )
 
 
 def needs_even(found: Mapping[Program, Needs]) -> int:

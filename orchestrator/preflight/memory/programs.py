@@ -140,8 +140,8 @@ def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
         "sft", options.max_seq_length, 0, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1
     )
     phases = [StageProgram("step", step, 1, options.gradient_accumulation_steps)]
-    if options.check:
-        phases.append(StageProgram("check", _answers(asked or Asking(), options), fixed=options.check))
+    if options.probe_problems:
+        phases.append(StageProgram("check", _answers(asked or Asking(), options), fixed=options.probe_problems))
     lora = options.mode == "lora"
     return StageNeeds(
         (name,), kind, options.batch, options.gradient_accumulation_steps, tuple(phases), lora, options.mode
@@ -154,8 +154,8 @@ def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
     step = Program("grpo", *lengths, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1)
     phases = [StageProgram("answers", _answers(options, options), options.num_generations)]
     phases.append(StageProgram("step", step, options.num_generations, options.gradient_accumulation_steps))
-    if options.check:
-        phases.append(StageProgram("check", _answers(options, options), fixed=options.check))
+    if options.probe_problems:
+        phases.append(StageProgram("check", _answers(options, options), fixed=options.probe_problems))
     return StageNeeds(
         (name,),
         kind,

@@ -183,7 +183,7 @@ def two_are_kept(watched: Watched, state: RunState) -> str:
 
 
 def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
-    """A dataset whose manifest verifies in itself is deleted by nobody but whoever prunes by `keep`."""
+    """A dataset whose manifest verifies in itself is deleted by nobody but whoever prunes by `keep_checkpoints`."""
     world = watched.chain.kaggle.world
     gone, struck = world.datasets.deleted, world.misfortune.struck
     new, watched.deleted = gone[watched.deleted :], len(gone)
@@ -195,7 +195,7 @@ def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
         version = dataset.versions[-1]
         if version.fault is DatasetAction.FAIL or not is_sound(version.files):
             continue
-        keep = watched.chain.kaggle.pipeline.keep
+        keep = watched.chain.kaggle.pipeline.keep_checkpoints
         may_go = {
             c.name for s in watched.states for c in (*prunable(s, keep), *(p for p in s.checkpoints if pruned(p)))
         }

@@ -191,7 +191,7 @@ def _pipeline(rng: random.Random) -> Pipeline:
         f"accelerator: {rng.choice(KIND_SHARES)}\n"
         f"handoff: {rng.choice(('dataset', 'kernel-output'))}\n"
         f"on_timeout: {rng.choice(('resume', 'park'))}\n"
-        f"keep: {rng.randint(2, 3)}\n"
+        f"keep_checkpoints: {rng.randint(2, 3)}\n"
         f"session: {{limit_s: {limit_s}, margin_s: {limit_s // 10}, save_interval_s: {limit_s // rng.randint(3, 8)}}}\n"
         f"stages:\n{stages}\n",
         "the built-in pipeline",

@@ -36,7 +36,7 @@ def _again(chain: Ended, pipeline: Path | None) -> str:
 
 def summary_document(summary: Summary, pipeline: Path | None) -> dict[str, Any]:
     """The same as JSON (see docs/json.md)."""
-    failed = [{"seed": c.seed, "broken": c.broken, "type": _again(c, pipeline)} for c in summary.failed]
+    failed = [{"seed": c.seed, "broken": c.broken, "command": _again(c, pipeline)} for c in summary.failed]
     return {
         "format": FORMAT,
         "chains": summary.chains,

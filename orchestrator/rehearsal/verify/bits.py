@@ -78,7 +78,7 @@ def _of_training(directory: Path) -> Contents:
     from stages.training import checkpoints
 
     state = checkpoints.read(directory)
-    other = {f"paper {name}": text.encode() for name, text in state.papers.items()}
+    other = {f"artifact {name}": text.encode() for name, text in state.artifacts.items()}
     other |= {f"counter {name}": repr(value).encode() for name, value in state.counters.items()}
     other["made"] = state.made.encode()
     if state.origin is not None:

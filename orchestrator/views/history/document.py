@@ -29,7 +29,7 @@ class HistorySources:
     edges: Sequence[StepEdges] = ()
     reports: Mapping[Key, Report] = field(default_factory=dict)
     """By number and attempt: what sessions said of themselves at their end."""
-    papers: Mapping[str, str] = field(default_factory=dict)
+    artifacts: Mapping[str, str] = field(default_factory=dict)
     """Transcripts by the name of the evaluation that wrote them."""
     pipeline: str = "{}"
     """Canonical JSON."""
@@ -56,7 +56,7 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
         "outside": outside(run, sources.facts, drawn),
         "hours": hours(run, seen, timings_of(sources), positions),
         "evaluations": evaluations(run),
-        "samples": samples(run, sources.papers),
+        "samples": samples(run, sources.artifacts),
         "custody": custody(run),
         "versions": versions(run, sources.reports),
         "pipeline": json.loads(sources.pipeline),

@@ -8,7 +8,7 @@ from stages.safe_text import OddJson, read_json
 from stages.session.throughput import MEASURED, RATES
 
 Row = dict[str, Any]
-"""One answer of an evaluation's paper: see `stages.evaluate`."""
+"""One answer of an evaluation's artifact: see `stages.evaluate`."""
 
 NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATES, *MEASURED)
 """Of an evaluation's metrics, those that are no share of its answers."""
@@ -16,7 +16,7 @@ ORDER = ("accuracy", "format", "hard_accuracy", "truncated_share")
 """Rates that are shown first; the sets follow by name."""
 SAMPLES_MAX = 12
 TEXT_CHARS_MAX = 4000
-"""Of a question or an answer; `relay papers` has the whole."""
+"""Of a question or an answer; `relay artifacts` has the whole."""
 ROWS_READ_MAX = 20_000
 
 
@@ -85,17 +85,17 @@ def _change(name: str, measured: Sequence[Mapping[str, float]]) -> float | None:
 # --- samples ------------------------------------------------------------------------
 
 
-def samples(run: Mapping[str, Any], papers: Mapping[str, str]) -> dict[str, Any] | None:
-    """The same problems as the first and the last evaluation answered them; None before there is an evaluation's paper.
+def samples(run: Mapping[str, Any], artifacts: Mapping[str, str]) -> dict[str, Any] | None:
+    """The same problems as the first and the last evaluation answered them; None before there is an evaluation's artifact.
 
-    `papers` are the texts of `transcripts-<stage>.jsonl` by stage. What both papers hold comes first, what changed before
+    `artifacts` are the texts of `transcripts-<stage>.jsonl` by stage. What both artifacts hold comes first, what changed before
     what did not; where they share nothing, each side shows its own. A line that is no answer is passed over.
     """
-    stages = [stage["name"] for stage in run["stages"] if stage["name"] in papers]
+    stages = [stage["name"] for stage in run["stages"] if stage["name"] in artifacts]
     if not stages:
         return None
-    before = {row["key"]: row for row in _rows(papers[stages[0]])}
-    after = {row["key"]: row for row in _rows(papers[stages[-1]])} if len(stages) > 1 else {}
+    before = {row["key"]: row for row in _rows(artifacts[stages[0]])}
+    after = {row["key"]: row for row in _rows(artifacts[stages[-1]])} if len(stages) > 1 else {}
     both = [key for key in before if key in after]
     chosen = sorted(both, key=lambda key: _telling(before[key], after[key]))[:SAMPLES_MAX]
     if len(chosen) < SAMPLES_MAX and not both:
@@ -108,8 +108,8 @@ def samples(run: Mapping[str, Any], papers: Mapping[str, str]) -> dict[str, Any]
     }
 
 
-def _rows(paper: str) -> Iterator[Row]:
-    for line in paper.splitlines()[1 : ROWS_READ_MAX + 1]:
+def _rows(artifact: str) -> Iterator[Row]:
+    for line in artifact.splitlines()[1 : ROWS_READ_MAX + 1]:
         try:
             row = read_json(line, left_out=True)
         except OddJson:
