@@ -1,1 +1,1 @@
-"""Rehearsals without Kaggle: a local Kaggle, simulated chains by the thousand, and `relay verify-resume`."""
+"""Rehearsals without Kaggle: a local Kaggle server, thousands of simulated chains, and `relay verify-resume`."""

@@ -1,1 +1,3 @@
-"""Whole chains by the thousand: the real core, shell and store against the local Kaggle, with seeded faults and crashes."""
+"""Simulates thousands of chains: the real core, engine and store against the local Kaggle, with seeded faults and
+crashes.
+"""

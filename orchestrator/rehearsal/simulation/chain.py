@@ -53,7 +53,7 @@ LEASE_S = 3600.0
 
 
 class Endless(AssertionError):
-    """The chain went on for longer than any chain should."""
+    """Raised when a chain does not end within `TURNS_MAX` turns."""
 
 
 @dataclass
@@ -64,11 +64,11 @@ class SimulatedKaggle:
     faults: FaultPlan = NO_FAULTS
     rules: Rules = field(default_factory=lambda: Rules(queue_s=PerKind.all(60.0)))
     play: Callable[[Order, Played, int], Played] = lambda order, played, index: played
-    """Changes what the index-th session (from 1) does."""
+    """Callback that alters the index-th session (counted from 1)."""
     step_s: float = 10.0
     tempo: Tempo | None = None
     secret: str = "KGAT_" + "5ec0" * 8
-    """The account's token, which each session writes into its log and which must get no further."""
+    """API token of the account. Each session writes it into its log, and it must not leak any further."""
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -92,12 +92,12 @@ class SimulatedKaggle:
         return self.play(order, replace(played, lines=careless), sum(self.started.values()))
 
     def gateway(self) -> DirectGateway:
-        """The account as a new daemon sees it."""
+        """Return the account's gateway, as a new daemon would open it."""
         token = Credentials(method=Method.TOKEN, source="the simulation", username="me", secret=self.secret)
         return DirectGateway(self.world, functools.cache(token.redact))
 
     def _offer_inputs(self) -> None:
-        """What the pipeline mounts beside checkpoints is there, and empty."""
+        """Create what the pipeline mounts besides checkpoints: empty models and small datasets."""
         for model in self.pipeline.model_sources:
             self.world.offer_model(model, {})
         with self.world.at_now() as now:
@@ -109,7 +109,7 @@ class SimulatedKaggle:
 
 
 class Chain:
-    """One run on one home folder. `store` is what survives the daemon."""
+    """One run in one home folder. Its `store` outlives the daemon."""
 
     def __init__(
         self,
@@ -121,18 +121,18 @@ class Chain:
         identity: str = IDENTITY,
         owned: bool = False,
     ) -> None:
-        """`owned`: the database says that the run belongs to the home folder of that identity."""
+        """Begin the run. `owned`: the database records that it belongs to the home folder with that identity."""
         self.kaggle, self.home, self.run = kaggle, HomeLayout(home), run
         self.store = MemoryStore() if store is None else store
         self.gateway: Gateway | None = None
-        """What stands for the account instead of `Kaggle.gateway`, where something odd is to happen to it."""
+        """Gateway to use instead of `kaggle.gateway()`, to inject unusual answers."""
         self.clock: Clock = kaggle.clock
-        """What this machine believes to be the time."""
+        """Clock of this machine, which may differ from Kaggle's."""
         self.settings: ClockSteps | None = None
-        """What sets that clock while turns go by."""
+        """Steps that adjust this machine's clock between turns; None for none."""
         self.identity = identity
         self.disk: FaultyDisk | None = None
-        """What happens to the database, where anything does."""
+        """Faulty disk below the database; None for a sound one."""
         self.daemons = 0
         unclear_s, visible_s, processing_s = patience_of(kaggle.pipeline.limit_s)
         self.limits = Limits(
@@ -159,11 +159,11 @@ class Chain:
 
     @property
     def state(self) -> RunState:
-        """The run as the store has it."""
+        """State of the run in the store."""
         return self.store.load(self.run)
 
     def turns(self, bomb: CrashPoint | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
-        """One daemon's life: tick until the run needs nobody or somebody; sleep on the world's clock where it rests."""
+        """Run one daemon: tick until the run ends or is parked, sleeping on the simulated clock at each wait."""
         gateway: Any = self.gateway or self.kaggle.gateway()
         store: Any = self.store
         self.daemons += 1
@@ -181,7 +181,7 @@ class Chain:
                     store.forget_looks(fence)
                 with self.disk.under() if self.disk is not None else nullcontext():
                     turn = tick(store, self.run, shell, fence)
-            except StoreUnavailable:  # as the daemon does: it changed nothing, and is tried again
+            except StoreUnavailable:  # like the daemon: nothing was changed, so retry
                 self.clock.sleep(IDLE_S)
                 continue
             yield turn
@@ -192,13 +192,13 @@ class Chain:
         raise Endless(f"the chain does not end: {self.state.run.status} {self.state.run.reason}")
 
     def drive(self, bomb: CrashPoint | None = None) -> RunState:
-        """All turns."""
+        """Run all turns."""
         for _ in self.turns(bomb):
             pass
         return self.state
 
     def drive_through(self, *bombs: CrashPoint) -> RunState:
-        """All turns, with a new daemon after each crash."""
+        """Run all turns, starting a new daemon after each crash."""
         for bomb in bombs:
             try:
                 return self.drive(bomb)
@@ -207,7 +207,7 @@ class Chain:
         return self.drive()
 
     def ask_remedy(self) -> None:
-        """Be the person who types the command that a parked run names."""
+        """Act as the user who types the command that a parked run names."""
         state = self.state
         match state.run.remedy.split():
             case ["relay", ("resume" | "retry") as verb, run] if run == self.run:
@@ -221,12 +221,12 @@ class Chain:
                 raise BadInput(f"{self.run} is parked without a command to type: {state.run.remedy!r}")
 
     def shell(self, gateway: Gateway) -> EffectContext:
-        """What the effects of this run use."""
+        """Return the context of this run's effects."""
         return EffectContext(gateway, self.home, self.clock, self.limits, self.identity)
 
 
 def final_digest(state: RunState) -> str:
-    """What this run ended in."""
+    """Return the digest of the finished run's last checkpoint."""
     assert state.run.status is RunStatus.FINISHED, state.run
     assert state.head is not None
     return digest_of(Manifest.from_json(state.head.manifest))
@@ -234,7 +234,9 @@ def final_digest(state: RunState) -> str:
 
 @contextmanager
 def fast_folder() -> Iterator[Path]:
-    """A folder in memory where the system has one: SQLite's synchronous writes cost most of a simulation otherwise."""
+    """Create a temporary folder, in memory if the system can: SQLite's synchronous writes dominate a simulation
+    otherwise.
+    """
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="relay-sim-", dir=memory if memory.is_dir() else None) as found:
         yield Path(found)

@@ -1,4 +1,4 @@
-"""What `relay rehearse --simulate` does: from flags to chains, a summary and an exit status."""
+"""Implementation of `relay rehearse --simulate`: from flags to simulated chains, a summary and an exit status."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from orchestrator.views.json_output import print_json
 
 
 def simulate(chosen: Path | None, count: int, seed: int, as_json: bool) -> int:
-    """Simulate the chains of seeds `seed`, `seed` + 1, … and print how they went; 0 where every invariant held, else 1.
+    """Simulate `count` chains with seeds `seed`, `seed` + 1, … and print the results.
 
-    One chain alone tells its story. Raises BadInput where the pipeline does not fit.
+    Return 0 if every invariant held, otherwise 1. With `count` 1, print the chain's events turn by turn. Raises
+    BadInput if the pipeline cannot be simulated.
     """
     pipeline = None if chosen is None else loader.load(chosen)
     if count == 1:

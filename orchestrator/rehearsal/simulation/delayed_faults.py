@@ -1,6 +1,6 @@
-"""What a Kaggle draws that answers late, shows late or not at all, and gives no name away twice.
+"""Faults of a Kaggle that answers late, shows resources late or never, and does not free deleted names.
 
-The times stay within what relay waits for: nobody can tell a push that comes after that from one that never comes.
+The delays stay within relay's patience: a push that appears later cannot be told apart from one that never does.
 """
 
 import random
@@ -12,16 +12,17 @@ from orchestrator.rehearsal.local_kaggle.rules import Rules
 
 PUSHES = (PushAction.LATE, PushAction.LAG)
 DATASETS = (DatasetAction.LAG, DatasetAction.VANISH, DatasetAction.NO_ROOM)
-"""The faults that are drawn here and nowhere else."""
+"""Faults that are drawn only in this module."""
 
 FAULTY = 6
-"""They befall only the first pushes and datasets of a chain."""
+"""Highest number of a push or dataset that a fault may hit, so that later ones succeed."""
 
 
 def drawn_late(seed: int, faults: FaultPlan, rules: Rules, limit_s: float, *, alone: bool) -> tuple[FaultPlan, Rules]:
-    """The plan and the rules of a seed with what is late in them.
+    """Add delayed faults to the plan and the rules of a seed.
 
-    Pushes come late only where one home folder is `alone`: of a push that Kaggle does not show, no other one can know.
+    Delayed pushes are drawn only if the chain has one home folder (`alone`): a second one cannot know of a push that
+    Kaggle does not show yet.
     """
     rng = random.Random(f"relay simulates {seed}: late")
     if rng.random() < 0.4:

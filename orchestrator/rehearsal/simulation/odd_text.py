@@ -1,4 +1,4 @@
-"""Odd text for simulated chains: in log lines, reports, failure messages and declined pushes. The chains end all the same."""
+"""Odd text in simulated chains: in log lines, reports, failure messages and declined pushes. It must not stop a chain."""
 
 import json
 import random
@@ -13,7 +13,7 @@ from stages.contract import PROGRESS_PREFIX, REPORT_SEAL_NAME, Order, Progress, 
 from stages.safe_text import DEPTH_MAX, read_json
 
 SESSIONS = 6
-"""As other faults, these befall only the first sessions of a chain."""
+"""Highest number of a session that odd text may hit, so that later ones are normal."""
 PUSHES = 8
 
 TEXTS = (
@@ -32,7 +32,7 @@ WHERE = ("log", "report", "message", "push")
 
 @dataclass(frozen=True)
 class Oddity:
-    """What is odd once: in the `nth` session, or at the `nth` push."""
+    """One piece of odd text, in the `nth` session or at the `nth` push."""
 
     where: str
     nth: int
@@ -43,13 +43,13 @@ class Oddity:
 
 @dataclass(frozen=True)
 class Oddities:
-    """All that is odd in one chain."""
+    """All odd text of one chain."""
 
     all: tuple[Oddity, ...] = ()
 
     @classmethod
     def drawn(cls, seed: int) -> "Oddities":
-        """By a generator of their own, so that whatever else a seed draws stays what it is."""
+        """Draw the odd text of a seed. It uses its own generator, so that the seed's other draws stay the same."""
         rng = random.Random(f"relay simulates {seed}: odd text")
         if rng.random() < 0.6:
             return cls()
@@ -57,14 +57,15 @@ class Oddities:
         return cls(tuple(_drawn(rng) for _ in range(count)))
 
     def of(self, where: str, nth: int) -> list[Oddity]:
-        """Those that befall the n-th of its kind."""
+        """Return those that hit the n-th session or push."""
         return [odd for odd in self.all if (odd.where, odd.nth) == (where, nth)]
 
     def play(self, order: Order, played: Played, index: int) -> Played:
-        """The index-th session with what is odd in its log and its report."""
+        """Return the index-th session with the odd text in its log and its report."""
         for odd in self.of("log", index):
             played = replace(played, lines=[*played.lines, *_odd_lines(odd, order, played.ends_after_s)])
-        for odd in self.of("report", index)[:1]:  # what is odd already cannot be read to be made odder
+        # only one per report: an odd report can no longer be parsed to add another
+        for odd in self.of("report", index)[:1]:
             played = replace(played, files=[_odd_file(odd, file, played) for file in played.files])
         return played
 
@@ -84,7 +85,7 @@ def _drawn(rng: random.Random) -> Oddity:
 
 
 def _odd_lines(odd: Oddity, order: Order, ends_after_s: float) -> list[tuple[float, str]]:
-    """Lines for people, and some that look like a progress event until they are read."""
+    """Return plain log lines, and lines that look like progress events until they are parsed."""
     step = Progress(
         number=0, event="step", at_s=1.0, stage=order.start.stage, step=order.start.step, note="NOTE"
     ).line()
@@ -100,7 +101,7 @@ def _odd_lines(odd: Oddity, order: Order, ends_after_s: float) -> list[tuple[flo
 
 
 def _odd_file(odd: Oddity, file: tuple[float, str, bytes], played: Played) -> tuple[float, str, bytes]:
-    """The report with odd values in it, sealed as it is then; every other file as it was."""
+    """Return the report with odd values and the matching seal; other files are unchanged."""
     at_s, name, data = file
     if name.endswith("/report.json"):
         return at_s, name, _odd_report(odd, data)
@@ -120,7 +121,7 @@ def _deep(levels: int) -> str:
 
 
 class OddlyWorded(DirectGateway):
-    """The account of a Kaggle that words some of its answers oddly; they come in through the client's own reading of JSON."""
+    """Gateway of a Kaggle that words some answers oddly. The text passes through the client's own JSON parsing."""
 
     def __init__(self, inner: DirectGateway, oddities: Oddities) -> None:
         super().__init__(inner._world, inner._redact)

@@ -1,4 +1,4 @@
-"""What the disk does not give back in a simulated chain: files of a home folder, and answers of the database, for a while."""
+"""Read errors of a simulated disk: files of the home folder and queries of the database fail temporarily."""
 
 import errno
 import os
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 QUESTIONS = ("snapshot", "stretches")
-"""What a turn asks of the store before it writes anything."""
+"""Store methods with which a turn reads before it writes anything."""
 UNREAD_SHARE = 0.15
 READS_MAX = 120
-"""Files are counted up to here: most chains open more of them."""
+"""Range from which the failing reads are drawn; most chains open more files than this."""
 
 
 @dataclass(frozen=True)
 class BadSector:
-    """A file that cannot be read so many times, from when it is opened as the `first`-th one of the chain, counted from 0."""
+    """A file that fails `times` reads, chosen as the `first`-th file that the chain opens, counted from 0."""
 
     first: int
     times: int
@@ -27,18 +27,18 @@ class BadSector:
 
 @dataclass(frozen=True)
 class ReadPlan:
-    """Everything that is drawn for one chain's reading."""
+    """All read errors drawn for one chain."""
 
     sectors: tuple[BadSector, ...] = ()
     questions: frozenset[int] = frozenset()
-    """Which questions to the database, counted from 0, find no answer."""
+    """Indices (from 0) of the database queries that fail."""
 
 
 NO_READ_FAULTS = ReadPlan()
 
 
 def read_plan(seed: int) -> ReadPlan:
-    """The plan of a seed. From a generator of its own, so that nothing else of the seed is drawn otherwise."""
+    """Draw the plan of a seed. It uses its own generator, so that the seed's other draws stay the same."""
     rng = random.Random(f"relay simulates {seed}: reads")
     if rng.random() >= UNREAD_SHARE:
         return NO_READ_FAULTS
@@ -51,7 +51,7 @@ def read_plan(seed: int) -> ReadPlan:
 
 
 class Sectors:
-    """The files of one home folder that cannot be read now. They are known by their inodes: a new file in the place of one can."""
+    """The currently unreadable files of one home folder, identified by inode: a file that replaces one is readable."""
 
     def __init__(self, plan: ReadPlan, home: Path, struck: Callable[[str], None]) -> None:
         self._waiting = {sector.first: sector.times for sector in plan.sectors}
@@ -60,7 +60,7 @@ class Sectors:
         self._opened = 0
 
     def refuses(self, path: str) -> bool:
-        """Whether this opening of a file to read it fails."""
+        """Return True if this attempt to open a file for reading fails."""
         if not path.startswith(self._home) or not os.path.isfile(path):  # noqa: PTH113  inside an audit hook no Path is made
             return False
         number, self._opened = self._opened, self._opened + 1
@@ -78,12 +78,12 @@ class Sectors:
 
 @dataclass
 class _Watch:
-    """What the audit hook of this process asks at present. A hook that was added once stays."""
+    """State of this process's audit hook. A hook cannot be removed once it is added."""
 
     added: bool = False
     refuses: Callable[[str], bool] | None = None
     database: bool = False
-    """Whether SQLite reads nothing."""
+    """True while SQLite reads fail."""
 
 
 _watch = _Watch()
@@ -116,7 +116,7 @@ def _audited(event: str, arguments: tuple[object, ...]) -> None:
 
 
 def read_error() -> sqlite3.OperationalError:
-    """What SQLite says where its file cannot be read."""
+    """Return the error that SQLite raises when its file cannot be read."""
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR_READ, "SQLITE_IOERR_READ"
     return error

@@ -1,4 +1,4 @@
-"""A second home folder on the same account: a copy, made at some point, whose daemon works beside the first one's."""
+"""A second home folder on the same account: a copy of the first one, with a daemon of its own beside the first daemon."""
 
 import copy
 import random
@@ -18,30 +18,30 @@ from orchestrator.rehearsal.simulation.chain import LEASE_S, Chain
 from state.memory_store import MemoryStore
 
 TURNS_AT_ONCE = 6
-"""So many turns the second daemon has after one of the first one's, at most."""
+"""Maximum number of turns of the second daemon after each turn of the first one."""
 
 
 class Kinship(StrEnum):
-    """What a copy can know of the original."""
+    """How a copied home folder can tell that it is not the original."""
 
     KNOWN = "known"
-    """Its database says to which home folder the run belongs."""
+    """The database records to which home folder the run belongs."""
     MARKED = "marked"
-    """It has another id, and only what is on Kaggle tells of the original: an older relay began the run."""
+    """The copy has another id, but an older relay began the run, so only Kaggle's state reveals the original."""
     UNAWARES = "unawares"
-    """It has the same id, as where a whole machine was copied, or a backup was brought back beside the original."""
+    """The copy has the same id, as when a whole machine is cloned or a backup is restored beside the original."""
 
 
 @dataclass(frozen=True)
 class Copied:
-    """When the folder is copied, and what the copy can know."""
+    """When the home folder is copied, and how the copy can recognize the original."""
 
     after_turns: int
     kinship: Kinship
 
 
 def drawn_copy(seed: int) -> Copied | None:
-    """What a seed copies; most copy nothing."""
+    """Draw the copy of a seed's chain; None for most seeds."""
     rng = random.Random(f"relay simulates {seed}: homes")
     if rng.random() < 0.75:
         return None
@@ -50,7 +50,9 @@ def drawn_copy(seed: int) -> Copied | None:
 
 
 class Interrupted:
-    """The account as the first daemon sees it; between its look for a kernel and its push the second one may do anything."""
+    """The first daemon's gateway. It lets the second daemon run between the first one's search for a kernel and its
+    push.
+    """
 
     def __init__(self, inner: Gateway, meanwhile: Callable[[], None]) -> None:
         self._inner, self._meanwhile = inner, meanwhile
@@ -59,13 +61,13 @@ class Interrupted:
         return getattr(self._inner, name)
 
     def push(self, kernel: KernelPush) -> KernelPushed:
-        """Let the other one go on, then push."""
+        """Run the second daemon's turns, then push."""
         self._meanwhile()
         return self._inner.push(kernel)
 
 
 class SecondHome:
-    """The copy, and the daemon that works on it whenever the first one lets time pass."""
+    """The copied home folder, and the daemon that works on it while the first one sleeps."""
 
     def __init__(self, first: Chain, into: Path, copied: Copied) -> None:
         assert isinstance(first.store, MemoryStore), "a database is copied as a file, which only a real daemon does"
@@ -79,7 +81,7 @@ class SecondHome:
         self._until: datetime | None = first.clock.now()
 
     def go_on(self, told: Callable[[Turn], None]) -> None:
-        """As many turns as are due now; a rest without an end is the end, since no person looks after the copy."""
+        """Run the turns that are due now. Stops for good at a wait without an end, since no person attends to the copy."""
         store: Any = self.chain.store
         for _ in range(TURNS_AT_ONCE):
             if self._until is None or self.chain.clock.now() < self._until:

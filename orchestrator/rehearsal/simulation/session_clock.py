@@ -1,4 +1,4 @@
-"""A simulated session's clock: when each step is done and each checkpoint is on disk, and what the seconds went to."""
+"""Clock of a simulated session: when steps end and checkpoints are on disk, and how the seconds were spent."""
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
@@ -8,15 +8,15 @@ from stages.session.time_accounting import TimeClass
 
 
 class EventKind(Enum):
-    """What a session's clock is told of."""
+    """Kind of event on a session's clock."""
 
     STEP = auto()
     SAVED_BESIDE = auto()
-    """Steps go on meanwhile."""
+    """A checkpoint was saved while steps continued."""
     SAVED = auto()
-    """It was waited for."""
+    """A checkpoint was saved while the session waited for it."""
     LEFT = auto()
-    """The last exit before the limit."""
+    """The session left at its last exit before the limit."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SessionMoment:
 
 
 class SessionTimer:
-    """Times a session for its report, and accounts for its seconds, as `stages.session.context` does."""
+    """Measures a session's times for its report and accounts for its seconds, as `stages.session.context` does."""
 
     def __init__(self, begin_s: float) -> None:
         self.at_s = begin_s
@@ -39,7 +39,10 @@ class SessionTimer:
         self._spent = {TimeClass.OTHER: begin_s}
 
     def stepped(self, stage: str, at_s: float, compiling_s: float) -> bool:
-        """A step was done, a stage's first with so much compiling; answers whether it was the first in this session."""
+        """Record a step; `compiling_s` is the compilation time of a stage's first step.
+
+        Returns True if it was the stage's first step in this session.
+        """
         steps_s = self._steps_s.setdefault(stage, [])
         took_s = at_s - self.at_s
         steps_s.append(took_s)
@@ -50,7 +53,7 @@ class SessionTimer:
         return len(steps_s) == 1
 
     def saved(self, moment: SessionMoment) -> None:
-        """A checkpoint was saved."""
+        """Record a saved checkpoint."""
         self._save_s = max(self._save_s, moment.save_s)
         if moment.what is EventKind.SAVED:
             self._add(TimeClass.SAVE, moment.at_s - self.at_s)
@@ -58,12 +61,12 @@ class SessionTimer:
 
     @property
     def seconds(self) -> dict[str, float]:
-        """By class, until now."""
+        """Seconds spent so far, by time class."""
         return {what.value: round(seconds, 3) for what, seconds in self._spent.items() if seconds > 0}
 
     @property
     def timings(self) -> dict[str, float]:
-        """By the names that a report has them under."""
+        """Timings under the names that a report uses."""
         found = {"session_s": self.at_s, "save_s": self._save_s}
         for stage, (first_s, *later_s) in self._steps_s.items():
             budget = Budget(budget_s=0.0, save_interval_s=0.0, stage=stage, first_step_s=first_s)

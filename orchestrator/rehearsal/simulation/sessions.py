@@ -1,4 +1,6 @@
-"""What a simulated session does: it counts in a chain of hashes, so any step that is skipped or done twice changes the end."""
+"""Simulated sessions: each step extends a chain of hashes, so a step that is skipped or done twice changes the final
+digest.
+"""
 
 import hashlib
 import json
@@ -35,11 +37,11 @@ from stages.session.parent_checkpoint import check_fits
 from stages.stage import StageFailed
 
 Mounts = Mapping[str, Mapping[str, bytes]]
-"""owner/slug → path → bytes."""
+"""Mounted files: owner/slug → path → bytes."""
 
 REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
 LINES_MAX = 300
-"""Progress events of a session, about; a stage of ten thousand steps does not tell of each."""
+"""Approximate maximum number of progress events per session, so that stages of many steps do not log each of them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class TrainedOn:
 
     order: Order
     digest: str
-    """The state's, as it was mounted."""
+    """Digest of the state as it was mounted."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +59,27 @@ class Tempo:
 
     seed: int = 0
     uneven: float = 0.0
-    """From step to step."""
+    """Variation from step to step."""
     machine: float = 0.0
-    """From session to session: some machines are slower in everything."""
+    """Variation from session to session: some machines are slower in everything."""
     first_s: float = 0.0
-    """What a stage's first step in a session takes beyond the others."""
+    """Extra seconds of a stage's first step in a session."""
 
     def step(self, slug: str, position: int, step_s: float) -> float:
-        """Seconds that this step takes in this session; `step_s` on the average."""
+        """Return the seconds that this step takes in this session; `step_s` is the average."""
         return step_s * self.slow(slug) * _about_one(self.uneven, f"{self.seed}/{slug}/{position}")
 
     def slow(self, slug: str) -> float:
-        """How many times the usual time everything takes in this session."""
+        """Return the factor by which everything in this session is slower (or faster) than usual."""
         return _about_one(self.machine, f"{self.seed}/{slug}")
 
 
 FACTOR_MAX = 2.0
-"""Nothing takes longer than so many times its usual time: a session that has room for a step has room for every step."""
+"""Upper bound of the random factors, so that a session with room for an average step has room for every step."""
 
 
 def _about_one(deviation: float, key: str) -> float:
-    """A factor whose mean is 1, always the same for the same key."""
+    """Return a random factor with mean 1 that depends only on the key."""
     if not deviation:
         return 1.0
     drawn = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") + 0.5) / 2**48
@@ -86,10 +88,11 @@ def _about_one(deviation: float, key: str) -> float:
 
 @dataclass(frozen=True)
 class CountingSessions:
-    """Plays sessions of one pipeline. A step takes `step_s` of the session's clock, and with a `tempo` about that.
+    """Plays the sessions of one pipeline. A step takes `step_s` seconds of simulated time, varied by `tempo` if given.
 
-    Without one a session is easy to reckon with: each step takes as long, saves in between nothing, and it stops when another
-    step and a save would not fit. With one it does what `stages.session.runner` and its budget do.
+    Without `tempo` the timing is simple: every step takes equally long, intermediate saves take no time, and the
+    session stops when another step and a save would not fit. With it, sessions follow `stages.session.runner` and its
+    budget.
     """
 
     pipeline: Pipeline
@@ -98,21 +101,21 @@ class CountingSessions:
 
     @property
     def start_s(self) -> float:
-        """Before the first step."""
+        """Seconds before the first step."""
         return min(30.0, self.pipeline.limit_s / 30)
 
     @property
     def save_s(self) -> float:
-        """Of the last save."""
+        """Seconds that a save takes."""
         return min(20.0, self.pipeline.limit_s / 50)
 
     @property
     def usable_s(self) -> float:
-        """What a full session has for steps."""
+        """Seconds of a full session that are available for steps."""
         return self.pipeline.budget_s(self.pipeline.limit_s) - self.start_s - self.save_s
 
     def play(self, order: Order, mounts: Mounts) -> tuple[Played, TrainedOn | None]:
-        """The session, and what it trained on; None where it refused to train."""
+        """Play a session. Return it with what it trained on, or with None if it refused to train."""
         try:
             digest = _parent(order, mounts)
         except StageFailed as failure:
@@ -152,7 +155,7 @@ class CountingSessions:
         return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
 
     def _timetable(self, order: Order) -> Iterator[SessionMoment]:
-        """When each step is done and each checkpoint is on disk; of one that is made beside the steps, told when it is begun."""
+        """Yield when each step is done and each checkpoint is on disk. An asynchronous save is yielded when it begins."""
         return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
 
     def _even(self, order: Order) -> Iterator[SessionMoment]:
@@ -196,7 +199,7 @@ class CountingSessions:
                     budget = budget.save_done(since_s + save_s, save_s)
                 stops = position == end or budget.must_stop(now_s)
                 if stops or budget.must_save(now_s):
-                    if budget.saving_since_s is not None:  # one at a time: the last one is waited for
+                    if budget.saving_since_s is not None:  # saves do not overlap: wait for the one in progress
                         now_s = budget.saving_since_s + save_s
                         budget = budget.save_done(now_s, save_s)
                     budget = budget.save_begun(now_s)
@@ -219,12 +222,12 @@ BEGIN = "begin"
 
 
 def after(digest: str, position: int) -> str:
-    """The state's digest once step `position` of the pipeline is done."""
+    """Return the digest of the state after step `position` of the pipeline."""
     return hashlib.sha256(f"{digest}/{position}".encode()).hexdigest()
 
 
 def uncut(pipeline: Pipeline) -> tuple[str, ...]:
-    """The digest after each number of steps, from none to all, in a run that was never cut."""
+    """Return the digest after each number of steps, from 0 to all, of a run that was never cut."""
     found = [BEGIN]
     for position in range(1, pipeline.total_steps + 1):
         found.append(after(found[-1], position))
@@ -232,12 +235,12 @@ def uncut(pipeline: Pipeline) -> tuple[str, ...]:
 
 
 def digest_of(manifest: Manifest) -> str:
-    """The state's digest that a checkpoint holds."""
+    """Return the digest of the state that a checkpoint holds."""
     return manifest.digests["state"]
 
 
 def cursor_at(pipeline: Pipeline, position: int) -> Cursor:
-    """The cursor after so many steps; a boundary belongs to the stage that ends there."""
+    """Return the cursor after `position` steps. A boundary belongs to the stage that ends there."""
     for stage in pipeline.stages:
         if position <= stage.steps:
             return Cursor(stage=stage.name, step=position)
@@ -249,7 +252,10 @@ def cursor_at(pipeline: Pipeline, position: int) -> Cursor:
 
 
 def _parent(order: Order, mounts: Mounts) -> str:
-    """The digest to go on from; refuses, as `stages.session.parent_checkpoint` does, whatever is not the order's parent byte for byte."""
+    """Return the digest of the parent checkpoint.
+
+    Raises StageFailed, as `stages.session.parent_checkpoint` does, unless the order's parent is mounted byte for byte.
+    """
     if order.parent is None:
         return BEGIN
     damaged = False
@@ -275,7 +281,7 @@ def _parent(order: Order, mounts: Mounts) -> str:
 
 
 def _needed(entry: FileEntry) -> bool:
-    """Compiled programs that are damaged are compiled again."""
+    """Return False for the compiled programs: damaged ones are simply compiled again."""
     return entry.path != COMPILED_NAME
 
 
@@ -284,7 +290,7 @@ def _whole(entry: FileEntry, data: bytes | None) -> bool:
 
 
 def _checkpoint(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[tuple[float, str, bytes]]:
-    # Larger the later it is: a fault that befalls the largest file befalls the newest checkpoint.
+    # Later checkpoints are larger, so that a fault that hits the largest file hits the newest checkpoint.
     state = json.dumps({"digest": digest, "filler": "x" * (1000 + order.session * 100 + int(at_s / 10))}).encode()
     entry = FileEntry(path=BLOB_NAME, size_bytes=len(state), sha256=hashlib.sha256(state).hexdigest())
     manifest = Manifest(
@@ -307,7 +313,7 @@ def _checkpoint(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[
 
 
 def _reported(report: Report, at_s: float) -> list[tuple[float, str, bytes]]:
-    """A report with its seal, as a session leaves them."""
+    """Return the files of a report and its seal, written at `at_s`."""
     data = report.to_json().encode()
     return [(at_s, f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}", seal_of(data)), (at_s, REPORT, data)]
 
@@ -337,7 +343,7 @@ def _refused(order: Order, failure: StageFailed) -> Played:
 
 
 def failing(order: Order, played: Played, after_s: float, cause: str, *, transient: bool = False) -> Played:
-    """The same session, with an exception of its own at that time."""
+    """Return the same session, failing with an exception after `after_s` seconds."""
     cut = died(played, after_s)
     report = _report(
         order,
@@ -352,7 +358,7 @@ def failing(order: Order, played: Played, after_s: float, cause: str, *, transie
 
 
 def died(played: Played, after_s: float) -> Played:
-    """The same session, gone without notice at that time."""
+    """Return the same session, dying without notice after `after_s` seconds."""
     return Played(
         ends_after_s=after_s,
         exit_code=137,
@@ -362,7 +368,7 @@ def died(played: Played, after_s: float) -> Played:
 
 
 def hung(played: Played, after_s: float) -> Played:
-    """The same session, which does nothing more from that time on and never ends by itself."""
+    """Return the same session, hanging after `after_s` seconds without ever ending by itself."""
     return replace(died(played, after_s), ends_after_s=1e9)
 
 

@@ -1,4 +1,4 @@
-"""Answers of Kaggle that never change, until somebody who was told of it sees to it: a status, or the week's hours."""
+"""Kaggle answers that stay the same until the user intervenes: a session's status, a missing slot, or the weekly quota."""
 
 import random
 from collections.abc import Callable
@@ -27,14 +27,14 @@ class StuckAnswer:
 
 
 def drawn_stuck(seed: int) -> StuckAnswer | None:
-    """What is stuck in a seed's chain; nothing in most."""
+    """Draw the stuck answer of a seed's chain; None for most seeds."""
     rng = random.Random(f"relay simulates {seed}: stuck")
     answer = rng.choice((None, None, None, None, None, None, QUEUED, RUNNING, SLOT, HOURS))
     return None if answer is None else StuckAnswer(answer, rng.randint(1, FIRST_SESSIONS))
 
 
 class StuckGateway(DirectGateway):
-    """The account, with an answer that is stuck until `mended`."""
+    """Gateway with an answer that is stuck until `mended` is called."""
 
     def __init__(self, world: World, stuck: StuckAnswer, redact: Callable[[str], str], min_session_s: float) -> None:
         super().__init__(world, redact)
@@ -45,7 +45,7 @@ class StuckGateway(DirectGateway):
         self.is_mended = False
 
     def mended(self) -> None:
-        """Somebody has seen to it."""
+        """Record that the user fixed the problem."""
         self.is_mended = True
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
@@ -79,14 +79,16 @@ class StuckGateway(DirectGateway):
     # --- what a person is owed --------------------------------------------------
 
     def owed(self, state: RunState, limits: Limits) -> tuple[str, float] | None:
-        """What is stuck now, and how long it may be before relay has to help itself or tell a person; None for nothing."""
+        """Return the stuck answer and how many seconds relay may wait before it must act or tell a person; None for
+        none.
+        """
         last, now = state.last, self._world.clock.now()
         if self.is_mended or state.run.status is RunStatus.PARKED:
             return None
         if self._stuck.answer == HOURS:
             return (HOURS, limits.renewal_s + HOUR_S) if self._is_overdue(state, now) else None
         if last is not None and last.phase is Phase.PLANNED and last.slug == self._declined:
-            waits = state.run.status is RunStatus.WAITING  # for the week's hours: nobody asks for a slot until then
+            waits = state.run.status is RunStatus.WAITING  # waiting for quota: relay asks for no slot until then
             return None if waits else (SLOT, limits.slot_wait_s + HOUR_S)
         if last is None or last.slug != self._slug:
             return None
@@ -95,7 +97,9 @@ class StuckGateway(DirectGateway):
         return (last.slug, last.limit_s + limits.overdue_s + HOUR_S) if last.phase is Phase.RUNNING else None
 
     def _is_overdue(self, state: RunState, now: datetime) -> bool:
-        """Whether the renewal that was named has passed, for relay's clock too, and holds up the run: no session is under way."""
+        """Return True if the named renewal has passed, by relay's clock too, and blocks the run: no session is on
+        Kaggle.
+        """
         named = None if self._hours is None else self._hours.refreshes_at
         waits_for_it = state.run.status is RunStatus.WAITING and state.run.waiting_until == named
         under_way = state.last is not None and state.last.phase.on_kaggle

@@ -1,4 +1,4 @@
-"""How simulated chains went, in lines of text."""
+"""Text and JSON output of `relay rehearse --simulate`."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ FAULTS_A_LINE = 4
 
 
 def summary_lines(summary: Summary, pipeline: Path | None) -> Iterator[str]:
-    """What was simulated and checked, then each seed that broke with the command that tells its story."""
+    """Yield the summary, then one line per failed seed with the command that replays its chain."""
     ended = ", ".join(f"{count:,} {status}" for status, count in summary.ended.most_common())
     yield f"{summary.chains:,} chains in {summary.seconds:.0f} s: {ended}"
     yield f"{summary.sessions:,} sessions, {summary.turns:,} turns, {summary.checks:,} checks of invariants"
@@ -29,13 +29,13 @@ def summary_lines(summary: Summary, pipeline: Path | None) -> Iterator[str]:
 
 
 def _again(chain: Ended, pipeline: Path | None) -> str:
-    """The command that tells a chain's story."""
+    """Return the command that replays a chain and prints its events."""
     named = "" if pipeline is None else f" {shlex.quote(str(pipeline))}"
     return f"relay rehearse{named} --simulate 1 --seed {chain.seed}"
 
 
 def summary_document(summary: Summary, pipeline: Path | None) -> dict[str, Any]:
-    """The same as JSON (see docs/json.md)."""
+    """Return the summary as a JSON document (see docs/json.md)."""
     failed = [{"seed": c.seed, "broken": c.broken, "command": _again(c, pipeline)} for c in summary.failed]
     return {
         "format": FORMAT,
@@ -53,7 +53,7 @@ def summary_document(summary: Summary, pipeline: Path | None) -> dict[str, Any]:
 
 
 def story_document(ended: Ended, story: Sequence[str]) -> dict[str, Any]:
-    """One chain as JSON, turn by turn."""
+    """Return one chain with its events, turn by turn, as a JSON document."""
     return {
         "format": FORMAT,
         "seed": ended.seed,

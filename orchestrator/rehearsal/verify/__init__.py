@@ -1,1 +1,1 @@
-"""Proves on the user's machine that a run cut into sessions computes what the run that was never cut computes."""
+"""Checks, on the user's machine, that a run cut into sessions computes the same bits as the run that was never cut."""

@@ -1,4 +1,4 @@
-"""How many bits two checkpoints differ in: parameters, optimizer, and everything else that they carry."""
+"""Count the bits that differ between two checkpoints: in parameters, optimizer state, and everything else they hold."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from stages.session.parent_checkpoint import MountedCheckpoint
 CHUNK_BYTES = 1 << 20
 
 Contents = dict[str, dict[str, bytes]]
-"""By part (`parameters`, `optimizer`, `other`) and name: the bytes of an array, a text or a file."""
+"""Checkpoint contents: part (`parameters`, `optimizer`, `other`) → name → the bytes of an array, a text or a file."""
 
 PARTS = ("parameters", "optimizer", "other")
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Bits compared, and those that differ, by part."""
+    """Number of bits compared, and number of bits that differ in each part of a checkpoint."""
 
     compared: int = 0
     parameters: int = 0
@@ -30,7 +30,7 @@ class Bits:
 
     @property
     def differing(self) -> int:
-        """In all parts together."""
+        """Number of differing bits in all parts."""
         return self.parameters + self.optimizer + self.other
 
     def __add__(self, more: "Bits") -> "Bits":
@@ -43,7 +43,10 @@ class Bits:
 
 
 def between(one: MountedCheckpoint, two: MountedCheckpoint) -> Bits:
-    """Count the bits that differ. Checkpoints with equal digests are equal: of those only the size is read."""
+    """Count the bits that differ.
+
+    If both checkpoints list the same digests they are equal, so only their size is read.
+    """
     first = contents(one)
     if one.manifest.digests and one.manifest.digests == two.manifest.digests:
         return Bits(compared=sum(_size_bits(part) for part in first.values()))
@@ -53,7 +56,7 @@ def between(one: MountedCheckpoint, two: MountedCheckpoint) -> Bits:
 
 
 def contents(found: MountedCheckpoint) -> Contents:
-    """Everything that a checkpoint holds; arrays as their bytes."""
+    """Return everything that a checkpoint holds, arrays as their raw bytes."""
     with tempfile.TemporaryDirectory(prefix="relay-verify-") as name:
         directory = Path(name) / "state"
         packing.open_checkpoint(found.folder, found.manifest, directory)
@@ -64,7 +67,7 @@ def contents(found: MountedCheckpoint) -> Contents:
 
 
 def _is_ours(about: Path) -> bool:
-    """Whether `stages.training.checkpoints` wrote this; a stage of the user's own may file its state as it likes."""
+    """Return True if `stages.training.checkpoints` wrote this state. Custom stages may use their own layout."""
     try:
         said = json.loads(about.read_bytes())
     except (OSError, ValueError):
@@ -73,7 +76,7 @@ def _is_ours(about: Path) -> bool:
 
 
 def _of_training(directory: Path) -> Contents:
-    # Reading brings JAX in; it must not take the accelerator that the sessions need.
+    # Reading imports JAX, which must not claim the accelerator that the sessions need.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from stages.training import checkpoints
 
@@ -102,7 +105,7 @@ def _differing(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> int:
 
 
 def count(first: bytes, second: bytes) -> int:
-    """Bits in which two byte strings differ; every bit that only one of them has counts."""
+    """Count the bits in which two byte strings differ. Bits beyond the end of the shorter one all count."""
     shared = min(len(first), len(second))
     differing = 8 * (max(len(first), len(second)) - shared)
     for start in range(0, shared, CHUNK_BYTES):

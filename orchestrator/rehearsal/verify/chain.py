@@ -1,4 +1,4 @@
-"""Runs a pipeline uncut, then again in as many sessions as it is cut into, and compares the two."""
+"""Run a pipeline uncut, run it again cut into sessions, and compare the two."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,14 +15,14 @@ from stages.contract import Order, Parent, StageSpec
 from stages.session.parent_checkpoint import MountedCheckpoint
 
 ENDLESS_S = 1e9
-"""No session is to end by its budget, and none to save by its interval."""
+"""Budget, limit and save interval of verified sessions, in seconds: so large that none of them is ever reached."""
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class VerifiedChain:
-    """What is verified: the order of the uncut run, what its sessions mount, and their environment."""
+    """Input of a verification: the order of the uncut run, the mounts of its sessions, and their environment variables."""
 
     order: Order
     mounts: tuple[Mount, ...] = ()
@@ -31,30 +31,30 @@ class VerifiedChain:
 
 @dataclass(frozen=True)
 class ResumeVerdict:
-    """What was found, a session at a time."""
+    """Result of a verification: one comparison per session of the cut run."""
 
     sessions: tuple[Compared, ...]
     missing: int
-    """Steps of the uncut run that no session of the cut one has done."""
+    """Number of steps of the uncut run that no session of the cut run did."""
 
     @property
     def cuts(self) -> int:
-        """How many there were."""
+        """Number of cuts that were made."""
         return sum(session.cut is not None for session in self.sessions)
 
     @property
     def bits(self) -> Bits:
-        """Of all checkpoints together."""
+        """Differing bits, summed over all checkpoints."""
         return sum((session.bits for session in self.sessions), Bits())
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs."""
+        """True if no bit differs and no step is missing."""
         return self.missing == 0 and all(session.differing == 0 for session in self.sessions)
 
 
 def order_of(pipeline: Pipeline, steps_max: int | None = None) -> Order:
-    """The order of the uncut run; each stage has at most `steps_max` steps."""
+    """Return the order of the uncut run, with at most `steps_max` steps in each stage."""
     return Order(
         run=f"{pipeline.name}-verify",
         session=1,
@@ -82,10 +82,10 @@ def order_of(pipeline: Pipeline, steps_max: int | None = None) -> Order:
 def verify(
     subject: VerifiedChain, cuts: Sequence[SessionCut], root: Path, tell: Tell, *, keep: bool = False
 ) -> ResumeVerdict:
-    """Run both and compare; `root` is an empty folder for everything that the sessions need and leave.
+    """Run the pipeline uncut and cut, and compare; `root` is an empty folder for the sessions' inputs and outputs.
 
-    `keep` leaves it all there, otherwise what a session left goes as soon as nothing needs it. Raises Permanent where a
-    session fails.
+    With `keep`, all outputs stay there; otherwise a session's output is deleted once no later session needs it. Raises
+    Permanent if a session fails.
     """
     with SessionProcesses(root, subject.mounts, subject.environment) as sessions:
         tell("the uncut run")
@@ -110,7 +110,8 @@ def _cut_run(
         done |= left.steps.keys()
         if before is not None and left.newest is not None and not keep:
             tidy(before)
-        # A session that was killed before it saved anything is gone on from as if it had not been.
+        # A session that was killed before its first save leaves no checkpoint: the next one resumes from the previous
+        # parent.
         if left.newest is not None:
             parent, before = left.newest, left
         previous = cut
@@ -118,7 +119,9 @@ def _cut_run(
 
 
 def _whole(order: Order, cuts: Sequence[SessionCut]) -> Order:
-    """The uncut run saves wherever a session of the cut one might, so that there is something to compare with."""
+    """Return the order of the uncut run. It saves wherever a cut session may save, so that there is a checkpoint to
+    compare.
+    """
     places = {(at.stage, at.step): at for cut in cuts for at in (cut.at, cut.latest, *cut.saves)}
     return replace(order, save_at=tuple(places.values()), keep_checkpoints=len(places) + len(order.stages))
 
@@ -126,7 +129,7 @@ def _whole(order: Order, cuts: Sequence[SessionCut]) -> Order:
 def _next(
     order: Order, number: int, parent: MountedCheckpoint | None, cut: SessionCut | None, cuts: Sequence[SessionCut]
 ) -> Order:
-    """The order of a session that goes on from `parent`, and ends by itself at the cut at the latest."""
+    """Return the order of a session that resumes from `parent` and stops at the cut at the latest."""
     asked = replace(
         order,
         session=number,
@@ -143,7 +146,7 @@ def _next(
 
 
 def _step_s(whole: Left, cut: SessionCut | None) -> float:
-    """How long a step took in the uncut run."""
+    """Step time of the cut's stage in the uncut run, in seconds."""
     timings = whole.report.timings if whole.report else {}
     return timings.get(f"{cut.at.stage}.step_s", 0.0) if cut else 0.0
 
@@ -157,5 +160,5 @@ def _limited(spec: StageSpec, steps_max: int | None) -> StageSpec:
 
 
 def devices_of(order: Order) -> int:
-    """How many devices the model is laid out on."""
+    """Return the number of devices over which the model is sharded (FSDP × tensor parallel)."""
     return int(order.model.get("mesh_fsdp", 1)) * int(order.model.get("mesh_tp", 1))

@@ -1,4 +1,4 @@
-"""What `relay verify-resume` does: from a pipeline and flags to a verdict and an exit status."""
+"""Implementation of `relay verify-resume`: from a pipeline and flags to a verdict and an exit status."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ from stages.contract import Order
 from stages.session import packages
 
 CUTS = 20
-"""When nothing is said about where to cut."""
+"""Default number of random cuts, used when neither `--at` nor `--cuts` is given."""
 
 
 def verify_resume(
@@ -33,7 +33,7 @@ def verify_resume(
     keep: Path | None,
     as_json: bool,
 ) -> int:
-    """Verify a pipeline and print what was found; 0 where no bit differs, 1 otherwise. Raises BadInput."""
+    """Verify a pipeline and print the result. Return 0 if no bit differs, otherwise 1. Raises BadInput."""
     path = chosen or default_pipeline()
     pipeline = loader.load(path)
     _require(pipeline.pins, path)
@@ -51,7 +51,7 @@ def verify_resume(
 
 
 def _cuts(order: Order, at: Sequence[str], count: int | None, seed: int) -> tuple[SessionCut, ...]:
-    """Those that were named, and drawn ones: 20 unless some were named or another number was asked for."""
+    """Return the named cuts plus random ones: by default `CUTS` random cuts if none is named, otherwise none."""
     named = [cuts.named(text, order.stages) for text in at]
     wanted = count if count is not None else 0 if named else CUTS
     places = cuts.in_order([*named, *cuts.drawn(order.stages, wanted, seed)], order.stages)
@@ -68,7 +68,7 @@ def _tell(text: str) -> None:
 
 @contextmanager
 def _root(keep: Path | None) -> Iterator[Path]:
-    """The folder for everything that the sessions need and leave."""
+    """Open the folder for the sessions' inputs and outputs: `keep`, or a temporary folder."""
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="relay-verify-", ignore_cleanup_errors=True) as name:
             yield Path(name)
@@ -80,7 +80,7 @@ def _root(keep: Path | None) -> Iterator[Path]:
 
 
 def _environment(order: Order) -> dict[str, str]:
-    """What sessions see of this process's environment, and as many pretended devices as the model is laid out on."""
+    """Select the sessions' environment variables, and emulate as many host devices as the model is sharded over."""
     found = {name: os.environ[name] for name in ("JAX_PLATFORMS", "XLA_FLAGS") if name in os.environ}
     devices = chain.devices_of(order)
     if devices > 1 and "XLA_FLAGS" not in found:
@@ -89,7 +89,7 @@ def _environment(order: Order) -> dict[str, str]:
 
 
 def _require(pins: Sequence[str], path: Path) -> None:
-    """Sessions run on this Python, and must not install anything into it."""
+    """Raise BadInput if a pin is not installed: sessions run on this Python and must not install anything into it."""
     if lacking := packages.differing(pins):
         raise BadInput(
             f"{path} needs {', '.join(lacking)} in this Python to be verified: pip install 'relay-kaggle[train]' (from a "

@@ -1,4 +1,4 @@
-"""Compares what one session of a cut run computed with what the uncut run computed at the same places."""
+"""Compare what one session of a cut run computed with what the uncut run computed at the same steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,17 +11,18 @@ from stages.contract import Cursor
 from stages.session.tracing import Traced
 
 AT_START = "check_"
-"""Metrics whose name begins so are measured where a session takes a stage up, so a cut run has more of them."""
+"""Prefix of metrics that are measured when a session enters a stage, so that a cut run has more of them."""
 ROLLOUTS = "rollouts"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """What was found in one session.
+    """Differences found in one session.
 
-    `cut` is the cut after which it began (None: the run's first session), `start` the checkpoint that it went on from (None:
-    from nothing). `losses`, `batches` and `rollouts` count steps; `unmatched` steps and checkpoints that
-    the uncut run does not have, or has under other digests though no bit differs.
+    `cut` is the cut after which the session began (None for the run's first session) and `start` the checkpoint it
+    resumed from (None if it started from scratch). `losses`, `batches` and `rollouts` count the steps in which these
+    differ. `unmatched` counts steps and checkpoints that the uncut run does not have, or has under other digests
+    although no bit differs.
     """
 
     cut: SessionCut | None
@@ -36,17 +37,17 @@ class Compared:
 
     @property
     def differing(self) -> int:
-        """0 where this session computed what the uncut run computed."""
+        """Number of differences; 0 if this session computed the same as the uncut run."""
         return self.losses + self.batches + self.rollouts + self.unmatched + self.bits.differing
 
 
 def compared(cut: SessionCut | None, start: Cursor | None, left: Left, whole: Left) -> Compared:
-    """Every step and every checkpoint that a session left, against the uncut run's."""
+    """Compare every step and every checkpoint of a session with those of the uncut run."""
     pairs = [(step, whole.steps[place]) for place, step in left.steps.items() if place in whole.steps]
     checkpoints = [(found, whole.at(found.manifest.cursor)) for found in left.checkpoints]
     known = [(found, expected) for found, expected in checkpoints if expected is not None]
     differences = [bits.between(expected, found) for found, expected in known]
-    # Said to differ, and no bit does: something about them differs that is no content.
+    # The digests differ although no bit of the contents does: the files differ in something that is not content.
     unlike = [
         found.manifest.digests != expected.manifest.digests and not difference.differing
         for (found, expected), difference in zip(known, differences, strict=True)

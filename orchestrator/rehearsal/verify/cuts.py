@@ -1,4 +1,4 @@
-"""Where and how a run is cut: five sorts of cuts at seeded places, or at places that the user names."""
+"""Where and how a run is cut: five kinds of cuts, at seeded random steps or at steps that the user names."""
 
 import hashlib
 import itertools
@@ -10,32 +10,36 @@ from orchestrator.base.errors import BadInput
 from stages.contract import Cursor, StageSpec
 
 LOST_STEPS = 3
-"""A session that is killed has saved at most so many steps before, so that some steps are lost and done again."""
+"""Largest number of steps between the last save and a kill. They are lost, and the next session does them again."""
 
 
 class How(StrEnum):
-    """How a session ends."""
+    """How a session ends at a cut."""
 
     YIELD = "yield"
-    """By itself, after a step."""
+    """The session stops itself after a step."""
     BOUNDARY = "boundary"
-    """By itself, where one stage ends and the next begins."""
+    """The session stops itself at the boundary between two stages."""
     KILL = "kill"
-    """By SIGKILL while it computes the step after."""
+    """The session is killed (SIGKILL) while it computes the next step."""
     BEFORE_SAVE = "before-save"
-    """By SIGKILL as it begins to save."""
+    """The session is killed (SIGKILL) when it begins to save."""
     AFTER_SAVE = "after-save"
-    """By SIGKILL as soon as it has saved."""
+    """The session is killed (SIGKILL) as soon as it has saved."""
 
     @property
     def kills(self) -> bool:
-        """Whether the session has no say in it."""
+        """True if the session is killed rather than stopping itself."""
         return self in (How.KILL, How.BEFORE_SAVE, How.AFTER_SAVE)
 
 
 @dataclass(frozen=True)
 class SessionCut:
-    """The end of a session. `share` is how far into a step a KILL strikes; `lost` steps a killed session had not saved."""
+    """The end of a session.
+
+    `share` is how far into the next step a KILL happens (0 to 1); `lost` is the number of steps before the cut that a
+    killed session has not saved.
+    """
 
     at: Cursor
     how: How
@@ -44,27 +48,27 @@ class SessionCut:
 
     @property
     def saved(self) -> Cursor:
-        """Where a session that is killed saves before, whatever the interval says."""
+        """Last place at which a session that is killed saves before the cut, regardless of the save interval."""
         lost = 0 if self.how is How.AFTER_SAVE else self.lost
         return Cursor(stage=self.at.stage, step=max(1, self.at.step - lost))
 
     @property
     def saves(self) -> tuple[Cursor, ...]:
-        """All places where the session that ends here is told to save."""
+        """All places at which the order tells the session to save."""
         if not self.how.kills:
             return ()
         return (self.saved,) if self.how is How.KILL else (self.saved, self.at)
 
     @property
     def latest(self) -> Cursor:
-        """Where the session ends by itself, should a kill come too late."""
+        """Place at which the session stops itself in case the kill comes too late."""
         return Cursor(stage=self.at.stage, step=self.at.step + 1) if self.how.kills else self.at
 
 
 def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[SessionCut, ...]:
-    """`count` cuts of all sorts at random places that depend on nothing but the arguments, in the order of the run.
+    """Draw `count` cuts of all kinds at random places, in the order of the run. The same arguments give the same cuts.
 
-    Fewer where the stages have not as many places: no two cuts are at the same one, and none is at the very end.
+    Returns fewer if the stages do not have enough places: no two cuts share a place, and none is at the very end.
     """
     boundaries = _shuffled([Cursor(stage=spec.name, step=spec.steps) for spec in stages[:-1]], seed)
     inside = _inside(stages, seed)
@@ -78,7 +82,7 @@ def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[SessionCu
 
 
 def named(text: str, stages: Sequence[StageSpec]) -> SessionCut:
-    """The cut that `STAGE:STEP` or `STAGE:STEP:HOW` names; raises BadInput."""
+    """Parse `STAGE:STEP` or `STAGE:STEP:HOW` into a cut. Raises BadInput."""
     stage, _, rest = text.partition(":")
     step, _, how = rest.partition(":")
     known = {spec.name: spec.steps for spec in stages}
@@ -104,7 +108,7 @@ def _fitting(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> Se
 
 
 def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[SessionCut, ...]:
-    """The cuts as the run comes to them; of several at one place the first that was given."""
+    """Sort the cuts by position in the run. Of several cuts at one place, the first given is kept."""
     order = [spec.name for spec in stages]
     places: dict[tuple[int, int], SessionCut] = {}
     for cut in cuts:
@@ -113,7 +117,9 @@ def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[S
 
 
 def _inside(stages: Sequence[StageSpec], seed: int) -> list[Cursor]:
-    """All places inside of stages, at random but each stage in turn: a long one has no more cuts than a short one."""
+    """Return all places inside stages, shuffled, alternating between stages so that long stages get no more cuts than
+    short ones.
+    """
     places = [_shuffled([Cursor(stage=spec.name, step=step) for step in range(1, spec.steps)], seed) for spec in stages]
     return [at for turn in itertools.zip_longest(*places) for at in turn if at is not None]
 
@@ -123,6 +129,6 @@ def _shuffled(places: Iterable[Cursor], seed: int) -> list[Cursor]:
 
 
 def _fraction(seed: int, *about: object) -> float:
-    """A number from 0 to 1 that depends on nothing but the arguments."""
+    """Return a pseudo-random number from 0 to 1 that depends only on the arguments."""
     digest = hashlib.sha256(repr((seed, *about)).encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

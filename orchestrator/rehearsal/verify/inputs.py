@@ -1,4 +1,4 @@
-"""What the sessions of a verified pipeline find below `/kaggle/input` beside their parent checkpoint."""
+"""Inputs mounted below `/kaggle/input` for the sessions of a verified pipeline, apart from the parent checkpoint."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,13 +13,15 @@ from stages.data.mounted import STAND_IN_MARK
 
 
 def mounted(pipeline: Pipeline, path: Path, folder: Path) -> tuple[Mount, ...]:
-    """The pipeline's own files (relative to `path`, its own), and stand-ins for its datasets, model and data sets, made in `folder`.
+    """Return the mounts of a pipeline: its own files, and stand-ins for its datasets, model and data sets.
 
-    The stand-ins are those of a rehearsal: what is proven is that cutting changes nothing, not what is computed.
+    File names in the pipeline are relative to `path`, the pipeline file; stand-ins are created in `folder`. They are
+    those of a rehearsal: the verification proves that cutting changes nothing, whatever is computed.
     """
     own = {Path(name).name: path.parent / name for name in pipeline.inputs.files}
     mounts = [_mount("datasets/verify/inputs", own)] if own else []
-    for ref in pipeline.inputs.datasets:  # what is in them nobody here knows, and a session without them waits
+    # The contents are unknown here, and a session without the mount would wait for it.
+    for ref in pipeline.inputs.datasets:
         mark = Content.of_bytes(b"a stand-in", SystemClock().now())
         place = f"datasets/{'/'.join(ref.split('/')[:2])}"
         mounts.append(Mount(name=place, place=place, files={STAND_IN_MARK: mark}))

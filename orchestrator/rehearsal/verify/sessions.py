@@ -1,4 +1,4 @@
-"""Real sessions, one after the other: the pushed script in a process of its own, its parent checkpoint among its mounts."""
+"""Run real sessions one after the other: each pushed script in its own process, with its parent checkpoint mounted."""
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,40 +20,42 @@ from stages.session.session_output import Output
 
 OWNER = "verify"
 POLL_S = 0.001
-"""How often a session that is to be killed is looked at: a step of a tiny model takes ten times as long."""
+"""Poll interval, in seconds, for a session that is to be killed. A step of a tiny model takes about ten times as long.
+"""
 WORDS_LINES = 8
-"""So much of its log is shown of a session that failed."""
+"""Number of log lines shown of a failed session."""
 
 
 @dataclass(frozen=True)
 class Left:
-    """What a session left. `report` is None where it was killed."""
+    """Output of a session. `report` is None if it was killed."""
 
     folder: Path
     working: Path
     report: Report | None
     steps: tracing.Steps
     checkpoints: tuple[MountedCheckpoint, ...]
-    """Those that verify, in the order of the run."""
+    """Checkpoints that verify, in the order of the run."""
 
     @property
     def newest(self) -> MountedCheckpoint | None:
-        """What the next session goes on from."""
+        """Newest checkpoint, from which the next session resumes; None if there is none."""
         return self.checkpoints[-1] if self.checkpoints else None
 
     def at(self, cursor: Cursor) -> MountedCheckpoint | None:
-        """The checkpoint at a place."""
+        """Return the checkpoint at a cursor, or None."""
         return next((found for found in self.checkpoints if found.manifest.cursor == cursor), None)
 
 
 class SessionProcesses:
-    """Runs sessions below a folder, each with the same mounts and environment. Close it, and none is left running."""
+    """Runs sessions below a folder, all with the same mounts and environment. Closing it ends any that still run."""
 
     def __init__(self, root: Path, inputs: Sequence[Mount], environment: Mapping[str, str]) -> None:
         self._root = root.resolve()
         self._inputs = tuple(inputs)
         self._clock = SystemClock()
-        shared = compile_cache(self._root / "compile-cache")  # what is compiled is no part of what is proven
+        # sharing compiled programs is safe: the comparison covers results, not compilation
+        shared = compile_cache(self._root / "compile-cache")
         self._sandbox = ProcessSandbox(self._root, self._clock, {**shared, **environment})
 
     def __enter__(self) -> Self:
@@ -65,9 +67,9 @@ class SessionProcesses:
     def run(
         self, order: Order, parent: MountedCheckpoint | None, cut: SessionCut | None = None, step_s: float = 0.0
     ) -> Left:
-        """Run a session to its end, or until it is killed as `cut` says; `step_s` is how long a step of that stage takes.
+        """Run a session until it ends or is killed as `cut` says; `step_s` is the stage's step time in seconds.
 
-        Raises Permanent where the session failed.
+        Raises Permanent if the session failed.
         """
         folder = self._root / OWNER / order.slug / "v1" / "kaggle"
         session = self._sandbox.start(self._launch(order, parent))
@@ -105,7 +107,7 @@ class SessionProcesses:
             self._clock.sleep(10 * POLL_S)
 
     def _comes_to(self, session: ProcessSession, moment: "Signal", cut: SessionCut, step_s: float) -> bool:
-        """Wait for the moment of a kill; False where the session ended before."""
+        """Wait for the moment of a kill. Return False if the session ended before."""
         while not moment.has_come():
             if session.poll(0.0) is not None:
                 return False
@@ -117,14 +119,14 @@ class SessionProcesses:
 
 @dataclass
 class Signal:
-    """A sign that a session gives: a file or folder appears, or (with `line`) a trace has come to a step."""
+    """An event to wait for: a file or folder appears or, with `line`, a trace reaches a step."""
 
     path: Path
     line: tuple[str, int] | None = None
     _size_bytes: int = -1
 
     def has_come(self) -> bool:
-        """Whether the sign is there; cheap to ask again and again."""
+        """Return True once the event happened. Cheap enough to call in a tight loop."""
         if self.line is None or not self.path.exists():
             return self.line is None and self.path.exists()
         size_bytes = self.path.stat().st_size
@@ -135,7 +137,9 @@ class Signal:
 
 
 def _moment(cut: SessionCut, order: Order, folder: Path) -> Signal:
-    """When to strike: a KILL waits for the save before it, so that it hits the step and not the save."""
+    """Return the event after which to kill. A KILL waits for the preceding save, so that it hits the step and not the
+    save.
+    """
     if cut.how is How.AFTER_SAVE or (cut.how is How.KILL and cut.saved == cut.at):
         return Signal(Output(folder / "working", order).folder(cut.at))
     return Signal(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))
@@ -159,7 +163,7 @@ def _whole(checkpoints: Iterable[MountedCheckpoint]) -> list[MountedCheckpoint]:
         try:
             packing.verify(checkpoint.folder, checkpoint.manifest)
         except packing.CorruptCheckpoint:
-            continue  # as the laptop would: an older one is gone on from
+            continue  # like the daemon: resume from an older one
         found.append(checkpoint)
     return found
 
@@ -179,5 +183,5 @@ def _refuse_failure(folder: Path, order: Order, log: Sequence[SessionLine]) -> N
 
 
 def tidy(left: Left) -> None:
-    """Remove what a session left on disk."""
+    """Delete what a session left on disk."""
     shutil.rmtree(left.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The table that `relay verify-resume` prints, and its last line."""
+"""The table that `relay verify-resume` prints, and the sentence below it."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ WORDS = {
 
 
 def verdict_view(verdict: ResumeVerdict) -> RenderableType:
-    """One line a cut, the session before the first one too, then the sum."""
+    """Render one row per session, starting with the one before the first cut, and the summary sentence."""
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     table.add_column("", justify="right")
     for name in ("cut after", "how", "went on from"):
@@ -36,7 +36,7 @@ def verdict_view(verdict: ResumeVerdict) -> RenderableType:
 
 
 def verdict_document(verdict: ResumeVerdict) -> dict[str, Any]:
-    """The same as JSON (see docs/json.md)."""
+    """Return the verdict as a JSON document (see docs/json.md)."""
     bits = verdict.bits
     return {
         "format": FORMAT,
@@ -68,7 +68,7 @@ def _session(session: Compared) -> dict[str, Any]:
 
 
 def sentence(verdict: ResumeVerdict) -> str:
-    """The last line: how many bits differ, and whatever else does."""
+    """Return the summary sentence: how many bits differ, and which losses, batches, rollouts or steps do."""
     bits, cuts = verdict.bits, verdict.cuts
     text = f"{bits.differing:,} of {bits.compared:,} bits differ at {cuts} {'cut' if cuts == 1 else 'cuts'}"
     others = {
