@@ -1,4 +1,6 @@
-"""This machine's own clock, which need not be Kaggle's: it is set forward and back, while a daemon runs and between two."""
+"""This machine's clock, independent of Kaggle's: it is set forward and back, while a daemon runs and between two
+daemons.
+"""
 
 import random
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ STEPS = (
 
 
 class OwnClock:
-    """The world's clock as this machine tells it: wrong by `off`."""
+    """Clock of this machine: the simulated clock plus the error `off`."""
 
     def __init__(self, world: Clock, off: timedelta = timedelta(0)) -> None:
         self._world, self.off = world, off
@@ -37,17 +39,19 @@ class OwnClock:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """The clock is set by `by` before the `turn`-th turn of the chain, or (`between`) when the next daemon begins after it."""
+    """One change of the clock by `by`: before the `turn`-th turn or, with `between`, when the next daemon starts after
+    that turn.
+    """
 
     turn: int
     by: timedelta
     between: bool
     noticed: bool
-    """Whether the daemon that runs notices it, as it does when it looks between two rounds."""
+    """True if the running daemon notices the change, as it does when it checks the clock between two rounds."""
 
 
 def drawn_settings(seed: int) -> tuple[ClockStep, ...]:
-    """The settings of a seed's chain, which come in pairs as a rule: what was set wrong is put right later."""
+    """Draw the clock changes of a seed's chain. Most come in pairs: a wrong setting is corrected later."""
     rng = random.Random(f"relay simulates {seed}: clocks")
     found: list[ClockStep] = []
     for _ in range(rng.choice((0, 0, 1, 1, 2))):
@@ -60,19 +64,19 @@ def drawn_settings(seed: int) -> tuple[ClockStep, ...]:
 
 
 class ClockSteps:
-    """Carries out settings on a clock as the turns of a chain go by."""
+    """Applies clock changes as the turns of a chain go by."""
 
     def __init__(self, clock: OwnClock, settings: tuple[ClockStep, ...]) -> None:
         self._clock, self._left, self._turn = clock, list(settings), 0
         self.made = 0
-        """How many were carried out: two at once may leave the clock as it was, and yet what was seen is forgotten."""
+        """Number of changes applied. Two at once may cancel out, and yet make relay forget its observations."""
 
     def begun(self) -> None:
-        """A daemon begins."""
+        """Apply all due changes when a daemon starts."""
         self._set([setting for setting in self._left if setting.turn <= self._turn])
 
     def turned(self) -> bool:
-        """A turn is about to come; whether the daemon notices that the clock was set before it."""
+        """Apply the changes due before the next turn. Return True if the daemon notices one."""
         self._turn += 1
         due = [setting for setting in self._left if setting.turn <= self._turn and not setting.between]
         self._set(due)

@@ -1,4 +1,6 @@
-"""A daemon that dies between any two steps: boundaries around its calls, and bombs that go off at one of them."""
+"""Daemon crashes between any two steps: proxies count the boundaries around its calls, and a crash point strikes at
+one.
+"""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,24 +13,24 @@ STORE_CALLS = ("append", "write_quota")
 
 
 class Crash(BaseException):
-    """The daemon's process is gone at this instruction."""
+    """Stands for the death of the daemon's process at this instruction."""
 
 
 class CrashPoint:
-    """Goes off at the n-th boundary, once; counts boundaries all the while."""
+    """Raises Crash once, at the n-th boundary, and counts the boundaries it passes."""
 
     def __init__(self, at: int | None = None) -> None:
         self.at, self.passed = at, 0
 
     def boundary(self) -> None:
-        """Pass one; raises Crash where it is the one."""
+        """Count one boundary. Raises Crash if it is the chosen one."""
         here, self.passed = self.passed, self.passed + 1
         if here == self.at:
             raise Crash
 
 
 class CrashingProxy:
-    """Whatever it stands for, with a boundary before and after each of the named calls."""
+    """Proxy of an object, with a boundary before and after each of the named calls."""
 
     def __init__(self, inner: Any, bomb: CrashPoint, calls: Iterable[str]) -> None:
         self._inner, self._bomb, self._calls = inner, bomb, frozenset(calls)

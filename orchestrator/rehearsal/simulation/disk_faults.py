@@ -1,4 +1,4 @@
-"""What the disk does under a simulated chain: writes that it refuses, reads that fail, and bits that turn over between two daemons."""
+"""Disk faults of a simulated chain: failed writes, failed reads, and bits that flip between two daemons."""
 
 import random
 from collections import Counter
@@ -34,11 +34,11 @@ from state.store import Store
 WRITES = ("append", "write_quota")
 REFUSED_SHARE = 0.2
 FLIPPED_EVERY = 150
-"""Of so many chains one is on disk for this alone, besides those that are on disk anyway."""
+"""One of so many chains uses the real database just for bit flips, besides those that use it anyway."""
 
 
 class BackupsGone(RelayError):
-    """The database is damaged and there is no backup: relay stops with a sentence, and does nothing wrong."""
+    """Raised when the database is damaged and has no backup. relay then stops with one sentence, which is correct."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,18 @@ class Flip:
 
     after_crash: int
     place: float
-    """Which of the bytes that hold anything, from 0 to below 1."""
+    """Position among the non-zero bytes, from 0 (inclusive) to 1 (exclusive)."""
     bit: int
 
 
 @dataclass(frozen=True)
 class DiskPlan:
-    """Everything that is drawn for one chain's disk."""
+    """All disk faults drawn for one chain."""
 
     on_disk: bool = False
-    """Whether the chain needs the real database for this."""
+    """True if the chain uses the real database only for these faults."""
     refused: frozenset[int] = frozenset()
-    """Which writes of the whole chain, counted from 0, find no room."""
+    """Indices (from 0) of the chain's writes that fail for lack of space."""
     flips: tuple[Flip, ...] = ()
     reads: ReadPlan = NO_READ_FAULTS
 
@@ -67,7 +67,7 @@ NO_DISK_FAULTS = DiskPlan()
 
 
 def disk_plan(seed: int, crashes: int, *, on_disk: bool) -> DiskPlan:
-    """The plan of a seed. From a generator of its own, so that nothing else of the seed is drawn otherwise."""
+    """Draw the plan of a seed. It uses its own generator, so that the seed's other draws stay the same."""
     rng = random.Random(f"relay simulates {seed}: disks")
     wanted = rng.randrange(FLIPPED_EVERY) == 0
     refused: set[int] = set()
@@ -87,30 +87,30 @@ def disk_plan(seed: int, crashes: int, *, on_disk: bool) -> DiskPlan:
 
 @dataclass
 class FaultyDisk:
-    """The disk under one chain's database, and what has happened to it."""
+    """The disk below one chain's database, with a record of the faults that struck."""
 
     plan: DiskPlan
     home: HomeLayout
     real: bool
-    """Whether the chain has the real database."""
+    """True if the chain uses the real database."""
     struck: Counter[str] = field(default_factory=Counter)
     writes: int = 0
     questions: int = 0
     lost: bool = False
-    """Whether the database was damaged when there was no backup of it yet."""
+    """True if the database was damaged before there was a backup."""
     identity: str = ""
-    """Id of the home folder."""
+    """Identity of the home folder."""
 
     def __post_init__(self) -> None:
         self._sectors = Sectors(self.plan.reads, self.home.path, lambda what: self.struck.update([what]))
 
     def around(self, store: Any) -> Any:
-        """The store as a daemon has it on this disk."""
+        """Wrap the store so that the planned writes and reads fail."""
         return _Refusing(store, self) if self.plan.refused or self.plan.reads.questions else store
 
     @contextmanager
     def under(self) -> Iterator[None]:
-        """Whatever a daemon reads inside is read from this disk."""
+        """Make the planned file reads fail inside the context."""
         if not self.plan.reads.sectors:
             yield
             return
@@ -118,17 +118,19 @@ class FaultyDisk:
             yield
 
     def begins(self, now: Callable[[], Any]) -> None:
-        """Keep a backup as a daemon does that begins."""
+        """Make a backup, as a starting daemon does."""
         if self.plan.flips:
             Backups(self.home).make_by_itself(now())
 
     def after(self, turn: Turn, now: Callable[[], Any]) -> None:
-        """Keep a backup where the daemon would."""
+        """Make a backup after a turn, if the daemon would."""
         if self.plan.flips and any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
             Backups(self.home).make_by_itself(now())
 
     def kept(self, turn: Turn, state: RunState) -> None:
-        """Assert that no checkpoint was given up whose every byte is still on this disk, whether it could be read then or not."""
+        """Assert that a checkpoint given up as damaged has indeed lost a byte: none of them may still be whole on this
+        disk.
+        """
         for fact in turn.facts:
             if not isinstance(fact, CheckpointDamaged):
                 continue
@@ -139,7 +141,7 @@ class FaultyDisk:
             assert lost, f"{name} was given up, and every byte of it is still on this disk"
 
     def flips_after(self, crash: int) -> bool:
-        """Turn over what was drawn for this moment; answers whether that was anything."""
+        """Flip the bits drawn for this crash. Return True if there were any."""
         due = [flip for flip in self.plan.flips if flip.after_crash == crash]
         for flip in due:
             turn_over(self.home.database, flip)
@@ -147,9 +149,9 @@ class FaultyDisk:
         return bool(due)
 
     def opened(self, run: str, now: Callable[[], Any]) -> Store:
-        """The database as the next daemon finds it: sound, or a person puts a backup in its place.
+        """Open the database as the next daemon does; if it is damaged, restore a backup as a user would.
 
-        Raises BackupsGone where there is none.
+        Raises BackupsGone if there is no backup.
         """
         try:
             return self._sound(run)
@@ -157,7 +159,7 @@ class FaultyDisk:
             return self.restored(str(error), now)
 
     def restored(self, why: str, now: Callable[[], Any]) -> Store:
-        """A backup in the place of a database that was found damaged."""
+        """Replace a damaged database by a backup. Raises BackupsGone if there is none."""
         assert "\n" not in why, f"more than one sentence: {why}"
         backups = Backups(self.home)
         backup = backups.sound(lambda sentence: None)
@@ -178,7 +180,7 @@ class FaultyDisk:
         return store
 
     def is_silent(self) -> bool:
-        """Whether the next question to the database finds no answer."""
+        """Return True if the next database query fails."""
         number, self.questions = self.questions, self.questions + 1
         if number not in self.plan.reads.questions:
             return False
@@ -186,7 +188,7 @@ class FaultyDisk:
         return True
 
     def refuses(self) -> bool:
-        """Whether the next write finds no room."""
+        """Return True if the next write fails for lack of space."""
         number, self.writes = self.writes, self.writes + 1
         if number not in self.plan.refused:
             return False
@@ -195,7 +197,7 @@ class FaultyDisk:
 
 
 class _Refusing:
-    """A store some of whose writes find no room, and some of whose reads fail: the real one below it, the one in memory by its word."""
+    """Store whose planned writes and reads fail: really, if it is on disk, otherwise by raising the same error."""
 
     def __init__(self, inner: Any, disk: FaultyDisk) -> None:
         self._inner, self._disk = inner, disk
@@ -233,8 +235,8 @@ class _Refusing:
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """No file of this process may grow inside, as on a full disk."""
-    import resource  # where there is none, chains are simulated in memory alone
+    """Prevent this process from extending any file inside the context, as on a full disk."""
+    import resource  # missing on Windows, where chains are simulated in memory only
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
@@ -245,7 +247,7 @@ def no_room() -> Iterator[None]:
 
 
 def turn_over(database: Path, flip: Flip) -> None:
-    """Turn one bit of a file over, in a byte that holds anything."""
+    """Flip one bit of a file, in a non-zero byte."""
     data = bytearray(database.read_bytes())
     held = [place for place, byte in enumerate(data) if byte]
     data[held[int(flip.place * len(held))]] ^= 1 << flip.bit

@@ -1,4 +1,4 @@
-"""What a chain under watch must not give up too soon: a push or a dataset that Kaggle may show yet, however the clock is set."""
+"""Watchdog of a simulated chain: it must not give up early on a push or a dataset that Kaggle may still show."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ class Hasty:
     since: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
     def after(self, chain: Chain, turn: Turn | None) -> str:
-        """What is wrong after a turn: something was given up too soon; or nothing."""
+        """Return what is wrong after a turn, or "": nothing may be given up before its deadline."""
         for fact in () if turn is None else turn.facts:
             if wrong := self._told(fact, chain):
                 return wrong
@@ -42,7 +42,10 @@ class Hasty:
         return ""
 
     def _given_up(self, name: str, wait_s: float, interval_s: float, chain: Chain, made: int) -> str:
-        """Each setting of the clock may add what a look adds at most; a beginning that a crash hid is not known."""
+        """Check the time since the search began, unless a crash hid the beginning.
+
+        Each change of the clock may add up to one poll's share of the wait.
+        """
         if name not in self.since:
             return ""
         since, made_then = self.since.pop(name)

@@ -1,4 +1,6 @@
-"""How good the forecast is: calm simulated chains, what was said of them at the start and midway, and what happened."""
+"""Measures the forecast: simulates fault-free chains and compares the forecasts at the start and midway with the
+outcome.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,31 +18,31 @@ from stages.contract import Cursor
 from state.model import QuotaRow, RunStatus
 
 POLL_S = 300.0
-"""Between two looks at a session; a daemon looks ten times as often."""
+"""Poll interval, in seconds. A daemon polls ten times as often."""
 TURNS_MAX = 100_000
 CLOSE = 0.1
 WRONG = (0.6, 1.5)
-"""How far off the run's own expectations are, so that what is said midway rests on what was measured."""
+"""Factors by which the run's own expectations are wrong, so that the forecast midway rests on measurements."""
 
 
 @dataclass(frozen=True)
 class ForecastError:
-    """What was said at one moment, and how far off it was, as shares of the time and of the quota that went by after it."""
+    """Error of one forecast, as shares of the time and of the quota that were spent after it."""
 
     off_finish: float
     off_quota: float
     bounded: bool
-    """Whether the end came between the earliest and the latest."""
+    """True if the run ended between the earliest and the latest forecast time."""
 
     @property
     def close(self) -> bool:
-        """Whether both were off by a tenth at most."""
+        """True if time and quota were both off by at most a tenth."""
         return max(self.off_finish, self.off_quota) <= CLOSE
 
 
 @dataclass(frozen=True)
 class ForecastedChain:
-    """One chain, and what was said of it."""
+    """One chain, with the errors of its forecasts."""
 
     seed: int
     start: ForecastError
@@ -50,7 +52,7 @@ class ForecastedChain:
 
 
 def one(seed: int) -> ForecastedChain:
-    """Drive the calm chain of a seed to its end, and compare; the same seed gives the same answer."""
+    """Run the fault-free chain of a seed to its end and compare. The same seed gives the same result."""
     plan = calm(seed)
     told = expectations(plan)
     given = plan.pipeline.model_copy(update={"expect": _mistaken(plan, told, WRONG[seed % 2])})
@@ -79,7 +81,7 @@ def one(seed: int) -> ForecastedChain:
 
 
 def expectations(plan: ChainPlan) -> Expect:
-    """The true times of a plan, as a pipeline would say them."""
+    """Return the plan's true durations in the form of a pipeline's `expect` section."""
     assert plan.tempo is not None
     session, kind = CountingSessions(plan.pipeline), plan.pipeline.slot
     queue_s = {"tpu": plan.rules.queue_s.tpu, "gpu": plan.rules.queue_s.gpu, "cpu": plan.rules.queue_s.cpu}[kind]
@@ -94,7 +96,7 @@ def expectations(plan: ChainPlan) -> Expect:
 
 
 def _mistaken(plan: ChainPlan, told: Expect, factor: float) -> Expect:
-    """All that the first session measures, said wrongly; what only a later stage can tell is said as it is."""
+    """Falsify what the first session measures by `factor`; values that only a later stage can measure stay correct."""
     measured = plan.pipeline.stages[0].options == {}
     step_s = {"counting": plan.step_s * factor if measured else plan.step_s}
     others = {name: getattr(told, name) * factor for name in ("startup_s", "save_s", "queue_s", "handover_s")}
@@ -115,7 +117,7 @@ def _at_the_start(plan: ChainPlan, told: Expect, now: datetime) -> dict[str, Any
 
 
 def _halfway(chain: Chain) -> bool:
-    """Whether sessions have told of half of all steps."""
+    """Return True once the sessions have reported half of all steps."""
     pipeline, found = chain.kaggle.pipeline, chain.state.last
     if found is None:
         return False

@@ -1,4 +1,4 @@
-"""What must hold after every turn of a simulated chain, however Kaggle and the machine misbehave: one function a promise."""
+"""Invariants that hold after every turn of a simulated chain, whatever Kaggle and the machine do: one function each."""
 
 import hashlib
 import json
@@ -23,16 +23,16 @@ from state.model import Checkpoint, CheckpointStatus, Phase, RunState, RunStatus
 
 KEPT_MIN = 2
 SENT_MAX = 25
-"""Of one dataset's files: more than lost answers, crashes and a person's patience can ask for."""
+"""Maximum number of uploads of one dataset's files: more than lost answers, crashes and repeated remedies can cause."""
 
 
 class Broken(AssertionError):
-    """An invariant does not hold; the message names it."""
+    """Raised when an invariant does not hold; the message names it."""
 
 
 @dataclass
 class Watched:
-    """A chain under watch, and how far each look has come: nothing is looked at twice that cannot change."""
+    """A chain under test. It records what each invariant has checked, so that nothing immutable is checked twice."""
 
     chain: Chain
     secret: str = ""
@@ -41,39 +41,39 @@ class Watched:
     checkpoints: int = 0
     trained: int = 0
     state: RunState | None = None
-    """As of the last turn that changed it."""
+    """State after the last turn that changed it."""
     verified: set[tuple[str, str]] = field(default_factory=set)
-    """Name and digest of each checkpoint that was collected, here or by a daemon on a copy."""
+    """Name and digest of each verified checkpoint, collected here or by a daemon on a copy."""
     pruned: set[str] = field(default_factory=set)
     loop: RepeatWatchdog = field(default_factory=RepeatWatchdog)
     owed: OverdueWatchdog = field(default_factory=OverdueWatchdog)
     hasty: Hasty = field(default_factory=Hasty)
     others: list[Chain] = field(default_factory=list)
-    """Daemons on copies of the home folder."""
+    """Chains of the daemons that work on copies of the home folder."""
     loops: list[RepeatWatchdog] = field(default_factory=list)
-    """What each of them did since its last rest."""
+    """Repeat watchdog of each chain in `others`."""
     deleted: int = 0
-    """Datasets whose deletion was looked at."""
+    """Number of dataset deletions checked so far."""
     struck: int = 0
-    """Mishaps of Kaggle that happened before the last turn."""
+    """Number of faults that had occurred before the last turn."""
 
     def paused(self) -> None:
-        """Nobody carried the chain on for a while."""
+        """Record that no daemon ran for a while."""
         self.owed.paused()
 
     def join(self, other: Chain) -> None:
-        """Watch another daemon as well, which works on a copy of the home folder."""
+        """Check the chain of another daemon as well, which works on a copy of the home folder."""
         self.others.append(other)
         self.loops.append(RepeatWatchdog())
 
     def after(self, turn: Turn | None) -> None:
-        """Check all that can have changed in this turn (None: the daemon died in it); raises Broken."""
+        """Check everything that can have changed in this turn (None: the daemon died in it). Raises Broken."""
         self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
         self._check("nothing is given up before it was looked for", self.hasty.after(self.chain, turn))
         self._look(turn)
 
     def after_other(self, other: Chain, turn: Turn) -> None:
-        """Check all that can have changed in a turn of another daemon; raises Broken."""
+        """Check everything that can have changed in a turn of another daemon. Raises Broken."""
         loop = self.loops[self.others.index(other)]
         self._check("no command is repeated without a rest", loop.after(other, turn))
         self._look(turn)
@@ -90,17 +90,19 @@ class Watched:
 
     @property
     def states(self) -> list[RunState]:
-        """The run as each home folder has it."""
+        """States of the run, one per home folder."""
         return [self.chain.state, *(other.state for other in self.others)]
 
     def goes_back(self) -> None:
-        """Begin from the database that is there now, which may know less than the last one: what is on Kaggle stays seen."""
+        """Continue from the current database, which may be older than the last one. What was checked on Kaggle stays
+        checked.
+        """
         state = self.state = self.chain.state
         self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
         self.hasty.since.clear()
 
     def at_the_end(self) -> None:
-        """Check what holds for a chain that came to its end."""
+        """Check the invariants of a finished chain. Raises Broken."""
         state = self.chain.state
         for name, holds in AT_THE_END.items():
             self._check(name, holds(self, state))
@@ -111,17 +113,17 @@ class Watched:
             raise Broken(f"{name}: {broken}")
 
 
-# --- after each turn: each answers with what is wrong, or nothing ------------------
+# --- after each turn: each returns what is wrong, or "" ----------------------------
 
 
 def one_live_session(watched: Watched, state: RunState) -> str:
-    """Of this run, at most one session takes a slot."""
+    """Check that at most one session of the run takes a slot."""
     live = [session.slug for session in watched.chain.kaggle.world.kernels.live()]
     return f"{' and '.join(live)} are alive together" if len(live) > 1 else ""
 
 
 def nothing_pushed_twice(watched: Watched, state: RunState) -> str:
-    """No order became two sessions."""
+    """Check that no order started two sessions."""
     twice = [slug for slug, times in watched.chain.kaggle.started.items() if times > 1]
     for kernel in watched.chain.kaggle.world.kernels.all():
         if sum(version.session is not None for version in kernel.versions) > 1:
@@ -130,7 +132,7 @@ def nothing_pushed_twice(watched: Watched, state: RunState) -> str:
 
 
 def every_step_once(watched: Watched, state: RunState) -> str:
-    """A checkpoint holds what the uncut run holds after as many steps."""
+    """Check that each new checkpoint holds what the uncut run holds after as many steps."""
     kaggle = watched.chain.kaggle
     for checkpoint in state.checkpoints[watched.checkpoints :]:
         position = kaggle.pipeline.position(checkpoint.cursor)
@@ -142,7 +144,7 @@ def every_step_once(watched: Watched, state: RunState) -> str:
 
 
 def newest_parent(watched: Watched, state: RunState) -> str:
-    """A session starts from the newest verified checkpoint there is when it is planned."""
+    """Check that each session starts from the newest verified checkpoint at the time of its planning."""
     new, watched.sessions = state.sessions[watched.sessions :], len(state.sessions)
     for session in new:
         place = watched.chain.kaggle.pipeline.position
@@ -156,7 +158,7 @@ def newest_parent(watched: Watched, state: RunState) -> str:
 
 
 def only_verified_bytes(watched: Watched, state: RunState) -> str:
-    """What a session trained on is the parent that its order names, which was verified, byte for byte."""
+    """Check that each session trained on the verified parent that its order names, byte for byte."""
     kaggle = watched.chain.kaggle
     new, watched.trained = kaggle.trained[watched.trained :], len(kaggle.trained)
     if new and watched.others:
@@ -171,7 +173,7 @@ def only_verified_bytes(watched: Watched, state: RunState) -> str:
 
 
 def two_are_kept(watched: Watched, state: RunState) -> str:
-    """Whatever is pruned leaves two that are newer and usable; what a person abandons for an older one is not pruned."""
+    """Check that every pruned checkpoint leaves two newer usable ones. Those that a user abandons are not pruned."""
     for place, checkpoint in enumerate(state.checkpoints):
         if checkpoint.status is not CheckpointStatus.PRUNED or checkpoint.name in watched.pruned:
             continue
@@ -183,7 +185,7 @@ def two_are_kept(watched: Watched, state: RunState) -> str:
 
 
 def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
-    """A dataset whose manifest verifies in itself is deleted by nobody but whoever prunes by `keep_checkpoints`."""
+    """Check that a dataset whose manifest verifies is deleted only by retention (`keep_checkpoints`)."""
     world = watched.chain.kaggle.world
     gone, struck = world.datasets.deleted, world.misfortune.struck
     new, watched.deleted = gone[watched.deleted :], len(gone)
@@ -191,7 +193,7 @@ def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
     watched.struck = len(struck)
     for dataset in (
         new if flips < TRIES else ()
-    ):  # as often as relay asks it was given the same other bytes: it cannot know
+    ):  # Damaged on each of its tries, the download looks like a damaged dataset: relay cannot tell them apart.
         version = dataset.versions[-1]
         if version.fault is DatasetAction.FAIL or not is_sound(version.files):
             continue
@@ -205,7 +207,7 @@ def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
 
 
 def is_sound(files: Mapping[str, Content]) -> bool:
-    """Whether a manifest among these files names the bytes of all the others."""
+    """Return True if one of these files is a manifest and the others match its digests."""
     try:
         manifest = Manifest.from_json(files[MANIFEST_NAME].read())
         return all(hashlib.sha256(files[e.path].read()).hexdigest() == e.sha256 for e in manifest.files)
@@ -214,12 +216,12 @@ def is_sound(files: Mapping[str, Content]) -> bool:
 
 
 def pruned(checkpoint: Checkpoint) -> bool:
-    """Whether it was removed to save room."""
+    """Return True if retention deleted this checkpoint."""
     return checkpoint.status is CheckpointStatus.PRUNED
 
 
 def sent_in_bounds(watched: Watched, state: RunState) -> str:
-    """The files of a checkpoint are not sent again and again, whatever Kaggle makes of them."""
+    """Check that a checkpoint's files are not uploaded over and over, whatever Kaggle does with them."""
     sent = watched.chain.kaggle.world.datasets.sent
     return next(
         (f"the files of {slug} were sent {count} times" for slug, count in sent.items() if count > SENT_MAX), ""
@@ -227,7 +229,7 @@ def sent_in_bounds(watched: Watched, state: RunState) -> str:
 
 
 def intents_are_answered(watched: Watched, state: RunState) -> str:
-    """Whatever was meant is what the next turns are about: no other session is planned while a push is open."""
+    """Check that no other session is planned while a push is open."""
     open_pushes = [s for s in state.sessions[:-1] if s.phase in (Phase.PLANNED, Phase.PUSHING)]
     return f"{open_pushes[0].slug} was never pushed, and another session was planned" if open_pushes else ""
 
@@ -236,7 +238,7 @@ def intents_are_answered(watched: Watched, state: RunState) -> str:
 
 
 def folds(watched: Watched, state: RunState) -> str:
-    """The facts, written and read again, fold to the rows; every text in them can be written."""
+    """Check that the facts, written and read again, fold to the rows, and that every text in them can be written."""
     facts = watched.chain.store.facts(watched.chain.run)
     again = [(at, FACTS[fact.name].from_dict(json.loads(json.dumps(fact.to_dict())))) for at, fact in facts]
     odd = [fact.name for _, fact in facts if ODD.search(_written(fact))]
@@ -250,7 +252,7 @@ def _written(fact: Fact) -> str:
 
 
 def finished_whole(watched: Watched, state: RunState) -> str:
-    """The chain ends when faults end, and ends in what the uncut run ends in."""
+    """Check that the chain ends once faults end, with the same state as the uncut run."""
     if state.run.status is not RunStatus.FINISHED:
         return f"the run is {state.run.status}: {state.run.reason}"
     assert state.head is not None
@@ -259,7 +261,7 @@ def finished_whole(watched: Watched, state: RunState) -> str:
 
 
 def every_intent_has_its_fact(watched: Watched, state: RunState) -> str:
-    """An intent is followed by its fact: nothing is left half done."""
+    """Check that every intent is followed by its fact, and every push preceded by an intent."""
     undone: list[Session] = [s for s in state.sessions if not s.phase.over]
     if undone:
         return f"{undone[0].slug} is {undone[0].phase} and the run is over"
@@ -270,7 +272,7 @@ def every_intent_has_its_fact(watched: Watched, state: RunState) -> str:
 
 
 def no_secret_anywhere(watched: Watched, state: RunState) -> str:
-    """The account's key is in no fact, row, file, log or kernel."""
+    """Check that the account's key is in no fact, row, file, log or kernel."""
     secret = watched.secret
     if not secret:
         return ""

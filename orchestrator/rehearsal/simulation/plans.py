@@ -1,4 +1,4 @@
-"""From a seed to everything that happens to one chain: the pipeline, what Kaggle does, when the daemon dies, what a person does."""
+"""Plan of a simulated chain, drawn from a seed: pipeline, Kaggle's behaviour, daemon crashes, the user's actions."""
 
 import random
 from collections.abc import Callable
@@ -33,22 +33,22 @@ from orchestrator.rehearsal.simulation.stuck_answers import StuckAnswer, drawn_s
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
-"""Faults befall only the first sessions of a chain: then they end, and so must the chain."""
+"""Highest number of a session that a fault may hit. Later ones succeed, so the chain must end."""
 CALLS = (
     "SaveKernel", "GetKernel", "GetKernelSessionStatus", "ListKernelSessionOutput", "OutputFile", "LogStream",
     "DatasetFile", "GetDataset", "CreateDataset", "DeleteDataset", "BlobUpload", "GetAcceleratorQuotaStatistics",
 )  # fmt: skip
 SESSION_FAULTS = [action for action in SessionAction if action is not SessionAction.SLOW]
-"""All but one: a script is played at its own pace."""
+"""Session faults that are drawn: all but SLOW, since a scripted session is played at its own pace."""
 PUSH_FAULTS = [action for action in PushAction if action not in delayed_faults.PUSHES]
 DATASET_FAULTS = [action for action in DatasetAction if action not in delayed_faults.DATASETS]
-"""What is late is drawn apart."""
+"""Dataset faults that are drawn here. Delayed ones are drawn in `delayed_faults`."""
 FILE_CALLS = ("OutputFile", "DatasetFile")
-"""The calls that bring files: only what they bring can have a bit turned over."""
+"""Calls that download files: only those can have a bit flipped."""
 ON_DISK_EVERY = 100
-"""Of so many chains one uses the real database, which takes twenty times as long as the store in memory."""
+"""One of so many chains uses the real database, which takes twenty times as long as the store in memory."""
 PROCESSING_S_MAX = 4 * 3600.0
-"""Of a dataset that nothing befalls: relay gives one up after six hours."""
+"""Maximum processing time of a dataset without faults, in seconds. relay gives up on one after six hours."""
 STATUSES = (429, 500, 502, 503, 504)
 KIND_SHARES = ("TpuV5E8", "TpuV5E8", "NvidiaTeslaT4", "cpu")
 
@@ -73,23 +73,23 @@ class ChainPlan:
     step_s: float
     misdeeds: tuple[SessionBug, ...]
     crashes: tuple[int, ...]
-    """At which boundary of its life each of the first daemons dies."""
+    """Boundary at which each of the first daemons dies."""
     answers_after_s: float
-    """How long a person takes to type what a parked run asks for."""
+    """Seconds until the user types the command that a parked run names."""
     on_disk: bool
-    """Whether the real database is used."""
+    """True if the real database is used."""
     tempo: Tempo | None = None
     settings: tuple[ClockStep, ...] = ()
-    """Of this machine's clock."""
+    """Changes of this machine's clock."""
     stuck: StuckAnswer | None = None
-    """An answer of Kaggle that never changes."""
+    """Kaggle answer that never changes; None for none."""
     copied: Copied | None = None
-    """When the home folder is copied, and another daemon begins to work on the copy; None: never."""
+    """When the home folder is copied and a second daemon starts on the copy; None for never."""
     oddities: Oddities = NOTHING_ODD
     disk: DiskPlan = NO_DISK_FAULTS
 
     def play(self, order: Order, played: Played, index: int) -> Played:
-        """The index-th session as its own program spoils it."""
+        """Return the index-th session with its planned bug and odd text."""
         for misdeed in self.misdeeds:
             if misdeed.session == index:
                 played = _spoilt(misdeed, order, played)
@@ -98,14 +98,16 @@ class ChainPlan:
 
 
 def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
-    """The plan of a seed; the same seed gives the same plan."""
+    """Draw the plan of a seed. The same seed gives the same plan. Raises BadInput if the pipeline has no time for a
+    step.
+    """
     rng = random.Random(f"relay simulates {seed}")
     chosen = pipeline or _pipeline(rng)
     usable_s = CountingSessions(chosen).usable_s
     if usable_s <= 0:
         raise BadInput(f"{chosen.name}: session.margin_s leaves no time for a step: lower it, or raise session.limit_s")
     step_s = usable_s * rng.uniform(1.5, 5.0) / chosen.total_steps
-    step_s = min(step_s, usable_s / 3)  # a step fits, and a session gains more than one
+    step_s = min(step_s, usable_s / 3)  # so that a session gains more than one step
     rules = Rules(
         seed=seed,
         queue_s=PerKind.all(chosen.limit_s * rng.choice((0.0, 0.06, 0.9))),
@@ -132,14 +134,14 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         stuck=drawn_stuck(seed),
         oddities=Oddities.drawn(seed),
     )
-    if copied is not None:  # of a store in memory alone
+    if copied is not None:  # only a store in memory can be copied
         return plan
     disk = disk_plan(seed, len(plan.crashes), on_disk=plan.on_disk)
     return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
 
 
 def calm(seed: int) -> ChainPlan:
-    """A chain on which nothing goes wrong, with sessions as long as real ones, and times as uneven as real ones may be."""
+    """Draw a plan without faults, with sessions as long as real ones and times as uneven."""
     rng = random.Random(f"relay foretells {seed}")
     stages = rng.randint(1, 3)
     share, spread = rng.uniform(0.6, 5.0), [rng.uniform(0.5, 2.0) if rng.random() < 0.5 else 1.0 for _ in range(stages)]
@@ -172,7 +174,7 @@ def calm(seed: int) -> ChainPlan:
 
 
 def _calm_text(accelerator: str, steps: list[int], own_s: list[float | None]) -> str:
-    """A pipeline of counting stages; one with seconds of its own is other work than those without."""
+    """Return a pipeline of counting stages. A stage with its own `step_s` counts as different work from those without."""
     stages = "\n".join(
         f"  - {{name: {name}, kind: counting, steps: {count}{f', options: {{step_s: {seconds}}}' if seconds else ''}}}"
         for name, count, seconds in zip(("one", "two", "three"), steps, own_s, strict=False)
@@ -260,7 +262,7 @@ def _misdeeds(rng: random.Random, limit_s: float) -> tuple[SessionBug, ...]:
 
 
 def _crashes(rng: random.Random) -> tuple[int, ...]:
-    """Some daemons die late, and some soon after they began: in the midst of the recovery from the last crash."""
+    """Draw when each daemon dies: some late, others so early that they die while recovering from the last crash."""
     count = rng.choice((0, 1, 1, 2, 3, 5))
     return tuple(rng.choice((rng.randint(0, 9), rng.randint(0, 120))) for _ in range(count))
 

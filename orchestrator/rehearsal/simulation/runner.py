@@ -1,4 +1,4 @@
-"""Simulate chains: one by its seed, told turn by turn, or thousands on all cores, summed up."""
+"""Runs simulated chains: one by its seed, reported turn by turn, or thousands on all cores, summed up."""
 
 import functools
 import multiprocessing
@@ -35,20 +35,20 @@ from state.model import RunStatus
 from state.store import Store
 
 ASKED_MAX = 40
-"""A person who has typed the same remedy so often has lost patience."""
+"""Number of remedies that the simulated user types before the chain counts as endless."""
 CHUNK = 25
 DEFECTS = (
     AssertionError, AttributeError, IllegalTransition, LeaseLost, LookupError, OSError, RelayError, StoreCorrupt,
     TypeError, ValueError,
 )  # fmt: skip
-"""What a chain must never raise: whatever it is, the seed is reported, and the other chains go on."""
+"""Exceptions that are defects. The seed is reported as broken, and the other chains continue."""
 
 Teller = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How one chain went."""
+    """Outcome of one chain."""
 
     seed: int
     status: str
@@ -59,12 +59,12 @@ class Ended:
     asked: int
     struck: Counter[str]
     broken: str = ""
-    """The invariant that broke, in a sentence."""
+    """Name of the broken invariant with its details; empty if all held."""
 
 
 @dataclass
 class Summary:
-    """How many chains went."""
+    """Totals over many chains."""
 
     chains: int = 0
     sessions: int = 0
@@ -78,7 +78,7 @@ class Summary:
     failed: list[Ended] = field(default_factory=list)
 
     def add(self, chain: Ended) -> None:
-        """Count one more."""
+        """Add one chain to the totals."""
         self.chains += 1
         for name in ("sessions", "turns", "crashes", "checks", "asked"):
             setattr(self, name, getattr(self, name) + getattr(chain, name))
@@ -89,7 +89,7 @@ class Summary:
 
 
 def simulate(seeds: Iterable[int], pipeline: Pipeline | None = None) -> Summary:
-    """Every chain of these seeds, one after the other in this process."""
+    """Run the chain of every seed, one after the other in this process."""
     began_s, summary = monotonic_s(), Summary()
     for seed in seeds:
         summary.add(one(seed, pipeline))
@@ -98,7 +98,7 @@ def simulate(seeds: Iterable[int], pipeline: Pipeline | None = None) -> Summary:
 
 
 def simulate_on_all_cores(seeds: Sequence[int], pipeline: Pipeline | None = None) -> Summary:
-    """Every chain of these seeds, shared out among as many processes as this machine has cores."""
+    """Run the chain of every seed, distributed over one process per core."""
     began_s, summary = monotonic_s(), Summary()
     shares = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
     workers = min(os.cpu_count() or 1, len(shares))
@@ -118,7 +118,7 @@ def _share(pipeline: Pipeline | None, seeds: Sequence[int]) -> list[Ended]:
 
 
 def one(seed: int, pipeline: Pipeline | None = None, tell: Teller | None = None) -> Ended:
-    """The chain of one seed; `tell` hears its story, a line each."""
+    """Run the chain of one seed; `tell` receives one line per event."""
     plan = drawn(seed, pipeline)
     with fast_folder() as folder:
         simulation = Simulation(plan, folder, tell)
@@ -151,7 +151,8 @@ class Simulation:
         self.stuck = self._stuck(plan)
         odd = OddlyWorded(self.kaggle.gateway(), plan.oddities) if plan.oddities.all else None
         self.chain.gateway = self.stuck or odd
-        if known:  # no home folder can tell what another one is about to do, so only here they may do it at once
+        # One home folder cannot know what another is about to do, so only this case tests both pushing at once.
+        if known:
             gateway = self.chain.gateway or self.kaggle.gateway()
             self.chain.gateway = cast("Gateway", Interrupted(gateway, self._second_goes_on))
         self.disk = self.chain.disk = FaultyDisk(plan.disk, self.chain.home, real=not isinstance(store, MemoryStore))
@@ -163,7 +164,7 @@ class Simulation:
         self._told = 0
 
     def _stuck(self, plan: ChainPlan) -> StuckGateway | None:
-        """The account where an answer of it is stuck."""
+        """Return the gateway with the stuck answer of the plan; None if there is none."""
         if plan.stuck is None:
             return None
         redact = Credentials(
@@ -172,7 +173,7 @@ class Simulation:
         return StuckGateway(self.kaggle.world, plan.stuck, functools.cache(redact), plan.pipeline.min_session_s)
 
     def run(self) -> None:
-        """Carry the chain to its end, through crashes and with the help of a person; raises Broken."""
+        """Run the chain to its end, through crashes and with the help of a simulated user. Raises Broken."""
         bombs = list(self.plan.crashes)
         while self.turns < TURNS_MAX:
             try:
@@ -189,7 +190,7 @@ class Simulation:
         raise Endless(f"the chain does not end: {self.chain.state.run.status} {self.chain.state.run.reason}")
 
     def ended(self, broken: str) -> Ended:
-        """How it went."""
+        """Return the outcome of the chain."""
         state = self.watched.state
         return Ended(
             seed=self.plan.seed,
@@ -204,7 +205,7 @@ class Simulation:
         )
 
     def _one_life(self, bomb: CrashPoint | None) -> None:
-        """One daemon, until it dies or nothing is left for it to do."""
+        """Run one daemon until it dies or has nothing left to do."""
         try:
             self.disk.begins(self.kaggle.clock.now)
             for turn in self._turns(bomb):
@@ -225,12 +226,12 @@ class Simulation:
                 self._go_on_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
 
     def _go_on_with(self, store: Store) -> None:
-        """Let the next daemon find this database, which may know less than the last one did."""
+        """Give the next daemon this database, which may be older than the last daemon's."""
         self.chain.store = store
         self.watched.goes_back()
 
     def _beside(self) -> None:
-        """Copy the home folder when it is time, and let the daemon on the copy go on."""
+        """Copy the home folder when the plan says so, and run the turns of the copy's daemon."""
         copied = self.plan.copied
         if self.second is None and copied is not None and self.turns > copied.after_turns:
             self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
@@ -253,7 +254,9 @@ class Simulation:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
 
     def _see_to_it(self) -> None:
-        """Be the person who reads what relay waits for and mends that, on Kaggle or on this machine; relay goes on by itself."""
+        """Act as the user who fixes what relay waits for, on Kaggle or on this machine; relay continues without a
+        command.
+        """
         if self.stuck is not None and not self.stuck.is_mended:
             self.stuck.mended()
             self._say("a person sees to what is stuck on Kaggle")
@@ -282,5 +285,6 @@ class Simulation:
 
     def _say(self, text: str) -> None:
         if self._tell is not None:
-            here = text.replace(str(self.chain.home.path), "HOME")  # another folder each time, and the same story
+            # the folder differs from run to run, the output must not
+            here = text.replace(str(self.chain.home.path), "HOME")
             self._tell(f"{self.kaggle.clock.now():%Y-%m-%d %H:%M:%S}  {here}")

@@ -1,4 +1,4 @@
-"""What a chain under watch must not do for long: go round without a rest, or wait without telling anybody."""
+"""Watchdogs of a simulated chain: it must not loop without a rest, nor wait for long without telling a person."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,22 +13,27 @@ from state.model import RunState
 
 @dataclass
 class RepeatWatchdog:
-    """What was done since the last rest, while no time passed and nobody set the clock."""
+    """Commands since the last rest, during which no time passed and nothing set the clock."""
 
     done: set[str] = field(default_factory=set)
     at: tuple[datetime, timedelta, int] | None = None
-    """The world's time then, by how much this machine's clock was off, and how often it had been set."""
+    """Simulated time at the last turn, the offset of this machine's clock, and how often that clock had been set."""
     moved: bool = True
-    """Whether anything was written down since then: what comes again for a new reason does not go round in circles."""
+    """True if anything was recorded since then: a command repeated for a new reason is not a loop."""
     state: RunState | None = None
-    """The run after the last turn: where the disk failed in the middle of one, its intent may be all that was written down."""
+    """State of the run after the last turn. If the disk failed in mid-turn, it may be that only the intent was
+    recorded.
+    """
 
     def after(self, chain: Chain, turn: Turn | None) -> str:
-        """What is wrong after a turn: a command that was repeated, or that only the floor has kept from it; or nothing."""
+        """Return what is wrong after a turn, or "".
+
+        It is wrong to repeat a command, or to avoid the repetition only through the minimum wait.
+        """
         command = None if turn is None else turn.command
         now, made = chain.kaggle.clock.now(), 0 if chain.settings is None else chain.settings.made
         at = (now, chain.clock.now() - now, made)
-        if at != self.at:  # where the clock was set, what was seen before is forgotten, and looked at again
+        if at != self.at:  # after the clock was set, relay forgets earlier observations and polls again
             self.moved = self.at is not None and at[1:] != self.at[1:]
         if command is None or isinstance(command, Wait) or at != self.at:
             self.done.clear()
@@ -47,20 +52,20 @@ class RepeatWatchdog:
 
 @dataclass
 class OverdueWatchdog:
-    """For how long something has been stuck while relay was there; failing calls have a patience of their own."""
+    """Measures how long an answer has been stuck while relay ran. Turns in which calls fail do not count."""
 
     limits: Limits = field(default_factory=Limits)
     stuck: str = ""
     stuck_s: float = 0.0
     since: datetime | None = None
-    """Up to when that is counted; None where the time until the next turn does not count."""
+    """Time up to which the wait is counted; None if the time until the next turn does not count."""
 
     def paused(self) -> None:
-        """Nobody was there."""
+        """Exclude the time until the next turn: no daemon runs."""
         self.since = None
 
     def after(self, chain: Chain, state: RunState, turn: Turn | None) -> str:
-        """What is wrong after a turn: something that nobody was told of in time; or nothing."""
+        """Return what is wrong after a turn, or "": a stuck answer must lead to action or to a message in time."""
         now = chain.kaggle.clock.now()
         owed = chain.gateway.owed(state, self.limits) if isinstance(chain.gateway, StuckGateway) else None
         if owed is None or owed[0] != self.stuck:
@@ -69,8 +74,6 @@ class OverdueWatchdog:
             self.stuck_s += (now - self.since).total_seconds()
         fails = turn is None or turn.failure or (isinstance(turn.command, Wait) and turn.before.failures > 0)
         self.since = None if fails else now
-        if (
-            owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s
-        ):  # it is seen at a look, not between two
+        if owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s:  # relay notices only when it polls
             return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and nobody was told"
         return ""
