@@ -1,1 +1,1 @@
-"""A Kaggle that runs on this machine: its rules, its HTTP face and the sandbox that runs pushed kernels."""
+"""A Kaggle that runs on this machine: its rules, its HTTP server and the sandboxes that run pushed kernels."""

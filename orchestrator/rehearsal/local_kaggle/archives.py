@@ -1,4 +1,4 @@
-"""All files of a dataset, an output or a model's version as one archive, which is what Kaggle sends where no file is named."""
+"""Archives of all files of a dataset, an output or a model version, which Kaggle sends if no file is named."""
 
 import secrets
 import shutil
@@ -13,12 +13,12 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 
 def zipped(directory: Path, files: Files, now: datetime) -> Content:
-    """The files as a zip archive below `directory`, not compressed."""
+    """Write the files to an uncompressed zip archive below `directory`."""
     return _written(directory / "archives", "zip", files, now, write_zip)
 
 
 def tarred(directory: Path, files: Files, now: datetime) -> Content:
-    """The files as a gzipped tar archive below `directory`."""
+    """Write the files to a gzipped tar archive below `directory`."""
     return _written(directory / "archives", "tar.gz", files, now, _write_tar)
 
 

@@ -1,4 +1,4 @@
-"""Uploads: bytes that arrive in pieces, may be cut off anywhere, and become a dataset's files once they are whole."""
+"""Uploads: bytes that arrive in parts, may be interrupted anywhere, and become a dataset's files once complete."""
 
 import secrets
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Blob:
 
     token: str
     key: str
-    """What the upload's address ends in; whoever knows it may write."""
+    """Secret end of the upload's address; it grants write access."""
     name: str
     size_bytes: int
     path: Path
@@ -24,11 +24,11 @@ class Blob:
 
     @property
     def whole(self) -> bool:
-        """Whether every byte has arrived."""
+        """True once every byte has arrived."""
         return self.received >= self.size_bytes
 
     def write(self, offset: int, chunk: bytes) -> None:
-        """Store a piece; `offset` is at most `received`, and bytes beyond the announced size are dropped."""
+        """Store a part. `offset` is at most `received`; bytes beyond the announced size are dropped."""
         kept = chunk[: max(0, self.size_bytes - offset)]
         if not kept:
             return
@@ -60,18 +60,18 @@ class Blobs:
         return blob
 
     def all(self) -> list[Blob]:
-        """Every upload, in the order in which they were announced."""
+        """Return every upload, in the order of announcement."""
         return list(self._by_token.values())
 
     def by_key(self, key: str, now: datetime) -> Blob:
-        """The upload of an address; raises KaggleRefusal(404) where it never was or has expired."""
+        """Return the upload of an address. Raises KaggleRefusal(404) if it never existed or has expired."""
         blob = self._by_key.get(key)
         if blob is None or (now >= blob.expires and not blob.whole):
             raise KaggleRefusal(404, "This upload does not exist or has expired")
         return blob
 
     def content(self, token: str, now: datetime) -> tuple[str, Content]:
-        """Name and bytes of a finished upload; raises KaggleRefusal where it is missing or not whole."""
+        """Return name and bytes of a finished upload. Raises KaggleRefusal if it is missing or incomplete."""
         blob = self._by_token.get(token)
         if blob is None or not blob.whole:
             raise KaggleRefusal(400, "The file has not been uploaded")

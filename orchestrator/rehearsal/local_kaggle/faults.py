@@ -1,4 +1,4 @@
-"""Seeded misbehaviour of the local Kaggle: which session stalls or dies, and which call is answered with nonsense."""
+"""Seeded faults of the local Kaggle: which sessions stall or die, and which calls fail or return nonsense."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -19,40 +19,43 @@ from stages.contract import Progress
 
 
 class SessionAction(StrEnum):
-    """What befalls a session. The first four strike while it runs, the others at its start or its end."""
+    """Fault of a session. The first four strike while it runs, the others at its start, at its end or when it is
+    polled.
+    """
 
     SLOW = "slow"
-    """It works at a tenth of its pace from then on, as on an overloaded machine."""
+    """The session works at a tenth of its speed from then on, as on an overloaded machine."""
     STALL = "stall"
-    """It hangs until the session limit kills it."""
+    """The session hangs until the session limit kills it."""
     KILL = "kill"
-    """It dies without notice, in the middle of whatever it was doing."""
+    """The session dies without notice, in the middle of its work."""
     CANCEL = "cancel"
-    """It is CANCEL_ACKNOWLEDGED before its limit, without a reason."""
+    """The session is CANCEL_ACKNOWLEDGED before its limit, without a reason."""
     UNMOUNT = "unmount"
-    """It starts without any of its inputs."""
+    """The session starts without any of its inputs."""
     MOUNT_PREVIOUS = "mount_previous"
-    """In the place of each of its inputs lies what came before: the older version, or else the older dataset or output."""
+    """Each input is mounted in its previous state: the older version, or else the dataset or output created before it.
+    """
     STALE_STATUS = "stale_status"
-    """Every other look at its status is answered as things were `seconds` before."""
+    """Every other poll of the session's status returns the state of `seconds` earlier."""
     HOLD_SLOT = "hold_slot"
-    """Its slot is free only `seconds` after its end."""
+    """The session's slot is free only `seconds` after its end."""
     SPOIL_OUTPUT = "spoil_output"
-    """The largest file that it leaves lacks its last byte."""
+    """The largest output file lacks its last byte."""
     FLIP_OUTPUT = "flip_output"
-    """One bit of the largest file that it leaves is changed."""
+    """One bit of the largest output file is flipped."""
     SWAP_OUTPUT = "swap_output"
-    """The two largest files that it leaves have each other's names."""
+    """The two largest output files have each other's names."""
     DROP_OUTPUT = "drop_output"
-    """The largest file that it leaves is missing."""
+    """The largest output file is missing."""
     LOSE_OUTPUT = "lose_output"
-    """It leaves neither files nor a log."""
+    """The session leaves neither files nor a log."""
     LOSE_LOG = "lose_log"
-    """It leaves files and no log."""
+    """The session leaves files but no log."""
     LOSE_REPORT = "lose_report"
-    """It leaves no report."""
+    """The session leaves no report."""
     FOREIGN_REPORT = "foreign_report"
-    """The report that it leaves is another run's."""
+    """The session leaves another run's report."""
 
 
 TRIGGERED = (SessionAction.SLOW, SessionAction.STALL, SessionAction.KILL, SessionAction.CANCEL)
@@ -60,56 +63,56 @@ LASTING = (SessionAction.STALE_STATUS, SessionAction.HOLD_SLOT)
 
 
 class PushAction(StrEnum):
-    """What befalls a push; its session runs all the same, now or later."""
+    """Fault of a push; its session runs all the same, now or later."""
 
     NO_VERSION = "no_version"
-    """The answer does not say which version runs."""
+    """The response does not say which version runs."""
     PHANTOM = "phantom"
-    """The answer names a newer version than the one that runs: one that is there and never ran."""
+    """The response names a newer version than the one that runs; that version exists and never runs."""
     REFUSE_INPUTS = "refuse_inputs"
-    """The answer calls all of its inputs invalid, and it runs without them."""
+    """The response rejects all sources as invalid, and the session runs without them."""
     LATE = "late"
-    """The answer is a 504, and the push is carried out `seconds` later."""
+    """The response is a 504, and the push takes effect `seconds` later."""
     LAG = "lag"
-    """For `seconds` the new version is neither shown (GetKernel) nor listed (ListKernels); its session runs."""
+    """For `seconds`, GetKernel and ListKernels do not show the new version, although its session runs."""
 
 
 class DatasetAction(StrEnum):
-    """What befalls a new version of a dataset."""
+    """Fault of a new dataset version."""
 
     FAIL = "fail"
-    """It is never ready: its status is FAILED."""
+    """The version is never ready: its status is FAILED."""
     SLOW = "slow"
-    """It is ready only `seconds` later than others would be."""
+    """The version becomes ready `seconds` late."""
     READY_EARLY = "ready_early"
-    """Its status is READY at once, while its files are not to be seen yet."""
+    """The status is READY at once, before the files are visible."""
     SPOIL = "spoil"
-    """One byte of its largest file is changed."""
+    """One byte of the largest file is changed."""
     LAG = "lag"
-    """For `seconds` nothing shows or lists the dataset, though its name is taken."""
+    """The dataset is neither shown nor listed for `seconds`, although its name is taken."""
     VANISH = "vanish"
-    """It is accepted and never shown or listed, and its name stays taken."""
+    """The dataset is accepted but never shown or listed, and its name stays taken."""
     NO_ROOM = "no_room"
-    """It is declined, after its files were sent, because the account has no room for them."""
+    """The dataset is declined after its files were uploaded, because the account's storage is full."""
 
 
 class CallAction(StrEnum):
-    """What befalls a call."""
+    """Fault of a call."""
 
     STATUS = "status"
-    """An error status with Kaggle's nested body; no effect."""
+    """The response is an error status with Kaggle's nested body; the call has no effect."""
     EMPTY = "empty"
-    """`{}` with status 200; no effect."""
+    """The response is `{}` with status 200; the call has no effect."""
     HTML = "html"
-    """A page of HTML with status 200; no effect."""
+    """The response is an HTML page with status 200; the call has no effect."""
     CUT = "cut"
-    """Only `after_bytes` of the file arrive, then the connection ends (an upload is answered `status` where that is set)."""
+    """The connection ends after `after_bytes` of the file. An upload is answered with `status` if that is set."""
     LOST = "lost"
-    """The effect happens and the connection ends without an answer."""
+    """The call takes effect, and the connection ends without a response."""
     FLIP = "flip"
-    """One bit of a file's byte number `after_bytes` is turned over on its way."""
+    """One bit of byte number `after_bytes` of a file is flipped in transit."""
     HANG = "hang"
-    """The answer comes `seconds` late."""
+    """The response comes `seconds` late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ class SessionFault:
     step: int | None = None
     within_s: float = 0.0
     seconds: float = 0.0
-    """Of a stale status or a held slot."""
+    """Duration of a stale status or a held slot, in seconds."""
 
     def __post_init__(self) -> None:
         given = (self.after_s is not None) + (self.step is not None)
@@ -161,7 +164,7 @@ class PushFault:
     push: int
     action: PushAction
     seconds: float = 0.0
-    """Of a late or a lagging push."""
+    """Delay of a late or lagging push, in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +191,7 @@ class CallFault:
 
     @property
     def status_code(self) -> int:
-        """The status to answer with."""
+        """HTTP status of the faulty response; 503 by default."""
         return self.status or 503
 
 
@@ -204,7 +207,7 @@ class FaultPlan:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """A plan from a YAML or JSON file; raises BadInput with one sentence."""
+        """Read a plan from a YAML or JSON file. Raises BadInput with a one-sentence message."""
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -228,7 +231,7 @@ class FaultPlan:
         )
 
     def to_yaml(self) -> str:
-        """The plan as YAML that `from_yaml` reads back."""
+        """Return the plan as YAML that `from_yaml` reads back."""
         lists = {
             "sessions": self.sessions,
             "calls": self.calls,
@@ -240,17 +243,17 @@ class FaultPlan:
 
 
 class FaultTrigger:
-    """Waits for the moment at which one fault strikes one session."""
+    """Determines when one fault strikes one session."""
 
     def __init__(self, fault: SessionFault, delay_s: float, strike: Callable[[], None]) -> None:
         self.fault = fault
         self.strike = strike
-        """Tells the plan that this fault has happened."""
+        """Function that records the fault as struck."""
         self._delay_s = delay_s
         self._strikes_at_s = None if fault.after_s is None else fault.after_s + delay_s
 
     def strikes_at_s(self, news: Sequence[SessionLine]) -> float | None:
-        """Session time of the strike, given the lines that are new since the last call; None while unknown."""
+        """Return the session time of the strike in seconds, given the new log lines; None while it is unknown."""
         if self._strikes_at_s is None:
             self._strikes_at_s = next((line.at_s + self._delay_s for line in news if self._is_trigger(line)), None)
         return self._strikes_at_s
@@ -263,7 +266,7 @@ class FaultTrigger:
 
 
 class FaultInjector:
-    """A fault plan being carried out: counts calls and sessions and says which of them are hit."""
+    """Executes a fault plan: counts calls, pushes and sessions, and determines which of them are hit."""
 
     def __init__(self, plan: FaultPlan) -> None:
         self._plan = plan
@@ -274,12 +277,12 @@ class FaultInjector:
         self._pushes = 0
         self._done: set[int] = set()
         self.struck: list[str] = []
-        """What has really happened so far, oldest first: `session kill`, `SaveKernel lost`, …"""
+        """Faults that have struck so far, oldest first: `session kill`, `SaveKernel lost`, …"""
         self.calls_made = 0
-        """How many were made, hit or not."""
+        """Number of calls so far, hit or not."""
 
     def call(self, name: str) -> CallFault | None:
-        """The fault that befalls this call. Every call is counted for every fault, hit or not."""
+        """Return the fault that hits this call, or None. Every call counts for every fault, hit or not."""
         self.calls_made += 1
         hits = [fault for index, fault in enumerate(self._plan.calls) if self._strikes(index, fault, name)]
         if hits:
@@ -287,7 +290,7 @@ class FaultInjector:
         return hits[0] if hits else None
 
     def push(self) -> PushFault | None:
-        """What befalls the push that is made now. Each call counts one more push."""
+        """Count a push, and return the fault that hits it, or None."""
         self._pushes += 1
         for fault in self._plan.pushes:
             if fault.push == self._pushes:
@@ -296,7 +299,7 @@ class FaultInjector:
         return None
 
     def watches(self, session: int) -> tuple[FaultTrigger, ...]:
-        """What may befall the `session`-th started session."""
+        """Return the triggers that may strike the `session`-th started session."""
         return tuple(
             FaultTrigger(
                 fault,
@@ -308,7 +311,7 @@ class FaultInjector:
         )
 
     def befalls(self, session: int, action: SessionAction) -> SessionFault | None:
-        """The fault of this kind that happens to the `session`-th started session, at its start or its end, if any."""
+        """Record and return this kind of fault of the `session`-th started session; None if there is none."""
         for index, fault in enumerate(self._plan.sessions):
             if fault.session == session and fault.action is action:
                 self._strike(index)
@@ -316,7 +319,7 @@ class FaultInjector:
         return None
 
     def dataset(self) -> tuple[DatasetFault, ...]:
-        """What befalls the version that is being made now. Each call counts one more version."""
+        """Count a new dataset version, and return the faults that hit it."""
         self._versions += 1
         hits = tuple(fault for fault in self._plan.datasets if fault.version == self._versions)
         self.struck.extend(f"dataset {fault.action}" for fault in hits)

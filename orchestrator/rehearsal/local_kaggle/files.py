@@ -1,4 +1,4 @@
-"""Bytes over HTTP: downloads that can be resumed by range, and uploads that can be resumed by Kaggle's protocol."""
+"""File transfer over HTTP: downloads that resume by range, and uploads that resume by Kaggle's protocol."""
 
 import re
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ BLOCK_BYTES = 1 << 18
 
 
 class FileRoutes:
-    """`GET /files/<area>/<token>/<name>` and `PUT /uploads/<key>`; neither asks for credentials, as on Kaggle."""
+    """Routes `GET /files/<area>/<token>/<name>` and `PUT /uploads/<key>`; as on Kaggle, neither needs credentials."""
 
     def __init__(self, world: World, links: Links) -> None:
         self._world = world
         self._links = links
 
     async def download(self, request: Request) -> Response:
-        """The file behind a link, or the part of it that Range asks for."""
+        """Send the file behind a link, or the part that the Range header requests."""
         content = await run_in_threadpool(self._follow, request.path_params["token"])
         headers = {
             "Accept-Ranges": "bytes",
@@ -43,7 +43,7 @@ class FileRoutes:
         return _streamed(content, part, HTTPStatus.PARTIAL_CONTENT, headers)
 
     async def upload(self, request: Request) -> Response:
-        """A piece of an upload, the whole of it, or the question how much has arrived."""
+        """Receive all or part of an upload, or report how much has arrived."""
         blob = await run_in_threadpool(self._blob, request.path_params["key"])
         where = request.headers.get("content-range", "")
         if re.fullmatch(r"bytes \*/\d+", where):
@@ -56,7 +56,8 @@ class FileRoutes:
                 blob.write(offset, chunk)
                 offset += len(chunk)
         except ClientDisconnect:
-            return Response(status_code=HTTPStatus.BAD_REQUEST)  # nobody reads it; what arrived is kept
+            # the client is gone, so the status is irrelevant; the bytes that arrived are kept
+            return Response(status_code=HTTPStatus.BAD_REQUEST)
         return _progress(blob)
 
     def _follow(self, token: str) -> Content:
@@ -69,13 +70,13 @@ class FileRoutes:
 
 
 def _part(request: Request, content: Content, headers: dict[str, str]) -> range | None:
-    """The bytes that Range asks for: None for all of them, an empty range where there are none such."""
+    """Return the bytes that Range requests: None for the whole file, an empty range if it is not satisfiable."""
     asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("range", ""))
     if asked is None or asked.group(0) == "bytes=-":
         return None
     known = request.headers.get("if-range")
     if known is not None and known not in (headers["ETag"], headers["Last-Modified"]):
-        return None  # it has changed: the whole new one
+        return None  # the file changed: send all of the new one
     size = content.size_bytes
     if not asked[1]:
         return range(max(0, size - int(asked[2])), size)

@@ -1,4 +1,4 @@
-"""Call faults on the connection itself: wrong statuses, nonsense, answers that come late, half or not at all."""
+"""Call faults at the HTTP level: wrong statuses, nonsense, and responses that are late, cut short or missing."""
 
 import asyncio
 import json
@@ -13,13 +13,15 @@ from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Fa
 from orchestrator.rehearsal.local_kaggle.json_codec import error_body
 
 WAKE_S = 0.1
-"""How often a call that hangs looks whether the server is closing."""
+"""Interval, in seconds, at which a hanging call checks whether the server is closing."""
 
 HTML_PAGE = "<!DOCTYPE html><html><head><title>Kaggle</title></head><body>We will be right back.</body></html>"
 
 
 def call_name(method: str, path: str) -> str:
-    """What fault plans call a request: the name of the RPC, `OutputFile`, `DatasetFile`, `BlobUpload` or `LogStream`."""
+    """Return a request's name in fault plans: that of the RPC, `OutputFile`, `DatasetFile`, `BlobUpload` or
+    `LogStream`.
+    """
     parts = path.strip("/").split("/")
     if parts[0] == "files" and len(parts) > 1:
         return parts[1]
@@ -31,7 +33,7 @@ def call_name(method: str, path: str) -> str:
 
 
 class Mishaps:
-    """ASGI middleware that carries out a fault plan. It needs uvicorn: only its connections can be cut."""
+    """ASGI middleware that executes a fault plan. It needs uvicorn, whose connections it can close."""
 
     def __init__(self, app: ASGIApp, misfortune: FaultInjector, closing: threading.Event) -> None:
         self._app = app
@@ -110,24 +112,24 @@ class Mishaps:
 
 
 def flipped(data: bytes, at: int) -> bytes:
-    """The data with one bit of byte number `at` turned over, where it has that byte."""
+    """Return the data with one bit of byte number `at` flipped, if there is such a byte."""
     if not 0 <= at < len(data):
         return data
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 class _Ended(Exception):
-    """The part of an answer that may pass has passed."""
+    """Raised when the permitted part of a response has been sent."""
 
 
 class _Cut:
-    """A request whose body ends early, as if the connection had been cut there."""
+    """Receive channel of a request whose body ends early, as if the connection had been closed."""
 
     def __init__(self, receive: Receive, bytes_max: int) -> None:
         self._receive = receive
         self._left = bytes_max
         self.more = True
-        """Whether the client has more to send; asking for more of a body that has ended would wait for ever."""
+        """True while the client has more to send. Receiving after the end of the body would block forever."""
 
     async def __call__(self) -> Message:
         if self._left <= 0 or not self.more:
@@ -152,7 +154,7 @@ def _instead(fault: CallFault) -> Response:
 
 
 async def _nowhere(message: Message) -> None:
-    """Takes an answer that nobody will see."""
+    """Discard a response message."""
 
 
 async def _drain(receive: Receive) -> None:
@@ -161,7 +163,7 @@ async def _drain(receive: Receive) -> None:
 
 
 async def _hang_up(receive: Receive) -> None:
-    """End the connection without another byte."""
+    """Close the connection without sending anything more."""
     transport: Any = getattr(getattr(receive, "__self__", None), "transport", None)
     assert isinstance(transport, asyncio.Transport), "call faults need a uvicorn connection"
     transport.close()

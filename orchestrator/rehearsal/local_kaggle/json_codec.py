@@ -1,4 +1,4 @@
-"""Kaggle's JSON as it is on the wire: camelCase, default values left out, times as ISO with Z, durations as `123s`."""
+"""Kaggle's JSON wire format: camelCase, default values omitted, times as ISO 8601 with Z, durations as `123s`."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -30,45 +30,45 @@ STATUS_WORDS = {
 
 @dataclass(frozen=True)
 class Redirect:
-    """An answer with status 302."""
+    """A response with status 302."""
 
     url: str
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A request's JSON object, read field by field; raises KaggleRefusal(400) where a type does not fit."""
+    """A request's JSON object, read field by field. Raises KaggleRefusal(400) if a field has the wrong type."""
 
     value: Json
 
     def text(self, name: str) -> str:
-        """A string that UTF-8 can hold; empty where it is missing."""
+        """Return a string that UTF-8 can encode; empty if the field is missing."""
         found = self._typed(name, str) or ""
         try:
             found.encode()
-        except UnicodeEncodeError as error:  # half of a surrogate pair
+        except UnicodeEncodeError as error:  # a lone surrogate
             raise KaggleRefusal(400, f"Invalid value for field {name}") from error
         return found
 
     def number(self, name: str) -> int | None:
-        """A whole number; None where it is missing."""
+        """Return a whole number; None if the field is missing."""
         return self._typed(name, int)
 
     def flag(self, name: str, default: bool = False) -> bool:
-        """A boolean."""
+        """Return a boolean; `default` if the field is missing."""
         found = self._typed(name, bool)
         return default if found is None else found
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """A list of strings."""
+        """Return a list of strings; empty if the field is missing."""
         return tuple(str(item) for item in self._typed(name, list) or [])
 
     def inner(self, name: str) -> "Ask":
-        """An object inside."""
+        """Return a nested object; empty if the field is missing."""
         return Ask(self._typed(name, dict) or {})
 
     def inners(self, name: str) -> tuple["Ask", ...]:
-        """A list of objects inside."""
+        """Return a list of nested objects; empty if the field is missing."""
         items = self._typed(name, list) or []
         if not all(isinstance(item, dict) for item in items):
             raise KaggleRefusal(400, f"Invalid value for field {name}")
@@ -82,24 +82,24 @@ class Ask:
 
 
 def sparse(value: Json) -> Json:
-    """The object without the fields that hold a default value."""
+    """Return the object without fields that hold a default value."""
     return {key: item for key, item in value.items() if item not in (None, "", 0, False, [], {})}
 
 
 def moment(when: datetime) -> str:
-    """A time as ISO with milliseconds and Z."""
+    """Format a time as ISO 8601 with milliseconds and Z."""
     return when.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def duration(seconds: float) -> str:
-    """A duration in seconds, with three decimals where it is not whole."""
+    """Format a duration in seconds, with three decimals unless it is whole."""
     return f"{int(seconds)}s" if seconds == int(seconds) else f"{seconds:.3f}s"
 
 
 def error_body(code: int, message: str = "") -> Json:
-    """The nested object with which Kaggle explains an error; its own client shows none of it.
+    """Return Kaggle's nested error object, which Kaggle's own client does not show.
 
-    501 is no answer of Kaggle's, and is said a second time where that client looks for something to show.
+    501 is never sent by Kaggle, so its message is repeated at the top level, which that client does show.
     """
     word = STATUS_WORDS.get(code, "UNKNOWN")
     said = message or HTTPStatus(code).phrase
@@ -108,18 +108,18 @@ def error_body(code: int, message: str = "") -> Json:
 
 
 def log_entry(line: SessionLine) -> Json:
-    """One line of a log."""
+    """Return one log line as a JSON object."""
     return {"stream_name": line.stream, "time": round(line.at_s, 6), "data": line.text + "\n"}
 
 
 def log_text(lines: Iterable[SessionLine]) -> str:
-    """A finished log: the text of a JSON array, one entry a line; empty where there is none."""
+    """Return a finished log as JSON array text, one entry per line; empty if there are no lines."""
     entries = ",".join(json.dumps(log_entry(line)) + "\n" for line in lines)
     return f"[{entries}]" if entries else ""
 
 
 def page(items: Sequence[T], ask: Ask, rules: Rules) -> tuple[Sequence[T], str]:
-    """The page that was asked for, and the token of the next one (empty on the last)."""
+    """Return the requested page and the token of the next one (empty for the last page)."""
     size = min(max(1, ask.number("pageSize") or rules.page_size), rules.page_size_max)
     token = ask.text("pageToken")
     if token and not token.removeprefix("at-").isdigit():
@@ -131,5 +131,5 @@ def page(items: Sequence[T], ask: Ask, rules: Rules) -> tuple[Sequence[T], str]:
 
 
 def total_bytes(files: Files) -> int:
-    """Bytes of all files together."""
+    """Return the total size of all files, in bytes."""
     return sum(file.size_bytes for file in files.values())

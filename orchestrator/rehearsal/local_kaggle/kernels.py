@@ -1,4 +1,4 @@
-"""The local Kaggle's kernels: what a push does, which versions and sessions there are, slots and weekly quota."""
+"""Kernels of the local Kaggle: pushes, versions, sessions, slots and weekly quota."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 
 class Status(StrEnum):
-    """Kaggle's words for a session. NEW_SCRIPT: the kernel was saved and never run."""
+    """Kaggle's session statuses. NEW_SCRIPT means that the kernel was saved and never run."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -54,11 +54,11 @@ class Save:
     docker_image: str = ""
     timeout_s: int | None = None
     runs: bool = True
-    """False is a quick save: a new version without a session."""
+    """False for a quick save: a new version without a session."""
 
     @property
     def kind(self) -> MachineKind:
-        """What the session runs on. A pinned image is the CPU image, whatever else was asked."""
+        """Kind of machine for the session. A pinned image is the CPU image, whatever accelerator was requested."""
         shape = self.machine_shape.lower()
         if self.docker_image:
             return MachineKind.CPU
@@ -94,7 +94,7 @@ class KernelSession:
     starts_at: datetime
     status: Status = Status.QUEUED
     number: int = 0
-    """Which of all sessions it was that started; 0 before."""
+    """Position among all sessions that started, from 1; 0 before the start."""
     message: str = ""
     started: datetime | None = None
     ended: datetime | None = None
@@ -103,13 +103,13 @@ class KernelSession:
     lines: list[SessionLine] = field(default_factory=list)
     files: Files = field(default_factory=dict)
     stale_s: float = 0.0
-    """Every other look at its status is answered as things were so long before."""
+    """Age, in seconds, of the state that every other status poll returns."""
     looks: int = 0
     slot_until: datetime | None = None
-    """Where its slot is free only some time after its end: when."""
+    """Time at which the slot becomes free, if that is later than the session's end."""
 
     def shown(self, now: datetime) -> tuple[Status, str]:
-        """Status and message as Kaggle answers now, which need not be true any more. Each call is one look."""
+        """Return status and message as Kaggle shows them, which may be stale. Counts one poll."""
         self.looks += 1
         then = now - timedelta(seconds=self.stale_s if self.looks % 2 else 0.0)
         if self.ended is not None and then < self.ended:
@@ -119,16 +119,16 @@ class KernelSession:
         return self.status, self.message
 
     def holds_slot(self, now: datetime) -> bool:
-        """Whether Kaggle counts it as alive."""
+        """Return True if Kaggle counts the session as alive."""
         return self.live or (self.slot_until is not None and now < self.slot_until)
 
     @property
     def live(self) -> bool:
-        """Whether it takes a slot."""
+        """True while the session takes a slot."""
         return self.status in LIVE
 
     def ran_s(self, since: datetime, now: datetime) -> float:
-        """Seconds of running between two moments."""
+        """Return how many seconds the session ran between two moments."""
         if self.started is None:
             return 0.0
         ended = self.ended if self.ended is not None else now
@@ -157,7 +157,7 @@ class Kernel:
 
     @property
     def ref(self) -> str:
-        """owner/slug."""
+        """Reference of the kernel, as owner/slug."""
         return f"{self.owner}/{self.slug}"
 
     @property
@@ -167,7 +167,7 @@ class Kernel:
 
     @property
     def last_run(self) -> datetime:
-        """When its newest session that started did so; where none has, when it was saved."""
+        """Start of the newest session; if none has started, the time of the last save."""
         runs = [v.session.started for v in self.versions if v.session is not None and v.session.started is not None]
         return runs[-1] if runs else self.newest.saved
 
@@ -191,22 +191,22 @@ class Kernels:
         self._ids = 100_000
         self._live: list[KernelSession] = []
         self._deleted: list[KernelSession] = []
-        """Sessions of deleted kernels: their hours stay spent."""
+        """Sessions of deleted kernels, which still count towards the quota."""
         self._deleted_names: set[tuple[str, str]] = set()
         self._hidden: set[tuple[str, int]] = set()
-        """Versions, by the kernel's owner/slug, that are there and not shown yet."""
+        """Versions that exist and are not shown yet, as (owner/slug, number)."""
 
     def live(self) -> list[KernelSession]:
-        """Every session that takes a slot, in the order of their pushes."""
+        """Return every session that takes a slot, in the order of their pushes."""
         self._live = [session for session in self._live if session.live]
         return self._live
 
     def all(self) -> list[Kernel]:
-        """Every kernel, oldest first."""
+        """Return every kernel, oldest first."""
         return list(self._kernels.values())
 
     def find(self, owner: str, slug: str) -> Kernel:
-        """The kernel; raises the refusal with which Kaggle hides what does not exist."""
+        """Return a kernel. Raises KaggleRefusal as Kaggle does for a missing one."""
         kernel = self._kernels.get((owner, slug))
         if kernel is None:
             code = self._rules.missing_kernel_code
@@ -214,22 +214,22 @@ class Kernels:
         return kernel
 
     def exists(self, owner: str, slug: str) -> bool:
-        """Whether there is such a kernel."""
+        """Return True if there is such a kernel."""
         return (owner, slug) in self._kernels
 
     def shown(self, owner: str, slug: str) -> Version | None:
-        """The newest version of a kernel that is shown already; None where there is none, or no such kernel."""
+        """Return the newest visible version of a kernel; None if there is none or no such kernel."""
         versions = self.find(owner, slug).versions if self.exists(owner, slug) else []
         return next((v for v in reversed(versions) if (f"{owner}/{slug}", v.number) not in self._hidden), None)
 
     def hide_newest(self, ref: str) -> Callable[[object], None]:
-        """Hide a kernel's newest version from those who ask for it or list it, until the function that is returned is called."""
+        """Hide a kernel's newest version from lookups and listings. Calling the returned function shows it."""
         hidden = (ref, self.find(*ref.split("/")).newest.number)
         self._hidden.add(hidden)
         return lambda _at: self._hidden.discard(hidden)
 
     def version(self, owner: str, slug: str, label: str | None = None) -> Version:
-        """The version of a label such as `v3`, or the newest one; a bare `3` is not found, as on Kaggle."""
+        """Return the version of a label such as `v3`, or the newest one. As on Kaggle, a bare `3` is not found."""
         kernel = self.find(owner, slug)
         if label is None or label == "":
             return kernel.newest
@@ -239,16 +239,16 @@ class Kernels:
         return kernel.versions[int(matched[1]) - 1]
 
     def session(self, owner: str, slug: str, label: str | None = None) -> KernelSession | None:
-        """The session of that version; without a label the newest session, which need not be of the newest version."""
+        """Return the session of a version; without a label the newest session, which may be of an older version."""
         if label:
             return self.version(owner, slug, label).session
         ran = [v.session for v in self.find(owner, slug).versions if v.session is not None]
         return ran[-1] if ran else None
 
     def save(self, save: Save, now: datetime, invalid: dict[str, tuple[str, ...]]) -> SaveAnswer:
-        """Take the source as a new version and queue a session of it, if slots and quota allow.
+        """Save the source as a new version and queue a session of it, if slots and quota allow.
 
-        The source is taken even where the session is refused. Raises KaggleRefusal where nothing is taken.
+        The source is saved even if the session is declined. Raises KaggleRefusal if the source is not accepted.
         """
         self._accept(save)
         owner, _, slug = save.slug.partition("/")
@@ -271,14 +271,14 @@ class Kernels:
         )
 
     def phantom(self, saved: SaveAnswer, save: Save, now: datetime) -> SaveAnswer:
-        """The answer with a version behind the one that runs, which is made and never runs."""
+        """Add a version that never runs behind the one that does, and return the response that names it."""
         owner, _, slug = saved.ref.partition("/")
         kernel = self.find(owner, slug)
         kernel.versions.append(Version(len(kernel.versions) + 1, save, now))
         return replace(saved, version=kernel.newest.number)
 
     def delete(self, owner: str, slug: str) -> list[KernelSession]:
-        """Forget a kernel; the sessions returned were alive and are the caller's to end."""
+        """Delete a kernel, and return its live sessions, which the caller must end."""
         kernel = self.find(owner, slug)
         del self._kernels[owner, slug]
         if not self._rules.frees_names:
@@ -288,7 +288,7 @@ class Kernels:
         return [session for session in sessions if session.live]
 
     def quota(self, kind: MachineKind, now: datetime) -> QuotaSeen:
-        """This week's hours of one accelerator."""
+        """Return this week's usage of one accelerator."""
         week_start, _ = self._rules.week(now)
         sessions = [session for session in (*self._sessions(), *self._deleted) if session.save.kind is kind]
         reserved = (s.limit_s - s.ran_s(s.started, now) if s.started else s.limit_s for s in sessions if s.live)
@@ -312,7 +312,7 @@ class Kernels:
     def _kernel_for(self, save: Save) -> Kernel:
         owner, _, slug = save.slug.partition("/")
         if not self.exists(owner, slug):
-            slug = slugified(save.title)  # a new kernel is named after its title, whatever slug was asked for
+            slug = slugified(save.title)  # the title determines a new kernel's slug, whatever slug was requested
         if not self.exists(owner, slug):
             self._ids += 1
             self._kernels[owner, slug] = Kernel(self._ids, owner, slug, save.title)
@@ -340,5 +340,5 @@ class Kernels:
 
 
 def slugified(title: str) -> str:
-    """The slug that Kaggle makes of a title."""
+    """Return the slug that Kaggle derives from a title."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")

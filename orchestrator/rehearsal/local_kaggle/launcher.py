@@ -1,9 +1,9 @@
-"""The program that runs in a session's process before the session's own: it ties the session to its Kaggle, and shows it `/kaggle`.
+"""Launcher of a session's program: ends the session with its parent process, and shows it its folder as `/kaggle`.
 
-It is run by its path, as `launcher.py PARENT KAGGLE PROGRAM...`, so it imports the standard library alone. PARENT is the process
-with which the session dies. KAGGLE is the folder that the session shall see as `/kaggle`, or empty where it shall see no such
-folder. It does so in a mount namespace of its own, whose root is a tmpfs with all that lies in `/` bound into it, and the folder
-beside it; the namespace ends with its last process, so no mount is left behind, and outside it there never is one.
+Run by path, as `launcher.py PARENT KAGGLE PROGRAM...`, so it imports the standard library only. PARENT is the id of the
+process with which the session dies. KAGGLE is the folder to show as `/kaggle`, or empty for none. The folder is shown
+in a private mount namespace whose root is a tmpfs, with all entries of `/` bind-mounted into it and the folder beside
+them. The namespace ends with its last process, so no mounts are left behind, and none are ever visible outside it.
 """
 
 import ctypes
@@ -17,24 +17,24 @@ PR_SET_PDEATHSIG, SIGKILL = 1, 9
 
 
 def main(parent: int, kaggle: str, program: list[str]) -> None:
-    """Become the program; raises OSError where `/kaggle` cannot be shown."""
+    """Replace this process by the program. Raises OSError if `/kaggle` cannot be shown."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if kaggle:
             show(libc, Path(kaggle))
-        libc.prctl(PR_SET_PDEATHSIG, SIGKILL)  # the kernel forgets it where a namespace is entered
+        libc.prctl(PR_SET_PDEATHSIG, SIGKILL)  # entering a namespace clears this setting, so set it afterwards
         if os.getppid() != parent:
             os._exit(137)
     os.execv(sys.executable, [sys.executable, "-I", *program])
 
 
 def show(libc: ctypes.CDLL, kaggle: Path) -> None:
-    """Let this process see `kaggle` as `/kaggle`, and work in its folder `working`."""
+    """Show `kaggle` as `/kaggle` to this process, and change to its folder `working`."""
     _enter(libc)
     _mount(libc, "none", Path("/"), MS_REC | MS_PRIVATE)
     root = kaggle.parent / "root"
     _mount(libc, "tmpfs", root, 0, "tmpfs", b"mode=0755")
-    # The entry that holds the new root comes first, while there is nothing in that root that would be bound a second time.
+    # Bind the entry that contains the new root first, while that root is still empty: nothing is then bound twice.
     for entry in sorted(Path("/").iterdir(), key=lambda entry: not root.is_relative_to(entry)):
         if entry != Path("/kaggle"):
             _bind(libc, entry, root / entry.name)
@@ -44,7 +44,7 @@ def show(libc: ctypes.CDLL, kaggle: Path) -> None:
 
 
 def _enter(libc: ctypes.CDLL) -> None:
-    """A mount namespace of one's own; who may not make one is alone in a user namespace first, under the same numbers."""
+    """Enter a private mount namespace; without the privilege, enter a user namespace with the same ids first."""
     user, group = os.geteuid(), os.getegid()
     if libc.unshare(CLONE_NEWNS) == 0:
         return

@@ -1,4 +1,4 @@
-"""Short-lived addresses of files: whoever has one may read, without credentials, until it expires."""
+"""Short-lived download links: a link gives access to one file, without credentials, until it expires."""
 
 import secrets
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Link:
 
 
 class Links:
-    """All addresses that are still good. The caller holds the world's lock."""
+    """All links that have not expired. The caller holds the world's lock."""
 
     def __init__(self, ttl_s: float) -> None:
         self.base = ""
@@ -27,8 +27,8 @@ class Links:
         self._links: dict[str, Link] = {}
 
     def issue(self, area: str, content: Content, name: str, now: datetime) -> str:
-        """An address below `/files/<area>/` whose last part is the file's own name."""
-        for token, link in list(self._links.items()):  # they were issued in the order in which they expire
+        """Return a new link below `/files/<area>/` that ends in the file's name."""
+        for token, link in list(self._links.items()):  # links expire in the order in which they were issued
             if now < link.expires:
                 break
             del self._links[token]
@@ -37,7 +37,7 @@ class Links:
         return f"{self.base}/files/{area}/{token}/{quote(name)}"
 
     def follow(self, token: str, now: datetime) -> Content:
-        """The file; raises KaggleRefusal(403) where the address has expired or never was one."""
+        """Return the file behind a link. Raises KaggleRefusal(403) if the link has expired or never existed."""
         link = self._links.get(token)
         if link is None or now >= link.expires:
             raise KaggleRefusal(403, "This link has expired")

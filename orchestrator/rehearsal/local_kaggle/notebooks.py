@@ -1,11 +1,11 @@
-"""What a notebook must be for the local Kaggle to take it."""
+"""Checks that a pushed notebook has a format which the local Kaggle accepts."""
 
 import json
 from typing import Any
 
 
 def problem_of(text: str) -> str:
-    """Why a source cannot be a notebook, in one sentence; empty where it can."""
+    """Return why a source is not a valid notebook, in one sentence; empty if it is valid."""
     try:
         notebook = json.loads(text)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The sandbox that really runs a pushed script: a process of its own in a `/kaggle`-shaped directory, with nothing inherited."""
+"""Sandbox that runs each pushed script in its own process, in a `/kaggle`-shaped folder and with a clean environment."""
 
 import contextlib
 import functools
@@ -21,15 +21,15 @@ from orchestrator.rehearsal.local_kaggle.sandbox import Exit, Launch, Mount, Ses
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 LAST_WORDS_S = 5.0
-"""How long to wait for the end of a dead session's log; its pipes close with its last process."""
+"""Seconds to wait for the end of a dead session's log. Its pipes close with its last process."""
 
 PROBE_S = 10.0
-"""How long the question whether a session can see `/kaggle` may take."""
+"""Timeout, in seconds, of the test whether a session can see `/kaggle`."""
 
 
 @functools.cache
 def shows_kaggle() -> bool:
-    """Whether this system lets a session see its folder as `/kaggle`, which takes a mount namespace of its own."""
+    """Return True if this system can show a session its folder as `/kaggle`, which needs a private mount namespace."""
     if sys.platform != "linux":
         return False
     with tempfile.TemporaryDirectory(prefix="relay-kaggle-") as folder:
@@ -44,9 +44,11 @@ def shows_kaggle() -> bool:
 
 
 def compile_cache(folder: Path) -> dict[str, str]:
-    """Variables which make sessions share compiled programs: in the folder that JAX_COMPILATION_CACHE_DIR names, else in `folder`.
+    """Return variables that make sessions share compiled programs in JAX_COMPILATION_CACHE_DIR, or in `folder` if
+    unset.
 
-    Kaggle's sessions begin with an empty cache; here that would only make a laptop compile the same programs again and again.
+    Kaggle's sessions begin with an empty cache. Here that would only make a laptop compile the same programs
+    repeatedly.
     """
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     cache = Path(named) if named else folder
@@ -57,11 +59,12 @@ def compile_cache(folder: Path) -> dict[str, str]:
 class ProcessSandbox:
     """Runs each session in `root/<owner>/<slug>/v<N>/kaggle/{input,working,src,tmp}`.
 
-    Where this system allows it, a session sees that directory as `/kaggle` (`folder`: None leaves it to the system).
-    A session sees PATH, HOME and TMPDIR (inside its directory), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1 (this machine's
-    CPU stands in for the accelerator that was promised), RELAY_KAGGLE_INPUT and RELAY_KAGGLE_WORKING (where it finds its
-    inputs and leaves its output) and `extra_env`; nothing else of this process's environment.
-    It is no prison: a script can still read whatever this user can read.
+    If this system allows it, a session sees that folder as `/kaggle` (`folder`: None detects it).
+
+    A session's environment holds PATH, HOME and TMPDIR (inside its folder), LANG, JAX_PLATFORMS=cpu, RELAY_STAND_IN=1
+    (the CPU stands in for the promised accelerator), RELAY_KAGGLE_INPUT and RELAY_KAGGLE_WORKING (its input and output
+    folders) and `extra_env`, but nothing else of this process's environment. The sandbox isolates nothing else: a
+    script can read whatever this user can read.
     """
 
     def __init__(
@@ -72,7 +75,8 @@ class ProcessSandbox:
         self._folder = shows_kaggle() if folder is None else folder
         self._extra_env = dict(extra_env or {})
         self._started: list[ProcessSession] = []
-        # The death of a session's parent is, to Linux, the death of the thread that started it: so one thread starts all.
+        # On Linux, PR_SET_PDEATHSIG fires when the parent's *thread* ends, so one long-lived thread starts all
+        # sessions.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
 
     def start(self, launch: Launch) -> "ProcessSession":
@@ -116,7 +120,7 @@ class ProcessSandbox:
 
 
 class ProcessSession:
-    """A script that runs, with two threads that listen to what it prints."""
+    """A running script, with two threads that read its output."""
 
     def __init__(self, popen: subprocess.Popen[bytes], working: Path, started: datetime, clock: Clock) -> None:
         self._popen = popen
@@ -134,7 +138,7 @@ class ProcessSession:
 
     @property
     def over(self) -> bool:
-        """Whether the script and everything that it started have ended and been cleared away."""
+        """True once the script and all its child processes have ended and its pipes were read."""
         return self._exit is not None
 
     def poll(self, at_s: float) -> Exit | None:
@@ -147,7 +151,7 @@ class ProcessSession:
             return self._lines[after:]
 
     def output(self, at_s: float) -> Files:
-        """Every ordinary file below the working directory; links are left out, since they may point anywhere."""
+        """Return every regular file below the working folder. Links are left out, since they may point anywhere."""
         found = sorted(_ordinary(self._working)) if self._working.is_dir() else []
         return {
             _readable_name(path.relative_to(self._working)): Content.of_path(path, _modified(path)) for path in found
@@ -159,7 +163,7 @@ class ProcessSession:
             self._slowed.start()
 
     def _limp(self) -> None:
-        """Let the script work for a tenth of the time, until it ends or stalls."""
+        """Suspend the script for 90 % of the time, until it ends or stalls."""
         while not self._unslow.wait(0.02):
             self._signal(signal.SIGSTOP)
             self._unslow.wait(0.18)
@@ -180,7 +184,7 @@ class ProcessSession:
             self._clear_away(at_s)
 
     def _has_ended(self) -> bool:
-        """Like `Popen.poll`, but the process stays a zombie: its number, and so its group's, cannot be given away yet."""
+        """Like `Popen.poll`, but keep the process as a zombie, so that its id and process group cannot be reused yet."""
         if not hasattr(os, "waitid"):
             return self._popen.poll() is not None
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
@@ -197,7 +201,7 @@ class ProcessSession:
         self._exit = Exit(code, at_s)
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group are gone, or zombies
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the group has ended, or only zombies are left
             os.killpg(self._popen.pid, number)
 
     def _listen(self, pipe: IO[bytes], stream: str) -> threading.Thread:
@@ -214,13 +218,13 @@ class ProcessSession:
 
 
 def _command(kaggle: Path | None, program: list[str]) -> list[str]:
-    """Python with that program, which dies with this process and sees `kaggle` as `/kaggle`."""
+    """Return the command of a program that dies with this process and sees `kaggle` as `/kaggle`."""
     shown = str(kaggle) if kaggle is not None else ""
     return [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), shown, *program]
 
 
 def _program(directory: Path, launch: Launch, seen: Path) -> list[str]:
-    """Furnish a session's directory; what to run in it, under the path by which the session sees it."""
+    """Prepare a session's folder, and return the program to run with its paths as the session sees them."""
     if not launch.is_notebook:
         return [str(seen / "src" / _furnish(directory, launch.source, launch.mounts).name)]
     script = _furnish(directory, Path(notebook_program.__file__).read_text(encoding="utf-8"), launch.mounts)
@@ -231,12 +235,12 @@ def _program(directory: Path, launch: Launch, seen: Path) -> list[str]:
 
 
 def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
-    """Make the directories, mount the inputs and put the script in its place; all of it read-only but `working`, `tmp`."""
+    """Create the folders, copy the inputs and write the script. Inputs and script are read-only."""
     if directory.exists():
-        shutil.rmtree(directory)  # of a kernel that was deleted, or of an earlier rehearsal in the same place
+        shutil.rmtree(directory)  # left by a deleted kernel, or by an earlier rehearsal in the same folder
     for name in ("input", "working", "src", "tmp", "home"):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    (directory.parent / "root").mkdir(exist_ok=True)  # where the launcher makes the root of a session that sees /kaggle
+    (directory.parent / "root").mkdir(exist_ok=True)  # the launcher mounts the session's root here
     for mount in mounts:
         for path, content in mount.files.items():
             content.copy_to(directory / "input" / mount.place / path)
@@ -247,7 +251,7 @@ def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
 
 
 def _ordinary(directory: Path) -> Iterator[Path]:
-    """The files below a directory, which are made readable: Kaggle reads them as root."""
+    """Yield the regular files below a folder and make them readable, since Kaggle reads them as root."""
     directory.chmod(directory.stat().st_mode | 0o700)
     for path in directory.iterdir():
         if path.is_symlink():

@@ -1,4 +1,4 @@
-"""The numbers and words of Kaggle that the local one obeys, and the refusal it answers with."""
+"""Limits, durations and messages of Kaggle that the local one reproduces, and the exception for its refusals."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,18 +14,18 @@ WEEK = timedelta(days=7)
 
 DATASET_LAYOUTS = ("{slug}", "datasets/{owner}/{slug}")
 KERNEL_LAYOUTS = ("{slug}", "notebooks/{owner}/{slug}")
-"""Where a source is mounted below `/kaggle/input`; both forms were seen within one hour."""
+"""Folders below `/kaggle/input` where a source may be mounted; both forms were seen within one hour."""
 
 TIME_LIMIT_MESSAGE = "Your notebook was stopped because it exceeded the max allowed execution duration."
 OUTPUT_LIMIT_MESSAGE = "Your notebook was stopped because its output exceeded the maximum allowed size."
 
 
 CONSENT_MESSAGE = "Permission 'models.get' was denied: please accept the model's license on its page first"
-"""What is answered to who did not accept a model's licence; Kaggle's own wording is not known."""
+"""Answer to an account that has not accepted a model's licence. Kaggle's own wording is not known."""
 
 
 class MachineKind(StrEnum):
-    """What a session runs on."""
+    """Kind of machine that a session runs on."""
 
     TPU = "tpu"
     GPU = "gpu"
@@ -42,11 +42,11 @@ class PerKind:
 
     @classmethod
     def all(cls, value: float) -> Self:
-        """The same number for every kind."""
+        """Return an instance with the same number for every kind."""
         return cls(value, value, value)
 
     def of(self, kind: MachineKind) -> float:
-        """The number of this kind."""
+        """Return the number of a kind."""
         return {MachineKind.TPU: self.tpu, MachineKind.GPU: self.gpu, MachineKind.CPU: self.cpu}[kind]
 
 
@@ -54,21 +54,22 @@ class PerKind:
 class Rules:
     """What Kaggle allows and how long it takes.
 
-    The defaults are the documented or measured ones. `pins_versions` and the two codes are points on which nobody has shown what Kaggle does: whoever relies on them should hold under either value.
+    Defaults are documented or measured. For `pins_versions` and the two `missing_*_code` values Kaggle's behaviour is
+    unknown: code that depends on them should work with either value.
     """
 
     seed: int = 0
     session_limit_s: PerKind = PerKind(9 * HOUR_S, 12 * HOUR_S, 12 * HOUR_S)
     quota_s: PerKind = PerKind(20 * HOUR_S, 30 * HOUR_S, 0.0)
     quota_refresh: datetime = datetime(2030, 1, 5, tzinfo=UTC)
-    """Any one moment at which the weekly quota starts anew."""
+    """Any moment at which the weekly quota was renewed; it defines the weeks."""
     slots: PerKind = PerKind(1, 2, 5)
     queue_s: PerKind = PerKind(600.0, 60.0, 20.0)
     dataset_processing_s: float = 60.0
     waits_vary: float = 0.0
-    """Share by which each wait in the queue and each processing of a dataset is longer or shorter than that."""
+    """Share by which each queue wait and each dataset processing may be longer or shorter."""
     dataset_files_max: int = 50
-    """Files at the top level of a dataset."""
+    """Maximum number of files at the top level of a dataset."""
     source_bytes_max: int = 1_000_000
     output_bytes_max: int = 20 * 1024**3
     page_size: int = 20
@@ -79,19 +80,19 @@ class Rules:
     kernel_layouts: tuple[str, ...] = KERNEL_LAYOUTS
     extracts_archives: bool = True
     log_while_running: bool = False
-    """Whether the list of outputs already shows the log of a session that runs; the stream always does."""
+    """True if the output listing includes the log of a running session; the log stream always does."""
     log_wait_s: float = 10.0
-    """How long the log stream of a queued session is held open before it is answered 404."""
+    """Seconds for which the log stream of a queued session is held open before the answer 404."""
     pins_versions: bool = False
-    """Whether `owner/slug/3` mounts version 3 instead of the newest."""
+    """True if the source `owner/slug/3` mounts version 3; otherwise the newest version is mounted."""
     missing_kernel_code: int = 403
     missing_dataset_code: int = 404
     frees_names: bool = True
-    """Whether the name of a deleted kernel or dataset can be used again."""
+    """True if the name of a deleted kernel or dataset can be used again."""
 
     @classmethod
     def brisk(cls, session_limit_s: float, seed: int = 0) -> Self:
-        """For a rehearsal in real time: sessions of that length, hardly any waiting, all else as on Kaggle."""
+        """Return rules for a rehearsal in real time: the given session limit, short waits, otherwise the defaults."""
         return replace(
             cls(seed=seed),
             session_limit_s=PerKind.all(session_limit_s),
@@ -100,24 +101,24 @@ class Rules:
         )
 
     def choose(self, among: Sequence[T], key: str) -> T:
-        """One of several, always the same for the same seed and key."""
+        """Choose one of several pseudo-randomly; the same seed and key give the same choice."""
         digest = hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
         return among[int.from_bytes(digest[:4], "big") % len(among)]
 
     def wait_s(self, usual_s: float, key: str) -> float:
-        """How long this wait is, always the same for the same seed and key."""
+        """Return a wait varied by `waits_vary`, in seconds; the same seed and key give the same wait."""
         digest = hashlib.sha256(f"{self.seed}:wait:{key}".encode()).digest()
         return usual_s * (1.0 + self.waits_vary * (2.0 * int.from_bytes(digest[:4], "big") / 2**32 - 1.0))
 
     def week(self, now: datetime) -> tuple[datetime, datetime]:
-        """Start of this quota week and of the next one."""
+        """Return the start of this quota week and of the next one."""
         weeks = (now - self.quota_refresh) // WEEK
         start = self.quota_refresh + weeks * WEEK
         return start, start + WEEK
 
 
 class KaggleRefusal(Exception):
-    """An answer with an HTTP status of 400 or more: the call had no effect."""
+    """An HTTP error response (status 400 or more). The call had no effect."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -126,15 +127,15 @@ class KaggleRefusal(Exception):
 
 
 def denied(permission: str) -> KaggleRefusal:
-    """403 in Kaggle's words."""
+    """Return a 403 refusal in Kaggle's words."""
     return KaggleRefusal(403, f"Permission '{permission}' was denied")
 
 
 def slot_message(kind: MachineKind, slots: int) -> str:
-    """What SaveKernel answers, with status 200, when too many sessions are alive."""
+    """Return SaveKernel's error, sent with status 200, for too many live sessions."""
     return f"Maximum batch {kind.value.upper()} session count of {slots} reached."
 
 
 def quota_message(kind: MachineKind, hours: float) -> str:
-    """What SaveKernel answers when the week's hours are spent. Kaggle's own wording is not known."""
+    """Return SaveKernel's error for a spent weekly quota. Kaggle's own wording is not known."""
     return f"Your weekly {kind.value.upper()} quota of {hours:g} hours has been exceeded."

@@ -1,4 +1,4 @@
-"""Where a pushed kernel runs: the port that the world drives, and the sandbox in which nothing really runs."""
+"""Port through which the world runs pushed kernels, and a scripted implementation in which nothing really runs."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ class Launch:
     version: int
     source: str
     is_notebook: bool = False
-    """Whether the source is the JSON of a notebook, and no script."""
+    """True if the source is a notebook's JSON rather than a script."""
     mounts: tuple[Mount, ...]
     limit_s: float
     started: datetime
@@ -51,54 +51,54 @@ class Exit:
 
 
 class Running(Protocol):
-    """A session that was started. Every `at_s` is session time and never goes back from one call to the next."""
+    """A started session. `at_s` is session time in seconds and never decreases from one call to the next."""
 
     def poll(self, at_s: float) -> Exit | None:
-        """How it ended by then, or None while it runs."""
+        """Return how the session ended by then, or None while it runs."""
 
     def log(self, at_s: float, after: int = 0) -> Sequence[SessionLine]:
-        """The lines written by then, without the first `after`."""
+        """Return the log lines written by then, without the first `after`."""
 
     def output(self, at_s: float) -> Files:
-        """The files that lie in `/kaggle/working` by then."""
+        """Return the files in `/kaggle/working` by then."""
 
     def slow(self, at_s: float) -> None:
-        """From now on it works at a tenth of its pace."""
+        """Slow the session down to a tenth of its speed from now on."""
 
     def stall(self, at_s: float) -> None:
-        """Freeze it: from now on it neither works nor ends."""
+        """Freeze the session: from now on it neither works nor ends."""
 
     def kill(self, at_s: float) -> None:
-        """End it at once, without notice; killing it twice is harmless."""
+        """End the session at once, without notice. Idempotent."""
 
 
 class Sandbox(Protocol):
     """Starts sessions."""
 
     def start(self, launch: Launch) -> Running:
-        """Start the very script that was pushed."""
+        """Start the exact script that was pushed."""
 
     def close(self) -> None:
-        """End everything that this sandbox started and that still runs."""
+        """End all sessions that this sandbox started and that still run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """What a scripted session does: when it ends and how, and what it has written by when (session seconds)."""
+    """Script of a simulated session: when and how it ends, and what it has written by when (session time in seconds)."""
 
     ends_after_s: float
     exit_code: int = 0
     lines: Sequence[tuple[float, str]] = ()
     files: Sequence[tuple[float, str, bytes]] = ()
-    """(time, path, bytes); a later entry of the same path replaces the earlier one."""
+    """Tuples of (time, path, bytes); a later entry replaces an earlier one of the same path."""
 
 
 Behaviour = Callable[[str, Mapping[str, Mapping[str, bytes]], float], Played]
-"""(source, mounts as owner/slug → path → bytes, limit in seconds) → what happens."""
+"""Function from (source, mounts as owner/slug → path → bytes, limit in seconds) to the session's script."""
 
 
 class ScriptedSandbox:
-    """Plays a behaviour on the world's clock: no process, no disk, no waiting."""
+    """Plays scripted sessions on the world's clock, without processes, disk or waiting."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -108,11 +108,11 @@ class ScriptedSandbox:
         return ScriptedSession(self._behaviour(launch.source, mounts, launch.limit_s), launch.started)
 
     def close(self) -> None:
-        """Nothing runs."""
+        """Do nothing: there are no processes to end."""
 
 
 class ScriptedSession:
-    """A behaviour being played."""
+    """A scripted session in progress."""
 
     def __init__(self, played: Played, started: datetime) -> None:
         self._played = played
@@ -135,7 +135,7 @@ class ScriptedSession:
         return {path: Content.of_bytes(data, self._started + timedelta(seconds=when)) for when, path, data in written}
 
     def slow(self, at_s: float) -> None:
-        """A script is played as it is written: whoever wants a slow session writes a slow one."""
+        """Do nothing: a scripted session is played as written, so a slow one must be scripted as slow."""
 
     def stall(self, at_s: float) -> None:
         self._frozen_at_s = self._until(at_s)

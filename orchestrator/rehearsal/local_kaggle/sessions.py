@@ -1,4 +1,4 @@
-"""What happens to a session from its start to its end: mounts, faults, the time limit, and what it leaves."""
+"""Runs a session from its start to its end: mounts, faults, the time limit, and its output."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -18,7 +18,7 @@ REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
 
 
 class SessionScheduler:
-    """Moves sessions along. The caller holds the world's lock and hands over times that never go back."""
+    """Advances sessions. The caller holds the world's lock and passes times that never decrease."""
 
     def __init__(
         self,
@@ -39,13 +39,13 @@ class SessionScheduler:
         self._started = 0
 
     def offer_everywhere(self, place: str, files: Files) -> None:
-        """Mount files below `place` in every session."""
+        """Mount files below `place` in every session that starts from now on."""
         self._everywhere[place] = files
 
     def invalid_sources(
         self, datasets: Iterable[str], kernels: Iterable[str], models: Iterable[str]
     ) -> dict[str, tuple[str, ...]]:
-        """The sources that do not exist: a push succeeds all the same and runs without them."""
+        """Return the sources that do not exist. As on Kaggle, a push succeeds without them."""
         return {
             "datasets": tuple(s for s in datasets if not self._datasets.exists(*_split(s)[:2])),
             "kernels": tuple(s for s in kernels if not self._kernels.exists(*_split(s)[:2])),
@@ -53,10 +53,10 @@ class SessionScheduler:
         }
 
     def advance(self, now: datetime) -> None:
-        """Bring every session to `now`, in the order in which things happened."""
+        """Advance every session to `now`, in the order of events."""
         due = [s for s in self._kernels.live() if s.status is Status.QUEUED and s.starts_at <= now]
         for session in sorted(due, key=lambda s: s.starts_at):
-            self._settle_all(session.starts_at)  # what it mounts may come from one that ended in between
+            self._settle_all(session.starts_at)  # an input may come from a session that ended in between
             self._start(session)
         self._settle_all(now)
 
@@ -87,7 +87,7 @@ class SessionScheduler:
         )
         try:
             session.running = self._sandbox.start(launch)
-        except OSError as error:  # this machine has no room for it: the session fails, and Kaggle goes on
+        except OSError as error:  # this machine cannot run it: fail the session, not the server
             session.status, session.message, session.ended = Status.ERROR, str(error), session.started
 
     def _settle_all(self, now: datetime) -> None:
@@ -119,7 +119,7 @@ class SessionScheduler:
                 running.stall(at_s)
         session.lines.extend(
             running.log(seen_s, after=len(session.lines))
-        )  # a stalled one has written less than `news`
+        )  # a stalled session may have written less than `news`
         ended = running.poll(seen_s)
         if ended is not None:
             status = Status.COMPLETE if ended.code == 0 else Status.ERROR
@@ -153,7 +153,7 @@ class SessionScheduler:
                 session.files = spoil(session.files)
 
     def _mounts(self, session: KernelSession, now: datetime) -> Iterable[Mount]:
-        """What lies below `/kaggle/input`: everything as it is at this moment, and silently nothing where that is missing."""
+        """Yield the mounts below `/kaggle/input` as of now. Missing sources are silently left out, as on Kaggle."""
         previous = self._misfortune.befalls(session.number, SessionAction.MOUNT_PREVIOUS) is not None
         for source in session.save.dataset_sources:
             files = self._previous_dataset(source, now) if previous else self._dataset_files(source, now)
@@ -183,7 +183,9 @@ class SessionScheduler:
         return version.files if version is not None else None
 
     def _previous_dataset(self, source: str, now: datetime) -> Files | None:
-        """What was ready before the newest version was: an older version, or else the dataset that was made before it."""
+        """Return the files that were ready before the newest version: an older version, or the dataset created before
+        it.
+        """
         owner, slug, _ = _split(source)
         if not self._datasets.exists(owner, slug):
             return None
@@ -196,7 +198,7 @@ class SessionScheduler:
         return found[-2] if len(found) > 1 else None
 
     def _previous_output(self, source: str) -> Files | None:
-        """The output of the session that ended before the one that was asked for."""
+        """Return the output of the session that ended before the requested one."""
         owner, slug, _ = _split(source)
         found: list[Files] = []
         for kernel in self._kernels.all():
@@ -208,7 +210,7 @@ class SessionScheduler:
         return found[-2] if len(found) > 1 else None
 
     def _kernel_output(self, source: str) -> Files | None:
-        """The output of the newest session that is over, however it ended."""
+        """Return the output of the newest session that ended, whatever its status."""
         owner, slug, _ = _split(source)
         if not self._kernels.exists(owner, slug):
             return None
@@ -228,11 +230,11 @@ SPOILT: dict[SessionAction, Callable[[Files], Files]] = {
     SessionAction.LOSE_REPORT: lambda files: {name: file for name, file in files.items() if name != REPORT},
     SessionAction.FOREIGN_REPORT: lambda files: _with_foreign_report(files),
 }
-"""What becomes of the files that a session leaves."""
+"""Functions that damage a session's output, by fault."""
 
 
 def _with_foreign_report(files: Files) -> Files:
-    """The files with another run's report; one that cannot be read is left as it is."""
+    """Return the files with another run's report; an unreadable report is left as it is."""
     try:
         report = Report.from_json(files[REPORT].read())
     except (KeyError, ContractError):

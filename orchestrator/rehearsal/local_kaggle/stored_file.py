@@ -1,4 +1,4 @@
-"""Bytes that the local Kaggle keeps: in memory for simulations, on disk where real kernels run."""
+"""Files of the local Kaggle: in memory for simulations, on disk where real kernels run."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 
 @dataclass(frozen=True)
 class Content:
-    """One immutable file. `etag` changes when the bytes do."""
+    """One immutable file. `etag` changes if the bytes do."""
 
     source: bytes | Path = field(repr=False)
     size_bytes: int
@@ -21,25 +21,25 @@ class Content:
 
     @classmethod
     def of_bytes(cls, data: bytes, modified: datetime) -> Self:
-        """A file in memory."""
+        """Create a file in memory."""
         return cls(data, len(data), modified, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
 
     @classmethod
     def of_path(cls, path: Path, modified: datetime) -> Self:
-        """A file on disk that nobody changes any more."""
+        """Refer to a file on disk, which must not change any more."""
         stat = path.stat()
         return cls(path, stat.st_size, modified, f'"{stat.st_size:x}-{stat.st_mtime_ns:x}-{stat.st_ino:x}"')
 
     def open(self) -> BinaryIO:
-        """A stream over the bytes, at their beginning."""
+        """Open a stream at the first byte."""
         return io.BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     def read(self) -> bytes:
-        """All bytes."""
+        """Return all bytes."""
         return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
 
     def copy_to(self, path: Path) -> None:
-        """Write the bytes to a new read-only file, making its directory."""
+        """Write the bytes to a new read-only file, creating its folder."""
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(self.source, bytes):
             path.write_bytes(self.source)
@@ -49,11 +49,11 @@ class Content:
 
 
 Files = dict[str, Content]
-"""Path relative to the place where the files belong → its bytes."""
+"""Files by path, relative to the folder in which they belong."""
 
 
 def spoilt(files: Files, spoil: Callable[[bytes], bytes]) -> Files:
-    """The files with the largest one spoilt; where all are empty there is nothing to spoil."""
+    """Return the files with `spoil` applied to the largest one; unchanged if all are empty."""
     name = max(files, key=lambda path: files[path].size_bytes, default=None)
     if name is None or not files[name].size_bytes:
         return files
@@ -61,7 +61,7 @@ def spoilt(files: Files, spoil: Callable[[bytes], bytes]) -> Files:
 
 
 def swapped(files: Files) -> Files:
-    """The files with the two largest under each other's names."""
+    """Return the files with the contents of the two largest exchanged."""
     largest = sorted(files, key=lambda path: files[path].size_bytes, reverse=True)[:2]
     if len(largest) < 2:
         return files
@@ -70,6 +70,6 @@ def swapped(files: Files) -> Files:
 
 
 def without_largest(files: Files) -> Files:
-    """The files without the largest one."""
+    """Return the files without the largest one."""
     largest = max(files, key=lambda path: files[path].size_bytes, default=None)
     return {name: file for name, file in files.items() if name != largest}

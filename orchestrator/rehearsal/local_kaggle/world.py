@@ -1,4 +1,4 @@
-"""The rules of Kaggle without HTTP and without threads: whoever holds the lock sees everything as it is at `clock.now()`."""
+"""Kaggle's rules without HTTP and threads. The state is consistent as of `clock.now()` while its lock is held."""
 
 import threading
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Files
 
 
 class World:
-    """One Kaggle with one account. Use it as `with world.at_now() as now:`; nothing moves inside that block.
+    """One Kaggle with one account. Use it as `with world.at_now() as now:`; nothing changes inside that block.
 
-    `kernels`, `datasets`, `models` and `blobs` may be asked directly inside the block; what touches more than one of them is a
-    method here.
+    `kernels`, `datasets`, `models` and `blobs` may be used directly inside the block. Operations that involve more than
+    one of them are methods of this class.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class World:
         self.datasets = DatasetStore(self.rules, self.misfortune, self._later)
         self.models = Models(self.rules)
         self.directory = directory
-        """Where uploads and archives are written; a world that nobody uploads to never touches it."""
+        """Folder of uploads and archives; created on the first upload."""
         self.blobs = Blobs(directory / "blobs", self.rules)
         self._sessions = SessionScheduler(
             self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models
@@ -55,7 +55,7 @@ class World:
 
     @contextmanager
     def at_now(self) -> Iterator[datetime]:
-        """Take the lock, bring the world to the clock's time and hand that time over."""
+        """Take the lock, advance the world to the clock's time, and yield that time."""
         with self._lock:
             now = self.clock.now()
             self._later.carry_out(now)
@@ -63,27 +63,29 @@ class World:
             yield now
 
     def advance(self) -> None:
-        """Start what is due, look at what runs, kill what is over its limit. Safe to call at any time and often."""
+        """Start what is due, update running sessions, and kill those over their limit. Safe to call at any time."""
         with self.at_now():
             pass
 
     def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
-        """Let there be a model (owner/model/framework/variation/N), a source where its licence was accepted."""
+        """Add a model version (owner/model/framework/variation/N); it is a valid source only if its licence was
+        accepted.
+        """
         with self._lock:
             self.models.offer(ref, files, accepted)
 
     def model(self, ref: str) -> Files:
-        """A model's files; raises KaggleRefusal where there are none, or where its licence was not accepted."""
+        """Return a model's files. Raises KaggleRefusal if there are none, or if its licence was not accepted."""
         with self.at_now() as now:
             return self.models.files(ref, now)
 
     def offer_everywhere(self, place: str, files: Files) -> None:
-        """Mount files below `place` in every session that starts from now on, though no kernel asks for them."""
+        """Mount files below `place` in every session that starts from now on, without a kernel requesting them."""
         with self._lock:
             self._sessions.offer_everywhere(place, files)
 
     def save_kernel(self, save: Save) -> SaveAnswer:
-        """What SaveKernel does; raises KaggleRefusal where nothing is taken."""
+        """Execute SaveKernel. Raises KaggleRefusal if the source is not accepted."""
         with self.at_now() as now:
             if save.slug.partition("/")[0] != self.owner:
                 raise denied("kernels.update")
@@ -112,7 +114,7 @@ class World:
             return saved
 
     def delete_kernel(self, owner: str, slug: str) -> None:
-        """Remove a kernel, its outputs and its session; raises KaggleRefusal where there is none."""
+        """Delete a kernel with its outputs, ending its sessions. Raises KaggleRefusal if there is none."""
         with self.at_now() as now:
             for session in self.kernels.delete(owner, slug):
                 self._sessions.abandon(session, now)

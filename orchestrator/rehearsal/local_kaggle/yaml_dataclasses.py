@@ -1,4 +1,4 @@
-"""Frozen dataclasses out of a user's YAML and back, with one sentence for whatever does not fit."""
+"""Converts YAML to frozen dataclasses and back, with a one-sentence error for anything that does not fit."""
 
 from dataclasses import MISSING, asdict, fields
 from enum import StrEnum
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def known(cls: type[Any], value: Any, where: str) -> dict[str, Any]:
-    """A mapping whose keys are all fields of `cls`; raises BadInput."""
+    """Return a mapping after checking that its keys are fields of `cls`. Raises BadInput."""
     if not isinstance(value, dict):
         raise BadInput(f"{where}: should be a mapping, found {value!r}")
     names = [f.name for f in fields(cls)]
@@ -21,14 +21,14 @@ def known(cls: type[Any], value: Any, where: str) -> dict[str, Any]:
 
 
 def whole(value: Any, where: str) -> int:
-    """A whole number; raises BadInput."""
+    """Return a value after checking that it is a whole number. Raises BadInput."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise BadInput(f"{where}: should be a whole number, found {value!r}")
     return value
 
 
 def entries(cls: type[T], value: Any, where: str) -> tuple[T, ...]:
-    """A list of mappings as instances of `cls`; raises BadInput."""
+    """Convert a list of mappings to instances of `cls`. Raises BadInput."""
     if value is None:
         return ()
     if not isinstance(value, list):
@@ -37,7 +37,7 @@ def entries(cls: type[T], value: Any, where: str) -> tuple[T, ...]:
 
 
 def plain(value: Any) -> dict[str, Any]:
-    """The instance as a mapping that `entries` reads back, without the fields that hold their default."""
+    """Convert an instance to a mapping that `entries` reads back, omitting fields with default values."""
     defaults = {f.name: f.default for f in fields(value) if f.default is not MISSING}
     given = {key: item.value if isinstance(item, StrEnum) else item for key, item in asdict(value).items()}
     return {key: item for key, item in given.items() if key not in defaults or item != defaults[key]}
