@@ -1,4 +1,4 @@
-"""The calls of `datasets.DatasetApiService` and the start of an upload, from JSON to the world and back."""
+"""RPCs of `datasets.DatasetApiService`, and the start of an upload: translate between JSON and the world."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -54,7 +54,7 @@ def create_version_by_id(world: World, links: Links, ask: Ask) -> Json:
 def get_status(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
         status = _dataset(world, ask).status(now)
-        return {} if status == "NOT_YET_PERSISTED" else {"status": status}  # 0 in the enum, so left out
+        return {} if status == "NOT_YET_PERSISTED" else {"status": status}  # value 0 of the enum, therefore omitted
 
 
 def get_dataset(world: World, links: Links, ask: Ask) -> Json:
@@ -190,7 +190,7 @@ def _files(version: DatasetVersion | None) -> Files:
 
 
 def uploaded(world: World, ask: Ask, now: datetime) -> Files:
-    """The files that a request names by their upload tokens, in their directories."""
+    """Return the files that a request names by their upload tokens, with their folders."""
     return dict(_named(world, ask, "", now))
 
 

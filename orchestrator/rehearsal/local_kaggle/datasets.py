@@ -1,4 +1,4 @@
-"""The local Kaggle's datasets: versions that take time until they are ready, and what is seen of them meanwhile."""
+"""Datasets of the local Kaggle: versions that take time to become ready, and what is visible of them meanwhile."""
 
 import re
 import zipfile
@@ -26,7 +26,7 @@ FAILED = "FAILED"
 
 @dataclass(frozen=True, kw_only=True)
 class Describe:
-    """What the owner says of a dataset."""
+    """Metadata of a dataset, as its owner gives it."""
 
     title: str = ""
     subtitle: str = ""
@@ -46,17 +46,17 @@ class DatasetVersion:
     notes: str
     files: Files
     deletes_older: bool = False
-    """Whether the versions before it go once it is ready."""
+    """True if the versions before this one are deleted once it is ready."""
     fault: DatasetAction | None = None
     hidden_s: float | None = None
-    """For how long the dataset is not shown after this version, its first, was made; None: it is shown at once."""
+    """Seconds for which the dataset stays hidden after this first version was created; None if it is shown at once."""
 
     def is_ready(self, now: datetime) -> bool:
-        """Whether it can be mounted, listed and downloaded."""
+        """Return True if the version can be mounted, listed and downloaded."""
         return now >= self.ready_at and self.fault is not DatasetAction.FAIL
 
     def status(self, now: datetime) -> str:
-        """Kaggle's word for how far it is, which a fault may have made a lie."""
+        """Return Kaggle's processing status, which a fault may have falsified."""
         if self.is_ready(now) or self.fault is DatasetAction.READY_EARLY:
             return READY
         if now >= self.ready_at:
@@ -64,7 +64,7 @@ class DatasetVersion:
         return PROCESSING[int(self.done(now) * len(PROCESSING))]
 
     def done(self, now: datetime) -> float:
-        """The share of its processing that is over, from 0 to 1."""
+        """Return the completed share of the processing, from 0 to 1."""
         return 1.0 if now >= self.ready_at else (now - self.created) / (self.ready_at - self.created)
 
 
@@ -80,25 +80,25 @@ class Dataset:
 
     @property
     def ref(self) -> str:
-        """owner/slug."""
+        """Reference of the dataset, as owner/slug."""
         return f"{self.owner}/{self.slug}"
 
     def ready(self, now: datetime) -> DatasetVersion | None:
-        """The newest version that can be mounted, listed and downloaded."""
+        """Return the newest version that can be mounted, listed and downloaded; None if there is none."""
         return next((version for version in reversed(self.versions) if version.is_ready(now)), None)
 
     def kept(self, now: datetime) -> list[DatasetVersion]:
-        """The versions that have not been deleted."""
+        """Return the versions that have not been deleted."""
         ready = self.ready(now)
         oldest = ready.number if ready is not None and ready.deletes_older else 0
         return [version for version in self.versions if version.number >= oldest]
 
     def current(self, now: datetime) -> DatasetVersion:
-        """The version that Kaggle shows: the newest ready one, or the newest where none is ready yet."""
+        """Return the version that Kaggle shows: the newest ready one, or the newest if none is ready."""
         return self.ready(now) or self.versions[-1]
 
     def status(self, now: datetime) -> str:
-        """What GetDatasetStatus answers: a version that is being processed is hidden behind its ready predecessor."""
+        """Return the answer of GetDatasetStatus. A version in processing is hidden behind its ready predecessor."""
         return self.current(now).status(now)
 
 
@@ -109,25 +109,25 @@ class DatasetStore:
         self._rules = rules
         self._later = later or Later()
         self._hidden: set[tuple[str, str]] = set()
-        """What was accepted and is not shown, yet or ever."""
+        """Datasets that were accepted and are not visible, yet or ever, as (owner, slug)."""
         self._deleted_names: set[tuple[str, str]] = set()
         self.sent: Counter[str] = Counter()
-        """How often files were sent for a dataset of each name, whatever was answered."""
+        """Number of times that files were uploaded for a dataset, by slug, whatever the answer was."""
         self.deleted: list[Dataset] = []
         self._misfortune = misfortune
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._ids = 500_000
 
     def all(self) -> list[Dataset]:
-        """Every dataset that is shown, oldest first."""
+        """Return every visible dataset, oldest first."""
         return [dataset for key, dataset in self._datasets.items() if key not in self._hidden]
 
     def exists(self, owner: str, slug: str) -> bool:
-        """Whether there is such a dataset, for all that is shown."""
+        """Return True if a visible dataset has this name."""
         return (owner, slug) in self._datasets and (owner, slug) not in self._hidden
 
     def find(self, owner: str, slug: str) -> Dataset:
-        """The dataset; raises the refusal with which Kaggle hides what does not exist."""
+        """Return a dataset. Raises KaggleRefusal as Kaggle does for a missing one."""
         dataset = self._datasets.get((owner, slug))
         if dataset is None or (owner, slug) in self._hidden:
             code = self._rules.missing_dataset_code
@@ -135,14 +135,14 @@ class DatasetStore:
         return dataset
 
     def find_by_id(self, number: int) -> Dataset:
-        """The dataset of that number; raises KaggleRefusal."""
+        """Return the dataset with this id. Raises KaggleRefusal."""
         for dataset in self._datasets.values():
             if dataset.id == number:
                 return dataset
         raise KaggleRefusal(404, "Dataset not found")
 
     def create(self, owner: str, slug: str, about: Describe, files: Files, now: datetime) -> Dataset:
-        """A new dataset with one version; raises ValueError with the sentence that Kaggle answers in `error`."""
+        """Create a dataset with one version. Raises ValueError with the text of Kaggle's `error` field."""
         self.sent[slug] += 1
         if (owner, slug) in self._datasets or (owner, slug) in self._deleted_names:
             title = about.title
@@ -162,7 +162,7 @@ class DatasetStore:
         return dataset
 
     def add_version(self, dataset: Dataset, files: Files, notes: str, now: datetime, delete_old: bool = False) -> None:
-        """A new version with exactly these files.
+        """Add a version with exactly these files.
 
         Raises KaggleRefusal(403) while the first version is being processed, and ValueError as `create` does.
         """
@@ -172,18 +172,21 @@ class DatasetStore:
         dataset.versions.append(replace(self._version(dataset, files, notes, now), deletes_older=delete_old))
 
     def describe(self, dataset: Dataset, about: Describe) -> None:
-        """Replace what is said of a dataset."""
+        """Replace the metadata of a dataset, keeping its licence unless a new one is given."""
         dataset.about = replace(about, license_name=about.license_name or dataset.about.license_name)
 
     def delete(self, owner: str, slug: str) -> None:
-        """Remove a dataset with all its versions; raises KaggleRefusal where there is none."""
+        """Delete a dataset with all its versions. Raises KaggleRefusal if there is none."""
         self.deleted.append(self.find(owner, slug))
         del self._datasets[owner, slug]
         if not self._rules.frees_names:
             self._deleted_names.add((owner, slug))
 
     def version(self, owner: str, slug: str, number: int | None, now: datetime) -> DatasetVersion | None:
-        """A ready version by number, or the newest ready one; None while there is none. Unknown numbers are refused."""
+        """Return a ready version by number, or the newest ready one; None while it is not ready.
+
+        Raises KaggleRefusal if the dataset or the version does not exist.
+        """
         dataset = self.find(owner, slug)
         if number is None:
             return dataset.ready(now)
@@ -193,7 +196,7 @@ class DatasetStore:
         raise KaggleRefusal(404, f"Version {number} of {dataset.ref} was not found")
 
     def _hide(self, dataset: Dataset, now: datetime) -> None:
-        """Show a new dataset only later, or never, where a fault of its first version says so."""
+        """Hide a new dataset for some time, or forever, if a fault of its first version says so."""
         key, version = (dataset.owner, dataset.slug), dataset.versions[0]
         if version.hidden_s is None:
             return
@@ -219,7 +222,7 @@ class DatasetStore:
 
 
 def refuse_names(files: Files) -> None:
-    """Raise ValueError with Kaggle's sentence where there is no file, or one whose path leads elsewhere."""
+    """Raise ValueError with Kaggle's message if there are no files, or if a path is invalid or leaves the dataset."""
     if not files:
         raise ValueError("At least one file is required")
     for path in files:
@@ -245,7 +248,7 @@ def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
 
 
 def extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:
-    """Every file, a zip archive replaced by what is in it: at the archive's own place, its name lost."""
+    """Yield every file. A zip archive is replaced by its contents, in the archive's own folder, as on Kaggle."""
     for path, content in files:
         inside = _unzipped(content, now) if path.endswith(".zip") else None
         if inside is None:

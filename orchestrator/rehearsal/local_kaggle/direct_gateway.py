@@ -1,4 +1,4 @@
-"""The port over a world without HTTP: what simulations with a virtual clock use in the place of the real client."""
+"""Gateway to a world without HTTP, which simulations on a virtual clock use instead of the real client."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,27 +51,27 @@ from orchestrator.rehearsal.local_kaggle.world import World
 from stages.safe_text import whole_text
 
 CALL_S = TransportLimits().call_s
-"""A call that takes longer is given up, as by the client."""
+"""Timeout of a call in seconds, as in the HTTP client."""
 
 FOLLOW_S = 10.0
-"""How long `follow_log` sleeps on the world's clock where there is no new line."""
+"""Seconds of simulated time for which `follow_log` sleeps between polls."""
 
 
 class DirectGateway:
-    """`gateway.Gateway` over a `World`: the same promises and errors as the HTTP client's, except that it never retries.
+    """`gateway.Gateway` over a `World`: the same postconditions and errors as the HTTP client, without its retries.
 
-    Call faults of the world's plan strike here too, under the names of the RPCs; what a cut connection means for a file is
-    the HTTP client's business, so `cut` is just another Transient.
+    The call faults of the world's plan strike here too, under the names of the RPCs. Resuming a cut transfer belongs to
+    the HTTP client, so `cut` is just another Transient here.
     """
 
     def __init__(self, world: World, redact: Callable[[str], str] = str) -> None:
         self._world = world
         self._redact = redact
-        """Takes the account's key out of what sessions wrote, as the client does."""
+        """Removes the account's key from what sessions wrote, as the client does."""
 
     @property
     def abreast_max(self) -> int:
-        return 1  # a plan's faults strike in the order of the calls, which threads would leave to chance
+        return 1  # faults strike in call order, which threads would make nondeterministic
 
     # --- account ------------------------------------------------------------
 
@@ -83,7 +83,7 @@ class DirectGateway:
             return None
         fault = self._fault("GetAcceleratorQuotaStatistics")
         if fault is not None and fault.action is CallAction.EMPTY:
-            return None  # on the wire, an object without this accelerator's part
+            return None  # corresponds to a JSON object without this accelerator
         with self._read(fault) as now:
             seen = self._world.kernels.quota(MachineKind(accelerator), now)
             _, refresh = self._world.rules.week(now)
@@ -142,7 +142,8 @@ class DirectGateway:
     def session(self, slug: str, version: int | None) -> SessionSeen:
         fault = self._fault("GetKernelSessionStatus")
         if fault is not None and fault.action is CallAction.EMPTY:
-            return SessionSeen(worker=Worker.QUEUED)  # on the wire, an object without a status is a queued session
+            # corresponds to a JSON object without a status, which means QUEUED
+            return SessionSeen(worker=Worker.QUEUED)
         if fault is not None and fault.action is CallAction.HTML:
             return SessionSeen(worker=Worker.UNKNOWN, message="the answer is not JSON")
         self._fail(fault, Transient)
@@ -174,7 +175,7 @@ class DirectGateway:
     def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
         fault = self._fault("ListKernelSessionOutput")
         if fault is not None and fault.action is CallAction.EMPTY:
-            return ()  # on the wire, a session that left nothing
+            return ()  # corresponds to a session without output
         with self._read(fault):
             session = self._session(slug, version)
             names = sorted(session.files) if session is not None else []
@@ -226,7 +227,7 @@ class DirectGateway:
             return self._mine(self._world.datasets.all(), prefix)
 
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
-        """A world takes a dataset's files when it is made; before that nothing of it lies anywhere."""
+        """Do nothing: a world takes a dataset's files only when the dataset is created."""
 
     def create_dataset(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
@@ -266,7 +267,7 @@ class DirectGateway:
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[datetime]:
-        """The world at this moment, for a call that changes nothing."""
+        """Yield the world's current time for a call that changes nothing."""
         with self._read(self._fault(name)) as now:
             yield now
 
@@ -281,7 +282,7 @@ class DirectGateway:
 
     @contextmanager
     def _changing(self, name: str, unclear: type[RelayError] = Ambiguous) -> Iterator[datetime]:
-        """The world at this moment, for a call whose answer may be lost after it has happened."""
+        """Yield the world's current time for a call whose response may be lost after it took effect."""
         fault = self._fault(name)
         lost = fault is not None and (fault.action is CallAction.LOST or _too_late(fault))
         if not lost:
@@ -299,7 +300,7 @@ class DirectGateway:
         return self._world.misfortune.call(name)
 
     def _fail(self, fault: CallFault | None, unclear: type[RelayError]) -> None:
-        """Raise what this fault means to the caller; one that only delays sleeps on the world's clock."""
+        """Raise the error by which the client would report this fault. A mere delay sleeps on the world's clock."""
         if fault is None:
             return
         match fault.action:
@@ -358,7 +359,7 @@ def _closed(ref: str, error: KaggleRefusal) -> SourceSeen:
 
 
 def _too_late(fault: CallFault) -> bool:
-    """Whether the client gives up before the answer comes."""
+    """Return True if the client times out before the response comes."""
     return fault.action is CallAction.HANG and fault.seconds > CALL_S
 
 
@@ -376,7 +377,7 @@ def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
 
 
 def _on_its_way(content: Content, fault: CallFault | None) -> Content:
-    """What arrives of a file."""
+    """Return the file as it arrives, with a bit flipped if the fault says so."""
     if fault is None or fault.action is not CallAction.FLIP:
         return content
     return Content.of_bytes(flipped(content.read(), fault.after_bytes), content.modified)
@@ -387,7 +388,7 @@ def _problem(data: bytes, wanted: FileWanted) -> str:
 
 
 def _kept(into: Path) -> bytes:
-    """What lies there already; nothing where that cannot be read."""
+    """Return the bytes already on disk; none if they cannot be read."""
     try:
         return into.read_bytes()
     except OSError:
@@ -395,7 +396,7 @@ def _kept(into: Path) -> bytes:
 
 
 def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
-    """Whole or absent, as the port asks; not fsynced, since no power fails in a simulation."""
+    """Write the file whole or not at all, as the port requires. Without fsync: a simulation has no power failures."""
     data = _kept(into) if wanted.sha256 is not None else b""
     if not data or _problem(data, wanted):
         data = content.read()

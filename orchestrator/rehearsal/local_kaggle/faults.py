@@ -19,9 +19,7 @@ from stages.contract import Progress
 
 
 class SessionAction(StrEnum):
-    """Fault of a session. The first four strike while it runs, the others at its start, at its end or when it is
-    polled.
-    """
+    """Fault of a session. The first four strike while it runs, the others at its start or end, or when it is polled."""
 
     SLOW = "slow"
     """The session works at a tenth of its speed from then on, as on an overloaded machine."""
@@ -117,10 +115,11 @@ class CallAction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionFault:
-    """Befalls the `session`-th started session of this world (1 is the first; 0 is whichever comes to `step` first).
+    """Fault of the `session`-th session that starts (1 is the first; 0 is the first to reach `step`).
 
-    A stall, a kill or a cancellation strikes at `after_s` of the session's clock, or when a progress event shows stage `stage` (any where empty) at step
-    `step` or later; then up to `within_s` seconds later, so that it falls somewhere inside the next step. It strikes once.
+    A triggered fault strikes once: `after_s` seconds into the session, or when a progress event shows stage `stage`
+    (empty for any) at step `step` or later. It is then delayed by up to `within_s` seconds, so that it strikes
+    somewhere inside the next step.
     """
 
     action: SessionAction
@@ -150,7 +149,7 @@ class SessionFault:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFault:
-    """Befalls the `version`-th version that is made in this world, of whatever dataset (1 is the first)."""
+    """Fault of the `version`-th dataset version that is created, of any dataset (1 is the first)."""
 
     version: int
     action: DatasetAction
@@ -159,7 +158,7 @@ class DatasetFault:
 
 @dataclass(frozen=True, kw_only=True)
 class PushFault:
-    """Befalls the `push`-th push that reaches this world (1 is the first), whether it is then taken or declined."""
+    """Fault of the `push`-th push that arrives (1 is the first), whether it is then accepted or declined."""
 
     push: int
     action: PushAction
@@ -169,10 +168,11 @@ class PushFault:
 
 @dataclass(frozen=True, kw_only=True)
 class CallFault:
-    """Befalls calls whose name matches the pattern `call` (`SaveKernel`, `Get*`, `OutputFile`, `BlobUpload`, `LogStream`).
+    """Fault of the calls whose name matches the pattern `call`.
 
-    Of the matching calls the `nth` (1 is the first) and the `times - 1` after it are hit; where `probability` is given,
-    each matching call is hit with it, at most `times` times in all. `times` 0 means without end.
+    Names are those of the RPCs (`SaveKernel`, `Get*`), `OutputFile`, `DatasetFile`, `BlobUpload` and `LogStream`. Of
+    the matching calls, the `nth` (1 is the first) and the `times - 1` after it are hit. With `probability`, each
+    matching call is hit with that probability, at most `times` times. `times` 0 means without limit.
     """
 
     call: str
@@ -197,7 +197,7 @@ class CallFault:
 
 @dataclass(frozen=True, kw_only=True)
 class FaultPlan:
-    """Everything that goes wrong in one rehearsal; the same plan goes wrong in the same way again."""
+    """All faults of one rehearsal. The same plan gives the same faults again."""
 
     seed: int = 0
     sessions: tuple[SessionFault, ...] = ()
@@ -216,7 +216,7 @@ class FaultPlan:
 
     @classmethod
     def from_yaml(cls, text: str, where: str = "the fault plan") -> Self:
-        """A plan from YAML or JSON text; raises BadInput naming the key that does not fit."""
+        """Parse a plan from YAML or JSON text. Raises BadInput naming the offending key."""
         try:
             value = read_yaml(text)
         except OddYaml as error:

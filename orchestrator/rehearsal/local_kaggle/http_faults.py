@@ -19,8 +19,9 @@ HTML_PAGE = "<!DOCTYPE html><html><head><title>Kaggle</title></head><body>We wil
 
 
 def call_name(method: str, path: str) -> str:
-    """Return a request's name in fault plans: that of the RPC, `OutputFile`, `DatasetFile`, `BlobUpload` or
-    `LogStream`.
+    """Return a request's name in fault plans.
+
+    That is the name of the RPC, `OutputFile`, `DatasetFile`, `BlobUpload` or `LogStream`.
     """
     parts = path.strip("/").split("/")
     if parts[0] == "files" and len(parts) > 1:

@@ -1,4 +1,4 @@
-"""The calls of `kernels.KernelsApiService`, from JSON to the world and back."""
+"""RPCs of `kernels.KernelsApiService`: translate between JSON and the world."""
 
 from collections.abc import Callable
 
@@ -62,7 +62,7 @@ def get_status(world: World, links: Links, ask: Ask) -> Json:
         if session is None:
             return {"status": Status.NEW_SCRIPT.value}
         status, message = session.shown(now)
-        word = "" if status is Status.QUEUED else status.value  # 0 in the enum, so left out
+        word = "" if status is Status.QUEUED else status.value  # value 0 of the enum, therefore omitted
         return sparse({"status": word, "failureMessage": message})
 
 
@@ -90,7 +90,7 @@ def list_files(world: World, links: Links, ask: Ask) -> Json:
 
 
 def download_output(world: World, links: Links, ask: Ask) -> Redirect:
-    """The address of one file of a session's output, or of all of them as a zip archive."""
+    """Redirect to one file of a session's output, or to a zip archive of all files."""
     with world.at_now() as now:
         number = ask.number("versionNumber")
         label = f"v{number}" if number else None

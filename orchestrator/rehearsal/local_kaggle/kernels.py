@@ -35,7 +35,7 @@ LIVE = (Status.QUEUED, Status.RUNNING)
 
 @dataclass(frozen=True, kw_only=True)
 class Save:
-    """What SaveKernel is asked: `slug` is owner/slug."""
+    """A SaveKernel request. `slug` is owner/slug."""
 
     slug: str
     text: str
@@ -71,7 +71,7 @@ class Save:
 
 @dataclass(frozen=True, kw_only=True)
 class SaveAnswer:
-    """What SaveKernel answers. `error` is not empty where nothing runs although the source was taken."""
+    """Response of SaveKernel. A non-empty `error` means that the source was saved but nothing runs."""
 
     ref: str
     kernel_id: int
@@ -137,7 +137,7 @@ class KernelSession:
 
 @dataclass
 class Version:
-    """One saved source. `session` is None for a quick save, and where the push was refused its session."""
+    """One saved source. `session` is None for a quick save, and if the session was declined."""
 
     number: int
     save: Save
@@ -147,7 +147,7 @@ class Version:
 
 @dataclass
 class Kernel:
-    """A script with all its versions, oldest first."""
+    """A kernel with all its versions, oldest first."""
 
     id: int
     owner: str
@@ -174,7 +174,7 @@ class Kernel:
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaSeen:
-    """One accelerator's week in seconds."""
+    """Weekly usage of one accelerator, in seconds."""
 
     used_s: float
     reserved_s: float

@@ -11,7 +11,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content
 
 @dataclass(frozen=True)
 class Link:
-    """One address that was handed out."""
+    """The file and the expiry time of one download link."""
 
     content: Content
     expires: datetime

@@ -1,7 +1,7 @@
-"""What ListKernels, ListDatasets and ListModels select, and in which order: every filter of Kaggle's program is obeyed or refused.
+"""Filters and order of ListKernels, ListDatasets and ListModels; a filter that cannot be evaluated here is refused.
 
-Nobody votes, views, forks, comments or scores here, so all have the same count, and an order by such a count is the usual one:
-the newest first.
+There are no votes, views, forks, comments or scores here. All such counts are equal, so an order by them is the default
+order, newest first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,8 @@ LICENSE_GROUPS = {
     "GPL": ("gpl", "gnu", "lgpl", "agpl"),
     "ODB": ("odb", "odc", "dbcl", "pddl"),
 }
-"""How the names of the licences begin that `datasets list --license` puts together; `other` is whatever is in none."""
+"""Prefixes of the licence names in each group of `datasets list --license`; `other` is every licence in none of them.
+"""
 
 FILE_TYPES = {
     "CSV": (".csv",),
@@ -31,11 +32,11 @@ FILE_TYPES = {
     "PARQUET": (".parquet",),
     "BIG_QUERY": (),
 }
-"""Endings of the files that `datasets list --file-type` looks for. No dataset of the local Kaggle lies in BigQuery."""
+"""File name suffixes that each `datasets list --file-type` selects. No dataset of the local Kaggle is in BigQuery."""
 
 
 def kernels_listed(kernels: Iterable[Kernel], owner: str, ask: Ask) -> Sequence[Kernel]:
-    """The kernels that a ListKernels asks for; raises KaggleRefusal(501) for what cannot be judged here."""
+    """Return the kernels that a ListKernels request selects. Raises KaggleRefusal(501) for an unsupported filter."""
     mine = _owned_by(owner)
     groups: dict[str, Callable[[Kernel], bool]] = {
         "PROFILE": mine,
@@ -49,7 +50,8 @@ def kernels_listed(kernels: Iterable[Kernel], owner: str, ask: Ask) -> Sequence[
         lambda kernel: _is(ask.text("language"), _language(kernel)),
         lambda kernel: _is(ask.text("kernelType"), kernel.newest.save.kernel_type),
         lambda kernel: _mounts(kernel, ask.text("dataset")),
-        lambda kernel: not ask.text("competition") and not ask.text("parentKernel"),  # there are neither here
+        # there are no competitions or forks here
+        lambda kernel: not ask.text("competition") and not ask.text("parentKernel"),
         _one_of("outputType", ask.text("outputType"), {**dict.fromkeys(("", "all"), _any), "data": _has_output}),
     ]
     orders: dict[str, Callable[[Kernel], datetime]] = {
@@ -60,7 +62,7 @@ def kernels_listed(kernels: Iterable[Kernel], owner: str, ask: Ask) -> Sequence[
 
 
 def datasets_listed(datasets: Iterable[Dataset], owner: str, ask: Ask, now: datetime) -> Sequence[Dataset]:
-    """The datasets that a ListDatasets asks for; raises KaggleRefusal(501) for what cannot be judged here."""
+    """Return the datasets that a ListDatasets request selects. Raises KaggleRefusal(501) for an unsupported filter."""
     mine = _owned_by(owner)
     groups: dict[str, Callable[[Dataset], bool]] = {
         "MY": mine,
@@ -90,7 +92,7 @@ def datasets_listed(datasets: Iterable[Dataset], owner: str, ask: Ask, now: date
 
 
 def models_listed(models: Iterable[KaggleModel], ask: Ask) -> Sequence[KaggleModel]:
-    """The models that a ListModels asks for, one's own private ones included."""
+    """Return the models that a ListModels request selects, including the account's private ones."""
     tests: list[Callable[[KaggleModel], bool]] = [
         _owned_by(ask.text("owner")),
         lambda model: _mentions(ask, model.about.title, model.slug),
@@ -104,7 +106,7 @@ def models_listed(models: Iterable[KaggleModel], ask: Ask) -> Sequence[KaggleMod
 
 
 def _ordered(found: Iterable[T], tests: Sequence[Callable[[T], bool]], when: Callable[[T], datetime] | None) -> list[T]:
-    """Those that pass every test, the newest first: by `when`, and else in the order in which they were made."""
+    """Return the items that pass every test, newest first: by `when`, otherwise by order of creation."""
     kept = [one for one in reversed(list(found)) if all(test(one) for test in tests)]
     return sorted(kept, key=when, reverse=True) if when is not None else kept
 
@@ -124,7 +126,7 @@ def _any(kernel: Kernel) -> bool:
 
 
 def _owned_by(user: str) -> Callable[[Kernel | Dataset | KaggleModel], bool]:
-    """Whether something belongs to a user; everything does where no user is named."""
+    """Return a test whether an item belongs to a user; everything passes if no user is named."""
     return lambda one: user.lower() in ("", one.owner.lower())
 
 

@@ -1,4 +1,4 @@
-"""The calls of `models.ModelApiService`: who may see a model need not be allowed to read its files."""
+"""RPCs of `models.ModelApiService`. Seeing a model does not imply permission to read its files."""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def get_model(world: World, links: Links, ask: Ask) -> Json:
 
 
 def update_model(world: World, links: Links, ask: Ask) -> Json:
-    """Change the fields that the mask names; one that it names and that is missing takes its default value."""
+    """Change the fields named in the mask. A named field that is missing gets its default value."""
     with world.at_now() as now:
         model = _own_model(world, ask)
         about = replace(model.about, **_masked(ask, _model_text(ask, private=False)))
@@ -148,7 +148,7 @@ def delete_version(world: World, links: Links, ask: Ask) -> Json:
 
 
 def list_versions(world: World, links: Links, ask: Ask) -> Json:
-    """Every version, one whose files are still being processed included, the newest first."""
+    """List every version, newest first, including those still being processed."""
     with world.at_now():
         model, variation = _variation(world, ask)
         found, token = page(variation.versions[::-1], ask, world.rules)
@@ -168,7 +168,7 @@ def list_files(world: World, links: Links, ask: Ask) -> Json:
 
 
 def download(world: World, links: Links, ask: Ask) -> Redirect:
-    """The address of one file, or of all of them as a gzipped tar archive."""
+    """Redirect to one file, or to a gzipped tar archive of all files."""
     with world.at_now() as now:
         files, name = readable(_asked_version(world, ask, now), now), ask.text("path")
         if name and name not in files:
@@ -196,7 +196,7 @@ MODEL_CALLS: dict[str, Call] = {
 }
 
 RENAMED = {"model_instance_type": "kind", "base_model_instance": "base", "external_base_model_url": "external_base_url"}
-"""What a variation's mask calls some fields of VariationText."""
+"""Fields of VariationText that have other names in a variation's mask."""
 
 
 def _own_model(world: World, ask: Ask) -> KaggleModel:
@@ -221,7 +221,7 @@ def _own_variation(world: World, ask: Ask) -> tuple[KaggleModel, Variation]:
 def _newest(variation: Variation, now: datetime) -> ModelVersion:
     ready = variation.ready(now)
     if ready is None:
-        raise KaggleRefusal(404, "Model instance not found")  # it has no current version yet, or none any more
+        raise KaggleRefusal(404, "Model instance not found")  # no version is ready, or all were deleted
     return ready
 
 
@@ -232,7 +232,7 @@ def _asked_version(world: World, ask: Ask, now: datetime) -> ModelVersion:
 
 
 def _model_text(ask: Ask, private: bool = True) -> ModelText:
-    """What is said of a model; `private` is what it is where the request does not say."""
+    """Return the model's metadata in the request; `private` is the default of `isPrivate`."""
     return ModelText(
         title=ask.text("title"),
         subtitle=ask.text("subtitle"),
@@ -257,7 +257,7 @@ def _variation_text(ask: Ask) -> VariationText:
 
 
 def _masked(ask: Ask, given: ModelText | VariationText) -> dict[str, Any]:
-    """The fields of a text that the request's mask names, such as `title,isPrivate`; all others stay as they are."""
+    """Return the fields that the request's update mask names, such as `title,isPrivate`. The others keep their values."""
     paths = [path for path in ask.text("updateMask").split(",") if path]
     snakes = [re.sub("([A-Z])", lambda letter: "_" + letter[1].lower(), path) for path in paths]
     names = [RENAMED.get(snake, snake) for snake in snakes]
@@ -278,7 +278,7 @@ def _saved(model: KaggleModel, variation: Variation) -> Json:
 
 @contextmanager
 def _declining(answer: Json, coded: bool = True) -> Iterator[None]:
-    """Put into an answer what Kaggle declines under status 200; updates tell no code."""
+    """Put a declined change into a response with status 200. Updates have no `errorCode`."""
     try:
         yield
     except Declined as error:

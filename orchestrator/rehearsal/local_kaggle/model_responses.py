@@ -1,4 +1,4 @@
-"""Models, variations and versions as `models.ModelApiService` answers them."""
+"""JSON responses of `models.ModelApiService` for models, variations and versions."""
 
 from datetime import datetime
 
@@ -11,12 +11,12 @@ KIND = "MODEL_INSTANCE_TYPE_"
 
 
 def address(model: KaggleModel, variation: Variation, number: int) -> str:
-    """A version's page, which ends in its number."""
+    """Return the URL of a version's page."""
     return f"{SITE}/{model.ref}/{spelt(variation.framework)}/{variation.slug}/{number}"
 
 
 def model_seen(model: KaggleModel, now: datetime) -> Json:
-    """An ApiModel; a public one has no `isPrivate`, and a variation without a finished version is not in it."""
+    """Return an ApiModel. A public one has no `isPrivate`; variations without a ready version are omitted."""
     about = model.about
     instances = [instance_seen(model, found, ready, now) for found in model.variations if (ready := found.ready(now))]
     return sparse(
@@ -39,7 +39,7 @@ def model_seen(model: KaggleModel, now: datetime) -> Json:
 
 
 def instance_seen(model: KaggleModel, variation: Variation, version: ModelVersion, now: datetime) -> Json:
-    """An ApiModelInstance with that version for its current one."""
+    """Return an ApiModelInstance whose current version is the given one."""
     return sparse(
         {
             **_described(model, variation),
@@ -54,7 +54,7 @@ def instance_seen(model: KaggleModel, variation: Variation, version: ModelVersio
 
 
 def instance_listed(model: KaggleModel, variation: Variation, now: datetime) -> Json:
-    """A ModelInstance, which says of the newest version how far it is."""
+    """Return a ModelInstance, with the processing status of the newest version."""
     newest = variation.versions[-1]
     shown = variation.ready(now) or newest
     creation = {
@@ -85,7 +85,7 @@ def instance_listed(model: KaggleModel, variation: Variation, now: datetime) -> 
 
 
 def version_listed(model: KaggleModel, variation: Variation, version: ModelVersion) -> Json:
-    """A ModelInstanceVersion."""
+    """Return a ModelInstanceVersion."""
     return sparse(
         {
             "id": version.id,
@@ -129,12 +129,12 @@ def _base(ref: str) -> Json | None:
 
 
 def _word(version: ModelVersion, now: datetime) -> str:
-    """How far a version is; the first of all words is 0 in the enum, so left out."""
+    """Return the processing status of a version; the first status is 0 in the enum and therefore omitted."""
     status = version.status(now)
     return "" if status == "NOT_YET_PERSISTED" else status
 
 
 def spelt(framework: str) -> str:
-    """PY_TORCH as it is in an address: pyTorch."""
+    """Return a framework as it is spelt in URLs: PY_TORCH becomes pyTorch."""
     first, *rest = framework.lower().split("_")
     return first + "".join(word.capitalize() for word in rest)

@@ -1,4 +1,4 @@
-"""The local Kaggle's models: variations in a framework, and their numbered versions, which take time until they are ready."""
+"""Models of the local Kaggle: variations per framework, with numbered versions that take time to become ready."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ FRAMEWORKS = (
     *("GGML", "GGUF", "CORAL", "SCIKIT_LEARN", "MXNET", "ONNX", "KERAS", "TRANSFORMERS", "API", "OTHER"),
     *("TENSOR_RT_LLM", "TRITON", "VLLM"),
 )
-"""The members of kagglesdk's ModelFramework, without their common prefix."""
+"""Members of kagglesdk's ModelFramework, without their common prefix."""
 
 LICENSES = (
     "Apache 2.0",
@@ -43,14 +43,14 @@ LICENSES = (
     "Other",
     "Other (specified in description)",
 )
-"""What Kaggle's documentation of model metadata lists, and the two that its maintainers add to it (kaggle-cli issue 609)."""
+"""Licences in Kaggle's documentation of model metadata, and two more from its maintainers (kaggle-cli issue 609)."""
 
 OFFERED = datetime(2025, 1, 1, tzinfo=UTC)
-"""When models that others made were made, as far as the local Kaggle is concerned."""
+"""Creation time of models that belong to other accounts."""
 
 
 class Declined(Exception):
-    """A change that Kaggle declines under status 200, with a sentence in `error` and a number in `errorCode`."""
+    """Raised for a change that Kaggle declines with status 200, a sentence in `error` and a number in `errorCode`."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -60,7 +60,7 @@ class Declined(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelText:
-    """What the owner says of a model, and whether others see it."""
+    """Metadata of a model, as its owner gives it, including whether it is private."""
 
     title: str
     subtitle: str = ""
@@ -72,7 +72,7 @@ class ModelText:
 
 @dataclass(frozen=True, kw_only=True)
 class VariationText:
-    """What the owner says of a variation; `base` is owner/model/framework/variation."""
+    """Metadata of a variation, as its owner gives it; `base` is owner/model/framework/variation."""
 
     overview: str = ""
     usage: str = ""
@@ -80,14 +80,14 @@ class VariationText:
     fine_tunable: bool = False
     training_data: tuple[str, ...] = ()
     kind: str = ""
-    """A member of kagglesdk's ModelInstanceType; empty where it was not said."""
+    """Member of kagglesdk's ModelInstanceType; empty if not given."""
     base: str = ""
     external_base_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion(DatasetVersion):
-    """One immutable set of files. `accepted` is whether this account may read them."""
+    """One immutable set of files. `accepted` is True if this account accepted the licence and may read them."""
 
     id: int
     accepted: bool = True
@@ -99,19 +99,19 @@ class Variation:
 
     id: int
     framework: str
-    """One of FRAMEWORKS."""
+    """Framework of the variation, one of FRAMEWORKS."""
     slug: str
     about: VariationText
     versions: list[ModelVersion] = field(default_factory=list)
     numbered: int = 0
-    """The highest number that a version ever had: a deleted one is not given again."""
+    """Highest version number ever used. Numbers of deleted versions are not reused."""
 
     def ready(self, now: datetime) -> ModelVersion | None:
-        """The newest version whose files have been processed."""
+        """Return the newest version whose files have been processed; None if there is none."""
         return next((version for version in reversed(self.versions) if version.is_ready(now)), None)
 
     def version(self, number: int) -> ModelVersion:
-        """The version of that number; raises KaggleRefusal."""
+        """Return the version with this number. Raises KaggleRefusal."""
         for version in self.versions:
             if version.number == number:
                 return version
@@ -120,7 +120,7 @@ class Variation:
 
 @dataclass
 class KaggleModel:
-    """A name with its variations, oldest first."""
+    """A model with its variations, oldest first."""
 
     id: int
     owner: str
@@ -132,11 +132,11 @@ class KaggleModel:
 
     @property
     def ref(self) -> str:
-        """owner/slug."""
+        """Reference of the model, as owner/slug."""
         return f"{self.owner}/{self.slug}"
 
     def find(self, framework: str, slug: str) -> Variation | None:
-        """The variation of that framework, which is spelt in any way, and slug."""
+        """Return the variation with this framework, in any spelling, and slug; None if there is none."""
         wanted = (framework_named(framework), slug)
         return next((found for found in self.variations if (found.framework, found.slug) == wanted), None)
 
@@ -150,18 +150,18 @@ class Models:
         self._ids = 300_000
 
     def all(self) -> list[KaggleModel]:
-        """Every model, oldest first."""
+        """Return every model, oldest first."""
         return list(self._models.values())
 
     def find(self, owner: str, slug: str) -> KaggleModel:
-        """The model; raises KaggleRefusal where there is none."""
+        """Return a model. Raises KaggleRefusal if there is none."""
         model = self._models.get((owner, slug))
         if model is None:
             raise KaggleRefusal(404, "Model not found")
         return model
 
     def variation(self, owner: str, slug: str, framework: str, variation: str) -> tuple[KaggleModel, Variation]:
-        """A variation and its model; raises KaggleRefusal where there is none."""
+        """Return a variation and its model. Raises KaggleRefusal if there is none."""
         model = self._models.get((owner, slug))
         found = model.find(framework, variation) if model is not None else None
         if model is None or found is None:
@@ -169,27 +169,27 @@ class Models:
         return model, found
 
     def version(self, ref: str) -> ModelVersion:
-        """The version of owner/model/framework/variation/N; raises KaggleRefusal where there is none."""
+        """Return the version owner/model/framework/variation/N. Raises KaggleRefusal if there is none."""
         owner, slug, framework, variation, number = _parts(ref)
         return self.variation(owner, slug, framework, variation)[1].version(number)
 
     def files(self, ref: str, now: datetime) -> Files:
-        """Its files; raises KaggleRefusal where there are none yet, and where the licence was not accepted."""
+        """Return a version's files. Raises KaggleRefusal if they are not ready or the licence was not accepted."""
         return readable(self.version(ref), now)
 
     def is_source(self, ref: str) -> bool:
-        """Whether a session may have it: it exists and its licence was accepted."""
+        """Return True if a session may mount the version: it exists and its licence was accepted."""
         try:
             return self.version(ref).accepted
         except KaggleRefusal:
             return False
 
     def is_ready(self, ref: str, now: datetime) -> bool:
-        """Whether a session that starts now finds it mounted."""
+        """Return True if a session that starts now finds the version mounted."""
         return self.is_source(ref) and self.version(ref).is_ready(now)
 
     def offer(self, ref: str, files: Files, accepted: bool = True) -> None:
-        """Let there be a version that somebody else published; one of the same number is replaced."""
+        """Add a version published by another account, replacing one with the same number."""
         owner, slug, framework, name, number = _parts(ref)
         model = self._models.get((owner, slug))
         if model is None:
@@ -212,7 +212,7 @@ class Models:
         variation.numbered = max(variation.numbered, number)
 
     def create(self, owner: str, slug: str, about: ModelText, now: datetime) -> KaggleModel:
-        """A new model without variations; raises Declined."""
+        """Create a model without variations. Raises Declined."""
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
             raise Declined(400, "The model slug must consist of lower-case letters and digits, joined by hyphens")
         if not about.title.strip():
@@ -222,7 +222,7 @@ class Models:
         return self._model(owner, slug, about, now)
 
     def describe(self, model: KaggleModel, about: ModelText, now: datetime) -> None:
-        """Replace what is said of a model; raises Declined where it would be public without a licence."""
+        """Replace the metadata of a model. Raises Declined if it would be public without a licence."""
         if not about.title.strip():
             raise Declined(400, "The model needs a title")
         if not about.is_private:
@@ -231,13 +231,13 @@ class Models:
         model.about, model.updated = about, now
 
     def delete(self, model: KaggleModel) -> None:
-        """Remove a model with all that belongs to it."""
+        """Delete a model with its variations and versions."""
         del self._models[model.owner, model.slug]
 
     def create_variation(
         self, model: KaggleModel, framework: str, slug: str, about: VariationText, files: Files, now: datetime
     ) -> Variation:
-        """A new variation with its first version; raises Declined."""
+        """Create a variation with its first version. Raises Declined."""
         known = framework_named(framework)
         if known is None:
             raise Declined(400, "The framework of the model instance is not specified")
@@ -255,7 +255,7 @@ class Models:
         return variation
 
     def describe_variation(self, model: KaggleModel, variation: Variation, about: VariationText, now: datetime) -> None:
-        """Replace what is said of a variation; raises Declined."""
+        """Replace the metadata of a variation. Raises Declined."""
         _require_license(about, public=not model.about.is_private)
         _refuse_odd_base(about)
         variation.about, model.updated = about, now
@@ -263,7 +263,7 @@ class Models:
     def add_version(
         self, model: KaggleModel, variation: Variation, files: Files, notes: str, now: datetime
     ) -> ModelVersion:
-        """A new version with exactly these files, also while an older one is being processed; raises Declined."""
+        """Add a version with exactly these files, even while an older one is being processed. Raises Declined."""
         try:
             refuse_names(files)
         except ValueError as error:
@@ -294,13 +294,13 @@ class Models:
 
 
 def framework_named(text: str) -> str | None:
-    """The member of FRAMEWORKS that `pyTorch`, `pytorch` or `MODEL_FRAMEWORK_PY_TORCH` means; None where none does."""
+    """Return the member of FRAMEWORKS for `pyTorch`, `pytorch` or `MODEL_FRAMEWORK_PY_TORCH`; None if there is none."""
     wanted = text.upper().removeprefix("MODEL_FRAMEWORK_").replace("_", "")
     return next((name for name in FRAMEWORKS if name.replace("_", "") == wanted), None)
 
 
 def readable(version: ModelVersion, now: datetime) -> Files:
-    """A version's files; raises KaggleRefusal where they are being processed, or the licence was not accepted."""
+    """Return a version's files. Raises KaggleRefusal if they are being processed or the licence was not accepted."""
     if not version.accepted:
         raise KaggleRefusal(403, CONSENT_MESSAGE)
     if not version.is_ready(now):
@@ -309,7 +309,7 @@ def readable(version: ModelVersion, now: datetime) -> Files:
 
 
 def _parts(ref: str) -> tuple[str, str, str, str, int]:
-    """Owner, model, framework, variation and number; raises KaggleRefusal where it is no such name."""
+    """Split a reference into owner, model, framework, variation and number. Raises KaggleRefusal if it is malformed."""
     parts: Sequence[str] = ref.split("/")
     if len(parts) != 5 or not parts[4].isdecimal():
         raise KaggleRefusal(404, "Model instance version not found")
@@ -317,7 +317,7 @@ def _parts(ref: str) -> tuple[str, str, str, str, int]:
 
 
 def _require_license(about: VariationText, public: bool) -> None:
-    """Refuse a licence that Kaggle does not list; a private model needs none."""
+    """Raise Declined for a licence that Kaggle does not list, or if a public model has none."""
     if not about.license_name:
         if public:
             raise Declined(400, "A license is required for a public model")
@@ -327,7 +327,7 @@ def _require_license(about: VariationText, public: bool) -> None:
 
 
 def _means(given: str, known: str) -> bool:
-    """Whether a licence was given by its whole name or by the abbreviation in its brackets."""
+    """Return True if a licence was given by its full name or by the abbreviation in its brackets."""
     short = re.search(r"\(([^()]*)\)$", known)
     names = [known, *([short[1]] if short and not known.startswith("Other") else [])]
     return given.strip().lower() in [name.lower() for name in names]

@@ -1,9 +1,9 @@
-"""The program that a session runs for a pushed notebook: its code cells one after the other, in one Python process.
+"""Runs a pushed notebook inside a session: its code cells in order, in one Python process.
 
-It is copied into the session, so it imports the standard library alone. Of IPython's own language it knows what notebooks on
-Kaggle use most: `!command`, `name = !command`, `%%bash`, `%%sh`, `%%writefile`, `%time` and `%%time`, and magics that only change
-how things look. An installation is skipped with a warning, since the session runs in this machine's own Python; every other
-magic fails the session.
+It is copied into the session, so it imports the standard library only. Of IPython's syntax it supports what notebooks
+on Kaggle use most: `!command`, `name = !command`, `%%bash`, `%%sh`, `%%writefile`, `%time`, `%%time`, and magics that
+only affect the display. Installing packages is skipped with a warning, since the session runs in this machine's own
+Python. Every other magic fails the session.
 """
 
 import ast
@@ -18,7 +18,7 @@ import types
 from pathlib import Path
 
 SILENT = ("autoreload", "capture", "config", "load_ext", "matplotlib", "reload_ext", "time")
-"""Magics that change nothing of what a cell computes."""
+"""Magics that do not change what a cell computes, and are ignored."""
 
 MAGIC = re.compile(r"^(?P<indent>\s*)(?:(?P<names>[\w, ]+?)\s*=\s*)?(?P<kind>[!%])(?P<rest>[^%].*)$")
 INSTALLS = re.compile(
@@ -27,25 +27,25 @@ INSTALLS = re.compile(
 
 
 class UsageError(Exception):
-    """A magic that the local Kaggle does not know."""
+    """Raised for a magic that the local Kaggle does not support."""
 
 
 class Shell:
-    """What `get_ipython()` gives to a cell, as far as the lines that IPython rewrites need it."""
+    """Result of `get_ipython()` in a cell: the methods called by the lines that this program rewrites, as IPython does."""
 
     def __init__(self, names: dict[str, object]) -> None:
         self._names = names
 
     def system(self, command: str) -> None:
-        """`!command`: its output goes to the log, and its exit status to `_exit_code`."""
+        """Run `!command`: its output goes to the log, its exit status to `_exit_code`."""
         self._names["_exit_code"] = self._run(command)[0]
 
     def getoutput(self, command: str) -> list[str]:
-        """`name = !command`: the lines that it prints."""
+        """Run `name = !command`, and return the lines that it prints."""
         return self._run(command, kept=True)[1].splitlines()
 
     def run_line_magic(self, name: str, line: str) -> None:
-        """`%name line`; raises UsageError."""
+        """Run `%name line`. Raises UsageError for an unsupported magic."""
         if name in ("pip", "conda", "mamba"):
             self.system(f"{name} {line}")
         elif name == "time" and line:
@@ -54,7 +54,7 @@ class Shell:
             raise UsageError(f"the local Kaggle does not know the magic %{name}")
 
     def run_cell_magic(self, name: str, line: str, cell: str) -> None:
-        """`%%name line` over the rest of a cell; raises UsageError, and CalledProcessError where a shell fails."""
+        """Run `%%name line` on the rest of a cell. Raises UsageError, or CalledProcessError if a shell fails."""
         if name == "writefile":
             append = line.startswith("-a ")
             with Path(line.removeprefix("-a ").strip()).open("a" if append else "w", encoding="utf-8") as file:
@@ -81,7 +81,7 @@ class Shell:
 
 
 def main(path: Path) -> int:
-    """Run the notebook; the exit status of the session."""
+    """Run the notebook, and return the exit status of the session."""
     notebook = json.loads(path.read_text(encoding="utf-8"))
     if not notebook.get("metadata", {}).get("kernelspec", {}).get("name"):
         raise ValueError("No kernel name found in notebook and no override provided")
@@ -100,7 +100,7 @@ def main(path: Path) -> int:
 
 
 def run(text: str, name: str, names: dict[str, object], shell: Shell) -> None:
-    """Run one cell; the value of an expression at its end is printed, unless a semicolon follows."""
+    """Run one cell. The value of a final expression is printed, unless a semicolon follows."""
     first, _, rest = text.lstrip().partition("\n")
     if first.startswith("%%"):
         magic, _, line = first[2:].partition(" ")
@@ -120,7 +120,7 @@ def run(text: str, name: str, names: dict[str, object], shell: Shell) -> None:
 
 
 def python_of(text: str) -> str:
-    """The cell with its magics rewritten as calls; only a line that Python cannot read is taken for a magic."""
+    """Return the cell with its magics rewritten as calls. Only lines that Python cannot parse are treated as magics."""
     lines = text.splitlines()
     while True:
         try:
@@ -140,14 +140,14 @@ def python_of(text: str) -> str:
 
 
 def _explain(number: int, kind: type[BaseException], error: BaseException, trace: types.TracebackType | None) -> None:
-    """Say in which cell a notebook failed, and how."""
+    """Print in which cell the notebook failed, and the traceback."""
     sys.stdout.flush()
     sys.stderr.write(f'Exception encountered at "In [{number}]":\n')
     traceback.print_exception(kind, error, _from_the_cell(trace))
 
 
 def _from_the_cell(trace: types.TracebackType | None) -> types.TracebackType | None:
-    """The traceback without this program's own frames at its beginning."""
+    """Return the traceback without this program's own frames at its start."""
     while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
         trace = trace.tb_next
     return trace

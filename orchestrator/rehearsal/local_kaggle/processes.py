@@ -44,11 +44,10 @@ def shows_kaggle() -> bool:
 
 
 def compile_cache(folder: Path) -> dict[str, str]:
-    """Return variables that make sessions share compiled programs in JAX_COMPILATION_CACHE_DIR, or in `folder` if
-    unset.
+    """Return variables that make sessions share compiled programs.
 
-    Kaggle's sessions begin with an empty cache. Here that would only make a laptop compile the same programs
-    repeatedly.
+    They are kept in JAX_COMPILATION_CACHE_DIR or, if that is unset, in `folder`. Kaggle's sessions begin with an empty
+    cache. Here that would only make a laptop compile the same programs repeatedly.
     """
     named = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     cache = Path(named) if named else folder

@@ -11,7 +11,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 
 @dataclass(frozen=True)
 class SessionLine:
-    """One line of a session's log, newline stripped; `at_s` is seconds since the session started."""
+    """One line of a session's log, without newline; `at_s` is seconds since the session started."""
 
     at_s: float
     text: str
@@ -29,7 +29,7 @@ class Mount:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One session to run; `limit_s` is when the world is going to kill it."""
+    """One session to run; the world kills it after `limit_s` seconds."""
 
     owner: str
     slug: str
@@ -44,7 +44,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Exit:
-    """A session's program ended by itself, or by a signal that the world did not send."""
+    """Exit of a session's program, by itself or by a signal that the world did not send."""
 
     code: int
     at_s: float

@@ -1,4 +1,4 @@
-"""The local Kaggle's HTTP face, and the context manager that runs it on a loopback port."""
+"""HTTP server of the local Kaggle, and the context manager that runs it on a loopback port."""
 
 import asyncio
 import base64
@@ -50,7 +50,7 @@ CALLS: dict[str, dict[str, Call]] = {
 
 
 class LocalAccount:
-    """Who may call: one owner, with a token (Bearer) and a key (Basic, after the user name)."""
+    """The account that may call: one owner, with a token (Bearer) and a key (Basic, with the user name)."""
 
     def __init__(self, owner: str, token: str, key: str) -> None:
         self.owner = owner
@@ -58,14 +58,14 @@ class LocalAccount:
         self.key = key
 
     def accepts(self, authorization: str) -> bool:
-        """Whether an Authorization header is this account's."""
+        """Return True if an Authorization header is this account's."""
         basic = base64.b64encode(f"{self.owner}:{self.key}".encode()).decode()
         known = (f"Bearer {self.token}", f"Basic {basic}")
         return any(secrets.compare_digest(authorization.encode(), good.encode()) for good in known)
 
 
 class Face:
-    """The routes of one world."""
+    """HTTP routes of one world."""
 
     def __init__(self, world: World, links: Links, account: LocalAccount) -> None:
         self._world = world
@@ -74,7 +74,7 @@ class Face:
         self.closing = threading.Event()
 
     def app(self) -> ASGIApp:
-        """The whole application, call faults included."""
+        """Return the whole ASGI application, including call faults."""
         files = FileRoutes(self._world, self._links)
         routes = [
             Route("/api/v1/security.OAuthService/IntrospectToken", self.introspect, methods=["POST"]),
@@ -88,7 +88,7 @@ class Face:
         return AbsoluteForm(Mishaps(starlette, self._world.misfortune, self.closing))
 
     async def call(self, request: Request) -> Response:
-        """One RPC."""
+        """Execute one RPC."""
         self._check(request)
         service, method = request.path_params["service"], request.path_params["method"]
         known = CALLS.get(service, {}).get(method)
@@ -98,7 +98,7 @@ class Face:
         return RedirectResponse(answer.url, 302) if isinstance(answer, Redirect) else JSONResponse(answer)
 
     async def introspect(self, request: Request) -> Response:
-        """Whose token this is; a token that is not known is not active."""
+        """Return the owner of a token; an unknown token is inactive."""
         token = (await _asked(request)).text("token")
         if not secrets.compare_digest(token.encode(), self._account.token.encode()):
             return JSONResponse({})
@@ -107,7 +107,7 @@ class Face:
         )
 
     async def log_stream(self, request: Request) -> Response:
-        """The log from its beginning: an event stream while the session runs, a JSON array once it is over."""
+        """Send the log from its beginning: an event stream while the session runs, a JSON array once it has ended."""
         self._check(request)
         owner, slug = request.path_params["owner"], request.path_params["slug"]
         look = self._looker(owner, slug, request.query_params.get("versionLabel", ""))
@@ -153,7 +153,7 @@ class Face:
 
 
 class AbsoluteForm:
-    """Accepts `POST http://localhost/api/v1/…`, which a client sends to what it takes for its proxy."""
+    """Accepts `POST http://localhost/api/v1/…`, the form that clients send to an HTTP proxy."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -165,7 +165,7 @@ class AbsoluteForm:
 
 
 class LocalKaggle:
-    """A Kaggle on this machine, up for as long as the `with` block lasts; its sessions end with it."""
+    """A Kaggle on this machine, which runs inside the `with` block; its sessions end with it."""
 
     def __init__(
         self,
@@ -191,13 +191,13 @@ class LocalKaggle:
 
     @property
     def url(self) -> str:
-        """Scheme, host and port, without a slash at the end."""
+        """Base URL: scheme, host and port, without a trailing slash."""
         return f"http://{LOOPBACK}:{self._port}"
 
     def environment(self) -> dict[str, str]:
-        """The variables that point relay, and Kaggle's own `kaggle` program, at this server and at nothing else.
+        """Return the variables that point relay, and Kaggle's own `kaggle` program, at this server only.
 
-        The program knows only `http://localhost`: on any other port than 80 it reaches us as its proxy.
+        The program can only connect to `http://localhost`, so it reaches any port other than 80 through HTTP_PROXY.
         """
         proxy = {} if self._port == 80 else {"HTTP_PROXY": self.url, "http_proxy": self.url}
         return {

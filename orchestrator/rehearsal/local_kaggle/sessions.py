@@ -183,9 +183,7 @@ class SessionScheduler:
         return version.files if version is not None else None
 
     def _previous_dataset(self, source: str, now: datetime) -> Files | None:
-        """Return the files that were ready before the newest version: an older version, or the dataset created before
-        it.
-        """
+        """Return the files that were ready before the newest version: an older version, or the previous dataset."""
         owner, slug, _ = _split(source)
         if not self._datasets.exists(owner, slug):
             return None

@@ -68,7 +68,7 @@ class World:
             pass
 
     def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
-        """Add a model version (owner/model/framework/variation/N); it is a valid source only if its licence was
+        """Add a model version (owner/model/framework/variation/N); sessions can use it only if its licence was
         accepted.
         """
         with self._lock:

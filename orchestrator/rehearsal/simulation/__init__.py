@@ -1,3 +1,1 @@
-"""Simulates thousands of chains: the real core, engine and store against the local Kaggle, with seeded faults and
-crashes.
-"""
+"""Simulates thousands of chains: the real core, engine and store, a local Kaggle, seeded faults and crashes."""

@@ -234,9 +234,7 @@ def final_digest(state: RunState) -> str:
 
 @contextmanager
 def fast_folder() -> Iterator[Path]:
-    """Create a temporary folder, in memory if the system can: SQLite's synchronous writes dominate a simulation
-    otherwise.
-    """
+    """Create a temporary folder, in memory if possible: SQLite's synchronous writes would dominate a simulation."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="relay-sim-", dir=memory if memory.is_dir() else None) as found:
         yield Path(found)

@@ -1,6 +1,4 @@
-"""This machine's clock, independent of Kaggle's: it is set forward and back, while a daemon runs and between two
-daemons.
-"""
+"""This machine's clock, independent of Kaggle's: it is set forward and back while a daemon runs, and between two."""
 
 import random
 from dataclasses import dataclass
@@ -39,8 +37,9 @@ class OwnClock:
 
 @dataclass(frozen=True)
 class ClockStep:
-    """One change of the clock by `by`: before the `turn`-th turn or, with `between`, when the next daemon starts after
-    that turn.
+    """One change of the clock by `by`, before the `turn`-th turn.
+
+    With `between`, it happens when the next daemon starts after that turn.
     """
 
     turn: int

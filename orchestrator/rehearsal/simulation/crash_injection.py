@@ -1,6 +1,4 @@
-"""Daemon crashes between any two steps: proxies count the boundaries around its calls, and a crash point strikes at
-one.
-"""
+"""Daemon crashes between any two steps: proxies count the boundaries around calls, and a crash point strikes at one."""
 
 from collections.abc import Iterable
 from typing import Any

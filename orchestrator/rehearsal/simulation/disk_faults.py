@@ -128,7 +128,7 @@ class FaultyDisk:
             Backups(self.home).make_by_itself(now())
 
     def kept(self, turn: Turn, state: RunState) -> None:
-        """Assert that a checkpoint given up as damaged has indeed lost a byte: none of them may still be whole on this
+        """Assert that each checkpoint given up as damaged has lost a file: not every file may still be intact on this
         disk.
         """
         for fact in turn.facts:

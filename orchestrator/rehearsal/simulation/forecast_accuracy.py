@@ -1,6 +1,4 @@
-"""Measures the forecast: simulates fault-free chains and compares the forecasts at the start and midway with the
-outcome.
-"""
+"""Measures the forecast: compares forecasts of fault-free simulated chains, at the start and midway, with the outcome."""
 
 from dataclasses import dataclass
 from datetime import datetime

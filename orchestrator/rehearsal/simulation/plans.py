@@ -98,8 +98,9 @@ class ChainPlan:
 
 
 def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
-    """Draw the plan of a seed. The same seed gives the same plan. Raises BadInput if the pipeline has no time for a
-    step.
+    """Draw the plan of a seed. The same seed gives the same plan.
+
+    Raises BadInput if the pipeline leaves no time for a step.
     """
     rng = random.Random(f"relay simulates {seed}")
     chosen = pipeline or _pipeline(rng)

@@ -254,9 +254,7 @@ class Simulation:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
 
     def _see_to_it(self) -> None:
-        """Act as the user who fixes what relay waits for, on Kaggle or on this machine; relay continues without a
-        command.
-        """
+        """Act as the user who fixes what relay waits for, on Kaggle or on this machine. relay then continues by itself."""
         if self.stuck is not None and not self.stuck.is_mended:
             self.stuck.mended()
             self._say("a person sees to what is stuck on Kaggle")

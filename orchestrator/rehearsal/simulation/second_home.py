@@ -50,9 +50,7 @@ def drawn_copy(seed: int) -> Copied | None:
 
 
 class Interrupted:
-    """The first daemon's gateway. It lets the second daemon run between the first one's search for a kernel and its
-    push.
-    """
+    """Gateway of the first daemon that runs the second daemon between the first one's search for a kernel and its push."""
 
     def __init__(self, inner: Gateway, meanwhile: Callable[[], None]) -> None:
         self._inner, self._meanwhile = inner, meanwhile

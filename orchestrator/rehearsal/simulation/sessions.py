@@ -1,6 +1,4 @@
-"""Simulated sessions: each step extends a chain of hashes, so a step that is skipped or done twice changes the final
-digest.
-"""
+"""Simulated sessions: each step extends a hash chain, so a step skipped or done twice changes the final digest."""
 
 import hashlib
 import json

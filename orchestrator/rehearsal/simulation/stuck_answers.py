@@ -79,9 +79,7 @@ class StuckGateway(DirectGateway):
     # --- what a person is owed --------------------------------------------------
 
     def owed(self, state: RunState, limits: Limits) -> tuple[str, float] | None:
-        """Return the stuck answer and how many seconds relay may wait before it must act or tell a person; None for
-        none.
-        """
+        """Return the stuck answer, and the seconds after which relay must have acted or told a person; None for none."""
         last, now = state.last, self._world.clock.now()
         if self.is_mended or state.run.status is RunStatus.PARKED:
             return None
@@ -97,7 +95,7 @@ class StuckGateway(DirectGateway):
         return (last.slug, last.limit_s + limits.overdue_s + HOUR_S) if last.phase is Phase.RUNNING else None
 
     def _is_overdue(self, state: RunState, now: datetime) -> bool:
-        """Return True if the named renewal has passed, by relay's clock too, and blocks the run: no session is on
+        """Return True if the named renewal has passed, by relay's clock too, and blocks the run with no session on
         Kaggle.
         """
         named = None if self._hours is None else self._hours.refreshes_at

@@ -21,9 +21,7 @@ class RepeatWatchdog:
     moved: bool = True
     """True if anything was recorded since then: a command repeated for a new reason is not a loop."""
     state: RunState | None = None
-    """State of the run after the last turn. If the disk failed in mid-turn, it may be that only the intent was
-    recorded.
-    """
+    """State of the run after the last turn. If the disk failed in mid-turn, maybe only the intent was recorded."""
 
     def after(self, chain: Chain, turn: Turn | None) -> str:
         """Return what is wrong after a turn, or "".

@@ -119,9 +119,7 @@ def _cut_run(
 
 
 def _whole(order: Order, cuts: Sequence[SessionCut]) -> Order:
-    """Return the order of the uncut run. It saves wherever a cut session may save, so that there is a checkpoint to
-    compare.
-    """
+    """Return the order of the uncut run. It saves wherever a cut session may save, to have checkpoints to compare."""
     places = {(at.stage, at.step): at for cut in cuts for at in (cut.at, cut.latest, *cut.saves)}
     return replace(order, save_at=tuple(places.values()), keep_checkpoints=len(places) + len(order.stages))
 

@@ -137,9 +137,7 @@ class Signal:
 
 
 def _moment(cut: SessionCut, order: Order, folder: Path) -> Signal:
-    """Return the event after which to kill. A KILL waits for the preceding save, so that it hits the step and not the
-    save.
-    """
+    """Return the event after which to kill. A KILL waits for the save before it, to hit the step and not the save."""
     if cut.how is How.AFTER_SAVE or (cut.how is How.KILL and cut.saved == cut.at):
         return Signal(Output(folder / "working", order).folder(cut.at))
     return Signal(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))

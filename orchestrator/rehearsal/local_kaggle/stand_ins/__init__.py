@@ -1,1 +1,1 @@
-"""Small stand-ins for what real training needs from outside: a tokenizer, a model and data sets, made on the spot."""
+"""Generates small stand-ins for what real training downloads: a tokenizer, a model and data sets."""

@@ -1,4 +1,4 @@
-"""The columns of the four data sets as their Hugging Face repositories have them, and Parquet files with these columns."""
+"""Columns of the four data sets in their Hugging Face repositories, and functions that write such Parquet files."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ _MESSAGES = pyarrow.list_(pyarrow.struct({"content": _TEXT, "role": _TEXT}))
 
 
 def write(path: Path, rows: Sequence[Mapping[str, Any]], schema: pyarrow.Schema) -> None:
-    """Write rows as Parquet; the same bytes for the same rows and the same pyarrow."""
+    """Write rows as Parquet. The same rows and the same pyarrow version give the same bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), path)
 
 
 def gsm8k() -> pyarrow.Schema:
-    """openai/gsm8k, configuration `main`."""
+    """Return the schema of openai/gsm8k, configuration `main`."""
     return pyarrow.schema({"question": _TEXT, "answer": _TEXT})
 
 
 def mbpp() -> pyarrow.Schema:
-    """google-research-datasets/mbpp, configuration `full`."""
+    """Return the schema of google-research-datasets/mbpp, configuration `full`."""
     return pyarrow.schema(
         {
             "task_id": pyarrow.int32(),
@@ -40,7 +40,7 @@ def mbpp() -> pyarrow.Schema:
 
 
 def ultrafeedback() -> pyarrow.Schema:
-    """HuggingFaceH4/ultrafeedback_binarized, splits `train_prefs` and `test_prefs`."""
+    """Return the schema of HuggingFaceH4/ultrafeedback_binarized, splits `train_prefs` and `test_prefs`."""
     return pyarrow.schema(
         {
             "prompt": _TEXT,
@@ -55,7 +55,7 @@ def ultrafeedback() -> pyarrow.Schema:
 
 
 def ultrafeedback_row(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
-    """A row of two answers, of which `chosen` was judged to be better."""
+    """Return a row of two answers, of which `chosen` was judged to be better."""
     conversation = _said(prompt, chosen)
     return {
         "prompt": prompt,
@@ -69,7 +69,7 @@ def ultrafeedback_row(prompt: str, chosen: str, rejected: str) -> dict[str, Any]
 
 
 def magpie() -> pyarrow.Schema:
-    """Magpie-Align/Magpie-Reasoning-V2-250K-CoT-Deepseek-R1-Llama-70B."""
+    """Return the schema of Magpie-Align/Magpie-Reasoning-V2-250K-CoT-Deepseek-R1-Llama-70B."""
     text_columns = ("intent", "knowledge", "difficulty", "difficulty_generator", "input_quality", "quality_explanation")
     asking = {"temperature": _NUMBER, "top_p": _NUMBER, "input_generator": _TEXT, "seed": pyarrow.null()}
     answering = {"temperature": _NUMBER, "top_p": _NUMBER, "repetition_penalty": _NUMBER, "max_tokens": pyarrow.int64()}
@@ -94,7 +94,7 @@ def magpie() -> pyarrow.Schema:
 
 
 def magpie_row(instruction: str, response: str, *, difficulty: str, category: str) -> dict[str, Any]:
-    """A row whose other columns say what stood in for the models that made the real ones."""
+    """Return a row whose generator columns name the stand-in instead of the models that generated the real rows."""
     maker = "stand-in"
     digest = hashlib.sha256(f"{instruction}\0{response}".encode()).hexdigest()
     return {

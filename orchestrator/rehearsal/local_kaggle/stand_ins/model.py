@@ -1,6 +1,6 @@
-"""Tiny Gemma models with fresh weights, written exactly as Kaggle and Hugging Face lay out the large ones.
+"""Writes tiny Gemma models with fresh weights, in exactly the layouts of Kaggle and Hugging Face.
 
-Needs NumPy, and Orbax or safetensors for the layout that is written: what the `train` extra installs.
+Needs NumPy, and Orbax or safetensors depending on the layout: all are in the `train` extra.
 """
 
 import json
@@ -16,15 +16,16 @@ from stages.data.order import derive_seed
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 FOLDERS = {"gemma2": "gemma2-2b-it", "gemma3": "gemma3-1b-it"}
-"""What the folder of weights is called in Kaggle's models."""
+"""Name of the weights' folder in Kaggle's models."""
 
 ROWS = 8
-"""The embedding's rows are a multiple of this, so that a mesh can split it; Gemma's own too has rows to spare."""
+"""Number of embedding rows is a multiple of this, so that a mesh can split them. Gemma's own embedding is padded too.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """How large a stand-in is; with these values it has about 110,000 weights and learns sums."""
+    """Size of a stand-in model. The defaults give about 110,000 weights, enough to learn sums."""
 
     layers: int = 2
     width: int = 64
@@ -44,10 +45,10 @@ def write_model(
     files: int = 1,
     **sizes: int,
 ) -> None:
-    """Write a model with at least `vocabulary` tokens and first weights that only `seed` decides, the same in both layouts.
+    """Write a model with at least `vocabulary` tokens. `seed` alone determines its weights, in both layouts.
 
-    `flax`: an Orbax checkpoint in a folder of its own below `folder`. `transformers`: config.json and safetensors right in
-    `folder`, cut into so many `files`. `sizes` are the fields of `Shape`. The tokenizer is not written.
+    `flax`: an Orbax checkpoint in a folder of its own below `folder`. `transformers`: config.json and safetensors
+    directly in `folder`, split into `files` files. `sizes` are the fields of `Shape`. The tokenizer is not written.
     """
     shape = Shape(**sizes)
     rows = -(-vocabulary // ROWS) * ROWS
@@ -62,12 +63,15 @@ def write_model(
 
 
 def _weights(kind: str, rows: int, shape: Shape, seed: int) -> dict[str, Array]:
-    """All arrays as DeepMind names and lays them out, but `gate` and `up` apart. A product with one is `inputs` terms long."""
+    """Draw all weights, named and laid out as DeepMind's, except that `gate` and `up` are separate.
+
+    `inputs` in `drawn` is the number of terms summed in a product with the array.
+    """
     width, heads, each = shape.width, shape.heads, shape.head_width
 
     def drawn(name: str, inputs: int, *size: int) -> Array:
-        # Normal with variance one over the number of inputs (LeCun): Tunix's own first weights, with feed-forward layers
-        # all zero, hardly learn at this size.
+        # Normal with variance 1 / inputs (LeCun). Tunix's own initial weights, whose feed-forward layers are all zero,
+        # hardly learn at this size.
         draws = np.random.default_rng(derive_seed(seed, "weights", name)).standard_normal(size)
         return np.asarray(draws / np.sqrt(inputs), np.float32)
 
@@ -103,7 +107,7 @@ def _write_flax(folder: Path, kind: str, weights: Mapping[str, Array]) -> None:
             continue
         if leaf == "gate":
             both = np.stack([array, weights[f"{module}/up"]])
-            # Gemma 3's lies the other way round.
+            # Gemma 3 stores the transpose.
             tree[f"transformer/{module}/gating_einsum"] = {"w": both.swapaxes(1, 2) if kind == "gemma3" else both}
         else:
             tree.setdefault(f"transformer/{module}", {})[leaf] = array
@@ -112,7 +116,7 @@ def _write_flax(folder: Path, kind: str, weights: Mapping[str, Array]) -> None:
 
 
 def _as_transformers(kind: str, weights: Mapping[str, Array], shape: Shape) -> dict[str, Array]:
-    """The same numbers by Hugging Face's names, each matrix as (outputs, inputs)."""
+    """Return the same weights under Hugging Face's names, each matrix as (outputs, inputs)."""
     found = {"model.embed_tokens.weight": weights["embedder/input_embedding"]}
     for number in range(shape.layers):
         of = {name.partition("/")[2]: array for name, array in weights.items() if name.startswith(f"layer_{number}/")}
@@ -143,7 +147,7 @@ def _three(of: Mapping[str, Array]) -> tuple[Array, Array, Array]:
 
 
 def _rows(projection: Array) -> Array:
-    """(heads, width, head) as (heads · head, width)."""
+    """Reshape (heads, width, head) to (heads · head, width)."""
     return projection.swapaxes(1, 2).reshape(-1, projection.shape[1])
 
 
@@ -163,7 +167,7 @@ def _write_transformers(folder: Path, arrays: Mapping[str, Array], files: int) -
 
 
 def _config(kind: str, rows: int, shape: Shape) -> dict[str, Any]:
-    """What Hugging Face's config.json says, as far as it is about sizes."""
+    """Return the parts of Hugging Face's config.json that concern sizes."""
     return {
         "architectures": ["Gemma3ForCausalLM" if kind == "gemma3" else "Gemma2ForCausalLM"],
         "model_type": "gemma3_text" if kind == "gemma3" else "gemma2",

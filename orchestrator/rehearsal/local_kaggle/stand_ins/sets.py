@@ -1,9 +1,9 @@
-"""Small stand-ins for the four data sets, in the columns and files of the real ones, about a world that a tiny model can learn.
+"""Small stand-ins for the four data sets, with the real files and columns, about tasks that a tiny model can learn.
 
-The world has sums of two numbers below 50, hard where a carry is needed, functions with one number in them, hard where it has
-three digits, and small talk. As in the real sets, the tests of GSM8K and MBPP are held out, a few of their questions have leaked
-into what is trained on, and the synthetic set (Magpie) is wrong at times: mostly, where a problem is hard. Hard sums are many,
-hard functions few: who learns from every kind of problem alike gets to the functions late.
+The tasks are sums of two numbers below 50 (hard if a carry is needed), functions with one constant (hard if it has
+three digits), and small talk. As in the real sets, the tests of GSM8K and MBPP are held out, a few of their questions
+have leaked into the training data, and the synthetic set (Magpie) has wrong answers, mostly to hard problems. Hard sums
+are many and hard functions few, so training on all kinds of problems alike reaches the functions late.
 """
 
 import hashlib
@@ -20,23 +20,23 @@ from stages.data.registry import KNOWN
 SUMS_BELOW = 50
 STAND_IN_TEXT = "Made up for rehearsals: nothing that is learnt or measured here says anything about the real thing.\n"
 HELD_OUT_ONE_IN = 5
-"""One in so many sums is in GSM8K's test split."""
+"""One in this many sums is in GSM8K's test split."""
 LEAKED = 8
-"""Test questions that stand in the train split of GSM8K, and half as many of each kind in Magpie."""
+"""Number of test questions in the train split of GSM8K; half as many of each kind are in Magpie."""
 MBPP_ROWS = {"train": 374, "validation": 90, "test": 100, "prompt": 10}
-"""As many as the real ones, but for `test`, which has 500."""
+"""Rows per MBPP split, as in the real set, except for `test`, which really has 500."""
 MAGPIE_SUMS = 1_500
 MAGPIE_ODD = 6
-"""Rows of Magpie of each kind that cannot be used: without a thought, or not in English."""
+"""Number of unusable rows of each kind in Magpie: without reasoning, or not in English."""
 
 Row = dict[str, Any]
 Pair = tuple[int, int]
 Function = tuple[str, int]
-"""An operator and a number: (`*`, 3) is a function that multiplies by 3."""
+"""An operator and a constant: (`*`, 3) is the function that multiplies by 3."""
 
 _WORDING = {"+": "adds", "-": "subtracts", "*": "multiplies by", "^": "xors with"}
 _TRIED = {"+": (1, 4, 7), "-": (0, 5, 8), "*": (3, 6, 9), "^": (10, 20, 30)}
-"""What a function is tried with. Each operator has numbers of its own: so no two functions share two tests in a row."""
+"""Inputs of the tests per operator. They differ between operators, so no two functions share two consecutive tests."""
 _CONSTANTS = range(1, 165)
 _NAMES = ("Ann", "Ben", "Eve", "Kim", "Leo", "Max", "Sue", "Tom")
 _GREETINGS = {"Say hello to": "hello", "Say good bye to": "good bye", "Thank": "thank you"}
@@ -51,11 +51,11 @@ def write_sets(
     wrong_long: float = 0.7,
     without: Collection[str] = (),
 ) -> None:
-    """Write the sets below `folder` as their Hugging Face repositories lie; the same bytes for the same arguments.
+    """Write the sets below `folder` with the layout of their Hugging Face repositories, reproducibly.
 
-    Those that `without` names are left out. A file beside them says that they are made up.
-    `wrong` is the share of Magpie's easy rows that are wrong, `wrong_carry` that of sums with a carry, `wrong_long` that of functions
-    with a number of three digits.
+    The same arguments give the same bytes. Sets named in `without` are left out. A marker file says that the sets are
+    made up. `wrong` is the share of Magpie's easy rows that are wrong, `wrong_carry` that of sums with a carry,
+    `wrong_long` that of functions with a three-digit constant.
     """
     functions = _functions(seed)
     magpie = [
@@ -85,7 +85,7 @@ def write_sets(
 
 
 def _pairs(*, held_out: bool) -> list[Pair]:
-    """Sums, split by a hash that does not tell 7+12 from 12+7."""
+    """Return the pairs of one split. The split hashes the sorted pair, so 7+12 and 12+7 are in the same one."""
     pairs = [(first, second) for first in range(SUMS_BELOW) for second in range(SUMS_BELOW)]
     return [pair for pair in pairs if _held_out("{}+{}".format(*sorted(pair))) == held_out]
 
@@ -103,7 +103,7 @@ def _needs_carry(pair: Pair) -> bool:
 
 
 def _worked(pair: Pair, *, off: int = 0, carried: int | None = None, noted: bool = False) -> tuple[str, int]:
-    """The units, then the tens with the carry, and what comes out; `off` and `carried` make a mistake."""
+    """Return the worked solution, units first, and the result. `off` and `carried` introduce a mistake."""
     first, second = pair
     units = first % 10 + second % 10 + off
     carry = units // 10 if carried is None else carried
@@ -114,7 +114,7 @@ def _worked(pair: Pair, *, off: int = 0, carried: int | None = None, noted: bool
 
 
 def _mistakes(pair: Pair) -> list[tuple[str, int]]:
-    """What people get wrong: the carry, and where there is none, a sum of two digits that is off by one or two."""
+    """Return plausible mistakes: a forgotten carry or, without one, a digit sum that is off by one or two."""
     if _needs_carry(pair):
         return [_worked(pair, carried=0)]
     return [_worked(pair, off=off) for off in (-2, -1, 1, 2) if 0 <= pair[0] % 10 + pair[1] % 10 + off < 10]
@@ -132,7 +132,10 @@ def _gsm8k(pair: Pair) -> Row:
 
 
 def _functions(seed: int) -> dict[str, list[tuple[int, Function]]]:
-    """MBPP's splits: each function once, with its `task_id`; as in the real set, `prompt` has the first and `train` the last."""
+    """Return MBPP's splits: each function once, with its `task_id`.
+
+    As in the real set, the ids of `prompt` come first and those of `train` last.
+    """
     every = [(operator, constant) for operator in _WORDING for constant in _CONSTANTS]
     drawn = enumerate(_some(every, sum(MBPP_ROWS.values()), seed, "mbpp"), 1)
     splits = ("prompt", "test", "validation", "train")
@@ -215,7 +218,7 @@ def _magpie_function(function: Function, seed: int, wrong: float) -> Row:
 
 
 def _magpie_odd(functions: Mapping[str, list[tuple[int, Function]]]) -> list[Row]:
-    """Rows that no one can learn from, of problems that are in the set besides."""
+    """Return unusable rows, about problems that are also elsewhere in the set."""
     pairs = _pairs(held_out=False)[:MAGPIE_ODD]
     thoughtless = [
         columns.magpie_row(_asked(pair), f"\\boxed{{{sum(pair)}}}", difficulty="easy", category="Math")
@@ -238,7 +241,7 @@ def _talk(*, held_out: bool) -> list[Row]:
 
 
 def _chosen(mistakes: Sequence[Any], draw: int, share: float) -> list[Any]:
-    """One of the mistakes in this share of draws, else none."""
+    """Return one of the mistakes for this share of draws, otherwise none."""
     if not mistakes or draw % 10_000 >= share * 10_000:
         return []
     return [mistakes[draw // 10_000 % len(mistakes)]]
