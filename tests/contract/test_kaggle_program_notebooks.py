@@ -99,7 +99,7 @@ def test_what_is_no_notebook_is_a_push_error(kaggle: Program, text: str, why: st
 def test_another_language_than_python_is_refused_in_one_sentence(kaggle: Program) -> None:
     folder = kaggle.kernel(language="r")
     printed = kaggle("kernels", "push", "-p", str(folder), exits=1)
-    assert "The local Kaggle runs Python alone, and no r" in printed
+    assert "The local Kaggle runs only Python, not r" in printed
 
 
 def test_a_plain_script_finds_its_inputs_and_its_output_by_the_variables_or_by_kaggles_own_paths(

@@ -76,7 +76,7 @@ def test_a_fault_without_a_session_befalls_the_first_that_comes_to_its_step_and_
 
 
 def test_a_fault_without_a_session_needs_a_step() -> None:
-    with pytest.raises(ValueError, match="say which one"):
+    with pytest.raises(ValueError, match="give its number"):
         SessionFault(action=SessionAction.KILL, after_s=4.0)
 
 

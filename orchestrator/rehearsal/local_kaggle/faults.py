@@ -143,7 +143,7 @@ class SessionFault:
             raise ValueError(f"{self.action} takes no seconds")
         if self.session == 0 and self.step is None:
             raise ValueError(
-                "session: say which one, counted from 1; only a fault with a step can befall whichever comes first"
+                "session: give its number, counted from 1; 0 (the first session to reach the step) needs a step"
             )
 
 

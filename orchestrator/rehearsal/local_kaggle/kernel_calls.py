@@ -17,7 +17,7 @@ Call = Callable[[World, Links, Ask], Json | Redirect]
 def save_kernel(world: World, links: Links, ask: Ask) -> Json:
     execution, language = ask.text("kernelExecutionType"), ask.text("language")
     if language not in ("", "python"):
-        raise KaggleRefusal(501, f"The local Kaggle runs Python alone, and no {language}")
+        raise KaggleRefusal(501, f"The local Kaggle runs only Python, not {language}")
     if ask.text("kernelType") == "notebook" and (problem := problem_of(ask.text("text"))):
         return {"error": problem}
     saved = world.save_kernel(
@@ -43,7 +43,7 @@ def save_kernel(world: World, links: Links, ask: Ask) -> Json:
     )
     return sparse(
         {
-            "ref": f"/code/{saved.ref}",  # here, and only here, with that prefix
+            "ref": f"/code/{saved.ref}",  # only this RPC returns the ref with this prefix
             "url": f"https://www.kaggle.com/code/{saved.ref}",
             "versionNumber": saved.version,
             "error": saved.error,

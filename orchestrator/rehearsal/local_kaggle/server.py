@@ -204,7 +204,7 @@ class LocalKaggle:
             "KAGGLE_API_ENVIRONMENT": "LOCALHOST",
             "KAGGLE_USERNAME": self.owner,
             "KAGGLE_KEY": self.key,
-            "KAGGLE_API_TOKEN": self.token,  # or a token in the user's own files would be taken, before any key
+            "KAGGLE_API_TOKEN": self.token,  # without it, a token in the user's own files would win over the key
             "RELAY_KAGGLE_URL": self.url,
             **proxy,
             "NO_PROXY": "",

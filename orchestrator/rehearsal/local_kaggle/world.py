@@ -68,9 +68,7 @@ class World:
             pass
 
     def offer_model(self, ref: str, files: Files, *, accepted: bool = True) -> None:
-        """Add a model version (owner/model/framework/variation/N); sessions can use it only if its licence was
-        accepted.
-        """
+        """Add a model version (owner/model/framework/variation/N), usable only if its licence was accepted."""
         with self._lock:
             self.models.offer(ref, files, accepted)
 

@@ -58,7 +58,7 @@ class Endless(AssertionError):
 
 @dataclass
 class SimulatedKaggle:
-    """A world that outlives the daemon, and what its sessions did."""
+    """A local Kaggle that outlives the daemon, with a record of what its sessions did."""
 
     pipeline: Pipeline
     faults: FaultPlan = NO_FAULTS

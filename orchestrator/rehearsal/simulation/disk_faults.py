@@ -43,7 +43,7 @@ class BackupsGone(RelayError):
 
 @dataclass(frozen=True)
 class Flip:
-    """A bit that turns over after one daemon has died and before the next begins."""
+    """A bit that flips after one daemon has died and before the next starts."""
 
     after_crash: int
     place: float
@@ -128,9 +128,7 @@ class FaultyDisk:
             Backups(self.home).make_by_itself(now())
 
     def kept(self, turn: Turn, state: RunState) -> None:
-        """Assert that each checkpoint given up as damaged has lost a file: not every file may still be intact on this
-        disk.
-        """
+        """Assert that each checkpoint given up as damaged has lost a file: some file must be intact nowhere on this disk."""
         for fact in turn.facts:
             if not isinstance(fact, CheckpointDamaged):
                 continue
@@ -167,7 +165,9 @@ class FaultyDisk:
             self.lost = True
             raise BackupsGone(why)
         self.struck["disk: a backup was put back"] += 1
-        assert self.struck["disk: a backup was put back"] <= len(self.plan.flips), f"a backup brings no remedy: {why}"
+        assert self.struck["disk: a backup was put back"] <= len(self.plan.flips), (
+            f"restoring a backup did not help: {why}"
+        )
         backups.put_back(backup, now())
         store = Store.at(self.home.path)
         go_on_here(store, self.identity, now())

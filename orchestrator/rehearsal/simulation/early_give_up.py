@@ -12,7 +12,7 @@ from state.model import name_in
 
 @dataclass
 class Hasty:
-    """Since when each push and each dataset is looked for: the world's time, and how often the clock had been set by then."""
+    """Start of the search for each push and dataset: simulated time, and how often the clock had been set by then."""
 
     since: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
@@ -51,4 +51,4 @@ class Hasty:
         since, made_then = self.since.pop(name)
         lasted_s = (chain.kaggle.clock.now() - since) / timedelta(seconds=1)
         least_s = wait_s - (made - made_then) * SHARE * interval_s
-        return f"{name} was given up after {lasted_s:.0f} s, and not {wait_s:.0f} s" if lasted_s < least_s else ""
+        return f"{name} was given up after {lasted_s:.0f} s instead of {wait_s:.0f} s" if lasted_s < least_s else ""

@@ -111,7 +111,7 @@ class Watched:
             raise Broken(f"{name}: {broken}")
 
 
-# --- after each turn: each returns what is wrong, or "" ----------------------------
+# --- after each turn: each returns what is wrong, or "" -----------------------------
 
 
 def one_live_session(watched: Watched, state: RunState) -> str:
@@ -135,7 +135,7 @@ def every_step_once(watched: Watched, state: RunState) -> str:
     for checkpoint in state.checkpoints[watched.checkpoints :]:
         position = kaggle.pipeline.position(checkpoint.cursor)
         if digest_of(Manifest.from_json(checkpoint.manifest)) != kaggle.uncut[position]:
-            return f"{checkpoint.name} is not what the uncut run is after {position} steps"
+            return f"{checkpoint.name} differs from the uncut run after {position} steps"
         watched.verified.add((checkpoint.name, checkpoint.digest))
     watched.checkpoints = len(state.checkpoints)
     return ""
@@ -189,9 +189,8 @@ def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
     new, watched.deleted = gone[watched.deleted :], len(gone)
     flips = struck[watched.struck :].count("DatasetFile flip")
     watched.struck = len(struck)
-    for dataset in (
-        new if flips < TRIES else ()
-    ):  # Damaged on each of its tries, the download looks like a damaged dataset: relay cannot tell them apart.
+    # relay cannot tell a download that is damaged on every try from a damaged dataset.
+    for dataset in new if flips < TRIES else ():
         version = dataset.versions[-1]
         if version.fault is DatasetAction.FAIL or not is_sound(version.files):
             continue
@@ -241,7 +240,7 @@ def folds(watched: Watched, state: RunState) -> str:
     again = [(at, FACTS[fact.name].from_dict(json.loads(json.dumps(fact.to_dict())))) for at, fact in facts]
     odd = [fact.name for _, fact in facts if ODD.search(_written(fact))]
     if odd:
-        return f"a fact {odd[0]} holds text that no file takes"
+        return f"a fact {odd[0]} holds text that cannot be written to a file"
     return "" if machine.fold(again) == state else "the facts fold to something else"
 
 

@@ -55,7 +55,7 @@ KIND_SHARES = ("TpuV5E8", "TpuV5E8", "NvidiaTeslaT4", "cpu")
 
 @dataclass(frozen=True)
 class SessionBug:
-    """What one session's own program does wrong."""
+    """A fault of one session's own program."""
 
     session: int
     what: str

@@ -91,9 +91,9 @@ _watch = _Watch()
 
 @contextmanager
 def unread(refuses: Callable[[str], bool] | None = None, *, database: bool = False) -> Iterator[None]:
-    """Inside, opening a file to read it, or listing a folder, fails as on a bad disk where `refuses` says so of its path.
+    """Make file reads and folder listings fail with EIO inside the context, for each path that `refuses` selects.
 
-    `database`: SQLite reads nothing.
+    With `database`, connecting to SQLite fails as well.
     """
     if not _watch.added:
         sys.addaudithook(_audited)

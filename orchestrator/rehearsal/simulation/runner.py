@@ -222,7 +222,7 @@ class Simulation:
             self.watched.after(None)
             self._say("the daemon died")
             if self.disk.flips_after(self.crashes):
-                self._say("a bit of the database turned over")
+                self._say("a bit of the database flipped")
                 self._go_on_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
 
     def _go_on_with(self, store: Store) -> None:
@@ -257,7 +257,7 @@ class Simulation:
         """Act as the user who fixes what relay waits for, on Kaggle or on this machine. relay then continues by itself."""
         if self.stuck is not None and not self.stuck.is_mended:
             self.stuck.mended()
-            self._say("a person sees to what is stuck on Kaggle")
+            self._say("a person fixes what is stuck on Kaggle")
         if self.own.off:
             self.own.off = timedelta(0)
             self._say("a person puts the clock right")

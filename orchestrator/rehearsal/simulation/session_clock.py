@@ -21,7 +21,7 @@ class EventKind(Enum):
 
 @dataclass(frozen=True)
 class SessionMoment:
-    """On the session's clock; `save_s` is how long the checkpoint took that is on disk now."""
+    """An event at a time on the session's clock; for a saved checkpoint, `save_s` is how long saving took."""
 
     what: EventKind
     at_s: float

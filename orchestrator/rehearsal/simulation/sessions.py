@@ -44,7 +44,7 @@ LINES_MAX = 300
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """What one session trained on: where it began, and with which bytes."""
+    """Evidence of what one session trained on: its order, and the digest of the state it began with."""
 
     order: Order
     digest: str
@@ -53,7 +53,7 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Tempo:
-    """What makes a session's time uneven. Shares are of a logarithm's deviation: 0.1 is ten per cent or so, up and down."""
+    """Variation of a session's times. Shares are standard deviations of the logarithm: 0.1 is roughly ±10 per cent."""
 
     seed: int = 0
     uneven: float = 0.0

@@ -20,7 +20,7 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True)
 class StuckAnswer:
-    """What never changes: of the `session`-th session, its status or that there is no slot for it; or the hours once they are too few."""
+    """The answer that is stuck: status or missing slot of the `session`-th session, or the quota once it is too low."""
 
     answer: str
     session: int = 1
@@ -95,9 +95,7 @@ class StuckGateway(DirectGateway):
         return (last.slug, last.limit_s + limits.overdue_s + HOUR_S) if last.phase is Phase.RUNNING else None
 
     def _is_overdue(self, state: RunState, now: datetime) -> bool:
-        """Return True if the named renewal has passed, by relay's clock too, and blocks the run with no session on
-        Kaggle.
-        """
+        """Return True if the named renewal has passed, by relay's clock too, and the run is blocked without a session."""
         named = None if self._hours is None else self._hours.refreshes_at
         waits_for_it = state.run.status is RunStatus.WAITING and state.run.waiting_until == named
         under_way = state.last is not None and state.last.phase.on_kaggle

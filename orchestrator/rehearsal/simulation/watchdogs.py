@@ -73,5 +73,5 @@ class OverdueWatchdog:
         fails = turn is None or turn.failure or (isinstance(turn.command, Wait) and turn.before.failures > 0)
         self.since = None if fails else now
         if owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s:  # relay notices only when it polls
-            return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and nobody was told"
+            return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and relay told no person"
         return ""

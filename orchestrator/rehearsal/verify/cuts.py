@@ -117,9 +117,7 @@ def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[S
 
 
 def _inside(stages: Sequence[StageSpec], seed: int) -> list[Cursor]:
-    """Return all places inside stages, shuffled, alternating between stages: long ones get no more cuts than short
-    ones.
-    """
+    """Return all places inside stages, shuffled, one stage after the other: long ones get no more cuts than short ones."""
     places = [_shuffled([Cursor(stage=spec.name, step=step) for step in range(1, spec.steps)], seed) for spec in stages]
     return [at for turn in itertools.zip_longest(*places) for at in turn if at is not None]
 

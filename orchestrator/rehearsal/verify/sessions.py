@@ -177,7 +177,7 @@ def _refuse_failure(folder: Path, order: Order, log: Sequence[SessionLine]) -> N
         return
     why = f"{report.cause}: {report.reason}" if path.exists() else "it left no report"
     words = [line.text for line in log if not line.text.startswith("@relay ")][-WORDS_LINES:]
-    raise Permanent("\n  ".join([f"session {order.session} of {order.run} failed, {why}; its last words:", *words]))
+    raise Permanent("\n  ".join([f"session {order.session} of {order.run} failed, {why}; its log ends with:", *words]))
 
 
 def tidy(left: Left) -> None:

@@ -25,13 +25,13 @@ def verdict_view(verdict: ResumeVerdict) -> RenderableType:
     """Render one row per session, starting with the one before the first cut, and the summary sentence."""
     table = Table(box=None, padding=(0, 1), show_edge=False, header_style="dim")
     table.add_column("", justify="right")
-    for name in ("cut after", "how", "went on from"):
+    for name in ("cut after", "how", "resumed from"):
         table.add_column(name, no_wrap=True)
     for name in ("steps", "losses", "batches", "rollouts", "parameters", "optimizer", "other"):
         table.add_column(name, justify="right")
     for number, session in enumerate(verdict.sessions):
         table.add_row(str(number or ""), *_cells(session), style="" if session.differing == 0 else "red")
-    note = "to the right of the steps that were compared: in how many of them losses, batches and rollouts differ; then bits"
+    note = "losses, batches, rollouts: steps in which they differ; parameters, optimizer, other: bits that differ"
     return Group(table, Text(note, style="dim"), Text(sentence(verdict)))
 
 

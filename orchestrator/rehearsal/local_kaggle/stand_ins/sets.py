@@ -165,7 +165,7 @@ def _mbpp(task_id: int, function: Function) -> Row:
     return {
         "task_id": task_id,
         "text": _described(function),
-        "code": _code(function).replace("\n", "\r\n"),  # as many of the real ones
+        "code": _code(function).replace("\n", "\r\n"),  # like many of the real rows
         "test_list": _tests(function),
         "test_setup_code": "",
         "challenge_test_list": [],
