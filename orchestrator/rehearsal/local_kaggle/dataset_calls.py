@@ -69,14 +69,14 @@ def get_dataset(world: World, links: Links, ask: Ask) -> Json:
 def list_files(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
         dataset = _dataset(world, ask)
-        files = _files(_asked_version(world, ask, now))
+        files = _files(_requested_version(world, ask, now))
         names, token = page(sorted(files), ask, world.rules)
         return sparse({"datasetFiles": [_file(dataset, name, files[name]) for name in names], "nextPageToken": token})
 
 
 def list_tree(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
-        files = _files(_asked_version(world, ask, now))
+        files = _files(_requested_version(world, ask, now))
         prefix = f"{ask.text('path').strip('/')}/".lstrip("/")
         below = {name.removeprefix(prefix): file for name, file in files.items() if name.startswith(prefix)}
         directories = sorted({name.split("/")[0] for name in below if "/" in name})
@@ -96,7 +96,7 @@ def list_tree(world: World, links: Links, ask: Ask) -> Json:
 def download(world: World, links: Links, ask: Ask) -> Redirect:
     with world.at_now() as now:
         dataset = _dataset(world, ask)
-        files = _files(_asked_version(world, ask, now))
+        files = _files(_requested_version(world, ask, now))
         name = ask.text("fileName")
         if name and name not in files:
             raise KaggleRefusal(404, f"File {name} was not found")
@@ -180,7 +180,7 @@ def _dataset(world: World, ask: Ask) -> Dataset:
     return world.datasets.find(ask.text("ownerSlug"), ask.text("datasetSlug"))
 
 
-def _asked_version(world: World, ask: Ask, now: datetime) -> DatasetVersion | None:
+def _requested_version(world: World, ask: Ask, now: datetime) -> DatasetVersion | None:
     number = ask.number("datasetVersionNumber")
     return world.datasets.version(ask.text("ownerSlug"), ask.text("datasetSlug"), number, now)
 

@@ -217,7 +217,7 @@ class DatasetStore:
         kept = dict(extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
         version = DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
         for fault in self._misfortune.dataset():
-            version = _struck(version, fault)
+            version = _with_fault(version, fault)
         return version
 
 
@@ -231,7 +231,7 @@ def refuse_names(files: Files) -> None:
             raise ValueError(f"Invalid file name: {path!r}")
 
 
-def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
+def _with_fault(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
     match fault.action:
         case DatasetAction.SLOW:
             return replace(version, ready_at=version.ready_at + timedelta(seconds=fault.seconds))
@@ -248,7 +248,7 @@ def _struck(version: DatasetVersion, fault: DatasetFault) -> DatasetVersion:
 
 
 def extracted(files: Iterable[tuple[str, Content]], now: datetime) -> Iterable[tuple[str, Content]]:
-    """Yield every file. A zip archive is replaced by its contents, in the archive's own folder, as on Kaggle."""
+    """Yield every file. A zip archive is replaced by its contents, in the archive's own folder."""
     for path, content in files:
         inside = _unzipped(content, now) if path.endswith(".zip") else None
         if inside is None:

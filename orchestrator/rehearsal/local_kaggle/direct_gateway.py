@@ -192,16 +192,16 @@ class DirectGateway:
             if session is None or name not in session.files:
                 raise Transient(f"{file.name} is not there any more: list the output again")
             content = session.files[name]
-        return _fetched(_on_its_way(content, fault), into, wanted)
+        return _write_file(_as_received(content, fault), into, wanted)
 
-    # --- what others made -----------------------------------------------------
+    # --- models and datasets of other accounts ------------------------------
 
     def see_model(self, ref: str) -> SourceSeen:
         with self._reading("GetModelInstance"):
             try:
                 files = self._world.model(ref)
             except KaggleRefusal as error:
-                return _closed(ref, error)
+                return _inaccessible(ref, error)
             return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=total_bytes(files) or None)
 
     def see_dataset(self, ref: str) -> SourceSeen:
@@ -210,7 +210,7 @@ class DirectGateway:
             try:
                 ready = self._world.datasets.find(owner, slug).ready(now)
             except KaggleRefusal as error:
-                return _closed(ref, error)
+                return _inaccessible(ref, error)
             size_bytes = total_bytes(ready.files) if ready is not None else None
             return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=size_bytes)
 
@@ -249,14 +249,14 @@ class DirectGateway:
             if version is None or name not in version.files:
                 raise Refused(f"{slug} has no file {name}")
             content = version.files[name]
-        return _fetched(_on_its_way(content, fault), into, wanted)
+        return _write_file(_as_received(content, fault), into, wanted)
 
     def delete_dataset(self, slug: str) -> None:
         with self._changing("DeleteDataset", unclear=Transient):
             if self._world.datasets.exists(self._world.owner, slug):
                 self._world.datasets.delete(self._world.owner, slug)
 
-    # --- underneath ---------------------------------------------------------
+    # --- faults and lookups -------------------------------------------------
 
     def _shown_kernels(self) -> list[Kernel]:
         kernels = self._world.kernels
@@ -353,7 +353,7 @@ class DirectGateway:
         return KernelPushed(ref=saved.ref, version=saved.version)
 
 
-def _closed(ref: str, error: KaggleRefusal) -> SourceSeen:
+def _inaccessible(ref: str, error: KaggleRefusal) -> SourceSeen:
     access = Access.ABSENT if error.code == 404 else Access.DENIED
     return SourceSeen(ref=ref, access=access, reason=error.message)
 
@@ -376,7 +376,7 @@ def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
     )
 
 
-def _on_its_way(content: Content, fault: CallFault | None) -> Content:
+def _as_received(content: Content, fault: CallFault | None) -> Content:
     """Return the file as it arrives, with a bit flipped if the fault says so."""
     if fault is None or fault.action is not CallAction.FLIP:
         return content
@@ -387,7 +387,7 @@ def _problem(data: bytes, wanted: FileWanted) -> str:
     return wanted.problem(len(data), hashlib.sha256(data).hexdigest())
 
 
-def _kept(into: Path) -> bytes:
+def _existing_bytes(into: Path) -> bytes:
     """Return the bytes already on disk; none if they cannot be read."""
     try:
         return into.read_bytes()
@@ -395,9 +395,9 @@ def _kept(into: Path) -> bytes:
         return b""
 
 
-def _fetched(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
+def _write_file(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
     """Write the file whole or not at all, as the port requires. Without fsync: a simulation has no power failures."""
-    data = _kept(into) if wanted.sha256 is not None else b""
+    data = _existing_bytes(into) if wanted.sha256 is not None else b""
     if not data or _problem(data, wanted):
         data = content.read()
         if problem := _problem(data, wanted):

@@ -32,8 +32,7 @@ class SessionAction(StrEnum):
     UNMOUNT = "unmount"
     """The session starts without any of its inputs."""
     MOUNT_PREVIOUS = "mount_previous"
-    """Each input is mounted in its previous state: the older version, or else the dataset or output created before it.
-    """
+    """Each input is replaced by its predecessor: its older version, or else the dataset or output created before it."""
     STALE_STATUS = "stale_status"
     """Every other poll of the session's status returns the state of `seconds` earlier."""
     HOLD_SLOT = "hold_slot"

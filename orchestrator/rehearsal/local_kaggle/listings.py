@@ -22,8 +22,7 @@ LICENSE_GROUPS = {
     "GPL": ("gpl", "gnu", "lgpl", "agpl"),
     "ODB": ("odb", "odc", "dbcl", "pddl"),
 }
-"""Prefixes of the licence names in each group of `datasets list --license`; `other` is every licence in none of them.
-"""
+"""Licence name prefixes for each group of `datasets list --license`; `other` is every licence in none of them."""
 
 FILE_TYPES = {
     "CSV": (".csv",),

@@ -44,7 +44,7 @@ def create_model(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
         answer: Json = {}
         with _declining(answer):
-            answer.update(_made(world.models.create(owner, slug, _model_text(ask), now)))
+            answer.update(_model_saved(world.models.create(owner, slug, _model_text(ask), now)))
         return answer
 
 
@@ -61,7 +61,7 @@ def update_model(world: World, links: Links, ask: Ask) -> Json:
         answer: Json = {}
         with _declining(answer, coded=False):
             world.models.describe(model, about, now)
-            answer.update(_made(model))
+            answer.update(_model_saved(model))
         return answer
 
 
@@ -90,7 +90,7 @@ def create_instance(world: World, links: Links, ask: Ask) -> Json:
         answer: Json = {}
         with _declining(answer):
             made = world.models.create_variation(model, framework, slug, _variation_text(body), files, now)
-            answer.update(_saved(model, made))
+            answer.update(_variation_saved(model, made))
         return answer
 
 
@@ -107,7 +107,7 @@ def update_instance(world: World, links: Links, ask: Ask) -> Json:
         answer: Json = {}
         with _declining(answer, coded=False):
             world.models.describe_variation(model, variation, about, now)
-            answer.update(_saved(model, variation))
+            answer.update(_variation_saved(model, variation))
         return answer
 
 
@@ -136,7 +136,7 @@ def create_version(world: World, links: Links, ask: Ask) -> Json:
         answer: Json = {}
         with _declining(answer):
             world.models.add_version(model, variation, files, notes, now)
-            answer.update(_saved(model, variation))
+            answer.update(_variation_saved(model, variation))
         return answer
 
 
@@ -158,7 +158,7 @@ def list_versions(world: World, links: Links, ask: Ask) -> Json:
 
 def list_files(world: World, links: Links, ask: Ask) -> Json:
     with world.at_now() as now:
-        files = readable(_asked_version(world, ask, now), now)
+        files = readable(_requested_version(world, ask, now), now)
         names, token = page(sorted(files), ask, world.rules)
         listed = [
             sparse({"name": name, "size": files[name].size_bytes, "creationDate": moment(files[name].modified)})
@@ -170,7 +170,7 @@ def list_files(world: World, links: Links, ask: Ask) -> Json:
 def download(world: World, links: Links, ask: Ask) -> Redirect:
     """Redirect to one file, or to a gzipped tar archive of all files."""
     with world.at_now() as now:
-        files, name = readable(_asked_version(world, ask, now), now), ask.text("path")
+        files, name = readable(_requested_version(world, ask, now), now), ask.text("path")
         if name and name not in files:
             raise KaggleRefusal(404, f"File {name} was not found")
         content = files[name] if name else tarred(world.directory, files, now)
@@ -196,7 +196,7 @@ MODEL_CALLS: dict[str, Call] = {
 }
 
 RENAMED = {"model_instance_type": "kind", "base_model_instance": "base", "external_base_model_url": "external_base_url"}
-"""Fields of VariationText that have other names in a variation's mask."""
+"""Names in a variation's update mask that differ from the fields of VariationText, each with its field."""
 
 
 def _own_model(world: World, ask: Ask) -> KaggleModel:
@@ -225,7 +225,7 @@ def _newest(variation: Variation, now: datetime) -> ModelVersion:
     return ready
 
 
-def _asked_version(world: World, ask: Ask, now: datetime) -> ModelVersion:
+def _requested_version(world: World, ask: Ask, now: datetime) -> ModelVersion:
     _, variation = _variation(world, ask)
     number = ask.number("versionNumber")
     return variation.version(number) if number else _newest(variation, now)
@@ -267,11 +267,11 @@ def _masked(ask: Ask, given: ModelText | VariationText) -> dict[str, Any]:
     return {name: getattr(given, name) for name in names}
 
 
-def _made(model: KaggleModel) -> Json:
+def _model_saved(model: KaggleModel) -> Json:
     return {"id": model.id, "ref": model.ref, "url": f"{SITE}/{model.ref}"}
 
 
-def _saved(model: KaggleModel, variation: Variation) -> Json:
+def _variation_saved(model: KaggleModel, variation: Variation) -> Json:
     ref = f"{model.ref}/{spelt(variation.framework)}/{variation.slug}"
     return {"id": variation.id, "ref": ref, "url": address(model, variation, variation.numbered)}
 

@@ -58,7 +58,7 @@ def instance_listed(model: KaggleModel, variation: Variation, now: datetime) -> 
     newest = variation.versions[-1]
     shown = variation.ready(now) or newest
     creation = {
-        "status": _word(newest, now),
+        "status": _status(newest, now),
         "creationPercentComplete": newest.done(now),
         "creationStart": moment(newest.created),
         "versionNumber": newest.number,
@@ -76,7 +76,7 @@ def instance_listed(model: KaggleModel, variation: Variation, now: datetime) -> 
             "lastVersionId": newest.id,
             "downloadUrl": f"{address(model, variation, shown.number)}/download",
             "license": {"name": license_name} if license_name else None,
-            "status": _word(newest, now),
+            "status": _status(newest, now),
             "creationStatus": sparse(creation),
             "canUse": shown.accepted,
             "totalUncompressedBytes": total_bytes(shown.files),
@@ -128,7 +128,7 @@ def _base(ref: str) -> Json | None:
     return {"owner": {"slug": owner, "name": owner}, "modelSlug": model, "instanceSlug": variation, **named}
 
 
-def _word(version: ModelVersion, now: datetime) -> str:
+def _status(version: ModelVersion, now: datetime) -> str:
     """Return the processing status of a version; the first status is 0 in the enum and therefore omitted."""
     status = version.status(now)
     return "" if status == "NOT_YET_PERSISTED" else status

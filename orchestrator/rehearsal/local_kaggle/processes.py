@@ -34,7 +34,7 @@ def shows_kaggle() -> bool:
         return False
     with tempfile.TemporaryDirectory(prefix="relay-kaggle-") as folder:
         directory = Path(folder).resolve() / "kaggle"
-        script = _furnish(directory, "open('/kaggle/working/seen', 'w').close()", ())
+        script = _prepare_folder(directory, "open('/kaggle/working/seen', 'w').close()", ())
         try:
             command = _command(directory, ["/kaggle/src/" + script.name])
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=PROBE_S)
@@ -74,8 +74,7 @@ class ProcessSandbox:
         self._folder = shows_kaggle() if folder is None else folder
         self._extra_env = dict(extra_env or {})
         self._started: list[ProcessSession] = []
-        # On Linux, PR_SET_PDEATHSIG fires when the parent's *thread* ends, so one long-lived thread starts all
-        # sessions.
+        # On Linux, PR_SET_PDEATHSIG fires when the parent's *thread* ends: one long-lived thread starts all sessions.
         self._starter = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox")
 
     def start(self, launch: Launch) -> "ProcessSession":
@@ -128,12 +127,12 @@ class ProcessSession:
         self._clock = clock
         self._lines: list[SessionLine] = []
         self._exit: Exit | None = None
-        self._heard = threading.Lock()
-        self._slowed: threading.Thread | None = None
-        self._unslow = threading.Event()
+        self._lines_lock = threading.Lock()
+        self._throttling_thread: threading.Thread | None = None
+        self._throttling_stopped = threading.Event()
         assert popen.stdout is not None
         assert popen.stderr is not None
-        self._listeners = [self._listen(popen.stdout, "stdout"), self._listen(popen.stderr, "stderr")]
+        self._reader_threads = [self._start_reader(popen.stdout, "stdout"), self._start_reader(popen.stderr, "stderr")]
 
     @property
     def over(self) -> bool:
@@ -142,45 +141,47 @@ class ProcessSession:
 
     def poll(self, at_s: float) -> Exit | None:
         if self._exit is None and self._has_ended():
-            self._clear_away(at_s)
+            self._kill_and_collect(at_s)
         return self._exit
 
     def log(self, at_s: float, after: int = 0) -> Sequence[SessionLine]:
-        with self._heard:
+        with self._lines_lock:
             return self._lines[after:]
 
     def output(self, at_s: float) -> Files:
         """Return every regular file below the working folder. Links are left out, since they may point anywhere."""
-        found = sorted(_ordinary(self._working)) if self._working.is_dir() else []
+        found = sorted(_regular_files(self._working)) if self._working.is_dir() else []
         return {
             _readable_name(path.relative_to(self._working)): Content.of_path(path, _modified(path)) for path in found
         }
 
     def slow(self, at_s: float) -> None:
-        if self._exit is None and self._slowed is None:
-            self._slowed = threading.Thread(target=self._limp, name=f"slow-{self._popen.pid}", daemon=True)
-            self._slowed.start()
+        if self._exit is None and self._throttling_thread is None:
+            self._throttling_thread = threading.Thread(
+                target=self._throttle, name=f"slow-{self._popen.pid}", daemon=True
+            )
+            self._throttling_thread.start()
 
-    def _limp(self) -> None:
+    def _throttle(self) -> None:
         """Suspend the script for 90 % of the time, until it ends or stalls."""
-        while not self._unslow.wait(0.02):
+        while not self._throttling_stopped.wait(0.02):
             self._signal(signal.SIGSTOP)
-            self._unslow.wait(0.18)
+            self._throttling_stopped.wait(0.18)
             self._signal(signal.SIGCONT)
 
-    def _stop_limping(self) -> None:
-        self._unslow.set()
-        if self._slowed is not None:
-            self._slowed.join()
+    def _stop_throttling(self) -> None:
+        self._throttling_stopped.set()
+        if self._throttling_thread is not None:
+            self._throttling_thread.join()
 
     def stall(self, at_s: float) -> None:
         if self._exit is None:
-            self._stop_limping()
+            self._stop_throttling()
             self._signal(signal.SIGSTOP)
 
     def kill(self, at_s: float) -> None:
         if self._exit is None:
-            self._clear_away(at_s)
+            self._kill_and_collect(at_s)
 
     def _has_ended(self) -> bool:
         """Like `Popen.poll`, but keep the process as a zombie, so that its id and process group cannot be reused yet."""
@@ -188,14 +189,14 @@ class ProcessSession:
             return self._popen.poll() is not None
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _clear_away(self, at_s: float) -> None:
-        self._stop_limping()
+    def _kill_and_collect(self, at_s: float) -> None:
+        self._stop_throttling()
         self._signal(signal.SIGKILL)
         code = self._popen.wait()
-        for listener in self._listeners:
+        for listener in self._reader_threads:
             listener.join(LAST_WORDS_S)
         for pipe in (self._popen.stdout, self._popen.stderr):
-            if pipe is not None and not any(listener.is_alive() for listener in self._listeners):
+            if pipe is not None and not any(listener.is_alive() for listener in self._reader_threads):
                 pipe.close()
         self._exit = Exit(code, at_s)
 
@@ -203,15 +204,15 @@ class ProcessSession:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # the group has ended, or only zombies are left
             os.killpg(self._popen.pid, number)
 
-    def _listen(self, pipe: IO[bytes], stream: str) -> threading.Thread:
-        def hear() -> None:
+    def _start_reader(self, pipe: IO[bytes], stream: str) -> threading.Thread:
+        def read_lines() -> None:
             for raw in pipe:
                 at_s = (self._clock.now() - self._started).total_seconds()
                 text = raw.decode("utf-8", "replace").rstrip("\r\n")
-                with self._heard:
+                with self._lines_lock:
                     self._lines.append(SessionLine(max(0.0, at_s), text, stream))
 
-        thread = threading.Thread(target=hear, name=f"listen-{stream}-{self._popen.pid}", daemon=True)
+        thread = threading.Thread(target=read_lines, name=f"listen-{stream}-{self._popen.pid}", daemon=True)
         thread.start()
         return thread
 
@@ -225,15 +226,15 @@ def _command(kaggle: Path | None, program: list[str]) -> list[str]:
 def _program(directory: Path, launch: Launch, seen: Path) -> list[str]:
     """Prepare a session's folder, and return the program to run with its paths as the session sees them."""
     if not launch.is_notebook:
-        return [str(seen / "src" / _furnish(directory, launch.source, launch.mounts).name)]
-    script = _furnish(directory, Path(notebook_program.__file__).read_text(encoding="utf-8"), launch.mounts)
+        return [str(seen / "src" / _prepare_folder(directory, launch.source, launch.mounts).name)]
+    script = _prepare_folder(directory, Path(notebook_program.__file__).read_text(encoding="utf-8"), launch.mounts)
     notebook = script.with_name("notebook.ipynb")
     notebook.write_bytes(launch.source.encode())
     notebook.chmod(0o444)
     return [str(seen / "src" / script.name), str(seen / "src" / notebook.name)]
 
 
-def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
+def _prepare_folder(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
     """Create the folders, copy the inputs and write the script. Inputs and script are read-only."""
     if directory.exists():
         shutil.rmtree(directory)  # left by a deleted kernel, or by an earlier rehearsal in the same folder
@@ -249,14 +250,14 @@ def _furnish(directory: Path, source: str, mounts: Sequence[Mount]) -> Path:
     return script
 
 
-def _ordinary(directory: Path) -> Iterator[Path]:
+def _regular_files(directory: Path) -> Iterator[Path]:
     """Yield the regular files below a folder and make them readable, since Kaggle reads them as root."""
     directory.chmod(directory.stat().st_mode | 0o700)
     for path in directory.iterdir():
         if path.is_symlink():
             continue
         if path.is_dir():
-            yield from _ordinary(path)
+            yield from _regular_files(path)
         elif path.is_file():
             path.chmod(path.stat().st_mode | 0o400)
             yield path

@@ -52,7 +52,7 @@ class PerKind:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What Kaggle allows and how long it takes.
+    """Limits and durations of Kaggle.
 
     Defaults are documented or measured. For `pins_versions` and the two `missing_*_code` values Kaggle's behaviour is
     unknown: code that depends on them should work with either value.

@@ -94,12 +94,12 @@ class Face:
         known = CALLS.get(service, {}).get(method)
         if known is None:
             raise KaggleRefusal(501, f"The local Kaggle does not answer {service}/{method}")
-        answer = await run_in_threadpool(known, self._world, self._links, await _asked(request))
+        answer = await run_in_threadpool(known, self._world, self._links, await _read_request(request))
         return RedirectResponse(answer.url, 302) if isinstance(answer, Redirect) else JSONResponse(answer)
 
     async def introspect(self, request: Request) -> Response:
         """Return the owner of a token; an unknown token is inactive."""
-        token = (await _asked(request)).text("token")
+        token = (await _read_request(request)).text("token")
         if not secrets.compare_digest(token.encode(), self._account.token.encode()):
             return JSONResponse({})
         return JSONResponse(
@@ -110,23 +110,23 @@ class Face:
         """Send the log from its beginning: an event stream while the session runs, a JSON array once it has ended."""
         self._check(request)
         owner, slug = request.path_params["owner"], request.path_params["slug"]
-        look = self._looker(owner, slug, request.query_params.get("versionLabel", ""))
-        status, lines = await run_in_threadpool(look, 0)
+        poll = self._log_poller(owner, slug, request.query_params.get("versionLabel", ""))
+        status, lines = await run_in_threadpool(poll, 0)
         waited_s = 0.0
         while status is Status.QUEUED and waited_s < self._world.rules.log_wait_s and not self.closing.is_set():
             await asyncio.sleep(LOG_TICK_S)
             waited_s += LOG_TICK_S
-            status, lines = await run_in_threadpool(look, 0)
+            status, lines = await run_in_threadpool(poll, 0)
         if status in (Status.QUEUED, Status.NEW_SCRIPT):
             raise KaggleRefusal(404, "There is no log yet")
         if status is not Status.RUNNING:
             return Response(log_text(lines) or "[]", media_type="application/json")
-        return StreamingResponse(self._events(look), media_type="text/event-stream")
+        return StreamingResponse(self._events(poll), media_type="text/event-stream")
 
-    async def _events(self, look: Callable[[int], tuple[Status, list[SessionLine]]]) -> AsyncIterator[str]:
+    async def _events(self, poll: Callable[[int], tuple[Status, list[SessionLine]]]) -> AsyncIterator[str]:
         sent = 0
         while not self.closing.is_set():
-            status, lines = await run_in_threadpool(look, sent)
+            status, lines = await run_in_threadpool(poll, sent)
             for line in lines:
                 yield f"data: {json.dumps(log_entry(line))}\n\n"
             sent += len(lines)
@@ -135,17 +135,17 @@ class Face:
                 return
             await asyncio.sleep(LOG_TICK_S)
 
-    def _looker(self, owner: str, slug: str, label: str) -> Callable[[int], tuple[Status, list[SessionLine]]]:
+    def _log_poller(self, owner: str, slug: str, label: str) -> Callable[[int], tuple[Status, list[SessionLine]]]:
         with self._world.at_now():
             session = self._world.kernels.session(owner, slug, label)
 
-        def look(after: int) -> tuple[Status, list[SessionLine]]:
+        def poll(after: int) -> tuple[Status, list[SessionLine]]:
             if session is None:
                 return Status.NEW_SCRIPT, []
             with self._world.at_now():
                 return session.status, session.lines[after:]
 
-        return look
+        return poll
 
     def _check(self, request: Request) -> None:
         if not self._account.accepts(request.headers.get("authorization", "")):
@@ -239,7 +239,7 @@ class LocalKaggle:
             self.world.advance()
 
 
-async def _asked(request: Request) -> Ask:
+async def _read_request(request: Request) -> Ask:
     try:
         value = json.loads(await request.body() or b"{}")
     except ValueError as error:

@@ -45,7 +45,7 @@ class SessionScheduler:
     def invalid_sources(
         self, datasets: Iterable[str], kernels: Iterable[str], models: Iterable[str]
     ) -> dict[str, tuple[str, ...]]:
-        """Return the sources that do not exist. As on Kaggle, a push succeeds without them."""
+        """Return the sources that do not exist. A push succeeds all the same and runs without them."""
         return {
             "datasets": tuple(s for s in datasets if not self._datasets.exists(*_split(s)[:2])),
             "kernels": tuple(s for s in kernels if not self._kernels.exists(*_split(s)[:2])),
@@ -153,7 +153,7 @@ class SessionScheduler:
                 session.files = spoil(session.files)
 
     def _mounts(self, session: KernelSession, now: datetime) -> Iterable[Mount]:
-        """Yield the mounts below `/kaggle/input` as of now. Missing sources are silently left out, as on Kaggle."""
+        """Yield the mounts below `/kaggle/input` as of now. Missing sources are silently left out."""
         previous = self._misfortune.befalls(session.number, SessionAction.MOUNT_PREVIOUS) is not None
         for source in session.save.dataset_sources:
             files = self._previous_dataset(source, now) if previous else self._dataset_files(source, now)

@@ -45,7 +45,7 @@ class World:
         self.datasets = DatasetStore(self.rules, self.misfortune, self._later)
         self.models = Models(self.rules)
         self.directory = directory
-        """Folder of uploads and archives; created on the first upload."""
+        """Folder of uploads and archives; created when first needed."""
         self.blobs = Blobs(directory / "blobs", self.rules)
         self._sessions = SessionScheduler(
             self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models

@@ -11,7 +11,7 @@ STORE_CALLS = ("append", "write_quota")
 
 
 class Crash(BaseException):
-    """Stands for the death of the daemon's process at this instruction."""
+    """Raised to simulate the death of the daemon's process at this instruction."""
 
 
 class CrashPoint:

@@ -34,11 +34,11 @@ from state.store import Store
 WRITES = ("append", "write_quota")
 REFUSED_SHARE = 0.2
 FLIPPED_EVERY = 150
-"""One of so many chains uses the real database just for bit flips, besides those that use it anyway."""
+"""Inverse probability that a chain uses the real database just for bit flips, besides those that use it anyway."""
 
 
 class BackupsGone(RelayError):
-    """Raised when the database is damaged and has no backup. relay then stops with one sentence, which is correct."""
+    """Raised when the database is damaged and has no backup. relay stops with an error message, so this is no defect."""
 
 
 @dataclass(frozen=True)

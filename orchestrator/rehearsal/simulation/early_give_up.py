@@ -19,11 +19,11 @@ class Hasty:
     def after(self, chain: Chain, turn: Turn | None) -> str:
         """Return what is wrong after a turn, or "": nothing may be given up before its deadline."""
         for fact in () if turn is None else turn.facts:
-            if wrong := self._told(fact, chain):
+            if wrong := self._check(fact, chain):
                 return wrong
         return ""
 
-    def _told(self, fact: Fact, chain: Chain) -> str:
+    def _check(self, fact: Fact, chain: Chain) -> str:
         made, limits = 0 if chain.settings is None else chain.settings.made, chain.limits
         match fact:
             case PushUnclear():
@@ -31,20 +31,20 @@ class Hasty:
             case DatasetOffered() | InputsOffered():
                 self.since[name_in(fact.dataset)] = (chain.kaggle.clock.now(), made)
             case PushUnfound():
-                return self._given_up(
+                return self._check_wait(
                     f"session {fact.number}.{fact.attempt}", limits.unclear_s, limits.poll_s, chain, made
                 )
             case DatasetDropped() | InputsDropped() if ", and after " in fact.reason:
                 wait_s = limits.visible_s if "show it" in fact.reason else limits.processing_s
-                return self._given_up(name_in(fact.dataset), wait_s, limits.poll_s, chain, made)
+                return self._check_wait(name_in(fact.dataset), wait_s, limits.poll_s, chain, made)
             case _:
                 pass
         return ""
 
-    def _given_up(self, name: str, wait_s: float, interval_s: float, chain: Chain, made: int) -> str:
+    def _check_wait(self, name: str, wait_s: float, interval_s: float, chain: Chain, made: int) -> str:
         """Check the time since the search began, unless a crash hid the beginning.
 
-        Each change of the clock may add up to one poll's share of the wait.
+        Each change of the clock may shorten the wait by `SHARE` poll intervals, the most that one poll counts.
         """
         if name not in self.since:
             return ""

@@ -53,7 +53,7 @@ def one(seed: int) -> ForecastedChain:
     """Run the fault-free chain of a seed to its end and compare. The same seed gives the same result."""
     plan = calm(seed)
     told = expectations(plan)
-    given = plan.pipeline.model_copy(update={"expect": _mistaken(plan, told, WRONG[seed % 2])})
+    given = plan.pipeline.model_copy(update={"expect": _falsified(plan, told, WRONG[seed % 2])})
     kaggle = SimulatedKaggle(given, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
     began_at = kaggle.clock.now()
     start = _at_the_start(plan, told, began_at)
@@ -93,7 +93,7 @@ def expectations(plan: ChainPlan) -> Expect:
     )
 
 
-def _mistaken(plan: ChainPlan, told: Expect, factor: float) -> Expect:
+def _falsified(plan: ChainPlan, told: Expect, factor: float) -> Expect:
     """Falsify what the first session measures by `factor`; values that only a later stage can measure stay correct."""
     measured = plan.pipeline.stages[0].options == {}
     step_s = {"counting": plan.step_s * factor if measured else plan.step_s}

@@ -70,15 +70,15 @@ class Watched:
         """Check everything that can have changed in this turn (None: the daemon died in it). Raises Broken."""
         self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
         self._check("nothing is given up before it was looked for", self.hasty.after(self.chain, turn))
-        self._look(turn)
+        self._check_all(turn)
 
     def after_other(self, other: Chain, turn: Turn) -> None:
         """Check everything that can have changed in a turn of another daemon. Raises Broken."""
         loop = self.loops[self.others.index(other)]
         self._check("no command is repeated without a rest", loop.after(other, turn))
-        self._look(turn)
+        self._check_all(turn)
 
-    def _look(self, turn: Turn | None) -> None:
+    def _check_all(self, turn: Turn | None) -> None:
         if self.state is None or turn is None or turn.facts:
             self.state = self.chain.state
         state = self.state
@@ -238,13 +238,13 @@ def folds(watched: Watched, state: RunState) -> str:
     """Check that the facts, written and read again, fold to the rows, and that every text in them can be written."""
     facts = watched.chain.store.facts(watched.chain.run)
     again = [(at, FACTS[fact.name].from_dict(json.loads(json.dumps(fact.to_dict())))) for at, fact in facts]
-    odd = [fact.name for _, fact in facts if ODD.search(_written(fact))]
+    odd = [fact.name for _, fact in facts if ODD.search(_texts(fact))]
     if odd:
         return f"a fact {odd[0]} holds text that cannot be written to a file"
     return "" if machine.fold(again) == state else "the facts fold to something else"
 
 
-def _written(fact: Fact) -> str:
+def _texts(fact: Fact) -> str:
     return "".join(text for text in fact.to_dict().values() if isinstance(text, str))
 
 

@@ -46,7 +46,7 @@ DATASET_FAULTS = [action for action in DatasetAction if action not in delayed_fa
 FILE_CALLS = ("OutputFile", "DatasetFile")
 """Calls that download files: only those can have a bit flipped."""
 ON_DISK_EVERY = 100
-"""One of so many chains uses the real database, which takes twenty times as long as the store in memory."""
+"""Interval of seeds whose chain uses the real database, which takes twenty times as long as the store in memory."""
 PROCESSING_S_MAX = 4 * 3600.0
 """Maximum processing time of a dataset without faults, in seconds. relay gives up on one after six hours."""
 STATUSES = (429, 500, 502, 503, 504)
@@ -84,7 +84,7 @@ class ChainPlan:
     stuck: StuckAnswer | None = None
     """Kaggle answer that never changes; None for none."""
     copied: Copied | None = None
-    """When the home folder is copied and a second daemon starts on the copy; None for never."""
+    """Copy of the home folder on which a second daemon works from some turn on; None for none."""
     oddities: Oddities = NOTHING_ODD
     disk: DiskPlan = NO_DISK_FAULTS
 
@@ -92,7 +92,7 @@ class ChainPlan:
         """Return the index-th session with its planned bug and odd text."""
         for misdeed in self.misdeeds:
             if misdeed.session == index:
-                played = _spoilt(misdeed, order, played)
+                played = _with_bug(misdeed, order, played)
                 break
         return self.oddities.play(order, played, index)
 
@@ -201,7 +201,7 @@ def _pipeline(rng: random.Random) -> Pipeline:
     )
 
 
-# --- what goes wrong ----------------------------------------------------------
+# --- faults -------------------------------------------------------------------
 
 
 def _faults(rng: random.Random, seed: int, limit_s: float) -> FaultPlan:
@@ -277,7 +277,7 @@ MISDEEDS: dict[str, Callable[[Order, Played, float], Played]] = {
 }
 
 
-def _spoilt(misdeed: SessionBug, order: Order, played: Played) -> Played:
+def _with_bug(misdeed: SessionBug, order: Order, played: Played) -> Played:
     if misdeed.after_s >= played.ends_after_s:
         return played
     return MISDEEDS[misdeed.what](order, played, misdeed.after_s)

@@ -14,7 +14,7 @@ QUESTIONS = ("snapshot", "stretches")
 """Store methods with which a turn reads before it writes anything."""
 UNREAD_SHARE = 0.15
 READS_MAX = 120
-"""Range from which the failing reads are drawn; most chains open more files than this."""
+"""Largest index of a file whose reads may fail; most chains open more files than this."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Sectors:
         return True
 
 
-# --- what Python opens ----------------------------------------------------------
+# --- audit hook -----------------------------------------------------------------
 
 
 @dataclass

@@ -161,7 +161,7 @@ class Simulation:
         self.second: SecondHome | None = None
         self.turns = self.crashes = self.asked = 0
         self._tell = tell
-        self._told = 0
+        self._faults_reported = 0
 
     def _stuck(self, plan: ChainPlan) -> StuckGateway | None:
         """Return the gateway with the stuck answer of the plan; None if there is none."""
@@ -177,16 +177,16 @@ class Simulation:
         bombs = list(self.plan.crashes)
         while self.turns < TURNS_MAX:
             try:
-                self._one_life(CrashPoint(bombs.pop(0)) if bombs else None)
+                self._run_daemon(CrashPoint(bombs.pop(0)) if bombs else None)
             except StoreCorrupt as error:
                 if not self.plan.disk.flips:
                     raise
-                self._go_on_with(self.disk.restored(str(error), self.kaggle.clock.now))
+                self._continue_with(self.disk.restored(str(error), self.kaggle.clock.now))
             if self.chain.state.run.status not in (RunStatus.PARKED, RunStatus.ACTIVE, RunStatus.WAITING):
                 self.watched.at_the_end()
                 return
             if self.chain.state.run.status is RunStatus.PARKED:
-                self._person()
+                self._type_remedy()
         raise Endless(f"the chain does not end: {self.chain.state.run.status} {self.chain.state.run.reason}")
 
     def ended(self, broken: str) -> Ended:
@@ -204,7 +204,7 @@ class Simulation:
             broken=broken,
         )
 
-    def _one_life(self, bomb: CrashPoint | None) -> None:
+    def _run_daemon(self, bomb: CrashPoint | None) -> None:
         """Run one daemon until it dies or has nothing left to do."""
         try:
             self.disk.begins(self.kaggle.clock.now)
@@ -213,75 +213,75 @@ class Simulation:
                 self.watched.after(turn)
                 self.disk.kept(turn, self.chain.state)
                 self.disk.after(turn, self.kaggle.clock.now)
-                self._tell_of(turn)
+                self._report_turn(turn)
                 if self.watched.state is not None and self.watched.state.run.awaits:
-                    self._see_to_it()
-                self._beside()
+                    self._fix_cause()
+                self._run_second_home()
         except Crash:
             self.crashes += 1
             self.watched.after(None)
-            self._say("the daemon died")
+            self._report("the daemon died")
             if self.disk.flips_after(self.crashes):
-                self._say("a bit of the database flipped")
-                self._go_on_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
+                self._report("a bit of the database flipped")
+                self._continue_with(self.disk.opened(self.chain.run, self.kaggle.clock.now))
 
-    def _go_on_with(self, store: Store) -> None:
+    def _continue_with(self, store: Store) -> None:
         """Give the next daemon this database, which may be older than the last daemon's."""
         self.chain.store = store
         self.watched.goes_back()
 
-    def _beside(self) -> None:
+    def _run_second_home(self) -> None:
         """Copy the home folder when the plan says so, and run the turns of the copy's daemon."""
         copied = self.plan.copied
         if self.second is None and copied is not None and self.turns > copied.after_turns:
             self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
             self.watched.join(self.second.chain)
-            self._say("the home folder is copied, and another daemon works on the copy")
+            self._report("the home folder is copied, and another daemon works on the copy")
         if copied is not None and copied.kinship is not Kinship.KNOWN:
             self._second_goes_on()
 
     def _second_goes_on(self) -> None:
         if self.second is not None:
-            self.second.go_on(self._heard_beside)
+            self.second.go_on(self._check_second_turn)
 
-    def _heard_beside(self, turn: Turn) -> None:
+    def _check_second_turn(self, turn: Turn) -> None:
         assert self.second is not None
         self.watched.after_other(self.second.chain, turn)
         for line in fact_text.lines(turn):
-            self._say(f"the copy: {line}")
+            self._report(f"the copy: {line}")
 
     def _turns(self, bomb: CrashPoint | None) -> Iterator[Turn]:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
 
-    def _see_to_it(self) -> None:
+    def _fix_cause(self) -> None:
         """Act as the user who fixes what relay waits for, on Kaggle or on this machine. relay then continues by itself."""
         if self.stuck is not None and not self.stuck.is_mended:
             self.stuck.mended()
-            self._say("a person fixes what is stuck on Kaggle")
+            self._report("a person fixes what is stuck on Kaggle")
         if self.own.off:
             self.own.off = timedelta(0)
-            self._say("a person puts the clock right")
+            self._report("a person puts the clock right")
 
-    def _person(self) -> None:
+    def _type_remedy(self) -> None:
         self.asked += 1
         if self.asked > ASKED_MAX:
             raise Endless(f"a person typed {ASKED_MAX} remedies: {self.chain.state.run.reason}")
         self.kaggle.clock.sleep(self.plan.answers_after_s)
         self.watched.paused()
-        self._say(f"a person types {self.chain.state.run.remedy}")
+        self._report(f"a person types {self.chain.state.run.remedy}")
         self.chain.ask_remedy()
 
-    def _tell_of(self, turn: Turn) -> None:
+    def _report_turn(self, turn: Turn) -> None:
         if self._tell is None:
             return
         struck = self.kaggle.world.misfortune.struck
-        for name in struck[self._told :]:
-            self._say(f"Kaggle misbehaves: {name}")
-        self._told = len(struck)
+        for name in struck[self._faults_reported :]:
+            self._report(f"Kaggle misbehaves: {name}")
+        self._faults_reported = len(struck)
         for line in fact_text.lines(turn):
-            self._say(line)
+            self._report(line)
 
-    def _say(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         if self._tell is not None:
             # the folder differs from run to run, the output must not
             here = text.replace(str(self.chain.home.path), "HOME")

@@ -22,7 +22,7 @@ TURNS_AT_ONCE = 6
 
 
 class Kinship(StrEnum):
-    """How a copied home folder can tell that it is not the original."""
+    """Means by which a copied home folder can recognize that it is not the original."""
 
     KNOWN = "known"
     """The database records to which home folder the run belongs."""
@@ -34,7 +34,7 @@ class Kinship(StrEnum):
 
 @dataclass(frozen=True)
 class Copied:
-    """When the home folder is copied, and how the copy can recognize the original."""
+    """A planned copy of the home folder: the turn after which it is made, and how it can recognize the original."""
 
     after_turns: int
     kinship: Kinship

@@ -123,7 +123,7 @@ class CountingSessions:
     def _count(self, order: Order, digest: str) -> Played:
         pipeline, total = self.pipeline, self.pipeline.total_steps
         position, watch = pipeline.position(order.start), SessionTimer(self._begin_s(order))
-        telling = max(1, total // LINES_MAX)
+        event_interval = max(1, total // LINES_MAX)
         told: list[Progress] = []
         files: list[tuple[float, str, bytes]] = []
         for moment in self._timetable(order):
@@ -134,17 +134,17 @@ class CountingSessions:
             if moment.what is EventKind.STEP:
                 position, digest = moment.position, after(digest, moment.position)
                 first = watch.stepped(cursor.stage, moment.at_s, self.tempo.first_s if self.tempo else 0.0)
-                if position % telling == 0 or position == total or first:
-                    told.append(_told("step", moment.at_s, cursor))
+                if position % event_interval == 0 or position == total or first:
+                    told.append(_event("step", moment.at_s, cursor))
             else:
-                files += _checkpoint(order, cursor, digest, moment.at_s)
+                files += _checkpoint_files(order, cursor, digest, moment.at_s)
                 note = hashlib.sha256(files[-1][2]).hexdigest()
-                told.append(_told("saved", moment.at_s, cursor, note=note, seconds=watch.seconds))
+                told.append(_event("saved", moment.at_s, cursor, note=note, seconds=watch.seconds))
                 watch.saved(moment)
         outcome = "finished" if position >= total else "yielded"
         reached = cursor_at(pipeline, position)
         report = _report(order, outcome, reached, timings=watch.timings, seconds=watch.seconds)
-        files += _reported(report, watch.at_s)
+        files += _report_files(report, watch.at_s)
         in_order = sorted(told, key=lambda event: event.at_s)
         lines = [(event.at_s, replace(event, number=number).line()) for number, event in enumerate(in_order)]
         return Played(ends_after_s=watch.at_s, lines=lines, files=files)
@@ -210,11 +210,11 @@ class CountingSessions:
                 return
 
 
-def _told(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
+def _event(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
     return Progress(number=0, event=event, at_s=at_s, stage=cursor.stage, step=cursor.step, target=0, **more)
 
 
-# --- the chain of hashes -----------------------------------------------------
+# --- hash chain --------------------------------------------------------------
 
 BEGIN = "begin"
 
@@ -246,7 +246,7 @@ def cursor_at(pipeline: Pipeline, position: int) -> Cursor:
     raise AssertionError("beyond the end")
 
 
-# --- what a session reads and leaves -----------------------------------------
+# --- inputs and outputs of a session -----------------------------------------
 
 
 def _parent(order: Order, mounts: Mounts) -> str:
@@ -287,7 +287,7 @@ def _whole(entry: FileEntry, data: bytes | None) -> bool:
     return data is not None and len(data) == entry.size_bytes and hashlib.sha256(data).hexdigest() == entry.sha256
 
 
-def _checkpoint(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[tuple[float, str, bytes]]:
+def _checkpoint_files(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[tuple[float, str, bytes]]:
     # Later checkpoints are larger, so that a fault that hits the largest file hits the newest checkpoint.
     state = json.dumps({"digest": digest, "filler": "x" * (1000 + order.session * 100 + int(at_s / 10))}).encode()
     entry = FileEntry(path=BLOB_NAME, size_bytes=len(state), sha256=hashlib.sha256(state).hexdigest())
@@ -310,7 +310,7 @@ def _checkpoint(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[
     ]
 
 
-def _reported(report: Report, at_s: float) -> list[tuple[float, str, bytes]]:
+def _report_files(report: Report, at_s: float) -> list[tuple[float, str, bytes]]:
     """Return the files of a report and its seal, written at `at_s`."""
     data = report.to_json().encode()
     return [(at_s, f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}", seal_of(data)), (at_s, REPORT, data)]
@@ -334,10 +334,10 @@ def _refused(order: Order, failure: StageFailed) -> Played:
         order, "failed", order.start, cause=failure.cause, reason=str(failure), transient=failure.transient
     )
     after_s = min(5.0, order.limit_s / 10)
-    return Played(ends_after_s=after_s, exit_code=1, files=_reported(report, after_s))
+    return Played(ends_after_s=after_s, exit_code=1, files=_report_files(report, after_s))
 
 
-# --- sessions that go wrong by themselves ------------------------------------
+# --- sessions with faults of their own ---------------------------------------
 
 
 def failing(order: Order, played: Played, after_s: float, cause: str, *, transient: bool = False) -> Played:
@@ -352,7 +352,7 @@ def failing(order: Order, played: Played, after_s: float, cause: str, *, transie
         transient=transient,
         traceback="Traceback",
     )
-    return replace(cut, exit_code=1, files=[*cut.files, *_reported(report, after_s)])
+    return replace(cut, exit_code=1, files=[*cut.files, *_report_files(report, after_s)])
 
 
 def died(played: Played, after_s: float) -> Played:

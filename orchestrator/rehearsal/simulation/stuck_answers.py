@@ -76,7 +76,7 @@ class StuckGateway(DirectGateway):
     def _slug(self) -> str:
         return self._asked[self._stuck.session - 1] if len(self._asked) >= self._stuck.session else ""
 
-    # --- what a person is owed --------------------------------------------------
+    # --- deadlines --------------------------------------------------------------
 
     def owed(self, state: RunState, limits: Limits) -> tuple[str, float] | None:
         """Return the stuck answer, and the seconds after which relay must have acted or told a person; None for none."""

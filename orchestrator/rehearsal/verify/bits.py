@@ -51,7 +51,7 @@ def between(one: MountedCheckpoint, two: MountedCheckpoint) -> Bits:
     if one.manifest.digests and one.manifest.digests == two.manifest.digests:
         return Bits(compared=sum(_size_bits(part) for part in first.values()))
     second = contents(two)
-    counts = {part: _differing(first[part], second[part]) for part in PARTS}
+    counts = {part: _differing_bits(first[part], second[part]) for part in PARTS}
     return Bits(compared=sum(max(_size_bits(first[part]), _size_bits(second[part])) for part in PARTS), **counts)
 
 
@@ -60,13 +60,13 @@ def contents(found: MountedCheckpoint) -> Contents:
     with tempfile.TemporaryDirectory(prefix="relay-verify-") as name:
         directory = Path(name) / "state"
         packing.open_checkpoint(found.folder, found.manifest, directory)
-        if _is_ours(directory / "state.json"):
-            return _of_training(directory)
+        if _is_training_state(directory / "state.json"):
+            return _training_contents(directory)
         files = {path.relative_to(directory).as_posix(): path for path in directory.rglob("*") if path.is_file()}
         return {"parameters": {}, "optimizer": {}, "other": {name: path.read_bytes() for name, path in files.items()}}
 
 
-def _is_ours(about: Path) -> bool:
+def _is_training_state(about: Path) -> bool:
     """Return True if `stages.training.checkpoints` wrote this state. Custom stages may use their own layout."""
     try:
         said = json.loads(about.read_bytes())
@@ -75,7 +75,7 @@ def _is_ours(about: Path) -> bool:
     return isinstance(said, dict) and {"format", "items", "made"} <= said.keys()
 
 
-def _of_training(directory: Path) -> Contents:
+def _training_contents(directory: Path) -> Contents:
     # Reading imports JAX, which must not claim the accelerator that the sessions need.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from stages.training import checkpoints
@@ -86,21 +86,21 @@ def _of_training(directory: Path) -> Contents:
     other["made"] = state.made.encode()
     if state.origin is not None:
         other |= _weights(state.origin)
-    return {"parameters": _weights(state.weights), "optimizer": _bytes_of("", state.optimizer or {}), "other": other}
+    return {"parameters": _weights(state.weights), "optimizer": _array_bytes("", state.optimizer or {}), "other": other}
 
 
 def _weights(weights: Any) -> dict[str, bytes]:
-    found = _bytes_of("base", weights.base or {})
+    found = _array_bytes("base", weights.base or {})
     for number, adapter in enumerate(weights.adapters):
-        found |= _bytes_of(f"adapter {number} {adapter.rank} {adapter.alpha!r}", adapter.arrays)
+        found |= _array_bytes(f"adapter {number} {adapter.rank} {adapter.alpha!r}", adapter.arrays)
     return found
 
 
-def _bytes_of(prefix: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
+def _array_bytes(prefix: str, arrays: Mapping[str, Any]) -> dict[str, bytes]:
     return {f"{prefix} {name} {array.dtype} {array.shape}": array.tobytes() for name, array in arrays.items()}
 
 
-def _differing(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> int:
+def _differing_bits(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> int:
     return sum(count(first.get(name, b""), second.get(name, b"")) for name in first.keys() | second.keys())
 
 

@@ -64,7 +64,7 @@ def order_of(pipeline: Pipeline, steps_max: int | None = None) -> Order:
         pipeline_digest=pipeline.digest,
         seed=pipeline.seed,
         model=pipeline.model,
-        stages=tuple(_limited(spec, steps_max) for spec in pipeline.specs),
+        stages=tuple(_with_steps_max(spec, steps_max) for spec in pipeline.specs),
         start=pipeline.beginning,
         parent=None,
         budget_s=ENDLESS_S,
@@ -89,7 +89,7 @@ def verify(
     """
     with SessionProcesses(root, subject.mounts, subject.environment) as sessions:
         tell("the uncut run")
-        whole = sessions.run(_whole(subject.order, cuts), None)
+        whole = sessions.run(_uncut_order(subject.order, cuts), None)
         return _cut_run(subject.order, cuts, sessions, whole, tell, keep=keep)
 
 
@@ -103,7 +103,7 @@ def _cut_run(
     previous: SessionCut | None = None
     for number, cut in enumerate([*cuts, None], start=1):
         tell(f"session {number} of {len(cuts) + 1}, {_describe(cut)}")
-        asked = _next(order, number, parent, cut, cuts)
+        asked = _session_order(order, number, parent, cut, cuts)
         left = sessions.run(asked, parent, cut, _step_s(whole, cut))
         start = parent.manifest.cursor if parent else None
         found.append(comparing.compared(previous, start, left, whole))
@@ -118,13 +118,13 @@ def _cut_run(
     return ResumeVerdict(tuple(found), len(whole.steps.keys() - done))
 
 
-def _whole(order: Order, cuts: Sequence[SessionCut]) -> Order:
+def _uncut_order(order: Order, cuts: Sequence[SessionCut]) -> Order:
     """Return the order of the uncut run. It saves wherever a cut session may save, to have checkpoints to compare."""
     places = {(at.stage, at.step): at for cut in cuts for at in (cut.at, cut.latest, *cut.saves)}
     return replace(order, save_at=tuple(places.values()), keep_checkpoints=len(places) + len(order.stages))
 
 
-def _next(
+def _session_order(
     order: Order, number: int, parent: MountedCheckpoint | None, cut: SessionCut | None, cuts: Sequence[SessionCut]
 ) -> Order:
     """Return the order of a session that resumes from `parent` and stops at the cut at the latest."""
@@ -153,7 +153,7 @@ def _describe(cut: SessionCut | None) -> str:
     return f"cut at {cut.at.stage} {cut.at.step} by {cut.how.value}" if cut else "to the end"
 
 
-def _limited(spec: StageSpec, steps_max: int | None) -> StageSpec:
+def _with_steps_max(spec: StageSpec, steps_max: int | None) -> StageSpec:
     return spec if steps_max is None else replace(spec, steps=min(spec.steps, steps_max))
 
 

@@ -36,13 +36,13 @@ def verify_resume(
     """Verify a pipeline and print the result. Return 0 if no bit differs, otherwise 1. Raises BadInput."""
     path = chosen or default_pipeline()
     pipeline = loader.load(path)
-    _require(pipeline.pins, path)
+    _require_installed(pipeline.pins, path)
     order = chain.order_of(pipeline, steps)
     places = _cuts(order, at, count, seed)
     with _root(keep) as root:
         mounted = inputs.mounted(pipeline, path, root / "inputs")
         subject = VerifiedChain(order, mounted, _environment(order))
-        verdict = chain.verify(subject, places, root / "sessions", _tell, keep=keep is not None)
+        verdict = chain.verify(subject, places, root / "sessions", _print_progress, keep=keep is not None)
     if as_json:
         print_json(verdict_document(verdict))
     else:
@@ -58,11 +58,11 @@ def _cuts(order: Order, at: Sequence[str], count: int | None, seed: int) -> tupl
     if not places:
         raise BadInput("there is no place to cut at: the pipeline needs two steps, and --cuts at least 1")
     if len(places) < wanted:
-        _tell(f"the pipeline has no more than {len(places)} places to cut at")
+        _print_progress(f"the pipeline has no more than {len(places)} places to cut at")
     return places
 
 
-def _tell(text: str) -> None:
+def _print_progress(text: str) -> None:
     click.echo(text, err=True)
 
 
@@ -88,7 +88,7 @@ def _environment(order: Order) -> dict[str, str]:
     return found
 
 
-def _require(pins: Sequence[str], path: Path) -> None:
+def _require_installed(pins: Sequence[str], path: Path) -> None:
     """Raise BadInput if a pin is not installed: sessions run on this Python and must not install anything into it."""
     if lacking := packages.differing(pins):
         raise BadInput(

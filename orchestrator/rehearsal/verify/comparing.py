@@ -56,16 +56,16 @@ def compared(cut: SessionCut | None, start: Cursor | None, left: Left, whole: Le
         cut=cut,
         start=start,
         steps=len(left.steps),
-        losses=_count(pairs, _metrics),
-        batches=_count(pairs, _batches),
-        rollouts=_count(pairs, lambda step: {ROLLOUTS: step.saw.get(ROLLOUTS, "")}),
+        losses=_count_differing(pairs, _metrics),
+        batches=_count_differing(pairs, _batches),
+        rollouts=_count_differing(pairs, lambda step: {ROLLOUTS: step.saw.get(ROLLOUTS, "")}),
         unmatched=len(left.steps) - len(pairs) + len(checkpoints) - len(known) + sum(unlike),
         checkpoints=len(differences),
         bits=sum(differences, Bits()),
     )
 
 
-def _count(pairs: list[tuple[Traced, Traced]], of: Callable[[Traced], dict[str, str]]) -> int:
+def _count_differing(pairs: list[tuple[Traced, Traced]], of: Callable[[Traced], dict[str, str]]) -> int:
     return sum(of(step) != of(expected) for step, expected in pairs)
 
 

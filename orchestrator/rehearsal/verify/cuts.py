@@ -1,4 +1,4 @@
-"""Where and how a run is cut: five kinds of cuts, at seeded random steps or at steps that the user names."""
+"""Cuts of a run: five kinds of session ends, at seeded random steps or at steps that the user names."""
 
 import hashlib
 import itertools
@@ -14,7 +14,7 @@ LOST_STEPS = 3
 
 
 class How(StrEnum):
-    """How a session ends at a cut."""
+    """Kind of session end at a cut."""
 
     YIELD = "yield"
     """The session stops itself after a step."""
@@ -54,7 +54,7 @@ class SessionCut:
 
     @property
     def saves(self) -> tuple[Cursor, ...]:
-        """All places at which the order tells the session to save."""
+        """Places at which the order tells the session to save."""
         if not self.how.kills:
             return ()
         return (self.saved,) if self.how is How.KILL else (self.saved, self.at)
@@ -92,10 +92,10 @@ def named(text: str, stages: Sequence[StageSpec]) -> SessionCut:
         raise BadInput(f"--at {text}: {stage} can be cut after steps 1 to {known[stage]}: write {stage}:1")
     if how and how not in [sort.value for sort in How]:
         raise BadInput(f"--at {text}: a cut is one of {', '.join(How)}: write {stage}:{step}:kill, or leave it out")
-    return _fitting(Cursor(stage=stage, step=int(step)), How(how) if how else How.YIELD, text, stages)
+    return _checked_cut(Cursor(stage=stage, step=int(step)), How(how) if how else How.YIELD, text, stages)
 
 
-def _fitting(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> SessionCut:
+def _checked_cut(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> SessionCut:
     ends = {spec.name: spec.steps for spec in stages}
     at_end = at.step == ends[at.stage]
     if at_end and at.stage == stages[-1].name:
@@ -117,7 +117,7 @@ def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[S
 
 
 def _inside(stages: Sequence[StageSpec], seed: int) -> list[Cursor]:
-    """Return all places inside stages, shuffled, one stage after the other: long ones get no more cuts than short ones."""
+    """Return all places inside stages, shuffled and taken from each stage in turn, so that long stages get no more cuts."""
     places = [_shuffled([Cursor(stage=spec.name, step=step) for step in range(1, spec.steps)], seed) for spec in stages]
     return [at for turn in itertools.zip_longest(*places) for at in turn if at is not None]
 

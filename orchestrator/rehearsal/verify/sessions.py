@@ -20,8 +20,7 @@ from stages.session.session_output import Output
 
 OWNER = "verify"
 POLL_S = 0.001
-"""Poll interval, in seconds, for a session that is to be killed. A step of a tiny model takes about ten times as long.
-"""
+"""Poll interval, in seconds, for a session that is to be killed; a tenth of the step time of a tiny model."""
 WORDS_LINES = 8
 """Number of log lines shown of a failed session."""
 
@@ -73,12 +72,12 @@ class SessionProcesses:
         """
         folder = self._root / OWNER / order.slug / "v1" / "kaggle"
         session = self._sandbox.start(self._launch(order, parent))
-        if cut is not None and cut.how.kills and self._comes_to(session, _moment(cut, order, folder), cut, step_s):
+        if cut is not None and cut.how.kills and self._reaches(session, _kill_signal(cut, order, folder), cut, step_s):
             session.kill(0.0)
         else:
             self._wait(session)
-            _refuse_failure(folder, order, session.log(0.0))
-        return _left(folder, order)
+            _raise_if_failed(folder, order, session.log(0.0))
+        return _read_output(folder, order)
 
     def _launch(self, order: Order, parent: MountedCheckpoint | None) -> Launch:
         name = order.parent.name if order.parent else ""
@@ -106,7 +105,7 @@ class SessionProcesses:
         while session.poll(0.0) is None:
             self._clock.sleep(10 * POLL_S)
 
-    def _comes_to(self, session: ProcessSession, moment: "Signal", cut: SessionCut, step_s: float) -> bool:
+    def _reaches(self, session: ProcessSession, moment: "Signal", cut: SessionCut, step_s: float) -> bool:
         """Wait for the moment of a kill. Return False if the session ended before."""
         while not moment.has_come():
             if session.poll(0.0) is not None:
@@ -136,14 +135,14 @@ class Signal:
         return self.line in tracing.read(self.path)
 
 
-def _moment(cut: SessionCut, order: Order, folder: Path) -> Signal:
+def _kill_signal(cut: SessionCut, order: Order, folder: Path) -> Signal:
     """Return the event after which to kill. A KILL waits for the save before it, to hit the step and not the save."""
     if cut.how is How.AFTER_SAVE or (cut.how is How.KILL and cut.saved == cut.at):
         return Signal(Output(folder / "working", order).folder(cut.at))
     return Signal(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))
 
 
-def _left(folder: Path, order: Order) -> Left:
+def _read_output(folder: Path, order: Order) -> Left:
     working = folder / "working"
     report = working / OUTPUT_DIRECTORY / REPORT_NAME
     return Left(
@@ -151,11 +150,11 @@ def _left(folder: Path, order: Order) -> Left:
         working=working,
         report=Report.from_json(report.read_bytes()) if report.exists() else None,
         steps=tracing.read(tracing.path_of(working)),
-        checkpoints=tuple(sorted(_whole(parent_checkpoint.find(working)), key=lambda found: _place(order, found))),
+        checkpoints=tuple(sorted(_verified(parent_checkpoint.find(working)), key=lambda found: _place(order, found))),
     )
 
 
-def _whole(checkpoints: Iterable[MountedCheckpoint]) -> list[MountedCheckpoint]:
+def _verified(checkpoints: Iterable[MountedCheckpoint]) -> list[MountedCheckpoint]:
     found = []
     for checkpoint in checkpoints:
         try:
@@ -171,7 +170,7 @@ def _place(order: Order, found: MountedCheckpoint) -> tuple[int, int]:
     return parent_checkpoint.position(order, cursor.stage, cursor.step)
 
 
-def _refuse_failure(folder: Path, order: Order, log: Sequence[SessionLine]) -> None:
+def _raise_if_failed(folder: Path, order: Order, log: Sequence[SessionLine]) -> None:
     path = folder / "working" / OUTPUT_DIRECTORY / REPORT_NAME
     if path.exists() and (report := Report.from_json(path.read_bytes())).outcome != "failed":
         return

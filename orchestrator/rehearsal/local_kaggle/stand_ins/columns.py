@@ -56,12 +56,12 @@ def ultrafeedback() -> pyarrow.Schema:
 
 def ultrafeedback_row(prompt: str, chosen: str, rejected: str) -> dict[str, Any]:
     """Return a row of two answers, of which `chosen` was judged to be better."""
-    conversation = _said(prompt, chosen)
+    conversation = _conversation(prompt, chosen)
     return {
         "prompt": prompt,
         "prompt_id": hashlib.sha256(prompt.encode()).hexdigest(),
         "chosen": conversation,
-        "rejected": _said(prompt, rejected),
+        "rejected": _conversation(prompt, rejected),
         "messages": conversation,
         "score_chosen": 9.0,
         "score_rejected": 5.0,
@@ -133,5 +133,5 @@ def magpie_row(instruction: str, response: str, *, difficulty: str, category: st
     }
 
 
-def _said(prompt: str, answer: str) -> list[dict[str, str]]:
+def _conversation(prompt: str, answer: str) -> list[dict[str, str]]:
     return [{"content": prompt, "role": "user"}, {"content": answer, "role": "assistant"}]

@@ -19,8 +19,7 @@ FOLDERS = {"gemma2": "gemma2-2b-it", "gemma3": "gemma3-1b-it"}
 """Name of the weights' folder in Kaggle's models."""
 
 ROWS = 8
-"""Number of embedding rows is a multiple of this, so that a mesh can split them. Gemma's own embedding is padded too.
-"""
+"""The number of embedding rows is a multiple of this, so that a mesh can split them. Gemma's is padded too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +119,7 @@ def _as_transformers(kind: str, weights: Mapping[str, Array], shape: Shape) -> d
     found = {"model.embed_tokens.weight": weights["embedder/input_embedding"]}
     for number in range(shape.layers):
         of = {name.partition("/")[2]: array for name, array in weights.items() if name.startswith(f"layer_{number}/")}
-        query, key, value = of["attn/qkv_einsum/w"] if shape.kv_heads == shape.heads else _three(of)
+        query, key, value = of["attn/qkv_einsum/w"] if shape.kv_heads == shape.heads else _separate_qkv(of)
         layer = {
             "self_attn.q_proj": _rows(query),
             "self_attn.k_proj": _rows(key),
@@ -141,7 +140,7 @@ def _as_transformers(kind: str, weights: Mapping[str, Array], shape: Shape) -> d
     return {**found, "model.norm.weight": weights["final_norm/scale"]}
 
 
-def _three(of: Mapping[str, Array]) -> tuple[Array, Array, Array]:
+def _separate_qkv(of: Mapping[str, Array]) -> tuple[Array, Array, Array]:
     key, value = of["attn/kv_einsum/w"]
     return of["attn/q_einsum/w"], key, value
 

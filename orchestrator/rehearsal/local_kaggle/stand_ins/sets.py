@@ -20,7 +20,7 @@ from stages.data.registry import KNOWN
 SUMS_BELOW = 50
 STAND_IN_TEXT = "Made up for rehearsals: nothing that is learnt or measured here says anything about the real thing.\n"
 HELD_OUT_ONE_IN = 5
-"""One in this many sums is in GSM8K's test split."""
+"""Inverse share of the sums that are in GSM8K's test split."""
 LEAKED = 8
 """Number of test questions in the train split of GSM8K; half as many of each kind are in Magpie."""
 MBPP_ROWS = {"train": 374, "validation": 90, "test": 100, "prompt": 10}
@@ -35,7 +35,7 @@ Function = tuple[str, int]
 """An operator and a constant: (`*`, 3) is the function that multiplies by 3."""
 
 _WORDING = {"+": "adds", "-": "subtracts", "*": "multiplies by", "^": "xors with"}
-_TRIED = {"+": (1, 4, 7), "-": (0, 5, 8), "*": (3, 6, 9), "^": (10, 20, 30)}
+_TEST_INPUTS = {"+": (1, 4, 7), "-": (0, 5, 8), "*": (3, 6, 9), "^": (10, 20, 30)}
 """Inputs of the tests per operator. They differ between operators, so no two functions share two consecutive tests."""
 _CONSTANTS = range(1, 165)
 _NAMES = ("Ann", "Ben", "Eve", "Kim", "Leo", "Max", "Sue", "Tom")
@@ -94,7 +94,7 @@ def _held_out(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] % HELD_OUT_ONE_IN == 0
 
 
-def _asked(pair: Pair) -> str:
+def _sum_question(pair: Pair) -> str:
     return f"What is {pair[0]} + {pair[1]}?"
 
 
@@ -102,7 +102,7 @@ def _needs_carry(pair: Pair) -> bool:
     return pair[0] % 10 + pair[1] % 10 >= 10
 
 
-def _worked(pair: Pair, *, off: int = 0, carried: int | None = None, noted: bool = False) -> tuple[str, int]:
+def _sum_solution(pair: Pair, *, off: int = 0, carried: int | None = None, noted: bool = False) -> tuple[str, int]:
     """Return the worked solution, units first, and the result. `off` and `carried` introduce a mistake."""
     first, second = pair
     units = first % 10 + second % 10 + off
@@ -113,22 +113,22 @@ def _worked(pair: Pair, *, off: int = 0, carried: int | None = None, noted: bool
     return ", ".join(written), 10 * tens + units % 10
 
 
-def _mistakes(pair: Pair) -> list[tuple[str, int]]:
+def _sum_mistakes(pair: Pair) -> list[tuple[str, int]]:
     """Return plausible mistakes: a forgotten carry or, without one, a digit sum that is off by one or two."""
     if _needs_carry(pair):
-        return [_worked(pair, carried=0)]
-    return [_worked(pair, off=off) for off in (-2, -1, 1, 2) if 0 <= pair[0] % 10 + pair[1] % 10 + off < 10]
+        return [_sum_solution(pair, carried=0)]
+    return [_sum_solution(pair, off=off) for off in (-2, -1, 1, 2) if 0 <= pair[0] % 10 + pair[1] % 10 + off < 10]
 
 
 def _gsm8k_train(seed: int) -> list[Row]:
-    leaked = _some(_pairs(held_out=True), LEAKED, seed, "gsm8k leaked")
+    leaked = _sample(_pairs(held_out=True), LEAKED, seed, "gsm8k leaked")
     shouted = [{**row, "question": str(row["question"]).upper().replace("?", " ?")} for row in map(_gsm8k, leaked)]
     return [*map(_gsm8k, _pairs(held_out=False)), *shouted]
 
 
 def _gsm8k(pair: Pair) -> Row:
-    solution, result = _worked(pair, noted=True)
-    return {"question": _asked(pair), "answer": f"{solution}\n#### {result}"}
+    solution, result = _sum_solution(pair, noted=True)
+    return {"question": _sum_question(pair), "answer": f"{solution}\n#### {result}"}
 
 
 def _functions(seed: int) -> dict[str, list[tuple[int, Function]]]:
@@ -137,7 +137,7 @@ def _functions(seed: int) -> dict[str, list[tuple[int, Function]]]:
     As in the real set, the ids of `prompt` come first and those of `train` last.
     """
     every = [(operator, constant) for operator in _WORDING for constant in _CONSTANTS]
-    drawn = enumerate(_some(every, sum(MBPP_ROWS.values()), seed, "mbpp"), 1)
+    drawn = enumerate(_sample(every, sum(MBPP_ROWS.values()), seed, "mbpp"), 1)
     splits = ("prompt", "test", "validation", "train")
     return {split: [next(drawn) for _ in range(MBPP_ROWS[split])] for split in splits}
 
@@ -158,7 +158,7 @@ def _tests(function: Function) -> list[str]:
         "*": lambda x: x * constant,
         "^": lambda x: x ^ constant,
     }
-    return [f"assert f({x}) == {results[operator](x)}" for x in _TRIED[operator]]
+    return [f"assert f({x}) == {results[operator](x)}" for x in _TEST_INPUTS[operator]]
 
 
 def _mbpp(task_id: int, function: Function) -> Row:
@@ -173,17 +173,17 @@ def _mbpp(task_id: int, function: Function) -> Row:
 
 
 def _magpie_sums(seed: int, wrong: float, wrong_carry: float) -> list[Row]:
-    pairs = _some(_pairs(held_out=False), MAGPIE_SUMS, seed, "magpie sums")
-    leaked = _some(_pairs(held_out=True), LEAKED // 2, seed, "magpie leaked")
+    pairs = _sample(_pairs(held_out=False), MAGPIE_SUMS, seed, "magpie sums")
+    leaked = _sample(_pairs(held_out=True), LEAKED // 2, seed, "magpie leaked")
     return [_magpie_sum(pair, seed, wrong_carry if _needs_carry(pair) else wrong) for pair in (*pairs, *leaked)]
 
 
 def _magpie_sum(pair: Pair, seed: int, wrong: float) -> Row:
     draw = derive_seed(seed, "mistake", *pair)
-    (solution, result), *_ = [*_chosen(_mistakes(pair), draw, wrong), _worked(pair)]
+    (solution, result), *_ = [*_drawn_mistake(_sum_mistakes(pair), draw, wrong), _sum_solution(pair)]
     easy = "easy" if max(pair) < 10 else "medium"
     return columns.magpie_row(
-        _asked(pair),
+        _sum_question(pair),
         f"<think>\n{solution}\n</think>\n\nThe answer is \\boxed{{{result}}}.",
         difficulty="hard" if _needs_carry(pair) else easy,
         category="Math",
@@ -207,7 +207,7 @@ def _magpie_function(function: Function, seed: int, wrong: float) -> Row:
     mistakes = [(other, constant) for other in _WORDING if other != operator]
     if _is_long(function):
         mistakes = [(operator, constant % 100)]
-    (written, *_) = [*_chosen(mistakes, derive_seed(seed, "mistake", *function), wrong), function]
+    (written, *_) = [*_drawn_mistake(mistakes, derive_seed(seed, "mistake", *function), wrong), function]
     question = "\n".join((_described(function), "Your code should pass these tests:", *_tests(function)))
     return columns.magpie_row(
         question,
@@ -221,7 +221,7 @@ def _magpie_odd(functions: Mapping[str, list[tuple[int, Function]]]) -> list[Row
     """Return unusable rows, about problems that are also elsewhere in the set."""
     pairs = _pairs(held_out=False)[:MAGPIE_ODD]
     thoughtless = [
-        columns.magpie_row(_asked(pair), f"\\boxed{{{sum(pair)}}}", difficulty="easy", category="Math")
+        columns.magpie_row(_sum_question(pair), f"\\boxed{{{sum(pair)}}}", difficulty="easy", category="Math")
         for pair in pairs
     ]
     foreign = [
@@ -240,16 +240,16 @@ def _talk(*, held_out: bool) -> list[Row]:
     return [row for row in rows if _held_out(str(row["prompt"])) == held_out]
 
 
-def _chosen(mistakes: Sequence[Any], draw: int, share: float) -> list[Any]:
+def _drawn_mistake(mistakes: Sequence[Any], draw: int, share: float) -> list[Any]:
     """Return one of the mistakes for this share of draws, otherwise none."""
     if not mistakes or draw % 10_000 >= share * 10_000:
         return []
     return [mistakes[draw // 10_000 % len(mistakes)]]
 
 
-def _some(items: Sequence[Any], count: int, seed: int, name: str) -> list[Any]:
+def _sample(items: Sequence[Any], count: int, seed: int, name: str) -> list[Any]:
     return [items[index_at(number, len(items), derive_seed(seed, name))] for number in range(count)]
 
 
 def _shuffled(rows: Sequence[Row], seed: int, name: str) -> list[Row]:
-    return _some(rows, len(rows), seed, f"{name} order")
+    return _sample(rows, len(rows), seed, f"{name} order")
