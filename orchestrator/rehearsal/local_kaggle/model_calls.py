@@ -257,7 +257,7 @@ def _variation_text(ask: Ask) -> VariationText:
 
 
 def _masked(ask: Ask, given: ModelText | VariationText) -> dict[str, Any]:
-    """Return the fields that the request's update mask names, such as `title,isPrivate`. The others keep their values."""
+    """Return the fields that the request's update mask names, such as `title,isPrivate`; the others are kept."""
     paths = [path for path in ask.text("updateMask").split(",") if path]
     snakes = [re.sub("([A-Z])", lambda letter: "_" + letter[1].lower(), path) for path in paths]
     names = [RENAMED.get(snake, snake) for snake in snakes]

@@ -31,7 +31,7 @@ class UsageError(Exception):
 
 
 class Shell:
-    """Result of `get_ipython()` in a cell: the methods called by the lines that this program rewrites, as IPython does."""
+    """Result of `get_ipython()` in a cell: the methods that rewritten lines call, under IPython's names."""
 
     def __init__(self, names: dict[str, object]) -> None:
         self._names = names

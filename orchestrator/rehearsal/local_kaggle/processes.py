@@ -1,4 +1,4 @@
-"""Sandbox that runs each pushed script in its own process, in a `/kaggle`-shaped folder and with a clean environment."""
+"""Sandbox that runs each pushed script in its own process, in a `/kaggle`-shaped folder with a clean environment."""
 
 import contextlib
 import functools
@@ -184,7 +184,7 @@ class ProcessSession:
             self._kill_and_collect(at_s)
 
     def _has_ended(self) -> bool:
-        """Like `Popen.poll`, but keep the process as a zombie, so that its id and process group cannot be reused yet."""
+        """Like `Popen.poll`, but keep the process as a zombie, so that its id and group cannot be reused yet."""
         if not hasattr(os, "waitid"):
             return self._popen.poll() is not None
         return os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None

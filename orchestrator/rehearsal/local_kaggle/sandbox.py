@@ -84,7 +84,7 @@ class Sandbox(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """Script of a simulated session: when and how it ends, and what it has written by when (session time in seconds)."""
+    """Script of a simulated session: when and how it ends, and what it has written by when (session time, seconds)."""
 
     ends_after_s: float
     exit_code: int = 0

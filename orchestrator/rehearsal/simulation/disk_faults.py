@@ -38,7 +38,7 @@ FLIPPED_EVERY = 150
 
 
 class BackupsGone(RelayError):
-    """Raised when the database is damaged and has no backup. relay stops with an error message, so this is no defect."""
+    """Raised when the database is damaged and has no backup: relay stops with an error message, which is no defect."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class FaultyDisk:
             Backups(self.home).make_by_itself(now())
 
     def kept(self, turn: Turn, state: RunState) -> None:
-        """Assert that each checkpoint given up as damaged has lost a file: some file must be intact nowhere on this disk."""
+        """Assert that a checkpoint is given up as damaged only if one of its files is intact nowhere on this disk."""
         for fact in turn.facts:
             if not isinstance(fact, CheckpointDamaged):
                 continue

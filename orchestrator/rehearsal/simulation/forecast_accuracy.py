@@ -1,4 +1,4 @@
-"""Measures the forecast: compares forecasts of fault-free simulated chains, at the start and midway, with the outcome."""
+"""Measures the forecast: compares its values for fault-free simulated chains, early and midway, with the outcome."""
 
 from dataclasses import dataclass
 from datetime import datetime

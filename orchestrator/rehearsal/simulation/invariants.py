@@ -94,7 +94,7 @@ class Watched:
         return [self.chain.state, *(other.state for other in self.others)]
 
     def goes_back(self) -> None:
-        """Continue from the current database, which may be older than the last one. Checks of Kaggle are not repeated."""
+        """Continue from the current database, which may be older than the last. Checks of Kaggle are not repeated."""
         state = self.state = self.chain.state
         self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
         self.hasty.since.clear()

@@ -1,4 +1,4 @@
-"""Odd text in simulated chains: in log lines, reports, failure messages and declined pushes. It must not stop a chain."""
+"""Odd text in simulated chains: in logs, reports, failure messages and declined pushes. It must not stop a chain."""
 
 import json
 import random

@@ -175,7 +175,7 @@ def calm(seed: int) -> ChainPlan:
 
 
 def _calm_text(accelerator: str, steps: list[int], own_s: list[float | None]) -> str:
-    """Return a pipeline of counting stages. A stage with its own `step_s` counts as different work from those without."""
+    """Return a pipeline of counting stages. One with its own `step_s` counts as different work from those without."""
     stages = "\n".join(
         f"  - {{name: {name}, kind: counting, steps: {count}{f', options: {{step_s: {seconds}}}' if seconds else ''}}}"
         for name, count, seconds in zip(("one", "two", "three"), steps, own_s, strict=False)

@@ -254,7 +254,7 @@ class Simulation:
         return self.chain.turns(bomb, TURNS_MAX - self.turns)
 
     def _fix_cause(self) -> None:
-        """Act as the user who fixes what relay waits for, on Kaggle or on this machine. relay then continues by itself."""
+        """Act as the user who fixes what relay waits for, on Kaggle or this machine; relay then continues by itself."""
         if self.stuck is not None and not self.stuck.is_mended:
             self.stuck.mended()
             self._report("a person fixes what is stuck on Kaggle")

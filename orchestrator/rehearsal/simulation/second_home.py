@@ -1,4 +1,4 @@
-"""A second home folder on the same account: a copy of the first one, with a daemon of its own beside the first daemon."""
+"""A second home folder on the same account: a copy of the first one, whose daemon runs beside the first daemon."""
 
 import copy
 import random
@@ -50,7 +50,7 @@ def drawn_copy(seed: int) -> Copied | None:
 
 
 class Interrupted:
-    """Gateway of the first daemon that runs the second daemon between the first one's search for a kernel and its push."""
+    """Gateway of the first daemon that runs the second daemon between a search for a kernel and its push."""
 
     def __init__(self, inner: Gateway, meanwhile: Callable[[], None]) -> None:
         self._inner, self._meanwhile = inner, meanwhile
@@ -79,7 +79,7 @@ class SecondHome:
         self._until: datetime | None = first.clock.now()
 
     def go_on(self, told: Callable[[Turn], None]) -> None:
-        """Run the turns that are due now. Stops for good at a wait without an end, since no person attends to the copy."""
+        """Run the turns that are due now. An unlimited wait ends the copy's work, since no person attends to it."""
         store: Any = self.chain.store
         for _ in range(TURNS_AT_ONCE):
             if self._until is None or self.chain.clock.now() < self._until:

@@ -153,7 +153,7 @@ class CountingSessions:
         return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
 
     def _timetable(self, order: Order) -> Iterator[SessionMoment]:
-        """Yield when each step is done and each checkpoint is on disk. An asynchronous save is yielded when it begins."""
+        """Yield when each step is done and each checkpoint is on disk; asynchronous saves come when they begin."""
         return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
 
     def _even(self, order: Order) -> Iterator[SessionMoment]:

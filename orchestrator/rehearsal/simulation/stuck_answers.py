@@ -1,4 +1,4 @@
-"""Kaggle answers that stay the same until the user intervenes: a session's status, a missing slot, or the weekly quota."""
+"""Kaggle answers that stay the same until the user intervenes: a session's status, a missing slot, or the quota."""
 
 import random
 from collections.abc import Callable
@@ -79,7 +79,7 @@ class StuckGateway(DirectGateway):
     # --- deadlines --------------------------------------------------------------
 
     def owed(self, state: RunState, limits: Limits) -> tuple[str, float] | None:
-        """Return the stuck answer, and the seconds after which relay must have acted or told a person; None for none."""
+        """Return the stuck answer, and the seconds after which relay must have acted or told a person; or None."""
         last, now = state.last, self._world.clock.now()
         if self.is_mended or state.run.status is RunStatus.PARKED:
             return None
@@ -95,7 +95,7 @@ class StuckGateway(DirectGateway):
         return (last.slug, last.limit_s + limits.overdue_s + HOUR_S) if last.phase is Phase.RUNNING else None
 
     def _is_overdue(self, state: RunState, now: datetime) -> bool:
-        """Return True if the named renewal has passed, by relay's clock too, and the run is blocked without a session."""
+        """Return True if the named renewal has passed, by relay's clock too, and blocks the run without a session."""
         named = None if self._hours is None else self._hours.refreshes_at
         waits_for_it = state.run.status is RunStatus.WAITING and state.run.waiting_until == named
         under_way = state.last is not None and state.last.phase.on_kaggle

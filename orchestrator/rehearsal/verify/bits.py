@@ -14,7 +14,7 @@ from stages.session.parent_checkpoint import MountedCheckpoint
 CHUNK_BYTES = 1 << 20
 
 Contents = dict[str, dict[str, bytes]]
-"""Checkpoint contents: part (`parameters`, `optimizer`, `other`) → name → the bytes of an array, a text or a file."""
+"""Checkpoint contents: part (`parameters`, `optimizer`, `other`) → name → bytes of an array, a text or a file."""
 
 PARTS = ("parameters", "optimizer", "other")
 

@@ -22,7 +22,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class VerifiedChain:
-    """Input of a verification: the order of the uncut run, the mounts of its sessions, and their environment variables."""
+    """Input of a verification: the order of the uncut run, and its sessions' mounts and environment variables."""
 
     order: Order
     mounts: tuple[Mount, ...] = ()

@@ -117,7 +117,7 @@ def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[S
 
 
 def _inside(stages: Sequence[StageSpec], seed: int) -> list[Cursor]:
-    """Return all places inside stages, shuffled and taken from each stage in turn, so that long stages get no more cuts."""
+    """Return all places inside stages, shuffled and taken from each stage in turn, so long ones get no more cuts."""
     places = [_shuffled([Cursor(stage=spec.name, step=step) for step in range(1, spec.steps)], seed) for spec in stages]
     return [at for turn in itertools.zip_longest(*places) for at in turn if at is not None]
 

@@ -65,7 +65,7 @@ def write_tokenizer(path: Path) -> None:
 
 
 def _type_of(piece: str) -> int:
-    """Return SentencePiece's type of a piece: 1 normal, 2 unknown, 3 control (never matched in text), 4 user-defined."""
+    """Return SentencePiece's type of a piece: 1 normal, 2 unknown, 3 control (not matched in text), 4 user-defined."""
     if piece == _UNKNOWN:
         return 2
     return 3 if piece in (_PAD, _EOS, _BOS) else 4
