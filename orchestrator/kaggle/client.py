@@ -1,12 +1,9 @@
 """`KaggleGateway`: implements the `Gateway` port with kagglesdk, Kaggle's own client library.
 
 The only module that imports kagglesdk, and it does so on the first call. It never imports `kaggle`, whose import
-prints,
-calls the network and may end the process. Requests are kagglesdk's types, so the bytes on the wire are those that
-Kaggle's
-own client sends. The HTTP session is relay's, because kagglesdk's has no timeouts, prefers a stale token to
-credentials that
-were given explicitly, and hides the server's reason.
+prints, calls the network and may end the process. Requests are kagglesdk's types, so the bytes on the wire are those
+that Kaggle's own client sends. The HTTP session is relay's, because kagglesdk's has no timeouts, prefers a stale token
+to credentials that were given explicitly, and hides the server's reason.
 """
 
 import contextlib
@@ -303,10 +300,8 @@ def connect(
     """Return a gateway for the user's account, on Kaggle or on the server that RELAY_KAGGLE_URL names.
 
     Makes no call yet. Raises BadInput if credentials are missing or cannot be read. `sleep` waits between attempts; a
-    daemon
-    passes its clock's sleep, which can be woken, and `stopping`, which ends the retries. `uploads` is the folder of
-    the upload
-    journal, from which the next process resumes interrupted uploads; None keeps no journal.
+    daemon passes its clock's sleep, which can be woken, and `stopping`, which ends the retries. `uploads` is the
+    folder of the upload journal, from which the next process resumes interrupted uploads; None keeps no journal.
     """
     url = server_url(environ)
     found = find_credentials(environ, home)

@@ -75,8 +75,7 @@ def find_credentials(environ: Mapping[str, str], home: Path) -> tuple[Credential
     """Return all credentials of this user, in the order in which to try them.
 
     Raises BadInput if there are none, or if the only ones cannot be read; a broken file beside good credentials
-    becomes one of
-    their warnings.
+    becomes one of their warnings.
     """
     found: list[Credentials] = []
     problems: list[str] = []

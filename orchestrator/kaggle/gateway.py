@@ -1,11 +1,9 @@
 """The Kaggle port: the operations that relay needs. `client.KaggleGateway` and the simulator's world implement it.
 
 Every call may raise Transient (including RateLimited): no change is known to have happened. Reads are safe to repeat.
-Calls
-that change something document what repeating them does; Ambiguous means that the change may have happened, so read
-the state
-back. All errors come from `orchestrator.base.errors` and carry the server's own message. No message ever contains a
-credential.
+Calls that change something document what repeating them does; Ambiguous means that the change may have happened, so
+read the state back. All errors come from `orchestrator.base.errors` and carry the server's own message. No message
+ever contains a credential.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -270,8 +268,7 @@ class Gateway(Protocol):
         """Download to `into`: stream to `into` + `.part`, hash on the way, resume by range, then fsync and rename.
 
         Raises Corrupt if size or hash differ, or if the file is `refused`: the received bytes are moved to
-        `wanted.damaged`, or
-        deleted. Safe to repeat: an existing `into` that matches is kept.
+        `wanted.damaged`, or deleted. Safe to repeat: an existing `into` that matches is kept.
         """
 
     # --- models and datasets of any owner --------------------------------------
@@ -305,12 +302,10 @@ class Gateway(Protocol):
     ) -> None:
         """Upload files (resuming interrupted uploads) and create one private dataset; Kaggle then processes it.
 
-        `sha256` maps names of files that the caller has just verified to their SHA-256, so that they are not hashed
-        again.
+        `sha256` maps names of files that the caller has just verified to their SHA-256, which are then not hashed again.
 
         Precondition: find_dataset returned None. Raises NameTaken, NoRoom or Refused (uploads are kept for the next
-        attempt, unless
-        Kaggle rejected the uploads themselves), Ambiguous if the answer was lost.
+        attempt, unless Kaggle rejected the uploads themselves), Ambiguous if the answer was lost.
         """
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:

@@ -1,8 +1,7 @@
 """Builds kagglesdk's request objects, so that the wire format is that of Kaggle's own client.
 
 `sdk` is the namespace of kagglesdk modules that `client` imports. Every field is set through the type's own setter: a
-field
-that a newer kagglesdk renamed raises an error here instead of being silently omitted.
+field that a newer kagglesdk renamed raises an error here instead of being silently omitted.
 """
 
 import re

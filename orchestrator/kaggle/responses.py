@@ -1,8 +1,7 @@
 """Parse Kaggle's responses: pure translations of kagglesdk's response objects into relay's values.
 
 `raw` is the JSON object as received. It is needed because kagglesdk fills every missing field with its default value,
-which
-makes an error page's `{}` look like a queued session.
+which makes an error page's `{}` look like a queued session.
 """
 
 import re
@@ -135,9 +134,8 @@ def _ref(text: str) -> str:
 def session_seen(answer: Any, raw: Mapping[str, Any]) -> SessionSeen:
     """Parse a session's status.
 
-    QUEUED is the enum's zero, and zeros are omitted on the wire, so a genuine QUEUED is an object without `status`.
-    An object
-    that holds unknown keys instead raises InvalidResponse. A wrong QUEUED is harmless: it is not terminal.
+    QUEUED is the enum's zero, and zeros are omitted on the wire, so a genuine QUEUED is an object without `status`. An
+    object that holds unknown keys instead raises InvalidResponse. A wrong QUEUED is harmless: it is not terminal.
     """
     if "status" not in raw and (foreign := set(raw) - {"failureMessage"}):
         raise InvalidResponse(f"the answer holds no status, but {_named(foreign)}")

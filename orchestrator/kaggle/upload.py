@@ -1,12 +1,9 @@
 """Resumable uploads of blobs: one PUT streamed from disk; after an interruption, only the bytes that the server lacks.
 
 The protocol is Google Cloud Storage's, to which Kaggle's upload URLs belong: a PUT of the whole body; after a failure
-a probe
-with `Content-Range: bytes */N`, answered with 200/201 (complete), 308 with `Range: bytes=0-K` (continue at K+1) or
-404 (the
-upload is unknown: start a new one). Each file's upload URL is kept on disk (`half_sent`, an UploadJournal), so that
-killing
-the process costs at most the bytes in flight.
+a probe with `Content-Range: bytes */N`, answered with 200/201 (complete), 308 with `Range: bytes=0-K` (continue at
+K+1) or 404 (the upload is unknown: start a new one). Each file's upload URL is kept on disk (`half_sent`, an
+UploadJournal), so that killing the process costs at most the bytes in flight.
 """
 
 import io
@@ -49,8 +46,8 @@ def upload(
     sent.
 
     Raises Refused if the storage declines, Transient if retries are exhausted (nothing refers to the blob yet, so
-    starting again
-    is safe), Corrupt if the file changed meanwhile, Permanent if it no longer exists, DiskRefused if it cannot be read.
+    starting again is safe), Corrupt if the file changed meanwhile, Permanent if it no longer exists, DiskRefused if it
+    cannot be read.
     """
     sending = _Sending(path, start, limits, redact, half_sent)
     try:
