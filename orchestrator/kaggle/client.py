@@ -113,15 +113,15 @@ class KaggleGateway:
         self.warnings = tuple(dict.fromkeys(text for one in credentials for text in one.warnings))
         """Warnings for the user about how the credentials are stored."""
         self._limits = limits or limits_for(url)
-        self._patience = RetryPolicy(
+        self._retry = RetryPolicy(
             sleep=sleep,
             stopping=stopping,
             wait_first_s=self._limits.retry_s,
             attempts_max=self._limits.attempts_max,
         )
-        self._door = RpcClient(_sdk, url, self._limits, lambda text: self._account.redact(text))
-        self._account = SignedIn(credentials, KaggleSignIn(self._door, _sdk, self._patience))
-        self._calls = AuthenticatedRpc(_sdk, self._door, self._account, self._patience)
+        self._rpc = RpcClient(_sdk, url, self._limits, lambda text: self._account.redact(text))
+        self._account = SignedIn(credentials, KaggleSignIn(self._rpc, _sdk, self._retry))
+        self._calls = AuthenticatedRpc(_sdk, self._rpc, self._account, self._retry)
         self._sources = InputSources(self._calls)
         self._datasets = DatasetApi(self._calls, self._limits, uploads)
 
@@ -202,7 +202,7 @@ class KaggleGateway:
                 raise as_read(error, f"session {slug}") from error
 
         try:
-            return self._patience(look)
+            return self._retry(look)
         except Refused as error:
             return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
 
@@ -215,7 +215,7 @@ class KaggleGateway:
             open_=self._log_stream(slug, version),
             limits=self._limits,
             redact=self._account.redact,
-            patience=self._patience,
+            patience=self._retry,
             session=lambda: self.session(slug, version).worker,
             whole=lambda: self._stored_log(slug, version),
         )
@@ -236,7 +236,7 @@ class KaggleGateway:
             raise Corrupt(file.refused)
         # Without credentials, as in Kaggle's own client: the URL is signed.
         return fetch(
-            opener(file.url, self._limits, self._account.redact), into, wanted, self._patience, self._account.redact
+            opener(file.url, self._limits, self._account.redact), into, wanted, self._retry, self._account.redact
         )
 
     # --- models and datasets of any owner --------------------------------------
@@ -275,7 +275,7 @@ class KaggleGateway:
         path = f"kernels/logs/stream/{quote(self._account.username)}/{quote(slug)}"
         label = request_bodies.version_label(version)
         query = "" if label is None else f"?versionLabel={label}"
-        return lambda read_s: self._door.stream(path + query, read_s, self._account.authorization)
+        return lambda read_s: self._rpc.stream(path + query, read_s, self._account.authorization)
 
     def _stored_log(self, slug: str, version: int | None) -> Iterator[LogLine]:
         request = request_bodies.output(_sdk(), self._account.username, slug, version, None)

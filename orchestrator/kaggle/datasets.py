@@ -53,7 +53,7 @@ class DatasetApi:
             self._about("ApiGetDatasetStatusRequest", "get_dataset_status", slug),
             responses.dataset_status,
         )
-        self._half_sent(slug).forget()  # it exists, even if the answer to its creation was lost
+        self._journal(slug).forget()  # it exists, even if the answer to its creation was lost
         files = self._files(slug, found.current_version_number or None) if status == "ready" else ()
         return responses.dataset_seen(found, status, files)
 
@@ -70,7 +70,7 @@ class DatasetApi:
         """Upload one file and journal its blob, where `create` finds it; does nothing without a journal."""
         if self._uploads is not None:
             once = replace(self._calls.patience, attempts_max=1)
-            self._upload(file, self._half_sent(slug, {file.name: sha256}), once)
+            self._upload(file, self._journal(slug, {file.name: sha256}), once)
 
     def create(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
@@ -80,17 +80,17 @@ class DatasetApi:
         with on_disk(files[0] if files else Path()):
             request_bodies.check_size(slug, sum(path.stat().st_size for path in files))
         owner = self._calls.account.username
-        half_sent = self._half_sent(slug, sha256 or {})
+        journal = self._journal(slug, sha256 or {})
         tokens = run_concurrently(
-            [partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX
+            [partial(self._upload, path, journal, self._calls.patience) for path in files], ABREAST_MAX
         )
         try:
             self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
         except Refused as error:
             if spoils_uploads(error):
-                half_sent.forget()
+                journal.forget()
             raise
-        half_sent.forget()
+        journal.forget()
 
     def download(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
         """Download one file of the dataset."""
@@ -137,7 +137,7 @@ class DatasetApi:
         except NotFound:
             return ()  # Kaggle has not unpacked it yet
 
-    def _upload(self, path: Path, half_sent: UploadJournal, patience: RetryPolicy) -> str:
+    def _upload(self, path: Path, journal: UploadJournal, retry: RetryPolicy) -> str:
         def start() -> Slot:
             about = path.stat()
             request = request_bodies.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
@@ -147,9 +147,9 @@ class DatasetApi:
                 responses.slot,
             )
 
-        return upload(path, start, self._limits, patience, self._calls.redact, half_sent)
+        return upload(path, start, self._limits, retry, self._calls.redact, journal)
 
-    def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> UploadJournal:
+    def _journal(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> UploadJournal:
         return UploadJournal(None if self._uploads is None else self._uploads / slug, sha256)
 
     def _about(self, request_type: str, method: str, slug: str, **fields: Any) -> Ask:

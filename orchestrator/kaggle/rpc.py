@@ -208,9 +208,9 @@ class KaggleSignIn:
     """Checks of credentials against Kaggle: implements `account.SignIn`."""
 
     def __init__(self, door: RpcClient, sdk: Callable[[], Any], patience: RetryPolicy) -> None:
-        self._door = door
+        self._rpc = door
         self._sdk = sdk
-        self._patience = patience
+        self._retry = patience
 
     def name_of(self, token: str) -> str | None:
         request = filled(self._sdk().oauth_types.IntrospectTokenRequest(), token=token)
@@ -245,10 +245,10 @@ class KaggleSignIn:
 
         def once() -> Any:
             try:
-                return self._door.call(ask, authorization)[0]
+                return self._rpc.call(ask, authorization)[0]
             except CallFailed as error:
                 if isinstance(error, HttpStatus) and error.status in no:
                     return None
                 raise as_read(error, "sign-in") from error
 
-        return self._patience(once)
+        return self._retry(once)

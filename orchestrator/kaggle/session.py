@@ -23,7 +23,7 @@ class AuthenticatedRpc:
         self, sdk: Callable[[], SimpleNamespace], door: RpcClient, account: SignedIn, patience: RetryPolicy
     ) -> None:
         self._sdk = sdk
-        self._door = door
+        self._rpc = door
         self.account = account
         self.patience = patience
 
@@ -42,13 +42,13 @@ class AuthenticatedRpc:
         Repeats it once if a login's token had expired: a 401 proves that the call had no effect.
         """
         try:
-            return self._door.call(ask, self.account.authorization)
+            return self._rpc.call(ask, self.account.authorization)
         except HttpStatus as error:
             if error.status != 401:
                 raise
             if not self.account.renewed():
                 raise self.account.refused(str(error)) from error
-        return self._door.call(ask, self.account.authorization)
+        return self._rpc.call(ask, self.account.authorization)
 
     def read(self, what: str, ask: Ask, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
         """Make a call that changes nothing, with retries; raises NotFound for 403 and 404."""
@@ -77,11 +77,11 @@ class AuthenticatedRpc:
     def _opened(self, stack: ExitStack, request: Any) -> Iterator[str]:
         try:
             try:
-                return stack.enter_context(self._door.log(request, self.account.authorization))
+                return stack.enter_context(self._rpc.log(request, self.account.authorization))
             except HttpStatus as error:
                 if error.status != 401 or not self.account.renewed():
                     raise
-            return stack.enter_context(self._door.log(request, self.account.authorization))
+            return stack.enter_context(self._rpc.log(request, self.account.authorization))
         except CallFailed as error:
             raise as_read(error, "the log") from error
 
@@ -89,7 +89,7 @@ class AuthenticatedRpc:
         self, method: str, request: Any, headers: Mapping[str, str]
     ) -> AbstractContextManager[requests.Response]:
         """Open the file behind a call that answers with its URL."""
-        return self._door.redirected(method, request, headers, self.account.authorization)
+        return self._rpc.redirected(method, request, headers, self.account.authorization)
 
     def kernels(self, method: str, request: Any) -> Ask:
         """Return a call of the kernel service."""

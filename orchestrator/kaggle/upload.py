@@ -76,15 +76,15 @@ class _Read(io.FileIO):
 
 class _Sending:
     def __init__(
-        self, path: Path, start: Callable[[], Slot], limits: TransportLimits, redact: Redact, half_sent: UploadJournal
+        self, path: Path, start: Callable[[], Slot], limits: TransportLimits, redact: Redact, journal: UploadJournal
     ) -> None:
         self.path = path
         self.start = start
         self.limits = limits
         self.redact = redact
-        self.half_sent = half_sent
+        self.journal = journal
         self.size = self._size()
-        self.slot = half_sent.slot(path)
+        self.slot = journal.slot(path)
         self.stored = 0
         self.uncertain = self.slot is not None
         self.heard = False
@@ -101,7 +101,7 @@ class _Sending:
     def _step(self) -> bool:
         if self.slot is None:
             self.slot, self.stored, self.uncertain = self.start(), 0, False
-            self.half_sent.begun(self.path, self.slot)
+            self.journal.begun(self.path, self.slot)
         if self.uncertain:
             before = self.stored
             if self._is_whole(self._put(b"", f"bytes */{self.size}")):
