@@ -32,7 +32,7 @@ class Worker(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the session has ended."""
+        """True if the session has ended."""
         return self in (Worker.COMPLETE, Worker.ERROR, Worker.CANCEL_ACKNOWLEDGED)
 
 
