@@ -302,7 +302,7 @@ class Gateway(Protocol):
     ) -> None:
         """Upload files (resuming interrupted uploads) and create one private dataset; Kaggle then processes it.
 
-        `sha256` maps names of files that the caller has just verified to their SHA-256, which are then not hashed again.
+        `sha256` maps file names to the SHA-256 of files that the caller has just verified; those are not hashed again.
 
         Precondition: find_dataset returned None. Raises NameTaken, NoRoom or Refused (uploads are kept for the next
         attempt, unless Kaggle rejected the uploads themselves), Ambiguous if the answer was lost.
