@@ -1,4 +1,4 @@
-"""The Kaggle account: which credentials there are, whether Kaggle takes them, and what it gives this week."""
+"""Checks of the Kaggle account: its credentials, their acceptance by Kaggle, quota, slots and names."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,14 @@ from orchestrator.views.format import hours
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
 
 LOOKED_AT = 10
-"""Kernels that are looked at for sessions that are alive, those that ran last: far more than there are slots."""
+"""Number of most recently run kernels to check for live sessions: far more than there are slots."""
 
 NAMED_MAX = 3
-"""Names that one sentence lists; the others are counted."""
+"""Maximum number of names in one sentence; the others are counted."""
 
 
 def credentials(subject: Person) -> Iterator[Finding]:
-    """What this machine has; no secret is told, only where it lies."""
+    """Report the credentials on this machine: their location, never their content."""
     try:
         found = find_credentials(subject.environ, subject.user_home)
         url = server_url(subject.environ)
@@ -51,7 +51,7 @@ def _told(key: str, error: BadInput) -> Finding:
 
 
 def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
-    """Whether Kaggle lets us in."""
+    """Check that Kaggle accepts the credentials."""
     try:
         owner = gateway.owner()
     except BadInput as error:
@@ -61,7 +61,10 @@ def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
 
 
 def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Signs of a verified phone number, without which a session silently gets no accelerator and no internet."""
+    """Look for evidence of a verified phone number.
+
+    Without one, a session silently gets no accelerator and no internet.
+    """
     slot = subject.pipeline.slot
     quotas = {kind: gateway.quota(kind) for kind in ("tpu", "gpu")}
     ran = [kind.upper() for kind, quota in quotas.items() if quota is not None and quota.ever_run]
@@ -78,7 +81,7 @@ def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
 
 
 def quota(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """The week's hours."""
+    """Check the weekly quota."""
     pipeline = subject.pipeline
     if not pipeline.hardware.quota:
         yield ok("quota", "a CPU session uses no weekly hours")
@@ -114,7 +117,7 @@ def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
 
 
 def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Sessions that are alive on the account, as far as its newest kernels show."""
+    """Report live sessions of the account, as far as its newest kernels show."""
     pipeline = subject.pipeline
     newest = gateway.recent_kernels().kernels[:LOOKED_AT]
     recent = [kernel for kernel in newest if _slot(kernel) in (pipeline.slot, "")]
@@ -140,7 +143,7 @@ def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
 
 
 def _slot(kernel: KernelListed) -> str:
-    """What a kernel's sessions take a slot of; empty where the list does not say."""
+    """Return the kind of slot that a kernel's sessions occupy; empty if the list does not say."""
     shape = kernel.machine_shape.lower()
     return (
         "tpu" if shape.startswith("tpu") else "gpu" if shape.startswith("nvidia") else "cpu" if shape == "cpu" else ""
@@ -148,7 +151,7 @@ def _slot(kernel: KernelListed) -> str:
 
 
 def taken(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """What the account has under the run's name already."""
+    """Report kernels and datasets that already exist under the run's name."""
     prefix = f"{subject.pipeline.name}-"
     kernels, datasets = gateway.list_kernels(prefix), gateway.list_datasets(prefix)
     if kernels or datasets:

@@ -1,4 +1,4 @@
-"""Run every check in order. One that cannot reach Kaggle says so, and hides none of the others."""
+"""Runs every check in order. A check that cannot reach Kaggle reports that, and the others still run."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ HERE: tuple[Check, ...] = (
     runs.database,
     account.credentials,
 )
-"""What needs no network."""
+"""Local checks, which need no network."""
 
 THERE: tuple[KaggleCheck, ...] = (
     account.account,
@@ -51,7 +51,7 @@ THERE: tuple[KaggleCheck, ...] = (
     inputs.models,
     inputs.datasets,
 )
-"""What Kaggle is asked; the account first."""
+"""Checks that call Kaggle; the account comes first."""
 
 SUBJECTS: Mapping[KaggleCheck, str] = {
     account.account: "account",
@@ -65,13 +65,13 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
 
 ATTEMPTS = 2
 CALL_S = 15.0
-"""A person waits for the answers: less patience than a daemon has."""
+"""Timeout of a call to Kaggle, in seconds; shorter than the daemon's, because a user waits for the result."""
 
 
 def check(
     path: Path, home: Path, user_home: Path, environ: Mapping[str, str], now: datetime, *, offline: bool
 ) -> dict[str, Any]:
-    """Everything that was found about a pipeline, as the document that docs/check.md describes."""
+    """Check a pipeline and return all findings, as the document that docs/check.md describes."""
     pipeline, mistakes = loader.examine(path)
     if pipeline is None:
         found = [_mistake(sentence, str(path)) for sentence in mistakes]
@@ -83,19 +83,19 @@ def check(
 
 
 def exit_status(found: Mapping[str, Any]) -> int:
-    """2 for a file that relay cannot read, 1 where something stands in the way, else 0."""
+    """Return 2 for a file that relay cannot read, 1 if a problem was found, else 0."""
     if found["pipeline"] is None:
         return 2
     return 1 if found["problems"] else 0
 
 
 def _mistake(sentence: str, path: str) -> Finding:
-    """A mistake in the file, whose sentence holds the remedy too; that the file is meant need not be said each time."""
+    """Turn a mistake in the file, whose sentence includes the remedy, into a finding; removes the repeated path."""
     return problem("file", sentence.removeprefix(f"{path}: "), "")
 
 
 def _asked(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
-    """What Kaggle says. All questions at once: each that is not answered takes its time to say so."""
+    """Run the checks that call Kaggle; concurrently, because each one without an answer takes until its timeout."""
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         return [note("kaggle", "what is on Kaggle was not looked at: that needs credentials")]
     gateway = _gateway(subject)

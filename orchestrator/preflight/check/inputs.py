@@ -1,4 +1,4 @@
-"""What sessions mount: whether each model and dataset exists and this account may read it."""
+"""Checks of what sessions mount: that each model and dataset exists and that this account may read it."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ KAGGLE = "https://www.kaggle.com"
 
 
 def models(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Every model that is mounted, up to the address of one of its files."""
+    """Check every model that is mounted, up to the URL of one of its files."""
     for ref in subject.pipeline.model_sources:
         yield _model(ref, gateway)
 
@@ -43,7 +43,7 @@ def _model(ref: str, gateway: Gateway) -> Finding:
 
 
 def datasets(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Every dataset that is mounted."""
+    """Check every dataset that is mounted."""
     for ref in subject.pipeline.dataset_sources:
         yield _dataset(ref, gateway)
 

@@ -1,4 +1,4 @@
-"""Whether what the pipeline asks for fits: a session's times, the mesh and its devices, checkpoints and the disks."""
+"""Checks of sizes and times: a session's budget, the mesh and its devices, checkpoints and disks."""
 
 from collections.abc import Iterator
 
@@ -13,11 +13,11 @@ from stages.catalog import KINDS
 from stages.options import Counting
 
 SIDE_BY_SIDE = 3
-"""A session keeps two checkpoints and writes a third beside them."""
+"""Number of checkpoints on a session's disk at once: it keeps two and writes a third."""
 
 
 def session(subject: CheckSubject) -> Iterator[Finding]:
-    """Whether a session has time for anything between its start and its margin."""
+    """Check that a session has time to work between its start and its margin."""
     pipeline = subject.pipeline
     limit_s, budget_s = pipeline.limit_s, pipeline.budget_s(pipeline.limit_s)
     found = [*_never_started(pipeline), *_steps_too_long(pipeline, budget_s), *_badly_cut(pipeline, limit_s, budget_s)]
@@ -64,7 +64,7 @@ def _steps_too_long(pipeline: Pipeline, budget_s: float) -> Iterator[Finding]:
 
 
 def mesh(subject: CheckSubject) -> Iterator[Finding]:
-    """The devices that the model is split over, and those that the accelerator has."""
+    """Compare the devices over which the model is split with those of the accelerator."""
     pipeline = subject.pipeline
     model, promise = pipeline.loaded_model, pipeline.hardware.promise
     if model is None:
@@ -81,7 +81,7 @@ def mesh(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def checkpoint(subject: CheckSubject) -> Iterator[Finding]:
-    """Checkpoints against what Kaggle keeps of a session, and against this machine's disk."""
+    """Compare the checkpoint's size with Kaggle's output limit and with this machine's disk."""
     pipeline = subject.pipeline
     size_bytes = checkpoint_bytes(pipeline)
     if size_bytes is None:

@@ -1,4 +1,4 @@
-"""What a session installs and fetches: pins against what relay is tested with, and what needs the internet."""
+"""Checks of what a session installs and downloads: its pins against the tested ones, and its need for the internet."""
 
 import platform
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from stages.data.registry import KNOWN
 
 
 def versions(subject: CheckSubject) -> Iterator[Finding]:
-    """relay and Python here; the pins there."""
+    """Report the local versions of relay and Python, and the session's pins."""
     yield ok("versions", f"relay {metadata.version('relay-kaggle')} on Python {platform.python_version()}")
     pipeline = subject.pipeline
     if not pipeline.pins:
@@ -30,12 +30,12 @@ def versions(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _plain(pins: tuple[str, ...]) -> frozenset[str]:
-    """The pins without what they ask for beside a version."""
+    """Return the pins without extras."""
     return frozenset(f"{pin.partition('[')[0].partition('=')[0]}=={pin.partition('==')[2]}" for pin in pins)
 
 
 def sets(subject: CheckSubject) -> Iterator[Finding]:
-    """The sets that are read from what the pipeline itself brings."""
+    """Report the data sets that are read from the pipeline's own inputs."""
     for name in own_data.sets_used(subject.pipeline):
         yield from _set(name, subject)
 
@@ -74,7 +74,7 @@ def _own(name: str, subject: CheckSubject) -> own_data.OwnCopy:
 
 
 def _fetched(subject: CheckSubject) -> tuple[list[str], list[str]]:
-    """The sets that a session fetches as far as can be told here, and those that may be in something whose content cannot."""
+    """Return the data sets that a session downloads, and sentences on those that it may find in its inputs."""
     sure, unsure = [], []
     for name in own_data.sets_used(subject.pipeline):
         own = _own(name, subject)
@@ -89,7 +89,7 @@ def _fetched(subject: CheckSubject) -> tuple[list[str], list[str]]:
 
 
 def internet(subject: CheckSubject) -> Iterator[Finding]:
-    """What has to be fetched while a session runs."""
+    """Check everything that a session has to download."""
     pipeline = subject.pipeline
     fetched, unsure = _fetched(subject)
     for sentence in unsure:
@@ -130,7 +130,7 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def folder(subject: CheckSubject) -> Iterator[Finding]:
-    """A model in a folder, which has to be one that a session on Kaggle has."""
+    """Check a model in a folder, which must exist in a session on Kaggle."""
     model = subject.pipeline.loaded_model
     if model is not None and model.source.startswith(("/", ".")) and not model.source.startswith("/kaggle/"):
         yield warning(

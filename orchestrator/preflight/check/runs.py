@@ -1,4 +1,4 @@
-"""relay's own database: whether this relay can read it, and which runs of it stand in the way. Looked at, never made."""
+"""Checks of relay's own database: that this relay can read it, and runs in it that block a new one. Read-only."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
 
 
 def database(subject: CheckSubject) -> Iterator[Finding]:
-    """What is in relay's home folder."""
+    """Check the database in relay's home folder."""
     home = HomeLayout(subject.home)
     if not home.database.exists():
         if lost := home.run_folders():
@@ -49,7 +49,7 @@ def _of_another_relay(subject: CheckSubject) -> Finding:
 
 
 def _set_apart(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
-    """Runs of this name that the database has lost, or that are damaged in it: either may be this very pipeline's."""
+    """Report runs of this name that the database has lost or that are damaged: they may be of this pipeline."""
     known = {run for run, _ in store.roll()}
     if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
         yield _lost(home, lost)
