@@ -135,7 +135,7 @@ def _legacy_key(environ: Mapping[str, str], home: Path) -> Iterator[Credentials]
     elif _is_file(path):
         values = {name: value for name, value in _json_object(path).items() if isinstance(value, str) and value.strip()}
         if missing := [name for name in ("username", "key") if name not in {**values, **from_environ}]:
-            raise BadInput(f'{path} lacks "{missing[0]}": download the file anew at https://www.kaggle.com/settings.')
+            raise BadInput(f'{path} lacks "{missing[0]}": download the file again at https://www.kaggle.com/settings.')
         yield _key({**values, **from_environ}, str(path), _readable_by_others(path))
     elif from_environ:
         there, lacking = ("USERNAME", "KEY") if "username" in from_environ else ("KEY", "USERNAME")
@@ -209,9 +209,9 @@ def _json_object(path: Path) -> dict[str, Any]:
         value = json.loads(text)
     except ValueError:
         # `from None` on purpose: a JSON error holds the document, and with it the key.
-        raise BadInput(f"{path} is not JSON: download it anew at https://www.kaggle.com/settings.") from None
+        raise BadInput(f"{path} is not JSON: download it again at https://www.kaggle.com/settings.") from None
     if not isinstance(value, dict):
-        raise BadInput(f"{path} is not a JSON object: download it anew at https://www.kaggle.com/settings.")
+        raise BadInput(f"{path} is not a JSON object: download it again at https://www.kaggle.com/settings.")
     return value
 
 

@@ -150,7 +150,7 @@ class _RpcSession(BoundedSession):
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         # If kagglesdk ever calls another server, no credentials are sent there.
-        assert (request.url or "").startswith(f"{self._base}/"), "kagglesdk left the address that it was given"
+        assert (request.url or "").startswith(f"{self._base}/"), "kagglesdk called another address than the given one"
         with honest_errors(self._redact):
             response = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False})
             with response:
@@ -178,7 +178,7 @@ class _RpcSession(BoundedSession):
 
 def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
     if response.status_code >= 300:
-        raise InvalidResponse(f"HTTP {response.status_code} leads elsewhere")
+        raise InvalidResponse(f"HTTP {response.status_code} redirects to another address")
     try:
         answer = read_json(body, left_out=True)
     except OddJson as error:

@@ -165,7 +165,7 @@ class _Part:
     def keep(self) -> Downloaded:
         """Rename the file to its final name once every byte is on disk."""
         with on_disk(self.into):
-            with self.path.open("ab") as file:  # creates it where the file is empty
+            with self.path.open("ab") as file:  # creates the file if the download is empty
                 os.fsync(file.fileno())
             self.path.replace(self.into)
             sync_folder(self.into.parent)

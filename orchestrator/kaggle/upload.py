@@ -115,7 +115,7 @@ class _Sending:
             return True
         if self.stored > before:
             return False
-        raise Transient(f"upload of {self.path.name}: the storage took nothing of what was sent")
+        raise Transient(f"upload of {self.path.name}: the storage accepted none of the bytes sent")
 
     def _send_rest(self) -> requests.Response:
         if self.size == 0:
@@ -151,7 +151,7 @@ class _Sending:
         if response.status_code in (200, 201):
             return True
         if response.status_code != 308:
-            raise HttpStatus(response.status_code, "an upload is not answered so")
+            raise HttpStatus(response.status_code, "not a valid answer to an upload")
         found = re.fullmatch(r"bytes=0-(\d{1,18})", response.headers.get("Range", ""))
         self.stored = int(found[1]) + 1 if found else 0
         if self.stored >= self.size > 0:  # all bytes arrived but the upload is not final: probe again
@@ -163,7 +163,7 @@ class _Sending:
         what = f"upload of {self.path.name}"
         if isinstance(error, HttpStatus) and (error.status in (401, 403, 404, 410) or error.status < 400):
             self.slot = None
-            return Transient(f"{what}: {error}; the upload begins anew")
+            return Transient(f"{what}: {error}; the upload starts over")
         return as_read(error, what)
 
     def _size(self) -> int:

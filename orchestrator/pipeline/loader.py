@@ -119,7 +119,7 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
         path = folder / name
         if not path.is_file():
             raise BadInput(
-                f"{where}: inputs.files[{index}]: {path} does not exist: mend the name, or make the file first"
+                f"{where}: inputs.files[{index}]: {path} does not exist: correct the name, or create the file first"
             )
         if path.name in found:
             raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
@@ -198,7 +198,7 @@ def _unknown_accelerator(where: str, found: str) -> str:
     meant, retired = stands_for(found)
     if not meant:
         return _unknown(where, "accelerator", found, list(HARDWARE))
-    what = "is one that Kaggle has no more" if retired else "is not a value that relay knows"
+    what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
     return f"{where}: accelerator: {found!r} {what}: use {meant}"
 
 

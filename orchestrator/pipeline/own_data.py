@@ -62,7 +62,7 @@ def own_copy(name: str, pipeline: Pipeline, folder: Path) -> OwnCopy:
     except StageFailed as failed:
         return OwnCopy(refused=failed.reason.removeprefix("data: "))
     except (OSError, ValueError) as error:
-        return OwnCopy(refused=f"{name} of inputs.files cannot be read ({error}): mend it")
+        return OwnCopy(refused=f"{name} of inputs.files cannot be read ({error}): fix it")
     try:
         passed.refuse_others()
     except StageFailed as failed:

@@ -108,7 +108,7 @@ def problems(given: str | Path) -> Problems:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise BadInput(f"{path}: {str(error).removeprefix('data: ')}: mend the file first") from error
+        raise BadInput(f"{path}: {str(error).removeprefix('data: ')}: fix the file first") from error
     every = (*train, *held_out)
     return Problems(
         path=path,

@@ -31,14 +31,14 @@ def credentials(subject: Person) -> Iterator[Finding]:
     text = f"{_kind(first.method)} from {first.source}"
     if others:
         text += (
-            f", and where Kaggle does not take that, {' or '.join(f'{one.method} from {one.source}' for one in others)}"
+            f", and if Kaggle does not accept that, {' or '.join(f'{one.method} from {one.source}' for one in others)}"
         )
     yield ok("credentials", text)
     for sentence in dict.fromkeys(each for one in found for each in one.warnings):
         said, _, remedy = sentence.rstrip(".").partition(": ")
         yield warning("credentials", said, remedy)
     if url is not None:
-        yield note("credentials", f"RELAY_KAGGLE_URL names {url} in the place of Kaggle")
+        yield note("credentials", f"RELAY_KAGGLE_URL is set: calls go to {url} instead of Kaggle")
 
 
 def _kind(method: str) -> str:
@@ -57,7 +57,7 @@ def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
     except BadInput as error:
         yield _told("account", error)
     else:
-        yield ok("account", f"Kaggle takes them: the account is {owner}")
+        yield ok("account", f"Kaggle accepts the credentials: the account is {owner}")
 
 
 def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
@@ -73,8 +73,8 @@ def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     elif slot != "cpu" or subject.pipeline.internet:
         yield note(
             "phone",
-            "whether the account's phone number is verified cannot be seen from outside; without it sessions run with neither "
-            "accelerator nor internet, and nothing says so",
+            "relay cannot see whether the account's phone number is verified; if it is not, sessions silently run with neither "
+            "accelerator nor internet",
             "look at Phone verification in the settings",
             SETTINGS,
         )
@@ -90,9 +90,9 @@ def quota(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     if found is None or found.left_s is None:
         yield note(
             "quota",
-            f"Kaggle does not say how many {pipeline.slot.upper()} hours are left; relay will count with "
+            f"Kaggle does not say how many {pipeline.slot.upper()} hours are left; relay assumes "
             f"{pipeline.hours_per_week:g} a week",
-            "look at it there, and write account.hours_per_week where it is another number",
+            "look it up there, and set account.hours_per_week if the number differs",
             SETTINGS,
         )
     else:
@@ -104,7 +104,7 @@ def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
     renewed = f"; renewed {when(found.refreshes_at, subject.now)}" if found.refreshes_at else ""
     text = f"{hours(left_s)} of {hours(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
     if found.reserved_s:
-        text += f"; sessions that are alive have taken {hours(found.reserved_s)} of them"
+        text += f"; live sessions have reserved {hours(found.reserved_s)} of them"
     if left_s < max(pipeline.min_session_s, 1.0):
         worth = duration(pipeline.min_session_s)
         return warning(
@@ -136,7 +136,7 @@ def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
         )
     elif alive:
         unclear = f"{_some([kernel.slug for kernel in alive])} {'is' if len(alive) == 1 else 'are'} alive"
-        unsure = "" if surely else ", on what Kaggle's list does not say"
+        unsure = "" if surely else ", on an accelerator that Kaggle's list does not name"
         yield note("slots", f"{unclear}{unsure}; the account may have {there} at once")
     else:
         yield ok("slots", f"no {kind} session seems to be alive; the account may have {there} at once")
@@ -159,7 +159,7 @@ def taken(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
             "names",
             f"the account has {_count(len(kernels), 'kernel')} and {_count(len(datasets), 'dataset')} under this name "
             f"({_some([*kernels, *datasets])}); a new run has an id of its own and touches none of them",
-            "relay adopt lists the runs that they are of",
+            "relay adopt lists the runs that they belong to",
         )
     else:
         yield ok("names", f"nothing in the account begins with {prefix}")

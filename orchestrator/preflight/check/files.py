@@ -41,7 +41,9 @@ def data(subject: CheckSubject) -> Iterator[Finding]:
             train, held_out = read_problems(path)
         except (OSError, ValueError) as error:
             yield problem(
-                "data", str(error).removeprefix("data: "), f"mend {path}: docs/pipeline.md tells what a line holds"
+                "data",
+                str(error).removeprefix("data: "),
+                f"fix {path}: docs/pipeline.md describes the format of a line",
             )
         else:
             yield ok("data", f"{name} has {len(train):,} problems to train on and {len(held_out):,} that are held out")
@@ -67,7 +69,7 @@ def names(subject: CheckSubject) -> Iterator[Finding]:
     run = f"{name}-0000"
     longest = max(slug_of(run, 9999, 99), checkpoint_of(run, 9999, 99), inputs_of(run), key=len)
     if len(longest) <= NAME_CHARACTERS_MAX:
-        yield ok("names", f"kernels will be called {name}-…-s0001, checkpoints {name}-…-c0001: as Kaggle wants names")
+        yield ok("names", f"kernels will be called {name}-…-s0001, checkpoints {name}-…-c0001: valid names on Kaggle")
     else:
         yield problem(
             "names",

@@ -37,7 +37,7 @@ def _model(ref: str, gateway: Gateway) -> Finding:
             return problem(
                 "model",
                 f"Kaggle has no model {ref}",
-                "mend the name, as its page gives it: owner/model/framework/variation/version",
+                "write the name as on its page: owner/model/framework/variation/version",
                 link,
             )
 
@@ -57,12 +57,15 @@ def _dataset(ref: str, gateway: Gateway) -> Finding:
     try:
         seen = gateway.see_dataset(name)
     except Refused as error:
-        return problem("dataset", f"Kaggle declines to tell of the dataset {name} ({error})", "look at its page", link)
+        return problem("dataset", f"Kaggle refuses to describe the dataset {name} ({error})", "look at its page", link)
     if seen.access is Access.READABLE:
         return _readable("dataset", seen, link)
     hidden = "" if seen.access is Access.ABSENT else " that this account may see: there is none, or it is private"
     return problem(
-        "dataset", f"Kaggle has no dataset {name}{hidden}", "mend the name, or have it shared with the account", link
+        "dataset",
+        f"Kaggle has no dataset {name}{hidden}",
+        "correct the name, or have the dataset shared with the account",
+        link,
     )
 
 

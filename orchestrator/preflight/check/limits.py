@@ -87,8 +87,8 @@ def checkpoint(subject: CheckSubject) -> Iterator[Finding]:
     if size_bytes is None:
         yield note(
             "checkpoint",
-            "how large checkpoints get cannot be told from the file alone",
-            f"relay plan {subject.path} --memory tells it where a model is trained" if pipeline.loaded_model else "",
+            "the size of checkpoints cannot be computed from the file alone",
+            f"relay plan {subject.path} --memory computes it if a model is trained" if pipeline.loaded_model else "",
         )
     else:
         yield _on_kaggle(size_bytes)
@@ -96,7 +96,9 @@ def checkpoint(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _on_kaggle(size_bytes: int) -> Finding:
-    text = f"a checkpoint has about {size(size_bytes)}, and Kaggle keeps {size(OUTPUT_BYTES_MAX)} of a session"
+    text = (
+        f"a checkpoint takes about {size(size_bytes)}, and Kaggle keeps {size(OUTPUT_BYTES_MAX)} of a session's output"
+    )
     if size_bytes > OUTPUT_BYTES_MAX:
         return problem("checkpoint", text, "write mode: lora, which keeps it to an adapter and its moments")
     if size_bytes * SIDE_BY_SIDE > OUTPUT_BYTES_MAX:

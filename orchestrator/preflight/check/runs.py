@@ -31,7 +31,7 @@ def database(subject: CheckSubject) -> Iterator[Finding]:
     except SchemaError:
         yield _of_another_relay(subject)
     except (StoreUnavailable, StoreCorrupt) as error:
-        yield problem("runs", str(error), "see to that first: no run can be begun without the database")
+        yield problem("runs", str(error), "fix that first: no run can start without the database")
 
 
 def _of_another_relay(subject: CheckSubject) -> Finding:
@@ -77,7 +77,7 @@ def _runs(store: Reader, subject: CheckSubject) -> Iterator[Finding]:
     if len(others) >= subject.pipeline.slots and subject.pipeline.hardware.quota:
         yield warning(
             "runs",
-            f"{', '.join(others)} goes on on the same accelerator, so the runs take turns and share the week's hours",
+            f"{', '.join(others)} uses the same accelerator, so the runs take turns and share the week's hours",
             f"wait for its end, or relay pause {others[0]}",
         )
 
@@ -91,6 +91,6 @@ def _open(run: Run, pipeline: Pipeline) -> Finding:
         )
     return problem(
         "runs",
-        f"run {run.id} has this name and another pipeline, and is {run.status}",
+        f"run {run.id} has this name but a different pipeline, and is {run.status}",
         f"write another name into the file, or relay cancel {run.id}",
     )

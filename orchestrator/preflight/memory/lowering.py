@@ -174,7 +174,7 @@ def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
     with _short_answers():
         found = nnx.eval_shape(adapted, state)
     if not jax.tree.leaves(nnx.state(found, nnx.LoRAParam)):
-        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: mend the expression")
+        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: correct the expression")
     return found
 
 

@@ -133,7 +133,7 @@ def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
         case Evaluate():
             return StageNeeds((name,), kind, options.batch, 1, (StageProgram("answers", _answers(options, None)),))
-    raise AssertionError(f"{kind} is a stage with a model and nobody said what it needs")
+    raise AssertionError(f"stage kind {kind} loads a model but its memory needs are not defined")
 
 
 def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
