@@ -28,7 +28,7 @@ class LogSieve:
         self._at_value = False
         self._string: bytearray | None = None
         """Beginning of the string being read; None outside of strings."""
-        self._takes = False
+        self._in_log = False
         """True while the string being read is the log."""
         self._rest = b""
 
@@ -42,7 +42,7 @@ class LogSieve:
                 continue
             found = INSIDE.match(block, place)
             end = found.end() if found else place
-            (log if self._takes else kept).extend(block[place:end])
+            (log if self._in_log else kept).extend(block[place:end])
             if len(self._string) <= len(KEY):
                 self._string += block[place : min(end, place + len(KEY))]
             if end < len(block) and block[end] == ord("\\"):  # the escaped character comes with the next block
@@ -63,7 +63,7 @@ class LogSieve:
         match found and found.group():
             case b'"':
                 self._string = bytearray()
-                self._takes = self._at_value and self._depth == 1 and self._key == KEY
+                self._in_log = self._at_value and self._depth == 1 and self._key == KEY
             case b"{" | b"[":
                 self._depth += 1
             case b"}" | b"]":

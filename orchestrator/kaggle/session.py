@@ -72,9 +72,9 @@ class AuthenticatedRpc:
     def log(self, request: Any) -> Iterator[Iterator[str]]:
         """Open a stored log, with retries, and yield its text in pieces. Raises CallFailed and the errors of `read`."""
         with ExitStack() as stack:
-            yield self.patience(lambda: self._opened(stack, request))
+            yield self.patience(lambda: self._open_log(stack, request))
 
-    def _opened(self, stack: ExitStack, request: Any) -> Iterator[str]:
+    def _open_log(self, stack: ExitStack, request: Any) -> Iterator[str]:
         try:
             try:
                 return stack.enter_context(self._rpc.log(request, self.account.authorization))

@@ -144,12 +144,12 @@ def _is_absent(trouble: CallFailed) -> bool:
 
 def _payloads(response: requests.Response) -> Iterator[str]:
     """Yield the text of each `data:` line as soon as it arrives; truncates one that is too long."""
-    for line in _bounded(blocks_of(response, 2**16)):
+    for line in _truncated_lines(blocks_of(response, 2**16)):
         if line.startswith(b"data:"):
             yield line[5:].strip().decode(errors="replace")
 
 
-def _bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _truncated_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the complete lines of a body, each truncated to `PAYLOAD_BYTES_MAX`."""
     rest, skips = bytearray(), False
     for block in blocks:

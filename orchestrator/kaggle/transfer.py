@@ -179,11 +179,11 @@ class _Part:
         before = self.size
         try:
             with open_(self._headers()) as response, honest_errors(redact):
-                return self._take(response, redact)
+                return self._receive_body(response, redact)
         except CallFailed as error:
             if self.size - before >= PROGRESS_BYTES_MIN:
                 return False
-            raise self._meaning(error) from error
+            raise self._as_error(error) from error
 
     def _headers(self) -> dict[str, str]:
         # With compression, ranges and lengths would count other bytes than the file's.
@@ -196,13 +196,13 @@ class _Part:
                 headers["If-Range"] = self.validator
         return headers
 
-    def _meaning(self, error: CallFailed) -> RelayError:
+    def _as_error(self, error: CallFailed) -> RelayError:
         what = f"download of {self.into.name}"
         if isinstance(error, HttpStatus) and 400 <= error.status < 500 and error.status not in (408, 429):
             return StaleUrl(f"{what}: {error}; the address may have expired")
         return as_read(error, what)
 
-    def _take(self, response: requests.Response, redact: Redact) -> bool:
+    def _receive_body(self, response: requests.Response, redact: Redact) -> bool:
         if response.status_code == 416:
             return self._nothing_left(response)
         if response.status_code >= 400:

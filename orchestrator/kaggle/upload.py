@@ -61,7 +61,7 @@ def upload(
     return sending.slot.token
 
 
-class _Read(io.FileIO):
+class _TrackedFile(io.FileIO):
     """A file being sent. Records read errors of the local disk, which requests would report as connection errors."""
 
     failed: OSError | None = None
@@ -96,7 +96,7 @@ class _Sending:
             return self._step()
         except CallFailed as error:
             self.uncertain = True
-            raise self._meaning(error) from error
+            raise self._as_error(error) from error
 
     def _step(self) -> bool:
         if self.slot is None:
@@ -122,7 +122,7 @@ class _Sending:
             return self._put(b"", None)
         whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
         with on_disk(self.path):
-            file = _Read(self.path)
+            file = _TrackedFile(self.path)
         with file:
             file.seek(self.stored)
             try:
@@ -159,7 +159,7 @@ class _Sending:
         self.uncertain = False
         return False
 
-    def _meaning(self, error: CallFailed) -> RelayError:
+    def _as_error(self, error: CallFailed) -> RelayError:
         what = f"upload of {self.path.name}"
         if isinstance(error, HttpStatus) and (error.status in (401, 403, 404, 410) or error.status < 400):
             self.slot = None

@@ -141,12 +141,12 @@ def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
             f"{where}: sources: relay fills this in with the files that lie beside the pipeline: leave it out"
         )
     try:
-        return pipeline.model_copy(update={"sources": user_code.gather(_own(pipeline), folder)})
+        return pipeline.model_copy(update={"sources": user_code.gather(_own_functions(pipeline), folder)})
     except user_code.BadSource as error:
         raise BadInput(f"{where}: {error}") from error
 
 
-def _own(pipeline: Pipeline) -> dict[str, str]:
+def _own_functions(pipeline: Pipeline) -> dict[str, str]:
     """Return the names of the user's own functions, each with the first key that names it."""
     found: dict[str, str] = {}
     for index, stage in enumerate(pipeline.stages):
@@ -235,9 +235,9 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
         except BadInput as error:
             yield str(error)
         else:
-            yield from _unfit(kind.fit, stage.options, where, f"{key}.options")
+            yield from _option_mistakes(kind.fit, stage.options, where, f"{key}.options")
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
-        yield from _unfit(partial(options.fit, options.Model), pipeline.model, where, "model")
+        yield from _option_mistakes(partial(options.fit, options.Model), pipeline.model, where, "model")
     known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
     for name in pipeline.expect.step_s:
         if name not in known:
@@ -253,7 +253,7 @@ def _kind(name: str, where: str, key: str) -> StageKind:
         ) from error
 
 
-def _unfit(
+def _option_mistakes(
     fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str
 ) -> Iterator[str]:
     """Yield the reason why options do not fit the dataclass that the session parses them with."""
@@ -275,7 +275,7 @@ def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
 
 
 def _sentence(mistake: Any, where: str) -> str:
-    location = [part for part in mistake["loc"] if not _is_arm(part)] or [str(part) for part in mistake["loc"]]
+    location = [part for part in mistake["loc"] if not _is_union_arm(part)] or [str(part) for part in mistake["loc"]]
     key = _dotted(location)
     if mistake["type"] == "extra_forbidden":
         return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")
@@ -285,7 +285,7 @@ def _sentence(mistake: Any, where: str) -> str:
     return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {mistake['input']!r}"
 
 
-def _is_arm(part: int | str) -> bool:
+def _is_union_arm(part: int | str) -> bool:
     """Return whether pydantic added this part to name one arm of a union; it is not a key."""
     return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "bool", "none"))
 

@@ -41,8 +41,8 @@ VALUE_CHARS_MAX = 200
 
 
 MARGIN_S_MAX = 35.0
-"""Default margin before the session limit, at most, in seconds. It covers Kaggle's own work before the session's clock
-starts and after it ends."""
+"""Upper bound of the default margin before the session limit, in seconds. The margin covers Kaggle's own work before
+the session's clock starts and after it ends."""
 WIDER_S_MAX = 120.0
 
 

@@ -65,7 +65,7 @@ def init(flags: Flags) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror or error}): name another file") from error
-    _tell(path, answers, pipeline)
+    _print_result(path, answers, pipeline)
 
 
 def _answers(flags: Flags, asks: bool) -> WizardAnswers:
@@ -83,7 +83,7 @@ def _answers(flags: Flags, asks: bool) -> WizardAnswers:
     recipe = answer(flags.recipe, _choices("recipe", RECIPES), "sft+grpo", one_of(tuple(RECIPES), "recipe"))
     data = tuple(problems(path) for path in flags.data)
     if asks and not flags.data:
-        data = _asked("data: a .jsonl file of your own, or none for the recipe's sets", NONE, _own_file)
+        data = _asked("data: a .jsonl file of your own, or none for the recipe's sets", NONE, _parsed_data)
     return WizardAnswers(
         name=answer(flags.name, "name of the pipeline", _default_name(flags.file, model), _name_check(flags)),
         model=model,
@@ -112,7 +112,7 @@ def _choices(what: str, known: dict[str, T]) -> str:
     return "\n".join([f"{what}:", *lines, what])
 
 
-def _own_file(given: str) -> tuple[Problems, ...]:
+def _parsed_data(given: str) -> tuple[Problems, ...]:
     return () if given.strip() in ("", NONE) else (problems(given.strip()),)
 
 
@@ -147,7 +147,7 @@ def _require_free(path: Path, force: bool) -> None:
         raise BadInput(f"{path.parent} is not a folder: make it first, or name another place for {path.name}")
 
 
-def _tell(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
+def _print_result(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
     click.echo(f"{path} is written: {MODELS[answers.model].says}, {answers.recipe}, on {answers.accelerator}")
     click.echo(f"  {pipeline.total_steps:,} steps: {', '.join(stage.name for stage in pipeline.stages)}")
     click.echo("next:")

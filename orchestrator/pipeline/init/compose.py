@@ -76,15 +76,15 @@ def _with_data(made: ExampleText, files: tuple[Problems, ...], into: Path) -> Ex
         useful = [file for file in files if file.serves(kind)]
         if useful:
             names = ", ".join(_quoted(file.path.name) for file in useful)
-            made = made.with_option("data", f"[{names}]", _counted(useful, kind), _is(kind))
+            made = made.with_option("data", f"[{names}]", _count_comment(useful, kind), _equals(kind))
     return made
 
 
-def _is(kind: str) -> Callable[[str], bool]:
+def _equals(kind: str) -> Callable[[str], bool]:
     return lambda other: other == kind
 
 
-def _counted(files: list[Problems], kind: str) -> str:
+def _count_comment(files: list[Problems], kind: str) -> str:
     held_out = sum(file.held_out for file in files)
     if kind == "evaluate":
         return f"the {held_out:,} problems that are never trained on"

@@ -27,7 +27,7 @@ def explain(name: str, folder: Path) -> Document:
     is searched in `folder`. Raises BadInput with the closest known name.
     """
     if ":" in name and name != "module:function":
-        return _own(name, folder)
+        return _own_function(name, folder)
     asked = re.sub(r"\[\d+\]", "", name).removeprefix("stages.options.")
     meanings = kinds()
     if asked in meanings:
@@ -76,7 +76,7 @@ def _documents(entries: Iterable[Entry]) -> list[Document]:
 # --- the user's own ------------------------------------------------------------
 
 
-def _own(name: str, folder: Path) -> Document:
+def _own_function(name: str, folder: Path) -> Document:
     """Return a function's docstring; its file is parsed and never executed."""
     module, _, function = name.rpartition(":")
     path = _file_of(module, folder)

@@ -11,7 +11,7 @@ def meanings(kind: type[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.partition(".")[0] in ("orchestrator", "stages"):
-            found |= _own(base)
+            found |= _field_docstrings(base)
     return found
 
 
@@ -20,7 +20,7 @@ def summary(kind: type) -> str:
     return " ".join((kind.__doc__ or "").split())
 
 
-def _own(kind: type) -> dict[str, str]:
+def _field_docstrings(kind: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}

@@ -53,15 +53,15 @@ def schema() -> dict[str, Any]:
     """Return the whole schema, as JSON."""
     whole = Pipeline.model_json_schema()
     for kind in (AccountOptions, Expect, Inputs, SessionLimits, Stage):
-        _say(kind, whole["$defs"][kind.__name__])
-    _say(Pipeline, whole)
+        _describe(kind, whole["$defs"][kind.__name__])
+    _describe(Pipeline, whole)
     stage = whole["$defs"]["Stage"]
     stage["properties"]["kind"] = _kind(stage["properties"]["kind"])
-    stage["allOf"] = [_where("kind", name, {"options": {"$ref": f"#/$defs/{name}"}}, required=True) for name in KINDS]
+    stage["allOf"] = [_rule("kind", name, {"options": {"$ref": f"#/$defs/{name}"}}, required=True) for name in KINDS]
     whole["$defs"] |= {"model": _dataclass(options.Model)}
     whole["$defs"] |= {name: _dataclass(kind.options) for name, kind in KINDS.items() if kind.options is not None}
     limits = [
-        _where(
+        _rule(
             "accelerator",
             name,
             {"session": {"properties": {"limit_s": {"maximum": hardware.limit_s}}}},
@@ -78,7 +78,7 @@ def schema() -> dict[str, Any]:
     return {**head, **{k: v for k, v in whole.items() if k not in head}, **_free_model(limits), "examples": EXAMPLES}
 
 
-def _where(key: str, value: str, then: dict[str, Any], *, required: bool) -> dict[str, Any]:
+def _rule(key: str, value: str, then: dict[str, Any], *, required: bool) -> dict[str, Any]:
     """Return a rule: if `key` is `value` (or missing, unless required), these properties apply too."""
     condition: dict[str, Any] = {"properties": {key: {"const": value}}}
     return {"if": condition | ({"required": [key]} if required else {}), "then": {"properties": then}}
@@ -94,7 +94,7 @@ def _free_model(limits: list[dict[str, Any]]) -> dict[str, Any]:
     return {"allOf": [*limits, {"if": none_loads, "else": {"properties": {"model": {"$ref": "#/$defs/model"}}}}]}
 
 
-def _say(kind: type[BaseModel], found: dict[str, Any]) -> None:
+def _describe(kind: type[BaseModel], found: dict[str, Any]) -> None:
     """Add descriptions; remove keys that relay fills in, and titles that only repeat a key."""
     found.pop("title", None)
     found["properties"].pop(NOTES.get(kind, ""), None)

@@ -25,7 +25,7 @@ def credentials(subject: Person) -> Iterator[Finding]:
         found = find_credentials(subject.environ, subject.user_home)
         url = server_url(subject.environ)
     except BadInput as error:
-        yield _told("credentials", error)
+        yield _finding_of("credentials", error)
         return
     first, *others = found
     text = f"{_kind(first.method)} from {first.source}"
@@ -45,7 +45,7 @@ def _kind(method: str) -> str:
     return f"an {method}" if method[0] in "aeio" else f"a {method}"
 
 
-def _told(key: str, error: BadInput) -> Finding:
+def _finding_of(key: str, error: BadInput) -> Finding:
     said, _, remedy = str(error).rstrip(".").rpartition(": ")
     return problem(key, said or remedy, remedy if said else "", SETTINGS if SETTINGS in remedy else "")
 
@@ -55,7 +55,7 @@ def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
     try:
         owner = gateway.owner()
     except BadInput as error:
-        yield _told("account", error)
+        yield _finding_of("account", error)
     else:
         yield ok("account", f"Kaggle accepts the credentials: the account is {owner}")
 
@@ -130,12 +130,12 @@ def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     if len(surely) >= pipeline.slots:
         yield warning(
             "slots",
-            f"{_some(surely)} {'is' if len(surely) == 1 else 'are'} alive, and the account may have {there} at once",
+            f"{_listed(surely)} {'is' if len(surely) == 1 else 'are'} alive, and the account may have {there} at once",
             "wait: a run that is started now begins by itself when the slot is free",
             f"https://www.kaggle.com/code/{gateway.owner()}/{surely[0]}",
         )
     elif alive:
-        unclear = f"{_some([kernel.slug for kernel in alive])} {'is' if len(alive) == 1 else 'are'} alive"
+        unclear = f"{_listed([kernel.slug for kernel in alive])} {'is' if len(alive) == 1 else 'are'} alive"
         unsure = "" if surely else ", on an accelerator that Kaggle's list does not name"
         yield note("slots", f"{unclear}{unsure}; the account may have {there} at once")
     else:
@@ -158,14 +158,14 @@ def taken(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
         yield note(
             "names",
             f"the account has {_count(len(kernels), 'kernel')} and {_count(len(datasets), 'dataset')} under this name "
-            f"({_some([*kernels, *datasets])}); a new run has an id of its own and touches none of them",
+            f"({_listed([*kernels, *datasets])}); a new run has an id of its own and touches none of them",
             "relay adopt lists the runs that they belong to",
         )
     else:
         yield ok("names", f"nothing in the account begins with {prefix}")
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     more = len(names) - NAMED_MAX
     return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 

@@ -78,7 +78,7 @@ def check(
         return document(path, None, found, offline=offline)
     subject = CheckSubject(path, pipeline, home, user_home, environ, now)
     here = [finding for each in HERE for finding in each(subject)]
-    there = [] if offline else _asked(subject, here)
+    there = [] if offline else _on_kaggle(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
 
 
@@ -94,17 +94,17 @@ def _mistake(sentence: str, path: str) -> Finding:
     return problem("file", sentence.removeprefix(f"{path}: "), "")
 
 
-def _asked(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
+def _on_kaggle(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
     """Run the checks that call Kaggle; concurrently, because each one without an answer takes until its timeout."""
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         return [note("kaggle", "what is on Kaggle was not looked at: that needs credentials")]
     gateway = _gateway(subject)
     first, *others = THERE
-    found = list(_told(first, subject, gateway))
+    found = list(_findings_of(first, subject, gateway))
     if any(finding.state is Severity.PROBLEM for finding in found):
         return [*found, note("kaggle", "the rest of what is on Kaggle was not looked at: that needs an account")]
     with ThreadPoolExecutor(len(others)) as pool:
-        for findings in pool.map(lambda each: list(_told(each, subject, gateway)), others):
+        for findings in pool.map(lambda each: list(_findings_of(each, subject, gateway)), others):
             found += findings
     return found
 
@@ -123,7 +123,7 @@ def _gateway(subject: CheckSubject) -> Gateway:
     return connect(subject.environ, subject.user_home, limits=limits)
 
 
-def _told(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
+def _findings_of(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     try:
         yield from each(subject, gateway)
     except RelayError as error:

@@ -20,7 +20,11 @@ def session(subject: CheckSubject) -> Iterator[Finding]:
     """Check that a session has time to work between its start and its margin."""
     pipeline = subject.pipeline
     limit_s, budget_s = pipeline.limit_s, pipeline.budget_s(pipeline.limit_s)
-    found = [*_never_started(pipeline), *_steps_too_long(pipeline, budget_s), *_badly_cut(pipeline, limit_s, budget_s)]
+    found = [
+        *_never_started(pipeline),
+        *_steps_too_long(pipeline, budget_s),
+        *_badly_divided(pipeline, limit_s, budget_s),
+    ]
     yield from found or [
         ok("session", f"a session has {duration(budget_s)} of {duration(limit_s)} to work in, then everything is saved")
     ]
@@ -36,7 +40,7 @@ def _never_started(pipeline: Pipeline) -> Iterator[Finding]:
         )
 
 
-def _badly_cut(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[Finding]:
+def _badly_divided(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[Finding]:
     if budget_s < limit_s / 2:
         yield warning(
             "session",
@@ -92,7 +96,7 @@ def checkpoint(subject: CheckSubject) -> Iterator[Finding]:
         )
     else:
         yield _on_kaggle(size_bytes)
-    yield from _here(subject, size_bytes or 0)
+    yield from _on_disk(subject, size_bytes or 0)
 
 
 def _on_kaggle(size_bytes: int) -> Finding:
@@ -106,7 +110,7 @@ def _on_kaggle(size_bytes: int) -> Finding:
     return ok("checkpoint", text)
 
 
-def _here(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
+def _on_disk(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
     kept = subject.pipeline.keep_checkpoints
     free = free_bytes(subject.home.absolute()) - RESERVE_BYTES
     text = f"the disk of {subject.home} has {size(max(0, free))} free"

@@ -27,14 +27,14 @@ def database(subject: CheckSubject) -> Iterator[Finding]:
     try:
         store = ReadOnlyStore(subject.home)
         yield from _runs(store, subject)
-        yield from _set_apart(store, home, subject.pipeline.name)
+        yield from _damaged_or_lost(store, home, subject.pipeline.name)
     except SchemaError:
-        yield _of_another_relay(subject)
+        yield _other_schema(subject)
     except (StoreUnavailable, StoreCorrupt) as error:
         yield problem("runs", str(error), "fix that first: no run can start without the database")
 
 
-def _of_another_relay(subject: CheckSubject) -> Finding:
+def _other_schema(subject: CheckSubject) -> Finding:
     with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
@@ -48,7 +48,7 @@ def _of_another_relay(subject: CheckSubject) -> Finding:
     )
 
 
-def _set_apart(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
+def _damaged_or_lost(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
     """Report runs of this name that the database has lost or that are damaged: they may be of this pipeline."""
     known = {run for run, _ in store.roll()}
     if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:

@@ -55,7 +55,7 @@ def memory_document(pipeline: Pipeline, where: str, say: Callable[[str], None]) 
 
     Raises BadInput if there is nothing to plan or the model cannot be laid out on its mesh.
     """
-    chip, model, needs = _asked(pipeline, where)
+    chip, model, needs = _requirements(pipeline, where)
     if importlib.util.find_spec("tunix") is None:
         raise BadInput("relay plan --memory lowers the training programs here: pip install 'relay-kaggle[train]' first")
     wanted = {program: rows_to_compile(needs, program, model.mesh_fsdp) for program in programs_of(needs)}
@@ -76,7 +76,7 @@ def memory_document(pipeline: Pipeline, where: str, say: Callable[[str], None]) 
     }
 
 
-def _asked(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeeds, ...]]:
+def _requirements(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeeds, ...]]:
     model, needs = pipeline.loaded_model, needs_of(pipeline)
     if model is None or not needs:
         raise BadInput(f"{where}: no stage of this pipeline loads relay's model, so there is no memory to plan")

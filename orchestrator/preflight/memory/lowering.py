@@ -121,7 +121,7 @@ def _parts(
             held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
             return [_part(plan_of(lowered, folder), held)]
         case _:
-            return _sampled(program, module, rows)
+            return _sampler_parts(program, module, rows)
 
 
 def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
@@ -171,7 +171,7 @@ def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
         whole = nnx.merge(graph, weights)
         return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=0))
 
-    with _short_answers():
+    with _without_slow_errors():
         found = nnx.eval_shape(adapted, state)
     if not jax.tree.leaves(nnx.state(found, nnx.LoRAParam)):
         raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: correct the expression")
@@ -179,7 +179,7 @@ def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
 
 
 @contextmanager
-def _short_answers() -> Iterator[None]:
+def _without_slow_errors() -> Iterator[None]:
     """Skip JAX's slow error messages.
 
     Qwix queries the sharding of every traced value; JAX's answer, an error with a history of all operations, takes 14
@@ -305,7 +305,7 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
 # --- answers ------------------------------------------------------------------
 
 
-class _Ends:
+class _MinimalTokenizer:
     """The part of a tokenizer that the sampler uses."""
 
     def encode(self, text: str, **_: Any) -> list[int]:
@@ -324,7 +324,7 @@ class _Ends:
         return 2
 
 
-def _sampled(program: Program, module: nnx.Module, rows: int) -> list[Part]:
+def _sampler_parts(program: Program, module: nnx.Module, rows: int) -> list[Part]:
     """Measure prefill and decode; the cache starts without a sharding and gets one from the compiler."""
     sampler, begun = _sampler(program, module, rows)
     held = size(nnx.state(module))[0]
@@ -346,7 +346,7 @@ def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, 
     config: Any = module.config
     small = CacheConfig(1, config.num_layers, config.num_kv_heads, config.head_dim)
     with gemma.without_remat(module):
-        sampler = Sampler(module, _Ends(), small)
+        sampler = Sampler(module, _MinimalTokenizer(), small)
     sampler.eos_ids = jnp.array([EOS])
     length = program.prompt_tokens + program.answer_tokens
     one = sampler.init_sample_state(

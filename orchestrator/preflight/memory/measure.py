@@ -46,9 +46,9 @@ class Needs:
 
     def at(self, rows: int) -> list[dict[str, int]]:
         """Return bytes of `inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` per function at these rows."""
-        return [{name: self._on_line(name, one, two, rows) for name in one} for one, two in self.parts]
+        return [{name: self._interpolated(name, one, two, rows) for name in one} for one, two in self.parts]
 
-    def _on_line(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
+    def _interpolated(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
         if name in ("rows", "cache_whole"):
             return one[name] * rows // one["rows"]
         first, second = share(one["rows"], self.fsdp), share(two["rows"], self.fsdp)

@@ -77,15 +77,19 @@ class StageNeeds:
 
 def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
     """Return the needs of every stage that loads a model, in order; equal stages share an entry with all names."""
-    asked = next((_fitted(stage.kind, stage.options) for stage in pipeline.stages if stage.kind == "evaluate"), None)
+    asked = next(
+        (_parsed_options(stage.kind, stage.options) for stage in pipeline.stages if stage.kind == "evaluate"), None
+    )
     found: list[StageNeeds] = []
     narrow = pipeline.loaded_model is not None and pipeline.loaded_model.dtype != "float32"
     held, targets = 0, ""
     for stage in pipeline.stages:
         if stage.kind not in KINDS or not KINDS[stage.kind].needs_jax:
             continue
-        options = _fitted(stage.kind, stage.options)
-        needs = _beside(_needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets)
+        options = _parsed_options(stage.kind, stage.options)
+        needs = _with_held_adapters(
+            _needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets
+        )
         if narrow and isinstance(options, TrainingOptions):
             rank, more = _adapter(options)
             held, targets = (held + rank, more) if rank else (0, "")
@@ -94,7 +98,7 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
             found.append(needs)
         else:
             found[found.index(same)] = replace(same, names=(*same.names, stage.name))
-    return _sharing_answers(found)
+    return _with_shared_samplers(found)
 
 
 def _trains_all(options: Any) -> bool:
@@ -102,7 +106,7 @@ def _trains_all(options: Any) -> bool:
     return isinstance(options, TrainingOptions) and options.mode == "full"
 
 
-def _beside(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
+def _with_held_adapters(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
     """Return the needs with these ranks of earlier adapters added to every program."""
     if not held:
         return needs
@@ -118,16 +122,16 @@ def stage_of(needs: Iterable[StageNeeds], name: str) -> StageNeeds | None:
     return next((each for each in needs if name in each.names), None)
 
 
-def _fitted(kind: str, options: dict[str, Any]) -> Any:
+def _parsed_options(kind: str, options: dict[str, Any]) -> Any:
     return KINDS[kind].fit(options, "options")
 
 
 def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
     match options:
         case Grpo():
-            return _reinforced(name, kind, options)
+            return _grpo_needs(name, kind, options)
         case Sft():
-            return _taught(name, kind, options, asked)
+            return _sft_needs(name, kind, options, asked)
         case Curate():
             phase = StageProgram("answers", _answers(options, None), options.num_generations)
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
@@ -136,7 +140,7 @@ def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
     raise AssertionError(f"stage kind {kind} loads a model but its memory needs are not defined")
 
 
-def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
+def _sft_needs(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     rank, targets = _adapter(options)
     step = Program(
         "sft", options.max_seq_length, 0, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1
@@ -150,7 +154,7 @@ def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     )
 
 
-def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
+def _grpo_needs(name: str, kind: str, options: Grpo) -> StageNeeds:
     rank, targets = _adapter(options)
     lengths = (options.max_prompt_length, options.max_completion_length)
     step = Program("grpo", *lengths, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1)
@@ -179,7 +183,7 @@ def _answers(asking: Asking, trained: TrainingOptions | None) -> Program:
     return Program("answers", asking.max_prompt_length, asking.max_completion_length, *_adapter(trained), top_k=top_k)
 
 
-def _sharing_answers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
+def _with_shared_samplers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
     """Return the needs with one sampler program for each pair of lengths: the one that needs most.
 
     The adapter and top-k sampling add little to a sampler's temporaries compared with the cache, and their persistent
