@@ -300,9 +300,10 @@ class Gateway(Protocol):
     def create_dataset(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
     ) -> None:
-        """Upload files (resuming interrupted uploads) and create one private dataset; Kaggle then processes it.
+        """Upload files (resuming interrupted uploads) and create one private dataset.
 
-        `sha256` maps file names to the SHA-256 of files that the caller has just verified; those are not hashed again.
+        Returns before Kaggle has processed the dataset. `sha256` maps file names to the SHA-256 of files that the caller
+        has just verified; those are not hashed again.
 
         Precondition: find_dataset returned None. Raises NameTaken, NoRoom or Refused (uploads are kept for the next
         attempt, unless Kaggle rejected the uploads themselves), Ambiguous if the answer was lost.

@@ -17,7 +17,10 @@ def dataset_problem(ref: str) -> str:
     if "versions" in parts[2:3] and DATASET.fullmatch(meant):
         return f"{ref!r} names a version, and Kaggle mounts the newest one: write {meant}"
     if ADDRESS.match(ref) and len(parts) < 2:
-        return f"{ref!r} is no dataset's address: open the dataset's page, and write the part of its address after datasets/"
+        return (
+            f"{ref!r} is no dataset's address: open the dataset's page, and write the part of its address after "
+            "datasets/"
+        )
     return f"{ref!r} is no dataset: write {_written(meant, DATASET, 'owner/slug, as its address has it')}"
 
 

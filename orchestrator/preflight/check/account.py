@@ -73,8 +73,8 @@ def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     elif slot != "cpu" or subject.pipeline.internet:
         yield note(
             "phone",
-            "relay cannot see whether the account's phone number is verified; if it is not, sessions silently run with neither "
-            "accelerator nor internet",
+            "relay cannot see whether the account's phone number is verified; if it is not, sessions silently run with "
+            "neither accelerator nor internet",
             "look at Phone verification in the settings",
             SETTINGS,
         )

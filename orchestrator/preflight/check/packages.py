@@ -63,7 +63,8 @@ def _set(name: str, subject: CheckSubject) -> Iterator[Finding]:
     elif refs:
         yield note(
             "data",
-            f"{name} is expected in {' and '.join(refs)} because of the name: only a session can tell whether it is there",
+            f"{name} is expected in {' and '.join(refs)} because of the name: only a session can tell whether it is "
+            "there",
         )
     elif own.files:
         yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, whose rows are those of the set")
@@ -109,7 +110,8 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
     if hub.startswith("google/"):
         yield warning(
             "internet",
-            f"{hub} can be fetched from Hugging Face only by users who have accepted its licence there, and a session has no token",
+            f"{hub} can be fetched from Hugging Face only by users who have accepted its licence there, and a session has "
+            "no token",
             "mount it from Kaggle: write model.source as owner/model/framework/variation/version",
             f"https://huggingface.co/{hub}",
         )
