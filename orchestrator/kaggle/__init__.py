@@ -1,1 +1,1 @@
-"""The door to Kaggle: the port in our words and the one module that imports Kaggle's client."""
+"""Kaggle client: the `Gateway` port, and the only module in relay that imports kagglesdk."""

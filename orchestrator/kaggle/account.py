@@ -1,4 +1,4 @@
-"""Who we are on Kaggle: the first credentials that Kaggle accepts, renewed when a login's short-lived token runs out."""
+"""Sign-in: uses the first credentials that Kaggle accepts and renews the short-lived token of a `kaggle auth login`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,20 +9,20 @@ from orchestrator.kaggle.credentials import REMEDY, Credentials, Method
 
 
 class SignIn(Protocol):
-    """What Kaggle can tell about credentials. Every call may raise Transient."""
+    """Kaggle's checks of credentials. Every call may raise Transient."""
 
     def name_of(self, token: str) -> str | None:
-        """The user whose access token this is, or None where it is not valid."""
+        """Return the user name that owns this access token, or None if the token is not valid."""
 
     def renew(self, refresh_token: str) -> tuple[str, str] | None:
-        """A new access token and its user, or None where the login has ended."""
+        """Return a new access token and its user name, or None if the login has ended."""
 
     def accepts(self, authorization: str) -> bool:
-        """Whether Kaggle lets these credentials in at all."""
+        """Return whether Kaggle accepts these credentials."""
 
 
 class SignedIn:
-    """The credentials in use. A token that Kaggle does not know gives way to the next credentials, as in its own client."""
+    """The credentials in use. As in Kaggle's client, an unknown token falls back to the next credentials."""
 
     def __init__(self, candidates: Sequence[Credentials], sign_in: SignIn) -> None:
         self._candidates = tuple(candidates)
@@ -32,23 +32,23 @@ class SignedIn:
         self._accepted = False
 
     def redact(self, text: str) -> str:
-        """The text without any secret that this account ever had."""
+        """Return the text with every secret that this account has used replaced."""
         for credentials in self._seen:
             text = credentials.redact(text)
         return text
 
     @property
     def username(self) -> str:
-        """Raises BadInput where no credentials are accepted."""
+        """The account's user name. Raises BadInput if Kaggle accepts no credentials."""
         return self._credentials().username or ""
 
     @property
     def authorization(self) -> str:
-        """The header's value for a call."""
+        """Value of the Authorization header."""
         return self._credentials().authorization
 
     def check(self) -> None:
-        """Raise BadInput unless Kaggle lets us in now."""
+        """Raise BadInput unless Kaggle accepts the credentials now."""
         credentials = self._credentials()
         match credentials.method:
             case Method.TOKEN:
@@ -61,13 +61,13 @@ class SignedIn:
             raise self.refused("they are not valid any more")
 
     def check_once(self) -> None:
-        """As `check`, and remembered."""
+        """Do the same as `check`, and skip it after the first success."""
         if not self._accepted:
             self.check()
             self._accepted = True
 
     def renewed(self) -> bool:
-        """Whether a login got a new token: worth repeating a call that was answered 401."""
+        """Renew a login's token; True if a call that got a 401 is worth repeating."""
         credentials = self._credentials()
         if credentials.method is not Method.LOGIN:
             return False
@@ -78,7 +78,7 @@ class SignedIn:
         return True
 
     def refused(self, reason: str) -> BadInput:
-        """The error for credentials that Kaggle does not accept."""
+        """Return the error for credentials that Kaggle does not accept."""
         sources = [self._chosen] if self._chosen else self._candidates
         where = " and ".join(credentials.source for credentials in sources)
         return BadInput(f"Kaggle does not accept the credentials from {where} ({reason}): {REMEDY}.")
@@ -96,7 +96,7 @@ class SignedIn:
     def _first_accepted(self) -> Credentials:
         for credentials in self._candidates:
             if (usable := _READY[credentials.method](credentials, self._sign_in)) is not None:
-                self._accepted = credentials.method is Method.TOKEN  # Kaggle has just told whose it is
+                self._accepted = credentials.method is Method.TOKEN  # name_of has just verified it
                 return usable
         raise self.refused("no user has them")
 
@@ -112,7 +112,7 @@ def _key(credentials: Credentials, _sign_in: SignIn) -> Credentials | None:
 
 def _login(credentials: Credentials, sign_in: SignIn) -> Credentials | None:
     if credentials.secret and credentials.username:
-        return credentials  # an expired token shows as a 401, and is renewed then
+        return credentials  # an expired token gives a 401, and is then renewed
     fresh = sign_in.renew(credentials.refresh_token)
     return replace(credentials, secret=fresh[0], username=fresh[1] or credentials.username) if fresh else None
 

@@ -1,4 +1,4 @@
-"""SHA-256 by a thread of its own, so that a transfer waits for the wire and not for its hash."""
+"""Computes SHA-256 in a thread of its own, so that a transfer does not wait for hashing."""
 
 import hashlib
 from collections import deque
@@ -7,11 +7,14 @@ from types import TracebackType
 from typing import Self
 
 BEHIND_BLOCKS_MAX = 8
-"""So many blocks may wait to be hashed: what bounds the memory."""
+"""Maximum number of blocks waiting to be hashed; bounds the memory."""
 
 
 class BackgroundHasher:
-    """Takes blocks in their order. For one thread's use; the hashing thread begins with the first block, and ends with `with`."""
+    """Hashes blocks in order.
+
+    For use by one thread; the hashing thread starts with the first block and stops with `with`.
+    """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="sha256")
@@ -27,18 +30,18 @@ class BackgroundHasher:
         self._pool.shutdown()
 
     def update(self, block: bytes) -> None:
-        """Take one more block, which must not change any more."""
+        """Add a block, which must not change afterwards."""
         if len(self._waiting) >= BEHIND_BLOCKS_MAX:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._sha256.update, block))
 
     def restart(self) -> None:
-        """Forget what was taken."""
+        """Discard all blocks and start a new hash."""
         self.hexdigest()
         self._sha256 = hashlib.sha256()
 
     def hexdigest(self) -> str:
-        """Of everything that was taken."""
+        """Return the hash of all blocks, in hex."""
         while self._waiting:
             self._waiting.popleft().result()
         return self._sha256.hexdigest()

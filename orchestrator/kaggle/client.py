@@ -1,9 +1,9 @@
-"""The Kaggle door: `KaggleGateway` keeps the port's promises through kagglesdk's own client.
+"""`KaggleGateway`: implements the `Gateway` port with kagglesdk, Kaggle's own client library.
 
-The only module that imports kagglesdk, and only when the first call is made. It never imports `kaggle`, whose import prints,
-calls the network and may end the process. Requests are kagglesdk's types, so that what goes over the wire is what Kaggle's
-own client would send; the HTTP session underneath is ours, because Kaggle's has no time limits, prefers a stale token to
-credentials that were given explicitly, and hides the server's reason.
+The only module that imports kagglesdk, and it does so on the first call. It never imports `kaggle`, whose import
+prints, calls the network and may end the process. Requests are kagglesdk's types, so the bytes on the wire are those
+that Kaggle's own client sends. The HTTP session is relay's, because kagglesdk's has no timeouts, prefers a stale token
+to credentials that were given explicitly, and hides the server's reason.
 """
 
 import contextlib
@@ -111,17 +111,17 @@ class KaggleGateway:
         uploads: Path | None = None,
     ) -> None:
         self.warnings = tuple(dict.fromkeys(text for one in credentials for text in one.warnings))
-        """Sentences for the user about how the credentials are kept."""
+        """Warnings for the user about how the credentials are stored."""
         self._limits = limits or limits_for(url)
-        self._patience = RetryPolicy(
+        self._retry = RetryPolicy(
             sleep=sleep,
             stopping=stopping,
             wait_first_s=self._limits.retry_s,
             attempts_max=self._limits.attempts_max,
         )
-        self._door = RpcClient(_sdk, url, self._limits, lambda text: self._account.redact(text))
-        self._account = SignedIn(credentials, KaggleSignIn(self._door, _sdk, self._patience))
-        self._calls = AuthenticatedRpc(_sdk, self._door, self._account, self._patience)
+        self._rpc = RpcClient(_sdk, url, self._limits, lambda text: self._account.redact(text))
+        self._account = SignedIn(credentials, KaggleSignIn(self._rpc, _sdk, self._retry))
+        self._calls = AuthenticatedRpc(_sdk, self._rpc, self._account, self._retry)
         self._sources = InputSources(self._calls)
         self._datasets = DatasetApi(self._calls, self._limits, uploads)
 
@@ -157,7 +157,7 @@ class KaggleGateway:
                 f"kernel {slug}", self._calls.kernels("get_kernel", request), responses.kernel_found
             )
         except NotFound:
-            self._account.check()  # refused credentials must not look like a free name
+            self._account.check()  # rejected credentials also give 403, which must not read as "no such kernel"
             return None
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
@@ -202,7 +202,7 @@ class KaggleGateway:
                 raise as_read(error, f"session {slug}") from error
 
         try:
-            return self._patience(look)
+            return self._retry(look)
         except Refused as error:
             return SessionSeen(worker=Worker.UNKNOWN, message=str(error))
 
@@ -215,7 +215,7 @@ class KaggleGateway:
             open_=self._log_stream(slug, version),
             limits=self._limits,
             redact=self._account.redact,
-            patience=self._patience,
+            patience=self._retry,
             session=lambda: self.session(slug, version).worker,
             whole=lambda: self._stored_log(slug, version),
         )
@@ -234,12 +234,12 @@ class KaggleGateway:
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
         if file.refused:
             raise Corrupt(file.refused)
-        # Without credentials, as Kaggle's own client does it: the address itself is the permission.
+        # Without credentials, as in Kaggle's own client: the URL is signed.
         return fetch(
-            opener(file.url, self._limits, self._account.redact), into, wanted, self._patience, self._account.redact
+            opener(file.url, self._limits, self._account.redact), into, wanted, self._retry, self._account.redact
         )
 
-    # --- what others made -----------------------------------------------------
+    # --- models and datasets of any owner --------------------------------------
 
     def see_model(self, ref: str) -> SourceSeen:
         return self._sources.model(ref)
@@ -269,13 +269,13 @@ class KaggleGateway:
     def delete_dataset(self, slug: str) -> None:
         self._datasets.delete(slug)
 
-    # --- underneath ---------------------------------------------------------
+    # --- private helpers ----------------------------------------------------
 
     def _log_stream(self, slug: str, version: int | None) -> OpenLog:
         path = f"kernels/logs/stream/{quote(self._account.username)}/{quote(slug)}"
         label = request_bodies.version_label(version)
         query = "" if label is None else f"?versionLabel={label}"
-        return lambda read_s: self._door.stream(path + query, read_s, self._account.authorization)
+        return lambda read_s: self._rpc.stream(path + query, read_s, self._account.authorization)
 
     def _stored_log(self, slug: str, version: int | None) -> Iterator[LogLine]:
         request = request_bodies.output(_sdk(), self._account.username, slug, version, None)
@@ -297,11 +297,11 @@ def connect(
     limits: TransportLimits | None = None,
     uploads: Path | None = None,
 ) -> KaggleGateway:
-    """The account of this user, on Kaggle or on the server that RELAY_KAGGLE_URL names.
+    """Return a gateway for the user's account, on Kaggle or on the server that RELAY_KAGGLE_URL names.
 
-    Calls nobody yet; raises BadInput where credentials are missing or cannot be read. `sleep` waits between attempts: a
-    daemon hands over its clock's, so that it can be woken, and `stopping`, which ends the attempts. In the folder `uploads` it
-    is noted what was begun to be sent, for the next process to go on with.
+    Makes no call yet. Raises BadInput if credentials are missing or cannot be read. `sleep` waits between attempts; a
+    daemon passes its clock's sleep, which can be woken, and `stopping`, which ends the retries. `uploads` is the
+    folder of the upload journal, from which the next process resumes interrupted uploads; None keeps no journal.
     """
     url = server_url(environ)
     found = find_credentials(environ, home)

@@ -1,12 +1,13 @@
-"""Finds Kaggle credentials in every place where Kaggle's own client looks, in its order, and keeps them out of all text.
+"""Finds Kaggle credentials wherever Kaggle's own client looks, in the same order, and redacts them from text.
 
-1. access token: `KAGGLE_API_V1_TOKEN` (a file; inside a Kaggle notebook only), `KAGGLE_API_TOKEN` (the token or a path),
+1. access token: `KAGGLE_API_V1_TOKEN` (a file; inside a Kaggle notebook only), `KAGGLE_API_TOKEN` (the token or a
+path),
    `~/.kaggle/access_token`, `~/.kaggle/access_token.txt`
 2. user name and key: `kaggle.json` in `KAGGLE_CONFIG_DIR`, else `~/.kaggle`, else the XDG configuration directory; the
-   variables `KAGGLE_USERNAME` and `KAGGLE_KEY` overrule what the file says
+   variables `KAGGLE_USERNAME` and `KAGGLE_KEY` override the file
 3. `kaggle auth login`: `~/.kaggle/credentials.json`
 
-As in Kaggle's client a token that has expired does not hide valid credentials further down, so all are returned.
+As in Kaggle's client, an expired token does not hide valid credentials further down the list, so all are returned.
 """
 
 import base64
@@ -28,7 +29,7 @@ HIDDEN = "***"
 
 
 class Method(StrEnum):
-    """How an account signs in."""
+    """Sign-in method of an account."""
 
     TOKEN = "access token"
     KEY = "user name and key"
@@ -37,33 +38,33 @@ class Method(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """One way to sign in. `username` is None for an access token: Kaggle tells whose it is."""
+    """One way to sign in. `username` is None for an access token: Kaggle returns its owner."""
 
     method: Method
     source: str
-    """The variable or file that they come from, for messages."""
+    """Variable or file that the credentials come from, for messages."""
     username: str | None = None
     secret: str = field(repr=False)
-    """The token or key; for a login the last access token, which may be empty or have expired."""
+    """Token or key; for a login the last access token, which may be empty or expired."""
     refresh_token: str = field(default="", repr=False)
     warnings: tuple[str, ...] = ()
 
     @property
     def authorization(self) -> str:
-        """The header's value."""
+        """Value of the Authorization header."""
         if self.method is Method.KEY:
             return f"Basic {_basic(self.username or '', self.secret)}"
         return f"Bearer {self.secret}"
 
     def redact(self, text: str) -> str:
-        """The text without any form of the secrets."""
+        """Return the text with every form of the secrets replaced."""
         for form in self._forms:
             text = text.replace(form, HIDDEN)
         return text
 
     @cached_property
     def _forms(self) -> tuple[str, ...]:
-        """How the secrets may be written, the longest first. Worked out once: every line of every log is held against them."""
+        """Written forms of the secrets, longest first. Cached, because every line of every log is searched for them."""
         forms = {self.secret, self.refresh_token, _basic(self.username or "", self.secret) if self.secret else ""}
         forms |= {json.dumps(form)[1:-1] for form in forms}
         forms |= {quote(form, safe="") for form in forms} | {quote_plus(form) for form in forms}
@@ -71,9 +72,9 @@ class Credentials:
 
 
 def find_credentials(environ: Mapping[str, str], home: Path) -> tuple[Credentials, ...]:
-    """All credentials of this user, the first to be tried first.
+    """Return all credentials of this user, in the order in which to try them.
 
-    Raises BadInput where there are none, or where the only ones cannot be read; a broken file beside good credentials
+    Raises BadInput if there are none, or if the only ones cannot be read; a broken file beside good credentials
     becomes one of their warnings.
     """
     found: list[Credentials] = []
@@ -98,7 +99,7 @@ def _warned(credentials: Credentials, problems: list[str]) -> Credentials:
 
 
 def _access_token(environ: Mapping[str, str], home: Path) -> Iterator[Credentials]:
-    # The first one that is there is the one that Kaggle's client would use.
+    # Kaggle's client uses the first token that exists.
     for source, path, literal in _token_places(environ, home):
         token = literal or (_text(path).strip() if path is not None and _is_file(path) else "")
         if token:
@@ -134,7 +135,7 @@ def _legacy_key(environ: Mapping[str, str], home: Path) -> Iterator[Credentials]
     elif _is_file(path):
         values = {name: value for name, value in _json_object(path).items() if isinstance(value, str) and value.strip()}
         if missing := [name for name in ("username", "key") if name not in {**values, **from_environ}]:
-            raise BadInput(f'{path} lacks "{missing[0]}": download the file anew at https://www.kaggle.com/settings.')
+            raise BadInput(f'{path} lacks "{missing[0]}": download the file again at https://www.kaggle.com/settings.')
         yield _key({**values, **from_environ}, str(path), _readable_by_others(path))
     elif from_environ:
         there, lacking = ("USERNAME", "KEY") if "username" in from_environ else ("KEY", "USERNAME")
@@ -187,7 +188,7 @@ def _login(_environ: Mapping[str, str], home: Path) -> Iterator[Credentials]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a token is longer than a name may be, or holds a NUL
+    except (OSError, ValueError):  # the value is a token: too long for a file name, or with a NUL
         return False
 
 
@@ -207,10 +208,10 @@ def _json_object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except ValueError:
-        # Without the cause on purpose: a JSON error holds the document, and with it the key.
-        raise BadInput(f"{path} is not JSON: download it anew at https://www.kaggle.com/settings.") from None
+        # `from None` on purpose: a JSON error holds the document, and with it the key.
+        raise BadInput(f"{path} is not JSON: download it again at https://www.kaggle.com/settings.") from None
     if not isinstance(value, dict):
-        raise BadInput(f"{path} is not a JSON object: download it anew at https://www.kaggle.com/settings.")
+        raise BadInput(f"{path} is not a JSON object: download it again at https://www.kaggle.com/settings.")
     return value
 
 

@@ -1,4 +1,4 @@
-"""The account's own datasets: looked for, made from files, fetched file by file, deleted."""
+"""The account's own datasets: find, list, create from files, download file by file, delete."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -25,21 +25,22 @@ from orchestrator.kaggle.upload import upload
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 
 ABREAST_MAX = 4
-"""Files on their way at once, each with a connection and a hashing thread of its own. It is for what lies between their bytes
-(connecting, asking, putting on the disk) and for lines that give each connection only so much; a line is not made wider."""
+"""Maximum number of concurrent file transfers, each with its own connection and hashing thread. Concurrency hides the
+latency between transfers (connecting, requesting, syncing to disk) and helps where bandwidth is limited per
+connection; it does not raise the link's total bandwidth."""
 
 
 class DatasetApi:
-    """Answers of the port about datasets; what each promises stands in `gateway.Gateway`."""
+    """The dataset methods of the port; `gateway.Gateway` documents each contract."""
 
     def __init__(self, calls: AuthenticatedRpc, limits: TransportLimits, uploads: Path | None) -> None:
         self._calls = calls
         self._limits = limits
         self._uploads = uploads
-        """Where it is noted what was begun to be sent; None: nowhere."""
+        """Folder of the upload journal; None: no journal is kept."""
 
     def find(self, slug: str) -> DatasetSeen | None:
-        """As Kaggle has it now, or None; what was half sent for it is forgotten once it is there."""
+        """Return the dataset's current state, or None; once it exists, its upload journal is deleted."""
         try:
             found = self._calls.read(
                 f"dataset {slug}", self._about("ApiGetDatasetRequest", "get_dataset", slug), responses.dataset
@@ -52,12 +53,12 @@ class DatasetApi:
             self._about("ApiGetDatasetStatusRequest", "get_dataset_status", slug),
             responses.dataset_status,
         )
-        self._half_sent(slug).forget()  # it is there, whether or not we heard so when it was made
+        self._journal(slug).forget()  # it exists, even if the answer to its creation was lost
         files = self._files(slug, found.current_version_number or None) if status == "ready" else ()
         return responses.dataset_seen(found, status, files)
 
     def own(self, prefix: str) -> tuple[str, ...]:
-        """Slugs of the account's datasets that begin so."""
+        """List the slugs of the account's datasets that begin with `prefix`."""
 
         def page(token: str | None) -> tuple[tuple[str, ...], str | None]:
             ask = self._calls.datasets("list_datasets", request_bodies.own_datasets(self._calls.sdk, token))
@@ -66,33 +67,33 @@ class DatasetApi:
         return beginning(prefix, all_pages(page))
 
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
-        """Upload one file and note where it went, which is where `create` looks for it; without notes there is no use in it."""
+        """Upload one file and journal its blob, where `create` finds it; does nothing without a journal."""
         if self._uploads is not None:
             once = replace(self._calls.patience, attempts_max=1)
-            self._upload(file, self._half_sent(slug, {file.name: sha256}), once)
+            self._upload(file, self._journal(slug, {file.name: sha256}), once)
 
     def create(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
     ) -> None:
-        """Upload the files, going on where an earlier process stopped, and make a private dataset of them."""
+        """Upload the files, resuming interrupted uploads, and create a private dataset from them."""
         request_bodies.check_name("dataset", slug, request_bodies.DATASET_CHARACTERS_MIN)
         with on_disk(files[0] if files else Path()):
             request_bodies.check_size(slug, sum(path.stat().st_size for path in files))
         owner = self._calls.account.username
-        half_sent = self._half_sent(slug, sha256 or {})
+        journal = self._journal(slug, sha256 or {})
         tokens = run_concurrently(
-            [partial(self._upload, path, half_sent, self._calls.patience) for path in files], ABREAST_MAX
+            [partial(self._upload, path, journal, self._calls.patience) for path in files], ABREAST_MAX
         )
         try:
             self._make(slug, request_bodies.new_dataset(self._calls.sdk, owner, slug, tokens, description), owner)
         except Refused as error:
             if spoils_uploads(error):
-                half_sent.forget()
+                journal.forget()
             raise
-        half_sent.forget()
+        journal.forget()
 
     def download(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
-        """Fetch one of its files."""
+        """Download one file of the dataset."""
         request = request_bodies.dataset(
             self._calls.sdk, "ApiDownloadDatasetRequest", self._calls.account.username, slug, file_name=name
         )
@@ -104,12 +105,12 @@ class DatasetApi:
         return fetch(open_, into, wanted, self._calls.patience, self._calls.redact)
 
     def delete(self, slug: str) -> None:
-        """Delete it; one that is not there counts as deleted."""
+        """Delete the dataset; one that does not exist counts as deleted."""
         ask = self._about("ApiDeleteDatasetRequest", "delete_dataset", slug)
         try:
             answer = self._calls.read(f"deletion of dataset {slug}", ask, lambda answer, _raw: answer)
         except NotFound:
-            # 403 is Kaggle's answer for what does not exist, and for what one may not delete.
+            # Kaggle returns 403 both for a missing dataset and for one that the account may not delete.
             if self.find(slug) is not None:
                 raise
             return
@@ -136,7 +137,7 @@ class DatasetApi:
         except NotFound:
             return ()  # Kaggle has not unpacked it yet
 
-    def _upload(self, path: Path, half_sent: UploadJournal, patience: RetryPolicy) -> str:
+    def _upload(self, path: Path, journal: UploadJournal, retry: RetryPolicy) -> str:
         def start() -> Slot:
             about = path.stat()
             request = request_bodies.blob(self._calls.sdk, path.name, about.st_size, int(about.st_mtime))
@@ -146,9 +147,9 @@ class DatasetApi:
                 responses.slot,
             )
 
-        return upload(path, start, self._limits, patience, self._calls.redact, half_sent)
+        return upload(path, start, self._limits, retry, self._calls.redact, journal)
 
-    def _half_sent(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> UploadJournal:
+    def _journal(self, slug: str, sha256: Mapping[str, str] = MappingProxyType({})) -> UploadJournal:
         return UploadJournal(None if self._uploads is None else self._uploads / slug, sha256)
 
     def _about(self, request_type: str, method: str, slug: str, **fields: Any) -> Ask:

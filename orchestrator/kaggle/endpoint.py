@@ -1,4 +1,4 @@
-"""Which server stands for Kaggle: the real one, or the one that the environment names."""
+"""Selects the server to call: Kaggle, or the one that RELAY_KAGGLE_URL names."""
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -9,16 +9,16 @@ from orchestrator.kaggle.transport import TransportLimits, is_loopback
 URL_VARIABLE = "RELAY_KAGGLE_URL"
 
 LOCAL_LIMITS = TransportLimits(connect_s=5.0, read_s=30.0, call_s=60.0, quiet_s=0.15, live_s=0.5, retry_s=0.2)
-"""For a server on this machine, which answers at once or not at all."""
+"""Limits for a server on this machine, which answers immediately or not at all."""
 
 
 def limits_for(url: str | None) -> TransportLimits:
-    """How long calls to this server may take."""
+    """Return the transport limits for this server."""
     return LOCAL_LIMITS if url is not None and is_loopback(url) else TransportLimits()
 
 
 def server_url(environ: Mapping[str, str]) -> str | None:
-    """The server to talk to instead of Kaggle, from RELAY_KAGGLE_URL. Raises BadInput where it is not an address."""
+    """Return the server that RELAY_KAGGLE_URL names, or None for Kaggle. Raises BadInput if it is not a URL."""
     url = environ.get(URL_VARIABLE, "").strip().rstrip("/")
     if not url:
         return None

@@ -1,8 +1,9 @@
-"""What relay needs of Kaggle, said in its own words: the port that `client.KaggleGateway` and the simulator's world implement.
+"""The Kaggle port: the operations that relay needs. `client.KaggleGateway` and the simulator's world implement it.
 
-Every call may raise Transient (RateLimited included): nothing is known to have changed. Reads are safe to repeat. A call
-that changes something states below what happens when it is repeated; Ambiguous means "it may have happened: look". All
-errors come from `orchestrator.base.errors` and carry the server's own message. No message ever contains a credential.
+Every call may raise Transient (including RateLimited): no change is known to have happened. Reads are safe to repeat.
+Calls that change something document what repeating them does; Ambiguous means that the change may have happened, so
+read the state back. All errors come from `orchestrator.base.errors` and carry the server's own message. No message
+ever contains a credential.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,10 @@ from typing import Protocol
 
 
 class Worker(StrEnum):
-    """What Kaggle says of a session.
+    """Kaggle's status of a session.
 
-    NEW_SCRIPT: the kernel was saved and never run. UNKNOWN: the answer made no sense. Neither is ever terminal.
+    NEW_SCRIPT: the kernel was saved and never run. UNKNOWN: the answer could not be interpreted. Neither is ever
+    terminal.
     """
 
     QUEUED = "queued"
@@ -30,29 +32,29 @@ class Worker(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """Whether the session is over."""
+        """True if the session has ended."""
         return self in (Worker.COMPLETE, Worker.ERROR, Worker.CANCEL_ACKNOWLEDGED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelPush:
-    """One kernel to run. `slug` is the title too. `source` must stay below 1,000,000 bytes."""
+    """One kernel to run. `slug` is also the title. `source` must stay below 1,000,000 bytes."""
 
     slug: str
     source: str
     machine_shape: str = ""
-    """Kaggle's word, such as `TpuV5E8` or `NvidiaTeslaT4`; empty means CPU."""
+    """Kaggle's machine name, such as `TpuV5E8` or `NvidiaTeslaT4`; empty means CPU."""
     dataset_sources: tuple[str, ...] = ()
     kernel_sources: tuple[str, ...] = ()
     model_sources: tuple[str, ...] = ()
     internet: bool = True
     timeout_s: int | None = None
-    """Kaggle's own limit for this session; None leaves the global one."""
+    """Time limit of this session on Kaggle, in seconds; None leaves Kaggle's global limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelFound:
-    """A kernel as Kaggle has it now."""
+    """A kernel in its current state on Kaggle."""
 
     ref: str
     version: int | None
@@ -62,7 +64,7 @@ class KernelFound:
 
 @dataclass(frozen=True, kw_only=True)
 class KernelPushed:
-    """An accepted push. `ref` is Kaggle's answer (owner/slug), `version` None where Kaggle did not say."""
+    """An accepted push. `ref` is Kaggle's answer (owner/slug); `version` is None if Kaggle did not return one."""
 
     ref: str
     version: int | None
@@ -70,7 +72,7 @@ class KernelPushed:
 
 @dataclass(frozen=True, kw_only=True)
 class SessionSeen:
-    """Status of one session and the message Kaggle gives when it ended badly."""
+    """Status of one session, and Kaggle's message if it ended with an error."""
 
     worker: Worker
     message: str = ""
@@ -78,7 +80,10 @@ class SessionSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class LogLine:
-    """One line of a kernel's log, newline stripped. `number` counts lines of the whole log from 0; `at_s` is session time."""
+    """One line of a kernel's log, without newline.
+
+    `number` counts lines of the whole log from 0; `at_s` is session time.
+    """
 
     number: int
     stream: str
@@ -88,32 +93,36 @@ class LogLine:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """One file that a session left. `name` is relative to /kaggle/working; `url` is short-lived: list again when it fails."""
+    """One output file of a session.
+
+    `name` is relative to /kaggle/working; `url` expires soon: list again if it fails.
+    """
 
     name: str
     url: str
     refused: str = ""
-    """Why a file of such a name cannot be fetched, in one sentence; its `name` is cut and only for people then."""
+    """Reason why a file with such a name cannot be fetched, in one sentence; its `name` is then truncated and only for
+    display."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileWanted:
-    """What a download must be. None where it is not known beforehand."""
+    """Expected properties of a download; None if unknown beforehand."""
 
     size_bytes: int | None = None
     size_bytes_max: int | None = None
-    """More than this is not taken in, where `size_bytes` is not known."""
+    """Size limit in bytes, for use when `size_bytes` is unknown."""
     sha256: str | None = None
     damaged: Path | None = None
-    """Where bytes that are something else are moved, on the same disk; None: they are removed."""
+    """Path to move mismatching bytes to, on the same disk; None: they are deleted."""
 
     def too_large(self, size_bytes: int) -> bool:
-        """Whether so many bytes are too many, whatever comes after them."""
+        """Return whether this many bytes already exceed the expected size or the limit."""
         most = [limit for limit in (self.size_bytes, self.size_bytes_max) if limit is not None]
         return bool(most) and size_bytes > min(most)
 
     def problem(self, size_bytes: int, sha256: str) -> str:
-        """What is wrong with a file of that size and hash, or nothing."""
+        """Return why a file of that size and hash does not match, or an empty string."""
         if self.size_bytes is not None and size_bytes != self.size_bytes:
             return f"{size_bytes} bytes instead of {self.size_bytes}"
         if self.too_large(size_bytes):
@@ -125,7 +134,7 @@ class FileWanted:
 
 @dataclass(frozen=True, kw_only=True)
 class Downloaded:
-    """A file that arrived whole."""
+    """A completely downloaded file."""
 
     path: Path
     size_bytes: int
@@ -134,7 +143,7 @@ class Downloaded:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFile:
-    """A published file as Kaggle lists it."""
+    """A file of a dataset as Kaggle lists it."""
 
     name: str
     size_bytes: int
@@ -142,7 +151,7 @@ class DatasetFile:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSeen:
-    """A dataset as Kaggle has it. `status` is Kaggle's word in lower case (`ready`, `blobs_received`, `failed`, …)."""
+    """A dataset's current state. `status` is Kaggle's word in lower case (`ready`, `blobs_received`, `failed`, …)."""
 
     ref: str
     version: int
@@ -154,152 +163,154 @@ class DatasetSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class Quota:
-    """Weekly accelerator hours in seconds; `total_s` None where Kaggle did not say (unknown is not zero)."""
+    """Weekly accelerator quota, in seconds; `total_s` is None if Kaggle did not return it (unknown is not zero)."""
 
     used_s: float
     reserved_s: float
     total_s: float | None
     refreshes_at: datetime | None
     ever_run: bool = False
-    """Whether Kaggle says that this account once ran a session with this accelerator."""
+    """True if Kaggle reports that this account has run a session with this accelerator before."""
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that a new session may use, or None where unknown."""
+        """Seconds that a new session may use, or None if unknown."""
         return None if self.total_s is None else max(0.0, self.total_s - self.used_s - self.reserved_s)
 
 
 class Access(StrEnum):
-    """Whether this account may read somebody's model or dataset."""
+    """Permission of this account to read a model or dataset."""
 
     READABLE = "readable"
     DENIED = "denied"
-    """Kaggle answers 403: there is no such thing, it is private, or its licence has not been accepted."""
+    """Kaggle returns 403: the resource does not exist, is private, or its licence has not been accepted."""
     ABSENT = "absent"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSeen:
-    """Somebody's model or dataset, as this account sees it; `size_bytes` None where Kaggle does not say."""
+    """A model or dataset as this account sees it; `size_bytes` is None if Kaggle does not return it."""
 
     ref: str
     access: Access
     size_bytes: int | None = None
     reason: str = ""
-    """Kaggle's own words where it is not readable."""
+    """Kaggle's own message if the source is not readable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelListed:
-    """One of the account's kernels in Kaggle's list. `machine_shape` is empty for a CPU and where the list does not say."""
+    """One of the account's kernels in Kaggle's list. `machine_shape` is empty for a CPU and if the list omits it."""
 
     slug: str
     machine_shape: str = ""
     ran_at: datetime | None = None
-    """When it ran last, by Kaggle's clock; None where the list does not say."""
+    """Time of the last run by Kaggle's clock; None if the list omits it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KernelsPage:
-    """A page of Kaggle's list of kernels. `following` is the token of the page after it, None on the last."""
+    """A page of Kaggle's list of kernels. `following` is the next page's token, None on the last page."""
 
     kernels: tuple[KernelListed, ...] = ()
     following: str | None = None
 
 
 class Gateway(Protocol):
-    """The account that relay works with."""
+    """The Kaggle account that relay works with."""
 
     @property
     def abreast_max(self) -> int:
-        """So many files may be fetched at once, each by a thread; 1 where calls are only answered one after the other."""
+        """Maximum number of concurrent downloads, one thread each; 1 if calls are served one at a time."""
 
     def owner(self) -> str:
-        """The account's user name. Raises BadInput when the credentials are missing or refused."""
+        """Return the account's user name. Raises BadInput if the credentials are missing or refused."""
 
     def quota(self, accelerator: str) -> Quota | None:
-        """Quota of `tpu` or `gpu`; None for `cpu`, which has none, and where the answer is missing."""
+        """Return the quota of `tpu` or `gpu`; None for `cpu`, which has none, and if Kaggle returns no answer."""
 
     def find_kernel(self, slug: str) -> KernelFound | None:
-        """The account's kernel of that slug, or None where Kaggle answers that there is none (403 and 404 alike)."""
+        """Return the account's kernel with that slug, or None if Kaggle says there is none (403 and 404 alike)."""
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
-        """Slugs of the account's own kernels that begin so, all pages, sorted.
+        """List the slugs of the account's own kernels that begin with `prefix`, from all pages, sorted.
 
-        What was saved lately may be missing and what was deleted lately may be there: only `find_kernel` tells.
+        The list lags: a new kernel may be missing and a deleted one still listed. Only `find_kernel` is authoritative.
         """
 
     def recent_kernels(self, page: str | None = None) -> KernelsPage:
-        """The account's own kernels that ran last, the newest first: the first page of twenty, or the one of that token."""
+        """List the account's own kernels, most recently run first: the first page of 20, or the page of that token."""
 
     def push(self, kernel: KernelPush) -> KernelPushed:
         """Start one session of a kernel.
 
-        Precondition: the caller found no kernel of that slug, so no second session can start by mistake.
-        Raises NoSlot or Refused (nothing runs), Ambiguous (find_kernel tells), Permanent where a source is not accepted.
+        Precondition: the caller found no kernel with that slug, so that no duplicate session can start.
+        Raises NoSlot or Refused (nothing runs), Ambiguous (check with find_kernel), Permanent if a source is not
+        accepted.
         """
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
-        """Status of a kernel's session. An answer that makes no sense is UNKNOWN, never an exception."""
+        """Return the status of a kernel's session. An unreadable answer is UNKNOWN, never an exception."""
 
     def log(self, slug: str, version: int | None) -> Iterator[LogLine]:
-        """The log as far as Kaggle shows it now, from its first line; empty where there is none yet.
+        """Yield the log so far, from its first line; nothing if there is none yet.
 
-        It comes as it is read, since it may be larger than the memory; so may its errors.
+        Lines are streamed, because a log may be larger than memory; errors may therefore be raised after some lines.
         """
 
     def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
-        """Lines from number `seen` on as they appear, each once however often the stream is cut, until the log ends."""
+        """Yield lines from number `seen` on as they appear, each once despite reconnects, until the log ends."""
 
     def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
-        """Every file that the session left, all pages. A name that no file here may have is listed as `refused`."""
+        """List every output file of the session, from all pages. A file with an unsafe name is listed as `refused`."""
 
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
-        """Fetch to `into`, hashed while it streams through `into` + `.part`, resumed by range after a cut, fsynced, renamed.
+        """Download to `into`: stream to `into` + `.part`, hash on the way, resume by range, then fsync and rename.
 
-        Raises Corrupt where size or hash differ, or where the file is `refused`: what came is moved to `wanted.damaged`, or
-        removed. Safe to repeat: a whole `into` that fits is kept.
+        Raises Corrupt if size or hash differ, or if the file is `refused`: the received bytes are moved to
+        `wanted.damaged`, or deleted. Safe to repeat: an existing `into` that matches is kept.
         """
 
-    # --- what others made ------------------------------------------------------
+    # --- models and datasets of any owner --------------------------------------
 
     def see_model(self, ref: str) -> SourceSeen:
-        """A model's version (`owner/model/framework/variation/version`), asked as far as to the address of one of its files.
+        """Look up a model version (`owner/model/framework/variation/version`), including the URL of one of its files.
 
-        Who may see a model need not be allowed to read it: its licence may have to be accepted first.
+        An account that can see a model cannot always read it: its licence may have to be accepted first.
         """
 
     def see_dataset(self, ref: str) -> SourceSeen:
-        """Anybody's dataset (`owner/slug`)."""
+        """Look up a dataset of any owner (`owner/slug`)."""
 
     # --- the account's datasets ------------------------------------------------
 
     def find_dataset(self, slug: str) -> DatasetSeen | None:
-        """The account's dataset with its newest version's status and all its files, or None where there is none."""
+        """Return the account's dataset with its newest version's status and all files, or None if there is none."""
 
     def list_datasets(self, prefix: str) -> tuple[str, ...]:
-        """Slugs of the account's own datasets that begin so, as `list_kernels` does; only `find_dataset` tells."""
+        """List the slugs of the account's own datasets that begin with `prefix`; it lags as `list_kernels` does."""
 
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
-        """Send a file of a dataset that is to be made soon: `create_dataset` sends only what is not there by then.
+        """Upload a file of a dataset that will be created soon: `create_dataset` uploads only what is still missing.
 
-        Tried once. Safe to repeat, and to leave at that: nothing on Kaggle refers to the bytes before the dataset is made.
-        Raises as `create_dataset` does, but for its slug.
+        Tries once. Safe to repeat or to abandon: nothing on Kaggle refers to the bytes until the dataset is created.
+        Raises the same errors as `create_dataset`, except those for its slug.
         """
 
     def create_dataset(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
     ) -> None:
-        """Upload files (resuming cut uploads) and make one private dataset of them; returns before Kaggle has processed it.
+        """Upload files (resuming interrupted uploads) and create one private dataset.
 
-        `sha256` by file name, of files that the caller has just compared: they need not be read once more to be known again.
+        Returns before Kaggle has processed the dataset. `sha256` maps file names to the SHA-256 of files that the caller
+        has just verified; those are not hashed again.
 
-        Precondition: find_dataset answered None. Raises NameTaken, NoRoom or Refused (what was sent is kept for the next try,
-        unless it is what Kaggle does not take), Ambiguous where the answer was lost.
+        Precondition: find_dataset returned None. Raises NameTaken, NoRoom or Refused (uploads are kept for the next
+        attempt, unless Kaggle rejected the uploads themselves), Ambiguous if the answer was lost.
         """
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
-        """Fetch one file of a dataset, as `download` does."""
+        """Download one file of a dataset, as `download` does."""
 
     def delete_dataset(self, slug: str) -> None:
-        """Remove a dataset; one that does not exist counts as removed."""
+        """Delete a dataset; one that does not exist counts as deleted."""

@@ -1,7 +1,7 @@
-"""Takes a log out of the answer that lists a session's files too, while that answer arrives: the log may be larger than any memory.
+"""Extracts a log from a JSON answer while it arrives, since the log may be larger than memory.
 
-Kaggle's ListKernelSessionOutput answers `{"files": […], "log": "…", "nextPageToken": "…"}`. The text of `log` is passed on in
-pieces or dropped, and what is left is a small answer like any other.
+Kaggle's ListKernelSessionOutput answers `{"files": […], "log": "…", "nextPageToken": "…"}`. The text of `log` is
+passed on in pieces or dropped; the rest is a small JSON answer.
 """
 
 import codecs
@@ -12,27 +12,28 @@ from collections.abc import Iterable, Iterator
 KEY = b'"log"'
 MARKS = re.compile(rb'["{}\[\]:,]')
 INSIDE = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-"""What belongs to a string from any place in it that is not behind a backslash: possessive, so that it takes no memory."""
+"""The rest of a JSON string, from any position that does not follow a backslash; possessive, so that it takes no
+memory."""
 WHOLE_ESCAPES = re.compile(r"(?:[^\\]++|\\u[0-9a-fA-F]{4}|\\[^u])*+", re.DOTALL)
 
 
 class LogSieve:
-    """Parts the bytes of one JSON object: what is fed comes back without the text of its `log`, which is in `log`."""
+    """Splits the bytes of one JSON object: `feed` returns them without the text of `log`, which is then in `log`."""
 
     def __init__(self) -> None:
         self.log = b""
-        """What was taken out of the bytes that were fed last, as it stands between the quotes."""
+        """Bytes of the log in the last block fed, still JSON-escaped."""
         self._depth = 0
         self._key = b""
         self._at_value = False
         self._string: bytearray | None = None
-        """The beginning of the string that is being read, None outside of one."""
-        self._takes = False
-        """Whether that string is the log."""
+        """Beginning of the string being read; None outside of strings."""
+        self._in_log = False
+        """True while the string being read is the log."""
         self._rest = b""
 
     def feed(self, block: bytes) -> bytes:
-        """The bytes without the log's."""
+        """Return the block without the log's bytes."""
         block, self._rest, self.log = self._rest + block, b"", b""
         kept, log, place = bytearray(), bytearray(), 0
         while place < len(block):
@@ -41,10 +42,10 @@ class LogSieve:
                 continue
             found = INSIDE.match(block, place)
             end = found.end() if found else place
-            (log if self._takes else kept).extend(block[place:end])
+            (log if self._in_log else kept).extend(block[place:end])
             if len(self._string) <= len(KEY):
                 self._string += block[place : min(end, place + len(KEY))]
-            if end < len(block) and block[end] == ord("\\"):  # the character behind it comes with the next block
+            if end < len(block) and block[end] == ord("\\"):  # the escaped character comes with the next block
                 self._rest = block[end:]
                 break
             if end < len(block):
@@ -55,14 +56,14 @@ class LogSieve:
         return bytes(kept)
 
     def _structure(self, block: bytes, place: int, kept: bytearray) -> int:
-        """Go on behind the next mark outside of strings."""
+        """Advance past the next structural character outside of strings."""
         found = MARKS.search(block, place)
         end = found.end() if found else len(block)
         kept.extend(block[place:end])
         match found and found.group():
             case b'"':
                 self._string = bytearray()
-                self._takes = self._at_value and self._depth == 1 and self._key == KEY
+                self._in_log = self._at_value and self._depth == 1 and self._key == KEY
             case b"{" | b"[":
                 self._depth += 1
             case b"}" | b"]":
@@ -73,13 +74,13 @@ class LogSieve:
 
 
 def unescaped(pieces: Iterable[bytes]) -> Iterator[str]:
-    """The text of a JSON string that comes in pieces of what stands between its quotes."""
+    """Yield the text of a JSON string from pieces of its escaped form."""
     rest = ""
     for piece in codecs.iterdecode(pieces, "utf-8", errors="replace"):
         rest += piece
         found = WHOLE_ESCAPES.match(rest)
         end = found.end() if found else 0
-        if len(rest) - end > len("\\uffff"):  # no escape is so long: it is not JSON
+        if len(rest) - end > len("\\uffff"):  # longer than any escape, so it is not JSON
             end = len(rest)
         if end:
             yield _text(rest[:end])

@@ -1,8 +1,8 @@
-"""From Kaggle's log entries to numbered lines: pure, so that replays, cuts and odd formats can be tried without a server.
+"""Converts Kaggle's log entries to numbered lines. Pure, so that odd logs can be tested without a server.
 
-Kaggle sends chunks `{stream_name, time, data}`, as an event stream while a session runs and as one JSON array afterwards.
-A chunk holds whatever the process wrote at once: part of a line, or several. Lines are numbered in the order in which they
-end, so the same chunks always give the same numbers, however often a stream is replayed from its start.
+Kaggle sends chunks `{stream_name, time, data}`, as an event stream while a session runs and as one JSON array
+afterwards. A chunk holds the bytes of one write: part of a line, or several lines. Lines are numbered in the order in
+which they end, so the same chunks always give the same numbers, however often a stream is replayed from its start.
 """
 
 import itertools
@@ -19,17 +19,17 @@ from stages.safe_text import whole_text
 END_OF_LOG = "END_OF_LOG"
 
 LINE_CHARACTERS_MAX = 1_000_000
-"""A line that is longer becomes several, so that a process that never ends a line cannot fill the memory."""
+"""Maximum length of a line; a longer one is split, so that a process that never ends a line cannot fill the memory."""
 
 STREAMS_MAX = 16
-"""Kaggle has two; whoever names thousands has the lines of the oldest ended."""
+"""Maximum number of streams with an open line; beyond it the oldest open line is ended. Kaggle has two streams."""
 STREAM_CHARACTERS_MAX = 32
 
 UNREADABLE_CHARACTERS_MAX = 8_000_000
-"""What cannot be read as JSON up to here is shown as it is."""
+"""Characters of invalid JSON that are buffered before the text is shown as it is."""
 
 WITHOUT_NEWLINE_CHARACTERS_MAX = 2_000_000
-"""So much of a log is looked at for a newline before it counts as one whose lines come without."""
+"""Characters searched for a newline before the log counts as one whose entries have none."""
 
 DECODER = json.JSONDecoder()
 BETWEEN_ENTRIES = re.compile(r"[\s,\[\]]*")
@@ -37,7 +37,7 @@ BETWEEN_ENTRIES = re.compile(r"[\s,\[\]]*")
 
 @dataclass(frozen=True)
 class Chunk:
-    """What one process wrote at once to one of its streams; `at_s` is session time."""
+    """Text of one write to one stream of the process; `at_s` is session time in seconds."""
 
     stream: str
     at_s: float
@@ -45,7 +45,7 @@ class Chunk:
 
 
 class LineAssembler:
-    """Puts the lines of all streams together; `end` gives what was never finished by a newline."""
+    """Assembles the lines of all streams; `end` returns lines that no newline ended."""
 
     def __init__(self, redact: Callable[[str], str] = str) -> None:
         self._redact = redact
@@ -53,7 +53,7 @@ class LineAssembler:
         self._count = 0
 
     def add(self, chunk: Chunk) -> list[LogLine]:
-        """The lines that this chunk ends."""
+        """Return the lines that this chunk ends."""
         held = self._open.pop(chunk.stream, None)
         ended: list[LogLine] = []
         if held is not None and _starts_a_line(chunk.data):
@@ -72,13 +72,13 @@ class LineAssembler:
         return ended
 
     def end(self) -> list[LogLine]:
-        """The lines that were still open, in the order in which their streams were last written to."""
+        """Return the lines still open, in the order in which their streams were last written to."""
         left = [line for chunk in self._open.values() for line in self._lines(chunk)]
         self._open.clear()
         return left
 
     def _lines(self, chunk: Chunk) -> list[LogLine]:
-        """One line, or several where it is too long for one."""
+        """Return one line, or several if it is too long for one."""
         text = whole_text(self._redact(_shown(chunk.data).rstrip("\r")))
         pieces = [text[at : at + LINE_CHARACTERS_MAX] for at in range(0, len(text) or 1, LINE_CHARACTERS_MAX)]
         first, self._count = self._count, self._count + len(pieces)
@@ -89,18 +89,18 @@ class LineAssembler:
 
 
 def _starts_a_line(data: str) -> bool:
-    # A progress event always begins a line; should Kaggle ever deliver lines without their newlines, events survive it.
+    # A progress event always begins a line, so events survive even if Kaggle drops newlines.
     return data.startswith(PROGRESS_PREFIX)
 
 
 def _shown(text: str) -> str:
-    """What a terminal would show: a progress bar's carriage returns overwrite what stood before."""
+    """Return the text as a terminal shows it: carriage returns of progress bars overwrite the line."""
     body = text.rstrip("\r")
     return body.rpartition("\r")[2] + text[len(body) :]
 
 
 def chunk_of(entry: Any) -> Chunk | None:
-    """One entry of a log, or None where it has no text."""
+    """Parse one entry of a log; None if it has no text."""
     if not isinstance(entry, dict) or not isinstance(entry.get("data"), str):
         return None
     at_s = entry.get("time")
@@ -109,7 +109,7 @@ def chunk_of(entry: Any) -> Chunk | None:
 
 
 def chunk_of_event(payload: str) -> Chunk | None:
-    """The chunk in one `data:` line of an event stream; text that is no JSON counts as a line of its own."""
+    """Parse one `data:` line of an event stream; text that is not JSON becomes a line of its own."""
     try:
         entry = json.loads(payload)
     except (ValueError, RecursionError):
@@ -118,7 +118,7 @@ def chunk_of_event(payload: str) -> Chunk | None:
 
 
 def entries_of(blocks: Iterable[str]) -> Iterator[Any]:
-    """The entries of a JSON array that arrives in blocks; text that is no JSON comes as an entry of its own."""
+    """Yield the entries of a JSON array that arrives in blocks; text that is not JSON becomes an entry of its own."""
     rest, plain = "", False
     for block in blocks:
         rest += block
@@ -134,7 +134,7 @@ def entries_of(blocks: Iterable[str]) -> Iterator[Any]:
 
 
 def _entries(text: str) -> tuple[list[Any], str]:
-    """The whole entries that a text begins with, and what is left: an entry that goes on in the next block, or none at all."""
+    """Return the complete entries at the start of a text, and the rest, which the next block may continue."""
     found: list[Any] = []
     place = _next_entry(text, 0)
     try:
@@ -153,7 +153,7 @@ def _next_entry(text: str, place: int) -> int:
 
 
 def lines_of_log(blocks: Iterable[str], redact: Callable[[str], str] = str) -> Iterator[LogLine]:
-    """All lines of a finished log: Kaggle's JSON array, or plain text where it is not one."""
+    """Yield all lines of a finished log: Kaggle's JSON array, or plain text if it is not one."""
     lines = LineAssembler(redact)
     chunks = (chunk_of(entry) for entry in entries_of(blocks))
     for chunk in _with_newlines(chunk for chunk in chunks if chunk is not None):
@@ -162,7 +162,7 @@ def lines_of_log(blocks: Iterable[str], redact: Callable[[str], str] = str) -> I
 
 
 def _with_newlines(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """The chunks; where no newline is in any of them, or for very long in none, each was a line."""
+    """Yield the chunks; adds a newline to each if the first WITHOUT_NEWLINE_CHARACTERS_MAX characters have none."""
     held: list[Chunk] = []
     left = WITHOUT_NEWLINE_CHARACTERS_MAX
     for chunk in chunks:

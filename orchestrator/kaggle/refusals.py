@@ -1,4 +1,4 @@
-"""What a refusal of a name or of bytes is about, by Kaggle's own words: which of them another name or more room would mend."""
+"""Classifies Kaggle's refusals by their wording: a taken name, missing room, or rejected uploads."""
 
 import re
 
@@ -9,26 +9,26 @@ TAKEN = re.compile(
     r"|\bchoose another (title|name|slug)\b|\bHTTP 409\b",
     re.IGNORECASE,
 )
-"""A name that belongs to something else, or to something that was deleted."""
+"""Wording for a name that belongs to something else, or to something that was deleted."""
 
 POISONED = re.compile(r"\bnotebook not found\b|\bkernel not found\b", re.IGNORECASE)
-"""What a push under the name of a kernel that was deleted is answered."""
+"""Answer to a push under the name of a deleted kernel."""
 
 ROOM = re.compile(
     r"\b(storage|disk|space)\b|\bquota\b|\btoo (large|big)\b|\b(size|capacity)\b[^.]*\b(limit|exceed\w*|maximum)\b"
     r"|\bexceed\w*\b[^.]*\b(limit|size|GB|GiB|gigabytes?)\b",
     re.IGNORECASE,
 )
-"""Room that the account does not have."""
+"""Wording for exceeded storage or size limits."""
 
 BLOBS = re.compile(
     r"\b(tokens?|blobs?|uploads?|uploaded)\b|\bfiles?\b.*\b(not found|missing|expired|invalid)\b", re.IGNORECASE
 )
-"""What was sent is at fault, so that it has to be sent again."""
+"""Wording for rejected uploads, which have to be sent again."""
 
 
 def dataset_refused(slug: str, reason: str) -> Refused:
-    """The error for a dataset that Kaggle declined to create in these words."""
+    """Map the reason for which Kaggle declined to create a dataset to an error."""
     text = f"Kaggle declined to create the dataset {slug}: {reason}"
     if TAKEN.search(reason):
         return NameTaken(text)
@@ -36,10 +36,10 @@ def dataset_refused(slug: str, reason: str) -> Refused:
 
 
 def name_refused(reason: str) -> bool:
-    """Whether a push was declined for the kernel's name."""
+    """Return whether a push was declined because of the kernel's name."""
     return bool(TAKEN.search(reason) or POISONED.search(reason))
 
 
 def spoils_uploads(error: Refused) -> bool:
-    """Whether the bytes that were sent are of no more use: else they are kept, since another try needs them as they are."""
+    """Return whether the uploaded bytes are useless now; otherwise they are kept for the next attempt."""
     return not isinstance(error, (NameTaken, NoRoom)) and bool(BLOBS.search(str(error)))

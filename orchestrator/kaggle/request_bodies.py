@@ -1,7 +1,7 @@
-"""Our questions in Kaggle's words: builds kagglesdk's request objects, so the wire format is that of Kaggle's own client.
+"""Builds kagglesdk's request objects, so that the wire format is that of Kaggle's own client.
 
-`sdk` is the namespace of kagglesdk's modules that `client` imports. Every field goes through the type's own setter: a field that
-a newer kagglesdk renamed is an error here, not something silently left out.
+`sdk` is the namespace of kagglesdk modules that `client` imports. Every field is set through the type's own setter: a
+field that a newer kagglesdk renamed raises an error here instead of being silently omitted.
 """
 
 import re
@@ -12,34 +12,34 @@ from orchestrator.base.errors import BadInput, Permanent
 from orchestrator.kaggle.gateway import KernelPush
 
 PAGE_SIZE = 200
-"""The most that Kaggle gives at once."""
+"""Kaggle's largest page size for listings of files."""
 
 LIST_SIZE = 100
-"""Of the lists of kernels and datasets: as many as Kaggle's own client asks for at most."""
+"""Page size for lists of kernels and datasets: the largest that Kaggle's own client requests."""
 
 RECENT = 20
-"""Kernels on a page of those that ran last: far more than there are slots."""
+"""Page size for the most recently run kernels: far more than there are session slots."""
 
 LICENCE = "other"
-"""Of the private checkpoint datasets: whatever the licence of the weights is, it goes on."""
+"""Licence of the private checkpoint datasets: the licence of the weights, whatever it is, continues to apply."""
 
 
 KERNEL_CHARACTERS_MIN = 5
 DATASET_CHARACTERS_MIN = 6
 NAME_CHARACTERS_MAX = 50
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-"""A title that is its own slug: any other one is renamed by Kaggle."""
+"""Form of a title that equals its own slug: Kaggle renames any other title."""
 
 SOURCE_BYTES_MAX = 999_999
-"""Kaggle: "must be less than 1 megabytes in size"."""
+"""Largest kernel source, in bytes. Kaggle: "must be less than 1 megabytes in size"."""
 
 
 DATASET_BYTES_MAX = 200 * 10**9
-"""Of one dataset, as users report: nothing is sent of one that is larger."""
+"""Largest dataset, in bytes, as users report it: a larger one is rejected before the upload."""
 
 
 def check_size(slug: str, size_bytes: int) -> None:
-    """Raise Permanent for a dataset that Kaggle would decline after all of it was sent."""
+    """Raise Permanent for a dataset that Kaggle would decline after the whole upload."""
     if size_bytes > DATASET_BYTES_MAX:
         raise Permanent(
             f"the dataset {slug} would have {size_bytes} bytes, and Kaggle takes at most {DATASET_BYTES_MAX}: make the "
@@ -48,7 +48,7 @@ def check_size(slug: str, size_bytes: int) -> None:
 
 
 def check_kernel(kernel: KernelPush) -> None:
-    """Raise for what Kaggle would decline anyway: Permanent for its size, BadInput for its name."""
+    """Raise for a kernel that Kaggle would decline: Permanent for its size, BadInput for its name."""
     check_name("kernel", kernel.slug, KERNEL_CHARACTERS_MIN)
     size = len(kernel.source.encode())
     if size > SOURCE_BYTES_MAX:
@@ -65,7 +65,7 @@ def check_name(kind: str, slug: str, characters_min: int) -> None:
 
 
 def filled(request: Any, **fields: Any) -> Any:
-    """The request with these fields; None leaves a field out."""
+    """Return the request with these fields set; None omits a field."""
     for name, value in fields.items():
         if value is not None:
             setattr(request, name, value)
@@ -73,12 +73,15 @@ def filled(request: Any, **fields: Any) -> Any:
 
 
 def version_label(version: int | None) -> str | None:
-    """Kaggle's name of a version: `v7` (a bare `7` is answered 404)."""
+    """Return Kaggle's name of a version: `v7` (Kaggle answers a bare `7` with 404)."""
     return None if version is None else f"v{version}"
 
 
 def push(sdk: Any, owner: str, kernel: KernelPush) -> Any:
-    """One private script that runs at once. No docker image: a pinned one takes the TPU away without a word."""
+    """Build SaveKernel: one private script that runs at once.
+
+    No docker image: a pinned one silently disables the TPU.
+    """
     shape = kernel.machine_shape
     tpu = shape.lower().startswith("tpu")
     return filled(
@@ -102,12 +105,12 @@ def push(sdk: Any, owner: str, kernel: KernelPush) -> Any:
 
 
 def kernel(sdk: Any, owner: str, slug: str) -> Any:
-    """GetKernel."""
+    """Build GetKernel."""
     return filled(sdk.kernel_types.ApiGetKernelRequest(), user_name=owner, kernel_slug=slug)
 
 
 def own_kernels(sdk: Any, page: str | None) -> Any:
-    """ListKernels: one's own, in an order that a run that goes on meanwhile does not change."""
+    """Build ListKernels for the account's own kernels, by creation date: runs in progress do not change that order."""
     return filled(
         sdk.kernel_types.ApiListKernelsRequest(),
         group=sdk.kernel_enums.KernelsListViewType.PROFILE,
@@ -118,7 +121,7 @@ def own_kernels(sdk: Any, page: str | None) -> Any:
 
 
 def recent_kernels(sdk: Any, page: str | None) -> Any:
-    """ListKernels: one's own, those that ran last first."""
+    """Build ListKernels for the account's own kernels, most recently run first."""
     return filled(
         sdk.kernel_types.ApiListKernelsRequest(),
         group=sdk.kernel_enums.KernelsListViewType.PROFILE,
@@ -129,7 +132,10 @@ def recent_kernels(sdk: Any, page: str | None) -> Any:
 
 
 def model(sdk: Any, request_type: str, ref: str, **fields: Any) -> Any:
-    """One of the requests about somebody's model: `ref` is owner/model/framework/variation/version. Raises BadInput."""
+    """Build a request about a model; `ref` is owner/model/framework/variation/version.
+
+    Raises BadInput for any other form.
+    """
     try:
         owner, slug, framework, instance, version = ref.split("/")
         fields = {**fields, "framework": _framework(sdk, framework)}
@@ -145,13 +151,13 @@ def model(sdk: Any, request_type: str, ref: str, **fields: Any) -> Any:
 
 
 def _framework(sdk: Any, name: str) -> Any:
-    """`flax` and `tensorFlow2` in addresses are MODEL_FRAMEWORK_FLAX and MODEL_FRAMEWORK_TENSOR_FLOW_2 on the wire."""
+    """Map a framework's name in URLs to its enum: `tensorFlow2` to MODEL_FRAMEWORK_TENSOR_FLOW_2, `flax` to …_FLAX."""
     known = {each.name.removeprefix("MODEL_FRAMEWORK_").replace("_", "").lower(): each for each in sdk.ModelFramework}
     return known[name.replace("-", "").lower()]
 
 
 def own_datasets(sdk: Any, page: str | None) -> Any:
-    """ListDatasets: one's own, private ones included."""
+    """Build ListDatasets for the account's own datasets, including private ones."""
     return filled(
         sdk.dataset_types.ApiListDatasetsRequest(),
         group=sdk.dataset_enums.DatasetSelectionGroup.DATASET_SELECTION_GROUP_MY,
@@ -162,20 +168,20 @@ def own_datasets(sdk: Any, page: str | None) -> Any:
 
 
 def session(sdk: Any, owner: str, slug: str, version: int | None) -> Any:
-    """GetKernelSessionStatus."""
+    """Build GetKernelSessionStatus."""
     request = sdk.kernel_types.ApiGetKernelSessionStatusRequest()
     return filled(request, user_name=owner, kernel_slug=slug, version_label=version_label(version))
 
 
 def output(sdk: Any, owner: str, slug: str, version: int | None, page: str | None) -> Any:
-    """ListKernelSessionOutput."""
+    """Build ListKernelSessionOutput."""
     request = sdk.kernel_types.ApiListKernelSessionOutputRequest()
     label = version_label(version)
     return filled(request, user_name=owner, kernel_slug=slug, version_label=label, page_size=PAGE_SIZE, page_token=page)
 
 
 def blob(sdk: Any, name: str, size_bytes: int, modified_s: int) -> Any:
-    """StartBlobUpload."""
+    """Build StartBlobUpload."""
     return filled(
         sdk.blob_types.ApiStartBlobUploadRequest(),
         type=sdk.blob_types.ApiBlobType.DATASET,
@@ -187,7 +193,7 @@ def blob(sdk: Any, name: str, size_bytes: int, modified_s: int) -> Any:
 
 
 def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str], description: str = "") -> Any:
-    """CreateDataset, private."""
+    """Build CreateDataset for a private dataset."""
     files = [filled(sdk.dataset_types.ApiDatasetNewFile(), token=token) for token in tokens]
     return filled(
         sdk.dataset_types.ApiCreateDatasetRequest(),
@@ -202,5 +208,5 @@ def new_dataset(sdk: Any, owner: str, slug: str, tokens: Sequence[str], descript
 
 
 def dataset(sdk: Any, request_type: str, owner: str, slug: str, **fields: Any) -> Any:
-    """One of the requests about an existing dataset."""
+    """Build a request about an existing dataset."""
     return filled(getattr(sdk.dataset_types, request_type)(), owner_slug=owner, dataset_slug=slug, **fields)

@@ -1,7 +1,7 @@
-"""What Kaggle's answers mean in our words: pure translations of kagglesdk's response objects.
+"""Parse Kaggle's responses: pure translations of kagglesdk's response objects into relay's values.
 
-`raw` is the JSON object as it came. It matters because kagglesdk reads any object without the expected fields as if all of
-them had their default value, which makes an error page's `{}` look like a queued session.
+`raw` is the JSON object as received. It is needed because kagglesdk fills every missing field with its default value,
+which makes an error page's `{}` look like a queued session.
 """
 
 import re
@@ -29,11 +29,11 @@ from orchestrator.kaggle.transport import InvalidResponse
 from orchestrator.kaggle.upload_journal import Slot
 
 MESSAGE_CHARS_MAX = 2000
-"""Of what Kaggle says in words; it ends in the database and on a screen."""
+"""Length limit for messages from Kaggle, in characters; they end up in the database and on screens."""
 QUOTA_S_MAX = 1e7
-"""Seconds of a week's quota beyond which a number is none: a week has six hundred thousand."""
+"""Largest plausible weekly quota, in seconds; larger values count as unknown (a week has 604,800 seconds)."""
 YEARS = range(2000, 2200)
-"""In which a quota can be renewed; other dates are outside what can be reckoned with."""
+"""Plausible years of a quota refresh date; dates outside count as unknown."""
 
 NO_SLOT = re.compile(
     r"(session count of \d+|maximum (number|batch)[^.]*sessions?\b|too many[^.]*sessions)", re.IGNORECASE
@@ -42,7 +42,10 @@ NO_QUOTA = re.compile(r"\bquota\b|\b(weekly|remaining)\b[^.]*\b(hours?|limit|tim
 
 
 def kernel_found(answer: Any, _raw: Mapping[str, Any]) -> KernelFound:
-    """Raises Nonsense where a part is missing: taking that for "no such kernel" could start a second session."""
+    """Parse a kernel.
+
+    Raises InvalidResponse for a missing part: reading it as "no such kernel" could start a duplicate session.
+    """
     metadata, blob = answer.metadata, answer.blob
     if metadata is None or blob is None or not (metadata.ref or metadata.slug):
         raise InvalidResponse("the answer holds no kernel")
@@ -55,12 +58,12 @@ def kernel_found(answer: Any, _raw: Mapping[str, Any]) -> KernelFound:
 
 
 def kernel_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
-    """The slugs of one page of kernels and the token of the next one; an entry without a name tells nothing."""
+    """Return the slugs of one page of kernels and the next page's token; skips entries without a name."""
     return _slugs(answer.kernels), answer.next_page_token or None
 
 
 def kernels_listed(answer: Any, _raw: Mapping[str, Any]) -> KernelsPage:
-    """One page of kernels, in Kaggle's order."""
+    """Parse one page of kernels, in Kaggle's order."""
     found = [(_ref(entry.ref), entry) for entry in answer.kernels or () if entry.ref]
     kernels = (
         KernelListed(
@@ -73,7 +76,7 @@ def kernels_listed(answer: Any, _raw: Mapping[str, Any]) -> KernelsPage:
 
 
 def dataset_slugs(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
-    """The slugs of one page of datasets and the token of the next one."""
+    """Return the slugs of one page of datasets and the next page's token."""
     return _slugs(answer.datasets), answer.next_page_token or None
 
 
@@ -83,7 +86,7 @@ def _slugs(entries: Any) -> tuple[str, ...]:
 
 
 def push_refused(reason: str, slug: str) -> RelayError:
-    """The error for a push that Kaggle declined in these words."""
+    """Map the reason for which Kaggle declined a push to an error."""
     text = f"Kaggle declined to run {slug}: {reason[:MESSAGE_CHARS_MAX]}"
     if NO_SLOT.search(reason):
         return NoSlot(text)
@@ -93,7 +96,7 @@ def push_refused(reason: str, slug: str) -> RelayError:
 
 
 def kernel_pushed(answer: Any, kernel: KernelPush, owner: str) -> KernelPushed:
-    """The accepted push. Raises by remedy for all that a status of 200 can hide."""
+    """Parse an accepted push. Raises the matching error for failures that Kaggle reports with HTTP 200."""
     if answer.error:
         raise push_refused(answer.error, kernel.slug)
     if not answer.ref:
@@ -122,17 +125,17 @@ def _rejected_sources(answer: Any) -> list[str]:
 
 
 def _ref(text: str) -> str:
-    """`owner/slug` out of the forms that Kaggle uses: `/code/owner/slug`, `owner/slug/7`, a whole address."""
+    """Extract `owner/slug` from the forms that Kaggle uses: `/code/owner/slug`, `owner/slug/7`, a full URL."""
     path = re.sub(r"^https?://[^/]+", "", text).strip("/")
     parts = [part for part in re.sub(r"^(code|kernels|datasets)/", "", path).split("/") if part]
     return "/".join(parts[:2])
 
 
 def session_seen(answer: Any, raw: Mapping[str, Any]) -> SessionSeen:
-    """The status.
+    """Parse a session's status.
 
-    QUEUED is the enum's zero and zeros are left out on the wire, so an honest QUEUED is an object without `status`. It is
-    believed only where nothing foreign stands beside it. Even so it is weak evidence, and harmless: it is not terminal.
+    QUEUED is the enum's zero, and zeros are omitted on the wire, so a genuine QUEUED is an object without `status`. An
+    object that holds unknown keys instead raises InvalidResponse. A wrong QUEUED is harmless: it is not terminal.
     """
     if "status" not in raw and (foreign := set(raw) - {"failureMessage"}):
         raise InvalidResponse(f"the answer holds no status, but {_named(foreign)}")
@@ -148,7 +151,7 @@ def _named(keys: Iterable[str]) -> str:
 
 
 def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile, ...], str | None]:
-    """The files of one page and the token of the next one."""
+    """Return the output files of one page and the next page's token."""
     if any(not file.file_name or not file.url for file in answer.files or ()):
         raise InvalidResponse("a listed output file has no name or no address")
     files = tuple(output_file(file.file_name, file.url) for file in answer.files or ())
@@ -156,7 +159,7 @@ def output_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[OutputFile,
 
 
 def dataset_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[DatasetFile, ...], str | None]:
-    """The files of one page and the token of the next one."""
+    """Return the dataset files of one page and the next page's token."""
     if answer.error_message:
         raise InvalidResponse(f"the listing says: {answer.error_message[:MESSAGE_CHARS_MAX]}")
     files = tuple(
@@ -166,21 +169,21 @@ def dataset_page(answer: Any, _raw: Mapping[str, Any]) -> tuple[tuple[DatasetFil
 
 
 def dataset(answer: Any, _raw: Mapping[str, Any]) -> Any:
-    """The dataset itself, once the answer is known to hold one. Raises Nonsense otherwise, as for kernels."""
+    """Return the dataset; raises InvalidResponse if the answer does not hold one."""
     if not answer.ref:
         raise InvalidResponse("the answer holds no dataset")
     return answer
 
 
 def dataset_status(answer: Any, raw: Mapping[str, Any]) -> str:
-    """Kaggle's word in lower case. Zero (`not_yet_persisted`) is left out on the wire, as in `session_seen`."""
+    """Return Kaggle's status in lower case. Zero (`not_yet_persisted`) is omitted on the wire, as in `session_seen`."""
     if "status" not in raw and raw:
         raise InvalidResponse(f"the answer holds no status, but {_named(raw)}")
     return str(answer.status.name).lower()
 
 
 def dataset_seen(found: Any, status: str, files: tuple[DatasetFile, ...]) -> DatasetSeen:
-    """All that was read of a dataset; version 0 where Kaggle gives none yet."""
+    """Combine everything read about a dataset; version 0 if Kaggle gives none yet."""
     return DatasetSeen(
         ref=_ref(found.ref),
         version=found.current_version_number or 0,
@@ -192,26 +195,26 @@ def dataset_seen(found: Any, status: str, files: tuple[DatasetFile, ...]) -> Dat
 
 
 def model_instance(answer: Any, _raw: Mapping[str, Any]) -> Any:
-    """A model's variation, once the answer is known to hold one. Raises Nonsense otherwise."""
+    """Return a model's variation; raises InvalidResponse if the answer does not hold one."""
     if not answer.slug:
         raise InvalidResponse("the answer holds no model")
     return answer
 
 
 def model_files(answer: Any, _raw: Mapping[str, Any]) -> tuple[DatasetFile, ...]:
-    """The files of one page."""
+    """Return the model files of one page."""
     return tuple(DatasetFile(name=file.name or "", size_bytes=file.size or 0) for file in answer.files or ())
 
 
 def slot(answer: Any, _raw: Mapping[str, Any]) -> Slot:
-    """Where a blob goes."""
+    """Parse a blob's token and upload URL."""
     if not answer.token or not answer.create_url:
         raise InvalidResponse("the answer holds no address to upload to")
     return Slot(answer.token, answer.create_url)
 
 
 def dataset_created(answer: Any, slug: str, owner: str) -> None:
-    """Raises Refused (see `refusals`) where Kaggle declined, Ambiguous where the answer says neither."""
+    """Raise Refused (see `refusals`) if Kaggle declined, Ambiguous if the answer does not say."""
     if answer.error or (answer.status or "ok").lower() == "error":
         raise dataset_refused(slug, (answer.error or "it gave no reason")[:MESSAGE_CHARS_MAX])
     place = answer.ref or answer.url
@@ -224,7 +227,7 @@ def dataset_created(answer: Any, slug: str, owner: str) -> None:
 
 
 def quota_of(answer: Any, accelerator: str) -> Quota | None:
-    """Quota of `tpu` or `gpu`; what Kaggle leaves out is unknown, not zero."""
+    """Parse the quota of `tpu` or `gpu`; values that Kaggle omits are unknown, not zero."""
     part = getattr(answer, f"{accelerator}_quota")
     if part is None:
         return None
@@ -238,13 +241,13 @@ def quota_of(answer: Any, accelerator: str) -> Quota | None:
 
 
 def _seconds(value: timedelta | None) -> float | None:
-    """Seconds that a quota can have; any others are unknown."""
+    """Return plausible quota seconds; None for any other value."""
     seconds = None if value is None else value.total_seconds()
     return seconds if seconds is not None and 0 <= seconds <= QUOTA_S_MAX else None
 
 
 def _aware(value: datetime | None) -> datetime | None:
-    """The time in UTC; None too for one that no calendar has there, such as the last hours of the year 9999 west of Greenwich."""
+    """Return the time in UTC; None if missing or outside YEARS, or if the conversion overflows (end of year 9999)."""
     if value is None or value.year not in YEARS:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Patience: how often, and for how long in all, a call that may safely be repeated is tried again."""
+"""Retry policy: number and total duration of attempts of a repeatable call."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,24 +12,24 @@ T = TypeVar("T")
 
 
 class StaleUrl(Transient):
-    """An address that will not work again: a fresh one has to be asked for, so waiting does not help."""
+    """A URL that will not work again: the caller has to request a fresh one, so a retry does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """Exponential backoff with jitter, Kaggle's own Retry-After where it is longer, bounded in number and in time."""
+    """Exponential backoff with jitter, or Kaggle's Retry-After if longer, bounded in number and in time."""
 
     sleep: Callable[[float], None]
     stopping: Callable[[], bool] = lambda: False
-    """Whether relay is to end: then the first failure is the last."""
+    """Returns True if relay is shutting down: the first failure is then final."""
     attempts_max: int = 6
     wait_first_s: float = 1.0
     wait_s_max: float = 30.0
     total_s_max: float = 180.0
-    """Waiting and calling together: no new attempt begins after this."""
+    """Total seconds of waiting and calling after which no new attempt starts."""
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """The call's answer, or its last Transient; every other error comes through at once."""
+        """Return the call's result or raise its last Transient; any other error is raised at once."""
         return Retrying(
             sleep=self.sleep,
             retry=retry_if_exception(_worth_waiting_for),
@@ -45,7 +45,7 @@ class RetryPolicy:
     def _is_spent(self, state: RetryCallState) -> bool:
         if self.stopping() or state.attempt_number >= self.attempts_max:
             return True
-        # Slept time is counted apart from the clock, so that a virtual sleep uses patience up as a real one does.
+        # `idle_for` counts sleeps apart from the clock, so that a virtual sleep uses up the budget like a real one.
         spent_s = max(state.idle_for, state.seconds_since_start or 0.0)
         return spent_s + state.upcoming_sleep > self.total_s_max
 

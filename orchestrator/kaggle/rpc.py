@@ -1,4 +1,4 @@
-"""The way through to Kaggle: kagglesdk's HTTP client over our session, and what can be asked about credentials."""
+"""kagglesdk's HTTP client on relay's own HTTP session, and the calls that check credentials."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -30,16 +30,16 @@ Ask = Callable[[Any], Any]
 """Makes one call with kagglesdk's HTTP client."""
 
 Answer = tuple[Any, Mapping[str, Any]]
-"""kagglesdk's response object, and the JSON object that it was read from."""
+"""kagglesdk's response object, and the JSON object from which it was read."""
 
 USER_AGENT = "relay-kaggle"
 
 OUTPUT = "kernels.KernelsApiService/ListKernelSessionOutput"
-"""Lists a session's files, and holds its whole log beside them."""
+"""RPC that lists a session's output files; its answer also holds the session's whole log."""
 
 
 class RpcClient:
-    """Calls Kaggle, or the server at `url`, without touching anything that other users of kagglesdk in this process see."""
+    """Calls Kaggle, or the server at `url`, without changing global state of kagglesdk in this process."""
 
     def __init__(self, sdk: Callable[[], Any], url: str | None, limits: TransportLimits, redact: Redact) -> None:
         self._sdk = sdk
@@ -49,13 +49,13 @@ class RpcClient:
 
     @property
     def base(self) -> str:
-        """What the addresses of all calls begin with."""
+        """URL prefix of all calls."""
         if self._url is None:
             return f"{self._sdk().kaggle_env.get_endpoint(self._sdk().kaggle_env.KaggleEnv.PROD)}/v1"
         return f"{self._url.rstrip('/')}/api/v1"
 
     def call(self, ask: Ask, authorization: str | None) -> Answer:
-        """One call, tried once. Raises CallFailed."""
+        """Make one call, without retries. Raises CallFailed."""
         with _RpcSession(self.limits, authorization, self.base, self.redact) as session:
             http = self._client(session)
             try:
@@ -69,7 +69,7 @@ class RpcClient:
     def stream(
         self, path: str, read_s: float, authorization: str
     ) -> Iterator[tuple[BoundedSession, requests.Response]]:
-        """GET an address below `base`, whose body is read as it comes. Raises CallFailed."""
+        """GET a path below `base` and yield the response before its body is read. Raises CallFailed."""
         with BoundedSession(self.limits, authorization) as session:
             session.read_s = read_s
             headers = {"User-Agent": USER_AGENT, "Accept": "text/event-stream, */*"}
@@ -82,7 +82,7 @@ class RpcClient:
     def redirected(
         self, method: str, request: Any, headers: Mapping[str, str], authorization: str
     ) -> Iterator[requests.Response]:
-        """The file behind a call that answers with the file's address, or with the file itself. Raises CallFailed."""
+        """Open the file behind a call that answers with the file's URL, or with the file. Raises CallFailed."""
         with BoundedSession(self.limits, authorization) as session, honest_errors(self.redact):
             url, body = f"{self.base}/{method}", type(request).to_dict(request)
             asked = {**headers, "User-Agent": USER_AGENT}
@@ -97,7 +97,7 @@ class RpcClient:
 
     @contextmanager
     def log(self, request: Any, authorization: str) -> Iterator[Iterator[str]]:
-        """The text of a session's stored log, in pieces as they come. Raises CallFailed."""
+        """Yield the text of a session's stored log, in pieces as they arrive. Raises CallFailed."""
         with BoundedSession(self.limits, authorization) as session, honest_errors(self.redact):
             headers = {"User-Agent": USER_AGENT}
             url, body = f"{self.base}/{OUTPUT}", type(request).to_dict(request)
@@ -108,7 +108,7 @@ class RpcClient:
                 yield unescaped(self._log_in(session, response))
 
     def _log_in(self, session: BoundedSession, response: requests.Response) -> Iterator[bytes]:
-        """What stands between the quotes of the log; the rest of the answer has to be one."""
+        """Yield the bytes between the quotes of the log; the rest of the answer must be valid JSON."""
         sieve, rest = LogSieve(), bytearray()
         for block in session.blocks(response):
             rest += sieve.feed(block)
@@ -130,8 +130,8 @@ class RpcClient:
         sdk = self._sdk()
         environment = sdk.kaggle_env.KaggleEnv.PROD if self._url is None else sdk.kaggle_env.KaggleEnv.LOCAL
         http = sdk.kaggle_http_client.KaggleHttpClient(env=environment)
-        # A session that is there already keeps the client from making one, and from looking for a token of its own: it
-        # would take KAGGLE_API_TOKEN even where other credentials were given.
+        # Setting the session keeps the client from creating one and from looking up a token itself: it would use
+        # KAGGLE_API_TOKEN even if other credentials were given.
         http._session = session
         if self._url is not None:
             http._endpoint = self._url.rstrip("/")
@@ -139,7 +139,7 @@ class RpcClient:
 
 
 class _RpcSession(BoundedSession):
-    """For one call: the answer must be a JSON object, and is kept as it came."""
+    """Session for one call: the answer must be a JSON object, and is kept as received."""
 
     def __init__(self, limits: TransportLimits, authorization: str | None, base: str, redact: Redact) -> None:
         super().__init__(limits, authorization)
@@ -149,28 +149,28 @@ class _RpcSession(BoundedSession):
         self._redact = redact
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        # kagglesdk is a private detail of another project: should it ever go elsewhere, credentials stay here.
-        assert (request.url or "").startswith(f"{self._base}/"), "kagglesdk left the address that it was given"
+        # If kagglesdk ever calls another server, no credentials are sent there.
+        assert (request.url or "").startswith(f"{self._base}/"), "kagglesdk called another address than the given one"
         with honest_errors(self._redact):
             response = super().send(request, **{**kwargs, "stream": True, "allow_redirects": False})
             with response:
                 body = self._kept(response, str(request.url))
-        if self.authorization is not None:  # an answer to a call without credentials may be a new token
+        if self.authorization is not None:  # the answer to a call without credentials may be a new token: keep it
             body = self._without_secrets(response, body)
         check_status(response, body, self._redact)
         self.answer = _object(response, body)
-        # kagglesdk reads the body once more: what is odd in it gets no further than here.
+        # kagglesdk parses the body again: give it the sanitized JSON only.
         response._content, response.encoding = json.dumps(self.answer).encode(), "utf-8"
         return response
 
     def _kept(self, response: requests.Response, url: str) -> bytes:
         if not url.endswith(f"/{OUTPUT}"):
             return self.read_whole(response)
-        self.restart(self.limits.log_s)  # a log as large as it likes must not stand between a run and its files
+        self.restart(self.limits.log_s)  # a large log must not keep a run from its files
         return self.read_whole(response, LogSieve().feed)
 
     def _without_secrets(self, response: requests.Response, body: bytes) -> bytes:
-        # A server may repeat what it was sent. Redacted here, nothing further in can pass a secret on.
+        # A server may echo the credentials: redact the body before any other code sees it.
         body = self._redact(body.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         response._content = body
         return body
@@ -178,7 +178,7 @@ class _RpcSession(BoundedSession):
 
 def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
     if response.status_code >= 300:
-        raise InvalidResponse(f"HTTP {response.status_code} leads elsewhere")
+        raise InvalidResponse(f"HTTP {response.status_code} redirects to another address")
     try:
         answer = read_json(body, left_out=True)
     except OddJson as error:
@@ -191,7 +191,7 @@ def _object(response: requests.Response, body: bytes) -> Mapping[str, Any]:
 
 
 def _check_types(answer: Any) -> None:
-    """Raise TypeError where a field is of another type than kagglesdk declares: it checks what one sets, not what it reads."""
+    """Raise TypeError if a field has another type than declared: kagglesdk checks assignments, not what it parses."""
     for field in getattr(type(answer), "_fields", ()):
         value = getattr(answer, field.private_field_name)
         if value is not None and value != field.default_value:
@@ -205,12 +205,12 @@ def _same_origin(one: str, other: str) -> bool:
 
 
 class KaggleSignIn:
-    """What Kaggle says about credentials: `account.SignIn` over the door."""
+    """Checks of credentials against Kaggle: implements `account.SignIn`."""
 
     def __init__(self, door: RpcClient, sdk: Callable[[], Any], patience: RetryPolicy) -> None:
-        self._door = door
+        self._rpc = door
         self._sdk = sdk
-        self._patience = patience
+        self._retry = patience
 
     def name_of(self, token: str) -> str | None:
         request = filled(self._sdk().oauth_types.IntrospectTokenRequest(), token=token)
@@ -241,14 +241,14 @@ class KaggleSignIn:
         return self._ask(ask, authorization, {401}) is True
 
     def _ask(self, ask: Ask, authorization: str | None, no: set[int]) -> Any:
-        """The answer, or None where Kaggle answers with one of the statuses that mean no."""
+        """Return the answer, or None if Kaggle's status is one of those that mean no."""
 
         def once() -> Any:
             try:
-                return self._door.call(ask, authorization)[0]
+                return self._rpc.call(ask, authorization)[0]
             except CallFailed as error:
                 if isinstance(error, HttpStatus) and error.status in no:
                     return None
                 raise as_read(error, "sign-in") from error
 
-        return self._patience(once)
+        return self._retry(once)

@@ -1,4 +1,4 @@
-"""What time it is by Kaggle's clock, as every answer of a web server says."""
+"""Reads Kaggle's clock from the Date header of an HTTP response."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,9 +11,9 @@ KAGGLE = "https://www.kaggle.com"
 
 
 def server_date(environ: Mapping[str, str]) -> datetime | None:
-    """The Date of one answer, whatever else it says; None where it has none. Needs no credentials, and sends none.
+    """Return the Date header of one response, whatever its status; None if it has none. Sends no credentials.
 
-    Raises Transient where there is no answer.
+    Raises Transient if no response arrives.
     """
     url = server_url(environ) or KAGGLE
     try:
@@ -25,7 +25,7 @@ def server_date(environ: Mapping[str, str]) -> datetime | None:
 
 
 def read_date(text: str) -> datetime | None:
-    """A Date header as an aware time; None for anything that is none."""
+    """Parse a Date header into an aware UTC time; None if it is malformed."""
     try:
         found = parsedate_to_datetime(text)
     except (TypeError, ValueError, OverflowError):

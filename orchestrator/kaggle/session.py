@@ -1,4 +1,4 @@
-"""Calls of one account: signed in, asked again where that is safe, understood, and told by remedy where they fail."""
+"""Authenticated API calls: retries idempotent requests, parses responses, maps failures to RelayError."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -17,49 +17,52 @@ T = TypeVar("T")
 
 
 class AuthenticatedRpc:
-    """What every part of the client asks Kaggle with. Safe to use from several threads."""
+    """Makes the calls for every part of the client. Safe to use from several threads."""
 
     def __init__(
         self, sdk: Callable[[], SimpleNamespace], door: RpcClient, account: SignedIn, patience: RetryPolicy
     ) -> None:
         self._sdk = sdk
-        self._door = door
+        self._rpc = door
         self.account = account
         self.patience = patience
 
     @property
     def sdk(self) -> SimpleNamespace:
-        """Kaggle's own types and services."""
+        """kagglesdk's types and services."""
         return self._sdk()
 
     def redact(self, text: str) -> str:
-        """The text without the account's secrets."""
+        """Return the text with the account's secrets replaced."""
         return self.account.redact(text)
 
     def call(self, ask: Ask) -> Answer:
-        """One call, tried once; a second time only where a login's token had run out, which a 401 says nothing happened of."""
+        """Make one call, without retries.
+
+        Repeats it once if a login's token had expired: a 401 proves that the call had no effect.
+        """
         try:
-            return self._door.call(ask, self.account.authorization)
+            return self._rpc.call(ask, self.account.authorization)
         except HttpStatus as error:
             if error.status != 401:
                 raise
             if not self.account.renewed():
                 raise self.account.refused(str(error)) from error
-        return self._door.call(ask, self.account.authorization)
+        return self._rpc.call(ask, self.account.authorization)
 
     def read(self, what: str, ask: Ask, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
-        """A question that changes nothing, asked as often as patience allows; `Absent` for 403 and 404."""
+        """Make a call that changes nothing, with retries; raises NotFound for 403 and 404."""
         return self.patience(lambda: self.read_once(what, ask, understand))
 
     def read_once(self, what: str, ask: Ask, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
-        """The same, asked once."""
+        """Do the same as `read`, without retries."""
         try:
             return self.understood(self.call(ask), understand)
         except CallFailed as error:
             raise as_read(error, what) from error
 
     def understood(self, answer: Answer, understand: Callable[[Any, Mapping[str, Any]], T]) -> T:
-        """What an answer means; Nonsense where `understand` cannot make sense of it."""
+        """Parse an answer; raises InvalidResponse if `understand` cannot interpret it."""
         try:
             return understand(*answer)
         except UNREADABLE as error:
@@ -67,47 +70,50 @@ class AuthenticatedRpc:
 
     @contextmanager
     def log(self, request: Any) -> Iterator[Iterator[str]]:
-        """The text of a stored log, in pieces; opened as often as patience allows. Raises CallFailed and what `read` does."""
+        """Open a stored log, with retries, and yield its text in pieces. Raises CallFailed and the errors of `read`."""
         with ExitStack() as stack:
-            yield self.patience(lambda: self._opened(stack, request))
+            yield self.patience(lambda: self._open_log(stack, request))
 
-    def _opened(self, stack: ExitStack, request: Any) -> Iterator[str]:
+    def _open_log(self, stack: ExitStack, request: Any) -> Iterator[str]:
         try:
             try:
-                return stack.enter_context(self._door.log(request, self.account.authorization))
+                return stack.enter_context(self._rpc.log(request, self.account.authorization))
             except HttpStatus as error:
                 if error.status != 401 or not self.account.renewed():
                     raise
-            return stack.enter_context(self._door.log(request, self.account.authorization))
+            return stack.enter_context(self._rpc.log(request, self.account.authorization))
         except CallFailed as error:
             raise as_read(error, "the log") from error
 
     def redirected(
         self, method: str, request: Any, headers: Mapping[str, str]
     ) -> AbstractContextManager[requests.Response]:
-        """The file behind a call that answers with its address."""
-        return self._door.redirected(method, request, headers, self.account.authorization)
+        """Open the file behind a call that answers with its URL."""
+        return self._rpc.redirected(method, request, headers, self.account.authorization)
 
     def kernels(self, method: str, request: Any) -> Ask:
-        """A call of the service for kernels."""
+        """Return a call of the kernel service."""
         return lambda http: getattr(self.sdk.kernels.KernelsApiClient(http), method)(request)
 
     def datasets(self, method: str, request: Any) -> Ask:
-        """A call of the service for datasets."""
+        """Return a call of the dataset service."""
         return lambda http: getattr(self.sdk.datasets.DatasetApiClient(http), method)(request)
 
     def models(self, method: str, request: Any) -> Ask:
-        """A call of the service for models."""
+        """Return a call of the model service."""
         return lambda http: getattr(self.sdk.models.ModelApiClient(http), method)(request)
 
 
 PAGES_MAX = 1000
 ITEMS_MAX = 200_000
-"""Of one listing: as many as that many pages of Kaggle's largest size hold."""
+"""Maximum entries of one listing: PAGES_MAX pages of Kaggle's largest page size."""
 
 
 def all_pages(page: Callable[[str | None], tuple[tuple[T, ...], str | None]]) -> tuple[T, ...]:
-    """A whole listing; `page` gives the items at a token, and the next token. Raises Transient where it goes round or has no end."""
+    """Return a whole listing; `page` returns the items at a token, and the next token.
+
+    Raises Transient if the pages repeat or do not end.
+    """
     found: list[T] = []
     token: str | None = None
     seen: set[str | None] = set()
@@ -125,5 +131,8 @@ def all_pages(page: Callable[[str | None], tuple[tuple[T, ...], str | None]]) ->
 
 
 def beginning(prefix: str, slugs: tuple[str, ...]) -> tuple[str, ...]:
-    """Chosen here and not by Kaggle's search, of which nobody knows what it leaves out."""
+    """Return the slugs with this prefix, sorted.
+
+    Filtered here, because it is unknown what Kaggle's own search omits.
+    """
     return tuple(sorted({slug for slug in slugs if slug.startswith(prefix)}))

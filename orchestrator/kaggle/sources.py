@@ -1,4 +1,4 @@
-"""What others made, as this account may use it: models and datasets, asked about and never fetched."""
+"""Models and datasets of any owner: checks whether this account may read them, without downloading."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,21 @@ FILE_OF_MODEL = "models.ModelApiService/DownloadModelInstanceVersion"
 
 
 class InputSources:
-    """Answers of the port about what sessions mount and the account need not own."""
+    """Port methods about models and datasets that sessions mount and the account need not own."""
 
     def __init__(self, calls: AuthenticatedRpc) -> None:
         self._calls = calls
 
     def model(self, ref: str) -> SourceSeen:
-        """A model's version; that it can be seen does not say that its licence was accepted, so a file is asked for too."""
+        """Look up a model version.
+
+        Being able to see a model does not prove that its licence was accepted, so the URL of one of its files is
+        requested too.
+        """
         return self._seen(ref, self._model)
 
     def dataset(self, ref: str) -> SourceSeen:
-        """Anybody's dataset."""
+        """Look up a dataset of any owner."""
         return self._seen(ref, self._dataset)
 
     def _model(self, ref: str) -> int:
@@ -43,7 +47,7 @@ class InputSources:
         return self._calls.read(f"dataset {ref}", ask, responses.dataset).total_bytes or 0
 
     def _require_file(self, ref: str, name: str) -> None:
-        """Raise Absent unless Kaggle gives the address of a model's file; of the file itself nothing is read."""
+        """Raise NotFound unless Kaggle returns the URL of this model file; the file itself is not read."""
         request = request_bodies.model(self._calls.sdk, "ApiDownloadModelInstanceVersionRequest", ref, path=name)
         try:
             with self._calls.redirected(FILE_OF_MODEL, request, {}) as found:
@@ -56,6 +60,6 @@ class InputSources:
         try:
             return SourceSeen(ref=ref, access=Access.READABLE, size_bytes=size_of(ref) or None)
         except NotFound as error:
-            self._calls.account.check()  # refused credentials must not look like a closed door
+            self._calls.account.check()  # rejected credentials give 403 too, and must not read as DENIED
             access = Access.ABSENT if error.status == 404 else Access.DENIED
             return SourceSeen(ref=ref, access=access, reason=str(error))

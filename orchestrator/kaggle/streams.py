@@ -1,4 +1,4 @@
-"""A kernel's live log over HTTP: what there is now, or every line as it appears, each once however often it is cut."""
+"""A kernel's live log over HTTP: the log so far, or every line as it appears, each once even if the stream is cut."""
 
 import codecs
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -28,24 +28,24 @@ from orchestrator.kaggle.transport import (
 RECONNECT_S_MAX = 15.0
 
 PAYLOAD_BYTES_MAX = 8 * 2**20
-"""Of one entry of a live log."""
+"""Size limit of one live-log entry, in bytes; a longer entry is truncated."""
 
 OpenLog = Callable[[float], AbstractContextManager[tuple[BoundedSession, requests.Response]]]
-"""Connects to the log stream; the argument is the silence in seconds after which the connection counts as cut."""
+"""Connects to the log stream; the argument is the read timeout in seconds."""
 
 
 class Connection:
-    """One reading of the stream, which always begins with the log's first line."""
+    """One connection to the log stream; the stream always begins with the log's first line."""
 
     def __init__(self, redact: Redact) -> None:
         self._redact = redact
         self.ended = False
-        """Whether the log's end was seen: there will never be another line."""
+        """True once the end of the log was received, so that no further line can follow."""
         self.stored = False
-        """Whether it is the log of a session that has ended, and not a live one."""
+        """True if the response is the stored log of an ended session rather than a live stream."""
 
     def lines(self, session: BoundedSession, response: requests.Response) -> Iterator[LogLine]:
-        """The lines until the log ends or the connection does. A line that is still being written is held back."""
+        """Yield lines until the log or the connection ends. An unfinished line is withheld."""
         with honest_errors(self._redact):
             if response.status_code >= 400:
                 check_status(response, session.read_whole(response), self._redact)
@@ -69,7 +69,7 @@ class Connection:
 
 
 def read_now(open_: OpenLog, limits: TransportLimits, redact: Redact) -> Generator[LogLine, None, bool]:
-    """The log as the stream shows it now; False where the stream did not work and another way should be tried."""
+    """Yield the log as the stream has it now; return False if the stream failed and the stored log should be tried."""
     seen = False
     until_s = monotonic_s() + limits.live_s
     connection = Connection(redact)
@@ -81,7 +81,7 @@ def read_now(open_: OpenLog, limits: TransportLimits, redact: Redact) -> Generat
                 if monotonic_s() > until_s and not connection.stored:
                     break
     except CallFailed:
-        pass  # what was shown until then was shown
+        pass  # the lines before the failure were already yielded
     return seen or connection.ended
 
 
@@ -94,12 +94,12 @@ class Follower:
     redact: Redact
     patience: RetryPolicy
     session: Callable[[], Worker]
-    """Its state: once it has ended, a stream that says nothing more will never say its end either."""
+    """Fetches the session's state: once the session has ended, a silent stream will never send its end marker."""
     whole: Callable[[], Iterator[LogLine]]
-    """The stored log of a session that has ended."""
+    """Fetches the stored log of a session that has ended."""
 
     def lines(self, seen: int) -> Iterator[LogLine]:
-        """Lines from number `seen` on; raises Transient where Kaggle cannot be reached for longer than patience lasts."""
+        """Yield lines from number `seen` on; raises Transient if Kaggle stays unreachable beyond the retry policy."""
         number, waited_s, failures = seen, 1.0, 0
         while True:
             connection, before, trouble = Connection(self.redact), number, None
@@ -126,9 +126,9 @@ class Follower:
             yield from connection.lines(session, response)
 
     def _failures(self, before: int, worker: Worker, trouble: CallFailed | None) -> int:
-        """How often in a row nothing came that time alone explains; raises once patience has run out."""
-        # A load balancer cuts a stream that is silent, and training may well be silent for an hour; a session in the queue
-        # has no log, which is answered 403 or 404.
+        """Count consecutive failures that silence or queueing does not explain; raises once retries are exhausted."""
+        # Not failures: a load balancer cuts a silent stream, and training may be silent for an hour; a queued
+        # session has no log, so Kaggle returns 403 or 404.
         healthy = worker is not Worker.UNKNOWN and (
             trouble is None or isinstance(trouble, ConnectionLost) or _is_absent(trouble)
         )
@@ -143,14 +143,14 @@ def _is_absent(trouble: CallFailed) -> bool:
 
 
 def _payloads(response: requests.Response) -> Iterator[str]:
-    """The text of each `data:` line, as soon as it has arrived; of one that is too long only its beginning."""
-    for line in _bounded(blocks_of(response, 2**16)):
+    """Yield the text of each `data:` line as soon as it arrives; truncates one that is too long."""
+    for line in _truncated_lines(blocks_of(response, 2**16)):
         if line.startswith(b"data:"):
             yield line[5:].strip().decode(errors="replace")
 
 
-def _bounded(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The whole lines of a body, each cut at `PAYLOAD_BYTES_MAX`."""
+def _truncated_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the complete lines of a body, each truncated to `PAYLOAD_BYTES_MAX`."""
     rest, skips = bytearray(), False
     for block in blocks:
         *ends, begins = block.split(b"\n")

@@ -1,8 +1,8 @@
-"""Downloads that are whole or absent: streamed to `.part`, hashed on the way, continued by range after a cut, then renamed.
+"""Downloads that end up complete or not at all: stream to `.part`, hash, resume by range after an interruption, rename.
 
-What arrives is hashed by a second thread while the next of it is received and written; nothing is ever held in memory but a few
-blocks. A part that another process left is continued only where a SHA-256 is promised,
-because only then the end can prove that both halves belong together.
+A second thread hashes received blocks while the next ones are received and written; only a few blocks are held in
+memory. A partial file of another process is resumed only if the expected SHA-256 is known, since only that can prove
+that both halves belong together.
 """
 
 import hashlib
@@ -34,20 +34,20 @@ from orchestrator.kaggle.transport import (
 )
 
 BLOCK_BYTES = 2**20
-"""Written and hashed together: over TLS a piece brings 16 KiB, and each would cost several calls."""
+"""Size of the blocks that are written and hashed. TLS delivers pieces of 16 KiB, and each would cost several calls."""
 PIECE_BYTES_MAX = 2**18
-"""Asked for at once. For more, the C library takes the memory of each piece from the system and gives it back, which over TLS costs more
-than all else."""
+"""Maximum bytes per read. For larger reads the C library allocates each buffer from the system and returns it, which
+costs more than all else over TLS."""
 
 PROGRESS_BYTES_MIN = 2**16
-"""A connection that brought this much was worth having: patience begins anew."""
+"""Bytes that a connection must deliver to count as progress, which resets the retry count."""
 
 Opener = Callable[[Mapping[str, str]], AbstractContextManager[requests.Response]]
-"""Asks for the file with these headers (Range, If-Range); every call may go to a fresh address."""
+"""Requests the file with these headers (Range, If-Range); each call may use a fresh URL."""
 
 
 def opener(url: str, limits: TransportLimits, redact: Redact, authorization: str | None = None) -> Opener:
-    """Fetches from one address."""
+    """Return an Opener for one URL."""
 
     @contextmanager
     def open_(headers: Mapping[str, str]) -> Iterator[requests.Response]:
@@ -61,7 +61,7 @@ def opener(url: str, limits: TransportLimits, redact: Redact, authorization: str
 
 
 def fetch(open_: Opener, into: Path, wanted: FileWanted, patience: RetryPolicy, redact: Redact) -> Downloaded:
-    """Bring one file to `into`. See `Gateway.download`; raises DiskRefused where this machine's disk does."""
+    """Download one file to `into`. See `Gateway.download`; raises DiskRefused if the local disk fails."""
     if (kept := _already_there(into, wanted)) is not None:
         return kept
     with BackgroundHasher() as sha256:
@@ -72,7 +72,7 @@ def _fetched(part: "_Part", open_: Opener, patience: RetryPolicy, redact: Redact
     continued = part.adopt()
     part.fill(open_, patience, redact)
     if continued and part.problem():
-        part.start_over()  # what lay there was of another file: that is not Kaggle's fault
+        part.start_over()  # the partial file belonged to another version: not Kaggle's fault
         part.fill(open_, patience, redact)
     if problem := part.problem():
         part.set_aside()
@@ -81,16 +81,16 @@ def _fetched(part: "_Part", open_: Opener, patience: RetryPolicy, redact: Redact
 
 
 PART_BYTES_MAX = 200
-"""Of one part of a name: file systems take 255, and `.part` and a checkpoint's name are put beside it."""
+"""Maximum bytes of one path component: file systems allow 255, and `.part` and a checkpoint's name are appended."""
 
 NAME_BYTES_MAX = 1_000
 NAME_CHARS_SHOWN = 80
 DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-"""What Windows takes for a device, in whatever folder and with whatever suffix."""
+"""Names that Windows treats as devices, in any folder and with any suffix."""
 
 
 def safe_name(name: str) -> str:
-    """The name of an output file, relative, inside its directory and possible on any disk; raises Corrupt for any other."""
+    """Return the relative name of an output file; raises Corrupt if it leaves its directory or no disk can hold it."""
     parts = PurePosixPath(name).parts
     shown = repr(name if len(name) <= NAME_CHARS_SHOWN else name[:NAME_CHARS_SHOWN] + "…")
     if len(name.encode(errors="replace")) > NAME_BYTES_MAX or any(
@@ -106,7 +106,7 @@ def safe_name(name: str) -> str:
 
 
 def output_file(name: str, url: str) -> OutputFile:
-    """A listed file; one whose name no file here may have is `refused` and cannot be fetched."""
+    """Build an OutputFile; one whose name is unsafe here is `refused` and cannot be fetched."""
     try:
         return OutputFile(name=safe_name(name), url=url)
     except Corrupt as error:
@@ -114,7 +114,7 @@ def output_file(name: str, url: str) -> OutputFile:
 
 
 class _Part:
-    """A file that is not whole yet, with the hash of what is there."""
+    """A partial download, with the hash of the bytes received so far."""
 
     def __init__(self, into: Path, wanted: FileWanted, sha256: BackgroundHasher) -> None:
         self.into = into
@@ -125,7 +125,7 @@ class _Part:
         self.validator: str | None = None
 
     def adopt(self) -> bool:
-        """Take over what an earlier process left; whether there was anything that can be continued."""
+        """Take over the partial file of an earlier process; return whether there is anything to resume."""
         with on_disk(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
@@ -135,7 +135,7 @@ class _Part:
                 return False
             try:
                 self.size = _hash_into(self.sha256.update, self.path)
-            except OSError:  # what cannot be read is fetched anew
+            except OSError:  # an unreadable partial file is downloaded again
                 self.path.unlink()
                 self.start_over()
             return self.size > 0
@@ -146,16 +146,16 @@ class _Part:
         self.validator = None
 
     def fill(self, open_: Opener, patience: RetryPolicy, redact: Redact) -> None:
-        """Go on until the file's end was seen."""
+        """Receive until the end of the file."""
         while not patience(lambda: self._receive(open_, redact)):
-            pass  # cut after good progress: go on from there at once
+            pass  # interrupted after good progress: resume at once
 
     def problem(self) -> str:
-        """What is wrong with the bytes, or nothing."""
+        """Return why the bytes do not match the expectation, or an empty string."""
         return self.wanted.problem(self.size, self.sha256.hexdigest())
 
     def set_aside(self) -> None:
-        """Move what came to where damaged bytes are wanted, or remove it."""
+        """Move the received bytes to `wanted.damaged`, or delete them."""
         with on_disk(self.path):
             if self.wanted.damaged is not None and self.path.exists():
                 self.wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -163,43 +163,46 @@ class _Part:
             self.path.unlink(missing_ok=True)
 
     def keep(self) -> Downloaded:
-        """Rename once every byte is on the disk."""
+        """Rename the file to its final name once every byte is on disk."""
         with on_disk(self.into):
-            with self.path.open("ab") as file:  # creates it where the file is empty
+            with self.path.open("ab") as file:  # creates the file if the download is empty
                 os.fsync(file.fileno())
             self.path.replace(self.into)
             sync_folder(self.into.parent)
         return Downloaded(path=self.into, size_bytes=self.size, sha256=self.sha256.hexdigest())
 
     def _receive(self, open_: Opener, redact: Redact) -> bool:
-        """One connection's worth; whether the end was reached. Raises Transient where it brought (almost) nothing."""
+        """Receive from one connection; return whether the end was reached.
+
+        Raises Transient if it made too little progress.
+        """
         before = self.size
         try:
             with open_(self._headers()) as response, honest_errors(redact):
-                return self._take(response, redact)
+                return self._receive_body(response, redact)
         except CallFailed as error:
             if self.size - before >= PROGRESS_BYTES_MIN:
                 return False
-            raise self._meaning(error) from error
+            raise self._as_error(error) from error
 
     def _headers(self) -> dict[str, str]:
-        # A compressed answer would make ranges and lengths count other bytes than the file's.
+        # With compression, ranges and lengths would count other bytes than the file's.
         headers = {"Accept-Encoding": "identity"}
         if self.size and self.validator is None and self.wanted.sha256 is None:
-            self.start_over()  # nothing could tell whether the rest belongs to what is here
+            self.start_over()  # nothing could prove that the rest belongs to the bytes here
         if self.size:
             headers["Range"] = f"bytes={self.size}-"
             if self.validator is not None:
                 headers["If-Range"] = self.validator
         return headers
 
-    def _meaning(self, error: CallFailed) -> RelayError:
+    def _as_error(self, error: CallFailed) -> RelayError:
         what = f"download of {self.into.name}"
         if isinstance(error, HttpStatus) and 400 <= error.status < 500 and error.status not in (408, 429):
             return StaleUrl(f"{what}: {error}; the address may have expired")
         return as_read(error, what)
 
-    def _take(self, response: requests.Response, redact: Redact) -> bool:
+    def _receive_body(self, response: requests.Response, redact: Redact) -> bool:
         if response.status_code == 416:
             return self._nothing_left(response)
         if response.status_code >= 400:
@@ -223,7 +226,7 @@ class _Part:
             self._copy(response, file)
 
     def _copy(self, response: requests.Response, file: BinaryIO) -> None:
-        """Until the body's end, or until it is longer than it may be. A cut costs nothing of what came before it."""
+        """Copy until the body ends or exceeds its limit. An interruption loses nothing that was received before it."""
         pieces: list[bytes] = []
         gathered = 0
         try:
@@ -247,13 +250,13 @@ class _Part:
         self.size += len(block)
 
     def _lacking_bytes(self) -> int:
-        """How many bytes are still to come, as far as that is known."""
+        """Return the number of bytes still to come; 0 if unknown."""
         return max(0, (self.wanted.size_bytes or 0) - self.size)
 
     def _ended(self, response: requests.Response) -> bool:
-        # Without a length the end of a body looks like a cut: believe the size that was promised.
-        told = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
-        if not told and self.wanted.size_bytes is not None and self.size < self.wanted.size_bytes:
+        # Without a length, an interrupted body looks complete: compare with the expected size.
+        has_length = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers
+        if not has_length and self.wanted.size_bytes is not None and self.size < self.wanted.size_bytes:
             raise ConnectionLost(f"only {self.size} of {self.wanted.size_bytes} bytes came")
         return True
 
@@ -266,13 +269,13 @@ class _Part:
 
 
 def _already_there(into: Path, wanted: FileWanted) -> Downloaded | None:
-    # The size alone proves nothing: the states of two sessions often have the same one.
+    # The size alone proves nothing: checkpoints of two sessions often have the same size.
     if wanted.sha256 is None or not into.is_file():
         return None
     sha256 = hashlib.sha256()
     try:
         size = _hash_into(sha256.update, into)
-    except OSError:  # what cannot be read is fetched anew
+    except OSError:  # an unreadable file is downloaded again
         return None
     if sha256.hexdigest() != wanted.sha256.lower() or wanted.size_bytes not in (None, size):
         return None

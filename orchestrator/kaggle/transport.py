@@ -1,12 +1,13 @@
-"""One HTTP session per call: bounded in time and size, past any proxy to this machine, errors in the server's own words.
+"""One HTTP session per call: bounded in time and size, no proxy for loopback, errors with the server's own message.
 
 CallFailed
-├── Answered    an HTTP status that says no; `status` and the reason that kagglesdk would hide
-├── Unsent      nothing reached the server
-├── Cut         the request went out and no whole answer came back
-└── Nonsense    a whole answer that means nothing
+├── HttpStatus       an HTTP error status; `status` and the reason that kagglesdk would hide
+├── NotSent          nothing reached the server
+├── ConnectionLost   the request was sent and no complete answer came back
+└── InvalidResponse  a complete answer that cannot be interpreted
 
-What they mean depends on the call: `as_read` for one that changes nothing, `as_change` for one that may have happened.
+Their meaning depends on the call: `as_read` is for a call that changes nothing, `as_change` for one that may have
+taken effect.
 """
 
 import re
@@ -29,44 +30,44 @@ Redact = Callable[[str], str]
 
 REASON_CHARACTERS_MAX = 500
 HEADER_CHARACTERS_MAX = 100
-"""Of a header with a number or a date: a longer one is cut before it is read, and is neither then or a very large number."""
+"""Length limit for a header that holds a number or a date, in characters; a longer one is truncated before parsing."""
 
 UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What a library raises over an answer that it did not expect: an unknown word, a date that no calendar has, another type."""
+"""Exceptions that a library raises for an unexpected answer: an unknown word, an impossible date, a wrong type."""
 SEND_BLOCK_BYTES = 2**18
-"""A body leaves in blocks of this size. urllib3's own 16 KiB cost more than the sending of them."""
+"""Block size for sending a body, in bytes. With urllib3's default of 16 KiB the overhead exceeds the sending itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransportLimits:
-    """How long one call may take, in seconds, and how large an answer that is kept in memory may be."""
+    """Timeouts of one call, in seconds, and the size limit of an answer that is held in memory."""
 
     connect_s: float = 15.0
     read_s: float = 60.0
-    """Silence on an open connection."""
+    """Read timeout: maximum silence on an open connection."""
     call_s: float = 150.0
-    """One whole call, however steadily its answer trickles in."""
+    """Deadline of one whole call, even if its answer keeps arriving."""
     quiet_s: float = 2.0
-    """A live log that is silent for this long has shown what there is."""
+    """Silence after which a live log counts as read to its current end."""
     live_s: float = 20.0
-    """A live log that is never silent is read for this long."""
+    """Longest reading of a live log that never falls silent."""
     follow_s: float = 300.0
-    """A followed log that is silent for this long is asked for anew."""
+    """Silence after which a followed log is reconnected."""
     retry_s: float = 1.0
-    """Before the second try of a call that may be repeated; doubles with each further one."""
+    """Delay before the second attempt of a repeatable call; doubles with each further attempt."""
     attempts_max: int = 6
-    """Of a call that may be repeated."""
+    """Maximum number of attempts of a repeatable call."""
     log_s: float = 1800.0
-    """An answer that holds a stored log, however steadily that trickles in."""
+    """Deadline of a call whose answer holds a stored log."""
     body_bytes_max: int = 64 * 2**20
 
 
 class CallFailed(Exception):
-    """Base of what can go wrong with one exchange; the text is redacted."""
+    """Base class of the failures of one HTTP exchange; the message is redacted."""
 
 
 class HttpStatus(CallFailed):
-    """An HTTP status that says no."""
+    """The server returned an HTTP error status."""
 
     def __init__(self, status: int, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(f"HTTP {status}: {reason}" if reason else f"HTTP {status}")
@@ -80,22 +81,22 @@ class NotSent(CallFailed):
 
 
 class ConnectionLost(CallFailed):
-    """The request went out and no whole answer came back."""
+    """The request was sent and no complete answer came back."""
 
 
 class InvalidResponse(CallFailed):
-    """A whole answer that means nothing."""
+    """The answer is complete but cannot be interpreted."""
 
 
 def unreadable(error: Exception, redact: Redact) -> InvalidResponse:
-    """What to raise for an answer that is JSON and makes no sense to whoever reads on."""
+    """Return the InvalidResponse for an answer that is JSON but not what the caller expects."""
     return InvalidResponse(
         redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX]
     )
 
 
 class NotFound(Refused):
-    """403 or 404: Kaggle gives both for things that do not exist."""
+    """Kaggle returned 403 or 404: it uses both for things that do not exist."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -103,7 +104,7 @@ class NotFound(Refused):
 
 
 def as_read(error: CallFailed, what: str) -> RelayError:
-    """The error of a call that changes nothing."""
+    """Map a failure of a call that changes nothing to a RelayError."""
     match error:
         case HttpStatus(status=401):
             return _unauthorized(error)
@@ -118,7 +119,7 @@ def as_read(error: CallFailed, what: str) -> RelayError:
 
 
 def as_change(error: CallFailed, what: str) -> RelayError:
-    """The error of a call that may have happened although no good answer came."""
+    """Map a failure of a call that may have taken effect, although no good answer came, to a RelayError."""
     match error:
         case NotSent():
             return Transient(f"{what}: {error}")
@@ -136,7 +137,7 @@ def _unauthorized(error: CallFailed) -> BadInput:
 
 
 class _LargeBlocks(requests.adapters.HTTPAdapter):
-    """As in requests, except for the size of the blocks in which a body is sent."""
+    """HTTPAdapter that sends bodies in blocks of SEND_BLOCK_BYTES."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, blocksize=SEND_BLOCK_BYTES)
@@ -146,7 +147,7 @@ class _LargeBlocks(requests.adapters.HTTPAdapter):
 
 
 class BoundedSession(requests.Session):
-    """A session for one exchange: `limits` hold for it as a whole, from the moment the session is made."""
+    """A session for one exchange; `limits` apply to the whole exchange, from the session's construction."""
 
     def __init__(self, limits: TransportLimits, authorization: str | None = None) -> None:
         super().__init__()
@@ -156,10 +157,10 @@ class BoundedSession(requests.Session):
         for scheme in ("https://", "http://"):
             self.mount(scheme, _LargeBlocks())
         self.restart()
-        self.auth = self._authorize  # set even when empty: otherwise requests sends what it finds in ~/.netrc
+        self.auth = self._authorize  # always set: otherwise requests sends credentials from ~/.netrc
 
     def restart(self, lasts_s: float | None = None) -> None:
-        """Count the time from now: what took so long was sending, which may. `lasts_s`: other than for a call."""
+        """Restart the deadline, because sending may take long; `lasts_s` replaces the default of `limits.call_s`."""
         self.lasts_s = lasts_s or self.limits.call_s
         self.ends_at_s = monotonic_s() + self.lasts_s
 
@@ -169,25 +170,25 @@ class BoundedSession(requests.Session):
         return request
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
-        """As in requests, except that no proxy stands between us and this machine."""
+        """Extends requests' method: never uses a proxy for loopback addresses."""
         settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
         return {**settings, "proxies": {}} if is_loopback(str(url)) else settings
 
     def rebuild_proxies(self, prepared_request: requests.PreparedRequest, proxies: Any) -> Any:
-        """As in requests, and the same exception for redirects."""
+        """Extends requests' method with the same exception for redirects."""
         if is_loopback(str(prepared_request.url)):
             return {}
         return super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call]
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """As in requests, with time limits always set."""
+        """Extends requests' method: always sets the timeouts."""
         kwargs["timeout"] = (self.limits.connect_s, self.read_s)
         return super().send(request, **kwargs)
 
     def read_whole(self, response: requests.Response, sieve: Callable[[bytes], bytes] = bytes) -> bytes:
-        """The body, at most as large and as late as the limits say. `response.content` gives it again.
+        """Return the body within the limits of size and time; afterwards `response.content` holds it too.
 
-        `sieve` says what of each block is kept.
+        `sieve` returns the part of each block to keep.
         """
         body = bytearray()
         for block in self.blocks(response):
@@ -198,7 +199,7 @@ class BoundedSession(requests.Session):
         return response._content
 
     def blocks(self, response: requests.Response) -> Iterator[bytes]:
-        """The body block by block, at most as late as the limits say."""
+        """Yield the body in blocks until the deadline; raises ConnectionLost after it."""
         for block in blocks_of(response, 2**16):
             yield block
             if monotonic_s() > self.ends_at_s:
@@ -206,19 +207,19 @@ class BoundedSession(requests.Session):
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
-    """The body as it arrives, in blocks of at most `bytes_max`: what has come is never held back to fill a block."""
+    """Yield the body as it arrives, in blocks of at most `bytes_max`, without waiting for a block to fill."""
     while block := response.raw.read1(bytes_max, decode_content=True):
         yield block
 
 
 @contextmanager
 def honest_errors(redact: Redact) -> Iterator[None]:
-    """Whatever requests or urllib3 raise inside comes out as Unsent or Cut."""
+    """Convert exceptions of requests and urllib3 to NotSent or ConnectionLost."""
     try:
         yield
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         kind = NotSent if _never_sent(error) else ConnectionLost
-        # Not `from error`: its text, and that of its own causes, holds addresses whole, and a signed one is a key to its file.
+        # Not `from error`: its text and its causes hold full URLs, and a signed URL gives access to its file.
         raise kind(redact(_short(error))) from None
 
 
@@ -235,7 +236,7 @@ def _short(error: Exception) -> str:
 
 
 def check_status(response: requests.Response, body: bytes, redact: Redact) -> None:
-    """Raise Answered for an HTTP error, and for Kaggle's errors that travel under a status of 200."""
+    """Raise HttpStatus for an HTTP error, and for errors that Kaggle sends with HTTP 200."""
     status = _status(response.status_code, body)
     if status >= 400:
         text = body.decode(errors="replace")
@@ -258,7 +259,7 @@ def _status(http_status: int, body: bytes) -> int:
 
 
 def reason_of(text: str) -> str:
-    """What the server said, out of Kaggle's JSON error, plain text or an HTML page."""
+    """Extract the server's message from Kaggle's JSON error, plain text or an HTML page."""
     try:
         answer = read_json(text, left_out=True)
     except OddJson:
@@ -280,13 +281,13 @@ def _message(answer: Any) -> str:
 
 
 RETRY_AFTER_S_MAX = 900.0
-"""What a header asks for beyond this is cut: whoever meant a day is asked 96 times instead of once."""
+"""Upper bound for a Retry-After header, in seconds; one that asks for a day costs 96 calls instead of one."""
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a Retry-After header asks for, given as a number or as a date (measured against the server's own).
+    """Return the seconds in a Retry-After header: a number, or a date compared with the Date header.
 
-    None where it is absent or makes no sense; never more than RETRY_AFTER_S_MAX, however long the number or far the date.
+    None if it is absent or malformed; never more than RETRY_AFTER_S_MAX.
     """
     value = headers.get("Retry-After", "").strip()[:HEADER_CHARACTERS_MAX]
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
@@ -299,7 +300,7 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine."""
+    """Return whether a URL points to this machine."""
     try:
         host = urlsplit(url).hostname or ""
     except ValueError:

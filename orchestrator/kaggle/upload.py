@@ -1,9 +1,9 @@
-"""Resumable uploads of blobs: one PUT streamed from the disk, and after a cut only what the server does not have yet.
+"""Resumable uploads of blobs: one PUT streamed from disk; after an interruption, only the bytes that the server lacks.
 
-The protocol is Google Cloud Storage's, which Kaggle hands out addresses for: a PUT of the whole body; after a failure a probe
-with `Content-Range: bytes */N`, which is answered 200/201 (it is all there), 308 with `Range: bytes=0-K` (go on at K+1) or
-404 (the upload is forgotten: begin a new one). Where each file goes is noted on disk (`half_sent`), so that a process that is
-killed costs no more than the piece that was on its way.
+The protocol is Google Cloud Storage's, to which Kaggle's upload URLs belong: a PUT of the whole body; after a failure
+a probe with `Content-Range: bytes */N`, answered with 200/201 (complete), 308 with `Range: bytes=0-K` (continue at
+K+1) or 404 (the upload is unknown: start a new one). Each file's upload URL is kept on disk (`half_sent`, an
+UploadJournal), so that killing the process costs at most the bytes in flight.
 """
 
 import io
@@ -40,17 +40,19 @@ def upload(
     redact: Redact,
     half_sent: UploadJournal = NOWHERE,
 ) -> str:
-    """Send one file; the token of the blob. `start` opens a new upload and raises Transient where that fails.
+    """Upload one file and return its blob token. `start` opens a new upload and raises Transient if that fails.
 
-    What an earlier process noted in `half_sent` is gone on with: only what the storage does not have yet is sent.
+    An upload that an earlier process recorded in `half_sent` is resumed: only the bytes that the storage lacks are
+    sent.
 
-    Raises Refused where the storage declines, Transient where patience ran out (nothing refers to the blob yet, so beginning
-    again is safe), Corrupt where the file changed meanwhile, Permanent where it is gone, DiskRefused where it cannot be read.
+    Raises Refused if the storage declines, Transient if retries are exhausted (nothing refers to the blob yet, so
+    starting again is safe), Corrupt if the file changed meanwhile, Permanent if it no longer exists, DiskRefused if it
+    cannot be read.
     """
     sending = _Sending(path, start, limits, redact, half_sent)
     try:
         while not patience(sending.step):
-            pass  # the server has more than before: patience begins anew
+            pass  # the server has more bytes than before, so the retry count starts over
     except Transient:
         if not sending.heard:
             half_sent.begin_anew(path)
@@ -59,8 +61,8 @@ def upload(
     return sending.slot.token
 
 
-class _Read(io.FileIO):
-    """A file to send, which remembers where this disk failed: what sends it takes that for the connection's fault."""
+class _TrackedFile(io.FileIO):
+    """A file being sent. Records read errors of the local disk, which requests would report as connection errors."""
 
     failed: OSError | None = None
 
@@ -74,32 +76,32 @@ class _Read(io.FileIO):
 
 class _Sending:
     def __init__(
-        self, path: Path, start: Callable[[], Slot], limits: TransportLimits, redact: Redact, half_sent: UploadJournal
+        self, path: Path, start: Callable[[], Slot], limits: TransportLimits, redact: Redact, journal: UploadJournal
     ) -> None:
         self.path = path
         self.start = start
         self.limits = limits
         self.redact = redact
-        self.half_sent = half_sent
+        self.journal = journal
         self.size = self._size()
-        self.slot = half_sent.slot(path)
+        self.slot = journal.slot(path)
         self.stored = 0
         self.uncertain = self.slot is not None
         self.heard = False
-        """Whether the storage has answered at all."""
+        """True once the storage has answered any request."""
 
     def step(self) -> bool:
-        """Whether the blob is whole. Raises Transient where a step did not bring it further."""
+        """Send what is missing; return True once the blob is complete. Raises Transient if no bytes were accepted."""
         try:
             return self._step()
         except CallFailed as error:
             self.uncertain = True
-            raise self._meaning(error) from error
+            raise self._as_error(error) from error
 
     def _step(self) -> bool:
         if self.slot is None:
             self.slot, self.stored, self.uncertain = self.start(), 0, False
-            self.half_sent.begun(self.path, self.slot)
+            self.journal.begun(self.path, self.slot)
         if self.uncertain:
             before = self.stored
             if self._is_whole(self._put(b"", f"bytes */{self.size}")):
@@ -113,14 +115,14 @@ class _Sending:
             return True
         if self.stored > before:
             return False
-        raise Transient(f"upload of {self.path.name}: the storage took nothing of what was sent")
+        raise Transient(f"upload of {self.path.name}: the storage accepted none of the bytes sent")
 
     def _send_rest(self) -> requests.Response:
         if self.size == 0:
             return self._put(b"", None)
         whole = None if self.stored == 0 else f"bytes {self.stored}-{self.size - 1}/{self.size}"
         with on_disk(self.path):
-            file = _Read(self.path)
+            file = _TrackedFile(self.path)
         with file:
             file.seek(self.stored)
             try:
@@ -145,23 +147,23 @@ class _Sending:
                 return response
 
     def _is_whole(self, response: requests.Response) -> bool:
-        """Whether the storage has everything; notes where to go on where it has not."""
+        """Return whether the storage has the whole blob; if not, record the offset to continue from."""
         if response.status_code in (200, 201):
             return True
         if response.status_code != 308:
-            raise HttpStatus(response.status_code, "an upload is not answered so")
+            raise HttpStatus(response.status_code, "not a valid answer to an upload")
         found = re.fullmatch(r"bytes=0-(\d{1,18})", response.headers.get("Range", ""))
         self.stored = int(found[1]) + 1 if found else 0
-        if self.stored >= self.size > 0:  # all is there and yet it is not done: only asking again can tell
+        if self.stored >= self.size > 0:  # all bytes arrived but the upload is not final: probe again
             raise Transient(f"upload of {self.path.name}: the storage has not finished yet")
         self.uncertain = False
         return False
 
-    def _meaning(self, error: CallFailed) -> RelayError:
+    def _as_error(self, error: CallFailed) -> RelayError:
         what = f"upload of {self.path.name}"
         if isinstance(error, HttpStatus) and (error.status in (401, 403, 404, 410) or error.status < 400):
             self.slot = None
-            return Transient(f"{what}: {error}; the upload begins anew")
+            return Transient(f"{what}: {error}; the upload starts over")
         return as_read(error, what)
 
     def _size(self) -> int:

@@ -1,6 +1,7 @@
-"""What was begun to be sent: where each blob of a dataset goes, kept on disk so that the next process sends only the rest.
+"""Journal of a dataset's uploads, kept on disk so that the next process sends only what is missing.
 
-An address is a permission to write: the notes are their owner's alone, are never logged, and go once the dataset is there.
+An upload URL grants write access: entries are readable by their owner only, are never logged, and are deleted once the
+dataset exists.
 """
 
 import json
@@ -15,7 +16,7 @@ from stages.session import packing
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one blob goes: the token that names it afterwards, and the address to send it to."""
+    """Destination of one blob: the token that identifies it afterwards, and the URL to upload it to."""
 
     token: str
     url: str
@@ -23,14 +24,14 @@ class Slot:
 
 @dataclass(frozen=True)
 class UploadJournal:
-    """The uploads of one dataset, a note a file in `folder`, which is made when there is something to note. None: nowhere."""
+    """Uploads of one dataset, one entry per file in `folder`, which is created on demand. None: no journal."""
 
     folder: Path | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """By file name, of files that were compared byte for byte just now: they are not read once more for the note."""
+    """SHA-256 by file name, for files that the caller has just verified, so that they are not hashed again."""
 
     def slot(self, path: Path) -> Slot | None:
-        """Where an earlier process was sending these very bytes, or None."""
+        """Return the destination to which an earlier process was uploading the same bytes, or None."""
         note = self._note(path)
         if note is None or not note.is_file():
             return None
@@ -39,10 +40,10 @@ class UploadJournal:
             same = found["content"] == self._content(path)
             return Slot(str(found["token"]), str(found["url"])) if same else None
         except (OSError, ValueError, KeyError, TypeError):
-            return None  # half a note, or one that cannot be read, or another relay's: the upload begins anew
+            return None  # a truncated, unreadable or foreign entry: the upload starts over
 
     def begun(self, path: Path, slot: Slot) -> None:
-        """Note where a file goes, before its first byte does."""
+        """Record a file's destination before its first byte is sent."""
         note = self._note(path)
         if note is None:
             return
@@ -52,14 +53,14 @@ class UploadJournal:
             write_whole(note, text.encode())
 
     def begin_anew(self, path: Path) -> None:
-        """Nobody answers at the address any more: the next try asks for another one."""
+        """Delete a file's entry because its upload URL no longer answers: the next attempt requests a new one."""
         note = self._note(path)
         if note is not None:
             with on_disk(note):
                 note.unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """The dataset is there, or has to be begun anew: nothing is half sent any more."""
+        """Delete all entries: the dataset exists, or its uploads have to start over."""
         if self.folder is not None and self.folder.exists():
             shutil.rmtree(self.folder, ignore_errors=True)
 

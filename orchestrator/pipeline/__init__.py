@@ -1,1 +1,1 @@
-"""The pipeline file: its model, its loader, its reference, the data that it brings, and `relay init`, which writes one."""
+"""The pipeline file: its model, loader, reference and own data, and `relay init`, which writes one."""

@@ -1,4 +1,4 @@
-"""What an accelerator's chips and a session's disk hold."""
+"""Memory of the accelerators' chips, and the size of a session's output disk."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One device as JAX counts them."""
+    """One device, in JAX's sense."""
 
     name: str
     memory_bytes: int
@@ -18,8 +18,9 @@ CHIPS = {
     "TpuV6E8": Chip("TPU v6e", 32 * GIB),
     "NvidiaTeslaT4": Chip("Tesla T4", 15 * GIB),
 }
-"""By `accelerator`. TPUs: Google Cloud's TPU documentation, "System architecture" ("HBM capacity per chip"); T4: what is left
-of its 16 GB beside the driver."""
+"""Chips by `accelerator`. TPUs: Google Cloud's TPU documentation, "System architecture" ("HBM capacity per chip"); T4:
+its 16 GB minus the driver's share."""
 
 OUTPUT_BYTES_MAX = 20 * 10**9
-"""What Kaggle keeps of `/kaggle/working`, from which checkpoints are handed over (Kaggle's notebook documentation)."""
+"""Size limit of `/kaggle/working`, from which checkpoints are handed over, in bytes (Kaggle's notebook documentation).
+"""

@@ -1,4 +1,4 @@
-"""What Kaggle's accelerators are and give, and the packages that a session needs on them."""
+"""Kaggle's accelerators with their limits, and the packages that a session needs on them."""
 
 import re
 from typing import NamedTuple
@@ -9,15 +9,15 @@ HOUR_S = 3600.0
 
 
 class Hardware(NamedTuple):
-    """What Kaggle gives for one value of `accelerator` (limits: Kaggle's notebook documentation)."""
+    """Kaggle's limits for one value of `accelerator` (source: Kaggle's notebook documentation)."""
 
     promise: Accelerator
     limit_s: float
     slots: int
     quota: str
-    """Whose weekly hours it uses: `tpu`, `gpu`, or empty."""
+    """Quota that a session uses: `tpu`, `gpu`, or empty for none."""
     hours_per_week: float = 0.0
-    """How many there are, as far as Kaggle's documentation says; Kaggle's own answer comes before it."""
+    """Weekly hours according to Kaggle's documentation; Kaggle's own answer takes precedence."""
 
 
 HARDWARE: dict[str, Hardware] = {
@@ -33,11 +33,14 @@ RETIRED = {
     "TpuV5E8": ("tpuv38", "tpu1vmv38", "tpuvmv38", "tpuv28", "tpuv232", "tpuv2256"),
     "NvidiaTeslaT4": ("nvidiateslap100", "teslap100", "p100", "nvidiateslak80"),
 }
-"""Values that Kaggle's client takes no more, by what has taken their place, without hyphens and the like."""
+"""Names that Kaggle's client no longer accepts, by their replacement; lower case, without hyphens."""
 
 
 def stands_for(name: str) -> tuple[str, bool]:
-    """The accelerator that another spelling, or the name of a retired one, stands for, and whether it is retired; empty for none."""
+    """Return the accelerator meant by a misspelt or retired name, and whether the name is retired.
+
+    The accelerator is empty if none matches.
+    """
     bare = re.sub(r"[^a-z0-9]", "", name.lower())
     for new, names in RETIRED.items():
         if bare in names:
@@ -46,8 +49,8 @@ def stands_for(name: str) -> tuple[str, bool]:
 
 
 COMMON = (
-    "datasets",  # any version reads the sets; so do the tokenizer's and the hub's packages, which come with it and Tunix
-    "sympy==1.14.0",  # rewards follow what it proves equal
+    "datasets",  # unpinned: any version reads the sets; tokenizer and hub packages come with it and Tunix
+    "sympy==1.14.0",  # pinned: rewards depend on what it proves equal
 )
 
 TRAINING_PINS = (
@@ -57,10 +60,10 @@ TRAINING_PINS = (
     "optax==0.2.8",
     "orbax-checkpoint==0.12.8",
     "qwix==0.1.8",
-    "math-verify[antlr4_13_2]==0.9.0",  # evaluations show where it says otherwise
+    "math-verify[antlr4_13_2]==0.9.0",  # evaluations report where its verdict differs
     *COMMON,
 )
-"""What bit-for-bit resume is measured with; the same pins as the `train` extra."""
+"""Pins with which bit-for-bit resume is measured; the same as the `train` extra."""
 
 ENVIRONMENTS = {
     "tunix-0.1.7": TRAINING_PINS,
@@ -71,11 +74,11 @@ ENVIRONMENTS = {
         "optax==0.2.6",
         "orbax-checkpoint==0.11.28",
         "qwix==0.1.5",
-        "math-verify[antlr4_9_3]==0.9.0",  # the parser of the configuration library that this Tunix asks for
+        "math-verify[antlr4_9_3]==0.9.0",  # the ANTLR version of the configuration library that this Tunix requires
         *COMMON,
     ),
 }
-"""Pins by a name that `environment` may have; `make test-compat` tests the older ones, with constraints-0.1.5.txt."""
+"""Named sets of pins for `environment`; `make test-compat` tests the older ones, with constraints-0.1.5.txt."""
 
 JAX_EXTRAS = {"tpu": "[tpu]", "gpu": "[cuda12]"}
-"""What brings the accelerator's own part of JAX, where another version than the image's has to be installed."""
+"""Extra of the jax package that adds the accelerator's support, if the image has another version of JAX."""

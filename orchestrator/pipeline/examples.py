@@ -1,4 +1,4 @@
-"""The example pipelines that come with relay: in a checkout, and in an installed relay."""
+"""The example pipelines that ship with relay, in a checkout and in an installed package."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ EXAMPLES = (Path(__file__).parents[2] / "examples", Path(__file__).parents[1] / 
 
 
 def example(name: str) -> Path:
-    """The example of that file name; raises BadInput where this relay came without it."""
+    """Return the path of an example by file name; raises BadInput if this installation lacks it."""
     for folder in EXAMPLES:
         if (folder / name).exists():
             return folder / name
@@ -18,5 +18,5 @@ def example(name: str) -> Path:
 
 
 def default_pipeline() -> Path:
-    """The pipeline that is rehearsed when none is named."""
+    """Return the pipeline that is rehearsed if the user names none."""
     return example("tiny.yaml")

@@ -1,4 +1,4 @@
-"""The pipeline file: checked whole before anything is created; every mistake is one sentence."""
+"""Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
 import difflib
 import hashlib
@@ -31,7 +31,7 @@ from stages.session import user_code
 
 
 def load(path: Path) -> Pipeline:
-    """Read and check a pipeline file; raises BadInput naming file, key and remedy of its first mistake."""
+    """Read and check a pipeline file; raises BadInput with file, key and remedy of its first mistake."""
     pipeline, mistakes = examine(path)
     if pipeline is None:
         raise BadInput(mistakes[0] + _and_more(path, len(mistakes) - 1))
@@ -39,12 +39,12 @@ def load(path: Path) -> Pipeline:
 
 
 def parse(text: str, where: str, folder: Path = Path()) -> Pipeline:
-    """Check a pipeline's text; `where` is what errors call it, `folder` what its file names are relative to."""
+    """Check a pipeline's text; `where` names it in errors, `folder` is the base of its relative file names."""
     return _without_mistakes(*_examined(text, where, folder))
 
 
 def check(value: Any, where: str, folder: Path = Path()) -> Pipeline:
-    """Check what YAML made of a pipeline file, or a program without one."""
+    """Check a pipeline given as a value: parsed YAML, or one that a program built."""
     return _without_mistakes(*_checked(value, where, folder))
 
 
@@ -55,7 +55,7 @@ def _without_mistakes(pipeline: Pipeline | None, mistakes: tuple[str, ...]) -> P
 
 
 def examine(path: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
-    """The pipeline of a file, or None and a sentence for each of its mistakes."""
+    """Return the pipeline of a file, or None and one sentence for each of its mistakes."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -80,9 +80,9 @@ def _examined(text: str, where: str, folder: Path) -> tuple[Pipeline | None, tup
 
 
 def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tuple[str, ...]]:
-    """Each step of the check needs that the one before found nothing."""
+    """Run the checks in order; each one requires that the previous one found no mistake."""
     try:
-        check_values(value)  # of a program's, too
+        check_values(value)  # the value may come from a program instead of YAML
     except OddYaml as error:
         return None, (f"{where}: {error}",)
     if not isinstance(value, Mapping):
@@ -100,7 +100,7 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
 
 
 def _tuples(value: Any) -> Any:
-    """YAML's lists at the places where the models hold tuples (strict models take no lists for them)."""
+    """Convert YAML's lists to tuples where the models declare tuples (strict models accept no lists for them)."""
     found = dict(value)
     for key in ("stages", "environment"):
         if isinstance(found.get(key), list):
@@ -111,7 +111,7 @@ def _tuples(value: Any) -> Any:
 
 
 def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
-    """The pipeline with the SHA-256 of each of its files, so that another content is another pipeline."""
+    """Return the pipeline with each file's SHA-256, so that changed content makes a different pipeline."""
     if pipeline.inputs.sha256:
         raise BadInput(_unknown(where, "inputs.sha256", "sha256", ["datasets", "models", "files"], what="key"))
     found: dict[str, str] = {}
@@ -119,7 +119,7 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
         path = folder / name
         if not path.is_file():
             raise BadInput(
-                f"{where}: inputs.files[{index}]: {path} does not exist: mend the name, or make the file first"
+                f"{where}: inputs.files[{index}]: {path} does not exist: correct the name, or create the file first"
             )
         if path.name in found:
             raise BadInput(f"{where}: inputs.files[{index}]: two files are called {path.name}: rename one")
@@ -135,19 +135,19 @@ def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
 
 
 def _with_sources(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
-    """The pipeline with the text of the user's own stages and rewards, so that another text is another pipeline."""
+    """Return the pipeline with the source of the user's modules, so that changed code makes a different pipeline."""
     if pipeline.sources:
         raise BadInput(
             f"{where}: sources: relay fills this in with the files that lie beside the pipeline: leave it out"
         )
     try:
-        return pipeline.model_copy(update={"sources": user_code.gather(_own(pipeline), folder)})
+        return pipeline.model_copy(update={"sources": user_code.gather(_own_functions(pipeline), folder)})
     except user_code.BadSource as error:
         raise BadInput(f"{where}: {error}") from error
 
 
-def _own(pipeline: Pipeline) -> dict[str, str]:
-    """Names of the user's own functions, each with the key that asks for it first."""
+def _own_functions(pipeline: Pipeline) -> dict[str, str]:
+    """Return the names of the user's own functions, each with the first key that names it."""
     found: dict[str, str] = {}
     for index, stage in enumerate(pipeline.stages):
         if stage.kind not in KINDS:
@@ -160,9 +160,9 @@ def _own(pipeline: Pipeline) -> dict[str, str]:
 
 
 def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
-    """A data file travels with the run, or no session would find it."""
+    """Raise BadInput for a data file that is not in inputs.files, since no session would find it."""
     for index, stage in enumerate(pipeline.stages):
-        data = stage.options.get("data")  # of a stage of the user's own it may be anything
+        data = stage.options.get("data")  # may be of any type in a stage of the user's own
         for entry in data if isinstance(data, (list, tuple)) else [data]:
             name = str(entry).partition(":")[0]
             if name.endswith(".jsonl") and name not in files:
@@ -172,7 +172,7 @@ def _check_data(pipeline: Pipeline, where: str, files: set[str]) -> None:
 
 
 def name_problem(name: str) -> str:
-    """What is wrong with a pipeline's name, or nothing."""
+    """Return why a pipeline's name is not valid, or an empty string."""
     if SLUG.fullmatch(name) and len(name) <= NAME_CHARS_MAX:
         return ""
     return (
@@ -198,12 +198,12 @@ def _unknown_accelerator(where: str, found: str) -> str:
     meant, retired = stands_for(found)
     if not meant:
         return _unknown(where, "accelerator", found, list(HARDWARE))
-    what = "is one that Kaggle has no more" if retired else "is not a value that relay knows"
+    what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
     return f"{where}: accelerator: {found!r} {what}: use {meant}"
 
 
 def _mistakes_of_inputs(pipeline: Pipeline, where: str) -> Iterator[str]:
-    """Names that Kaggle would not know, or would run without."""
+    """Yield a mistake for each malformed reference to a dataset or model."""
     named = [(f"inputs.datasets[{index}]", ref) for index, ref in enumerate(pipeline.inputs.datasets)]
     named += [("inputs.wheels", pipeline.inputs.wheels)] if pipeline.inputs.wheels else []
     yield from (f"{where}: {key}: {problem}" for key, ref in named if (problem := dataset_problem(ref)))
@@ -235,9 +235,9 @@ def _mistakes_of_stages(pipeline: Pipeline, where: str) -> Iterator[str]:
         except BadInput as error:
             yield str(error)
         else:
-            yield from _unfit(kind.fit, stage.options, where, f"{key}.options")
+            yield from _option_mistakes(kind.fit, stage.options, where, f"{key}.options")
     if any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in pipeline.stages):
-        yield from _unfit(partial(options.fit, options.Model), pipeline.model, where, "model")
+        yield from _option_mistakes(partial(options.fit, options.Model), pipeline.model, where, "model")
     known = list(dict.fromkeys([*seen, *(stage.kind for stage in pipeline.stages)]))
     for name in pipeline.expect.step_s:
         if name not in known:
@@ -253,10 +253,10 @@ def _kind(name: str, where: str, key: str) -> StageKind:
         ) from error
 
 
-def _unfit(
+def _option_mistakes(
     fit: Callable[[Mapping[str, Any], str], Any], given: Mapping[str, Any], where: str, key: str
 ) -> Iterator[str]:
-    """What keeps options from becoming the dataclass that the session will read them with."""
+    """Yield the reason why options do not fit the dataclass that the session parses them with."""
     try:
         fit(given, key)
     except ValueError as error:
@@ -264,10 +264,10 @@ def _unfit(
 
 
 def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
-    """Each mistake as one sentence; a misspelt key comes before the key that it therefore lacks."""
+    """Describe each mistake in one sentence; a misspelt key comes before the key that is missing because of it."""
     found = error.errors(include_url=False)
     places = [mistake["loc"] for mistake in found]
-    # Of a list with a mistake in it pydantic also says that it is too short: that is no second mistake.
+    # For a list with a mistake in it, pydantic also reports that it is too short: skip that.
     mistakes = [m for m in found if not any(len(p) > len(m["loc"]) and p[: len(m["loc"])] == m["loc"] for p in places)]
     misspelt = [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]
     others = [mistake for mistake in mistakes if mistake["type"] != "extra_forbidden"]
@@ -275,7 +275,7 @@ def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
 
 
 def _sentence(mistake: Any, where: str) -> str:
-    location = [part for part in mistake["loc"] if not _is_arm(part)] or [str(part) for part in mistake["loc"]]
+    location = [part for part in mistake["loc"] if not _is_union_arm(part)] or [str(part) for part in mistake["loc"]]
     key = _dotted(location)
     if mistake["type"] == "extra_forbidden":
         return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")
@@ -285,8 +285,8 @@ def _sentence(mistake: Any, where: str) -> str:
     return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {mistake['input']!r}"
 
 
-def _is_arm(part: int | str) -> bool:
-    """Whether pydantic put the part there to name one arm of a union, not a key."""
+def _is_union_arm(part: int | str) -> bool:
+    """Return whether pydantic added this part to name one arm of a union; it is not a key."""
     return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "bool", "none"))
 
 
@@ -298,7 +298,7 @@ def _dotted(location: list[int | str]) -> str:
 
 
 def _fields(location: list[int | str]) -> list[str]:
-    """Keys that would have been right where `location` points."""
+    """Return the valid keys at `location`."""
     nested: dict[str, type[BaseModel]] = {
         "session": SessionLimits,
         "account": AccountOptions,

@@ -1,4 +1,4 @@
-"""The pipeline: what a run does, as values. `pipeline_file` reads and checks what people write."""
+"""Values of a pipeline: what a run does. `loader` reads and checks the file that the user writes."""
 
 import hashlib
 import json
@@ -20,93 +20,103 @@ if TYPE_CHECKING:
 STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-"""What Kaggle's names are made of."""
+"""Form of names on Kaggle."""
 
 NAME_CHARS_MAX = 30
-"""Of a pipeline's name: run, session and attempt are put behind it."""
+"""Length limit of a pipeline's name, in characters: the numbers of run, session and attempt are appended to it."""
 
 NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter"
 Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
 Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
 SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length": 16, "overlong_buffer": 8, "check": 8}
-"""What a rehearsal of the start leaves of these options. An answer of 768 tokens takes a laptop that plays eight chips minutes."""
+"""Upper bounds of these options in a rehearsal with `--short`. On a laptop that emulates eight chips, a completion of
+768 tokens takes minutes."""
 
 IN_ORDER = ("seed", "model", "stages", "sources")
-"""Keys of a pipeline that an order holds by themselves."""
+"""Pipeline keys that an order holds as fields of their own."""
 
 VALUE_CHARS_MAX = 200
-"""A longer value, such as a module of the user's own, says less by being quoted than by its name."""
+"""Length limit of a value quoted in a difference; a longer one, such as a user's module, is named only."""
 
 
 MARGIN_S_MAX = 35.0
-"""Before the limit, unless a pipeline says otherwise: for what Kaggle does before the session's clock begins and after it ends."""
+"""Upper bound of the default margin before the session limit, in seconds. The margin covers Kaggle's own work before
+the session's clock starts and after it ends."""
 WIDER_S_MAX = 120.0
 
 
 class SessionLimits(BaseModel):
-    """How long one Kaggle session may last, in seconds."""
+    """Time limits of one Kaggle session, in seconds."""
 
     model_config = STRICT
 
     limit_s: Annotated[float, Field(gt=0)] | None = None
-    """Kaggle kills the session after this long; default: Kaggle's own limit for the accelerator."""
+    """Seconds after which Kaggle kills the session; default: Kaggle's own limit for the accelerator."""
     margin_s: Annotated[float, Field(ge=0)] | None = None
-    """The session has everything saved this long before the limit; default: a tenth of it, at most 35."""
+    """Seconds before the limit by which the session has saved everything; default: a tenth of the limit, at most 35."""
     save_interval_s: Annotated[float, Field(gt=0)] | None = None
-    """A checkpoint is made at least this often; default: a quarter of the limit, at most 1,800."""
+    """Longest time between two checkpoints, in seconds; default: a quarter of the limit, at most 1,800."""
     min_session_s: Annotated[float, Field(ge=0)] | None = None
-    """With less quota left than this no session is started; default: a quarter of the limit, at most 1,800."""
+    """Remaining quota, in seconds, below which no session is started; default: a quarter of the limit, at most 1,800.
+"""
     attempts: Annotated[int, Field(ge=1)] = 3
-    """A session that failed for a passing reason is tried so often before a person is asked."""
+    """Number of attempts of a session that fails for a transient reason, before the run is parked."""
 
 
 class AccountOptions(BaseModel):
-    """What the Kaggle account allows, for where Kaggle itself does not say or other things run beside relay."""
+    """Limits of the Kaggle account, for when Kaggle does not report them or other work shares the account."""
 
     model_config = STRICT
 
     hours_per_week: Annotated[float, Field(gt=0)] | None = None
-    """Believed where Kaggle does not answer; default: 20 for a TPU, 30 for a GPU."""
+    """Weekly quota in hours, used if Kaggle does not answer; default: 20 for a TPU, 30 for a GPU."""
     slots: Annotated[int, Field(ge=1)] | None = None
-    """Sessions of this accelerator at once, all runs together; default: Kaggle's 1 (TPU), 2 (GPU) or 5 (CPU)."""
+    """Concurrent sessions with this accelerator, over all runs; default: Kaggle's 1 (TPU), 2 (GPU) or 5 (CPU)."""
 
 
 class Inputs(BaseModel):
-    """What Kaggle mounts beside the checkpoint."""
+    """Sources that Kaggle mounts in addition to the checkpoint."""
 
     model_config = STRICT
 
     datasets: tuple[str, ...] = ()
-    """`owner/slug` of Kaggle datasets."""
+    """Kaggle datasets, as `owner/slug`."""
     models: tuple[str, ...] = ()
-    """`owner/model/framework/variation/version` of Kaggle models."""
+    """Kaggle models, as `owner/model/framework/variation/version`."""
     files: tuple[str, ...] = ()
-    """Files of this machine, relative to the pipeline's; published once for the run as a private dataset."""
+    """Local files, relative to the pipeline file; published once per run as a private dataset."""
     wheels: str = ""
-    """`owner/slug` of the dataset that `relay environment publish` made of what sessions install, so that they do it from there."""
+    """`owner/slug` of the dataset that `relay environment publish` made of the packages that sessions install; they
+    are then installed from it."""
     sha256: dict[str, str] = {}
-    """What the files held when the run began; relay's own note, not for the user to write."""
+    """SHA-256 of each file when the run began; relay fills it in, users do not write it."""
 
 
 class Expect(BaseModel):
-    """Seconds that a forecast reckons with until relay has measured them. They change nothing that a run does."""
+    """Durations, in seconds, that a forecast assumes until relay has measured them.
+
+    They do not change what a run does.
+    """
 
     model_config = STRICT
 
     step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """A step of a stage, by the stage's name; one by a kind holds for every stage of that kind that is not named."""
+    """Seconds per step, by the stage's name; a kind's name applies to every stage of that kind that is not named
+    itself."""
     first_s: Annotated[float, Field(ge=0)] | None = None
-    """What a stage's first step in a session takes beyond the others: loading the model, compiling; default: 300, and 1 without JAX."""
+    """Extra seconds of a stage's first step in a session, for loading the model and compiling; default: 300, and 1
+    without JAX."""
     startup_s: Annotated[float, Field(ge=0)] | None = None
-    """From a session's start until its first stage begins: installing, checking and unpacking the checkpoint; default: 240, and 10 where
-    nothing is installed."""
+    """Seconds from a session's start until its first stage begins, for installing, and for verifying and unpacking the
+    checkpoint; default: 240, and 10 if nothing is installed."""
     save_s: Annotated[float, Field(ge=0)] | None = None
-    """Saving a checkpoint; default: 30, and 1 without JAX."""
+    """Seconds to save a checkpoint; default: 30, and 1 without JAX."""
     queue_s: Annotated[float, Field(ge=0)] | None = None
-    """From a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
+    """Seconds from a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
     handover_s: Annotated[float, Field(ge=0)] | None = None
-    """From a session's end until the next is pushed: its checkpoint comes here and is published; default: 600."""
+    """Seconds from a session's end until the next push, in which the checkpoint is downloaded and published; default:
+    600."""
 
 
 class Stage(BaseModel):
@@ -115,68 +125,70 @@ class Stage(BaseModel):
     model_config = STRICT
 
     name: Name
-    """What the stage is called in checkpoints, logs and metrics, once in a pipeline."""
+    """Name of the stage in checkpoints, logs and metrics; unique within the pipeline."""
     kind: str
-    """What it does: one of relay's kinds, or `module:function` of your own."""
+    """Kind of the stage: one of relay's kinds, or `module:function` of your own."""
     steps: Annotated[int, Field(ge=1)]
-    """How many steps it is to do, over all sessions."""
+    """Number of steps of the stage, over all sessions."""
     options: dict[str, Any] = {}
-    """The options of its kind; a stage of your own reads whatever it likes."""
+    """Options of the stage's kind; a stage of your own defines its own options."""
 
 
 class Pipeline(BaseModel):
-    """The whole file."""
+    """A whole pipeline file."""
 
     model_config = STRICT
 
     name: Annotated[Name, Field(json_schema_extra={"maxLength": NAME_CHARS_MAX})]
-    """What the run is called on Kaggle, with a few characters behind it; at most 30 characters."""
+    """Prefix of the run's name on Kaggle; at most 30 characters."""
     seed: int = 0
-    """Of everything that is random."""
+    """Seed of all random numbers."""
     model: dict[str, Any] = {}
-    """The model that is trained; without a stage of relay's own that loads one, whatever your stages read."""
+    """Options of the model to train; free-form if none of relay's own stages loads a model."""
     accelerator: Annotated[str, Field(json_schema_extra={"enum": list(HARDWARE)})] = "TpuV5E8"
-    """What Kaggle's session runs on."""
+    """Accelerator of the Kaggle sessions."""
     session: SessionLimits = SessionLimits()
-    """How long one Kaggle session may last."""
+    """Time limits of one Kaggle session."""
     account: AccountOptions = AccountOptions()
-    """What the Kaggle account allows, where Kaggle does not say or other things run beside relay."""
+    """Limits of the Kaggle account, for when Kaggle does not report them or other work shares the account."""
     handoff: Literal["dataset", "kernel-output"] = "dataset"
-    """How the next session gets the checkpoint: `dataset` mounts the dataset that it was published as, `kernel-output` the last
-    kernel's output directly, and publishes at leisure."""
+    """Route of the checkpoint to the next session: `dataset` mounts the published dataset, `kernel-output` mounts the
+    last kernel's output directly and publishes later."""
     on_timeout: Literal["resume", "park"] = "resume"
-    """After a session was killed at its limit: go on by itself (`resume`), or ask a person (`park`)."""
+    """Action after a session was killed at its limit: `resume` continues automatically, `park` waits for the user."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
-    """Published checkpoints that are kept; never fewer than two."""
+    """Number of published checkpoints to keep; never fewer than two."""
     internet: bool = True
-    """Whether sessions may reach the internet; installing pins and fetching data sets needs it."""
+    """Internet access of sessions; needed to install pins and to download data sets."""
     environment: tuple[str, ...] | Environment | None = None
-    """`name==version` of what a session installs where it differs, or a name for such pins, as `tunix-0.1.5` for the older
-    release; default: what relay is tested with, `tunix-0.1.7`, where a stage needs JAX."""
+    """Packages that a session installs if its own versions differ: a list of `name==version`, or the name of a set of
+    pins, such as `tunix-0.1.5` for the older release; default: the tested pins, `tunix-0.1.7`, if a stage needs
+    JAX."""
     inputs: Inputs = Inputs()
-    """What Kaggle mounts beside the checkpoint."""
+    """Sources that Kaggle mounts in addition to the checkpoint."""
     expect: Expect = Expect()
-    """Seconds that a forecast reckons with until relay has measured them; nothing that a run does depends on it."""
+    """Durations, in seconds, that a forecast assumes until relay has measured them; they do not change what a run
+    does."""
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
-    """What the run does, in order; each goes on from the checkpoint of the one before."""
+    """Stages of the run, in order; each continues from the previous stage's checkpoint."""
     sources: dict[str, str] = {}
-    """The user's own modules, by file name: relay's copy of what they were when the run began, not for the user to write."""
+    """Source of the user's own modules when the run began, by file name; relay fills it in, users do not write it."""
 
-    # --- read off ------------------------------------------------------------
+    # --- derived values ------------------------------------------------------
 
     @property
     def hardware(self) -> Hardware:
-        """What `accelerator` stands for."""
+        """Hardware that `accelerator` names."""
         return HARDWARE[self.accelerator]
 
     @property
     def slot(self) -> str:
-        """What a session takes a slot of: `tpu`, `gpu` or `cpu`."""
+        """Kind of slot that a session occupies: `tpu`, `gpu` or `cpu`."""
         return self.hardware.quota or "cpu"
 
     @property
     def limit_s(self) -> float:
-        """Seconds until Kaggle kills a session."""
+        """Seconds after which Kaggle kills a session."""
         return self.session.limit_s or self.hardware.limit_s
 
     @property
@@ -186,48 +198,48 @@ class Pipeline(BaseModel):
 
     @property
     def min_session_s(self) -> float:
-        """The shortest session that is worth its start-up."""
+        """Shortest session that is worth its start-up, in seconds."""
         return min(1800.0, self.limit_s / 4) if self.session.min_session_s is None else self.session.min_session_s
 
     @property
     def slots(self) -> int:
-        """How many sessions of this accelerator may be alive at once."""
+        """Maximum number of concurrent sessions with this accelerator."""
         return self.account.slots or self.hardware.slots
 
     @property
     def hours_per_week(self) -> float:
-        """Hours of this accelerator that a week has, where Kaggle does not say."""
+        """Weekly hours of this accelerator, used if Kaggle does not report them."""
         return self.account.hours_per_week or self.hardware.hours_per_week
 
     @property
     def needs_jax(self) -> bool:
-        """Whether any stage trains or asks a model."""
+        """True if any stage trains a model or generates with one."""
         return any(find(stage.kind, self.sources).needs_jax for stage in self.stages)
 
     @property
     def loaded_model(self) -> "Model | None":
-        """The options of the model, or None where no stage of relay's own loads one."""
+        """Options of the model, or None if none of relay's own stages loads one."""
         loads = any(stage.kind in KINDS and KINDS[stage.kind].needs_jax for stage in self.stages)
         if not loads:
             return None
-        from stages import options  # who only looks at a run need not wait for it
+        from stages import options  # imported late: commands that only view a run need not load it
 
         return options.fit(options.Model, self.model, "model")
 
     @property
     def model_sources(self) -> tuple[str, ...]:
-        """The Kaggle models that a session mounts: those that `inputs.models` lists, and the one that is trained."""
+        """Kaggle models that a session mounts: those in `inputs.models`, and the one to train."""
         trained = self.loaded_model.kaggle_model if self.loaded_model else ""
         return tuple(dict.fromkeys((*self.inputs.models, *([trained] if trained else []))))
 
     @property
     def dataset_sources(self) -> tuple[str, ...]:
-        """The Kaggle datasets that a session mounts beside its checkpoint and the user's own files."""
+        """Kaggle datasets that a session mounts in addition to its checkpoint and the user's own files."""
         return (*self.inputs.datasets, *([self.inputs.wheels] if self.inputs.wheels else []))
 
     @property
     def pins(self) -> tuple[str, ...]:
-        """What a session needs installed."""
+        """Packages that a session needs installed, as `name==version`."""
         if isinstance(self.environment, tuple):
             return self.environment
         if self.environment is None and not self.needs_jax:
@@ -238,21 +250,21 @@ class Pipeline(BaseModel):
 
     @property
     def specs(self) -> tuple[StageSpec, ...]:
-        """The stages as a session needs to know them."""
+        """Stages in the form that an order holds."""
         return tuple(StageSpec(name=s.name, kind=s.kind, steps=s.steps, options=s.options) for s in self.stages)
 
     @property
     def total_steps(self) -> int:
-        """Steps of all stages together."""
+        """Sum of the steps of all stages."""
         return self.milestones.total_steps
 
     @property
     def milestones(self) -> StageRefs:
-        """The stages as one counts them."""
+        """Stages with their kinds and step counts."""
         return StageRefs(tuple(StageRef(stage.name, stage.kind, stage.steps) for stage in self.stages))
 
     def shortened(self) -> "Pipeline":
-        """The same pipeline with one step of each stage and short sequences: enough to see everything start."""
+        """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
         stages = (
             stage.model_copy(update={"steps": 1, "options": stage.options | _cut(stage.kind, stage.options)})
             for stage in self.stages
@@ -260,61 +272,61 @@ class Pipeline(BaseModel):
         return self.model_copy(update={"stages": tuple(stages)})
 
     def budget_s(self, limit_s: float, timed_out: int = 0) -> float:
-        """Seconds by which a session of `limit_s` has everything saved.
+        """Return the seconds by which a session limited to `limit_s` has saved everything.
 
-        Kaggle's clock and the session's are not the same one, and nobody has measured how far they are apart: each session of a run
-        that Kaggle stopped at its limit (`timed_out`) makes the margin of those that follow wider, by a quarter of the limit in all.
+        Kaggle's clock and the session's differ by an unmeasured amount: each session of the run that Kaggle killed at
+        its limit (`timed_out`) widens the margin of later sessions, up to a quarter of the limit in total.
         """
         margin_s = min(MARGIN_S_MAX, limit_s / 10) if self.session.margin_s is None else self.session.margin_s
         wider_s = min(limit_s / 4, timed_out * min(WIDER_S_MAX, limit_s / 100))
         return max(0.0, limit_s - margin_s - wider_s, (limit_s - margin_s) / 2)
 
     def position(self, cursor: Cursor) -> int:
-        """Steps done since the beginning of the pipeline; ValueError for a stage that it does not have."""
+        """Return the steps done since the beginning of the pipeline; raises ValueError for an unknown stage."""
         return self.milestones.position(cursor)
 
     def holds(self, cursor: Cursor) -> bool:
-        """Whether the pipeline has such a place: a session's log may say anything."""
+        """Return whether the cursor exists in this pipeline; a session's log is not trusted to name a valid one."""
         return any(stage.name == cursor.stage and 0 <= cursor.step <= stage.steps for stage in self.stages)
 
     @property
     def beginning(self) -> Cursor:
-        """Where a run without a checkpoint stands."""
+        """Cursor of a run without a checkpoint."""
         return self.milestones.beginning
 
     # --- to and from text ----------------------------------------------------
 
     def canonical(self) -> str:
-        """Canonical JSON: equal pipelines give equal text, whatever their files look like."""
+        """Return canonical JSON: equal pipelines give equal text, however their files are formatted."""
         value = self.model_dump(mode="json")
         if self.expect == Expect():
-            del value["expect"]  # runs of a relay without this key have digests without it
+            del value["expect"]  # digests of older relays, which lacked this key, stay valid
         return _canonical(value)
 
     def same_work(self, other: "Pipeline") -> bool:
-        """Whether both do the same, whatever is expected of their times."""
+        """Return whether both pipelines do the same work; `expect` is ignored."""
         return self.model_copy(update={"expect": Expect()}) == other.model_copy(update={"expect": Expect()})
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON."""
+        """SHA-256 of the canonical JSON, in hex."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
     @classmethod
     def from_canonical(cls, text: str) -> "Pipeline":
-        """The pipeline that `canonical` wrote."""
+        """Parse the text that `canonical` returned."""
         return _from_canonical(text)
 
     @property
     def rest(self) -> dict[str, Any]:
-        """What an order does not say anyway: the canonical form without the keys of `IN_ORDER`."""
+        """Canonical form without the keys of `IN_ORDER`, which an order holds as fields."""
         return {key: value for key, value in json.loads(self.canonical()).items() if key not in IN_ORDER}
 
 
 def canonical_in(order: Order) -> str | None:
-    """The canonical pipeline that an order was made for, put together from its parts; None where an older relay left some out.
+    """Rebuild the canonical pipeline of an order from its parts; None if an older relay omitted some of them.
 
-    The text is proven by the order's digest of it; raises ContractError where it is another one.
+    Raises ContractError if the text does not match the order's digest.
     """
     if not order.pipeline_rest:
         return None
@@ -331,19 +343,19 @@ def _canonical(value: Any) -> str:
 
 
 def _cut(kind: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the stage's options that are longer than `SHORT`, cut; a stage of the user's own keeps what it has."""
+    """Return the options that exceed `SHORT`, reduced to it; a stage of the user's own is left unchanged."""
     fitted = KINDS[kind].fit(options, "options") if kind in KINDS else None
     return {name: most for name, most in SHORT.items() if getattr(fitted, name, 0) > most}
 
 
 @lru_cache(maxsize=256)
 def _from_canonical(text: str) -> Pipeline:
-    """Each turn of each run asks; a pipeline never changes, so one reading serves them all."""
+    """Parse canonical JSON; cached, because every tick of every run parses the same, immutable text."""
     return Pipeline.model_validate_json(text)
 
 
 def first_difference(old: Any, new: Any, key: str = "") -> str:
-    """The first key in which two pipelines' JSON differs, with both values; empty where they are equal."""
+    """Return the first key in which two pipelines' JSON differs, with both values; empty if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             found = first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else name)

@@ -1,4 +1,4 @@
-"""The data sets that a pipeline brings itself: those of its files, by names and rows, and those of the datasets that it lists."""
+"""Data sets that a pipeline provides itself: in its files, found by name or rows, and in the datasets it lists."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -18,36 +18,37 @@ from stages.stage import StageFailed
 
 @dataclass(frozen=True)
 class OwnCopy:
-    """The outcome of `inputs.files` for a set, as a session will find it."""
+    """Result of searching `inputs.files` for a data set, as a session will find it."""
 
     files: tuple[str, ...] = ()
-    """The files that it reads; none where it finds no copy or refuses one."""
+    """Files that the session reads; empty if it finds no copy or refuses one."""
     named: bool = True
-    """Whether the files, also refused ones, bear the set's name; otherwise their rows tell, and a listed copy may be read instead."""
+    """True if the files, including refused ones, carry the set's name; otherwise their rows identify them, and a copy
+    in a listed dataset may be read instead."""
     refused: str = ""
-    """Why it will refuse the files, with the remedy after the last colon; empty where it does not."""
+    """Reason why the session will refuse the files, with the remedy after the last colon; empty if it will not."""
 
 
 def sets_used(pipeline: Pipeline) -> list[str]:
-    """The sets of relay's own that any of relay's stages reads."""
+    """List relay's own data sets that any of relay's stages reads."""
     listed = [stage.options.get("data") or () for stage in pipeline.stages if stage.kind in KINDS]
     named = [set_and_count(str(entry))[0] for data in listed for entry in data]
     return [name for name in dict.fromkeys(named) if name in KNOWN]
 
 
 def files_of(name: str, pipeline: Pipeline) -> list[str]:
-    """Those of `inputs.files` that are a copy of the set by their names; none where they are not a whole one."""
+    """List the `inputs.files` whose names make them a copy of the set; empty if they are not a complete one."""
     return whole_copy(KNOWN[name], _set_files(pipeline))
 
 
 def halves_of(name: str, pipeline: Pipeline) -> list[str]:
-    """Those of `inputs.files` that name a split of the set, where they are no whole copy of it."""
+    """List the `inputs.files` that name a split of the set without being a complete copy of it."""
     files = _set_files(pipeline)
     return [] if whole_copy(KNOWN[name], files) else [file for file in files if names_split(KNOWN[name], file)]
 
 
 def own_copy(name: str, pipeline: Pipeline, folder: Path) -> OwnCopy:
-    """Return the outcome of `inputs.files`, which lie below `folder`, for the set: it looks at the same names and rows."""
+    """Search `inputs.files`, which lie below `folder`, for the set, by the same names and rows as a session."""
     known = KNOWN[name]
     passed = PassedBy(known)
     paths = {PurePath(file).name: folder / file for file in pipeline.inputs.files}
@@ -61,7 +62,7 @@ def own_copy(name: str, pipeline: Pipeline, folder: Path) -> OwnCopy:
     except StageFailed as failed:
         return OwnCopy(refused=failed.reason.removeprefix("data: "))
     except (OSError, ValueError) as error:
-        return OwnCopy(refused=f"{name} of inputs.files cannot be read ({error}): mend it")
+        return OwnCopy(refused=f"{name} of inputs.files cannot be read ({error}): fix it")
     try:
         passed.refuse_others()
     except StageFailed as failed:
@@ -70,7 +71,7 @@ def own_copy(name: str, pipeline: Pipeline, folder: Path) -> OwnCopy:
 
 
 def unopened_of(name: str, pipeline: Pipeline) -> list[str]:
-    """Those of `inputs.files` that may hold the set's rows, which only a session can tell: reading them needs a library."""
+    """List the `inputs.files` that may hold the rows of the set; only a session has the library to read them."""
     return [
         file
         for file in _set_files(pipeline)
@@ -79,17 +80,17 @@ def unopened_of(name: str, pipeline: Pipeline) -> list[str]:
 
 
 def sets_in_files(pipeline: Pipeline) -> list[str]:
-    """The sets of which `inputs.files` has a copy."""
+    """List the sets of which `inputs.files` has a copy."""
     return [name for name in KNOWN if files_of(name, pipeline)]
 
 
 def datasets_called(name: str, pipeline: Pipeline) -> list[str]:
-    """The datasets of `inputs.datasets` that are called after the set; what is in them nobody here can tell."""
+    """List the `inputs.datasets` named after the set; their content is unknown on this machine."""
     return [ref for ref in pipeline.inputs.datasets if bears_name(KNOWN[name], ref.partition("/")[2])]
 
 
 def _set_files(pipeline: Pipeline) -> list[str]:
-    """The names of `inputs.files`, without those that a stage names by themselves."""
+    """List the names of `inputs.files`, except those that a stage names itself."""
     names = [PurePath(name).name for name in pipeline.inputs.files]
     alone = named_alone(names, [stage.options for stage in pipeline.stages])
     return [name for name in names if name not in alone]

@@ -1,4 +1,4 @@
-"""Names of what lies on Kaggle, as a pipeline gives them: what is wrong with one, and how it is written."""
+"""Checks references to Kaggle datasets and models in a pipeline, and suggests the correct form."""
 
 import re
 
@@ -9,7 +9,7 @@ ADDRESS = re.compile(r"^(https?:)?/*(www\.)?kaggle\.com/+", re.IGNORECASE)
 
 
 def dataset_problem(ref: str) -> str:
-    """What is wrong with the name of a dataset, with the remedy; empty where nothing is."""
+    """Return why a dataset reference is not valid, with the remedy; empty if it is valid."""
     if DATASET.fullmatch(ref):
         return ""
     parts = _parts(ref, "datasets")
@@ -17,12 +17,15 @@ def dataset_problem(ref: str) -> str:
     if "versions" in parts[2:3] and DATASET.fullmatch(meant):
         return f"{ref!r} names a version, and Kaggle mounts the newest one: write {meant}"
     if ADDRESS.match(ref) and len(parts) < 2:
-        return f"{ref!r} is no dataset's address: open its page, and write what stands behind datasets/ there"
+        return (
+            f"{ref!r} is no dataset's address: open the dataset's page, and write the part of its address after "
+            "datasets/"
+        )
     return f"{ref!r} is no dataset: write {_written(meant, DATASET, 'owner/slug, as its address has it')}"
 
 
 def model_problem(ref: str) -> str:
-    """The same for a model."""
+    """Return why a model reference is not valid, with the remedy; empty if it is valid."""
     if MODEL.fullmatch(ref):
         return ""
     meant = "/".join(part for part in _parts(ref, "models") if part != "versions")
@@ -31,7 +34,7 @@ def model_problem(ref: str) -> str:
 
 
 def _parts(ref: str, kind: str) -> list[str]:
-    """The parts of a name, out of an address too; blanks are hyphens in Kaggle's own names."""
+    """Split a reference or a URL into its parts; blanks become hyphens, as in Kaggle's own names."""
     bare = re.split(r"[?#]", ADDRESS.sub("", ref.strip()), maxsplit=1)[0]
     parts = [re.sub(r"\s+", "-", part.strip()) for part in bare.split("/") if part.strip()]
     return parts[1:] if parts[:1] == [kind] else parts

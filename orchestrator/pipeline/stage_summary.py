@@ -1,4 +1,4 @@
-"""The stages of a pipeline as a person counts them: names, kinds and steps, read without waiting for the rest of the file."""
+"""Names, kinds and step counts of a pipeline's stages, parsed without the cost of the full pipeline model."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from stages.contract import Cursor
 
 @dataclass(frozen=True)
 class StageRef:
-    """One stage and its target."""
+    """One stage and its target number of steps."""
 
     name: str
     kind: str
@@ -24,22 +24,22 @@ class StageRefs:
 
     @classmethod
     def from_canonical(cls, text: str) -> Self:
-        """Those of the pipeline that `Pipeline.canonical` wrote: it was checked when the run began."""
+        """Parse the text of `Pipeline.canonical`, which was validated when the run began."""
         stages = json.loads(text)["stages"]
         return cls(tuple(StageRef(stage["name"], stage["kind"], stage["steps"]) for stage in stages))
 
     @property
     def total_steps(self) -> int:
-        """Steps of all stages together."""
+        """Sum of the steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
     @property
     def beginning(self) -> Cursor:
-        """Where a run without a checkpoint stands."""
+        """Cursor of a run without a checkpoint."""
         return Cursor(stage=self.stages[0].name, step=0)
 
     def position(self, cursor: Cursor) -> int:
-        """Steps done since the beginning of the pipeline; ValueError for a stage that it does not have."""
+        """Return the steps done since the beginning of the pipeline; raises ValueError for an unknown stage."""
         done = 0
         for stage in self.stages:
             if stage.name == cursor.stage:

@@ -1,4 +1,4 @@
-"""What a pipeline will do, said before any of it is done: from the file alone, without network or credentials."""
+"""Summary of a pipeline's plan from the file alone, without network or credentials."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from stages.contract import Order
 
 
 def outline(pipeline: Pipeline) -> dict[str, Any]:
-    """The plan as JSON: stages in order, a session's limits, what it mounts and installs, and its kernel's size."""
+    """Return the plan as JSON: stages in order, session limits, mounts, pins, and the kernel's size."""
     return {
         "pipeline": pipeline.name,
         "digest": pipeline.digest,
@@ -43,7 +43,7 @@ def _stage(number: int, spec: Any) -> dict[str, Any]:
 
 
 def _sample(pipeline: Pipeline) -> Order:
-    """The order of a first session, with names as long as real ones."""
+    """Build the order of a first session, with names as long as real ones."""
     run = f"{pipeline.name}-0000"
     return Order(
         run=run,

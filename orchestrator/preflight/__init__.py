@@ -1,1 +1,1 @@
-"""What is looked at before a run begins: the pipeline against the account, the machine and the accelerator's memory."""
+"""Checks before a run begins: the pipeline, the account, this machine, and the accelerator's memory."""

@@ -190,13 +190,13 @@ def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:
     assert "somebody-elses is alive" in taken["sentence"]
     assert "on-a-gpu" not in taken["sentence"]
     assert taken["link"] == "https://www.kaggle.com/code/rehearsal/somebody-elses"
-    assert "have taken 9.0 h of them" in the(found, "quota", "ok")["sentence"]
+    assert "have reserved 9.0 h of them" in the(found, "quota", "ok")["sentence"]
 
 
 def test_an_account_that_ran_on_a_tpu_has_a_verified_phone_number_and_for_others_that_cannot_be_known(
     place: Place,
 ) -> None:
-    assert "cannot be seen from outside" in the(place.check(), "phone", "note")["sentence"]
+    assert "relay cannot see" in the(place.check(), "phone", "note")["sentence"]
     Client(place.kaggle, place.clock).push("on-a-tpu", machineShape="TpuV5E8", enableTpu=True)
     assert "TPU sessions before" in the(place.check(), "phone", "ok")["sentence"]
 
@@ -307,7 +307,7 @@ def test_an_open_run_of_the_same_name_is_in_the_way_and_the_run_itself_is_told(t
         assert f"run {run} of this very pipeline is active" in same.stdout
         assert "1 thing in the way of count" in same.stdout
         place.path.write_text(COUNTING.replace("steps: 40", "steps: 41"), encoding="utf-8")
-        assert f"run {run} has this name and another pipeline" in relay(
+        assert f"run {run} has this name but a different pipeline" in relay(
             "check", str(place.path), home=home, environ=environ
         ).stdout.replace("\n", " ")
 

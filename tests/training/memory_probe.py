@@ -115,7 +115,9 @@ def cache() -> dict[str, Any]:
     config = config_of(2)
     model = model_class(OPTIONS.kind)(config, rngs=nnx.Rngs(0))
     place(model, mesh)
-    sampler = Sampler(model, lowering._Ends(), CacheConfig(64, config.num_layers, config.num_kv_heads, config.head_dim))
+    sampler = Sampler(
+        model, lowering._MinimalTokenizer(), CacheConfig(64, config.num_layers, config.num_kv_heads, config.head_dim)
+    )
     sampler.eos_ids = jnp.array([1])
     with mesh, lowering.activations_laid_out(mesh):
         begun = sampler.init_sample_state(

@@ -149,7 +149,7 @@ OTHER_ROW = json.dumps({"problem": "1 + 1 = ?"})
         ("gsm8k.jsonl.gz", "", "", Severity.PROBLEM, "gsm8k.jsonl.gz is .gz, which relay does not read", None),
         ("mine_train.jsonl", ROW, "", Severity.PROBLEM, "mine_train.jsonl of inputs.files has rows of gsm8k", None),
         ("mine_train.jsonl", ROW, "bob/gsm8k-copy", Severity.WARNING, "unless a dataset has gsm8k, a session will refuse", None),
-        ("", "", "bob/gsm8k-copy", Severity.NOTE, "gsm8k is looked for in bob/gsm8k-copy because of the name: only", None),
+        ("", "", "bob/gsm8k-copy", Severity.NOTE, "gsm8k is expected in bob/gsm8k-copy because of the name: only", None),
         ("", "", "bob/my-math", None, "", Severity.NOTE),
         ("", "", "gsm8k/poems", None, "", Severity.NOTE),
         ("gsm8k-notes.txt", "", "", None, "", Severity.PROBLEM),
@@ -196,7 +196,7 @@ def test_the_published_recipes_checkpoints_fit_into_what_kaggle_keeps() -> None:
 def test_of_a_stage_of_the_users_own_no_size_is_made_up(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("def train(context):\n    pass\n", encoding="utf-8")
     about = subject(tmp_path, "{name: one, kind: 'own:train', steps: 9}")
-    assert "cannot be told" in found(limits.checkpoint, about, Severity.NOTE)[0].sentence
+    assert "cannot be computed" in found(limits.checkpoint, about, Severity.NOTE)[0].sentence
     assert "own.py" in found(files.modules, about, Severity.OK)[0].sentence
 
 

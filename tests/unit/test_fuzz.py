@@ -27,7 +27,7 @@ from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.kaggle.log_extractor import LogSieve, unescaped
 from orchestrator.kaggle.logs import LineAssembler, chunk_of_event, lines_of_log
 from orchestrator.kaggle.rpc import _check_types
-from orchestrator.kaggle.streams import _bounded
+from orchestrator.kaggle.streams import _truncated_lines
 from orchestrator.kaggle.transfer import output_file, safe_name
 from orchestrator.kaggle.transport import UNREADABLE, CallFailed, check_status, reason_of, retry_after_s
 from orchestrator.pipeline.loader import parse
@@ -142,7 +142,7 @@ PARSERS: dict[str, tuple[st.SearchStrategy[str], Callable[[str], object]]] = {
         JSON | VALUES.map(lambda v: _json({"files": [], "log": _json([{"data": _json(v)}]), "x": v})),
         sieved,
     ),
-    "live blocks": (TEXT, lambda text: [*_bounded([text.encode("utf-8", "replace")])] and None),
+    "live blocks": (TEXT, lambda text: [*_truncated_lines([text.encode("utf-8", "replace")])] and None),
     "errors": (JSON, refused),
     "reasons": (JSON | TEXT, reason_of),
     "headers": (TEXT, lambda text: retry_after_s({"Retry-After": text, "Date": text})),

@@ -165,11 +165,11 @@ def test_any_reference_is_taken_or_explained(ref: str) -> None:
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ("TpuV38", "is one that Kaggle has no more: use TpuV5E8"),
-        ("TpuV3-8", "is one that Kaggle has no more: use TpuV5E8"),
-        ("TPU_V3_8", "is one that Kaggle has no more: use TpuV5E8"),
-        ("Tpu1VmV38", "is one that Kaggle has no more: use TpuV5E8"),
-        ("NvidiaTeslaP100", "is one that Kaggle has no more: use NvidiaTeslaT4"),
+        ("TpuV38", "is no longer available on Kaggle: use TpuV5E8"),
+        ("TpuV3-8", "is no longer available on Kaggle: use TpuV5E8"),
+        ("TPU_V3_8", "is no longer available on Kaggle: use TpuV5E8"),
+        ("Tpu1VmV38", "is no longer available on Kaggle: use TpuV5E8"),
+        ("NvidiaTeslaP100", "is no longer available on Kaggle: use NvidiaTeslaT4"),
         ("TPU_V5E_8", "is not a value that relay knows: use TpuV5E8"),
         ("CPU", "is not a value that relay knows: use cpu"),
         ("Quantum", "is not a value that relay knows: use one of cpu, TpuV5E8"),

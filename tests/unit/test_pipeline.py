@@ -99,7 +99,7 @@ FILES = TRAINS + "inputs: {files: [problems.jsonl]}\n"
 
 
 def test_a_missing_data_file_is_named_with_a_remedy(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"inputs\.files\[0\]: .*problems\.jsonl does not exist: mend the name"):
+    with pytest.raises(BadInput, match=r"inputs\.files\[0\]: .*problems\.jsonl does not exist: correct the name"):
         parse(FILES, "p.yaml", tmp_path)
 
 

@@ -69,7 +69,7 @@ def test_explain_tells_a_kind_with_every_option() -> None:
 def test_explain_tells_a_key_and_what_is_inside_it() -> None:
     told = relay("explain", "session.margin_s").output
     assert told.startswith(
-        "  session.margin_s  number from 0; default a tenth of it, at most 35\n      The session has"
+        "  session.margin_s  number from 0; default a tenth of the limit, at most 35\n      Seconds before"
     )
     assert [
         name for name in SessionLimits.model_fields if f"session.{name}" not in relay("explain", "session").output

@@ -1,1 +1,1 @@
-"""A first pipeline of the user's own: one of the examples, cut and filled in by a few answers."""
+"""`relay init`: writes a first pipeline by shortening an example and filling in a few answers."""

@@ -1,4 +1,4 @@
-"""What a first pipeline is made of: the few answers that decide it, each checked by itself."""
+"""Answers of `relay init`: the choices that define a first pipeline, and the check of each one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,22 +12,22 @@ from stages.data.problems import read_problems
 
 
 class Recipe(NamedTuple):
-    """How far an example is taken over."""
+    """Number of an example's stages to take over."""
 
     says: str
     ends_before: str
-    """The first kind of stage that is left out; empty: nothing is."""
+    """Kind of the first stage to leave out; empty: none is left out."""
 
 
 class Base(NamedTuple):
-    """The example that a model's pipeline is cut from."""
+    """The example from which a model's pipeline is made."""
 
     says: str
     example: str
     explained_by: str = ""
-    """An example whose comments also explain this one, where both say the same."""
+    """Another example, whose comments are copied to the lines that both have in common."""
     on_kaggle: bool = True
-    """Whether Kaggle has the model; a stand-in is there in rehearsals only."""
+    """True if Kaggle has the model; a stand-in exists in rehearsals only."""
 
 
 RECIPES = {
@@ -45,29 +45,29 @@ MODELS = {
 ON_TIMEOUT = ("resume", "park")
 
 JUDGED = ("grpo", "curate", "continued", "evaluate")
-"""Kinds of stages that need an answer to compare with, or tests."""
+"""Kinds of stages that need an `answer` or `tests` to judge a completion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problems:
-    """A data file of the user's own: how many problems it has, and what they are good for."""
+    """A data file of the user's own: its number of problems, and what they can be used for."""
 
     path: Path
     count: int
     held_out: int
     taught: int
-    """Those that show how it is done (`completion`)."""
+    """Number of problems with a worked example (`completion`)."""
     judged: int
-    """Those with an `answer` or `tests`."""
+    """Number of problems with an `answer` or `tests`."""
 
     def serves(self, kind: str) -> bool:
-        """Whether a stage of that kind finds anything in it."""
+        """Return whether a stage of that kind can use any of the problems."""
         return bool(self.judged if kind in JUDGED else self.taught if kind == "sft" else 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WizardAnswers:
-    """All that is asked."""
+    """All answers that `relay init` asks for."""
 
     name: str
     model: str = "gemma2-2b"
@@ -78,7 +78,7 @@ class WizardAnswers:
 
 
 def one_of(known: tuple[str, ...], what: str) -> Callable[[str], str]:
-    """A check that takes one of these words."""
+    """Return a check that accepts one of these words."""
 
     def checked(given: str) -> str:
         if given.strip() not in known:
@@ -89,14 +89,14 @@ def one_of(known: tuple[str, ...], what: str) -> Callable[[str], str]:
 
 
 def named(given: str) -> str:
-    """A pipeline's name; raises BadInput where it does not fit."""
+    """Return a pipeline's name; raises BadInput if it is not valid."""
     if problem := name_problem(given.strip()):
         raise BadInput(problem)
     return given.strip()
 
 
 def problems(given: str | Path) -> Problems:
-    """The user's own file, read whole; raises BadInput naming file, line and remedy."""
+    """Read the whole of a user's data file; raises BadInput with file, line and remedy."""
     path = Path(given).expanduser()
     if path.suffix != ".jsonl":
         raise BadInput(
@@ -108,7 +108,7 @@ def problems(given: str | Path) -> Problems:
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise BadInput(f"{path}: {str(error).removeprefix('data: ')}: mend the file first") from error
+        raise BadInput(f"{path}: {str(error).removeprefix('data: ')}: fix the file first") from error
     every = (*train, *held_out)
     return Problems(
         path=path,
@@ -120,7 +120,7 @@ def problems(given: str | Path) -> Problems:
 
 
 def fitting(accelerator: str, devices: int) -> str:
-    """An accelerator for an example that splits its model over so many devices; raises BadInput for any other one."""
+    """Return the accelerator if it has the devices over which the example splits its model; raises BadInput if not."""
     fits = [name for name, hardware in HARDWARE.items() if devices == 1 or hardware.promise.devices == devices]
     if accelerator in fits:
         return accelerator

@@ -1,4 +1,4 @@
-"""What `relay init` does: ask or read flags, compose, prove that relay accepts it, and write it whole or not at all."""
+"""Implements `relay init`: ask or read flags, compose, check that relay accepts the result, write it atomically."""
 
 import sys
 from collections.abc import Callable
@@ -30,12 +30,12 @@ from orchestrator.pipeline.model import Pipeline
 T = TypeVar("T")
 
 NONE = "none"
-"""The answer of somebody without a data file of their own."""
+"""Answer for a user without a data file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What the command line says; None where it says nothing."""
+    """Values of the command line; None if a flag is not given."""
 
     file: Path | None = None
     name: str | None = None
@@ -49,7 +49,10 @@ class Flags:
 
 
 def init(flags: Flags) -> None:
-    """Write a pipeline; what no flag says is asked on a terminal, and takes its default anywhere else. Raises BadInput."""
+    """Write a pipeline; prompts on a terminal for values without a flag, and uses defaults elsewhere.
+
+    Raises BadInput.
+    """
     asks = not flags.yes and sys.stdin.isatty() and sys.stdout.isatty()
     if flags.file is not None:
         _require_free(flags.file, flags.force)
@@ -62,11 +65,11 @@ def init(flags: Flags) -> None:
         write_whole(path, text.encode())
     except OSError as error:
         raise BadInput(f"{path} cannot be written ({error.strerror or error}): name another file") from error
-    _tell(path, answers, pipeline)
+    _print_result(path, answers, pipeline)
 
 
 def _answers(flags: Flags, asks: bool) -> WizardAnswers:
-    """The flags' answers and, where `asks`, the person's; each is checked as soon as it is given."""
+    """Combine the flags with the user's answers, if `asks`; each value is checked as soon as it is given."""
 
     def answer(given: str | None, question: str, default: str, check: Callable[[str], T]) -> T:
         if given is not None or not asks:
@@ -80,7 +83,7 @@ def _answers(flags: Flags, asks: bool) -> WizardAnswers:
     recipe = answer(flags.recipe, _choices("recipe", RECIPES), "sft+grpo", one_of(tuple(RECIPES), "recipe"))
     data = tuple(problems(path) for path in flags.data)
     if asks and not flags.data:
-        data = _asked("data: a .jsonl file of your own, or none for the recipe's sets", NONE, _own_file)
+        data = _asked("data: a .jsonl file of your own, or none for the recipe's sets", NONE, _parsed_data)
     return WizardAnswers(
         name=answer(flags.name, "name of the pipeline", _default_name(flags.file, model), _name_check(flags)),
         model=model,
@@ -92,7 +95,7 @@ def _answers(flags: Flags, asks: bool) -> WizardAnswers:
 
 
 def _asked(question: str, default: str, check: Callable[[str], T]) -> T:
-    """A person's answer; one that does not fit is told why, and asked for again."""
+    """Prompt for an answer; an invalid one is explained and asked for again."""
 
     def checked(given: str) -> T:
         try:
@@ -109,7 +112,7 @@ def _choices(what: str, known: dict[str, T]) -> str:
     return "\n".join([f"{what}:", *lines, what])
 
 
-def _own_file(given: str) -> tuple[Problems, ...]:
+def _parsed_data(given: str) -> tuple[Problems, ...]:
     return () if given.strip() in ("", NONE) else (problems(given.strip()),)
 
 
@@ -124,13 +127,13 @@ def _name_check(flags: Flags) -> Callable[[str], str]:
 
 
 def _default_name(file: Path | None, model: str) -> str:
-    """The file's own name where it can be a pipeline's, else the model's."""
+    """Return the file's own name if it is valid for a pipeline, else the model's."""
     stem = "" if file is None else file.stem.lower().replace("_", "-")
     return stem if stem and not loader.name_problem(stem) else model
 
 
 def _of_example(model: str) -> tuple[str, int]:
-    """The accelerator of a model's example, and how many devices its model is split over."""
+    """Return the accelerator of a model's example, and the number of devices over which its model is split."""
     value = yaml.safe_load(example(MODELS[model].example).read_text(encoding="utf-8"))
     return value["accelerator"], value["model"].get("mesh_fsdp", 1) * value["model"].get("mesh_tp", 1)
 
@@ -144,7 +147,7 @@ def _require_free(path: Path, force: bool) -> None:
         raise BadInput(f"{path.parent} is not a folder: make it first, or name another place for {path.name}")
 
 
-def _tell(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
+def _print_result(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
     click.echo(f"{path} is written: {MODELS[answers.model].says}, {answers.recipe}, on {answers.accelerator}")
     click.echo(f"  {pipeline.total_steps:,} steps: {', '.join(stage.name for stage in pipeline.stages)}")
     click.echo("next:")

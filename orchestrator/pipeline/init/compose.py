@@ -1,4 +1,4 @@
-"""From answers to the text of a pipeline: an example, cut after the recipe's last stage, with the answers filled in."""
+"""Builds a pipeline's text: an example, shortened after the recipe's last stage, with the answers filled in."""
 
 import os
 import shlex
@@ -15,7 +15,8 @@ from orchestrator.pipeline.init.yaml_edit import ExampleText, Lines
 COLUMNS = 118
 
 GOES_ALONG = "Before "
-"""A paragraph of an example's head that begins so says what a person has to do, whoever's pipeline it becomes."""
+"""Start of those paragraphs in an example's head that are copied to a new pipeline: they tell the user what to do
+first."""
 
 LEARNING = ("sft", "grpo", "continued")
 
@@ -23,14 +24,14 @@ INPUTS_COMMENT = "published once for the run, as a private dataset"
 
 
 def base_of(model: str) -> ExampleText:
-    """The example that a model's pipeline is cut from, fully commented."""
+    """Return the example from which a model's pipeline is made, with all comments."""
     base = MODELS[model]
     found = _read(base.example)
     return found.explained_by(_read(base.explained_by)) if base.explained_by else found
 
 
 def composed(answers: WizardAnswers, into: Path) -> str:
-    """The pipeline's text; `into` is where it will lie, which its data files are named from. Raises BadInput."""
+    """Return the pipeline's text; data files are named relative to `into`, its future path. Raises BadInput."""
     whole = base_of(answers.model)
     end = RECIPES[answers.recipe].ends_before
     made = whole.before(end) if end else whole
@@ -67,7 +68,7 @@ def _head(answers: WizardAnswers, head: Lines) -> Lines:
 
 
 def _with_data(made: ExampleText, files: tuple[Problems, ...], into: Path) -> ExampleText:
-    """The user's own files in the place of the sets, in each stage that can use them."""
+    """Replace the data sets by the user's own files, in each stage that can use them."""
     listed = ", ".join(_quoted(os.path.relpath(file.path.absolute(), into.absolute().parent)) for file in files)
     made = made.with_key("inputs", "")
     made = replace(made, keys={**made.keys, "inputs": ("inputs:", f"  files: [{listed}]   # {INPUTS_COMMENT}")})
@@ -75,15 +76,15 @@ def _with_data(made: ExampleText, files: tuple[Problems, ...], into: Path) -> Ex
         useful = [file for file in files if file.serves(kind)]
         if useful:
             names = ", ".join(_quoted(file.path.name) for file in useful)
-            made = made.with_option("data", f"[{names}]", _counted(useful, kind), _is(kind))
+            made = made.with_option("data", f"[{names}]", _count_comment(useful, kind), _equals(kind))
     return made
 
 
-def _is(kind: str) -> Callable[[str], bool]:
+def _equals(kind: str) -> Callable[[str], bool]:
     return lambda other: other == kind
 
 
-def _counted(files: list[Problems], kind: str) -> str:
+def _count_comment(files: list[Problems], kind: str) -> str:
     held_out = sum(file.held_out for file in files)
     if kind == "evaluate":
         return f"the {held_out:,} problems that are never trained on"
@@ -91,7 +92,7 @@ def _counted(files: list[Problems], kind: str) -> str:
 
 
 def _require_use(file: Problems, made: ExampleText, recipe: str) -> None:
-    """A file that is only asked and never learnt from is hardly what somebody brings along."""
+    """Raise BadInput for a data file that no training stage of the recipe can use."""
     if not any(file.serves(kind) for kind in made.kinds.values() if kind in LEARNING):
         raise BadInput(
             f"{file.path}: no line has completion, which the recipe {recipe} learns from: add it, or choose --recipe sft+grpo"
@@ -99,13 +100,13 @@ def _require_use(file: Problems, made: ExampleText, recipe: str) -> None:
 
 
 def _quoted(text: str) -> str:
-    """A file name as YAML reads it inside a list."""
+    """Quote a file name for a YAML list if necessary."""
     plain = text.replace("/", "").replace(".", "").replace("-", "").replace("_", "").isalnum()
     return text if plain else "'" + text.replace("'", "''") + "'"
 
 
 def commands(path: Path, answers: WizardAnswers) -> list[str]:
-    """What to type next."""
+    """Return the commands to type next."""
     file = shlex.quote(str(path))
     if not MODELS[answers.model].on_kaggle:
         return [f"relay plan {file}", f"relay rehearse {file}"]

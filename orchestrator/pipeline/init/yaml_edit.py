@@ -1,4 +1,4 @@
-"""An example's text taken apart and put together line by line, so that every comment stays beside what it explains."""
+"""Splits an example's text into parts and joins them by lines, so that comments stay with what they explain."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +11,7 @@ Lines = tuple[str, ...]
 
 EXPECT = "expect"
 EXPECTED = re.compile(r"\s+(?P<stage>[a-z][a-z0-9-]*): *[\d.]+(\s+#.*)?")
-"""A line that says how long a step of a stage takes."""
+"""Pattern of a line that gives the expected step time of a stage."""
 
 COMMENTED = re.compile(r"(?P<code>\S.*?)(?P<gap>\s+)#\s(?P<comment>.*)")
 
@@ -21,17 +21,17 @@ class ExampleText:
     """A pipeline's text in parts. Every line of the file is in exactly one of them."""
 
     head: Lines
-    """The comment above the first key."""
+    """Comment above the first key."""
     keys: Mapping[str, Lines]
-    """Top-level keys but `stages`, in the file's order."""
+    """Lines of each top-level key except `stages`, in the file's order."""
     stages: Mapping[str, Lines]
-    """By name, each with the comments and empty lines above it."""
+    """Lines of each stage, by name, including the comments and empty lines above it."""
     kinds: Mapping[str, str]
-    """The kind of each stage."""
+    """Kind of each stage, by name."""
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Take a pipeline file apart; it has to be one that relay accepts, with `stages` as its last key."""
+        """Split a pipeline file; it must be a valid pipeline with `stages` as its last key."""
         lines = text.splitlines()
         top = yaml.compose(text, Loader=yaml.SafeLoader)
         assert isinstance(top, yaml.MappingNode)
@@ -49,12 +49,12 @@ class ExampleText:
         )
 
     def text(self) -> str:
-        """The whole file."""
+        """Return the whole file."""
         parts = [self.head, *self.keys.values(), ("stages:",), *self.stages.values()]
         return "\n".join(line for part in parts for line in part).rstrip("\n") + "\n"
 
     def before(self, kind: str) -> Self:
-        """The example up to its first stage of a kind; all of it where there is none."""
+        """Return the example up to its first stage of that kind; all of it if there is none."""
         kept: dict[str, Lines] = {}
         for name, lines in self.stages.items():
             if self.kinds[name] == kind:
@@ -64,12 +64,12 @@ class ExampleText:
         return replace(self, stages=kept, kinds=kinds, keys=_expecting(self.keys, {*kinds, *kinds.values()}))
 
     def with_key(self, key: str, value: str, comment: str | None = None) -> Self:
-        """A top-level key with another value, or a new one after the others; a comment of None leaves the one that is there."""
+        """Return a copy with a top-level key changed or appended; a comment of None keeps the existing one."""
         lines = self.keys.get(key, (f"{key}: ",))
         return replace(self, keys={**self.keys, key: changed(lines, key, value, comment)})
 
     def with_option(self, key: str, value: str, comment: str, of: Callable[[str], bool]) -> Self:
-        """An option with another value in each stage whose kind `of` accepts and whose own lines give it."""
+        """Return a copy with an option changed in each stage that sets it and whose kind `of` accepts."""
         stages = {
             name: changed(lines, key, value, comment) if of(self.kinds[name]) else lines
             for name, lines in self.stages.items()
@@ -77,14 +77,14 @@ class ExampleText:
         return replace(self, stages=stages)
 
     def explained_by(self, other: "ExampleText") -> Self:
-        """With the other's comment at each line that says the same there, and has no comment of its own."""
+        """Return a copy with the other's comment at each identical line that has no comment of its own."""
         keys = {key: _explained(lines, other.keys.get(key, ())) for key, lines in self.keys.items()}
         stages = {name: _explained(lines, other.stages.get(name, ())) for name, lines in self.stages.items()}
         return replace(self, keys=keys, stages=stages)
 
 
 def changed(lines: Sequence[str], key: str, value: str, comment: str | None = None) -> Lines:
-    """The lines with `key: value` in the place of what they give the key, if they do; a new comment replaces the old one."""
+    """Return the lines with the value of `key` replaced, if they set it; a new comment replaces the old one."""
     given = re.compile(rf"(?P<key>(?:- |\s)*{re.escape(key)}: *)(?P<value>.*?)(?P<rest>\s+#.*)?")
 
     def line_for(line: str) -> str:
@@ -99,7 +99,7 @@ def changed(lines: Sequence[str], key: str, value: str, comment: str | None = No
 
 
 def _expecting(keys: Mapping[str, Lines], known: set[str]) -> Mapping[str, Lines]:
-    """The keys with what is expected of these stages and kinds only: of another one relay would take it for a mistake."""
+    """Return the keys with `expect` reduced to these stages and kinds: relay rejects expectations for others."""
     if EXPECT not in keys:
         return keys
     found = [(EXPECTED.fullmatch(line), line) for line in keys[EXPECT]]
@@ -112,7 +112,7 @@ def _cut(lines: Sequence[str], starts: Mapping[str, int]) -> dict[str, Lines]:
 
 
 def _with_comments(lines: Sequence[str], start: int) -> int:
-    """The first of the comments and empty lines above a line."""
+    """Return the index of the first comment or empty line directly above a line."""
     while lines[start - 1].strip() == "" or lines[start - 1].lstrip().startswith("#"):
         start -= 1
     return start

@@ -1,1 +1,1 @@
-"""What may stand in a pipeline file, told from the code that reads it: a JSON Schema, and from it explanations and a page."""
+"""Reference of the pipeline file, generated from the code that reads it: JSON Schema, `relay explain`, docs page."""

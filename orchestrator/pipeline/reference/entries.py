@@ -1,4 +1,4 @@
-"""Each key and option as a line of reference: its type, default, range and meaning, read off the schema."""
+"""Reference entries: type, default, range and meaning of each key and option, read from the schema."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -9,7 +9,7 @@ from orchestrator.pipeline.reference.schema import OWN_STAGE, schema
 from stages.catalog import KINDS
 
 DEFAULT = "; default: "
-"""What parts a meaning from a default that is computed."""
+"""Separator between a meaning and a computed default."""
 
 TYPES = {
     "string": "text",
@@ -26,19 +26,19 @@ class Entry:
     """One key or option."""
 
     key: str
-    """As it is written with dots: `session.margin_s`; of an option its name."""
+    """Dotted key, such as `session.margin_s`; for an option its name."""
     type: str
     default: str
-    """As YAML has it, or in words where it is computed; empty where there is none."""
+    """Default as YAML, or in words if it is computed; empty if there is none."""
     computed: bool
     required: bool
     allowed: str
-    """In words; empty where the type says it all."""
+    """Allowed values in words; empty if the type is enough."""
     meaning: str
 
     @property
     def takes(self) -> str:
-        """Type and range in one: `whole number from 10`, `full or lora`; empty for a mapping, whose keys say it."""
+        """Type and range: `whole number from 10`, `full or lora`; empty for a mapping, whose keys have entries."""
         if self.type == "mapping":
             return ""
         if self.type in ("number", "whole number"):
@@ -50,16 +50,16 @@ class Entry:
         return self.type
 
     def document(self) -> dict[str, Any]:
-        """The entry as JSON."""
+        """Return the entry as JSON."""
         return asdict(self) | {"takes": self.takes}
 
 
 _whole = cache(schema)
-"""Only to be read."""
+"""Cached schema; callers must not modify it."""
 
 
 def keys() -> list[Entry]:
-    """Every key that a pipeline file may have, in the order of the models; those inside another follow it."""
+    """List every key of a pipeline file, in the order of the models; nested keys follow their parent."""
     whole = _whole()
     found: list[Entry] = []
     for name, node in whole["properties"].items():
@@ -73,12 +73,12 @@ def keys() -> list[Entry]:
 
 
 def options_of(name: str) -> list[Entry]:
-    """The options of a kind of stage, or of `model`."""
+    """List the options of a kind of stage, or of `model`."""
     return [_entry(key, node, required=False) for key, node in _whole()["$defs"][name]["properties"].items()]
 
 
 def kinds() -> dict[str, str]:
-    """What each kind of stage does, and the user's own."""
+    """Return the description of each kind of stage, and of the user's own."""
     found = _whole()["$defs"]
     return {name: found[name]["description"] for name in KINDS} | {"module:function": OWN_STAGE}
 
@@ -113,7 +113,7 @@ def _type(node: dict[str, Any]) -> str:
 
 
 def _allowed(node: dict[str, Any]) -> str:
-    """What may stand there, in words."""
+    """Describe the allowed values in words."""
     if "items" in node:
         return _allowed(node["items"])
     if "propertyNames" in node:
@@ -144,7 +144,7 @@ def _range(node: dict[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in YAML's flow style."""
+    """Format a value in YAML's flow style."""
     match value:
         case "":
             return '""'

@@ -1,4 +1,4 @@
-"""Find what a person asks about: a kind of stage, a key, an option, or a function of their own."""
+"""Looks up what `relay explain` is asked for: a kind of stage, a key, an option, or a user's own function."""
 
 import ast
 import difflib
@@ -16,18 +16,18 @@ Document = dict[str, Any]
 
 
 def overview() -> Document:
-    """Every kind and every key, as JSON."""
+    """Return every kind and every key, as JSON."""
     return {"name": "", "meaning": "", "kinds": kinds(), "entries": _documents(keys())}
 
 
 def explain(name: str, folder: Path) -> Document:
-    """What `name` is, as JSON: its meaning and the keys or options that belong to it.
+    """Return the meaning of `name`, and the keys or options that belong to it, as JSON.
 
-    `name` may be written as relay's own sentences have it, `stages[0].options.beta`. A function of the user's own is looked
-    for in `folder`. Raises BadInput with the name that may have been meant.
+    `name` may be in the form of relay's error messages, such as `stages[0].options.beta`. A function of the user's own
+    is searched in `folder`. Raises BadInput with the closest known name.
     """
     if ":" in name and name != "module:function":
-        return _own(name, folder)
+        return _own_function(name, folder)
     asked = re.sub(r"\[\d+\]", "", name).removeprefix("stages.options.")
     meanings = kinds()
     if asked in meanings:
@@ -42,17 +42,17 @@ def explain(name: str, folder: Path) -> Document:
 
 
 def names() -> list[str]:
-    """Every name that `explain` knows, for a shell to complete."""
+    """List every name that `explain` knows, for shell completion."""
     return [*KINDS, *(key.key for key in keys()), *_options()]
 
 
 def _options() -> dict[str, Entry]:
-    """Each option of each kind and of the model, by `grpo.beta`."""
+    """Return each option of each kind and of the model, by dotted name such as `grpo.beta`."""
     return {f"{owner}.{option.key}": option for owner in ("model", *KINDS) for option in options_of(owner)}
 
 
 def _anywhere(asked: str) -> Document | None:
-    """An option of one kind, `grpo.beta`, or of all that have it, `beta`; or the last part of a key."""
+    """Look up an option of one kind (`grpo.beta`) or of all that have it (`beta`), or the last part of a key."""
     found = [key for key in keys() if key.key.rpartition(".")[2] == asked]
     alike: dict[Entry, list[str]] = {}
     for name, option in _options().items():
@@ -76,8 +76,8 @@ def _documents(entries: Iterable[Entry]) -> list[Document]:
 # --- the user's own ------------------------------------------------------------
 
 
-def _own(name: str, folder: Path) -> Document:
-    """What a function's docstring says; its file is parsed and never run."""
+def _own_function(name: str, folder: Path) -> Document:
+    """Return a function's docstring; its file is parsed and never executed."""
     module, _, function = name.rpartition(":")
     path = _file_of(module, folder)
     try:
@@ -100,7 +100,7 @@ def _own(name: str, folder: Path) -> Document:
 
 
 def _file_of(module: str, folder: Path) -> Path:
-    """Where a module is, named as a pipeline does or by its file."""
+    """Return the file of a module, which is given as in a pipeline or as a file name."""
     if module.endswith(".py"):
         return folder / module
     stem = folder.joinpath(*module.split("."))

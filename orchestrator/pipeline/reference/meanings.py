@@ -1,4 +1,4 @@
-"""The text below each field of a class: Python forgets it, the source file does not."""
+"""Extracts the docstring below each field of a class from its source, since Python does not keep it."""
 
 import ast
 import inspect
@@ -7,20 +7,20 @@ from typing import Any
 
 
 def meanings(kind: type[Any]) -> dict[str, str]:
-    """The docstring of each field that has one, in one line, by field; a field that is declared again keeps what it had."""
+    """Return each field's docstring, in one line; a redeclared field keeps its inherited docstring."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if base.__module__.partition(".")[0] in ("orchestrator", "stages"):
-            found |= _own(base)
+            found |= _field_docstrings(base)
     return found
 
 
 def summary(kind: type) -> str:
-    """The class's own docstring in one line."""
+    """Return the class's own docstring in one line."""
     return " ".join((kind.__doc__ or "").split())
 
 
-def _own(kind: type) -> dict[str, str]:
+def _field_docstrings(kind: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
     found: dict[str, str] = {}

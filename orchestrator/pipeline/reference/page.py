@@ -1,4 +1,4 @@
-"""The reference as Markdown tables, by the name of the block that they stand in."""
+"""The reference as Markdown tables, by the name of their block in the page."""
 
 from collections.abc import Iterable
 
@@ -7,7 +7,7 @@ from stages.catalog import KINDS
 
 
 def tables() -> dict[str, str]:
-    """The blocks `keys`, `model` and `kinds` of docs/pipeline.md."""
+    """Return the blocks `keys`, `model` and `kinds` of docs/pipeline.md."""
     said = kinds()
     chapters = [f"### `{name}`\n\n{said[name]}\n\n{_table(options_of(name))}" for name in KINDS]
     return {"keys": _table(keys()), "model": _table(options_of("model")), "kinds": "\n\n".join(chapters)}
@@ -24,7 +24,7 @@ def _row(entry: Entry) -> str:
 
 
 def _code(entry: Entry) -> str:
-    """A value as code, words as words."""
+    """Format a default: a value as code, a computed default as words."""
     return entry.default if entry.computed else f"`{entry.default}`"
 
 

@@ -1,7 +1,7 @@
-"""The JSON Schema of a pipeline file (draft 2020-12), from the same models and options that check the file.
+"""JSON Schema of a pipeline file (draft 2020-12), generated from the models and options that check the file.
 
-It says what one place alone can say. That two stages have different names or that a file exists is left to the loader, and
-where a number may be written as text (YAML reads 3e-6, without a point, as text) its bounds are too.
+It contains only constraints on single values. Unique stage names and existing files are left to the loader, as are the
+bounds of numbers that may be written as text (YAML reads 3e-6, without a point, as text).
 """
 
 import inspect
@@ -22,12 +22,12 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 ID = "urn:relay-kaggle:pipeline"
 
 OWN = r"^[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*$"
-"""A function of the user's own: `module:function`, `package.module:function`."""
+"""Pattern for a function of the user's own: `module:function`, `package.module:function`."""
 
 NUMBER = r"^\s*[-+]?([0-9][0-9_]*\.?[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?\s*$"
 
 NOTES = {Pipeline: "sources", Inputs: "sha256"}
-"""Keys of relay's own, which are not for the user to write."""
+"""Keys that relay fills in and users do not write."""
 
 OWN_STAGE = "A function of your own, `module:function`: module.py lies beside the pipeline file."
 
@@ -50,18 +50,18 @@ EXAMPLES: list[dict[str, Any]] = [
 
 
 def schema() -> dict[str, Any]:
-    """The whole schema, as JSON."""
+    """Return the whole schema, as JSON."""
     whole = Pipeline.model_json_schema()
     for kind in (AccountOptions, Expect, Inputs, SessionLimits, Stage):
-        _say(kind, whole["$defs"][kind.__name__])
-    _say(Pipeline, whole)
+        _describe(kind, whole["$defs"][kind.__name__])
+    _describe(Pipeline, whole)
     stage = whole["$defs"]["Stage"]
     stage["properties"]["kind"] = _kind(stage["properties"]["kind"])
-    stage["allOf"] = [_where("kind", name, {"options": {"$ref": f"#/$defs/{name}"}}, required=True) for name in KINDS]
+    stage["allOf"] = [_rule("kind", name, {"options": {"$ref": f"#/$defs/{name}"}}, required=True) for name in KINDS]
     whole["$defs"] |= {"model": _dataclass(options.Model)}
     whole["$defs"] |= {name: _dataclass(kind.options) for name, kind in KINDS.items() if kind.options is not None}
     limits = [
-        _where(
+        _rule(
             "accelerator",
             name,
             {"session": {"properties": {"limit_s": {"maximum": hardware.limit_s}}}},
@@ -78,14 +78,14 @@ def schema() -> dict[str, Any]:
     return {**head, **{k: v for k, v in whole.items() if k not in head}, **_free_model(limits), "examples": EXAMPLES}
 
 
-def _where(key: str, value: str, then: dict[str, Any], *, required: bool) -> dict[str, Any]:
-    """Where `key` is `value` (or missing, unless it is required) these properties hold too."""
+def _rule(key: str, value: str, then: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    """Return a rule: if `key` is `value` (or missing, unless required), these properties apply too."""
     condition: dict[str, Any] = {"properties": {key: {"const": value}}}
     return {"if": condition | ({"required": [key]} if required else {}), "then": {"properties": then}}
 
 
 def _free_model(limits: list[dict[str, Any]]) -> dict[str, Any]:
-    """`model` is relay's where one of relay's stages loads it; else it is whatever the user's own stages read."""
+    """Constrain `model` to relay's options if one of relay's stages loads it; otherwise it is free-form."""
     loads = {"properties": {"kind": {"enum": [name for name, kind in KINDS.items() if kind.needs_jax]}}}
     none_loads = {
         "properties": {"stages": {"type": "array", "not": {"contains": loads | {"required": ["kind"]}}}},
@@ -94,19 +94,19 @@ def _free_model(limits: list[dict[str, Any]]) -> dict[str, Any]:
     return {"allOf": [*limits, {"if": none_loads, "else": {"properties": {"model": {"$ref": "#/$defs/model"}}}}]}
 
 
-def _say(kind: type[BaseModel], found: dict[str, Any]) -> None:
-    """Put the meanings in, and leave out relay's own notes and the titles that only repeat a key."""
+def _describe(kind: type[BaseModel], found: dict[str, Any]) -> None:
+    """Add descriptions; remove keys that relay fills in, and titles that only repeat a key."""
     found.pop("title", None)
     found["properties"].pop(NOTES.get(kind, ""), None)
     for key, node in found["properties"].items():
         node.pop("title", None)
-        if node.get("default") is None or "$ref" in node:  # such a default is computed, or stands key by key below
+        if node.get("default") is None or "$ref" in node:  # the default is computed, or is given for each nested key
             node.pop("default", None)
         node["description"] = meanings(kind)[key]
 
 
 def _kind(node: dict[str, Any]) -> dict[str, Any]:
-    """The kinds, each with what it does, and the form of the user's own."""
+    """List the kinds with their descriptions, and the pattern of a user's own."""
     known = [
         {"const": name, "description": summary(kind.options)}
         for name, kind in KINDS.items()
@@ -117,7 +117,7 @@ def _kind(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dataclass(kind: type[Any]) -> dict[str, Any]:
-    """The kind's own options first, then those that it shares with others."""
+    """Describe an options class: the kind's own options first, then the shared ones."""
     known, said = {field.name: field for field in fields(kind)}, meanings(kind)
     order = dict.fromkeys(name for base in kind.__mro__ for name in inspect.get_annotations(base))
     properties = {name: _option(known[name]) | {"description": said[name]} for name in order}

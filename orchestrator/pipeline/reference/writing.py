@@ -1,6 +1,6 @@
-"""Put the generated into files: the schema where it is wanted, the reference into its page.
+"""Writes generated content to files: the schema to a given path, the reference into its docs page.
 
-`python -m orchestrator.pipeline.reference.writing docs/pipeline.md` brings the page up to date.
+`python -m orchestrator.pipeline.reference.writing docs/pipeline.md` updates the page.
 """
 
 import re
@@ -16,7 +16,7 @@ BLOCK = re.compile(r"(<!-- (\w+): made by `make reference` -->\n).*?(<!-- end of
 
 
 def write_schema(path: Path, text: str) -> None:
-    """Write the schema, also over an older one; raises BadInput where that cannot be, or where something else is there."""
+    """Write the schema, replacing an older one; raises BadInput if writing fails or another file is there."""
     try:
         if path.exists() and ID not in path.read_text(encoding="utf-8", errors="replace"):
             raise BadInput(f"--output {path}: there is a file that is not relay's schema: name another")
@@ -26,7 +26,7 @@ def write_schema(path: Path, text: str) -> None:
 
 
 def filled(page: str) -> str:
-    """The page with each of its generated blocks as the code has it now."""
+    """Return the page with its generated blocks brought up to date."""
     made = tables()
     return BLOCK.sub(lambda block: f"{block[1]}\n{made[block[2]]}\n\n{block[3]}", page)
 

@@ -1,1 +1,1 @@
-"""Looks, before a run begins, at everything that can stop it; nothing is created, here or on Kaggle."""
+"""`relay check`: tests everything that can stop a run; creates nothing, neither locally nor on Kaggle."""

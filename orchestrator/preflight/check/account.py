@@ -1,4 +1,4 @@
-"""The Kaggle account: which credentials there are, whether Kaggle takes them, and what it gives this week."""
+"""Checks of the Kaggle account: its credentials, their acceptance by Kaggle, quota, slots and names."""
 
 from collections.abc import Iterator
 
@@ -13,55 +13,58 @@ from orchestrator.views.format import hours
 ALIVE = (Worker.QUEUED, Worker.RUNNING, Worker.CANCEL_REQUESTED)
 
 LOOKED_AT = 10
-"""Kernels that are looked at for sessions that are alive, those that ran last: far more than there are slots."""
+"""Number of most recently run kernels to check for live sessions: far more than there are slots."""
 
 NAMED_MAX = 3
-"""Names that one sentence lists; the others are counted."""
+"""Maximum number of names in one sentence; the others are counted."""
 
 
 def credentials(subject: Person) -> Iterator[Finding]:
-    """What this machine has; no secret is told, only where it lies."""
+    """Report the credentials on this machine: their location, never their content."""
     try:
         found = find_credentials(subject.environ, subject.user_home)
         url = server_url(subject.environ)
     except BadInput as error:
-        yield _told("credentials", error)
+        yield _finding_of("credentials", error)
         return
     first, *others = found
     text = f"{_kind(first.method)} from {first.source}"
     if others:
         text += (
-            f", and where Kaggle does not take that, {' or '.join(f'{one.method} from {one.source}' for one in others)}"
+            f", and if Kaggle does not accept that, {' or '.join(f'{one.method} from {one.source}' for one in others)}"
         )
     yield ok("credentials", text)
     for sentence in dict.fromkeys(each for one in found for each in one.warnings):
         said, _, remedy = sentence.rstrip(".").partition(": ")
         yield warning("credentials", said, remedy)
     if url is not None:
-        yield note("credentials", f"RELAY_KAGGLE_URL names {url} in the place of Kaggle")
+        yield note("credentials", f"RELAY_KAGGLE_URL is set: calls go to {url} instead of Kaggle")
 
 
 def _kind(method: str) -> str:
     return f"an {method}" if method[0] in "aeio" else f"a {method}"
 
 
-def _told(key: str, error: BadInput) -> Finding:
+def _finding_of(key: str, error: BadInput) -> Finding:
     said, _, remedy = str(error).rstrip(".").rpartition(": ")
     return problem(key, said or remedy, remedy if said else "", SETTINGS if SETTINGS in remedy else "")
 
 
 def account(subject: Person, gateway: Gateway) -> Iterator[Finding]:
-    """Whether Kaggle lets us in."""
+    """Check that Kaggle accepts the credentials."""
     try:
         owner = gateway.owner()
     except BadInput as error:
-        yield _told("account", error)
+        yield _finding_of("account", error)
     else:
-        yield ok("account", f"Kaggle takes them: the account is {owner}")
+        yield ok("account", f"Kaggle accepts the credentials: the account is {owner}")
 
 
 def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Signs of a verified phone number, without which a session silently gets no accelerator and no internet."""
+    """Look for evidence of a verified phone number.
+
+    Without one, a session silently gets no accelerator and no internet.
+    """
     slot = subject.pipeline.slot
     quotas = {kind: gateway.quota(kind) for kind in ("tpu", "gpu")}
     ran = [kind.upper() for kind, quota in quotas.items() if quota is not None and quota.ever_run]
@@ -70,15 +73,15 @@ def phone(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     elif slot != "cpu" or subject.pipeline.internet:
         yield note(
             "phone",
-            "whether the account's phone number is verified cannot be seen from outside; without it sessions run with neither "
-            "accelerator nor internet, and nothing says so",
+            "relay cannot see whether the account's phone number is verified; if it is not, sessions silently run with "
+            "neither accelerator nor internet",
             "look at Phone verification in the settings",
             SETTINGS,
         )
 
 
 def quota(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """The week's hours."""
+    """Check the weekly quota."""
     pipeline = subject.pipeline
     if not pipeline.hardware.quota:
         yield ok("quota", "a CPU session uses no weekly hours")
@@ -87,9 +90,9 @@ def quota(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     if found is None or found.left_s is None:
         yield note(
             "quota",
-            f"Kaggle does not say how many {pipeline.slot.upper()} hours are left; relay will count with "
+            f"Kaggle does not say how many {pipeline.slot.upper()} hours are left; relay assumes "
             f"{pipeline.hours_per_week:g} a week",
-            "look at it there, and write account.hours_per_week where it is another number",
+            "look it up there, and set account.hours_per_week if the number differs",
             SETTINGS,
         )
     else:
@@ -101,7 +104,7 @@ def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
     renewed = f"; renewed {when(found.refreshes_at, subject.now)}" if found.refreshes_at else ""
     text = f"{hours(left_s)} of {hours(found.total_s or 0.0)} of {pipeline.slot.upper()} are left this week{renewed}"
     if found.reserved_s:
-        text += f"; sessions that are alive have taken {hours(found.reserved_s)} of them"
+        text += f"; live sessions have reserved {hours(found.reserved_s)} of them"
     if left_s < max(pipeline.min_session_s, 1.0):
         worth = duration(pipeline.min_session_s)
         return warning(
@@ -114,7 +117,7 @@ def _hours_left(found: Quota, left_s: float, subject: CheckSubject) -> Finding:
 
 
 def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Sessions that are alive on the account, as far as its newest kernels show."""
+    """Report live sessions of the account, as far as its newest kernels show."""
     pipeline = subject.pipeline
     newest = gateway.recent_kernels().kernels[:LOOKED_AT]
     recent = [kernel for kernel in newest if _slot(kernel) in (pipeline.slot, "")]
@@ -127,20 +130,20 @@ def slots(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     if len(surely) >= pipeline.slots:
         yield warning(
             "slots",
-            f"{_some(surely)} {'is' if len(surely) == 1 else 'are'} alive, and the account may have {there} at once",
+            f"{_listed(surely)} {'is' if len(surely) == 1 else 'are'} alive, and the account may have {there} at once",
             "wait: a run that is started now begins by itself when the slot is free",
             f"https://www.kaggle.com/code/{gateway.owner()}/{surely[0]}",
         )
     elif alive:
-        unclear = f"{_some([kernel.slug for kernel in alive])} {'is' if len(alive) == 1 else 'are'} alive"
-        unsure = "" if surely else ", on what Kaggle's list does not say"
+        unclear = f"{_listed([kernel.slug for kernel in alive])} {'is' if len(alive) == 1 else 'are'} alive"
+        unsure = "" if surely else ", on an accelerator that Kaggle's list does not name"
         yield note("slots", f"{unclear}{unsure}; the account may have {there} at once")
     else:
         yield ok("slots", f"no {kind} session seems to be alive; the account may have {there} at once")
 
 
 def _slot(kernel: KernelListed) -> str:
-    """What a kernel's sessions take a slot of; empty where the list does not say."""
+    """Return the kind of slot that a kernel's sessions occupy; empty if the list does not say."""
     shape = kernel.machine_shape.lower()
     return (
         "tpu" if shape.startswith("tpu") else "gpu" if shape.startswith("nvidia") else "cpu" if shape == "cpu" else ""
@@ -148,21 +151,21 @@ def _slot(kernel: KernelListed) -> str:
 
 
 def taken(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """What the account has under the run's name already."""
+    """Report kernels and datasets that already exist under the run's name."""
     prefix = f"{subject.pipeline.name}-"
     kernels, datasets = gateway.list_kernels(prefix), gateway.list_datasets(prefix)
     if kernels or datasets:
         yield note(
             "names",
             f"the account has {_count(len(kernels), 'kernel')} and {_count(len(datasets), 'dataset')} under this name "
-            f"({_some([*kernels, *datasets])}); a new run has an id of its own and touches none of them",
-            "relay adopt lists the runs that they are of",
+            f"({_listed([*kernels, *datasets])}); a new run has an id of its own and touches none of them",
+            "relay adopt lists the runs that they belong to",
         )
     else:
         yield ok("names", f"nothing in the account begins with {prefix}")
 
 
-def _some(names: list[str]) -> str:
+def _listed(names: list[str]) -> str:
     more = len(names) - NAMED_MAX
     return ", ".join(names[:NAMED_MAX]) + (f" and {more} more" if more > 0 else "")
 

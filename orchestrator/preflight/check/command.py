@@ -1,4 +1,4 @@
-"""Run every check in order. One that cannot reach Kaggle says so, and hides none of the others."""
+"""Runs every check in order. A check that cannot reach Kaggle reports that, and the others still run."""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -40,7 +40,7 @@ HERE: tuple[Check, ...] = (
     runs.database,
     account.credentials,
 )
-"""What needs no network."""
+"""Local checks, which need no network."""
 
 THERE: tuple[KaggleCheck, ...] = (
     account.account,
@@ -51,7 +51,7 @@ THERE: tuple[KaggleCheck, ...] = (
     inputs.models,
     inputs.datasets,
 )
-"""What Kaggle is asked; the account first."""
+"""Checks that call Kaggle; the account comes first."""
 
 SUBJECTS: Mapping[KaggleCheck, str] = {
     account.account: "account",
@@ -65,46 +65,46 @@ SUBJECTS: Mapping[KaggleCheck, str] = {
 
 ATTEMPTS = 2
 CALL_S = 15.0
-"""A person waits for the answers: less patience than a daemon has."""
+"""Timeout of a call to Kaggle, in seconds; shorter than the daemon's, because a user waits for the result."""
 
 
 def check(
     path: Path, home: Path, user_home: Path, environ: Mapping[str, str], now: datetime, *, offline: bool
 ) -> dict[str, Any]:
-    """Everything that was found about a pipeline, as the document that docs/check.md describes."""
+    """Check a pipeline and return all findings, as the document that docs/check.md describes."""
     pipeline, mistakes = loader.examine(path)
     if pipeline is None:
         found = [_mistake(sentence, str(path)) for sentence in mistakes]
         return document(path, None, found, offline=offline)
     subject = CheckSubject(path, pipeline, home, user_home, environ, now)
     here = [finding for each in HERE for finding in each(subject)]
-    there = [] if offline else _asked(subject, here)
+    there = [] if offline else _on_kaggle(subject, here)
     return document(path, pipeline.name, [*here, *there], offline=offline)
 
 
 def exit_status(found: Mapping[str, Any]) -> int:
-    """2 for a file that relay cannot read, 1 where something stands in the way, else 0."""
+    """Return 2 for a file that relay cannot read, 1 if a problem was found, else 0."""
     if found["pipeline"] is None:
         return 2
     return 1 if found["problems"] else 0
 
 
 def _mistake(sentence: str, path: str) -> Finding:
-    """A mistake in the file, whose sentence holds the remedy too; that the file is meant need not be said each time."""
+    """Turn a mistake in the file, whose sentence includes the remedy, into a finding; removes the repeated path."""
     return problem("file", sentence.removeprefix(f"{path}: "), "")
 
 
-def _asked(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
-    """What Kaggle says. All questions at once: each that is not answered takes its time to say so."""
+def _on_kaggle(subject: CheckSubject, here: list[Finding]) -> list[Finding]:
+    """Run the checks that call Kaggle; concurrently, because each one without an answer takes until its timeout."""
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         return [note("kaggle", "what is on Kaggle was not looked at: that needs credentials")]
     gateway = _gateway(subject)
     first, *others = THERE
-    found = list(_told(first, subject, gateway))
+    found = list(_findings_of(first, subject, gateway))
     if any(finding.state is Severity.PROBLEM for finding in found):
         return [*found, note("kaggle", "the rest of what is on Kaggle was not looked at: that needs an account")]
     with ThreadPoolExecutor(len(others)) as pool:
-        for findings in pool.map(lambda each: list(_told(each, subject, gateway)), others):
+        for findings in pool.map(lambda each: list(_findings_of(each, subject, gateway)), others):
             found += findings
     return found
 
@@ -123,7 +123,7 @@ def _gateway(subject: CheckSubject) -> Gateway:
     return connect(subject.environ, subject.user_home, limits=limits)
 
 
-def _told(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
+def _findings_of(each: KaggleCheck, subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
     try:
         yield from each(subject, gateway)
     except RelayError as error:

@@ -1,4 +1,4 @@
-"""The pipeline's own files: the data, the modules, and whether the kernel made of them is small enough."""
+"""Checks of the pipeline's own files: data, modules, the kernel's size and the names on Kaggle."""
 
 from collections.abc import Iterator
 
@@ -9,11 +9,11 @@ from orchestrator.preflight.check.findings import CheckSubject, Finding, ok, pro
 from stages.data.problems import read_problems
 
 NAME_CHARACTERS_MAX = 50
-"""Of a kernel's or a dataset's name and title on Kaggle."""
+"""Length limit of the name and title of a kernel or dataset on Kaggle, in characters."""
 
 
 def written(subject: CheckSubject) -> Iterator[Finding]:
-    """The file itself, which was read whole before any check began."""
+    """Report the pipeline file, which was validated before the checks."""
     pipeline = subject.pipeline
     stages = len(pipeline.stages)
     yield ok(
@@ -24,13 +24,13 @@ def written(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def modules(subject: CheckSubject) -> Iterator[Finding]:
-    """The user's own modules, which ship inside the kernel."""
+    """Report the user's own modules, which ship inside the kernel."""
     if sources := subject.pipeline.sources:
         yield ok("code", f"your own {', '.join(sorted(sources))} can be read and ship with the kernel")
 
 
 def data(subject: CheckSubject) -> Iterator[Finding]:
-    """Each data file of the user's own, line by line."""
+    """Check each of the user's own data files, line by line."""
     used = {str(entry).partition(":")[0] for stage in subject.pipeline.stages for entry in _data(stage.options)}
     for name in subject.pipeline.inputs.files:
         path = subject.path.parent / name
@@ -41,14 +41,16 @@ def data(subject: CheckSubject) -> Iterator[Finding]:
             train, held_out = read_problems(path)
         except (OSError, ValueError) as error:
             yield problem(
-                "data", str(error).removeprefix("data: "), f"mend {path}: docs/pipeline.md tells what a line holds"
+                "data",
+                str(error).removeprefix("data: "),
+                f"fix {path}: docs/pipeline.md describes the format of a line",
             )
         else:
             yield ok("data", f"{name} has {len(train):,} problems to train on and {len(held_out):,} that are held out")
 
 
 def kernel(subject: CheckSubject) -> Iterator[Finding]:
-    """The script that is pushed, with the longest names that a run will have."""
+    """Check the size of the kernel script, with the longest possible names in it."""
     size = outline(subject.pipeline)["kernel"]["bytes"]
     text = f"the kernel has {size:,} of less than {build.SIZE_BYTES_MAX:,} bytes"
     if size < build.SIZE_BYTES_MAX:
@@ -62,12 +64,12 @@ def kernel(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def names(subject: CheckSubject) -> Iterator[Finding]:
-    """The names on Kaggle that the run will make, with the longest that they can get."""
+    """Check the length of the run's names on Kaggle, at their longest."""
     name = subject.pipeline.name
     run = f"{name}-0000"
     longest = max(slug_of(run, 9999, 99), checkpoint_of(run, 9999, 99), inputs_of(run), key=len)
     if len(longest) <= NAME_CHARACTERS_MAX:
-        yield ok("names", f"kernels will be called {name}-…-s0001, checkpoints {name}-…-c0001: as Kaggle wants names")
+        yield ok("names", f"kernels will be called {name}-…-s0001, checkpoints {name}-…-c0001: valid names on Kaggle")
     else:
         yield problem(
             "names",

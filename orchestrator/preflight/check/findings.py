@@ -1,4 +1,4 @@
-"""What a look found, and what all checks look at."""
+"""Findings of the checks, and the input that all checks share."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,44 +14,44 @@ SETTINGS = "https://www.kaggle.com/settings"
 
 
 class Severity(StrEnum):
-    """How much a finding matters: only a `problem` stops a run."""
+    """Severity of a finding: only a `problem` stops a run."""
 
     OK = "ok"
     NOTE = "note"
-    """Cannot be known from here, or is good to know."""
+    """Information, or something that cannot be determined from this machine."""
     WARNING = "warning"
-    """The run goes, but not as one would wish."""
+    """The run works, but not as the user would want."""
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of checking one thing."""
 
     key: str
-    """What it is about, in one word; several findings may share it."""
+    """Subject in one word; several findings may share it."""
     state: Severity
     sentence: str
     remedy: str = ""
-    """What to do, in the imperative; empty where there is nothing to do."""
+    """Action for the user, in the imperative; empty if there is nothing to do."""
     link: str = ""
 
 
 @dataclass(frozen=True)
 class CheckSubject:
-    """What every check is given."""
+    """Input of every check."""
 
     path: Path
     pipeline: Pipeline
     home: Path
-    """relay's own folder, which need not exist."""
+    """relay's home folder, which need not exist."""
     user_home: Path
     environ: Mapping[str, str]
     now: datetime
 
 
 class Person(Protocol):
-    """Whose credentials are looked at."""
+    """User whose credentials are checked."""
 
     @property
     def user_home(self) -> Path: ...
@@ -81,7 +81,7 @@ def problem(key: str, sentence: str, remedy: str, link: str = "") -> Finding:
 
 
 def document(path: Path, name: str | None, findings: Sequence[Finding], *, offline: bool) -> dict[str, Any]:
-    """All findings as JSON, described in docs/check.md; `name` is None where the file is none that relay can read."""
+    """Return all findings as JSON, described in docs/check.md; `name` is None if relay cannot read the file."""
     return {
         "format": 1,
         "path": str(path),

@@ -1,4 +1,4 @@
-"""What sessions mount: whether each model and dataset exists and this account may read it."""
+"""Checks of what sessions mount: that each model and dataset exists and that this account may read it."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ KAGGLE = "https://www.kaggle.com"
 
 
 def models(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Every model that is mounted, up to the address of one of its files."""
+    """Check every model that is mounted, up to the URL of one of its files."""
     for ref in subject.pipeline.model_sources:
         yield _model(ref, gateway)
 
@@ -37,13 +37,13 @@ def _model(ref: str, gateway: Gateway) -> Finding:
             return problem(
                 "model",
                 f"Kaggle has no model {ref}",
-                "mend the name, as its page gives it: owner/model/framework/variation/version",
+                "write the name as on its page: owner/model/framework/variation/version",
                 link,
             )
 
 
 def datasets(subject: CheckSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Every dataset that is mounted."""
+    """Check every dataset that is mounted."""
     for ref in subject.pipeline.dataset_sources:
         yield _dataset(ref, gateway)
 
@@ -57,12 +57,15 @@ def _dataset(ref: str, gateway: Gateway) -> Finding:
     try:
         seen = gateway.see_dataset(name)
     except Refused as error:
-        return problem("dataset", f"Kaggle declines to tell of the dataset {name} ({error})", "look at its page", link)
+        return problem("dataset", f"Kaggle refuses to describe the dataset {name} ({error})", "look at its page", link)
     if seen.access is Access.READABLE:
         return _readable("dataset", seen, link)
     hidden = "" if seen.access is Access.ABSENT else " that this account may see: there is none, or it is private"
     return problem(
-        "dataset", f"Kaggle has no dataset {name}{hidden}", "mend the name, or have it shared with the account", link
+        "dataset",
+        f"Kaggle has no dataset {name}{hidden}",
+        "correct the name, or have the dataset shared with the account",
+        link,
     )
 
 

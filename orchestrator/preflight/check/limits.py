@@ -1,4 +1,4 @@
-"""Whether what the pipeline asks for fits: a session's times, the mesh and its devices, checkpoints and the disks."""
+"""Checks of sizes and times: a session's budget, the mesh and its devices, checkpoints and disks."""
 
 from collections.abc import Iterator
 
@@ -13,14 +13,18 @@ from stages.catalog import KINDS
 from stages.options import Counting
 
 SIDE_BY_SIDE = 3
-"""A session keeps two checkpoints and writes a third beside them."""
+"""Number of checkpoints on a session's disk at once: it keeps two and writes a third."""
 
 
 def session(subject: CheckSubject) -> Iterator[Finding]:
-    """Whether a session has time for anything between its start and its margin."""
+    """Check that a session has time to work between its start and its margin."""
     pipeline = subject.pipeline
     limit_s, budget_s = pipeline.limit_s, pipeline.budget_s(pipeline.limit_s)
-    found = [*_never_started(pipeline), *_steps_too_long(pipeline, budget_s), *_badly_cut(pipeline, limit_s, budget_s)]
+    found = [
+        *_never_started(pipeline),
+        *_steps_too_long(pipeline, budget_s),
+        *_badly_divided(pipeline, limit_s, budget_s),
+    ]
     yield from found or [
         ok("session", f"a session has {duration(budget_s)} of {duration(limit_s)} to work in, then everything is saved")
     ]
@@ -36,7 +40,7 @@ def _never_started(pipeline: Pipeline) -> Iterator[Finding]:
         )
 
 
-def _badly_cut(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[Finding]:
+def _badly_divided(pipeline: Pipeline, limit_s: float, budget_s: float) -> Iterator[Finding]:
     if budget_s < limit_s / 2:
         yield warning(
             "session",
@@ -64,7 +68,7 @@ def _steps_too_long(pipeline: Pipeline, budget_s: float) -> Iterator[Finding]:
 
 
 def mesh(subject: CheckSubject) -> Iterator[Finding]:
-    """The devices that the model is split over, and those that the accelerator has."""
+    """Compare the devices over which the model is split with those of the accelerator."""
     pipeline = subject.pipeline
     model, promise = pipeline.loaded_model, pipeline.hardware.promise
     if model is None:
@@ -81,22 +85,24 @@ def mesh(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def checkpoint(subject: CheckSubject) -> Iterator[Finding]:
-    """Checkpoints against what Kaggle keeps of a session, and against this machine's disk."""
+    """Compare the checkpoint's size with Kaggle's output limit and with this machine's disk."""
     pipeline = subject.pipeline
     size_bytes = checkpoint_bytes(pipeline)
     if size_bytes is None:
         yield note(
             "checkpoint",
-            "how large checkpoints get cannot be told from the file alone",
-            f"relay plan {subject.path} --memory tells it where a model is trained" if pipeline.loaded_model else "",
+            "the size of checkpoints cannot be computed from the file alone",
+            f"relay plan {subject.path} --memory computes it if a model is trained" if pipeline.loaded_model else "",
         )
     else:
         yield _on_kaggle(size_bytes)
-    yield from _here(subject, size_bytes or 0)
+    yield from _on_disk(subject, size_bytes or 0)
 
 
 def _on_kaggle(size_bytes: int) -> Finding:
-    text = f"a checkpoint has about {size(size_bytes)}, and Kaggle keeps {size(OUTPUT_BYTES_MAX)} of a session"
+    text = (
+        f"a checkpoint takes about {size(size_bytes)}, and Kaggle keeps {size(OUTPUT_BYTES_MAX)} of a session's output"
+    )
     if size_bytes > OUTPUT_BYTES_MAX:
         return problem("checkpoint", text, "write mode: lora, which keeps it to an adapter and its moments")
     if size_bytes * SIDE_BY_SIDE > OUTPUT_BYTES_MAX:
@@ -104,7 +110,7 @@ def _on_kaggle(size_bytes: int) -> Finding:
     return ok("checkpoint", text)
 
 
-def _here(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
+def _on_disk(subject: CheckSubject, size_bytes: int) -> Iterator[Finding]:
     kept = subject.pipeline.keep_checkpoints
     free = free_bytes(subject.home.absolute()) - RESERVE_BYTES
     text = f"the disk of {subject.home} has {size(max(0, free))} free"

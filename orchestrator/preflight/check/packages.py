@@ -1,4 +1,4 @@
-"""What a session installs and fetches: pins against what relay is tested with, and what needs the internet."""
+"""Checks of what a session installs and downloads: its pins against the tested ones, and its need for the internet."""
 
 import platform
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from stages.data.registry import KNOWN
 
 
 def versions(subject: CheckSubject) -> Iterator[Finding]:
-    """relay and Python here; the pins there."""
+    """Report the local versions of relay and Python, and the session's pins."""
     yield ok("versions", f"relay {metadata.version('relay-kaggle')} on Python {platform.python_version()}")
     pipeline = subject.pipeline
     if not pipeline.pins:
@@ -30,12 +30,12 @@ def versions(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _plain(pins: tuple[str, ...]) -> frozenset[str]:
-    """The pins without what they ask for beside a version."""
+    """Return the pins without extras."""
     return frozenset(f"{pin.partition('[')[0].partition('=')[0]}=={pin.partition('==')[2]}" for pin in pins)
 
 
 def sets(subject: CheckSubject) -> Iterator[Finding]:
-    """The sets that are read from what the pipeline itself brings."""
+    """Report the data sets that are read from the pipeline's own inputs."""
     for name in own_data.sets_used(subject.pipeline):
         yield from _set(name, subject)
 
@@ -59,11 +59,12 @@ def _set(name: str, subject: CheckSubject) -> Iterator[Finding]:
                 "data", f"unless a dataset has {name}, a session will refuse what is there: {sentence}", remedy
             )
     elif own.files and own.named:
-        yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, called as its files are")
+        yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, named like the files of the set")
     elif refs:
         yield note(
             "data",
-            f"{name} is looked for in {' and '.join(refs)} because of the name: only a session can tell whether it is in there",
+            f"{name} is expected in {' and '.join(refs)} because of the name: only a session can tell whether it is "
+            "there",
         )
     elif own.files:
         yield ok("data", f"{name} is read from your own {' and '.join(own.files)}, whose rows are those of the set")
@@ -74,7 +75,7 @@ def _own(name: str, subject: CheckSubject) -> own_data.OwnCopy:
 
 
 def _fetched(subject: CheckSubject) -> tuple[list[str], list[str]]:
-    """The sets that a session fetches as far as can be told here, and those that may be in something whose content cannot."""
+    """Return the data sets that a session downloads, and sentences on those that it may find in its inputs."""
     sure, unsure = [], []
     for name in own_data.sets_used(subject.pipeline):
         own = _own(name, subject)
@@ -89,7 +90,7 @@ def _fetched(subject: CheckSubject) -> tuple[list[str], list[str]]:
 
 
 def internet(subject: CheckSubject) -> Iterator[Finding]:
-    """What has to be fetched while a session runs."""
+    """Check everything that a session has to download."""
     pipeline = subject.pipeline
     fetched, unsure = _fetched(subject)
     for sentence in unsure:
@@ -109,7 +110,8 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
     if hub.startswith("google/"):
         yield warning(
             "internet",
-            f"{hub} can be fetched from Hugging Face only by who has accepted its licence there, and a session has no token",
+            f"{hub} can be fetched from Hugging Face only by users who have accepted its licence there, and a session has "
+            "no token",
             "mount it from Kaggle: write model.source as owner/model/framework/variation/version",
             f"https://huggingface.co/{hub}",
         )
@@ -130,7 +132,7 @@ def internet(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def folder(subject: CheckSubject) -> Iterator[Finding]:
-    """A model in a folder, which has to be one that a session on Kaggle has."""
+    """Check a model in a folder, which must exist in a session on Kaggle."""
     model = subject.pipeline.loaded_model
     if model is not None and model.source.startswith(("/", ".")) and not model.source.startswith("/kaggle/"):
         yield warning(

@@ -1,4 +1,4 @@
-"""relay's own database: whether this relay can read it, and which runs of it stand in the way. Looked at, never made."""
+"""Checks of relay's own database: that this relay can read it, and runs in it that block a new one. Read-only."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)
 
 
 def database(subject: CheckSubject) -> Iterator[Finding]:
-    """What is in relay's home folder."""
+    """Check the database in relay's home folder."""
     home = HomeLayout(subject.home)
     if not home.database.exists():
         if lost := home.run_folders():
@@ -27,14 +27,14 @@ def database(subject: CheckSubject) -> Iterator[Finding]:
     try:
         store = ReadOnlyStore(subject.home)
         yield from _runs(store, subject)
-        yield from _set_apart(store, home, subject.pipeline.name)
+        yield from _damaged_or_lost(store, home, subject.pipeline.name)
     except SchemaError:
-        yield _of_another_relay(subject)
+        yield _other_schema(subject)
     except (StoreUnavailable, StoreCorrupt) as error:
-        yield problem("runs", str(error), "see to that first: no run can be begun without the database")
+        yield problem("runs", str(error), "fix that first: no run can start without the database")
 
 
-def _of_another_relay(subject: CheckSubject) -> Finding:
+def _other_schema(subject: CheckSubject) -> Finding:
     with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
@@ -48,8 +48,8 @@ def _of_another_relay(subject: CheckSubject) -> Finding:
     )
 
 
-def _set_apart(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
-    """Runs of this name that the database has lost, or that are damaged in it: either may be this very pipeline's."""
+def _damaged_or_lost(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
+    """Report runs of this name that the database has lost or that are damaged: they may be of this pipeline."""
     known = {run for run, _ in store.roll()}
     if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
         yield _lost(home, lost)
@@ -77,7 +77,7 @@ def _runs(store: Reader, subject: CheckSubject) -> Iterator[Finding]:
     if len(others) >= subject.pipeline.slots and subject.pipeline.hardware.quota:
         yield warning(
             "runs",
-            f"{', '.join(others)} goes on on the same accelerator, so the runs take turns and share the week's hours",
+            f"{', '.join(others)} uses the same accelerator, so the runs take turns and share the week's hours",
             f"wait for its end, or relay pause {others[0]}",
         )
 
@@ -91,6 +91,6 @@ def _open(run: Run, pipeline: Pipeline) -> Finding:
         )
     return problem(
         "runs",
-        f"run {run.id} has this name and another pipeline, and is {run.status}",
+        f"run {run.id} has this name but a different pipeline, and is {run.status}",
         f"write another name into the file, or relay cancel {run.id}",
     )

@@ -1,4 +1,4 @@
-"""How large a checkpoint gets, from the model's name alone: an estimate without JAX, which `relay plan --memory` makes exact."""
+"""Estimates a checkpoint's size from the model's name, without JAX; `relay plan --memory` computes it exactly."""
 
 import re
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from stages.catalog import KINDS
 from stages.options import Counting, Grpo, Model, TrainingOptions
 
 MOMENTS = 2
-"""Adam keeps two numbers for each one that it trains."""
+"""Numbers that Adam keeps for each trained parameter."""
 
 
 @dataclass(frozen=True)
 class Dimensions:
-    """A Gemma's sizes, as its model card gives them."""
+    """Sizes of a Gemma model, from its model card."""
 
     layers: int
     width: int
@@ -25,7 +25,7 @@ class Dimensions:
 
     @property
     def products(self) -> dict[str, tuple[int, int]]:
-        """Numbers that go into and come out of each matrix of a layer, by the name that `lora_targets` matches."""
+        """Input and output size of each matrix of a layer, by the name that `lora_targets` matches."""
         queries, keys = self.heads * self.head_width, self.kv_heads * self.head_width
         return {
             "q_einsum": (self.width, queries),
@@ -38,12 +38,12 @@ class Dimensions:
 
     @property
     def weights(self) -> int:
-        """All numbers of the model, but for its few norms."""
+        """Number of parameters of the model, except its few norms."""
         layer = sum(into * out for into, out in self.products.values())
         return self.vocabulary * self.width + self.layers * layer
 
     def adapter(self, options: TrainingOptions) -> int:
-        """Numbers of an adapter beside the matrices that it is put on."""
+        """Return the number of parameters of an adapter on the matching matrices."""
         put_on = [size for name, size in self.products.items() if re.fullmatch(options.lora_targets, f"layer.{name}")]
         return self.layers * options.lora_rank * sum(into + out for into, out in put_on)
 
@@ -55,7 +55,7 @@ DIMENSIONS = {
 
 
 def checkpoint_bytes(pipeline: Pipeline) -> int | None:
-    """The largest checkpoint of any stage, or None where the pipeline does not say how large its model is."""
+    """Return the size of the largest checkpoint of any stage, in bytes; None if the model's size is unknown."""
     model = pipeline.loaded_model
     if any(stage.kind not in KINDS for stage in pipeline.stages):
         return None
@@ -68,7 +68,10 @@ def checkpoint_bytes(pipeline: Pipeline) -> int | None:
 
 
 def _largest(pipeline: Pipeline, model: Model, sizes: Dimensions) -> int:
-    """As `stages.training.initial_state` composes a checkpoint: the base where it was trained, every adapter, the newest moments."""
+    """Return the size of the largest checkpoint, in bytes.
+
+    Composed as in `stages.training.initial_state`: the base if it was trained, every adapter, the newest moments.
+    """
     width = 4 if model.dtype == "float32" else 2
     base = adapters = largest = 0
     for stage in pipeline.stages:

@@ -1,1 +1,1 @@
-"""Whether a pipeline's model, batches and answers fit on its accelerator, asked before any of its hours are spent."""
+"""Forecasts whether a pipeline's model, batches and completions fit on its accelerator, without using any quota."""

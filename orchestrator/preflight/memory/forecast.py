@@ -1,4 +1,4 @@
-"""From what programs need to a verdict on each stage: does it fit, and which batch is the largest that does?"""
+"""Turns the memory needs of programs into a verdict per stage: does it fit, and what is the largest batch that fits?"""
 
 import importlib.util
 from collections.abc import Callable, Mapping
@@ -22,39 +22,40 @@ from stages.options import Model
 
 BATCH_MAX = 1 << 16
 KEPT_CHECKPOINTS = 2
-"""A session's output holds so many of its newest (`Order.keep_checkpoints`), and for a moment one more."""
+"""Number of its newest checkpoints that a session's output holds (`Order.keep_checkpoints`); briefly one more."""
 
 
 @dataclass(frozen=True)
 class Held:
-    """One chip's memory in one phase of a stage, in bytes."""
+    """Memory of one chip in one phase of a stage, in bytes."""
 
     phase: str
     rows: int
     weights: int
     kept: int
-    """The second copy of the weights: see `StageNeeds.keeps_weights`."""
+    """Bytes of the second copy of the weights: see `StageNeeds.keeps_weights`."""
     adapter: int
     optimizer: int
-    """Moments, sums of gradients and, beside a model in bfloat16, what trains in float32."""
+    """Bytes of moments, gradient sums and, for a bfloat16 model, the float32 copy of the trained weights."""
     cache: int
     inputs: int
     temporaries: int
     outputs: int
-    """Results that do not lie where an argument was: Tunix's step gives the frozen weights out again, as a copy."""
+    """Bytes of results that do not reuse an argument's memory: Tunix's step returns the frozen weights again, as a
+    copy."""
 
     @property
     def peak(self) -> int:
-        """All of it."""
+        """Sum of all parts, in bytes."""
         return sum(value for name, value in asdict(self).items() if name not in ("phase", "rows"))
 
 
 def memory_document(pipeline: Pipeline, where: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """The answer of `relay plan --memory` as JSON; bytes throughout.
+    """Return the answer of `relay plan --memory` as JSON; sizes in bytes.
 
-    Raises BadInput where there is nothing to ask or the model cannot be laid out on its mesh.
+    Raises BadInput if there is nothing to plan or the model cannot be laid out on its mesh.
     """
-    chip, model, needs = _asked(pipeline, where)
+    chip, model, needs = _requirements(pipeline, where)
     if importlib.util.find_spec("tunix") is None:
         raise BadInput("relay plan --memory lowers the training programs here: pip install 'relay-kaggle[train]' first")
     wanted = {program: rows_to_compile(needs, program, model.mesh_fsdp) for program in programs_of(needs)}
@@ -75,7 +76,7 @@ def memory_document(pipeline: Pipeline, where: str, say: Callable[[str], None]) 
     }
 
 
-def _asked(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeeds, ...]]:
+def _requirements(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeeds, ...]]:
     model, needs = pipeline.loaded_model, needs_of(pipeline)
     if model is None or not needs:
         raise BadInput(f"{where}: no stage of this pipeline loads relay's model, so there is no memory to plan")
@@ -102,7 +103,7 @@ def _asked(pipeline: Pipeline, where: str) -> tuple[Chip, Model, tuple[StageNeed
 
 
 def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int, model: Model) -> dict[str, Any]:
-    """What each phase holds at the stage's batch, and the largest batch with which none holds more than the chip."""
+    """Return the memory of each phase at the stage's batch, and the largest batch with which all phases fit."""
 
     def peak(batch: int, gradient_accumulation_steps: int | None = None) -> int:
         return max(
@@ -131,14 +132,14 @@ def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
 
 
 def begun(phase: StageProgram) -> str:
-    """What the moment is called in which the sampler has made its cache and not spread it yet."""
+    """Return the name of the moment when the sampler has created its cache and not yet sharded it."""
     return f"{phase.name}: cache on chip 1"
 
 
 def held_by(
     needs: StageNeeds, found: Mapping[Program, Needs], batch: int, gradient_accumulation_steps: int | None = None
 ) -> list[Held]:
-    """One chip's memory in each phase of a stage."""
+    """Return one chip's memory in each phase of a stage."""
     trained = next((found[p.program] for p in needs.phases if p.program.kind in ("sft", "grpo")), None)
     weights = found[needs.phases[0].program].weights[0]
     stays = {
@@ -165,14 +166,14 @@ def _phase(
     used = {name: most[name] for name in ("cache", "inputs", "temporaries", "outputs")}
     held = [Held(phase.name, rows, **stays, **used)]
     if most["cache_whole"] > most["cache"]:
-        # Tunix's sampler makes the cache on the first chip, whole, and only the first program that uses it spreads it.
+        # Tunix's sampler creates the whole cache on the first chip; the first program that uses it shards it.
         first = {"cache": most["cache_whole"] + most["cache"], "inputs": most["inputs"], "temporaries": 0, "outputs": 0}
         held.insert(0, Held(begun(phase), rows, **stays, **first))
     return held
 
 
 def _largest(fits: Callable[[int], bool], unit: int) -> int:
-    """The largest multiple of `unit` that fits; 0 where none does."""
+    """Return the largest multiple of `unit` that fits; 0 if none does."""
     if not fits(unit):
         return 0
     low, high = unit, 2 * unit
@@ -185,7 +186,7 @@ def _largest(fits: Callable[[int], bool], unit: int) -> int:
 
 
 def _advice(needs: StageNeeds, model: Model, largest: int, fits_in: Callable[[int], bool]) -> str:
-    """The gentlest change that makes the stage fit."""
+    """Return the smallest change that makes the stage fit."""
     divisors = [
         parts for parts in range(needs.gradient_accumulation_steps + 1, needs.batch + 1) if needs.batch % parts == 0
     ]
@@ -204,7 +205,7 @@ def _advice(needs: StageNeeds, model: Model, largest: int, fits_in: Callable[[in
 
 
 def _check_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_bytes: int) -> str:
-    """How many problems a check may have; it asks them all at once."""
+    """Return the number of problems that a probe may have; it generates all completions at once."""
 
     def fits(problems: int) -> bool:
         phases = tuple(replace(phase, fixed=problems) if phase.fixed else phase for phase in needs.phases)
@@ -219,7 +220,7 @@ def _check_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
 
 
 def needs_even(found: Mapping[Program, Needs]) -> int:
-    """Rows are spread over the chips in multiples of this."""
+    """Return the number of groups of chips: rows are split over them in multiples of it."""
     return next(iter(found.values())).fsdp
 
 
@@ -229,7 +230,10 @@ def needs_even(found: Mapping[Program, Needs]) -> int:
 def checkpoint_verdicts(
     pipeline: Pipeline, needs: tuple[StageNeeds, ...], found: Mapping[Program, Needs]
 ) -> list[dict[str, Any]]:
-    """What each stage's checkpoint holds, as `stages.training.initial_state` composes it: the base where it was trained, every adapter."""
+    """Return the size of each stage's checkpoint and whether it fits.
+
+    Composed as in `stages.training.initial_state`: the base if it was trained, every adapter, the newest moments.
+    """
     verdicts, base, adapters = [], 0, 0
     for stage in pipeline.stages:
         each = stage_of(needs, stage.name)
@@ -247,7 +251,7 @@ def checkpoint_verdicts(
 
 
 def _output(size: int, mode: str) -> dict[str, Any]:
-    """How many of these Kaggle's output can hold. One has to; the session keeps two where it can."""
+    """Report how many checkpoints of this size fit in Kaggle's output: one has to; a session keeps two if it can."""
     fits = size <= OUTPUT_BYTES_MAX
     advice = ""
     if not fits:

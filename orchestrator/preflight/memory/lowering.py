@@ -1,8 +1,9 @@
-"""Lowers one program of the full-size model for a mesh of made-up devices and prints how much memory each needs.
+"""Lowers one program of the full-size model for a mesh of emulated devices and prints each device's memory needs.
 
-Runs as a process of its own (`python -m orchestrator.preflight.memory.lowering`, JSON in and out), because JAX settles the number of
-devices once, and because compiling leaves memory behind and may be broken off. Nothing is allocated: every array is a shape, a type and a layout.
-The programs are the session's: the step of Tunix's trainer with the losses of `stages.training.losses`, and the sampler's two functions.
+Runs as a process of its own (`python -m orchestrator.preflight.memory.lowering`, JSON in and out), because JAX fixes
+the number of devices once, and because compilation leaks memory and may be aborted. Nothing is allocated: every array
+is a shape, a dtype and a sharding. The programs are the session's: the step of Tunix's trainer with the losses of
+`stages.training.losses`, and the sampler's two functions.
 """
 
 import dataclasses
@@ -41,13 +42,13 @@ from stages.training.optimizers import optimizer
 
 PAD, EOS = 0, 1
 TEMPERATURE = 0.9
-"""Any but 1, which alone costs no division of the logits."""
+"""Any temperature other than 1, since only 1 saves the division of the logits."""
 STEPS = 1000
-"""Of the stage; the schedule's state has one size for all."""
+"""Number of steps of the stage; the schedule's state has the same size for any number."""
 
 
 class CannotLower(Exception):
-    """The message is one sentence for the user."""
+    """The program cannot be lowered; the message is one sentence for the user."""
 
 
 def main() -> None:
@@ -59,11 +60,11 @@ def main() -> None:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-    os._exit(0)  # XLA may still be at work on what nobody waits for
+    os._exit(0)  # do not wait for XLA, which may still be compiling
 
 
 def measured(model: Mapping[str, Any], program: Program, rows: int, folder: Path) -> dict[str, Any]:
-    """Bytes: `sizes` of what stays (on one chip, altogether), and `parts`: what each function needs at so many rows."""
+    """Return bytes: `sizes` of persistent state (on one chip, in total), `parts` of each function at these rows."""
     options = fit(Model, model, "model")
     sizes, (parts,) = compiled(program, [rows], _config(options), options, mesh_of(options), folder)
     return {"sizes": sizes, "parts": parts}
@@ -81,9 +82,9 @@ def compiled(
     mesh: jax.sharding.Mesh,
     folder: Path | None = None,
 ) -> tuple[Sizes, list[list[Part]]]:
-    """Bytes of what stays; and for each number of rows what each function of the program needs beside it.
+    """Return the bytes of persistent state and, for each number of rows, the additional bytes of each function.
 
-    `folder` is where XLA was told to write its plans (see `settled`); then there can be one number of rows only.
+    `folder` is the folder to which XLA writes its plans (see `xla_buffer_plan`); it allows only one number of rows.
     """
     with mesh, activations_laid_out(mesh):
         module = abstract_model(config, options, program, mesh)
@@ -111,7 +112,7 @@ def _parts(
     rows: int,
     folder: Path | None,
 ) -> list[Part]:
-    """What the program needs with so many rows; the sampler is two functions, one after the other."""
+    """Return the program's needs at these rows; the sampler consists of two functions, one after the other."""
     match program.kind:
         case "sft" | "grpo":
             lowered = nnx.jit(_step(program), donate_argnames=("optimizer",)).lower(
@@ -120,7 +121,7 @@ def _parts(
             held = size(nnx.state(module))[0] + size(nnx.state(trainable))[0]
             return [_part(plan_of(lowered, folder), held)]
         case _:
-            return _sampled(program, module, rows)
+            return _sampler_parts(program, module, rows)
 
 
 def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: int = 0) -> Part:
@@ -137,13 +138,13 @@ def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: i
 
 
 def mesh_of(options: Model) -> jax.sharding.Mesh:
-    """The pipeline's mesh over the made-up devices."""
+    """Return the pipeline's mesh over the emulated devices."""
     shape = (options.mesh_fsdp, options.mesh_tp)
     return jax.sharding.Mesh(np.array(jax.devices()[: shape[0] * shape[1]]).reshape(shape), ("fsdp", "tp"))
 
 
 def abstract_model(config: Any, options: Model, program: Program, mesh: jax.sharding.Mesh) -> nnx.Module:
-    """The model as the session will have it, with the program's adapter: shapes, types and layouts without contents."""
+    """Return the session's model with the program's adapter: shapes, dtypes and shardings without contents."""
     kind = gemma.model_class(options.kind)
     module = nnx.eval_shape(lambda: kind(config, rngs=nnx.Rngs(0)))
     state = nnx.state(module)
@@ -170,16 +171,20 @@ def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
         whole = nnx.merge(graph, weights)
         return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=0))
 
-    with _short_answers():
+    with _without_slow_errors():
         found = nnx.eval_shape(adapted, state)
     if not jax.tree.leaves(nnx.state(found, nnx.LoRAParam)):
-        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: mend the expression")
+        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: correct the expression")
     return found
 
 
 @contextmanager
-def _short_answers() -> Iterator[None]:
-    """Qwix asks every traced value for its layout, and JAX's answer, an error with a history of all operations, takes 14 s."""
+def _without_slow_errors() -> Iterator[None]:
+    """Skip JAX's slow error messages.
+
+    Qwix queries the sharding of every traced value; JAX's answer, an error with a history of all operations, takes 14
+    s.
+    """
     from jax._src.interpreters.partial_eval import DynamicJaxprTracer
 
     before = DynamicJaxprTracer._origin_msg
@@ -191,7 +196,10 @@ def _short_answers() -> Iterator[None]:
 
 
 def lay_out(module: Any, mesh: jax.sharding.Mesh) -> None:
-    """Give each variable the layout that its annotation names, as `stages.training.model.place` does; raises CannotLower."""
+    """Give each variable the sharding of its annotation, as `stages.training.model.place` does.
+
+    Raises CannotLower if a dimension is not divisible.
+    """
     state = nnx.state(module)
     specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
     filled = []
@@ -210,7 +218,7 @@ def lay_out(module: Any, mesh: jax.sharding.Mesh) -> None:
 
 @contextmanager
 def activations_laid_out(mesh: jax.sharding.Mesh) -> Iterator[None]:
-    """Tunix's models say how activations are split, except on CPUs, where they leave it out: here they stand for TPUs."""
+    """Apply the shardings of activations, which Tunix's models omit on CPUs: the devices here stand for TPUs."""
 
     def shard(value: Any, names: tuple[str | None, ...], eager: bool = False) -> Any:
         return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, PartitionSpec(*names)))
@@ -227,7 +235,7 @@ def activations_laid_out(mesh: jax.sharding.Mesh) -> Iterator[None]:
 
 
 def size(tree: Any) -> tuple[int, int]:
-    """Bytes of arrays (on one chip, altogether), exactly."""
+    """Return the exact bytes of arrays (on one chip, in total)."""
     chip = whole = 0
     for leaf in jax.tree.leaves(tree):
         one = np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=np.int64)
@@ -255,7 +263,7 @@ def _optimizer(module: nnx.Module, program: Program, options: Model) -> Any:
 
 
 def _step(program: Program) -> Any:
-    """The body of Tunix's trainer, with what it looks at in itself."""
+    """Return the body of Tunix's training step, with the attributes that it reads from its trainer."""
     taught = program.kind == "sft"
     trainer = SimpleNamespace(
         gen_model_input_fn=taught_input if taught else lambda batch: {"batch": batch},
@@ -271,7 +279,7 @@ def _step(program: Program) -> Any:
 
 
 def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
-    """The inputs as Tunix lays them out: split along `fsdp` where that divides the rows."""
+    """Return the inputs as Tunix shards them: split along `fsdp` if that divides the rows."""
 
     def array(dtype: Any, *shape: int) -> jax.ShapeDtypeStruct:
         split = PartitionSpec("fsdp") if rows % mesh.shape["fsdp"] == 0 else PartitionSpec()
@@ -297,8 +305,8 @@ def _batch(program: Program, rows: int, mesh: jax.sharding.Mesh) -> Any:
 # --- answers ------------------------------------------------------------------
 
 
-class _Ends:
-    """As much of a tokenizer as the sampler looks at."""
+class _MinimalTokenizer:
+    """The part of a tokenizer that the sampler uses."""
 
     def encode(self, text: str, **_: Any) -> list[int]:
         return [EOS]
@@ -316,8 +324,8 @@ class _Ends:
         return 2
 
 
-def _sampled(program: Program, module: nnx.Module, rows: int) -> list[Part]:
-    """Reading the prompts, then writing the answers; the cache begins without a layout and gets one from the compiler."""
+def _sampler_parts(program: Program, module: nnx.Module, rows: int) -> list[Part]:
+    """Measure prefill and decode; the cache starts without a sharding and gets one from the compiler."""
     sampler, begun = _sampler(program, module, rows)
     held = size(nnx.state(module))[0]
     lowered = sampler._compiled_prefill_fn.lower(sampler._flattened_transformer_state, begun, None, echo=False)
@@ -334,11 +342,11 @@ def _sampled(program: Program, module: nnx.Module, rows: int) -> list[Part]:
 
 
 def _sampler(program: Program, module: nnx.Module, rows: int) -> tuple[Sampler, Any]:
-    """Tunix's sampler with the state that it would begin with, contents left out."""
+    """Return Tunix's sampler and its initial state without contents."""
     config: Any = module.config
     small = CacheConfig(1, config.num_layers, config.num_kv_heads, config.head_dim)
     with gemma.without_remat(module):
-        sampler = Sampler(module, _Ends(), small)
+        sampler = Sampler(module, _MinimalTokenizer(), small)
     sampler.eos_ids = jnp.array([EOS])
     length = program.prompt_tokens + program.answer_tokens
     one = sampler.init_sample_state(

@@ -1,4 +1,4 @@
-"""Has every program of a pipeline lowered, two at a time, each in a process of its own."""
+"""Lowers every program of a pipeline, two at a time, each in a process of its own."""
 
 import dataclasses
 import json
@@ -18,37 +18,37 @@ from orchestrator.preflight.memory.programs import Program, share
 from orchestrator.preflight.memory.xla_buffer_plan import flags
 
 XLA_FLAGS = (
-    # Two schedulers: this one, as a TPU's, looks for an order that needs little memory; the CPU's own looks for speed.
+    # This scheduler minimizes memory, as a TPU's does; the CPU's default optimizes for speed.
     "--xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED",
-    # The first is of no use here and takes a third of the time; the second would undo what `remat` computes again on purpose.
+    # The first pass is useless here and takes a third of the time; the second would undo the recomputation of `remat`.
     "--xla_disable_hlo_passes=cpu-all-reduce-combiner,cse_barrier_expander",
-    # The machine code, where it is waited for, is thrown away: what is asked for is settled before it is made.
+    # The machine code is discarded: memory is planned before code generation.
     "--xla_backend_optimization_level=0",
 )
 AT_ONCE = 2
-"""Each takes one core and about 1 GiB."""
+"""Number of concurrent processes; each uses one core and about 1 GiB."""
 SLOWEST_FIRST = ("grpo", "sft", "answers")
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What one program takes on one chip, in bytes, for any number of rows."""
+    """Memory of one program on one chip, in bytes, for any number of rows."""
 
     weights: tuple[int, int]
-    """On one chip, altogether."""
+    """Bytes of the weights: on one chip, in total."""
     adapter: tuple[int, int]
     optimizer: tuple[int, int]
     parts: tuple[tuple[dict[str, int], dict[str, int]], ...]
-    """Of each compiled function what it needs at two numbers of rows."""
+    """Needs of each compiled function at two numbers of rows."""
     fsdp: int
     masters: tuple[int, int] = (0, 0)
-    """Of `optimizer` what trains in float32 where the model is in bfloat16."""
+    """Share of `optimizer` that holds the float32 copy of trained weights of a bfloat16 model."""
 
     def at(self, rows: int) -> list[dict[str, int]]:
-        """`inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` of each function at so many rows."""
-        return [{name: self._on_line(name, one, two, rows) for name in one} for one, two in self.parts]
+        """Return bytes of `inputs`, `cache`, `cache_whole`, `outputs` and `temporaries` per function at these rows."""
+        return [{name: self._interpolated(name, one, two, rows) for name in one} for one, two in self.parts]
 
-    def _on_line(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
+    def _interpolated(self, name: str, one: dict[str, int], two: dict[str, int], rows: int) -> int:
         if name in ("rows", "cache_whole"):
             return one[name] * rows // one["rows"]
         first, second = share(one["rows"], self.fsdp), share(two["rows"], self.fsdp)
@@ -61,7 +61,7 @@ def measure(
 ) -> dict[Program, Needs]:
     """Lower each program at its two numbers of rows.
 
-    Raises BadInput where the model cannot be laid out so, and Permanent where lowering itself failed.
+    Raises BadInput if the model cannot be laid out on the mesh, Permanent if lowering itself failed.
     """
     wanted = [(program, rows) for program, pair in programs.items() for rows in pair]
     wanted.sort(key=lambda each: SLOWEST_FIRST.index(each[0].kind))
@@ -101,7 +101,7 @@ def _lowered(
 
 
 def environment(devices: int, *more_flags: str) -> dict[str, str]:
-    """Of a process with so many made-up devices, in which XLA plans memory as it would for an accelerator."""
+    """Return the environment of a process with emulated devices, in which XLA plans memory as for an accelerator."""
     paths = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     settings = [f"--xla_force_host_platform_device_count={devices}", *XLA_FLAGS, *more_flags]
     return {

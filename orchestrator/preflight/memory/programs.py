@@ -1,8 +1,8 @@
-"""Which programs a pipeline will run on its accelerator, and with how many rows each. Pure: nothing is compiled here.
+"""Lists the programs that a pipeline runs on its accelerator, with their rows. Pure: nothing is compiled here.
 
-A stage is a few phases, one after the other. SFT has a step; reinforcement learning has answers (prompt and completion, with
-a cache of keys and values) and a step; evaluate and curate have answers only. The reference's log-probabilities are the first
-half of a step, without gradients: what has room for the step has room for them.
+A stage has a few phases, one after the other. SFT has a step; GRPO has answers (prompt and completion, with a cache of
+keys and values) and a step; evaluate and curate have answers only. The reference's log-probabilities are the first
+half of a step, without gradients: they fit if the step fits.
 """
 
 from collections.abc import Iterable
@@ -17,42 +17,43 @@ from stages.options import Asking, Curate, Evaluate, Grpo, Sampling, Sft, Traini
 
 @dataclass(frozen=True)
 class Program:
-    """A program up to its number of rows. Two stages with equal programs need them compiled once."""
+    """A program, apart from its number of rows. Stages with equal programs share one compilation."""
 
     kind: str
     """`sft` and `grpo` are training steps, `answers` is Tunix's sampler."""
     prompt_tokens: int
-    """For `sft`: prompt and completion together."""
+    """Tokens of the prompt; for `sft`, of prompt and completion together."""
     answer_tokens: int = 0
     rank: int = 0
-    """Of the adapter; 0: there is none, and a step trains every weight."""
+    """Rank of the adapter; 0: no adapter, a step trains every weight."""
     targets: str = ""
     sums_gradients: bool = False
-    """Whether the optimizer keeps a sum of gradients: where a batch comes in parts."""
+    """True if the optimizer keeps a sum of gradients, for a batch split into several parts."""
     top_k: int = 0
     held: int = 0
-    """Ranks of adapters of earlier stages, which weights in bfloat16 have beside them: `stages.training.lora` never merges into those."""
+    """Sum of the ranks of earlier stages' adapters beside bfloat16 weights, into which `stages.training.lora` never
+    merges them."""
 
 
 @dataclass(frozen=True)
 class StageProgram:
-    """One program of a stage, and how its rows follow from the stage's batch."""
+    """One program of a stage, and the relation of its rows to the stage's batch."""
 
     name: str
     program: Program
     per_problem: int = 1
     parts: int = 1
     fixed: int = 0
-    """Rows that do not depend on the batch."""
+    """Number of rows if it does not depend on the batch; else 0."""
 
     def rows(self, batch: int) -> int:
-        """Rows of all chips together."""
+        """Return the rows of all chips together."""
         return self.fixed or batch * self.per_problem // self.parts
 
 
 @dataclass(frozen=True)
 class StageNeeds:
-    """What a stage has on the chips: its phases, and beside them the weights that it keeps as they were."""
+    """Phases of a stage on the chips, and the weights that it keeps unchanged."""
 
     names: tuple[str, ...]
     kind: str
@@ -60,30 +61,35 @@ class StageNeeds:
     gradient_accumulation_steps: int
     phases: tuple[StageProgram, ...]
     keeps_weights: bool = False
-    """A second copy of the weights: a reference, or what an adapter's base was before Tunix's first step copied it."""
+    """True for a second copy of the weights: a reference model, or an adapter's base from before Tunix's first step
+    copied it."""
     mode: str = ""
-    """`full`, `lora`, or empty where nothing is trained."""
+    """`full`, `lora`, or empty if nothing is trained."""
     keeps_origin: bool = False
-    """Whether a checkpoint has to hold the weights that the stage began with."""
+    """True if a checkpoint has to hold the weights with which the stage began."""
 
     def unit(self, fsdp: int) -> int:
-        """The smallest batch whose every part is spread evenly over `fsdp` groups of chips."""
+        """Return the smallest batch whose every part splits evenly over `fsdp` groups of chips."""
         return self.gradient_accumulation_steps * max(
             fsdp // gcd(fsdp, phase.per_problem) for phase in self.phases if not phase.fixed
         )
 
 
 def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
-    """Every stage that loads a model, in order; equal ones stand together under all their names."""
-    asked = next((_fitted(stage.kind, stage.options) for stage in pipeline.stages if stage.kind == "evaluate"), None)
+    """Return the needs of every stage that loads a model, in order; equal stages share an entry with all names."""
+    asked = next(
+        (_parsed_options(stage.kind, stage.options) for stage in pipeline.stages if stage.kind == "evaluate"), None
+    )
     found: list[StageNeeds] = []
     narrow = pipeline.loaded_model is not None and pipeline.loaded_model.dtype != "float32"
     held, targets = 0, ""
     for stage in pipeline.stages:
         if stage.kind not in KINDS or not KINDS[stage.kind].needs_jax:
             continue
-        options = _fitted(stage.kind, stage.options)
-        needs = _beside(_needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets)
+        options = _parsed_options(stage.kind, stage.options)
+        needs = _with_held_adapters(
+            _needs(stage.name, stage.kind, options, asked), 0 if _trains_all(options) else held, targets
+        )
         if narrow and isinstance(options, TrainingOptions):
             rank, more = _adapter(options)
             held, targets = (held + rank, more) if rank else (0, "")
@@ -92,16 +98,16 @@ def needs_of(pipeline: Pipeline) -> tuple[StageNeeds, ...]:
             found.append(needs)
         else:
             found[found.index(same)] = replace(same, names=(*same.names, stage.name))
-    return _sharing_answers(found)
+    return _with_shared_samplers(found)
 
 
 def _trains_all(options: Any) -> bool:
-    """Whether a stage trains every weight, into which earlier adapters are merged."""
+    """Return whether a stage trains every weight, into which earlier adapters are merged."""
     return isinstance(options, TrainingOptions) and options.mode == "full"
 
 
-def _beside(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
-    """The same with so many ranks of earlier adapters in every program."""
+def _with_held_adapters(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
+    """Return the needs with these ranks of earlier adapters added to every program."""
     if not held:
         return needs
     phases = [
@@ -112,29 +118,29 @@ def _beside(needs: StageNeeds, held: int, targets: str) -> StageNeeds:
 
 
 def stage_of(needs: Iterable[StageNeeds], name: str) -> StageNeeds | None:
-    """The needs of one stage, or None where it loads no model."""
+    """Return the needs of one stage, or None if it loads no model."""
     return next((each for each in needs if name in each.names), None)
 
 
-def _fitted(kind: str, options: dict[str, Any]) -> Any:
+def _parsed_options(kind: str, options: dict[str, Any]) -> Any:
     return KINDS[kind].fit(options, "options")
 
 
 def _needs(name: str, kind: str, options: Any, asked: Any) -> StageNeeds:
     match options:
         case Grpo():
-            return _reinforced(name, kind, options)
+            return _grpo_needs(name, kind, options)
         case Sft():
-            return _taught(name, kind, options, asked)
+            return _sft_needs(name, kind, options, asked)
         case Curate():
             phase = StageProgram("answers", _answers(options, None), options.num_generations)
             return StageNeeds((name,), kind, options.batch, 1, (phase,))
         case Evaluate():
             return StageNeeds((name,), kind, options.batch, 1, (StageProgram("answers", _answers(options, None)),))
-    raise AssertionError(f"{kind} is a stage with a model and nobody said what it needs")
+    raise AssertionError(f"stage kind {kind} loads a model but its memory needs are not defined")
 
 
-def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
+def _sft_needs(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     rank, targets = _adapter(options)
     step = Program(
         "sft", options.max_seq_length, 0, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1
@@ -148,7 +154,7 @@ def _taught(name: str, kind: str, options: Sft, asked: Any) -> StageNeeds:
     )
 
 
-def _reinforced(name: str, kind: str, options: Grpo) -> StageNeeds:
+def _grpo_needs(name: str, kind: str, options: Grpo) -> StageNeeds:
     rank, targets = _adapter(options)
     lengths = (options.max_prompt_length, options.max_completion_length)
     step = Program("grpo", *lengths, rank, targets, sums_gradients=options.gradient_accumulation_steps > 1)
@@ -177,11 +183,11 @@ def _answers(asking: Asking, trained: TrainingOptions | None) -> Program:
     return Program("answers", asking.max_prompt_length, asking.max_completion_length, *_adapter(trained), top_k=top_k)
 
 
-def _sharing_answers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
-    """The same, with one sampler for each pair of lengths, the one that needs most.
+def _with_shared_samplers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
+    """Return the needs with one sampler program for each pair of lengths: the one that needs most.
 
-    What the adapter and the choice among the likeliest tokens add to a sampler's temporaries is little beside the cache, and
-    what they hold is counted exactly elsewhere.
+    The adapter and top-k sampling add little to a sampler's temporaries compared with the cache, and their persistent
+    state is counted exactly elsewhere.
     """
     largest: dict[tuple[int, int], Program] = {}
     for program in programs_of(found):
@@ -198,12 +204,15 @@ def _sharing_answers(found: list[StageNeeds]) -> tuple[StageNeeds, ...]:
 
 
 def programs_of(needs: Iterable[StageNeeds]) -> tuple[Program, ...]:
-    """Every program once, in the order of the stages."""
+    """Return every distinct program, in the order of the stages."""
     return tuple(dict.fromkeys(phase.program for each in needs for phase in each.phases))
 
 
 def rows_to_compile(needs: Iterable[StageNeeds], program: Program, fsdp: int) -> tuple[int, int]:
-    """The most rows that the pipeline asks of a program, and another number, which gives the slope: needs are affine in rows."""
+    """Return the pipeline's largest number of rows of a program, and a second number.
+
+    Needs are affine in rows, so the two give the slope.
+    """
     asked = {phase.rows(each.batch) for each in needs for phase in each.phases if phase.program == program}
     least, most = min(asked), max(asked)
     if share(least, fsdp) != share(most, fsdp):
@@ -213,5 +222,5 @@ def rows_to_compile(needs: Iterable[StageNeeds], program: Program, fsdp: int) ->
 
 
 def share(rows: int, fsdp: int) -> int:
-    """Rows that one chip computes: Tunix splits a batch evenly or not at all."""
+    """Return the rows that one chip computes: Tunix splits a batch evenly or not at all."""
     return rows // fsdp if rows % fsdp == 0 else rows

@@ -1,8 +1,8 @@
-"""XLA's plan of a program's memory, as soon as it is settled.
+"""Reads XLA's memory plan of a program as soon as it is final.
 
-After that the compiler makes machine code and a graph of what may run beside what, which takes three quarters of the time for a
-model of 26 layers, and both would be thrown away. XLA can be told to write its plan down on the way (`--xla_dump_to`), so
-nobody has to wait for the end.
+After that the compiler generates machine code and a graph of concurrent operations, which takes three quarters of the
+time for a model of 26 layers and is not needed. XLA can write its plan to a file meanwhile (`--xla_dump_to`), so
+compilation need not finish.
 """
 
 import re
@@ -18,24 +18,24 @@ _ALLOCATION = re.compile(r"allocation \d+: size (\d+)(.*)")
 
 @dataclass(frozen=True)
 class MemoryStats:
-    """As much of JAX's `CompiledMemoryStats` as is asked of it, under the same names; bytes on one device."""
+    """The fields of JAX's `CompiledMemoryStats` that are used, under the same names; bytes on one device."""
 
     argument_size_in_bytes: int
     output_size_in_bytes: int
     alias_size_in_bytes: int
-    """Outputs that take the place of an argument; counted in both."""
+    """Bytes of outputs that reuse an argument's memory; counted in both."""
     temp_size_in_bytes: int
 
 
 def flags(folder: Path) -> tuple[str, ...]:
-    """What XLA has to be told for `plan_of` to find its plan in `folder`."""
+    """Return the XLA flags that make `plan_of` find the plan in `folder`."""
     return (f"--xla_dump_to={folder}", "--xla_dump_hlo_as_text", "--xla_dump_hlo_module_re=jit_step")
 
 
 def plan_of(lowered: Any, folder: Path | None) -> Any:
-    """The plan of a lowered program named `step`: read from `folder` when it is there, or asked of the compiled program.
+    """Return the plan of a lowered program named `step`: from `folder` once written, or from the compiled program.
 
-    Compiling may go on in the background; a process that is done with its work ends by `os._exit`.
+    Compilation may continue in the background; end the process with `os._exit`.
     """
     if folder is None:
         return lowered.compile().memory_analysis()
@@ -51,8 +51,8 @@ def plan_of(lowered: Any, folder: Path | None) -> Any:
 
 
 def written(folder: Path) -> MemoryStats | None:
-    """The plan that XLA wrote down, or None where it has not yet."""
-    # The report is written after the assignment that it sums up: where one has begun, the other is whole.
+    """Return the plan that XLA wrote, or None if it has not written one yet."""
+    # The report is written after the assignment that it sums up: if it exists, the assignment is complete.
     if not any(folder.glob("*-memory-usage-report.txt")):
         return None
     (assignment,) = folder.glob("*-buffer-assignment.txt")
@@ -71,7 +71,7 @@ def written(folder: Path) -> MemoryStats | None:
 def _outcome(lowered: Any) -> Callable[[], Any]:
     try:
         compiled = lowered.compile()
-    except Exception as error:  # noqa: BLE001 - raised again by who waits
+    except Exception as error:  # noqa: BLE001 - raised again in the waiting thread
         kept = error
 
         def failed() -> Any:
