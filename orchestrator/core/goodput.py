@@ -1,6 +1,7 @@
-"""Where quota goes: every second that a session had a machine in one class, and the share that counts in the end. Pure.
+"""Accounts for quota: assigns each second of a session to one class, and computes the productive share. Pure.
 
-Classes of a session's own clock are those of `stages.session.time_accounting`; three more tell what only the laptop knows. See docs/goodput.md.
+The classes of a session's own clock are those of `stages.session.time_accounting`; three more describe what only the
+laptop knows. See docs/goodput.md.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +12,12 @@ from stages.session.time_accounting import COUNTS, TimeClass
 
 WASTED, TAIL, UNTOLD, STARTING = "wasted", "idle_tail", "untold", "starting"
 IN_TIME = ("finished", "yielded")
-"""How sessions end that end by themselves."""
+"""Outcomes of sessions that ended by themselves."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """What a second can be spent on; `group` is what it is drawn as."""
+    """A class of session time; `group` selects how it is drawn."""
 
     label: str
     group: str
@@ -40,7 +41,7 @@ CLASSES = {
     TAIL: Class("idle tail", "tail", "from a session's last word until Kaggle calls it ended"),
     UNTOLD: Class("not told yet", "tail", "since the live session's last word"),
 }
-"""In the order in which they are told."""
+"""Time classes, in display order."""
 GROUPS = {
     "training": "counts",
     "starting": "start-up",
@@ -48,13 +49,14 @@ GROUPS = {
     "lost": "wasted",
     "tail": "tail",
 }
-"""What classes are drawn as."""
+"""Labels of the groups in which classes are drawn."""
 
 
 def account(session: Mapping[str, Any]) -> dict[str, float] | None:
-    """Seconds by class of a session of a status document; their sum is how long it had its machine. None: it never told.
+    """Return a session's seconds by class, whose sum is how long it had its machine, or None if it never reported.
 
-    Kaggle's clock and the session's are looked at by different people: where the session says that it was longer, it was.
+    `session` is a session of a status document. Kaggle's clock and the session's own are sampled independently: the
+    longer duration is used.
     """
     told: Mapping[str, float] = session["accounted"]
     if not told:
@@ -76,12 +78,12 @@ def account(session: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def counted_s(spent: Mapping[str, float]) -> float:
-    """Of an account, the seconds of steps that count."""
+    """Return the seconds of productive steps in an account."""
     return sum(spent[name] for name in COUNTS)
 
 
 def early_s(session: Mapping[str, Any]) -> float | None:
-    """How long before its limit a session stopped that stopped for time; Kaggle does not charge for it."""
+    """Return how many seconds before its limit a session yielded, or None. Kaggle does not charge for these."""
     if session["outcome"] != "yielded" or session["seconds"] is None:
         return None
     lasted_s = max(float(session["seconds"]), float(sum(session["accounted"].values())))
@@ -89,7 +91,10 @@ def early_s(session: Mapping[str, Any]) -> float | None:
 
 
 def goodput(sessions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Of all sessions that told: `quota_s`, `counted_s`, their ratio `goodput`, and `classes` by name. None where none did."""
+    """Sum up all sessions that reported: `quota_s`, `counted_s`, their ratio `goodput`, and `classes` by name.
+
+    Returns None if no session reported.
+    """
     totals = dict.fromkeys(CLASSES, 0.0)
     for spent in filter(None, map(account, sessions)):
         for name, seconds in spent.items():

@@ -1,4 +1,4 @@
-"""Why a person has to look before another session is started: what the sessions so far came to. Pure."""
+"""Decides from past sessions whether the user must act before another session is started. Pure."""
 
 from orchestrator.core.retention import NOT_FINITE, excused, sound
 from orchestrator.pipeline.model import Pipeline
@@ -8,11 +8,11 @@ from state.model import Checkpoint, Outcome, RunState, Session
 BROKEN_TRAINING = (
     "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
 )  # fmt: skip
-"""Causes that a second try can only repeat, since training is deterministic."""
+"""Failure causes that a retry can only repeat, since training is deterministic."""
 
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
-    """Why a person has to look before another session is started, or None."""
+    """Return why the user must act before another session is started, or None."""
     sessions = [s for s in state.sessions[state.run.judged :] if not excused(state, s)]
     if not sessions:
         return None
@@ -47,7 +47,7 @@ def _parked(state: RunState, reason: str, session: Session) -> RunParked:
 
 
 def _parked_before(state: RunState, reason: str, session: Session, good: Checkpoint | None) -> RunParked:
-    """A second try would end in the same trouble: what is offered is the newest checkpoint from before it."""
+    """Park the run and offer the newest checkpoint from before the trouble, which a retry would only repeat."""
     if good is None:
         return _parked(state, f"{reason}; there is no checkpoint from before", session)
     place = f"{good.cursor.stage} step {good.cursor.step}"
