@@ -331,7 +331,7 @@ def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
     """Return the fact that the user hands the run to the home folder named in the request; empty if none is named."""
     home = request.arguments.get("take_over", "")
     above = max(run.generation, run.overtaken_by) + 1
-    generation = max(above, int(request.made_at.timestamp()))  # higher than the generation of every earlier home folder
+    generation = max(above, int(request.made_at.timestamp()))  # higher than that of any earlier home folder
     return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 

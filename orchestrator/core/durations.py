@@ -38,26 +38,26 @@ QUEUE_S = {
     "gpu": Estimate(120, 20, 600),  # nobody has published numbers: short, as far as users complain of none
     "cpu": Estimate(30, 5, 120),
 }
-"""Time from the push until the session runs, by kind of accelerator."""
+"""Seconds from the push until the session runs, by kind of accelerator."""
 HANDOVER_S = Estimate(600, 180, 1800)
-"""Time from a session's end until the next one is pushed.
+"""Seconds from a session's end until the next one is pushed.
 
 Usual: a gigabyte (a LoRA of rank 64 on 2B parameters) downloaded and uploaded at 5 MB/s, plus a minute of processing
 per half gigabyte (measured by others). Worst: 1.4 MB/s (measured by one user) and the 10 to 15 minutes of processing in
 old reports.
 """
 INSTALL_S = Estimate(240, 90, 600)
-"""Time to install pins, check the checkpoint's digests and unpack. Not measured on Kaggle."""
+"""Seconds to install pins, check the checkpoint's digests and unpack. Not measured on Kaggle."""
 BARE_S = Estimate(10, 2, 30)
-"""Start-up time of a session that installs nothing."""
+"""Start-up seconds of a session that installs nothing."""
 FIRST_S = Estimate(300, 60, 600)
-"""Extra time of a stage's first step: loading the model and compiling (reported: up to 5 minutes)."""
+"""Extra seconds of a stage's first step: loading the model and compiling (reported: up to 5 minutes)."""
 SAVE_S = Estimate(30, 10, 60)
-"""Upper bound that a session assumes for a save before its first one."""
+"""Upper bound, in seconds, that a session assumes for a save before its first one."""
 SHORT_S = 600.0
 """Session limit in seconds below which a run counts as a rehearsal: assumed durations shrink in proportion."""
 QUICK_S = Estimate(1, 0, 2)
-"""Extra time of a first step, and time of a save, in a pipeline that does not need JAX."""
+"""Extra seconds of a first step, and seconds of a save, in a pipeline that does not need JAX."""
 SESSION_S_MAX = 12 * 3600.0
 """Longest session, in seconds. A report that states a longer duration is ignored."""
 BETWEEN_S_MAX = 24 * 3600.0
@@ -97,12 +97,12 @@ class Times:
     queue_s: Estimate
     handover_s: Estimate
     startup_s: Estimate
-    """Time from a session's start until its first stage begins."""
+    """Seconds from a session's start until its first stage begins."""
     save_s: Estimate
     first_s: Mapping[str, Estimate]
-    """Extra time of the first step in a session, by stage."""
+    """Extra seconds of the first step in a session, by stage."""
     step_s: Mapping[str, Estimate]
-    """Time of a step, by stage."""
+    """Seconds per step, by stage."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Source of the step time, in words, by stage."""
 
@@ -194,7 +194,7 @@ def _alike(
 
 
 def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
-    """Return the seconds per step of a stage, or None if too share steps were seen.
+    """Return the seconds per step of a stage, or None if too few steps were seen.
 
     Each session contributes the mean of its intervals near the median, which leaves out intervals that contain a save.
     The result is the mean over sessions, since each runs on a machine of its own, however long it ran.
@@ -281,7 +281,7 @@ def _handover(observed: RunHistory) -> list[float]:
 
 
 def _sensible(durations: Iterable[float]) -> list[float]:
-    """Drop implausible durations: the clock was set, or this machine was margin_s in between."""
+    """Drop implausible durations: the clock was set, or this machine was off in between."""
     return [seconds for seconds in durations if 0.0 <= seconds <= BETWEEN_S_MAX]
 
 

@@ -76,9 +76,9 @@ class LiveSession:
     clock_s: float = 0.0
     """Session clock, in seconds, at `RunPosition.position`."""
     first_step_s: float | None = None
-    """First-step duration of the current stage; None if the next step is a stage's first."""
+    """First-step seconds of the current stage; None if the next step is a stage's first."""
     stage_began_s: float = 0.0
-    """When the current stage began, in seconds on the session's clock."""
+    """Start of the current stage, in seconds on the session's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class RunPosition:
     """Steps done since the pipeline's beginning, including those that the live session reported."""
     live: LiveSession | None = None
     ended_at: datetime | None = None
-    """When the session ended whose checkpoint is being fetched or published."""
+    """End of the session whose checkpoint is being fetched or published."""
     until: datetime | None = None
     """Earliest time at which the next session may start."""
 
@@ -117,7 +117,7 @@ class Forecast:
     training_s: float
     """Seconds of training steps that are left, without overhead."""
     quota_s: float
-    """Quota that the remaining sessions use: all of each future session, and the rest of the live one."""
+    """Quota seconds that remain to be used: all of each future session, and the rest of the live one."""
     quota_low_s: float
     quota_high_s: float
     sessions: int
@@ -166,7 +166,7 @@ def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hou
     """
     unknown = [name for name in left(pipeline, standing.position) if name not in times.step_s]
     if unknown:
-        raise Unforeseeable(f"no step time is known for {', '.join(unknown)}")
+        raise Unforeseeable(f"no time is known of a step of {', '.join(unknown)}")
     usual = walk(pipeline, pace(times, "usual_s"), standing, hours)
     early = walk(pipeline, pace(times, "low_s"), standing, hours)
     late = walk(pipeline, pace(times, "high_s"), standing, hours)

@@ -21,32 +21,32 @@ class Limits:
     """Poll intervals, backoff and timeouts. Times are in seconds."""
 
     poll_s: float = 30.0
-    """Poll interval of a session while an event is expected at any moment."""
+    """Poll interval of a session, in seconds, while an event is expected at any moment."""
     calm: float = 1.0
     """Multiplier of `poll_s` while no event is expected."""
     retry_s: float = 60.0
-    """Delay before the first retry of a failed call; doubles with each further failure."""
+    """Delay before the first retry of a failed call, in seconds; doubles with each further failure."""
     retry_s_max: float = 1800.0
     quota_fresh_s: float = 600.0
-    """How long a quota reading counts as fresh."""
+    """Seconds for which a quota reading counts as fresh."""
     give_up_failures: int = 20
-    """Failed calls in a row after which the run is parked, if `give_up_s` has also passed."""
+    """Number of failed calls in a row after which the run is parked, if `give_up_s` has also passed."""
     give_up_s: float = 6 * 3600.0
     """Seconds of failing after which the run is parked, if `give_up_failures` is also reached."""
     slot_s: float = 300.0
-    """Delay before the next push after Kaggle declined one because another session takes the slot."""
+    """Delay in seconds before the next push, after Kaggle declined one because another session takes the slot."""
     claim_s: float = 900.0
-    """A run's claim to a slot expires if it is not renewed for this long."""
+    """Seconds after which a run's claim to a slot expires unless it is renewed."""
     retry_after_s_max: float = 900.0
-    """Upper bound on a wait that a response asks for: a single header must not stall a run."""
+    """Upper bound, in seconds, on a wait that a response asks for: a single header must not stall a run."""
     queue_s: float = 6 * 3600.0
-    """How long a session may wait for a machine before the run is parked: waits of up to four hours were seen."""
+    """Seconds a session may wait for a machine before the run is parked: waits of up to four hours were seen."""
     overdue_s: float = 3600.0
-    """How long after its limit a session that Kaggle still calls running counts as ended: Kaggle kills at the limit."""
+    """Seconds after its limit when a session still reported as running counts as ended: Kaggle kills at the limit."""
     slot_wait_s: float = 13 * 3600.0
-    """How long to wait for a slot before the run is parked: longer than any session may last, which is twelve hours."""
+    """Seconds to wait for a slot before the run is parked: longer than any session may last, which is twelve hours."""
     renewal_s: float = 6 * 3600.0
-    """How long to wait for an overdue quota renewal before the run is parked."""
+    """Seconds to wait for an overdue quota renewal before the run is parked."""
 
     @property
     def floor_s(self) -> float:
@@ -60,19 +60,19 @@ class Limits:
 
     @property
     def rest_s_max(self) -> float:
-        """Longest valid delay; a recorded delay beyond it was written while the clock was ahead."""
+        """Longest valid delay, in seconds; a recorded delay beyond it was written while the clock was ahead."""
         return max(self.retry_s_max, self.slot_s, self.retry_after_s_max)
 
     unclear_s: float = 600.0
-    """How long to search for a push with an ambiguous response before it is repeated."""
+    """Seconds to search for a push with an ambiguous response before it is repeated."""
     visible_s: float = 1800.0
-    """How long to search for a dataset that Kaggle accepted before it is created under another name."""
+    """Seconds to search for a dataset that Kaggle accepted before it is created under another name."""
     processing_s: float = 6 * 3600.0
-    """How long Kaggle may take to process a dataset."""
+    """Seconds that Kaggle may take to process a dataset."""
 
     @property
     def calm_s(self) -> float:
-        """Poll interval of a session while no event is expected."""
+        """Poll interval of a session, in seconds, while no event is expected."""
         return self.calm * self.poll_s
 
     def backoff_s(self, failures: int) -> float:
@@ -120,9 +120,7 @@ def slug_of(run: str, number: int, attempt: int) -> str:
 
 
 def key_in(run: str, letter: str, name: str) -> tuple[int, int] | None:
-    """Parse (number, attempt) from the name of a run's kernel (letter `s`) or checkpoint (`c`); None if it does not
-    fit.
-    """
+    """Parse (number, attempt) from the name of a run's kernel (letter `s`) or checkpoint (`c`); None if it differs."""
     found = NAME.fullmatch(name.removeprefix(f"{run}-{letter}")) if name.startswith(f"{run}-{letter}") else None
     if found is None:
         return None

@@ -15,8 +15,7 @@ PARENT_CAUSES = ("parent-corrupt", "parent-missing", "parent-mismatch")
 """Failure causes of a session that did not get the checkpoint it was to start from."""
 
 MENDED_MAX = 4
-"""Maximum number of failures over one checkpoint that are excused by publishing it again; after that the cause lies
-elsewhere."""
+"""Maximum number of failures over one checkpoint that publishing it again excuses; beyond it, the cause is another."""
 
 
 NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")

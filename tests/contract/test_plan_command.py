@@ -101,7 +101,7 @@ def test_a_pipeline_whose_times_nobody_knows_is_planned_and_not_forecast(tmp_pat
     path = str(ROOT / "examples/tiny.yaml")
     assert planned(tmp_path / "home", path)["forecast"] is None
     text = " ".join(plan(tmp_path / "home", path).output.split())
-    assert "forecast none: no step time is known for sft, after-sft, grpo" in text
+    assert "forecast none: no time is known of a step of sft, after-sft, grpo" in text
     assert "give it under expect.step_s, or let relay measure it in a run" in text
 
 
@@ -155,7 +155,7 @@ def test_a_run_under_way_is_forecast_from_what_it_measured_and_one_that_is_over_
 def test_a_run_of_which_nothing_is_measured_yet_says_what_is_missing(folder: Path) -> None:
     run = looked_at(chain_in(folder), folder)
     assert run["forecast"] is None
-    assert run["forecast_problem"] == "no step time is known for one, two"
+    assert run["forecast_problem"] == "no time is known of a step of one, two"
 
 
 def test_a_parked_run_is_forecast_as_if_it_went_on_now(folder: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_stage_whose_time_nobody_knows_is_named_and_nothing_made_up() -> None:
         ("step_s: {counting: 10}", "step_s: {one: 10}"),
         ("steps: 10}", "steps: 10}\n  - {name: two, kind: counting, steps: 5}"),
     )
-    with pytest.raises(Unforeseeable, match="no step time is known for two"):
+    with pytest.raises(Unforeseeable, match="no time is known of a step of two"):
         said(unknown)
 
 
