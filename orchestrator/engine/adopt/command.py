@@ -33,8 +33,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Context for rebuilding a run: `known` are this home's runs; `store` opens its database once everything is
-    fetched.
+    """Context for rebuilding a run: `known` are this home's runs; `store` opens its database at the end.
 
     Runs that are `damaged` in the database are replaced by the rebuilt ones.
     """
