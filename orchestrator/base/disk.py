@@ -85,7 +85,7 @@ def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
         raise refusal(error, named, wanted_bytes) from error
 
 
-# --- writing -------------------------------------------------------------------
+# --- writing -----------------------------------------------------------------
 
 
 def private_folder(path: Path) -> Path:

@@ -34,8 +34,8 @@ class Estimate:
 
 
 QUEUE_S = {
-    "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and up to 4 hours now and then
-    "gpu": Estimate(120, 20, 600),  # nobody has published numbers: short, as far as users complain of none
+    "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and sometimes up to 4 hours
+    "gpu": Estimate(120, 20, 600),  # no published numbers: short, since users do not complain
     "cpu": Estimate(30, 5, 120),
 }
 """Seconds from the push until the session runs, by kind of accelerator."""
@@ -250,7 +250,7 @@ def _bare(value: Any) -> Any:
     return [str(each).partition(":")[0] for each in value] if isinstance(value, (list, tuple)) else value
 
 
-# --- the rest of a session, and what lies between two ------------------------
+# --- the rest of a session, and the time between two -------------------------
 
 
 def _span(seen: Iterable[RunHistory], measure: Callable[[RunHistory], list[float]]) -> Estimate | None:

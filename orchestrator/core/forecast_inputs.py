@@ -24,7 +24,7 @@ def run_forecast(
     return forecast(seen.pipeline, times, standing, hours_left(state, seen.pipeline, quota, now))
 
 
-# --- where it stands ---------------------------------------------------------
+# --- the position ------------------------------------------------------------
 
 
 def position_of(state: RunState, seen: RunHistory, now: datetime, watch: PollState) -> RunPosition:
@@ -132,7 +132,7 @@ def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now:
     return hours.at(now) if hours else None
 
 
-# --- what is assumed, in sentences -------------------------------------------
+# --- the assumptions, as sentences -------------------------------------------
 
 
 def assumptions(
@@ -164,16 +164,16 @@ def _around(times: Times, names: Sequence[str]) -> str:
     least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
     first = seconds(most) if most - least <= TOGETHER_S else f"{seconds(least)} to {seconds(most)}"
     return (
-        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a stage's "
-        f"first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
+        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
+        f"stage's first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
     )
 
 
 def _between(times: Times) -> str:
     queue, handover = times.queue_s, times.handover_s
     return (
-        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it {seconds(handover.usual_s)} "
-        f"to fetch and publish its checkpoint ({handover.basis})."
+        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
+        f"{seconds(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
     )
 
 
@@ -183,7 +183,10 @@ def _hours(pipeline: Pipeline, hours: Hours, quota: QuotaRow | None) -> str:
     if quota is None or quota.total_s is None:
         return f"{left_h} of {total_h} {name} hours are left: Kaggle was not asked; renewed {when}."
     count = ", by relay's own count" if quota.assumed else ""
-    return f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed {when}."
+    return (
+        f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed "
+        f"{when}."
+    )
 
 
 def seconds(value: float) -> str:

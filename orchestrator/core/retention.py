@@ -22,7 +22,7 @@ NOT_FINITE = ("checkpoint-not-finite", "model-not-finite")
 """Failure causes of a session whose checkpoint or model holds non-finite numbers."""
 
 
-# --- what may go -------------------------------------------------------------
+# --- pruning -----------------------------------------------------------------
 
 
 def prunable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tuple[Checkpoint, ...]:
@@ -39,7 +39,7 @@ def prunable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tu
     return tuple(c for c in published if c.name not in spared)
 
 
-# --- what has to be looked at --------------------------------------------------
+# --- verification ------------------------------------------------------------
 
 
 def failed_over_parent(session: Session) -> bool:
@@ -86,8 +86,8 @@ def excused(state: RunState, session: Session) -> bool:
     if parent is None or parent.status is CheckpointStatus.DAMAGED:
         return True
     over_it = [s for s in state.sessions if s.parent == parent.name and failed_over_parent(s)]
-    anew = parent.published_at is not None and parent.published_at >= session.ended_at
-    return anew and len(over_it) <= MENDED_MAX
+    republished = parent.published_at is not None and parent.published_at >= session.ended_at
+    return republished and len(over_it) <= MENDED_MAX
 
 
 def _seen_since(checkpoint: Checkpoint, session: Session) -> bool:
@@ -96,7 +96,7 @@ def _seen_since(checkpoint: Checkpoint, session: Session) -> bool:
     return session.ended_at is None or any(at is not None and at >= session.ended_at for at in times)
 
 
-# --- what a person can go on from ------------------------------------------------
+# --- checkpoints to resume from ----------------------------------------------
 
 
 def sound(state: RunState, session: Session, pipeline: Pipeline) -> Checkpoint | None:

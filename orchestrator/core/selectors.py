@@ -30,6 +30,6 @@ def require_session_ended(state: RunState) -> None:
     """Raise BadInput while a session is under way: its checkpoint would be newer than the selected one."""
     if state.last is not None and state.last.phase.under_way:
         raise BadInput(
-            f"--from-step: session {state.last.slug} has not ended, and its checkpoint would be newer: wait until it ends, "
-            "or add --abandon-session"
+            f"--from-step: session {state.last.slug} has not ended, and its checkpoint would be newer: wait until it "
+            "ends, or add --abandon-session"
         )

@@ -86,7 +86,7 @@ def too_long(watch: PollState, session: Session, limits: Limits) -> bool:
     return bool(awaiting) and watch.awaiting == awaiting and watch.waited_s >= most_s
 
 
-# --- what a person is told -------------------------------------------------------
+# --- parking the run ---------------------------------------------------------
 
 
 def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
@@ -98,8 +98,9 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     place = f"https://www.kaggle.com/code/{state.run.owner}"
     if last.phase in (Phase.PUSHED, Phase.QUEUED) and too_long(watch, last, limits):
         reason = (
-            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; relay goes "
-            f"on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up after you deleted it there"
+            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; "
+            f"relay goes on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up "
+            "after you deleted it there"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:
@@ -118,7 +119,8 @@ def not_renewed(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | Non
         return None
     reason = (
         f"{why}; Kaggle has named no time of renewal that is still to come for {duration(watch.waited_s)}: look at "
-        "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours again"
+        "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours "
+        "again"
     )
     return RunParked(reason=reason, remedy=f"relay resume {run.id}", awaits=HOURS)
 

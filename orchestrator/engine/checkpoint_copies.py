@@ -145,8 +145,8 @@ class CheckpointCopies:
         for entry in lost:
             if damage[entry.path].unread:
                 raise DiskRefused(
-                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: repair that disk, and it goes on by "
-                    "itself; once you delete the file, the run goes on from an older checkpoint"
+                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: repair that disk, and it "
+                    "goes on by itself; once you delete the file, the run goes on from an older checkpoint"
                 )
         return "; ".join(damage[entry.path].says for entry in lost)
 
@@ -189,7 +189,7 @@ class CheckpointCopies:
             steps_lost=pipeline.position(reached) - pipeline.position(self.session.start),
         )
 
-    # --- the dataset -----------------------------------------------------------
+    # --- the dataset ---------------------------------------------------------
 
     def verify_dataset(self, pipeline: Pipeline) -> CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged:
         """Verify every byte of the dataset; delete a damaged one if an intact copy is on this disk."""

@@ -324,7 +324,7 @@ def _cancelled(session: Session, home: HomeLayout) -> Judgement:
     lasted_s = max((event.at_s for event in events), default=0.0)
     if TIME_LIMIT in session.worker_message or lasted_s >= AT_LIMIT * session.limit_s:
         return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason="Kaggle stopped it at its time limit")
-    reason = session.worker_message or "somebody cancelled it on Kaggle"
+    reason = session.worker_message or "it was cancelled on Kaggle"
     return Judgement(outcome=Outcome.FAILED, cause="cancelled", reason=reason, transient=True)
 
 

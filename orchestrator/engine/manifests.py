@@ -63,7 +63,10 @@ class ManifestCheck:
         if manifest.parent != self.parent:
             return f"the manifest names the parent {manifest.parent}, and the session started from {self.parent}"
         if not pipeline.holds(manifest.cursor):
-            return f"the manifest is at {manifest.cursor.stage} step {manifest.cursor.step}, which the pipeline does not have"
+            return (
+                f"the manifest is at {manifest.cursor.stage} step {manifest.cursor.step}, which the pipeline does not "
+                "have"
+            )
         if odd := [e.path for e in manifest.files if "/" in e.path or e.path.endswith(".part")]:
             return f"the manifest names a file {odd[0][:80]!r}, which a dataset cannot hold"
         if clash := clashing([MANIFEST_NAME, SEAL_NAME, *(entry.path for entry in manifest.files)]):
@@ -71,7 +74,10 @@ class ManifestCheck:
         if not any(entry.path == BLOB_NAME for entry in manifest.files):
             return f"the manifest names no {BLOB_NAME}"
         if manifest.size_bytes > OUTPUT_BYTES_MAX:
-            return f"the manifest promises {manifest.size_bytes:,} bytes, more than the {OUTPUT_BYTES_MAX:,} that a session can leave"
+            return (
+                f"the manifest promises {manifest.size_bytes:,} bytes, more than the {OUTPUT_BYTES_MAX:,} that a "
+                "session can leave"
+            )
         return ""
 
 

@@ -63,8 +63,8 @@ def refuse_overtaken(mark: Mark, what: str, run: Run, identity: str) -> None:
 def overtaken_unawares(what: str, run: Run) -> Overtaken:
     """Return the error for a resource that carries this home folder's mark but that it does not know."""
     return Overtaken(
-        f"{what} is on Kaggle already, and this home folder never made it: another copy of it works on {run.id}, or this one was "
-        f"brought back from a backup: {_choice(run)}"
+        f"{what} is on Kaggle already, and this home folder never made it: another copy of it works on {run.id}, or "
+        f"this one was brought back from a backup: {_choice(run)}"
     )
 
 

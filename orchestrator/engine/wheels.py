@@ -57,7 +57,8 @@ def download(pins: Sequence[str], python: str, into: Path) -> None:
         ]
         said = " ".join(errors)[:MESSAGE_CHARS_MAX] or f"exit status {done.returncode}"
         raise BadInput(
-            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({said}): correct environment, or check the network"
+            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({said}): correct environment, or "
+            "check the network"
         )
 
 

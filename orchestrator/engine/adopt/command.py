@@ -122,7 +122,10 @@ class Adoption:
         datasets = [name for name in self.gateway.list_datasets(f"{run}-") if name.startswith((f"{run}-c", f"{run}-i"))]
         if datasets:
             names = ", ".join([*datasets[:3], *(["…"] if len(datasets) > 3 else [])])
-            return f"Kaggle has only the datasets {names} of {run}, and no kernel that holds its pipeline: start another run"
+            return (
+                f"Kaggle has only the datasets {names} of {run}, and no kernel that holds its pipeline: start another "
+                "run"
+            )
         found = [one.run for one in runs_on_kaggle(self.gateway)]
         there = f"the runs there are {', '.join(found)}" if found else "there is no kernel of any run"
         return f"Kaggle has no kernel of {run} under the account {self.gateway.owner()}: {there}"
@@ -143,8 +146,8 @@ def _canonical(evidence: Evidence, given: Pipeline | None, path: Path | None) ->
     except ContractError as error:
         raise BadInput(f"{error}: name the pipeline's file with --pipeline") from error
     raise BadInput(
-        f"the kernels of {evidence.run} were made by an older relay and do not hold their whole pipeline: name its file with "
-        "--pipeline"
+        f"the kernels of {evidence.run} were made by an older relay and do not hold their whole pipeline: name its "
+        "file with --pipeline"
     )
 
 
@@ -161,8 +164,8 @@ def _check_inputs(evidence: Evidence, path: Path | None) -> None:
     name = inputs_of(evidence.run)
     if evidence.inputs is None and path is None:
         raise BadInput(
-            f"the dataset {name} with the pipeline's own files is not on Kaggle: name the pipeline's file with --pipeline, "
-            "with those files beside it"
+            f"the dataset {name} with the pipeline's own files is not on Kaggle: name the pipeline's file with "
+            "--pipeline, with those files beside it"
         )
     if evidence.inputs is not None and evidence.inputs.status != "ready":
         raise Transient(f"Kaggle still processes the dataset {name}: adopt again in a few minutes")
@@ -173,8 +176,8 @@ def _inputs(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tup
         return inputs_facts(evidence, pipeline, shell)
     except Corrupt as error:
         raise BadInput(
-            f"the dataset {inputs_of(evidence.run)} does not hold what the run began with ({error}): delete it on Kaggle, then "
-            "name the pipeline's file with --pipeline"
+            f"the dataset {inputs_of(evidence.run)} does not hold what the run began with ({error}): delete it on "
+            "Kaggle, then name the pipeline's file with --pipeline"
         ) from error
 
 
@@ -212,6 +215,6 @@ def _say(history: History, tell: Tell) -> None:
         tell(f"{run.id} is finished")
         return
     tell(
-        f"{run.id} is active: relay daemon goes on with it. Kaggle cannot tell whether it had been paused or cancelled: relay "
-        f"pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
+        f"{run.id} is active: relay daemon goes on with it. Kaggle cannot tell whether it had been paused or "
+        f"cancelled: relay pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
     )

@@ -183,8 +183,8 @@ def _of_one_run(orders: Sequence[Order]) -> None:
         # An order of an older relay lacks the run's start time; it may appear beside orders of a newer one.
         if order.pipeline_digest != first[0] or (order.created_at and first[1] and order.created_at != first[1]):
             raise BadInput(
-                f"the kernels {orders[0].slug} and {order.slug} belong to two different runs of the same name: delete those of the one "
-                "that is not wanted on Kaggle, then adopt again"
+                f"the kernels {orders[0].slug} and {order.slug} belong to two different runs of the same name: delete "
+                "those of the one that is not wanted on Kaggle, then adopt again"
             )
 
 

@@ -177,7 +177,7 @@ class _Replay:
         parked = parking.park_reason(self.state, self.pipeline)
         if parked or chosen:
             remedy = f"relay resume {self.state.run.id}"
-            why = parked or RunParked(reason="a person went on from an older checkpoint", remedy=remedy)
+            why = parked or RunParked(reason="the user resumed from an older checkpoint", remedy=remedy)
             self.history.happened(why, RunResumed(checkpoint=chosen or ""))
         number, attempt = planned.number, planned.attempt
         confirmed = PushConfirmed(number=number, attempt=attempt, kernel_version=version, adopted=True)
@@ -287,7 +287,7 @@ class _Replay:
         )
         self._record_end(session, report, manifest)
 
-    # --- what comes home -----------------------------------------------------
+    # --- fetching checkpoints ------------------------------------------------
 
     def _bring_home(self) -> None:
         """Fetch the newest published checkpoints, as many as are kept; one that does not verify is no longer used."""

@@ -108,8 +108,8 @@ def _create(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
         )  # by relay, if a crash or a lost response came in between: search before deciding
     except NoRoom as error:
         raise Permanent(
-            f"{error}: delete datasets that you no longer need on Kaggle, then type relay retry {offer.run.id} (what was sent "
-            "is not sent again)"
+            f"{error}: delete datasets that you no longer need on Kaggle, then type relay retry {offer.run.id} (what "
+            "was sent is not sent again)"
         ) from error
     return UploadStatus("offered")
 

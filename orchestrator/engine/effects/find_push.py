@@ -58,8 +58,8 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     order = build.order_in(found.source)
     if order is None or order.token != session.token:
         raise ForeignKernel(
-            f"Kaggle has a kernel {found.ref} that is not this run's: the next attempt has another name; where another run has "
-            f"this one's name, relay cancel {session.run} and start it anew"
+            f"Kaggle has a kernel {found.ref} that is not this run's: the next attempt has another name; where another "
+            f"run has this one's name, relay cancel {session.run} and start it anew"
         )
     mark = Mark.on_order(order)
     refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
@@ -78,7 +78,7 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     return Ours(fact, mark.generation < state.run.generation)
 
 
-# --- a push that had no clear answer -------------------------------------------
+# --- an unclear push ---------------------------------------------------------
 
 
 def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -106,7 +106,10 @@ def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, lo
     limits, now = shell.limits, shell.clock.now()
     again_s = _again_s(limits)
     until = duration(max(limits.unclear_s - lasted_s, again_s))
-    why = f"it is not clear whether Kaggle took the push of {session.slug}: relay looks for it, {until} more, before it pushes again"
+    why = (
+        f"it is not clear whether Kaggle took the push of {session.slug}: relay looks for it, {until} more, before it "
+        "pushes again"
+    )
     again_at = now + timedelta(seconds=again_s)
     return replace(
         WELL, looked_at=now, absences=looks, not_before=again_at, failure=why, sought_s={session.slug: lasted_s}
@@ -145,12 +148,12 @@ def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline
     )  # a running session uses up what it reserved
     if taken_s >= RESERVED * session.limit_s:
         raise Transient(
-            f"Kaggle reserves {duration(now.reserved_s)} for a session that it does not show: it may be {session.slug}, whose push "
-            "had no clear answer"
+            f"Kaggle reserves {duration(now.reserved_s)} for a session that it does not show: it may be "
+            f"{session.slug}, whose push had no clear answer"
         )
 
 
-# --- a second session of the same kernel ----------------------------------------
+# --- a second session of the same kernel -------------------------------------
 
 
 def twins(session: Session, shell: EffectContext) -> tuple[Fact, ...]:
