@@ -48,12 +48,12 @@ class Stop:
 
     def __init__(self) -> None:
         self._asked = False
-        self._tell: list[Callable[[], None]] = []
+        self._wakes: list[Callable[[], None]] = []
 
     def set(self) -> None:
         """Request the stop, and wake sleeping clocks."""
         self._asked = True
-        for tell in self._tell:
+        for tell in self._wakes:
             tell()
 
     def is_set(self) -> bool:
@@ -62,7 +62,7 @@ class Stop:
 
     def tell(self, wake: Callable[[], None]) -> None:
         """Register a function to call when a stop is requested: the `wake` of a clock in use."""
-        self._tell.append(wake)
+        self._wakes.append(wake)
         if self._asked:
             wake()
 

@@ -123,8 +123,8 @@ def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Comma
     quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
-    told_in_vain = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
-    return Append((RunWoken(),)) if told_in_vain else Wait(quota.read_at + again, snapshot.state.run.reason)
+    resumable = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
+    return Append((RunWoken(),)) if resumable else Wait(quota.read_at + again, snapshot.state.run.reason)
 
 
 def _waits_for_a_person(session: Session, state: RunState) -> bool:
@@ -233,8 +233,8 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
     left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
-    said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    why = f"{left}{said}, too few to start a session"
+    source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
+    why = f"{left}{source}, too few to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
     return Append((not_renewed(snapshot, limits, why) or waiting,))
 
@@ -293,8 +293,8 @@ def _given_up(snapshot: Snapshot, limits: Limits) -> Append:
     if last is not None and awaited and watch.absences >= limits.give_up_failures:
         reason = f"{watch.failure}, and has said so for hours"
         return Append((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
-    way_out = f"; relay resume {state.run.id} --abandon-session gives the session up" if awaited else ""
-    return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
+    hint = f"; relay resume {state.run.id} --abandon-session gives the session up" if awaited else ""
+    return _park(state, f"Kaggle has not answered for long: {watch.failure}{hint}", "resume")
 
 
 def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
@@ -374,8 +374,8 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 
 def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
     """Prune one checkpoint, or mark the user's prune request done if none is left. `asked`: only on such a request."""
-    wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
-    removed = prunable(snapshot.state, pipeline.keep_checkpoints, snapshot.requests) if wish or not asked else ()
-    if removed:
-        return Prune(removed[0].name)
-    return Append((), wish.id) if wish else None
+    request = next((request for request in snapshot.requests if request.verb == "prune"), None)
+    candidates = prunable(snapshot.state, pipeline.keep_checkpoints, snapshot.requests) if request or not asked else ()
+    if candidates:
+        return Prune(candidates[0].name)
+    return Append((), request.id) if request else None

@@ -167,14 +167,14 @@ def _step(
         return Estimate.around(
             float(stage.options["step_s"]), MEASURED_SHARE, "expected"
         ), "as the options of the stage say"
-    said = pipeline.expect.step_s
-    if (seconds := said.get(stage.name, said.get(stage.kind))) is not None:
+    expected_s = pipeline.expect.step_s
+    if (seconds := expected_s.get(stage.name, expected_s.get(stage.kind))) is not None:
         return Estimate.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
     for other in earlier:
         same = (other.pipeline.name, other.pipeline.accelerator) == (pipeline.name, pipeline.accelerator)
         if same and (span := step_duration(other.steps, stage.name)) is not None:
-            wide = Estimate.around(span.usual_s, EXPECTED_SHARE, "measured")
-            return wide, f"as measured in {other.run}, with other options"
+            estimate = Estimate.around(span.usual_s, EXPECTED_SHARE, "measured")
+            return estimate, f"as measured in {other.run}, with other options"
     return None
 
 

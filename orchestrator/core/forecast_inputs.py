@@ -140,12 +140,12 @@ def assumptions(
 ) -> list[str]:
     """Return the assumptions of a forecast as sentences, the most important first."""
     names = left(pipeline, position)
-    said = [*_steps(times, names), _around(times, names), _between(times)]
+    sentences = [*_steps(times, names), _around(times, names), _between(times)]
     if hours is not None:
-        said.append(_hours(pipeline, hours, quota))
-    taken = " and no other session takes the slot or the hours" if hours is not None else ""
-    said.append(f"Nothing fails, this machine stays on{taken}.")
-    return said
+        sentences.append(_hours(pipeline, hours, quota))
+    condition = " and no other session takes the slot or the hours" if hours is not None else ""
+    sentences.append(f"Nothing fails, this machine stays on{condition}.")
+    return sentences
 
 
 def _steps(times: Times, names: Sequence[str]) -> list[str]:

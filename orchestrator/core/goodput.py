@@ -58,13 +58,13 @@ def account(session: Mapping[str, Any]) -> dict[str, float] | None:
     `session` is a session of a status document. Kaggle's clock and the session's own are sampled independently: the
     longer duration is used.
     """
-    told: Mapping[str, float] = session["accounted"]
-    if not told:
+    reported: Mapping[str, float] = session["accounted"]
+    if not reported:
         return None
     found = dict.fromkeys(CLASSES, 0.0)
-    for name, seconds in told.items():
+    for name, seconds in reported.items():
         found[name if name in found else TimeClass.OTHER.value] += seconds
-    rest_s = max(0.0, (session["seconds"] or 0.0) - sum(told.values()))
+    rest_s = max(0.0, (session["seconds"] or 0.0) - sum(reported.values()))
     if session["ended_at"] is None:
         found[UNTOLD] = rest_s
         return found

@@ -22,22 +22,22 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
         return _parked(state, f"session {last.number} was stopped at its time limit; {place} is safe", last)
     if last.outcome is Outcome.FAILED and not last.transient:
         before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
-        again = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
-        if again or last.cause in BROKEN_TRAINING:
-            reason = f"session {last.number} failed{' twice at the same step' if again else ''}: {last.reason}"
+        repeated = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
+        if repeated or last.cause in BROKEN_TRAINING:
+            reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, sound(state, last, pipeline))
             return _parked(state, reason, last)
-    barren = 0
+    fruitless = 0
     for session in reversed(sessions):
         if session.checkpoint:
             break
-        barren += 1
-    stuck = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
-    if barren >= 2 and all(stuck):
+        fruitless += 1
+    out_of_time = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
+    if fruitless >= 2 and all(out_of_time):
         return _parked(state, "two sessions gained no step: a step and a save do not fit into a session", last)
-    if barren >= pipeline.session.attempts:
-        return _parked(state, f"{barren} attempts gained nothing; the last: {last.reason}", last)
+    if fruitless >= pipeline.session.attempts:
+        return _parked(state, f"{fruitless} attempts gained nothing; the last: {last.reason}", last)
     return None
 
 

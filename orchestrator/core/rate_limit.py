@@ -30,11 +30,11 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
             f"the same was done a moment ago ({what}): nothing is repeated without a rest",
             held=True,
         )
-    mine = () if watch.calls_since is None else (CallsMade(since=watch.calls_since, calls=watch.calls),)
-    counting = [made for made in (*mine, *snapshot.others_calls) if _counts(made.since, now)]
-    if sum(made.calls for made in counting) < limits.calls_a_minute:
+    own = () if watch.calls_since is None else (CallsMade(since=watch.calls_since, calls=watch.calls),)
+    recent = [made for made in (*own, *snapshot.others_calls) if _counts(made.since, now)]
+    if sum(made.calls for made in recent) < limits.calls_a_minute:
         return None
-    until = min(made.since for made in counting) + MINUTE
+    until = min(made.since for made in recent) + MINUTE
     return Wait(until, f"{limits.calls_a_minute} calls of Kaggle were made within a minute: the rest waits", held=True)
 
 

@@ -35,8 +35,8 @@ def prunable(state: RunState, keep: int, requests: Sequence[Request] = ()) -> tu
     verified = [c.name for c in state.checkpoints if c.usable]
     mounted = {s.parent for s in state.sessions if not s.phase.over}
     asked = {r.arguments.get("checkpoint") for r in requests if r.verb in ("resume", "retry")}
-    spared = {*verified[-KEPT_MIN:], *(c.name for c in published[-max(keep, KEPT_MIN) :]), *mounted, *asked}
-    return tuple(c for c in published if c.name not in spared)
+    excluded = {*verified[-KEPT_MIN:], *(c.name for c in published[-max(keep, KEPT_MIN) :]), *mounted, *asked}
+    return tuple(c for c in published if c.name not in excluded)
 
 
 # --- verification ------------------------------------------------------------
@@ -85,9 +85,9 @@ def excused(state: RunState, session: Session) -> bool:
     parent = next((c for c in state.checkpoints if c.name == session.parent), None)
     if parent is None or parent.status is CheckpointStatus.DAMAGED:
         return True
-    over_it = [s for s in state.sessions if s.parent == parent.name and failed_over_parent(s)]
+    failures = [s for s in state.sessions if s.parent == parent.name and failed_over_parent(s)]
     republished = parent.published_at is not None and parent.published_at >= session.ended_at
-    return republished and len(over_it) <= MENDED_MAX
+    return republished and len(failures) <= MENDED_MAX
 
 
 def _seen_since(checkpoint: Checkpoint, session: Session) -> bool:
@@ -105,10 +105,10 @@ def sound(state: RunState, session: Session, pipeline: Pipeline) -> Checkpoint |
     Excluded: the checkpoint whose numbers the session could not read, one that led to NaN at once, and those of the
     steps that a guard looked back at.
     """
-    spared = session.parent if session.cause in NOT_FINITE else None
+    excluded = session.parent if session.cause in NOT_FINITE else None
     place = session.furthest or session.start
     before = place.step - _steps_of_trouble(session.cause, place.stage, pipeline)
-    usable = [c for c in reversed(state.checkpoints) if c.usable and c.name != spared]
+    usable = [c for c in reversed(state.checkpoints) if c.usable and c.name != excluded]
     return next((c for c in usable if c.cursor.stage != place.stage or c.cursor.step <= before), None)
 
 

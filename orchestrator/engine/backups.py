@@ -75,8 +75,8 @@ class Backups:
             raise StoreCorrupt(
                 f"{_subject(severe[0])} is damaged ({severe[0].says}): relay doctor says what can be done"
             )
-        mine = [path for path in self.all() if path.name.startswith(BY_ITSELF)]
-        for path in mine[:-KEPT]:
+        automatic = [path for path in self.all() if path.name.startswith(BY_ITSELF)]
+        for path in automatic[:-KEPT]:
             path.unlink(missing_ok=True)
         return made
 

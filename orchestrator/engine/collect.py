@@ -341,12 +341,12 @@ def _furthest(
     for line in log_lines(home.log(session)):
         event = Progress.from_line(line)
         if event is not None and event.event == "step":
-            told = Cursor(stage=event.stage, step=event.step)
-            furthest = max(filter(pipeline.holds, (furthest, told)), key=pipeline.position)
+            reached = Cursor(stage=event.stage, step=event.step)
+            furthest = max(filter(pipeline.holds, (furthest, reached)), key=pipeline.position)
     return furthest
 
 
 def excerpt(session: Session, home: HomeLayout) -> str:
     """Return the end of a session's log without progress events."""
-    told = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
-    return "\n".join(deque(told, maxlen=EXCERPT_LINES))
+    lines = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
+    return "\n".join(deque(lines, maxlen=EXCERPT_LINES))

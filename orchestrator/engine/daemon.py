@@ -169,26 +169,26 @@ class Daemon:
 
         Waits for a database that cannot be used; the reason, such as a lock or a full disk, is reported once.
         """
-        jumps, trouble = ClockJumpDetector(self.clock, self.monotonic), ""
+        jumps, problem = ClockJumpDetector(self.clock, self.monotonic), ""
         while not self.stop.is_set():
-            before, wake = trouble, None
+            before, wake = problem, None
             try:
                 self._handle_clock_jump(jumps)
-                wake, trouble = self.round(), ""
+                wake, problem = self.round(), ""
                 if done():
                     return
             except StoreUnavailable as error:
-                trouble = str(error)
-            self._say_change(before, trouble)
+                problem = str(error)
+            self._report_change(before, problem)
             now = self.clock.now()
             rest_s = IDLE_S if wake is None else min(IDLE_S, (wake - now) / timedelta(seconds=1))
             if not self.stop.is_set():
                 self.clock.sleep(max(0.02, rest_s))
 
-    def _say_change(self, before: str, trouble: str) -> None:
-        if trouble and trouble != before:
-            self.notice(f"{trouble} (the daemon goes on trying by itself)")
-        elif before and not trouble:
+    def _report_change(self, before: str, problem: str) -> None:
+        if problem and problem != before:
+            self.notice(f"{problem} (the daemon goes on trying by itself)")
+        elif before and not problem:
             self.notice("the database can be used again")
 
     def _handle_clock_jump(self, jumps: ClockJumpDetector) -> None:

@@ -130,14 +130,14 @@ class HomeLayout:
         path = self.log(session)
         private_folder(path.parent)
         try:
-            lines_kept, size, half, cut = _whole_lines(path)
+            lines_kept, size, incomplete, cut = _whole_lines(path)
         except OSError as error:
             if needed or not disk.is_unread(error):
                 raise
-            lines_kept, size, half, cut = 0, 0, False, True
+            lines_kept, size, incomplete, cut = 0, 0, False, True
         fresh = (line for line in lines if line.number >= lines_kept)
         first = next(fresh, None)
-        if not cut and (first is not None or half):
+        if not cut and (first is not None or incomplete):
             with path.open("r+b" if path.exists() else "wb") as file:
                 file.truncate(size)
                 file.seek(size)

@@ -136,8 +136,8 @@ def _perform(
             return EffectResult(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         run = snapshot.state.run
         remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
-        again = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # an unfinished push is still resolved
-        watch = replace(snapshot.watch, not_before=again, failure=str(error))
+        retry_at = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # an unfinished push is still resolved
+        watch = replace(snapshot.watch, not_before=retry_at, failure=str(error))
         seen = error.generation if isinstance(error, Overtaken) else 0
         return EffectResult((RunParked(reason=str(error), remedy=remedy, generation=seen),), watch), str(error)
     if result.failure is not None:
@@ -192,8 +192,8 @@ def _tried_s(watch: PollState, shell: EffectContext, now: datetime) -> float:
 
 def _disk_refused(watch: PollState, error: DiskRefused, shell: EffectContext, now: datetime) -> PollState:
     """Return the poll state after a disk error: retried at a fixed interval and never given up, as Kaggle works."""
-    again = now + timedelta(seconds=shell.limits.retry_s)
-    return replace(reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
+    retry_at = now + timedelta(seconds=shell.limits.retry_s)
+    return replace(reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=retry_at)
 
 
 def _slot_claim_stale(watch: PollState, shell: EffectContext, now: datetime) -> bool:

@@ -55,9 +55,9 @@ def download(pins: Sequence[str], python: str, into: Path) -> None:
         errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")] or done.stdout.splitlines()[
             -1:
         ]
-        said = " ".join(errors)[:MESSAGE_CHARS_MAX] or f"exit status {done.returncode}"
+        detail = " ".join(errors)[:MESSAGE_CHARS_MAX] or f"exit status {done.returncode}"
         raise BadInput(
-            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({said}): correct environment, or "
+            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({detail}): correct environment, or "
             "check the network"
         )
 

@@ -90,11 +90,11 @@ def _manifests(
         manifest = published_manifest(evidence.run, place, seen, shell.gateway, shell.home.adopting(evidence.run))
         if manifest is None:
             continue
-        told = tokens.get(name) or token_of(history.state, manifest.session, manifest.attempt)
+        token = tokens.get(name) or token_of(history.state, manifest.session, manifest.attempt)
         digest = evidence.taken.get(name, manifest.digest)
         sizes = {file.name: file.size_bytes for file in seen.files}
         whole = all(sizes.get(e.path) == e.size_bytes for e in manifest.files if e.path != COMPILED_NAME)
-        if (manifest.token, manifest.digest) == (told, digest) and whole:
+        if (manifest.token, manifest.digest) == (token, digest) and whole:
             found[name], places[name] = manifest, place
         else:
             history.notes.append(f"the dataset {place} is not what its session left, and is not used")

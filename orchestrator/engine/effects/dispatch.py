@@ -119,11 +119,11 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
     """Fetch the rest of the log, the report and the newest checkpoint, and judge how the session ended."""
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
-    sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
-    log = read_log(session, shell, snapshot.watch.log_lines, needed=not sure)
+    last_try = snapshot.watch.failures + 1 >= EMPTY_TRIES
+    log = read_log(session, shell, snapshot.watch.log_lines, needed=not last_try)
     began_s = shell.clock.monotonic()
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
-    ahead = EagerUpload(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
+    uploader = EagerUpload(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
     try:
         fact = collect(
             snapshot.state,
@@ -131,16 +131,16 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
             pipeline,
             shell.gateway,
             quarantine,
-            believe_empty=sure,
-            verified=ahead.send if pipeline.handoff == "dataset" else ignored,
+            believe_empty=last_try,
+            verified=uploader.send if pipeline.handoff == "dataset" else ignored,
         )
     except Refused:
         require(session, shell)
         raise
     took_s = shell.clock.monotonic() - began_s
     if isinstance(fact, OutputCollected):
-        fact = replace(fact, sent_s=ahead.sent_s)
-    fact = replace(fact, fetched_s=took_s - ahead.sent_s)
+        fact = replace(fact, sent_s=uploader.sent_s)
+    fact = replace(fact, fetched_s=took_s - uploader.sent_s)
     return EffectResult((*quarantine.found, fact), WELL, tuple(log.metrics))
 
 

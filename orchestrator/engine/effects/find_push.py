@@ -70,8 +70,8 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     version, seen = seen_of(session.slug, found.version, shell.gateway)
     if seen.worker is Worker.NEW_SCRIPT:
         return None
-    sure = watch.failures >= LOOKS_MIN and watch.failing_s >= shell.limits.unclear_s
-    empty = seen.worker is Worker.QUEUED and session.declined and not sure
+    confirmed = watch.failures >= LOOKS_MIN and watch.failing_s >= shell.limits.unclear_s
+    empty = seen.worker is Worker.QUEUED and session.declined and not confirmed
     if seen.worker is Worker.UNKNOWN or empty:
         raise Transient(f"Kaggle has {found.ref}, but it is not certain that it will run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)

@@ -182,10 +182,10 @@ def metrics_of(session: Session, event: Progress) -> list[Metric]:
 def _done_at(session: Session, recent: Sequence[Progress], pipeline: Pipeline, now: datetime) -> datetime | None:
     """Estimate when the pipeline's last step is done, at the recent pace; None while another stage runs."""
     last = pipeline.stages[-1]
-    told = [event for event in recent if event.stage == last.name]
-    if len(told) < 2 or told[-1].step <= told[0].step:
+    steps = [event for event in recent if event.stage == last.name]
+    if len(steps) < 2 or steps[-1].step <= steps[0].step:
         return None
-    pace_s = (told[-1].at_s - told[0].at_s) / (told[-1].step - told[0].step)
+    pace_s = (steps[-1].at_s - steps[0].at_s) / (steps[-1].step - steps[0].step)
     begun_at = session.running_at or now
-    at = min(now, begun_at + timedelta(seconds=told[-1].at_s))
-    return at + timedelta(seconds=min(session.limit_s, max(0.0, pace_s * (last.steps - told[-1].step))))
+    at = min(now, begun_at + timedelta(seconds=steps[-1].at_s))
+    return at + timedelta(seconds=min(session.limit_s, max(0.0, pace_s * (last.steps - steps[-1].step))))

@@ -45,8 +45,8 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
     ready = status.seen
     if lacking(checkpoint, ready):
         status = unfinished(offer, "does not list all of its files", shell)
-        seen_so = _dataset_seen(snapshot, shell, summed_up(offer, status))
-        return EffectResult((*found, *_facts(session, offer, status)), seen_so)
+        watch = _dataset_seen(snapshot, shell, summed_up(offer, status))
+        return EffectResult((*found, *_facts(session, offer, status)), watch)
     if damage := listed_damage(checkpoint, ready):
         for file, problem in damage.items():
             copies.quarantine.note(checkpoint.name, file, "dataset", problem)

@@ -94,11 +94,11 @@ def _refuse_beside(slug: str, state: RunState, session: Session, shell: EffectCo
     if not seen.worker.terminal:
         key = key_in(state.run.id, "s", slug)
         assert key is not None, f"{slug} is no kernel of the run's"
-        which = f"{_called(*key)}, which was pushed before the run was taken over"
-        raise OlderAlive(f"{_called(*session.key)} waits for {which}: its kernel {slug} is {seen.worker} still")
+        which = f"{_session_name(*key)}, which was pushed before the run was taken over"
+        raise OlderAlive(f"{_session_name(*session.key)} waits for {which}: its kernel {slug} is {seen.worker} still")
 
 
-def _called(number: int, attempt: int) -> str:
+def _session_name(number: int, attempt: int) -> str:
     return f"session {number}" if attempt == 1 else f"session {number} attempt {attempt}"
 
 
