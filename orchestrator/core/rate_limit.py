@@ -27,7 +27,7 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
         what = type(command).__name__
         return Wait(
             watch.lately_at + timedelta(seconds=limits.floor_s),
-            f"the same was done a moment ago ({what}): nothing is repeated without a rest",
+            f"the same command ({what}) ran a moment ago: relay waits before it repeats one",
             held=True,
         )
     own = () if watch.calls_since is None else (CallsMade(since=watch.calls_since, calls=watch.calls),)
@@ -35,7 +35,9 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
     if sum(made.calls for made in recent) < limits.calls_a_minute:
         return None
     until = min(made.since for made in recent) + MINUTE
-    return Wait(until, f"{limits.calls_a_minute} calls of Kaggle were made within a minute: the rest waits", held=True)
+    return Wait(
+        until, f"{limits.calls_a_minute} calls to Kaggle were made within a minute: further calls wait", held=True
+    )
 
 
 def noted(

@@ -22,8 +22,7 @@ class EffectContext:
     clock: Clock
     limits: Limits
     identity: str = ""
-    """Id of the home folder (`orchestrator.engine.home_identity`); empty if no other one can work on the account's
-    runs."""
+    """Id of this home folder (see `orchestrator.engine.home_identity`); empty if the account has only one."""
 
 
 @dataclass(frozen=True)

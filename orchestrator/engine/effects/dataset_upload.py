@@ -29,7 +29,7 @@ class DatasetUpload:
     taken: bool
     """True if relay knows that Kaggle accepted the dataset."""
     sought_s: float
-    """Seconds since then for which it has been searched for, this poll included."""
+    """Seconds for which it has been searched for since Kaggle accepted it, this poll included."""
     run: Run
     files: Sequence[Path] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)

@@ -23,7 +23,7 @@ VERSIONS_MAX = 5
 """Maximum number of a kernel's newest versions that are searched for twin sessions."""
 
 RESERVED = 0.9
-"""Share of the session's time that, if reserved by Kaggle since before an unclear push, means it may be queued."""
+"""Share of a session's hours that must be reserved since before an unclear push for it to be possibly queued."""
 
 
 class ForeignKernel(NameTaken):
@@ -39,7 +39,7 @@ class Ours:
 
 
 def never_pushed(session: Session) -> bool:
-    """Return True if this home folder knows of no push of the session that Kaggle accepted, or declined but stored."""
+    """Return True if this home folder knows of no push that Kaggle may have accepted, or declined but stored."""
     return not session.unclear and not session.declined
 
 
