@@ -44,7 +44,7 @@ class FindPush:
 
 @dataclass(frozen=True)
 class PollTwin:
-    """Poll the unwanted second session of a session's kernel."""
+    """Poll a session's twin: an unwanted second session of the same kernel."""
 
     number: int
     attempt: int

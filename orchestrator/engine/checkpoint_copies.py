@@ -116,10 +116,11 @@ class CheckpointCopies:
     # --- this disk -----------------------------------------------------------
 
     def repair(self, sources: Sequence[Source] | None = None) -> str:
-        """Repair the copy on this disk from the session's output, else from the dataset; return why it failed, or "".
+        """Repair the copy on this disk from the session's output, else from the dataset.
 
-        Changes nothing on Kaggle. Raises Transient if Kaggle cannot be reached; DiskRefused, to be retried, if this
-        disk is full or cannot read a file of which there is no other copy.
+        Returns an empty string, or why the copy cannot be repaired. Changes nothing on Kaggle. Raises Transient if
+        Kaggle cannot be reached; DiskRefused, to be retried, if this disk is full or cannot read a file of which there
+        is no other copy.
         """
         damage = damage_here(self.checkpoint, self.home)
         if not damage:

@@ -50,7 +50,7 @@ class Quarantine:
             raise
 
     def take(self, path: Path, checkpoint: str, file: str, place: str, problem: str) -> None:
-        """Move a damaged local file, or a folder in its place, into the quarantine, and note it."""
+        """Move a damaged local file or folder into the quarantine, and note it; any other kind of path stays."""
         kept = self.place(checkpoint, file)
         if path.is_file() or path.is_dir():
             private_folder(self.folder)

@@ -30,8 +30,10 @@ WAIT_S_MAX = 3600.0
 MESSAGE_CHARS_MAX = 300
 
 Download = Callable[[Sequence[str], str, Path], None]
-"""Function that downloads the wheels of pins and their dependencies for a Python version into a folder; raises
-BadInput."""
+"""Function that downloads the wheels of pins and their dependencies into a folder, for a Python version.
+
+Raises BadInput.
+"""
 
 
 @dataclass(frozen=True)
