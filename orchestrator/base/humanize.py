@@ -4,9 +4,7 @@ from datetime import datetime, timedelta, tzinfo
 
 
 def duration(seconds: float) -> str:
-    """Format a duration in its two largest units (days alone from 10 days on): `2 d 3 h`, `1 h 0 min`, `5 min`, `42
-    s`.
-    """
+    """Format a duration in its two largest units (in days from 10 days on): `2 d 3 h`, `1 h 0 min`, `5 min`, `42 s`."""
     if seconds < 60:
         return f"{max(0.0, seconds):.0f} s"
     minutes = int(seconds // 60)
@@ -19,9 +17,7 @@ def duration(seconds: float) -> str:
 
 
 def bounded_s(lasted: timedelta, most_s: float) -> float:
-    """Return a clock difference in seconds, limited to 0..`most_s`, since the clock may have been changed in
-    between.
-    """
+    """Return a clock difference in seconds, limited to 0..`most_s` in case the clock was set in between."""
     return min(most_s, max(0.0, lasted.total_seconds()))
 
 

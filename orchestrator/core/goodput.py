@@ -26,20 +26,26 @@ class Class:
 
 CLASSES = {
     TimeClass.STEP.value: Class("training steps", "training", "steps that a checkpoint holds"),
-    TimeClass.ROLLOUT.value: Class("rollouts", "training", "answers drawn for steps that a checkpoint holds"),
-    TimeClass.EVALUATION.value: Class("evaluation", "training", "answers that were counted"),
-    TimeClass.ACCELERATOR.value: Class("accelerator initialization", "starting", "until the promised chips answer"),
+    TimeClass.ROLLOUT.value: Class("rollouts", "training", "completions sampled for steps that a checkpoint holds"),
+    TimeClass.EVALUATION.value: Class("evaluation", "training", "completions that were graded"),
+    TimeClass.ACCELERATOR.value: Class(
+        "accelerator initialization", "starting", "until the accelerator's chips respond"
+    ),
     TimeClass.INSTALL.value: Class("environment install", "starting", "pip"),
     TimeClass.MODEL.value: Class("model load", "starting", "importing, reading the model, putting it on the chips"),
     TimeClass.RESTORE.value: Class("checkpoint restore", "starting", "finding, verifying and reading the checkpoint"),
     TimeClass.COMPILE.value: Class("compile", "starting", "as JAX measures it"),
     TimeClass.DATA.value: Class("data wait", "starting", "reading data sets, and making batches that a step waits for"),
     TimeClass.OTHER.value: Class("other", "starting", "before the first line of Python, and what is in no other class"),
-    STARTING: Class("start-up", "starting", "up to the first step, in sessions of a relay that did not tell it apart"),
+    STARTING: Class(
+        "start-up", "starting", "up to the first step, in sessions of an older relay without these classes"
+    ),
     TimeClass.SAVE.value: Class("checkpoint save", "saving", "what steps waited for; the rest goes on beside them"),
-    WASTED: Class("wasted", "lost", "steps that no checkpoint holds, and a killed session's time after its last word"),
-    TAIL: Class("idle tail", "tail", "from a session's last word until Kaggle calls it ended"),
-    UNTOLD: Class("not told yet", "tail", "since the live session's last word"),
+    WASTED: Class(
+        "wasted", "lost", "steps that no checkpoint holds, and a killed session's time after its last report"
+    ),
+    TAIL: Class("idle tail", "tail", "from a session's last report until Kaggle calls it ended"),
+    UNTOLD: Class("not reported yet", "tail", "since the live session's last report"),
 }
 """Time classes, in display order."""
 GROUPS = {
