@@ -1,4 +1,4 @@
-"""relay: training on Kaggle in as many sessions as it takes. What a notebook or a script needs; see docs/python.md.
+"""relay: train on Kaggle in as many sessions as it takes. The API for notebooks and scripts; see docs/python.md.
 
     import orchestrator
 
@@ -6,7 +6,7 @@
     run = relay.start("my-pipeline.yaml")
     relay.run(run, say=print)
 
-The import itself costs milliseconds: whatever is slow to load is loaded with the first use.
+The import takes milliseconds: slow dependencies are loaded on first use.
 """
 
 import importlib

@@ -1,1 +1,1 @@
-"""What every other package needs: errors, the clock, the disk, the terminal, how durations are written."""
+"""Shared basics for every other package: errors, clock, disk, terminal, duration formatting."""

@@ -1,4 +1,4 @@
-"""Time, as something that one can hand over. The only place that reads the machine's clock or sleeps."""
+"""Clocks that are passed as arguments. This is the only module that reads the machine's clock or sleeps."""
 
 import contextlib
 import queue
@@ -9,23 +9,23 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Aware UTC now, and a sleep that `wake` can end early."""
+    """Interface of a clock: the current time in UTC, and a sleep that `wake` can end early."""
 
     def now(self) -> datetime:
-        """The time, aware and in UTC."""
+        """Return the current time, aware and in UTC."""
 
     def monotonic(self) -> float:
-        """Seconds since some moment, for durations: no setting of the clock changes how they go on."""
+        """Return seconds since a fixed moment, for measuring durations: setting the clock does not affect them."""
 
     def sleep(self, seconds: float) -> None:
-        """Return after `seconds`, or earlier when woken."""
+        """Sleep for `seconds`, or less when woken."""
 
 
 class SystemClock:
     """The machine's clock."""
 
     def __init__(self) -> None:
-        # Of all that can be waited for, only this queue may be filled by a signal handler that interrupts the waiting.
+        # Only this queue can be filled by a signal handler that interrupts the wait on it.
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def now(self) -> datetime:
@@ -39,36 +39,36 @@ class SystemClock:
             self._woken.get(timeout=max(0.0, seconds))
 
     def wake(self) -> None:
-        """End a sleep that is under way, or the next one at once. Safe in a signal handler."""
+        """End the current sleep, or the next one at once. Safe in a signal handler."""
         self._woken.put(None)
 
 
 class Stop:
-    """Asks a program to end: what is under way is finished, and nothing new is begun. Safe to set in a signal handler."""
+    """A request to stop a program: it finishes current work and begins nothing new. Safe to set in a signal handler."""
 
     def __init__(self) -> None:
         self._asked = False
-        self._tell: list[Callable[[], None]] = []
+        self._wakes: list[Callable[[], None]] = []
 
     def set(self) -> None:
-        """Ask, and wake whoever sleeps."""
+        """Request the stop, and wake sleeping clocks."""
         self._asked = True
-        for tell in self._tell:
+        for tell in self._wakes:
             tell()
 
     def is_set(self) -> bool:
-        """Whether it was asked."""
+        """Return True if a stop was requested."""
         return self._asked
 
     def tell(self, wake: Callable[[], None]) -> None:
-        """Call this too when it is asked: the `wake` of a clock that is slept on."""
-        self._tell.append(wake)
+        """Register a function to call when a stop is requested: the `wake` of a clock in use."""
+        self._wakes.append(wake)
         if self._asked:
             wake()
 
 
 class VirtualClock:
-    """Time that passes only when somebody sleeps: for simulations."""
+    """Clock for simulations: time passes only during `sleep`."""
 
     def __init__(self, start: datetime = datetime(2030, 1, 7, tzinfo=UTC)) -> None:
         self._start = self._now = start
@@ -84,5 +84,5 @@ class VirtualClock:
 
 
 def monotonic_s() -> float:
-    """Seconds on a clock that never jumps, for measuring durations."""
+    """Return seconds on a clock that never jumps, for measuring durations."""
     return time.monotonic()

@@ -1,4 +1,4 @@
-"""Several transfers at once: a few threads wide, answers in the order of the calls, nothing left running when it is over."""
+"""Runs calls such as transfers on a few threads; returns results in call order and leaves nothing running."""
 
 import threading
 from collections import deque
@@ -9,15 +9,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 POLL_S = 1.0
-"""On some systems a signal is only heeded between two waits for a thread."""
+"""Seconds between joins of a thread: on some systems a signal is handled only between two waits."""
 
 
 def run_concurrently(calls: Sequence[Callable[[], T]], wide_max: int) -> list[T]:
-    """Every call's answer, in the order of `calls`; at most `wide_max` are under way. 1: one after the other, on this thread.
+    """Return every call's result, in the order of `calls`, with at most `wide_max` under way (1: on this thread).
 
-    Where a call raises, no further one begins, those under way are finished, and of all that raised the first in order is
-    raised. Interrupted (KeyboardInterrupt), it does not wait: the threads are daemons, so that a program that is told to end at
-    once does.
+    If a call raises, no further one begins, those under way finish, and the first error in call order is raised. An
+    interrupt (KeyboardInterrupt) does not wait for them: the threads are daemons, so the program can end at once.
     """
     if min(wide_max, len(calls)) <= 1:
         return [call() for call in calls]

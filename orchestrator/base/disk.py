@@ -1,4 +1,4 @@
-"""This machine's disk: whether it has room, what its refusals mean, and how it is written: whole or not at all."""
+"""Handles this machine's disk: free space, the meaning of OS errors, and files written completely or not at all."""
 
 import errno
 import os
@@ -10,51 +10,51 @@ from pathlib import Path
 from orchestrator.base.errors import DiskRefused, Permanent, RelayError
 
 RESERVE_BYTES = 8 * 2**20
-"""Left free for relay's own records whatever is fetched, so that a full disk can still be written down."""
+"""Bytes kept free for relay's own records, so that even a full disk can be recorded."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UNREAD = (errno.EIO, errno.EBADMSG, errno.ESTALE, getattr(errno, "EUCLEAN", errno.EIO))
-"""What a disk, or a share on the network, says that does not give back what it holds."""
+"""Error numbers of a disk or network share that cannot return what it holds."""
 
 
 def free_bytes(place: Path) -> int:
-    """Bytes that this user may still write where `place` is, or is going to be."""
+    """Return the bytes that this user can still write on the disk of `place`, which need not exist yet."""
     while not place.exists() and place != place.parent:
         place = place.parent
     return shutil.disk_usage(place).free
 
 
 def shortage(place: Path, wanted_bytes: int = 0) -> str:
-    """What to do before `wanted_bytes` and relay's own records fit where `place` is; empty where they do."""
+    """Return the message for a disk without room for `wanted_bytes` and relay's own records; empty if they fit."""
     missing_bytes = wanted_bytes + RESERVE_BYTES - free_bytes(place)
     return full(place, missing_bytes) if missing_bytes > 0 else ""
 
 
 def require_room(place: Path, wanted_bytes: int) -> None:
-    """Raise DiskRefused unless so many bytes fit where `place` is."""
+    """Raise DiskRefused unless `wanted_bytes` fit on the disk of `place`."""
     if problem := shortage(place, wanted_bytes):
         raise DiskRefused(problem)
 
 
 def full(place: Path, missing_bytes: int) -> str:
-    """The sentence for a disk that has too little room."""
+    """Return the message for a disk that lacks `missing_bytes`."""
     return (
         f"the disk that holds {place} is full, {missing_bytes:,} bytes are missing: make room, and it goes on by itself"
     )
 
 
 def is_unread(error: OSError) -> bool:
-    """Whether what is on the disk is not known, since it does not come back: it may be whole, and come back later."""
+    """Return True if the disk could not return its content, which may be intact and readable again later."""
     return error.errno in UNREAD
 
 
 def refusal(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
-    """What to raise where this machine would not read or write `path`; so many bytes were still to be written.
+    """Return the error to raise for a failed read or write of `path`, with `wanted_bytes` still to be written.
 
-    Room and rights come back, so that is tried again; what is not there does not come back by itself.
+    Missing space or permission can come back, so those errors are retried; a missing file does not come back by itself.
     """
     if error.errno in FULL:
-        # A limit on this user or process is not seen in what is free: then only what is still to come is known.
+        # A quota of this user or process does not show in the free space: then only the remaining size is known.
         return DiskRefused(full(path.parent, max(wanted_bytes, wanted_bytes + RESERVE_BYTES - free_bytes(path), 1)))
     why = error.strerror or error
     if isinstance(error, FileNotFoundError):
@@ -64,7 +64,7 @@ def refusal(error: OSError, path: Path, wanted_bytes: int = 0) -> RelayError:
 
 @contextmanager
 def unless_full() -> Iterator[None]:
-    """For a report that cannot be written where its own disk is full: that must not end what it reports of."""
+    """Ignore a full disk while writing a report, so that it does not end the work that it reports on."""
     try:
         yield
     except OSError as error:
@@ -74,9 +74,9 @@ def unless_full() -> Iterator[None]:
 
 @contextmanager
 def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
-    """An OSError inside comes out as one of relay's own, about the file that it names, else about `path`.
+    """Convert an OSError into an error of relay's own, about the file that it names, else about `path`.
 
-    Only around calls that touch the disk: requests' errors are OSErrors too, and mean something else.
+    Use only around calls that touch the disk: errors of requests are OSErrors too, and mean something else.
     """
     try:
         yield
@@ -85,17 +85,17 @@ def on_disk(path: Path, wanted_bytes: int = 0) -> Iterator[None]:
         raise refusal(error, named, wanted_bytes) from error
 
 
-# --- writing -------------------------------------------------------------------
+# --- writing -----------------------------------------------------------------
 
 
 def private_folder(path: Path) -> Path:
-    """Make a folder that only its owner can enter."""
+    """Create a folder that only its owner can enter, and return it."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a small file that only its owner can read, so that it is there whole or not at all, even through a power cut."""
+    """Write a small file that only its owner can read, completely or not at all, even if power fails."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -107,7 +107,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable (fsync)."""
     if os.name == "nt":
         return  # Windows cannot open a folder; a rename is durable there
     handle = os.open(path, os.O_RDONLY)

@@ -1,20 +1,20 @@
-"""What can go wrong, named by the remedy.
+"""Errors that relay raises, named by their remedy.
 
 RelayError
 ├── BadInput         the user's file, flag or credential: one sentence with the remedy, exit status 2
 ├── Transient        try again later; nothing is known to have changed
-│   ├── RateLimited  the same, not before `retry_after_s`
-│   └── Vanished     Kaggle says that it does not have what it had: believed only when it says so for long
-├── DiskRefused      this machine's disk is full or closed to us: try again, for as long as it takes, and say so
-├── Ambiguous        the effect may or may not have happened: look before doing it again
+│   ├── RateLimited  try again, not before `retry_after_s`
+│   └── Vanished     Kaggle reports a resource as missing that existed: accepted only once it has said so for long
+├── DiskRefused      this machine's disk is full or unreadable: report it, and retry for as long as it takes
+├── Ambiguous        the effect may or may not have happened: check before repeating it
 ├── Refused          Kaggle said no and nothing happened
 │   ├── NoSlot       too many sessions of this kind are alive
 │   ├── NameTaken    the name belongs to something else, or to something that was deleted: choose another
-│   └── NoRoom       the account has no room for so many bytes: a person has to make some
+│   └── NoRoom       the account's storage is full: the user has to free some
 ├── OutOfQuota       this week's hours are spent
-├── Permanent        trying again will not help: park the run and tell a person
+├── Permanent        retrying does not help: park the run until the user acts
 │   └── Overtaken    another home folder works on the run: stop, so that nothing is done twice
-├── Parked           a run that a program waits for needs a person
+├── Parked           a run that a program waits for needs the user
 └── Corrupt          bytes that are not what their manifest says
 """
 
@@ -22,19 +22,19 @@ from datetime import datetime
 
 
 class RelayError(Exception):
-    """Base of every error that relay raises on purpose; the message is one sentence for a person."""
+    """Base of every error that relay raises on purpose; the message is one sentence for the user."""
 
 
 class BadInput(RelayError):
-    """Something the user wrote does not fit; names the file, the key and the remedy."""
+    """Invalid user input; the message names the file, the key and the remedy."""
 
 
 class Transient(RelayError):
-    """Try again later."""
+    """A temporary failure: try again later."""
 
 
 class RateLimited(Transient):
-    """Kaggle asks for patience; `retry_after_s` is None where it did not say how long."""
+    """Kaggle limits the request rate; `retry_after_s` is None if it gave no delay."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -42,19 +42,19 @@ class RateLimited(Transient):
 
 
 class Vanished(Transient):
-    """Kaggle was asked for something of ours and answered, in full possession of its senses, that there is none."""
+    """Kaggle returned a well-formed 404 for a resource that relay created."""
 
 
 class DiskRefused(RelayError):
-    """This machine's disk takes or gives nothing now; Kaggle has nothing to do with it, so a run is never given up for it."""
+    """This machine's disk cannot be read or written now. Kaggle is not involved, so a run is never given up for it."""
 
 
 class Ambiguous(RelayError):
-    """A call that changes something was cut off: find out whether it happened."""
+    """A call with side effects was cut off: find out whether it took effect."""
 
 
 class Refused(RelayError):
-    """Kaggle declined; its own words are in the message and nothing was done."""
+    """Kaggle declined a request, and nothing changed; its own words are in the message."""
 
 
 class NoSlot(Refused):
@@ -62,11 +62,11 @@ class NoSlot(Refused):
 
 
 class NameTaken(Refused):
-    """Kaggle does not give this name away: it is something else's, or something's that was deleted."""
+    """The name is in use on Kaggle, or belonged to something that was deleted."""
 
 
 class NoRoom(Refused):
-    """The account has no room for so many bytes; sending them again changes nothing."""
+    """The account's storage is too small for these bytes; sending them again does not help."""
 
 
 class OutOfQuota(RelayError):
@@ -78,20 +78,20 @@ class OutOfQuota(RelayError):
 
 
 class Permanent(RelayError):
-    """A person has to do something first."""
+    """A failure that retrying does not fix: the user must act first."""
 
 
 class Overtaken(Permanent):
-    """What is on Kaggle was made by another home folder than the one that asks, or by a later state of it."""
+    """A resource on Kaggle was made by another home folder, or by a later state of this one."""
 
     def __init__(self, message: str, generation: int = 0) -> None:
         super().__init__(message)
         self.generation = generation
-        """That of the mark on it; 0 where that is not above the run's own."""
+        """Generation in the resource's mark; 0 if it is not above the run's own."""
 
 
 class Parked(RelayError):
-    """A run needs a person: why, and what to do about it, in the words of `relay status`."""
+    """A run is parked until the user acts: the reason and the remedy, in the words of `relay status`."""
 
     def __init__(self, run: str, reason: str, remedy: str) -> None:
         super().__init__(f"{run} is parked: {reason}: {remedy}")
@@ -99,4 +99,4 @@ class Parked(RelayError):
 
 
 class Corrupt(RelayError):
-    """Size or SHA-256 differ from what the manifest promises."""
+    """Size or SHA-256 differ from the manifest."""

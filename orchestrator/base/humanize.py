@@ -1,10 +1,10 @@
-"""Times and durations as people say them, in the zone of whoever reads them."""
+"""Formats times and durations for people, in the reader's time zone."""
 
 from datetime import datetime, timedelta, tzinfo
 
 
 def duration(seconds: float) -> str:
-    """A duration in its two largest units: `2 d 3 h` (of more than ten days only those), `1 h 0 min`, `5 min`, `42 s`."""
+    """Format a duration in its two largest units (in days from 10 days on): `2 d 3 h`, `1 h 0 min`, `5 min`, `42 s`."""
     if seconds < 60:
         return f"{max(0.0, seconds):.0f} s"
     minutes = int(seconds // 60)
@@ -17,12 +17,12 @@ def duration(seconds: float) -> str:
 
 
 def bounded_s(lasted: timedelta, most_s: float) -> float:
-    """Seconds of a difference of two clock times, which a clock that was set may have made negative or far too long."""
+    """Return a clock difference in seconds, limited to 0..`most_s` in case the clock was set in between."""
     return min(most_s, max(0.0, lasted.total_seconds()))
 
 
 def relative(at: datetime, now: datetime) -> str:
-    """How far off a time is: `in 3 h 20 min`, `4 min ago`, `now`."""
+    """Format the distance to a time: `in 3 h 20 min`, `4 min ago`, `now`."""
     seconds = (at - now).total_seconds()
     if abs(seconds) < 1:
         return "now"
@@ -30,7 +30,7 @@ def relative(at: datetime, now: datetime) -> str:
 
 
 def local_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """A time on the reader's own clock (or in `zone`), with as much of the date as is needed: `17:40`, `Sat 17:40`."""
+    """Format a time in the reader's zone (or `zone`), with as much of the date as is needed: `17:40`, `Sat 17:40`."""
     local, today = at.astimezone(zone), now.astimezone(zone).date()
     days = abs((local.date() - today).days)
     if days == 0:
@@ -41,5 +41,5 @@ def local_time(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
 
 
 def when(at: datetime, now: datetime, zone: tzinfo | None = None) -> str:
-    """Both: `17:40 (in 3 h 20 min)`."""
+    """Format a time both absolutely and relatively: `17:40 (in 3 h 20 min)`."""
     return f"{local_time(at, now, zone)} ({relative(at, now)})"

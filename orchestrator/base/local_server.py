@@ -1,4 +1,4 @@
-"""How a server of relay's is run: on this machine alone, quietly, and told to end rather than killed."""
+"""Configures relay's HTTP servers: on this machine only, without logs, with a graceful shutdown."""
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -7,7 +7,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def server_of(app: ASGIApp) -> uvicorn.Server:
-    """A server that logs nothing, trusts no proxy's word and gives open answers two seconds when it is to end."""
+    """Return a server that logs nothing, trusts no proxy headers, and gives open responses two seconds at shutdown."""
     return uvicorn.Server(
         uvicorn.Config(
             app,

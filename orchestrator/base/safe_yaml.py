@@ -1,4 +1,4 @@
-"""YAML that a person wrote, as plain values: whatever JSON has no word for, and whatever grows without end, is refused in a sentence."""
+"""Reads hand-written YAML as plain values; rejects what JSON cannot express and what grows without bound."""
 
 import math
 from collections.abc import Mapping
@@ -10,27 +10,30 @@ from stages.safe_text import DEPTH_MAX, INTEGER_MAX, ODD, quoted
 
 CHARACTERS_MAX = 2_000_000
 NODES_MAX = 100_000
-"""Values of one file, each alias counted as all that it stands for: ten lines of aliases can stand for more than any memory holds."""
+"""Maximum number of values in a file, with aliases expanded: ten lines of aliases can exceed any memory."""
 
 PLAIN = (str, bool, int, float, type(None))
 
 
 class OddYaml(ValueError):
-    """Text that is not YAML, or not what relay takes; the message is a part of a sentence. It may repeat some of the text."""
+    """Text that is not YAML, or not YAML that relay accepts.
+
+    The message is a part of a sentence, and may repeat some of the text.
+    """
 
     def __init__(self, problem: str, line: int | None = None) -> None:
         super().__init__(problem)
         self.line = line
-        """Counted from 1; None where the problem is in no line."""
+        """Line number, from 1; None if the problem is in no particular line."""
 
     @property
     def place(self) -> str:
-        """Where it is, to be put behind a file's name."""
+        """Line of the problem, to be put behind a file's name; empty if unknown."""
         return f", line {self.line}" if self.line else ""
 
 
 class UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key that is given twice is a mistake, not the last one's victory."""
+    """SafeLoader that rejects duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -47,7 +50,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 
 def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
-    """The value of a text. Raises OddYaml."""
+    """Parse a text and return its value. Raises OddYaml."""
     if len(text) > CHARACTERS_MAX:
         raise OddYaml(f"it has more than {CHARACTERS_MAX:,} characters")
     try:
@@ -65,14 +68,14 @@ def read_yaml(text: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any
         raise OddYaml(f"it is nested more than {DEPTH_MAX} deep") from None
     except OddYaml:
         raise
-    except (ArithmeticError, TypeError, ValueError) as error:  # a date that no calendar has, a list for a key
+    except (ArithmeticError, TypeError, ValueError) as error:  # an impossible date, a list as a key
         raise OddYaml(f"it has a value that cannot be read ({error})") from error
     check_values(value)
     return value
 
 
 def _check_size(top: yaml.Node) -> None:
-    """Raise OddYaml where the file stands for more, or is nested more deeply, than any that a person writes."""
+    """Raise OddYaml if the file expands to too many values, or is nested too deeply."""
     sizes: dict[int, int] = {}
     open_: set[int] = set()
 
@@ -103,7 +106,7 @@ def _inner(node: yaml.Node) -> list[yaml.Node]:
 
 
 def check_values(value: Any) -> None:
-    """Raise OddYaml for the first value that cannot be written as JSON and read again."""
+    """Raise OddYaml for the first value that does not survive a JSON round trip."""
     pending = [value]
     while pending:
         item = pending.pop()

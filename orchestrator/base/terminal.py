@@ -1,7 +1,8 @@
-"""What a screen is given: text from outside with its controls escaped, in whatever encoding the screen has.
+"""Filters text for the terminal: escapes control characters, and adapts to the terminal's encoding.
 
-Kaggle's messages, what sessions print, names of metrics and of files are anybody's text. A terminal obeys some of it: escape
-sequences move the cursor, set the title and the clipboard, and a mark of direction makes a line read as another one.
+Kaggle's messages, the output of sessions, and the names of metrics and files are untrusted. A terminal acts on some
+characters: escape sequences move the cursor, set the title and the clipboard, and direction marks make a line read as
+another one.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from typing import IO, Any
 CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
 )
-"""C0 but tab and newline, DEL, C1, line and paragraph separators, marks of direction, and halves of characters."""
+"""Matches C0 except tab and newline, DEL, C1, line and paragraph separators, direction marks, and surrogates."""
 
 LIKENESS = str.maketrans(
     {
@@ -36,16 +37,16 @@ LIKENESS = str.maketrans(
     }
     | {"±": "~", "×": "x", "→": ">", "–": "-", "—": "-", "“": '"', "”": '"', "‘": "'", "’": "'"}
 )
-"""ASCII for what relay itself shows: one character for one, so that columns stay where they are."""
+"""ASCII replacements for characters that relay prints: one for one, so that columns stay aligned."""
 
 
 def escape_controls(text: str) -> str:
-    """The text with each control as `\\u001b`, which is the same character again inside JSON."""
+    """Return the text with each control character escaped as `\\u001b`, which JSON reads as the same character."""
     return CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def encodable(text: str, encoding: str) -> str:
-    """The text as far as an encoding has it; what has no likeness there is a question mark."""
+    """Return the text in an encoding's characters; those without a replacement become question marks."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -54,32 +55,32 @@ def encodable(text: str, encoding: str) -> str:
 
 
 class Outward:
-    """A stream that everything that is printed passes on its way to the real one."""
+    """A stream that filters everything printed before it reaches the real one."""
 
     def __init__(self, stream: IO[str]) -> None:
         self.stream = stream
 
     def write(self, text: str | bytes) -> int:
-        """Write what may be shown of the text; bytes, as click hands over what a shell may complete, are read as UTF-8."""
+        """Write filtered text; bytes, which click passes for shell completion, are decoded as UTF-8."""
         if isinstance(text, bytes):
             text = text.decode("utf-8", "replace")
         self.stream.write(encodable(escape_controls(text), getattr(self.stream, "encoding", None) or "utf-8"))
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
-        """Write each of them."""
+        """Write each of the lines."""
         for line in lines:
             self.write(line)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer":  # click would write bytes to it, past all this, where the encoding is ASCII
+        if name == "buffer":  # where the encoding is ASCII, click would write bytes to it and bypass this filter
             raise AttributeError(name)
         return getattr(self.stream, name)
 
 
 @contextlib.contextmanager
 def outward() -> Iterator[None]:
-    """Have everything that this process prints pass `Outward`; a traceback that ends it does so too."""
+    """Pass everything that this process prints through `Outward`, including a final traceback."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream and Outward(stream) for stream in before)
     sys.excepthook = _traceback

@@ -1,1 +1,1 @@
-"""The decisions, as pure functions of the run's state: what to do next, session plans, waits, retention, forecasts."""
+"""Pure functions of a run's state: the next command, session plans, waits, retention and forecasts."""

@@ -1,4 +1,4 @@
-"""What the core can ask the shell to do: one frozen class for each kind of effect."""
+"""Commands that the pure core returns for the shell to perform: one frozen class for each kind of effect."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from state.facts import Fact
 
 @dataclass(frozen=True)
 class Append:
-    """Write facts that need no look at the world. `obeyed` is the request that they answer."""
+    """Record facts that need no call to Kaggle. `obeyed` is the id of the request that they answer."""
 
     facts: tuple[Fact, ...]
     obeyed: int | None = None
@@ -16,19 +16,19 @@ class Append:
 
 @dataclass(frozen=True)
 class ReadQuota:
-    """Ask Kaggle how many hours are left."""
+    """Read from Kaggle how many hours of the weekly quota are left."""
 
     accelerator: str
 
 
 @dataclass(frozen=True)
 class PublishInputs:
-    """Make the dataset of the pipeline's own files, or find it, and see whether it is ready."""
+    """Create or find the dataset of the pipeline's own files, and check whether it is ready."""
 
 
 @dataclass(frozen=True)
 class Push:
-    """Start a session's kernel, or adopt the one that is there."""
+    """Start a session's kernel, or adopt it if it already exists."""
 
     number: int
     attempt: int
@@ -36,7 +36,7 @@ class Push:
 
 @dataclass(frozen=True)
 class FindPush:
-    """Find out whether Kaggle took a push that had no clear answer."""
+    """Find out whether Kaggle accepted a push whose response was ambiguous."""
 
     number: int
     attempt: int
@@ -44,7 +44,7 @@ class FindPush:
 
 @dataclass(frozen=True)
 class PollTwin:
-    """Ask how the second session of a session's kernel is, which nobody wanted."""
+    """Poll a session's twin: an unwanted second session of the same kernel."""
 
     number: int
     attempt: int
@@ -52,7 +52,7 @@ class PollTwin:
 
 @dataclass(frozen=True)
 class Poll:
-    """Ask how a session is, and take in its log."""
+    """Poll a session's status and read its log."""
 
     number: int
     attempt: int
@@ -60,7 +60,7 @@ class Poll:
 
 @dataclass(frozen=True)
 class Collect:
-    """Fetch the report and the newest checkpoint that verifies."""
+    """Fetch a session's report and its newest checkpoint that verifies."""
 
     number: int
     attempt: int
@@ -68,7 +68,7 @@ class Collect:
 
 @dataclass(frozen=True)
 class Publish:
-    """Make the checkpoint's dataset, or find it, and see whether it is ready."""
+    """Create or find the checkpoint's dataset, and check whether it is ready."""
 
     number: int
     attempt: int
@@ -76,7 +76,7 @@ class Publish:
 
 @dataclass(frozen=True)
 class VerifyDataset:
-    """Compare the dataset of a session's checkpoint with its manifest, byte for byte."""
+    """Compare the dataset of a session's checkpoint with its manifest, byte by byte."""
 
     number: int
     attempt: int
@@ -84,21 +84,21 @@ class VerifyDataset:
 
 @dataclass(frozen=True)
 class Prune:
-    """Remove an old checkpoint's dataset and files."""
+    """Delete an old checkpoint's dataset and its local files."""
 
     checkpoint: str
 
 
 @dataclass(frozen=True)
 class Wait:
-    """Nothing to do before `until` (None: not before a person asks)."""
+    """Do nothing before `until` (None: not before the user makes a request)."""
 
     until: datetime | None
     why: str
     wants_slot: bool = False
-    """It is a slot that is waited for: to be remembered, so that runs get theirs in turn."""
+    """True if the run waits for a session slot. The wait is recorded, so that runs get slots in turn."""
     held: bool = False
-    """Something else was to be done and came too soon (`orchestrator.core.rate_limit`)."""
+    """True if the rate limit replaced another command with this wait (see `orchestrator.core.rate_limit`)."""
 
 
 Command = (

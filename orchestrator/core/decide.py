@@ -1,4 +1,4 @@
-"""What to do next. A function of what is known, and of nothing else: no clock, disk, network, database or log."""
+"""Decides a run's next command. Pure: reads no clock, disk, network, database or log."""
 
 from datetime import datetime, timedelta
 from typing import assert_never
@@ -59,7 +59,7 @@ from state.model import (
 
 
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
-    """The one next command for this run."""
+    """Return the one next command for this run."""
     state, watch = snapshot.state, snapshot.watch
     asked = [request for request in snapshot.requests if request.verb != "prune"]
     if asked:
@@ -72,8 +72,8 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
         return _await_cancelled(snapshot, pipeline, limits, now)
     if _should_give_up(snapshot, limits) and state.run.status is not RunStatus.PARKED:
         return _given_up(snapshot, limits)
-    if (word := told(snapshot, limits)) is not None:
-        return Append((word,))
+    if (fact := told(snapshot, limits)) is not None:
+        return Append((fact,))
     command = _next(snapshot, pipeline, limits, now)
     if isinstance(command, Wait):
         return _background_work(snapshot, pipeline, limits, now) or command
@@ -107,22 +107,28 @@ def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime)
 
 
 def _waits(state: RunState, now: datetime) -> bool:
-    """Whether a run waits on; a wait that was noted at a time which has not come yet is of a clock that was ahead."""
+    """Return True while the run's wait lasts.
+
+    A wait that was recorded at a future time is ignored: the clock was ahead then.
+    """
     until = state.run.waiting_until
     return until is not None and state.run.updated_at <= now < until <= now + WEEK
 
 
 def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Command:
-    """Look at the hours now and then, though a person was told of them; once their renewal is known, just wait for it."""
+    """Read the quota periodically after the user was told about it.
+
+    Once the renewal time is known, just wait for it.
+    """
     quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
-    told_in_vain = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
-    return Append((RunWoken(),)) if told_in_vain else Wait(quota.read_at + again, snapshot.state.run.reason)
+    resumable = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
+    return Append((RunWoken(),)) if resumable else Wait(quota.read_at + again, snapshot.state.run.reason)
 
 
 def _waits_for_a_person(session: Session, state: RunState) -> bool:
-    """Whether a parked run's checkpoint came to nothing on Kaggle under every name that is tried without asking."""
+    """Return True if publishing a parked run's checkpoint failed under every name that is tried without asking."""
     publishing = session.phase is Phase.PUBLISHING and session.checkpoint is not None
     return (
         state.run.status is RunStatus.PARKED and publishing and state.checkpoint(session.checkpoint or "").wants_person
@@ -130,7 +136,10 @@ def _waits_for_a_person(session: Session, state: RunState) -> bool:
 
 
 def _current(state: RunState, pipeline: Pipeline) -> Session | None:
-    """The session that holds up the next one; with `handoff: kernel-output` publishing does not, except at the end."""
+    """Return the session that blocks the next one, or None.
+
+    With `handoff: kernel-output` publishing does not block the next session, except at the end of the pipeline.
+    """
     last = state.last
     if last is None or last.phase.over:
         return None
@@ -161,7 +170,7 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
 
 
 def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
-    """When to look at a dataset again; a time in the future, which a clock that was wrong has left, is not believed."""
+    """Return when to poll a dataset next. Ignores a last poll in the future, which a wrong clock recorded."""
     return now if looked_at is None or looked_at > now else looked_at + timedelta(seconds=limits.poll_s)
 
 
@@ -170,9 +179,9 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     if finished(state, pipeline):
         unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
         return _carry_on(unpublished, snapshot, limits, now) if unpublished else Append((RunFinished(),))
-    mending = _mend_parent(snapshot, pipeline, limits, now)
-    if mending is not None:
-        return mending
+    repair = _mend_parent(snapshot, pipeline, limits, now)
+    if repair is not None:
+        return repair
     parked = park_reason(state, pipeline)
     if parked is not None:
         return Append((parked,))
@@ -182,12 +191,12 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
         due = _due(snapshot.watch.dataset_looked_at, limits, now)
         return PublishInputs() if now >= due else Wait(due, "the pipeline's files are being processed")
-    hindrance = _blocker(snapshot, pipeline, limits, now)
-    return hindrance or Append((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
+    blocker = _blocker(snapshot, pipeline, limits, now)
+    return blocker or Append((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
 
 
 def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
-    """What has to happen to the checkpoint before a session can start from it again."""
+    """Return the command that verifies or publishes the parent before a session can start from it, or None."""
     state = snapshot.state
     if (checkpoint := needs_verification(state)) is not None:
         return VerifyDataset(checkpoint.session, checkpoint.attempt)
@@ -196,16 +205,19 @@ def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: da
 
 
 def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
-    """Push what was planned, as soon as there is a slot and quota for it; what is left may have changed since."""
-    hindrance = _blocker(snapshot, pipeline, limits, now)
-    if hindrance is not None:
-        return hindrance
+    """Push the planned session once a slot and quota are free, resized to the quota that is left by then."""
+    blocker = _blocker(snapshot, pipeline, limits, now)
+    if blocker is not None:
+        return blocker
     other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
     return Push(*session.key) if other is None else Append((other,))
 
 
 def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
-    """What has to come before a session can be started: the end of one too many, a slot, a look at the quota, or next week."""
+    """Return what must happen before the next push, or None.
+
+    That is a twin's end, a free slot, a fresh quota reading or a quota refresh.
+    """
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
         due = _due(snapshot.watch.looked_at, limits, now)
@@ -221,8 +233,8 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
     left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
-    said = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    why = f"{left}{said}, too few to start a session"
+    source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
+    why = f"{left}{source}, too few to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
     return Append((not_renewed(snapshot, limits, why) or waiting,))
 
@@ -232,7 +244,7 @@ def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
 
 
 def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> bool:
-    """Whether a slot is free for this run: those that have waited longer, and still do, are served first."""
+    """Return True if a slot is free for this run. Runs that have waited longer, and still wait, are served first."""
     mine = (min(snapshot.watch.slot_since or now, now), snapshot.state.run.id)
     claims = [other for other in snapshot.waiting if now - timedelta(seconds=limits.claim_s) < other.seen_at <= now]
     ahead = sum((other.since, other.run) < mine for other in claims)
@@ -240,7 +252,7 @@ def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datet
 
 
 def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
-    """Whether the quota was read lately, and after the last session ended: that is told by the order of the facts."""
+    """Return True if the quota reading is recent, and newer than the last session's end (by the order of facts)."""
     quota = snapshot.quota
     return (
         quota is not None
@@ -254,7 +266,7 @@ def _park(state: RunState, reason: str, verb: str) -> Append:
 
 
 def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
-    """When a session that gained nothing may be tried again; of one that ended at a time that has not come yet, at once."""
+    """Return when a session that gained nothing may be retried; None if at once. An end in the future is ignored."""
     last = state.last
     if last is None or last.checkpoint or last.ended_at is None or state.run.judged >= len(state.sessions):
         return None
@@ -268,25 +280,25 @@ def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> date
 
 
 def _should_give_up(snapshot: Snapshot, limits: Limits) -> bool:
-    """Whether calls have failed often enough, and for long enough: never after one of the two alone."""
+    """Return True if calls have failed often enough and for long enough; neither alone suffices."""
     watch = snapshot.watch
     return watch.failures >= limits.give_up_failures and watch.failing_s >= limits.give_up_s
 
 
 def _given_up(snapshot: Snapshot, limits: Limits) -> Append:
-    """A session whose kernel Kaggle has long said that it does not have is lost; anything else is for a person."""
+    """Record the session as lost if Kaggle has long reported that its kernel does not exist; otherwise park the run."""
     state, watch = snapshot.state, snapshot.watch
     last = state.last
     awaited = last is not None and last.phase.awaited
     if last is not None and awaited and watch.absences >= limits.give_up_failures:
         reason = f"{watch.failure}, and has said so for hours"
         return Append((SessionLost(number=last.number, attempt=last.attempt, reason=reason),))
-    way_out = f"; relay resume {state.run.id} --abandon-session gives the session up" if awaited else ""
-    return _park(state, f"Kaggle has not answered for long: {watch.failure}{way_out}", "resume")
+    hint = f"; relay resume {state.run.id} --abandon-session gives the session up" if awaited else ""
+    return _park(state, f"Kaggle has not answered for long: {watch.failure}{hint}", "resume")
 
 
 def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
-    """The session of a cancelled run holds its slot until it ends: look at it, and do nothing else."""
+    """Poll the session of a cancelled run until it ends, since it occupies a slot until then; do nothing else."""
     state = snapshot.state
     last = state.last
     if last is None or not last.phase.on_kaggle:
@@ -298,7 +310,7 @@ def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 
 
 def _apply_request(request: Request, state: RunState) -> Append:
-    """What a person asked for; a request that no longer fits is answered by nothing."""
+    """Return the facts that answer a user's request; a request that no longer applies is answered without facts."""
     status = state.run.status
     match request.verb:
         case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
@@ -316,15 +328,15 @@ def _apply_request(request: Request, state: RunState) -> Append:
 
 
 def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
-    """The fact that a person lets the home folder that the request names have the run; nothing where none was named."""
+    """Return the fact that the user hands the run to the home folder named in the request; empty if none is named."""
     home = request.arguments.get("take_over", "")
     above = max(run.generation, run.overtaken_by) + 1
-    generation = max(above, int(request.made_at.timestamp()))  # above that of any home folder before it
+    generation = max(above, int(request.made_at.timestamp()))  # higher than that of any earlier home folder
     return (RunTakenOver(home=home, generation=generation),) if home else ()
 
 
 def _abandoned(request: Request, state: RunState) -> tuple[Fact, ...]:
-    """A person knows that nothing more will come of the session, as where its kernel was deleted by hand."""
+    """Return the fact that the session is lost, since the user abandons it (for example after deleting its kernel)."""
     last = state.last
     if last is None or not last.phase.awaited or last.slug != request.arguments["abandon_session"]:
         return ()
@@ -332,7 +344,10 @@ def _abandoned(request: Request, state: RunState) -> tuple[Fact, ...]:
 
 
 def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
-    """Go on, without the session that a person writes off; from an older checkpoint only where no session is under way."""
+    """Resume, without a session that the user abandons.
+
+    An older checkpoint is accepted only if no session is under way.
+    """
     checkpoint, last = request.arguments.get("checkpoint", ""), state.last
     resumed = RunResumed(checkpoint=checkpoint)
     if last is None:
@@ -346,7 +361,7 @@ def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
 
 
 def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
-    """What can be done while there is nothing to wait for but time."""
+    """Return work that can be done while the run only waits for time to pass, or None."""
     state = snapshot.state
     for session in state.sessions:
         if session.phase is Phase.COLLECTED:
@@ -358,9 +373,9 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
 
 
 def _prune(snapshot: Snapshot, pipeline: Pipeline, *, asked: bool = True) -> Command | None:
-    """Remove a checkpoint that may go; what a person asked for is done when there is none left. `asked`: only then."""
-    wish = next((request for request in snapshot.requests if request.verb == "prune"), None)
-    removed = prunable(snapshot.state, pipeline.keep_checkpoints, snapshot.requests) if wish or not asked else ()
-    if removed:
-        return Prune(removed[0].name)
-    return Append((), wish.id) if wish else None
+    """Prune one checkpoint, or mark the user's prune request done if none is left. `asked`: only on such a request."""
+    request = next((request for request in snapshot.requests if request.verb == "prune"), None)
+    candidates = prunable(snapshot.state, pipeline.keep_checkpoints, snapshot.requests) if request or not asked else ()
+    if candidates:
+        return Prune(candidates[0].name)
+    return Append((), request.id) if request else None

@@ -1,4 +1,4 @@
-"""How long things take: what sessions measured, else what the pipeline expects, else what is known of Kaggle. Pure."""
+"""Estimates durations: as sessions measured them, else as the pipeline expects, else as assumed for Kaggle. Pure."""
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ Basis = Literal["measured", "expected", "assumed"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that something takes: usually, at best and at worst, and how that is known."""
+    """Typical, lowest and highest duration in seconds, and the basis of the estimate."""
 
     usual_s: float
     low_s: float
@@ -25,92 +25,95 @@ class Estimate:
 
     @classmethod
     def around(cls, usual_s: float, share: float, basis: Basis) -> "Estimate":
-        """So long, give or take that share of it."""
+        """Return an estimate of `usual_s`, plus or minus `share` of it."""
         return cls(usual_s, usual_s * (1 - share), usual_s * (1 + share), basis)
 
     def times(self, factor: float) -> "Estimate":
-        """So many times as long."""
+        """Return this estimate multiplied by `factor`."""
         return Estimate(self.usual_s * factor, self.low_s * factor, self.high_s * factor, self.basis)
 
 
 QUEUE_S = {
-    "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and up to 4 hours now and then
-    "gpu": Estimate(120, 20, 600),  # nobody has published numbers: short, as far as users complain of none
+    "tpu": Estimate(900, 420, 1800),  # users report 7 to 30 minutes as typical, and sometimes up to 4 hours
+    "gpu": Estimate(120, 20, 600),  # no published numbers: short, since users do not complain
     "cpu": Estimate(30, 5, 120),
 }
-"""From the push until the session runs."""
+"""Seconds from the push until the session runs, by kind of accelerator."""
 HANDOVER_S = Estimate(600, 180, 1800)
-"""From a session's end until the next is pushed. A gigabyte, as LoRA of rank 64 on 2B parameters leaves, down and up again at
-5 MB/s, and a minute of processing for half a gigabyte (measured by others); at worst 1.4 MB/s (measured by one user) and the
-10 to 15 minutes of processing in old reports."""
+"""Seconds from a session's end until the next one is pushed.
+
+Usual: a gigabyte (a LoRA of rank 64 on 2B parameters) downloaded and uploaded at 5 MB/s, plus a minute of processing
+per half gigabyte (measured by others). Worst: 1.4 MB/s (measured by one user) and the 10 to 15 minutes of processing in
+old reports.
+"""
 INSTALL_S = Estimate(240, 90, 600)
-"""Installing pins, checking the checkpoint's digests, unpacking. Nobody has measured it on Kaggle."""
+"""Seconds to install pins, check the checkpoint's digests and unpack. Not measured on Kaggle."""
 BARE_S = Estimate(10, 2, 30)
-"""The same where nothing is installed."""
+"""Start-up seconds of a session that installs nothing."""
 FIRST_S = Estimate(300, 60, 600)
-"""What a stage's first step takes beyond the others: loading the model, compiling (reported: up to 5 minutes)."""
+"""Extra seconds of a stage's first step: loading the model and compiling (reported: up to 5 minutes)."""
 SAVE_S = Estimate(30, 10, 60)
-"""The most that a session reckons with before its first save."""
+"""Upper bound, in seconds, that a session assumes for a save before its first one."""
 SHORT_S = 600.0
-"""Sessions with a shorter limit are rehearsals: what is assumed shrinks with them."""
+"""Session limit in seconds below which a run counts as a rehearsal: assumed durations shrink in proportion."""
 QUICK_S = Estimate(1, 0, 2)
-"""A first step beyond the others, and a save, where no stage needs JAX."""
+"""Extra seconds of a first step, and seconds of a save, in a pipeline that does not need JAX."""
 SESSION_S_MAX = 12 * 3600.0
-"""No session is longer: a report that says so of a part of it makes no sense."""
+"""Longest session, in seconds. A report that states a longer duration is ignored."""
 BETWEEN_S_MAX = 24 * 3600.0
-"""Nothing between two sessions takes longer by itself."""
+"""Longest plausible time between two sessions, in seconds."""
 EXPECTED_SHARE = 0.25
-"""A number in the pipeline may be so far off."""
+"""Assumed relative error of a duration that the pipeline states."""
 MEASURED_SHARE = 0.05
-"""A measured one at least so far, and twice that where only one session, on one machine, measured it."""
+"""Minimum relative error of a measured duration; doubled if only one session, on one machine, measured it."""
 INTERVALS_MIN = 3
-"""Steps that have to be seen before their pace is believed."""
+"""Minimum number of step intervals for an estimate."""
 INTERVALS_ENOUGH = 30
-"""More of them make a session count no more than another one."""
+"""Number of step intervals above which a session gets no more weight in the mean."""
 INTERVALS_KEPT = 400
-"""A stage's newest steps tell its pace: answers grow longer while a model learns."""
+"""Number of a stage's newest steps that are used: completions grow longer while a model learns."""
 ODD = 2.0
-"""A step that took so many times the median, or so small a part of it, was interrupted: by a save, or by a log that lagged."""
+"""Factor from the median beyond which a step is an outlier: interrupted by a save, or reported late by the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
-    """What is known of one run's times."""
+    """One run's recorded sessions, steps and timings."""
 
     run: str
     pipeline: Pipeline
     sessions: Sequence[Session]
     checkpoints: Sequence[Checkpoint]
     steps: Sequence[StepSeen]
-    """In order of sessions and steps."""
+    """Steps, in order of session and step."""
     reported: Mapping[tuple[int, int], Mapping[str, float]]
-    """Session → the timings of its report."""
+    """Timings in each session's report, by (number, attempt)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """The times of one pipeline; a stage that is missing in `step_s` has no known time."""
+    """Estimated durations of one pipeline. A stage that is missing in `step_s` has no known step time."""
 
     queue_s: Estimate
     handover_s: Estimate
     startup_s: Estimate
-    """Until the first stage of a session begins."""
+    """Seconds from a session's start until its first stage begins."""
     save_s: Estimate
     first_s: Mapping[str, Estimate]
-    """Stage → what its first step in a session takes beyond the others."""
+    """Extra seconds of the first step in a session, by stage."""
     step_s: Mapping[str, Estimate]
-    """Stage → a step."""
+    """Seconds per step, by stage."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Stage → where its step's time is from, in words."""
+    """Source of the step time, in words, by stage."""
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Stages of which no time is known, in order."""
+        """Stages without a known step time, in pipeline order."""
         return tuple(stage for stage in self.first_s if stage not in self.step_s)
 
 
 def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, float]]:
-    """The timings that sessions reported, by (number, attempt)."""
+    """Return the timings that sessions reported, by (number, attempt)."""
     return {
         (fact.number, fact.attempt): {n: s for n, s in fact.judgement.timings.items() if 0.0 <= s <= SESSION_S_MAX}
         for fact in facts
@@ -119,7 +122,7 @@ def reported_in(facts: Iterable[Fact]) -> dict[tuple[int, int], Mapping[str, flo
 
 
 def estimate_durations(pipeline: Pipeline, own: RunHistory | None = None, earlier: Sequence[RunHistory] = ()) -> Times:
-    """The times to reckon with: this run's own, then those of `earlier` runs (newest first) that did the same work."""
+    """Estimate durations from this run, then from `earlier` runs (newest first) that did the same work."""
     seen = [*([own] if own else []), *(other for other in earlier if _like(pipeline, other.pipeline))]
     expect, jax = pipeline.expect, pipeline.needs_jax
     share = min(1.0, pipeline.limit_s / SHORT_S)
@@ -164,21 +167,21 @@ def _step(
         return Estimate.around(
             float(stage.options["step_s"]), MEASURED_SHARE, "expected"
         ), "as the options of the stage say"
-    said = pipeline.expect.step_s
-    if (seconds := said.get(stage.name, said.get(stage.kind))) is not None:
+    expected_s = pipeline.expect.step_s
+    if (seconds := expected_s.get(stage.name, expected_s.get(stage.kind))) is not None:
         return Estimate.around(seconds, EXPECTED_SHARE, "expected"), "as the pipeline expects"
     for other in earlier:
         same = (other.pipeline.name, other.pipeline.accelerator) == (pipeline.name, pipeline.accelerator)
         if same and (span := step_duration(other.steps, stage.name)) is not None:
-            wide = Estimate.around(span.usual_s, EXPECTED_SHARE, "measured")
-            return wide, f"as measured in {other.run}, with other options"
+            estimate = Estimate.around(span.usual_s, EXPECTED_SHARE, "measured")
+            return estimate, f"as measured in {other.run}, with other options"
     return None
 
 
 def _alike(
     pipeline: Pipeline, stage: Stage, own: RunHistory | None, earlier: Sequence[RunHistory]
 ) -> Iterator[tuple[Sequence[StepSeen], str, str]]:
-    """Where steps of the same work were seen: the steps, the stage's name there, and what to say of it."""
+    """Yield steps of the same work: the steps, the stage's name in that run, and a description of the source."""
     if own is not None:
         yield own.steps, stage.name, "as measured in this run"
         for twin in own.pipeline.stages:
@@ -191,10 +194,10 @@ def _alike(
 
 
 def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
-    """Seconds that a step of a stage takes, or None where too few were seen.
+    """Return the seconds per step of a stage, or None if too few steps were seen.
 
-    Of each session the mean of what lies near the median, since a save between two steps is part of neither; of sessions
-    their mean, since each has a machine of its own, however long it had it.
+    Each session contributes the mean of its intervals near the median, which leaves out intervals that contain a save.
+    The result is the mean over sessions, since each runs on a machine of its own, however long it ran.
     """
     found: dict[tuple[int, int], list[float]] = {}
     for before, after in pairwise(step for step in steps if step.stage == stage):
@@ -212,11 +215,11 @@ def step_duration(steps: Sequence[StepSeen], stage: str) -> Estimate | None:
     weights = [min(len(near), INTERVALS_ENOUGH) for near in kept]
     usual = statistics.fmean(means, weights)
     every = [rate for near in kept for rate in near]
-    doubt = 2 * statistics.stdev(every) / len(every) ** 0.5 if len(every) > 1 else usual
-    few = MEASURED_SHARE if len(means) > 1 else 2 * MEASURED_SHARE
-    apart = max(abs(mean - usual) for mean, weight in zip(means, weights, strict=True) if weight == max(weights))
-    off = min(max(few * usual, doubt, apart), 0.9 * usual)
-    return Estimate(usual, usual - off, usual + off, "measured")
+    error_s = 2 * statistics.stdev(every) / len(every) ** 0.5 if len(every) > 1 else usual
+    share = MEASURED_SHARE if len(means) > 1 else 2 * MEASURED_SHARE
+    spread_s = max(abs(mean - usual) for mean, weight in zip(means, weights, strict=True) if weight == max(weights))
+    margin_s = min(max(share * usual, error_s, spread_s), 0.9 * usual)
+    return Estimate(usual, usual - margin_s, usual + margin_s, "measured")
 
 
 CHANGES_NO_TIME = frozenset(
@@ -226,11 +229,11 @@ CHANGES_NO_TIME = frozenset(
         "lora_alpha", "replay", "solved_max", "hard_min", "transcripts", "show_every",
     )
 )  # fmt: skip
-"""Options that change what is learnt and not how long a step takes."""
+"""Options that affect what the model learns, but not how long a step takes."""
 
 
 def same_work(mine: Pipeline, stage: Stage, other: Pipeline, twin: Stage) -> bool:
-    """Whether a step of one stage takes as long as a step of the other: kind, model, machine and telling options are equal."""
+    """Return True if steps of both stages take equally long: same kind, model, machine and options that affect time."""
     return _like(mine, other) and stage.kind == twin.kind and _telling(stage) == _telling(twin)
 
 
@@ -243,20 +246,20 @@ def _telling(stage: Stage) -> dict[str, Any]:
 
 
 def _bare(value: Any) -> Any:
-    """Sets without their counts."""
+    """Return data sets without their counts."""
     return [str(each).partition(":")[0] for each in value] if isinstance(value, (list, tuple)) else value
 
 
-# --- the rest of a session, and what lies between two ------------------------
+# --- the rest of a session, and the time between two -------------------------
 
 
 def _span(seen: Iterable[RunHistory], measure: Callable[[RunHistory], list[float]]) -> Estimate | None:
-    """The first run's in which it was measured: its median, from the least to the most."""
+    """Return the median, minimum and maximum from the first run in which `measure` finds values, or None."""
     for observed in seen:
         if values := measure(observed):
             usual = statistics.median(values)
-            off = MEASURED_SHARE * usual
-            return Estimate(usual, min(*values, usual - off), max(*values, usual + off), "measured")
+            margin_s = MEASURED_SHARE * usual
+            return Estimate(usual, min(*values, usual - margin_s), max(*values, usual + margin_s), "measured")
     return None
 
 
@@ -266,7 +269,7 @@ def _queue(observed: RunHistory) -> list[float]:
 
 
 def _handover(observed: RunHistory) -> list[float]:
-    """From a session's end until its checkpoint was published, or the next session planned without waiting for that."""
+    """Return the seconds from each session's end until its checkpoint was published or the next session was planned."""
     published = {checkpoint.name: checkpoint.published_at for checkpoint in observed.checkpoints}
     found = []
     for number, session in enumerate(observed.sessions):
@@ -278,12 +281,12 @@ def _handover(observed: RunHistory) -> list[float]:
 
 
 def _sensible(durations: Iterable[float]) -> list[float]:
-    """Those that can have been: others were measured by a clock that was set meanwhile, or while this machine was off."""
+    """Drop implausible durations: the clock was set, or this machine was off in between."""
     return [seconds for seconds in durations if 0.0 <= seconds <= BETWEEN_S_MAX]
 
 
 def _startup(observed: RunHistory) -> list[float]:
-    """Until the first stage begins: the first step's end, less the first step, which the report tells."""
+    """Return the seconds until the first stage begins: the time of the first step's end minus its reported duration."""
     found = []
     for key, timings in observed.reported.items():
         first = next((step for step in observed.steps if (step.session, step.attempt) == key), None)

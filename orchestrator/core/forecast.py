@@ -1,8 +1,8 @@
-"""When a run will be done, and what of the week's hours it takes: its sessions walked through as `decide` would plan them. Pure.
+"""Forecasts when a run finishes and how much quota it uses, by planning its sessions as `decide` would. Pure.
 
-Three walks, with the usual, the shortest and the longest times, give the forecast and its two bounds. A session stops where
-`stages.session.budget` would stop it, is as long as `plan.session_limit_s` would make it, and waits for the refresh where too little
-is left. What cannot be foreseen is in no walk: outages, sessions that fail, a machine here that sleeps.
+Three walks, with the usual, the shortest and the longest durations, give the forecast and its bounds. A session stops
+where `stages.session.budget` would stop it, is as long as `plan.session_limit_s` allows, and waits for the quota
+refresh if too little is left. Not foreseen: outages, failed sessions, and this machine being asleep.
 """
 
 from collections.abc import Mapping
@@ -19,36 +19,42 @@ from stages.session.budget import STEPS_KEPT, Budget
 from state.model import QuotaRow
 
 SESSIONS_MAX = 1000
-"""Nobody plans further ahead than this."""
+"""Maximum number of sessions in a forecast."""
 
 
 class Unforeseeable(Exception):
-    """There is nothing to say of the end; the message is a sentence that says why."""
+    """Raised if no end can be forecast; the message is a sentence with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hours:
-    """What is left of the week's hours, as far ahead as the walk has come."""
+    """The weekly quota that is left at the walk's current time."""
 
     left_s: float
     total_s: float
     refreshes_at: datetime
 
     def at(self, now: datetime) -> "Hours":
-        """The same at a later time: each refresh in between makes the week whole again."""
+        """Return the quota at a later time: every refresh in between restores the full week."""
         if now < self.refreshes_at:
             return self
         return Hours(left_s=self.total_s, total_s=self.total_s, refreshes_at=week_of(self.refreshes_at, now)[1])
 
     def spent(self, begin: datetime, end: datetime) -> "Hours":
-        """After a session; of one that goes on over the refresh only the rest counts in the new week."""
+        """Return the quota after a session.
+
+        If the session runs past the refresh, only the part after it counts in the new week.
+        """
         after = self.at(end)
         used_s = (end - max(begin, after.refreshes_at - WEEK)).total_seconds()
         return replace(after, left_s=max(0.0, after.left_s - max(0.0, used_s)))
 
 
 def hours_of(pipeline: Pipeline, quota: QuotaRow | None, now: datetime) -> Hours | None:
-    """The hours as last read, brought to now; the pipeline's own number where nobody has asked. None where none are used."""
+    """Return the quota as last read, brought to `now`, or the pipeline's own number if it was never read.
+
+    Returns None if the pipeline uses no quota.
+    """
     if not pipeline.hardware.quota:
         return None
     end = week_of(quota.refreshes_at if quota else None, now)[1]
@@ -61,37 +67,37 @@ def hours_of(pipeline: Pipeline, quota: QuotaRow | None, now: datetime) -> Hours
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSession:
-    """The session under way. `running_at` None: it waits for a machine."""
+    """The session under way. `running_at` is None while it waits for a machine."""
 
     budget_s: float
     limit_s: float
     pushed_at: datetime
     running_at: datetime | None = None
     clock_s: float = 0.0
-    """The session's clock when it was at `Standing.position`."""
+    """Session clock, in seconds, at `RunPosition.position`."""
     first_step_s: float | None = None
-    """Of the stage that it is in; None where the next step is a stage's first."""
+    """First-step seconds of the current stage; None if the next step is a stage's first."""
     stage_began_s: float = 0.0
-    """On the session's clock."""
+    """Start of the current stage, in seconds on the session's clock."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunPosition:
-    """Where a run stands, or one that begins now."""
+    """Current position of a run, or of one that begins now."""
 
     now: datetime
     position: int = 0
-    """Steps done since the beginning of the pipeline, those included that the live session told of."""
+    """Steps done since the pipeline's beginning, including those that the live session reported."""
     live: LiveSession | None = None
     ended_at: datetime | None = None
-    """When the session ended whose checkpoint is on its way."""
+    """End of the session whose checkpoint is being fetched or published."""
     until: datetime | None = None
-    """Nothing begins before."""
+    """Earliest time at which the next session may start."""
 
 
 @dataclass(frozen=True)
 class Walk:
-    """One way that it may go."""
+    """Result of one walk over the sessions that are left."""
 
     finish_at: datetime
     training_s: float
@@ -103,23 +109,23 @@ class Walk:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What is said of a run. Times are aware, durations seconds."""
+    """Forecast for a run. Times are aware; durations are in seconds."""
 
     finish_at: datetime
     finish_earliest_at: datetime
     finish_latest_at: datetime
     training_s: float
-    """Of steps that are left, without all that is around them."""
+    """Seconds of training steps that are left, without overhead."""
     quota_s: float
-    """Of sessions that are left: the whole of each one still to begin, the rest of the live one."""
+    """Quota seconds that remain to be used: all of each future session, and the rest of the live one."""
     quota_low_s: float
     quota_high_s: float
     sessions: int
-    """Still to begin."""
+    """Number of sessions still to begin."""
     sessions_most: int
-    """In the latest case."""
+    """Number of sessions still to begin in the slowest walk."""
     weeks: int
-    """Refreshes of the quota that are waited for."""
+    """Number of quota refreshes that the run has to wait for."""
     weeks_most: int
     session_ends_at: datetime | None
     basis: Literal["measured", "assumed", "mixed"]
@@ -127,7 +133,7 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """The seconds of one walk."""
+    """Durations of one walk, in seconds."""
 
     queue_s: float
     handover_s: float
@@ -138,7 +144,7 @@ class Pace:
 
 
 def pace(times: Times, which: Literal["usual_s", "low_s", "high_s"]) -> Pace:
-    """One number of each span."""
+    """Return one number (usual, low or high) of each estimate."""
 
     def of(span: Estimate) -> float:
         return float(getattr(span, which))
@@ -154,7 +160,10 @@ def pace(times: Times, which: Literal["usual_s", "low_s", "high_s"]) -> Pace:
 
 
 def forecast(pipeline: Pipeline, times: Times, standing: RunPosition, hours: Hours | None) -> Forecast:
-    """What will be; raises Unforeseeable where a stage that is left has no known time, or no session would get anywhere."""
+    """Forecast the run.
+
+    Raises Unforeseeable if a stage that is left has no known step time, or if no session would make progress.
+    """
     unknown = [name for name in left(pipeline, standing.position) if name not in times.step_s]
     if unknown:
         raise Unforeseeable(f"no time is known of a step of {', '.join(unknown)}")
@@ -186,7 +195,7 @@ def _basis(steps: list[Estimate]) -> Literal["measured", "assumed", "mixed"]:
 
 
 def left(pipeline: Pipeline, position: int) -> list[str]:
-    """Names of the stages that are not done."""
+    """Return the names of the stages that are not done."""
     found, before = [], 0
     for stage in pipeline.stages:
         before += stage.steps
@@ -199,7 +208,7 @@ def left(pipeline: Pipeline, position: int) -> list[str]:
 
 
 def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | None) -> Walk:
-    """From where it stands to the end; raises Unforeseeable where that never comes."""
+    """Walk from the run's position to its end; raises Unforeseeable if the end is never reached."""
     position, total = standing.position, pipeline.total_steps
     at, training_s, quota_s, sessions, weeks = standing.now, 0.0, 0.0, 0, 0
     session_ends_at = None
@@ -228,7 +237,7 @@ def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | N
         longest_s = min(pipeline.limit_s, hours.total_s) if hours else pipeline.limit_s
         if done.position == position and limit_s >= longest_s:
             raise Unforeseeable("a step and a save do not fit into a session")
-        # one that the last hours of a week cut too short may gain nothing, and the next one does
+        # a session cut short by the end of the week's quota may gain nothing; the next one does
         sessions, position = sessions + 1, done.position
         training_s, quota_s = training_s + done.training_s, quota_s + done.clock_s
         ended_at = began_at + timedelta(seconds=done.clock_s)
@@ -238,7 +247,7 @@ def walk(pipeline: Pipeline, pace: Pace, standing: RunPosition, hours: Hours | N
 
 
 def _next_limit(pipeline: Pipeline, hours: Hours | None, at: datetime) -> tuple[float, datetime, Hours | None, int]:
-    """How long the next session may last, and when it can be pushed: now, or after a refresh that is waited for."""
+    """Return the next session's limit, when it can be pushed, the quota then, and how many refreshes that waits for."""
     if hours is None:
         return pipeline.limit_s, at, None, 0
     hours, waited = hours.at(at), 0
@@ -260,7 +269,7 @@ def _expected_at(live: LiveSession, pace: Pace, now: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Done:
-    """A session that came to its end at `clock_s` of its own clock."""
+    """A finished session; `clock_s` is its own clock at its end."""
 
     position: int
     clock_s: float
@@ -268,7 +277,7 @@ class Done:
 
 
 def _go_on(pipeline: Pipeline, pace: Pace, standing: RunPosition, live: LiveSession) -> Done:
-    """The session under way, from the last step that it told of."""
+    """Continue the session under way from the last step that it reported."""
     budget = Budget(budget_s=live.budget_s, save_interval_s=pipeline.save_interval_s)
     if live.first_step_s is not None:
         round_s = max(1.0, pipeline.save_interval_s)
@@ -277,7 +286,7 @@ def _go_on(pipeline: Pipeline, pace: Pace, standing: RunPosition, live: LiveSess
         return _session(pipeline, pace, standing.position, budget, live.limit_s, live.clock_s, begun=True)
     clock_s = live.clock_s + pace.save_s if live.clock_s else pace.startup_s
     if live.running_at is not None and (names := left(pipeline, standing.position)):
-        # what has not come yet comes at the earliest now
+        # what has not happened yet happens now at the earliest
         lasted_s = bounded_s(standing.now - live.running_at, live.limit_s)
         clock_s = max(clock_s, lasted_s - pace.first_s[names[0]] - pace.step_s[names[0]])
     return _session(pipeline, pace, standing.position, budget, live.limit_s, clock_s)
@@ -293,9 +302,9 @@ def _session(
     *,
     begun: bool = False,
 ) -> Done:
-    """Stage after stage while time is left, as `stages.session.runner` does. `begun`: the first of them is under way already.
+    """Run stages while time is left, as `stages.session.runner` does. `begun`: the first stage is already under way.
 
-    Only a stage's first step, which nothing bounds, can last beyond the limit; then the stage has nothing saved.
+    Only a stage's first step, which has no time bound, can exceed the limit; then the stage has saved nothing.
     """
     now_s, training_s, before = clock_s, 0.0, 0
     for stage in pipeline.stages:
@@ -318,7 +327,7 @@ def _session(
 
 
 def _stage(budget: Budget, now_s: float, steps: int, pace: Pace, name: str) -> tuple[int, Budget, float, float]:
-    """Steps done, the budget, the session's clock and the seconds of steps, after a stage ended or the session had to."""
+    """Run a stage until it ends or the session must stop: steps done, budget, session clock and seconds of steps."""
     step_s, first_s, done, trained_s = pace.step_s[name], pace.first_s[name], 0, 0.0
     while True:
         if budget.first_step_s is None:
@@ -331,12 +340,12 @@ def _stage(budget: Budget, now_s: float, steps: int, pace: Pace, name: str) -> t
         if done >= steps or budget.must_stop(now_s):
             now_s += pace.save_s
             return done, budget.save_done(now_s, pace.save_s), now_s, trained_s
-        if budget.must_save(now_s):  # beside the steps that follow
+        if budget.must_save(now_s):  # while the following steps go on
             budget = budget.save_begun(now_s).save_done(now_s, pace.save_s)
 
 
 def _until_due(budget: Budget, now_s: float, steps: int, step_s: float) -> int:
-    """Steps until the stage ends, a save is due or the session has to stop, whichever comes first; at least one."""
+    """Return the steps until the stage ends, a save is due or the session must stop; at least one."""
     if step_s <= 0:
         return steps
     save_s = budget.saved_at_s + budget.save_interval_s - now_s

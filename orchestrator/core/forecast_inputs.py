@@ -1,4 +1,4 @@
-"""What is on record of a run, put to the forecast: where it stands, what is left of the week's hours, and what is assumed. Pure."""
+"""Prepares a forecast from a run's records: its position, the quota that is left, and the assumptions. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,22 +13,22 @@ from stages.contract import Cursor
 from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, StepSeen
 
 TOGETHER_S = 1.0
-"""Times that differ by no more are said as one."""
+"""Differences up to this many seconds are shown as one value."""
 
 
 def run_forecast(
     state: RunState, seen: RunHistory, times: Times, quota: QuotaRow | None, watch: PollState, now: datetime
 ) -> Forecast:
-    """What will be of a run that is not over; raises Unforeseeable."""
+    """Forecast a run that is not over; raises Unforeseeable."""
     standing = position_of(state, seen, now, watch)
     return forecast(seen.pipeline, times, standing, hours_left(state, seen.pipeline, quota, now))
 
 
-# --- where it stands ---------------------------------------------------------
+# --- the position ------------------------------------------------------------
 
 
 def position_of(state: RunState, seen: RunHistory, now: datetime, watch: PollState) -> RunPosition:
-    """Where a run stands: with its live session, its last one on the way here, or neither."""
+    """Return the run's position, with its live session or the last one whose checkpoint is being fetched, if any."""
     pipeline, last = seen.pipeline, _by_now(state.last, now)
     waits = [at for at in (watch.not_before, _waits(state)) if at is not None and at <= now + WEEK]
     standing = RunPosition(
@@ -54,7 +54,7 @@ def position_of(state: RunState, seen: RunHistory, now: datetime, watch: PollSta
 
 
 def _by_now(session: Session | None, now: datetime) -> Session | None:
-    """The session without times that have not come yet, which a clock that was ahead has left."""
+    """Return the session with future times cut to `now`; a clock that was ahead recorded them."""
     if session is None:
         return None
 
@@ -80,7 +80,7 @@ def _queued(session: Session) -> LiveSession:
 
 
 def _running(standing: RunPosition, session: Session, seen: RunHistory) -> RunPosition:
-    """In the midst of the stage that its last step was of; after a stage's last step, before the next one's first."""
+    """Return the position inside the stage of the newest step, or before the next stage if that step was its last."""
     pipeline = seen.pipeline
     live = replace(_queued(session), running_at=session.running_at)
     steps = [step for step in _of(session, seen.steps) if pipeline.holds(Cursor(stage=step.stage, step=step.step))]
@@ -109,7 +109,10 @@ def _position(pipeline: Pipeline, step: StepSeen) -> int:
 
 
 def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now: datetime) -> Hours | None:
-    """The hours as last read, less what the run's sessions took of them since; the live one is for the walk to count."""
+    """Return the quota as last read, minus what the run's sessions have used since.
+
+    The live session is left out: the walk counts it.
+    """
     if not pipeline.hardware.quota:
         return None
     known = quota if quota is not None and quota.total_s is not None else None
@@ -121,7 +124,7 @@ def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now:
         if hours is None or began_at is None:
             continue
         if session.ended_at is None and session.phase.on_kaggle and session.pushed_at and session.pushed_at < since:
-            # the reading counts all of it already, as used and as reserved
+            # the reading already counts this whole session, as used and reserved
             hours = replace(hours, left_s=min(hours.total_s, hours.left_s + session.limit_s))
         elif session.ended_at is not None and session.ended_at > since:
             longest = timedelta(seconds=session.limit_s)
@@ -129,24 +132,24 @@ def hours_left(state: RunState, pipeline: Pipeline, quota: QuotaRow | None, now:
     return hours.at(now) if hours else None
 
 
-# --- what is assumed, in sentences -------------------------------------------
+# --- the assumptions, as sentences -------------------------------------------
 
 
 def assumptions(
     pipeline: Pipeline, times: Times, position: int, hours: Hours | None, quota: QuotaRow | None
 ) -> list[str]:
-    """What a forecast rests on, most telling first."""
+    """Return the assumptions of a forecast as sentences, the most important first."""
     names = left(pipeline, position)
-    said = [*_steps(times, names), _around(times, names), _between(times)]
+    sentences = [*_steps(times, names), _around(times, names), _between(times)]
     if hours is not None:
-        said.append(_hours(pipeline, hours, quota))
-    taken = " and no other session takes the slot or the hours" if hours is not None else ""
-    said.append(f"Nothing fails, this machine stays on{taken}.")
-    return said
+        sentences.append(_hours(pipeline, hours, quota))
+    condition = " and no other session takes the slot or the hours" if hours is not None else ""
+    sentences.append(f"Nothing fails, this machine stays on{condition}.")
+    return sentences
 
 
 def _steps(times: Times, names: Sequence[str]) -> list[str]:
-    """Where steps' times are from: one sentence, or one for each source where there are several."""
+    """Return the sources of the step times: one sentence, or one for each source if there are several."""
     found: dict[str, list[str]] = {}
     for name in names:
         if name in times.step_s:
@@ -161,16 +164,16 @@ def _around(times: Times, names: Sequence[str]) -> str:
     least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
     first = seconds(most) if most - least <= TOGETHER_S else f"{seconds(least)} to {seconds(most)}"
     return (
-        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a stage's "
-        f"first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
+        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
+        f"stage's first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
     )
 
 
 def _between(times: Times) -> str:
     queue, handover = times.queue_s, times.handover_s
     return (
-        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it {seconds(handover.usual_s)} "
-        f"to bring and publish its checkpoint ({handover.basis})."
+        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
+        f"{seconds(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
     )
 
 
@@ -180,11 +183,14 @@ def _hours(pipeline: Pipeline, hours: Hours, quota: QuotaRow | None) -> str:
     if quota is None or quota.total_s is None:
         return f"{left_h} of {total_h} {name} hours are left: Kaggle was not asked; renewed {when}."
     count = ", by relay's own count" if quota.assumed else ""
-    return f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed {when}."
+    return (
+        f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed "
+        f"{when}."
+    )
 
 
 def seconds(value: float) -> str:
-    """A duration in about two figures: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
+    """Format a duration with about two digits: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
     if value < 120:
         return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
     return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"

@@ -1,6 +1,7 @@
-"""Where quota goes: every second that a session had a machine in one class, and the share that counts in the end. Pure.
+"""Accounts for quota: assigns each second of a session to one class, and computes the productive share. Pure.
 
-Classes of a session's own clock are those of `stages.session.time_accounting`; three more tell what only the laptop knows. See docs/goodput.md.
+The classes of a session's own clock are those of `stages.session.time_accounting`; three more describe what only the
+laptop knows. See docs/goodput.md.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,12 +12,12 @@ from stages.session.time_accounting import COUNTS, TimeClass
 
 WASTED, TAIL, UNTOLD, STARTING = "wasted", "idle_tail", "untold", "starting"
 IN_TIME = ("finished", "yielded")
-"""How sessions end that end by themselves."""
+"""Outcomes of sessions that ended by themselves."""
 
 
 @dataclass(frozen=True)
 class Class:
-    """What a second can be spent on; `group` is what it is drawn as."""
+    """A class of session time; `group` selects how it is drawn."""
 
     label: str
     group: str
@@ -25,22 +26,28 @@ class Class:
 
 CLASSES = {
     TimeClass.STEP.value: Class("training steps", "training", "steps that a checkpoint holds"),
-    TimeClass.ROLLOUT.value: Class("rollouts", "training", "answers drawn for steps that a checkpoint holds"),
-    TimeClass.EVALUATION.value: Class("evaluation", "training", "answers that were counted"),
-    TimeClass.ACCELERATOR.value: Class("accelerator initialization", "starting", "until the promised chips answer"),
+    TimeClass.ROLLOUT.value: Class("rollouts", "training", "completions sampled for steps that a checkpoint holds"),
+    TimeClass.EVALUATION.value: Class("evaluation", "training", "completions that were graded"),
+    TimeClass.ACCELERATOR.value: Class(
+        "accelerator initialization", "starting", "until the accelerator's chips respond"
+    ),
     TimeClass.INSTALL.value: Class("environment install", "starting", "pip"),
     TimeClass.MODEL.value: Class("model load", "starting", "importing, reading the model, putting it on the chips"),
     TimeClass.RESTORE.value: Class("checkpoint restore", "starting", "finding, verifying and reading the checkpoint"),
     TimeClass.COMPILE.value: Class("compile", "starting", "as JAX measures it"),
     TimeClass.DATA.value: Class("data wait", "starting", "reading data sets, and making batches that a step waits for"),
     TimeClass.OTHER.value: Class("other", "starting", "before the first line of Python, and what is in no other class"),
-    STARTING: Class("start-up", "starting", "up to the first step, in sessions of a relay that did not tell it apart"),
+    STARTING: Class(
+        "start-up", "starting", "up to the first step, in sessions of an older relay without these classes"
+    ),
     TimeClass.SAVE.value: Class("checkpoint save", "saving", "what steps waited for; the rest goes on beside them"),
-    WASTED: Class("wasted", "lost", "steps that no checkpoint holds, and a killed session's time after its last word"),
-    TAIL: Class("idle tail", "tail", "from a session's last word until Kaggle calls it ended"),
-    UNTOLD: Class("not told yet", "tail", "since the live session's last word"),
+    WASTED: Class(
+        "wasted", "lost", "steps that no checkpoint holds, and a killed session's time after its last report"
+    ),
+    TAIL: Class("idle tail", "tail", "from a session's last report until Kaggle calls it ended"),
+    UNTOLD: Class("not reported yet", "tail", "since the live session's last report"),
 }
-"""In the order in which they are told."""
+"""Time classes, in display order."""
 GROUPS = {
     "training": "counts",
     "starting": "start-up",
@@ -48,21 +55,22 @@ GROUPS = {
     "lost": "wasted",
     "tail": "tail",
 }
-"""What classes are drawn as."""
+"""Labels of the groups in which classes are drawn."""
 
 
 def account(session: Mapping[str, Any]) -> dict[str, float] | None:
-    """Seconds by class of a session of a status document; their sum is how long it had its machine. None: it never told.
+    """Return a session's seconds by class, whose sum is how long it had its machine, or None if it never reported.
 
-    Kaggle's clock and the session's are looked at by different people: where the session says that it was longer, it was.
+    `session` is a session of a status document. Kaggle's clock and the session's own are sampled independently: the
+    longer duration is used.
     """
-    told: Mapping[str, float] = session["accounted"]
-    if not told:
+    reported: Mapping[str, float] = session["accounted"]
+    if not reported:
         return None
     found = dict.fromkeys(CLASSES, 0.0)
-    for name, seconds in told.items():
+    for name, seconds in reported.items():
         found[name if name in found else TimeClass.OTHER.value] += seconds
-    rest_s = max(0.0, (session["seconds"] or 0.0) - sum(told.values()))
+    rest_s = max(0.0, (session["seconds"] or 0.0) - sum(reported.values()))
     if session["ended_at"] is None:
         found[UNTOLD] = rest_s
         return found
@@ -76,12 +84,12 @@ def account(session: Mapping[str, Any]) -> dict[str, float] | None:
 
 
 def counted_s(spent: Mapping[str, float]) -> float:
-    """Of an account, the seconds of steps that count."""
+    """Return the seconds of productive steps in an account."""
     return sum(spent[name] for name in COUNTS)
 
 
 def early_s(session: Mapping[str, Any]) -> float | None:
-    """How long before its limit a session stopped that stopped for time; Kaggle does not charge for it."""
+    """Return how many seconds before its limit a session yielded, or None. Kaggle does not charge for these."""
     if session["outcome"] != "yielded" or session["seconds"] is None:
         return None
     lasted_s = max(float(session["seconds"]), float(sum(session["accounted"].values())))
@@ -89,7 +97,10 @@ def early_s(session: Mapping[str, Any]) -> float | None:
 
 
 def goodput(sessions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Of all sessions that told: `quota_s`, `counted_s`, their ratio `goodput`, and `classes` by name. None where none did."""
+    """Sum up all sessions that reported: `quota_s`, `counted_s`, their ratio `goodput`, and `classes` by name.
+
+    Returns None if no session reported.
+    """
     totals = dict.fromkeys(CLASSES, 0.0)
     for spent in filter(None, map(account, sessions)):
         for name, seconds in spent.items():

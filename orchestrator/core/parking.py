@@ -1,4 +1,4 @@
-"""Why a person has to look before another session is started: what the sessions so far came to. Pure."""
+"""Decides from past sessions whether the user must act before another session is started. Pure."""
 
 from orchestrator.core.retention import NOT_FINITE, excused, sound
 from orchestrator.pipeline.model import Pipeline
@@ -8,11 +8,11 @@ from state.model import Checkpoint, Outcome, RunState, Session
 BROKEN_TRAINING = (
     "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
 )  # fmt: skip
-"""Causes that a second try can only repeat, since training is deterministic."""
+"""Failure causes that a retry can only repeat, since training is deterministic."""
 
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
-    """Why a person has to look before another session is started, or None."""
+    """Return why the user must act before another session is started, or None."""
     sessions = [s for s in state.sessions[state.run.judged :] if not excused(state, s)]
     if not sessions:
         return None
@@ -22,22 +22,22 @@ def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
         return _parked(state, f"session {last.number} was stopped at its time limit; {place} is safe", last)
     if last.outcome is Outcome.FAILED and not last.transient:
         before = next((s for s in reversed(sessions[:-1]) if s.outcome is Outcome.FAILED), None)
-        again = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
-        if again or last.cause in BROKEN_TRAINING:
-            reason = f"session {last.number} failed{' twice at the same step' if again else ''}: {last.reason}"
+        repeated = before is not None and (before.cause, before.furthest) == (last.cause, last.furthest)
+        if repeated or last.cause in BROKEN_TRAINING:
+            reason = f"session {last.number} failed{' twice at the same step' if repeated else ''}: {last.reason}"
             if last.cause in BROKEN_TRAINING:
                 return _parked_before(state, reason, last, sound(state, last, pipeline))
             return _parked(state, reason, last)
-    barren = 0
+    fruitless = 0
     for session in reversed(sessions):
         if session.checkpoint:
             break
-        barren += 1
-    stuck = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
-    if barren >= 2 and all(stuck):
+        fruitless += 1
+    out_of_time = [s.outcome in (Outcome.YIELDED, Outcome.TIMED_OUT) for s in sessions[-2:]]
+    if fruitless >= 2 and all(out_of_time):
         return _parked(state, "two sessions gained no step: a step and a save do not fit into a session", last)
-    if barren >= pipeline.session.attempts:
-        return _parked(state, f"{barren} attempts gained nothing; the last: {last.reason}", last)
+    if fruitless >= pipeline.session.attempts:
+        return _parked(state, f"{fruitless} attempts gained nothing; the last: {last.reason}", last)
     return None
 
 
@@ -47,7 +47,7 @@ def _parked(state: RunState, reason: str, session: Session) -> RunParked:
 
 
 def _parked_before(state: RunState, reason: str, session: Session, good: Checkpoint | None) -> RunParked:
-    """A second try would end in the same trouble: what is offered is the newest checkpoint from before it."""
+    """Park the run and offer the newest checkpoint from before the trouble, which a retry would only repeat."""
     if good is None:
         return _parked(state, f"{reason}; there is no checkpoint from before", session)
     place = f"{good.cursor.stage} step {good.cursor.step}"

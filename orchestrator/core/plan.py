@@ -1,4 +1,4 @@
-"""Which session comes next, how long it may last, and what exactly it is told. Pure."""
+"""Plans the next session: its number, its time limit and the order it receives. Pure."""
 
 import hashlib
 import re
@@ -13,70 +13,70 @@ from state.facts import SessionPlanned, SessionResized
 from state.model import MachineTime, Outcome, QuotaRow, Run, RunState, Session
 
 NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
-"""What follows the letter in the name of a session's kernel or of its checkpoint."""
+"""Matches what follows the letter in the name of a session's kernel or checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How patient the orchestrator is. Times in seconds."""
+    """Poll intervals, backoff and timeouts. Times are in seconds."""
 
     poll_s: float = 30.0
-    """Between two looks at a session of which something is expected any moment."""
+    """Poll interval of a session, in seconds, while an event is expected at any moment."""
     calm: float = 1.0
-    """So many times rarer a session is looked at where nothing is expected."""
+    """Multiplier of `poll_s` while no event is expected."""
     retry_s: float = 60.0
-    """Before the second try of anything that failed; doubles with each further one."""
+    """Delay before the first retry of a failed call, in seconds; doubles with each further failure."""
     retry_s_max: float = 1800.0
     quota_fresh_s: float = 600.0
-    """A reading of the quota is believed so long."""
+    """Seconds for which a quota reading counts as fresh."""
     give_up_failures: int = 20
-    """A person is asked after so many failed calls in a row …"""
+    """Number of failed calls in a row after which the run is parked, if `give_up_s` has also passed."""
     give_up_s: float = 6 * 3600.0
-    """… and after so much time in which they were made, not before both."""
+    """Seconds of failing after which the run is parked, if `give_up_failures` is also reached."""
     slot_s: float = 300.0
-    """Before another push after Kaggle declined one because somebody else's session takes the slot."""
+    """Delay in seconds before the next push, after Kaggle declined one because another session takes the slot."""
     claim_s: float = 900.0
-    """A run that waits for a slot and has not said so for this long is passed by."""
+    """Seconds after which a run's claim to a slot expires unless it is renewed."""
     retry_after_s_max: float = 900.0
-    """Longer than this nothing waits because an answer asks for it: one header must not blind a run."""
+    """Upper bound, in seconds, on a wait that a response asks for: a single header must not stall a run."""
     queue_s: float = 6 * 3600.0
-    """A person is told of a session that has had no machine for so long: waits of up to four hours were seen."""
+    """Seconds a session may wait for a machine before the run is parked: waits of up to four hours were seen."""
     overdue_s: float = 3600.0
-    """A session that Kaggle still calls running so long after its limit is taken for ended: Kaggle kills at the limit."""
+    """Seconds after its limit when a session still reported as running counts as ended: Kaggle kills at the limit."""
     slot_wait_s: float = 13 * 3600.0
-    """A person is told of a slot that stays taken for longer than any session may last, which is twelve hours."""
+    """Seconds to wait for a slot before the run is parked: longer than any session may last, which is twelve hours."""
     renewal_s: float = 6 * 3600.0
-    """A person is told of hours that were to be renewed so long ago."""
+    """Seconds to wait for an overdue quota renewal before the run is parked."""
 
     @property
     def floor_s(self) -> float:
-        """No command is repeated sooner, whatever is decided: five seconds, less where looks are less than half a minute apart."""
+        """Minimum seconds before a command is repeated: 5, or less if `poll_s` is below 30."""
         return min(5.0, self.poll_s / 6)
 
     @property
     def calls_a_minute(self) -> int:
-        """Calls of one account, by all its runs. Five runs that are looked at every half minute make 20."""
+        """Maximum calls per minute for one account, over all its runs. Five runs polled every 30 seconds make 20."""
         return max(120, round(3600 / self.poll_s))
 
     @property
     def rest_s_max(self) -> float:
-        """The longest that anything is put off: what is said to last longer was written down by a clock that was ahead."""
+        """Longest valid delay, in seconds; a recorded delay beyond it was written while the clock was ahead."""
         return max(self.retry_s_max, self.slot_s, self.retry_after_s_max)
 
     unclear_s: float = 600.0
-    """For so long a push without a clear answer is looked for before it is made again."""
+    """Seconds to search for a push with an ambiguous response before it is repeated."""
     visible_s: float = 1800.0
-    """For so long a dataset that Kaggle took is looked for before it is made again under another name."""
+    """Seconds to search for a dataset that Kaggle accepted before it is created under another name."""
     processing_s: float = 6 * 3600.0
-    """For so long a dataset may be processed."""
+    """Seconds that Kaggle may take to process a dataset."""
 
     @property
     def calm_s(self) -> float:
-        """Between two looks at a session in the middle of its hours."""
+        """Poll interval of a session, in seconds, while no event is expected."""
         return self.calm * self.poll_s
 
     def backoff_s(self, failures: int) -> float:
-        """Seconds to wait after the n-th failure in a row."""
+        """Return the backoff in seconds after the n-th failure in a row."""
         return min(self.retry_s_max, self.retry_s * 2.0 ** min(failures - 1, 20))
 
 
@@ -84,15 +84,15 @@ CALM_MAX = 10.0
 
 
 def patience_of(limit_s: float) -> tuple[float, float, float]:
-    """`unclear_s`, `visible_s` and `processing_s`: shorter only for sessions as short as a rehearsal's."""
+    """Return `unclear_s`, `visible_s` and `processing_s`, shortened only for sessions as short as a rehearsal's."""
     return min(Limits.unclear_s, limit_s), min(Limits.visible_s, 3 * limit_s), min(Limits.processing_s, 36 * limit_s)
 
 
 def limits_for(pipeline: Pipeline) -> Limits:
-    """Patience in proportion to the session.
+    """Return limits in proportion to the session's length.
 
-    One of nine hours is looked at every half minute near its ends and every 4.5 minutes in between (a look is two calls: 27 an
-    hour), a rehearsal's minute every half second all the way.
+    A session of nine hours is polled every 30 seconds near its ends and every 4.5 minutes in between (a poll is two
+    calls: 27 an hour). A rehearsal's session of a minute is polled every half second throughout.
     """
     poll_s = min(30.0, max(0.5, pipeline.limit_s / 1000))
     unclear_s, visible_s, processing_s = patience_of(pipeline.limit_s)
@@ -115,12 +115,12 @@ def limits_for(pipeline: Pipeline) -> Limits:
 
 
 def slug_of(run: str, number: int, attempt: int) -> str:
-    """The kernel's name on Kaggle, computed and never invented: `gsm-3f9a-s0007`, second attempt `gsm-3f9a-s0007-b`."""
+    """Return the kernel's name on Kaggle: `gsm-3f9a-s0007`, or `gsm-3f9a-s0007-b` for the second attempt."""
     return f"{run}-s{number:04d}{_suffix(attempt)}"
 
 
 def key_in(run: str, letter: str, name: str) -> tuple[int, int] | None:
-    """(number, attempt) in the name of a kernel (letter `s`) or a checkpoint (`c`) of the run; None for any other name."""
+    """Parse (number, attempt) from the name of a run's kernel (letter `s`) or checkpoint (`c`); None if it differs."""
     found = NAME.fullmatch(name.removeprefix(f"{run}-{letter}")) if name.startswith(f"{run}-{letter}") else None
     if found is None:
         return None
@@ -129,23 +129,23 @@ def key_in(run: str, letter: str, name: str) -> tuple[int, int] | None:
 
 
 def run_in(slug: str) -> str | None:
-    """The run that a kernel's name is of, as far as the name can tell."""
+    """Return the run that a kernel's name belongs to, or None if the name does not fit."""
     run = slug.rpartition("-s")[0]
     return run if run and key_in(run, "s", slug) else None
 
 
 def checkpoint_of(run: str, number: int, attempt: int) -> str:
-    """The name of the checkpoint that a session leaves, and of its dataset."""
+    """Return the name of the checkpoint that a session leaves, which is also the name of its dataset."""
     return f"{run}-c{number:04d}{_suffix(attempt)}"
 
 
 def inputs_of(run: str) -> str:
-    """The name of the first dataset that holds the pipeline's own files."""
+    """Return the first name of the dataset that holds the pipeline's own files."""
     return f"{run}-inputs"
 
 
 def inputs_place(run: Run) -> str:
-    """The name of the dataset that holds them now."""
+    """Return the current name of the dataset that holds the pipeline's own files."""
     return run.inputs_dataset or inputs_of(run.id)
 
 
@@ -162,23 +162,23 @@ def _attempt(suffix: str | None) -> int:
 
 
 def token_of(state: RunState, number: int, attempt: int) -> str:
-    """What marks a session as ours: no other run computes it, and this one computes it again after a crash."""
+    """Return the token that identifies a session: no other run computes it, and it is the same after a crash."""
     text = f"{state.run.id}/{state.run.created_at.isoformat()}/{number}/{attempt}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def where(state: RunState, pipeline: Pipeline) -> Cursor:
-    """Where the run stands: at its newest usable checkpoint."""
+    """Return the run's cursor: that of its newest usable checkpoint, else the pipeline's beginning."""
     return state.head.cursor if state.head else pipeline.beginning
 
 
 def finished(state: RunState, pipeline: Pipeline) -> bool:
-    """Whether the newest checkpoint is the end of the pipeline."""
+    """Return True if the newest checkpoint is at the end of the pipeline."""
     return pipeline.position(where(state, pipeline)) >= pipeline.total_steps
 
 
 def next_key(state: RunState) -> tuple[int, int]:
-    """(number, attempt) of the next session: a session that gained nothing is tried again under its own number."""
+    """Return (number, attempt) of the next session; one that gained nothing is retried under its own number."""
     last = state.last
     if last is None:
         return (1, 1)
@@ -186,28 +186,28 @@ def next_key(state: RunState) -> tuple[int, int]:
 
 
 def session_limit_s(pipeline: Pipeline, quota: QuotaRow | None) -> float:
-    """Seconds the next session may last: Kaggle's limit, cut to the quota that is left where that is known."""
+    """Return the next session's limit in seconds: Kaggle's limit, cut to the quota that is left if it is known."""
     left_s = quota.left_s if quota else None
     return pipeline.limit_s if left_s is None else min(pipeline.limit_s, left_s)
 
 
 WEEK = timedelta(days=7)
 REFRESH = datetime(2000, 1, 1, tzinfo=UTC)
-"""A Saturday midnight, when Kaggle is reported to renew the hours: only where it never said when."""
+"""Saturday midnight, when Kaggle reportedly renews the quota. Used only if Kaggle never returned a time."""
 
 
 def week_of(refreshes_at: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """Begin and end of the quota week that `now` lies in, counted from any one time of refreshing."""
+    """Return begin and end of the quota week that contains `now`, counted from any known refresh time."""
     anchor = refreshes_at or REFRESH
     begin = anchor + (now - anchor) // WEEK * WEEK
     return begin, begin + WEEK
 
 
 def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[MachineTime], now: datetime) -> QuotaRow:
-    """The quota that Kaggle did not tell, from the pipeline's own number and what relay's sessions took of it."""
+    """Compute the quota that Kaggle did not return, from the pipeline's own number and relay's own sessions."""
     begin, end = week_of(row.refreshes_at, now)
     used_s = reserved_s = 0.0
-    for stretch in stretches:  # whatever clocks say of it, none takes less than nothing or more than its limit
+    for stretch in stretches:  # each counts as at least zero and at most its limit, whatever the clocks say
         until = min(now, stretch.ended_at or now)
         used_s += bounded_s(until - max(begin, stretch.began_at), stretch.limit_s)
         if stretch.ended_at is None:
@@ -218,22 +218,22 @@ def assumed_quota(row: QuotaRow, hours_per_week: float, stretches: Sequence[Mach
 
 
 QUOTA_AGAIN_S = 900.0
-"""Before the hours are asked for again where nobody knows when they are renewed."""
+"""Seconds between quota reads while the renewal time is unknown."""
 
 
 def renewed_at(quota: QuotaRow, now: datetime) -> datetime | None:
-    """When the hours are renewed; None where Kaggle does not say, or says what this clock cannot make sense of."""
+    """Return when the quota is renewed; None if Kaggle does not say, or if the time is implausible by this clock."""
     at = quota.refreshes_at
     return at if at is not None and now < at <= now + WEEK else None
 
 
 def refresh_time(quota: QuotaRow, now: datetime) -> datetime:
-    """When it is worth asking for quota again."""
+    """Return when to read the quota again."""
     return renewed_at(quota, now) or now + timedelta(seconds=QUOTA_AGAIN_S)
 
 
 def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) -> SessionPlanned:
-    """The next session, as the fact that it is planned."""
+    """Plan the next session, as a fact."""
     number, attempt = next_key(state)
     limit_s = session_limit_s(pipeline, quota)
     budget_s = pipeline.budget_s(limit_s, timed_out(state))
@@ -250,16 +250,16 @@ def plan_session(state: RunState, pipeline: Pipeline, quota: QuotaRow | None) ->
 
 
 def timed_out(state: RunState) -> int:
-    """How many of the run's sessions Kaggle stopped at their limit: each makes the margin of those that follow wider."""
+    """Return how many sessions Kaggle stopped at their limit: each widens the safety margin of those that follow."""
     return sum(session.outcome is Outcome.TIMED_OUT for session in state.sessions)
 
 
 RESIZE_S = 60.0
-"""A session that could not be pushed yet is cut anew where the hours that are left differ by more than this."""
+"""Change of the available time, in seconds, above which a planned session is resized before its push."""
 
 
 def resized(state: RunState, session: Session, pipeline: Pipeline, quota: QuotaRow | None) -> SessionResized | None:
-    """The planned session as the hours that are left now allow it, or None where it fits as it is."""
+    """Resize the planned session to the quota that is left now; None if it fits as it is."""
     limit_s = session_limit_s(pipeline, quota)
     if abs(limit_s - session.limit_s) <= RESIZE_S:
         return None
@@ -272,14 +272,14 @@ def resized(state: RunState, session: Session, pipeline: Pipeline, quota: QuotaR
 
 
 TIMES_OF = 3
-"""So many of the newest sessions that measured anything tell the next one what to begin with."""
+"""Number of the newest measured sessions whose timings are passed to the next one."""
 NOT_FOR_BUDGETS = ("session_s", "restore_s", "hold_s")
 
 
 def times_known(state: RunState, session: Session) -> dict[str, float]:
-    """What sessions before this one measured, for its budget: of each thing the longest, for a stage's steps the newest.
+    """Return the timings of earlier sessions for this one's budget: the newest step times, the longest of all others.
 
-    Sessions before it are all over when it is planned, so the answer is the same whenever it is asked.
+    All earlier sessions are over when this one is planned, so the result never changes.
     """
     earlier = [other.timings for other in state.sessions if other.key < session.key and other.timings][-TIMES_OF:]
     found: dict[str, float] = {}
@@ -295,7 +295,7 @@ def times_known(state: RunState, session: Session) -> dict[str, float]:
 
 
 def order_for(state: RunState, session: Session, pipeline: Pipeline, home: str = "") -> Order:
-    """What the session is told; the same for the same session, whenever it is asked. `home`: who pushes it."""
+    """Build the session's order; always the same for the same session. `home`: the home folder that pushes it."""
     parent = state.checkpoint(session.parent) if session.parent else None
     return Order(
         run=state.run.id,

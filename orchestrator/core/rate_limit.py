@@ -1,6 +1,6 @@
-"""A floor under every loop: whatever `decide` answers, no command is repeated without a rest, and calls have a budget. Pure.
+"""Limits the rate of commands: none is repeated without a pause, and calls to Kaggle have a budget. Pure.
 
-What was done is remembered with what is seen of Kaggle, so a daemon that ends and is started again all the time is held to it too.
+Recent commands are stored in the run's `PollState`, so a daemon that is restarted repeatedly is limited too.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from state.model import CallsMade, PollState, Snapshot
 
 MINUTE = timedelta(minutes=1)
 COMMANDS_MAX = 200
-"""Different commands in a row without a rest: more than any turn of events asks for."""
+"""Maximum number of different commands in a row without a pause: more than any sequence of events needs."""
 
 
 def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) -> Wait | None:
-    """A rest in the place of a command that comes too soon; None: it may be carried out."""
+    """Return a wait in place of a command that comes too soon, or None if it may be carried out."""
     if isinstance(command, Wait):
-        over = command.until is not None and command.until <= now  # a rest that is over already is none
+        over = command.until is not None and command.until <= now  # a wait that is already over
         return replace(command, until=now + timedelta(seconds=limits.floor_s), held=True) if over else None
     watch = snapshot.watch
     done = _lately(watch, limits, now)
@@ -27,21 +27,23 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
         what = type(command).__name__
         return Wait(
             watch.lately_at + timedelta(seconds=limits.floor_s),
-            f"the same was done a moment ago ({what}): nothing is repeated without a rest",
+            f"the same command ({what}) ran a moment ago: relay waits before it repeats one",
             held=True,
         )
-    mine = () if watch.calls_since is None else (CallsMade(since=watch.calls_since, calls=watch.calls),)
-    counting = [made for made in (*mine, *snapshot.others_calls) if _counts(made.since, now)]
-    if sum(made.calls for made in counting) < limits.calls_a_minute:
+    own = () if watch.calls_since is None else (CallsMade(since=watch.calls_since, calls=watch.calls),)
+    recent = [made for made in (*own, *snapshot.others_calls) if _counts(made.since, now)]
+    if sum(made.calls for made in recent) < limits.calls_a_minute:
         return None
-    until = min(made.since for made in counting) + MINUTE
-    return Wait(until, f"{limits.calls_a_minute} calls of Kaggle were made within a minute: the rest waits", held=True)
+    until = min(made.since for made in recent) + MINUTE
+    return Wait(
+        until, f"{limits.calls_a_minute} calls to Kaggle were made within a minute: further calls wait", held=True
+    )
 
 
 def noted(
     watch: PollState, before: PollState, command: Command, calls: int, limits: Limits, now: datetime
 ) -> PollState:
-    """What is remembered after a command that took so many calls; `before` is what was remembered when it began."""
+    """Return the poll state after a command that took `calls` calls; `before` is the state when it began."""
     done = _lately(before, limits, now)
     counts = before.calls_since is not None and _counts(before.calls_since, now)
     return replace(
@@ -54,7 +56,7 @@ def noted(
 
 
 def _lately(watch: PollState, limits: Limits, now: datetime) -> tuple[str, ...]:
-    """What was done since the last rest; a time that has not come yet is of a clock that was ahead."""
+    """Return the digests of commands since the last pause; a future time, from a wrong clock, is ignored."""
     at = watch.lately_at
     if at is None or not at <= now < at + timedelta(seconds=limits.floor_s):
         return ()

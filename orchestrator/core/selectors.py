@@ -1,11 +1,11 @@
-"""Find the checkpoint or the session that a person means."""
+"""Finds the checkpoint or session that a command-line option selects."""
 
 from orchestrator.base.errors import BadInput
 from state.model import Checkpoint, RunState
 
 
 def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
-    """The newest usable checkpoint at `STEP` or `STAGE:STEP`; raises BadInput naming those there are."""
+    """Return the newest usable checkpoint at `STEP` or `STAGE:STEP`; raises BadInput listing the existing ones."""
     stage, _, step = wanted.rpartition(":")
     usable = [c for c in state.checkpoints if c.usable]
     for checkpoint in reversed(usable):
@@ -18,18 +18,18 @@ def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:
 
 
 def abandon_arguments(state: RunState) -> dict[str, str]:
-    """The request's arguments for giving the newest session up; raises BadInput where nothing is awaited of it."""
+    """Return the request arguments that abandon the newest session; raises BadInput if no session is pending."""
     if state.last is None or not state.last.phase.awaited:
         raise BadInput(
-            f"--abandon-session: {state.run.id} awaits nothing of a session on Kaggle: leave --abandon-session out"
+            f"--abandon-session: no session of {state.run.id} is pending on Kaggle: leave --abandon-session out"
         )
     return {"abandon_session": state.last.slug}
 
 
 def require_session_ended(state: RunState) -> None:
-    """Raise BadInput while a session is under way, whose checkpoint would be newer than the one that is chosen."""
+    """Raise BadInput while a session is under way: its checkpoint would be newer than the selected one."""
     if state.last is not None and state.last.phase.under_way:
         raise BadInput(
-            f"--from-step: session {state.last.slug} is not over yet, and what it leaves would be newer: wait for its end, "
-            "or add --abandon-session"
+            f"--from-step: session {state.last.slug} has not ended, and its checkpoint would be newer: wait until it "
+            "ends, or add --abandon-session"
         )

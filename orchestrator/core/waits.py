@@ -1,8 +1,8 @@
-"""Waits for what only Kaggle can bring: how long each has lasted, when it is too long, and what a person is told then. Pure.
+"""Tracks waits for Kaggle: how long each has lasted, when it is too long, and the message for the user. Pure.
 
-A wait is measured by looks: each adds the time since the look before it, at most a few usual intervals of it. So neither a clock
-that was set nor a laptop that slept makes a wait too long, and a daemon that is replaced goes on counting. docs/parked.md has the
-bounds and what comes after each.
+A wait is measured in polls: each adds the time since the previous one, capped at a few usual intervals. So neither a
+changed clock nor a sleeping laptop makes a wait too long, and a restarted daemon continues the count. docs/parked.md
+lists the bounds and what follows each.
 """
 
 from dataclasses import replace
@@ -16,14 +16,14 @@ from state.facts import Fact, PushRefused, RunParked
 from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, Snapshot
 
 SHARE = 2.0
-"""Intervals between two looks that count at most: what is longer was sleep, or a clock that was set."""
+"""Maximum time counted between two polls, in usual intervals: more was sleep, or a clock that was set."""
 
 QUEUE, END, SLOT, HOURS = "queue", "end", "slot", "hours"
-"""What is awaited: a machine, the end of a session, a slot of the account, the renewal of the week's hours."""
+"""Kinds of waits: for a machine, a session's end, a slot of the account, the renewal of the weekly quota."""
 
 
 def of_session(session: Session) -> str:
-    """What is awaited of a session that Kaggle has: `queue` or `end`, and its name; empty where nothing is."""
+    """Return what relay waits for in a pushed session: `queue` or `end` and its name, or an empty string."""
     match session.phase:
         case Phase.PUSHED | Phase.QUEUED:
             return f"{QUEUE} {session.slug}"
@@ -41,7 +41,7 @@ def after(
     min_session_s: float,
     now: datetime,
 ) -> str | None:
-    """What is awaited once the command was carried out; None: what was awaited before still is, and this was no look at it."""
+    """Return what the run waits for after a command; None if the command was no poll and leaves the wait unchanged."""
     match command:
         case Poll(number, attempt):
             return of_session(snapshot.state.session(number, attempt))
@@ -56,12 +56,12 @@ def after(
 
 
 def short(quota: QuotaRow, min_session_s: float) -> bool:
-    """Whether too few hours are left to start a session."""
+    """Return True if too little quota is left to start a session."""
     return quota.left_s is not None and quota.left_s < min_session_s
 
 
 def counted(watch: PollState, awaiting: str, limits: Limits, now: datetime) -> PollState:
-    """What is remembered once a look has shown that this is (still) awaited."""
+    """Return the poll state after a poll has shown that the run (still) waits for `awaiting`."""
     if watch.awaiting != awaiting:
         return replace(watch, awaiting=awaiting, waited_s=0.0, waited_at=now)
     passed_s = 0.0 if watch.waited_at is None else (now - watch.waited_at) / timedelta(seconds=1)
@@ -80,17 +80,17 @@ def _interval_s(awaiting: str, limits: Limits) -> float:
 
 
 def too_long(watch: PollState, session: Session, limits: Limits) -> bool:
-    """Whether Kaggle has said for too long that a session waits for a machine, or that it runs."""
+    """Return True if Kaggle has reported a session as queued or running for too long."""
     awaiting = of_session(session)
     most_s = session.limit_s + limits.overdue_s if awaiting.startswith(END) else limits.queue_s
     return bool(awaiting) and watch.awaiting == awaiting and watch.waited_s >= most_s
 
 
-# --- what a person is told -------------------------------------------------------
+# --- parking the run ---------------------------------------------------------
 
 
 def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
-    """What only a person can see to now: a session that gets no machine, or a slot that somebody else keeps."""
+    """Return the fact that parks the run if only the user can help: no machine, or no slot, for too long. Else None."""
     state, watch = snapshot.state, snapshot.watch
     last = state.last
     if last is None or state.run.status is not RunStatus.ACTIVE:
@@ -98,8 +98,9 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
     place = f"https://www.kaggle.com/code/{state.run.owner}"
     if last.phase in (Phase.PUSHED, Phase.QUEUED) and too_long(watch, last, limits):
         reason = (
-            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; relay goes "
-            f"on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up after you deleted it there"
+            f"session {last.number} has waited {duration(watch.waited_s)} for a machine: look at {place}/{last.slug}; "
+            f"relay goes on by itself once it runs, and relay resume {state.run.id} --abandon-session gives it up "
+            "after you deleted it there"
         )
         return RunParked(reason=reason, remedy=f"relay resume {state.run.id}", awaits=QUEUE)
     if last.phase is Phase.PLANNED and watch.awaiting == SLOT and watch.waited_s >= limits.slot_wait_s:
@@ -112,19 +113,20 @@ def told(snapshot: Snapshot, limits: Limits) -> RunParked | None:
 
 
 def not_renewed(snapshot: Snapshot, limits: Limits, why: str) -> RunParked | None:
-    """What a person is told of hours that Kaggle does not renew; None as long as that need not worry anybody."""
+    """Return the fact that parks the run because Kaggle does not renew the quota; None if that is not yet a problem."""
     watch, run = snapshot.watch, snapshot.state.run
     if run.status is not RunStatus.ACTIVE or watch.awaiting != HOURS or watch.waited_s < limits.renewal_s:
         return None
     reason = (
         f"{why}; Kaggle has named no time of renewal that is still to come for {duration(watch.waited_s)}: look at "
-        "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours again"
+        "https://www.kaggle.com/settings and at this machine's clock; relay goes on by itself once there are hours "
+        "again"
     )
     return RunParked(reason=reason, remedy=f"relay resume {run.id}", awaits=HOURS)
 
 
 def came_after_all(state: RunState) -> bool:
-    """Whether what a parked run awaited of its session has come, so that it goes on by itself."""
+    """Return True if the event that a parked run waited for has happened, so that it resumes by itself."""
     last = state.last
     match state.run.awaits:
         case "queue":

@@ -1,1 +1,1 @@
-"""The daemon: carries the core's decisions out, collects what sessions leave, and keeps checkpoints safe."""
+"""The engine: performs the core's commands, collects what sessions leave, and keeps checkpoints safe."""

@@ -1,4 +1,4 @@
-"""Backups of the database in `backups/` below relay's home: made by hand and by the daemon, found again, put back."""
+"""Creates, finds and restores database backups, which lie in `backups/` below relay's home."""
 
 import re
 from collections.abc import Callable
@@ -12,35 +12,35 @@ from state import backups as copies
 from state.failures import StoreCorrupt, StoreUnavailable
 
 KEPT = 5
-"""Backups that the daemon makes by itself; those that a person makes stay until a person removes them."""
+"""Number of automatic backups that the daemon keeps; backups that the user makes stay until the user deletes them."""
 
 BY_ITSELF, BY_HAND, DAMAGED = "checkpoint", "relay", "damaged"
-"""Beginnings of their names. A copy in which a run is damaged is kept to be looked at, and never put back by itself."""
+"""Prefixes of backup names. A backup with a damaged run is kept for inspection, and never restored automatically."""
 
 NAME = re.compile(r"(?P<kind>relay|checkpoint)-(?P<number>\d{6,})-\d{8}T\d{6}Z\.db")
 BESIDE = ("", "-wal", "-shm", "-journal")
-"""Ends of the names of the files that together are a database."""
+"""Suffixes of the files that together form a database."""
 
 
 @dataclass(frozen=True)
 class Backups:
-    """The backups of one home folder. They are numbered, so that a clock that was set does not change which is the newest."""
+    """Backups of one home folder. They are numbered, so a changed clock does not change which one is the newest."""
 
     home: HomeLayout
 
     def all(self) -> list[Path]:
-        """Every backup, oldest first."""
+        """Return every backup, oldest first."""
         found = [(int(match["number"]), path) for path in self._files() if (match := NAME.fullmatch(path.name))]
         return [path for _, path in sorted(found)]
 
     def newest(self) -> Path | None:
-        """The newest one, damaged or not."""
+        """Return the newest backup, damaged or not; None if there is none."""
         return next(reversed(self.all()), None)
 
     def make(self, at: datetime, into: Path | None = None, kind: str = BY_HAND) -> Path:
         """Copy the database, checked by SQLite, into `backups` or another folder.
 
-        Raises StoreUnavailable where there is no room or the database is held, StoreCorrupt where it is damaged.
+        Raises StoreUnavailable if there is no room or the database is locked, StoreCorrupt if it is damaged.
         """
         folder = self.home.backups if into is None else into
         try:
@@ -56,7 +56,7 @@ class Backups:
         return copies.copied(self.home.database, folder / f"{kind}-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}.db")
 
     def make_by_hand(self, at: datetime, into: Path | None = None) -> tuple[Path, list[copies.Ailment]]:
-        """The same for a person, with what is damaged in it; then it bears another name."""
+        """Make a backup for the user, and return it with any severe damage; a damaged one gets another name."""
         made = self.make(at, into)
         severe = [found for found in copies.ailments(made) if found.severe]
         if severe:
@@ -64,33 +64,36 @@ class Backups:
         return made, severe
 
     def make_by_itself(self, at: datetime) -> Path:
-        """The same for the daemon: of a database in which nothing is damaged, and only the newest few are kept.
+        """Make an automatic backup of an undamaged database, and keep only the newest few.
 
-        A damaged one must not push out the backups from which it can be mended. Raises as `make` does.
+        A backup of a damaged database must not displace those from which it can be repaired. Raises as `make` does.
         """
         made = self.make(at, kind=BY_ITSELF)
         severe = [found for found in copies.ailments(made) if found.severe]
         if severe:
             made.unlink()
-            raise StoreCorrupt(f"{_who(severe[0])} is damaged ({severe[0].says}): relay doctor says what can be done")
-        mine = [path for path in self.all() if path.name.startswith(BY_ITSELF)]
-        for path in mine[:-KEPT]:
+            raise StoreCorrupt(
+                f"{_subject(severe[0])} is damaged ({severe[0].says}): relay doctor says what can be done"
+            )
+        automatic = [path for path in self.all() if path.name.startswith(BY_ITSELF)]
+        for path in automatic[:-KEPT]:
             path.unlink(missing_ok=True)
         return made
 
     def sound(self, tell: Callable[[str], None]) -> Path | None:
-        """The newest backup in which nothing is damaged; `tell` hears of those that are passed over."""
+        """Return the newest undamaged backup, or None; `tell` gets a sentence for each one that is skipped."""
         for path in reversed(self.all()):
             severe = [found for found in copies.ailments(path) if found.severe]
             if not severe:
                 return path
-            tell(f"{path} is passed over: {_who(severe[0])} is damaged in it ({severe[0].says})")
+            tell(f"{path} is passed over: {_subject(severe[0])} is damaged in it ({severe[0].says})")
         return None
 
     def put_back(self, backup: Path, at: datetime, fence: int = 0) -> Path | None:
-        """Put a copy of the backup in the database's place; answers the folder that the replaced one lies in (None: there was none).
+        """Restore a copy of the backup; return the folder with the replaced database, or None if there was none.
 
-        Whoever still works on the replaced one hears that the lease is lost; `fence` is that of its last daemon, if known.
+        A process that still uses the replaced database finds its lease lost. `fence` is the fencing token of that
+        database's last daemon, if known.
         """
         ready = self.home.path / "relay.db.restored"
         copies.copied(backup, ready)
@@ -101,7 +104,7 @@ class Backups:
             aside = private_folder(
                 private_folder(self.home.backups) / f"replaced-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}"
             )
-            for path in beside:  # the database first: a log beside a new database would be played into that one
+            for path in beside:  # the database first: a log beside a new database would be replayed into it
                 path.replace(aside / path.name)
         ready.replace(database)
         sync_folder(self.home.path)
@@ -112,7 +115,10 @@ class Backups:
         return 1 + max((int(found[1]) for name in names if (found := re.search(r"-(\d{6,})-\d{8}T", name))), default=0)
 
     def _files(self) -> list[Path]:
-        """Everything in the folder. Raises StoreUnavailable where the disk does not say: a number must not be given twice."""
+        """Return everything in the folder.
+
+        Raises StoreUnavailable if the disk cannot list it: a number must not be used twice.
+        """
         try:
             return list(self.home.backups.iterdir())
         except OSError as error:
@@ -123,5 +129,5 @@ class Backups:
             return []
 
 
-def _who(ailment: copies.Ailment) -> str:
+def _subject(ailment: copies.Ailment) -> str:
     return f"run {ailment.run}" if ailment.run else "the database"

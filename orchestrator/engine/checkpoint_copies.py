@@ -1,4 +1,4 @@
-"""The copies of one checkpoint: on this disk, in its session's output, in its dataset. Checked, and mended from each other."""
+"""Checks the copies of a checkpoint (this disk, session output, dataset) and repairs them from each other."""
 
 import hashlib
 import shutil
@@ -23,14 +23,17 @@ from state.model import Checkpoint, Run, Session, copy_in, place_of
 
 ON_ITS_WAY = ("not_yet_persisted", "blobs_received", "blobs_decompressed", "blobs_copied_to_sds")
 PROCESSED = (*ON_ITS_WAY, "individual_blobs_compressed", "reprocessing")
-"""What Kaggle says of a dataset that will be ready by itself."""
+"""Statuses of a dataset that will become ready without further action."""
 
 Source = Callable[[FileEntry, Path, Path], None]
-"""Fetches one file to the second place; what differs goes to the third. Raises Corrupt, Refused or Transient."""
+"""Function that fetches one file to the second path, and differing bytes to the third.
+
+Raises Corrupt, Refused or Transient.
+"""
 
 
 def entries_of(checkpoint: Checkpoint) -> tuple[FileEntry, ...]:
-    """Every file of the checkpoint, its manifest first. The database has the manifest's own bytes."""
+    """Return an entry for every file of the checkpoint, its manifest (from the database) first."""
     data = checkpoint.manifest.encode()
     own = FileEntry(path=MANIFEST_NAME, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
     return (own, *Manifest.from_json(data).files)
@@ -38,17 +41,17 @@ def entries_of(checkpoint: Checkpoint) -> tuple[FileEntry, ...]:
 
 @dataclass(frozen=True)
 class Damage:
-    """What is wrong with a file on this disk."""
+    """Damage to a file on this disk; `says` is a sentence for the user."""
 
     says: str
     unread: bool = False
-    """Whether the disk does not give the file back: then it may be whole, and nothing is lost yet."""
+    """True if the disk cannot read the file: it may still be intact, and nothing is lost yet."""
 
 
 def damage_here(checkpoint: Checkpoint, home: HomeLayout) -> dict[str, Damage]:
-    """What is wrong with the copy on this disk, by file; empty where every byte is as it was collected.
+    """Return the damage of the copy on this disk, by file; empty if every byte is as collected.
 
-    Compiled programs may be absent: the next session compiles them again.
+    The archive of compiled programs may be absent: the next session compiles them again.
     """
     found: dict[str, Damage] = {}
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
@@ -64,7 +67,7 @@ def damage_here(checkpoint: Checkpoint, home: HomeLayout) -> dict[str, Damage]:
         try:
             size_bytes = path.stat().st_size
             sha256 = packing.sha256_of(path) if size_bytes == entry.size_bytes else ""
-        except OSError as error:  # a sector that cannot be read any more
+        except OSError as error:  # an unreadable sector
             found[entry.path] = Damage(f"{entry.path} cannot be read: {error.strerror or error}", unread=True)
             continue
         if problem := FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256).problem(size_bytes, sha256):
@@ -73,14 +76,14 @@ def damage_here(checkpoint: Checkpoint, home: HomeLayout) -> dict[str, Damage]:
 
 
 def lacking(checkpoint: Checkpoint, seen: DatasetSeen) -> list[str]:
-    """The files that Kaggle does not list (yet); programs need not be among them."""
+    """Return the files that Kaggle does not list (yet), except the optional compiled programs."""
     listed = {file.name for file in seen.files}
     names = [entry.path for entry in entries_of(checkpoint)]
     return [name for name in names if name not in listed and name != COMPILED_NAME]
 
 
 def listed_damage(checkpoint: Checkpoint, seen: DatasetSeen) -> dict[str, str]:
-    """How the listed files differ from the manifest in name and size, a sentence a file."""
+    """Return how the listed files differ from the manifest in name and size, one sentence per file."""
     sizes = {entry.path: entry.size_bytes for entry in entries_of(checkpoint)}
     found = {}
     for file in seen.files:
@@ -93,11 +96,11 @@ def listed_damage(checkpoint: Checkpoint, seen: DatasetSeen) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class CheckpointCopies:
-    """What it takes to look after one checkpoint. Damaged bytes go to `quarantine`, whose facts belong to the effect."""
+    """Access to every copy of one checkpoint. Damaged bytes go to `quarantine`; the effect records its facts."""
 
     checkpoint: Checkpoint
     session: Session
-    """The one that left it."""
+    """Session that left the checkpoint."""
     gateway: Gateway
     home: HomeLayout
     quarantine: Quarantine
@@ -107,16 +110,17 @@ class CheckpointCopies:
 
     @property
     def folder(self) -> Path:
-        """The copy on this disk."""
+        """Folder of the copy on this disk."""
         return self.home.checkpoint(self.checkpoint.run, self.checkpoint.name)
 
     # --- this disk -----------------------------------------------------------
 
     def repair(self, sources: Sequence[Source] | None = None) -> str:
-        """Make the copy on this disk whole again, from the session's output, else from the dataset; empty, or why it cannot be.
+        """Repair the copy on this disk from the session's output, else from the dataset.
 
-        Changes nothing on Kaggle. Raises Transient where Kaggle cannot be asked, DiskRefused where this disk is full, or does not
-        give back a file of which there is no other copy: that is waited for.
+        Returns an empty string, or why the copy cannot be repaired. Changes nothing on Kaggle. Raises Transient if
+        Kaggle cannot be reached; DiskRefused, to be retried, if this disk is full or cannot read a file of which there
+        is no other copy.
         """
         damage = damage_here(self.checkpoint, self.home)
         if not damage:
@@ -125,7 +129,7 @@ class CheckpointCopies:
             self.quarantine.take(self.folder, self.checkpoint.name, self.checkpoint.name, "disk", "it is no folder")
         private_folder(self.folder)
         for file, found in damage.items():
-            if found.unread and file != COMPILED_NAME:  # it stays, and is written over once there is another copy
+            if found.unread and file != COMPILED_NAME:  # it stays, and is overwritten once there is another copy
                 self.quarantine.note(self.checkpoint.name, file, "disk", found.says)
             else:
                 self.quarantine.take(self.folder / file, self.checkpoint.name, file, "disk", found.says)
@@ -142,8 +146,8 @@ class CheckpointCopies:
         for entry in lost:
             if damage[entry.path].unread:
                 raise DiskRefused(
-                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: put that disk right, and it goes on by "
-                    "itself; once the file is removed, the run goes on from an older checkpoint"
+                    f"{self.folder}: {damage[entry.path].says}, and Kaggle has no copy of it: repair that disk, and it "
+                    "goes on by itself; once you delete the file, the run goes on from an older checkpoint"
                 )
         return "; ".join(damage[entry.path].says for entry in lost)
 
@@ -161,7 +165,7 @@ class CheckpointCopies:
         return False
 
     def from_output(self, entry: FileEntry, into: Path, damaged: Path) -> None:
-        """Fetch a file as the session left it; Refused where it is not there any more."""
+        """Fetch a file from the session's output; raises Refused if it no longer exists."""
         name = f"{checkpoint_folder(self.checkpoint.cursor)}/{entry.path}"
         listing = self.gateway.output(self.session.slug, self.session.kernel_version)
         file = next((file for file in listing if file.name == name and not file.refused), None)
@@ -170,14 +174,14 @@ class CheckpointCopies:
         self.gateway.download(file, into, _wanted(entry, damaged))
 
     def from_dataset(self, entry: FileEntry, into: Path, damaged: Path) -> None:
-        """Fetch a file of the dataset; Refused where it is not there."""
+        """Fetch a file from the dataset; raises Refused if it does not exist."""
         seen = self.gateway.find_dataset(self.checkpoint.place)
         if seen is None or entry.path not in {file.name for file in seen.files}:
             raise Refused(f"the dataset {self.checkpoint.place} has no {entry.path}")
         self.gateway.download_dataset_file(self.checkpoint.place, entry.path, into, _wanted(entry, damaged))
 
     def damaged(self, problem: str, pipeline: Pipeline) -> CheckpointDamaged:
-        """The fact that no whole copy is left."""
+        """Return the fact that no intact copy is left."""
         reached = self.session.furthest or self.checkpoint.cursor
         return CheckpointDamaged(
             number=self.session.number,
@@ -186,13 +190,10 @@ class CheckpointCopies:
             steps_lost=pipeline.position(reached) - pipeline.position(self.session.start),
         )
 
-    # --- the dataset -----------------------------------------------------------
+    # --- the dataset ---------------------------------------------------------
 
     def verify_dataset(self, pipeline: Pipeline) -> CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged:
-        """Compare every byte of the dataset with the manifest; a damaged one is deleted where a whole copy is on this disk.
-
-        Safe to repeat. Raises Transient while Kaggle is at work on the dataset, Permanent where it is public.
-        """
+        """Verify every byte of the dataset; delete a damaged one if an intact copy is on this disk."""
         number, attempt = self.session.key
         problem = self._dataset_problem()
         if not problem:
@@ -206,11 +207,11 @@ class CheckpointCopies:
         return CheckpointWithdrawn(number=number, attempt=attempt, reason=problem, dataset=following)
 
     def delete(self, seen: DatasetSeen) -> None:
-        """Delete the dataset of this checkpoint, whose bytes are not what the manifest says.
+        """Delete the dataset of this checkpoint, whose bytes differ from the manifest.
 
-        What is another checkpoint, sound in itself, is never deleted: whoever made it takes other bytes for this one. It is left
-        where it is if that was before a person let this home folder take the run over; else Overtaken is raised, as for
-        everything that is another home folder's.
+        An intact dataset of another checkpoint is never deleted: another home folder uses other bytes for this name. It
+        is left in place if it was made before the user let this home folder take the run over; otherwise Overtaken is
+        raised, as for everything that another home folder made.
         """
         mark = Mark.on_dataset(seen)
         refuse_overtaken(mark, f"the dataset {seen.ref}", self.run, self.identity)
@@ -221,9 +222,9 @@ class CheckpointCopies:
             raise overtaken_unawares(f"another checkpoint of the name {seen.ref}", self.run)
 
     def _is_sound(self, other: Manifest, seen: DatasetSeen) -> bool:
-        """Whether a dataset holds other files than this checkpoint's, and those are what its own manifest says.
+        """Return True if a dataset holds other files than this checkpoint's, and they match its own manifest.
 
-        One whose manifest names the same files is this checkpoint, with a manifest that came to harm.
+        A dataset whose manifest names the same files is this checkpoint, with a damaged manifest.
         """
         own = {entry.path: entry.sha256 for entry in entries_of(self.checkpoint)}
         sizes = {file.name: file.size_bytes for file in seen.files}
@@ -250,7 +251,7 @@ class CheckpointCopies:
         return True
 
     def _manifest_there(self, seen: DatasetSeen) -> Manifest | None:
-        """The manifest in the dataset, whatever it says; None where there is none, or it makes no sense."""
+        """Return the manifest in the dataset, unchecked; None if there is none, or if it cannot be parsed."""
         if MANIFEST_NAME not in {file.name for file in seen.files}:
             return None
         into = private_folder(self.home.incoming(self.session)) / f"there.{MANIFEST_NAME}"
@@ -271,7 +272,7 @@ class CheckpointCopies:
             return f"the dataset {name} is not there"
         refuse_public(seen, self.checkpoint.run)
         if seen.status in PROCESSED:
-            raise Transient(f"Kaggle is still at work on the dataset {name}: {seen.status}")
+            raise Transient(f"Kaggle is still processing the dataset {name}: {seen.status}")
         if seen.status != "ready":
             return f"the dataset {name} is {seen.status}"
         if missing := lacking(self.checkpoint, seen):
@@ -282,7 +283,7 @@ class CheckpointCopies:
         return next(iter(damage.values()), "") or self._byte_problem()
 
     def _byte_problem(self) -> str:
-        """Fetch and compare; what is fetched is removed again. Programs are not looked at: a session checks its own."""
+        """Fetch each file, compare it, and delete it again. Compiled programs are skipped: a session checks its own."""
         place = private_folder(self.home.incoming(self.session) / "inspected")
         try:
             self.quarantine.make_room(self.checkpoint.size_bytes, place)
@@ -311,7 +312,7 @@ class CheckpointCopies:
 
 
 def refuse_public(seen: DatasetSeen, run: str) -> None:
-    """Raise Permanent for a dataset that anybody may read."""
+    """Raise Permanent for a public dataset."""
     if not seen.private:
         raise Permanent(f"the dataset {seen.ref} is public: make it private on Kaggle, then type relay retry {run}")
 

@@ -1,4 +1,4 @@
-"""Bring a session's report and newest checkpoint home, byte for byte checked, and judge how the session ended."""
+"""Fetches a session's report and newest checkpoint, verifies every byte, and judges how the session ended."""
 
 import contextlib
 import shutil
@@ -41,30 +41,30 @@ from state.facts import Judgement, NothingCollected, OutputCollected
 from state.model import Outcome, RunState, Session
 
 TIME_LIMIT = "exceeded the max allowed execution duration"
-"""Kaggle's words for a session that it stopped at the limit."""
+"""Kaggle's message for a session that it stopped at the time limit."""
 
 AT_LIMIT = 0.95
-"""Share of its limit after which a session that was cancelled was stopped by it: what it told last was some time before."""
+"""Share of its limit after which a cancelled session counts as timed out: its last log event is a little older."""
 
 CURVES_BYTES_MAX = 256 * 2**20
-"""Of all of TensorBoard's files of a session."""
+"""Maximum total size of a session's TensorBoard files, in bytes."""
 ARTIFACTS_BYTES_MAX = 64 * 2**20
-"""Of all artifacts of a checkpoint; what goes beyond stays in the packed state."""
+"""Maximum total size of a checkpoint's artifacts, in bytes; the rest stays in the packed state."""
 EXCERPT_LINES = 20
 LINE_CHARS_SHOWN = 2000
 TRACEBACK_CHARS_MAX = 20_000
 REASON_CHARS_MAX = 2000
 CAUSE_CHARS_MAX = 200
-"""Of what a report says in words: its end, or its beginning, goes into the database and onto a screen."""
+"""Maximum lengths, in characters, of a report's texts: the traceback keeps its end, the others their beginning."""
 REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
-"""What a session can say of its own end."""
+"""Outcomes that a session can report."""
 
 Verified = Callable[[Path, str], object]
-"""Is told of a file of a checkpoint and its SHA-256, on the thread that brought it."""
+"""Callback for each verified file of a checkpoint and its SHA-256, on the thread that fetched it."""
 
 
 def ignored(_path: Path, _sha256: str) -> None:
-    """Nobody is told."""
+    """Do nothing: the default `Verified` callback."""
 
 
 def collect(
@@ -77,18 +77,19 @@ def collect(
     believe_empty: bool = True,
     verified: Verified = ignored,
 ) -> OutputCollected | NothingCollected:
-    """Fetch what the session left. Safe to repeat: whole files are kept, and nothing on Kaggle changes.
+    """Fetch what the session left. Safe to repeat: intact files are kept, and nothing on Kaggle changes.
 
-    `verified` is told of each file of a checkpoint as soon as it is here and whole, while others are still on their way.
+    `verified` is called for each file of a checkpoint as soon as it is fetched and verified, while others are still
+    being fetched.
 
-    Raises Transient where Kaggle cannot be reached, or lists nothing and that is not to be believed; DiskRefused where this
-    disk is full; a checkpoint that does not verify is put into quarantine and fetched once more, and then the newest older
-    one of the session that does is taken.
+    Raises Transient if Kaggle cannot be reached, or lists nothing and `believe_empty` is False; DiskRefused if this
+    disk is full. A checkpoint that does not verify is quarantined and fetched once more; then the session's newest
+    older one that verifies is used.
     """
     home, name = quarantine.home, checkpoint_of(state.run.id, session.number, session.attempt)
     listing = gateway.output(session.slug, session.kernel_version)
     if not listing and not believe_empty:
-        raise Transient(f"Kaggle lists nothing that {session.slug} left: it is asked again before that is believed")
+        raise Transient(f"Kaggle lists no output of {session.slug}: relay asks again before it takes that as an answer")
     files = safe_files(listing, name, quarantine)
     incoming = private_folder(home.incoming(session))
     report = report_of(session, files, gateway, incoming)
@@ -108,7 +109,7 @@ def collect(
 def concluded(
     session: Session, pipeline: Pipeline, report: Report | None, home: HomeLayout, taken: Manifest | None
 ) -> OutputCollected | NothingCollected:
-    """How a session ended, by its report and its log here, and which checkpoint was taken from it."""
+    """Return how a session ended, by its report and its local log, and which checkpoint was taken from it."""
     furthest = _furthest(session, pipeline, report, home, taken)
     begun, kept = (pipeline.position(cursor) for cursor in (session.start, taken.cursor if taken else session.start))
     lost = pipeline.position(furthest) - kept
@@ -133,7 +134,7 @@ def concluded(
 
 
 def report_of(session: Session, files: Files, gateway: Gateway, incoming: Path) -> Report | None:
-    """The session's own report; one of another session, a damaged one or one that makes no sense counts as none."""
+    """Return the session's own report; None if it is missing, damaged, invalid or another session's."""
     path = PurePosixPath(OUTPUT_DIRECTORY) / REPORT_NAME
     for _try in range(TRIES if str(path) in files else 0):
         try:
@@ -170,7 +171,7 @@ def _newest(
 
 
 def expected_of(state: RunState, session: Session, name: str) -> ManifestCheck:
-    """What the checkpoints of a session have to say of themselves."""
+    """Return the check that a session's manifests must pass."""
     return ManifestCheck(session, state.checkpoint(session.parent).digest if session.parent else None, name)
 
 
@@ -182,33 +183,35 @@ def fetch(
     quarantine: Quarantine,
     verified: Verified = ignored,
 ) -> None:
-    """Bring every file of the manifest into its folder, the manifest last; Corrupt where one is missing or differs.
+    """Fetch every file of the manifest into its folder, the manifest last; raises Corrupt if one is missing or differs.
 
-    Files come side by side, and one that is damaged keeps none of the others: they are here for the next try.
-    Only the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
+    Files are fetched concurrently, and a damaged one does not discard the others: they are there for the retry. Only
+    the compiled programs may be missing or differ: then they are left out, and the next session compiles them again.
     """
     private_folder(into)
     (into / MANIFEST_NAME).unlink(missing_ok=True)
     quarantine.make_room(missing_bytes(candidate.manifest, into), into)
-    ways = [
-        _Way(candidate.folder, entry, into, quarantine.place(into.name, entry.path))
+    transfers = [
+        _FileFetch(candidate.folder, entry, into, quarantine.place(into.name, entry.path))
         for entry in candidate.manifest.files
     ]
-    damages = run_concurrently([partial(way.fetched, files, gateway, verified) for way in ways], gateway.abreast_max)
-    for way, damage in zip(ways, damages, strict=True):
+    damages = run_concurrently(
+        [partial(transfer.fetched, files, gateway, verified) for transfer in transfers], gateway.abreast_max
+    )
+    for transfer, damage in zip(transfers, damages, strict=True):
         if damage is not None:
-            quarantine.note(into.name, way.entry.path, "output", str(damage), way.damaged)
-    for way, damage in zip(ways, damages, strict=True):
-        if damage is not None and way.entry.path != COMPILED_NAME:
+            quarantine.note(into.name, transfer.entry.path, "output", str(damage), transfer.damaged)
+    for transfer, damage in zip(transfers, damages, strict=True):
+        if damage is not None and transfer.entry.path != COMPILED_NAME:
             raise damage
         if damage is not None:
-            (into / way.entry.path).unlink(missing_ok=True)
+            (into / transfer.entry.path).unlink(missing_ok=True)
     write_whole(into / MANIFEST_NAME, candidate.manifest.to_json().encode())
     sync_folder(into.parent)
 
 
 def missing_bytes(manifest: Manifest, into: Path) -> int:
-    """How much of a checkpoint's files is not in a folder yet, as far as sizes tell."""
+    """Return how many bytes of a checkpoint's files are not in a folder yet, going by file sizes."""
     total = 0
     for entry in manifest.files:
         whole, part = into / entry.path, into / f"{entry.path}.part"
@@ -218,23 +221,23 @@ def missing_bytes(manifest: Manifest, into: Path) -> int:
 
 
 @dataclass(frozen=True)
-class _Way:
-    """Of one file of a checkpoint."""
+class _FileFetch:
+    """Fetches one file of a checkpoint."""
 
     folder: PurePosixPath
-    """Where it is in the session's output."""
+    """Folder of the checkpoint in the session's output."""
     entry: FileEntry
     into: Path
     damaged: Path
-    """Where bytes that differ go."""
+    """Path for bytes that differ from the manifest."""
 
     def fetched(self, files: Files, gateway: Gateway, verified: Verified) -> Corrupt | None:
-        """Bring it here; what is wrong with what came, as a value, for only other errors are a reason to begin no more files."""
+        """Fetch the file, and return any damage as a value: only other errors must stop further files."""
         name = str(self.folder / self.entry.path)
         if name not in files:
             return Corrupt(f"{name} is missing from the session's output")
         wanted = FileWanted(size_bytes=self.entry.size_bytes, sha256=self.entry.sha256, damaged=self.damaged)
-        _take_from_here(self.entry, self.into)
+        _copy_local(self.entry, self.into)
         try:
             gateway.download(files[name], self.into / self.entry.path, wanted)
         except Corrupt as error:
@@ -243,10 +246,10 @@ class _Way:
         return None
 
 
-def _take_from_here(entry: FileEntry, into: Path) -> None:
-    """Copy a file that another checkpoint of the run has in the same bytes, as compiled programs often are.
+def _copy_local(entry: FileEntry, into: Path) -> None:
+    """Copy a file from another local checkpoint of the run with the same bytes, as compiled programs often have.
 
-    Only to spare the wire: the download that follows hashes what is there, and fetches it where it is something else.
+    This only saves bandwidth: the download that follows hashes the file, and fetches it if it differs.
     """
     if (into / entry.path).exists():
         return
@@ -260,21 +263,21 @@ def _take_from_here(entry: FileEntry, into: Path) -> None:
 
 
 def keep_artifacts(blob: Path, into: Path) -> None:
-    """Put what a verified checkpoint holds for people where people find it; none of it is needed to go on."""
+    """Extract a verified checkpoint's artifacts for the user; resuming needs none of them."""
     try:
         artifacts = packing.texts_in(blob, ARTIFACTS_DIRECTORY, size_bytes_max=ARTIFACTS_BYTES_MAX)
     except packing.CorruptCheckpoint:
-        return  # its bytes are what the session wrote, so another kind of session wrote them: it has no artifacts
+        return  # the bytes are verified, so another kind of session wrote them: it has no artifacts
     except OSError as error:
         if is_unread(error):
-            return  # whoever needs its bytes finds that out
+            return  # the code that needs these bytes reports that
         raise
     for name, content in artifacts.items():
         write_whole(private_folder(into) / name, content)
 
 
 def bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
-    """TensorBoard's files of all sessions in one place, where they are one curve; one that does not come holds nothing up."""
+    """Fetch TensorBoard files of all sessions into one folder, where they form one curve; failures are ignored."""
     left_bytes = CURVES_BYTES_MAX
     for name, file in sorted(files.items()):
         path = PurePosixPath(name)
@@ -282,7 +285,7 @@ def bring_curves(files: Files, gateway: Gateway, into: Path) -> None:
             continue
         target = into.joinpath(*path.parts[1:])
         with contextlib.suppress(Transient, Refused, Corrupt, DiskRefused, OSError):
-            private_folder(target.parent)  # fails where another session left a file of a folder's name
+            private_folder(target.parent)  # fails if another session left a file of the folder's name
             left_bytes -= gateway.download(file, target, FileWanted(size_bytes_max=left_bytes)).size_bytes
 
 
@@ -312,23 +315,23 @@ def _judge(session: Session, report: Report | None, home: HomeLayout) -> Judgeme
 
 
 def _cancelled(session: Session, home: HomeLayout) -> Judgement:
-    """Kaggle's word for both: stopped at the limit, and stopped by somebody.
+    """Judge a cancelled session: Kaggle uses one status for the time limit and for a cancellation by a user.
 
-    Where its message does not say which, the session's own clock does, by the last that its log tells: this machine's clock may
-    have been set while the session ran, and it may have slept through the end.
+    If Kaggle's message does not tell which, the session's own clock decides, by the last event in its log: this
+    machine's clock may have been changed, or it may have slept through the end.
     """
     events = filter(None, map(Progress.from_line, log_lines(home.log(session))))
     lasted_s = max((event.at_s for event in events), default=0.0)
     if TIME_LIMIT in session.worker_message or lasted_s >= AT_LIMIT * session.limit_s:
         return Judgement(outcome=Outcome.TIMED_OUT, cause="time-limit", reason="Kaggle stopped it at its time limit")
-    reason = session.worker_message or "somebody cancelled it on Kaggle"
+    reason = session.worker_message or "it was cancelled on Kaggle"
     return Judgement(outcome=Outcome.FAILED, cause="cancelled", reason=reason, transient=True)
 
 
 def _furthest(
     session: Session, pipeline: Pipeline, report: Report | None, home: HomeLayout, taken: Manifest | None
 ) -> Cursor:
-    """The last step that the session is known to have done."""
+    """Return the last step that the session is known to have done."""
     known = [session.start]
     if taken is not None:
         known.append(taken.cursor)
@@ -338,12 +341,12 @@ def _furthest(
     for line in log_lines(home.log(session)):
         event = Progress.from_line(line)
         if event is not None and event.event == "step":
-            told = Cursor(stage=event.stage, step=event.step)
-            furthest = max(filter(pipeline.holds, (furthest, told)), key=pipeline.position)
+            reached = Cursor(stage=event.stage, step=event.step)
+            furthest = max(filter(pipeline.holds, (furthest, reached)), key=pipeline.position)
     return furthest
 
 
 def excerpt(session: Session, home: HomeLayout) -> str:
-    """The end of a session's log as people read it: without progress events."""
-    told = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
-    return "\n".join(deque(told, maxlen=EXCERPT_LINES))
+    """Return the end of a session's log without progress events."""
+    lines = (line[:LINE_CHARS_SHOWN] for line in log_lines(home.log(session)) if not line.startswith(PROGRESS_PREFIX))
+    return "\n".join(deque(lines, maxlen=EXCERPT_LINES))

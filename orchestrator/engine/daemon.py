@@ -1,4 +1,4 @@
-"""Tick every open run for ever: one daemon a database, held by a lease that a background thread keeps."""
+"""The daemon's loop over every open run: one daemon per database, holding a lease that a background thread renews."""
 
 import contextlib
 import threading
@@ -24,19 +24,19 @@ from state.store import Store
 
 LEASE_S = 60.0
 IDLE_S = 2.0
-"""How soon a request made while the daemon rests is seen."""
+"""Seconds until an idle daemon sees a new request."""
 
 JUMP_S = 60.0
-"""A clock that went so much further or less far than time did was set, or the machine slept."""
+"""Seconds by which wall clock and monotonic clock must differ to count as a clock jump: set, or slept."""
 
 REFUSED_S = 60.0
-"""Before a run that the credentials do not fit is tried again."""
+"""Seconds before relay retries a run that it could not serve, for example for wrong credentials."""
 
 Listener = Callable[[str, Turn], None]
 
 
 class LeaseKeeper:
-    """Holds the right to act on a database for as long as the `with` block runs."""
+    """Holds the lease on a database for as long as the `with` block runs."""
 
     def __init__(self, store: Store, clock: Clock, lasts_s: float = LEASE_S) -> None:
         self._store, self._clock, self._lasts_s = store, clock, lasts_s
@@ -60,12 +60,15 @@ class LeaseKeeper:
         self._stop.set()
         self._thread.join()
         if self._lease is not None and not self._lost.is_set():
-            with contextlib.suppress(StoreUnavailable, StoreCorrupt):  # then it runs out by itself
+            with contextlib.suppress(StoreUnavailable, StoreCorrupt):  # then the lease expires by itself
                 self._store.release_lease(self._lease, self._clock.now())
 
     @property
     def fence(self) -> int:
-        """The lease's number; raises LeaseLost once another daemon has taken over, and StoreCorrupt without a database."""
+        """Fencing token of the lease.
+
+        Raises LeaseLost once another daemon holds it, StoreCorrupt without a usable database.
+        """
         if self._broken is not None:
             raise self._broken
         if self._lost.is_set():
@@ -73,7 +76,7 @@ class LeaseKeeper:
         return self._held.fence
 
     def renew(self) -> None:
-        """Make the lease last from now on; raises LeaseLost where another daemon has it."""
+        """Renew the lease from now on; raises LeaseLost if another daemon holds it."""
         self._lease = self._store.keep_lease(self._held, self._clock.now(), self._lasts_s)
 
     @property
@@ -84,50 +87,50 @@ class LeaseKeeper:
     def _keep(self) -> None:
         while not self._stop.wait(self._lasts_s / 4):
             try:
-                # Nobody else can take a lease from a database that cannot be written: there is time to try again.
+                # No other daemon can take a lease from a database that cannot be written: there is time to retry.
                 with contextlib.suppress(StoreUnavailable):
                     self.renew()
             except LeaseLost:
                 self._lost.set()
                 return
-            except StoreCorrupt as error:  # the daemon's own thread says so, and ends
+            except StoreCorrupt as error:  # the daemon's own thread reports this and ends
                 self._broken = error
                 return
 
 
 class ClockJumpDetector:
-    """Notices that the clock went further or less far than time did: the machine slept, or somebody set the clock."""
+    """Detects that the wall clock ran faster or slower than time passed: the machine slept, or the clock was set."""
 
     def __init__(self, clock: Clock, monotonic: Callable[[], float]) -> None:
         self._clock, self._monotonic = clock, monotonic
         self.settle()
 
     def settle(self) -> None:
-        """Count from now."""
+        """Start measuring from now."""
         self._now, self._monotonic_s = self._clock.now(), self._monotonic()
 
     def jump_s(self) -> float:
-        """Seconds by which the clock is ahead of what it would show by now; below 0 where it went back."""
+        """Return the seconds by which the clock is ahead of the expected time; negative if it was set back."""
         passed_s = (self._clock.now() - self._now).total_seconds()
         return passed_s - (self._monotonic() - self._monotonic_s)
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """Until when a run rests (None: not before somebody writes or asks something of it), and its mark when it lay down."""
+    """A run's rest: until a time (None: until new data or a request), and the run's change token when it began."""
 
     until: datetime | None
     mark: ChangeToken
     wants_slot: bool = False
 
     def over(self, now: datetime) -> bool:
-        """Whether its time has come."""
+        """Return True if the rest is over."""
         return self.until is not None and now >= self.until
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """Carries every open run of one database as far as it goes."""
+    """Ticks every open run of one database as far as it goes."""
 
     store: Store
     shell_for: Callable[[RunState], EffectContext]
@@ -135,61 +138,61 @@ class Daemon:
     keeper: LeaseKeeper
     listener: Listener
     notice: Callable[[str], None]
-    """Told in a sentence what concerns no run alone: the clock, the database."""
+    """Callback for a sentence that concerns all runs: the clock, the database."""
     monotonic: Callable[[], float]
-    """Seconds that no setting of the clock changes."""
+    """Clock in seconds that changes of the system time do not affect."""
     stop: Stop = field(default_factory=Stop)
     sleeping: dict[str, Sleep] = field(default_factory=dict)
-    """Of the runs that wait for something."""
+    """Rests of the runs that wait for something, by run."""
 
     def round(self) -> datetime | None:
-        """Tick each open run that does not rest; answers when the first of them wants to be woken (None: none does).
+        """Tick each open run that does not rest; return when the first of them must be woken (None: none of them).
 
-        A run that rests costs nothing until its time has come, or somebody has written or asked something of it. One that
-        waits for a slot is woken when anything has happened to any run, for that may have freed it.
+        A resting run costs nothing until its time comes, its data change or the user makes a request. A run that waits
+        for a slot is woken by any change to any run, since that may have freed one.
         """
-        _ = self.keeper.fence  # a daemon that lost its lease ends even where there is nothing to do
+        _ = self.keeper.fence  # a daemon that lost its lease ends even if there is nothing to do
         news = self.store.news()
         gone = self.sleeping.keys() - news.keys()
-        stirred = bool(gone)
+        changed = bool(gone)
         for run, mark in news.items():
-            nap = self.sleeping.get(run)
-            if nap is None or nap.mark != mark or nap.over(self.clock.now()):
+            rest = self.sleeping.get(run)
+            if rest is None or rest.mark != mark or rest.over(self.clock.now()):
                 acted = self._tick_until_rest(run, mark)
-                stirred |= acted or (nap is not None and nap.mark != mark)
-        for run in [run for run, nap in self.sleeping.items() if run in gone or (stirred and nap.wants_slot)]:
+                changed |= acted or (rest is not None and rest.mark != mark)
+        for run in [run for run, rest in self.sleeping.items() if run in gone or (changed and rest.wants_slot)]:
             del self.sleeping[run]
-        return min((nap.until for nap in self.sleeping.values() if nap.until is not None), default=None)
+        return min((rest.until for rest in self.sleeping.values() if rest.until is not None), default=None)
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:
-        """Go on until it is asked to stop (the tick that is under way is finished) or `done` says so.
+        """Run until asked to stop (the current tick is finished) or until `done` returns True.
 
-        A database that cannot be used is waited for; whoever holds it or filled the disk is named once.
+        Waits for a database that cannot be used; the reason, such as a lock or a full disk, is reported once.
         """
-        jumps, trouble = ClockJumpDetector(self.clock, self.monotonic), ""
+        jumps, problem = ClockJumpDetector(self.clock, self.monotonic), ""
         while not self.stop.is_set():
-            before, wake = trouble, None
+            before, wake = problem, None
             try:
-                self._survive(jumps)
-                wake, trouble = self.round(), ""
+                self._handle_clock_jump(jumps)
+                wake, problem = self.round(), ""
                 if done():
                     return
             except StoreUnavailable as error:
-                trouble = str(error)
-            self._say_change(before, trouble)
+                problem = str(error)
+            self._report_change(before, problem)
             now = self.clock.now()
             rest_s = IDLE_S if wake is None else min(IDLE_S, (wake - now) / timedelta(seconds=1))
             if not self.stop.is_set():
                 self.clock.sleep(max(0.02, rest_s))
 
-    def _say_change(self, before: str, trouble: str) -> None:
-        if trouble and trouble != before:
-            self.notice(f"{trouble} (the daemon goes on trying by itself)")
-        elif before and not trouble:
+    def _report_change(self, before: str, problem: str) -> None:
+        if problem and problem != before:
+            self.notice(f"{problem} (the daemon goes on trying by itself)")
+        elif before and not problem:
             self.notice("the database can be used again")
 
-    def _survive(self, jumps: ClockJumpDetector) -> None:
-        """After a jump of the clock forget what was noted by the old one, and keep the lease from running out."""
+    def _handle_clock_jump(self, jumps: ClockJumpDetector) -> None:
+        """After a clock jump, forget poll times recorded by the old clock, and renew the lease before it expires."""
         jump_s = jumps.jump_s()
         if abs(jump_s) >= JUMP_S:
             size = duration(abs(jump_s))
@@ -202,45 +205,45 @@ class Daemon:
         jumps.settle()
 
     def _tick_until_rest(self, run: str, mark: ChangeToken) -> bool:
-        """Whether the run did anything before it came to rest."""
+        """Tick the run until it rests; return True if it did anything."""
         self.sleeping.pop(run, None)
         try:
             shell = self.shell_for(self.store.load(run))
         except RunDamaged as error:
-            return self._set_apart(run, mark, str(error))
+            return self._skip_for_now(run, mark, str(error))
         except failsafe.CONCERNS_ALL:
             raise
         except RelayError as error:  # one run that cannot be served must not stop the others
-            return self._set_apart(run, mark, str(error))
-        except Exception as error:  # noqa: BLE001  nor one that relay itself fails at
+            return self._skip_for_now(run, mark, str(error))
+        except Exception as error:  # noqa: BLE001  nor may a bug in relay
             return self._give_up(run, mark, error)
-        stirred = False
+        changed = False
         while not self.stop.is_set():
             try:
                 turn = tick(self.store, run, shell, self.keeper.fence)
             except RunDamaged as error:
-                return self._set_apart(run, mark, str(error))
+                return self._skip_for_now(run, mark, str(error))
             except failsafe.CONCERNS_ALL:
                 raise
-            except Exception as error:  # noqa: BLE001  the same
+            except Exception as error:  # noqa: BLE001  likewise
                 return self._give_up(run, mark, error)
             self.listener(run, turn)
             if isinstance(turn.command, Wait):
                 self.sleeping[run] = Sleep(turn.command.until, mark, turn.command.wants_slot)
                 break
-            stirred = True
-        return stirred
+            changed = True
+        return changed
 
     def _give_up(self, run: str, mark: ChangeToken, error: Exception) -> bool:
-        """Park the run for an error of relay's own; one that cannot even be parked is left alone for a while."""
+        """Park the run because of a bug in relay; if even that fails, leave the run alone for a while."""
         turn = failsafe.parked(self.store, run, error, self.clock.now(), self.keeper.fence)
         if turn is None:
-            return self._set_apart(run, mark, failsafe.sentence(error))
+            return self._skip_for_now(run, mark, failsafe.sentence(error))
         self.listener(run, turn)
         return True
 
-    def _set_apart(self, run: str, mark: ChangeToken, why: str) -> bool:
-        """Say why a run is not carried out, and look at it again later: a person may have mended it. It has not stirred."""
+    def _skip_for_now(self, run: str, mark: ChangeToken, why: str) -> bool:
+        """Report why a run is skipped, and retry it later, when the user may have fixed it. Returns False."""
         again = self.clock.now() + timedelta(seconds=REFUSED_S)
         self.sleeping[run] = Sleep(again, mark)
         self.listener(run, Turn(Wait(again, why), failure=why))

@@ -1,4 +1,4 @@
-"""The last catch: what relay itself fails at in one run parks that run, with the traceback, and no other run notices."""
+"""Last-resort error handling: a bug in relay parks the affected run, with the traceback, and other runs go on."""
 
 import traceback
 from datetime import datetime
@@ -13,31 +13,31 @@ from state.model import RunStatus
 from state.store import Store
 
 CONCERNS_ALL = (StoreUnavailable, StoreCorrupt, LeaseLost)
-"""Errors of the database or of the daemon's right to it, whichever run meets them first."""
+"""Errors of the database or of the daemon's lease, which concern all runs."""
 
 REASON_CHARS_MAX = 300
 EXCERPT_CHARS_MAX = 4000
-"""Of a traceback its end is kept, where the error is."""
+"""Maximum length of a traceback, in characters; its end, which holds the error, is kept."""
 
 
 def sentence(error: Exception) -> str:
-    """What went wrong, in a sentence."""
-    return f"relay itself failed at this run ({_told(error)})"
+    """Describe an unexpected error in a sentence."""
+    return f"relay itself failed at this run ({_summary(error)})"
 
 
-def _told(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     told = whole_text(" ".join(f"{type(error).__name__}: {error}".split()))
     return told if len(told) <= REASON_CHARS_MAX else f"{told[:REASON_CHARS_MAX]}…"
 
 
 def _excerpt(error: Exception) -> str:
-    """The innermost frames, and the error."""
+    """Return the innermost frames, and the error."""
     frames = whole_text("".join(traceback.format_tb(error.__traceback__)))[-EXCERPT_CHARS_MAX:]
-    return f"Traceback (the newest calls last):\n{frames}{_told(error)}"
+    return f"Traceback (the newest calls last):\n{frames}{_summary(error)}"
 
 
 def parked(store: Store, run: str, error: Exception, now: datetime, fence: int) -> Turn | None:
-    """Park the run; None where that cannot be done, or a person has been asked already."""
+    """Park the run; return None if that fails, or if the run already waits for the user."""
     try:
         if store.load(run).run.status not in (RunStatus.ACTIVE, RunStatus.WAITING):
             return None
@@ -46,5 +46,5 @@ def parked(store: Store, run: str, error: Exception, now: datetime, fence: int) 
         return Turn(Append((fact,)), (fact,))
     except CONCERNS_ALL:
         raise
-    except Exception:  # noqa: BLE001  what it failed at may be the run's own rows: then the run is only left alone for a while
+    except Exception:  # noqa: BLE001  the run's own rows may be the cause: then the run is only left alone for a while
         return None

@@ -1,4 +1,4 @@
-"""Which home folder this is: an id made at first use, and made anew in a copy of the folder."""
+"""Identifies the home folder by an id made at first use, and made again in a copy of the folder."""
 
 import json
 import platform
@@ -15,21 +15,21 @@ MACHINE_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 @dataclass(frozen=True)
 class Birth:
-    """Where a home folder was when it was first used, or last found to have been moved."""
+    """Machine and path of a home folder at its first use, or when it was last found moved."""
 
     id: str
     machine: str
-    """Empty where the system does not tell."""
+    """Machine id; empty if the system has none."""
     path: str
 
 
 def identity_of(home: Path, machine: str | None = None) -> str:
-    """The id that this home folder puts on what it makes on Kaggle, with the machine's name for people to read.
+    """Return the id with which this home folder marks what it creates on Kaggle; it contains the machine's name.
 
-    A folder that was copied, and whose original is still there or was on another machine, gets an id of its own; one that was only
-    moved on one machine keeps its own. `machine`: this machine's id, where it is known already.
+    A copied folder gets a new id if the original still exists or was on another machine; a folder that was only moved
+    on one machine keeps its id. `machine`: this machine's id, if already known.
 
-    Raises DiskRefused where the note is there and cannot be read: a new id would make another home of this folder.
+    Raises DiskRefused if the stored id exists and cannot be read: a new id would make this another home folder.
     """
     machine = machine_id() if machine is None else machine
     here, found = str(home.resolve()), _own(home, machine)
@@ -42,13 +42,13 @@ def identity_of(home: Path, machine: str | None = None) -> str:
 
 
 def known_identity(home: Path, machine: str | None = None) -> str:
-    """The id that this home folder has already; empty where `identity_of` would make one, since the folder is new or a copy."""
+    """Return the existing id; empty if `identity_of` would create one, since the folder is new or a copy."""
     found = _own(home, machine_id() if machine is None else machine)
     return "" if found is None else found.id
 
 
 def machine_id() -> str:
-    """What the operating system calls this machine, the same until it is installed anew; empty where that is not known."""
+    """Return the operating system's id of this machine, stable until it is reinstalled; empty if unknown."""
     for path in MACHINE_FILES:
         try:
             if text := path.read_text(encoding="ascii").strip():
@@ -59,7 +59,7 @@ def machine_id() -> str:
 
 
 def _own(home: Path, machine: str) -> Birth | None:
-    """The note of the folder; None where there is none, or it is another folder's."""
+    """Return the folder's stored identity; None if there is none, or if it belongs to another folder."""
     with on_disk(home / FILE):
         found = _read(home / FILE)
         return None if found is None or _copied(found, machine, str(home.resolve())) else found
@@ -70,7 +70,7 @@ def _copied(found: Birth, machine: str, here: str) -> bool:
         return True
     try:
         original = _read(Path(found.path) / FILE)
-    except PermissionError:  # somebody else's folder by now
+    except PermissionError:  # the folder belongs to another user by now
         return False
     return found.path != here and original is not None and original.id == found.id
 

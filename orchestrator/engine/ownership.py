@@ -1,4 +1,4 @@
-"""Whose work on Kaggle is whose: the mark that a home folder leaves on what it makes, and what a mark of another one means."""
+"""Decides which home folder owns a resource on Kaggle, by the mark that each home folder leaves on what it creates."""
 
 import re
 from dataclasses import dataclass
@@ -20,56 +20,56 @@ OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
 @dataclass(frozen=True)
 class Mark:
-    """Who made something for a run. The higher generation is the later one; an empty `home` says nothing."""
+    """Home folder that created a resource for a run. The higher generation is later; an empty `home` means no mark."""
 
     home: str
     generation: int
 
     @classmethod
     def of(cls, run: Run, identity: str) -> Self:
-        """What this home folder puts on what it makes."""
+        """Return the mark that this home folder puts on what it creates."""
         return cls(identity, run.generation)
 
     @classmethod
     def on_order(cls, order: Order) -> Self:
-        """The mark of who pushed a kernel."""
+        """Return the mark in a kernel's order, of the home folder that pushed it."""
         return cls(order.home, order.generation)
 
     @classmethod
     def on_dataset(cls, seen: DatasetSeen) -> Self:
-        """The mark of who made a dataset; an empty one where its description has none."""
+        """Return the mark in a dataset's description; an empty mark if it has none."""
         found = MARK.search(seen.description)
         return cls(found[1], int(found[2])) if found else cls("", 0)
 
     @property
     def text(self) -> str:
-        """As a dataset's description; empty for an empty mark."""
+        """Text of the mark in a dataset's description; empty for an empty mark."""
         return f"Made by relay home {self.home} generation {self.generation}" if self.home else ""
 
     def overtakes(self, own: "Mark") -> bool:
-        """Whether whoever left it works on the run beside, or after, the one whose own mark that is."""
+        """Return True if the marking home folder works on the run beside or after the one that `own` marks."""
         if not self.home or not own.home:
             return False
         return self.generation > own.generation or (self.generation == own.generation and self.home != own.home)
 
 
 def refuse_overtaken(mark: Mark, what: str, run: Run, identity: str) -> None:
-    """Raise Overtaken where `what` is the work of another home folder than this one."""
+    """Raise Overtaken if another home folder made `what`."""
     if mark.overtakes(Mark.of(run, identity)):
         who = f"the home folder {mark.home}" if mark.home != identity else "a later state of this home folder"
         raise Overtaken(f"{what} was made by {who}, so {run.id} is worked on there: {_choice(run)}", mark.generation)
 
 
 def overtaken_unawares(what: str, run: Run) -> Overtaken:
-    """The error for what this home folder has made by its mark, and knows nothing of."""
+    """Return the error for a resource that carries this home folder's mark but that it does not know."""
     return Overtaken(
-        f"{what} is on Kaggle already, and this home folder never made it: another copy of it works on {run.id}, or this one was "
-        f"brought back from a backup: {_choice(run)}"
+        f"{what} is on Kaggle already, and this home folder never made it: another copy of it works on {run.id}, or "
+        f"this one was brought back from a backup: {_choice(run)}"
     )
 
 
 def fenced(run: Run, identity: str) -> RunParked | None:
-    """Why this home folder may not work on a run that its database says another one works on, or None."""
+    """Return the fact that parks a run that belongs to another home folder by the database, or None."""
     if not identity or not run.home or run.home == identity:
         return None
     reason = f"this home folder is a copy, and {run.id} belongs to the home folder {run.home}: {_choice(run)}"
@@ -77,14 +77,15 @@ def fenced(run: Run, identity: str) -> RunParked | None:
 
 
 def take_over(run: Run) -> str:
-    """The command with which a person lets this home folder have the run."""
+    """Return the command with which the user lets this home folder take the run over."""
     return f"relay resume {run.id} --take-over"
 
 
 def go_on_here(store: Store, identity: str, now: datetime) -> None:
-    """Take this home folder's open runs over from its own later state, whose kernels and datasets a backup does not know.
+    """Take over this home folder's open runs from its own later state, after a backup was restored.
 
-    What is on Kaggle is then found and gone on with. A run of another home folder is left alone: only a person moves that.
+    What the later state made on Kaggle is then found and adopted. Runs of another home folder are left alone: only the
+    user moves them.
     """
     for name, _ in store.roll():
         try:
@@ -97,7 +98,7 @@ def go_on_here(store: Store, identity: str, now: datetime) -> None:
 
 
 def open_to_parking(run: Run) -> bool:
-    """Whether a person can still be asked by parking the run."""
+    """Return True if the run can still be parked to ask the user."""
     return run.status in (RunStatus.ACTIVE, RunStatus.WAITING)
 
 

@@ -1,4 +1,4 @@
-"""Where damaged bytes are kept for a person to look at: the newest few of a run, never at the cost of a full disk."""
+"""Keeps damaged files for inspection: the newest few of a run, and never on a full disk."""
 
 import re
 import shutil
@@ -15,17 +15,17 @@ from state.facts import DamageFound
 
 FILES_MAX = 8
 SIZE_BYTES_MAX = 2 * 2**30
-"""Of all kept files together; a larger one is not kept."""
+"""Maximum total size of the kept files, in bytes; a larger file is not kept."""
 
 STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")
-"""The time in the name of a kept file."""
+"""Matches the time in the name of a kept file."""
 NAME_CHARS_MAX = 80
 PROBLEM_CHARS_MAX = 400
 
 
 @dataclass
 class Quarantine:
-    """The folder `runs/<run>/quarantine` while one effect lasts; `found` are the facts that the effect adds to its own."""
+    """The folder `runs/<run>/quarantine` during one effect; `found` holds the facts that the effect records."""
 
     home: HomeLayout
     run: str
@@ -36,12 +36,12 @@ class Quarantine:
 
     @property
     def folder(self) -> Path:
-        """Where the files lie: `<checkpoint>.<file>.<time>`, with a number where there are several."""
+        """Folder of the kept files, named `<checkpoint>.<file>.<time>`, with a number if several have the same name."""
         return self.home.quarantine(self.run)
 
     @contextmanager
     def watching(self, checkpoint: str, file: str, place: str) -> Iterator[Path]:
-        """Hands over where a download of the file is to leave bytes that differ; notes a Corrupt and lets it pass on."""
+        """Yield the path where a download leaves bytes that differ; note a Corrupt error and let it propagate."""
         kept = self.place(checkpoint, file)
         try:
             yield kept
@@ -50,7 +50,7 @@ class Quarantine:
             raise
 
     def take(self, path: Path, checkpoint: str, file: str, place: str, problem: str) -> None:
-        """Move a damaged file of this disk, or a folder in its place, here, and note it; what cannot be moved is left there."""
+        """Move a damaged local file or folder into the quarantine, and note it; any other kind of path stays."""
         kept = self.place(checkpoint, file)
         if path.is_file() or path.is_dir():
             private_folder(self.folder)
@@ -58,7 +58,7 @@ class Quarantine:
         self.note(checkpoint, file, place, problem, kept)
 
     def note(self, checkpoint: str, file: str, place: str, problem: str, kept: Path | None = None) -> None:
-        """Remember a damage; `kept` is where its bytes may lie."""
+        """Note a damaged file; `kept` is the path where its bytes may have been kept."""
         self._tidy()
         name = kept.name if kept is not None and kept.exists() else ""
         problem = problem if len(problem) <= PROBLEM_CHARS_MAX else problem[:PROBLEM_CHARS_MAX] + "…"
@@ -66,9 +66,9 @@ class Quarantine:
         self.found.append(DamageFound(checkpoint=checkpoint, file=shown, place=place, problem=problem, kept=name))
 
     def make_room(self, needed_bytes: int, folder: Path) -> None:
-        """See that so many bytes, and relay's own records, fit into `folder`, giving up what is kept here first.
+        """Ensure that `needed_bytes` and relay's own records fit into `folder`, deleting kept files first.
 
-        Raises DiskRefused where that is not enough: only a person can say what may go.
+        Raises DiskRefused if that does not suffice: only the user can decide what else to delete.
         """
         wanted_bytes = needed_bytes + RESERVE_BYTES
         oldest = self._kept()
@@ -79,9 +79,9 @@ class Quarantine:
             raise DiskRefused(full(folder, missing_bytes))
 
     def place(self, checkpoint: str, file: str) -> Path:
-        """Where a damaged file is going to be kept: what comes later has the higher number of its second.
+        """Return the path where a damaged file is kept; a later file of the same second has a higher number.
 
-        No file is older than one that was kept before it, whatever a clock says that was put right since.
+        No file sorts before one that was kept earlier, even if the clock was set back since.
         """
         flat = file.replace("/", "_")[-NAME_CHARS_MAX:]
         ages = [_age(path) for path in self._kept()]
@@ -90,7 +90,7 @@ class Quarantine:
         return self.folder / f"{checkpoint}.{flat}.{stamp}{f'-{last + 1}' if last else ''}"
 
     def _kept(self) -> list[Path]:
-        """What is kept, oldest first."""
+        """Return the kept files, oldest first."""
         return sorted(self.folder.glob("*"), key=_age)
 
     def _tidy(self) -> None:
@@ -103,7 +103,7 @@ class Quarantine:
 
 
 def _size_bytes(path: Path) -> int:
-    """Of a file, or of all files below a folder."""
+    """Return the size of a file, or of all files below a folder, in bytes."""
     files = path.rglob("*") if path.is_dir() else (path,)
     return sum(file.lstat().st_size for file in files)
 
@@ -116,6 +116,6 @@ def _remove(path: Path) -> None:
 
 
 def _age(path: Path) -> tuple[str, int, str]:
-    """When a file was kept, and as which one of that second: the names sort by it."""
+    """Return a sort key: when a file was kept, and its number within that second."""
     at, _, number = path.name.rpartition(".")[2].partition("-")
     return (at, int(number) if number.isdecimal() else 1, path.name)

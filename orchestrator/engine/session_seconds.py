@@ -1,4 +1,4 @@
-"""What a session that is over says its seconds went to: its report, or else its log, which tells it about once a minute."""
+"""Time accounting of an ended session: from its report, or else from its log, which has it about once a minute."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -7,28 +7,28 @@ from stages.contract import PROGRESS_PREFIX, Manifest, Progress, Report
 from stages.session.time_accounting import TimeClass, productive_s
 
 SESSION_S_MAX = 12 * 3600.0
-"""No session is longer: seconds that say so make no sense."""
+"""Longest session, in seconds; larger values are ignored."""
 KNOWN = frozenset(what.value for what in TimeClass)
 
 
 @dataclass(frozen=True)
 class TimeBreakdown:
-    """`by_class` until the session's last word; `saved_s` are those of its steps when the state of the checkpoint was taken."""
+    """Seconds by class up to the session's last report, and `saved_s`: step seconds up to the checkpoint's state."""
 
     by_class: dict[str, float]
     saved_s: float | None
 
     def kept_s(self, share: float) -> float:
-        """Seconds of the steps that the checkpoint holds: all of them where it holds every step, else what the log tells.
+        """Return the seconds of the steps that the checkpoint holds: all if it holds every step, else from the log.
 
-        `share` is that of the session's steps that it holds.
+        `share` is the share of the session's steps that the checkpoint holds.
         """
         steps_s = productive_s(self.by_class)
         return min(steps_s, steps_s * share if self.saved_s is None or share == 1.0 else self.saved_s)
 
 
 def seconds_of(report: Report | None, told: Iterator[Progress], taken: Manifest | None) -> TimeBreakdown:
-    """From a report and the events of a log that tell seconds; `taken` is the checkpoint that was taken from the session."""
+    """Combine a report and the time events of a log; `taken` is the checkpoint that was taken from the session."""
     newest: dict[str, float] = {}
     saved_s = 0.0 if taken is None else None
     for event in told:
@@ -42,7 +42,7 @@ def seconds_of(report: Report | None, told: Iterator[Progress], taken: Manifest 
 
 
 def told_seconds(lines: Iterable[str]) -> Iterator[Progress]:
-    """The events of a session's log that tell seconds."""
+    """Yield the events of a session's log that contain time accounting."""
     for line in lines:
         if line.startswith(PROGRESS_PREFIX) and '"seconds":{"' in line:
             event = Progress.from_line(line)
@@ -51,10 +51,10 @@ def told_seconds(lines: Iterable[str]) -> Iterator[Progress]:
 
 
 def sensible_times(timings: Mapping[str, float]) -> dict[str, float]:
-    """Of a report's timings those that a session can have."""
+    """Return the plausible timings of a report."""
     return {name: value for name, value in timings.items() if 0.0 <= value <= SESSION_S_MAX}
 
 
 def plausible(seconds: Mapping[str, float]) -> dict[str, float]:
-    """What can be: known classes, and no more seconds than a session has."""
+    """Return the plausible seconds: of known classes, and no longer than a session."""
     return {name: value for name, value in seconds.items() if name in KNOWN and 0.0 <= value <= SESSION_S_MAX}

@@ -1,4 +1,4 @@
-"""One turn for one run: load, decide, record the intent, perform, record the fact."""
+"""One tick of one run: load, decide, record the intent, perform, record the fact."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -31,32 +31,32 @@ from state.model import InputsStatus, Phase, PollState, QuotaRow, Request, RunSt
 from state.store import Store
 
 AWAKE_FACTOR = 2.0
-"""Between two tries lie at most this many of the longest waits; more than that, and the machine was asleep."""
+"""Maximum time counted between two retries, as a multiple of the longest backoff; beyond it, the machine slept."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What one tick did."""
+    """Result of one tick."""
 
     command: Command
     facts: tuple[Fact, ...] = ()
     failure: str = ""
     before: PollState = field(default_factory=PollState)
-    """What was remembered of failing before it."""
+    """Poll state before the tick."""
     after: PollState | None = None
-    """The same after it, where that is something else."""
+    """Poll state after the tick, if it changed."""
     quota: QuotaRow | None = None
-    """The hours that were read."""
+    """Quota, if the tick read it."""
     request: Request | None = None
-    """What a person asked for, and is answered."""
+    """User request that the tick answered."""
 
 
 def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None) -> Turn:
-    """Carry one run one command further. A crash anywhere inside is repaired by calling it again."""
+    """Perform the next command of one run. After a crash at any point, calling it again repairs the state."""
     snapshot = store.snapshot(run)
     pipeline = Pipeline.from_canonical(snapshot.state.run.pipeline)
     now = shell.clock.now()
-    command = _not_ours(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
+    command = _fenced_command(snapshot, shell) or decide(snapshot, pipeline, shell.limits, now)
     command = held(command, snapshot, shell.limits, now) or command
     match command:
         case Wait(until=until, why=why, held=True):
@@ -87,14 +87,14 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
         store.write_quota(quota)
     now, watch = shell.clock.now(), result.watch or snapshot.watch
     if not failure:
-        watch = _waited(watch, command, snapshot, result, quota, pipeline.min_session_s, shell)
+        watch = _track_wait(watch, command, snapshot, result, quota, pipeline.min_session_s, shell)
     watch = noted(watch, snapshot.watch, command, metered.calls, shell.limits, now)
     store.append(run, result.facts, now, metrics=result.metrics, watch=watch, fence=fence)
     return Turn(command, (*intent, *result.facts), failure, snapshot.watch, result.watch, quota)
 
 
-def _not_ours(snapshot: Snapshot, shell: EffectContext) -> Command | None:
-    """Nothing but asking a person, where another home folder works on the run; None where none does, or one has asked."""
+def _fenced_command(snapshot: Snapshot, shell: EffectContext) -> Command | None:
+    """Return the command that parks, or keeps waiting, a run that another home folder works on; else None."""
     run = snapshot.state.run
     parked = fenced(run, shell.identity)
     halted = parked is not None or (run.status is RunStatus.PARKED and run.remedy == take_over(run))
@@ -106,7 +106,7 @@ def _not_ours(snapshot: Snapshot, shell: EffectContext) -> Command | None:
 
 
 def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
-    """What is written down before something is made outside."""
+    """Return the facts that record an intent before something is created on Kaggle."""
     match command:
         case Push(number, attempt) if snapshot.state.session(number, attempt).phase is Phase.PLANNED:
             return (PushIntended(number=number, attempt=attempt),)
@@ -121,9 +121,9 @@ def _intent(command: Command, snapshot: Snapshot) -> tuple[Fact, ...]:
 def _perform(
     command: effects.Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext
 ) -> tuple[EffectResult, str]:
-    """Do it; a failure becomes what we remember of it, and a hopeless one parks the run.
+    """Perform the command; a failure is stored in the poll state, and a permanent one parks the run.
 
-    Credentials that are refused (BadInput) in the middle of a run are a failure like any other: a person may put new ones.
+    Credentials that Kaggle refuses during a run (BadInput) are an ordinary failure: the user may replace them.
     """
     try:
         result = effects.perform(command, snapshot, pipeline, shell)
@@ -132,12 +132,12 @@ def _perform(
     except DiskRefused as error:
         return EffectResult(watch=_disk_refused(snapshot.watch, error, shell, shell.clock.now())), str(error)
     except Permanent as error:
-        if not open_to_parking(snapshot.state.run):  # a person knows already
+        if not open_to_parking(snapshot.state.run):  # the user has been told already
             return EffectResult(watch=_failed(snapshot.watch, error, shell, shell.clock.now())), str(error)
         run = snapshot.state.run
         remedy = take_over(run) if isinstance(error, Overtaken) else f"relay retry {run.id}"
-        again = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # a push under way is looked after still
-        watch = replace(snapshot.watch, not_before=again, failure=str(error))
+        retry_at = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)  # an unfinished push is still resolved
+        watch = replace(snapshot.watch, not_before=retry_at, failure=str(error))
         seen = error.generation if isinstance(error, Overtaken) else 0
         return EffectResult((RunParked(reason=str(error), remedy=remedy, generation=seen),), watch), str(error)
     if result.failure is not None:
@@ -165,7 +165,7 @@ def _failed(watch: PollState, error: Exception, shell: EffectContext, now: datet
     )
 
 
-def _waited(
+def _track_wait(
     watch: PollState,
     command: Command,
     snapshot: Snapshot,
@@ -174,7 +174,7 @@ def _waited(
     min_session_s: float,
     shell: EffectContext,
 ) -> PollState:
-    """What is remembered of a wait for something that only Kaggle can bring, after a command that was carried out."""
+    """Return the poll state after a completed command, with the time waited for Kaggle updated."""
     before, now = snapshot.watch, shell.clock.now()
     watch = search_time.carried_on(watch, snapshot)
     watch = replace(watch, awaiting=before.awaiting, waited_s=before.waited_s, waited_at=before.waited_at)
@@ -183,7 +183,7 @@ def _waited(
 
 
 def _tried_s(watch: PollState, shell: EffectContext, now: datetime) -> float:
-    """Seconds since the last failure, as far as relay was there: it would have tried again long before a night was over."""
+    """Return the seconds since the last failure, capped: relay retries often, so a longer gap was sleep."""
     if watch.failed_at is None:
         return 0.0
     awake_s = AWAKE_FACTOR * shell.limits.retry_s_max
@@ -191,13 +191,13 @@ def _tried_s(watch: PollState, shell: EffectContext, now: datetime) -> float:
 
 
 def _disk_refused(watch: PollState, error: DiskRefused, shell: EffectContext, now: datetime) -> PollState:
-    """Asking this disk again costs nobody anything, so it is asked steadily; and Kaggle has not failed, so nothing is given up."""
-    again = now + timedelta(seconds=shell.limits.retry_s)
-    return replace(reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=again)
+    """Return the poll state after a disk error: retried at a fixed interval and never given up, as Kaggle works."""
+    retry_at = now + timedelta(seconds=shell.limits.retry_s)
+    return replace(reset_failures(watch), failures=watch.failures + 1, failure=str(error), not_before=retry_at)
 
 
 def _slot_claim_stale(watch: PollState, shell: EffectContext, now: datetime) -> bool:
-    """Whether it is time to say again that a slot is wanted."""
+    """Return True if the run's claim to a slot must be renewed."""
     seen_at = watch.slot_seen_at
     return seen_at is None or not seen_at <= now < seen_at + timedelta(seconds=shell.limits.claim_s / 4)
 
@@ -207,7 +207,7 @@ def _claim_slot(watch: PollState, now: datetime) -> PollState:
 
 
 def _resolve_quota(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow:
-    """What Kaggle said of the hours, or the pipeline's own number of them where it did not."""
+    """Return the quota as Kaggle gave it, or else computed from the pipeline's own number."""
     if read.total_s is not None:
         return read
     begin, _ = week_of(read.refreshes_at, read.read_at)

@@ -1,4 +1,4 @@
-"""A dataset of the wheels that a pipeline's sessions install, made once: `relay environment publish`."""
+"""Publishes a dataset of the wheels that a pipeline's sessions install, once: `relay environment publish`."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from stages.session import packing
 from stages.session.wheels import BLOB_NAME, LIST_NAME, WheelList
 
 PYTHON = "3.12"
-"""Of Kaggle's TPU image (github.com/Kaggle/docker-python, tpu/, August 2026)."""
+"""Python version of Kaggle's TPU image (github.com/Kaggle/docker-python, tpu/, August 2026)."""
 PLATFORMS = (
     *(f"manylinux_2_{minor}_x86_64" for minor in range(35, 16, -1)),
     "manylinux2014_x86_64",
@@ -24,18 +24,21 @@ PLATFORMS = (
     "manylinux1_x86_64",
     "linux_x86_64",
 )
-"""What a Linux of the last years on that processor runs, the newest first."""
+"""Platform tags that a recent x86-64 Linux accepts, newest first."""
 POLL_S = 15.0
 WAIT_S_MAX = 3600.0
 MESSAGE_CHARS_MAX = 300
 
 Download = Callable[[Sequence[str], str, Path], None]
-"""Puts the wheels of pins, and of all that they need, for a version of Python into a folder; raises BadInput."""
+"""Function that downloads the wheels of pins and their dependencies into a folder, for a Python version.
+
+Raises BadInput.
+"""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The dataset, and whether it was there before."""
+    """Published dataset, and whether it existed before."""
 
     ref: str
     wheels: WheelList
@@ -43,7 +46,7 @@ class Published:
 
 
 def download(pins: Sequence[str], python: str, into: Path) -> None:
-    """By pip, which sees this process's environment and settings."""
+    """Download wheels with pip, which inherits this process's environment and settings."""
     where = [option for platform in PLATFORMS for option in ("--platform", platform)]
     command = [
         sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input",
@@ -54,9 +57,10 @@ def download(pins: Sequence[str], python: str, into: Path) -> None:
         errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")] or done.stdout.splitlines()[
             -1:
         ]
-        said = " ".join(errors)[:MESSAGE_CHARS_MAX] or f"exit status {done.returncode}"
+        detail = " ".join(errors)[:MESSAGE_CHARS_MAX] or f"exit status {done.returncode}"
         raise BadInput(
-            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({said}): mend environment, or the network"
+            f"pip has no wheels of {', '.join(pins)} for Python {python} on Linux ({detail}): correct environment, or "
+            "check the network"
         )
 
 
@@ -69,10 +73,10 @@ def publish(
     python: str = PYTHON,
     get: Download = download,
 ) -> Published:
-    """Download, pack and publish; what is there already in the same bytes is found again and nothing is uploaded.
+    """Download, pack and publish the wheels; a dataset with the same bytes is reused without an upload.
 
-    Raises BadInput where the pipeline installs nothing or a wheel is missing, Permanent where Kaggle has something else of that
-    name; before the upload nothing is created anywhere but in a temporary folder, which is removed.
+    Raises BadInput if the pipeline installs nothing or a wheel is missing, Permanent if Kaggle has something else under
+    that name. Before the upload, nothing is created except a temporary folder, which is removed.
     """
     if not pipeline.pins:
         raise BadInput(f"{pipeline.name} installs nothing, so there are no wheels to publish: environment is empty")
@@ -94,10 +98,10 @@ def publish(
 
 
 def packed(pins: Sequence[str], python: str, downloaded: Path, folder: Path) -> WheelList:
-    """Write the two files of a dataset of the wheels in `downloaded` into `folder`."""
+    """Write the two files of the dataset, from the wheels in `downloaded`, into `folder`."""
     files = {path.name: packing.sha256_of(path) for path in sorted(downloaded.iterdir())}
     for path in downloaded.iterdir():
-        path.chmod(0o644)  # what is packed does not depend on this machine's habits
+        path.chmod(0o644)  # the archive must not depend on this machine's umask
     blob = packing.pack(downloaded, folder / BLOB_NAME)
     wheels = WheelList(python, tuple(pins), files, blob.size_bytes, blob.sha256)
     (folder / LIST_NAME).write_text(wheels.to_json(), encoding="utf-8")
@@ -105,7 +109,7 @@ def packed(pins: Sequence[str], python: str, downloaded: Path, folder: Path) -> 
 
 
 def _await(slug: str, wheels: WheelList, gateway: Gateway, clock: Clock) -> None:
-    """Until Kaggle lists both files in full."""
+    """Wait until Kaggle lists both files in full."""
     waited_s = 0.0
     while not _whole(gateway.find_dataset(slug), wheels):
         if waited_s >= WAIT_S_MAX:

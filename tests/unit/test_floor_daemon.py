@@ -87,8 +87,8 @@ def test_what_is_held_back_is_told_by_the_daemon_once_and_by_the_status(
     desk.run(*[idle] * 10)
     narrator = Narrator(desk.clock.now)
     lines = [line for turn in desk.turns for line in narrator.hear(desk.chain.run, turn)]
-    told = [line for line in lines if "nothing is repeated without a rest" in line.message]
+    told = [line for line in lines if "relay waits before it repeats one" in line.message]
     assert [line.level for line in told] == ["warning"]
     assert isinstance(desk.turns[-1].command, Wait)
     watch = desk.chain.store.watch(desk.chain.run)
-    assert watch.not_before is not None and "nothing is repeated without a rest" in watch.failure
+    assert watch.not_before is not None and "relay waits before it repeats one" in watch.failure

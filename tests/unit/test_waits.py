@@ -101,7 +101,7 @@ def test_an_account_has_a_budget_of_calls_a_minute_for_all_its_runs_and_what_exc
     more = (*others, CallsMade(since=AT, calls=1))
     rest = held(Poll(1, 1), replace(snapshot, others_calls=more), LIMITS, now)
     assert rest is not None and rest.until == AT + 30 * SECOND
-    assert rest.why == "120 calls of Kaggle were made within a minute: the rest waits"
+    assert rest.why == "120 calls to Kaggle were made within a minute: further calls wait"
     ahead = (CallsMade(since=AT + YEAR, calls=1000),)
     assert held(Poll(1, 1), replace(snapshot, others_calls=ahead), LIMITS, now) is None, "of a clock that was ahead"
 

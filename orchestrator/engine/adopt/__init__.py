@@ -1,1 +1,1 @@
-"""Adoption: a run is made again from what is on Kaggle alone, after its database was lost."""
+"""Adoption: rebuilds a run from what is on Kaggle alone, after its database was lost."""

@@ -1,4 +1,4 @@
-"""`relay adopt`: find a run on Kaggle, make its database again, and say what came of it."""
+"""`relay adopt`: finds a run on Kaggle, rebuilds its database, and reports the result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Adoption:
-    """Where a run is made again: `known` are the runs of this home, `store` opens its database only when all is there.
+    """Context for rebuilding a run: `known` are this home's runs; `store` opens its database at the end.
 
-    Those that are `damaged` in the database are made again in the place of what it holds of them.
+    Runs that are `damaged` in the database are replaced by the rebuilt ones.
     """
 
     gateway: Gateway
@@ -44,11 +44,11 @@ class Adoption:
     known: tuple[str, ...]
     store: Callable[[], Store]
     identity: Callable[[], str] = str
-    """The home folder's id, made when the first run is made again."""
+    """Function that returns the home folder's id, which is created when the first run is rebuilt."""
     damaged: tuple[str, ...] = ()
 
     def list(self, tell: Tell) -> dict[str, Any]:
-        """Name the runs on Kaggle, and whether this home has them; the same as a document (see docs/json.md)."""
+        """List the runs on Kaggle, and whether this home has them; return them as a document too (see docs/json.md)."""
         found, listed = runs_on_kaggle(self.gateway), []
         for one in found:
             kernels = f"{one.kernels} kernel{'' if one.kernels == 1 else 's'}"
@@ -61,10 +61,10 @@ class Adoption:
         return {"format": FORMAT, "owner": self.gateway.owner(), "runs": listed}
 
     def adopt(self, run: str, path: Path | None, tell: Tell) -> dict[str, Any]:
-        """Make the run's database again, and say what came of it, as a document too; raises BadInput where that cannot be, and then nothing is created.
+        """Rebuild the run's database, and report the result, as a document too.
 
-        All that is fetched lies where the run will look for it, so a second try after a crash goes on with it. The run itself
-        is written in one transaction at the end.
+        Raises BadInput if that is impossible; then nothing is created. Everything fetched lies where the run will look
+        for it, so a second try after a crash continues. The run itself is written in one transaction at the end.
         """
         if run in self.known:
             raise BadInput(f"{run} is in {self.home.path} already: relay daemon goes on with it")
@@ -114,7 +114,7 @@ class Adoption:
             home=self.identity(),
         )
         history = History(started, datetime.fromisoformat(began) if began else now, now)
-        if started.home:  # from now on it is this home folder that works on the run
+        if started.home:  # from now on, this home folder works on the run
             history.happened(RunTakenOver(home=started.home, generation=int(now.timestamp())))
         return history
 
@@ -123,7 +123,7 @@ class Adoption:
         if datasets:
             names = ", ".join([*datasets[:3], *(["…"] if len(datasets) > 3 else [])])
             return (
-                f"of {run} only the datasets {names} are on Kaggle: without a kernel nobody knows its pipeline, so start another "
+                f"Kaggle has only the datasets {names} of {run}, and no kernel that holds its pipeline: start another "
                 "run"
             )
         found = [one.run for one in runs_on_kaggle(self.gateway)]
@@ -132,7 +132,7 @@ class Adoption:
 
 
 def _canonical(evidence: Evidence, given: Pipeline | None, path: Path | None) -> str:
-    """The run's pipeline: out of an order, or the file where the orders are an older relay's."""
+    """Return the run's pipeline: from an order, or from the file if the orders are an older relay's."""
     digest = evidence.orders[0].pipeline_digest
     if given is not None:
         if given.digest != digest:
@@ -146,8 +146,8 @@ def _canonical(evidence: Evidence, given: Pipeline | None, path: Path | None) ->
     except ContractError as error:
         raise BadInput(f"{error}: name the pipeline's file with --pipeline") from error
     raise BadInput(
-        f"the kernels of {evidence.run} were made by an older relay and do not hold their whole pipeline: name its file with "
-        "--pipeline"
+        f"the kernels of {evidence.run} were made by an older relay and do not hold their whole pipeline: name its "
+        "file with --pipeline"
     )
 
 
@@ -155,15 +155,17 @@ def _read(canonical: str, run: str) -> Pipeline:
     try:
         return Pipeline.from_canonical(canonical)
     except pydantic.ValidationError as error:
-        raise BadInput(f"the pipeline of {run} was written by another relay: adopt it with that version") from error
+        raise BadInput(
+            f"the pipeline of {run} was written by another version of relay: adopt it with that version"
+        ) from error
 
 
 def _check_inputs(evidence: Evidence, path: Path | None) -> None:
     name = inputs_of(evidence.run)
     if evidence.inputs is None and path is None:
         raise BadInput(
-            f"the dataset {name} with the pipeline's own files is not on Kaggle: name the pipeline's file with --pipeline, "
-            "with those files beside it"
+            f"the dataset {name} with the pipeline's own files is not on Kaggle: name the pipeline's file with "
+            "--pipeline, with those files beside it"
         )
     if evidence.inputs is not None and evidence.inputs.status != "ready":
         raise Transient(f"Kaggle still processes the dataset {name}: adopt again in a few minutes")
@@ -174,8 +176,8 @@ def _inputs(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tup
         return inputs_facts(evidence, pipeline, shell)
     except Corrupt as error:
         raise BadInput(
-            f"the dataset {inputs_of(evidence.run)} does not hold what the run began with ({error}): delete it on Kaggle, then "
-            "name the pipeline's file with --pipeline"
+            f"the dataset {inputs_of(evidence.run)} does not hold what the run began with ({error}): delete it on "
+            "Kaggle, then name the pipeline's file with --pipeline"
         ) from error
 
 
@@ -213,6 +215,6 @@ def _say(history: History, tell: Tell) -> None:
         tell(f"{run.id} is finished")
         return
     tell(
-        f"{run.id} is active: relay daemon goes on with it. Kaggle cannot tell whether it had been paused or cancelled: relay "
-        f"pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
+        f"{run.id} is active: relay daemon goes on with it. Kaggle cannot tell whether it had been paused or "
+        f"cancelled: relay pause {run.id} or relay cancel {run.id} says so again. No other daemon may work on this run"
     )

@@ -1,4 +1,4 @@
-"""What Kaggle has of a run: its kernels with their orders, and its datasets. Looks only, and changes nothing anywhere."""
+"""Finds what Kaggle has of a run: its kernels with their orders, and its datasets. Changes nothing on Kaggle."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -20,12 +20,12 @@ Key = tuple[int, int]
 """(number, attempt) of a session."""
 
 ABSENT_IN_A_ROW = 2
-"""So many session numbers without a kernel end the search for more: what was pushed last may be missing in a listing."""
+"""Number of consecutive session numbers without a kernel that end the search: a listing may lack the latest push."""
 
 
 @dataclass(frozen=True)
 class StartedSession:
-    """A session that was really started: what it was told, and how Kaggle says that it is."""
+    """A session that was really started: its order, and its status on Kaggle."""
 
     order: Order
     version: int | None
@@ -39,34 +39,34 @@ class StartedSession:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that was found of one run. `orders` holds those of kernels that never ran too, which are no sessions."""
+    """Everything found of one run. `orders` includes those of kernels that never ran, which are no sessions."""
 
     run: str
     orders: tuple[Order, ...]
     sessions: tuple[StartedSession, ...]
     datasets: dict[str, DatasetSeen]
-    """The checkpoints' datasets by their own name, whatever their status."""
+    """Checkpoint datasets by their own name, whatever their status."""
     inputs: DatasetSeen | None
 
     @property
     def taken(self) -> dict[str, str]:
-        """Name and digest of every checkpoint that a session was told to start from."""
+        """Name and digest of every checkpoint that a session was ordered to start from."""
         parents = (order.parent for order in self.orders)
         return {parent.name: parent.digest for parent in parents if parent is not None}
 
 
 @dataclass(frozen=True)
 class RunOnKaggle:
-    """One run in the list of those on Kaggle."""
+    """Entry for one run in the list of runs on Kaggle."""
 
     run: str
     kernels: int
     whole: bool
-    """Whether its orders hold all that adopting needs."""
+    """True if the run's orders contain everything that adopting it needs."""
 
 
 def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
-    """Every run that has a kernel on this account, by name."""
+    """Return every run that has a kernel on this account, by name."""
     slugs: dict[str, list[str]] = {}
     for slug in gateway.list_kernels(""):
         run = run_in(slug)
@@ -81,7 +81,7 @@ def runs_on_kaggle(gateway: Gateway) -> tuple[RunOnKaggle, ...]:
 
 
 def _first_order(slugs: Sequence[str], gateway: Gateway) -> Order | None:
-    """None where the names only look like a run's."""
+    """Return the order of the first kernel that exists; None if the names only look like a run's."""
     for slug in slugs:
         kernel = gateway.find_kernel(slug)
         if kernel is not None:
@@ -97,9 +97,9 @@ def _order_in(kernel: KernelFound) -> Order | None:
 
 
 def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
-    """Find all of a run; None where it has no kernel. Raises BadInput where a kernel of such a name is another run's.
+    """Find everything of a run; None if it has no kernel. Raises BadInput if such a kernel is another run's.
 
-    The listing is only a start: every computed name is looked for by itself.
+    The listing is only a start: each computed name is also looked up by itself.
     """
     listed = [key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None]
     kernels = _kernels(run, listed, gateway)
@@ -112,7 +112,7 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
         version, seen = seen_of(order.slug, kernels[key].version, gateway)
         if seen.worker is Worker.UNKNOWN:
             raise Transient(f"Kaggle's answer about {order.slug} made no sense ({seen.message}): try again later")
-        if seen.worker is not Worker.NEW_SCRIPT:  # a push that was declined leaves its source, and no session
+        if seen.worker is not Worker.NEW_SCRIPT:  # a declined push leaves its source, but no session
             sessions.append(StartedSession(order, version, seen))
     names = [name for name in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(name)) is not None]
     names += [checkpoint_of(run, *key) for key in orders]
@@ -124,7 +124,7 @@ def look(run: str, inputs: str, gateway: Gateway) -> Evidence | None:
 
 
 def _datasets(name: str, gateway: Gateway) -> dict[str, DatasetSeen]:
-    """The dataset of that name; where there is none, that of the next name, under which it may have been offered again."""
+    """Return the dataset of that name, or else of the next name, under which it may have been uploaded again."""
     for place in (name, place_of(name_in(name), copy_in(name_in(name), name) + 1)):
         if (there := gateway.find_dataset(place)) is not None:
             return {place: there}
@@ -152,7 +152,7 @@ def _kernels(run: str, listed: Iterable[Key], gateway: Gateway) -> dict[Key, Ker
 
 
 def _attempts(run: str, number: int, known: int, gateway: Gateway) -> dict[Key, KernelFound]:
-    """The kernels of one session number: the attempts that are known of, and those after them until one is absent."""
+    """Return the kernels of one session number: the known attempts, and later ones until one is missing."""
     found: dict[Key, KernelFound] = {}
     for attempt in itertools.count(1):
         kernel = gateway.find_kernel(slug_of(run, number, attempt))
@@ -180,16 +180,16 @@ def _order(run: str, key: Key, kernel: KernelFound) -> Order:
 def _of_one_run(orders: Sequence[Order]) -> None:
     for order in orders[1:]:
         first = (orders[0].pipeline_digest, orders[0].created_at)
-        # An order of an older relay does not say when the run began: it may stand beside those of a newer one.
+        # An order of an older relay lacks the run's start time; it may appear beside orders of a newer one.
         if order.pipeline_digest != first[0] or (order.created_at and first[1] and order.created_at != first[1]):
             raise BadInput(
-                f"the kernels {orders[0].slug} and {order.slug} are of two different runs of one name: delete those of the one "
-                "that is not wanted on Kaggle, then adopt again"
+                f"the kernels {orders[0].slug} and {order.slug} belong to two different runs of the same name: delete "
+                "those of the one that is not wanted on Kaggle, then adopt again"
             )
 
 
 def published_manifest(run: str, name: str, seen: DatasetSeen, gateway: Gateway, folder: Path) -> Manifest | None:
-    """The manifest in a checkpoint's dataset; None where the dataset is not ready or holds none that fits its name."""
+    """Return the manifest in a checkpoint's dataset; None if the dataset is not ready or its manifest does not fit."""
     listed = {file.name: file.size_bytes for file in seen.files}
     if seen.status != "ready" or MANIFEST_NAME not in listed:
         return None

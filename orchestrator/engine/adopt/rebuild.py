@@ -1,7 +1,7 @@
-"""From what Kaggle has to the facts that must have happened, through the ordinary state machine.
+"""Rebuilds a run's facts from what is on Kaggle, through the ordinary state machine.
 
-A session that is live, or that ended and whose checkpoint is no dataset yet, is left to the ordinary tick as the last one:
-pushed, and not looked at. Those before it are told in full.
+The last session, if live or not yet published as a dataset, is left to the ordinary tick: it is recorded as pushed and
+not yet polled. Earlier sessions are recorded in full.
 """
 
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ Key = tuple[int, int]
 
 @dataclass
 class History:
-    """Facts in their order, what they fold to, and what a person should know besides."""
+    """Facts in order, the state they fold to, and notes for the user."""
 
     started: RunStarted
     created_at: datetime
@@ -63,17 +63,17 @@ class History:
         self.state = machine.begin(self.started, self.created_at)
 
     def happened(self, *facts: Fact) -> None:
-        """Add facts. Only the run's beginning has its own time: when the rest happened, Kaggle does not tell."""
+        """Add facts. Only the run's start has its own time: Kaggle does not tell when the rest happened."""
         for fact in facts:
             self.state = machine.apply(self.state, fact, self.now)
             self.facts.append((self.now, fact))
 
 
 def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> None:
-    """Fill the history, and bring home what the run needs to go on. Safe to repeat: whole files are kept."""
+    """Fill the history, and fetch what the run needs to go on. Safe to repeat: intact files are kept."""
     manifests, places = _manifests(history, evidence, shell)
     sessions: dict[Key, StartedSession | Manifest] = {ran.key: ran for ran in evidence.sessions}
-    for manifest in manifests.values():  # a kernel that was deleted, whose checkpoint is still there
+    for manifest in manifests.values():  # a deleted kernel whose checkpoint still exists
         sessions.setdefault((manifest.session, manifest.attempt), manifest)
     _Replay(history, evidence, pipeline, shell, manifests, places, dict(sorted(sessions.items()))).tell()
 
@@ -81,7 +81,7 @@ def rebuild(history: History, evidence: Evidence, pipeline: Pipeline, shell: Eff
 def _manifests(
     history: History, evidence: Evidence, shell: EffectContext
 ) -> tuple[dict[str, Manifest], dict[str, str]]:
-    """Those of the datasets that are whole and really this run's, and the datasets' own names, by the checkpoints' names."""
+    """Return the manifests, and the dataset names, of complete datasets of this run, by checkpoint name."""
     tokens = {checkpoint_of(evidence.run, *ran.key): ran.order.token for ran in evidence.sessions}
     found: dict[str, Manifest] = {}
     places: dict[str, str] = {}
@@ -90,11 +90,11 @@ def _manifests(
         manifest = published_manifest(evidence.run, place, seen, shell.gateway, shell.home.adopting(evidence.run))
         if manifest is None:
             continue
-        told = tokens.get(name) or token_of(history.state, manifest.session, manifest.attempt)
+        token = tokens.get(name) or token_of(history.state, manifest.session, manifest.attempt)
         digest = evidence.taken.get(name, manifest.digest)
         sizes = {file.name: file.size_bytes for file in seen.files}
         whole = all(sizes.get(e.path) == e.size_bytes for e in manifest.files if e.path != COMPILED_NAME)
-        if (manifest.token, manifest.digest) == (told, digest) and whole:
+        if (manifest.token, manifest.digest) == (token, digest) and whole:
             found[name], places[name] = manifest, place
         else:
             history.notes.append(f"the dataset {place} is not what its session left, and is not used")
@@ -111,7 +111,7 @@ class _Replay:
     places: Mapping[str, str]
     sessions: Mapping[Key, StartedSession | Manifest]
     pruned: list[str] = field(default_factory=list)
-    """Told of at the end: whoever started the next session still had them."""
+    """Checkpoints recorded as pruned at the end: the next session still had them when it started."""
 
     def tell(self) -> None:
         keys = list(self.sessions)
@@ -119,9 +119,9 @@ class _Replay:
             following = keys[index + 1] if index + 1 < len(keys) else None
             match self.sessions[key]:
                 case StartedSession() as ran:
-                    self._ran(ran, following)
+                    self._record_started(ran, following)
                 case manifest:
-                    self._left(manifest)
+                    self._record_orphan(manifest)
         self._bring_home()
         for name in self.pruned:
             if self.state.checkpoint(name).usable:
@@ -136,7 +136,7 @@ class _Replay:
 
     # --- one session ---------------------------------------------------------
 
-    def _ran(self, ran: StartedSession, following: Key | None) -> None:
+    def _record_started(self, ran: StartedSession, following: Key | None) -> None:
         order = ran.order
         self._planned(
             SessionPlanned(
@@ -154,7 +154,7 @@ class _Replay:
         name = checkpoint_of(order.run, *ran.key)
         ended = ran.seen.worker.terminal
         if following is None and not (ended and name in self.manifests):
-            return  # the ordinary tick looks, collects and publishes
+            return  # the ordinary tick polls, collects and publishes
         number, attempt = ran.key
         if not ended and name not in self.manifests and name not in self.evidence.taken:
             why = f"a later session was begun while Kaggle called it {ran.seen.worker}"
@@ -166,15 +166,18 @@ class _Replay:
         self._ended(self.state.session(number, attempt), name, left_more)
 
     def _planned(self, planned: SessionPlanned, version: int | None) -> None:
-        """A session that was started although a person had to look first, or elsewhere than at the newest checkpoint, tells
-        that a person said so."""
+        """Record a planned session, preceded by the user's decision that it implies.
+
+        A session started although the run would have parked, or not from the newest checkpoint, shows that the user
+        asked for it.
+        """
         head = self.state.head
         names = {checkpoint.name for checkpoint in self.state.checkpoints}
         chosen = planned.parent if planned.parent in names and head and head.name != planned.parent else None
         parked = parking.park_reason(self.state, self.pipeline)
         if parked or chosen:
             remedy = f"relay resume {self.state.run.id}"
-            why = parked or RunParked(reason="a person went on from an older checkpoint", remedy=remedy)
+            why = parked or RunParked(reason="the user resumed from an older checkpoint", remedy=remedy)
             self.history.happened(why, RunResumed(checkpoint=chosen or ""))
         number, attempt = planned.number, planned.attempt
         confirmed = PushConfirmed(number=number, attempt=attempt, kernel_version=version, adopted=True)
@@ -193,21 +196,21 @@ class _Replay:
         self.history.happened(*quarantine.found)
         digest = self.evidence.taken.get(name)
         if name in self.manifests:
-            self._has(session, report, self.manifests[name])
+            self._record_end(session, report, self.manifests[name])
         elif digest is not None or left_more:
             newer = [c for c in found if self._position(c.manifest.cursor) > self._position(session.start)]
             fitting = [c for c in newer if digest in (None, c.manifest.digest)]
             chosen = max(fitting, key=lambda c: self._position(c.manifest.cursor), default=None)
-            self._has(session, report, chosen.manifest if chosen else None, chosen, files)
+            self._record_end(session, report, chosen.manifest if chosen else None, chosen, files)
             if chosen is None and digest is not None:
                 self.history.notes.append(f"the checkpoint {name} is not on Kaggle any more")
         else:
-            self._has(session, report, None)
+            self._record_end(session, report, None)
 
     def _position(self, cursor: Cursor) -> int:
         return self.pipeline.position(cursor)
 
-    def _has(
+    def _record_end(
         self,
         session: Session,
         report: Report | None,
@@ -215,23 +218,23 @@ class _Replay:
         candidate: Candidate | None = None,
         files: Files | None = None,
     ) -> None:
-        """The end of a session; a checkpoint that is in no dataset yet comes home, for the ordinary tick to publish."""
+        """Record a session's end; fetch a checkpoint that is in no dataset yet, for the ordinary tick to publish."""
         fact = collect.concluded(session, self.pipeline, report, self.shell.home, taken)
         self.history.happened(fact)
         if isinstance(fact, NothingCollected):
             return
         name = fact.checkpoint
         if name not in self.manifests:
-            if candidate is not None and self._is_newest(session.key) and self._brought(candidate, name, files or {}):
+            if candidate is not None and self._is_newest(session.key) and self._fetch(candidate, name, files or {}):
                 return
             self.pruned.append(name)
         self._published(session.key, name)
 
     def _is_newest(self, key: Key) -> bool:
-        """Whether no later checkpoint was published: then this one was not pruned, but has not been published yet."""
+        """Return True if no later checkpoint was published: then this one is not pruned but still unpublished."""
         return all((manifest.session, manifest.attempt) < key for manifest in self.manifests.values())
 
-    def _brought(self, candidate: Candidate, name: str, files: Files) -> bool:
+    def _fetch(self, candidate: Candidate, name: str, files: Files) -> bool:
         into = self.shell.home.checkpoint(self.evidence.run, name)
         quarantine = Quarantine(self.shell.home, self.evidence.run, self.history.now)
         try:
@@ -250,8 +253,8 @@ class _Replay:
             self.history.happened(DatasetOffered(number=number, attempt=attempt, dataset=self.places[name]))
         self.history.happened(CheckpointPublished(number=number, attempt=attempt))
 
-    def _left(self, manifest: Manifest) -> None:
-        """A session of which only its checkpoint is left."""
+    def _record_orphan(self, manifest: Manifest) -> None:
+        """Record a session of which only the checkpoint is left."""
         run, key = manifest.run, (manifest.session, manifest.attempt)
         parent = next((c for c in self.state.checkpoints if c.digest == manifest.parent), None)
         limit_s = self.pipeline.limit_s
@@ -282,12 +285,12 @@ class _Replay:
             reached=manifest.cursor,
             reason=gone,
         )
-        self._has(session, report, manifest)
+        self._record_end(session, report, manifest)
 
-    # --- what comes home -----------------------------------------------------
+    # --- fetching checkpoints ------------------------------------------------
 
     def _bring_home(self) -> None:
-        """The newest published checkpoints, as many as are kept; one that does not arrive as promised is used no more."""
+        """Fetch the newest published checkpoints, as many as are kept; one that does not verify is no longer used."""
         published = [c for c in self.state.checkpoints if c.status is CheckpointStatus.PUBLISHED]
         alive = [c.name for c in published if c.name not in self.pruned]
         for name in alive[-self.pipeline.keep_checkpoints :]:
@@ -303,7 +306,7 @@ class _Replay:
 
 
 def _download(manifest: Manifest, name: str, place: str, shell: EffectContext) -> None:
-    """One published checkpoint, the manifest last; Corrupt where a file differs twice."""
+    """Fetch one published checkpoint, the manifest last; raises Corrupt if a file differs twice."""
     into = private_folder(shell.home.checkpoint(manifest.run, name))
     for entry in manifest.files:
         wanted = FileWanted(size_bytes=entry.size_bytes, sha256=entry.sha256)
@@ -319,7 +322,7 @@ def _download(manifest: Manifest, name: str, place: str, shell: EffectContext) -
 
 
 def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -> tuple[Fact, ...]:
-    """Bring the pipeline's own files home, checked; raises Corrupt where they are not those that the run began with."""
+    """Fetch and verify the pipeline's own files; raises Corrupt if they are not those that the run began with."""
     assert evidence.inputs is not None, "the caller looked"
     first, name = inputs_of(evidence.run), evidence.inputs.ref.partition("/")[2]
     folder = private_folder(shell.home.inputs(evidence.run))
@@ -330,7 +333,7 @@ def inputs_facts(evidence: Evidence, pipeline: Pipeline, shell: EffectContext) -
 
 
 def goes_on(state: RunState) -> str:
-    """What the newest session is doing, for people."""
+    """Describe the newest session's state for the user."""
     last = state.last
     if last is None:
         return "no session was started"

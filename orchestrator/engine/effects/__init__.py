@@ -1,4 +1,4 @@
-"""One function for each command that touches the world. Each looks before it makes, so doing it again after a crash is safe."""
+"""Effects: one function per command. Each looks before it creates, so repeating one after a crash is safe."""
 
 from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.dispatch import Effect, perform

@@ -1,4 +1,4 @@
-"""Counts what a command asks of Kaggle, so that an account's budget of calls can be kept to."""
+"""Counts a command's calls to Kaggle, to keep within an account's call budget."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -7,7 +7,7 @@ from orchestrator.kaggle.gateway import Gateway
 
 
 class CallMeter:
-    """A gateway like another one; `calls` says how many of its methods were called."""
+    """Wraps a gateway; `calls` is how many of its methods were called."""
 
     def __init__(self, inner: Gateway) -> None:
         self._inner = inner
@@ -15,7 +15,7 @@ class CallMeter:
 
     @property
     def gateway(self) -> Gateway:
-        """This, as what it stands for."""
+        """This object, typed as a Gateway."""
         return cast(Gateway, self)
 
     def __getattr__(self, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What an effect may use, and what may come of it."""
+"""The context that effects run in, and their results."""
 
 from dataclasses import dataclass, replace
 
@@ -15,30 +15,30 @@ from state.model import Metric, PollState, QuotaRow
 
 @dataclass(frozen=True)
 class EffectContext:
-    """What an effect may use."""
+    """Gateway, folders, clock and limits that an effect may use."""
 
     gateway: Gateway
     home: HomeLayout
     clock: Clock
     limits: Limits
     identity: str = ""
-    """Id of the home folder (`orchestrator.engine.home_identity`); empty where no other home folder can work on the account's runs."""
+    """Id of this home folder (see `orchestrator.engine.home_identity`); empty if the account has only one."""
 
 
 @dataclass(frozen=True)
 class EffectResult:
-    """What came of an effect: facts, and what was observed on the way."""
+    """Result of an effect: facts, and what it observed."""
 
     facts: tuple[Fact, ...] = ()
     watch: PollState | None = None
     metrics: tuple[Metric, ...] = ()
     quota: QuotaRow | None = None
     failure: RelayError | None = None
-    """What has to be tried again, where facts are to be recorded all the same."""
+    """Error to be retried, if facts must be recorded all the same."""
 
 
 def reset_failures(watch: PollState) -> PollState:
-    """Nothing fails any more; what was seen of the session, and the place in the line for a slot, stay."""
+    """Clear the failures; keep what was observed of the session, and the run's place in the queue for a slot."""
     return replace(
         PollState(),
         looked_at=watch.looked_at,

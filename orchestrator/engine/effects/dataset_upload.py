@@ -1,8 +1,8 @@
-"""Get files to Kaggle as one dataset: under which name, how long it is waited for, and when another name is tried.
+"""Uploads files to Kaggle as one dataset: under which name, how long relay waits, and when it tries another name.
 
-Kaggle takes a dataset and shows it later, sometimes never; a name that was used once need not become free again. So each
-dataset is offered under a name of its own, looked for within bounds, and offered once more under the next name; then a
-person is asked.
+Kaggle accepts a dataset and shows it later, sometimes never; a name that was used once may not become free again. So
+each dataset is uploaded under a name of its own, searched for within time limits, and uploaded once more under the next
+name; then the run is parked.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,25 +22,25 @@ from state.model import COPIES_MAX, Run, copy_in, place_of
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetUpload:
-    """One dataset that Kaggle is to have: `name` is its first name, `place` the one that is used now."""
+    """An upload of one dataset: `name` is its first name, `place` the current one."""
 
     name: str
     place: str
     taken: bool
-    """Whether Kaggle took it, as far as we know."""
+    """True if relay knows that Kaggle accepted the dataset."""
     sought_s: float
-    """For how long it has been looked for since then, with this look."""
+    """Seconds for which it has been searched for since Kaggle accepted it, this poll included."""
     run: Run
     files: Sequence[Path] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def following(self) -> str:
-        """The name after this one."""
+        """Name to try after the current one."""
         return place_of(self.name, copy_in(self.name, self.place) + 1)
 
     def asks(self, reason: str) -> tuple[RunParked, ...]:
-        """What asks a person about the following name, where that is not to be tried without one."""
+        """Return the fact that parks the run, if the next name must not be tried without asking the user."""
         if copy_in(self.name, self.following) <= COPIES_MAX or not open_to_parking(self.run):
             return ()
         remedy = f"relay retry {self.run.id}"
@@ -51,7 +51,7 @@ class DatasetUpload:
 
 @dataclass(frozen=True)
 class UploadStatus:
-    """How an offer stands. `ready`: processed, though not every file need be listed; `dropped`: why it came to nothing."""
+    """Status of an upload. `ready`: processed, but the listing may lack files; `dropped`: failed, for `reason`."""
 
     what: Literal["ready", "offered", "awaited", "dropped"]
     seen: DatasetSeen | None = None
@@ -59,7 +59,7 @@ class UploadStatus:
 
 
 def summed_up(offer: DatasetUpload, stand: UploadStatus) -> dict[str, float]:
-    """For how long the offer has been looked for, by its name; empty where it is looked for no more."""
+    """Return the seconds searched so far, by dataset name; empty if the search is over."""
     match stand.what:
         case "offered":
             return {offer.place: 0.0}
@@ -70,13 +70,13 @@ def summed_up(offer: DatasetUpload, stand: UploadStatus) -> dict[str, float]:
 
 
 def upload_status(offer: DatasetUpload, seen: DatasetSeen | None, shell: EffectContext) -> UploadStatus:
-    """How Kaggle's answer `seen` makes an offer stand; what is not there is made. Safe to repeat.
+    """Return the status of an upload from Kaggle's answer `seen`; create a missing dataset. Safe to repeat.
 
-    Raises Overtaken where another home folder made it, Permanent where it is public or there is no room for it, and as
-    `Gateway.create_dataset` does.
+    Raises Overtaken if another home folder made it, Permanent if it is public or there is no room for it, and the
+    errors of `Gateway.create_dataset`.
     """
     if seen is None:
-        return _unseen(offer, shell) if offer.taken else _made(offer, shell)
+        return _not_visible(offer, shell) if offer.taken else _create(offer, shell)
     refuse_overtaken(Mark.on_dataset(seen), f"the dataset {seen.ref}", offer.run, shell.identity)
     if seen.status == "failed":
         shell.gateway.delete_dataset(offer.place)
@@ -88,8 +88,8 @@ def upload_status(offer: DatasetUpload, seen: DatasetSeen | None, shell: EffectC
 
 
 def unfinished(offer: DatasetUpload, how: str, shell: EffectContext) -> UploadStatus:
-    """How an offer stands that Kaggle shows and has not finished with, or does not list all files of."""
-    if not offer.taken:  # nobody noted that it was made
+    """Return the status of an upload that Kaggle shows but is processing, or whose files it does not all list."""
+    if not offer.taken:  # relay has not recorded yet that it was created
         return UploadStatus("offered")
     if offer.sought_s <= shell.limits.processing_s:
         return UploadStatus("awaited")
@@ -99,23 +99,23 @@ def unfinished(offer: DatasetUpload, how: str, shell: EffectContext) -> UploadSt
     )
 
 
-def _made(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
+def _create(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
     try:
         shell.gateway.create_dataset(offer.place, offer.files, offer.sha256, Mark.of(offer.run, shell.identity).text)
     except NameTaken:
         return UploadStatus(
             "offered"
-        )  # by us, if a crash or a lost answer came between: it is looked for before that is decided
+        )  # by relay, if a crash or a lost response came in between: search before deciding
     except NoRoom as error:
         raise Permanent(
-            f"{error}: delete datasets that you no longer need on Kaggle, then type relay retry {offer.run.id} (what was sent "
-            "is not sent again)"
+            f"{error}: delete datasets that you no longer need on Kaggle, then type relay retry {offer.run.id} (what "
+            "was sent is not sent again)"
         ) from error
     return UploadStatus("offered")
 
 
-def _unseen(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
-    """Of what Kaggle took, or said that it has, and does not show."""
+def _not_visible(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
+    """Return the status of an upload that Kaggle accepted, or said that it has, but does not show."""
     if offer.sought_s <= shell.limits.visible_s:
         return UploadStatus("awaited")
     listed = offer.place in shell.gateway.list_datasets(offer.place)

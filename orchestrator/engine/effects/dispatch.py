@@ -1,4 +1,4 @@
-"""Which effect carries out which command."""
+"""Maps each command to the effect that performs it."""
 
 from dataclasses import replace
 from typing import assert_never
@@ -32,14 +32,14 @@ from state.facts import CheckpointPruned, OutputCollected
 from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
 
 Step = Push | FindPush | Poll | PollTwin | Collect | Publish | VerifyDataset
-"""What is done about one session."""
+"""Commands that concern one session."""
 
 Effect = PublishInputs | Prune | ReadQuota | Step
 
 
 def perform(command: Effect, snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Carry out one command; errors of `orchestrator.base.errors` mean that nothing is to be recorded."""
-    with on_disk(shell.home.path):  # the gateway translates its own: what is left are this machine's files
+    """Perform one command; an error of `orchestrator.base.errors` means that nothing is recorded."""
+    with on_disk(shell.home.path):  # the gateway translates its own errors; those left concern local files
         return _carry_out(command, snapshot, pipeline, shell)
 
 
@@ -78,23 +78,24 @@ def _carry_on(command: Step, snapshot: Snapshot, pipeline: Pipeline, shell: Effe
 
 
 EMPTY_TRIES = 3
-"""An empty listing reads like an answer without content, and would cost all that the session did: it is asked for again.
+"""Number of attempts before relay accepts an empty listing of a session's output.
 
-So is a log that this disk does not give back: it tells how far the session came.
+An empty response also parses as an empty listing, and accepting it would discard the session's work. The same number
+applies to a log that this disk cannot read, which tells how far the session came.
 """
 
 QUOTA_TRIES = 3
-"""A quota that cannot be had holds nothing up for longer: a session that Kaggle cannot pay for, it declines."""
+"""Number of attempts to read the quota. After that relay goes on: Kaggle declines a session without quota."""
 
 
 def looked(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Look at the session; where something has happened to it, look for others of its kernel too."""
+    """Poll the session; if something happened to it, also look for twin sessions of its kernel."""
     result = poll(snapshot, session, pipeline, shell)
     return replace(result, facts=(*twins(session, shell), *result.facts)) if result.facts else result
 
 
 def read_quota(command: ReadQuota, snapshot: Snapshot, shell: EffectContext) -> EffectResult:
-    """Ask for the week's hours; a missing answer is unknown, not zero. When they are renewed is remembered from earlier."""
+    """Read the weekly quota; a missing answer is unknown, not zero. The last known renewal time is kept."""
     try:
         found = shell.gateway.quota(command.accelerator)
     except (Transient, Refused):
@@ -115,14 +116,14 @@ def read_quota(command: ReadQuota, snapshot: Snapshot, shell: EffectContext) -> 
 
 
 def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Bring the rest of the log, the report and the newest checkpoint home, and say how the session ended."""
+    """Fetch the rest of the log, the report and the newest checkpoint, and judge how the session ended."""
     version, _ = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
-    sure = snapshot.watch.failures + 1 >= EMPTY_TRIES
-    log = read_log(session, shell, snapshot.watch.log_lines, needed=not sure)
+    last_try = snapshot.watch.failures + 1 >= EMPTY_TRIES
+    log = read_log(session, shell, snapshot.watch.log_lines, needed=not last_try)
     began_s = shell.clock.monotonic()
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
-    ahead = EagerUpload(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
+    uploader = EagerUpload(checkpoint_of(session.run, session.number, session.attempt), shell.gateway, shell.clock)
     try:
         fact = collect(
             snapshot.state,
@@ -130,28 +131,28 @@ def collected(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
             pipeline,
             shell.gateway,
             quarantine,
-            believe_empty=sure,
-            verified=ahead.send if pipeline.handoff == "dataset" else ignored,
+            believe_empty=last_try,
+            verified=uploader.send if pipeline.handoff == "dataset" else ignored,
         )
     except Refused:
         require(session, shell)
         raise
     took_s = shell.clock.monotonic() - began_s
     if isinstance(fact, OutputCollected):
-        fact = replace(fact, sent_s=ahead.sent_s)
-    fact = replace(fact, fetched_s=took_s - ahead.sent_s)
+        fact = replace(fact, sent_s=uploader.sent_s)
+    fact = replace(fact, fetched_s=took_s - uploader.sent_s)
     return EffectResult((*quarantine.found, fact), WELL, tuple(log.metrics))
 
 
 def inspect(state: RunState, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """See whether the checkpoint's dataset is what it should be, since a session says that it is not."""
-    custody = custody_of(state, session, shell)
-    fact = custody.verify_dataset(pipeline)
-    return EffectResult((*custody.quarantine.found, fact))
+    """Verify the checkpoint's dataset, since a session reported that it is damaged or missing."""
+    copies = custody_of(state, session, shell)
+    fact = copies.verify_dataset(pipeline)
+    return EffectResult((*copies.quarantine.found, fact))
 
 
 def prune(state: RunState, checkpoint: Checkpoint, shell: EffectContext) -> EffectResult:
-    """Remove an old checkpoint on Kaggle, under whatever names it was offered, then here."""
+    """Delete an old checkpoint on Kaggle, under every name it was uploaded as, then on this disk."""
     for place in checkpoint.places:
         seen = shell.gateway.find_dataset(place)
         if seen is not None:

@@ -1,4 +1,4 @@
-"""Send a checkpoint's files on to its dataset while others of them are still on their way here."""
+"""Uploads a checkpoint's files to its dataset while other files are still being downloaded."""
 
 import contextlib
 from pathlib import Path
@@ -9,8 +9,10 @@ from orchestrator.kaggle.gateway import Gateway
 
 
 class EagerUpload:
-    """Sends each file as soon as it is verified; the thread that fetched it does. Only to spare time: whatever fails here is
-    sent when the dataset is made, which looks at every byte again and says what is wrong.
+    """Uploads each file as soon as it is verified, on the thread that fetched it.
+
+    This only saves time: a file that fails here is uploaded when the dataset is created, which verifies every byte and
+    reports errors.
     """
 
     def __init__(self, dataset: str, gateway: Gateway, clock: Clock) -> None:
@@ -19,7 +21,7 @@ class EagerUpload:
         self._last_sent_s: float | None = None
 
     def send(self, path: Path, sha256: str) -> None:
-        """Of a file that is here and whole."""
+        """Upload a file that has been fetched and verified."""
         self._last_here_s = self._clock.monotonic()
         with contextlib.suppress(RelayError):
             self._gateway.send_ahead(self._dataset, path, sha256)
@@ -27,7 +29,7 @@ class EagerUpload:
 
     @property
     def sent_s(self) -> float:
-        """For how long files were only sent, with none on its way here any more."""
+        """Seconds during which files were only uploaded, after the last download ended."""
         if self._last_here_s is None or self._last_sent_s is None:
             return 0.0
         return max(0.0, self._last_sent_s - self._last_here_s)

@@ -1,4 +1,4 @@
-"""Find out what Kaggle made of a push: whether the kernel is there, whether it is ours, and whether anything else of it runs."""
+"""Resolves a push: whether the kernel exists, whether it is this run's, and whether another session of it runs."""
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,38 +17,40 @@ from state.facts import Fact, PushConfirmed, PushUnclear, PushUnfound, TwinEnded
 from state.model import PollState, RunState, Session, Snapshot
 
 LOOKS_MIN = 5
-"""So often Kaggle is asked at least before an unclear push is made again, however much time the machine slept through."""
+"""Minimum number of polls before an unclear push is repeated, however much time the machine slept through."""
 
 VERSIONS_MAX = 5
-"""Of a kernel, so many versions are looked at for sessions that nobody wanted, the newest first."""
+"""Maximum number of a kernel's newest versions that are searched for twin sessions."""
 
 RESERVED = 0.9
-"""Hours that Kaggle has reserved since before an unclear push, as a share of its session's: then it may wait for a machine."""
+"""Share of a session's hours that must be reserved since before an unclear push for it to be possibly queued."""
 
 
 class ForeignKernel(NameTaken):
-    """The kernel of a session's name is not this run's."""
+    """Raised if the kernel with a session's name is not this run's."""
 
 
 @dataclass(frozen=True)
 class Ours:
-    """A kernel that runs this session. `older`: pushed before a person let this home folder take the run over."""
+    """A kernel that runs this session. `older`: pushed before the user let this home folder take the run over."""
 
     fact: PushConfirmed
     older: bool
 
 
 def never_pushed(session: Session) -> bool:
-    """Whether this home folder knows of no push of the session that Kaggle may have taken, or declined and kept the source of."""
+    """Return True if this home folder knows of no push that Kaggle may have accepted, or declined but stored."""
     return not session.unclear and not session.declined
 
 
 def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch: PollState = WELL) -> Ours | None:
-    """The kernel of the session, if it was really started: Kaggle keeps the source of a push that it declined.
+    """Return the session's kernel if it was really started: Kaggle also keeps the source of a push that it declined.
 
-    Of a push that Kaggle declined, "queued" may be an answer without content. It is believed once it has come often enough by `watch`.
+    For a declined push, "queued" may be an empty response. It is accepted once it has been seen often enough (by
+    `watch`).
 
-    Raises ForeignKernel, Overtaken, Permanent where it is public, Transient where it is not certain that it is going to run.
+    Raises ForeignKernel, Overtaken, Permanent if the kernel is public, Transient if it is uncertain whether it will
+    run.
     """
     found = shell.gateway.find_kernel(session.slug)
     if found is None:
@@ -56,8 +58,8 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     order = build.order_in(found.source)
     if order is None or order.token != session.token:
         raise ForeignKernel(
-            f"Kaggle has a kernel {found.ref} that is not this run's: the next attempt has another name; where another run has "
-            f"this one's name, relay cancel {session.run} and start it anew"
+            f"Kaggle has a kernel {found.ref} that is not this run's: the next attempt has another name; where another "
+            f"run has this one's name, relay cancel {session.run} and start it anew"
         )
     mark = Mark.on_order(order)
     refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
@@ -68,28 +70,25 @@ def seen_as_ours(state: RunState, session: Session, shell: EffectContext, watch:
     version, seen = seen_of(session.slug, found.version, shell.gateway)
     if seen.worker is Worker.NEW_SCRIPT:
         return None
-    sure = watch.failures >= LOOKS_MIN and watch.failing_s >= shell.limits.unclear_s
-    empty = seen.worker is Worker.QUEUED and session.declined and not sure
+    confirmed = watch.failures >= LOOKS_MIN and watch.failing_s >= shell.limits.unclear_s
+    empty = seen.worker is Worker.QUEUED and session.declined and not confirmed
     if seen.worker is Worker.UNKNOWN or empty:
-        raise Transient(f"Kaggle has {found.ref}, and it is not certain that it is going to run")
+        raise Transient(f"Kaggle has {found.ref}, but it is not certain that it will run")
     fact = PushConfirmed(number=session.number, attempt=session.attempt, kernel_version=version, adopted=True)
     return Ours(fact, mark.generation < state.run.generation)
 
 
-# --- a push that had no clear answer -------------------------------------------
+# --- an unclear push ---------------------------------------------------------
 
 
 def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Look for a push that may have happened, by more than one call, until it is there or may safely be made again.
-
-    Safe to repeat: nothing on Kaggle changes.
-    """
+    """Search for a push that may have happened, by several calls, until it is found or can safely be repeated."""
     state, watch, limits = snapshot.state, snapshot.watch, shell.limits
     adopted = seen_as_ours(state, session, shell, watch)
     if adopted is not None:
         return EffectResult((adopted.fact,))
     if session.unclear_at is None:
-        reason = "relay ended before it heard whether Kaggle took it"
+        reason = "relay stopped before it learned whether Kaggle took it"
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
         return EffectResult((fact,), looked_for(session, shell))
     looks = watch.absences + 1
@@ -97,17 +96,20 @@ def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
     _require_absence(session, shell)
     if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
         return EffectResult(watch=looked_for(session, shell, lasted_s, looks))
-    if lasted_s < session.limit_s + limits.overdue_s:  # whatever it was, it is over by then
+    if lasted_s < session.limit_s + limits.overdue_s:  # any session of that push is over by then
         _require_no_reserve(snapshot, session, pipeline, shell)
     return EffectResult((PushUnfound(number=session.number, attempt=session.attempt),), WELL)
 
 
 def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, looks: int = 0) -> PollState:
-    """When an unclear push is looked for again, after so many looks in so many seconds."""
+    """Return the poll state that schedules the next search, after `looks` polls in `lasted_s` seconds."""
     limits, now = shell.limits, shell.clock.now()
     again_s = _again_s(limits)
     until = duration(max(limits.unclear_s - lasted_s, again_s))
-    why = f"whether Kaggle took the push of {session.slug} is not clear; it is looked for, {until} more, before it is made again"
+    why = (
+        f"it is not clear whether Kaggle took the push of {session.slug}: relay looks for it, {until} more, before it "
+        "pushes again"
+    )
     again_at = now + timedelta(seconds=again_s)
     return replace(
         WELL, looked_at=now, absences=looks, not_before=again_at, failure=why, sought_s={session.slug: lasted_s}
@@ -115,12 +117,12 @@ def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, lo
 
 
 def _again_s(limits: Limits) -> float:
-    """Seconds between two looks for a push."""
+    """Return the seconds between two polls for a push."""
     return min(limits.rest_s_max, max(limits.poll_s, limits.unclear_s / (2 * LOOKS_MIN)))
 
 
 def _require_absence(session: Session, shell: EffectContext) -> None:
-    """Raise Transient where Kaggle lists a kernel that it says it does not have: one of the two answers is old."""
+    """Raise Transient if Kaggle lists a kernel that it says it does not have: one of the two responses is stale."""
     if shell.gateway.find_kernel(session.slug) is not None:
         return
     if any(kernel.slug == session.slug for kernel in shell.gateway.recent_kernels().kernels):
@@ -128,7 +130,7 @@ def _require_absence(session: Session, shell: EffectContext) -> None:
 
 
 def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> None:
-    """Raise Transient where Kaggle has put hours aside, since before the push, for a session that no kernel explains."""
+    """Raise Transient if Kaggle has, since before the push, reserved quota for a session that no kernel explains."""
     before = snapshot.quota
     if (
         not pipeline.hardware.quota
@@ -143,21 +145,21 @@ def _require_no_reserve(snapshot: Snapshot, session: Session, pipeline: Pipeline
         return
     taken_s = (
         now.used_s + now.reserved_s - before.used_s - before.reserved_s
-    )  # a session that runs uses up what it reserved
+    )  # a running session uses up what it reserved
     if taken_s >= RESERVED * session.limit_s:
         raise Transient(
-            f"Kaggle reserves {duration(now.reserved_s)} for a session that it does not show: it may be {session.slug}, whose push "
-            "had no clear answer"
+            f"Kaggle reserves {duration(now.reserved_s)} for a session that it does not show: it may be "
+            f"{session.slug}, whose push had no clear answer"
         )
 
 
-# --- a second session of the same kernel ----------------------------------------
+# --- a second session of the same kernel -------------------------------------
 
 
 def twins(session: Session, shell: EffectContext) -> tuple[Fact, ...]:
-    """A session of another version of the kernel than ours: an unclear push that came late, or somebody else's.
+    """Find a session of another version of the session's kernel: a late unclear push, or a push from elsewhere.
 
-    Asked only where that can be: of a session whose push was unclear, or whose kernel had versions before.
+    Kaggle is asked only if that is possible: the push was unclear, or the kernel had earlier versions.
     """
     if session.twin_lives or (not session.unclear and session.kernel_version == 1):
         return ()
@@ -174,7 +176,10 @@ def twins(session: Session, shell: EffectContext) -> tuple[Fact, ...]:
 
 
 def _sessions_of(found: KernelFound, session: Session, shell: EffectContext) -> dict[int, SessionSeen]:
-    """The kernel's versions that have a session; one that is said to wait is asked about twice, since an empty answer reads so."""
+    """Return the kernel's versions that have a session.
+
+    A queued version is polled twice, since an empty response also parses as QUEUED.
+    """
     ran: dict[int, SessionSeen] = {}
     newest = found.version or 0
     for version in range(newest, max(0, newest - VERSIONS_MAX), -1):
@@ -187,7 +192,7 @@ def _sessions_of(found: KernelFound, session: Session, shell: EffectContext) -> 
 
 
 def poll_twin(session: Session, shell: EffectContext) -> EffectResult:
-    """See whether the second session of a session's kernel is over; one whose kernel was deleted is."""
+    """Poll the twin session of a session's kernel; it counts as ended if its kernel was deleted."""
     assert session.twin is not None, f"{session.slug} has no second session"
     watch = replace(WELL, looked_at=shell.clock.now())
     seen = shell.gateway.session(session.slug, session.twin)

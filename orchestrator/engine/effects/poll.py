@@ -1,4 +1,4 @@
-"""See how a session is, and take in what it says."""
+"""Polls a session and reads its log."""
 
 import contextlib
 from collections import deque
@@ -22,19 +22,19 @@ from state.facts import (
 from state.model import Metric, Phase, PollState, Session, Snapshot
 
 RECENT_LINES = 100
-"""Of a log: enough to tell its pace, and few enough that a look does not read again what was read before."""
+"""Number of the newest log lines that are kept: enough to measure the pace, few enough to poll cheaply."""
 
 EVENT_CHARS_MAX = 200_000
-"""Of a line that tells of a step; a longer one is for people."""
+"""Maximum characters of a progress event; a longer line is ordinary log text."""
 METRICS_MAX = 250_000
-"""Of one look: a session of ten thousand steps tells twenty values of each."""
+"""Maximum number of metrics per poll: a session of ten thousand steps reports twenty values for each."""
 
 WELL = PollState()
-"""Nothing fails."""
+"""Poll state without failures."""
 
 
 def poll(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Ask how the session is; take in the part of its log that is new."""
+    """Poll the session's status, and read the new part of its log."""
     version, seen = seen_of(session.slug, session.kernel_version, shell.gateway)
     session = replace(session, kernel_version=version)
     if seen.worker is Worker.NEW_SCRIPT:
@@ -69,9 +69,9 @@ def poll(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
 
 
 def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: EffectContext) -> SeenEnded | None:
-    """The end of a session of which Kaggle says the same for too long, and whose log tells nothing new; None as long as it may go on.
+    """Return the end of a session whose status has been the same for too long and whose log is silent; else None.
 
-    Kaggle kills whatever runs at its limit, so one that runs for longer has ended. One that waits has ended where it left files.
+    Kaggle kills a session at its limit, so one that runs longer has ended. A queued one has ended if it left files.
     """
     watch = waits.counted(snapshot.watch, waits.of_session(session), shell.limits, shell.clock.now())
     if not waits.too_long(watch, session, shell.limits):
@@ -83,7 +83,7 @@ def _ended_unseen(snapshot: Snapshot, session: Session, worker: Worker, shell: E
 
 
 def _left_files(session: Session, shell: EffectContext) -> bool:
-    """Whether Kaggle lists files that the session left; a listing that cannot be had holds nothing up."""
+    """Return True if Kaggle lists files that the session left; False if the listing fails."""
     try:
         return bool(shell.gateway.output(session.slug, session.kernel_version))
     except (Transient, Refused):
@@ -91,9 +91,10 @@ def _left_files(session: Session, shell: EffectContext) -> bool:
 
 
 def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | None, SessionSeen]:
-    """How a kernel's session is, and the version to ask about.
+    """Return a kernel session's status, and the version to poll.
 
-    The newest version, or the one that the answer to a push named, need not be the one that runs; then we ask without one.
+    The newest version, or the one named in the push response, may not be the one that runs; then relay asks without a
+    version.
     """
     seen = gateway.session(slug, version)
     if seen.worker is Worker.NEW_SCRIPT and version is not None:
@@ -102,29 +103,29 @@ def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | Non
 
 
 def require(session: Session, shell: EffectContext) -> None:
-    """Raise Vanished where Kaggle has no kernel of the session's name."""
+    """Raise Vanished if Kaggle has no kernel of the session's name."""
     if shell.gateway.find_kernel(session.slug) is None:
         raise Vanished(f"Kaggle has no kernel {session.slug} any more")
 
 
 @dataclass
 class LogReader:
-    """What a session's log tells beyond its first `known` lines, read line by line: a log may be larger than the memory."""
+    """Reads a session's log beyond its first `known` lines, line by line: a log may exceed memory."""
 
     session: Session
     known: int = 0
     count: int = 0
-    """Lines that were seen, the known ones among them."""
+    """Number of lines that were read, including the known ones."""
     metrics: list[Metric] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
-    """What the session's seconds went to, as the newest line that tells it says.
+    """Time accounting of the session: seconds by class, from the newest line that has it.
 
-    A `saved` tells of the moment at which its state was taken, so what was told before it may be newer.
+    A `saved` event has the accounting of the moment at which its state was taken, so an earlier line may be newer.
     """
     _recent: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT_LINES))
 
     def through(self, lines: Iterable[LogLine]) -> Iterator[LogLine]:
-        """The same lines, looked at on their way."""
+        """Yield the same lines, and read each on the way."""
         for line in lines:
             self.count = max(self.count, line.number + 1)
             tells = line.text.startswith(PROGRESS_PREFIX) and len(line.text) <= EVENT_CHARS_MAX
@@ -143,15 +144,15 @@ class LogReader:
 
     @property
     def recent(self) -> list[Progress]:
-        """The steps that the newest lines tell of."""
+        """Step events in the newest lines."""
         events = map(Progress.from_line, self._recent)
         return [event for event in events if event is not None and event.event == "step"]
 
 
 def read_log(session: Session, shell: EffectContext, known: int = 0, *, needed: bool = False) -> LogReader:
-    """The log as Kaggle shows it now, added to the file on this disk; a log that cannot be had holds nothing up.
+    """Read the log from Kaggle and append it to the file on this disk; a log that cannot be fetched is skipped.
 
-    Nor does a file that this disk does not give back, unless it is `needed`: then OSError is raised.
+    A file that this disk cannot read is skipped too, unless it is `needed`: then OSError is raised.
     """
     taken = LogReader(session, known)
     with contextlib.suppress(Transient, Refused):
@@ -161,7 +162,7 @@ def read_log(session: Session, shell: EffectContext, known: int = 0, *, needed: 
 
 
 def metrics_of(session: Session, event: Progress) -> list[Metric]:
-    """The values of one step."""
+    """Return the metrics of one step."""
     return [
         Metric(
             run=session.run,
@@ -179,12 +180,12 @@ def metrics_of(session: Session, event: Progress) -> list[Metric]:
 
 
 def _done_at(session: Session, recent: Sequence[Progress], pipeline: Pipeline, now: datetime) -> datetime | None:
-    """When the pipeline's last step is done at the pace of those before it; None as long as another stage is at work."""
+    """Estimate when the pipeline's last step is done, at the recent pace; None while another stage runs."""
     last = pipeline.stages[-1]
-    told = [event for event in recent if event.stage == last.name]
-    if len(told) < 2 or told[-1].step <= told[0].step:
+    steps = [event for event in recent if event.stage == last.name]
+    if len(steps) < 2 or steps[-1].step <= steps[0].step:
         return None
-    pace_s = (told[-1].at_s - told[0].at_s) / (told[-1].step - told[0].step)
+    pace_s = (steps[-1].at_s - steps[0].at_s) / (steps[-1].step - steps[0].step)
     begun_at = session.running_at or now
-    at = min(now, begun_at + timedelta(seconds=told[-1].at_s))
-    return at + timedelta(seconds=min(session.limit_s, max(0.0, pace_s * (last.steps - told[-1].step))))
+    at = min(now, begun_at + timedelta(seconds=steps[-1].at_s))
+    return at + timedelta(seconds=min(session.limit_s, max(0.0, pace_s * (last.steps - steps[-1].step))))

@@ -1,4 +1,4 @@
-"""Make a dataset of a checkpoint, or of the pipeline's own files, and see that it is whole."""
+"""Publishes a checkpoint, or the pipeline's own files, as a dataset and checks that it is complete."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -26,41 +26,42 @@ from state.model import Checkpoint, PollState, RunState, Session, Snapshot
 
 
 def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Make the checkpoint's dataset unless it exists; it counts once Kaggle lists every file with its size.
+    """Create the checkpoint's dataset unless it exists; it is published once Kaggle lists every file with its size.
 
-    Nothing is uploaded that is not, byte for byte, what was collected: a damaged copy is mended from Kaggle or given up.
+    Only the bytes that were collected are uploaded: a damaged copy is repaired from Kaggle or given up.
     """
-    custody = custody_of(snapshot.state, session, shell)
-    checkpoint, found = custody.checkpoint, custody.quarantine.found
+    copies = custody_of(snapshot.state, session, shell)
+    checkpoint, found = copies.checkpoint, copies.quarantine.found
     seen = shell.gateway.find_dataset(checkpoint.place)
-    if seen is None and checkpoint.offered_at is None and (lost := custody.repair()):
-        return EffectResult((*found, custody.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
+    if seen is None and checkpoint.offered_at is None and (lost := copies.repair()):
+        return EffectResult((*found, copies.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
     offer = _offer_of(checkpoint, snapshot, shell)
     began_s = shell.clock.monotonic()
-    stand = upload_status(offer, seen, shell)
-    if stand.seen is None:
+    status = upload_status(offer, seen, shell)
+    if status.seen is None:
         sent_s = shell.clock.monotonic() - began_s if seen is None and not offer.taken else snapshot.watch.sent_s
-        watch = replace(_dataset_seen(snapshot, shell, summed_up(offer, stand)), sent_s=sent_s)
-        return EffectResult((*found, *_facts(session, offer, stand)), watch)
-    ready = stand.seen
+        watch = replace(_dataset_seen(snapshot, shell, summed_up(offer, status)), sent_s=sent_s)
+        return EffectResult((*found, *_facts(session, offer, status)), watch)
+    ready = status.seen
     if lacking(checkpoint, ready):
-        stand = unfinished(offer, "lists not all of its files", shell)
-        seen_so = _dataset_seen(snapshot, shell, summed_up(offer, stand))
-        return EffectResult((*found, *_facts(session, offer, stand)), seen_so)
+        status = unfinished(offer, "does not list all of its files", shell)
+        watch = _dataset_seen(snapshot, shell, summed_up(offer, status))
+        return EffectResult((*found, *_facts(session, offer, status)), watch)
     if damage := listed_damage(checkpoint, ready):
         for file, problem in damage.items():
-            custody.quarantine.note(checkpoint.name, file, "dataset", problem)
-        custody.delete(ready)
+            copies.quarantine.note(checkpoint.name, file, "dataset", problem)
+        copies.delete(ready)
         reason = f"the dataset {checkpoint.place} is damaged and uploaded again"
         return EffectResult(
-            (*found, *_facts(session, offer, UploadStatus("dropped", reason=reason))), _later(snapshot, shell, reason)
+            (*found, *_facts(session, offer, UploadStatus("dropped", reason=reason))),
+            _retry_later(snapshot, shell, reason),
         )
     fact = CheckpointPublished(number=session.number, attempt=session.attempt, sent_s=snapshot.watch.sent_s)
     return EffectResult((*found, fact), replace(_dataset_seen(snapshot, shell), sent_s=0.0))
 
 
 def custody_of(state: RunState, session: Session, shell: EffectContext) -> CheckpointCopies:
-    """What it takes to look after the checkpoint of a session."""
+    """Return the access to all copies of a session's checkpoint."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint"
     quarantine = Quarantine(shell.home, session.run, shell.clock.now())
     checkpoint = state.checkpoint(session.checkpoint)
@@ -68,7 +69,7 @@ def custody_of(state: RunState, session: Session, shell: EffectContext) -> Check
 
 
 def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Make the dataset of the pipeline's own files unless it exists."""
+    """Create the dataset of the pipeline's own files unless it exists."""
     run = snapshot.state.run
     files = [shell.home.inputs(run.id) / Path(name).name for name in pipeline.inputs.files]
     name, place = inputs_of(run.id), inputs_place(run)
@@ -80,18 +81,18 @@ def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext)
         run=run,
         files=files,
     )
-    stand = upload_status(offer, shell.gateway.find_dataset(place), shell)
-    if stand.seen is not None:
+    status = upload_status(offer, shell.gateway.find_dataset(place), shell)
+    if status.seen is not None:
         wanted = {path.name: path.stat().st_size for path in files}
-        if {file.name: file.size_bytes for file in stand.seen.files} == wanted:
+        if {file.name: file.size_bytes for file in status.seen.files} == wanted:
             return EffectResult((InputsPublished(),), _dataset_seen(snapshot, shell))
-        stand = unfinished(offer, "lists other files than were sent", shell)
+        status = unfinished(offer, "lists other files than were sent", shell)
     facts: tuple[Fact, ...] = ()
-    if stand.what == "offered":
+    if status.what == "offered":
         facts = (InputsOffered(dataset=place),)
-    if stand.what == "dropped":
-        facts = (InputsDropped(dataset=offer.following, reason=stand.reason), *offer.asks(stand.reason))
-    return EffectResult(facts, _dataset_seen(snapshot, shell, summed_up(offer, stand)))
+    if status.what == "dropped":
+        facts = (InputsDropped(dataset=offer.following, reason=status.reason), *offer.asks(status.reason))
+    return EffectResult(facts, _dataset_seen(snapshot, shell, summed_up(offer, status)))
 
 
 def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: EffectContext) -> DatasetUpload:
@@ -102,42 +103,42 @@ def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: EffectContext) 
         sought_s=_sought_s(checkpoint.place, snapshot, shell),
         run=snapshot.state.run,
         files=published_files(checkpoint, shell.home),
-        sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `mend` has just found them
+        sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `repair` has just verified
     )
 
 
 def _sought_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
-    """Seconds for which a dataset has been looked for with this look: usually there is one every `poll_s`."""
+    """Return the seconds for which a dataset has been searched for, this poll included; usually one every `poll_s`."""
     watch = snapshot.watch
     return search_time_s(watch, place, watch.dataset_looked_at, shell.limits.poll_s, shell.clock.now())
 
 
-def _facts(session: Session, offer: DatasetUpload, stand: UploadStatus) -> tuple[Fact, ...]:
+def _facts(session: Session, offer: DatasetUpload, status: UploadStatus) -> tuple[Fact, ...]:
     number, attempt = session.key
-    match stand.what:
+    match status.what:
         case "offered":
             return (DatasetOffered(number=number, attempt=attempt, dataset=offer.place),)
         case "dropped":
-            dropped = DatasetDropped(number=number, attempt=attempt, dataset=offer.following, reason=stand.reason)
-            return (dropped, *offer.asks(stand.reason))
+            dropped = DatasetDropped(number=number, attempt=attempt, dataset=offer.following, reason=status.reason)
+            return (dropped, *offer.asks(status.reason))
         case "ready" | "awaited":
             return ()
 
 
 def _dataset_seen(snapshot: Snapshot, shell: EffectContext, sums: dict[str, float] | None = None) -> PollState:
-    """What is remembered after a look at a dataset; `sums` by `summed_up`, where it is looked for."""
+    """Return the poll state after polling a dataset; `sums` is from `summed_up`, while the dataset is searched for."""
     return replace(reset_failures(snapshot.watch), dataset_looked_at=shell.clock.now(), sought_s=sums or {})
 
 
 def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
-    """The manifest and every file that it names, on this disk; compiled programs that arrived damaged are not."""
+    """Return the local manifest and the files that it names, without compiled programs that arrived damaged."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     manifest = Manifest.from_json(checkpoint.manifest)
     paths = [folder / entry.path for entry in manifest.files]
     return [folder / MANIFEST_NAME, *(path for path in paths if path.name != COMPILED_NAME or path.exists())]
 
 
-def _later(snapshot: Snapshot, shell: EffectContext, why: str) -> PollState:
-    """No failure, but no use in asking again at once."""
+def _retry_later(snapshot: Snapshot, shell: EffectContext, why: str) -> PollState:
+    """Return the poll state that retries later, without counting a failure."""
     again_at = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)
     return replace(reset_failures(snapshot.watch), dataset_looked_at=None, not_before=again_at, failure=why)

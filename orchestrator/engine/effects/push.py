@@ -1,4 +1,4 @@
-"""Start a session's kernel, or adopt the one that is there."""
+"""Starts a session's kernel, or adopts the one that exists."""
 
 from datetime import datetime, timedelta
 
@@ -36,17 +36,17 @@ from state.model import PollState, RunState, Session, Snapshot
 
 
 def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Start the session's kernel unless Kaggle has it already. Only where no earlier push of it can still be on its way.
+    """Start the session's kernel unless Kaggle has it. Call only if no earlier push of it can still arrive.
 
-    Whatever is known not to have reached Kaggle takes the session back to what it was before.
+    If the push is known not to have reached Kaggle, the session returns to its previous state.
     """
     number, attempt = session.key
     try:
-        adopted = _there(snapshot, session, shell)
+        adopted = _adopt_earlier_push(snapshot, session, shell)
         if adopted is not None:
             return EffectResult((adopted,))
         if snapshot.state.run.unsure:
-            return _looked_for_first(session, shell)
+            return _search_first(session, shell)
         return _pushed(snapshot, session, pipeline, shell)
     except NameTaken as error:
         return _name_taken(snapshot.state, session, error)
@@ -74,30 +74,30 @@ def _pushed(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
         refused = PushRefused(number=number, attempt=attempt, reason=str(error))
         return EffectResult((refused, RunWaiting(until=until.isoformat(), reason=str(error))))
     except Ambiguous as error:
-        return _unclear(snapshot.state, session, shell, error)
+        return _resolve_unclear(snapshot.state, session, shell, error)
     return EffectResult((PushConfirmed(number=number, attempt=attempt, kernel_version=pushed.version),))
 
 
-def _there(snapshot: Snapshot, session: Session, shell: EffectContext) -> Fact | None:
-    """The kernel that an earlier push of this home folder left; raises Overtaken where it never pushed this session."""
+def _adopt_earlier_push(snapshot: Snapshot, session: Session, shell: EffectContext) -> Fact | None:
+    """Return the kernel that an earlier push left; raises Overtaken if this home folder never pushed this session."""
     adopted = seen_as_ours(snapshot.state, session, shell, snapshot.watch)
     if adopted is not None and shell.identity and never_pushed(session) and not adopted.older:
         raise overtaken_unawares(f"the kernel {session.slug}", snapshot.state.run)
     return None if adopted is None else adopted.fact
 
 
-def _looked_for_first(session: Session, shell: EffectContext) -> EffectResult:
-    """Treat the session as pushed by whoever worked on the run before it was taken over, or before a backup was put back.
+def _search_first(session: Session, shell: EffectContext) -> EffectResult:
+    """Treat the session as possibly pushed before the run was taken over or restored from a backup.
 
-    Kaggle may not show that kernel yet, so nothing is pushed before it was looked for as any unclear push is.
+    Kaggle may not show that kernel yet, so relay searches for it, as for any unclear push, before it pushes.
     """
-    reason = "the run was taken over, or a backup put back: it may have been pushed before that"
+    reason = "the run was taken over or restored from a backup: the session may have been pushed before that"
     fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
     return EffectResult((fact,), looked_for(session, shell))
 
 
-def _unclear(state: RunState, session: Session, shell: EffectContext, error: Ambiguous) -> EffectResult:
-    """Look at once; what is not there yet may still come."""
+def _resolve_unclear(state: RunState, session: Session, shell: EffectContext, error: Ambiguous) -> EffectResult:
+    """Look for the kernel at once; if it is not visible yet, it may still appear."""
     try:
         adopted = seen_as_ours(state, session, shell)
     except (Refused, Transient):
@@ -109,7 +109,7 @@ def _unclear(state: RunState, session: Session, shell: EffectContext, error: Amb
 
 
 def _name_taken(state: RunState, session: Session, error: RelayError) -> EffectResult:
-    """The next attempt has another name; a person is asked where the name is somebody's kernel, which may be another run's."""
+    """Give the session up: the next attempt has another name. Park the run if the name belongs to a foreign kernel."""
     lost = SessionLost(number=session.number, attempt=session.attempt, reason=str(error))
     if not isinstance(error, ForeignKernel) or not open_to_parking(state.run):
         return EffectResult((lost,))
@@ -144,7 +144,7 @@ def _kernel(state: RunState, session: Session, pipeline: Pipeline, shell: Effect
 
 
 def _claim_slot(snapshot: Snapshot, shell: EffectContext, why: str) -> PollState:
-    """Somebody else has the slot: no use in asking again soon, and the place in the line stays."""
+    """Return the poll state while another session has the slot: retried later, keeping the run's place in the queue."""
     now = shell.clock.now()
     return PollState(
         not_before=now + timedelta(seconds=shell.limits.slot_s),

@@ -1,4 +1,4 @@
-"""Look before a push for kernels of the same run that this home folder knows nothing of: somebody else works on the run, or did."""
+"""Looks, before a push, for kernels of the run that this home folder does not know: another one may work on it."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,26 +14,25 @@ from stages.documents import ContractError
 from state.model import RunState, Session, Snapshot
 
 TRIES = 3
-"""A listing that cannot be had holds a push up for no more tries: most runs have one home folder alone."""
+"""Number of attempts to list kernels before relay pushes anyway: most runs have only one home folder."""
 
 
 PAGES_MAX = 5
-"""Pages of the kernels that ran last, as many as are read at most: the hundred newest."""
+"""Maximum pages of recent kernels that are read: the hundred newest kernels."""
 
 APART = timedelta(days=1)
-"""Kaggle's clock and this one are believed to be no further apart."""
+"""Maximum assumed difference between Kaggle's clock and this machine's."""
 
 
 class OlderAlive(NoSlot):
-    """A kernel of the run that was pushed before the run was taken over is alive: its session has to end first."""
+    """Raised if a kernel pushed before the run was taken over is still alive: its session must end first."""
 
 
 def refuse_beside_others(snapshot: Snapshot, session: Session, shell: EffectContext) -> None:
-    """Raise Overtaken where another copy of this home folder has pushed a kernel of the run, and OlderAlive where one of before
-    it was taken over is alive.
+    """Raise Overtaken if another home folder has pushed a kernel of the run, OlderAlive if an older one is alive.
 
-    One call as a rule, and a few for each kernel that is not known here. Raises Transient or Refused where Kaggle does not
-    answer, the first times. Kernels without a mark are passed over.
+    An older kernel was pushed before the run was taken over. Usually takes one call, plus a few for each unknown
+    kernel. Raises Transient or Refused for the first failures of Kaggle. Kernels without a mark are skipped.
     """
     if not shell.identity:
         return
@@ -48,17 +47,17 @@ def refuse_beside_others(snapshot: Snapshot, session: Session, shell: EffectCont
 
 
 def _unknown(state: RunState, session: Session, shell: EffectContext) -> list[str]:
-    """The kernels of the run's names, among those that ran last, of which no push is known here."""
+    """Return recent kernels with names of the run that this home folder does not know to have pushed."""
     known = {s.slug for s in state.sessions if s.pushed_at is not None or s.unclear or not s.phase.over}
-    slugs = dict.fromkeys(_ran_lately(state, session, shell.gateway))  # one that runs meanwhile is on two pages
+    slugs = dict.fromkeys(_ran_lately(state, session, shell.gateway))  # one that starts meanwhile is on two pages
     return [s for s in slugs if s != session.slug and s not in known and key_in(state.run.id, "s", s) is not None]
 
 
 def _ran_lately(state: RunState, session: Session, gateway: Gateway) -> Iterator[str]:
-    """Names of the account's kernels that ran last, the newest first, page by page.
+    """Yield the names of the account's recent kernels, newest first, page by page.
 
-    What lies behind a session that this home folder pushed ran before that one, and was looked for then. Nor is a page read
-    behind a kernel that ran long before the run began; a clock that is wrong makes that too few pages, but one, or PAGES_MAX.
+    Kernels behind one that this home folder pushed ran before it, and were checked then. Reading also stops at a kernel
+    that ran long before the run began; a wrong clock can make that too early or too late, within 1 to PAGES_MAX pages.
     """
     pushed = {other.slug for other in state.sessions if other.pushed_at is not None and other.slug != session.slug}
     page: str | None = None
@@ -87,7 +86,7 @@ def _refuse_beside(slug: str, state: RunState, session: Session, shell: EffectCo
     _, seen = seen_of(slug, found.version, shell.gateway)
     if seen.worker is Worker.UNKNOWN:
         raise Transient(f"Kaggle's answer about {slug} made no sense: {seen.message}")
-    if seen.worker is Worker.NEW_SCRIPT:  # Kaggle keeps the source of a push that it declined
+    if seen.worker is Worker.NEW_SCRIPT:  # Kaggle keeps the source of a declined push
         return
     if not older:
         refuse_overtaken(mark, f"the kernel {found.ref}", state.run, shell.identity)
@@ -95,16 +94,16 @@ def _refuse_beside(slug: str, state: RunState, session: Session, shell: EffectCo
     if not seen.worker.terminal:
         key = key_in(state.run.id, "s", slug)
         assert key is not None, f"{slug} is no kernel of the run's"
-        which = f"{_called(*key)}, which was pushed before the run was taken over"
-        raise OlderAlive(f"{_called(*session.key)} waits for {which}: its kernel {slug} is {seen.worker} still")
+        which = f"{_session_name(*key)}, which was pushed before the run was taken over"
+        raise OlderAlive(f"{_session_name(*session.key)} waits for {which}: its kernel {slug} is {seen.worker} still")
 
 
-def _called(number: int, attempt: int) -> str:
+def _session_name(number: int, attempt: int) -> str:
     return f"session {number}" if attempt == 1 else f"session {number} attempt {attempt}"
 
 
 def _mark(found: KernelFound, slug: str, state: RunState) -> Mark:
-    """Who pushed the kernel; an empty mark where it is another run's of this name."""
+    """Return the mark in the kernel's order; an empty mark if it belongs to another run of this name."""
     key = key_in(state.run.id, "s", slug)
     try:
         order = build.order_in(found.source)
