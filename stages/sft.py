@@ -1,4 +1,4 @@
-"""Supervised fine-tuning with Tunix's PeftTrainer: every weight or an adapter, on worked examples."""
+"""Supervised fine-tuning of all weights or an adapter on worked examples, with Tunix's PeftTrainer."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ from stages.training.steps import LatestMetrics, checked, do_steps, quiet_librar
 
 
 def train(context: Context) -> None:
-    """Run the stage: see `stages.stage`."""
+    """Run the stage; the protocol is described in `stages.stage`."""
     options = checked(Sft, context)
     with quiet_libraries():
         _train(context, options)
@@ -48,7 +48,7 @@ def _train(context: Context, options: Sft) -> None:
     ahead: dict[int, TaughtBatch] = {}
 
     def fed(batch: TaughtBatch, following: int) -> Iterator[TaughtBatch]:
-        """The batch's parts, and while the device computes the last one, the batch after it is made."""
+        """Yield the batch's micro-batches; prepare the next batch while the device computes the last one."""
         yield from parts(batch, options.gradient_accumulation_steps)
         if following <= context.spec.steps:
             ahead[following] = batch_at(following)
@@ -58,8 +58,8 @@ def _train(context: Context, options: Sft) -> None:
             batch = ahead.pop(number, None) or batch_at(number)
         context.saw(number, "batch", batch.tokens)
         with standing.foundation.mesh:
-            trainer.train(fed(batch, number + 1))  # returns when all of it is computed
-        trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
+            trainer.train(fed(batch, number + 1))  # blocks until the step is computed
+        trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
         found = {
             **metrics.take("loss"),
             **measurements(trainer.optimizer.opt_state),
@@ -83,14 +83,16 @@ def _trainer(standing: StageState, options: Sft, steps: int, metrics: LatestMetr
     equip(trainer, standing, options, steps)
     trainer.with_loss_fn(taught_loss)
     trainer.with_gen_model_input_fn(taught_input)
-    trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
+    trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen
     return trainer
 
 
 def encode(examples: Sequence[Example], foundation: Foundation, options: Sft) -> TaughtBatch:
-    """The examples' tokens (examples × `max_seq_length`), and that the completion and the end after it are learnt.
+    """Encode the examples as tokens (examples × `max_seq_length`) with a mask of the learnt
+    tokens: the completion and its end.
 
-    Each learnt token counts as one of all the learnt tokens of the batch, times the number of parts, whose gradients are averaged.
+    Each learnt token is weighted 1 / (learnt tokens in the batch) × number of micro-batches, because the
+    micro-batches' gradients are averaged.
     """
     tokens = np.full((len(examples), options.max_seq_length), foundation.tokenizer.pad_id(), np.int32)
     learnt = np.zeros(tokens.shape, bool)
