@@ -294,7 +294,8 @@ def _full(
     if masters and before.weights.adapters:
         context.say(
             f"merging {len(before.weights.adapters)} adapters: rounding to {foundation.options.dtype} loses "
-            f"{lost:.1%} of their contribution in the weights that the model computes with; the float32 master weights keep all of it"
+            f"{lost:.1%} of their contribution in the weights that the model computes with; "
+            "the float32 master weights keep all of it"
         )
     if needs_origin:
         put_weights(foundation.model, origin)
