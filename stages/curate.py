@@ -66,7 +66,7 @@ def _curate(context: Context, options: Curate) -> None:
             f"data {' '.join(options.data)}: no training problem has a gradable answer: name other data, "
             "or raise max_prompt_length",
         )
-    asker = Generator(foundation, options)
+    generator = Generator(foundation, options)
     tried = read(before.artifacts.get(HARD_SUBSET, "")) if is_resumed(context) else []
     order_seed = derive_seed(context.seed, context.spec.name, "order")
 
@@ -75,7 +75,7 @@ def _curate(context: Context, options: Curate) -> None:
         context.saw(number, "batch", [example.key for example in chosen])
         asked = [example for example in chosen for _ in range(options.num_generations)]
         seed = derive_seed(context.seed, context.spec.name, "draw", number)
-        answers = asker.sample(asked, options.batch * options.num_generations, options, seed)
+        answers = generator.sample(asked, options.batch * options.num_generations, options, seed)
         context.saw(number, "rollouts", answers.texts)
         tried.extend(judged(chosen, answers.texts, options.num_generations))
         lengths = length_metrics(answers.lengths, answers.cut)

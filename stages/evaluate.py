@@ -50,7 +50,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
             f"data {' '.join(options.data)}: no held-out problem has a gradable answer: name other data, "
             "or raise max_prompt_length",
         )
-    asker, hard = Generator(foundation, options), hard_ones(problems)
+    generator, hard = Generator(foundation, options), hard_ones(problems)
     artifact = f"transcripts-{context.spec.name}.jsonl"
     # The seed does not depend on the stage, so all evaluations of a run ask the same problems and can be compared.
     seed = derive_seed(context.seed, "evaluate")
@@ -61,7 +61,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     def step(number: int) -> dict[str, float]:
         nonlocal done
         chosen = each_once_at(problems, number, options.batch, seed)
-        answers = asker.greedy(chosen, options.batch)
+        answers = generator.greedy(chosen, options.batch)
         context.saw(number, "rollouts", answers.texts)
         rows.extend(judged(chosen, answers, hard))
         done = number

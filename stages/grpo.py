@@ -63,9 +63,9 @@ def learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
 def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     keeps_origin = options.beta > 0
     with context.doing(TimeClass.MODEL):
-        standing = prepare(context, options, needs_origin=keeps_origin)
+        stage_state = prepare(context, options, needs_origin=keeps_origin)
     with context.doing(TimeClass.DATA):
-        problems = judged_problems(context, standing.foundation, options.data, options).train
+        problems = judged_problems(context, stage_state.foundation, options.data, options).train
     if not problems:
         raise StageFailed(
             "bad-data",
@@ -74,34 +74,34 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
         )
     metrics = LatestMetrics()
     with context.doing(TimeClass.MODEL):
-        began = check(context, options, standing)
-        cluster = cluster_of(standing, options, context.spec.steps, metrics)
+        probe = check(context, options, stage_state)
+        cluster = cluster_of(stage_state, options, context.spec.steps, metrics)
         cluster.doing = context.doing
         trainer = cluster.actor_trainer
         trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
         trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
-        told = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
-        trainer.with_rl_metrics_to_log(dict.fromkeys(told, np.mean))
-        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(standing, options)
-    draws = Draws(context, options, cluster, standing, chooser(standing, problems))
+        metric_names = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
+        trainer.with_rl_metrics_to_log(dict.fromkeys(metric_names, np.mean))
+        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(stage_state, options)
+    draws = Draws(context, options, cluster, stage_state, chooser(stage_state, problems))
 
     def step(number: int) -> dict[str, float]:
         sampled = draws.at(number)
-        batch = _batch(sampled, standing, options)
+        batch = _batch(sampled, stage_state, options)
         for _ in range(options.num_iterations):
             cluster.update_actor(parts(batch, options.gradient_accumulation_steps), None)
         trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
         found = {
-            **metrics.take("loss", *told),
+            **metrics.take("loss", *metric_names),
             **measurements(trainer.optimizer.opt_state),
             **sampled.metrics,
         }
         guard.watch(number, found)
         frozen.look(found)
-        return {**found, **began.take()}
+        return {**found, **probe.take()}
 
     def state() -> Any:
-        return state_of(standing, options, trainer.optimizer, keeps_origin=keeps_origin)
+        return state_of(stage_state, options, trainer.optimizer, keeps_origin=keeps_origin)
 
     do_steps(context, step, state)
 
@@ -169,18 +169,18 @@ class Draws:
             for name, reward in self._rewards.items()
         }
         lengths = np.array([len(answer.tokens) for answer in answers])
-        late = overlong_penalty(lengths, options.max_completion_length, options.overlong_buffer)
-        rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * late
+        penalty = overlong_penalty(lengths, options.max_completion_length, options.overlong_buffer)
+        rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * penalty
         if options.show_every and step % options.show_every == 0:
             self._context.say(shown(step, prompts, texts, rewards, options.num_generations))
-        told = worth(texts, rewards, options.num_generations, values, columns)
+        reward_metrics = worth(texts, rewards, options.num_generations, values, columns)
         tokens_drawn = float(np.count_nonzero(tokens) + lengths.sum())  # padding is token 0
         return Sampled(
             tokens,
             answers,
             rewards,
             {
-                **told,
+                **reward_metrics,
                 **length_metrics(lengths.tolist(), [answer.truncated for answer in answers]),
                 "tokens": tokens_drawn,
             },
@@ -202,31 +202,31 @@ def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     taken = np.sort(np.argsort(~useful, kind="stable")[: options.batch])
     rows = (taken[:, None] * group + np.arange(group)).reshape(-1)
     means = {name: float(np.mean([each.metrics[name] for each in rounds])) for name in rounds[0].metrics}
-    told = {
+    metrics = {
         **means,
         "max_length": max(each.metrics["max_length"] for each in rounds),
         "tokens": sum(each.metrics["tokens"] for each in rounds),
         "idle_groups": float(np.mean(~useful[taken])),
     }
     if options.dynamic_sampling:
-        told["sampled_groups"] = float(len(useful))
+        metrics["sampled_groups"] = float(len(useful))
     prompts = np.concatenate([each.prompts for each in rounds])
-    return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], told)
+    return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], metrics)
 
 
-def _batch(sampled: Sampled, standing: StageState, options: Grpo) -> PolicyBatch:
+def _batch(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBatch:
     """Build the step's arrays, with log-probabilities under the reference and under the policy
     that generated the completions."""
-    padding = standing.foundation.tokenizer.pad_id()
+    padding = stage_state.foundation.tokenizer.pad_id()
     batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))
 
-    mesh = standing.foundation.mesh
+    mesh = stage_state.foundation.mesh
 
     def logprobs(model: Any) -> Any:
         pieces = parts(batch, options.gradient_accumulation_steps)
         return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh) for piece in pieces])
 
     with mesh:
-        reference = logprobs(standing.frozen) if options.beta > 0 else None
-        old = logprobs(standing.model) if options.num_iterations > 1 else None
+        reference = logprobs(stage_state.frozen) if options.beta > 0 else None
+        old = logprobs(stage_state.model) if options.num_iterations > 1 else None
     return replace(batch, reference=reference, old=old)

@@ -29,36 +29,36 @@ def train(context: Context) -> None:
 
 def _train(context: Context, options: Sft) -> None:
     with context.doing(TimeClass.MODEL):
-        standing = prepare(context, options)
+        stage_state = prepare(context, options)
     with context.doing(TimeClass.DATA):
-        examples = worked_examples(context, standing.foundation, options).train
+        examples = worked_examples(context, stage_state.foundation, options).train
     with context.doing(TimeClass.MODEL):
         metrics, guard, frozen = (
             LatestMetrics(),
             TrainingGuard(options, context.spec.name),
-            FrozenWeightsCheck(standing, options),
+            FrozenWeightsCheck(stage_state, options),
         )
-        began = check(context, options, standing)
-        trainer = _trainer(standing, options, context.spec.steps, metrics)
+        probe = check(context, options, stage_state)
+        trainer = _trainer(stage_state, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
 
     def batch_at(number: int) -> TaughtBatch:
-        return encode(examples_at(examples, number, options.batch, seed), standing.foundation, options)
+        return encode(examples_at(examples, number, options.batch, seed), stage_state.foundation, options)
 
-    ahead: dict[int, TaughtBatch] = {}
+    prepared: dict[int, TaughtBatch] = {}
 
-    def fed(batch: TaughtBatch, following: int) -> Iterator[TaughtBatch]:
+    def micro_batches(batch: TaughtBatch, next_number: int) -> Iterator[TaughtBatch]:
         """Yield the batch's micro-batches; prepare the next batch while the device computes the last one."""
         yield from parts(batch, options.gradient_accumulation_steps)
-        if following <= context.spec.steps:
-            ahead[following] = batch_at(following)
+        if next_number <= context.spec.steps:
+            prepared[next_number] = batch_at(next_number)
 
     def step(number: int) -> dict[str, float]:
         with context.doing(TimeClass.DATA):
-            batch = ahead.pop(number, None) or batch_at(number)
+            batch = prepared.pop(number, None) or batch_at(number)
         context.saw(number, "batch", batch.tokens)
-        with standing.foundation.mesh:
-            trainer.train(fed(batch, number + 1))  # blocks until the step is computed
+        with stage_state.foundation.mesh:
+            trainer.train(micro_batches(batch, number + 1))  # blocks until the step is computed
         trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
         found = {
             **metrics.take("loss"),
@@ -67,20 +67,20 @@ def _train(context: Context, options: Sft) -> None:
         }
         guard.watch(number, found)
         frozen.look(found)
-        return {**found, **began.take()}
+        return {**found, **probe.take()}
 
-    do_steps(context, step, lambda: state_of(standing, options, trainer.optimizer, keeps_origin=False))
+    do_steps(context, step, lambda: state_of(stage_state, options, trainer.optimizer, keeps_origin=False))
 
 
-def _trainer(standing: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
+def _trainer(stage_state: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
     config = TrainingConfig(
         eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
         gradient_accumulation_steps=options.gradient_accumulation_steps
         if options.gradient_accumulation_steps > 1
         else None,
     )
-    trainer = PeftTrainer(standing.model, optax.identity(), config, metrics_logger=metrics)
-    equip(trainer, standing, options, steps)
+    trainer = PeftTrainer(stage_state.model, optax.identity(), config, metrics_logger=metrics)
+    equip(trainer, stage_state, options, steps)
     trainer.with_loss_fn(taught_loss)
     trainer.with_gen_model_input_fn(taught_input)
     trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen

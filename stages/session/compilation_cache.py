@@ -53,7 +53,7 @@ class Compiled:
         self._say = say
         self._seconds: dict[str, float] = {}
         """Seconds of compilation by program, including programs compiled by earlier sessions."""
-        self._said = False
+        self._logged = False
         self._set: list[str] = []
 
     @classmethod
@@ -144,26 +144,26 @@ class Compiled:
     def pack(self, folder: Path) -> FileEntry | None:
         """Write the programs that this session used beside a checkpoint's state, if that
         saves more time than it costs."""
-        chosen = self._chosen()
+        chosen = self._used_programs()
         size_bytes = sum((self._directory / name).stat().st_size for name in chosen)
         if not self._pays(size_bytes, sum(chosen.values())):
             return None
-        packing_place = self._directory.with_name("compiled-outgoing")
+        outgoing = self._directory.with_name("compiled-outgoing")
         try:
-            packing_place.mkdir()
+            outgoing.mkdir()
             for name in chosen:
-                os.link(self._directory / name, packing_place / name)
+                os.link(self._directory / name, outgoing / name)
             about = json.dumps({"machine": self._machine, "seconds": chosen}, sort_keys=True)
-            (packing_place / ABOUT_NAME).write_text(about, encoding="ascii")
-            return packing.pack(packing_place, folder / COMPILED_NAME)
+            (outgoing / ABOUT_NAME).write_text(about, encoding="ascii")
+            return packing.pack(outgoing, folder / COMPILED_NAME)
         except OSError as error:
             self._say(f"the compiled programs are not saved: {error}")
             (folder / COMPILED_NAME).unlink(missing_ok=True)
             return None
         finally:
-            shutil.rmtree(packing_place, ignore_errors=True)
+            shutil.rmtree(outgoing, ignore_errors=True)
 
-    def _chosen(self) -> dict[str, float]:
+    def _used_programs(self) -> dict[str, float]:
         """Return the programs that were compiled or loaded in this session, with their compilation times in seconds."""
         used = [name for name in sorted(self._programs()) if self._is_used(name)]
         return {name: self._seconds.get(name, 0.0) for name in used}
@@ -174,8 +174,8 @@ class Compiled:
 
     def _pays(self, size_bytes: int, seconds: float) -> bool:
         pays = pays_off(size_bytes, seconds)
-        if not self._said and size_bytes > 0:
-            self._said = True
+        if not self._logged and size_bytes > 0:
+            self._logged = True
             verb = "are saved with the checkpoint" if pays else "are not saved, their transfer would take too long"
             self._say(f"the compiled programs {verb}: {seconds:.1f} s of compiling in {size_bytes:,} bytes")
         return pays

@@ -22,7 +22,7 @@ class Compilations:
 
     def __init__(self, account: TimeAccount) -> None:
         self._account = account
-        self._over = False
+        self._stopped = False
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
@@ -30,13 +30,13 @@ class Compilations:
         if "jax" in sys.modules:
             with contextlib.suppress(ImportError, AttributeError):
                 monitoring = importlib.import_module("jax.monitoring")
-                monitoring.register_event_duration_secs_listener(self._hear)
+                monitoring.register_event_duration_secs_listener(self._on_duration)
         try:
             yield
         finally:
-            self._over = True  # JAX cannot unregister a listener
+            self._stopped = True  # JAX cannot unregister a listener
 
-    def _hear(self, event: str, duration_s: float, **_: object) -> None:
-        beside = threading.current_thread().name.startswith(THREAD)
-        if not self._over and event in MEASURED and not beside:
+    def _on_duration(self, event: str, duration_s: float, **_: object) -> None:
+        in_background = threading.current_thread().name.startswith(THREAD)
+        if not self._stopped and event in MEASURED and not in_background:
             self._account.spent(TimeClass.COMPILE, duration_s)

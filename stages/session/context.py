@@ -111,7 +111,7 @@ class StageContext:
         """Record a step, emit its event and return the next action."""
         if step != self._done + 1:
             raise StageFailed("step-out-of-order", f"{self.spec.name} reports step {step} after step {self._done}")
-        self._take(self._session.saver.done())
+        self._record_saved(self._session.saver.done())
         now_s = self._session.clock()
         measured = {name: float(value) for name, value in metrics.items()}
         self._refuse_not_a_number(step, measured)
@@ -129,10 +129,10 @@ class StageContext:
         self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
         if why and not self._stopping:
             self._stopping = True
-            self._tell("stopping", note=why, seconds=self._session.account.seconds())
+            self._emit("stopping", note=why, seconds=self._session.account.seconds())
         elif now_s - self._session.accounted_s >= min(ACCOUNT_S_MAX, self._session.order.budget_s / ACCOUNTS):
             self._session.accounted_s = now_s
-            self._tell("account", seconds=self._session.account.seconds())
+            self._emit("account", seconds=self._session.account.seconds())
         return answer
 
     def save(self, step: int, write: Write) -> None:
@@ -146,15 +146,15 @@ class StageContext:
             return
         session = self._session
         with session.account.doing(TimeClass.SAVE):
-            self._take(session.saver.wait())
+            self._record_saved(session.saver.wait())
             session.metrics.flush()
             began_s, seconds = session.clock(), session.account.seconds()
             directory = session.scratch / "writing"
-            rest = _begun(directory, write)
+            rest = _start_write(directory, write)
             self._saved_step = step
             held_s = session.clock() - began_s
             cursor = Cursor(stage=self.spec.name, step=step)
-            session.saver.begin(partial(self._make, cursor, directory, rest, began_s, held_s, seconds))
+            session.saver.begin(partial(self._write_checkpoint, cursor, directory, rest, began_s, held_s, seconds))
             session.budget = session.budget.save_begun(began_s)
         session.timings["hold_s"] = max(held_s, session.timings.get("hold_s", 0.0))
         self._since_s = session.clock()
@@ -179,8 +179,8 @@ class StageContext:
         Raises StageFailed if the stage returned without being asked to, or did not save its last step.
         """
         with self._session.account.doing(TimeClass.SAVE):
-            self._take(self._session.saver.wait())
-        self._keep_timings()
+            self._record_saved(self._session.saver.wait())
+        self._store_timings()
         if self._done < self.spec.steps and not self._stopping:
             raise StageFailed("stage-ended-early", f"{self.spec.name} returned at {self._done} of {self.spec.steps}")
         if self._saved is None or self._saved.cursor.step != self._done:
@@ -212,13 +212,13 @@ class StageContext:
 
     def _refuse_not_a_number(self, step: int, metrics: Mapping[str, float]) -> None:
         """Raise StageFailed if a metric shows that the step used or produced a number that is not finite."""
-        told = {name: metrics[name] for name in FINITE if name in metrics}
-        wrong = next((name for name, value in told.items() if not math.isfinite(value)), None)
+        checked = {name: metrics[name] for name in FINITE if name in metrics}
+        wrong = next((name for name, value in checked.items() if not math.isfinite(value)), None)
         if wrong is None:
             return
         self._withdraw(step - 1)
-        others = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if name != wrong)
-        reason = f"the {wrong} of {self.spec.name} is {told[wrong]} at step {step}{f' ({others})' if others else ''}"
+        others = ", ".join(f"{name} {value:.4g}" for name, value in checked.items() if name != wrong)
+        reason = f"the {wrong} of {self.spec.name} is {checked[wrong]} at step {step}{f' ({others})' if others else ''}"
         raise StageFailed("not-a-number", f"{reason}: lower learning_rate or clip_norm")
 
     def _withdraw(self, step: int) -> None:
@@ -226,7 +226,7 @@ class StageContext:
         it must not be resumed from."""
         session = self._session
         with session.account.doing(TimeClass.SAVE):
-            self._take(session.saver.wait())
+            self._record_saved(session.saver.wait())
         if self._saved_step == step:
             session.checkpoint = self._saved = session.output.withdraw()
             session.log.say(
@@ -237,7 +237,7 @@ class StageContext:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return StageReport(done=self._done, target=self.spec.steps, metrics=finite)
 
-    def _make(
+    def _write_checkpoint(
         self,
         cursor: Cursor,
         directory: Path,
@@ -256,10 +256,10 @@ class StageContext:
         session.checkpoint = manifest
         saved = SavedCheckpoint(manifest, began_s, session.clock())
         metrics = {"save_s": saved.ended_s - began_s, "hold_s": held_s, "size_bytes": float(manifest.size_bytes)}
-        self._tell("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
+        self._emit("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
         return saved
 
-    def _take(self, saved: SavedCheckpoint | None) -> None:
+    def _record_saved(self, saved: SavedCheckpoint | None) -> None:
         """Record a checkpoint that is on disk."""
         if saved is None:
             return
@@ -268,10 +268,10 @@ class StageContext:
         session.budget = session.budget.save_done(saved.ended_s, took_s)
         session.timings["save_s"] = max(took_s, session.timings.get("save_s", 0.0))
 
-    def _keep_timings(self) -> None:
+    def _store_timings(self) -> None:
         self._session.timings.update(self._session.budget.timings())
 
-    def _tell(
+    def _emit(
         self,
         event: str,
         metrics: Mapping[str, float] | None = None,
@@ -291,7 +291,7 @@ class StageContext:
         )
 
 
-def _begun(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
+def _start_write(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
     """Call `write`; returns the digests or the function that finishes writing. Removes the
     directory if `write` fails."""
     directory.mkdir()

@@ -85,7 +85,7 @@ class Metrics:
             try:
                 call(sink)
             except Exception as error:  # noqa: BLE001 - a failing sink must not end the session
-                self._say(f"no more metrics for {sink.name}: {_words(error)}")
+                self._say(f"no more metrics for {sink.name}: {_error_text(error)}")
                 assert self._sinks is not None
                 self._sinks.remove(sink)
 
@@ -100,7 +100,7 @@ def sinks_of(order: Order, working: Path, scratch: Path, say: Callable[[str], No
         try:
             sink = open_one()
         except Exception as error:  # noqa: BLE001 - a failing sink must not end the session
-            say(f"no metrics for {name}: {_words(error)}")
+            say(f"no metrics for {name}: {_error_text(error)}")
             continue
         found += [sink] if sink is not None else []
     return found
@@ -115,7 +115,7 @@ def _steps_before(order: Order) -> dict[str, int]:
     return before
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(failure_report.without_secrets(f"{type(error).__name__}: {error}").split())
 
 
@@ -181,7 +181,7 @@ class WeightsAndBiases:
         os.environ.setdefault("WANDB_CONSOLE", "off")  # the console log goes to Kaggle, where relay reads it
         os.environ.setdefault("WANDB_SILENT", "true")
         config = {"seed": order.seed, "model": order.model, "stages": [spec.to_dict() for spec in order.stages]}
-        _within(
+        _call_within(
             WANDB_S_MAX,
             lambda: self._wandb.init(
                 project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
@@ -207,7 +207,7 @@ class WeightsAndBiases:
         """Do nothing: W&B uploads by itself."""
 
     def close(self) -> None:
-        _within(WANDB_S_MAX / 2, self._wandb.finish)
+        _call_within(WANDB_S_MAX / 2, self._wandb.finish)
 
 
 def _key() -> str:
@@ -222,7 +222,7 @@ def _key() -> str:
     return os.environ.get(WANDB_KEY, "")
 
 
-def _within(seconds: float, call: Callable[[], object]) -> None:
+def _call_within(seconds: float, call: Callable[[], object]) -> None:
     """Call a function that may wait for the network; raises TimeoutError if it takes longer, and leaves it running."""
     raised: list[Exception] = []
 

@@ -24,6 +24,6 @@ def memory_bytes() -> float:
     import resource  # imported here: missing on Windows, where relay reads this module's names
 
     jax: Any = sys.modules.get("jax")  # without an imported JAX nothing is on a device
-    told = [device.memory_stats() or {} for device in jax.local_devices()] if jax is not None else []
-    peaks = [stats["peak_bytes_in_use"] for stats in told if "peak_bytes_in_use" in stats]
+    stats = [device.memory_stats() or {} for device in jax.local_devices()] if jax is not None else []
+    peaks = [device_stats["peak_bytes_in_use"] for device_stats in stats if "peak_bytes_in_use" in device_stats]
     return float(max(peaks, default=0) or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

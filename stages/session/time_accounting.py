@@ -45,17 +45,17 @@ class TimeAccount:
         self._seconds: dict[TimeClass, float] = {}
         self._doing = [TimeClass.OTHER]
         self._since_s = 0.0
-        self._moved: list[tuple[float, float]] = []
+        self._reported: list[tuple[float, float]] = []
         """(begin, seconds) of reported durations, newest last, kept while a later report may enclose them."""
 
     @contextmanager
     def doing(self, what: TimeClass) -> Iterator[None]:
         """Book the seconds within the `with` block under this class, except those of a class entered inside it."""
-        self._turn(lambda: self._doing.append(what))
+        self._switch(lambda: self._doing.append(what))
         try:
             yield
         finally:
-            self._turn(lambda: self._doing.pop())
+            self._switch(lambda: self._doing.pop())
 
     def spent(self, what: TimeClass, seconds: float) -> None:
         """Move the last `seconds` until now from the current class to `what`.
@@ -64,12 +64,12 @@ class TimeAccount:
         one), only the remainder is moved.
         """
         with self._lock:
-            now_s = self._settle()
+            now_s = self._book_elapsed()
             begin_s = now_s - seconds
             inside_s = 0.0
-            while self._moved and self._moved[-1][0] >= begin_s:
-                inside_s += self._moved.pop()[1]
-            self._moved = [*self._moved[-100:], (begin_s, seconds)]
+            while self._reported and self._reported[-1][0] >= begin_s:
+                inside_s += self._reported.pop()[1]
+            self._reported = [*self._reported[-100:], (begin_s, seconds)]
             current = self._doing[-1]
             rest_s = min(max(0.0, seconds - inside_s), self._seconds.get(current, 0.0))
             self._add(current, -rest_s)
@@ -78,15 +78,15 @@ class TimeAccount:
     def seconds(self) -> dict[str, float]:
         """Return the seconds by class until now, without classes that have none; their sum is the clock."""
         with self._lock:
-            self._settle()
+            self._book_elapsed()
             return {what.value: round(seconds, 3) for what, seconds in sorted(self._seconds.items()) if seconds > 0}
 
-    def _turn(self, turn: Callable[[], object]) -> None:
+    def _switch(self, change: Callable[[], object]) -> None:
         with self._lock:
-            self._settle()
-            turn()
+            self._book_elapsed()
+            change()
 
-    def _settle(self) -> float:
+    def _book_elapsed(self) -> float:
         """Book the time since the last call under the current class; returns the clock."""
         now_s = self._clock()
         self._add(self._doing[-1], now_s - self._since_s)

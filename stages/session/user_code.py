@@ -51,7 +51,8 @@ def gather(names: Mapping[str, str], folder: Path) -> dict[str, str]:
         path = _file_of(module, folder)
         if path is None:
             raise BadSource(
-                f"{key}: {name}: {_wanted(module)} is not beside the pipeline: make it there, or correct the name"
+                f"{key}: {name}: {_expected_files(module)} is not beside the pipeline: make it there, "
+                "or correct the name"
             )
         _add(top, folder, found)
         defined = _defined(_parsed(path, found[path]))
@@ -96,7 +97,7 @@ def _file_of(module: str, folder: Path) -> str | None:
     return next((path for path in (f"{stem}/__init__.py", f"{stem}.py") if (folder / path).is_file()), None)
 
 
-def _wanted(module: str) -> str:
+def _expected_files(module: str) -> str:
     top, dot, _ = module.partition(".")
     return f"{top}/ with an __init__.py and {module.replace('.', '/')}.py" if dot else f"{top}.py"
 
@@ -133,12 +134,12 @@ def _defined(tree: ast.Module) -> set[str]:
 
 def _top_level(tree: ast.Module) -> Iterator[ast.AST]:
     """Yield the statements that run when a module is imported."""
-    waiting: list[ast.AST] = list(tree.body)
-    while waiting:
-        node = waiting.pop(0)
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop(0)
         yield node
         if isinstance(node, (ast.If, ast.Try, ast.With, ast.ExceptHandler)):
-            waiting += ast.iter_child_nodes(node)
+            pending += ast.iter_child_nodes(node)
 
 
 # --- requirements ------------------------------------------------------------
@@ -148,21 +149,21 @@ def needs_jax(module: str, sources: Mapping[str, str]) -> bool:
     """Return whether a module of `sources` imports JAX, directly or through `stages`; True for
     a module that is not in it."""
     seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
+    pending = [module]
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
         top = name.partition(".")[0]
         if top in JAX:
             return True
-        read = _shipped(name, sources) if top != "stages" else _of_stages(name)
+        read = _imports_of_user_module(name, sources) if top != "stages" else _imports_of_stages_module(name)
         if read is None and name == module:
             return True
         if read is not None:
-            waiting += read
-            waiting += [name.rpartition(".")[0]] if "." in name else []
+            pending += read
+            pending += [name.rpartition(".")[0]] if "." in name else []
     return False
 
 
@@ -181,7 +182,7 @@ def _imports(nodes: Iterable[ast.AST], path: str) -> set[str]:
     return found
 
 
-def _shipped(name: str, sources: Mapping[str, str]) -> set[str] | None:
+def _imports_of_user_module(name: str, sources: Mapping[str, str]) -> set[str] | None:
     """Return all imports of one of the user's modules, including those in functions; None if it is not in `sources`."""
     stem = name.replace(".", "/")
     for path in (f"{stem}/__init__.py", f"{stem}.py"):
@@ -190,7 +191,7 @@ def _shipped(name: str, sources: Mapping[str, str]) -> set[str] | None:
     return None
 
 
-def _of_stages(name: str) -> set[str] | None:
+def _imports_of_stages_module(name: str) -> set[str] | None:
     """Return the top-level imports of a module of the package `stages`; None if there is no such module."""
     root, stem = Path(__file__).parents[2], name.replace(".", "/")
     for path in (f"{stem}/__init__.py", f"{stem}.py"):

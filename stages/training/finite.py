@@ -12,10 +12,10 @@ EXPONENT = 0x7F80
 
 def not_finite(arrays: Mapping[str, Any]) -> str:
     """Return the name of the first host array that contains an infinity or NaN; empty if there is none."""
-    return next((name for name, array in arrays.items() if _holds_any(array)), "")
+    return next((name for name, array in arrays.items() if _has_not_finite(array)), "")
 
 
-def _holds_any(array: Any) -> bool:
+def _has_not_finite(array: Any) -> bool:
     import numpy as np  # imported late: only callers with arrays need NumPy
 
     array = np.asarray(array)

@@ -56,15 +56,15 @@ class Generator:
     def greedy(self, examples: Sequence[Example], batch: int) -> Completions:
         """Generate the most likely completion of each problem. Pads the batch to `batch` rows, so
         that nothing is recompiled."""
-        return self._ask(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
+        return self._generate(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
 
     def sample(self, examples: Sequence[Example], batch: int, options: Sampling, seed: int) -> Completions:
         """Sample a completion of each problem; the same seed gives the same completions."""
-        return self._ask(
+        return self._generate(
             examples, batch, temperature=options.temperature, top_p=1.0, top_k=options.top_k or None, seed=seed
         )
 
-    def _ask(
+    def _generate(
         self,
         examples: Sequence[Example],
         batch: int,

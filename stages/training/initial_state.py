@@ -55,14 +55,14 @@ def prepare(context: Context, options: TrainingOptions, *, needs_origin: bool = 
     seed = derive_seed(context.seed, context.spec.name, "adapter")
     if options.mode == "full":
         origin = (before.origin or Weights()) if resumed else before.weights
-        return _full(context, foundation, origin, before, needs_origin)
+        return _prepare_full(context, foundation, origin, before, needs_origin)
     live = before.weights.adapters[-1].arrays if resumed else {}
     origin = Weights(before.weights.base, before.weights.adapters[:-1]) if resumed else before.weights
     below = origin.adapters if is_narrow(foundation) else ()
     stacked = (
         origin if needs_origin or not below else Weights(origin.base)
     )  # only a reference model needs these adapters
-    frozen = _beside(foundation, stacked, options.lora_alpha / options.lora_rank)
+    frozen = _with_weights(foundation, stacked, options.lora_alpha / options.lora_rank)
     model = lora.with_adapter(foundation.model, options, seed, foundation.mesh, below)
     if live and not is_narrow(foundation):
         put_arrays(model, live, nnx.LoRAParam)
@@ -76,7 +76,7 @@ def load_trained(context: Context) -> tuple[Foundation, TrainingState]:
     with context.doing(TimeClass.MODEL):
         foundation = foundation_of(context)
         before = restored(context, foundation)
-        model = _beside(foundation, before.weights)
+        model = _with_weights(foundation, before.weights)
     return dataclasses.replace(foundation, model=model), before
 
 
@@ -108,7 +108,7 @@ def restored(context: Context, foundation: Foundation) -> TrainingState:
         )
     if context.checkpoint is None:
         context.say(f"base weights have sha256 {made}")
-        _hold_tokenizer(context, foundation)
+        _check_tokenizer(context, foundation)
         return TrainingState(Weights(), made)
     with context.doing(TimeClass.RESTORE):
         state = checkpoints.read(context.checkpoint.directory)
@@ -122,11 +122,11 @@ def restored(context: Context, foundation: Foundation) -> TrainingState:
             "model-changed", "the pipeline's model no longer has the weights that this run started from: restore them"
         )
     context.pins.recall(state.data)
-    _hold_tokenizer(context, foundation)
+    _check_tokenizer(context, foundation)
     return state
 
 
-def _hold_tokenizer(context: Context, foundation: Foundation) -> None:
+def _check_tokenizer(context: Context, foundation: Foundation) -> None:
     """Check the tokenizer separately: the weights' digest does not cover it, and another one
     would tokenize differently."""
     if not context.pins.same("tokenizer", foundation.tokenizer.sha256):
@@ -162,7 +162,7 @@ def is_narrow(foundation: Foundation) -> bool:
     return bool(jnp.dtype(foundation.options.dtype) != jnp.float32)
 
 
-def _beside(foundation: Foundation, weights: Weights, scale: float = 1.0) -> nnx.Module:
+def _with_weights(foundation: Foundation, weights: Weights, scale: float = 1.0) -> nnx.Module:
     """Put these weights into a freshly loaded model: adapters are merged in float32, or kept
     separate in a narrower type."""
     if not is_narrow(foundation) or not weights.adapters:
@@ -185,7 +185,7 @@ def put_weights(model: nnx.Module, weights: Weights) -> float:
     for name, exact in whole(model, weights):
         rounded[name] = exact.astype(now[name].dtype)
         if weights.adapters and rounded[name].dtype != exact.dtype:
-            start = _start(name, now, weights)
+            start = _base_weight(name, now, weights)
             added += float(jnp.sum((exact - start) ** 2))
             lost += float(jnp.sum((rounded[name].astype(jnp.float32) - exact) ** 2))
     put_arrays(model, rounded)
@@ -196,10 +196,10 @@ def whole(model: nnx.Module, weights: Weights) -> Iterator[tuple[str, jax.Array]
     """Yield name and value of each weight in float32, adapters merged, one at a time, in the model's layout."""
     now = arrays_of(model)
     for name in now:
-        yield name, lora.merged(name, _start(name, now, weights), weights.adapters)
+        yield name, lora.merged(name, _base_weight(name, now, weights), weights.adapters)
 
 
-def _start(name: str, now: Arrays, weights: Weights) -> jax.Array:
+def _base_weight(name: str, now: Arrays, weights: Weights) -> jax.Array:
     """Return a weight in float32, before any adapter."""
     array = now[name] if weights.base is None else jax.device_put(weights.base[name], now[name].sharding)
     return array.astype(jnp.float32)
@@ -228,24 +228,24 @@ class FrozenWeightsCheck:
 
     def __init__(self, standing: StageState, options: TrainingOptions) -> None:
         self._standing = standing
-        self._looks = 0
-        self._before = self._fixed() if options.mode == "lora" else None
+        self._steps_seen = 0
+        self._before = self._frozen_sums() if options.mode == "lora" else None
 
     def look(self, metrics: Mapping[str, float]) -> None:
         """Raise StageFailed if, after a few steps, the adapter is still zero or the frozen weights have changed.
 
         A step without a gradient, such as a reinforcement learning step whose groups were all idle, is not counted.
         """
-        self._looks += metrics.get("grad_norm", 1.0) > 0 and metrics.get("idle_groups", 0.0) < 1.0
-        if self._before is None or self._looks != LOOK_AFTER_STEPS:
+        self._steps_seen += metrics.get("grad_norm", 1.0) > 0 and metrics.get("idle_groups", 0.0) < 1.0
+        if self._before is None or self._steps_seen != LOOK_AFTER_STEPS:
             return
         arrays = arrays_of(self._standing.model, nnx.LoRAParam)
         live = {name: live_part(name, array, self._standing.below) for name, array in arrays.items()}
         lora.check_moved({name: array for name, array in live.items() if array.size})
-        if self._fixed() != self._before:
+        if self._frozen_sums() != self._before:
             raise StageFailed("base-moved", "training the adapter has changed the frozen weights below it")
 
-    def _fixed(self) -> Mapping[str, int]:
+    def _frozen_sums(self) -> Mapping[str, int]:
         """Return the bit sums of everything frozen: the weights, and the ranks of earlier adapters beside them."""
         model, below = self._standing.model, self._standing.below
         arrays = arrays_of(model, nnx.LoRAParam) if below else {}
@@ -256,7 +256,7 @@ class FrozenWeightsCheck:
 
 def _checksums(arrays: Arrays) -> Mapping[str, int]:
     """Return the sum of each array's bits, read as integers: a single flipped bit changes it."""
-    return {name: int(value) for name, value in jax.device_get(_totals(arrays)).items()}
+    return {name: int(value) for name, value in jax.device_get(_jitted_sums(arrays)).items()}
 
 
 def _sums_of_bits(values: Arrays) -> Arrays:
@@ -267,7 +267,7 @@ def _sums_of_bits(values: Arrays) -> Arrays:
     }
 
 
-_totals = jax.jit(_sums_of_bits)  # jitted once at module level, so that it is compiled once
+_jitted_sums = jax.jit(_sums_of_bits)  # jitted once at module level, so that it is compiled once
 
 
 def state_of(standing: StageState, options: TrainingOptions, optimizer: Any, *, keeps_origin: bool) -> TrainingState:
@@ -285,7 +285,7 @@ def state_of(standing: StageState, options: TrainingOptions, optimizer: Any, *, 
     return TrainingState(Weights(origin.base, (*origin.adapters, live)), made, None, moments, artifacts=artifacts)
 
 
-def _full(
+def _prepare_full(
     context: Context, foundation: Foundation, origin: Weights, before: TrainingState, needs_origin: bool
 ) -> StageState:
     model = copy_of(foundation.model) if needs_origin else foundation.model

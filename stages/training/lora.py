@@ -116,7 +116,10 @@ def _fill_below(model: nnx.Module, below: Sequence[Adapter], scale: float) -> No
     for name in ranks_below(below):
         first, second = arrays[name + _A], arrays[name + _B]
         parts = [
-            (adapter.arrays[name + _A], jnp.asarray(adapter.arrays[name + _B], jnp.float32) * _worth(adapter) / scale)
+            (
+                adapter.arrays[name + _A],
+                jnp.asarray(adapter.arrays[name + _B], jnp.float32) * _scale_of(adapter) / scale,
+            )
             for adapter in below
             if name + _A in adapter.arrays
         ]
@@ -129,7 +132,7 @@ def _fill_below(model: nnx.Module, below: Sequence[Adapter], scale: float) -> No
     put_arrays(model, arrays, nnx.LoRAParam)
 
 
-def _worth(adapter: Adapter) -> float:
+def _scale_of(adapter: Adapter) -> float:
     return adapter.alpha / adapter.rank
 
 
@@ -166,7 +169,7 @@ def _added(weight: jax.Array, adapter: Adapter, name: str) -> jax.Array:
     module = name.split(".")[-2]
     # HIGHEST: otherwise a TPU rounds the factors to bfloat16, and the merged model differs from the trained one.
     product = jnp.einsum(_PRODUCTS[module], first, second, precision=jax.lax.Precision.HIGHEST)
-    return weight + _worth(adapter) * product
+    return weight + _scale_of(adapter) * product
 
 
 def check_alive(arrays: Arrays, targets: str) -> None:

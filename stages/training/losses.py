@@ -128,13 +128,13 @@ class PolicyLoss:
         old = jax.lax.stop_gradient(logprobs) if batch.old is None else batch.old
         ratio = jnp.exp(jnp.clip(logprobs - old, -LOG_RATIO_MAX, LOG_RATIO_MAX))
         advantages = batch.advantages[:, None]
-        free = ratio * advantages
-        held = jnp.clip(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high) * advantages
-        token_loss = -jnp.minimum(free, held)
+        unclipped = ratio * advantages
+        clipped = jnp.clip(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high) * advantages
+        token_loss = -jnp.minimum(unclipped, clipped)
         kl = jnp.zeros_like(logprobs)
         if batch.reference is not None:
-            behind = jnp.clip(batch.reference - logprobs, max=LOG_RATIO_MAX)
-            kl = jnp.exp(behind) - behind - 1
+            log_ratio = jnp.clip(batch.reference - logprobs, max=LOG_RATIO_MAX)
+            kl = jnp.exp(log_ratio) - log_ratio - 1
             token_loss += self.beta * kl
 
         def summed(values: jax.Array, row_weight: jax.Array) -> jax.Array:
@@ -142,7 +142,7 @@ class PolicyLoss:
 
         metrics = {
             **({} if batch.reference is None else {"kl": summed(kl, batch.token_weight)}),
-            "clipped_share": summed((held < free).astype(jnp.float32), batch.token_weight),
+            "clipped_share": summed((clipped < unclipped).astype(jnp.float32), batch.token_weight),
             "logprob": summed(logprobs, batch.token_weight),
         }
         return summed(token_loss, batch.row_weight), jax.lax.stop_gradient(metrics)
@@ -160,20 +160,20 @@ def answer_logprobs(
     not attended to, as in Tunix's sampler.
     """
     tokens = jnp.concatenate([prompts, answers], axis=1)
-    written = jnp.arange(answers.shape[1]) < lengths[:, None]
-    positions = build_positions_from_mask(jnp.concatenate([prompts != 0, written], axis=1))
-    attended = make_causal_attn_mask(jnp.concatenate([prompts != 0, written & (answers != 0)], axis=1))
+    generated = jnp.arange(answers.shape[1]) < lengths[:, None]
+    positions = build_positions_from_mask(jnp.concatenate([prompts != 0, generated], axis=1))
+    attended = make_causal_attn_mask(jnp.concatenate([prompts != 0, generated & (answers != 0)], axis=1))
     logits, _ = model(tokens, positions=positions, cache=None, attention_mask=attended)
     return logprobs_of(logits[:, -answers.shape[1] - 1 : -1].astype(jnp.float32) / temperature, answers)
 
 
-def _frozen(
+def _logprobs_of_state(
     graph: Any, state: Any, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: jax.Array
 ) -> jax.Array:
     return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature)
 
 
-_jitted = jax.jit(_frozen)  # jitted once at module level, so that each shape is compiled once
+_jitted_logprobs = jax.jit(_logprobs_of_state)  # jitted once at module level, so that each shape is compiled once
 
 
 def frozen_logprobs(
@@ -189,7 +189,7 @@ def frozen_logprobs(
         spread = len(lengths) % mesh.shape["fsdp"] == 0
         layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*["fsdp"] * spread))
         prompts, answers, lengths = (jax.device_put(array, layout) for array in (prompts, answers, lengths))
-    return _jitted(graph, state, prompts, answers, lengths, jnp.float32(temperature))
+    return _jitted_logprobs(graph, state, prompts, answers, lengths, jnp.float32(temperature))
 
 
 def logprobs_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:

@@ -23,8 +23,8 @@ Layout = Literal["flax", "transformers"]
 ORBAX_MARKS = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
 TOKENIZER_NAME = "tokenizer.model"
 DEPTH_MAX = 8
-"""Search depth below `/kaggle/input`, in folders. Kaggle's deepest layout,
-models/owner/model/framework/variation/version/name, has seven."""
+"""Search depth below `/kaggle/input`, in folders; Kaggle's deepest layout,
+`models/owner/model/framework/variation/version/name`, has seven."""
 CHAT_TEMPLATE_NAME = "chat_template.jinja"
 WANTED = ("*.json", "*.safetensors", TOKENIZER_NAME, CHAT_TEMPLATE_NAME)
 """File patterns to download from a repository; some repositories contain the weights in other formats too."""
@@ -119,10 +119,8 @@ def _named(source: str, inputs: Path) -> Path | None:
     found: dict[bool, Path] = {}
     for weights in _models(inputs):
         parts = tuple(part.lower() for part in weights.relative_to(inputs).parts)
-        for end, folder in (
-            (len(parts), weights),
-            (len(parts) - 1, weights.parent),
-        ):  # Kaggle nests a folder in a version
+        # Also compare the parent: Kaggle's version folders contain another folder with the files.
+        for end, folder in ((len(parts), weights), (len(parts) - 1, weights.parent)):
             if end >= len(name) and parts[end - len(name) : end] == tuple(name):
                 found.setdefault(owner in parts[: end - len(name)], folder)
     return found.get(True, found.get(False))

@@ -32,12 +32,12 @@ def check(context: Context, options: TrainingOptions, standing: StageState) -> P
     if not options.probe_problems:
         return ProbeMetrics()
     spec = next((stage for stage in context.plan if stage.kind == "evaluate"), None)
-    asking = options if isinstance(options, Asking) else _asking(spec.options if spec else {})
+    prompt_options = options if isinstance(options, Asking) else _prompt_options(spec.options if spec else {})
     data = tuple(spec.options.get("data", DATA)) if spec else DATA
-    problems = judged_problems(context, standing.foundation, data, asking).held_out
+    problems = judged_problems(context, standing.foundation, data, prompt_options).held_out
     chosen = examples_at(problems, 1, min(options.probe_problems, len(problems)), derive_seed(context.seed, "evaluate"))
     with context.doing(TimeClass.EVALUATION):
-        answers = Generator(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
+        answers = Generator(standing.foundation, prompt_options, standing.model).greedy(chosen, len(chosen)).texts
     return ProbeMetrics(rates(chosen, answers))
 
 
@@ -48,6 +48,6 @@ def rates(examples: list[Example], answers: list[str]) -> dict[str, float]:
     return {"check_format": sum(shaped) / len(answers), "check_accuracy": sum(right) / len(answers)}
 
 
-def _asking(options: dict[str, object]) -> Asking:
+def _prompt_options(options: dict[str, object]) -> Asking:
     known = {name: options[name] for name in ("max_prompt_length", "max_completion_length") if name in options}
     return Asking(**known)  # type: ignore[arg-type]

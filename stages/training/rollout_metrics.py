@@ -33,10 +33,10 @@ def shown(step: int, prompts: Sequence[str], texts: Sequence[str], rewards: Floa
     """Format the first problem of the step with its best and its worst answer."""
     first = rewards[:group]
     best, worst = int(np.argmax(first)), int(np.argmin(first))
-    lines = [f"step {step} prompt {_cut(prompts[0])!r}"]
-    lines += [f"  reward {first[index]:g}: {_cut(texts[index])!r}" for index in dict.fromkeys((best, worst))]
+    lines = [f"step {step} prompt {_shortened(prompts[0])!r}"]
+    lines += [f"  reward {first[index]:g}: {_shortened(texts[index])!r}" for index in dict.fromkeys((best, worst))]
     return "\n".join(lines)
 
 
-def _cut(text: str) -> str:
+def _shortened(text: str) -> str:
     return text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + " …"

@@ -24,7 +24,7 @@ def worked_examples(context: Context, foundation: Foundation, options: Sft) -> S
             return reason
         return "too long" if len(tokens_of(example, foundation)[0]) > options.max_seq_length else ""
 
-    source = _opened(context, options.data, wants, "taught")
+    source = _open(context, options.data, wants, "taught")
     if not source.train:
         said = f"no training example is left: {summary(options.data, source)}"
         raise StageFailed("bad-data", f"{said}; raise max_seq_length, lower min_score or name other data")
@@ -43,7 +43,7 @@ def judged_problems(context: Context, foundation: Foundation, data: Sequence[str
         count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
         return "prompt too long" if count > options.max_prompt_length else ""
 
-    return _opened(context, data, wants, "judged")
+    return _open(context, data, wants, "judged")
 
 
 def prompt(example: Example, foundation: Foundation) -> str:
@@ -59,7 +59,7 @@ def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]
     return [*asked, *tokenizer.encode(example.completion), foundation.ending], len(asked)
 
 
-def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
+def _open(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
     asked = [
         name for stage in context.plan if stage.kind == "evaluate" for name in stage.options.get("data", ["gsm8k"])
     ]

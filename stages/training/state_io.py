@@ -67,7 +67,7 @@ def save_state(directory: Path, state: Any) -> dict[str, str]:
 
 def _begin_to_save(directory: Path, state: Any, after: str = "this step") -> Callable[[], dict[str, str]]:
     """Copy the state, which the next step may change in place; returns the function that writes the copy."""
-    leaves, _ = _taken_apart(state)
+    leaves, _ = _flattened(state)
     values: dict[str, Any] = {}
     arrays: dict[str, Any] = {}
     about: dict[str, dict[str, Any]] = {}
@@ -75,7 +75,7 @@ def _begin_to_save(directory: Path, state: Any, after: str = "this step") -> Cal
         if type(leaf) in PLAIN:  # not isinstance: NumPy's float64 is a subclass of float with other arithmetic
             values[name] = leaf
         else:
-            arrays[name], about[name] = _bytes_of(leaf, name)
+            arrays[name], about[name] = _encoded(leaf, name)
     return partial(_write, directory, values, arrays, about, after)
 
 
@@ -119,11 +119,11 @@ def load_state(directory: Path, begin: Any) -> Any:
             "checkpoint-not-finite", f"state{name} of the checkpoint is not finite: go on from an older one"
         )
     leaves: dict[str, Any] = {**found["values"], **arrays}
-    wanted, together = _taken_apart(begin)
+    wanted, unflatten = _flattened(begin)
     if wanted.keys() != leaves.keys():
         other = ", ".join(sorted(wanted.keys() ^ leaves.keys()))
         raise StageFailed("own-state", f"the checkpoint's state and the stage's differ in {other}")
-    return together([leaves[name] for name in wanted])
+    return unflatten([leaves[name] for name in wanted])
 
 
 def _not_finite(arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> str:
@@ -133,7 +133,7 @@ def _not_finite(arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]
     return found or next(alone, "")
 
 
-def _taken_apart(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]]:
+def _flattened(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]]:
     """Return the leaves by name, and a function that rebuilds the state from leaves."""
     jax = sys.modules.get("jax")
     if jax is not None:
@@ -145,7 +145,7 @@ def _taken_apart(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]
     return {f"[{name!r}]": state[name] for name in names}, lambda leaves: dict(zip(names, leaves, strict=True))
 
 
-def _bytes_of(leaf: Any, name: str) -> tuple[Any, dict[str, Any]]:
+def _encoded(leaf: Any, name: str) -> tuple[Any, dict[str, Any]]:
     """Return an array as plain bytes, which preserves types that NumPy files do not support, and
     the metadata to restore it."""
     import numpy as np

@@ -63,22 +63,22 @@ def do_steps(
     unless the step reports them. From `examples` and `tokens` (without padding) the session computes rates
     (`stages.session.throughput`).
     """
-    told = _told_by_options(context)
+    from_options = _metrics_from_options(context)
 
     def whole() -> TrainingState:
         return replace(state(), data=context.pins.described())
 
     for number in range(context.start_step + 1, context.spec.steps + 1):
         with context.doing(what):
-            metrics = {**told(number), **step(number), **context.pins.metrics()}
+            metrics = {**from_options(number), **step(number), **context.pins.metrics()}
         answer = context.step_done(number, metrics)
         if answer is not Next.GO_ON:
-            context.save(number, partial(_begin_to_write, whole, f"{context.spec.name} step {number}"))
+            context.save(number, partial(_copy_state, whole, f"{context.spec.name} step {number}"))
         if answer is Next.STOP:
             return
 
 
-def _told_by_options(context: Context) -> Callable[[int], dict[str, float]]:
+def _metrics_from_options(context: Context) -> Callable[[int], dict[str, float]]:
     """Return a function from a step to those of its metrics that follow from the stage's options."""
     options = catalog.find(context.spec.kind).fit(context.spec.options, f"stages.{context.spec.name}.options")
     if not isinstance(options, TrainingOptions):
@@ -87,7 +87,7 @@ def _told_by_options(context: Context) -> Callable[[int], dict[str, float]]:
     return lambda step: {"learning_rate": rates[step - 1], "examples": float(options.batch)}
 
 
-def _begin_to_write(state: Callable[[], TrainingState], after: str, directory: Path) -> Callable[[], dict[str, str]]:
+def _copy_state(state: Callable[[], TrainingState], after: str, directory: Path) -> Callable[[], dict[str, str]]:
     """Copy the state, which the next step overwrites; returns the function that checks and writes the copy."""
     return partial(checkpoints.write, checkpoints.held(state()), directory, after)
 
@@ -95,14 +95,14 @@ def _begin_to_write(state: Callable[[], TrainingState], after: str, directory: P
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
     """Suppress the libraries' informational logging, and free device memory at the end."""
-    chatty = [logging.getLogger(name) for name in ("absl", "jax._src.xla_bridge")]
-    levels = [logger.level for logger in chatty]
-    for logger in chatty:
+    noisy = [logging.getLogger(name) for name in ("absl", "jax._src.xla_bridge")]
+    levels = [logger.level for logger in noisy]
+    for logger in noisy:
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(chatty, levels, strict=True):
+        for logger, level in zip(noisy, levels, strict=True):
             logger.setLevel(level)
         gc.collect()
 
