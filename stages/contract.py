@@ -267,7 +267,7 @@ class Progress(Versioned):
 
     def __post_init__(self) -> None:
         if not abs(self.at_s) <= SECONDS_MAX:
-            raise ContractError(f"no session has an event at {self.at_s:g} s")
+            raise ContractError(f"an event cannot be at {self.at_s:g} s: no session is that long")
 
     def line(self) -> str:
         """Return the event as one line of the kernel's log, without the newline."""

@@ -1,4 +1,4 @@
-"""Counting stage for tests: the state is a hash chain, so a skipped, repeated or reordered step changes the result."""
+"""Counting instead of training: the state is a hash chain, so a skipped, repeated or reordered step changes it."""
 
 import hashlib
 import time

@@ -19,8 +19,8 @@ ORDER_NAME = "order.json"
 """File beside the unpacked `stages` in which the bootloader leaves the order."""
 INSTALL_S_MAX = 1_800.0
 AGAIN = "import sys; sys.path.insert(0, sys.argv[1]); from stages.session import bootstrap; sys.exit(bootstrap.again(sys.argv[1:]))"
-"""Command that restarts Python in the same process after an installation, so that no
-previously imported module remains."""
+"""Python code with which the process replaces itself after an installation, so that no module
+imported earlier remains."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ ACCOUNT_S_MAX = 60.0
 """Longest interval, in seconds, between `account` events: a killed session leaves no
 report with its seconds by class."""
 ACCOUNTS = 100
-"""Number of `account` events in a session that is too short for ACCOUNT_S_MAX."""
+"""Number of `account` events in a session whose budget is shorter than ACCOUNTS × ACCOUNT_S_MAX."""
 
 
 @dataclass

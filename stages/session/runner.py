@@ -126,11 +126,14 @@ def _check_order(order: Order) -> None:
     if len(set(names)) < len(names) or not all(STAGE_NAME.fullmatch(name) for name in names):
         raise StageFailed("order-inconsistent", f"stages need names of their own, of letters, digits, - and _: {names}")
     if order.parent is None and order.start.step > 0:
-        raise StageFailed("order-inconsistent", f"nothing to start from at {order.start.stage} {order.start.step}")
+        raise StageFailed(
+            "order-inconsistent",
+            f"the order starts at {order.start.stage} {order.start.step} without a parent checkpoint",
+        )
     for cursor in (order.stop_at, *order.save_at):
         if cursor is not None and cursor.stage not in names:
             raise StageFailed(
-                "order-inconsistent", f"the order ends or saves in {cursor.stage!r}, which it does not have"
+                "order-inconsistent", f"the order stops or saves in stage {cursor.stage!r}, which it does not have"
             )
     for spec in order.stages:
         try:

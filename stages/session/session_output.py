@@ -40,7 +40,7 @@ class Output:
         """Compiled programs to save with the checkpoints, if any."""
 
     def checkpoint(self, cursor: Cursor, directory: Path, digests: Mapping[str, str]) -> Manifest:
-        """Pack a directory as the checkpoint at `cursor` and delete this session's oldest.
+        """Pack a directory as the checkpoint at `cursor` and delete the oldest ones beyond `keep_checkpoints`.
 
         The checkpoint is complete or absent even if the process is killed at any moment: it is built in a hidden folder
         and renamed last. Raises StageFailed `disk-full`.

@@ -21,7 +21,7 @@ SIZE_BYTES_MAX = 300_000
 which include relay's code."""
 
 JAX = frozenset({"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "chex"})
-"""Top-level packages whose import shows that a module needs JAX."""
+"""Top-level packages that need JAX: a module that imports one of them does too."""
 
 TAKEN = frozenset(
     {*sys.stdlib_module_names, *JAX, "__main__", "stages", "numpy", "scipy", "ml_dtypes", "absl", "datasets", "grain"}
@@ -33,7 +33,7 @@ class BadSource(ValueError):
     """Raised for code that cannot be shipped; the message is one sentence that names the file and the remedy."""
 
 
-# --- on the user's machine -----------------------------------------------------
+# --- on the user's machine ---------------------------------------------------
 
 
 def gather(names: Mapping[str, str], folder: Path) -> dict[str, str]:

@@ -208,8 +208,7 @@ def _checkpointer(names: Iterable[str]) -> Any:
 
 
 def _to_host(metadata: Any) -> Any:
-    # Restored as NumPy arrays, so that reading does not depend on the devices that wrote; they are placed on the mesh
-    # later.
+    # NumPy arrays, so that reading does not depend on the devices that wrote; `put_arrays` moves them to the mesh.
     tree = dict(metadata.tree)
     return ocp.args.PyTreeRestore(
         item=tree, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in tree}

@@ -13,7 +13,7 @@ from stages.options import TrainingOptions
 from stages.stage import StageFailed
 
 LASTING_STEPS = 5
-"""Number of consecutive steps for which a spike must last before the session is stopped."""
+"""Number of consecutive steps with a loss spike, or with vanishing updates, after which the session is stopped."""
 LOOK_AFTER_STEPS = 3
 """Number of steps of a session after which it is checked that the adapter, and nothing else, has changed."""
 DEVIATIONS_PER_MAD = 1.4826

@@ -115,7 +115,7 @@ def restored(context: Context, foundation: Foundation) -> TrainingState:
     if name := checkpoints.not_finite(state):
         place = f"{context.checkpoint.cursor.stage} step {context.checkpoint.cursor.step}"
         raise StageFailed(
-            "checkpoint-not-finite", f"{name} of the checkpoint {place} is not finite: go on from an older one"
+            "checkpoint-not-finite", f"{name} of the checkpoint {place} is not finite: resume from an older one"
         )
     if state.made != made:
         raise StageFailed(
@@ -151,7 +151,7 @@ def made_of(model: nnx.Module) -> str:
     if known not in _MADE:
         if name := not_finite(arrays):
             raise StageFailed(
-                "model-not-finite", f"{name} in the model's files is not finite: name others in model.source"
+                "model-not-finite", f"{name} in the model's files is not finite: name other files in model.source"
             )
         _MADE[known] = checkpoints.tree_digest(arrays)
     return _MADE[known]

@@ -145,8 +145,7 @@ def _adapted(model: nnx.Module, rules: Sequence[Any], seed: int, mesh: jax.shard
         whole = nnx.merge(graph, state)
         return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=seed))
 
-    # Qwix finds the layers by running the model. Traced, it compiles one small program; run eagerly, one for each
-    # operation.
+    # Qwix finds the layers by running the model. Traced, this compiles one small program; eagerly, one per operation.
     with mesh:
         adapted = nnx.eval_shape(adapted_with, weights)
         fresh = jax.jit(lambda state: nnx.state(adapted_with(state), nnx.LoRAParam))(weights)
@@ -185,7 +184,8 @@ def check_alive(arrays: Arrays, targets: str) -> None:
         )
     if len({value.tobytes() for value in firsts}) < len(firsts):
         raise StageFailed(
-            "lora-repeats", "layers got the same first adapter weights: the random numbers did not reach them"
+            "lora-repeats",
+            "several layers got the same initial adapter weights: they were not initialised independently",
         )
     if any(value.any() for value in seconds):
         raise StageFailed("lora-not-zero", "a fresh adapter changes the model: its second factor should start at zero")
@@ -201,5 +201,5 @@ def check_moved(arrays: Arrays) -> None:
     if still:
         raise StageFailed(
             "lora-still-zero",
-            f"{len(still)} modules' adapters have not moved, {still[0]} among them: they do not learn",
+            f"the adapters of {len(still)} modules are still zero, {still[0]} among them: they do not learn",
         )

@@ -122,8 +122,7 @@ def _filled(path: tuple[Any, ...], old: Any, value: Any) -> Any:
             "checkpoint-does-not-fit",
             f"{_name(path)} is {value.dtype}{value.shape} in the checkpoint and {now.dtype}{now.shape} in the model",
         )
-    # A counter without a committed sharding stays uncommitted: bound to the first device, it could not be used on a
-    # mesh.
+    # An uncommitted counter stays uncommitted: bound to the first device, it could not be used on a mesh of several.
     return old.replace(jax.device_put(value, now.sharding if now.committed else None))
 
 

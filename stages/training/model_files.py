@@ -69,8 +69,8 @@ def is_instruct(options: Model, files: ModelFiles) -> bool:
     """Return whether the model was trained to end its turn with `<end_of_turn>`; otherwise
     `<eos>` is its only end token.
 
-    The name decides if Google gave it or if it says so; otherwise the presence of a chat
-    template among the files decides.
+    The name decides if it is one of Google's or contains a mark such as `it`; otherwise a chat template
+    among the files decides.
     """
     if options.variant != "auto":
         return options.variant == "instruct"
@@ -170,7 +170,7 @@ def _download(repository: str, scratch: Path, inputs: Path) -> Path:
     try:
         return Path(snapshot_download(repository, local_dir=into, allow_patterns=list(WANTED)))
     except (RepositoryNotFoundError, HFValidationError) as error:  # missing or gated: a retry would not help
-        reason = f"{looked} and Hugging Face does not give it: {_first_line(error)}"
+        reason = f"{looked} and Hugging Face does not provide it: {_first_line(error)}"
         raise StageFailed("model-missing", reason) from error
     except (OSError, HTTPError) as error:
         reason = f"{looked} and fetching it from Hugging Face failed: {_first_line(error)}"

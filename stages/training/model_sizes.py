@@ -13,7 +13,7 @@ from stages.stage import StageFailed
 from stages.training.model_files import ModelFiles
 
 HEAD_WIDTH = 256
-"""Default head width of every Gemma model except Gemma 3 27B; Hugging Face's config.json may omit it."""
+"""Head width of every Gemma model except Gemma 3 27B, used if Hugging Face's config.json omits it."""
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,7 @@ def optimizer(options: TrainingOptions, steps: int) -> optax.GradientTransformat
 
 
 def schedule(options: TrainingOptions, steps: int) -> optax.Schedule:
-    """Return the learning rate by number of updates done: linear warm-up from zero, then the
-    decay that the options name."""
+    """Return the learning rate by number of updates done: linear warm-up, then the decay that the options name."""
     updates = steps * updates_a_step(options)
     peak, warmup = options.learning_rate, min(options.warmup_steps * updates_a_step(options), updates - 1)
     left = max(1, updates - warmup)

@@ -116,7 +116,7 @@ def load_state(directory: Path, begin: Any) -> Any:
     arrays = _arrays(directory, found["arrays"])
     if name := _not_finite(arrays, found["arrays"]):
         raise StageFailed(
-            "checkpoint-not-finite", f"state{name} of the checkpoint is not finite: go on from an older one"
+            "checkpoint-not-finite", f"state{name} of the checkpoint is not finite: resume from an older one"
         )
     leaves: dict[str, Any] = {**found["values"], **arrays}
     wanted, unflatten = _flattened(begin)
@@ -152,7 +152,8 @@ def _encoded(leaf: Any, name: str) -> tuple[Any, dict[str, Any]]:
 
     if getattr(leaf, "weak_type", False):
         raise StageFailed(
-            "own-state", f"state{name} has no type of its own and would come back with one: give it a dtype"
+            "own-state",
+            f"state{name} has no type of its own (weak_type) and would be restored with one: give it a dtype",
         )
     try:
         array = np.asarray(leaf)
