@@ -14,7 +14,9 @@ DEPTH_MAX = 100
 INTEGER_MAX = 2**63 - 1
 """Largest integer that a SQLite column holds."""
 QUOTED_CHARS_MAX = 80
+"""Longest quoted value in a message, in characters."""
 ODD = re.compile("[\\0\ud800-\udfff]")
+"""Pattern of the characters that need care: NUL and surrogates."""
 REPLACEMENT = "\ufffd"
 
 

@@ -18,6 +18,7 @@ from stages.stage import StageFailed
 ORDER_NAME = "order.json"
 """File beside the unpacked `stages` in which the bootloader leaves the order."""
 INSTALL_S_MAX = 1_800.0
+"""Longest installation, in seconds."""
 AGAIN = "import sys; sys.path.insert(0, sys.argv[1]); from stages.session import bootstrap; sys.exit(bootstrap.again(sys.argv[1:]))"
 """Python code with which the process replaces itself after an installation, so that no module
 imported earlier remains."""

@@ -28,12 +28,15 @@ START_SHARE = 0.5
 """Share of the first step that bounds the second: at least half of a first step is loading
 and compiling, done only once."""
 STEPS_KEPT = 256
+"""Number of recent steps to keep for the estimate."""
 SAVES_KEPT = 32
+"""Number of recent saves to keep for the estimate."""
 RESERVE_SHARE = 0.05
 RESERVE_S_MAX = 15.0
 """Upper bound of the time kept for writing the report and exiting, in seconds; a share of a small budget."""
 SAVE_GUESS_SHARE = 0.05
 SAVE_GUESS_S_MAX = 60.0
+"""Upper bound of the guess for a save's duration before any was measured, in seconds; a share of a small budget."""
 
 
 def quantile(values: Sequence[float], share: float = QUANTILE) -> float:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from stages.stage import StageFailed
 
 REASON_CHARS_MAX = 1_000
+"""Longest reason, in characters."""
 TRACEBACK_CHARS_MAX = 12_000
+"""Longest traceback, in characters."""
 PASSING = (ConnectionError, TimeoutError)
 """Exceptions that are treated as transient: another session may succeed."""
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)

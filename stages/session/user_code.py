@@ -61,8 +61,8 @@ def gather(names: Mapping[str, str], folder: Path) -> dict[str, str]:
     size_bytes = len(json.dumps(json.dumps(found)))
     if size_bytes > SIZE_BYTES_MAX:
         raise BadSource(
-            f"{', '.join(found)} take {size_bytes:,} bytes and a kernel has room for {SIZE_BYTES_MAX:,}: put what is large "
-            "into inputs.files or inputs.datasets"
+            f"{', '.join(found)} take {size_bytes:,} bytes and a kernel has room for {SIZE_BYTES_MAX:,}: "
+            "put what is large into inputs.files or inputs.datasets"
         )
     return found
 

@@ -23,6 +23,7 @@ DEVIATION_SHARE_MIN = 0.05
 ACCURACY_MIN = 0.1
 """Accuracy below which a collapse is not checked."""
 FORMAT_SLACK = 0.02
+"""Decrease of the format rate that counts as no change in the check for a collapse."""
 
 
 class TrainingGuard:
@@ -75,9 +76,9 @@ class TrainingGuard:
         if self._best["accuracy"] >= ACCURACY_MIN and fell and now["format"] >= self._best["format"] - FORMAT_SLACK:
             raise StageFailed(
                 "reward-collapse",
-                f"accuracy of {self._stage} fell from {self._best['accuracy']:.2f} to {now['accuracy']:.2f} (averages of "
-                f"{self._options.guard_steps} steps) at step {step} while the format held: the model answers the same to "
-                "everything; lower learning_rate or raise beta",
+                f"accuracy of {self._stage} fell from {self._best['accuracy']:.2f} to {now['accuracy']:.2f} "
+                f"(averages of {self._options.guard_steps} steps) at step {step} while the format held: "
+                "the model answers the same to everything; lower learning_rate or raise beta",
             )
 
     def _watch_vanishing(self, step: int, lost: float) -> None:

@@ -2,7 +2,7 @@
 
 A model's folder is recognised by its contents, because its place below `/kaggle/input` differs from session to session:
 
-    flax            an Orbax checkpoint as Kaggle offers it, such as `gemma2-2b-it/`, with `tokenizer.model` beside the folder
+    flax            an Orbax checkpoint as Kaggle offers it, such as `gemma2-2b-it/`; `tokenizer.model` is beside the folder
     transformers    a Hugging Face repository: config.json, *.safetensors and tokenizer.model in one folder
 """
 

@@ -89,8 +89,8 @@ def _write(
     if name := _not_finite({name: arrays[name].view(_dtype(about[name]["dtype"])) for name in arrays}, about):
         raise StageFailed(
             "not-a-number",
-            f"state{name} is not finite after {after}, so no checkpoint is made of it: lower the stage's learning rate, or "
-            "keep what may be infinite as a plain value",
+            f"state{name} is not finite after {after}, so no checkpoint is made of it: "
+            "lower the stage's learning rate, or keep what may be infinite as a plain value",
         )
     text = json.dumps({"format": FORMAT, "values": values, "arrays": about}, sort_keys=True)
     (directory / VALUES_NAME).write_text(text, encoding="ascii")
