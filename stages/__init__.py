@@ -1,1 +1,1 @@
-"""What runs inside a Kaggle session: ships into the kernel, imports nothing of relay's that is above it."""
+"""Code that runs inside a Kaggle session. It ships in the kernel and imports none of relay's higher packages."""

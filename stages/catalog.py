@@ -1,4 +1,4 @@
-"""From a stage's kind to its code and its options."""
+"""Maps each stage kind to its training function and its options dataclass."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from stages.stage import Context
 
 
 class UnknownKind(ValueError):
-    """No stage is called that; the message says which ones there are."""
+    """Raised for an unknown stage kind; the message lists the known ones."""
 
 
 @dataclass(frozen=True)
 class StageKind:
-    """A kind of stage: where its `train` is, and the dataclass that its options must fit.
+    """A kind of stage: the import path of its `train` function and the dataclass of its options.
 
-    A stage of the user's own has no such dataclass (None): it gets its options as they were written.
+    `options` is None for a stage that the user wrote: it receives its options unchanged.
     """
 
     train: str
@@ -25,11 +25,12 @@ class StageKind:
     needs_jax: bool = True
 
     def load(self) -> Callable[[Context], None]:
-        """Import the stage's function; only now, so that counting never imports JAX."""
+        """Import the stage's function. Imports are deferred until here so that a counting stage never imports JAX."""
         return user_code.load(self.train)
 
     def fit(self, values: Mapping[str, Any], where: str) -> Any:
-        """The options as the stage will read them; raises ValueError with one sentence that names `where` and the key."""
+        """Return the options in the form that the stage reads; raises ValueError with one sentence
+        naming `where` and the key."""
         return dict(values) if self.options is None else options.fit(self.options, values, where)
 
 
@@ -44,9 +45,9 @@ KINDS: dict[str, StageKind] = {
 
 
 def find(kind: str, own: Mapping[str, str] | None = None) -> StageKind:
-    """The kind of that name, or the user's own stage, written `package.module:function`. Raises UnknownKind.
+    """Return the kind with that name, or a user's own stage given as `package.module:function`. Raises UnknownKind.
 
-    `own` is the user's code that ships, by file name: what it imports tells whether the stage needs JAX.
+    `own` is the user code that ships with the order, by file name: its imports determine whether the stage needs JAX.
     """
     if kind in KINDS:
         return KINDS[kind]

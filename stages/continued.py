@@ -1,4 +1,4 @@
-"""Goes on with reinforcement learning on the hard problems, with enough of the others that nothing is forgotten."""
+"""Continued GRPO: trains on the hard problems, mixed with a replay share of all problems to prevent forgetting."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from stages.training.steps import checked
 
 
 def train(context: Context) -> None:
-    """Run the stage: see `stages.stage`."""
+    """Run the stage; the protocol is described in `stages.stage`."""
     options = checked(Continued, context)
 
     def chooser(standing: StageState, problems: Sequence[Example]) -> Choose:
@@ -21,8 +21,8 @@ def train(context: Context) -> None:
         if not hard:
             raise StageFailed(
                 "no-hard-problems",
-                f"{context.spec.name} goes on with the problems that a curate stage before it chose, and of the "
-                f"{len(keys)} chosen ones none is in data {' '.join(options.data)}: name the same sets in both stages",
+                f"none of the {len(keys)} problems that the curate stage before {context.spec.name} chose is in "
+                f"data {' '.join(options.data)}: name the same sets in both stages",
             )
         context.say(
             f"{len(hard):,} hard problems, with {options.replay:.0%} of each step drawn from all {len(problems):,}"

@@ -1,4 +1,4 @@
-"""What the laptop and a session say to each other: order, report, manifest, progress. Standard library only."""
+"""Documents exchanged between the laptop and a session: order, report, manifest, progress. Standard library only."""
 
 import functools
 import hashlib
@@ -11,47 +11,53 @@ from stages.documents import ContractError, Document, Versioned
 from stages.safe_text import quoted
 
 PROGRESS_PREFIX = "@relay "
-"""A line of a kernel's log that starts so is a progress event; every other line is for people."""
+"""Prefix of the kernel log lines that are progress events; all other lines are meant for people."""
 
 LINES_KEPT, KEPT_CHARACTERS_MAX = 4096, 2000
-"""So many lines of logs, of at most so many characters each, are not read again: a log is looked at often, and little of it is new."""
+"""Number of parsed log lines to cache, and the longest line to cache, in characters. Each poll reads a log again,
+and few of its lines are new."""
 
 STAND_IN_METRIC = "stand_in_"
-"""A metric whose name begins so says that what follows, a data set or `model`, was made up for a rehearsal where the step was done."""
+"""Prefix of a metric which says that a data set, or `model`, was replaced by a stand-in for a rehearsal; the rest of
+the metric's name says which."""
 
 SECONDS_MAX = 1e9
-"""A time that is longer is none of a session's: thirty years."""
+"""Upper bound of a session time, in seconds (about thirty years); longer times are rejected as invalid."""
 
 OUTPUT_DIRECTORY = "relay"
-"""Everything that a session leaves for the laptop lies below this folder of `/kaggle/working`."""
+"""Folder below `/kaggle/working` that holds everything a session leaves for the laptop."""
 
 CHECKPOINTS_DIRECTORY = "checkpoints"
-"""Below it, one folder a checkpoint. Whatever else lies in a session's output is unfinished or not for the laptop."""
+"""Folder below OUTPUT_DIRECTORY with one folder per checkpoint. Anything else in a session's output is
+unfinished or not for the laptop."""
 
 REPORT_NAME = "report.json"
 REPORT_SEAL_NAME = "report.sha256"
-"""Beside a report: its SHA-256, since nothing else says whether it arrived as it was written."""
+"""File beside a report with the report's SHA-256, the only means to detect a report damaged in transfer."""
 MANIFEST_NAME = "manifest.json"
 SEAL_NAME = "manifest.sha256"
-"""Beside a manifest: its digest. A manifest says what other files are; only this says whether it is itself as it was written."""
+"""File beside a manifest with the manifest's digest. A manifest describes the other files; only this file
+verifies the manifest itself."""
 
 ARTIFACTS_DIRECTORY = "artifacts"
-"""Texts for people that a stage writes: they lie below this folder, in the packed state and in a session's output."""
+"""Folder of readable text files that a stage writes, both in the packed state and in a session's output."""
 
 BLOB_NAME = "state.bin"
-"""The packed state. Neither an archive's nor a table's suffix: Kaggle unpacks the ones and rewrites the others."""
+"""File name of the packed state. The suffix is neither an archive's, which Kaggle unpacks, nor a
+table's, which it rewrites."""
 COMPILED_NAME = "compiled.bin"
-"""The programs that were compiled, beside the packed state where they are worth it. No part of what a checkpoint is."""
+"""File name of the compiled programs, stored beside the packed state where they save more time than they cost. They are
+not part of a checkpoint's identity."""
 
 
 def seal_of(data: bytes) -> bytes:
-    """What a seal beside a document holds: the SHA-256 of its bytes, in hexadecimal."""
+    """Return the content of a document's seal file: the SHA-256 of its bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest().encode()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cursor(Document):
-    """Where a pipeline stands: `step` steps of `stage` are done."""
+    """Position within a pipeline: `step` steps of `stage` are done."""
 
     stage: str
     step: int
@@ -59,7 +65,7 @@ class Cursor(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class StageSpec(Document):
-    """One stage of a pipeline, as the session needs to know it."""
+    """One stage of a pipeline, with the fields that a session needs."""
 
     name: str
     kind: str
@@ -69,7 +75,8 @@ class StageSpec(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Accelerator(Document):
-    """What the session was promised. `machine_shape` is Kaggle's word; `devices` is 0 where any number will do."""
+    """Accelerator that the session was promised. `machine_shape` is Kaggle's name; `devices` is 0
+    where any number is accepted."""
 
     machine_shape: str = ""
     platform: str = "cpu"
@@ -78,7 +85,7 @@ class Accelerator(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Parent(Document):
-    """The checkpoint that a session must start from: its name and its manifest's digest."""
+    """Checkpoint that a session must start from: its name and its manifest's digest."""
 
     name: str
     digest: str
@@ -86,10 +93,10 @@ class Parent(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Order(Versioned):
-    """What one session has to do; baked into the pushed kernel.
+    """Work order of one session, baked into the pushed kernel.
 
-    Times are seconds on the session's clock, which starts when the kernel's process does: the session stops itself so
-    that everything is saved by `budget_s`, and Kaggle kills it at `limit_s`.
+    Times are seconds on the session's clock, which starts with the kernel's process: the session stops itself early
+    enough that everything is saved by `budget_s`; Kaggle kills it at `limit_s`.
     """
 
     kind: ClassVar[str] = "order"
@@ -112,36 +119,41 @@ class Order(Versioned):
     pins: tuple[str, ...] = ()
     keep_checkpoints: int = 2
     sources: dict[str, str] = field(default_factory=dict)
-    """Modules of the user's own, by file name: text that is importable in the session."""
+    """The user's own modules, source text by file name, importable in the session."""
     stop_at: Cursor | None = None
-    """The session saves and ends here, however much time is left: how a run is cut on purpose."""
+    """Cursor at which the session saves and ends even if time is left; used to cut a run on purpose."""
     save_at: tuple[Cursor, ...] = ()
-    """The session saves here too, however short ago it saved."""
+    """Cursors at which the session saves regardless of the save interval."""
     trace: bool = False
-    """Whether the session writes down, bit for bit, what each step computed."""
+    """True if the session records, bit for bit, what each step computed."""
     files: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of each of the user's own data files, by its name: by these they are known wherever Kaggle mounts them."""
+    """SHA-256 of each of the user's own data files, by name; identifies them wherever Kaggle mounts them."""
     datasets: tuple[str, ...] = ()
-    """`owner/slug` of the datasets that the pipeline lists, in its order."""
+    """`owner/slug` of the datasets that the pipeline lists, in the pipeline's order."""
     wheels: str = ""
-    """`owner/slug` of a mounted dataset of wheels to install pins from (`stages.session.wheels`); empty: from the network."""
+    """`owner/slug` of a mounted dataset of wheels to install pins from (`stages.session.wheels`); if empty, pins are
+    installed from the network."""
     times: dict[str, float] = field(default_factory=dict)
-    """What earlier sessions measured, in seconds, for the budget to begin with, by the names that reports have it under: `save_s`,
-    and a stage `<stage>.step_s`, `<stage>.step_high_s` and `<stage>.first_step_s`. Empty where nothing is known."""
+    """Seconds measured by earlier sessions, as initial estimates for the budget. Keys are those of a report's
+    timings: `save_s`, and per stage `<stage>.step_s`, `<stage>.step_high_s` and `<stage>.first_step_s`. Empty
+    if nothing was measured yet."""
     created_at: str = ""
-    """When the run began, in ISO form: tokens are computed from it. Not for the session: with `pipeline_rest` a lost database
-    is made again from the kernels alone. Empty in the orders of an older relay."""
+    """Time at which the run began, in ISO format; tokens are derived from it. The session does not use it:
+    together with `pipeline_rest` it allows a lost database to be rebuilt from the kernels alone. Empty in
+    the orders of an older relay."""
     pipeline_rest: dict[str, Any] = field(default_factory=dict)
-    """What the pipeline says beyond `seed`, `model`, `stages` and `sources`."""
+    """Fields of the pipeline other than `seed`, `model`, `stages` and `sources`."""
     home: str = ""
-    """Id of the home folder that pushed it, so that another one that works on the same run notices. Not for the session."""
+    """Id of the home folder that pushed the order, so that another home working on the same run
+    notices. Unused by the session."""
     generation: int = 0
-    """Grows each time a person lets another home folder take the run over."""
+    """Counter that grows each time a user lets another home folder take over the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileEntry(Document):
-    """One file of a checkpoint. `path` is relative to its manifest and stays below it: anything else is a ContractError."""
+    """One file of a checkpoint. `path` is relative to its manifest and must stay below it;
+    otherwise raises ContractError."""
 
     path: str
     size_bytes: int
@@ -154,10 +166,10 @@ class FileEntry(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Versioned):
-    """Size and SHA-256 of every file of a checkpoint, and where in the chain it belongs.
+    """Size and SHA-256 of every file of a checkpoint, and its place in the chain of checkpoints.
 
-    `digests` are SHA-256 of contents that do not depend on how files are laid out (`weights`, `adapter`, `optimizer`, …):
-    two runs that computed the same numbers have the same `digests`, whatever sessions they were cut into.
+    `digests` are SHA-256 of contents, independent of the file layout (`weights`, `adapter`, `optimizer`, …): two runs
+    that computed the same numbers have the same `digests`, regardless of how they were cut into sessions.
     """
 
     kind: ClassVar[str] = "manifest"
@@ -168,25 +180,25 @@ class Manifest(Versioned):
     token: str
     cursor: Cursor
     parent: str | None
-    """Digest of the checkpoint that the whole session started from: all checkpoints of one session have the same
-    parent, so the laptop may adopt any of them, whichever arrives intact."""
+    """Digest of the checkpoint that the session started from. All checkpoints of one session have the same parent, so
+    the laptop may adopt any of them that arrives intact."""
     files: tuple[FileEntry, ...]
     digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: the checkpoint's identity."""
+        """SHA-256 of the canonical JSON; it is the checkpoint's identity."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files together, the manifest itself not counted."""
+        """Total size of all files in bytes, without the manifest itself."""
         return sum(entry.size_bytes for entry in self.files)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageReport(Document):
-    """How far one stage is and what it measured last."""
+    """Progress of one stage and its latest metrics."""
 
     done: int
     target: int
@@ -195,14 +207,14 @@ class StageReport(Document):
 
 @dataclass(frozen=True, kw_only=True)
 class Report(Versioned):
-    """What a session leaves behind.
+    """Result document of a session.
 
-    outcome: `finished` (the pipeline is done), `yielded` (stopped itself in time) or `failed`. A failed session has a
-    `cause`, a short stable key that tells two failures of the same kind from two different ones, a `reason` for people, and
-    says by `transient` whether the same order may well succeed in another session. `reached` is the last step that was
+    `outcome` is `finished` (the pipeline is done), `yielded` (the session stopped itself in time) or `failed`. A failed
+    session has a `cause` (a short stable key: failures of the same kind have the same one), a `reason` for people, and
+    `transient`, which is true if the same order may succeed in another session. `reached` is the last step that was
     finished, saved or not; `checkpoint` is the newest one that this session saved. `timings` are seconds: `session_s`,
-    `restore_s`, `save_s` (the longest) and, a stage, `<stage>.first_step_s` (loading and compiling included) and
-    `<stage>.step_s` (the median of the last ones) and `<stage>.step_high_s` (what they hardly ever exceeded).
+    `restore_s`, `save_s` (the longest save) and, per stage, `<stage>.first_step_s` (loading and compiling included),
+    `<stage>.step_s` (median of recent steps) and `<stage>.step_high_s` (a high quantile of recent steps).
     """
 
     kind: ClassVar[str] = "report"
@@ -222,18 +234,20 @@ class Report(Versioned):
     stages: dict[str, StageReport] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    """The session's seconds by class (`stages.session.time_accounting.Spent`), up to the report; empty in those of an older relay."""
+    """Seconds of the session by class (`stages.session.time_accounting.TimeClass`) up to the report; empty
+    in reports of an older relay."""
     versions: dict[str, str] = field(default_factory=dict)
     stand_ins: tuple[str, ...] = ()
-    """The data sets, and `model`, in whose place this session had something made up for rehearsals."""
+    """Data sets (and `model`) that were replaced by stand-ins made for a rehearsal."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress(Versioned):
-    """One event of a session's log. `number` counts from 0 within a session, so a replayed log is told from news.
+    """One event of a session's log. `number` counts from 0 within a session and
+    identifies events that were read before.
 
-    event: `started`, `restored`, `step`, `saved`, `stage` (one is done), `account`, `stopping`, `failed`, `finished`.
-    `at_s` is the session's clock.
+    `event` is `started`, `restored`, `step`, `saved`, `stage` (a stage is done), `account`, `stopping`, `failed` or
+    `finished`. `at_s` is the time on the session's clock.
     """
 
     kind: ClassVar[str] = "progress"
@@ -247,22 +261,24 @@ class Progress(Versioned):
     metrics: dict[str, float] = field(default_factory=dict)
     note: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Now and then, and with each `saved`: the session's seconds by class until this event (`stages.session.time_accounting.Spent`). With a
-    `saved` they are those at the moment in which the state was taken, so what was done after it is known if it is lost."""
+    """Seconds of the session by class (`stages.session.time_accounting.TimeClass`) until this event; sent
+    periodically and with each `saved` event. For `saved` they end when the state was copied, so the time spent
+    after it is known if it is lost."""
 
     def __post_init__(self) -> None:
         if not abs(self.at_s) <= SECONDS_MAX:
-            raise ContractError(f"no session has an event at {self.at_s:g} s")
+            raise ContractError(f"an event cannot be at {self.at_s:g} s: no session is that long")
 
     def line(self) -> str:
-        """The event as one line of the kernel's log, newline not included."""
+        """Return the event as one line of the kernel's log, without the newline."""
         return PROGRESS_PREFIX + self.to_json()
 
     @classmethod
     def from_line(cls, line: str) -> "Progress | None":
-        """The event, or None for a line that is meant for people (one that is cut off or of another relay counts as such).
+        """Parse a log line; None for a line meant for people, a truncated line, or a line of an incompatible relay.
 
-        Equal lines give one event: a log is read again at each look, when it is collected and when it is shown.
+        Equal lines return the same object from a cache: a log is read again at each poll,
+        when collected and when shown.
         """
         if not line.startswith(PROGRESS_PREFIX):
             return None
@@ -278,12 +294,13 @@ def _event(line: str) -> Progress | None:
 
 
 def checkpoint_folder(cursor: Cursor) -> str:
-    """Where a session leaves the checkpoint of that cursor, below `/kaggle/working`."""
+    """Return the folder, relative to `/kaggle/working`, in which a session leaves the checkpoint of that cursor."""
     return f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
 
 
 def clashing(paths: Iterable[str]) -> str:
-    """The first name that would overwrite another's file on some disk, or nothing: equal but for case, a folder and a file."""
+    """Return the first path that would collide with another on some file system, or "": the two differ only in case, or
+    one is a folder in the other's path."""
     files: set[str] = set()
     folders: set[str] = set()
     for path in paths:
@@ -298,6 +315,6 @@ def clashing(paths: Iterable[str]) -> str:
 
 
 def stays_below(path: str) -> bool:
-    """Whether a relative path names something below the folder that it is joined to, on any system."""
+    """Return whether a relative path names something below the folder that it is joined to, on any operating system."""
     parts = path.split("/")
     return not any(part in ("", ".", "..") for part in parts) and not any(mark in path for mark in "\\\0:")

@@ -1,4 +1,4 @@
-"""A stage that counts: the state is a chain of hashes, so a step that is skipped, repeated or reordered changes everything."""
+"""Counting instead of training: the state is a hash chain, so a skipped, repeated or reordered step changes it."""
 
 import hashlib
 import time
@@ -13,7 +13,7 @@ PAYLOAD_NAME = "payload.bin"
 
 
 def train(context: Context) -> None:
-    """Count to the target; a stage that inherits goes on from the chain of the stage before it."""
+    """Count to the target; a stage that inherits a checkpoint continues the chain of the stage before it."""
     wanted = options.fit(options.Counting, context.spec.options, f"stage {context.spec.name}")
     state = _read(context)
     for step in range(context.start_step + 1, context.spec.steps + 1):
@@ -43,5 +43,5 @@ def _write(state: str, payload_bytes: int, directory: Path) -> dict[str, str]:
 
 
 def _payload(state: str, size_bytes: int) -> bytes:
-    """As many bytes as asked for, which depend on the state so that no two checkpoints look alike."""
+    """Return that many bytes derived from the state, so that no two checkpoints have the same content."""
     return hashlib.shake_256(state.encode()).digest(size_bytes)

@@ -1,7 +1,8 @@
-"""Chooses the hard problems: those that the model, as it is now, solves in some but not in most of several tries.
+"""Selects the hard problems: those that the current model solves in some, but not in most, of several tries.
 
-What was tried and chosen is an artifact that travels with the checkpoint (`hard-subset.jsonl`): a first line with the rule, the
-counts and the rows' SHA-256, then a row for each problem with its reason. The model itself passes through unchanged.
+The results are an artifact that travels with the checkpoint (`hard-subset.jsonl`): a first line with
+the rule, the counts and the rows' SHA-256, then one row per problem with the reason for its selection.
+The model is passed on unchanged.
 """
 
 import dataclasses
@@ -26,12 +27,13 @@ from stages.training.steps import checked, do_steps, quiet_libraries
 
 HARD_SUBSET = "hard-subset.jsonl"
 LABELS = ("very easy", "easy", "medium", "hard", "very hard")
-"""Difficulty labels as Magpie has them, the easiest first."""
+"""Magpie's difficulty labels, from the easiest to the hardest."""
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A problem and how many of its tries were right. `label` and `solution_chars` say how hard its set takes it for."""
+    """A problem and the number of correct tries. `label` and `solution_chars` are its data set's
+    estimate of its difficulty."""
 
     key: str
     source: str
@@ -42,13 +44,13 @@ class Tried:
 
     @property
     def hardness(self) -> tuple[int, int, str]:
-        """By what unsolved problems are ordered: label, length of the solution, and the key where those are equal."""
+        """Sort key of unsolved problems: label, then length of the solution, then the problem's key."""
         label = LABELS.index(self.label) if self.label in LABELS else LABELS.index("medium")
         return label, self.solution_chars, self.key
 
 
 def train(context: Context) -> None:
-    """Run the stage: see `stages.stage`."""
+    """Run the stage; the protocol is described in `stages.stage`."""
     options = checked(Curate, context)
     with quiet_libraries():
         _curate(context, options)
@@ -61,9 +63,10 @@ def _curate(context: Context, options: Curate) -> None:
     if not problems:
         raise StageFailed(
             "bad-data",
-            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise max_prompt_length",
+            f"data {' '.join(options.data)}: no training problem has a gradable answer: name other data, "
+            "or raise max_prompt_length",
         )
-    asker = Generator(foundation, options)
+    generator = Generator(foundation, options)
     tried = read(before.artifacts.get(HARD_SUBSET, "")) if is_resumed(context) else []
     order_seed = derive_seed(context.seed, context.spec.name, "order")
 
@@ -72,7 +75,7 @@ def _curate(context: Context, options: Curate) -> None:
         context.saw(number, "batch", [example.key for example in chosen])
         asked = [example for example in chosen for _ in range(options.num_generations)]
         seed = derive_seed(context.seed, context.spec.name, "draw", number)
-        answers = asker.sample(asked, options.batch * options.num_generations, options, seed)
+        answers = generator.sample(asked, options.batch * options.num_generations, options, seed)
         context.saw(number, "rollouts", answers.texts)
         tried.extend(judged(chosen, answers.texts, options.num_generations))
         lengths = length_metrics(answers.lengths, answers.cut)
@@ -86,7 +89,7 @@ def _curate(context: Context, options: Curate) -> None:
 
 
 def judged(examples: Sequence[Example], texts: Sequence[str], tries: int) -> list[Tried]:
-    """What became of `tries` answers to each problem, the answers to one problem standing together."""
+    """Judge the answers: `tries` per problem, with the answers to one problem next to each other."""
     asked = [example for example in examples for _ in range(tries)]
     right = correctness_reward([], texts, answer=[e.answer for e in asked], domain=[e.domain for e in asked])
     return [
@@ -103,9 +106,9 @@ def judged(examples: Sequence[Example], texts: Sequence[str], tries: int) -> lis
 
 
 def reasons(tried: Sequence[Tried], options: Curate) -> dict[str, str]:
-    """Why each hard problem is hard, by key, in the order of trying.
+    """Return the reason why each hard problem is hard, by key, in the order of trying.
 
-    Where too few are solved sometimes, the unsolved ones that their set takes for the hardest are added.
+    If fewer than `hard_min` problems are solved sometimes, the hardest unsolved ones by `Tried.hardness` are added.
     """
     found = {each.key: "solved sometimes" for each in tried if 0 < each.solved <= options.solved_max * each.tries}
     unsolved = sorted((each for each in tried if each.solved == 0), key=lambda each: each.hardness, reverse=True)
@@ -115,7 +118,7 @@ def reasons(tried: Sequence[Tried], options: Curate) -> dict[str, str]:
 
 
 def summary(tried: Sequence[Tried], options: Curate) -> dict[str, float]:
-    """Metrics: problems tried so far, how many are hard, and the share of right answers."""
+    """Compute the metrics: problems tried so far, number of hard ones, and share of correct answers."""
     answers = sum(each.tries for each in tried)
     return {
         "tried": float(len(tried)),
@@ -125,7 +128,7 @@ def summary(tried: Sequence[Tried], options: Curate) -> dict[str, float]:
 
 
 def written(tried: Sequence[Tried], options: Curate) -> str:
-    """The artifact: a line about all, then a row a problem."""
+    """Format the artifact: one line with the summary, then one row per problem."""
     why = reasons(tried, options)
     rows = [
         _line({**dataclasses.asdict(each), "hard": each.key in why, "reason": why.get(each.key, "")}) for each in tried
@@ -141,14 +144,14 @@ def written(tried: Sequence[Tried], options: Curate) -> str:
 
 
 def read(artifact: str) -> list[Tried]:
-    """What was tried, from the artifact that `written` wrote; nothing where there is none yet."""
+    """Parse the rows of an artifact that `written` made; an empty list for an empty artifact."""
     names = [field.name for field in dataclasses.fields(Tried)]
     rows = [json.loads(line) for line in artifact.splitlines()[1:]]
     return [Tried(**{name: row[name] for name in names}) for row in rows]
 
 
 def hard_keys(artifacts: Mapping[str, str]) -> set[str]:
-    """Keys of the problems that the last curate stage chose."""
+    """Return the keys of the problems that the last curate stage selected."""
     rows = [json.loads(line) for line in artifacts.get(HARD_SUBSET, "").splitlines()[1:]]
     return {row["key"] for row in rows if row["hard"]}
 

@@ -1,7 +1,8 @@
-"""Values that travel as plain JSON: dataclasses to documents and back, whatever a newer or an older relay wrote. Standard library only.
+"""Conversion between dataclasses and plain JSON documents, compatible with newer and older
+versions. Standard library only.
 
-Every document carries `format`. A reader keeps fields that it does not know (they are written out again unchanged) and
-refuses a document whose format is newer than its own.
+Every document carries `format`. A reader keeps unknown fields, writes them out again unchanged, and rejects a document
+whose format is newer than its own.
 """
 
 import functools
@@ -18,11 +19,11 @@ FORMAT = 1
 SCALARS = (str, int, float, bool)
 
 KEY_CHARS_MAX = 80
-"""Of a key that a sentence names."""
+"""Longest part of a key to quote in an error message, in characters."""
 
 
 class ContractError(ValueError):
-    """A document that cannot be read; the message is one sentence for a person."""
+    """Raised for a document that cannot be read; the message is one sentence for the user."""
 
 
 class NewerFormat(ContractError):
@@ -31,32 +32,32 @@ class NewerFormat(ContractError):
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """Base of everything that travels as JSON."""
+    """Base class of all values that travel as JSON."""
 
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
-    """Fields that this version does not know, kept so that passing a document on loses nothing."""
+    """Fields that this version does not know, kept so that they survive rewriting the document."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain JSON value, unknown fields included."""
+        """Return the plain JSON value, including unknown fields."""
         hints = _hints(type(self))
         known = {f.name: _plain(getattr(self, f.name), hints[f.name]) for f in fields(self) if f.name != "extra"}
         return {**self.extra, **known}
 
     @classmethod
     def from_dict(cls, value: Any) -> Self:
-        """The document; raises ContractError naming the field that does not fit."""
+        """Build the document from a JSON value; raises ContractError naming the field that does not fit."""
         read: Self = _document(cls, value, cls.__name__.lower())
         return read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Versioned(Document):
-    """A document that is written to a file or a log by itself."""
+    """Document that is stored on its own in a file or a log line."""
 
     kind: ClassVar[str]
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, ASCII. Equal documents give equal bytes."""
+        """Return canonical JSON: sorted keys, no spaces, ASCII. Equal documents give equal bytes."""
         return json.dumps(
             {"format": FORMAT, "document": self.kind, **self.to_dict()},
             sort_keys=True,
@@ -66,7 +67,7 @@ class Versioned(Document):
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read one document; raises NewerFormat or ContractError with a sentence for a person."""
+        """Parse one document; raises NewerFormat or ContractError with a sentence for the user."""
         try:
             value = read_json(text)
         except OddJson as error:
@@ -105,7 +106,7 @@ def _plain(value: Any, hint: Any = None) -> Any:
         inner = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
         return {key: _plain(item, inner) for key, item in value.items()}
     if hint is float:
-        return float(value)  # 60 and 60.0 are equal documents, so they have to be equal bytes
+        return float(value)  # 60 and 60.0 compare equal, so they must serialise to equal bytes
     return value
 
 

@@ -1,7 +1,7 @@
-"""Asks problems that were never trained on and counts what comes back; the model passes through unchanged.
+"""Evaluates the model on held-out problems; the model is passed on unchanged.
 
-Besides the metrics it leaves an artifact, `transcripts-<stage>.jsonl`: wrong answers first, and where judges disagree; a quarter of
-it are the same problems in every evaluation, so that answers before and after can be read side by side.
+Besides the metrics it writes the artifact `transcripts-<stage>.jsonl`: answers on which the judges disagree first, then
+wrong ones. A quarter of the transcripts are the same problems in every evaluation, for a side-by-side comparison.
 """
 
 import dataclasses
@@ -24,14 +24,17 @@ from stages.training.stage_data import judged_problems
 from stages.training.steps import checked, do_steps, quiet_libraries
 
 COMPARED = 4
-"""One of so many transcripts is kept whatever came of it: evaluations ask the same problems in the same order."""
+"""Fraction 1/COMPARED of the transcripts is reserved for the first problems asked, which are
+the same in each evaluation."""
 
 Row = dict[str, Any]
-"""One answer: key, set, whether hard, format, right, cut, length in tokens, question, answer, wanted, judges that disagree."""
+"""One answer, with the keys key, set, hard, format, right, cut, length (tokens), question, answer, wanted and disagree
+(verdicts of disagreeing judges)."""
 
 
 def train(context: Context) -> None:
-    """Run the stage: see `stages.stage`. Its metrics are rates over all problems so far: the last ones are the result."""
+    """Run the stage (see `stages.stage`). Metrics are rates over all problems so far, so the
+    last step's are the result."""
     options = checked(Evaluate, context)
     with quiet_libraries():
         _evaluate(context, options)
@@ -44,11 +47,12 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     if not problems:
         raise StageFailed(
             "bad-data",
-            f"data {' '.join(options.data)} holds no problem out whose answer can be judged: name other data, or raise max_prompt_length",
+            f"data {' '.join(options.data)}: no held-out problem has a gradable answer: name other data, "
+            "or raise max_prompt_length",
         )
-    asker, hard = Generator(foundation, options), hard_ones(problems)
+    generator, hard = Generator(foundation, options), hard_ones(problems)
     artifact = f"transcripts-{context.spec.name}.jsonl"
-    # The same problems in every evaluation of a run, so that two of them can be compared.
+    # The seed does not depend on the stage, so all evaluations of a run ask the same problems and can be compared.
     seed = derive_seed(context.seed, "evaluate")
     rows = read(before.artifacts.get(artifact, "")) if is_resumed(context) else []
 
@@ -57,14 +61,14 @@ def _evaluate(context: Context, options: Evaluate) -> None:
     def step(number: int) -> dict[str, float]:
         nonlocal done
         chosen = each_once_at(problems, number, options.batch, seed)
-        answers = asker.greedy(chosen, options.batch)
+        answers = generator.greedy(chosen, options.batch)
         context.saw(number, "rollouts", answers.texts)
         rows.extend(judged(chosen, answers, hard))
         done = number
         return {**rates(rows), **answers.measured}
 
     def state() -> TrainingState:
-        # Until the last step all rows are kept: a session that goes on counts them too.
+        # All rows are kept until the last step: a session that resumes the stage needs them for its rates.
         kept = transcripts(rows, options.transcripts) if done == context.spec.steps else rows
         artifacts = {**before.artifacts, artifact: written(kept, rates(rows))}
         return dataclasses.replace(before, origin=None, optimizer=None, counters={}, artifacts=artifacts)
@@ -73,7 +77,7 @@ def _evaluate(context: Context, options: Evaluate) -> None:
 
 
 def hard_ones(problems: Sequence[Example]) -> set[str]:
-    """Keys of the problems whose reference solution is longer than the median of their set."""
+    """Return the keys of the problems whose reference solution is longer than the median of their set."""
     lengths: dict[str, list[int]] = {}
     for problem in problems:
         lengths.setdefault(problem.source, []).append(len(problem.completion))
@@ -82,7 +86,7 @@ def hard_ones(problems: Sequence[Example]) -> set[str]:
 
 
 def judged(examples: Sequence[Example], answers: Completions, hard: set[str]) -> list[Row]:
-    """One row an answer."""
+    """Judge the answers; one row per answer."""
     right = correctness_reward(
         [], answers.texts, answer=[e.answer for e in examples], domain=[e.domain for e in examples]
     )
@@ -106,8 +110,8 @@ def judged(examples: Sequence[Example], answers: Completions, hard: set[str]) ->
 
 
 def rates(rows: Sequence[Row]) -> dict[str, float]:
-    """Of all answers so far: the shares that have the format and are right, with its 95 % interval, for each set and on hard problems;
-    their mean and greatest length in tokens, and the share that was cut off."""
+    """Compute metrics over all answers so far: share with the right format; accuracy with its 95 % interval, overall
+    and per set; accuracy on hard problems; mean and greatest length in tokens; share of truncated answers."""
     found = {
         "format": _share([row["format"] for row in rows]),
         **_with_interval("accuracy", [row["right"] for row in rows]),
@@ -122,9 +126,9 @@ def rates(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def transcripts(rows: Sequence[Row], count: int) -> list[Row]:
-    """The first quarter of `count` that were asked, and of the others those that are worth reading most.
+    """Select `count` rows: the first quarter that were asked, then those most worth reading.
 
-    Judges disagree, then wrong, then right; each in the order of asking.
+    The order is: judges disagree, wrong, right; within each group the order of asking.
     """
     order = sorted(range(len(rows)), key=lambda index: (not rows[index]["disagree"], rows[index]["right"], index))
     compared = set(range(min(len(rows), count // COMPARED)))
@@ -134,18 +138,19 @@ def transcripts(rows: Sequence[Row], count: int) -> list[Row]:
 
 
 def written(rows: Sequence[Row], metrics: Mapping[str, float]) -> str:
-    """The artifact: a line with the rates, then a row an answer."""
+    """Format the artifact: one line with the rates, then one row per answer."""
     lines = [dict(sorted(metrics.items())), *rows]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
 
 
 def read(artifact: str) -> list[Row]:
-    """The rows of an artifact that `written` wrote before the evaluation was done."""
+    """Parse the rows of an artifact that `written` made."""
     return [json.loads(line) for line in artifact.splitlines()[1:]]
 
 
 def _disagreement(example: Example, text: str) -> dict[str, bool]:
-    """What each judge says, where they say different things; mathematics has more than one judge."""
+    """Return each judge's verdict if the verdicts differ, else an empty dict; only
+    mathematics has more than one judge."""
     given = answer_of(text)
     if example.domain != "math" or given is None:
         return {}

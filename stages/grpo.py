@@ -1,7 +1,9 @@
-"""Reinforcement learning: the model answers, rewards judge, and what was better than the rest of its group becomes likelier.
+"""Reinforcement learning with GRPO: the model generates, rewards judge, and completions better than their
+group's mean become more likely.
 
-Tunix's RL cluster draws the answers and trains on them; what a batch is worth (`stages.training.policy`) and the loss (`stages.training.losses`)
-are relay's own, so that parts of a batch, stop tokens and the variants of GRPO count as their papers say.
+Tunix's RL cluster generates the completions and runs the training steps. Advantages (`stages.training.policy`)
+and the loss (`stages.training.losses`) are relay's own, so that gradient accumulation, stop tokens and the
+GRPO variants follow their papers.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,13 +39,13 @@ from stages.training.stage_data import judged_problems, prompt
 from stages.training.steps import LatestMetrics, checked, do_steps, quiet_libraries
 
 Choose = Callable[[int, int], Sequence[Example]]
-"""From (step, seed) to that step's problems."""
+"""Function from (step, seed) to that step's problems."""
 Chooser = Callable[[StageState, Sequence[Example]], Choose]
-"""From where the stage stands and all training problems to the choice among them."""
+"""Function from the stage's state and all training problems to the `Choose` of that stage."""
 
 
 def train(context: Context) -> None:
-    """Run the stage: see `stages.stage`."""
+    """Run the stage; the protocol is described in `stages.stage`."""
     options = checked(Grpo, context)
 
     def chooser(_: StageState, problems: Sequence[Example]) -> Choose:
@@ -53,7 +55,7 @@ def train(context: Context) -> None:
 
 
 def learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
-    """Do the stage's steps on the problems that are chosen."""
+    """Run the stage's steps on the problems selected by `chooser`."""
     with quiet_libraries():
         _learn_from(context, options, chooser)
 
@@ -61,44 +63,45 @@ def learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
 def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     keeps_origin = options.beta > 0
     with context.doing(TimeClass.MODEL):
-        standing = prepare(context, options, needs_origin=keeps_origin)
+        stage_state = prepare(context, options, needs_origin=keeps_origin)
     with context.doing(TimeClass.DATA):
-        problems = judged_problems(context, standing.foundation, options.data, options).train
+        problems = judged_problems(context, stage_state.foundation, options.data, options).train
     if not problems:
         raise StageFailed(
             "bad-data",
-            f"data {' '.join(options.data)} holds no problem whose answer can be judged: name other data, or raise max_prompt_length",
+            f"data {' '.join(options.data)}: no training problem has a gradable answer: name other data, "
+            "or raise max_prompt_length",
         )
     metrics = LatestMetrics()
     with context.doing(TimeClass.MODEL):
-        began = check(context, options, standing)
-        cluster = cluster_of(standing, options, context.spec.steps, metrics)
+        probe = check(context, options, stage_state)
+        cluster = cluster_of(stage_state, options, context.spec.steps, metrics)
         cluster.doing = context.doing
         trainer = cluster.actor_trainer
         trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
         trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
-        told = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
-        trainer.with_rl_metrics_to_log(dict.fromkeys(told, np.mean))
-        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(standing, options)
-    draws = Draws(context, options, cluster, standing, chooser(standing, problems))
+        metric_names = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
+        trainer.with_rl_metrics_to_log(dict.fromkeys(metric_names, np.mean))
+        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(stage_state, options)
+    draws = Draws(context, options, cluster, stage_state, chooser(stage_state, problems))
 
     def step(number: int) -> dict[str, float]:
         sampled = draws.at(number)
-        batch = _batch(sampled, standing, options)
+        batch = _batch(sampled, stage_state, options)
         for _ in range(options.num_iterations):
             cluster.update_actor(parts(batch, options.gradient_accumulation_steps), None)
-        trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
+        trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
         found = {
-            **metrics.take("loss", *told),
+            **metrics.take("loss", *metric_names),
             **measurements(trainer.optimizer.opt_state),
             **sampled.metrics,
         }
         guard.watch(number, found)
         frozen.look(found)
-        return {**found, **began.take()}
+        return {**found, **probe.take()}
 
     def state() -> Any:
-        return state_of(standing, options, trainer.optimizer, keeps_origin=keeps_origin)
+        return state_of(stage_state, options, trainer.optimizer, keeps_origin=keeps_origin)
 
     do_steps(context, step, state)
 
@@ -108,18 +111,18 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
 
 @dataclass(frozen=True)
 class Sampled:
-    """Answers that a step learns from, the groups of one problem standing together, and what they were worth."""
+    """Completions that a step learns from, grouped by problem, with their rewards."""
 
     prompts: np.ndarray[Any, Any]
-    """Tokens, rows × positions, padded on the left."""
+    """Prompt tokens, rows × positions, padded on the left."""
     answers: list[DrawnAnswer]
     rewards: Floats
     metrics: dict[str, float]
-    """Of all answers that were drawn, also those that are not learnt from."""
+    """Metrics over all completions that were generated, including those not learnt from."""
 
 
 class Draws:
-    """Draws and judges a step's answers, a function of the seed, the step and the model as it is."""
+    """Generates and judges a step's completions, a function of the seed, the step and the current model."""
 
     def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: StageState, choose: Choose) -> None:
         self._context, self._options, self._cluster, self._standing = context, options, cluster, standing
@@ -127,11 +130,11 @@ class Draws:
         self._rewards = checked_rewards(options.rewards)
 
     def at(self, step: int) -> Sampled:
-        """The step's groups.
+        """Return the step's groups.
 
-        With `dynamic_sampling` (DAPO, arXiv:2503.14476, section 3.2) a group whose answers are all worth the same makes room for
-        one of another round of problems, for as many rounds as the option allows; groups that are still missing then are
-        idle ones of the first rounds, which teach nothing.
+        With `dynamic_sampling` (DAPO, arXiv:2503.14476, section 3.2) a group whose completions all have the same reward
+        is replaced by one from another round of problems, for as many rounds as the option allows. If groups are still
+        missing then, the batch is filled with uninformative groups of the first rounds, which contribute no gradient.
         """
         rounds = [self._round(step, 0)]
         while len(rounds) <= self._options.dynamic_sampling and self._useful(rounds) < self._options.batch:
@@ -142,7 +145,7 @@ class Draws:
         return sum(int(_useful(each.rewards, each.answers, self._options).sum()) for each in rounds)
 
     def _round(self, step: int, number: int) -> Sampled:
-        """One round of a step: as many problems as the batch has, drawn and judged."""
+        """Generate and judge one round of a step: one batch of problems."""
         context, options, name = self._context, self._options, self._context.spec.name
         with context.doing(TimeClass.DATA):
             seed = derive_seed(context.seed, name, "data")
@@ -166,18 +169,18 @@ class Draws:
             for name, reward in self._rewards.items()
         }
         lengths = np.array([len(answer.tokens) for answer in answers])
-        late = overlong_penalty(lengths, options.max_completion_length, options.overlong_buffer)
-        rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * late
+        penalty = overlong_penalty(lengths, options.max_completion_length, options.overlong_buffer)
+        rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * penalty
         if options.show_every and step % options.show_every == 0:
             self._context.say(shown(step, prompts, texts, rewards, options.num_generations))
-        told = worth(texts, rewards, options.num_generations, values, columns)
+        reward_metrics = worth(texts, rewards, options.num_generations, values, columns)
         tokens_drawn = float(np.count_nonzero(tokens) + lengths.sum())  # padding is token 0
         return Sampled(
             tokens,
             answers,
             rewards,
             {
-                **told,
+                **reward_metrics,
                 **length_metrics(lengths.tolist(), [answer.truncated for answer in answers]),
                 "tokens": tokens_drawn,
             },
@@ -185,13 +188,13 @@ class Draws:
 
 
 def _useful(rewards: Floats, answers: Sequence[DrawnAnswer], options: Grpo) -> Bools:
-    """Whether something is learnt from each group."""
+    """Return, for each group, whether it contributes to the gradient."""
     masked = [options.mask_truncated_completions and answer.truncated for answer in answers]
     return informative(rewards, options.num_generations, ~np.array(masked))
 
 
 def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
-    """The first groups that teach something, in the order in which they were drawn, filled up with others to a whole batch."""
+    """Select the first informative groups in order of generation, filled up with uninformative ones to a full batch."""
     group = options.num_generations
     rewards = np.concatenate([each.rewards for each in rounds])
     answers = [answer for each in rounds for answer in each.answers]
@@ -199,30 +202,31 @@ def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     taken = np.sort(np.argsort(~useful, kind="stable")[: options.batch])
     rows = (taken[:, None] * group + np.arange(group)).reshape(-1)
     means = {name: float(np.mean([each.metrics[name] for each in rounds])) for name in rounds[0].metrics}
-    told = {
+    metrics = {
         **means,
         "max_length": max(each.metrics["max_length"] for each in rounds),
         "tokens": sum(each.metrics["tokens"] for each in rounds),
         "idle_groups": float(np.mean(~useful[taken])),
     }
     if options.dynamic_sampling:
-        told["sampled_groups"] = float(len(useful))
+        metrics["sampled_groups"] = float(len(useful))
     prompts = np.concatenate([each.prompts for each in rounds])
-    return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], told)
+    return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], metrics)
 
 
-def _batch(sampled: Sampled, standing: StageState, options: Grpo) -> PolicyBatch:
-    """The step's answers as arrays, with log-probabilities under the reference and under the policy that drew them."""
-    padding = standing.foundation.tokenizer.pad_id()
+def _batch(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBatch:
+    """Build the step's arrays, with log-probabilities under the reference and under the policy
+    that generated the completions."""
+    padding = stage_state.foundation.tokenizer.pad_id()
     batch = PolicyBatch(prompts=sampled.prompts, **arrays_for(sampled.answers, sampled.rewards, options, padding))
 
-    mesh = standing.foundation.mesh
+    mesh = stage_state.foundation.mesh
 
     def logprobs(model: Any) -> Any:
         pieces = parts(batch, options.gradient_accumulation_steps)
         return jnp.concatenate([frozen_logprobs(model, piece, options.temperature, mesh) for piece in pieces])
 
     with mesh:
-        reference = logprobs(standing.frozen) if options.beta > 0 else None
-        old = logprobs(standing.model) if options.num_iterations > 1 else None
+        reference = logprobs(stage_state.frozen) if options.beta > 0 else None
+        old = logprobs(stage_state.model) if options.num_iterations > 1 else None
     return replace(batch, reference=reference, old=old)

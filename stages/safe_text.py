@@ -1,7 +1,7 @@
-"""Odd text and JSON from outside, made safe where it comes in. Standard library only.
+"""Sanitises text and JSON from outside before relay uses it. Standard library only.
 
-Half a surrogate pair and NUL are characters of a Python string which no file, database or terminal takes; a number that is
-infinite, or larger than 64 bits, and nesting without end are valid for a parser and for nothing behind it.
+A Python string may contain lone surrogates and NUL, which files, databases and terminals reject. JSON parsers accept
+infinite numbers, integers beyond 64 bits and unlimited nesting, which later code cannot store.
 """
 
 import json
@@ -10,33 +10,36 @@ import re
 from typing import Any
 
 DEPTH_MAX = 100
-"""Lists and objects inside each other; what relay and Kaggle write has fewer than ten."""
+"""Deepest nesting of lists and objects to accept; JSON written by relay and Kaggle has fewer than ten levels."""
 INTEGER_MAX = 2**63 - 1
-"""What a column of SQLite holds."""
+"""Largest integer that a SQLite column holds."""
 QUOTED_CHARS_MAX = 80
+"""Longest quoted value in a message, in characters."""
 ODD = re.compile("[\\0\ud800-\udfff]")
+"""Pattern of the characters that need care: NUL and surrogates."""
 REPLACEMENT = "\ufffd"
 
 
 class OddJson(ValueError):
-    """Text that is not JSON, or JSON that nothing can be done with; the message is a part of a sentence."""
+    """Raised for text that is not JSON, or JSON that relay cannot store; the message is part of a sentence."""
 
 
 def whole_text(text: str) -> str:
-    """The text with halves of a surrogate pair put together, and what has no other half, and NUL, replaced."""
+    """Join split surrogate pairs; replace lone surrogates and NUL with U+FFFD."""
     if ODD.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").replace("\0", REPLACEMENT)
 
 
 def quoted(value: Any) -> str:
-    """A value in quotes for a sentence, cut where it is long."""
+    """Quote a value for use in a sentence, truncated if it is long."""
     shown = repr(value[: 2 * QUOTED_CHARS_MAX] if isinstance(value, str) else value)
     return shown if len(shown) <= QUOTED_CHARS_MAX else f"{shown[:QUOTED_CHARS_MAX]}…"
 
 
 def read_json(text: str | bytes, *, left_out: bool = False) -> Any:
-    """The value, safe to write anywhere. Raises OddJson; `left_out`: a number that is none becomes None instead."""
+    """Parse JSON into a value that is safe to store. Raises OddJson; with `left_out`, non-finite
+    numbers become None instead."""
     try:
         value = json.loads(text)
     except RecursionError:
@@ -47,12 +50,12 @@ def read_json(text: str | bytes, *, left_out: bool = False) -> Any:
 
 
 def safe_value(value: Any) -> Any:
-    """The same for what another reader made of JSON."""
+    """Sanitise a value that another JSON parser produced; non-finite numbers become None. Raises OddJson."""
     return _safe(value, left_out=True)
 
 
 def _safe(value: Any, left_out: bool) -> Any:
-    """In place, and without recursion, of which Python has only so much."""
+    """Sanitise in place, without recursion: deep nesting would exceed Python's recursion limit."""
     top = [value]
     pending: list[tuple[Any, int]] = [(top, 0)]
     while pending:

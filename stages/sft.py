@@ -1,4 +1,4 @@
-"""Supervised fine-tuning with Tunix's PeftTrainer: every weight or an adapter, on worked examples."""
+"""Supervised fine-tuning of all weights or an adapter on worked examples, with Tunix's PeftTrainer."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ from stages.training.steps import LatestMetrics, checked, do_steps, quiet_librar
 
 
 def train(context: Context) -> None:
-    """Run the stage: see `stages.stage`."""
+    """Run the stage; the protocol is described in `stages.stage`."""
     options = checked(Sft, context)
     with quiet_libraries():
         _train(context, options)
@@ -29,37 +29,37 @@ def train(context: Context) -> None:
 
 def _train(context: Context, options: Sft) -> None:
     with context.doing(TimeClass.MODEL):
-        standing = prepare(context, options)
+        stage_state = prepare(context, options)
     with context.doing(TimeClass.DATA):
-        examples = worked_examples(context, standing.foundation, options).train
+        examples = worked_examples(context, stage_state.foundation, options).train
     with context.doing(TimeClass.MODEL):
         metrics, guard, frozen = (
             LatestMetrics(),
             TrainingGuard(options, context.spec.name),
-            FrozenWeightsCheck(standing, options),
+            FrozenWeightsCheck(stage_state, options),
         )
-        began = check(context, options, standing)
-        trainer = _trainer(standing, options, context.spec.steps, metrics)
+        probe = check(context, options, stage_state)
+        trainer = _trainer(stage_state, options, context.spec.steps, metrics)
     seed = derive_seed(context.seed, context.spec.name, "data")
 
     def batch_at(number: int) -> TaughtBatch:
-        return encode(examples_at(examples, number, options.batch, seed), standing.foundation, options)
+        return encode(examples_at(examples, number, options.batch, seed), stage_state.foundation, options)
 
-    ahead: dict[int, TaughtBatch] = {}
+    prepared: dict[int, TaughtBatch] = {}
 
-    def fed(batch: TaughtBatch, following: int) -> Iterator[TaughtBatch]:
-        """The batch's parts, and while the device computes the last one, the batch after it is made."""
+    def micro_batches(batch: TaughtBatch, next_number: int) -> Iterator[TaughtBatch]:
+        """Yield the batch's micro-batches; prepare the next batch while the device computes the last one."""
         yield from parts(batch, options.gradient_accumulation_steps)
-        if following <= context.spec.steps:
-            ahead[following] = batch_at(following)
+        if next_number <= context.spec.steps:
+            prepared[next_number] = batch_at(next_number)
 
     def step(number: int) -> dict[str, float]:
         with context.doing(TimeClass.DATA):
-            batch = ahead.pop(number, None) or batch_at(number)
+            batch = prepared.pop(number, None) or batch_at(number)
         context.saw(number, "batch", batch.tokens)
-        with standing.foundation.mesh:
-            trainer.train(fed(batch, number + 1))  # returns when all of it is computed
-        trainer.close()  # hands out the metrics of this step, which the trainer would keep until the next one
+        with stage_state.foundation.mesh:
+            trainer.train(micro_batches(batch, number + 1))  # blocks until the step is computed
+        trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
         found = {
             **metrics.take("loss"),
             **measurements(trainer.optimizer.opt_state),
@@ -67,30 +67,32 @@ def _train(context: Context, options: Sft) -> None:
         }
         guard.watch(number, found)
         frozen.look(found)
-        return {**found, **began.take()}
+        return {**found, **probe.take()}
 
-    do_steps(context, step, lambda: state_of(standing, options, trainer.optimizer, keeps_origin=False))
+    do_steps(context, step, lambda: state_of(stage_state, options, trainer.optimizer, keeps_origin=False))
 
 
-def _trainer(standing: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
+def _trainer(stage_state: StageState, options: Sft, steps: int, metrics: LatestMetrics) -> PeftTrainer:
     config = TrainingConfig(
         eval_every_n_steps=steps + 1,  # never: evaluation is a stage of its own
         gradient_accumulation_steps=options.gradient_accumulation_steps
         if options.gradient_accumulation_steps > 1
         else None,
     )
-    trainer = PeftTrainer(standing.model, optax.identity(), config, metrics_logger=metrics)
-    equip(trainer, standing, options, steps)
+    trainer = PeftTrainer(stage_state.model, optax.identity(), config, metrics_logger=metrics)
+    equip(trainer, stage_state, options, steps)
     trainer.with_loss_fn(taught_loss)
     trainer.with_gen_model_input_fn(taught_input)
-    trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
+    trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen
     return trainer
 
 
 def encode(examples: Sequence[Example], foundation: Foundation, options: Sft) -> TaughtBatch:
-    """The examples' tokens (examples × `max_seq_length`), and that the completion and the end after it are learnt.
+    """Encode the examples as tokens (examples × `max_seq_length`) with a mask of the learnt
+    tokens: the completion and its end.
 
-    Each learnt token counts as one of all the learnt tokens of the batch, times the number of parts, whose gradients are averaged.
+    Each learnt token is weighted 1 / (learnt tokens in the batch) × number of micro-batches, because the
+    micro-batches' gradients are averaged.
     """
     tokens = np.full((len(examples), options.max_seq_length), foundation.tokenizer.pad_id(), np.int32)
     learnt = np.zeros(tokens.shape, bool)

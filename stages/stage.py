@@ -1,8 +1,9 @@
-"""What a stage is given and what it has to do: the port between the runner and every kind of training.
+"""The interface between the runner and a stage: what a stage receives and what it must do.
 
-A stage is a function `train(context)`. It takes the state that `context.checkpoint` holds, does steps until the target,
-and calls `context.step_done` after each one. The answer says whether to go on, to save, or to save and return. All state
-that the next step depends on goes through `context.save`, so a run that is cut anywhere computes the same numbers:
+A stage is a function `train(context)`. It restores its state from `context.checkpoint`, runs steps until the
+target, and calls `context.step_done` after each one, which returns whether to continue, to save, or to save and
+return. All state that the next step depends on goes through `context.save`, so a run that is interrupted
+anywhere computes the same numbers:
 
     def train(context: Context) -> None:
         state = read(context.checkpoint)                      # resume, inherit or begin
@@ -15,14 +16,14 @@ that the next step depends on goes through `context.save`, so a run that is cut 
                     context.save(step, lambda directory: write(state, directory))
                     return
 
-`step_done` answers STOP at the target too, so the last step of a stage is always saved, and the next stage always starts
-from the files of that checkpoint, whether in the same session or in another one.
+`step_done` returns STOP at the target too, so the last step of a stage is always saved, and the next stage always
+starts from the files of that checkpoint, in the same session or in another one.
 
-What `write` does itself, the training waits for. What it returns to be called later goes on beside the steps that follow:
+Training waits for `write` to return. `write` may return a function, which runs in the background during the next steps:
 
     def write(directory):
-        held = copy_of(state)                                 # as it is now: the next step changes it
-        return lambda: write_all(held, directory)             # in a thread of its own; returns the digests
+        held = copy_of(state)                                 # a copy, because the next step changes the state
+        return lambda: write_all(held, directory)             # runs in a background thread; returns the digests
 """
 
 from collections.abc import Callable, Mapping
@@ -35,19 +36,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from stages.contract import Cursor, StageSpec
 from stages.session.time_accounting import TimeClass
 
-if TYPE_CHECKING:  # both need StageFailed
+if TYPE_CHECKING:  # both modules import StageFailed from here
     from stages.data.mounted import Brought
     from stages.data.pins import Pins
 
 Digests = Mapping[str, str]
-"""Of contents: name → SHA-256 in hex."""
+"""Digests of contents: name → SHA-256 in hex."""
 Write = Callable[[Path], Digests | Callable[[], Digests]]
-"""Writes everything into an empty directory and returns the digests, or something that does the rest beside the training and
-returns them then. The rest must not look at anything that the next step changes."""
+"""Function that writes everything into an empty directory and returns the digests, or returns a function that finishes
+writing in the background and returns the digests. That function must not read anything that the next step changes."""
 
 
 class Next(StrEnum):
-    """What to do after a step."""
+    """Action to take after a step."""
 
     GO_ON = "go_on"
     SAVE = "save"
@@ -55,9 +56,10 @@ class Next(StrEnum):
 
 
 class StageFailed(Exception):
-    """Training cannot go on.
+    """Raised when training cannot go on.
 
-    `cause` is a short stable key (`not-a-number`, `accelerator-missing`); `transient` says that trying again may help.
+    `cause` is a short stable key (`not-a-number`, `accelerator-missing`); `transient` means
+    that another attempt may succeed.
     """
 
     def __init__(self, cause: str, reason: str, *, transient: bool = False) -> None:
@@ -69,58 +71,63 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True)
 class OpenedCheckpoint:
-    """A verified checkpoint, unpacked: `directory` holds what a stage's `Write` wrote when it stood at `cursor`."""
+    """A verified, unpacked checkpoint: `directory` holds the files that a stage's `Write` wrote at `cursor`."""
 
     cursor: Cursor
     directory: Path
 
 
 class Context(Protocol):
-    """What the runner gives a stage."""
+    """Interface that the runner passes to a stage."""
 
     spec: StageSpec
     plan: tuple[StageSpec, ...]
-    """All stages of the pipeline, this one among them."""
+    """All stages of the pipeline, including this one."""
     model: Mapping[str, Any]
     seed: int
     inputs: Path
-    """Kaggle's `/kaggle/input`: walk it, its layout varies."""
+    """Kaggle's `/kaggle/input`. Its layout varies, so search it recursively."""
     scratch: Path
-    """Fast local disk that is lost with the session."""
+    """Directory on fast local disk; it is lost when the session ends."""
     brought: "Brought"
-    """The data files and datasets that the pipeline names: what is taken before anything else that is mounted."""
+    """Data files and datasets that the pipeline names; they take precedence over everything else that is mounted."""
     pins: "Pins"
-    """What the run has read of its data sets; `checkpoint` tells it, and every checkpoint passes it on."""
+    """Record of what the run has read of its data sets; restored from `checkpoint` and
+    stored in every new checkpoint."""
     checkpoint: OpenedCheckpoint | None
-    """Of this stage (resume), of the stage before it (inherit), or None (begin)."""
+    """Checkpoint to start from: of this stage (resume), of the stage before it (inherit), or None (begin)."""
 
     @property
     def start_step(self) -> int:
-        """Steps of this stage that are already done: 0 unless the checkpoint is of this stage."""
+        """Number of steps of this stage that are already done; 0 unless the checkpoint is of this stage."""
 
     def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
-        """Tell that `step` (counted from 1) is finished; its results must be ready on the device, not just dispatched.
+        """Report that `step` (counted from 1) is finished; its results must be ready on the
+        device, not merely dispatched.
 
-        Emits a progress event and answers what to do now. Raises StageFailed when a metric named `loss`, `grad_norm` or `kl` is
-        not finite; a checkpoint of the step before is withdrawn then.
+        Emits a progress event and returns the next action. Raises StageFailed if a metric named `loss`, `grad_norm` or
+        `kl` is not finite; a checkpoint of the previous step is then withdrawn.
         """
 
     def save(self, step: int, write: Write) -> None:
-        """Make a checkpoint of this stage at `step`; whole or absent even if the process is killed meanwhile.
+        """Save a checkpoint of this stage at `step`; it is complete or absent even if the process is killed meanwhile.
 
-        Packing and hashing it, and what `write` left for later, goes on beside the next steps; one that is still under way is
-        waited for first. What goes wrong is raised by the next call of the context.
+        Packing, hashing and the function returned by `write` run in the background during the next steps; a
+        save that is still in progress is waited for first. Errors of the background part are raised by the
+        next call of a context method.
         """
 
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
-        """Until it ends, the session's seconds are of this class (`with context.doing(Spent.DATA): ...`); else they are the step's."""
+        """Book the session's seconds within the `with` block under this class (`with context.doing(TimeClass.DATA):
+        ...`) instead of the step's class."""
 
     def say(self, text: str) -> None:
-        """One line for people in the kernel's log."""
+        """Write text for people to the kernel's log."""
 
     def saw(self, step: int, name: str, value: object) -> None:
-        """What a step is made of (`batch`, `rollouts`, …), told before `step_done`: compared when resume is verified.
+        """Record an input of a step (`batch`, `rollouts`, …) before `step_done`; `relay
+        verify-resume` compares the records.
 
-        Arrays, text, numbers, data classes, and lists and mappings of them; or something to call that gives one, which is
-        called only where anybody compares.
+        `value` is made of arrays, text, numbers, dataclasses, and lists and mappings of them, or a function that
+        returns such a value, which is called only while tracing.
         """

@@ -1,1 +1,2 @@
-"""One session on Kaggle: set-up, time budget, the parent checkpoint, what is saved, and the report. Standard library only at import."""
+"""One session on Kaggle: set-up, time budget, parent checkpoint, saving and the report. Imports only the
+standard library at module top."""

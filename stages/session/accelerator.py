@@ -1,4 +1,5 @@
-"""Is the accelerator that the session was promised really there? Asked first: quota is lost by the minute."""
+"""Checks that the promised accelerator is present, before anything else, because each
+minute of a session costs quota."""
 
 import os
 
@@ -6,11 +7,12 @@ from stages.contract import Accelerator
 from stages.stage import StageFailed
 
 STAND_IN = "RELAY_STAND_IN"
-"""Only a rehearsal on the user's machine sets this to 1: whatever is here stands in for the accelerator."""
+"""Environment variable that only a rehearsal on the user's machine sets to 1: the machine then
+stands in for the accelerator."""
 
 
 def check(promised: Accelerator) -> str:
-    """A line for people about what was found.
+    """Check the devices that JAX finds and describe them in one line.
 
     Raises StageFailed `accelerator-missing` (transient: another session may get it) or `environment-incomplete`.
     """
@@ -23,7 +25,7 @@ def check(promised: Accelerator) -> str:
         raise StageFailed("environment-incomplete", f"a stage needs JAX and it does not import: {error}") from error
     try:
         platforms = [str(device.platform) for device in jax.devices()]
-    except RuntimeError as error:  # what JAX raises where a backend does not initialise
+    except RuntimeError as error:  # raised by JAX if a backend does not initialise
         raise StageFailed("accelerator-missing", f"{wanted} promised, and JAX says: {error}", transient=True) from error
     found = f"{len(platforms)} {'/'.join(sorted(set(platforms)))}"
     if set(platforms) != {promised.platform} or promised.devices not in (0, len(platforms)):

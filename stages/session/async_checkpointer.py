@@ -1,4 +1,5 @@
-"""Makes checkpoints beside the training, one at a time; what goes wrong with one is raised where the training next asks."""
+"""Saves checkpoints in the background, one at a time; an error is raised when the session
+thread next collects the result."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +10,7 @@ from stages.contract import Manifest
 
 @dataclass(frozen=True)
 class SavedCheckpoint:
-    """A checkpoint that is on disk, and when it was begun and done on the session's clock."""
+    """A checkpoint on disk, with the times at which saving began and ended on the session's clock."""
 
     manifest: Manifest
     began_s: float
@@ -17,32 +18,34 @@ class SavedCheckpoint:
 
 
 THREAD = "save"
-"""What goes on in a thread whose name begins so goes on beside the session, and takes none of its seconds."""
+"""Name prefix of background threads, whose seconds are not booked to the session."""
 
 
 class Saver:
-    """One thread, and at most one checkpoint under way. All methods are for the thread that runs the session."""
+    """A single worker thread with at most one checkpoint in progress. Call all methods from the session's thread."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
         self._under_way: Future[SavedCheckpoint] | None = None
 
     def begin(self, make: Callable[[], SavedCheckpoint]) -> None:
-        """Have a checkpoint made; the one before must have been taken with `done` or `wait`."""
+        """Start saving a checkpoint; the previous one must have been collected with `done` or `wait`."""
         assert self._under_way is None, "one at a time"
         self._under_way = self._pool.submit(make)
 
     def done(self) -> SavedCheckpoint | None:
-        """The checkpoint that was under way, once, if it is on disk by now; raises what went wrong with it."""
+        """Return the finished checkpoint, once; None while it is in progress or if there is none. Raises
+        the error of a failed save."""
         return self.wait() if self._under_way is not None and self._under_way.done() else None
 
     def wait(self) -> SavedCheckpoint | None:
-        """The checkpoint that is under way, once it is on disk, or None if there is none; raises what went wrong with it."""
+        """Wait for the checkpoint in progress and return it; None if there is none. Raises
+        the error of a failed save."""
         if self._under_way is None:
             return None
         under_way, self._under_way = self._under_way, None
         return under_way.result()
 
     def close(self) -> None:
-        """Wait for what is under way, however it ends; nothing can be begun afterwards."""
+        """Wait until the save in progress ends, ignoring errors; `begin` must not be called afterwards."""
         self._pool.shutdown(wait=True)

@@ -1,4 +1,4 @@
-"""Between the bootloader and the runner: makes the machine what the order pins, then runs the order in a clean interpreter."""
+"""Step between the bootloader and the runner: installs the order's pins, then runs the order in a clean interpreter."""
 
 import io
 import os
@@ -16,27 +16,29 @@ from stages.session import packages, packing, runner, user_code, wheels
 from stages.stage import StageFailed
 
 ORDER_NAME = "order.json"
-"""Where the bootloader leaves the order, beside the unpacked `stages`."""
+"""File beside the unpacked `stages` in which the bootloader leaves the order."""
 INSTALL_S_MAX = 1_800.0
+"""Longest installation, in seconds."""
 AGAIN = "import sys; sys.path.insert(0, sys.argv[1]); from stages.session import bootstrap; sys.exit(bootstrap.again(sys.argv[1:]))"
-"""After an installation nothing that was imported before it may stay, so the same process starts over."""
+"""Python code with which the process replaces itself after an installation, so that no module
+imported earlier remains."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where things are. `sources` holds the unpacked `stages` and the order; it is removed at the end."""
+    """Directories and start times. `sources` holds the unpacked `stages` and the order; it is removed at the end."""
 
     sources: Path
     working: Path
     inputs: Path
     started_s: float
-    """What time.monotonic() said when the kernel's process started."""
+    """Value of time.monotonic() when the kernel's process started."""
     installed_s: float = 0.0
-    """How long the installation took, once there was one."""
+    """Duration of the installation in seconds; 0 before an installation or without one."""
 
 
 def main(places: Places) -> int:
-    """Install what differs from the order's pins and carry the order out; the exit status of the kernel."""
+    """Install packages that differ from the order's pins, then run the order; returns the kernel's exit status."""
     order = _order(places)
     wrong = packages.differing(order.pins)
     began_s = time.monotonic()
@@ -48,14 +50,14 @@ def main(places: Places) -> int:
 
 
 def again(arguments: Sequence[str]) -> int:
-    """The second start, after the installation; the runner checks itself whether it helped."""
+    """Entry point after the restart that follows an installation; the runner checks the pins itself."""
     sources, working, inputs, started_s, installed_s = arguments
     places = Places(Path(sources), Path(working), Path(inputs), float(started_s), float(installed_s))
     return _run(_order(places), places)
 
 
 def _install(order: Order, places: Places, wrong: Sequence[str]) -> StageFailed | None:
-    """Install; what went wrong, if anything did."""
+    """Install the packages; returns the error, or None."""
     print(f"installing {', '.join(wrong)}", flush=True)
     if order.wheels:
         try:
@@ -92,7 +94,7 @@ def _start_over(places: Places) -> NoReturn:
 
 
 def _unpack(order: Order, places: Places) -> StageFailed | None:
-    """Put the user's own modules beside `stages`, which is where imports look first; what is in their way, if anything is."""
+    """Write the user's own modules beside `stages`, the first entry of the import path; returns the error, or None."""
     try:
         user_code.unpack(order.sources, places.sources)
     except StageFailed as problem:
@@ -106,7 +108,7 @@ def _order(places: Places) -> Order:
 
 def _run(order: Order, places: Places, broken: StageFailed | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # no letter of a training text may end the training
+        sys.stdout.reconfigure(errors="backslashreplace")  # an unencodable character must not end the training
     try:
         problem = broken or _unpack(order, places)
         return runner.main(

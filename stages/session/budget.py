@@ -1,11 +1,11 @@
-"""Time left? Save now? Stop now? Arithmetic over measured step and save times; no clock, no disk.
+"""Decides from measured step and save times whether to save or to stop. Pure arithmetic: no clock, no disk.
 
-The rule: go on only if, should the next step and a save each take as long as they hardly ever do, everything would still be on
-disk with the reserve untouched. How long that is, is a high quantile of what was measured lately, and some more: much more
-after a few measurements, little after many. How uneven a stage's steps are may be known from earlier sessions; how long
-they take on this machine says this session alone, as soon as it knows. A stage's first step holds loading and compiling and says
-little of those that follow, so it bounds only what has not been measured yet: the second step, by half, and the next stage's
-first step.
+The rule: go on only if, should the next step and a save both take unusually long, everything would still be on disk
+with the reserve untouched. "Unusually long" is a high quantile of recent measurements times a safety factor, which is
+large after few measurements and small after many. The spread of a stage's step times may be known from earlier
+sessions; the typical step time on this machine comes from this session alone once it has measured one. A stage's first
+step includes loading and compiling and predicts later steps badly, so it only bounds what has not been measured yet:
+the second step (half of it), and the first step of the next stage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,65 +14,70 @@ from math import ceil
 from statistics import median
 
 QUANTILE = 0.99
-"""Steps that take longer than this share of them are what the reserve, and the margin behind it, are for."""
+"""Share of steps that the estimate of a step's duration covers; the safety factor and the reserve cover the rest."""
 SAVE_QUANTILE = 0.9
-"""Of saves there are few, and the last one has the machine for itself."""
+"""Share of saves that the estimate covers. Lower than QUANTILE: there are few samples, and the final save does not
+compete with a training step."""
 SAFETY_MAX = 1.25
-"""After FEW measurements or less: so many times their quantile, which is then the longest of them."""
+"""Safety factor on the quantile after FEW measurements or fewer, where the quantile is their maximum."""
 SAFETY_MIN = 1.05
 FEW = 8
 KNOWN = 64
-"""What an earlier session measured counts as so many measurements of how uneven steps are."""
+"""Number of measurements that an earlier session's spread of step times counts as."""
 START_SHARE = 0.5
-"""Of a first step at least as much is loading and compiling, which the second step does not do again."""
+"""Share of the first step that bounds the second: at least half of a first step is loading
+and compiling, done only once."""
 STEPS_KEPT = 256
+"""Number of recent steps to keep for the estimate."""
 SAVES_KEPT = 32
+"""Number of recent saves to keep for the estimate."""
 RESERVE_SHARE = 0.05
 RESERVE_S_MAX = 15.0
-"""For writing the report and ending the process; a share of the budget where the budget is small."""
+"""Upper bound of the time kept for writing the report and exiting, in seconds; a share of a small budget."""
 SAVE_GUESS_SHARE = 0.05
 SAVE_GUESS_S_MAX = 60.0
+"""Upper bound of the guess for a save's duration before any was measured, in seconds; a share of a small budget."""
 
 
 def quantile(values: Sequence[float], share: float = QUANTILE) -> float:
-    """The smallest of the values that at least this share of them do not exceed."""
+    """Return the smallest of the values that is not exceeded by at least this share of them."""
     return sorted(values)[ceil(share * len(values)) - 1]
 
 
 def safety(count: int) -> float:
-    """How many times its quantile something may last of which so many were measured."""
+    """Return the safety factor on a quantile of that many measurements."""
     return SAFETY_MIN + (SAFETY_MAX - SAFETY_MIN) * FEW / max(FEW, count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """What one session may use and what it has measured so far. All times are on the session's clock."""
+    """Time budget of one session and its measurements so far. All times are in seconds on the session's clock."""
 
     budget_s: float
     save_interval_s: float
     known: Mapping[str, float] = field(default_factory=dict)
-    """What earlier sessions measured: `Order.times`."""
+    """Measurements of earlier sessions, from `Order.times`."""
     stage: str = ""
-    """That runs now."""
+    """Name of the current stage."""
     saved_at_s: float = 0.0
     first_step_s: float | None = None
-    """Of the stage that runs now."""
+    """Duration of the current stage's first step in this session; None before it is done."""
     steps_s: tuple[float, ...] = ()
-    """Recent steps of the stage that runs now, its first one in this session not among them."""
+    """Durations of recent steps of the current stage, without its first step in this session."""
     slowest_start_s: float = 0.0
-    """The longest first step of any stage of this session."""
+    """Longest first step of any stage in this session."""
     saves_s: tuple[float, ...] = ()
     saving_since_s: float | None = None
-    """Since when a checkpoint is being written beside the training."""
+    """Time at which the save in progress began; None if no checkpoint is being written."""
 
     @property
     def reserve_s(self) -> float:
-        """Kept free at the end."""
+        """Seconds kept free at the end of the session."""
         return min(RESERVE_S_MAX, RESERVE_SHARE * self.budget_s)
 
     @property
     def save_bound_s(self) -> float:
-        """No save is expected to take longer."""
+        """Upper bound expected for the duration of a save, in seconds."""
         if self.saves_s:
             return safety(len(self.saves_s)) * quantile(self.saves_s, SAVE_QUANTILE)
         known_s = self.known.get("save_s")
@@ -80,7 +85,8 @@ class Budget:
 
     @property
     def step_bound_s(self) -> float:
-        """The next step is not expected to take longer. Nothing known at all bounds nothing: the first step is allowed."""
+        """Upper bound expected for the next step, in seconds; 0 if nothing is known, so
+        that the first step is allowed."""
         usual_s, high_s = (self.known.get(f"{self.stage}.{name}") for name in ("step_s", "step_high_s"))
         if self.steps_s:
             found_s, count = quantile(self.steps_s), len(self.steps_s)
@@ -93,37 +99,38 @@ class Budget:
         return self.slowest_start_s if first_s is None else SAFETY_MAX * first_s
 
     def stage_begun(self, now_s: float, stage: str = "") -> "Budget":
-        """A stage starts from something that is saved already."""
+        """Reset the step measurements for a new stage, which starts from a saved checkpoint."""
         return replace(self, stage=stage, first_step_s=None, steps_s=(), saved_at_s=now_s)
 
     def step_done(self, duration_s: float) -> "Budget":
-        """One more step was measured."""
+        """Record the duration of one step."""
         if self.first_step_s is None:
             return replace(self, first_step_s=duration_s, slowest_start_s=max(duration_s, self.slowest_start_s))
         return replace(self, steps_s=(*self.steps_s, duration_s)[-STEPS_KEPT:])
 
     def save_begun(self, now_s: float) -> "Budget":
-        """The state as it is at `now_s` is being written, beside the steps that follow."""
+        """Record that the state as of `now_s` is being written in the background."""
         return replace(self, saved_at_s=now_s, saving_since_s=now_s)
 
     def save_done(self, now_s: float, duration_s: float) -> "Budget":
-        """A checkpoint is on disk since `now_s`; all of it, the part beside the training included, took `duration_s`."""
+        """Record that a checkpoint is on disk as of `now_s`; `duration_s` includes the background part."""
         saved_at_s = now_s if self.saving_since_s is None else self.saved_at_s
         saves_s = (*self.saves_s, duration_s)[-SAVES_KEPT:]
         return replace(self, saved_at_s=saved_at_s, saving_since_s=None, saves_s=saves_s)
 
     def must_save(self, now_s: float) -> bool:
-        """Whether the interval since the last save is over."""
+        """Return whether the save interval has passed since the last save."""
         return now_s - self.saved_at_s >= self.save_interval_s
 
     def must_stop(self, now_s: float) -> bool:
-        """Whether there is no time for one more step with everything saved after it."""
+        """Return whether too little time is left for one more step and a save after it."""
         return now_s > self.last_start_s(now_s)
 
     def last_start_s(self, now_s: float) -> float:
-        """When a step can be begun at the latest.
+        """Return the latest time at which a step may begin.
 
-        A save that is due now or under way comes on top, as far as it may last longer than the step beside which it is written.
+        If a save is due or in progress, the time by which it may outlast the step that
+        runs beside it is subtracted too.
         """
         step_s, save_s = self.step_bound_s, self.save_bound_s
         since_s = now_s if self.must_save(now_s) else self.saving_since_s
@@ -131,7 +138,7 @@ class Budget:
         return self.budget_s - self.reserve_s - save_s - step_s - behind_s
 
     def timings(self) -> dict[str, float]:
-        """What this stage's steps took, by the names that `known` has them under."""
+        """Return the step durations of this stage, under the keys that `known` uses."""
         found = {} if self.first_step_s is None else {f"{self.stage}.first_step_s": self.first_step_s}
         if self.steps_s:
             found[f"{self.stage}.step_s"] = median(self.steps_s)

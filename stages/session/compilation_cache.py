@@ -1,9 +1,10 @@
-"""The programs that XLA compiled ride along with the checkpoint, so that the next session does not compile them again.
+"""Saves the programs that XLA compiled with the checkpoint, so that the next session need not compile them again.
 
-JAX keeps compiled programs in a folder if it is told of one before it starts (its persistent compilation cache). That folder is
-lost with the session, so each checkpoint gets a second file with the programs that the session used, where this pays.
-A program's name holds a hash of all that it depends on (computation, options, versions, kind of device), so a wrong one
-is never found; a file that is damaged or of another kind of machine is left alone, and the programs are compiled again.
+JAX stores compiled programs in a folder if that folder is configured before JAX starts (its persistent compilation
+cache). The folder is lost with the session, so each checkpoint gets a second file with the programs that the session
+used, if the time saved outweighs the transfer. A program's name contains a hash of everything it depends on
+(computation, options, versions, kind of device), so a wrong program is never found. A file that is damaged or from
+another kind of machine is ignored, and the programs are compiled again.
 """
 
 import hashlib
@@ -26,47 +27,51 @@ SMALLEST_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 XLA_VARIABLE = "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"
 LARGEST_VARIABLE = "JAX_COMPILATION_CACHE_MAX_SIZE"
 SIZE_BYTES_MAX = 512 * 2**20
-"""More would not be small beside the checkpoint of an adapter and its optimizer (some 230 MiB for a 2B model)."""
+"""Largest total size of saved programs. A checkpoint of an adapter and its optimizer has some 230 MiB for a 2B model;
+larger programs would not be small beside it."""
 TRANSFER_BYTES_S = 700_000
-"""A program travels home and back again through a home's line; 1.4 MB/s each way has been measured there."""
+"""Assumed transfer rate in bytes per second. A program travels to the user's machine and back; 1.4
+MB/s was measured each way."""
 QUOTA_WORTH = 8.0
-"""A second of accelerator is worth so many of waiting for a transfer: of a week's 168 hours 20 may be computed."""
+"""Value of a second on the accelerator in seconds of waiting for a transfer: the quota is 20 of a week's 168 hours."""
 ABOUT_NAME = "about.json"
 PROGRAM, ASKED = "-cache", "-atime"
-"""JAX's suffixes: a program, and when it was last asked for."""
+"""File name suffixes of JAX's cache: a program, and the time of its last use."""
 NEVER = bytes(8)
 NAME = re.compile(r"[^/\\\0]+" + PROGRAM)
 COMPILING = "/jax/core/compile/backend_compile_duration"
-"""JAX's own measurement; the time in which a program is fetched from the cache counts as well, and is small."""
+"""Event by which JAX reports the duration of a compilation; it includes the short time of
+fetching a program from the cache."""
 
 
 class Compiled:
-    """The programs of one session. All of it is about speed: what fails here is said, and the training goes on."""
+    """Compiled programs of one session. They only affect speed: a failure here is logged and training goes on."""
 
     def __init__(self, directory: Path, machine: str, say: Callable[[str], None]) -> None:
         self._directory = directory
         self._machine = machine
         self._say = say
         self._seconds: dict[str, float] = {}
-        """What compiling each program took, whichever session did it."""
-        self._said = False
+        """Seconds of compilation by program, including programs compiled by earlier sessions."""
+        self._logged = False
         self._set: list[str] = []
 
     @classmethod
     def begin(cls, scratch: Path, platform_name: str, say: Callable[[str], None]) -> "Compiled | None":
-        """Tell JAX where to keep programs; None where somebody else has (a rehearsal), or where JAX runs already."""
+        """Set JAX's cache folder; None if a folder is already configured (as in a rehearsal)
+        or JAX is already imported."""
         if "jax" in sys.modules or os.environ.get(DIRECTORY_VARIABLE):
             return None
         directory = scratch / "compiled"
         directory.mkdir()
         wanted = {
             DIRECTORY_VARIABLE: str(directory),
-            SMALLEST_VARIABLE: "0",  # many small ones make up much of a start
-            XLA_VARIABLE: "none",  # they would put the folder's name, another one each session, into the programs' names
+            SMALLEST_VARIABLE: "0",  # compiling many small programs takes much of the start-up time
+            XLA_VARIABLE: "none",  # they would hash the folder's name, which differs per session
         }
         if (
             importlib.util.find_spec("filelock") is not None
-        ):  # with a bound JAX notes what it uses, and needs this for it
+        ):  # JAX records uses only with a size limit, and needs filelock for it
             wanted[LARGEST_VARIABLE] = str(SIZE_BYTES_MAX)
         made = cls(directory, machine(platform_name), say)
         made._set = [name for name in wanted if name not in os.environ]
@@ -74,7 +79,7 @@ class Compiled:
         return made if made._listen() else None
 
     def end(self) -> None:
-        """Leave the environment, and a JAX that was started in it, as they were found."""
+        """Restore the environment variables and the configuration of an imported JAX."""
         for name in self._set:
             os.environ.pop(name, None)
         config = getattr(sys.modules.get("jax"), "config", None)
@@ -82,7 +87,7 @@ class Compiled:
             config.update("jax_compilation_cache_dir", None)
 
     def _listen(self) -> bool:
-        """Have JAX tell what each compilation took; whether it can."""
+        """Register a listener for compilation times; returns whether this JAX supports it."""
         try:
             monitoring = importlib.import_module("jax.monitoring")
             monitoring.register_event_duration_secs_listener(self._heard)
@@ -137,28 +142,29 @@ class Compiled:
     # --- into a checkpoint -----------------------------------------------------
 
     def pack(self, folder: Path) -> FileEntry | None:
-        """Write the programs that this session used beside a checkpoint's state, if they are worth their transfer."""
-        chosen = self._chosen()
+        """Write the programs that this session used beside a checkpoint's state, if that
+        saves more time than it costs."""
+        chosen = self._used_programs()
         size_bytes = sum((self._directory / name).stat().st_size for name in chosen)
         if not self._pays(size_bytes, sum(chosen.values())):
             return None
-        packing_place = self._directory.with_name("compiled-outgoing")
+        outgoing = self._directory.with_name("compiled-outgoing")
         try:
-            packing_place.mkdir()
+            outgoing.mkdir()
             for name in chosen:
-                os.link(self._directory / name, packing_place / name)
+                os.link(self._directory / name, outgoing / name)
             about = json.dumps({"machine": self._machine, "seconds": chosen}, sort_keys=True)
-            (packing_place / ABOUT_NAME).write_text(about, encoding="ascii")
-            return packing.pack(packing_place, folder / COMPILED_NAME)
+            (outgoing / ABOUT_NAME).write_text(about, encoding="ascii")
+            return packing.pack(outgoing, folder / COMPILED_NAME)
         except OSError as error:
             self._say(f"the compiled programs are not saved: {error}")
             (folder / COMPILED_NAME).unlink(missing_ok=True)
             return None
         finally:
-            shutil.rmtree(packing_place, ignore_errors=True)
+            shutil.rmtree(outgoing, ignore_errors=True)
 
-    def _chosen(self) -> dict[str, float]:
-        """Programs that were compiled or fetched in this session, with what compiling them took."""
+    def _used_programs(self) -> dict[str, float]:
+        """Return the programs that were compiled or loaded in this session, with their compilation times in seconds."""
         used = [name for name in sorted(self._programs()) if self._is_used(name)]
         return {name: self._seconds.get(name, 0.0) for name in used}
 
@@ -168,25 +174,26 @@ class Compiled:
 
     def _pays(self, size_bytes: int, seconds: float) -> bool:
         pays = pays_off(size_bytes, seconds)
-        if not self._said and size_bytes > 0:
-            self._said = True
-            verb = "ride along" if pays else "stay behind"
+        if not self._logged and size_bytes > 0:
+            self._logged = True
+            verb = "are saved with the checkpoint" if pays else "are not saved, their transfer would take too long"
             self._say(f"the compiled programs {verb}: {seconds:.1f} s of compiling in {size_bytes:,} bytes")
         return pays
 
 
 def pays_off(size_bytes: int, seconds: float) -> bool:
-    """Whether to send programs that took so long to compile: their transfer is waited for, compiling uses up quota."""
+    """Return whether saving the programs is worthwhile: their transfer costs waiting time,
+    compiling again costs quota."""
     if not 0 < size_bytes <= SIZE_BYTES_MAX:
         return False
     return QUOTA_WORTH * seconds > size_bytes / TRANSFER_BYTES_S
 
 
 def machine(platform_name: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """What programs are bound to beyond what their names say: the accelerator, and what the processor beside it can do.
+    """Describe what programs depend on beyond their names: the accelerator, and the CPU's features.
 
-    Beside an accelerator's programs there are some for the processor, and one with an instruction that it lacks would end
-    the process.
+    The cache also contains programs for the CPU, and one that uses an instruction which this CPU
+    lacks would crash the process.
     """
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
     features = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())

@@ -1,4 +1,4 @@
-"""Hears from JAX how long it traced, lowered and compiled, so that those seconds are not taken for the step's."""
+"""Books the time that JAX spends on tracing, lowering and compiling as compilation instead of training steps."""
 
 import contextlib
 import importlib
@@ -14,29 +14,29 @@ MEASURED = (
     "/jax/core/compile/jaxpr_to_mlir_module_duration",
     "/jax/core/compile/backend_compile_duration",
 )
-"""JAX's own measurements (jax.monitoring); in the last of them a program may also be fetched from the cache."""
+"""Events by which JAX reports durations (jax.monitoring); the last one includes fetching a program from the cache."""
 
 
 class Compilations:
-    """Told to one account, but for those of threads that go on beside the session."""
+    """Books JAX's compilation time to one account, except that of background threads."""
 
     def __init__(self, account: TimeAccount) -> None:
         self._account = account
-        self._over = False
+        self._stopped = False
 
     @contextlib.contextmanager
     def heard(self) -> Iterator[None]:
-        """While this lasts; a stage that does not use JAX, or a JAX that does not tell, is heard nothing of."""
+        """Listen within the `with` block; does nothing if JAX is not imported or does not report durations."""
         if "jax" in sys.modules:
             with contextlib.suppress(ImportError, AttributeError):
                 monitoring = importlib.import_module("jax.monitoring")
-                monitoring.register_event_duration_secs_listener(self._hear)
+                monitoring.register_event_duration_secs_listener(self._on_duration)
         try:
             yield
         finally:
-            self._over = True  # JAX knows no way to take a listener back
+            self._stopped = True  # JAX cannot unregister a listener
 
-    def _hear(self, event: str, duration_s: float, **_: object) -> None:
-        beside = threading.current_thread().name.startswith(THREAD)
-        if not self._over and event in MEASURED and not beside:
+    def _on_duration(self, event: str, duration_s: float, **_: object) -> None:
+        in_background = threading.current_thread().name.startswith(THREAD)
+        if not self._stopped and event in MEASURED and not in_background:
             self._account.spent(TimeClass.COMPILE, duration_s)

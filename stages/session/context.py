@@ -1,4 +1,4 @@
-"""What a running stage talks to: counts its steps, watches the time and takes its checkpoints."""
+"""The runner's implementation of the stage interface: counts steps, checks the time budget and saves checkpoints."""
 
 import math
 import shutil
@@ -24,46 +24,47 @@ from stages.session.tracing import Trace
 from stages.stage import Digests, Next, OpenedCheckpoint, StageFailed, Write
 
 FINITE = ("loss", "grad_norm", "kl")
-"""Metrics that training cannot go on without: where one is not finite, the update of that step is not either."""
+"""Metrics that must be finite: if one is not, the weights after that step are not finite either."""
 ACCOUNT_S_MAX = 60.0
-"""At least so often a session tells what its seconds went to: a killed one leaves no report …"""
+"""Longest interval, in seconds, between `account` events: a killed session leaves no
+report with its seconds by class."""
 ACCOUNTS = 100
-"""… and a short one tells it about so many times."""
+"""Number of `account` events in a session whose budget is shorter than ACCOUNTS × ACCOUNT_S_MAX."""
 
 
 @dataclass
 class RunningSession:
-    """All that changes while a session runs."""
+    """Mutable state of a running session."""
 
     order: Order
     inputs: Path
     scratch: Path
     clock: Callable[[], float]
-    """Seconds since the kernel's process started."""
+    """Clock that returns the seconds since the kernel's process started."""
     log: Log
     output: Output
     budget: Budget
     account: TimeAccount
     reached: Cursor
     checkpoint: Manifest | None = None
-    """The newest that this session saved."""
+    """Manifest of the newest checkpoint that this session saved."""
     stages: dict[str, StageReport] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     told_to_stop: str = ""
-    """By whom, where somebody outside wants the session to end at the next step."""
+    """Reason why the session was asked from outside to end at the next step; empty if it was not."""
     trace: Trace | None = None
-    """Where each step is written down bit for bit, if that was ordered."""
+    """Recorder of each step's exact values, if the order requests a trace."""
     metrics: Metrics = field(default_factory=Metrics)
-    """Who else wants to know what each step measured."""
+    """Sinks that receive each step's metrics besides the log."""
     saver: Saver = field(default_factory=Saver)
     pins: list[Pins] = field(default_factory=list)
-    """Those of each stage that this session has begun."""
+    """Pins of each stage that this session has begun."""
     accounted_s: float = 0.0
-    """When it was told last what the seconds went to."""
+    """Time of the last `account` event on the session's clock."""
 
     @property
     def cut(self) -> str:
-        """Why the session ends here, where the order says so; else empty."""
+        """Reason for ending at the order's `stop_at` cursor once it is reached; otherwise empty."""
         cursor = self.order.stop_at
         if cursor is None or self._place(self.reached) < self._place(cursor):
             return ""
@@ -74,7 +75,7 @@ class RunningSession:
 
 
 class StageContext:
-    """The `stages.stage.Context` of one stage in one session."""
+    """Implementation of `stages.stage.Context` for one stage in one session."""
 
     def __init__(self, session: RunningSession, spec: StageSpec, checkpoint: OpenedCheckpoint | None) -> None:
         self.spec = spec
@@ -86,7 +87,7 @@ class StageContext:
         order = session.order
         alone = named_alone(order.files, [stage.options for stage in order.stages])
         self.brought = Brought(order.files, order.datasets, alone)
-        self.pins = Pins()  # filled from the checkpoint, whether this session wrote it or another one
+        self.pins = Pins()  # filled from the checkpoint, also if this session wrote it
         session.pins.append(self.pins)
         self.scratch = session.scratch / "stage"
         self.scratch.mkdir(exist_ok=True)
@@ -101,16 +102,16 @@ class StageContext:
 
     @property
     def start_step(self) -> int:
-        """Steps of this stage that the checkpoint holds already."""
+        """Number of steps of this stage that the checkpoint already contains."""
         if self.checkpoint is None or self.checkpoint.cursor.stage != self.spec.name:
             return 0
         return self.checkpoint.cursor.step
 
     def step_done(self, step: int, metrics: Mapping[str, float]) -> Next:
-        """Count a step, tell of it and answer what to do now."""
+        """Record a step, emit its event and return the next action."""
         if step != self._done + 1:
             raise StageFailed("step-out-of-order", f"{self.spec.name} reports step {step} after step {self._done}")
-        self._take(self._session.saver.done())
+        self._record_saved(self._session.saver.done())
         now_s = self._session.clock()
         measured = {name: float(value) for name, value in metrics.items()}
         self._refuse_not_a_number(step, measured)
@@ -128,16 +129,16 @@ class StageContext:
         self._session.log.step(self.spec.name, step, self.spec.steps, measured, always=always)
         if why and not self._stopping:
             self._stopping = True
-            self._tell("stopping", note=why, seconds=self._session.account.seconds())
+            self._emit("stopping", note=why, seconds=self._session.account.seconds())
         elif now_s - self._session.accounted_s >= min(ACCOUNT_S_MAX, self._session.order.budget_s / ACCOUNTS):
             self._session.accounted_s = now_s
-            self._tell("account", seconds=self._session.account.seconds())
+            self._emit("account", seconds=self._session.account.seconds())
         return answer
 
     def save(self, step: int, write: Write) -> None:
-        """Take a checkpoint at the step that was done last; a second one at the same step would be the same.
+        """Save a checkpoint at the latest step; a second call at the same step does nothing.
 
-        Returns once the state is taken: the rest is done beside the next steps, and `finish` waits for it.
+        Returns once the state is copied: the rest runs in the background, and `finish` waits for it.
         """
         if step != self._done:
             raise StageFailed("save-out-of-order", f"{self.spec.name} saves step {step} after step {self._done}")
@@ -145,40 +146,41 @@ class StageContext:
             return
         session = self._session
         with session.account.doing(TimeClass.SAVE):
-            self._take(session.saver.wait())
+            self._record_saved(session.saver.wait())
             session.metrics.flush()
             began_s, seconds = session.clock(), session.account.seconds()
             directory = session.scratch / "writing"
-            rest = _begun(directory, write)
+            rest = _start_write(directory, write)
             self._saved_step = step
             held_s = session.clock() - began_s
             cursor = Cursor(stage=self.spec.name, step=step)
-            session.saver.begin(partial(self._make, cursor, directory, rest, began_s, held_s, seconds))
+            session.saver.begin(partial(self._write_checkpoint, cursor, directory, rest, began_s, held_s, seconds))
             session.budget = session.budget.save_begun(began_s)
         session.timings["hold_s"] = max(held_s, session.timings.get("hold_s", 0.0))
         self._since_s = session.clock()
 
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
-        """Seconds of a class of their own."""
+        """Book the seconds within the `with` block under this class."""
         return self._session.account.doing(what)
 
     def say(self, text: str) -> None:
-        """One line for people."""
+        """Write text for people to the log."""
         self._session.log.say(text)
 
     def saw(self, step: int, name: str, value: object) -> None:
-        """Trace what a step is made of; costs nothing where nothing is traced."""
+        """Record an input of a step if tracing is on; otherwise does nothing."""
         if self._session.trace is not None:
             self._session.trace.saw(step, name, value)
 
     def finish(self) -> Manifest | None:
-        """Called when the stage has returned: the target's checkpoint, or None where the stage has to go on elsewhere.
+        """Complete the stage after it returned: the target's checkpoint, or None if the stage has
+        to continue in another session.
 
-        Raises StageFailed where the stage returned without being told to, or did not save its last step.
+        Raises StageFailed if the stage returned without being asked to, or did not save its last step.
         """
         with self._session.account.doing(TimeClass.SAVE):
-            self._take(self._session.saver.wait())
-        self._keep_timings()
+            self._record_saved(self._session.saver.wait())
+        self._store_timings()
         if self._done < self.spec.steps and not self._stopping:
             raise StageFailed("stage-ended-early", f"{self.spec.name} returned at {self._done} of {self.spec.steps}")
         if self._saved is None or self._saved.cursor.step != self._done:
@@ -186,7 +188,7 @@ class StageContext:
         return self._saved if self._done >= self.spec.steps else None
 
     def _next(self, now_s: float) -> tuple[Next, str]:
-        """What to do, and why the session has to end where it has to."""
+        """Return the next action, and the reason if the session has to end."""
         budget = self._session.budget
         if self._done >= self.spec.steps:
             return Next.STOP, ""
@@ -203,26 +205,28 @@ class StageContext:
         return (Next.SAVE if wanted or budget.must_save(now_s) else Next.GO_ON), ""
 
     def _speed_and_memory(self, step: int, metrics: Mapping[str, float], took_s: float) -> dict[str, float]:
-        """What the session measures besides the stage. A stage's first step here is mostly loading and compiling: it has no speed."""
+        """Return speed and memory metrics. A stage's first step here is mostly loading and
+        compiling, so it gets no speed."""
         found = throughput.rates(metrics, took_s) if step > self.start_step + 1 else {}
         return found | ({throughput.MEMORY: throughput.memory_bytes()} if self._needs_jax else {})
 
     def _refuse_not_a_number(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Raise StageFailed where a metric says that the step was computed from, or made, what is not finite."""
-        told = {name: metrics[name] for name in FINITE if name in metrics}
-        wrong = next((name for name, value in told.items() if not math.isfinite(value)), None)
+        """Raise StageFailed if a metric shows that the step used or produced a number that is not finite."""
+        checked = {name: metrics[name] for name in FINITE if name in metrics}
+        wrong = next((name for name, value in checked.items() if not math.isfinite(value)), None)
         if wrong is None:
             return
         self._withdraw(step - 1)
-        others = ", ".join(f"{name} {value:.4g}" for name, value in told.items() if name != wrong)
-        reason = f"the {wrong} of {self.spec.name} is {told[wrong]} at step {step}{f' ({others})' if others else ''}"
+        others = ", ".join(f"{name} {value:.4g}" for name, value in checked.items() if name != wrong)
+        reason = f"the {wrong} of {self.spec.name} is {checked[wrong]} at step {step}{f' ({others})' if others else ''}"
         raise StageFailed("not-a-number", f"{reason}: lower learning_rate or clip_norm")
 
     def _withdraw(self, step: int) -> None:
-        """Drop the checkpoint of `step`, if there is one: what came of it was not a number, so it is not one to go on from."""
+        """Delete the checkpoint of `step`, if there is one: the step after it was not finite, so
+        it must not be resumed from."""
         session = self._session
         with session.account.doing(TimeClass.SAVE):
-            self._take(session.saver.wait())
+            self._record_saved(session.saver.wait())
         if self._saved_step == step:
             session.checkpoint = self._saved = session.output.withdraw()
             session.log.say(
@@ -233,7 +237,7 @@ class StageContext:
         finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         return StageReport(done=self._done, target=self.spec.steps, metrics=finite)
 
-    def _make(
+    def _write_checkpoint(
         self,
         cursor: Cursor,
         directory: Path,
@@ -242,7 +246,8 @@ class StageContext:
         held_s: float,
         seconds: Mapping[str, float],
     ) -> SavedCheckpoint:
-        """Beside the training: make a checkpoint of what was taken, and tell of it. Touches nothing that a step touches."""
+        """Write a checkpoint of the copied state and emit its event. Runs in the background; uses
+        nothing that a step changes."""
         session = self._session
         try:
             manifest = session.output.checkpoint(cursor, directory, rest() if callable(rest) else rest)
@@ -251,11 +256,11 @@ class StageContext:
         session.checkpoint = manifest
         saved = SavedCheckpoint(manifest, began_s, session.clock())
         metrics = {"save_s": saved.ended_s - began_s, "hold_s": held_s, "size_bytes": float(manifest.size_bytes)}
-        self._tell("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
+        self._emit("saved", metrics, note=manifest.digest, seconds=seconds, step=cursor.step)
         return saved
 
-    def _take(self, saved: SavedCheckpoint | None) -> None:
-        """Book a checkpoint that is on disk."""
+    def _record_saved(self, saved: SavedCheckpoint | None) -> None:
+        """Record a checkpoint that is on disk."""
         if saved is None:
             return
         session, took_s = self._session, saved.ended_s - saved.began_s
@@ -263,10 +268,10 @@ class StageContext:
         session.budget = session.budget.save_done(saved.ended_s, took_s)
         session.timings["save_s"] = max(took_s, session.timings.get("save_s", 0.0))
 
-    def _keep_timings(self) -> None:
+    def _store_timings(self) -> None:
         self._session.timings.update(self._session.budget.timings())
 
-    def _tell(
+    def _emit(
         self,
         event: str,
         metrics: Mapping[str, float] | None = None,
@@ -286,8 +291,9 @@ class StageContext:
         )
 
 
-def _begun(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
-    """What is left to do of a checkpoint once its state is taken."""
+def _start_write(directory: Path, write: Write) -> Digests | Callable[[], Digests]:
+    """Call `write`; returns the digests or the function that finishes writing. Removes the
+    directory if `write` fails."""
     directory.mkdir()
     try:
         return write(directory)

@@ -1,4 +1,5 @@
-"""From an exception to what the laptop needs to know of it: a stable cause, a sentence, a cut traceback, and no secret."""
+"""Turns an exception into the failure that the report contains: stable cause, one sentence,
+shortened traceback, no secrets."""
 
 import os
 import re
@@ -8,9 +9,11 @@ from dataclasses import dataclass
 from stages.stage import StageFailed
 
 REASON_CHARS_MAX = 1_000
+"""Longest reason, in characters."""
 TRACEBACK_CHARS_MAX = 12_000
+"""Longest traceback, in characters."""
 PASSING = (ConnectionError, TimeoutError)
-"""Exceptions that another session may well be spared."""
+"""Exceptions that are treated as transient: another session may succeed."""
 SECRET_NAME = re.compile(r"TOKEN|KEY|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
 SECRET_CHARS_MIN = 8
 URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
@@ -18,7 +21,7 @@ URL_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a session failed."""
+    """Description of why a session failed."""
 
     cause: str
     reason: str
@@ -27,12 +30,12 @@ class Failure:
 
     @property
     def headline(self) -> str:
-        """One line for people."""
+        """Summary in one line for people."""
         return " ".join(f"{self.cause}: {self.reason}".split())
 
 
 def of(error: BaseException, stage: str) -> Failure:
-    """What an exception means that ended the session while `stage` ran."""
+    """Describe an exception that ended the session while `stage` ran."""
     trace = _cut(without_secrets("".join(traceback.format_exception(error))), TRACEBACK_CHARS_MAX)
     if isinstance(error, StageFailed):
         return Failure(error.cause, _reason(error.reason), error.transient, trace)
@@ -41,7 +44,7 @@ def of(error: BaseException, stage: str) -> Failure:
 
 
 def without_secrets(text: str) -> str:
-    """The text without user names and passwords of addresses, and without what the environment holds as a secret."""
+    """Remove credentials in URLs and the values of environment variables that look like secrets."""
     for name, value in os.environ.items():
         if SECRET_NAME.search(name) and len(value) >= SECRET_CHARS_MIN:
             text = text.replace(value, f"<{name}>")
@@ -53,7 +56,7 @@ def _reason(text: str) -> str:
 
 
 def _cut(text: str, chars_max: int) -> str:
-    """The begin and, mostly, the end: what was called first and where it broke."""
+    """Shorten text to its beginning and, mostly, its end, where a traceback names the error."""
     if len(text) <= chars_max:
         return text
     head = chars_max // 4

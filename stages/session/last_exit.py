@@ -1,8 +1,8 @@
-"""The last exit before the limit: a session whose last step or save did not end in time leaves by itself, with what it has.
+"""Ends a session shortly before Kaggle's limit if its last step or save does not finish in time.
 
-Kaggle keeps what a session leaves that ended by itself; of one that it killed at the limit it may keep nothing. So shortly
-before that the process ends from a thread of its own, whatever the training hangs in: with the newest whole checkpoint, a
-report that says so, and exit status 0. Steps since that checkpoint are lost, as they would be with the session.
+Kaggle keeps the output of a session that ends by itself; of one that it kills at the limit it may keep nothing. So a
+separate thread ends the process shortly before the limit, even if training hangs: with the newest complete checkpoint,
+a report that gives the reason, and exit status 0. Steps after that checkpoint are lost, as they would be at the limit.
 """
 
 import threading
@@ -10,19 +10,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 MARGIN_S_MAX = 15.0
-"""Before the limit; half of what lies between budget and limit where that is less than twice as much."""
+"""Time between the exit and the limit, in seconds; half of the time between budget and limit if that is less."""
 LOOK_S_MAX = 1.0
-"""The session's clock may stand still, or jump, with its machine."""
+"""Longest wait between two looks at the clock, in seconds: the session's clock may stop or jump with its machine."""
 
 
 def exit_at_s(budget_s: float, limit_s: float) -> float:
-    """When to leave, on the session's clock."""
+    """Return the time of the exit, in seconds on the session's clock."""
     return limit_s - min(MARGIN_S_MAX, max(0.0, limit_s - budget_s) / 2)
 
 
 @contextmanager
 def last_exit(at_s: float, clock: Callable[[], float], leave: Callable[[], None]) -> Iterator[None]:
-    """While this lasts, `leave` is called once when the clock says `at_s`; it is not called any more once this has ended."""
+    """Call `leave` once if the clock reaches `at_s` within the `with` block; never after the block has ended."""
     over = threading.Event()
     leaving = threading.Lock()
 

@@ -1,8 +1,7 @@
-"""Where metrics go besides the session's own log: TensorBoard's files and Weights & Biases, whichever of them is here.
+"""Sends metrics to TensorBoard's files and Weights & Biases, whichever are available, besides the session's own log.
 
-Both are for looking at, so neither may cost the training anything: what goes wrong with one is said once, and then it is left
-alone. A step that a killed session had done and a later one does again computes the same numbers, so it is enough that
-a reader sees each step once.
+Neither may disturb training: an error of a sink is logged once, and the sink is not used again. A step that a killed
+session did and a later session repeats gives the same numbers, so readers need to see each step only once.
 """
 
 import importlib
@@ -19,16 +18,16 @@ from stages.contract import Order
 from stages.session import failure_report
 
 TENSORBOARD_DIRECTORY = "tensorboard"
-"""Below `/kaggle/working`, a folder a stage, so that they can be shown together or apart."""
+"""Folder below `/kaggle/working` with one subfolder per stage, so that stages can be shown together or separately."""
 WANDB_KEY = "WANDB_API_KEY"
 WANDB_PROJECT = "relay"
 WANDB_S_MAX = 60.0
-"""To begin and to end with Weights & Biases: a session without internet must not wait for it."""
+"""Longest wait for Weights & Biases to start, in seconds, so that a session without internet does not hang."""
 
 
 @dataclass(frozen=True)
 class StepMetrics:
-    """What a step measured. `position` counts steps from the pipeline's beginning, over all of its stages."""
+    """Metrics of one step. `position` counts steps from the beginning of the pipeline, over all its stages."""
 
     stage: str
     step: int
@@ -37,22 +36,22 @@ class StepMetrics:
 
 
 class Sink(Protocol):
-    """Takes metrics. Whatever it raises ends the sink, not the session."""
+    """Receiver of metrics. An exception removes the sink, but does not end the session."""
 
     name: str
 
     def write(self, point: StepMetrics) -> None:
-        """Take one step's metrics; each step comes once, in order."""
+        """Write one step's metrics; called once per step, in order."""
 
     def flush(self) -> None:
-        """Nothing that was written may be lost when the process is killed from now on."""
+        """Persist everything written so far, so that it survives if the process is killed."""
 
     def close(self) -> None:
-        """The last call."""
+        """Close the sink; no other method is called afterwards."""
 
 
 class Metrics:
-    """Hands every step's metrics to the sinks that `open_sinks` finds when the first step is done."""
+    """Passes every step's metrics to the sinks, which are opened when the first step is done."""
 
     def __init__(
         self,
@@ -66,18 +65,18 @@ class Metrics:
         self._sinks: list[Sink] | None = None
 
     def step_done(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """One step of a stage was measured."""
+        """Write the metrics of one step of a stage to all sinks."""
         if self._sinks is None:
             self._sinks = list(self._open_sinks())
         point = StepMetrics(stage, step, self._before.get(stage, 0) + step, values)
         self._each(lambda sink: sink.write(point))
 
     def flush(self) -> None:
-        """Called when a checkpoint was saved: what led to it is not done again."""
+        """Flush all sinks; called when a checkpoint is saved, since the steps before it will not be repeated."""
         self._each(lambda sink: sink.flush())
 
     def close(self) -> None:
-        """The session is over."""
+        """Close all sinks at the end of the session."""
         self._each(lambda sink: sink.close())
         self._sinks = []
 
@@ -85,14 +84,14 @@ class Metrics:
         for sink in list(self._sinks or ()):
             try:
                 call(sink)
-            except Exception as error:  # noqa: BLE001 - no curve is worth a session
-                self._say(f"no more metrics for {sink.name}: {_words(error)}")
+            except Exception as error:  # noqa: BLE001 - a failing sink must not end the session
+                self._say(f"no more metrics for {sink.name}: {_error_text(error)}")
                 assert self._sinks is not None
                 self._sinks.remove(sink)
 
 
 def sinks_of(order: Order, working: Path, scratch: Path, say: Callable[[str], None]) -> list[Sink]:
-    """The sinks that this machine and its environment offer."""
+    """Open the sinks that are available on this machine."""
     found: list[Sink] = []
     for name, open_one in (
         ("TensorBoard", lambda: TensorBoard.found(order, working, say)),
@@ -100,15 +99,15 @@ def sinks_of(order: Order, working: Path, scratch: Path, say: Callable[[str], No
     ):
         try:
             sink = open_one()
-        except Exception as error:  # noqa: BLE001 - as above
-            say(f"no metrics for {name}: {_words(error)}")
+        except Exception as error:  # noqa: BLE001 - a failing sink must not end the session
+            say(f"no metrics for {name}: {_error_text(error)}")
             continue
         found += [sink] if sink is not None else []
     return found
 
 
 def _steps_before(order: Order) -> dict[str, int]:
-    """Steps of all earlier stages, by stage."""
+    """Return the number of steps of all earlier stages, by stage."""
     counted, before = 0, {}
     for spec in order.stages:
         before[spec.name] = counted
@@ -116,16 +115,16 @@ def _steps_before(order: Order) -> dict[str, int]:
     return before
 
 
-def _words(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     return " ".join(failure_report.without_secrets(f"{type(error).__name__}: {error}").split())
 
 
 class TensorBoard:
-    """One file of events a stage and session.
+    """TensorBoard sink with one event file per stage and session.
 
-    It begins with the mark that makes TensorBoard drop what earlier files of the folder hold of the same steps and later ones
-    (`SessionLog.START`, what `purge_step` of its writers does). tensorboardX's own writer hands events to a thread, and
-    flushing it leaves behind what the thread has not come to: its file format is used here without the thread.
+    Each file begins with `SessionLog.START`, which makes TensorBoard drop the same and later steps of earlier files in
+    the folder (as `purge_step` of its writers does). tensorboardX's own writer passes events to a thread, and its flush
+    does not wait for that thread; this class therefore uses its file format directly.
     """
 
     name = "TensorBoard"
@@ -139,7 +138,7 @@ class TensorBoard:
 
     @classmethod
     def found(cls, order: Order, working: Path, say: Callable[[str], None]) -> "TensorBoard | None":
-        """The sink, or None, and a line about it, where tensorboardX is not installed."""
+        """Return the sink, or log a line and return None if tensorboardX is not installed."""
         if importlib.util.find_spec("tensorboardX") is None:
             say("no files for TensorBoard: tensorboardX is not installed here")
             return None
@@ -173,16 +172,16 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One W&B run for all sessions of a relay run; W&B itself leaves out steps that it has already."""
+    """Weights & Biases sink: one W&B run for all sessions of a relay run. W&B ignores steps that it already has."""
 
     name = "Weights & Biases"
 
     def __init__(self, order: Order, scratch: Path) -> None:
         self._wandb: Any = importlib.import_module("wandb")
-        os.environ.setdefault("WANDB_CONSOLE", "off")  # the log goes to Kaggle, and relay reads it there
+        os.environ.setdefault("WANDB_CONSOLE", "off")  # the console log goes to Kaggle, where relay reads it
         os.environ.setdefault("WANDB_SILENT", "true")
         config = {"seed": order.seed, "model": order.model, "stages": [spec.to_dict() for spec in order.stages]}
-        _within(
+        _call_within(
             WANDB_S_MAX,
             lambda: self._wandb.init(
                 project=os.environ.get("WANDB_PROJECT", WANDB_PROJECT),
@@ -196,7 +195,7 @@ class WeightsAndBiases:
 
     @classmethod
     def found(cls, order: Order, scratch: Path) -> "WeightsAndBiases | None":
-        """The sink, or None where there is no key or no `wandb`."""
+        """Return the sink, or None if there is no API key or `wandb` is not installed."""
         if importlib.util.find_spec("wandb") is None or not _key():
             return None
         return cls(order, scratch)
@@ -205,25 +204,26 @@ class WeightsAndBiases:
         self._wandb.log({f"{point.stage}/{tag}": value for tag, value in point.values.items()}, step=point.position)
 
     def flush(self) -> None:
-        """W&B sends by itself."""
+        """Do nothing: W&B uploads by itself."""
 
     def close(self) -> None:
-        _within(WANDB_S_MAX / 2, self._wandb.finish)
+        _call_within(WANDB_S_MAX / 2, self._wandb.finish)
 
 
 def _key() -> str:
-    """The key from the environment or from Kaggle's secrets, kept where `without_secrets` looks for what to hide."""
+    """Return the API key from the environment or Kaggle's secrets, stored in the environment so that
+    `without_secrets` hides it."""
     if not os.environ.get(WANDB_KEY) and importlib.util.find_spec("kaggle_secrets") is not None:
         secrets: Any = importlib.import_module("kaggle_secrets")
         try:
             os.environ[WANDB_KEY] = secrets.UserSecretsClient().get_secret(WANDB_KEY)
-        except Exception:  # noqa: BLE001 - its ways of saying that there is no such secret have no common name
+        except Exception:  # noqa: BLE001 - its errors for a missing secret have no common class
             return ""
     return os.environ.get(WANDB_KEY, "")
 
 
-def _within(seconds: float, call: Callable[[], object]) -> None:
-    """Do something that may wait for a network; TimeoutError where it takes longer, and then nobody waits for it."""
+def _call_within(seconds: float, call: Callable[[], object]) -> None:
+    """Call a function that may wait for the network; raises TimeoutError if it takes longer, and leaves it running."""
     raised: list[Exception] = []
 
     def attempt() -> None:

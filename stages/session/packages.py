@@ -1,4 +1,4 @@
-"""The packages that an order pins: which of them differ here, and installing just those."""
+"""Compares installed packages with an order's pins and installs those that differ."""
 
 import re
 import subprocess
@@ -16,12 +16,13 @@ MESSAGE_CHARS_MAX = 800
 
 
 def differing(pins: Sequence[str]) -> tuple[str, ...]:
-    """Those of the pins (`name==version`, or just `name` for any version) that are not installed as they ask."""
+    """Return the pins (`name==version`, or `name` for any version) that the installed packages do not satisfy."""
     return tuple(pin for pin in pins if not _fits(pin))
 
 
 def install(pins: Sequence[str], timeout_s: float, wheels: Path | None = None) -> None:
-    """Install pins in one call of pip, which sees this process's environment; from a folder of wheels and nothing else if given.
+    """Install pins in one call of pip, which inherits this process's environment; only from the
+    folder `wheels` if it is given.
 
     Raises StageFailed, always transient.
     """
@@ -39,19 +40,19 @@ def install(pins: Sequence[str], timeout_s: float, wheels: Path | None = None) -
 
 
 def require(pins: Sequence[str]) -> None:
-    """Raise StageFailed where something else than the pinned versions would be used."""
+    """Raise StageFailed unless all pins are satisfied."""
     if wrong := differing(pins):
         raise StageFailed(CAUSE, f"not installed as pinned: {', '.join(wrong)}", transient=True)
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
-    """What is installed of these packages."""
+    """Return the installed versions of these packages, by name; packages that are not installed are left out."""
     found = {name: _installed(name) for name in names}
     return {name: version for name, version in found.items() if version is not None}
 
 
 def name_of(pin: str) -> str:
-    """The package that a pin is about."""
+    """Return the package name of a pin."""
     match = PIN.match(pin)
     return match[1] if match else pin
 

@@ -1,7 +1,8 @@
-"""A directory as one file and back: equal contents give equal bytes, and nothing is unpacked outside its directory.
+"""Packs a directory into one file and unpacks it: equal contents give equal bytes; unpacking
+cannot write outside its directory.
 
-The file is an uncompressed tar without anything of the machine in it (names sorted, no times, no owners, fixed modes), under
-a name that Kaggle neither unpacks nor rewrites. Weights do not compress, so time is not spent on trying.
+The file is an uncompressed tar without machine-specific metadata (names sorted, no times, no owners, fixed modes),
+under a name that Kaggle neither unpacks nor rewrites. It is not compressed because weights do not compress.
 """
 
 import hashlib
@@ -15,25 +16,25 @@ from stages.contract import BLOB_NAME, COMPILED_NAME, FileEntry, Manifest, stays
 
 CHUNK_BYTES = 4 * 1024 * 1024
 MEMBERS_MAX = 100_000
-"""Files and folders of one archive: empty ones cost a disk more than their bytes."""
+"""Largest number of files and folders in one archive: even empty ones use disk space and inodes."""
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
 PLAIN_FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
-"""The only kinds of member besides directories; sparse files, which can be larger than their bytes, are not among them."""
+"""Allowed member types besides directories. Sparse files, which may unpack to more than their bytes, are excluded."""
 
 
 class CorruptCheckpoint(Exception):
-    """Bytes that are not what their manifest promises, or an archive that no `pack` of ours has written."""
+    """Raised for bytes that differ from their manifest, or an archive that relay's `pack` did not write."""
 
 
 class CannotPack(Exception):
-    """Something in the directory is neither a file nor a directory."""
+    """Raised if the directory contains something that is neither a file nor a directory."""
 
 
 def pack(directory: Path, blob: Path) -> FileEntry:
-    """Write everything below `directory` into the new file `blob`, on disk when this returns.
+    """Write everything below `directory` into the new file `blob`, synced to disk before this returns.
 
-    The directory must not change meanwhile. Raises CannotPack for links and devices, FileExistsError where `blob` exists.
+    The directory must not change meanwhile. Raises CannotPack for links and devices, FileExistsError if `blob` exists.
     """
     with blob.open("xb") as file:
         sink = _HashingSink(file)
@@ -46,10 +47,11 @@ def pack(directory: Path, blob: Path) -> FileEntry:
 
 
 def unpack(blob: Path, directory: Path, *, size_bytes_max: int, members_max: int = MEMBERS_MAX) -> None:
-    """Restore what `pack` wrote into `directory`, which must not exist yet or be empty.
+    """Unpack a file written by `pack` into `directory`, which must not exist yet or be empty.
 
-    Raises CorruptCheckpoint at the first member that is absolute, climbs out, appears twice, is neither a file nor a
-    directory, takes the total over `size_bytes_max`, or is one too many; what was written until then is to be thrown away.
+    Raises CorruptCheckpoint at the first member that is absolute, leaves the directory, appears twice, is
+    neither a file nor a directory, or exceeds `size_bytes_max` or `members_max`; the caller must then
+    delete what was written so far.
     """
     directory.mkdir(parents=True, exist_ok=True)
     left_bytes = size_bytes_max
@@ -67,9 +69,11 @@ def unpack(blob: Path, directory: Path, *, size_bytes_max: int, members_max: int
 
 
 def texts_in(blob: Path, folder: str, *, size_bytes_max: int) -> dict[str, bytes]:
-    """The plain files directly below `folder` in what `pack` wrote, by name, as long as they are small enough together.
+    """Read the plain files directly below `folder` in an archive that `pack` wrote, by name,
+    up to `size_bytes_max` in total.
 
-    A name that could lead anywhere else is passed by. Raises CorruptCheckpoint where the archive cannot be read.
+    Files with unsafe names, or beyond the size limit, are skipped. Raises CorruptCheckpoint
+    if the archive cannot be read.
     """
     found: dict[str, bytes] = {}
     left_bytes = size_bytes_max
@@ -90,12 +94,14 @@ def texts_in(blob: Path, folder: str, *, size_bytes_max: int) -> dict[str, bytes
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Check every file of the manifest in `folder`, sizes first; raises CorruptCheckpoint naming the file that differs."""
+    """Check every file of the manifest in `folder`, sizes first; raises CorruptCheckpoint
+    naming the file that differs."""
     verify_files(folder, manifest.files)
 
 
 def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
-    """Check these files of a manifest in `folder`, sizes first; raises CorruptCheckpoint naming the file that differs."""
+    """Check these files of a manifest in `folder`, sizes first; raises CorruptCheckpoint
+    naming the file that differs."""
     for entry in files:
         path = folder / entry.path
         if not path.is_file():
@@ -110,7 +116,7 @@ def verify_files(folder: Path, files: Sequence[FileEntry]) -> None:
 def open_checkpoint(folder: Path, manifest: Manifest, directory: Path) -> None:
     """Verify the checkpoint in `folder`, then unpack its state into `directory`; raises CorruptCheckpoint.
 
-    The compiled programs beside the state are left to whoever uses them: without them everything is only slower.
+    Compiled programs beside the state are not verified here: without them the session is only slower.
     """
     entry = next((entry for entry in manifest.files if entry.path == BLOB_NAME), None)
     if entry is None:
@@ -120,13 +126,13 @@ def open_checkpoint(folder: Path, manifest: Manifest, directory: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hex."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_new(path: Path, content: bytes) -> None:
-    """Write a file that must not exist yet; it is on disk when this returns."""
+    """Write a file that must not exist yet, synced to disk before this returns."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -134,7 +140,7 @@ def write_new(path: Path, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory last: without it a rename may be forgotten when the machine stops."""
+    """Sync a directory's entries to disk: otherwise a rename may be lost in a crash."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -143,7 +149,7 @@ def sync_directory(path: Path) -> None:
 
 
 class _HashingSink:
-    """What tarfile needs of a file to write to; counts and hashes what passes."""
+    """File-like object for tarfile that counts and hashes the bytes written through it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -163,7 +169,7 @@ class _HashingSink:
 
 
 def _contents(directory: Path) -> Iterator[Path]:
-    """Everything below a directory, parents before children, in the order of the names' bytes."""
+    """Yield everything below a directory, parents before children, sorted by the bytes of the names."""
     yield from sorted(directory.rglob("*"), key=lambda path: os.fsencode(path.relative_to(directory)))
 
 

@@ -1,7 +1,7 @@
-"""Finding the parent checkpoint among what Kaggle has mounted, and refusing anything else.
+"""Finds the order's parent checkpoint among the inputs that Kaggle mounted and rejects any other.
 
-Where a dataset or another kernel's output appears below `/kaggle/input` differs from session to session, and a mount may hold
-an older version than the one that was asked for. So a checkpoint is known by its manifest's digest alone, wherever it lies.
+The place of a dataset or of another kernel's output below `/kaggle/input` differs from session to session, and a mount
+may contain an older version than the requested one. So a checkpoint is identified only by its manifest's digest.
 """
 
 import os
@@ -16,12 +16,13 @@ from stages.session.compilation_cache import Compiled
 from stages.stage import OpenedCheckpoint, StageFailed
 
 MANIFEST_BYTES_MAX = 4 * 1024 * 1024
-"""Ours have a few kilobytes; other people's files of the same name can be anything."""
+"""Size limit of a manifest in bytes. Manifests of relay have a few kilobytes; unrelated
+files may have the same name."""
 
 
 @dataclass(frozen=True)
 class MountedCheckpoint:
-    """A checkpoint that is mounted; only its manifest has been read."""
+    """A mounted checkpoint of which only the manifest has been read."""
 
     folder: Path
     manifest: Manifest
@@ -30,12 +31,13 @@ class MountedCheckpoint:
 def open_parent(
     order: Order, inputs: Path, directory: Path, compiled: Compiled | None = None
 ) -> OpenedCheckpoint | None:
-    """Verify the order's parent and unpack it into `directory`; None where the order starts from nothing.
+    """Verify the order's parent and unpack it into `directory`; None if the order has no parent.
 
-    What it brings of compiled programs goes to `compiled`.
+    Compiled programs of the parent are added to `compiled`.
 
-    Raises StageFailed: `parent-missing` (transient: Kaggle may mount it next time), `parent-corrupt` where no mounted copy
-    is what its manifest says, `parent-mismatch` where it is not of this run or does not stand where the order starts.
+    Raises StageFailed: `parent-missing` (transient: Kaggle may mount it next time), `parent-corrupt` if
+    every mounted copy differs from its manifest, `parent-mismatch` if it belongs to another run or is
+    not at the order's start cursor.
     """
     if order.parent is None:
         return None
@@ -60,10 +62,9 @@ def open_parent(
 
 
 def find(inputs: Path) -> Iterator[MountedCheckpoint]:
-    """Every mounted checkpoint of a readable format, the least nested first.
+    """Yield every mounted checkpoint of a readable format, the least nested first.
 
-    Hidden folders and symbolic links to outside of `inputs` are passed by: the first may be unfinished, the second nobody
-    asked for.
+    Skips hidden folders, which may be unfinished, and symbolic links to targets outside `inputs`.
     """
     top = inputs.resolve()
     folders = [top]
@@ -76,7 +77,7 @@ def find(inputs: Path) -> Iterator[MountedCheckpoint]:
 
 
 def check_fits(order: Order, manifest: Manifest) -> None:
-    """Raise StageFailed unless the checkpoint is of the order's run and stands where the order starts."""
+    """Raise StageFailed unless the checkpoint belongs to the order's run and is at the order's start cursor."""
     if manifest.run != order.run:
         raise StageFailed("parent-mismatch", f"the checkpoint belongs to {manifest.run}, this session to {order.run}")
     if position(order, manifest.cursor.stage, manifest.cursor.step) != position(
@@ -90,9 +91,9 @@ def check_fits(order: Order, manifest: Manifest) -> None:
 
 
 def position(order: Order, stage: str, step: int) -> tuple[int, int]:
-    """(index of the stage to work on, steps of it that are done): the end of a stage is the begin of the next one.
+    """Return (index of the current stage, number of its steps done); the end of a stage is the start of the next one.
 
-    Behind the last stage it is (number of stages, 0). Raises StageFailed for a stage that the order does not have.
+    After the last stage it is (number of stages, 0). Raises StageFailed for a stage that the order does not have.
     """
     names = [spec.name for spec in order.stages]
     if stage not in names:
@@ -107,7 +108,7 @@ def _below(folder: Path) -> list[Path]:
     try:
         entries = list(os.scandir(folder))
     except OSError:
-        return []  # a mount that cannot be read has nothing to offer; what is missing then says so
+        return []  # skip an unreadable mount; `open_parent` reports a missing parent
     real = [entry for entry in entries if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".")]
     return sorted(Path(entry.path) for entry in real)
 
@@ -122,7 +123,7 @@ def _read(path: Path, top: Path) -> Manifest | None:
     try:
         return Manifest.from_json(path.read_bytes())
     except ContractError:
-        return None  # somebody else's manifest, or one that was damaged on its way: not the one that is looked for
+        return None  # an unrelated or damaged file: not the wanted manifest
 
 
 def _describe(manifest: Manifest) -> str:

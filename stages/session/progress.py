@@ -1,4 +1,4 @@
-"""The session's log: numbered events for the laptop between lines for people, each out before the next thing happens."""
+"""Session log with numbered events for the laptop and text for people; each line is flushed immediately."""
 
 import math
 import os
@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from stages.contract import PROGRESS_PREFIX, Progress
 
 STEP_INTERVAL_S = 0.2
-"""At most so often a step is worth a line: Kaggle's log is fetched whole, again and again."""
+"""Shortest interval between two step events, in seconds: relay downloads Kaggle's whole log at each poll."""
 
 DIGITS = 7
-"""Of a step's metrics: what a number of 32 bits has, and what a curve shows. Reports and traces have all of them."""
+"""Significant digits of metrics in step events: the precision of a 32-bit float. Reports and traces keep all digits."""
 
 
 class Log:
-    """Writes to standard output. `clock` gives seconds on the session's clock. Safe to use from several threads."""
+    """Writes to standard output. `clock` returns seconds on the session's clock. All methods are thread-safe."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -35,7 +35,8 @@ class Log:
         note: str = "",
         seconds: Mapping[str, float] | None = None,
     ) -> None:
-        """One numbered event. Metrics that are not finite cannot be JSON: the note names them instead."""
+        """Write a numbered event. Metrics that are not finite have no JSON form; they are
+        listed in the note instead."""
         finite = {name: value for name, value in (metrics or {}).items() if math.isfinite(value)}
         odd = [f"{name} is {value}" for name, value in (metrics or {}).items() if name not in finite]
         with self._lock:
@@ -54,7 +55,7 @@ class Log:
             self._write(progress.line())
 
     def step(self, stage: str, step: int, target: int, metrics: Mapping[str, float], *, always: bool) -> None:
-        """A step's event, left out if the last one is only just past, unless it matters (`always`)."""
+        """Write a step's event; it is skipped within STEP_INTERVAL_S of the previous one unless `always` is set."""
         now_s = self._clock()
         if not always and now_s - self._step_at_s < STEP_INTERVAL_S:
             return
@@ -63,7 +64,7 @@ class Log:
         self.event("step", stage=stage, step=step, target=target, metrics=short)
 
     def say(self, text: str) -> None:
-        """Lines for people; one that looks like an event is indented, so that nobody takes it for one."""
+        """Write text for people; a line that looks like an event is indented so that it is not parsed as one."""
         lines = [f" {line}" if line.startswith(PROGRESS_PREFIX) else line for line in text.splitlines()]
         with self._lock:
             self._write("\n".join(lines))
@@ -73,11 +74,11 @@ class Log:
             sys.stdout.write(text + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
-            _write_to_nobody()  # a session is worth its files, whether or not somebody still reads its log
+            _discard_stdout()  # go on training if the log's reader is gone: the session's files still count
 
 
-def _write_to_nobody() -> None:
-    """Send standard output nowhere, what is buffered and what stages print themselves included."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+def _discard_stdout() -> None:
+    """Redirect standard output to the null device, including buffered output and that of stages."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

@@ -1,4 +1,5 @@
-"""The session: from the order to the report. Restores the parent checkpoint, runs stages while time lasts, leaves the rest."""
+"""Runs a session from order to report: restores the parent checkpoint and runs stages as
+long as the time budget allows."""
 
 import contextlib
 import platform
@@ -28,14 +29,15 @@ from stages.session.tracing import Trace
 from stages.stage import OpenedCheckpoint, StageFailed
 
 STAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""A stage's name is part of a folder's name."""
+"""Allowed stage names: a stage's name becomes part of a folder's name."""
 PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "google-tunix", "qwix", "numpy")
-"""Whose versions a report tells, besides those that the order pins."""
+"""Packages whose versions the report lists, besides the pinned ones."""
 
 
 @dataclass(frozen=True)
 class Ready:
-    """How making this machine ready went: the seconds it took, and why it failed, in which case that is all there is to report."""
+    """Result of setting up this machine: duration in seconds, and the error if it failed; the
+    session then only reports it."""
 
     took_s: float = 0.0
     problem: StageFailed | None = None
@@ -51,10 +53,10 @@ def main(
     ready: Ready | None = None,
     leave: Callable[[int], object] | None = None,
 ) -> int:
-    """Do what the order says; 0 where the session finished or yielded, 1 where it failed. The report is written either way.
+    """Carry out the order; returns 0 if the session finished or yielded, 1 if it failed. The report is always written.
 
-    `started_s` is what `clock` said when the process started. `leave` ends the process with an exit status there and then
-    (`os._exit`): it is called shortly before the limit if the session has not ended by then.
+    `started_s` is the value of `clock` when the process started. `leave` ends the process immediately with an exit
+    status (`os._exit`); it is called shortly before the limit if the session has not ended by then.
     """
     scratch = _make_scratch(working)
     session = _session(order, working, inputs, scratch, lambda: clock() - started_s)
@@ -74,15 +76,15 @@ def main(
 
 
 def run(session: RunningSession, broken: StageFailed | None = None) -> Report:
-    """Run the session to its end, whichever it is."""
+    """Run the session until it finishes, yields or fails; returns the report."""
     order = session.order
     session.log.event("started", note=f"{order.run} session {order.session} attempt {order.attempt}")
     try:
         if broken is not None:
             raise broken
         outcome = _train(session)
-    except BaseException as error:  # noqa: BLE001 - whatever a stage dies of, the laptop has to learn of it
-        session.saver.close()  # a checkpoint that is under way is worth having
+    except BaseException as error:  # noqa: BLE001 - every failure of a stage must be reported
+        session.saver.close()  # let a checkpoint in progress finish
         failed = failure_report.of(error, session.reached.stage)
         session.log.event("failed", stage=session.reached.stage, step=session.reached.step, note=failed.headline)
         session.log.say(failed.traceback)
@@ -97,7 +99,7 @@ def _train(session: RunningSession) -> str:
     _check_order(order)
     packages.require(order.pins)
     first, done = parent_checkpoint.position(order, order.start.stage, order.start.step)
-    _open_books(session, first, done)
+    _init_stage_reports(session, first, done)
     remaining = [spec for spec in order.stages[first:] if spec.steps > 0]
     if any(catalog.find(spec.kind, order.sources).needs_jax for spec in remaining):
         session.output.compiled = Compiled.begin(session.scratch, order.accelerator.platform, session.log.say)
@@ -124,11 +126,14 @@ def _check_order(order: Order) -> None:
     if len(set(names)) < len(names) or not all(STAGE_NAME.fullmatch(name) for name in names):
         raise StageFailed("order-inconsistent", f"stages need names of their own, of letters, digits, - and _: {names}")
     if order.parent is None and order.start.step > 0:
-        raise StageFailed("order-inconsistent", f"nothing to start from at {order.start.stage} {order.start.step}")
+        raise StageFailed(
+            "order-inconsistent",
+            f"the order starts at {order.start.stage} {order.start.step} without a parent checkpoint",
+        )
     for cursor in (order.stop_at, *order.save_at):
         if cursor is not None and cursor.stage not in names:
             raise StageFailed(
-                "order-inconsistent", f"the order ends or saves in {cursor.stage!r}, which it does not have"
+                "order-inconsistent", f"the order stops or saves in stage {cursor.stage!r}, which it does not have"
             )
     for spec in order.stages:
         try:
@@ -137,8 +142,8 @@ def _check_order(order: Order) -> None:
             raise StageFailed("order-inconsistent", str(error)) from error
 
 
-def _open_books(session: RunningSession, first: int, done: int) -> None:
-    """How far each stage is before anything is done here."""
+def _init_stage_reports(session: RunningSession, first: int, done: int) -> None:
+    """Initialise each stage's report with the steps done before this session."""
     for index, spec in enumerate(session.order.stages):
         before = spec.steps if index < first else done if index == first else 0
         session.stages[spec.name] = StageReport(done=before, target=spec.steps)
@@ -163,7 +168,7 @@ def _restore(session: RunningSession) -> OpenedCheckpoint | None:
 
 
 def _stage(session: RunningSession, spec: StageSpec, opened: OpenedCheckpoint | None) -> Manifest | None:
-    """Run a stage; its last checkpoint, or None where the stage is to go on in another session."""
+    """Run a stage; returns its last checkpoint, or None if the stage has to continue in another session."""
     with session.account.doing(TimeClass.MODEL):
         train = catalog.find(spec.kind).load()
     context = StageContext(session, spec, opened)
@@ -180,7 +185,7 @@ def _stage(session: RunningSession, spec: StageSpec, opened: OpenedCheckpoint | 
 
 
 def _reopen(session: RunningSession, manifest: Manifest, before: OpenedCheckpoint | None) -> OpenedCheckpoint:
-    """What this session just saved, read the way that the next session would read it."""
+    """Open the checkpoint that this session just saved, in the same way as the next session would."""
     directory = session.scratch / f"after-{manifest.cursor.stage}"
     packing.open_checkpoint(session.output.folder(manifest.cursor), manifest, directory)
     if before is not None:
@@ -189,7 +194,7 @@ def _reopen(session: RunningSession, manifest: Manifest, before: OpenedCheckpoin
 
 
 def _no_time(session: RunningSession) -> str:
-    """Why the next stage is not begun in this session; empty where it is."""
+    """Return the reason for not starting the next stage in this session; empty if there is time for it."""
     if why := session.told_to_stop or session.cut:
         return why
     now_s = session.clock()
@@ -242,7 +247,7 @@ def _session(order: Order, working: Path, inputs: Path, scratch: Path, clock: Ca
 
 
 def _make_scratch(working: Path) -> Path:
-    """A folder that is lost with the session: on Kaggle's large disk where there is one, never among the output."""
+    """Create a temporary directory outside the output, on Kaggle's large disk if there is one."""
     large = working.parent / "tmp"
     return Path(tempfile.mkdtemp(prefix="relay-", dir=large if large.is_dir() else None))
 
@@ -265,7 +270,7 @@ def _last_exit(
 
 @contextlib.contextmanager
 def _stopped_by_sigterm(session: RunningSession) -> Iterator[None]:
-    """While this lasts, SIGTERM asks the session to save and end at the next step."""
+    """Handle SIGTERM within the `with` block by asking the session to save and end at the next step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

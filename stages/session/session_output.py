@@ -1,4 +1,5 @@
-"""What a session leaves for the laptop: the report and the newest checkpoints, each whole or absent."""
+"""Writes the files that a session leaves for the laptop: the report and the newest
+checkpoints, each complete or absent."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ from stages.session.compilation_cache import Compiled
 from stages.stage import StageFailed
 
 UNFINISHED = ".unfinished"
-"""On the same file system as what is finished, so that a rename ends it; hidden, so that no reader takes it for finished."""
+"""Folder for unfinished files: on the same file system as the final place, so that a rename completes
+them, and hidden from readers."""
 
 
 class Output:
@@ -35,13 +37,13 @@ class Output:
         self._order = order
         self._kept: list[tuple[Path, Manifest]] = []
         self.compiled: Compiled | None = None
-        """Programs that ride along with the checkpoints."""
+        """Compiled programs to save with the checkpoints, if any."""
 
     def checkpoint(self, cursor: Cursor, directory: Path, digests: Mapping[str, str]) -> Manifest:
-        """Pack a directory as the checkpoint at `cursor` and drop the oldest of this session.
+        """Pack a directory as the checkpoint at `cursor` and delete the oldest ones beyond `keep_checkpoints`.
 
-        Whole or absent, also if the process is killed at any moment: made in a hidden folder and renamed last.
-        Raises StageFailed `disk-full`.
+        The checkpoint is complete or absent even if the process is killed at any moment: it is built in a hidden folder
+        and renamed last. Raises StageFailed `disk-full`.
         """
         self._make_room(directory)
         building = self._fresh(self.folder(cursor).name)
@@ -66,20 +68,20 @@ class Output:
         return manifest
 
     def withdraw(self) -> Manifest | None:
-        """Drop the newest checkpoint of this session; the answer is the one that is the newest now, None where none is left."""
+        """Delete this session's newest checkpoint; returns the newest remaining one, or None."""
         self._drop(self._kept.pop()[0])
         return self._kept[-1][1] if self._kept else None
 
     def folder(self, cursor: Cursor) -> Path:
-        """Where the checkpoint at `cursor` is or would be."""
+        """Return the path of the checkpoint at `cursor`, which need not exist."""
         return self._root.parent / checkpoint_folder(cursor)
 
     def report(self, report: Report) -> None:
-        """Leave the report, whole, and nothing unfinished."""
+        """Write the report atomically and remove unfinished files."""
         shutil.rmtree(self._root / UNFINISHED, ignore_errors=True)
         self._root.mkdir(parents=True, exist_ok=True)
         data = report.to_json().encode()
-        (self._root / REPORT_NAME).unlink(missing_ok=True)  # never beside the seal of another one
+        (self._root / REPORT_NAME).unlink(missing_ok=True)  # a report must never stand beside another report's seal
         for name, content in ((REPORT_SEAL_NAME, seal_of(data)), (REPORT_NAME, data)):
             part = self._root / f".{name}"
             part.unlink(missing_ok=True)
@@ -88,7 +90,7 @@ class Output:
         packing.sync_directory(self._root)
 
     def _show(self, artifacts: Path) -> None:
-        """Leave what people may want to read as plain files too: nobody opens a packed state on Kaggle's page."""
+        """Copy the artifacts out as plain files: the packed state cannot be opened on Kaggle's page."""
         for path in sorted(path for path in artifacts.glob("*") if path.is_file()):
             shown = self._root / ARTIFACTS_DIRECTORY
             shown.mkdir(exist_ok=True)
@@ -115,12 +117,12 @@ class Output:
             self._drop(self._kept.pop(0)[0])
 
     def _drop(self, folder: Path) -> None:
-        """Renamed away first, so that a kill in between leaves no half checkpoint."""
-        grave = self._fresh(f"dropped-{folder.name}")
-        shutil.rmtree(folder.rename(grave / folder.name))
+        """Rename the folder before deleting it, so that a kill in between leaves no partial checkpoint."""
+        trash = self._fresh(f"dropped-{folder.name}")
+        shutil.rmtree(folder.rename(trash / folder.name))
 
     def _make_room(self, directory: Path) -> None:
-        """Where the disk cannot hold one more checkpoint beside the kept ones, keep only the newest meanwhile."""
+        """Delete all but the newest checkpoint if the disk cannot hold another one beside them."""
         self._root.mkdir(parents=True, exist_ok=True)
         needed_bytes = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
         if shutil.disk_usage(self._root).free < needed_bytes:

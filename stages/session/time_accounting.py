@@ -1,8 +1,8 @@
-"""What a session does with its seconds: each is in exactly one class, and all of them together are the session's clock.
+"""Books a session's seconds by class: each second belongs to exactly one class, and their sum is the session's clock.
 
-Classes are named as in Google's ML Goodput Measurement where it has a name for them; docs/goodput.md has the table. A class is
-entered with `doing`, and the innermost one counts. What only tells afterwards how long it took, as JAX does of a compilation, is
-moved out of the class in which it happened.
+Classes are named as in Google's ML Goodput Measurement where it has a name for them; see the table in docs/goodput.md.
+A class is entered with `doing`, and the innermost one counts. Durations that are only reported afterwards, such as
+JAX's compilation times, are moved out of the class in which they occurred.
 """
 
 import threading
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class TimeClass(StrEnum):
-    """What a second of a session can be spent on. The values are in reports and databases: they never change."""
+    """Classes of a session's seconds. The values are stored in reports and databases, so they must never change."""
 
     ACCELERATOR = "accelerator_initialization"
     INSTALL = "environment_install"
@@ -28,14 +28,15 @@ class TimeClass(StrEnum):
 
 
 COUNTS = frozenset((TimeClass.STEP, TimeClass.ROLLOUT, TimeClass.EVALUATION))
-"""What a session is there for: steps that count, as long as a checkpoint holds them in the end."""
+"""Productive classes: they count as useful time if a checkpoint contains the result in the end."""
 
 
 class TimeAccount:
-    """One session's seconds by class. All methods may be called from any thread, but for `doing`: it is for the thread that
-    runs the session, and for one that it waits for meanwhile.
+    """Seconds of one session by class. All methods are thread-safe, except `doing`: only for the session's thread, or a
+    thread that the session's thread is waiting for.
 
-    `clock` is the session's, which is 0 when the kernel's process starts: what went by before is in OTHER.
+    `clock` is the session's clock, which is 0 when the kernel's process starts; time before the
+    first `doing` belongs to OTHER.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -44,48 +45,49 @@ class TimeAccount:
         self._seconds: dict[TimeClass, float] = {}
         self._doing = [TimeClass.OTHER]
         self._since_s = 0.0
-        self._moved: list[tuple[float, float]] = []
-        """(begin, seconds) of what was moved, newest last, as long as something around it may still be told of."""
+        self._reported: list[tuple[float, float]] = []
+        """(begin, seconds) of reported durations, newest last, kept while a later report may enclose them."""
 
     @contextmanager
     def doing(self, what: TimeClass) -> Iterator[None]:
-        """Until this ends, seconds are of this class, but for those of a class entered within it."""
-        self._turn(lambda: self._doing.append(what))
+        """Book the seconds within the `with` block under this class, except those of a class entered inside it."""
+        self._switch(lambda: self._doing.append(what))
         try:
             yield
         finally:
-            self._turn(lambda: self._doing.pop())
+            self._switch(lambda: self._doing.pop())
 
     def spent(self, what: TimeClass, seconds: float) -> None:
-        """So many of the seconds until now were of this class after all: what went on inside the one that is entered.
+        """Move the last `seconds` until now from the current class to `what`.
 
-        Told of something that lies around what was told before (a compilation inside another), only the rest is moved.
+        If durations within this period were reported before (a compilation inside another
+        one), only the remainder is moved.
         """
         with self._lock:
-            now_s = self._settle()
+            now_s = self._book_elapsed()
             begin_s = now_s - seconds
             inside_s = 0.0
-            while self._moved and self._moved[-1][0] >= begin_s:
-                inside_s += self._moved.pop()[1]
-            self._moved = [*self._moved[-100:], (begin_s, seconds)]
+            while self._reported and self._reported[-1][0] >= begin_s:
+                inside_s += self._reported.pop()[1]
+            self._reported = [*self._reported[-100:], (begin_s, seconds)]
             current = self._doing[-1]
             rest_s = min(max(0.0, seconds - inside_s), self._seconds.get(current, 0.0))
             self._add(current, -rest_s)
             self._add(what, rest_s)
 
     def seconds(self) -> dict[str, float]:
-        """Seconds by class until now, classes in which none were spent left out; their sum is the clock."""
+        """Return the seconds by class until now, without classes that have none; their sum is the clock."""
         with self._lock:
-            self._settle()
+            self._book_elapsed()
             return {what.value: round(seconds, 3) for what, seconds in sorted(self._seconds.items()) if seconds > 0}
 
-    def _turn(self, turn: Callable[[], object]) -> None:
+    def _switch(self, change: Callable[[], object]) -> None:
         with self._lock:
-            self._settle()
-            turn()
+            self._book_elapsed()
+            change()
 
-    def _settle(self) -> float:
-        """Count what went by since the last time to the class that is entered."""
+    def _book_elapsed(self) -> float:
+        """Book the time since the last call under the current class; returns the clock."""
         now_s = self._clock()
         self._add(self._doing[-1], now_s - self._since_s)
         self._since_s = now_s
@@ -96,5 +98,5 @@ class TimeAccount:
 
 
 def productive_s(seconds: dict[str, float]) -> float:
-    """Of seconds by class, those of the steps that a session is there for."""
+    """Sum the seconds of the productive classes."""
     return sum(seconds.get(what, 0.0) for what in COUNTS)

@@ -1,8 +1,8 @@
-"""Writes down, bit for bit, what each step of a session was made of and what it measured: a line of JSON a step.
+"""Records the exact inputs and metrics of each step of a session, as one line of JSON per step.
 
     {"stage": "grpo", "step": 3, "metrics": {"loss": "0x1.8p-2"}, "saw": {"batch": "<SHA-256>", "rollouts": "<SHA-256>"}}
 
-Two runs that computed the same have the same lines, whatever sessions they were cut into.
+Two runs that computed the same numbers have the same lines, regardless of how they were cut into sessions.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ from typing import Any
 from stages.contract import OUTPUT_DIRECTORY
 
 TRACE_NAME = "trace.jsonl"
-"""Below `relay` in the session's output."""
+"""File name of the trace, below `relay` in the session's output."""
 
 
 @dataclass(frozen=True)
 class Traced:
-    """One step: metrics as `float.hex`, and the digests of what went into it."""
+    """Trace of one step: metrics as `float.hex`, and digests of the step's inputs."""
 
     metrics: dict[str, str] = field(default_factory=dict)
     saw: dict[str, str] = field(default_factory=dict)
 
 
 Steps = dict[tuple[str, int], Traced]
-"""By stage and step."""
+"""Traced steps by stage and step number."""
 
 
 class Trace:
@@ -41,13 +41,13 @@ class Trace:
         self._seen: dict[int, dict[str, str]] = {}
 
     def saw(self, step: int, name: str, value: object) -> None:
-        """Take down what a step is made of; the same name again in the same step counts as more of it."""
+        """Record an input of a step; values recorded under the same name in the same step are combined."""
         seen = self._seen.setdefault(step, {})
         digest = digest_of(value)
         seen[name] = digest_of([seen[name], digest]) if name in seen else digest
 
     def step_done(self, stage: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Write the line of a step, which is out when this returns."""
+        """Write the line of a step and close the file before returning."""
         measured = {name: value.hex() for name, value in metrics.items()}
         line = {"stage": stage, "step": step, "metrics": measured, "saw": self._seen.pop(step, {})}
         with self._path.open("a", encoding="ascii") as file:
@@ -55,22 +55,23 @@ class Trace:
 
 
 def path_of(working: Path) -> Path:
-    """Where a session that works in this folder leaves its trace."""
+    """Return the path of the trace of a session with this working folder."""
     return working / OUTPUT_DIRECTORY / TRACE_NAME
 
 
 def read(path: Path) -> Steps:
-    """The steps of a trace; a line that was cut off by a kill is none. No file is no step."""
+    """Read the steps of a trace, without a last line that was truncated by a kill; empty if the file is missing."""
     text = path.read_text(encoding="ascii") if path.exists() else ""
     lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
     return {(line["stage"], line["step"]): Traced(line["metrics"], line["saw"]) for line in lines}
 
 
 def digest_of(value: object) -> str:
-    """SHA-256, in hex, of a value: text, bytes, numbers, arrays, data classes, and lists, tuples and mappings of them.
+    """Compute the SHA-256, in hex, of a value: text, bytes, numbers, arrays, dataclasses, and
+    lists, tuples and mappings of them.
 
-    A list and a tuple of equal items are equal; arrays are equal where type, shape and every bit are. Something that can be
-    called is called first. Raises TypeError for anything else: what cannot be told apart cannot be compared.
+    A list and a tuple of equal items have the same digest; arrays have if type, shape and every bit are equal. A
+    callable is called first. Raises TypeError for other types.
     """
     digest = hashlib.sha256()
     _feed(digest, value() if callable(value) else value)
@@ -106,15 +107,15 @@ def _feed_all(digest: Any, kind: str, items: list[Any]) -> None:
 
 
 def _feed_array(digest: Any, value: Any) -> None:
-    import numpy as np  # whoever has an array has NumPy
+    import numpy as np  # imported late: only values with arrays need NumPy
 
     array = np.asarray(value)
-    if array.dtype.kind in "OT":  # the bytes of these are addresses
+    if array.dtype.kind in "OT":  # their bytes are memory addresses
         return _feed_all(digest, f"objects {array.shape}", array.reshape(-1).tolist())
     return _put(digest, f"array {array.dtype} {array.shape}", np.ascontiguousarray(array).tobytes())
 
 
 def _put(digest: Any, kind: str, data: bytes) -> None:
-    # With its length before it, nothing runs into what comes next.
+    # The length prefix keeps consecutive values apart: "ab" + "c" differs from "a" + "bc".
     digest.update(f"{kind} {len(data)}\0".encode())
     digest.update(data)

@@ -1,6 +1,8 @@
-"""The user's own code: read and checked at home without running it, shipped in the order, importable in the session.
+"""The user's own code: collected and checked on the user's machine without running it, shipped in
+the order, imported in sessions.
 
-What travels is text: the module that a pipeline names, and whatever it imports of the files that lie beside the pipeline.
+The order contains source text: the module that a pipeline names, and everything that it
+imports from the pipeline's folder.
 """
 
 import ast
@@ -15,56 +17,58 @@ from typing import Any
 from stages.stage import StageFailed
 
 SIZE_BYTES_MAX = 300_000
-"""Of all files as they stand in the order: Kaggle takes kernels of less than 1,000,000 bytes, and relay's own part is in them."""
+"""Size limit of all files as encoded in the order. Kaggle accepts kernels below 1,000,000 bytes,
+which include relay's code."""
 
 JAX = frozenset({"jax", "jaxlib", "flax", "optax", "orbax", "tunix", "qwix", "chex"})
-"""Whoever imports one of these needs what training needs."""
+"""Top-level packages that need JAX: a module that imports one of them does too."""
 
 TAKEN = frozenset(
     {*sys.stdlib_module_names, *JAX, "__main__", "stages", "numpy", "scipy", "ml_dtypes", "absl", "datasets", "grain"}
 )
-"""Names that a session imports as something else: a file of that name would be taken for it."""
+"""Top-level module names that mean something else in a session; a user's file of that name would shadow it."""
 
 
 class BadSource(ValueError):
-    """Code that cannot be shipped; the message is one sentence that names the file and the remedy."""
+    """Raised for code that cannot be shipped; the message is one sentence that names the file and the remedy."""
 
 
-# --- at home -----------------------------------------------------------------
+# --- on the user's machine ---------------------------------------------------
 
 
 def gather(names: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The files that the functions need that are named `package.module:function`, by path relative to `folder`.
+    """Collect the files that the functions `package.module:function` need, by path relative to `folder`.
 
-    `names` says of each which key of the pipeline asks for it. Nothing is imported or run: only the text's syntax tells what
-    it defines and imports. Raises BadSource.
+    `names` maps each function to the pipeline key that names it. Nothing is imported or run: definitions and imports
+    are read from the syntax tree. Raises BadSource.
     """
     found: dict[str, str] = {}
     for name, key in names.items():
         module, _, function = name.partition(":")
         top = module.partition(".")[0]
         if top in TAKEN:
-            raise BadSource(f"{key}: {name}: a session knows another module called {top}: rename yours")
+            raise BadSource(f"{key}: {name}: a session already has another module called {top}: rename yours")
         path = _file_of(module, folder)
         if path is None:
             raise BadSource(
-                f"{key}: {name}: {_wanted(module)} is not beside the pipeline: make it there, or mend the name"
+                f"{key}: {name}: {_expected_files(module)} is not beside the pipeline: make it there, "
+                "or correct the name"
             )
         _add(top, folder, found)
         defined = _defined(_parsed(path, found[path]))
         if not {function, "*"} & defined:
-            raise BadSource(f"{key}: {name}: {path} has no function {function}: write it there, or mend the name")
+            raise BadSource(f"{key}: {name}: {path} has no function {function}: write it there, or correct the name")
     size_bytes = len(json.dumps(json.dumps(found)))
     if size_bytes > SIZE_BYTES_MAX:
         raise BadSource(
-            f"{', '.join(found)} take {size_bytes:,} bytes and a kernel has room for {SIZE_BYTES_MAX:,}: put what is large "
-            "into inputs.files or inputs.datasets"
+            f"{', '.join(found)} take {size_bytes:,} bytes and a kernel has room for {SIZE_BYTES_MAX:,}: "
+            "put what is large into inputs.files or inputs.datasets"
         )
     return found
 
 
 def _add(top: str, folder: Path, found: dict[str, str]) -> None:
-    """A module or a whole package, and what they import of the same folder, into `found`."""
+    """Add a module or a whole package, and what they import from the same folder, to `found`."""
     fresh = [path for path in _files_below(top, folder) if path not in found]
     for path in fresh:
         found[path] = _text(path, folder)
@@ -76,7 +80,7 @@ def _add(top: str, folder: Path, found: dict[str, str]) -> None:
 
 
 def _files_below(top: str, folder: Path) -> list[str]:
-    """The files of a module of this folder: one, or those of its package; none where it is not of this folder."""
+    """Return the files of a top-level module of this folder, one or those of its package; empty if there is none."""
     package = folder / top
     if (package / "__init__.py").is_file():
         paths = (path.relative_to(folder) for path in sorted(package.rglob("*.py")))
@@ -85,7 +89,7 @@ def _files_below(top: str, folder: Path) -> list[str]:
 
 
 def _file_of(module: str, folder: Path) -> str | None:
-    """Where a module's code is: a package goes before a file of the same name, as in Python itself."""
+    """Return the path of a module's code; a package takes precedence over a file of the same name, as in Python."""
     parts = module.split(".")
     if len(parts) > 1 and not (folder / parts[0] / "__init__.py").is_file():
         return None
@@ -93,7 +97,7 @@ def _file_of(module: str, folder: Path) -> str | None:
     return next((path for path in (f"{stem}/__init__.py", f"{stem}.py") if (folder / path).is_file()), None)
 
 
-def _wanted(module: str) -> str:
+def _expected_files(module: str) -> str:
     top, dot, _ = module.partition(".")
     return f"{top}/ with an __init__.py and {module.replace('.', '/')}.py" if dot else f"{top}.py"
 
@@ -115,7 +119,7 @@ def _parsed(path: str, text: str) -> ast.Module:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    """Names that a module has once it is imported, as far as its top level tells; `*` where anything may be."""
+    """Return the names that a module's top level defines; `*` is included if it may define any name."""
     found: set[str] = set()
     for node in _top_level(tree):
         match node:
@@ -129,41 +133,42 @@ def _defined(tree: ast.Module) -> set[str]:
 
 
 def _top_level(tree: ast.Module) -> Iterator[ast.AST]:
-    """Statements that run when a module is imported."""
-    waiting: list[ast.AST] = list(tree.body)
-    while waiting:
-        node = waiting.pop(0)
+    """Yield the statements that run when a module is imported."""
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop(0)
         yield node
         if isinstance(node, (ast.If, ast.Try, ast.With, ast.ExceptHandler)):
-            waiting += ast.iter_child_nodes(node)
+            pending += ast.iter_child_nodes(node)
 
 
-# --- what code needs ---------------------------------------------------------
+# --- requirements ------------------------------------------------------------
 
 
 def needs_jax(module: str, sources: Mapping[str, str]) -> bool:
-    """Whether a module of `sources` imports JAX, itself or through `stages`; True for one that is not among them."""
+    """Return whether a module of `sources` imports JAX, directly or through `stages`; True for
+    a module that is not in it."""
     seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
+    pending = [module]
+    while pending:
+        name = pending.pop()
         if name in seen:
             continue
         seen.add(name)
         top = name.partition(".")[0]
         if top in JAX:
             return True
-        read = _shipped(name, sources) if top != "stages" else _of_stages(name)
+        read = _imports_of_user_module(name, sources) if top != "stages" else _imports_of_stages_module(name)
         if read is None and name == module:
             return True
         if read is not None:
-            waiting += read
-            waiting += [name.rpartition(".")[0]] if "." in name else []
+            pending += read
+            pending += [name.rpartition(".")[0]] if "." in name else []
     return False
 
 
 def _imports(nodes: Iterable[ast.AST], path: str) -> set[str]:
-    """Dotted names that these statements import; `from a import b` may mean `a.b` and counts as both."""
+    """Return the dotted names that these statements import; `from a import b` may mean `a.b` and counts as both."""
     package = [*Path(path).parts[:-1]]
     found: set[str] = set()
     for node in nodes:
@@ -177,8 +182,8 @@ def _imports(nodes: Iterable[ast.AST], path: str) -> set[str]:
     return found
 
 
-def _shipped(name: str, sources: Mapping[str, str]) -> set[str] | None:
-    """What a module of the user's own imports, wherever in it; None where `sources` lacks it."""
+def _imports_of_user_module(name: str, sources: Mapping[str, str]) -> set[str] | None:
+    """Return all imports of one of the user's modules, including those in functions; None if it is not in `sources`."""
     stem = name.replace(".", "/")
     for path in (f"{stem}/__init__.py", f"{stem}.py"):
         if path in sources:
@@ -186,8 +191,8 @@ def _shipped(name: str, sources: Mapping[str, str]) -> set[str] | None:
     return None
 
 
-def _of_stages(name: str) -> set[str] | None:
-    """What a module of this package imports with itself, and not only when it comes to it; None where there is none."""
+def _imports_of_stages_module(name: str) -> set[str] | None:
+    """Return the top-level imports of a module of the package `stages`; None if there is no such module."""
     root, stem = Path(__file__).parents[2], name.replace(".", "/")
     for path in (f"{stem}/__init__.py", f"{stem}.py"):
         if (root / path).is_file():
@@ -199,9 +204,9 @@ def _of_stages(name: str) -> set[str] | None:
 
 
 def unpack(sources: Mapping[str, str], place: Path) -> None:
-    """Write the files below `place`, which is first on the path of imports.
+    """Write the files below `place`, the first entry of the import path.
 
-    Raises StageFailed `foreign-sources` where Python would import something else under one of their names.
+    Raises StageFailed `foreign-sources` if Python would import something else under one of their names.
     """
     for path, text in sources.items():
         target = place / path
@@ -215,15 +220,15 @@ def unpack(sources: Mapping[str, str], place: Path) -> None:
 
 
 def _origin(top: str) -> str | None:
-    """Where `import top` would find it, or has found it."""
+    """Return the path from which `import top` would load the module; None if it would fail."""
     spec = importlib.util.find_spec(top)
     return spec.origin if spec else None
 
 
 def load(name: str) -> Callable[..., Any]:
-    """Import the function that `package.module:function` names; raises StageFailed `own-code` where there is none.
+    """Import the function named `package.module:function`; raises StageFailed `own-code` if there is none.
 
-    What the module itself raises while it is imported goes through, with its traceback.
+    Exceptions that the module raises during its import are passed on unchanged.
     """
     module, _, function = name.partition(":")
     try:

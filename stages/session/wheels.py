@@ -1,7 +1,7 @@
-"""Packages from a mounted dataset instead of the network: `relay environment publish` made it, its name says what is in it.
+"""Installs packages from a mounted dataset instead of the network; `relay environment publish` creates the dataset.
 
-The dataset `…/relay-wheels-<digest>` holds one packed file of wheels and a list of them; the digest is the list's, and the list
-has the packed file's, so nothing but what was published is ever installed.
+The dataset `…/relay-wheels-<digest>` contains one packed file of wheels and a list of them. The digest is that of the
+list, and the list contains the digest of the packed file, so only the published wheels can be installed.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from stages.session import packing
 
 LIST_NAME = "wheels.json"
 BLOB_NAME = "wheels.bin"
-"""Not an archive by its name: Kaggle unpacks those."""
+"""Name of the packed file. It does not look like an archive, because Kaggle unpacks those."""
 PREFIX = "relay-wheels-"
 DIGEST_CHARS = 16
 FORMAT = 1
@@ -22,22 +22,23 @@ SIZE_BYTES_MAX = 20 * 1024**3
 
 
 class NoWheels(Exception):
-    """Why a session cannot install from the dataset, in words for people."""
+    """Raised if a session cannot install from the dataset; the message says why."""
 
 
 @dataclass(frozen=True)
 class WheelList:
-    """What a dataset of wheels holds: `files` are their digests by name, `python` the version that they are for (`3.12`)."""
+    """Contents of a dataset of wheels: `files` maps names to digests, `python` is the version
+    that they are for (`3.12`)."""
 
     python: str
     pins: tuple[str, ...]
     files: dict[str, str]
     size_bytes: int
     sha256: str
-    """Of the packed file."""
+    """SHA-256 of the packed file."""
 
     def to_json(self) -> str:
-        """Canonical: the same wheels have the same text."""
+        """Return canonical JSON: the same wheels give the same text."""
         return json.dumps(
             {
                 "format": FORMAT,
@@ -53,7 +54,7 @@ class WheelList:
 
     @classmethod
     def from_json(cls, text: str) -> "WheelList":
-        """Raises NoWheels where it is no such list."""
+        """Parse a list of wheels. Raises NoWheels if the text is not one."""
         try:
             found = read_json(text)
             if found["format"] != FORMAT:
@@ -66,21 +67,21 @@ class WheelList:
                 found["sha256"],
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise NoWheels(f"{LIST_NAME} is no list of wheels: {error}") from error
+            raise NoWheels(f"{LIST_NAME} is not a list of wheels: {error}") from error
 
     @property
     def slug(self) -> str:
-        """The dataset's name, which only these wheels have."""
+        """Name of the dataset, unique to these wheels."""
         return f"{PREFIX}{digest_of(self.to_json())}"
 
 
 def digest_of(text: str) -> str:
-    """What a list's text puts into the dataset's name."""
+    """Return the part of the dataset's name that is derived from a list's text."""
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]
 
 
 def unpacked(inputs: Path, ref: str, into: Path, python: str) -> Path:
-    """Wheels of the dataset `owner/slug`, wherever below `inputs` it is mounted, in the folder `into`; raises NoWheels."""
+    """Unpack the wheels of the mounted dataset `owner/slug` into the folder `into`, and return it; raises NoWheels."""
     slug = ref.rpartition("/")[2]
     text, folder = _found(inputs, slug)
     wheels = WheelList.from_json(text)

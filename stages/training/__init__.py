@@ -1,1 +1,1 @@
-"""What the stages that train share: models, optimizers, losses, rollouts, checkpoints of JAX arrays, guards."""
+"""Code shared by the stages that train: models, optimizers, losses, rollouts, checkpoints of JAX arrays, guards."""

@@ -1,14 +1,15 @@
-"""Writes and reads what training needs to go on bit for bit: Orbax holds the arrays, a small JSON says how to read them.
+"""Writes and reads the training state that exact resume needs: Orbax stores the arrays, a
+small JSON file describes them.
 
-    state.json      which items there are, counters, and the pins of the data
+    state.json      names of the items, counters, and the pins of the data
     arrays/         Orbax composite:
-      base          the model's weights, only where training changed them (else the pipeline's `model:` makes them again)
+      base          the model's weights, only if training changed them (else they come from the pipeline's `model:`)
       adapter_N     low-rank adapters in the order in which they were trained
       optimizer     the optimizer's state with its counts
-      origin_…      the model that a stage of full training started from, where it is its reference
-    artifacts/         texts for people and for later stages
+      origin_…      the model that a stage of full training started from, if it is the stage's reference
+    artifacts/      readable texts, also used by later stages
 
-Digests say what was computed, not how it was filed: equal numbers have equal digests, whatever Orbax does.
+Digests are computed from the numbers, not the files: equal numbers have equal digests, however Orbax stores them.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Weights:
-    """A model: base weights (None: as the pipeline's `model:` makes them) and adapters, oldest first."""
+    """Weights of a model: base weights (None: as loaded by the pipeline's `model:`) and adapters, oldest first."""
 
     base: Mapping[str, Any] | None = None
     adapters: tuple[Adapter, ...] = ()
@@ -40,9 +41,9 @@ class Weights:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """All that a stage carries from step to step.
+    """Complete state of a stage between two steps.
 
-    `made` is the digest of the base weights as `model:` makes them, so that a changed model is noticed before training.
+    `made` is the digest of the base weights as loaded by `model:`; a changed model is thereby noticed before training.
     """
 
     weights: Weights
@@ -51,15 +52,15 @@ class TrainingState:
     optimizer: Mapping[str, Any] | None = None
     counters: Mapping[str, int] = field(default_factory=dict)
     artifacts: Mapping[str, str] = field(default_factory=dict)
-    """Texts for people and for later stages, by file name: the hard subset, transcripts."""
+    """Readable texts by file name, also used by later stages: the hard subset, transcripts."""
     data: Mapping[str, Any] = field(default_factory=dict)
-    """What the run has read of its data sets so far, as `stages.data.pins` describes it."""
+    """Record of what the run has read of its data sets so far; its format is described in `stages.data.pins`."""
 
 
 def held(state: TrainingState) -> TrainingState:
-    """The same numbers in memory of their own on the host: the next step may overwrite, or give away, what it is given.
+    """Copy the state to separate memory on the host: the next step may overwrite or donate the original arrays.
 
-    Every copy from the devices is begun before the first is waited for.
+    All copies from the devices are started before the first one is waited for.
     """
     for arrays in _items(state).values():
         for array in arrays.values():
@@ -79,20 +80,22 @@ def held(state: TrainingState) -> TrainingState:
 
 
 def _copied(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """What lies on the host already was read from a checkpoint, and nothing changes it."""
+    """Copy device arrays to the host. Arrays already on the host come from a checkpoint and never change."""
     return {n: np.array(array) if isinstance(array, jax.Array) else array for n, array in arrays.items()}
 
 
 def not_finite(state: TrainingState) -> str:
-    """The first array of a state on the host with a number in it that is not finite, such as `optimizer mu/w`; or nothing."""
+    """Return the first array of a host state that contains a non-finite number, such as
+    `optimizer mu/w`; otherwise empty."""
     found = ((item, finite.not_finite(arrays)) for item, arrays in _items(state).items())
     return next((f"{item} {name}" for item, name in found if name), "")
 
 
 def write(state: TrainingState, directory: Path, after: str = "this step") -> dict[str, str]:
-    """Write everything into an empty directory; the answer is `digests(state)`.
+    """Write everything into an empty directory; returns `digests(state)`.
 
-    Raises StageFailed `not-a-number`, with nothing written, where a weight or a moment is not finite; `after` says when.
+    Raises StageFailed `not-a-number`, before writing, if a weight or a moment is not finite; `after`
+    names the step in its message.
     """
     if name := not_finite(state):
         raise StageFailed(
@@ -113,7 +116,7 @@ def write(state: TrainingState, directory: Path, after: str = "this step") -> di
 
 
 def read(directory: Path) -> TrainingState:
-    """What `write` wrote, arrays on the host; raises StageFailed where this cannot be read."""
+    """Read the state that `write` wrote, with arrays on the host; raises StageFailed for an unknown format."""
     about = json.loads((directory / "state.json").read_text(encoding="ascii"))
     if about["format"] != FORMAT:
         raise StageFailed("checkpoint-format", f"the state has format {about['format']}, and this relay reads {FORMAT}")
@@ -132,7 +135,8 @@ def read(directory: Path) -> TrainingState:
 
 
 def digests(state: TrainingState) -> dict[str, str]:
-    """SHA-256 of `weights` (base and adapters as they are), `adapter` (the last one), `optimizer`, `counters`, `artifacts`, `data`."""
+    """Compute the SHA-256 of `weights` (base and adapters separately), `adapter` (the last one), `optimizer`,
+    `counters`, `artifacts` and `data`."""
     base = state.made if state.weights.base is None else tree_digest(state.weights.base)
     adapters = [tree_digest(adapter.arrays) for adapter in state.weights.adapters]
     lines = [f"base {base}"]
@@ -153,7 +157,7 @@ def digests(state: TrainingState) -> dict[str, str]:
 
 
 def tree_digest(arrays: Mapping[str, Any]) -> str:
-    """SHA-256 over name, type, shape and bytes of every array, sorted by name."""
+    """Compute the SHA-256 over name, type, shape and bytes of every array, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name])
@@ -204,7 +208,7 @@ def _checkpointer(names: Iterable[str]) -> Any:
 
 
 def _to_host(metadata: Any) -> Any:
-    # To NumPy, so that reading does not depend on the devices that wrote; each array then goes where the model has it.
+    # NumPy arrays, so that reading does not depend on the devices that wrote; `put_arrays` moves them to the mesh.
     tree = dict(metadata.tree)
     return ocp.args.PyTreeRestore(
         item=tree, restore_args={name: ocp.RestoreArgs(restore_type=np.ndarray) for name in tree}

@@ -1,4 +1,4 @@
-"""Gemma 2 and Gemma 3 as Tunix knows them: which sizes they have, and how their files become arrays on the mesh."""
+"""Loads Gemma 2 and Gemma 3 with Tunix: configurations by size, and conversion of model files to arrays on the mesh."""
 
 import dataclasses
 import enum
@@ -26,39 +26,42 @@ from stages.training.model_files import ModelFiles
 from stages.training.model_sizes import Sizes, flax_leaves, flax_tree
 
 FULL_SIZE = ("gemma2-2b", "gemma3-1b")
-"""Kinds whose files have to have the size in the name."""
+"""Kinds that require model files of the size in the name."""
 
 PRESETS = {
     "gemma2": ("gemma2_2b", "gemma2_9b"),
     "gemma3": ("gemma3_1b_it", "gemma3_270m_it", "gemma3_4b_it", "gemma3_12b_it", "gemma3_27b_it"),
 }
-"""Tunix's configurations; the first of a family is the one whose size its kind names, and a pattern for any other size."""
+"""Tunix's configurations by family. The first one has the size in the kind's name, and is the
+template for unknown sizes."""
 
 
 def full_size_config(kind: str, options: Model) -> Any:
-    """Tunix's `ModelConfig` of Gemma 2 2B or Gemma 3 1B, with the options' type and recomputation.
+    """Return Tunix's `ModelConfig` of Gemma 2 2B or Gemma 3 1B, with the options' type and rematerialisation.
 
-    `kind` is one of `stages.options.model.KINDS`; one without a size in its name gets that of its family's model above.
+    `kind` is one of `stages.options.model.KINDS`; a kind without a size in its name gets
+    that of its family's model above.
     """
     return _with_options(_preset(kind, PRESETS[_family(kind)][0]), kind, options)
 
 
 def model_class(kind: str) -> Any:
-    """The Flax module that `full_size_config(kind, …)` is for: `model_class(kind)(config, rngs=nnx.Rngs(0))`."""
+    """Return the Flax module class for `full_size_config(kind, …)`: `model_class(kind)(config, rngs=nnx.Rngs(0))`."""
     return compat.gemma2_class() if _family(kind) == "gemma2" else gemma3.Gemma3
 
 
 def full_size(kind: str, vocabulary: int) -> Sizes:
-    """The size that a kind has by its name; Gemma 2's embedding has 256,128 rows on Kaggle and 256,000 at Hugging Face."""
+    """Return the sizes named by a kind. Gemma 2's embedding has 256,128 rows on Kaggle and 256,000 at Hugging Face."""
     sizes = _sizes_of(_preset(kind, PRESETS[_family(kind)][0]))
     same = _family(kind) == "gemma2" and vocabulary == 256_000
     return dataclasses.replace(sizes, vocabulary=vocabulary) if same else sizes
 
 
 def read(files: ModelFiles, kind: str, sizes: Sizes, options: Model, mesh: jax.sharding.Mesh) -> nnx.Module:
-    """The model with the files' weights, each laid out on the mesh as Tunix annotates it, in the options' type.
+    """Load the model with the files' weights in the options' type, placed on the mesh as Tunix annotates them.
 
-    Raises StageFailed `model-damaged` where the files cannot be read, `mesh-unfit` where the mesh does not divide a weight.
+    Raises StageFailed `model-damaged` if the files cannot be read, `mesh-unfit` if the mesh
+    does not divide a weight evenly.
     """
     config = config_of(kind, sizes, options)
     model = nnx.eval_shape(lambda: model_class(kind)(config, rngs=nnx.Rngs(0)))
@@ -69,17 +72,17 @@ def read(files: ModelFiles, kind: str, sizes: Sizes, options: Model, mesh: jax.s
         else:
             arrays = _from_transformers(files.weights, kind, config, mesh, options.dtype)
         _put(model, arrays, layout, options.dtype)
-    except (OSError, ValueError, AssertionError, KeyError) as error:  # what Orbax, Tunix and JAX raise for bad files
+    except (OSError, ValueError, AssertionError, KeyError) as error:  # raised by Orbax, Tunix and JAX for bad files
         reason = str(error).strip().partition("\n")[0][:300]
-        raise StageFailed("model-damaged", f"{files.weights} is not a whole model: {reason}") from error
+        raise StageFailed("model-damaged", f"{files.weights} is not a complete model: {reason}") from error
     return model
 
 
 @contextmanager
 def without_remat(model: nnx.Module) -> Iterator[None]:
-    """Until this ends the model recomputes nothing. What samples has to be made meanwhile: it keeps what it was made with.
+    """Disable the model's rematerialisation within the `with` block; a sampler made inside keeps the setting.
 
-    Recomputing is for a backward pass, and inside the loop of Tunix's sampler Flax refuses it.
+    Rematerialisation is only needed for a backward pass, and Flax rejects it inside the loop of Tunix's sampler.
     """
     changed: list[tuple[nnx.Module, str, Any]] = []
     for _, module in nnx.iter_modules(model):
@@ -124,7 +127,7 @@ def _sizes_of(config: Any) -> Sizes:
 
 
 def config_of(kind: str, sizes: Sizes, options: Model) -> Any:
-    """Tunix's configuration of the model nearest in the family, with these sizes."""
+    """Return Tunix's configuration of the most similar model of the family, changed to these sizes."""
     presets = [_preset(kind, name) for name in PRESETS[_family(kind)]]
     alike = [preset for preset in presets if (preset.num_layers, preset.embed_dim) == (sizes.layers, sizes.width)]
     changes: dict[str, Any] = {
@@ -136,7 +139,7 @@ def config_of(kind: str, sizes: Sizes, options: Model) -> Any:
         "num_kv_heads": sizes.kv_heads,
         "head_dim": sizes.head_width,
     }
-    if _family(kind) == "gemma2":  # Gemma 3's pattern is in its module
+    if _family(kind) == "gemma2":  # Gemma 3's module contains its pattern
         pattern = (gemma2.AttentionType.LOCAL_SLIDING, gemma2.AttentionType.GLOBAL)
         changes["attention_types"] = tuple(pattern[layer % 2] for layer in range(sizes.layers))
     return _with_options(dataclasses.replace((alike or presets)[0], **changes), kind, options)
@@ -145,13 +148,14 @@ def config_of(kind: str, sizes: Sizes, options: Model) -> Any:
 def _with_options(config: Any, kind: str, options: Model) -> Any:
     remat = _module(kind).RematConfig
     changes = {"remat_config": remat.BLOCK if options.remat == "block" else remat.NONE}
-    if _family(kind) == "gemma3":  # Gemma 2's type is that of the arrays it is given
+    if _family(kind) == "gemma3":  # Gemma 2 takes the type of its arrays
         changes["param_dtype"] = jnp.dtype(options.dtype)
     return dataclasses.replace(config, **changes)
 
 
 def _from_flax(weights: Path, kind: str, sizes: Sizes) -> dict[str, Any]:
-    """Arrays on the host by Tunix's names. Tunix's own readers would first put a whole copy on the first device."""
+    """Read the arrays to the host, by Tunix's names. Tunix's own readers would first put a
+    whole copy on the first device."""
     wanted = flax_tree(weights)
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
@@ -164,12 +168,13 @@ def _from_flax(weights: Path, kind: str, sizes: Sizes) -> dict[str, Any]:
 
 
 def _gemma2(module: str, leaf: str, value: Any, sizes: Sizes) -> Iterator[tuple[str, Any]]:
-    """(name in Tunix's Gemma 2, array) of one array; as `Gemma.from_params` does it, which knows only sizes of its own."""
+    """Yield (name in Tunix's Gemma 2, array) for one array, as `Gemma.from_params`, which
+    supports only fixed sizes, does."""
     _, *places = module.split("/")
     path = [f"layers.{place[len('layer_') :]}" if place.startswith("layer_") else place for place in places]
     match path[-1]:
         case "gating_einsum":
-            both = value if value.shape[1] == sizes.width else value.swapaxes(1, 2)  # Gemma 2 9B's lies the other way
+            both = value if value.shape[1] == sizes.width else value.swapaxes(1, 2)  # Gemma 2 9B's is transposed
             yield ".".join([*path[:-1], "gate_proj.kernel"]), both[0]
             yield ".".join([*path[:-1], "up_proj.kernel"]), both[1]
         case "linear":
@@ -198,7 +203,7 @@ def _from_transformers(weights: Path, kind: str, config: Any, mesh: jax.sharding
 
 
 def _layout(model: nnx.Module, mesh: jax.sharding.Mesh) -> dict[str, jax.sharding.NamedSharding]:
-    """Where each array goes, by name; raises StageFailed where one cannot be split evenly."""
+    """Return the sharding of each array by name; raises StageFailed if an array cannot be split evenly."""
     state = nnx.state(model)
     specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
     found = {}
@@ -222,6 +227,6 @@ def _put(model: nnx.Module, arrays: Mapping[str, Any], layout: Mapping[str, Any]
         array = arrays[name]
         if tuple(array.shape) != tuple(leaf.shape):
             raise ValueError(f"{name} is {tuple(array.shape)} and should be {tuple(leaf.shape)}")
-        # One array after the other, and from the host straight to its place: no device ever holds a second model.
+        # One array at a time, straight from the host to its devices: no device ever holds a second model.
         filled.append((path, leaf.replace(jax.device_put(array.astype(jnp.dtype(dtype), copy=False), layout[name]))))
     nnx.update(model, nnx.from_flat_state(filled))

@@ -1,4 +1,4 @@
-"""Asks the model: problems in, answers out, greedy or drawn, with Tunix's sampler."""
+"""Generates completions for problems, greedily or by sampling, with Tunix's sampler."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,24 +16,25 @@ from stages.training.stage_data import prompt
 
 @dataclass(frozen=True)
 class Completions:
-    """What came back, one for each prompt."""
+    """Completions of a batch, one for each prompt."""
 
     texts: list[str]
     cut: list[bool]
-    """Whether the answer was not at its end when `max_completion_length` tokens were there."""
+    """True for each completion that was truncated at `max_completion_length` tokens."""
     lengths: list[int]
-    """Tokens of each answer, the one that ends it among them."""
+    """Number of tokens of each completion, including the stop token."""
     tokens: int
-    """Of all prompts and answers together."""
+    """Total number of tokens of all prompts and completions."""
 
     @property
     def measured(self) -> dict[str, float]:
-        """What a step that asks tells of it for the rates that are made of counts."""
+        """Metrics of the counts from which the session computes rates: `examples` and `tokens`."""
         return {"examples": float(len(self.texts)), "tokens": float(self.tokens)}
 
 
 class Generator:
-    """Asks `model` (by default the foundation's own); what it answers follows the model's weights as they were when made."""
+    """Generates with `model` (by default the foundation's own), using the weights that it had
+    when the Generator was created."""
 
     def __init__(self, foundation: Foundation, options: Asking, model: nnx.Module | None = None) -> None:
         self._foundation = foundation
@@ -53,16 +54,17 @@ class Generator:
             )
 
     def greedy(self, examples: Sequence[Example], batch: int) -> Completions:
-        """The likeliest answer to each problem. Fewer than `batch` are filled up, so that nothing is compiled twice."""
-        return self._ask(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
+        """Generate the most likely completion of each problem. Pads the batch to `batch` rows, so
+        that nothing is recompiled."""
+        return self._generate(examples, batch, temperature=0.0, top_p=None, top_k=None, seed=0)
 
     def sample(self, examples: Sequence[Example], batch: int, options: Sampling, seed: int) -> Completions:
-        """An answer to each problem, drawn; the same seed draws the same answers."""
-        return self._ask(
+        """Sample a completion of each problem; the same seed gives the same completions."""
+        return self._generate(
             examples, batch, temperature=options.temperature, top_p=1.0, top_k=options.top_k or None, seed=seed
         )
 
-    def _ask(
+    def _generate(
         self,
         examples: Sequence[Example],
         batch: int,

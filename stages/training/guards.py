@@ -1,6 +1,7 @@
-"""Notices training that goes wrong, and ends the session with a report that says which guard it was and what to do.
+"""Detects training that goes wrong, and ends the session with a report that names the guard and the remedy.
 
-Guards look at what a session saw itself: one that was cut begins to look back anew. Thresholds are in the stage's options.
+Guards only use metrics of the current session: their history starts anew in each session.
+Thresholds are in the stage's options.
 """
 
 import math
@@ -12,20 +13,21 @@ from stages.options import TrainingOptions
 from stages.stage import StageFailed
 
 LASTING_STEPS = 5
-"""A spike that is over after fewer steps than this is no reason to stop."""
+"""Number of consecutive steps with a loss spike, or with vanishing updates, after which the session is stopped."""
 LOOK_AFTER_STEPS = 3
-"""After so many steps of a session it is looked whether an adapter has moved, and nothing below it."""
+"""Number of steps of a session after which it is checked that the adapter, and nothing else, has changed."""
 DEVIATIONS_PER_MAD = 1.4826
-"""Median absolute deviation to standard deviation, of normal noise."""
+"""Ratio of the standard deviation to the median absolute deviation for normally distributed noise."""
 DEVIATION_SHARE_MIN = 0.05
-"""A loss that hardly moves has no deviation to speak of: this share of its median stands in."""
+"""Lower bound of a loss's standard deviation, as a share of its median, for losses that hardly vary."""
 ACCURACY_MIN = 0.1
-"""Below this there is nothing that could collapse."""
+"""Accuracy below which a collapse is not checked."""
 FORMAT_SLACK = 0.02
+"""Decrease of the format rate that counts as no change in the check for a collapse."""
 
 
 class TrainingGuard:
-    """Watches one stage in one session; `watch` raises StageFailed when something lasts."""
+    """Watches one stage in one session; `watch` raises StageFailed when a problem lasts."""
 
     def __init__(self, options: TrainingOptions, stage: str) -> None:
         self._options = options
@@ -37,9 +39,9 @@ class TrainingGuard:
         self._best: Mapping[str, float] | None = None
 
     def watch(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Look at a step's metrics. `loss` alone is looked at for spikes; `accuracy` with `format` for a collapse,
-        `idle_groups` (the share of groups whose answers were all worth the same) for learning nothing, and `update_lost`
-        (the share of an update that rounding took) for updates that never arrive."""
+        """Check a step's metrics: `loss` (without `accuracy`) for spikes; `accuracy` with `format` for a collapse;
+        `idle_groups` (share of groups whose completions all have the same reward) for missing progress; and
+        `update_lost` (share of an update lost to rounding) for vanishing updates."""
         if "update_lost" in metrics:
             self._watch_vanishing(step, metrics["update_lost"])
         if "accuracy" in metrics:
@@ -74,9 +76,9 @@ class TrainingGuard:
         if self._best["accuracy"] >= ACCURACY_MIN and fell and now["format"] >= self._best["format"] - FORMAT_SLACK:
             raise StageFailed(
                 "reward-collapse",
-                f"accuracy of {self._stage} fell from {self._best['accuracy']:.2f} to {now['accuracy']:.2f} (averages of "
-                f"{self._options.guard_steps} steps) at step {step} while the format held: the model answers the same to "
-                "everything; lower learning_rate or raise beta",
+                f"accuracy of {self._stage} fell from {self._best['accuracy']:.2f} to {now['accuracy']:.2f} "
+                f"(averages of {self._options.guard_steps} steps) at step {step} while the format held: "
+                "the model answers the same to everything; lower learning_rate or raise beta",
             )
 
     def _watch_vanishing(self, step: int, lost: float) -> None:
@@ -85,8 +87,8 @@ class TrainingGuard:
         if self._vanishing >= LASTING_STEPS:
             raise StageFailed(
                 "updates-vanish",
-                f"for {LASTING_STEPS} steps until {step} rounding took {lost:.0%} or about as much of each update of "
-                f"{self._stage}, although what trains is kept in float32: raise learning_rate (it is "
+                f"for {LASTING_STEPS} steps until {step} rounding lost {lost:.0%} or about as much of each update of "
+                f"{self._stage}, although the trained weights are kept in float32: raise learning_rate (it is "
                 f"{self._options.learning_rate:g} after the warm-up), or set guard_vanish to 0",
             )
 
@@ -99,15 +101,16 @@ class TrainingGuard:
             remedy = "the problems are too easy: end the stage sooner" if worth > 0.5 else "the problems are too hard"
             raise StageFailed(
                 "no-progress",
-                f"for {self._options.guard_steps} steps until {step} the answers of {self._stage} to one problem were all "
-                f"worth the same (accuracy {worth:.2f}), so nothing is learnt: {remedy}, or raise temperature or num_generations",
+                f"for {self._options.guard_steps} steps until {step} all answers of {self._stage} to the same problem "
+                f"had the same reward (accuracy {worth:.2f}), so nothing is learnt: {remedy}, or raise temperature or "
+                "num_generations",
             )
 
 
 def spike_limit(losses: Sequence[float] | deque[float], deviations: float) -> float:
-    """The loss above which a step counts as a spike: so many robust standard deviations above the median.
+    """Return the loss above which a step counts as a spike: the median plus that many robust standard deviations.
 
-    Infinite where there is nothing to compare with.
+    Infinite if there are no losses to compare with.
     """
     if not losses:
         return math.inf

@@ -1,7 +1,8 @@
-"""Low-rank adapters: put one beside a model's weights, check that it is alive, merge it into the weights.
+"""Low-rank adapters: add one beside a model's weights, check that it can learn, merge it into the weights.
 
-Weights in bfloat16 would lose most of what an adapter adds to them (a product of 0.00001 beside a weight of 0.02 all but vanishes),
-so beside such weights the adapters of earlier stages stay adapters: they are the first ranks of each module's two factors.
+Weights in bfloat16 would lose most of an adapter's contribution (a product of 0.00001 beside a weight of 0.02
+all but vanishes), so beside such weights the adapters of earlier stages stay separate: they are the first
+ranks of each module's two factors.
 """
 
 import re
@@ -31,12 +32,13 @@ _PRODUCTS = {
     "up_proj": "ir,ro->io",
     "down_proj": "ir,ro->io",
 }
-"""How A and B multiply to the shape of a module's weight, in Gemma 2 as in Gemma 3; `qkv_einsum` is where every head has keys."""
+"""Einsum by which A and B multiply to a module's weight, in Gemma 2 and Gemma 3; `qkv_einsum` is for models in which
+every head has its own keys."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """One adapter's parameters; its product counts `alpha / rank` times."""
+    """Parameters of one adapter; its product is scaled by `alpha / rank`."""
 
     rank: int
     alpha: float
@@ -46,11 +48,11 @@ class Adapter:
 def with_adapter(
     model: nnx.Module, options: TrainingOptions, seed: int, mesh: jax.sharding.Mesh, below: Sequence[Adapter] = ()
 ) -> nnx.Module:
-    """A model that shares the given one's weights and has a fresh adapter, which changes nothing yet.
+    """Return a model that shares the given one's weights and has a fresh adapter, which changes nothing yet.
 
-    `below` are adapters of earlier stages that are not merged into the weights: see `ranks_below`.
-    Raises StageFailed where the adapter would not learn: it has no parameters (no module matches `lora_targets`, or the
-    versions of Flax and Qwix do not go together), the first weights repeat, or it does not start at zero.
+    `below` are adapters of earlier stages that are not merged into the weights: see `ranks_below`. Raises StageFailed
+    if the adapter would not learn: it has no parameters (no module matches `lora_targets`, or the versions of Flax and
+    Qwix are incompatible), initial weights repeat, or it does not start at zero.
     """
     scale = options.lora_alpha / options.lora_rank
     own = qwix.LoraRule(module_path=options.lora_targets, rank=options.lora_rank, alpha=options.lora_alpha)
@@ -69,9 +71,9 @@ def with_adapter(
 def with_stack(
     model: nnx.Module, adapters: Sequence[Adapter], mesh: jax.sharding.Mesh, scale: float = 1.0
 ) -> nnx.Module:
-    """A model that shares the given one's weights and has these adapters beside them, none of which trains.
+    """Return a model that shares the given one's weights and has these frozen adapters beside them.
 
-    `scale` is that of the adapter which trains upon them, if any: so both models round the second factors in the same way.
+    `scale` is that of the adapter trained on top, if any, so that both models round the second factors in the same way.
     """
     rules = [
         qwix.LoraRule(module_path=re.escape(module), rank=rank, alpha=scale * rank)
@@ -83,7 +85,7 @@ def with_stack(
 
 
 def ranks_below(adapters: Sequence[Adapter]) -> dict[str, int]:
-    """How many ranks earlier adapters take together, by weight's name: `layers.0.attn.q_einsum.w`."""
+    """Return the total rank of earlier adapters by the weight's name, such as `layers.0.attn.q_einsum.w`."""
     found: dict[str, int] = {}
     for adapter in adapters:
         for name in _adapted_names(adapter):
@@ -96,7 +98,8 @@ def _adapted_names(adapter: Adapter) -> list[str]:
 
 
 def _ranks(below: Sequence[Adapter], options: TrainingOptions | None) -> dict[str, int]:
-    """All ranks of each module that earlier adapters are beside, by Qwix's path: `layers/0/attn/q_einsum`."""
+    """Return the total rank of each module that has earlier adapters, by Qwix's path, such
+    as `layers/0/attn/q_einsum`."""
     found = {}
     for name, rank in ranks_below(below).items():
         module = "/".join(name.split(".")[:-1])
@@ -106,14 +109,17 @@ def _ranks(below: Sequence[Adapter], options: TrainingOptions | None) -> dict[st
 
 
 def _fill_below(model: nnx.Module, below: Sequence[Adapter], scale: float) -> None:
-    """Put earlier adapters into the first ranks, as what they are worth where the module's product counts `scale` times."""
+    """Put earlier adapters into the first ranks, rescaled for modules whose product is multiplied by `scale`."""
     if not below:
         return
     arrays = arrays_of(model, nnx.LoRAParam)
     for name in ranks_below(below):
         first, second = arrays[name + _A], arrays[name + _B]
         parts = [
-            (adapter.arrays[name + _A], jnp.asarray(adapter.arrays[name + _B], jnp.float32) * _worth(adapter) / scale)
+            (
+                adapter.arrays[name + _A],
+                jnp.asarray(adapter.arrays[name + _B], jnp.float32) * _scale_of(adapter) / scale,
+            )
             for adapter in below
             if name + _A in adapter.arrays
         ]
@@ -126,12 +132,12 @@ def _fill_below(model: nnx.Module, below: Sequence[Adapter], scale: float) -> No
     put_arrays(model, arrays, nnx.LoRAParam)
 
 
-def _worth(adapter: Adapter) -> float:
+def _scale_of(adapter: Adapter) -> float:
     return adapter.alpha / adapter.rank
 
 
 def _adapted(model: nnx.Module, rules: Sequence[Any], seed: int, mesh: jax.sharding.Mesh) -> nnx.Module:
-    """A model that shares the given one's weights, with the fresh parameters that Qwix makes by these rules."""
+    """Return a model that shares the given one's weights, with fresh parameters that Qwix creates by these rules."""
     provider = qwix.LoraProvider(list(rules))
     graph, weights = nnx.split(model)
 
@@ -139,7 +145,7 @@ def _adapted(model: nnx.Module, rules: Sequence[Any], seed: int, mesh: jax.shard
         whole = nnx.merge(graph, state)
         return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=seed))
 
-    # Qwix finds the layers by running the model. Traced, that costs one small program; run as it is, one for each operation.
+    # Qwix finds the layers by running the model. Traced, this compiles one small program; eagerly, one per operation.
     with mesh:
         adapted = nnx.eval_shape(adapted_with, weights)
         fresh = jax.jit(lambda state: nnx.state(adapted_with(state), nnx.LoRAParam))(weights)
@@ -149,7 +155,7 @@ def _adapted(model: nnx.Module, rules: Sequence[Any], seed: int, mesh: jax.shard
 
 
 def merged(name: str, weight: jax.Array, adapters: Sequence[Adapter]) -> jax.Array:
-    """A weight with the products of all adapters added, in float32: it is rounded, where it has to be, once and by the caller."""
+    """Add the products of all adapters to a weight, in float32; the caller rounds the sum once if needed."""
     weight = weight.astype(jnp.float32)
     for adapter in adapters:
         if name + _A in adapter.arrays:
@@ -160,9 +166,9 @@ def merged(name: str, weight: jax.Array, adapters: Sequence[Adapter]) -> jax.Arr
 def _added(weight: jax.Array, adapter: Adapter, name: str) -> jax.Array:
     first, second = (jnp.asarray(adapter.arrays[name + end], jnp.float32) for end in (_A, _B))
     module = name.split(".")[-2]
-    # HIGHEST: a TPU would round the factors to bfloat16, and the merged model would not be the trained one.
+    # HIGHEST: otherwise a TPU rounds the factors to bfloat16, and the merged model differs from the trained one.
     product = jnp.einsum(_PRODUCTS[module], first, second, precision=jax.lax.Precision.HIGHEST)
-    return weight + _worth(adapter) * product
+    return weight + _scale_of(adapter) * product
 
 
 def check_alive(arrays: Arrays, targets: str) -> None:
@@ -178,20 +184,22 @@ def check_alive(arrays: Arrays, targets: str) -> None:
         )
     if len({value.tobytes() for value in firsts}) < len(firsts):
         raise StageFailed(
-            "lora-repeats", "layers got the same first adapter weights: the random numbers did not reach them"
+            "lora-repeats",
+            "several layers got the same initial adapter weights: they were not initialised independently",
         )
     if any(value.any() for value in seconds):
         raise StageFailed("lora-not-zero", "a fresh adapter changes the model: its second factor should start at zero")
 
 
 def check_moved(arrays: Arrays) -> None:
-    """Raise StageFailed where these parameters of an adapter are still as they began, after steps that had gradients.
+    """Raise StageFailed if parameters of an adapter still have their initial value after steps that had gradients.
 
-    Steps without any (reinforcement learning whose groups all agree) leave an adapter as it is: they do not count.
+    Callers must not count steps without a gradient (as in reinforcement learning if all groups
+    are idle): they change nothing.
     """
     still = sorted(name for name, value in arrays.items() if name.endswith(_B) and not np.asarray(value).any())
     if still:
         raise StageFailed(
             "lora-still-zero",
-            f"{len(still)} modules' adapters have not moved, {still[0]} among them: they do not learn",
+            f"the adapters of {len(still)} modules are still zero, {still[0]} among them: they do not learn",
         )

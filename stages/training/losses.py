@@ -1,10 +1,10 @@
-"""Losses of SFT and of reinforcement learning: sums over tokens with weights that were settled for the whole batch.
+"""Losses of SFT and of reinforcement learning: sums over tokens, with weights computed for the whole batch.
 
-A batch that does not fit into memory is computed in parts, whose gradients Optax averages. A loss that divides by what its own
-part holds (its learnt tokens, its answers that are not empty) is then another loss than that of the batch. So no loss here
-divides by anything: each row carries its weight, made by `stages.training.policy` and `stages.sft` from the whole batch and multiplied by
-the number of parts. Cutting a batch changes the order of summation and nothing else, and the mean of the parts' losses is the
-batch's loss.
+A batch that does not fit into memory is computed in parts (micro-batches), whose gradients Optax averages. A loss that
+divides by a property of its own part (number of learnt tokens or of non-empty answers) would then differ from that of
+the whole batch. So no loss here divides: each row has a weight, which `stages.training.policy` and `stages.sft` compute
+from the whole batch and multiply by the number of parts. Splitting a batch then only changes the order of summation,
+and the mean of the parts' losses is the batch's loss.
 """
 
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from tunix.sft.utils import build_positions_from_mask, make_causal_attn_mask
 from stages.options import Grpo
 
 LOG_RATIO_MAX = 20.0
-"""Bound on the logarithm of the policy's ratio, so that its exponential stays finite; Tunix has the same."""
+"""Bound on the logarithm of the policy's ratio, which keeps its exponential finite; Tunix uses the same."""
 
 
 def parts(batch: Any, count: int) -> Iterator[Any]:
-    """A batch cut into `count` batches of as many rows, in order."""
+    """Yield `count` parts of a batch with equal numbers of rows, in order."""
     rows = len(jax.tree.leaves(batch)[0]) // count
     for number in range(count):
         yield jax.tree.map(lambda leaf, first=number * rows: leaf[first : first + rows], batch)
@@ -37,8 +37,8 @@ def parts(batch: Any, count: int) -> Iterator[Any]:
 class TaughtBatch:
     """Rows of worked examples, padded on the right.
 
-    `tokens` (rows × positions, int32), `learnt` (the same shape, bool: whether the token at a position is to be learnt) and
-    `row_weight` (rows, float32: what each learnt token of a row counts).
+    `tokens` (rows × positions, int32), `learnt` (the same shape, bool: whether the token at a position is learnt) and
+    `row_weight` (rows, float32: weight of each learnt token of a row).
     """
 
     tokens: Any
@@ -47,7 +47,7 @@ class TaughtBatch:
 
 
 def taught_input(batch: TaughtBatch) -> dict[str, Any]:
-    """Arguments of `taught_loss` beside the model: Tunix's trainer asks for them. Padding is token 0."""
+    """Return the arguments of `taught_loss` besides the model, as Tunix's trainer requires. Padding is token 0."""
     seen = batch.tokens != 0
     return {
         "tokens": batch.tokens,
@@ -66,7 +66,7 @@ def taught_loss(
     positions: jax.Array,
     attention_mask: jax.Array,
 ) -> jax.Array:
-    """Weighted sum of the learnt tokens' negative log-probabilities (a scalar in nats)."""
+    """Return the weighted sum of the learnt tokens' negative log-probabilities (a scalar in nats)."""
     logits, _ = model(tokens, positions, None, attention_mask)
     logprobs = logprobs_of(logits[:, :-1], tokens[:, 1:])
     return -jnp.sum(jnp.where(learnt[:, 1:], logprobs, 0.0) * row_weight[:, None])
@@ -78,13 +78,15 @@ def taught_loss(
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PolicyBatch:
-    """Answers that were drawn and judged, a row an answer; every array has one entry a row, so that rows can be cut into parts.
+    """Generated and judged answers, one per row; every array has one entry per row, so that a
+    batch can be split into parts.
 
-    `prompts` (rows × prompt positions, padded on the left) and `answers` (rows × answer positions, padded on the right; the stop
-    token that ended an answer is its last one), int32; `lengths`: tokens of each answer; `learnt` (rows × answer positions, bool);
-    `advantages`; `row_weight`: what each learnt token of a row counts; `token_weight`: the same for means over all tokens.
-    `reference` and `old` (rows × answer positions): log-probabilities under the reference model and under the policy that drew
-    the answers; None where there is no reference, or where the batch makes one update, whose old policy is the present one.
+    `prompts` (rows × prompt positions, padded on the left) and `answers` (rows × answer positions, padded on the right;
+    the stop token is the last one of an answer), int32; `lengths`: tokens of each answer; `learnt` (rows × answer
+    positions, bool); `advantages`; `row_weight`: weight of each learnt token of a row; `token_weight`: the same for
+    means over all tokens. `reference` and `old` (rows × answer positions): log-probabilities under the reference model
+    and under the policy that generated the answers. `reference` is None without a reference; `old` is None if the batch
+    is used for one update only, where the old policy is the current one.
     """
 
     prompts: Any
@@ -100,11 +102,13 @@ class PolicyBatch:
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """The clipped objective of GRPO (arXiv:2402.03300, equation 3), with DAPO's own upper bound (arXiv:2503.14476, section 3.1).
+    """The clipped objective of GRPO (arXiv:2402.03300, equation 3), with DAPO's separate upper bound
+    (arXiv:2503.14476, section 3.1).
 
-    Called by Tunix's trainer with the model and a `PolicyBatch`; answers with the loss and metrics: `kl`, where there is a
-    reference, the mean divergence from it in nats a token by the estimator of equation 4 (never negative); `clipped_share`, the share of learnt tokens
-    whose ratio was clipped; `logprob`, the mean log-probability of the learnt tokens at the sampling temperature.
+    Tunix's trainer calls it with the model and a `PolicyBatch`. It returns the loss and metrics: `kl` (only with a
+    reference), the mean divergence from the reference in nats per token by the estimator of equation 4 (never
+    negative); `clipped_share`, the share of learnt tokens whose ratio was clipped; `logprob`, the mean log-probability
+    of the learnt tokens at the sampling temperature.
     """
 
     epsilon_low: float
@@ -114,23 +118,23 @@ class PolicyLoss:
 
     @classmethod
     def of(cls, options: Grpo) -> "PolicyLoss":
-        """The loss that the stage's options describe."""
+        """Create the loss that the stage's options describe."""
         high = options.epsilon_high or options.epsilon
         return cls(options.epsilon, high, options.beta, options.temperature)
 
     def __call__(self, model: nnx.Module, batch: PolicyBatch) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """(loss, metrics), each a weighted sum over the rows."""
+        """Return (loss, metrics), each a weighted sum over the rows."""
         logprobs = answer_logprobs(model, batch.prompts, batch.answers, batch.lengths, self.temperature)
         old = jax.lax.stop_gradient(logprobs) if batch.old is None else batch.old
         ratio = jnp.exp(jnp.clip(logprobs - old, -LOG_RATIO_MAX, LOG_RATIO_MAX))
         advantages = batch.advantages[:, None]
-        free = ratio * advantages
-        held = jnp.clip(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high) * advantages
-        token_loss = -jnp.minimum(free, held)
+        unclipped = ratio * advantages
+        clipped = jnp.clip(ratio, 1 - self.epsilon_low, 1 + self.epsilon_high) * advantages
+        token_loss = -jnp.minimum(unclipped, clipped)
         kl = jnp.zeros_like(logprobs)
         if batch.reference is not None:
-            behind = jnp.clip(batch.reference - logprobs, max=LOG_RATIO_MAX)
-            kl = jnp.exp(behind) - behind - 1
+            log_ratio = jnp.clip(batch.reference - logprobs, max=LOG_RATIO_MAX)
+            kl = jnp.exp(log_ratio) - log_ratio - 1
             token_loss += self.beta * kl
 
         def summed(values: jax.Array, row_weight: jax.Array) -> jax.Array:
@@ -138,7 +142,7 @@ class PolicyLoss:
 
         metrics = {
             **({} if batch.reference is None else {"kl": summed(kl, batch.token_weight)}),
-            "clipped_share": summed((held < free).astype(jnp.float32), batch.token_weight),
+            "clipped_share": summed((clipped < unclipped).astype(jnp.float32), batch.token_weight),
             "logprob": summed(logprobs, batch.token_weight),
         }
         return summed(token_loss, batch.row_weight), jax.lax.stop_gradient(metrics)
@@ -147,35 +151,37 @@ class PolicyLoss:
 def answer_logprobs(
     model: nnx.Module, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: float
 ) -> jax.Array:
-    """Log-probability of each token of the answers (rows × answer positions, float32) at the sampling temperature.
+    """Return the log-probability of each token of the answers (rows × answer positions,
+    float32) at the sampling temperature.
 
-    The distribution is the softmax of all logits divided by the temperature. Where `top_k` lets draw from fewer tokens, answers are
-    drawn from that distribution cut off and scaled up, which is not corrected for: TRL and Tunix do the same. What stands after an answer's end means nothing.
-    Positions count on over a padding token that was drawn within an answer, and nothing attends to it: as in Tunix's sampler.
+    The distribution is the softmax of all logits divided by the temperature. With `top_k`, answers are sampled from a
+    truncated and renormalised distribution, which is not corrected for; TRL and Tunix do the same. Values after an
+    answer's end are meaningless. A padding token that was generated within an answer counts for the positions, but is
+    not attended to, as in Tunix's sampler.
     """
     tokens = jnp.concatenate([prompts, answers], axis=1)
-    written = jnp.arange(answers.shape[1]) < lengths[:, None]
-    positions = build_positions_from_mask(jnp.concatenate([prompts != 0, written], axis=1))
-    attended = make_causal_attn_mask(jnp.concatenate([prompts != 0, written & (answers != 0)], axis=1))
+    generated = jnp.arange(answers.shape[1]) < lengths[:, None]
+    positions = build_positions_from_mask(jnp.concatenate([prompts != 0, generated], axis=1))
+    attended = make_causal_attn_mask(jnp.concatenate([prompts != 0, generated & (answers != 0)], axis=1))
     logits, _ = model(tokens, positions=positions, cache=None, attention_mask=attended)
     return logprobs_of(logits[:, -answers.shape[1] - 1 : -1].astype(jnp.float32) / temperature, answers)
 
 
-def _frozen(
+def _logprobs_of_state(
     graph: Any, state: Any, prompts: jax.Array, answers: jax.Array, lengths: jax.Array, temperature: jax.Array
 ) -> jax.Array:
     return answer_logprobs(nnx.merge(graph, state), prompts, answers, lengths, temperature)
 
 
-_jitted = jax.jit(_frozen)  # once, so that it is compiled once for each shape
+_jitted_logprobs = jax.jit(_logprobs_of_state)  # jitted once at module level, so that each shape is compiled once
 
 
 def frozen_logprobs(
     model: nnx.Module, batch: PolicyBatch, temperature: float, mesh: jax.sharding.Mesh | None = None
 ) -> jax.Array:
-    """`answer_logprobs` of a model that is not trained meanwhile: the reference, or the policy before its update.
+    """Compute `answer_logprobs` of a model that is not being trained: the reference, or the policy before its update.
 
-    Rows are spread along the mesh's `fsdp` axis where it divides them, as Tunix's trainer spreads a batch.
+    Rows are sharded along the mesh's `fsdp` axis if their number is divisible by it, as Tunix's trainer does.
     """
     graph, state = nnx.split(model)
     prompts, answers, lengths = (jnp.asarray(array) for array in (batch.prompts, batch.answers, batch.lengths))
@@ -183,11 +189,12 @@ def frozen_logprobs(
         spread = len(lengths) % mesh.shape["fsdp"] == 0
         layout = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*["fsdp"] * spread))
         prompts, answers, lengths = (jax.device_put(array, layout) for array in (prompts, answers, lengths))
-    return _jitted(graph, state, prompts, answers, lengths, jnp.float32(temperature))
+    return _jitted_logprobs(graph, state, prompts, answers, lengths, jnp.float32(temperature))
 
 
 def logprobs_of(logits: jax.Array, tokens: jax.Array) -> jax.Array:
-    """Natural logarithm of each token's probability (rows × positions, float32) by logits (rows × positions × vocabulary)."""
+    """Return the natural logarithm of each token's probability (rows × positions, float32), given logits
+    (rows × positions × vocabulary)."""
     logits = logits.astype(jnp.float32)
     chosen = jnp.take_along_axis(logits, tokens[..., None], axis=-1).squeeze(-1)
     return chosen - jax.nn.logsumexp(logits, axis=-1)

@@ -1,7 +1,8 @@
-"""Keeps what trains in float32 where the model computes in a narrower type: master weights, as in arXiv:1710.03740.
+"""Float32 master weights for models that compute in a narrower type (arXiv:1710.03740).
 
-In bfloat16 a weight of 0.02 moves by 0.0001 or not at all, and training that wants 0.00001 a step is lost without a word. So the
-optimizer moves a float32 copy, with moments and sums of gradients in float32 too, and the model gets it rounded after each update.
+In bfloat16 a weight of 0.02 changes by at least 0.0001 or not at all, so updates of 0.00001 would be lost silently. The
+optimizer therefore updates a float32 copy, with moments and accumulated gradients in float32 too, and the model
+receives the copy rounded after each update.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,11 @@ from stages.training.model import Arrays, arrays_of
 
 
 class Master(nnx.Variable):  # type: ignore[misc]
-    """One of the arrays that train, in float32."""
+    """One trained array, in float32."""
 
 
 class Masters(nnx.Module):  # type: ignore[misc]
-    """The arrays that train, by the names that they have in the model."""
+    """Trained arrays, by their names in the model."""
 
     def __init__(self, model: nnx.Module, kind: Any, below: Mapping[str, int], values: Mapping[str, Any]) -> None:
         for path, variable in nnx.to_flat_state(nnx.state(model, kind)):
@@ -33,7 +34,7 @@ class Masters(nnx.Module):  # type: ignore[misc]
 
 
 class MasterOptimizer(nnx.Module):  # type: ignore[misc]
-    """Has the methods and the state of `nnx.Optimizer` that a trainer of Tunix asks for, and moves master weights."""
+    """Optimizer for master weights, with those methods and that state of `nnx.Optimizer` which Tunix's trainer uses."""
 
     def __init__(
         self,
@@ -44,7 +45,8 @@ class MasterOptimizer(nnx.Module):  # type: ignore[misc]
         below: Mapping[str, int],
         values: Mapping[str, Any],
     ) -> None:
-        """`wrt` is what trains of the model; `below` see `live_part`; `values` are in float32, or absent as in the model."""
+        """`wrt` selects the model's trained variables; `below` as in `live_part`; `values` are
+        float32 values, else the model's."""
         self.wrt = wrt
         self.below = tuple(sorted(below.items()))
         self.masters = Masters(model, wrt, below, values)
@@ -54,11 +56,11 @@ class MasterOptimizer(nnx.Module):  # type: ignore[misc]
 
     @property
     def opt_state(self) -> Any:
-        """Where Tunix looks for a learning rate."""
+        """Optimizer state in which Tunix's trainer finds the learning rate."""
         return self.inner.opt_state
 
     def update(self, model: nnx.Module, gradients: Any) -> None:
-        """Move the master weights, and round them into the model."""
+        """Update the master weights, and round them into the model."""
         below = dict(self.below)
         slopes = {
             ".".join(map(str, path)): leaf.get_value()
@@ -83,7 +85,8 @@ class MasterOptimizer(nnx.Module):  # type: ignore[misc]
 def optimizer_in_float32(
     model: nnx.Module, transformation: Any, *, dtype: str, below: Mapping[str, int], values: Mapping[str, Any]
 ) -> Any:
-    """What moves a model's adapter, or all of a model without one, in float32 whatever `dtype` the model is in."""
+    """Create an optimizer for a model's adapter, or the whole model if it has none, that computes
+    in float32 for any `dtype`."""
     trained = nnx.LoRAParam if arrays_of(model, nnx.LoRAParam) else nnx.Param
     if jnp.dtype(dtype) == jnp.float32:
         return nnx.Optimizer(model, transformation, wrt=trained)
@@ -91,24 +94,25 @@ def optimizer_in_float32(
 
 
 def masters_of(optimizer: Any) -> Arrays | None:
-    """The master weights by the names that they have in the model; None where the model itself is in float32."""
+    """Return the master weights by their names in the model; None if the model itself is in float32."""
     return arrays_of(optimizer.masters, Master) if isinstance(optimizer, MasterOptimizer) else None
 
 
 def live_part(name: str, array: Any, below: Mapping[str, int]) -> Any:
-    """What trains of an array. `below` has how many ranks of a module's adapter belong to stages before, by weight's name."""
+    """Return the trained part of an array. `below` is the number of ranks of a module's adapter that belong to
+    earlier stages, by weight name."""
     held, last = below.get(name.rpartition("_lora_")[0], 0), name.endswith("_lora_a")
     return array if not held else array[..., held:] if last else array[held:]
 
 
 def held_part(name: str, array: Any, below: Mapping[str, int]) -> Any:
-    """What of an adapter's factor belongs to stages before: the other part of `live_part`."""
+    """Return the part of an adapter's factor that belongs to earlier stages: the complement of `live_part`."""
     held, last = below.get(name.rpartition("_lora_")[0], 0), name.endswith("_lora_a")
     return array[..., :held] if last else array[:held]
 
 
 def with_live_part(name: str, array: jax.Array, live: jax.Array, below: Mapping[str, int]) -> jax.Array:
-    """An array with another live part, rounded to the array's type."""
+    """Return the array with its live part replaced, rounded to the array's type."""
     live = live.astype(array.dtype)
     if live.shape == array.shape:
         return live

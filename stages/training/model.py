@@ -1,4 +1,4 @@
-"""Loads the model that a pipeline trains, with its tokenizer, onto its mesh; and reads and overwrites arrays by name."""
+"""Loads a pipeline's model and tokenizer onto the mesh; reads and overwrites arrays by name."""
 
 import os
 from collections.abc import Mapping
@@ -23,43 +23,45 @@ Arrays = dict[str, jax.Array]
 """Parameters by name, such as `layers.0.attn.q_einsum.w`."""
 
 WEIGHTS = nnx.All(nnx.Param, nnx.Not(nnx.LoRAParam))
-"""The model's own weights: in Flax an adapter's parameters count as parameters too."""
+"""Filter for the model's own weights; Flax counts an adapter's parameters as parameters too."""
 
 
 @dataclass(frozen=True)
 class Foundation:
-    """A model as `model:` in the pipeline makes it, before anything is trained."""
+    """Untrained model as described by `model:` in the pipeline."""
 
     model: nnx.Module
     tokenizer: Tokenizer
     mesh: jax.sharding.Mesh
     options: Model
     note: str
-    """A line for people about what was loaded."""
+    """Summary in one line of what was loaded."""
     instruct: bool = False
-    """Whether `<end_of_turn>` ends the model's turn: see `model_files.is_instruct`."""
+    """True if `<end_of_turn>` ends the model's turn: see `model_files.is_instruct`."""
     stand_in: bool = False
-    """Whether the model was made up for rehearsals."""
+    """True if the model is a stand-in made for rehearsals."""
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """The tokens that end an answer when it is drawn: whichever of the two comes first, of either kind of model."""
+        """Tokens that end an answer during generation; both kinds of models may use either."""
         return self.tokenizer.stops
 
     @property
     def ending(self) -> int:
-        """The token that ends an answer that is learnt from, and the last one of its example.
+        """Token that ends an answer in training data, and the last one of an example.
 
-        Gemma's chat template puts a newline after `<end_of_turn>`. It is not taught: no answer goes on to where it stands.
+        Gemma's chat template puts a newline after `<end_of_turn>`. It is not taught,
+        because generation stops before it.
         """
         return self.tokenizer.stops[-1] if self.instruct else self.tokenizer.eos_id()
 
 
 def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
-    """The model that the pipeline's `model:` names, from its files: below `inputs`, at a path, or downloaded to `scratch`.
+    """Load the model that the pipeline's `model:` names from its files: below `inputs`, at a
+    path, or downloaded to `scratch`.
 
-    Raises StageFailed where it cannot be had: `bad-options`, `accelerator-missing` (transient), `model-missing` (transient
-    where it may come yet), `tokenizer-missing`, `model-damaged`, `model-mismatch`, `mesh-unfit`.
+    Raises StageFailed if it cannot be loaded: `bad-options`, `accelerator-missing` (transient), `model-missing`
+    (transient if it may become available), `tokenizer-missing`, `model-damaged`, `model-mismatch`, `mesh-unfit`.
     """
     try:
         options = fit(Model, values, "model")
@@ -74,19 +76,20 @@ def load(values: Mapping[str, Any], inputs: Path, scratch: Path) -> Foundation:
     if pieces.size > sizes.vocabulary:
         raise StageFailed(
             "model-mismatch",
-            f"{files.tokenizer} has {pieces.size} tokens and the model knows {sizes.vocabulary}: it is another model's",
+            f"{files.tokenizer} has {pieces.size} tokens and the model's vocabulary {sizes.vocabulary}: "
+            "it is another model's",
         )
     model = gemma.read(files, options.kind, sizes, options, mesh)
     return Foundation(model, pieces, mesh, options, note, instruct, files.made_up)
 
 
 def arrays_of(module: nnx.Module, kind: Any = WEIGHTS) -> Arrays:
-    """A module's variables of one kind by name, as they are now."""
+    """Return a module's variables of one kind by name, with their current values."""
     return {_name(path): variable.get_value() for path, variable in nnx.to_flat_state(nnx.state(module, kind))}
 
 
 def put_arrays(module: nnx.Module, values: Mapping[str, Any], kind: Any = WEIGHTS) -> None:
-    """Overwrite a module's variables of one kind, each where it lies; names, shapes and types must be the same."""
+    """Overwrite a module's variables of one kind, keeping their shardings; names, shapes and types must match."""
     flat = nnx.to_flat_state(nnx.state(module, kind))
     missing = {_name(path) for path, _ in flat} ^ set(values)
     if missing:
@@ -95,7 +98,7 @@ def put_arrays(module: nnx.Module, values: Mapping[str, Any], kind: Any = WEIGHT
 
 
 def place(module: nnx.Module, mesh: jax.sharding.Mesh) -> None:
-    """Lay every variable out on the mesh as its annotation says, so that nothing is copied there later."""
+    """Lay every variable out on the mesh as its annotation says, so that no later step has to move it."""
     state = nnx.state(module)
     specs = nnx.get_partition_spec(state)
     layout = jax.tree.map(lambda spec: jax.sharding.NamedSharding(mesh, spec or jax.sharding.PartitionSpec()), specs)
@@ -103,7 +106,7 @@ def place(module: nnx.Module, mesh: jax.sharding.Mesh) -> None:
 
 
 def copy_of(module: nnx.Module) -> nnx.Module:
-    """A module with arrays of its own: a trainer may give the first one's memory away."""
+    """Copy a module with its arrays, for use while a trainer may donate the original's memory."""
     graph, state = nnx.split(module)
     return nnx.merge(graph, jax.tree.map(jnp.copy, state))
 
@@ -119,7 +122,7 @@ def _filled(path: tuple[Any, ...], old: Any, value: Any) -> Any:
             "checkpoint-does-not-fit",
             f"{_name(path)} is {value.dtype}{value.shape} in the checkpoint and {now.dtype}{now.shape} in the model",
         )
-    # A count that was not laid out yet stays free to be: tied to the first device, it could not join a mesh of several.
+    # An uncommitted counter stays uncommitted: bound to the first device, it could not be used on a mesh of several.
     return old.replace(jax.device_put(value, now.sharding if now.committed else None))
 
 
@@ -136,7 +139,8 @@ def _mesh(options: Model) -> jax.sharding.Mesh:
 
 
 def _note(options: Model, files: ModelFiles, sizes: Sizes) -> str:
-    """What was found; raises StageFailed where a kind with a size in its name is not of that size."""
+    """Describe the model that was found; raises StageFailed if a kind with a size in its
+    name does not have that size."""
     made_up = "STAND-IN MODEL, made up for rehearsals: " if files.made_up else ""
     found = f"{made_up}model: {options.kind} from {files.weights} ({files.layout}, {options.dtype}): {sizes}"
     wanted = gemma.full_size(options.kind, sizes.vocabulary) if options.kind in gemma.FULL_SIZE else sizes

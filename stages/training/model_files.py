@@ -1,8 +1,8 @@
-"""Finding a model's files: where Kaggle mounted them, where a path says, or at Hugging Face.
+"""Finds a model's files: mounted by Kaggle, at a local path, or at Hugging Face.
 
-A folder is known by what lies in it, because where a model appears below `/kaggle/input` differs from session to session:
+A model's folder is recognised by its contents, because its place below `/kaggle/input` differs from session to session:
 
-    flax            an Orbax checkpoint as Kaggle offers it, such as `gemma2-2b-it/`, with `tokenizer.model` beside the folder
+    flax            an Orbax checkpoint as Kaggle offers it, such as `gemma2-2b-it/`; `tokenizer.model` is beside the folder
     transformers    a Hugging Face repository: config.json, *.safetensors and tokenizer.model in one folder
 """
 
@@ -23,19 +23,20 @@ Layout = Literal["flax", "transformers"]
 ORBAX_MARKS = ("_METADATA", "manifest.ocdbt", "_CHECKPOINT_METADATA")
 TOKENIZER_NAME = "tokenizer.model"
 DEPTH_MAX = 8
-"""Folders below `/kaggle/input`: Kaggle's deepest layout, models/owner/model/framework/variation/version/name, has seven."""
+"""Search depth below `/kaggle/input`, in folders; Kaggle's deepest layout,
+`models/owner/model/framework/variation/version/name`, has seven."""
 CHAT_TEMPLATE_NAME = "chat_template.jinja"
 WANTED = ("*.json", "*.safetensors", TOKENIZER_NAME, CHAT_TEMPLATE_NAME)
-"""What is fetched of a repository: some hold the same weights in other formats too."""
+"""File patterns to download from a repository; some repositories contain the weights in other formats too."""
 INSTRUCT = re.compile(r"(^|[-_.])(it|instruct|chat)($|[-_.])", re.IGNORECASE)
-"""In the name of a model that was taught Gemma's chat template."""
+"""Pattern in the name of a model that was trained with Gemma's chat template."""
 BASE = re.compile(r"gemma-?[23]-\d+[bm](-pt)?", re.IGNORECASE)
-"""Google's names of models that were not."""
+"""Pattern of Google's names of base models, which were not trained with the chat template."""
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Where a model's parts are."""
+    """Paths of a model's parts."""
 
     weights: Path
     layout: Layout
@@ -43,14 +44,15 @@ class ModelFiles:
 
     @property
     def made_up(self) -> bool:
-        """Whether this is a rehearsal's stand-in for a model."""
+        """True if the model is a stand-in made for a rehearsal."""
         return any((folder / STAND_IN_MARK).is_file() for folder in (self.weights, self.weights.parent))
 
 
 def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
-    """The files that `options` name. `scratch` is where a download goes.
+    """Find the files that `options` name. Downloads go to `scratch`.
 
-    Raises StageFailed `model-missing` (transient where Kaggle or Hugging Face may give it next time) or `tokenizer-missing`.
+    Raises StageFailed `model-missing` (transient if Kaggle or Hugging Face may provide it
+    next time) or `tokenizer-missing`.
     """
     folder = _folder(options, inputs, scratch)
     for weights in (folder, *_below(folder)):
@@ -64,9 +66,11 @@ def find(options: Model, inputs: Path, scratch: Path) -> ModelFiles:
 
 
 def is_instruct(options: Model, files: ModelFiles) -> bool:
-    """Whether the model was taught that `<end_of_turn>` ends its turn; else `<eos>` is the only end that it knows.
+    """Return whether the model was trained to end its turn with `<end_of_turn>`; otherwise
+    `<eos>` is its only end token.
 
-    The name decides where Google gave it or it says so; a chat template among the files decides for all others.
+    The name decides if it is one of Google's or contains a mark such as `it`; otherwise a chat template
+    among the files decides.
     """
     if options.variant != "auto":
         return options.variant == "instruct"
@@ -87,7 +91,7 @@ def _has_chat_template(weights: Path) -> bool:
 
 
 def layout_of(folder: Path) -> Layout | None:
-    """The layout of the weights that lie in this very folder; None where none do."""
+    """Return the layout of the weights directly in this folder; None if there are none."""
     if any((folder / mark).is_file() for mark in ORBAX_MARKS):
         return "flax"
     return "transformers" if any(folder.glob("*.safetensors")) else None
@@ -110,19 +114,20 @@ def _folder(options: Model, inputs: Path, scratch: Path) -> Path:
 
 
 def _named(source: str, inputs: Path) -> Path | None:
-    """The mounted folder whose path ends in the source's name, best with its owner in front."""
+    """Return the mounted folder whose path ends in the source's name, preferring one with its owner in the path."""
     owner, *name = source.lower().split("/")
     found: dict[bool, Path] = {}
     for weights in _models(inputs):
         parts = tuple(part.lower() for part in weights.relative_to(inputs).parts)
-        for end, folder in ((len(parts), weights), (len(parts) - 1, weights.parent)):  # Kaggle's versions hold a folder
+        # Also compare the parent: Kaggle's version folders contain another folder with the files.
+        for end, folder in ((len(parts), weights), (len(parts) - 1, weights.parent)):
             if end >= len(name) and parts[end - len(name) : end] == tuple(name):
                 found.setdefault(owner in parts[: end - len(name)], folder)
     return found.get(True, found.get(False))
 
 
 def _models(inputs: Path) -> Iterator[Path]:
-    """Every mounted folder with weights in it, in order; not what lies inside of those."""
+    """Yield every mounted folder with weights, in order, without searching inside those folders."""
     for path, folders, _ in os.walk(inputs):
         here = Path(path)
         if layout_of(here) is not None:
@@ -164,8 +169,8 @@ def _download(repository: str, scratch: Path, inputs: Path) -> Path:
     looked = f"{repository} is not among the inputs ({_mounted(inputs)})"
     try:
         return Path(snapshot_download(repository, local_dir=into, allow_patterns=list(WANTED)))
-    except (RepositoryNotFoundError, HFValidationError) as error:  # missing, or gated: no use in trying again
-        reason = f"{looked} and Hugging Face does not give it: {_first_line(error)}"
+    except (RepositoryNotFoundError, HFValidationError) as error:  # missing or gated: a retry would not help
+        reason = f"{looked} and Hugging Face does not provide it: {_first_line(error)}"
         raise StageFailed("model-missing", reason) from error
     except (OSError, HTTPError) as error:
         reason = f"{looked} and fetching it from Hugging Face failed: {_first_line(error)}"

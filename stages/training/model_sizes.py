@@ -1,4 +1,4 @@
-"""What a model's files say about its size, read from their tables of contents, not from the weights themselves."""
+"""Reads the sizes of a model from the headers of its files, without reading the weights."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,16 +13,16 @@ from stages.stage import StageFailed
 from stages.training.model_files import ModelFiles
 
 HEAD_WIDTH = 256
-"""Of every Gemma but Gemma 3 27B; Hugging Face's config.json may leave it out."""
+"""Head width of every Gemma model except Gemma 3 27B, used if Hugging Face's config.json omits it."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What the files decide about a model; the rest is the same in a whole family."""
+    """Sizes of a model as found in its files; everything else is the same for a whole family."""
 
     layers: int
     vocabulary: int
-    """Rows of the embedding: never fewer than the tokenizer has pieces."""
+    """Number of rows of the embedding; at least the tokenizer's number of pieces."""
     width: int
     hidden: int
     heads: int
@@ -37,9 +37,10 @@ class Sizes:
 
 
 def read_sizes(files: ModelFiles, kind: str) -> Sizes:
-    """What the files say about the model's size, without reading its weights.
+    """Read the model's sizes from its files, without reading the weights.
 
-    Raises StageFailed: `model-mismatch` where they are of another family than `kind`, `model-damaged` where they are not whole.
+    Raises StageFailed: `model-mismatch` if they are of another family than `kind`,
+    `model-damaged` if parts are missing.
     """
     shapes = _flax_shapes(files.weights) if files.layout == "flax" else _transformers_shapes(files.weights)
     is_gemma3 = any("_key_norm" in name or "k_norm" in name for name in shapes)
@@ -52,12 +53,12 @@ def read_sizes(files: ModelFiles, kind: str) -> Sizes:
         return _transformers_sizes(shapes, _declared(files.weights))
     except KeyError as error:
         raise StageFailed(
-            "model-damaged", f"{files.weights} has no {error.args[0]}: it is not a whole model"
+            "model-damaged", f"{files.weights} has no {error.args[0]}: it is not a complete model"
         ) from error
 
 
 def flax_tree(weights: Path) -> Mapping[str, Any]:
-    """What an Orbax checkpoint holds, as a tree of metadata; raises StageFailed `model-damaged`."""
+    """Read the structure of an Orbax checkpoint as a tree of metadata; raises StageFailed `model-damaged`."""
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         metadata = checkpointer.metadata(weights).item_metadata
     if metadata is None:
@@ -67,7 +68,7 @@ def flax_tree(weights: Path) -> Mapping[str, Any]:
 
 
 def flax_leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
-    """(`transformer/layer_0/attn/q_einsum`, `w`, value), as DeepMind names them."""
+    """Yield (module, leaf, value) with DeepMind's names, such as `transformer/layer_0/attn/q_einsum` and `w`."""
     for module, leaves in tree.items():
         for leaf, value in leaves.items():
             yield module, leaf, value
@@ -104,7 +105,7 @@ def _transformers_shapes(weights: Path) -> dict[str, tuple[int, ...]]:
 
 
 def _listed(weights: Path) -> set[Path]:
-    """The files that the index names: without one of them the model would have holes."""
+    """Return the files that the index names, all of which are needed for a complete model."""
     index = weights / "model.safetensors.index.json"
     if not index.is_file():
         return set()
@@ -115,7 +116,8 @@ def _listed(weights: Path) -> set[Path]:
 
 
 def _declared(weights: Path) -> Mapping[str, Any]:
-    """What config.json says, for a model with pictures what it says about text; nothing where it is missing."""
+    """Return the contents of config.json, with the text part of a multimodal model merged in;
+    empty if the file is missing."""
     path = weights / "config.json"
     if not path.is_file():
         return {}
@@ -144,7 +146,7 @@ def _transformers_sizes(shapes: Mapping[str, tuple[int, ...]], declared: Mapping
 
 
 def _count(numbers: Iterator[int]) -> int:
-    """How many layers there are; KeyError with a name for what is missing unless they are 0 … n-1."""
+    """Return the number of layers; raises KeyError naming a missing layer unless the numbers are 0 … n-1."""
     found = set(numbers)
     missing = set(range(max(found, default=0) + 1)) - found
     if missing:

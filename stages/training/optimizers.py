@@ -1,4 +1,4 @@
-"""From options to an Optax optimizer: a warm-up, a decay over the whole stage, clipping, AdamW."""
+"""Builds an Optax optimizer from a stage's options: warm-up, decay over the whole stage, clipping, AdamW."""
 
 from typing import Any, NamedTuple
 
@@ -11,10 +11,10 @@ from stages.options import Grpo, TrainingOptions
 
 
 class Measured(NamedTuple):
-    """An optimizer's state, and Euclidean norms of its newest update.
+    """State of an optimizer, with Euclidean norms of its latest update.
 
-    `gradient` is of the gradient, all parts of its batch in it, before clipping; `wanted` of the update; `lost` of what is lost of
-    it when it is added to weights of their type.
+    `gradient` is the norm of the whole batch's gradient before clipping; `wanted` that of the update; `lost` that of
+    the part of the update which is lost to rounding when it is added to the weights.
     """
 
     inner: Any
@@ -24,7 +24,8 @@ class Measured(NamedTuple):
 
 
 def optimizer(options: TrainingOptions, steps: int) -> optax.GradientTransformation:
-    """The optimizer of a stage of `steps` steps. The schedule depends on nothing else, so a cut does not bend it."""
+    """Create the optimizer of a stage of `steps` steps. The schedule depends on nothing else, so
+    interruptions do not affect it."""
     return measured(
         optax.chain(
             optax.clip_by_global_norm(options.clip_norm),
@@ -34,7 +35,7 @@ def optimizer(options: TrainingOptions, steps: int) -> optax.GradientTransformat
 
 
 def schedule(options: TrainingOptions, steps: int) -> optax.Schedule:
-    """Learning rate by number of updates done: linear warm-up from zero, then the decay that the options name."""
+    """Return the learning rate by number of updates done: linear warm-up, then the decay that the options name."""
     updates = steps * updates_a_step(options)
     peak, warmup = options.learning_rate, min(options.warmup_steps * updates_a_step(options), updates - 1)
     left = max(1, updates - warmup)
@@ -45,24 +46,24 @@ def schedule(options: TrainingOptions, steps: int) -> optax.Schedule:
             after = optax.linear_schedule(peak, peak * options.min_lr_ratio, left)
         case _:
             after = optax.cosine_decay_schedule(peak, left, alpha=options.min_lr_ratio)
-    # The first update already moves: a rate of exactly zero would waste it.
+    # Starts above zero, because a first update with a rate of exactly zero would be wasted.
     rising = optax.linear_schedule(peak / (warmup + 1), peak, max(1, warmup))
     return optax.join_schedules([rising, after], [warmup])
 
 
 def updates_a_step(options: TrainingOptions) -> int:
-    """How often a step moves the weights."""
+    """Return the number of weight updates per step."""
     return options.num_iterations if isinstance(options, Grpo) else 1
 
 
 def learning_rates(options: TrainingOptions, steps: int) -> list[float]:
-    """The learning rate of each step's first update, the first step's first."""
+    """Return the learning rate of each step's first update, in order of steps."""
     first = np.arange(steps) * updates_a_step(options)
     return [float(rate) for rate in np.asarray(schedule(options, steps)(first))]
 
 
 def measured(inner: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same optimizer, which keeps some norms of each update: Tunix's trainer knows the mean of its parts' gradients alone."""
+    """Wrap an optimizer to record norms of each update; Tunix's trainer only knows the mean of the parts' gradients."""
 
     def init(params: Any) -> Measured:
         return Measured(inner.init(params), *(jnp.zeros((), jnp.float32) for _ in range(3)))
@@ -81,9 +82,10 @@ def measured(inner: optax.GradientTransformation) -> optax.GradientTransformatio
 
 
 def measurements(state: Any) -> dict[str, float]:
-    """`grad_norm` and `update_lost` from an optimizer's state (`nnx.Optimizer.opt_state`) with that of `measured` somewhere in it.
+    """Extract `grad_norm` and `update_lost` from an optimizer state (`nnx.Optimizer.opt_state`)
+    that contains one of `measured`.
 
-    `update_lost` is the share of the newest update that rounding took; absent where nothing was to be changed.
+    `update_lost` is the share of the latest update that was lost to rounding; absent if the update was zero.
     """
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Measured))
     found = next(node for node in nodes if isinstance(node, Measured))

@@ -1,6 +1,7 @@
-"""From drawn and judged answers to what a policy update needs: advantages, which tokens are learnt, and what each counts.
+"""Computes the inputs of a policy update from judged answers: advantages, learnt tokens, and the weight of each token.
 
-NumPy alone, in float64 until the last step; every function is pure. Groups of answers to one problem stand together.
+Uses NumPy only, in float64 until the last step; every function is pure. The answers to one problem
+form a group and are adjacent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from stages.options import Grpo
 
 SPREAD_MIN = 1e-6
-"""Added to a group's standard deviation, so that a group without any does not divide by zero; as in TRL and Tunix."""
+"""Constant added to a group's standard deviation to avoid division by zero, as in TRL and Tunix."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -20,10 +21,10 @@ Bools = np.ndarray[Any, np.dtype[np.bool_]]
 
 @dataclass(frozen=True)
 class DrawnAnswer:
-    """An answer as it was drawn.
+    """A generated answer.
 
-    `tokens` has the stop token that ended the answer as its last one; an answer that reached the limit (`truncated`) has none.
-    `text` is what rewards read: the tokens without the stop.
+    `tokens` ends with the stop token, unless the answer reached the length limit (`truncated`). `text` is the input of
+    the rewards: the tokens without the stop token.
     """
 
     text: str
@@ -32,14 +33,16 @@ class DrawnAnswer:
 
 
 def weighted_sum(values: Mapping[str, Floats], weights: Mapping[str, float]) -> Floats:
-    """The reward of each answer (rows): what each reward gave, by name, times its weight."""
+    """Return the reward of each answer (rows): the sum of the named rewards times their weights."""
     return np.asarray(sum(weights[name] * each for name, each in values.items()), np.float64)
 
 
 def informative(rewards: Floats, group: int, learnt: Bools | None = None) -> Bools:
-    """Whether something can be learnt from each group (groups, bool): an answer that is learnt was not worth what its group was.
+    """Return for each group (groups, bool) whether it has a gradient: a learnt answer's reward
+    differs from the group's mean.
 
-    `learnt` (rows, bool) says which answers are; all of them unless told. A group of equals has advantages of zero.
+    `learnt` (rows, bool) marks the answers that are learnt; by default all. A group of equal
+    rewards has advantages of zero.
     """
     grouped = rewards.reshape(-1, group)
     differs = grouped.max(axis=1) > grouped.min(axis=1)
@@ -49,11 +52,11 @@ def informative(rewards: Floats, group: int, learnt: Bools | None = None) -> Boo
 
 
 def advantages(rewards: Floats, group: int, scale: str) -> Floats:
-    """How much better each answer is than its group's mean (rows).
+    """Return the advantage of each answer (rows): its reward minus its group's mean.
 
     `scale` `group` divides by the group's standard deviation (GRPO, arXiv:2402.03300, section 4.1.2: with n - 1 in the
-    denominator, as in TRL and Tunix); `none` leaves it (Dr. GRPO, arXiv:2503.20783, section 3.1: the division weighs problems by
-    how unevenly they are solved).
+    denominator, as in TRL and Tunix); `none` does not (Dr. GRPO, arXiv:2503.20783, section 3.1: the division weights
+    problems by how unevenly they are solved).
     """
     grouped = rewards.reshape(-1, group)
     above = grouped - grouped.mean(axis=1, keepdims=True)
@@ -63,9 +66,10 @@ def advantages(rewards: Floats, group: int, scale: str) -> Floats:
 
 
 def overlong_penalty(lengths: np.ndarray[Any, Any], longest: int, buffer: int) -> Floats:
-    """DAPO's soft overlong punishment (arXiv:2503.14476, equation 13): 0 to -1 for each answer (rows).
+    """Return DAPO's soft overlong punishment (arXiv:2503.14476, equation 13): 0 to -1 for each answer (rows).
 
-    Zero up to `longest - buffer` tokens, falling linearly to -1 at `longest`, where drawing stops. A `buffer` of 0 punishes none.
+    Zero up to `longest - buffer` tokens, falling linearly to -1 at `longest`, the length
+    limit. A `buffer` of 0 disables it.
     """
     if not buffer:
         return np.zeros(len(lengths))
@@ -73,18 +77,19 @@ def overlong_penalty(lengths: np.ndarray[Any, Any], longest: int, buffer: int) -
 
 
 def learnt_tokens(answers: list[DrawnAnswer], width: int, *, mask_truncated: bool) -> Bools:
-    """Which positions of the answers are learnt (rows × width, bool): all that were drawn, the stop token among them.
+    """Return the learnt positions of the answers (rows × width, bool): all generated tokens, including the stop token.
 
-    `mask_truncated` leaves out answers that were cut off at the limit (overlong filtering, arXiv:2503.14476, section 3.4).
+    `mask_truncated` excludes answers that were truncated at the limit (overlong filtering,
+    arXiv:2503.14476, section 3.4).
     """
     lengths = np.array([0 if answer.truncated and mask_truncated else len(answer.tokens) for answer in answers])
     return np.arange(width) < lengths[:, None]
 
 
 def row_weights(learnt: Bools, loss_type: str, longest: int) -> Floats:
-    """What each learnt token of each row counts in the loss of the whole batch (rows).
+    """Return the weight of each learnt token of each row in the loss of the whole batch (rows).
 
-    | loss_type | a token counts | source |
+    | loss_type | weight of a token | source |
     |---|---|---|
     | `grpo` | 1 / (its answer's tokens × answers that are learnt): the mean over answers of their means | arXiv:2402.03300, equation 3 |
     | `dapo` | 1 / (all learnt tokens): the mean over tokens | arXiv:2503.14476, equation 8, over the whole batch as in TRL |
@@ -103,7 +108,8 @@ def row_weights(learnt: Bools, loss_type: str, longest: int) -> Floats:
 
 
 def length_metrics(lengths: Sequence[int], truncated: Sequence[bool]) -> dict[str, float]:
-    """`mean_length` and `max_length` in tokens, the stop token among them; `truncated_share` of the answers reached the limit."""
+    """Compute `mean_length` and `max_length` in tokens, including the stop token, and `truncated_share`, the share of
+    answers that reached the limit."""
     return {
         "mean_length": sum(lengths) / max(1, len(lengths)),
         "max_length": float(max(lengths, default=0)),
@@ -112,7 +118,8 @@ def length_metrics(lengths: Sequence[int], truncated: Sequence[bool]) -> dict[st
 
 
 def arrays_for(answers: list[DrawnAnswer], rewards: Floats, options: Grpo, padding: int) -> dict[str, Any]:
-    """Arrays of a `stages.training.losses.PolicyBatch` by name, but for the prompts and the log-probabilities.
+    """Return the arrays of a `stages.training.losses.PolicyBatch` by name, except the
+    prompts and the log-probabilities.
 
     Weights are multiplied by the number of parts, since the trainer averages the parts' gradients.
     """

@@ -1,4 +1,4 @@
-"""A look at what the sessions before were worth: some held-out problems, asked when a session takes a stage up."""
+"""Quick evaluation on some held-out problems when a session begins or resumes a stage."""
 
 from dataclasses import dataclass, field
 
@@ -12,42 +12,42 @@ from stages.training.initial_state import StageState
 from stages.training.stage_data import judged_problems
 
 DATA = ("gsm8k",)
-"""Asked where no evaluation of the pipeline says better."""
+"""Default data sets, for pipelines without an evaluate stage."""
 
 
 @dataclass
 class ProbeMetrics:
-    """Metrics that the first step of a session tells besides its own; their names begin with `check_`."""
+    """Additional metrics for the first step of a session; their names begin with `check_`."""
 
     metrics: dict[str, float] = field(default_factory=dict)
 
     def take(self) -> dict[str, float]:
-        """The metrics, once."""
+        """Return the metrics on the first call; an empty dict afterwards."""
         found, self.metrics = self.metrics, {}
         return found
 
 
 def check(context: Context, options: TrainingOptions, standing: StageState) -> ProbeMetrics:
-    """Ask `options.probe_problems` problems that were never trained on. Changes nothing that training depends on."""
+    """Evaluate `options.probe_problems` held-out problems. Does not affect anything that training depends on."""
     if not options.probe_problems:
         return ProbeMetrics()
     spec = next((stage for stage in context.plan if stage.kind == "evaluate"), None)
-    asking = options if isinstance(options, Asking) else _asking(spec.options if spec else {})
+    prompt_options = options if isinstance(options, Asking) else _prompt_options(spec.options if spec else {})
     data = tuple(spec.options.get("data", DATA)) if spec else DATA
-    problems = judged_problems(context, standing.foundation, data, asking).held_out
+    problems = judged_problems(context, standing.foundation, data, prompt_options).held_out
     chosen = examples_at(problems, 1, min(options.probe_problems, len(problems)), derive_seed(context.seed, "evaluate"))
     with context.doing(TimeClass.EVALUATION):
-        answers = Generator(standing.foundation, asking, standing.model).greedy(chosen, len(chosen)).texts
+        answers = Generator(standing.foundation, prompt_options, standing.model).greedy(chosen, len(chosen)).texts
     return ProbeMetrics(rates(chosen, answers))
 
 
 def rates(examples: list[Example], answers: list[str]) -> dict[str, float]:
-    """`check_format` and `check_accuracy`: shares of the answers."""
+    """Compute `check_format` and `check_accuracy`, shares of the answers."""
     right = correctness_reward([], answers, answer=[e.answer for e in examples], domain=[e.domain for e in examples])
     shaped = structure_reward([], answers)
     return {"check_format": sum(shaped) / len(answers), "check_accuracy": sum(right) / len(answers)}
 
 
-def _asking(options: dict[str, object]) -> Asking:
+def _prompt_options(options: dict[str, object]) -> Asking:
     known = {name: options[name] for name in ("max_prompt_length", "max_completion_length") if name in options}
     return Asking(**known)  # type: ignore[arg-type]

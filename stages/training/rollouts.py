@@ -1,4 +1,4 @@
-"""Answers drawn by Tunix's RL cluster, each with the stop token that ended it."""
+"""Generates answers with Tunix's RL cluster, including the stop token that ended each answer."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -17,7 +17,8 @@ from stages.training.policy import DrawnAnswer
 
 
 class DrawnBuffer:
-    """Keeps the tokens that Tunix's sampler drew. What the sampler returns ends before the stop token, and does not say which it was."""
+    """Keeps the tokens that Tunix's sampler generated: the sampler's result lacks the stop token
+    and does not say which it was."""
 
     def __init__(self, sampler: Any) -> None:
         self._decode = sampler._compiled_decode_fn
@@ -25,19 +26,20 @@ class DrawnBuffer:
         sampler._compiled_decode_fn = self
 
     def __call__(self, parameters: Any, state: Any) -> Any:
-        """The sampler's own function, in whose place this stands."""
+        """Call the sampler's decode function, which this object replaces, and keep its tokens."""
         state = self._decode(parameters, state)
         self._tokens = state.token_buffer
         return state
 
     def answers(self, texts: Sequence[str], prompt_width: int, stops: Sequence[int]) -> list[DrawnAnswer]:
-        """The answers of the last call, in order; `texts` are their texts as the sampler decoded them."""
+        """Return the answers of the last call, in order; `texts` are the texts that the sampler decoded."""
         drawn = np.asarray(self._tokens)[:, prompt_width:]
         return [drawn_answer(text, row, stops) for text, row in zip(texts, drawn, strict=True)]
 
 
 def drawn_answer(text: str, row: np.ndarray[Any, Any], stops: Sequence[int]) -> DrawnAnswer:
-    """An answer from the tokens at its positions, up to and with the first stop token; without one it was truncated."""
+    """Build an answer from its row of tokens, up to and including the first stop token;
+    without one it was truncated."""
     ends = np.flatnonzero(np.isin(row, stops))
     length = int(ends[0]) + 1 if len(ends) else len(row)
     return DrawnAnswer(text, row[:length].astype(np.int32), truncated=not len(ends))
@@ -47,23 +49,24 @@ class Cluster(RLCluster):  # type: ignore[misc]
     """Tunix's cluster of policy, sampler and trainer, on one mesh."""
 
     doing: Callable[[TimeClass], AbstractContextManager[None]]
-    """The context's."""
+    """The context's `doing` method."""
     buffer: DrawnBuffer
 
     def draw(self, prompts: list[str], seed: int) -> tuple[np.ndarray[Any, Any], list[DrawnAnswer]]:
-        """(prompt tokens, rows × `max_prompt_length`, padded on the left; an answer to each prompt). One seed, one draw."""
+        """Generate an answer to each prompt; deterministic for a seed. Also returns the prompt tokens (rows ×
+        `max_prompt_length`, padded on the left)."""
         config = self.cluster_config.rollout_config
-        config.seed = seed  # Tunix draws the same noise at every step unless it is told otherwise
+        config.seed = seed  # Tunix uses the same random numbers at every step by default
         with self.doing(TimeClass.ROLLOUT):
             output = self.generate(
                 prompts, micro_batch_size=len(prompts)
-            )  # in parts, each part would draw the same noise
+            )  # micro-batches would all use the same random numbers
             answers = self.buffer.answers(output.text, config.max_prompt_length, config.eos_tokens)
         return np.asarray(output.left_padded_prompt_tokens, np.int32), answers
 
 
 def rollout_config(options: Asking, temperature: float, top_k: int, stops: Sequence[int]) -> RolloutConfig:
-    """How answers are drawn; `Cluster.draw` sets `seed`."""
+    """Create Tunix's configuration for generation; `Cluster.draw` sets `seed`."""
     return RolloutConfig(
         max_tokens_to_generate=options.max_completion_length,
         max_prompt_length=options.max_prompt_length,
@@ -76,13 +79,13 @@ def rollout_config(options: Asking, temperature: float, top_k: int, stops: Seque
 
 
 def cluster_of(standing: StageState, options: Grpo, steps: int, metrics: Any) -> Cluster:
-    """The stage's cluster, resumed where the stage is. Its trainer has no loss yet."""
+    """Create the stage's cluster, with the optimizer restored if the stage is resumed. Its trainer has no loss yet."""
     mesh = standing.foundation.mesh
     micro = {
         "mini_batch_size": options.batch,
         "train_micro_batch_size": options.batch // options.gradient_accumulation_steps,
     }
-    parts = micro if options.gradient_accumulation_steps > 1 else {}  # a sum of gradients takes memory
+    parts = micro if options.gradient_accumulation_steps > 1 else {}  # accumulation takes memory
     config = ClusterConfig(
         role_to_mesh={Role.ACTOR: mesh, Role.REFERENCE: mesh, Role.ROLLOUT: mesh},
         training_config=RLTrainingConfig(
@@ -92,13 +95,13 @@ def cluster_of(standing: StageState, options: Grpo, steps: int, metrics: Any) ->
         ),
         rollout_config=rollout_config(options, options.temperature, options.top_k, standing.foundation.stops),
     )
-    with without_remat(standing.model):  # for the sampler that the cluster makes; training recomputes all the same
+    with without_remat(standing.model):  # affects the cluster's sampler only, not training
         cluster = Cluster(actor=standing.model, tokenizer=standing.foundation.tokenizer, cluster_config=config)
     cluster.buffer = DrawnBuffer(cluster.rollout._sampler)
-    cluster._anchor_policy_state = None  # a copy of all weights on the host, for trainers that go back to it
+    cluster._anchor_policy_state = None  # frees a copy of all weights on the host, which only other trainers use
     trainer = cluster.actor_trainer
     assert trainer.model is standing.model, "Tunix copies only what lies on another mesh"
     trainer.metrics_logger = metrics
-    trainer.is_managed_externally = True  # else it would skip data that it believes to have seen
+    trainer.is_managed_externally = True  # otherwise the trainer skips data that it believes it has seen
     equip(trainer, standing, options, steps)
     return cluster

@@ -1,4 +1,5 @@
-"""The problems that a stage works on: those of its sets that its model can take; what they are and what was left out is told once."""
+"""Selects the examples that a stage can use from its data sets, and logs once how many were used
+and why others were left out."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,9 +11,10 @@ from stages.training.model import Foundation
 
 
 def worked_examples(context: Context, foundation: Foundation, options: Sft) -> Source:
-    """Examples with a completion that is worth learning and fits into `max_seq_length`, prompt and end included.
+    """Return the examples with a completion worth learning that fit into `max_seq_length`,
+    including prompt and end token.
 
-    Raises StageFailed `bad-data` where none is left to train on, with why they were left out.
+    Raises StageFailed `bad-data` if no training example is left; the message gives the reasons.
     """
 
     def wants(example: Example) -> str:
@@ -22,41 +24,42 @@ def worked_examples(context: Context, foundation: Foundation, options: Sft) -> S
             return reason
         return "too long" if len(tokens_of(example, foundation)[0]) > options.max_seq_length else ""
 
-    source = _opened(context, options.data, wants, "taught")
+    source = _open(context, options.data, wants, "taught")
     if not source.train:
-        said = f"nothing is left to learn from: {summary(options.data, source)}"
+        said = f"no training example is left: {summary(options.data, source)}"
         raise StageFailed("bad-data", f"{said}; raise max_seq_length, lower min_score or name other data")
     return source
 
 
 def judged_problems(context: Context, foundation: Foundation, data: Sequence[str], options: Asking) -> Source:
-    """Problems whose answers can be judged and whose prompts fit into `max_prompt_length`."""
+    """Return the problems whose answers can be judged and whose prompts fit into `max_prompt_length`."""
 
     def wants(example: Example) -> str:
         if not example.answer:
             return "cannot be judged"
         if not example.quality.english:
             return "not in English"
-        # Tunix would stretch a longer prompt without a word.
+        # Tunix would silently raise the limit for a longer prompt.
         count = 1 + len(foundation.tokenizer.encode(prompt(example, foundation)))
         return "prompt too long" if count > options.max_prompt_length else ""
 
-    return _opened(context, data, wants, "judged")
+    return _open(context, data, wants, "judged")
 
 
 def prompt(example: Example, foundation: Foundation) -> str:
-    """What the model is asked: the chat template around the system's words and the question."""
+    """Format the prompt: the chat template with the system prompt and the question."""
     return prompt_of(example.question, foundation.options.system)
 
 
 def tokens_of(example: Example, foundation: Foundation) -> tuple[list[int], int]:
-    """The tokens of prompt, completion and the end that the model's own template has, and how many are the prompt's."""
+    """Return the tokens of prompt, completion and the end token of the model's template, and
+    the number of prompt tokens."""
     tokenizer = foundation.tokenizer
     asked = [tokenizer.bos_id(), *tokenizer.encode(prompt(example, foundation))]
     return [*asked, *tokenizer.encode(example.completion), foundation.ending], len(asked)
 
 
-def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
+def _open(context: Context, data: Sequence[str], wants: Callable[[Example], str], use: str) -> Source:
     asked = [
         name for stage in context.plan if stage.kind == "evaluate" for name in stage.options.get("data", ["gsm8k"])
     ]
@@ -77,7 +80,8 @@ def _opened(context: Context, data: Sequence[str], wants: Callable[[Example], st
 
 
 def summary(data: Sequence[str], source: Source) -> str:
-    """One line: how many examples of each use there are, where they are from, why others were left out, what is odd about copies."""
+    """Summarise in one line the number of examples by use, their origins, why others were left
+    out, and problems with copies."""
     left_out = ", ".join(f"{reason} {count:,}" for reason, count in sorted(source.left_out.items()))
     origins = [f"{name} from {where}" for name, where in source.origins.items()]
     used = f"data {' '.join(data)}: {len(source.train):,} to train on, {len(source.held_out):,} held out"

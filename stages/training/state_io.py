@@ -1,4 +1,4 @@
-"""For stages of your own: a state that is a mapping of arrays and plain values, carried exactly from session to session.
+"""State handling for the user's own stages: saves a mapping of arrays and plain values, and restores it exactly.
 
     def train(context):
         carry_on(context, {"weights": np.zeros(3)}, one_step)
@@ -7,7 +7,7 @@
         ...
         return {"weights": weights}, {"loss": loss}
 
-NumPy is imported only where the state has arrays, JAX only where the stage has imported it.
+NumPy is imported only if the state has arrays, JAX only if the stage has imported it.
 """
 
 import hashlib
@@ -27,19 +27,20 @@ FORMAT = 1
 PLAIN = (bool, int, float, str, type(None))
 
 OneStep = Callable[[Any, int, int], tuple[Any, Mapping[str, float]]]
-"""From (state, step, seed) to (state, metrics): the next state depends on nothing else, so no cut can change it."""
+"""Function from (state, step, seed) to (next state, metrics). It must not depend on anything else, so that a
+resumed run gives the same result."""
 
 
 def carry_on(context: Context, begin: Any, one_step: OneStep) -> None:
-    """Do the stage's steps from where the run stands; `begin` is the state before the first one, and gives its shape.
+    """Run the stage's remaining steps; `begin` is the state before the first step, and defines the state's structure.
 
-    The state is a mapping by name; once JAX is imported it may be any tree of arrays, such as one with an optimizer's state.
-    A stage that follows another kind of stage begins from `begin`.
+    The state is a mapping by name; if JAX is imported it may be any tree of arrays, such as one with an optimizer's
+    state. A stage that follows another stage starts from `begin` too.
     """
     state = resumed(context, begin)
     for step in range(context.start_step + 1, context.spec.steps + 1):
         state, metrics = one_step(state, step, context.seed)
-        numbers = {name: float(value) for name, value in metrics.items()}  # waits for the device
+        numbers = {name: float(value) for name, value in metrics.items()}  # float() waits for the device
         answer = context.step_done(step, numbers)
         if answer is not Next.GO_ON:
             context.save(step, partial(_begin_to_save, state=state, after=f"{context.spec.name} step {step}"))
@@ -48,32 +49,33 @@ def carry_on(context: Context, begin: Any, one_step: OneStep) -> None:
 
 
 def resumed(context: Context, begin: Any) -> Any:
-    """The state of the stage's own checkpoint, in the shape of `begin`; `begin` itself where there is none yet."""
+    """Return the state of the stage's own checkpoint, in the structure of `begin`; `begin`
+    itself if there is none yet."""
     if context.checkpoint is None or context.start_step == 0:
         return begin
     return load_state(context.checkpoint.directory, begin)
 
 
 def save_state(directory: Path, state: Any) -> dict[str, str]:
-    """Write a state into an empty directory; the answer is its digest, equal for equal states.
+    """Write a state into an empty directory; returns its digest, which is equal for equal states.
 
-    Raises StageFailed `own-state`, and `not-a-number` where an array holds a number that is not finite. A value of its own, be it
-    plain or an array without dimensions, may be infinite: the least loss so far begins so.
+    Raises StageFailed `own-state`, and `not-a-number` if an array contains a non-finite number. Scalars, both plain
+    values and arrays without dimensions, may be infinite: a minimum loss starts that way.
     """
     return _begin_to_save(directory, state)()
 
 
 def _begin_to_save(directory: Path, state: Any, after: str = "this step") -> Callable[[], dict[str, str]]:
-    """Copy a state, which the next step may change in its place; what is left to do is to write the copy."""
-    leaves, _ = _taken_apart(state)
+    """Copy the state, which the next step may change in place; returns the function that writes the copy."""
+    leaves, _ = _flattened(state)
     values: dict[str, Any] = {}
     arrays: dict[str, Any] = {}
     about: dict[str, dict[str, Any]] = {}
     for name, leaf in leaves.items():
-        if type(leaf) in PLAIN:  # not isinstance: NumPy's float64 is a float that computes otherwise
+        if type(leaf) in PLAIN:  # not isinstance: NumPy's float64 is a subclass of float with other arithmetic
             values[name] = leaf
         else:
-            arrays[name], about[name] = _bytes_of(leaf, name)
+            arrays[name], about[name] = _encoded(leaf, name)
     return partial(_write, directory, values, arrays, about, after)
 
 
@@ -87,8 +89,8 @@ def _write(
     if name := _not_finite({name: arrays[name].view(_dtype(about[name]["dtype"])) for name in arrays}, about):
         raise StageFailed(
             "not-a-number",
-            f"state{name} is not finite after {after}, so no checkpoint is made of it: lower the stage's learning rate, or "
-            "keep what may be infinite as a plain value",
+            f"state{name} is not finite after {after}, so no checkpoint is made of it: "
+            "lower the stage's learning rate, or keep what may be infinite as a plain value",
         )
     text = json.dumps({"format": FORMAT, "values": values, "arrays": about}, sort_keys=True)
     (directory / VALUES_NAME).write_text(text, encoding="ascii")
@@ -104,7 +106,8 @@ def _write(
 
 
 def load_state(directory: Path, begin: Any) -> Any:
-    """What `save_state` wrote, in the shape of `begin`; raises StageFailed `own-state` where that is another one."""
+    """Read what `save_state` wrote, in the structure of `begin`; raises StageFailed
+    `own-state` if the structures differ."""
     if not (directory / VALUES_NAME).is_file():
         raise StageFailed("own-state", "the checkpoint holds no state that stages.training.state_io wrote")
     found = json.loads((directory / VALUES_NAME).read_text(encoding="ascii"))
@@ -113,25 +116,25 @@ def load_state(directory: Path, begin: Any) -> Any:
     arrays = _arrays(directory, found["arrays"])
     if name := _not_finite(arrays, found["arrays"]):
         raise StageFailed(
-            "checkpoint-not-finite", f"state{name} of the checkpoint is not finite: go on from an older one"
+            "checkpoint-not-finite", f"state{name} of the checkpoint is not finite: resume from an older one"
         )
     leaves: dict[str, Any] = {**found["values"], **arrays}
-    wanted, together = _taken_apart(begin)
+    wanted, unflatten = _flattened(begin)
     if wanted.keys() != leaves.keys():
         other = ", ".join(sorted(wanted.keys() ^ leaves.keys()))
         raise StageFailed("own-state", f"the checkpoint's state and the stage's differ in {other}")
-    return together([leaves[name] for name in wanted])
+    return unflatten([leaves[name] for name in wanted])
 
 
 def _not_finite(arrays: Mapping[str, Any], about: Mapping[str, Mapping[str, Any]]) -> str:
-    """The first array with dimensions that is not finite, or the first without that is not a number; empty where there is none."""
+    """Return the first array that is not finite, or the first scalar array that is NaN; empty if there is none."""
     found = not_finite({name: array for name, array in arrays.items() if about[name]["shape"]})
     alone = (name for name, array in arrays.items() if not about[name]["shape"] and bool((array != array).any()))
     return found or next(alone, "")
 
 
-def _taken_apart(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]]:
-    """The leaves by name, and how to put others in their places."""
+def _flattened(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]]:
+    """Return the leaves by name, and a function that rebuilds the state from leaves."""
     jax = sys.modules.get("jax")
     if jax is not None:
         pairs, tree = jax.tree_util.tree_flatten_with_path(state, is_leaf=lambda leaf: leaf is None)
@@ -142,13 +145,15 @@ def _taken_apart(state: Any) -> tuple[dict[str, Any], Callable[[list[Any]], Any]
     return {f"[{name!r}]": state[name] for name in names}, lambda leaves: dict(zip(names, leaves, strict=True))
 
 
-def _bytes_of(leaf: Any, name: str) -> tuple[Any, dict[str, Any]]:
-    """An array as plain bytes, which also keeps types that NumPy's own files do not know, and what makes it one again."""
+def _encoded(leaf: Any, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return an array as plain bytes, which preserves types that NumPy files do not support, and
+    the metadata to restore it."""
     import numpy as np
 
     if getattr(leaf, "weak_type", False):
         raise StageFailed(
-            "own-state", f"state{name} has no type of its own and would come back with one: give it a dtype"
+            "own-state",
+            f"state{name} has no type of its own (weak_type) and would be restored with one: give it a dtype",
         )
     try:
         array = np.asarray(leaf)
@@ -181,13 +186,13 @@ def _dtype(name: str) -> Any:
     try:
         return np.dtype(name)
     except TypeError:
-        import ml_dtypes  # bfloat16 and its kin, which come with JAX
+        import ml_dtypes  # provides bfloat16 and similar types; installed with JAX
 
         return np.dtype(getattr(ml_dtypes, name))
 
 
 def _to_jax(array: Any) -> Any:
-    """On the device again: the same arithmetic by NumPy could round differently."""
+    """Move the array back to the device: the same arithmetic in NumPy could round differently."""
     import jax.numpy as jnp
 
     return jnp.asarray(array)

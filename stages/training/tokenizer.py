@@ -1,4 +1,4 @@
-"""The model's own SentencePiece tokenizer, in the form in which Tunix asks for one."""
+"""SentencePiece tokenizer of the model, with the interface that Tunix expects."""
 
 import hashlib
 import re
@@ -9,18 +9,18 @@ from typing import Any
 from stages.stage import StageFailed
 
 TURNS = ("<start_of_turn>", "<end_of_turn>")
-"""Gemma's chat template is made of these; each has to be one token."""
+"""Marks of Gemma's chat template; each must be a single token."""
 
 
 class Tokenizer:
-    """Text to token numbers and back, from the bytes of a SentencePiece model: as easy to copy as they are.
+    """Converts text to token ids and back, using a SentencePiece model; copies and pickles as the model's bytes.
 
-    Nothing is added to a text: whoever needs `bos_id` in front or `eos_id` behind puts it there (Tunix's sampler adds the
-    first one itself).
+    No tokens are added to a text: callers that need `bos_id` or `eos_id` add them (Tunix's
+    sampler adds the first itself).
     """
 
     def __init__(self, model: bytes) -> None:
-        """Raises ValueError where this is not a SentencePiece model with padding, a begin and an end."""
+        """Raises ValueError if `model` is not a SentencePiece model with padding, begin and end tokens."""
         self._model = model
         if min(self.pad_id(), self.eos_id(), self.bos_id()) < 0:
             raise ValueError("it has no piece for padding, for the begin or for the end of a text")
@@ -32,27 +32,27 @@ class Tokenizer:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the bytes that it was made from, in hex."""
+        """SHA-256 of the SentencePiece model's bytes, in hexadecimal."""
         return hashlib.sha256(self._model).hexdigest()
 
     @property
     def size(self) -> int:
-        """How many tokens there are; the model's embedding may have a few more rows."""
+        """Number of tokens; the model's embedding may have a few more rows."""
         return int(self._pieces.get_piece_size())
 
     @property
     def stops(self) -> tuple[int, ...]:
-        """The tokens that end an answer: the end of the text and, where it is one token, the end of the turn."""
+        """Tokens that end an answer: the end of the text and, if it is a single token, the end of the turn."""
         turn = self.piece_id(TURNS[1])
         return (self.eos_id(),) if turn is None else (self.eos_id(), turn)
 
     def piece_id(self, piece: str) -> int | None:
-        """The number of exactly this token; None where there is no such token."""
+        """Return the id of exactly this token; None if there is no such token."""
         number = int(self._pieces.piece_to_id(piece))
         return None if number == self._pieces.unk_id() else number
 
     def encode(self, text: str, **_: Any) -> list[int]:
-        """Token numbers, without a begin or an end; a turn's mark is one token."""
+        """Return the token ids, without begin and end tokens; a turn's mark is one token."""
         ids: list[int] = []
         for part in self._marks.split(text) if self._marks else [text]:
             mark = self._mark_ids.get(part)
@@ -60,8 +60,8 @@ class Tokenizer:
         return ids
 
     def decode(self, ids: list[int], **_: Any) -> str:
-        """The text without padding, begin, end and marks of turns."""
-        # The embedding may have more rows than there are tokens, and a model that knows little may draw one of those.
+        """Return the text without padding, begin, end and turn marks."""
+        # The embedding may have more rows than there are tokens, and a barely trained model may generate one of those.
         return str(
             self._pieces.decode([int(number) for number in ids if number < self.size and number not in self._mute])
         )
@@ -93,7 +93,8 @@ class Tokenizer:
 
     @cached_property
     def _mark_ids(self) -> dict[str, int]:
-        """Marks that SentencePiece does not find in a text by itself: in Gemma's own file it does (they are user-defined)."""
+        """Turn marks that SentencePiece does not find in a text by itself; in Gemma's own file it
+        does (they are user-defined)."""
         found = {mark: self.piece_id(mark) for mark in TURNS}
         return {
             mark: number for mark, number in found.items() if number is not None and self._pieces.is_control(number)
@@ -105,7 +106,7 @@ class Tokenizer:
 
 
 def read(path: Path) -> Tokenizer:
-    """The tokenizer in a file; raises StageFailed `model-damaged` where it is none."""
+    """Read a tokenizer from a file; raises StageFailed `model-damaged` if it is invalid."""
     try:
         return Tokenizer(path.read_bytes())
     except ValueError as error:
