@@ -79,6 +79,25 @@ def test_every_constant_that_the_architecture_names_is_in_its_module() -> None:
             assert re.search(rf"^{name}\b", source, re.MULTILINE), f"{name} is not in {place}"
 
 
+def test_every_page_has_a_place_in_the_sites_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = set(re.findall(r"(\S+\.md)$", navigation, re.MULTILINE))
+    made_of_the_root = {"index.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}  # by mkdocs_hooks.py
+    assert listed - made_of_the_root == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+
+
+def test_the_index_of_decisions_lists_every_record_under_its_title() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\(([^)]+)\) \| (.+?) \|", (folder / "index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    records = sorted(folder.glob("[0-9]*.md"))
+    titles = [page.read_text(encoding="utf-8").splitlines()[0] for page in records]
+    assert [(name, f"# {number}. {title}") for number, name, title in listed] == [
+        (page.name, title) for page, title in zip(records, titles, strict=True)
+    ]
+
+
 def test_the_readme_names_every_command() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in main.commands if f"relay {name}" not in text] == []
