@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.ready-docs
 COMPAT := .venv-tunix-0.1.5
 COMPAT_READY := $(COMPAT)/.ready
 
-.PHONY: rehearse test quick simulate test-compat check fix diagram reference clean
+.PHONY: rehearse test quick simulate test-compat check fix diagram reference docs clean
 
 ## the main job: a whole chain on this machine
 rehearse: $(READY)
@@ -47,10 +48,18 @@ diagram: $(READY)
 reference: $(READY)
 	$(BIN)/python -m orchestrator.pipeline.reference.writing docs/pipeline.md
 
+## the documentation as a site in site/; any warning, such as a link that leads nowhere, is an error
+docs: $(DOCS_READY)
+	$(BIN)/mkdocs build --strict
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,dev]'
 	touch $(READY)
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $(DOCS_READY)
 
 $(COMPAT_READY): pyproject.toml constraints-0.1.5.txt
 	$(PYTHON) -m venv $(COMPAT)
@@ -59,4 +68,4 @@ $(COMPAT_READY): pyproject.toml constraints-0.1.5.txt
 	touch $(COMPAT_READY)
 
 clean:
-	rm -rf $(VENV) $(COMPAT) .relay
+	rm -rf $(VENV) $(COMPAT) .relay site

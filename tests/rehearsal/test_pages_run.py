@@ -21,7 +21,7 @@ from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from tests.rehearsal.laptop import PATIENCE_S, local_kaggle
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FENCE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN, PLACE = "gsm-3f9a", "grpo:400"
 """What the pages call a run, and an older checkpoint of it; each scene has its own."""

@@ -1,5 +1,6 @@
 """README and docs say what is true: commands exist, links lead somewhere, the example pipelines are accepted."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from orchestrator.pipeline.loader import load
 from orchestrator.pipeline.model import AccountOptions, Inputs, Pipeline, SessionLimits
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMAND = re.compile(r"`(?:\$ )?relay (?:--home \S+ )?([a-z]+(?:-[a-z]+)*)((?: +--?[a-z-]+)*)")
 
 
@@ -42,6 +43,59 @@ def test_every_link_to_a_place_on_a_page_finds_it(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
         other = page.parent / target if target else page
         assert other.suffix != ".md" or anchor in anchors(other), f"{page.name}: {target}#{anchor}"
+
+
+def definition(place: str) -> ast.AST | Path | None:
+    """What `package/module.function` on the page about the architecture stands for; None where the tree has no such thing."""
+    top = ROOT if place.split("/")[0] in ("stages", "state", "kaggle_kernels") else ROOT / "orchestrator"
+    if place.endswith((".py", "/")):
+        return top / place if (top / place).exists() else None
+    module, _, names = place.partition(".")
+    path = top / f"{module}.py"
+    found: ast.AST | None = ast.parse(path.read_text(encoding="utf-8")) if path.is_file() else None
+    for name in names.split("."):
+        found = next((node for node in getattr(found, "body", []) if getattr(node, "name", None) == name), None)
+    return found
+
+
+def test_every_place_that_the_architecture_names_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    places = set(re.findall(r"`((?:[a-z_]+/)+(?:\w+(?:\.\w+)+)?)`", text)) - {"package/module.function"}
+    tables = text.partition("## Five journeys")[0]
+    places -= set(re.findall(r"`(\w+/)`", tables))  # packages, each named below the one that holds it
+    assert len(places) > 80
+    assert [place for place in sorted(places) if definition(place) is None] == []
+
+
+def test_every_constant_that_the_architecture_names_is_in_its_module() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([A-Z_]+)`(?: and `([A-Z_]+)`)? in `([\w/]+\.py)`", text)
+    assert len(named) >= 10
+    for *constants, place in named:
+        module = definition(place)
+        assert isinstance(module, Path), place
+        source = module.read_text(encoding="utf-8")
+        for name in filter(None, constants):
+            assert re.search(rf"^{name}\b", source, re.MULTILINE), f"{name} is not in {place}"
+
+
+def test_every_page_has_a_place_in_the_sites_navigation() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+    listed = set(re.findall(r"(\S+\.md)$", navigation, re.MULTILINE))
+    made_of_the_root = {"index.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"}  # by mkdocs_hooks.py
+    assert listed - made_of_the_root == {page.relative_to(ROOT / "docs").as_posix() for page in PAGES[1:]}
+
+
+def test_the_index_of_decisions_lists_every_record_under_its_title() -> None:
+    folder = ROOT / "docs" / "adr"
+    listed = re.findall(
+        r"^\| \[(\d{4})\]\(([^)]+)\) \| (.+?) \|", (folder / "index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    records = sorted(folder.glob("[0-9]*.md"))
+    titles = [page.read_text(encoding="utf-8").splitlines()[0] for page in records]
+    assert [(name, f"# {number}. {title}") for number, name, title in listed] == [
+        (page.name, title) for page, title in zip(records, titles, strict=True)
+    ]
 
 
 def test_the_readme_names_every_command() -> None:
