@@ -1,4 +1,4 @@
-"""`relay checkpoints`: what there is of each checkpoint and where; checked, brought back, or asked to be removed."""
+"""`relay checkpoints`: list the checkpoints of a run, verify them, pull copies from Kaggle, or request pruning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class RemoteCopies:
-    """Kaggle's side of a verification, or why it was left out."""
+    """Access to the copies on Kaggle, or the reason why they are not compared."""
 
     gateway: Gateway | None
     left_out: str = ""
 
 
 def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: bool, as_json: bool) -> int:
-    """Show, check, bring back or ask to remove the checkpoints of a run; the exit status, 1 where something is damaged.
+    """List, verify, pull or prune the checkpoints of a run. Return the exit status: 1 if one is damaged.
 
-    Raises BadInput for a checkpoint that there is not, and for credentials that are needed and do not fit.
+    Raises BadInput for an unknown checkpoint, and for credentials that are missing or belong to another account.
     """
     state = app.run(name)
     if pull is not None:
@@ -55,7 +55,8 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
 
 
 def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify: bool) -> dict[str, Any]:
-    """Every checkpoint of a run; with `verify` every byte on this disk, the chain of parents and Kaggle's listing are checked."""
+    """Describe every checkpoint of a run. With `verify`, check every local byte, the chain of parents and Kaggle's
+    listing."""
     rows, problems = [], []
     for checkpoint in state.checkpoints:
         found = _problems(state, checkpoint, home, kaggle.gateway) if verify else []
@@ -90,7 +91,7 @@ def _row(state: RunState, checkpoint: Checkpoint, home: HomeLayout, *, verify: b
 
 
 def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
-    """`whole` or `damaged` where every byte was read, else `yes`, `part` or `no` by sizes."""
+    """Return `whole` or `damaged` if every byte was read, else `yes`, `part` or `no`, judged by file sizes."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     entries = [entry for entry in entries_of(checkpoint) if entry.path != COMPILED_NAME]
     paths = [(folder / entry.path, entry.size_bytes) for entry in entries]
@@ -108,7 +109,7 @@ def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
 def _problems(
     state: RunState, checkpoint: Checkpoint, home: HomeLayout, gateway: Gateway | None
 ) -> list[tuple[str, str]]:
-    """What is wrong with a checkpoint that can still be gone on from, each with what to do about it."""
+    """Return the problems of a usable checkpoint, each with its remedy."""
     if not checkpoint.usable:
         return []
     pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
@@ -123,7 +124,7 @@ def _problems(
 
 
 def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
-    """Where the chain of digests does not lead from this checkpoint to the one that its session started from."""
+    """Return where the chain of digests does not match the checkpoint from which the session started."""
     manifest = Manifest.from_json(checkpoint.manifest)
     begun_from = next(s.parent for s in state.sessions if s.key == (checkpoint.session, checkpoint.attempt))
     parent = state.checkpoint(begun_from).digest if begun_from else None
@@ -151,7 +152,7 @@ def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
 
 
 def _kaggle(app: App, state: RunState) -> RemoteCopies:
-    """Kaggle, if this user's credentials are there and are those of the run's account."""
+    """Return access to Kaggle if credentials are found and belong to the run's account."""
     try:
         owner = app.gateway.owner()
     except RelayError as error:
@@ -162,7 +163,7 @@ def _kaggle(app: App, state: RunState) -> RemoteCopies:
 
 
 def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
-    """The checkpoints that `--pull` means: one by its name, with or without the run's, or all that can be gone on from."""
+    """Return the checkpoints that `--pull` names: one, with or without the run's prefix, or all usable ones."""
     if wanted == ALL:
         return [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
     found = [c for c in state.checkpoints if wanted in (c.name, c.name.removeprefix(f"{state.run.id}-"))]
@@ -175,7 +176,7 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
 
 
 def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
-    """Make copies on this disk whole again; only reads on Kaggle."""
+    """Repair damaged or missing local copies. Kaggle is only read."""
     damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
     kaggle = _kaggle(app, state) if damaged else RemoteCopies(None)
     if damaged and kaggle.gateway is None:

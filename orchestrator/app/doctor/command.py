@@ -1,4 +1,4 @@
-"""Run every look in order. One that cannot be made says so, and hides none of the others."""
+"""Run every check in order. A check that cannot run is reported and does not hide the others."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -32,17 +32,17 @@ HERE: tuple[tuple[str, Look], ...] = (
     ("rights", machine.rights),
     ("credentials", kaggle.credentials),
 )
-"""What needs no network."""
+"""Local checks, which need no network."""
 
 THERE: tuple[tuple[str, KaggleLook], ...] = (
     ("account", kaggle.account),
     ("homes", homes.strangers),
 )
-"""What Kaggle is asked, the account first."""
+"""Checks that query Kaggle; the account comes first."""
 
 
 def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
-    """Everything that was found, as the document that docs/doctor.md describes; raises BadInput for an unknown run."""
+    """Return all findings as the document that docs/doctor.md describes. Raises BadInput for an unknown run."""
     patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now())
     if name is not None:
         patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _named(patient, name))
@@ -62,12 +62,13 @@ def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
 
 
 def exit_status(found: dict[str, Any]) -> int:
-    """1 where there is something to look at, else 0."""
+    """Return 1 if there is a problem or a warning, else 0."""
     return 1 if found["problems"] or found["warnings"] else 0
 
 
 def _named(patient: DoctorSubject, name: str) -> str:
-    """The id of a run that the database knows, or that has a folder here."""
+    """Return the id of a run that the database knows or that has a folder here. Raises BadInput if none or several
+    match."""
     known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.ailments() if one.run)})
     found = [run for run in known if run == name] or [run for run in known if pipeline_of(run) == name]
     if len(found) == 1:
@@ -95,7 +96,7 @@ def _ask(look: KaggleLook, app: App, patient: DoctorSubject) -> Iterable[Finding
 
 
 def _told(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """What a look finds; a Kaggle that does not answer and a disk that refuses are findings too."""
+    """Run one check and yield its findings. An unreachable Kaggle or an unusable disk becomes a finding too."""
     try:
         yield from look()
     except (BadInput, DiskRefused, StoreCorrupt, StoreUnavailable) as error:

@@ -1,4 +1,5 @@
-"""The database: whether it is there, whole and of this relay, which runs it has lost, and from when the backups are."""
+"""Checks of the database: it exists, is intact and was made by this version of relay; which runs it lacks; the
+backups."""
 
 from collections.abc import Iterator
 
@@ -13,7 +14,7 @@ from state.revisions import NEWER, newest_revision, revision_of
 
 
 def database(patient: DoctorSubject) -> Iterator[Finding]:
-    """SQLite's own check, and the facts of each run against its rows."""
+    """Run SQLite's integrity check and compare the facts of each run with its rows."""
     path = patient.home.database
     if not patient.has_database:
         yield _absent(patient)
@@ -68,7 +69,7 @@ def _revision(patient: DoctorSubject) -> Iterator[Finding]:
 
 
 def lost(patient: DoctorSubject) -> Iterator[Finding]:
-    """Runs that have a folder here and that the database does not know."""
+    """Find runs that have a folder here but are missing from the database."""
     if not patient.has_database:
         return
     known = set(patient.roll())
@@ -82,7 +83,7 @@ def lost(patient: DoctorSubject) -> Iterator[Finding]:
 
 
 def copies(patient: DoctorSubject) -> Iterator[Finding]:
-    """The backups: the newest is read as a whole."""
+    """Check the backups; the newest is read as a whole."""
     found = patient.backups.all()
     if not found:
         if patient.has_database:
