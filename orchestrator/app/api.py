@@ -67,8 +67,7 @@ def load(source: Source) -> Draft:
 
 
 def open(home: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> "Relay":
-    """Open a home folder, by default the one that the commands use. No file is written and no request sent until
-    needed.
+    """Open a home folder, by default the one that the commands use. No file is written and no request sent yet.
 
     `environ` is searched for RELAY_HOME and Kaggle's credentials; default: this process's environment.
     """
@@ -157,8 +156,10 @@ class Relay:
     def wait(
         self, run: str, *, until: Callable[[Document], bool] | None = None, timeout_s: float | None = None
     ) -> Document:
-        """Like `run`, but only poll while another process, such as `relay daemon`, executes the run. Needs no
-        credentials."""
+        """Like `run`, but only poll while another process, such as `relay daemon`, executes the run.
+
+        Needs no credentials.
+        """
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
         while not enough():
@@ -196,8 +197,10 @@ class Relay:
     # --- ask the daemon ------------------------------------------------------
 
     def pause(self, run: str) -> None:
-        """Let the current session finish and start no other. The daemon acts on this, as on other requests, at its next
-        turn."""
+        """Let the current session finish and start no other.
+
+        The daemon acts on this, as on other requests, at its next turn.
+        """
         requests.pause(self._app, run)
 
     def resume(

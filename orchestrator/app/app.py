@@ -54,7 +54,7 @@ class App(Workspace):
         self.begun: Callable[[], None] = lambda: None
         """Callback invoked once the daemon holds the lease, so that no other daemon works on the database."""
         self.sends_messages = False
-        """Whether a daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
+        """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 
     @cached_property
     def gateway(self) -> Gateway:

@@ -27,7 +27,7 @@ class DoctorSubject:
 
     @property
     def has_database(self) -> bool:
-        """Whether a non-empty database exists."""
+        """True if a non-empty database exists."""
         path = self.home.database
         return path.exists() and path.stat().st_size > 0
 

@@ -1,4 +1,4 @@
-"""`relay notify`: whom relay tells and of what, and whether a message arrives."""
+"""`relay notify`: show which services are notified of which events, and send a test message."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay st
 
 @dataclass(frozen=True)
 class ServiceTest:
-    """One service, its address without secrets, and whether it took the test (None: it was not sent one)."""
+    """A notification service, its address without secrets, and the result of a test; `took` is None without a test."""
 
     name: str
     address: str
@@ -23,7 +23,7 @@ class ServiceTest:
 
 @dataclass(frozen=True)
 class Configured:
-    """What is configured; `source` None where nothing is."""
+    """The notification settings; `source` is None if nothing is configured."""
 
     source: str | None
     services: tuple[ServiceTest, ...] = ()
@@ -32,18 +32,18 @@ class Configured:
 
     @property
     def status(self) -> int:
-        """The exit status: 1 where a service did not take the test."""
+        """Exit status: 1 if a service did not accept the test message."""
         return int(any(reader.took is False for reader in self.services))
 
 
 def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configured:
-    """Whom the daemon tells of what; `test` sends each one message. Raises BadInput where there is something wrong."""
+    """Return the configured services and events, after a test message to each with `test`. Raises BadInput."""
     addresses = config.read(home, environ)
     if addresses is None and test:
         raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
     if addresses is None:
         return Configured(None)
-    from orchestrator.app.notify.services import services  # apprise, only where there is something to send
+    from orchestrator.app.notify.services import services  # imports apprise, which is slow
 
     found = services(addresses)
     readers = _tested(found) if test else [ServiceTest(service.name, service.shown) for service in found]
@@ -66,7 +66,7 @@ def _tested(found: list[Any]) -> list[ServiceTest]:
 
 
 def lines(told: Configured, home: Path) -> list[str]:
-    """The same for a person."""
+    """Format the settings for a person, one string per line."""
     if told.source is None:
         return [f"nobody is told: {config.remedy(home)}"]
     if any(reader.took is not None for reader in told.services):
@@ -86,7 +86,7 @@ def _outcome(reader: ServiceTest) -> str:
 
 
 def document(told: Configured) -> dict[str, Any]:
-    """The same for a program (docs/json.md)."""
+    """Format the settings as JSON (docs/json.md)."""
     untested = told.source is not None and all(reader.took is None for reader in told.services)
     return {
         "format": 1,

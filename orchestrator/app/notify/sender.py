@@ -1,7 +1,8 @@
-"""Sends messages beside the daemon: whatever a service does or fails to do, training goes on.
+"""Send notifications from threads beside the daemon: a slow or failing service never delays training.
 
-Each service has a thread of its own and a mark in the database: how far it was told. A message is marked once the service took
-it, so a daemon that dies in between sends it again, and one that was away sends what was missed, one message a run.
+Each service has a thread of its own, and marks in the database that store which facts it was sent. Marks advance once
+the service has accepted a message. A daemon that dies in between therefore sends the message again, and a service that
+was down gets what it missed, one message per run.
 """
 
 import threading
@@ -20,21 +21,21 @@ from state.notification_marks import ALL, NotificationMarks
 from state.reader import Reader
 
 DEADLINE_S = 30.0
-"""A service that takes longer to answer is taken not to."""
+"""Timeout for one message, in seconds."""
 
 LOOK_S = 60.0
-"""Between two looks for something to tell that nobody gave a sign of."""
+"""Poll interval for new facts without a wake-up, in seconds."""
 
 RETRY_S, RETRY_S_MAX = 60.0, 1800.0
-"""Before the second try of a message; doubles with each further one."""
+"""Delay before the first retry of a message, and its upper bound, in seconds. The delay doubles with each retry."""
 
 FAREWELL_S = 15.0
-"""How long a daemon that ends waits for its last messages to be sent."""
+"""Seconds that a stopping daemon waits for its last messages to be sent."""
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """What the couriers of one daemon share."""
+    """State that the senders of one daemon share."""
 
     told: NotificationMarks
     looking: Reader
@@ -42,19 +43,19 @@ class Outbox:
     now: Callable[[], datetime]
     notice: Callable[[str], None]
     may: Callable[[], object]
-    """Raises LeaseLost where another daemon has taken over, which then tells."""
+    """Raises LeaseLost if another daemon has taken over; that daemon then sends the messages."""
     deadline_s: float = DEADLINE_S
     retry_s: float = RETRY_S
 
 
 @dataclass
 class Sender:
-    """Tells one service; `wake` it when something happened."""
+    """Sends messages to one service. Call `wake` after something happened."""
 
     post: Outbox
     service: NotificationService
     begins: int
-    """The newest fact when the daemon began: of a service that is new nothing earlier is told."""
+    """Number of the newest fact when the daemon began: a newly configured service gets no earlier facts."""
     failures: int = 0
     _again_s: float = 0.0
     _sending: "Sending | None" = None
@@ -65,15 +66,15 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name=f"notify {self.service.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Start the sender's thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Something may have happened."""
+        """Check soon for new facts."""
         self._signal.set()
 
     def close(self, by_s: float) -> None:
-        """Tell what is left, and return by then (on `monotonic_s`) whether it was or not."""
+        """Send what is left, and return at `by_s` (on the clock of `monotonic_s`) at the latest."""
         self._closing.set()
         self._signal.set()
         self._thread.join(max(0.0, by_s - monotonic_s()))
@@ -86,7 +87,7 @@ class Sender:
                 if monotonic_s() >= self._again_s:
                     self.deliver()
             except (StoreUnavailable, StoreCorrupt):
-                pass  # the daemon says so; nothing is lost, the marks stay
+                pass  # the daemon reports the failure, and the unchanged marks keep what is unsent
             except LeaseLost:
                 return
             if last:
@@ -94,7 +95,7 @@ class Sender:
             self._signal.wait(max(0.02, min(LOOK_S, self._again_s - monotonic_s()) if self.failures else LOOK_S))
 
     def deliver(self) -> None:
-        """Send all that this service was not told yet; what it does not take is tried again later."""
+        """Send everything that this service has not been sent yet. A rejected message is retried later."""
         told, key, now = self.post.told, self.service.shown, self.post.now()
         newest, marks = told.newest(), told.marks(key)
         if ALL not in marks:
@@ -114,7 +115,7 @@ class Sender:
             return []
         store = self.post.looking
         held_up = {subject.removeprefix("trouble:") for subject, mark in marks.items() if mark}
-        asked = held_up.union(store.open_runs())  # what is over costs nothing, however much of it there is
+        asked = held_up.union(store.open_runs())  # finished runs are not queried, so that their number does not matter
         return troubles([(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now)
 
     def _sent(self, letter: Batch) -> bool:
@@ -134,13 +135,16 @@ class Sender:
         return False
 
     def _problem(self, message: Message) -> str:
-        """Send it; one that hangs is left behind, and no other is begun before it has come back."""
+        """Send a message and return the problem; empty if accepted.
+
+        A send that exceeds its deadline is left running, and no other send is started before it returns.
+        """
         before, self._sending = self._sending, None
         if before is not None and before.is_alive():
             self._sending = before
             return "it still has not answered"
         if before is not None and before.late and not before.problem and before.message == message:
-            return ""  # it was taken after all, after the deadline
+            return ""  # accepted after the deadline
         self._sending = Sending(self.service, message)
         self._sending.start()
         self._sending.join(self.post.deadline_s)
@@ -151,7 +155,7 @@ class Sender:
 
 
 class Sending(threading.Thread):
-    """One message on its way."""
+    """Thread that sends one message."""
 
     def __init__(self, service: NotificationService, message: Message) -> None:
         super().__init__(name=f"send {service.name}", daemon=True)
@@ -163,7 +167,7 @@ class Sending(threading.Thread):
 
 
 class Senders:
-    """All of a daemon's couriers: they work for as long as the `with` block runs, and a little longer for the last words."""
+    """Context manager that runs all senders of a daemon. At exit they get a short time for the last messages."""
 
     def __init__(self, post: Outbox, services: Sequence[NotificationService], farewell_s: float = FAREWELL_S) -> None:
         self._farewell_s = farewell_s
@@ -183,6 +187,6 @@ class Senders:
             courier.close(by_s)
 
     def wake(self) -> None:
-        """Something happened."""
+        """Wake all senders."""
         for courier in self._couriers:
             courier.wake()

@@ -1,4 +1,4 @@
-"""`relay service`: install, remove and look at the service that keeps the daemon running."""
+"""`relay service`: install, remove and inspect the service that keeps the daemon running."""
 
 import shlex
 import sys
@@ -19,7 +19,7 @@ SYSTEMS = {"systemd": Systemd, "launchd": Launchd}
 
 
 def system_for(settings: Settings, wanted: str | None, user_home: Path) -> System:
-    """The one that was named, else this platform's. Raises BadInput where it has none that relay knows."""
+    """Return the named service manager, else this platform's default. Raises BadInput if relay supports none here."""
     usual = {"linux": "systemd", "darwin": "launchd"}.get(sys.platform)
     name = wanted or usual
     if name is None:
@@ -29,17 +29,17 @@ def system_for(settings: Settings, wanted: str | None, user_home: Path) -> Syste
 
 @dataclass(frozen=True)
 class DaemonService:
-    """The service of one home folder, on one system."""
+    """The service for one home folder on one service manager."""
 
     settings: Settings
     system: System
     user_home: Path
     say: Callable[[str], None]
     other_daemon: Callable[[], str]
-    """Names the process of a daemon that works on the home folder already; empty where none does."""
+    """Names the process of a daemon that already works on the home folder; empty if there is none."""
 
     def install(self, *, start: bool) -> int:
-        """Write the file, and have the system start the daemon; the exit status is 1 where it was to start and did not."""
+        """Write the service file and start the daemon. Return the exit status: 1 if it should start and did not."""
         around = inspect_environment(self.settings.home, self.settings.environ, self.user_home)
         system = self.system
         content = system.content(around.start)
@@ -78,7 +78,7 @@ class DaemonService:
         return 0
 
     def uninstall(self) -> int:
-        """Stop the service and remove its file; the exit status is 1 where the system could not be asked to stop it."""
+        """Stop the service and remove its file. Return the exit status: 1 if the service manager could not stop it."""
         path = self.system.path
         if not path.exists():
             self.say(f"no service is installed: there is no {path}")
@@ -96,7 +96,7 @@ class DaemonService:
         return 0
 
     def status(self) -> int:
-        """Say whether it is installed and runs; the exit status is 0 only then."""
+        """Report whether the service is installed and running. Return the exit status: 0 only if it is running."""
         found = self.document()
         if found["file"] is None:
             self.say("no service is installed: relay service install makes one")
@@ -110,7 +110,7 @@ class DaemonService:
         return 0 if found["running"] else 1
 
     def document(self) -> dict[str, Any]:
-        """The same for a program (docs/json.md)."""
+        """Return the status as JSON (docs/json.md)."""
         path, log = self.system.path, HomeLayout(self.settings.home.absolute()).daemon_log
         there = path.exists()
         running = there and self.system.is_running()
@@ -131,7 +131,7 @@ class DaemonService:
         return 0
 
     def _write(self, content: bytes) -> bool:
-        """Whether the file is another than before."""
+        """Write the service file. Return whether it changed."""
         path = self.system.path
         if path.exists():
             self._refuse_foreign()
@@ -152,7 +152,7 @@ class DaemonService:
             raise BadInput(f"{self.system.path} was not written by relay: move it away, and type the command again")
 
     def _carry_out(self, commands: list[list[str]]) -> str:
-        """Run them in order; answers with what the first one that fails said."""
+        """Run commands in order. Return the output of the first one that fails; empty if none does."""
         for command in commands:
             ran = self.system.run(command)
             if not ran.well:
