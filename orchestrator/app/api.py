@@ -220,7 +220,7 @@ class Relay:
         requests.retry(self._app, run, abandon_session=abandon_session)
 
     def cancel(self, run: str) -> None:
-        """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle's API cannot stop a session."""
+        """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it."""
         requests.cancel(self._app, run)
 
     # --- inside --------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Commands that ask the daemon for something; the next turn obeys."""
+"""Commands that store requests for the daemon, which acts on them at its next turn."""
 
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @JSON
 @click.pass_context
 def pause(context: click.Context, run: str, as_json: bool) -> None:
-    """Let the session that runs come to its end, and start no other.
+    """Let the current session finish and start no other.
 
     Example: relay pause gsm-3f9a
     """
@@ -28,16 +28,16 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
 @click.command()
 @RUN
 @click.option(
-    "--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
+    "--from-step", help="Resume from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
 )
 @WRITE_OFF
-@click.option("--take-over", is_flag=True, help="This home folder works on the run from now on; any other one stops.")
+@click.option("--take-over", is_flag=True, help="Take over the run from another home folder, which stops.")
 @JSON
 @click.pass_context
 def resume(
     context: click.Context, run: str, from_step: str | None, abandon_session: bool, take_over: bool, as_json: bool
 ) -> None:
-    """Go on with a parked or waiting run, from its newest verified checkpoint.
+    """Resume a parked or waiting run from its newest verified checkpoint.
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
@@ -56,7 +56,7 @@ def resume(
 @JSON
 @click.pass_context
 def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool) -> None:
-    """Try a parked run again after its cause was mended.
+    """Retry a parked run after its cause was fixed.
 
     Example: relay retry gsm-3f9a
     """
@@ -70,7 +70,9 @@ def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool
 @JSON
 @click.pass_context
 def cancel(context: click.Context, run: str, as_json: bool) -> None:
-    """End a run. Its session on Kaggle, if any, goes on until it ends: Kaggle offers no way to stop it from outside.
+    """Cancel a run.
+
+    Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it from outside.
 
     Example: relay cancel gsm-3f9a
     """
@@ -80,7 +82,7 @@ def cancel(context: click.Context, run: str, as_json: bool) -> None:
 
 
 def _noted(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
-    """Say that the daemon will obey, or that none runs."""
+    """Report the stored request, and whether a daemon is running to act on it."""
     from orchestrator.views import json_output
     from orchestrator.views.document import daemon_document
 
