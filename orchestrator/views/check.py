@@ -1,4 +1,4 @@
-"""What `relay check` and `relay doctor` found, for people: a tick, a note, a warning or a cross for each, and what to do below it."""
+"""Findings of `relay check` and `relay doctor` as text: a mark and a sentence for each, with its remedy below."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yello
 
 
 def check_view(document: dict[str, Any]) -> RenderableType:
-    """All findings in order, then the sum of them."""
+    """Show all findings in order, then a summary line."""
     return Group(_findings(document), Text(), Text(_sum(document)))
 
 
 def doctor_view(document: dict[str, Any]) -> RenderableType:
-    """The same of what `relay doctor` found."""
+    """Show the findings of `relay doctor`, then a summary line."""
     count = document["problems"] + document["warnings"]
     what = f"run {document['run']}" if document["run"] else document["home"]
     said = f"all is well with {what}" if not count else f"{_count(count, 'thing')} to look at in {what}"

@@ -1,4 +1,4 @@
-"""One line for each thing that happens: what the daemon prints."""
+"""One sentence for each fact, as the daemon prints it."""
 
 from orchestrator.engine.tick import Turn
 from orchestrator.views.format import clock_time
@@ -8,18 +8,18 @@ from state.facts import Fact
 
 
 def lines(turn: Turn) -> list[str]:
-    """What a tick did, a sentence each; empty for one that only looked or rested."""
+    """Return a sentence for each event of a turn; empty for a turn that only polled or waited."""
     said = [text for fact in turn.facts if (text := describe(fact))]
     return [*said, f"trying again later: {turn.failure}"] if goes_on_failing(turn) else said
 
 
 def goes_on_failing(turn: Turn) -> bool:
-    """Whether something failed that is tried again; a run that was parked for it has said so already."""
+    """Return whether something failed and will be retried. A failure that parked the run is described by that fact."""
     return bool(turn.failure) and not any(isinstance(fact, facts.RunParked) for fact in turn.facts)
 
 
 def describe(fact: Fact) -> str:
-    """One fact in a sentence, or nothing where another fact says it better."""
+    """Describe a fact in one sentence; empty if another fact describes it better."""
     match fact:
         case facts.PushHeld():
             return fact.reason

@@ -1,4 +1,4 @@
-"""What the daemon says of its turns: each thing once, when it begins and when it is over, and nothing while nothing happens."""
+"""Turns of the daemon as log lines: each thing once when it begins and once when it is over, nothing while idle."""
 
 import re
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from state.facts import Fact, SessionFact
 from state.model import QuotaRow, Request
 
 LEVELS = ("debug", "info", "warning", "error")
-"""A person may want to look at a `warning`, and has to at an `error`."""
+"""Log levels. A `warning` may need attention, an `error` does."""
 
 LEFT_OUT = ("manifest", "pipeline", "token", "excerpt")
-"""Of a fact's fields: long, or nobody's business; `relay status --json` and the database have them."""
+"""Fields of facts that are left out: long or private. `relay status --json` and the database have them."""
 
 SHORT_S = 60.0
-"""A rest of at most this many seconds is a pause between two looks."""
+"""Waits of at most this many seconds are pauses between two polls."""
 
 TEXT_MAX = 4000
-"""Characters of one text; a longer one is cut, so that no line is larger than a log file."""
+"""Maximum length of one text, in characters. Longer ones are cut, so that a line fits into a log file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Narration:
-    """One thing that happened. `event` is the fact's name, or one of the daemon's own words (see docs/daemon.md)."""
+    """One log line. `event` is a fact's name, or an event of the daemon itself (see docs/daemon.md)."""
 
     event: str
     message: str
@@ -41,19 +41,19 @@ class Narration:
 
 
 class Narrator:
-    """Listens to turns and remembers what it has said, so that only news is told."""
+    """Turns into log lines, remembering earlier lines so that only news is logged."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._failing: dict[str, tuple[str, datetime]] = {}
-        """What was said of a run that fails, and since when it does."""
+        """Last logged failure of each failing run, and the time since when it has failed."""
         self._resting: dict[str, str] = {}
         self._said: dict[str, list[str]] = {}
-        """The sentences of a run's newest facts, which a rest that follows need not repeat."""
+        """Sentences of each run's newest facts, which a following wait does not repeat."""
         self._quotas: dict[tuple[str, str], str] = {}
 
     def hear(self, run: str, turn: Turn) -> list[Narration]:
-        """What a turn has to tell; empty for one that only looked or rested as before."""
+        """Return the log lines of a turn; empty if nothing is new."""
         said = [*self._request(run, turn), *self._recovery(run, turn), *self._quota(run, turn)]
         happened = [line for fact in turn.facts if (line := fact_line(run, fact)) is not None]
         if any(isinstance(fact, FRESH) for fact in turn.facts):
@@ -83,7 +83,7 @@ class Narrator:
         return [Narration(event="failing", message=f"{turn.failure}{again}", level="warning", run=run, data=data)]
 
     def _recovery(self, run: str, turn: Turn) -> list[Narration]:
-        """A failure is over when something was done: a turn that rests or only writes down has tried nothing."""
+        """Log that a failure is over. Only a turn that attempted something can prove that."""
         tried = not isinstance(turn.command, Wait | Append)
         refused = run in self._failing and not turn.before.failures and turn.before.failing_since is None
         if turn.failure or not (tried or refused) or not (turn.before.failures or run in self._failing):
@@ -110,7 +110,7 @@ class Narrator:
         return [Narration(event="quota_read", message=sentence, run=run, data=data)]
 
     def _rest(self, run: str, turn: Turn) -> list[Narration]:
-        """A rest for a reason that was not told yet; one until the next try of something that fails was told with it."""
+        """Log a wait with a new reason. A wait for the retry of a failure was logged with the failure."""
         rest = turn.command
         if not isinstance(rest, Wait):
             return []
@@ -126,18 +126,18 @@ class Narrator:
         return [Narration(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
 
     def _short(self, rest: Wait) -> bool:
-        """Whether it only waits between two looks at what has been told already."""
+        """Return whether a wait is only a pause between two polls."""
         return not (rest.wants_slot or rest.until is None or (rest.until - self._now()).total_seconds() > SHORT_S)
 
 
 FRESH = (facts.RunResumed, facts.SessionLost, facts.RunParked, facts.RunCancelled)
-"""After these what failed before is tried no more, or a person knows."""
+"""Facts after which an earlier failure is no longer retried, or a person knows about it."""
 
 OVER = ("the run is finished", "the run is cancelled")
 
 
 def fact_line(run: str, fact: Fact) -> Narration | None:
-    """A fact as the daemon tells it; None where another fact says it better."""
+    """Return the log line of a fact; None if another fact describes it better."""
     sentence = describe(fact)
     if not sentence:
         return None
@@ -147,7 +147,7 @@ def fact_line(run: str, fact: Fact) -> Narration | None:
 
 
 def level_of(fact: Fact) -> str:
-    """Whether a person may want to look, or has to."""
+    """Return the log level of a fact."""
     match fact:
         case facts.RunParked():
             return "error"
@@ -162,7 +162,7 @@ def level_of(fact: Fact) -> str:
 
 
 def cut(text: str) -> str:
-    """The text, no longer than a line of a log should be."""
+    """Cut a text to the maximum length of a log line."""
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"
 
 
@@ -173,7 +173,7 @@ def _obeyed(run: str, request: Request, turn: Turn) -> Narration:
 
 
 def _effort(run: str, turn: Turn) -> Narration:
-    """What was done without anything to tell: for somebody who wants to see every call."""
+    """Return a debug line for a turn without news, to show every call."""
     words = type(turn.command).__name__
     number = getattr(turn.command, "number", None)
     what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower() + ("" if number is None else f" session {number}")
@@ -190,7 +190,7 @@ def _quota_sentence(quota: QuotaRow) -> str:
 
 
 def _shown(value: dict[str, Any]) -> dict[str, Any]:
-    """A fact's fields without those that are left out, long texts cut."""
+    """Return a fact's fields without those in `LEFT_OUT`, with long texts cut."""
     return {key: _short(item) for key, item in value.items() if key not in LEFT_OUT}
 
 
@@ -201,7 +201,7 @@ def _short(value: Any) -> Any:
 
 
 def _shape(sentence: str) -> str:
-    """A sentence without its numbers, which change while nothing else does."""
+    """Replace the numbers of a sentence, so that sentences that differ only in them compare equal."""
     return re.sub(r"\d+", "#", sentence)
 
 

@@ -1,4 +1,4 @@
-"""What a person has to do about a run: usually nothing, and then that is said too."""
+"""The next action for the user of a run: usually none."""
 
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,9 @@ DAEMON = "relay daemon"
 
 
 def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
-    """`message`, one sentence, and `command`, the command, `null` where there is nothing to do.
+    """Return the advice for a run: `message`, one sentence, and `command`, null if there is nothing to do.
 
-    `run` and `daemon` are of the status document.
+    `run` and `daemon` are parts of the status document.
     """
     if run["state"] == "parked" and run["requests"]:
         verbs = " and ".join(request["verb"] for request in run["requests"])
@@ -48,7 +48,7 @@ def _unless_alone(sentence: str, daemon: dict[str, Any] | None, now: datetime) -
 
 
 def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
-    """Why there is no daemon, in a few words."""
+    """Return why no daemon is running, in a few words."""
     if daemon is None:
         return "no daemon has run here yet"
     ended_at = datetime.fromisoformat(daemon["lease_until"])
@@ -56,7 +56,7 @@ def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
 
 
 def in_a_line(to_do: dict[str, Any]) -> str:
-    """The sentence, and the command after it."""
+    """Format the advice in one line: the sentence, then the command."""
     return f"{to_do['message']}; type: {to_do['command']}" if to_do["command"] else str(to_do["message"])
 
 

@@ -1,4 +1,4 @@
-"""The status for people: one run in detail, or several in a few lines each, the neediest first."""
+"""The status as text: one run in detail, or several runs in a few lines each, those that need attention first."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -21,7 +21,7 @@ NAME_COLUMNS = 28
 
 
 def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = None) -> RenderableType:
-    """All runs of a status document: the only one, or the one that was asked for, in detail; `curves` by run."""
+    """Show the runs of a status document; a single run is shown in detail, with `curves` by run."""
     now = datetime.fromisoformat(document["at"])
     parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
     parts += _set_apart(document)
@@ -46,7 +46,7 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
 
 
 def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
-    """Runs that are damaged in the database, and those that it has lost."""
+    """Show damaged runs, and runs that are missing from the database."""
     for run in document["damaged"]:
         yield Text.assemble((run["id"], "bold"), "  ", ("damaged", "bold red"))
         yield Text.assemble("  ", (run["message"], "yellow"), "; type: ", (run["command"], "bold"))
@@ -55,7 +55,7 @@ def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
 
 
 def _need(run: dict[str, Any]) -> int:
-    """0: needs a person; then whatever goes on; then what is over."""
+    """Return the sort rank: 0 if the run needs a person, then open runs, then finished ones."""
     if run["to_do"]["command"]:
         return 0 if run["state"] == "parked" else 1
     return 3 if run["state"] in OVER else 2
@@ -66,7 +66,7 @@ def _newest(run: dict[str, Any]) -> str:
 
 
 def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableType:
-    """A line that says where a run is, and one that says what to do, unless it is over."""
+    """Show a run in two lines: its progress, and what to do unless it is over."""
     share = run["steps_done"] / run["steps_total"]
     stage = current_stage(run)
     at = f"{stage['name']} {stage['seen']}/{stage['target']}"

@@ -1,4 +1,4 @@
-"""`relay status --watch`: the status as it changes, read from the database every other second while the daemon writes it."""
+"""`relay status --watch`: the status as it changes, polled from the database while the daemon writes to it."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ SETTLED = ("finished", "parked", "cancelled")
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: the status document, the curves of the run in detail, the newest events (oldest first), what is wrong."""
+    """Result of one poll: status document, curves, newest events (oldest first), and any read error."""
 
     document: dict[str, Any]
     curves: dict[str, Curves] = field(default_factory=dict)
@@ -42,14 +42,14 @@ class Seen:
 
 
 class Watcher:
-    """Looks at a home folder again and again; a database that cannot be read for a while is said and waited for."""
+    """Polls a home folder. While the database cannot be read, the last status is shown with the error."""
 
     def __init__(self, store: Callable[[], Reader | None], read: Callable[[Reader | None], dict[str, Any]]) -> None:
         self._store, self._read = store, read
         self._last: Seen | None = None
 
     def look(self, run: str | None) -> Seen:
-        """What there is now; raises StoreUnavailable where there never was anything to show."""
+        """Return the current status. Raises StoreUnavailable if the first read fails."""
         try:
             self._last = self._seen(run)
         except StoreUnavailable as error:
@@ -73,9 +73,10 @@ def _stages(document: dict[str, Any]) -> list[Any]:
 
 
 def watch(watcher: Watcher, run: str | None, on: Console, clock: Clock, stop: Stop, *, as_json: bool = False) -> int:
-    """Show every look until `stop`, or until the run that was named needs nobody or somebody.
+    """Show every poll until `stop` is set, or until the named run is over or parked.
 
-    The exit status is 0, or 1 where a named run ended up parked or cancelled. Without a name it goes on until `stop`.
+    Return the exit status: 1 if the named run ended up parked or cancelled, else 0. Without a name, polling continues
+    until `stop` is set.
     """
     teller = _json_lines(on) if as_json else screen(on) if redraws(on) else _lines(on, clock)
     with teller as tell:
@@ -93,7 +94,7 @@ Tell = Callable[[Seen], None]
 
 @contextlib.contextmanager
 def screen(on: Console) -> Iterator[Tell]:
-    """The whole terminal while it lasts; what was shown last stays when it is over."""
+    """Use the whole terminal; the last view stays visible at the end."""
     last: list[RenderableType] = []
 
     with Live(console=on, screen=True, auto_refresh=False) as live:
@@ -109,7 +110,7 @@ def screen(on: Console) -> Iterator[Tell]:
 
 @dataclass(frozen=True)
 class Whole:
-    """The status, and below it as many of the newest events as there is room for."""
+    """The status, and below it as many of the newest events as fit."""
 
     seen: Seen
 
@@ -132,7 +133,7 @@ class Whole:
 
 
 def _told(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
-    """One event in a line with its time, none where another says it better."""
+    """Return one event as time and sentence; nothing if another event describes it better."""
     text = describe(happened.fact)
     name = f"{happened.run}  " if several else ""
     return [(local_time(happened.at, now), f"{name}{text}")] if text else []
@@ -140,7 +141,7 @@ def _told(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str,
 
 @contextlib.contextmanager
 def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
-    """A line for whatever changed."""
+    """Print a line for each change."""
     told, newest, advice, trouble = LineView(on, clock), [-1], dict[str, list[Any]](), [""]
 
     def tell(seen: Seen) -> None:
@@ -173,14 +174,14 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
 
 
 def _apart(document: dict[str, Any]) -> list[Any]:
-    """What is said of runs that are damaged or lost."""
+    """Return the messages about damaged and missing runs."""
     damaged = [f"{run['id']}  {run['says']}; type: {run['type']}" for run in document["damaged"]]
     return damaged + [run["message"] for run in document["lost"][:1]]
 
 
 @contextlib.contextmanager
 def _json_lines(on: Console) -> Iterator[Tell]:
-    """The status document, one a line, whenever anything but the clock has changed."""
+    """Print the status document, one per line, whenever anything but the clock has changed."""
     last: list[Any] = [None]
 
     def tell(seen: Seen) -> None:
@@ -194,7 +195,7 @@ def _json_lines(on: Console) -> Iterator[Tell]:
 
 
 def _standing(document: dict[str, Any]) -> list[Any]:
-    """What tells a document from the one before it, where more than the clock has gone on."""
+    """Return the parts of a document that count as a change."""
     keys = ("id", "state", "reason", "failure", "requests", "stages", "damage")
     phases = [[session["phase"] for session in run["sessions"]] for run in document["runs"]]
     quota = [(each["owner"], each["accelerator"], each["left_s"]) for each in document["quota"]]

@@ -1,4 +1,4 @@
-"""Where a run's time went while none of its sessions had a machine: it costs no quota, but somebody waits. Pure."""
+"""Use of the time in which no session of a run had a machine: it costs no quota, but delays the run. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -24,15 +24,17 @@ CLASSES = {
     "quota_wait": ("waiting for quota", "this week's hours are spent"),
     "parked": ("parked", "a person is waited for"),
 }
-"""Each class: its name and what counts to it."""
+"""Classes of idle time: label, and what counts as such."""
 
 
 def outside(
     run: Mapping[str, Any], happened: Sequence[tuple[datetime, Fact]], timeline: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Seconds by class. `timeline` is the run's: what it draws as idle is relay's own delay, beside that within a hand-over.
+    """Return seconds by class.
 
-    Transfers of an older relay were not measured: they are in the delay and in the processing.
+    `timeline` is the run's timeline. Its idle time counts as relay's own delay, in addition to delays within a
+    hand-over. Transfers by earlier versions of relay were not measured; their time is part of the delay and of the
+    processing.
     """
     drawn = {kind["key"]: kind["seconds"] for kind in timeline["kinds"]}
     found = dict.fromkeys(CLASSES, 0.0)

@@ -1,4 +1,4 @@
-"""What a run's model can do, before and after: its evaluations side by side, and the same problems answered twice. Pure."""
+"""Evaluations of a run side by side, and sample problems answered before and after training. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from stages.safe_text import OddJson, read_json
 from stages.session.throughput import MEASURED, RATES
 
 Row = dict[str, Any]
-"""One answer of an evaluation's artifact: see `stages.evaluate`."""
+"""One answer in an evaluation's artifact; see `stages.evaluate`."""
 
 NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATES, *MEASURED)
-"""Of an evaluation's metrics, those that are no share of its answers."""
+"""Metrics of an evaluation that are not a share of its answers."""
 ORDER = ("accuracy", "format", "hard_accuracy", "truncated_share")
-"""Rates that are shown first; the sets follow by name."""
+"""Rates that are shown first; those of single data sets follow by name."""
 SAMPLES_MAX = 12
 TEXT_CHARS_MAX = 4000
-"""Of a question or an answer; `relay artifacts` has the whole."""
+"""Maximum length of a question or an answer, in characters; `relay artifacts` has the whole text."""
 ROWS_READ_MAX = 20_000
 
 
@@ -24,9 +24,10 @@ ROWS_READ_MAX = 20_000
 
 
 def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The rates of each evaluation that has begun: `stages` in the pipeline's order, `rates` with a value for each of them.
+    """Return the rates of each evaluation that has begun: `stages` in pipeline order, and `rates` with a value for each
+    stage.
 
-    A value is None where an evaluation did not measure it; `low` and `high` are the ends of a 95 % interval, or None.
+    A value is None if the evaluation did not measure it. `low` and `high` are the ends of a 95 % interval, or None.
     """
     stages = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     measured = [stage["metrics"] for stage in stages]
@@ -55,7 +56,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence on what was made up for a rehearsal, and in which stages; empty where nothing was."""
+    """Return a sentence that names the stand-ins of a rehearsal and the stages that used them; empty without any."""
     made_up = sorted({name for stage in stages for name in stage.get("stand_ins", ())})
     where = [stage["name"] for stage in stages if stage.get("stand_ins")]
     if not made_up:
@@ -77,7 +78,7 @@ def _value(name: str, metrics: Mapping[str, float]) -> dict[str, float | None] |
 
 
 def _change(name: str, measured: Sequence[Mapping[str, float]]) -> float | None:
-    """From the first evaluation to the last one; None where there are not two."""
+    """Return the change from the first evaluation to the last; None with fewer than two."""
     found = [metrics[name] for metrics in measured if name in metrics]
     return found[-1] - found[0] if len(found) > 1 else None
 
@@ -86,10 +87,10 @@ def _change(name: str, measured: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def samples(run: Mapping[str, Any], artifacts: Mapping[str, str]) -> dict[str, Any] | None:
-    """The same problems as the first and the last evaluation answered them; None before there is an evaluation's artifact.
+    """Return problems as the first and the last evaluation answered them; None without transcripts.
 
-    `artifacts` are the texts of `transcripts-<stage>.jsonl` by stage. What both artifacts hold comes first, what changed before
-    what did not; where they share nothing, each side shows its own. A line that is no answer is passed over.
+    `artifacts` are the texts of `transcripts-<stage>.jsonl` by stage. Problems in both come first, changed ones before
+    unchanged ones. If no problem is in both, each evaluation shows its own. Lines that are not answers are skipped.
     """
     stages = [stage["name"] for stage in run["stages"] if stage["name"] in artifacts]
     if not stages:
@@ -119,7 +120,7 @@ def _rows(artifact: str) -> Iterator[Row]:
 
 
 def _telling(before: Row, after: Row) -> int:
-    """What was learned first, then what was forgotten, then what stayed wrong, then what stayed right."""
+    """Return the sort rank: newly right, newly wrong, still wrong, still right."""
     return [(False, True), (True, False), (False, False), (True, True)].index(
         (bool(before.get("right")), bool(after.get("right")))
     )

@@ -1,4 +1,4 @@
-"""Where a run's calendar time went: one stretch after another from its beginning to its end, drawn from facts. Pure."""
+"""Use of a run's calendar time as a sequence of spans from its beginning to its end, derived from facts. Pure."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,19 +28,19 @@ KINDS = {
     "parked": ("parked", "a person is waited for"),
     "idle": ("idle", "nothing of the above: before a push, between tries, or while no daemon runs"),
 }
-"""Every kind of stretch, the most telling first: its name and what it means. Where two go on at once, the first is drawn."""
+"""Kinds of span by priority: label and meaning. Where two overlap, the first one is drawn."""
 
 ROWS_MAX = 14
 ROW_LENGTHS_S = (86_400, 7 * 86_400, 4 * 7 * 86_400, 13 * 7 * 86_400, 52 * 7 * 86_400)
-"""A day, a week, four, a quarter, a year: what is short enough for one row is drawn in one."""
+"""Row lengths to choose from: a day, a week, four weeks, a quarter, a year."""
 ONE_ROW_S = 43_200
 FINEST = 1 / 1500
-"""Of a row: what is narrower cannot be seen, and belongs to what is before it."""
+"""Shortest visible span as a share of a row; shorter ones are merged into the span before."""
 
 
 @dataclass(frozen=True)
 class TimelineSpan:
-    """One thing that went on from `begin` to `end`; `session` is empty where it belongs to none."""
+    """An activity from `begin` to `end`; `session` is empty if it belongs to none."""
 
     kind: str
     begin: datetime
@@ -49,14 +49,15 @@ class TimelineSpan:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Length of the span in seconds."""
         return (self.end - self.begin).total_seconds()
 
 
 def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdges], now: datetime) -> dict[str, Any]:
-    """The run's time as `kinds` (totals), and as `rows` of equal length with their stretches in shares of a row.
+    """Return the run's time as `kinds` (totals), and as `rows` of equal length whose spans are given as shares of a
+    row.
 
-    `run` is the run's document; `seen` tells when sessions did their first and last step.
+    `run` is the run's document; `seen` has the times of each session's first and last step.
     """
     happened = in_order(happened)
     begin = min([datetime.fromisoformat(run["created_at"]), *(at for at, _ in happened[:1])])
@@ -82,7 +83,7 @@ def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdg
 def _sessions(
     sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
 ) -> Iterator[TimelineSpan]:
-    """What each session did; one that has not ended goes on until `end`."""
+    """Yield the activities of each session. A session that has not ended lasts until `end`."""
     home = _brought_home(happened)
     for session in sessions:
         key = (session["number"], session["attempt"])
@@ -94,7 +95,7 @@ def _sessions(
         if running is not None:
             longest = running + timedelta(
                 seconds=session["limit_s"]
-            )  # what is later was seen late, or by a clock that was set
+            )  # a later end was observed late, or by a clock that was set
             yield from _running(slug, running, min(ended, longest), seen.get(key), live=session["ended_at"] is None)
         if session["ended_at"] is not None and session["outcome"] != "lost":
             waited_for = session["phase"] in ("ended", "collected", "publishing")
@@ -107,7 +108,7 @@ def _running(
     if seen is None:
         yield TimelineSpan("starting", running, ended, slug)
         return
-    # The session's clock begins with its process, and we see it run a little later: good to within one look.
+    # The session's clock starts with its process, which is observed up to one poll later.
     first, last = (min(ended, running + timedelta(seconds=at_s)) for at_s in (seen.first_at_s, seen.last_at_s))
     yield TimelineSpan("starting", running, first, slug)
     yield TimelineSpan("training", first, ended if live else last, slug)
@@ -116,7 +117,7 @@ def _running(
 
 
 def _brought_home(happened: Facts) -> dict[Key, datetime]:
-    """When the last of what a session left was taken care of."""
+    """Return the time of the last fact about what each session left: collected or published."""
     kept: dict[Key, datetime] = {}
     for at, fact in happened:
         if isinstance(fact, facts.OutputCollected | facts.NothingCollected | facts.CheckpointPublished):
@@ -125,7 +126,7 @@ def _brought_home(happened: Facts) -> dict[Key, datetime]:
 
 
 def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
-    """When the run waited for quota or for a person."""
+    """Yield the times in which the run waited for quota or for a person."""
     kind, since = "", end
     for at, fact in happened:
         if not isinstance(
@@ -146,7 +147,7 @@ def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
 
 
 def _one_after_another(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
-    """The same without gaps and overlaps: what nothing accounts for is idle."""
+    """Return the spans without gaps and overlaps. Time without any activity is idle."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     waiting = sorted((s for s in found if s.seconds > 0), key=lambda s: s.begin, reverse=True)
     edges = sorted({begin, end, *(e for s in waiting for e in (s.begin, s.end) if begin < e < end)})
@@ -185,7 +186,7 @@ def _rows(stretches: Sequence[TimelineSpan], begin: datetime, end: datetime) -> 
 
 
 def _cut(stretch: TimelineSpan, begin: datetime, length_s: float) -> Iterator[TimelineSpan]:
-    """The stretch in pieces of which none reaches over the end of a row."""
+    """Split a span at the ends of rows."""
     left = stretch.begin
     while left < stretch.end:
         number = int(((left - begin).total_seconds() + 1e-6) // length_s)
