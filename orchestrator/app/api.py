@@ -62,7 +62,7 @@ def load(source: Source) -> Draft:
     try:
         plain = json.loads(json.dumps(source, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise BadInput(f"the pipeline holds what a pipeline file cannot say: {error}") from error
+        raise BadInput(f"the pipeline contains a value that a pipeline file cannot: {error}") from error
     return Draft(loader.check(plain, "the pipeline"), Path("a mapping"))
 
 
@@ -238,9 +238,7 @@ class Relay:
         place = self.home.resolve()
         with _LOCK:
             if place in _WORKED_ON:
-                raise BadInput(
-                    f"another thread of this program carries out the runs of {place}: let this one wait(run)"
-                )
+                raise BadInput(f"another thread of this program executes the runs of {place}: let this one wait(run)")
             _WORKED_ON.add(place)
         try:
             self._app.notice = say or warn_stderr

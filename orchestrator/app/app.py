@@ -245,7 +245,7 @@ class App(Workspace):
             post = Outbox(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
             return Senders(post, services(addresses))
         except (BadInput, StoreUnavailable) as error:
-            self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
+            self.notice(f"{error}; no messages are sent until this is fixed and the daemon is restarted")
             return contextlib.nullcontext()
 
     def shell_for(self, state: RunState) -> EffectContext:

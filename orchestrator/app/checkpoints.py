@@ -118,7 +118,7 @@ def _problems(
     found = [(damage.says, remedy) for damage in damage_here(checkpoint, home).values()]
     found += [(text, older) for text in _broken_links(state, checkpoint)]
     if gateway is not None and checkpoint.status is CheckpointStatus.PUBLISHED:
-        again = "relay daemon makes it again once a session finds it so"
+        again = "relay daemon publishes it again once a session reports it"
         found += [(text, again) for text in _listing_problems(checkpoint, gateway)]
     return found
 

@@ -81,12 +81,13 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
         for line in loss.told():
             tell(line)
     if before is None and aside is not None:
-        tell("what the replaced database knew beyond that cannot be read")
+        tell("what the replaced database had beyond that cannot be read")
     absent = [run for run in app.home.run_folders() if run not in {one.run for one in after}]
     for run in absent:
         tell(f"{run} is not in the backup: relay adopt {run} makes it again from what is on Kaggle")
     tell(
-        "relay daemon goes on from there and finds again what happened on Kaggle since; what you asked for since, ask again"
+        "relay daemon continues from there and finds out what has happened on Kaggle since; repeat requests that you "
+        "made since"
     )
     return {
         "format": FORMAT,

@@ -96,9 +96,7 @@ def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
 def watches(app: "App") -> str:
     """Return the first log sentence of a daemon: its process and the runs that it executes."""
     runs = app.store.open_runs()
-    which = (
-        f"carries {', '.join(runs)} out" if runs else "there is no run to carry out yet: relay start PIPELINE makes one"
-    )
+    which = f"runs {', '.join(runs)}" if runs else "there is no open run: relay start PIPELINE creates one"
     return f"process {os.getpid()} watches {app.home.path}: {which}"
 
 

@@ -33,7 +33,7 @@ def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> N
 
         json_output.print_json(json_output.started(run))
     else:
-        click.echo(f"{run.id} is ready; relay daemon carries it out")
+        click.echo(f"{run.id} is ready; relay daemon executes it")
 
 
 @click.command()
@@ -166,7 +166,7 @@ def artifacts(context: click.Context, run: str, as_json: bool) -> None:
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
     if not found:
-        click.echo("none yet: they come home with a session's checkpoint")
+        click.echo("none yet: they are downloaded with a session's checkpoint")
 
 
 @click.command()

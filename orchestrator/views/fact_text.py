@@ -54,7 +54,7 @@ def _before(
         case facts.PushRefused():
             return f"not accepted: {fact.reason}"
         case facts.SessionResized():
-            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the hours that are left are others now"
+            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the remaining quota has changed"
 
 
 def _twice(
@@ -62,16 +62,16 @@ def _twice(
 ) -> str:
     match fact:
         case facts.PushUnclear():
-            return f"session {_key(fact)} may be on Kaggle or not, and is looked for: {fact.reason}"
+            return f"session {_key(fact)} may or may not be on Kaggle, relay looks for it: {fact.reason}"
         case facts.PushUnfound():
-            return f"session {_key(fact)} is nowhere on Kaggle, and is pushed again"
+            return f"session {_key(fact)} is not on Kaggle, and is pushed again"
         case facts.TwinSeen():
             return (
-                f"session {_key(fact)} runs twice: Kaggle has version {fact.version} of its kernel {fact.worker} besides, which takes "
-                "a slot and hours; no other session is started before that one is over"
+                f"session {_key(fact)} runs twice: Kaggle also has version {fact.version} of its kernel "
+                f"({fact.worker}), which uses a slot and quota; no other session is started before it ends"
             )
         case facts.TwinEnded():
-            return f"session {_key(fact)} runs twice no more: version {fact.version} of its kernel is over"
+            return f"session {_key(fact)} no longer runs twice: version {fact.version} of its kernel is over"
         case facts.DatasetDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
 
@@ -102,7 +102,7 @@ def _after(fact: facts.SessionFact) -> str:
 def _run(fact: Fact) -> str:
     match fact:
         case facts.RunTakenOver():
-            return f"this home folder works on it from now on ({fact.home})"
+            return f"this home folder has taken over the run ({fact.home})"
         case facts.InputsDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
         case facts.InputsPublished():
@@ -110,7 +110,7 @@ def _run(fact: Fact) -> str:
         case facts.RunWaiting():
             return f"waiting until {clock_time(fact.until)}: {fact.reason}"
         case facts.RunWoken():
-            return "goes on: the wait is over"
+            return "continues: the wait is over"
         case facts.RunParked():
             return f"parked: {fact.reason}; type: {fact.remedy}"
         case facts.RunResumed():

@@ -24,7 +24,10 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
             f"{seconds(session['save_interval_s'])}",
         ),
         _line("quota", f"weekly {plan['quota']} hours" if plan["quota"] else "none is used"),
-        _line("hand-over", "by dataset" if plan["handoff"] == "dataset" else "by kernel output, dataset at leisure"),
+        _line(
+            "hand-over",
+            "by dataset" if plan["handoff"] == "dataset" else "by kernel output; the dataset is published later",
+        ),
     ]
     parts += [_line(name, ", ".join(mounts[name])) for name in ("models", "datasets", "files") if mounts[name]]
     if plan["sources"]:

@@ -98,8 +98,9 @@ def _twice(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
         (
             "twice",
             Text(
-                f"version {session['twin']['version']} of {session['slug']} runs besides since "
-                f"{when(_at(session['twin']['at']), now)} and takes a slot and hours; stop it on its page, or wait for its end",
+                f"version {session['twin']['version']} of {session['slug']} has also been running "
+                f"since {when(_at(session['twin']['at']), now)} and uses a slot and quota; stop it on its Kaggle page, or "
+                "wait for its end",
                 style="yellow",
             ),
         )
@@ -114,7 +115,7 @@ def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableTyp
     if forecast := run.get("forecast"):
         lines.append(("done", Text(_done(forecast, now))))
     elif run.get("forecast_problem"):
-        lines.append(("done", Text(f"nobody can say: {run['forecast_problem']}", style="dim")))
+        lines.append(("done", Text(f"not known: {run['forecast_problem']}", style="dim")))
     if run["sessions"] and run["sessions"][-1]["outcome"] is None and run["state"] not in OVER:
         session = run["sessions"][-1]
         lines.append((f"session {session['number']}", Text(session_clock(session, now))))
@@ -193,8 +194,8 @@ def _kept(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]
 def damage_line(damage: list[dict[str, Any]]) -> str:
     """Format how often damage was found, and the last place."""
     last, times = damage[-1], "once" if len(damage) == 1 else f"{len(damage)} times"
-    kept = "; what differed is kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
-    return f"damaged bytes were found {times} and not used, last of {last['checkpoint']} ({last['place']}){kept}"
+    kept = "; the damaged files are kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
+    return f"damaged bytes were found {times} and not used, last in {last['checkpoint']} ({last['place']}){kept}"
 
 
 def _at(iso: str) -> datetime:

@@ -131,7 +131,7 @@ def test_a_run_that_nobody_carries_on_is_waited_for_and_that_is_said_once(chain:
         for piece in following(chain, clock=Daemon(chain, alive=False, sleeps_most=20)).run(RUN, (0, 0)):
             said.append(piece)
     assert said == [
-        Notice(f"{RUN} is active: nobody carries it on: the last daemon ended 4 min ago; type: relay daemon")
+        Notice(f"{RUN} is active: no daemon is running (the last one ended 4 min ago); type: relay daemon")
     ]
 
 

@@ -22,14 +22,14 @@ def database(patient: DoctorSubject) -> Iterator[Finding]:
     try:
         found = [one for one in patient.ailments() if not patient.run or one.run in ("", patient.run)]
     except StoreUnavailable as error:
-        yield problem("database", str(error), "see to that first: nothing else can be known before")
+        yield problem("database", str(error), "fix that first: nothing else can be checked before")
         return
     for ailment in found:
         yield _of(ailment, patient)
     if not any(one.severe for one in found):
         runs = patient.roll()
         count = "no runs" if not runs else f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
-        yield ok("database", f"{path} is whole, and the facts of {count} fold to their rows")
+        yield ok("database", f"{path} is intact, and the facts of {count} match their rows")
         yield from _revision(patient)
 
 

@@ -67,9 +67,10 @@ def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> I
         names = ", ".join(slug_of(run.id, *key) for key in strange[:TOLD_MAX])
         yield warning(
             "homes",
-            f"Kaggle has {names}, of which this database knows nothing: it is older than they are, or another home works on {run.id}",
-            f"see to it that one daemon alone works on {run.id}: relay daemon takes up what it planned itself, and relay cancel "
-            f"{run.id} ends it here",
+            f"Kaggle has {names}, which this database does not know: it is older than they are, or another home works "
+            f"on {run.id}",
+            f"make sure that only one daemon works on {run.id}: relay daemon adopts what it planned itself, and relay "
+            f"cancel {run.id} ends it here",
         )
 
 

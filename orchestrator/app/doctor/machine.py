@@ -61,9 +61,9 @@ def daemon(patient: DoctorSubject) -> Iterator[Finding]:
         return  # reported by the check of the database
     waits = [state.run.id for state in _going(patient) if state.run.status is not RunStatus.PARKED]
     if found is not None and found["runs"]:
-        yield ok("daemon", f"process {found['pid']} on {found['host']} carries the runs on")
+        yield ok("daemon", f"process {found['pid']} on {found['host']} is the running daemon")
     elif waits:
-        yield warning("daemon", f"nobody carries {', '.join(waits[:NAMED_MAX])} on", "relay daemon")
+        yield warning("daemon", f"no daemon is running for {', '.join(waits[:NAMED_MAX])}", "relay daemon")
 
 
 def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
@@ -83,7 +83,8 @@ def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
                 )
     if whole:
         yield ok(
-            "checkpoints", f"{whole} of the copies here {'is' if whole == 1 else 'are'} what was collected, every byte"
+            "checkpoints",
+            f"{whole} of the local copies {'matches its manifest' if whole == 1 else 'match their manifests'}, every byte",
         )
 
 

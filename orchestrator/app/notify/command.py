@@ -40,7 +40,7 @@ def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configu
     """Return the configured services and events, after a test message to each with `test`. Raises BadInput."""
     addresses = config.read(home, environ)
     if addresses is None and test:
-        raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
+        raise BadInput(f"no notification service is configured: {config.remedy(home)}")
     if addresses is None:
         return Configured(None)
     from orchestrator.app.notify.services import services  # imports apprise, which is slow
@@ -68,21 +68,23 @@ def _tested(found: list[Any]) -> list[ServiceTest]:
 def lines(told: Configured, home: Path) -> list[str]:
     """Format the settings for a person, one string per line."""
     if told.source is None:
-        return [f"nobody is told: {config.remedy(home)}"]
+        return [f"no notification service is configured: {config.remedy(home)}"]
     if any(reader.took is not None for reader in told.services):
         return [*told.warnings, *(_outcome(reader) for reader in told.services)]
     return [
         *told.warnings,
-        f"{told.source} names",
+        f"{told.source} configures",
         *(f"  {reader.name}  {reader.address}" for reader in told.services),
-        "which the daemon tells when",
+        "which the daemon notifies when",
         *(f"  {event}: {config.EVENTS[event]}" for event in told.events),
         "type: relay notify --test",
     ]
 
 
 def _outcome(reader: ServiceTest) -> str:
-    return f"{reader.name}  {reader.address}  {'took it' if reader.took else f'did not take it: {reader.problem}'}"
+    return (
+        f"{reader.name}  {reader.address}  {'accepted it' if reader.took else f'did not accept it: {reader.problem}'}"
+    )
 
 
 def document(told: Configured) -> dict[str, Any]:

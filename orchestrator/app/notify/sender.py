@@ -122,12 +122,12 @@ class Sender:
         problem = self._problem(letter.message)
         if not problem:
             if self.failures:
-                self.post.notice(f"{self.service.name} ({self.service.shown}) takes messages again")
+                self.post.notice(f"{self.service.name} ({self.service.shown}) accepts messages again")
             self.failures = 0
             return True
         if not self.failures:
             self.post.notice(
-                f"{self.service.name} ({self.service.shown}) did not take a message: {problem} (tried again by itself)"
+                f"{self.service.name} ({self.service.shown}) did not accept a message: {problem} (relay tries again)"
             )
         self.failures += 1
         wait_s = min(RETRY_S_MAX, self.post.retry_s * 2.0 ** min(self.failures - 1, 20))

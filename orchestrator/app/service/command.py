@@ -106,7 +106,7 @@ class DaemonService:
         if found["daemon"]:
             self.say(f"a daemon works on {self.settings.home.absolute()}: {found['daemon']}")
         if found["log"]:
-            self.say(f"what it told: {found['log']}")
+            self.say(f"log: {found['log']}")
         return 0 if found["running"] else 1
 
     def document(self) -> dict[str, Any]:

@@ -11,18 +11,18 @@ Key = tuple[int, int]
 
 CLASSES = {
     "queue": ("queue", "from a push until Kaggle has a machine"),
-    "transfer_down": ("transfer down", "what a session left comes to this disk and is checked"),
-    "transfer_up": ("transfer up", "a checkpoint goes up to become a dataset"),
+    "transfer_down": ("transfer down", "a session's output is downloaded and verified"),
+    "transfer_up": ("transfer up", "a checkpoint is uploaded as a dataset"),
     "dataset_processing": (
         "dataset processing",
-        "from the last byte that went up until the dataset was seen to be whole",
+        "from the last uploaded byte until the dataset is complete",
     ),
     "orchestrator_delay": (
         "orchestrator delay",
-        "relay's own: until it looked again, between two tries, while no daemon ran",
+        "relay's own: until its next poll, between retries, while no daemon ran",
     ),
     "quota_wait": ("waiting for quota", "this week's hours are spent"),
-    "parked": ("parked", "a person is waited for"),
+    "parked": ("parked", "the run waits for a person"),
 }
 """Classes of idle time: label, and what counts as such."""
 

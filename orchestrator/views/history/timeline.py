@@ -22,11 +22,11 @@ KINDS = {
         "ending",
         "from the last step to the session's end: the last checkpoint, or until a session that hung was killed",
     ),
-    "transferring": ("transferring", "the checkpoint comes home, is checked, and becomes a dataset"),
-    "queued": ("queued", "Kaggle has the session and has no machine for it yet"),
+    "transferring": ("transferring", "the checkpoint is downloaded, verified and published as a dataset"),
+    "queued": ("queued", "Kaggle has the session but no machine for it yet"),
     "quota": ("waiting for quota", "this week's hours are spent"),
-    "parked": ("parked", "a person is waited for"),
-    "idle": ("idle", "nothing of the above: before a push, between tries, or while no daemon runs"),
+    "parked": ("parked", "the run waits for a person"),
+    "idle": ("idle", "none of the above: before a push, between retries, or while no daemon runs"),
 }
 """Kinds of span by priority: label and meaning. Where two overlap, the first one is drawn."""
 
