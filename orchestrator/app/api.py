@@ -109,7 +109,7 @@ class Relay:
         """Folder that holds the runs, their checkpoints and logs."""
         return self._app.home.path
 
-    # --- begin and carry out -------------------------------------------------
+    # --- create and execute --------------------------------------------------
 
     def start(self, source: Source, *, new: bool = False) -> str:
         """Create a run and return its id; `run` or a daemon executes it.
@@ -166,7 +166,7 @@ class Relay:
             self._app.clock.sleep(LOOK_S)
         return self._outcome(name, until)
 
-    # --- look ----------------------------------------------------------------
+    # --- read ----------------------------------------------------------------
 
     def runs(self) -> list[str]:
         """Return the ids of all runs, oldest first."""
@@ -194,7 +194,7 @@ class Relay:
             found.setdefault((point.stage, point.name), []).append(point)
         return found
 
-    # --- ask the daemon ------------------------------------------------------
+    # --- requests to the daemon ----------------------------------------------
 
     def pause(self, run: str) -> None:
         """Let the current session finish and start no other.
@@ -223,7 +223,7 @@ class Relay:
         """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it."""
         requests.cancel(self._app, run)
 
-    # --- inside --------------------------------------------------------------
+    # --- private -------------------------------------------------------------
 
     def _id(self, run: str) -> str:
         return self._app.run(run).run.id

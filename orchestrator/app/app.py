@@ -37,7 +37,7 @@ from state.model import Run, RunState, RunStatus
 from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 
-if TYPE_CHECKING:  # apprise is imported only where messages are sent
+if TYPE_CHECKING:  # apprise is slow to import: only when messages are sent
     from orchestrator.app.notify.sender import Senders
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)

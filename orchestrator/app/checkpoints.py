@@ -51,7 +51,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     return 1 if document["problems"] else 0
 
 
-# --- what there is -------------------------------------------------------------
+# --- inventory -----------------------------------------------------------------
 
 
 def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify: bool) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
     return "yes" if all(there) else "part"
 
 
-# --- what is wrong -------------------------------------------------------------
+# --- verification --------------------------------------------------------------
 
 
 def _problems(

@@ -110,7 +110,7 @@ class Dashboard:
             render.live_page(self._history(name), render.LiveSource(f"/runs/{name}/live.json", EVERY_S))
         )
 
-    # --- what pages ask for -----------------------------------------------------
+    # --- JSON for live updates --------------------------------------------------
 
     def runs_live(self, request: Request) -> Response:
         """Serve the list of runs as JSON for live updates."""

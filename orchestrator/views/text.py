@@ -70,7 +70,7 @@ def _what(run: dict[str, Any]) -> list[RenderableType]:
     return [*lines, sentence(f"type: {to_do['type']}", "bold")] if to_do["command"] else lines
 
 
-# --- the labelled lines --------------------------------------------------------
+# --- labelled lines ------------------------------------------------------------
 
 
 def _made_up(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:

@@ -128,7 +128,7 @@ def _sentence(run: str, item: News, now: datetime) -> str:
             return f"{when}{describe(fact)}{own}"
 
 
-# --- what is no fact -----------------------------------------------------------
+# --- failures, which are not facts ---------------------------------------------
 
 
 def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime) -> list[Batch]:
