@@ -208,14 +208,14 @@ class App(Workspace):
             self.notice(lost_sentence(self.home, lost))
         self.store.verify()
         try:
-            with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
+            with LeaseKeeper(self.store, self.clock) as keeper, self._senders(keeper) as senders:
 
                 def hear(run: str, turn: Turn) -> None:
                     listener(run, turn)
                     if any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
                         self._back_up()
-                    if couriers is not None and (turn.facts or turn.failure):
-                        couriers.wake()
+                    if senders is not None and (turn.facts or turn.failure):
+                        senders.wake()
 
                 self.begun()
                 yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
@@ -230,7 +230,7 @@ class App(Workspace):
         except (StoreUnavailable, StoreCorrupt) as error:
             self.notice(f"no backup was made of the database: {error}")
 
-    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Senders | None"]:
+    def _senders(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Senders | None"]:
         """Return the senders of notifications; None if no service is configured or the configuration is unusable."""
         try:
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
@@ -241,9 +241,9 @@ class App(Workspace):
 
             for warning in addresses.warnings:
                 self.notice(warning)
-            told, looking = NotificationMarks(self.home.path), ReadOnlyStore(self.home.path)
-            post = Outbox(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
-            return Senders(post, services(addresses))
+            marks, reader = NotificationMarks(self.home.path), ReadOnlyStore(self.home.path)
+            outbox = Outbox(marks, reader, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Senders(outbox, services(addresses))
         except (BadInput, StoreUnavailable) as error:
             self.notice(f"{error}; no messages are sent until this is fixed and the daemon is restarted")
             return contextlib.nullcontext()

@@ -42,7 +42,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     if prune:
         app.store.request(state.run.id, "prune", {}, app.clock.now())
         click.echo(f"{state.run.id}: prune noted; the daemon obeys when it has nothing else to do", err=as_json)
-    kaggle = _kaggle(app, state) if verify else RemoteCopies(None)
+    kaggle = _remote_copies(app, state) if verify else RemoteCopies(None)
     document = inventory(state, app.home, kaggle, verify=verify)
     if as_json:
         print_json(document)
@@ -151,7 +151,7 @@ def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
 # --- Kaggle ----------------------------------------------------------------------
 
 
-def _kaggle(app: App, state: RunState) -> RemoteCopies:
+def _remote_copies(app: App, state: RunState) -> RemoteCopies:
     """Return access to Kaggle if credentials are found and belong to the run's account."""
     try:
         owner = app.gateway.owner()
@@ -178,16 +178,16 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
 def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
     """Repair damaged or missing local copies. Kaggle is only read."""
     damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
-    kaggle = _kaggle(app, state) if damaged else RemoteCopies(None)
+    kaggle = _remote_copies(app, state) if damaged else RemoteCopies(None)
     if damaged and kaggle.gateway is None:
         raise BadInput(f"--pull needs the account that the run belongs to: {kaggle.left_out}")
     for checkpoint in damaged:
         assert kaggle.gateway is not None
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
-        custody = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
-        with on_disk(custody.folder):
-            lost = custody.repair((custody.from_dataset, custody.from_output))
+        copies = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
+        with on_disk(copies.folder):
+            lost = copies.repair((copies.from_dataset, copies.from_output))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)

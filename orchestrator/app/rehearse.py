@@ -75,9 +75,9 @@ def prepared(
     pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan, *, hasty: bool = False
 ) -> Iterator[App]:
     """Start a local Kaggle that has what the pipeline mounts: real files, or tiny stand-ins for large ones."""
-    _require(pipeline.pins, path)
+    _require_packages(pipeline.pins, path)
     with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline), hasty=hasty) as kaggle:
-        _stand_in(pipeline, kaggle, home / "stand-ins")
+        _add_stand_ins(pipeline, kaggle, home / "stand-ins")
         yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
 
 
@@ -91,14 +91,14 @@ def serve(
     plan = FaultPlan.read(faults) if faults else FaultPlan()
     pipeline = loader.load(chosen) if chosen else None
     if pipeline is not None and chosen is not None:
-        _require(pipeline.pins, chosen)
+        _require_packages(pipeline.pins, chosen)
     with local_kaggle(home / "serve", port, plan, None, devices_of(pipeline) if pipeline else 1) as kaggle:
         if pipeline is not None:
-            _stand_in(pipeline, kaggle, home / "serve" / "stand-ins")
+            _add_stand_ins(pipeline, kaggle, home / "serve" / "stand-ins")
         if as_json:
             told = {"url": kaggle.url, "environment": kaggle.environment(), "kaggle_folder": shows_kaggle()}
             click.echo(json.dumps({"format": 1, **told}))
-        for line in () if as_json else _how_to_point(kaggle):
+        for line in () if as_json else _export_lines(kaggle):
             click.echo(line)
         sys.stdout.flush()
         clock = SystemClock()
@@ -107,7 +107,7 @@ def serve(
             clock.sleep(3600.0)
 
 
-def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
+def _export_lines(kaggle: LocalKaggle) -> Iterator[str]:
     yield f"# a local Kaggle listens at {kaggle.url}; in another shell:"
     for name, value in kaggle.environment().items():
         yield f"export {name}={value}"
@@ -118,7 +118,7 @@ def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
     yield "# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list -m. Ctrl-C ends it."
 
 
-def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
+def _add_stand_ins(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
     """Add a small stand-in to the local Kaggle for each large resource that relay's own stages read."""
     if pipeline.loaded_model is not None:
         stand_ins.write(folder, pipeline.model, own=sets_in_files(pipeline))
@@ -168,7 +168,7 @@ def local_kaggle(
         yield kaggle
 
 
-def _require(pins: tuple[str, ...], path: Path) -> None:
+def _require_packages(pins: tuple[str, ...], path: Path) -> None:
     """Raise BadInput if packages are missing: a rehearsed session must not install anything into this Python."""
     if lacking := packages.differing(pins):
         raise BadInput(

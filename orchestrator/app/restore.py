@@ -52,7 +52,7 @@ class Loss:
         """Yield a line for each of the newest lost facts."""
         yield f"{self.run}: {len(self.facts)} facts are later than the backup; the newest of them:"
         for entry in self.facts[-FACTS_TOLD:]:
-            yield f"  {entry.at[:19]} UTC  {_says(entry)}"
+            yield f"  {entry.at[:19]} UTC  {_describe(entry)}"
 
 
 def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
@@ -68,12 +68,12 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
             f"there is no whole backup in {app.home.backups}: relay adopt lists the runs that can be made again from Kaggle"
         )
     _require_sound(backup)
-    fence, before = _known(app.home.database)
+    fence, before = _fence_and_log(app.home.database)
     after = logged(backup)
     aside = backups.put_back(backup, now, fence)
     made_at = newest_fact(app.home.database)
     go_on_here(Store.at(app.home.path), app.identity, now)
-    tell(f"{backup} is in the place of {app.home.database}; it {_knows(made_at, now)}")
+    tell(f"{backup} is in the place of {app.home.database}; it {_known_until(made_at, now)}")
     if aside is not None:
         tell(f"the replaced database is kept in {aside}")
     losses = _losses(before, after)
@@ -131,7 +131,7 @@ def _require_sound(backup: Path) -> None:
         raise BadInput(f"{backup}: {NEWER}")
 
 
-def _known(database: Path) -> tuple[int, list[BackupEntry] | None]:
+def _fence_and_log(database: Path) -> tuple[int, list[BackupEntry] | None]:
     """Return the fencing number of the replaced database and its log; 0 and None as far as they cannot be read."""
     if not database.exists():
         return 0, None
@@ -151,11 +151,11 @@ def _losses(before: list[BackupEntry] | None, after: list[BackupEntry]) -> list[
     return [Loss(run, entries) for run, entries in found.items()]
 
 
-def _knows(until: datetime | None, now: datetime) -> str:
+def _known_until(until: datetime | None, now: datetime) -> str:
     return f"knows what happened until {when(until, now)}" if until else "knows of nothing yet"
 
 
-def _says(entry: BackupEntry) -> str:
+def _describe(entry: BackupEntry) -> str:
     try:
         return describe(FACTS[entry.name].from_dict(json.loads(entry.data))) or entry.name
     except UNREADABLE:

@@ -22,7 +22,7 @@ def pause(context: click.Context, run: str, as_json: bool) -> None:
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.pause(app_of(context), run), as_json)
+    _report_request(context, requests.pause(app_of(context), run), as_json)
 
 
 @click.command()
@@ -43,7 +43,7 @@ def resume(
     """
     from orchestrator.app import requests
 
-    _noted(
+    _report_request(
         context,
         requests.resume(app_of(context), run, from_step, abandon_session=abandon_session, take_over=take_over),
         as_json,
@@ -62,7 +62,7 @@ def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.retry(app_of(context), run, abandon_session=abandon_session), as_json)
+    _report_request(context, requests.retry(app_of(context), run, abandon_session=abandon_session), as_json)
 
 
 @click.command()
@@ -78,20 +78,20 @@ def cancel(context: click.Context, run: str, as_json: bool) -> None:
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.cancel(app_of(context), run), as_json)
+    _report_request(context, requests.cancel(app_of(context), run), as_json)
 
 
-def _noted(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
+def _report_request(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
     """Report the stored request, and whether a daemon is running to act on it."""
     from orchestrator.views import json_output
     from orchestrator.views.document import daemon_document
 
     app = app_of(context)
     daemon = daemon_document(app.store.lease(), app.clock.now())
-    alone = daemon is None or not daemon["runs"]
+    unattended = daemon is None or not daemon["runs"]
     if as_json:
-        told = json_output.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone)
+        told = json_output.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not unattended)
         json_output.print_json(told)
         return
-    type_ = "; no daemon runs here, so type: relay daemon" if alone else ""
+    type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
     click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next turn{type_}")

@@ -11,7 +11,7 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yello
 
 def check_view(document: dict[str, Any]) -> RenderableType:
     """Show all findings in order, then a summary line."""
-    return Group(_findings(document), Text(), Text(_sum(document)))
+    return Group(_findings(document), Text(), Text(_summary(document)))
 
 
 def doctor_view(document: dict[str, Any]) -> RenderableType:
@@ -31,12 +31,12 @@ def _findings(document: dict[str, Any]) -> RenderableType:
     told = ""
     for finding in document["findings"]:
         mark, style = MARKS[finding["state"]]
-        table.add_row(Text(mark, style), "" if finding["key"] == told else finding["key"], _words(finding, style))
+        table.add_row(Text(mark, style), "" if finding["key"] == told else finding["key"], _sentence(finding, style))
         told = finding["key"]
     return table
 
 
-def _words(finding: dict[str, Any], style: str) -> Text:
+def _sentence(finding: dict[str, Any], style: str) -> Text:
     text = Text(finding["sentence"], style="" if finding["state"] in ("ok", "note") else style)
     if finding["remedy"]:
         text.append(f"\n→ {finding['remedy']}", style="not bold default")
@@ -45,7 +45,7 @@ def _words(finding: dict[str, Any], style: str) -> Text:
     return text
 
 
-def _sum(document: dict[str, Any]) -> str:
+def _summary(document: dict[str, Any]) -> str:
     path, problems, warnings = document["path"], document["problems"], document["warnings"]
     beside = f", and {_count(warnings, 'warning')}" if warnings else ""
     if document["pipeline"] is None:

@@ -93,7 +93,7 @@ def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None)
     watch = store.watch(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts, watch.seconds),
-        **_trouble(watch),
+        **_failure(watch),
         **_forecast(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
@@ -113,7 +113,7 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
     state = store.rows(name)
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return _run(store, name, now, daemon)
-    found = {**run_document(state, (), now), **_trouble(PollState()), "requests": []}
+    found = {**run_document(state, (), now), **_failure(PollState()), "requests": []}
     return {**found, "to_do": to_do(found, daemon, now)}
 
 
@@ -135,7 +135,7 @@ def _request(request: Request) -> dict[str, Any]:
     return {"verb": request.verb, "arguments": request.arguments, "made_at": _time(request.made_at)}
 
 
-def _trouble(watch: PollState) -> dict[str, Any]:
+def _failure(watch: PollState) -> dict[str, Any]:
     """Describe the last failure that will be retried."""
     again = watch.not_before if watch.failure else None
     absent = bool(again) and watch.absences >= ABSENT_MIN
@@ -251,7 +251,7 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
         "budget_s": session.budget_s,
         "limit_s": session.limit_s,
         "stops_by": _time(_stops_by(session)),
-        "seconds": _lasted_s(session, accounted, now),
+        "seconds": _duration_s(session, accounted, now),
         "accounted": accounted,
         "kept_s": session.kept_s,
         "planned_at": _time(session.planned_at),
@@ -262,7 +262,7 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
     }
 
 
-def _lasted_s(session: Session, accounted: Mapping[str, float], now: datetime) -> float | None:
+def _duration_s(session: Session, accounted: Mapping[str, float], now: datetime) -> float | None:
     """Return how long the session has had its machine: at most its limit, at least what its own clock reported.
 
     If this machine's clock was set meanwhile, only the session's own clock counts. Returns None if that reported

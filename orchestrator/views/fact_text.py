@@ -30,7 +30,7 @@ def describe(fact: Fact) -> str:
         case facts.SeenRunning():
             return f"session {_key(fact)} runs"
         case facts.PushUnclear() | facts.PushUnfound() | facts.TwinSeen() | facts.TwinEnded() | facts.DatasetDropped():
-            return _twice(fact)
+            return _conflict(fact)
         case facts.SessionFact():
             return _after(fact)
         case facts.CheckpointPruned():
@@ -57,7 +57,7 @@ def _before(
             return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the remaining quota has changed"
 
 
-def _twice(
+def _conflict(
     fact: facts.PushUnclear | facts.PushUnfound | facts.TwinSeen | facts.TwinEnded | facts.DatasetDropped,
 ) -> str:
     match fact:

@@ -67,8 +67,8 @@ class LineView:
 
     def __init__(self, on: Console, clock: Clock) -> None:
         self._on, self._clock = on, clock
-        self._said_s: float | None = None
-        self._said = ""
+        self._printed_s: float | None = None
+        self._printed = ""
 
     def say(self, line: str) -> None:
         """Print one line with the time."""
@@ -77,15 +77,15 @@ class LineView:
 
     def due(self) -> bool:
         """Return whether it is time to print the progress again."""
-        return self._said_s is None or self._clock.monotonic() - self._said_s >= PROGRESS_EVERY_S
+        return self._printed_s is None or self._clock.monotonic() - self._printed_s >= PROGRESS_EVERY_S
 
     def progress(self, run: dict[str, Any], name: str = "") -> None:
         """Print the training progress unless it is unchanged."""
         now = self._clock.now()
-        self._said_s, standing = self._clock.monotonic(), training_line(run)
-        if standing != self._said:
-            self._said = standing
-            self.say(f"{name}{standing}  {session_line(run, now)}")
+        self._printed_s, line_now = self._clock.monotonic(), training_line(run)
+        if line_now != self._printed:
+            self._printed = line_now
+            self.say(f"{name}{line_now}  {session_line(run, now)}")
 
 
 def progress_view(run: dict[str, Any], now: datetime) -> RenderableType:

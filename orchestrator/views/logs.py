@@ -75,7 +75,7 @@ class Following:
     def run(self, run: str, since: tuple[int, int]) -> Iterator[Piece]:
         """Yield the logs of sessions from (number, attempt) `since` on until the run is over or parked."""
         done: tuple[int, int] | None = None
-        said: tuple[str | None, ...] = ()
+        last_reason: tuple[str | None, ...] = ()
         while True:
             state = self.store.load(run)
             later = [s for s in state.sessions if s.key >= since and (done is None or s.key > done)]
@@ -85,10 +85,10 @@ class Following:
                 yield from self.session(session)
                 done = session.key
                 continue
-            standing, sentence = self._standing(state)
-            if sentence and standing != said:
+            reason_key, sentence = self._idle_reason(state)
+            if sentence and reason_key != last_reason:
                 yield Notice(sentence)
-            said = standing
+            last_reason = reason_key
             if state.run.status in SETTLED:
                 return
             self.clock.sleep(EVERY_S)
@@ -116,7 +116,7 @@ class Following:
             gateway = self.gateway()
         except BadInput as error:
             yield Notice(f"{error}; until then what the daemon takes in is shown")
-            yield from self._taken_in(session)
+            yield from self._stored_lines(session)
             return
         while session.phase.awaited:
             try:
@@ -134,7 +134,7 @@ class Following:
                 self.clock.sleep(AGAIN_S)
                 session = self._now(session)
 
-    def _taken_in(self, session: Session) -> Iterator[ShownLine]:
+    def _stored_lines(self, session: Session) -> Iterator[ShownLine]:
         """Yield the stored log as it grows, until the session is over."""
         seen = 0
         while True:
@@ -153,17 +153,17 @@ class Following:
         """Return whether there is, or may soon be, a log to show."""
         return session.phase.awaited or self.home.log(session).exists()
 
-    def _standing(self, state: RunState) -> tuple[tuple[str | None, ...], str]:
+    def _idle_reason(self, state: RunState) -> tuple[tuple[str | None, ...], str]:
         """Return why no session begins: a key that identifies the reason, and a sentence, empty for short waits."""
         run = state.run
         if run.status is RunStatus.FINISHED:
             return (run.status,), f"{run.id} is finished"
         document = status_document(self.store, self.home.path, self.clock.now(), run.id)
         to_do = document["runs"][0]["to_do"]
-        standing = (run.status, run.reason, to_do["command"])
+        reason_key = (run.status, run.reason, to_do["command"])
         if to_do["command"] is None and run.status is RunStatus.ACTIVE:
-            return standing, ""
-        return standing, f"{run.id} is {run.status}: {in_a_line(to_do)}"
+            return reason_key, ""
+        return reason_key, f"{run.id} is {run.status}: {in_a_line(to_do)}"
 
 
 def heading(session: Session) -> str:

@@ -48,7 +48,7 @@ class Narrator:
         self._failing: dict[str, tuple[str, datetime]] = {}
         """Last logged failure of each failing run, and the time since when it has failed."""
         self._resting: dict[str, str] = {}
-        self._said: dict[str, list[str]] = {}
+        self._last_sentences: dict[str, list[str]] = {}
         """Sentences of each run's newest facts, which a following wait does not repeat."""
         self._quotas: dict[tuple[str, str], str] = {}
 
@@ -59,18 +59,18 @@ class Narrator:
         if any(isinstance(fact, FRESH) for fact in turn.facts):
             self._failing.pop(run, None)
         if happened:
-            self._said[run] = [line.message for line in happened]
+            self._last_sentences[run] = [line.message for line in happened]
         said += [*happened, *self._failure(run, turn), *self._rest(run, turn)]
-        return said or [_effort(run, turn)] if not isinstance(turn.command, Wait | Append) else said
+        return said or [_without_news(run, turn)] if not isinstance(turn.command, Wait | Append) else said
 
     def _request(self, run: str, turn: Turn) -> list[Narration]:
         request = turn.request
-        return [] if request is None else [_obeyed(run, request, turn)]
+        return [] if request is None else [_request_line(run, request, turn)]
 
     def _failure(self, run: str, turn: Turn) -> list[Narration]:
         if not goes_on_failing(turn):
             return []
-        key, after = _shape(turn.failure), turn.after
+        key, after = _without_numbers(turn.failure), turn.after
         first = after.failing_since if after else None
         before, since = self._failing.get(run, ("", first or self._now()))
         self._failing[run] = (key, since)
@@ -114,11 +114,11 @@ class Narrator:
         rest = turn.command
         if not isinstance(rest, Wait):
             return []
-        key, before = _shape(rest.why), self._resting.get(run)
+        key, before = _without_numbers(rest.why), self._resting.get(run)
         if run in self._failing:
             return []
         self._resting[run] = key
-        if key == before or any(rest.why in said for said in self._said.get(run, ())) or rest.why in OVER:
+        if key == before or any(rest.why in said for said in self._last_sentences.get(run, ())) or rest.why in OVER:
             return []
         until = "you ask for something" if rest.until is None else clock_time(rest.until.isoformat())
         data = {"until": _iso(rest.until), "why": rest.why}
@@ -166,13 +166,13 @@ def cut(text: str) -> str:
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"
 
 
-def _obeyed(run: str, request: Request, turn: Turn) -> Narration:
+def _request_line(run: str, request: Request, turn: Turn) -> Narration:
     nothing = "" if turn.facts or request.verb == "prune" else ": there is nothing to do for that now"
     data = {"verb": request.verb, "arguments": request.arguments, "made_at": _iso(request.made_at)}
     return Narration(event="request_obeyed", message=f"you asked to {request.verb}{nothing}", run=run, data=data)
 
 
-def _effort(run: str, turn: Turn) -> Narration:
+def _without_news(run: str, turn: Turn) -> Narration:
     """Return a debug line for a turn without news, to show every call."""
     words = type(turn.command).__name__
     number = getattr(turn.command, "number", None)
@@ -200,7 +200,7 @@ def _short(value: Any) -> Any:
     return cut(value) if isinstance(value, str) else value
 
 
-def _shape(sentence: str) -> str:
+def _without_numbers(sentence: str) -> str:
     """Replace the numbers of a sentence, so that sentences that differ only in them compare equal."""
     return re.sub(r"\d+", "#", sentence)
 

@@ -24,7 +24,7 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     """Show the runs of a status document; a single run is shown in detail, with `curves` by run."""
     now = datetime.fromisoformat(document["at"])
     parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
-    parts += _set_apart(document)
+    parts += _damaged_and_lost(document)
     runs = document["runs"]
     if not runs and (document["damaged"] or document["lost"]):
         return Group(*parts)
@@ -34,7 +34,7 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
         known = (curves or {}).get(runs[0]["id"])
         return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
     ordered = sorted(runs, key=_newest, reverse=True)
-    ordered.sort(key=_need)
+    ordered.sort(key=_attention_rank)
     columns = min(NAME_COLUMNS, max(len(run["id"]) for run in runs))
     parts += [_in_brief(run, now, columns) for run in ordered[:RUNS_SHOWN]]
     rest = len(ordered[RUNS_SHOWN:]) + document["others"]
@@ -45,7 +45,7 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
 
 
-def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
+def _damaged_and_lost(document: dict[str, Any]) -> Iterator[RenderableType]:
     """Show damaged runs, and runs that are missing from the database."""
     for run in document["damaged"]:
         yield Text.assemble((run["id"], "bold"), "  ", ("damaged", "bold red"))
@@ -54,7 +54,7 @@ def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield sentence(run["message"], "yellow")
 
 
-def _need(run: dict[str, Any]) -> int:
+def _attention_rank(run: dict[str, Any]) -> int:
     """Return the sort rank: 0 if the run needs a person, then open runs, then finished ones."""
     if run["to_do"]["command"]:
         return 0 if run["state"] == "parked" else 1

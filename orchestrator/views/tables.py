@@ -46,11 +46,11 @@ def curves_view(run: dict[str, Any], curves: Curves) -> RenderableType | None:
     for stage in reversed(run["stages"]):
         drawn = [(n, curves[stage["name"], n]) for n in CURVED if len(curves.get((stage["name"], n), ())) > 1]
         if drawn:
-            return Either(_drawn(stage["name"], drawn, 40), _drawn(stage["name"], drawn, 12))
+            return Either(_curve_lines(stage["name"], drawn, 40), _curve_lines(stage["name"], drawn, 12))
     return None
 
 
-def _drawn(stage: str, drawn: Sequence[tuple[str, Sequence[float]]], columns: int) -> RenderableType:
+def _curve_lines(stage: str, drawn: Sequence[tuple[str, Sequence[float]]], columns: int) -> RenderableType:
     return labelled(
         (f"{stage} {name}", f"{curve(values, columns)} {values[0]:.3g} → {values[-1]:.3g}") for name, values in drawn
     )
@@ -103,7 +103,7 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
             text,
             place(session["from"]),
             place(session["to"]),
-            _took(session["seconds"], long),
+            _duration(session["seconds"], long),
             str(session["steps_lost"] or ""),
         )
         narrow.add_row(name, text, place(session["to"]))
@@ -115,7 +115,7 @@ def _ended(session: dict[str, Any]) -> Text:
     return Text(ending(session), style=STYLES.get(session["outcome"] or session["phase"], ""))
 
 
-def _took(seconds: float | None, long: bool) -> str:
+def _duration(seconds: float | None, long: bool) -> str:
     if seconds is None:
         return ""
     return f"{seconds / 3600:.1f}" if long else f"{seconds:.0f}"

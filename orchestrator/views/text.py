@@ -29,15 +29,15 @@ def run_view(
     sessions: int | None = None,
 ) -> RenderableType:
     """Show one run of a status document. `sessions` limits the number of newest sessions with a row; None for all."""
-    parts: list[RenderableType] = [headline(run), *_what(run)]
+    parts: list[RenderableType] = [headline(run), *_advice(run)]
     details = [
-        *_made_up(run),
-        *_waits(run, now),
-        *_twice(run, now),
+        *_stand_ins(run),
+        *_waiting(run, now),
+        *_twins(run, now),
         *_clocks(run, now),
         *_quota(run, quotas, now),
         *_spent(run),
-        *_kept(run, now),
+        *_checkpoint(run, now),
     ]
     parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
@@ -59,7 +59,7 @@ def headline(run: dict[str, Any]) -> Text:
     )
 
 
-def _what(run: dict[str, Any]) -> list[RenderableType]:
+def _advice(run: dict[str, Any]) -> list[RenderableType]:
     """Show what the user has to do, usually nothing, and the log excerpt that explains it."""
     to_do = run.get("to_do") or {"message": run["reason"], "command": run["remedy"]}
     lines: list[RenderableType] = (
@@ -73,13 +73,13 @@ def _what(run: dict[str, Any]) -> list[RenderableType]:
 # --- labelled lines ------------------------------------------------------------
 
 
-def _made_up(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
+def _stand_ins(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
     """Show which resources were stand-ins in a rehearsal, so that its measurements are not mistaken for real ones."""
     said = stand_ins_told(run["stages"])
     return [("stand-ins", Text(said, style="yellow"))] if said else []
 
 
-def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+def _waiting(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
     """Show what the run waits for, and what failed."""
     lines: list[tuple[str, RenderableType]] = []
     if run["state"] == "waiting":
@@ -92,7 +92,7 @@ def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
     return lines
 
 
-def _twice(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+def _twins(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
     """Show sessions that run a second time by mistake."""
     return [
         (
@@ -179,7 +179,7 @@ def quota_text(quota: dict[str, Any], now: datetime) -> str:
     return f"{hours(quota['left_s'])} of {hours(quota['total_s'])} left{assumed}{renewed}"
 
 
-def _kept(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
     """Show the newest verified checkpoint, and any damage that was found."""
     lines: list[tuple[str, RenderableType]] = []
     newest = next((c for c in reversed(run["checkpoints"]) if c["status"] in ("collected", "published")), None)

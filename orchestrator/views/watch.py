@@ -123,7 +123,7 @@ class Whole:
         yield above
         room = (options.height or console.size.height) - len(rows) - 1
         several = len(seen.document["runs"]) > 1
-        told = [(at, text) for happened in seen.events for at, text in _told(happened, now, several)]
+        told = [(at, text) for happened in seen.events for at, text in _event_line(happened, now, several)]
         while told and room > 0:
             view = labelled((at, Text(text)) for at, text in told)
             if len(console.render_lines(view, options.update(height=None), pad=False)) <= room:
@@ -132,7 +132,7 @@ class Whole:
             del told[0]
 
 
-def _told(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
+def _event_line(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
     """Return one event as time and sentence; nothing if another event describes it better."""
     text = describe(happened.fact)
     name = f"{happened.run}  " if several else ""
@@ -150,11 +150,11 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
             trouble[0] = seen.trouble
         runs = seen.document["runs"]
         several = len(runs) > 1
-        apart = _apart(seen.document)
-        for text in apart if advice.get("", []) != apart else ():
+        problems = _problem_lines(seen.document)
+        for text in problems if advice.get("", []) != problems else ():
             told.say(text)
-        advice[""] = apart
-        if not runs and not apart and newest[0] < 0:
+        advice[""] = problems
+        if not runs and not problems and newest[0] < 0:
             told.say(f"no runs in {seen.document['home']} yet")
         for happened in seen.events:
             text = describe(happened.fact)
@@ -163,9 +163,9 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
         newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))
         due = told.due()
         for run in runs:
-            standing = [run["state"], run["reason"], run["requests"], run["to_do"]["command"], bool(run["failure"])]
-            if advice.get(run["id"]) != standing:
-                advice[run["id"]] = standing
+            state_key = [run["state"], run["reason"], run["requests"], run["to_do"]["command"], bool(run["failure"])]
+            if advice.get(run["id"]) != state_key:
+                advice[run["id"]] = state_key
                 told.say(f"{run['id']}  {run['state']}  {in_a_line(run['to_do'])}")
             if due and run["state"] not in SETTLED:
                 told.progress(run, f"{run['id']}  " if several else "")
@@ -173,7 +173,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
     yield tell
 
 
-def _apart(document: dict[str, Any]) -> list[Any]:
+def _problem_lines(document: dict[str, Any]) -> list[Any]:
     """Return the messages about damaged and missing runs."""
     damaged = [f"{run['id']}  {run['says']}; type: {run['type']}" for run in document["damaged"]]
     return damaged + [run["message"] for run in document["lost"][:1]]
@@ -185,20 +185,27 @@ def _json_lines(on: Console) -> Iterator[Tell]:
     last: list[Any] = [None]
 
     def tell(seen: Seen) -> None:
-        standing = _standing(seen.document)
-        if standing != last[0]:
-            last[0] = standing
+        state_key = _change_key(seen.document)
+        if state_key != last[0]:
+            last[0] = state_key
             on.file.write(escape_controls(json.dumps(seen.document)) + "\n")
             on.file.flush()
 
     yield tell
 
 
-def _standing(document: dict[str, Any]) -> list[Any]:
+def _change_key(document: dict[str, Any]) -> list[Any]:
     """Return the parts of a document that count as a change."""
     keys = ("id", "state", "reason", "failure", "requests", "stages", "damage")
     phases = [[session["phase"] for session in run["sessions"]] for run in document["runs"]]
     quota = [(each["owner"], each["accelerator"], each["left_s"]) for each in document["quota"]]
     types = [run["to_do"]["command"] for run in document["runs"]]
-    apart = [document["damaged"], document["lost"]]
-    return [document["warnings"], apart, [[run[key] for key in keys] for run in document["runs"]], phases, types, quota]
+    problems = [document["damaged"], document["lost"]]
+    return [
+        document["warnings"],
+        problems,
+        [[run[key] for key in keys] for run in document["runs"]],
+        phases,
+        types,
+        quota,
+    ]

@@ -45,11 +45,11 @@ def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
     """Return all findings as the document that docs/doctor.md describes. Raises BadInput for an unknown run."""
     patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now())
     if name is not None:
-        patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _named(patient, name))
-    found = [finding for key, look in HERE for finding in _told(key, partial(look, patient))]
+        patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _run_named(patient, name))
+    found = [finding for key, look in HERE for finding in _run_check(key, partial(look, patient))]
     if not offline:
-        found += _told("clock", lambda: kaggle.clock(patient, app.clock))
-        found += _asked(app, patient, found)
+        found += _run_check("clock", lambda: kaggle.clock(patient, app.clock))
+        found += _kaggle_findings(app, patient, found)
     return {
         "format": FORMAT,
         "home": str(app.home.path),
@@ -66,7 +66,7 @@ def exit_status(found: dict[str, Any]) -> int:
     return 1 if found["problems"] or found["warnings"] else 0
 
 
-def _named(patient: DoctorSubject, name: str) -> str:
+def _run_named(patient: DoctorSubject, name: str) -> str:
     """Return the id of a run that the database knows or that has a folder here. Raises BadInput if none or several
     match."""
     known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.ailments() if one.run)})
@@ -80,12 +80,12 @@ def _named(patient: DoctorSubject, name: str) -> str:
     )
 
 
-def _asked(app: App, patient: DoctorSubject, here: list[Finding]) -> Iterator[Finding]:
+def _kaggle_findings(app: App, patient: DoctorSubject, here: list[Finding]) -> Iterator[Finding]:
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         yield note("kaggle", "what is on Kaggle was not looked at: that needs credentials")
         return
     for key, look in THERE:
-        found = list(_told(key, partial(_ask, look, app, patient)))
+        found = list(_run_check(key, partial(_ask, look, app, patient)))
         yield from found
         if any(finding.state is Severity.PROBLEM for finding in found):
             return
@@ -95,7 +95,7 @@ def _ask(look: KaggleLook, app: App, patient: DoctorSubject) -> Iterable[Finding
     return look(patient, app.gateway)
 
 
-def _told(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+def _run_check(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
     """Run one check and yield its findings. An unreachable Kaggle or an unusable disk becomes a finding too."""
     try:
         yield from look()

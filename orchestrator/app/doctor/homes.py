@@ -104,13 +104,13 @@ def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark,
     if on_kernel is not None:
         yield on_kernel[0], f"{slug_of(run, *on_kernel[1])} and what followed"
     places = [place for place in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(place)) is not None]
-    newest = max(places, key=lambda place: _made(run, place), default=None)
+    newest = max(places, key=lambda place: _checkpoint_order(run, place), default=None)
     dataset = None if newest is None else gateway.find_dataset(newest)
     if dataset is not None:
         yield Mark.on_dataset(dataset), f"the dataset {newest}"
 
 
-def _made(run: str, place: str) -> tuple[Key, int]:
+def _checkpoint_order(run: str, place: str) -> tuple[Key, int]:
     """Return the session that a dataset belongs to, and the number of its name; later names have higher numbers."""
     return key_in(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
 

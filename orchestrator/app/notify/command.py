@@ -33,7 +33,7 @@ class Configured:
     @property
     def status(self) -> int:
         """Exit status: 1 if a service did not accept the test message."""
-        return int(any(reader.took is False for reader in self.services))
+        return int(any(result.took is False for result in self.services))
 
 
 def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configured:
@@ -46,54 +46,54 @@ def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configu
     from orchestrator.app.notify.services import services  # imports apprise, which is slow
 
     found = services(addresses)
-    readers = _tested(found) if test else [ServiceTest(service.name, service.shown) for service in found]
+    results = _test_all(found) if test else [ServiceTest(service.name, service.shown) for service in found]
     events = tuple(event for event in config.EVENTS if event in addresses.events)
-    return Configured(addresses.source, tuple(readers), events, addresses.warnings)
+    return Configured(addresses.source, tuple(results), events, addresses.warnings)
 
 
-def _tested(found: list[Any]) -> list[ServiceTest]:
+def _test_all(found: list[Any]) -> list[ServiceTest]:
     from orchestrator.app.notify.sender import DEADLINE_S, Sending
     from orchestrator.app.notify.services import Message
 
-    readers = []
+    results = []
     for service in found:
         sending = Sending(service, Message(TITLE, BODY))
         sending.start()
         sending.join(DEADLINE_S)
         problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
-        readers.append(ServiceTest(service.name, service.shown, not problem, problem))
-    return readers
+        results.append(ServiceTest(service.name, service.shown, not problem, problem))
+    return results
 
 
 def lines(told: Configured, home: Path) -> list[str]:
     """Format the settings for a person, one string per line."""
     if told.source is None:
         return [f"no notification service is configured: {config.remedy(home)}"]
-    if any(reader.took is not None for reader in told.services):
-        return [*told.warnings, *(_outcome(reader) for reader in told.services)]
+    if any(result.took is not None for result in told.services):
+        return [*told.warnings, *(_outcome(result) for result in told.services)]
     return [
         *told.warnings,
         f"{told.source} configures",
-        *(f"  {reader.name}  {reader.address}" for reader in told.services),
+        *(f"  {result.name}  {result.address}" for result in told.services),
         "which the daemon notifies when",
         *(f"  {event}: {config.EVENTS[event]}" for event in told.events),
         "type: relay notify --test",
     ]
 
 
-def _outcome(reader: ServiceTest) -> str:
+def _outcome(result: ServiceTest) -> str:
     return (
-        f"{reader.name}  {reader.address}  {'accepted it' if reader.took else f'did not accept it: {reader.problem}'}"
+        f"{result.name}  {result.address}  {'accepted it' if result.took else f'did not accept it: {result.problem}'}"
     )
 
 
 def document(told: Configured) -> dict[str, Any]:
     """Format the settings as JSON (docs/json.md)."""
-    untested = told.source is not None and all(reader.took is None for reader in told.services)
+    untested = told.source is not None and all(result.took is None for result in told.services)
     return {
         "format": 1,
         "source": told.source,
-        "services": [asdict(reader) for reader in told.services],
+        "services": [asdict(result) for result in told.services],
         "events": list(told.events),
         "warnings": list(told.warnings),
         "command": "relay notify --test" if untested else None,

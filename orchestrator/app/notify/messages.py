@@ -48,11 +48,11 @@ def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[st
     for item in news:
         if item.number > max(marks.get(ALL, 0), marks.get(item.run, 0)):
             fresh.setdefault(item.run, []).append(item)
-    found = [_letter(run, _worth(_standing(items), now), events, now) for run, items in fresh.items()]
-    return [letter for letter in found if letter is not None]
+    found = [_batch(run, _recent(_unresolved(items), now), events, now) for run, items in fresh.items()]
+    return [batch for batch in found if batch is not None]
 
 
-def _standing(items: Sequence[News]) -> list[News]:
+def _unresolved(items: Sequence[News]) -> list[News]:
     """Drop `parked` and `waiting` facts that a later fact has resolved."""
     over = (facts.RunResumed, facts.RunWoken, facts.RunCancelled)
     last = max((item.number for item in items if isinstance(item.fact, over)), default=0)
@@ -60,20 +60,20 @@ def _standing(items: Sequence[News]) -> list[News]:
     return [item for item in items if not (isinstance(item.fact, ended) and item.number < last)]
 
 
-def _worth(items: Sequence[News], now: datetime) -> list[News]:
+def _recent(items: Sequence[News], now: datetime) -> list[News]:
     return [item for item in items if isinstance(item.fact, facts.RunParked) or now - item.at <= OLD]
 
 
-def _letter(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
-    wished = [item for item in items if kind_of(item.fact) in events]
-    if not wished:
+def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
+    wanted = [item for item in items if kind_of(item.fact) in events]
+    if not wanted:
         return None
-    lines = [_sentence(run, item, now) for item in wished]
+    lines = [_sentence(run, item, now) for item in wanted]
     if len(lines) > LINES_MAX:
         lines = [f"{len(lines) - LINES_MAX} earlier ones are left out", *lines[-LINES_MAX:]]
-    headline, tone = _headline(max(wished, key=lambda item: (_weight(item.fact), item.number)).fact)
+    headline, tone = _headline(max(wanted, key=lambda item: (_weight(item.fact), item.number)).fact)
     message = Message(f"relay: {run} {headline}", escape_controls("\n".join(lines)), tone)
-    return Batch(message, {run: wished[-1].number})
+    return Batch(message, {run: wanted[-1].number})
 
 
 def kind_of(fact: Fact) -> str:

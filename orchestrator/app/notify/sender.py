@@ -57,7 +57,7 @@ class Sender:
     begins: int
     """Number of the newest fact when the daemon began: a newly configured service gets no earlier facts."""
     failures: int = 0
-    _again_s: float = 0.0
+    _retry_at_s: float = 0.0
     _sending: "Sending | None" = None
     _signal: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
@@ -84,7 +84,7 @@ class Sender:
             last = self._closing.is_set()
             self._signal.clear()
             try:
-                if monotonic_s() >= self._again_s:
+                if monotonic_s() >= self._retry_at_s:
                     self.deliver()
             except (StoreUnavailable, StoreCorrupt):
                 pass  # the daemon reports the failure, and the unchanged marks keep what is unsent
@@ -92,7 +92,7 @@ class Sender:
                 return
             if last:
                 return
-            self._signal.wait(max(0.02, min(LOOK_S, self._again_s - monotonic_s()) if self.failures else LOOK_S))
+            self._signal.wait(max(0.02, min(LOOK_S, self._retry_at_s - monotonic_s()) if self.failures else LOOK_S))
 
     def deliver(self) -> None:
         """Send everything that this service has not been sent yet. A rejected message is retried later."""
@@ -101,12 +101,12 @@ class Sender:
         if ALL not in marks:
             marks[ALL] = self.begins
             told.advance(key, {ALL: self.begins}, now)
-        waiting = letters(told.news(marks[ALL], NAMES), marks, self.post.events, now)
-        for letter in [*waiting, *self._troubles(marks, now)]:
+        batches = letters(told.news(marks[ALL], NAMES), marks, self.post.events, now)
+        for batch in [*batches, *self._troubles(marks, now)]:
             self.post.may()
-            if not self._sent(letter):
+            if not self._sent(batch):
                 return
-            told.advance(key, letter.marks, self.post.now())
+            told.advance(key, batch.marks, self.post.now())
         if newest > marks[ALL]:
             told.advance_all(key, newest, now)
 
@@ -118,8 +118,8 @@ class Sender:
         asked = held_up.union(store.open_runs())  # finished runs are not queried, so that their number does not matter
         return troubles([(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now)
 
-    def _sent(self, letter: Batch) -> bool:
-        problem = self._problem(letter.message)
+    def _sent(self, batch: Batch) -> bool:
+        problem = self._attempt(batch.message)
         if not problem:
             if self.failures:
                 self.post.notice(f"{self.service.name} ({self.service.shown}) accepts messages again")
@@ -131,10 +131,10 @@ class Sender:
             )
         self.failures += 1
         wait_s = min(RETRY_S_MAX, self.post.retry_s * 2.0 ** min(self.failures - 1, 20))
-        self._again_s = monotonic_s() + wait_s
+        self._retry_at_s = monotonic_s() + wait_s
         return False
 
-    def _problem(self, message: Message) -> str:
+    def _attempt(self, message: Message) -> str:
         """Send a message and return the problem; empty if accepted.
 
         A send that exceeds its deadline is left running, and no other send is started before it returns.
@@ -172,21 +172,21 @@ class Senders:
     def __init__(self, post: Outbox, services: Sequence[NotificationService], farewell_s: float = FAREWELL_S) -> None:
         self._farewell_s = farewell_s
         begins = post.told.newest()
-        self._couriers = [Sender(post, service, begins) for service in services]
+        self._senders = [Sender(post, service, begins) for service in services]
 
     def __enter__(self) -> Self:
-        for courier in self._couriers:
-            courier.start()
+        for sender in self._senders:
+            sender.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         by_s = monotonic_s() + self._farewell_s
-        for courier in self._couriers:
-            courier.close(by_s)
+        for sender in self._senders:
+            sender.close(by_s)
 
     def wake(self) -> None:
         """Wake all senders."""
-        for courier in self._couriers:
-            courier.wake()
+        for sender in self._senders:
+            sender.wake()

@@ -40,37 +40,37 @@ class DaemonService:
 
     def install(self, *, start: bool) -> int:
         """Write the service file and start the daemon. Return the exit status: 1 if it should start and did not."""
-        around = inspect_environment(self.settings.home, self.settings.environ, self.user_home)
+        surroundings = inspect_environment(self.settings.home, self.settings.environ, self.user_home)
         system = self.system
-        content = system.content(around.start)
+        content = system.content(surroundings.start)
         changed = self._write(content)
-        for warning in around.warnings:
+        for warning in surroundings.warnings:
             self.say(warning)
-        if around.problem:
-            self.say(f"not started: {around.problem}")
+        if surroundings.problem:
+            self.say(f"not started: {surroundings.problem}")
             return 1
         commands = system.starting(changed=changed)
         if not start:
             self.say("not started; to start it, type")
-            self._show(commands)
+            self._print_commands(commands)
             return 0
-        return self._start(commands, around, changed=changed)
+        return self._start(commands, surroundings, changed=changed)
 
-    def _start(self, commands: list[list[str]], around: Surroundings, *, changed: bool) -> int:
+    def _start(self, commands: list[list[str]], surroundings: Surroundings, *, changed: bool) -> int:
         running = self.system.is_running()
         other = "" if running else self.other_daemon()
         if other:
             self.say(
-                f"not started: a daemon works on {around.start.home} already ({other}): stop it, then type relay service install"
+                f"not started: a daemon works on {surroundings.start.home} already ({other}): stop it, then type relay service install"
             )
             return 1
         if running and changed and isinstance(self.system, Launchd):
             commands = [*self.system.ending(), *commands]
-        if failed := self._carry_out(commands):
+        if failed := self._run_all(commands):
             self.say(f"not started: {failed}; where this user has such a session, type")
-            self._show(commands)
+            self._print_commands(commands)
             self.say("or, without it,")
-            self.say(f"  {shell_command(around.start)}")
+            self.say(f"  {shell_command(surroundings.start)}")
             return 1
         self.say("started: relay status shows what it does, relay service status whether it runs")
         for sentence in self.system.afterwards():
@@ -84,7 +84,7 @@ class DaemonService:
             self.say(f"no service is installed: there is no {path}")
             return 0
         self._refuse_foreign()
-        failed = self._carry_out(self.system.ending())
+        failed = self._run_all(self.system.ending())
         with on_disk(path):
             path.unlink()
         self.say(f"removed {path}; the runs and {self.settings.home} stay")
@@ -151,7 +151,7 @@ class DaemonService:
         if not self.system.ours:
             raise BadInput(f"{self.system.path} was not written by relay: move it away, and type the command again")
 
-    def _carry_out(self, commands: list[list[str]]) -> str:
+    def _run_all(self, commands: list[list[str]]) -> str:
         """Run commands in order. Return the output of the first one that fails; empty if none does."""
         for command in commands:
             ran = self.system.run(command)
@@ -159,6 +159,6 @@ class DaemonService:
                 return f"{shlex.join(command[:3])} said: {' '.join(ran.said.split()) or f'exit status {ran.status}'}"
         return ""
 
-    def _show(self, commands: list[list[str]]) -> None:
+    def _print_commands(self, commands: list[list[str]]) -> None:
         for command in commands:
             self.say(f"  {shlex.join(command)}")

@@ -42,11 +42,11 @@ def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path)
 
     Raises BadInput if no credentials are found at all.
     """
-    handed, warnings = _handed_on(environ)
+    passed, warnings = _passed_variables(environ)
     start = start_of(home, environ)
     here = find_credentials(environ, user_home)[0]
     try:
-        there = find_credentials(handed, user_home)[0]
+        there = find_credentials(passed, user_home)[0]
     except BadInput:
         problem = (
             f"your Kaggle credentials are only in this shell's environment ({here.source}), which the service does not see: "
@@ -64,11 +64,13 @@ def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path)
 
 def start_of(home: Path, environ: Mapping[str, str]) -> Start:
     """Return the command and environment with which the service starts the daemon for this home folder."""
-    return Start(Path(sys.executable).absolute(), home.absolute(), _folder(), _handed_on(environ)[0])
+    return Start(
+        Path(sys.executable).absolute(), home.absolute(), _installation_folder(), _passed_variables(environ)[0]
+    )
 
 
-def _handed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    handed, warnings = {}, []
+def _passed_variables(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    passed, warnings = {}, []
     for name in HANDED_ON:
         value = environ.get(name, "")
         if value and "@" in value and "://" in value:
@@ -76,14 +78,14 @@ def _handed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"the service does not get {name}, since it holds a password: set it in the system's proxy settings"
             )
         elif value:
-            handed[name] = value
+            passed[name] = value
     token = environ.get("KAGGLE_API_TOKEN", "").strip()
     if token.startswith("/") and len(token) < 1000 and Path(token).is_file():
-        handed["KAGGLE_API_TOKEN"] = token
-    return handed, warnings
+        passed["KAGGLE_API_TOKEN"] = token
+    return passed, warnings
 
 
-def _folder() -> Path | None:
+def _installation_folder() -> Path | None:
     """Return the folder of this relay installation; None if Python finds it from any working directory."""
     place = Path(__file__).resolve().parents[3]
     return None if any(entry and Path(entry).resolve() == place for entry in sys.path[1:]) else place

@@ -31,7 +31,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
     """
     stages = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     measured = [stage["metrics"] for stage in stages]
-    names = {name for metrics in measured for name in metrics if not _is_end(name, metrics)} - {*NO_RATES}
+    names = {name for metrics in measured for name in metrics if not _is_bound(name, metrics)} - {*NO_RATES}
     return {
         "stages": [
             {
@@ -67,7 +67,7 @@ def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _is_end(name: str, metrics: Mapping[str, float]) -> bool:
+def _is_bound(name: str, metrics: Mapping[str, float]) -> bool:
     return any(name.endswith(end) and name.removesuffix(end) in metrics for end in ("_low", "_high"))
 
 
@@ -98,7 +98,7 @@ def samples(run: Mapping[str, Any], artifacts: Mapping[str, str]) -> dict[str, A
     before = {row["key"]: row for row in _rows(artifacts[stages[0]])}
     after = {row["key"]: row for row in _rows(artifacts[stages[-1]])} if len(stages) > 1 else {}
     both = [key for key in before if key in after]
-    chosen = sorted(both, key=lambda key: _telling(before[key], after[key]))[:SAMPLES_MAX]
+    chosen = sorted(both, key=lambda key: _change_rank(before[key], after[key]))[:SAMPLES_MAX]
     if len(chosen) < SAMPLES_MAX and not both:
         chosen = [*list(before)[: SAMPLES_MAX // 2], *list(after)[: SAMPLES_MAX // 2]]
     return {
@@ -119,7 +119,7 @@ def _rows(artifact: str) -> Iterator[Row]:
             yield row
 
 
-def _telling(before: Row, after: Row) -> int:
+def _change_rank(before: Row, after: Row) -> int:
     """Return the sort rank: newly right, newly wrong, still wrong, still right."""
     return [(False, True), (True, False), (False, False), (True, True)].index(
         (bool(before.get("right")), bool(after.get("right")))

@@ -64,10 +64,10 @@ def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdg
     over = run["state"] in ("finished", "cancelled")
     end = max(begin, datetime.fromisoformat(run["updated_at"]) if over else now)
     found = [*_sessions(run["sessions"], happened, seen, end), *_pauses(happened, end)]
-    stretches = list(_one_after_another(found, begin, end))
+    stretches = list(_without_overlaps(found, begin, end))
     totals = dict.fromkeys(KINDS, 0.0)
-    for stretch in stretches:
-        totals[stretch.kind] += stretch.seconds
+    for span in stretches:
+        totals[span.kind] += span.seconds
     return {
         "begin": begin.isoformat(),
         "end": end.isoformat(),
@@ -84,7 +84,7 @@ def _sessions(
     sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
 ) -> Iterator[TimelineSpan]:
     """Yield the activities of each session. A session that has not ended lasts until `end`."""
-    home = _brought_home(happened)
+    handed_over = _handed_over_at(happened)
     for session in sessions:
         key = (session["number"], session["attempt"])
         slug, pushed = session["slug"], _time(session["pushed_at"])
@@ -99,7 +99,7 @@ def _sessions(
             yield from _running(slug, running, min(ended, longest), seen.get(key), live=session["ended_at"] is None)
         if session["ended_at"] is not None and session["outcome"] != "lost":
             waited_for = session["phase"] in ("ended", "collected", "publishing")
-            yield TimelineSpan("transferring", ended, end if waited_for else home.get(key, ended), slug)
+            yield TimelineSpan("transferring", ended, end if waited_for else handed_over.get(key, ended), slug)
 
 
 def _running(
@@ -116,7 +116,7 @@ def _running(
         yield TimelineSpan("saving", last, ended, slug)
 
 
-def _brought_home(happened: Facts) -> dict[Key, datetime]:
+def _handed_over_at(happened: Facts) -> dict[Key, datetime]:
     """Return the time of the last fact about what each session left: collected or published."""
     kept: dict[Key, datetime] = {}
     for at, fact in happened:
@@ -146,7 +146,7 @@ def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
         yield TimelineSpan(kind, since, end)
 
 
-def _one_after_another(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
+def _without_overlaps(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
     """Return the spans without gaps and overlaps. Time without any activity is idle."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     waiting = sorted((s for s in found if s.seconds > 0), key=lambda s: s.begin, reverse=True)
@@ -156,7 +156,7 @@ def _one_after_another(found: Iterable[TimelineSpan], begin: datetime, end: date
     for left, right in itertools.pairwise(edges):
         while waiting and waiting[-1].begin <= left:
             going.append(waiting.pop())
-        going = [stretch for stretch in going if stretch.end > left]
+        going = [span for span in going if span.end > left]
         top = min(going, key=lambda s: (rank[s.kind], s.begin), default=TimelineSpan("idle", left, right))
         if last is not None and (last.kind, last.session) == (top.kind, top.session):
             last = TimelineSpan(last.kind, last.begin, right, last.session)
@@ -175,8 +175,8 @@ def _rows(stretches: Sequence[TimelineSpan], begin: datetime, end: datetime) -> 
     seconds = max(1.0, (end - begin).total_seconds())
     length_s = seconds if seconds <= ONE_ROW_S else next((s for s in ROW_LENGTHS_S if seconds <= s * ROWS_MAX), seconds)
     rows: list[dict[str, Any]] = []
-    for stretch in stretches:
-        for part in _cut(stretch, begin, length_s):
+    for span in stretches:
+        for part in _cut(span, begin, length_s):
             number = int(((part.begin - begin).total_seconds() + 1e-6) // length_s)
             while len(rows) <= number:
                 at = begin + timedelta(seconds=length_s * len(rows))
@@ -185,15 +185,15 @@ def _rows(stretches: Sequence[TimelineSpan], begin: datetime, end: datetime) -> 
     return {"row_s": length_s, "rows": rows}
 
 
-def _cut(stretch: TimelineSpan, begin: datetime, length_s: float) -> Iterator[TimelineSpan]:
+def _cut(span: TimelineSpan, begin: datetime, length_s: float) -> Iterator[TimelineSpan]:
     """Split a span at the ends of rows."""
-    left = stretch.begin
-    while left < stretch.end:
+    left = span.begin
+    while left < span.end:
         number = int(((left - begin).total_seconds() + 1e-6) // length_s)
-        right = min(stretch.end, begin + timedelta(seconds=length_s * (number + 1)))
+        right = min(span.end, begin + timedelta(seconds=length_s * (number + 1)))
         if right <= left:
             return
-        yield TimelineSpan(stretch.kind, left, right, stretch.session)
+        yield TimelineSpan(span.kind, left, right, span.session)
         left = right
 
 

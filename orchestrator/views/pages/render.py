@@ -58,7 +58,7 @@ class LiveSource:
 def sections(history: Mapping[str, Any]) -> dict[str, str]:
     """Render each section of a run's page, by id."""
     values = {"history": history, "run": history["run"], "pipeline_text": _pipeline(history)}
-    return {name: _drawn(f"sections/{name}.html.j2", values) for name in SECTIONS}
+    return {name: _rendered(f"sections/{name}.html.j2", values) for name in SECTIONS}
 
 
 def charts(history: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,18 +68,18 @@ def charts(history: Mapping[str, Any]) -> dict[str, Any]:
         "stages": [{key: stage[key] for key in DRAWN_OF_STAGE} for stage in history["stages"]],
         "boundaries": history["boundaries"],
     }
-    shown_now: dict[str, Any] = _all_shown(drawn)
+    shown_now: dict[str, Any] = _all_escaped(drawn)
     return shown_now
 
 
-def _all_shown(value: Any) -> Any:
+def _all_escaped(value: Any) -> Any:
     match value:
         case str():
             return escape_controls(value)
         case dict():
-            return {_all_shown(key): _all_shown(item) for key, item in value.items()}
+            return {_all_escaped(key): _all_escaped(item) for key, item in value.items()}
         case list() if not value or not isinstance(value[0], float):
-            return [_all_shown(item) for item in value]
+            return [_all_escaped(item) for item in value]
         case _:
             return value
 
@@ -104,17 +104,17 @@ def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
 
 def runs_section(document: Mapping[str, Any]) -> str:
     """Render the list of all runs of a status document."""
-    return _drawn("sections/runs.html.j2", {"document": document})
+    return _rendered("sections/runs.html.j2", {"document": document})
 
 
 def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
     """Render the page that lists all runs."""
-    return _drawn("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
+    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
 
 
 def trouble_page(sentence: str) -> str:
     """Render a page with one sentence that says why there is nothing to show."""
-    return _drawn("trouble.html.j2", {"sentence": sentence})
+    return _rendered("trouble.html.j2", {"sentence": sentence})
 
 
 def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
@@ -125,10 +125,10 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
         "sections": {name: Markup(html) for name, html in sections(history).items()},  # escaped by their templates
         "data": _script_safe(charts(history)),
     }
-    return _drawn("run.html.j2", {**values, **parts})
+    return _rendered("run.html.j2", {**values, **parts})
 
 
-def _drawn(template: str, values: Mapping[str, Any]) -> str:
+def _rendered(template: str, values: Mapping[str, Any]) -> str:
     frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
     return _environment().get_template(template).render({**frame, **values})
 
