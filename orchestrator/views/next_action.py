@@ -26,7 +26,7 @@ def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> 
     told = _unless_alone(_goes_on(run), daemon, now)
     if told["command"] is None and run.get("absent") and not run["requests"]:
         says = (
-            "Kaggle reports that the session's kernel does not exist, and relay polls it for hours: if you deleted it, "
+            "Kaggle says that the session's kernel is not there, and relay keeps polling for hours: if you deleted it, "
             "abandon the session"
         )
         return {"message": says, "command": f"relay resume {run['id']} --abandon-session"}
