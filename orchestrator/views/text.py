@@ -99,8 +99,8 @@ def _twins(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
             "twice",
             Text(
                 f"version {session['twin']['version']} of {session['slug']} has also been running "
-                f"since {when(_at(session['twin']['at']), now)} and uses a slot and quota; stop it on its Kaggle page, or "
-                "wait for its end",
+                f"since {when(_at(session['twin']['at']), now)} and uses a slot and quota; stop it on its Kaggle page, "
+                "or wait for its end",
                 style="yellow",
             ),
         )

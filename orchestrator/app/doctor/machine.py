@@ -84,7 +84,8 @@ def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
     if whole:
         yield ok(
             "checkpoints",
-            f"{whole} of the local copies {'matches its manifest' if whole == 1 else 'match their manifests'}, every byte",
+            f"{whole} of the local copies {'matches its manifest' if whole == 1 else 'match their manifests'}, every "
+            "byte",
         )
 
 

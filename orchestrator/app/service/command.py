@@ -61,7 +61,8 @@ class DaemonService:
         other = "" if running else self.other_daemon()
         if other:
             self.say(
-                f"not started: a daemon works on {surroundings.start.home} already ({other}): stop it, then type relay service install"
+                f"not started: a daemon works on {surroundings.start.home} already ({other}): stop it, then "
+                "type relay service install"
             )
             return 1
         if running and changed and isinstance(self.system, Launchd):
