@@ -138,8 +138,7 @@ class Relay:
         timeout_s: float | None = None,
         say: Say | None = None,
     ) -> Document:
-        """Act as the daemon of this home folder until the run finishes or is cancelled. Return its document, as
-        `status` does.
+        """Act as the daemon of this home folder until the run ends. Return its document, as `status` does.
 
         Returns earlier if `until`, called with the document, returns True, or after `timeout_s` seconds. The session on
         Kaggle continues meanwhile, and the next call resumes the run where it stands. `say` is called with one sentence
@@ -206,11 +205,11 @@ class Relay:
     def resume(
         self, run: str, *, from_step: str | int | None = None, abandon_session: bool = False, take_over: bool = False
     ) -> None:
-        """Resume a parked or waiting run from its newest verified checkpoint, or from the one at `STEP` or
-        `STAGE:STEP`.
+        """Resume a parked or waiting run from its newest verified checkpoint.
 
-        With `abandon_session` relay stops waiting for the session on Kaggle and starts the next one in its place. With
-        `take_over` this home folder takes over the run, and any other home folder stops working on it.
+        `from_step` names an older checkpoint as `STEP` or `STAGE:STEP`. With `abandon_session` relay stops waiting for
+        the session on Kaggle and starts the next one in its place. With `take_over` this home folder takes over the
+        run, and any other home folder stops working on it.
         """
         chosen = None if from_step is None else str(from_step)
         requests.resume(self._app, run, chosen, abandon_session=abandon_session, take_over=take_over)
@@ -230,10 +229,10 @@ class Relay:
 
     @contextlib.contextmanager
     def _alone(self, say: Say | None) -> Iterator[None]:
-        """Hold this home folder for one daemon. The lease separates processes; this lock separates threads of one
-        process.
+        """Hold this home folder for one daemon.
 
-        Notices that concern no single run go to `say`, or to standard error without it.
+        The lease separates processes; this lock separates the threads of one process. Notices that concern no single
+        run go to `say`, or to standard error without it.
         """
         place = self.home.resolve()
         with _LOCK:

@@ -85,10 +85,10 @@ class App(Workspace):
         return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
 
     def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
-        """Create a run of a pipeline that was read from `path`; its other files are resolved relative to that file's
-        folder.
+        """Create a run of a pipeline that was read from `path`.
 
-        Raises BadInput if a run of it is still open; nothing is created then.
+        Files that the pipeline names are resolved relative to the folder of `path`. Raises BadInput if a run of it is
+        still open; nothing is created then.
         """
         if not new:
             self._refuse_lost(path, pipeline)
@@ -152,7 +152,7 @@ class App(Workspace):
         return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
 
     def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
-        """Raise BadInput if a run missing from the database may be of this pipeline: a new run would spend the quota
+        """Raise BadInput if a run missing from the database may be of this pipeline: another would spend quota
         again."""
         lost = self.lost()
         if self.has_store:
@@ -191,8 +191,7 @@ class App(Workspace):
             daemon.round()
 
     def working_daemon(self) -> str:
-        """Return the process that works on this home folder as its daemon, as far as is known; empty if there is
-        none."""
+        """Return the process that is known to work on this home folder as its daemon; empty if there is none."""
         lease = self.reader.lease() if self.has_store else None
         if lease is None or not lease.held(self.clock.now(), is_alive(lease.holder)):
             return ""

@@ -55,8 +55,10 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
 
 
 def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify: bool) -> dict[str, Any]:
-    """Describe every checkpoint of a run. With `verify`, check every local byte, the chain of parents and Kaggle's
-    listing."""
+    """Describe every checkpoint of a run.
+
+    With `verify`, every local byte, the chain of parents and Kaggle's listing are checked.
+    """
     rows, problems = [], []
     for checkpoint in state.checkpoints:
         found = _problems(state, checkpoint, home, kaggle.gateway) if verify else []

@@ -34,8 +34,7 @@ HOSTS = (LOOPBACK, "localhost", "[::1]")
 
 EVERY_S = 3.0
 PATIENCE = 5.0
-"""Minimum time between two builds of a document, as a multiple of its build time, so that polling cannot keep a core
-busy."""
+"""Minimum time between builds of a document, in multiples of its build time, to limit the load of polling."""
 STALE_S = 30.0
 """Seconds after which a document is rebuilt although the database has not changed: durations in it grow with time."""
 
@@ -142,8 +141,7 @@ class Dashboard:
             return made
 
     def _written(self, name: str | None) -> tuple[Any, ...]:
-        """Return a value that changes whenever the daemon writes something about the run, or about any run if `name` is
-        None."""
+        """Return a value that changes whenever the daemon writes something about the run (None: any run)."""
         store = self._store()
         runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
         return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs if store is not None)
@@ -198,8 +196,7 @@ class NoSuchRun(Exception):
 
 
 class RequestGuard:
-    """Middleware that accepts only GET and HEAD to a loopback host name, and adds the security headers to every
-    response."""
+    """Middleware that accepts only GET and HEAD to a loopback host name, and adds the security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -150,11 +150,10 @@ def run_document(
     facts: Sequence[tuple[datetime, Fact]] = (),
     live_seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Describe one run: its position, its history and what the user has to do. `facts` supply the damage that was
-    found.
+    """Describe one run: its position, its history and what the user has to do.
 
-    `live_seconds` is the live session's time accounting so far. `forecast` stays empty here, since it needs more than
-    the run's own rows; `status_document` adds it.
+    `facts` supply the damage that was found. `live_seconds` is the live session's time accounting so far. `forecast`
+    stays empty here, since it needs more than the run's own rows; `status_document` adds it.
     """
     milestones = StageRefs.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run

@@ -1,5 +1,4 @@
-"""Checks of the database: it exists, is intact and was made by this version of relay; which runs it lacks; the
-backups."""
+"""Checks of the database: presence, integrity, version, missing runs, backups."""
 
 from collections.abc import Iterator
 

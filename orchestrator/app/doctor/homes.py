@@ -20,8 +20,7 @@ TOLD_MAX = 3
 UNNAMED = "-"
 """Placeholder id of a home folder that has no id yet: it is new, or a copy of one that has."""
 TIMES = range(10**9, 10**10)
-"""Generations that are the time of a takeover, in seconds since 1970. The home folder that began a run has generation
-0."""
+"""Generations that are the time of a takeover, in seconds since 1970. A run begins with generation 0."""
 
 
 def copied(patient: DoctorSubject) -> Iterator[Finding]:
@@ -130,8 +129,7 @@ def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Ke
 
 
 def _mark(run: str, slug: str, gateway: Gateway) -> Mark | None:
-    """Return the mark on a kernel; None if it is not a kernel of the run, or has a newer format than this relay can
-    read."""
+    """Return the mark on a kernel; None if the kernel is not of the run, or has a newer format."""
     kernel = gateway.find_kernel(slug)
     try:
         order = None if kernel is None else build.order_in(kernel.source)

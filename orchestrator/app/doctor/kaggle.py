@@ -48,8 +48,7 @@ def clock(patient: DoctorSubject, own: Clock) -> Iterator[Finding]:
 
 
 def compared(before: datetime, there: datetime | None, after: datetime) -> Finding:
-    """Judge the difference between this machine's clock, read before and after a request, and Kaggle's time in the
-    response."""
+    """Compare this machine's clock, read before and after a request, with Kaggle's time in the response."""
     if there is None:
         return note("clock", "Kaggle's answer does not say what time it is there")
     here = before if there < before else after if there > after else there

@@ -41,8 +41,7 @@ def _places(checkpoint: Mapping[str, Any]) -> list[str]:
 
 
 def _ancestors(checkpoints: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
-    """Return the length of the newest usable checkpoint's chain, itself included, and whether it begins without a
-    parent."""
+    """Return the length of the newest usable checkpoint's chain, and whether the chain is complete."""
     by_digest = {checkpoint["digest"]: checkpoint for checkpoint in checkpoints}
     usable = [checkpoint for checkpoint in checkpoints if checkpoint["status"] in ("collected", "published")]
     at, length = (usable[-1] if usable else None), 0

@@ -24,10 +24,10 @@ ROWS_READ_MAX = 20_000
 
 
 def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rates of each evaluation that has begun: `stages` in pipeline order, and `rates` with a value for each
-    stage.
+    """Return the rates of each evaluation that has begun.
 
-    A value is None if the evaluation did not measure it. `low` and `high` are the ends of a 95 % interval, or None.
+    `stages` are in pipeline order; `rates` have a value for each stage, None if the evaluation did not measure it.
+    `low` and `high` are the ends of a 95 % interval, or None.
     """
     stages = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     measured = [stage["metrics"] for stage in stages]

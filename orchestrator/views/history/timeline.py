@@ -54,10 +54,10 @@ class TimelineSpan:
 
 
 def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdges], now: datetime) -> dict[str, Any]:
-    """Return the run's time as `kinds` (totals), and as `rows` of equal length whose spans are given as shares of a
-    row.
+    """Return the run's time as `kinds` (totals), and as `rows` of equal length.
 
-    `run` is the run's document; `seen` has the times of each session's first and last step.
+    A row's spans are given as shares of the row. `run` is the run's document; `seen` has the times of each session's
+    first and last step.
     """
     happened = in_order(happened)
     begin = min([datetime.fromisoformat(run["created_at"]), *(at for at, _ in happened[:1])])
