@@ -152,8 +152,7 @@ class App(Workspace):
         return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
 
     def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
-        """Raise BadInput if a run missing from the database may be of this pipeline: another would spend quota
-        again."""
+        """Raise BadInput if a lost run may be of this pipeline: a new run would spend the quota again."""
         lost = self.lost()
         if self.has_store:
             lost = [run for run in lost if pipeline_of(run) == pipeline.name]
