@@ -1,1 +1,1 @@
-"""relay wired to one home folder: what each command does, the Python API, the dashboard, messages, the service, the doctor."""
+"""The application layer for one home folder: commands, Python API, dashboard, notifications, service, doctor."""

@@ -1,4 +1,4 @@
-"""relay for notebooks and scripts: what the commands do, as functions. See docs/python.md."""
+"""Python API of relay for notebooks and scripts. See docs/python.md."""
 
 import contextlib
 import json
@@ -22,11 +22,11 @@ from orchestrator.views.fact_text import lines
 from state.model import CurvePoint, RunStatus
 
 LOOK_S = 1.0
-"""How often a run is looked at that another process carries out."""
+"""Poll interval of `Relay.wait`, in seconds."""
 
 _LOCK = threading.Lock()
 _WORKED_ON: set[Path] = set()
-"""Home folders whose runs a thread of this process carries out just now."""
+"""Home folders whose runs a thread of this process is executing."""
 
 Document = dict[str, Any]
 Say = Callable[[str], None]
@@ -34,25 +34,26 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Draft:
-    """A pipeline that was read and found good, and the file that it came from."""
+    """A validated pipeline and the file it was read from."""
 
     pipeline: Pipeline
     path: Path
-    """What its own files, `inputs.files` and stages of the user's own, lie beside."""
+    """Path of the pipeline file. `inputs.files` and the user's own stages are resolved relative to its folder."""
 
     def shortened(self) -> "Draft":
-        """The same with one step of each stage and short answers: does everything start?"""
+        """Return a copy with one step per stage and short completions, to test whether every stage starts."""
         return replace(self, pipeline=self.pipeline.shortened())
 
 
 Source = str | Path | Mapping[str, Any] | Draft
-"""A pipeline file, what such a file says as a mapping, or what `load` made of either."""
+"""A path to a pipeline file, the same content as a mapping, or a `Draft` returned by `load`."""
 
 
 def load(source: Source) -> Draft:
-    """Read and check a pipeline; raises BadInput with one sentence that names the key and the remedy.
+    """Read and validate a pipeline.
 
-    The files that a mapping names are relative to the current folder.
+    Paths in a mapping are relative to the current folder. Raises BadInput with one sentence that names the key and the
+    remedy.
     """
     if isinstance(source, Draft):
         return source
@@ -61,14 +62,14 @@ def load(source: Source) -> Draft:
     try:
         plain = json.loads(json.dumps(source, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise BadInput(f"the pipeline holds what a pipeline file cannot say: {error}") from error
+        raise BadInput(f"the pipeline contains a value that a pipeline file cannot: {error}") from error
     return Draft(loader.check(plain, "the pipeline"), Path("a mapping"))
 
 
 def open(home: str | Path | None = None, *, environ: Mapping[str, str] | None = None) -> "Relay":
-    """relay on a home folder: by default the one that the commands use. Nothing is made or asked before it is needed.
+    """Open a home folder, by default the one that the commands use. No file is written and no request sent yet.
 
-    `environ` is where RELAY_HOME and Kaggle's credentials are looked for; default: this process's environment.
+    `environ` is searched for RELAY_HOME and Kaggle's credentials; default: this process's environment.
     """
     found = dict(os.environ if environ is None else environ)
     return Relay(App(Settings(home_folder(None if home is None else Path(home), found), found)))
@@ -76,10 +77,11 @@ def open(home: str | Path | None = None, *, environ: Mapping[str, str] | None = 
 
 @contextlib.contextmanager
 def rehearsing(source: Source, folder: str | Path = ".relay/rehearsal") -> Iterator["Relay"]:
-    """relay on a Kaggle of this machine, without an account, for as long as the `with` block runs.
+    """Run relay against a local Kaggle on this machine, without an account, while the `with` block is active.
 
-    It has stand-ins for what the pipeline mounts, and its sessions are processes here. The folder is cleared first where an
-    earlier rehearsal left it; one that holds anything else is refused with BadInput.
+    The local Kaggle has stand-ins for the models and data sets that the pipeline mounts, and sessions are local
+    processes. A folder left by an earlier rehearsal is cleared first. Raises BadInput if the folder holds anything
+    else.
     """
     from orchestrator.app import rehearse
     from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
@@ -90,9 +92,10 @@ def rehearsing(source: Source, folder: str | Path = ".relay/rehearsal") -> Itera
 
 
 class Relay:
-    """The runs of one home folder. A run is named by its id, or by its pipeline's name where that is enough.
+    """The runs of one home folder.
 
-    What does not fit raises BadInput, always with one sentence that says what to do.
+    A run is named by its id, or by its pipeline's name if that is unambiguous. Invalid input raises BadInput with one
+    sentence that says what to do.
     """
 
     def __init__(self, app: App) -> None:
@@ -103,24 +106,24 @@ class Relay:
 
     @property
     def home(self) -> Path:
-        """The folder that holds the runs, their checkpoints and logs."""
+        """Folder that holds the runs, their checkpoints and logs."""
         return self._app.home.path
 
-    # --- begin and carry out -------------------------------------------------
+    # --- create and execute --------------------------------------------------
 
     def start(self, source: Source, *, new: bool = False) -> str:
-        """Create a run and answer its id; `run`, or a daemon, carries it out.
+        """Create a run and return its id; `run` or a daemon executes it.
 
-        Raises BadInput where a run of this pipeline is under way, unless `new` is set, and then nothing is created.
+        Raises BadInput if a run of this pipeline is still open, unless `new` is set; nothing is created then.
         """
         draft = load(source)
         with _private():
             return self._app.begin(draft.pipeline, draft.path, new=new).id
 
     def tick(self) -> list[str]:
-        """Carry every open run as far as it goes without waiting; answers what happened, a sentence each.
+        """Advance every open run as far as possible without waiting. Return one sentence for each thing that happened.
 
-        Raises BadInput while a daemon, or another `run`, has this home folder.
+        Raises BadInput while a daemon, or another `run`, works on this home folder.
         """
         told: list[str] = []
         with self._alone(told.append):
@@ -135,11 +138,12 @@ class Relay:
         timeout_s: float | None = None,
         say: Say | None = None,
     ) -> Document:
-        """Be the daemon of this home folder until the run is finished or cancelled; answers its document, as `status` does.
+        """Act as the daemon of this home folder until the run ends. Return its document, as `status` does.
 
-        Comes back earlier once `until`, which gets the document, is true, or after `timeout_s`: the session on Kaggle goes on
-        meanwhile, and the next call takes the run up where it is. `say` is told what happens, a sentence each. Raises Parked
-        where the run needs a person, and BadInput while another daemon has this home folder. An interrupt loses nothing.
+        Returns earlier if `until`, called with the document, returns True, or after `timeout_s` seconds. The session on
+        Kaggle continues meanwhile, and the next call resumes the run where it stands. `say` is called with one sentence
+        for each thing that happens. An interrupt loses nothing. Raises Parked if the run needs a person, and BadInput
+        while another daemon works on this home folder.
         """
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
@@ -151,21 +155,24 @@ class Relay:
     def wait(
         self, run: str, *, until: Callable[[Document], bool] | None = None, timeout_s: float | None = None
     ) -> Document:
-        """The same while another process, such as `relay daemon`, carries the run out: only looks, and needs no credentials."""
+        """Like `run`, but only poll while another process, such as `relay daemon`, executes the run.
+
+        Needs no credentials.
+        """
         name = self._id(run)
         enough = self._enough(name, until, timeout_s)
         while not enough():
             self._app.clock.sleep(LOOK_S)
         return self._outcome(name, until)
 
-    # --- look ----------------------------------------------------------------
+    # --- read ----------------------------------------------------------------
 
     def runs(self) -> list[str]:
-        """The ids of all runs, oldest first."""
+        """Return the ids of all runs, oldest first."""
         return [run for run, _ in self._app.reader.roll()] if self._app.has_store else []
 
     def status(self, run: str | None = None) -> Document:
-        """One run's document, or that of all runs and the quota: what docs/status.md describes. Needs no credentials."""
+        """Return the document of one run, or of all runs and the quota (see docs/status.md). Needs no credentials."""
         app = self._app
         name = None if run is None else self._id(run)
         store = app.reader if app.has_store else None
@@ -176,55 +183,61 @@ class Relay:
         return found
 
     def curves(self, run: str, points_max: int = 500) -> dict[tuple[str, str], list[CurvePoint]]:
-        """Each metric of each stage over its steps, by (stage, metric): points of `step`, `value`, and the `low` and `high` of
-        the steps that a point stands for; never more than `points_max` a curve."""
+        """Return each metric of each stage over its steps, by (stage, metric).
+
+        A point has `step`, `value`, and `low` and `high`: the extremes of the steps that it represents. A curve has at
+        most `points_max` points.
+        """
         found: dict[tuple[str, str], list[CurvePoint]] = {}
         for point in self._app.reader.series(self._id(run), points_max):
             found.setdefault((point.stage, point.name), []).append(point)
         return found
 
-    # --- ask the daemon ------------------------------------------------------
+    # --- requests to the daemon ----------------------------------------------
 
     def pause(self, run: str) -> None:
-        """Let the session that runs come to its end, and start no other. Obeyed at the daemon's next turn, as are the others."""
+        """Let the current session finish and start no other.
+
+        The daemon acts on this, as on other requests, at its next turn.
+        """
         requests.pause(self._app, run)
 
     def resume(
         self, run: str, *, from_step: str | int | None = None, abandon_session: bool = False, take_over: bool = False
     ) -> None:
-        """Go on with a parked or waiting run, from its newest verified checkpoint or from that at `STEP` or `STAGE:STEP`.
+        """Resume a parked or waiting run from its newest verified checkpoint.
 
-        With `abandon_session` nothing more is expected of the session on Kaggle, and the next one takes its place. With `take_over` it
-        is this home folder that works on the run from now on, and any other one stops.
+        `from_step` names an older checkpoint as `STEP` or `STAGE:STEP`. With `abandon_session` relay stops waiting for
+        the session on Kaggle and starts the next one in its place. With `take_over` this home folder takes over the
+        run, and any other home folder stops working on it.
         """
         chosen = None if from_step is None else str(from_step)
         requests.resume(self._app, run, chosen, abandon_session=abandon_session, take_over=take_over)
 
     def retry(self, run: str, *, abandon_session: bool = False) -> None:
-        """Try a parked run again after its cause was mended."""
+        """Retry a parked run after its cause was fixed."""
         requests.retry(self._app, run, abandon_session=abandon_session)
 
     def cancel(self, run: str) -> None:
-        """End a run. Its session on Kaggle, if any, goes on until it ends: Kaggle offers no way to stop it from outside."""
+        """Cancel a run. Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it."""
         requests.cancel(self._app, run)
 
-    # --- inside --------------------------------------------------------------
+    # --- private -------------------------------------------------------------
 
     def _id(self, run: str) -> str:
         return self._app.run(run).run.id
 
     @contextlib.contextmanager
     def _alone(self, say: Say | None) -> Iterator[None]:
-        """One daemon a home folder: the lease tells processes apart, and here the threads of this one are.
+        """Hold this home folder for one daemon.
 
-        What concerns no run alone is said too, or on standard error where nobody listens.
+        The lease separates processes; this lock separates the threads of one process. Notices that concern no single
+        run go to `say`, or to standard error without it.
         """
         place = self.home.resolve()
         with _LOCK:
             if place in _WORKED_ON:
-                raise BadInput(
-                    f"another thread of this program carries out the runs of {place}: let this one wait(run)"
-                )
+                raise BadInput(f"another thread of this program executes the runs of {place}: let this one wait(run)")
             _WORKED_ON.add(place)
         try:
             self._app.notice = say or warn_stderr
@@ -237,7 +250,7 @@ class Relay:
     def _enough(
         self, name: str, until: Callable[[Document], bool] | None, timeout_s: float | None
     ) -> Callable[[], bool]:
-        """Whether there is nothing more to wait for; a request that nobody has obeyed yet is worth waiting for."""
+        """Return a predicate that is True once there is nothing to wait for. A pending request is worth waiting for."""
         end_s = None if timeout_s is None else monotonic_s() + timeout_s
         app = self._app
 
@@ -265,12 +278,12 @@ def _listener(say: Say) -> Callable[[str, Turn], None]:
 
 
 def _nothing(_sentence: str) -> None:
-    """Where nobody wants to hear."""
+    """Discard a sentence; the default for `say`."""
 
 
 @contextlib.contextmanager
 def _private() -> Iterator[None]:
-    """Whatever is written inside is its owner's alone, as with the commands."""
+    """Make files and folders that are written inside the block readable by their owner only, as the commands do."""
     before = os.umask(0o077)
     try:
         yield

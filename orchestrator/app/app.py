@@ -1,4 +1,4 @@
-"""Choose the parts and put them together: the only place that does."""
+"""The composition root: the only module that creates relay's components and connects them."""
 
 import contextlib
 import json
@@ -37,7 +37,7 @@ from state.model import Run, RunState, RunStatus
 from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 
-if TYPE_CHECKING:  # apprise is imported only where messages are sent
+if TYPE_CHECKING:  # apprise is slow to import: only when messages are sent
     from orchestrator.app.notify.sender import Senders
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -45,20 +45,20 @@ SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
 class App(Workspace):
-    """relay, wired to one home folder and, when it is first needed, to Kaggle."""
+    """relay connected to one home folder and, on first use, to Kaggle."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.notice: Callable[[str], None] = warn_stderr
-        """Told in a sentence what concerns no run alone."""
+        """Callback for sentences that concern no single run."""
         self.begun: Callable[[], None] = lambda: None
-        """Called once the daemon may begin: no other works on the database."""
+        """Callback invoked once the daemon holds the lease, so that no other daemon works on the database."""
         self.sends_messages = False
-        """Whether a daemon tells the person's services what happens (see `orchestrator.app.notify`): rehearsals do not."""
+        """True if the daemon sends notifications (see `orchestrator.app.notify`). Rehearsals send none."""
 
     @cached_property
     def gateway(self) -> Gateway:
-        """Kaggle; raises BadInput where the credentials are missing."""
+        """Client for Kaggle. Raises BadInput if credentials are missing."""
         from orchestrator.kaggle.client import connect
 
         gateway = connect(
@@ -74,26 +74,27 @@ class App(Workspace):
 
     @cached_property
     def identity(self) -> str:
-        """Id of this home folder, another one than that of a folder of which it is a copy."""
+        """Id of this home folder. A copied folder gets an id of its own."""
         return identity_of(self.home.path)
 
     # --- runs ----------------------------------------------------------------
 
     def start(self, path: Path, *, new: bool = False, short: bool = False) -> Run:
-        """Create a run of a pipeline file, or of its `shortened` form; `begin` says what it raises."""
+        """Create a run of a pipeline file, or of its `shortened` form. Raises what `begin` raises."""
         pipeline = loader.load(path)
         return self.begin(pipeline.shortened() if short else pipeline, path, new=new)
 
     def begin(self, pipeline: Pipeline, path: Path, *, new: bool = False) -> Run:
-        """Create a run of a pipeline that was read from `path`, whose files lie beside that.
+        """Create a run of a pipeline that was read from `path`.
 
-        Raises BadInput where one is under way, and then nothing is created.
+        Files that the pipeline names are resolved relative to the folder of `path`. Raises BadInput if a run of it is
+        still open; nothing is created then.
         """
         if not new:
             self._refuse_lost(path, pipeline)
         self._refuse_a_second(path, pipeline, new)
         owner = self.gateway.owner()
-        store = self.store  # says what is wrong with the home folder before anything is written there
+        store = self.store  # opened first: raises if the home folder is unusable, before anything is written there
         fact = RunStarted(
             run=f"{pipeline.name}-{secrets.token_hex(2)}",
             pipeline_name=pipeline.name,
@@ -113,7 +114,7 @@ class App(Workspace):
             raise
 
     def start_or_continue(self, path: Path) -> Run:
-        """The open run of the same pipeline, or a new one."""
+        """Return the open run of the same pipeline, or create a run."""
         pipeline = loader.load(path)
         for run in self._open_of(pipeline.name):
             if Pipeline.from_canonical(run.pipeline).same_work(pipeline):
@@ -122,12 +123,12 @@ class App(Workspace):
 
     @property
     def adoption(self) -> Adoption:
-        """What `relay adopt` works with."""
+        """The dependencies of `relay adopt`."""
         known, damaged = self._known() if self.has_store else ((), ())
         return Adoption(self.gateway, self.home, self.clock, known, lambda: self.store, lambda: self.identity, damaged)
 
     def _known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """The runs that can be gone on with, and those that are damaged."""
+        """Return the ids of the readable runs and those of the damaged runs."""
         known, damaged = [], []
         for run, _ in self.store.roll():
             try:
@@ -139,11 +140,11 @@ class App(Workspace):
         return tuple(known), tuple(damaged)
 
     def settled(self, run: str) -> bool:
-        """Whether a run, by its id, needs nobody any more, or needs a person."""
+        """Return whether a run is finished, cancelled or parked. `run` is its id."""
         return self.store.load(run).run.status in SETTLED
 
     def _open_of(self, pipeline_name: str) -> list[Run]:
-        """Raises RunDamaged where one that is damaged may be open."""
+        """Return the open runs of a pipeline. Raises RunDamaged if a damaged run may be one of them."""
         if not self.has_store:
             return []
         ids = [run for run, name in self.store.roll() if pipeline_name in (name, pipeline_of(run))]
@@ -151,7 +152,7 @@ class App(Workspace):
         return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
 
     def _refuse_lost(self, path: Path, pipeline: Pipeline) -> None:
-        """A run that the database has lost may be this one: it would spend the week's hours a second time."""
+        """Raise BadInput if a lost run may be of this pipeline: a new run would spend the quota again."""
         lost = self.lost()
         if self.has_store:
             lost = [run for run in lost if pipeline_of(run) == pipeline.name]
@@ -161,7 +162,7 @@ class App(Workspace):
 
     def _refuse_a_second(self, path: Path, pipeline: Pipeline, new: bool) -> None:
         for run in self._open_of(pipeline.name):
-            known = Pipeline.from_canonical(run.pipeline)  # an earlier relay's text may lack what is a default today
+            known = Pipeline.from_canonical(run.pipeline)  # stored text may lack keys with a default
             if not known.same_work(pipeline):
                 work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
                 change = pipelines.first_difference(*map(json.loads, work))
@@ -178,18 +179,18 @@ class App(Workspace):
     # --- the daemon ----------------------------------------------------------
 
     def work(self, listener: Listener, done: Callable[[], bool] = lambda: False) -> None:
-        """Be the daemon until `stop` is set or `done` says so."""
+        """Run the daemon until `stop` is set or `done` returns True."""
         with self._daemon(listener) as daemon:
             self._back_up()
             daemon.run(done)
 
     def work_once(self, listener: Listener) -> None:
-        """Carry each run as far as it goes without waiting."""
+        """Advance each run as far as possible without waiting."""
         with self._daemon(listener) as daemon:
             daemon.round()
 
     def working_daemon(self) -> str:
-        """The process that works on the home folder as its daemon, as far as is known; empty where none does."""
+        """Return the process that is known to work on this home folder as its daemon; empty if there is none."""
         lease = self.reader.lease() if self.has_store else None
         if lease is None or not lease.held(self.clock.now(), is_alive(lease.holder)):
             return ""
@@ -205,14 +206,14 @@ class App(Workspace):
             self.notice(lost_sentence(self.home, lost))
         self.store.verify()
         try:
-            with LeaseKeeper(self.store, self.clock) as keeper, self._couriers(keeper) as couriers:
+            with LeaseKeeper(self.store, self.clock) as keeper, self._senders(keeper) as senders:
 
                 def hear(run: str, turn: Turn) -> None:
                     listener(run, turn)
                     if any(isinstance(fact, CheckpointPublished) for fact in turn.facts):
                         self._back_up()
-                    if couriers is not None and (turn.facts or turn.failure):
-                        couriers.wake()
+                    if senders is not None and (turn.facts or turn.failure):
+                        senders.wake()
 
                 self.begun()
                 yield Daemon(self.store, self.shell_for, self.clock, keeper, hear, self.notice, monotonic_s, self.stop)
@@ -220,15 +221,15 @@ class App(Workspace):
             raise Permanent(f"{error}: this daemon stopped before its next effect") from error
 
     def _back_up(self) -> None:
-        """Keep a copy of a database that has any run; that there is none holds nothing up, and is said."""
+        """Back up the database if it has any run. A failed backup is reported and stops nothing."""
         try:
             if self.store.roll():
                 Backups(self.home).make_by_itself(self.clock.now())
         except (StoreUnavailable, StoreCorrupt) as error:
             self.notice(f"no backup was made of the database: {error}")
 
-    def _couriers(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Senders | None"]:
-        """Who tells the person's services what happens; nobody where none is configured, or that cannot be done now."""
+    def _senders(self, keeper: LeaseKeeper) -> contextlib.AbstractContextManager["Senders | None"]:
+        """Return the senders of notifications; None if no service is configured or the configuration is unusable."""
         try:
             addresses = notify_config.read(self.home.path, self.settings.environ) if self.sends_messages else None
             if addresses is None:
@@ -238,15 +239,15 @@ class App(Workspace):
 
             for warning in addresses.warnings:
                 self.notice(warning)
-            told, looking = NotificationMarks(self.home.path), ReadOnlyStore(self.home.path)
-            post = Outbox(told, looking, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
-            return Senders(post, services(addresses))
+            marks, reader = NotificationMarks(self.home.path), ReadOnlyStore(self.home.path)
+            outbox = Outbox(marks, reader, addresses.events, self.clock.now, self.notice, lambda: keeper.fence)
+            return Senders(outbox, services(addresses))
         except (BadInput, StoreUnavailable) as error:
-            self.notice(f"{error}; until then, and until the daemon begins anew, no messages are sent")
+            self.notice(f"{error}; no messages are sent until this is fixed and the daemon is restarted")
             return contextlib.nullcontext()
 
     def shell_for(self, state: RunState) -> EffectContext:
-        """What the effects of one run use; raises BadInput where the credentials are another account's."""
+        """Return what the effects of one run need. Raises BadInput if the credentials belong to another account."""
         owner = self.gateway.owner()
         if owner != state.run.owner:
             raise BadInput(
@@ -258,6 +259,6 @@ class App(Workspace):
 
 
 def warn_stderr(sentence: str) -> None:
-    """Say something on standard error, where its disk takes it."""
+    """Print a sentence on standard error, unless its disk is full."""
     with unless_full():
         click.echo(f"relay: {sentence}", err=True)

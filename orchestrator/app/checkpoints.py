@@ -1,4 +1,4 @@
-"""`relay checkpoints`: what there is of each checkpoint and where; checked, brought back, or asked to be removed."""
+"""`relay checkpoints`: list the checkpoints of a run, verify them, pull copies from Kaggle, or request pruning."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class RemoteCopies:
-    """Kaggle's side of a verification, or why it was left out."""
+    """Access to the copies on Kaggle, or the reason why they are not compared."""
 
     gateway: Gateway | None
     left_out: str = ""
 
 
 def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: bool, as_json: bool) -> int:
-    """Show, check, bring back or ask to remove the checkpoints of a run; the exit status, 1 where something is damaged.
+    """List, verify, pull or prune the checkpoints of a run. Return the exit status: 1 if one is damaged.
 
-    Raises BadInput for a checkpoint that there is not, and for credentials that are needed and do not fit.
+    Raises BadInput for an unknown checkpoint, and for credentials that are missing or belong to another account.
     """
     state = app.run(name)
     if pull is not None:
@@ -42,7 +42,7 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     if prune:
         app.store.request(state.run.id, "prune", {}, app.clock.now())
         click.echo(f"{state.run.id}: prune noted; the daemon obeys when it has nothing else to do", err=as_json)
-    kaggle = _kaggle(app, state) if verify else RemoteCopies(None)
+    kaggle = _remote_copies(app, state) if verify else RemoteCopies(None)
     document = inventory(state, app.home, kaggle, verify=verify)
     if as_json:
         print_json(document)
@@ -51,11 +51,14 @@ def checkpoints(app: App, name: str, *, verify: bool, pull: str | None, prune: b
     return 1 if document["problems"] else 0
 
 
-# --- what there is -------------------------------------------------------------
+# --- inventory -----------------------------------------------------------------
 
 
 def inventory(state: RunState, home: HomeLayout, kaggle: RemoteCopies, *, verify: bool) -> dict[str, Any]:
-    """Every checkpoint of a run; with `verify` every byte on this disk, the chain of parents and Kaggle's listing are checked."""
+    """Describe every checkpoint of a run.
+
+    With `verify`, every local byte, the chain of parents and Kaggle's listing are checked.
+    """
     rows, problems = [], []
     for checkpoint in state.checkpoints:
         found = _problems(state, checkpoint, home, kaggle.gateway) if verify else []
@@ -90,7 +93,7 @@ def _row(state: RunState, checkpoint: Checkpoint, home: HomeLayout, *, verify: b
 
 
 def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
-    """`whole` or `damaged` where every byte was read, else `yes`, `part` or `no` by sizes."""
+    """Return `whole` or `damaged` if every byte was read, else `yes`, `part` or `no`, judged by file sizes."""
     folder = home.checkpoint(checkpoint.run, checkpoint.name)
     entries = [entry for entry in entries_of(checkpoint) if entry.path != COMPILED_NAME]
     paths = [(folder / entry.path, entry.size_bytes) for entry in entries]
@@ -102,13 +105,13 @@ def _here(checkpoint: Checkpoint, home: HomeLayout, *, verify: bool) -> str:
     return "yes" if all(there) else "part"
 
 
-# --- what is wrong -------------------------------------------------------------
+# --- verification --------------------------------------------------------------
 
 
 def _problems(
     state: RunState, checkpoint: Checkpoint, home: HomeLayout, gateway: Gateway | None
 ) -> list[tuple[str, str]]:
-    """What is wrong with a checkpoint that can still be gone on from, each with what to do about it."""
+    """Return the problems of a usable checkpoint, each with its remedy."""
     if not checkpoint.usable:
         return []
     pull = f"relay checkpoints {checkpoint.run} --pull {checkpoint.name}"
@@ -117,13 +120,13 @@ def _problems(
     found = [(damage.says, remedy) for damage in damage_here(checkpoint, home).values()]
     found += [(text, older) for text in _broken_links(state, checkpoint)]
     if gateway is not None and checkpoint.status is CheckpointStatus.PUBLISHED:
-        again = "relay daemon makes it again once a session finds it so"
+        again = "relay daemon publishes it again once a session reports it"
         found += [(text, again) for text in _listing_problems(checkpoint, gateway)]
     return found
 
 
 def _broken_links(state: RunState, checkpoint: Checkpoint) -> list[str]:
-    """Where the chain of digests does not lead from this checkpoint to the one that its session started from."""
+    """Return where the chain of digests does not match the checkpoint from which the session started."""
     manifest = Manifest.from_json(checkpoint.manifest)
     begun_from = next(s.parent for s in state.sessions if s.key == (checkpoint.session, checkpoint.attempt))
     parent = state.checkpoint(begun_from).digest if begun_from else None
@@ -150,8 +153,8 @@ def _listing_problems(checkpoint: Checkpoint, gateway: Gateway) -> list[str]:
 # --- Kaggle ----------------------------------------------------------------------
 
 
-def _kaggle(app: App, state: RunState) -> RemoteCopies:
-    """Kaggle, if this user's credentials are there and are those of the run's account."""
+def _remote_copies(app: App, state: RunState) -> RemoteCopies:
+    """Return access to Kaggle if credentials are found and belong to the run's account."""
     try:
         owner = app.gateway.owner()
     except RelayError as error:
@@ -162,7 +165,7 @@ def _kaggle(app: App, state: RunState) -> RemoteCopies:
 
 
 def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
-    """The checkpoints that `--pull` means: one by its name, with or without the run's, or all that can be gone on from."""
+    """Return the checkpoints that `--pull` names: one, with or without the run's prefix, or all usable ones."""
     if wanted == ALL:
         return [checkpoint for checkpoint in state.checkpoints if checkpoint.usable]
     found = [c for c in state.checkpoints if wanted in (c.name, c.name.removeprefix(f"{state.run.id}-"))]
@@ -175,18 +178,18 @@ def _chosen(state: RunState, wanted: str) -> list[Checkpoint]:
 
 
 def _pull(app: App, state: RunState, chosen: Sequence[Checkpoint]) -> None:
-    """Make copies on this disk whole again; only reads on Kaggle."""
+    """Repair damaged or missing local copies. Kaggle is only read."""
     damaged = [checkpoint for checkpoint in chosen if damage_here(checkpoint, app.home)]
-    kaggle = _kaggle(app, state) if damaged else RemoteCopies(None)
+    kaggle = _remote_copies(app, state) if damaged else RemoteCopies(None)
     if damaged and kaggle.gateway is None:
         raise BadInput(f"--pull needs the account that the run belongs to: {kaggle.left_out}")
     for checkpoint in damaged:
         assert kaggle.gateway is not None
         session = state.session(checkpoint.session, checkpoint.attempt)
         quarantine = Quarantine(app.home, state.run.id, app.clock.now())
-        custody = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
-        with on_disk(custody.folder):
-            lost = custody.repair((custody.from_dataset, custody.from_output))
+        copies = CheckpointCopies(checkpoint, session, kaggle.gateway, app.home, quarantine, state.run)
+        with on_disk(copies.folder):
+            lost = copies.repair((copies.from_dataset, copies.from_output))
         for found in quarantine.found:
             kept = f"; kept as {quarantine.folder / found.kept}" if found.kept else ""
             click.echo(f"{checkpoint.name}: {found.problem}{kept}", err=True)

@@ -1,4 +1,4 @@
-"""The runs of a home folder as live pages on this machine: read-only, on loopback, for its own pages and nobody else's."""
+"""The runs of a home folder as live pages on loopback: read-only, and usable only by relay's own pages."""
 
 import hashlib
 import json
@@ -30,13 +30,13 @@ from state.reader import Reader
 from state.revisions import SchemaError
 
 HOSTS = (LOOPBACK, "localhost", "[::1]")
-"""A name that somebody else's page made to point here (DNS rebinding) is none of these."""
+"""Accepted Host headers. Others are refused: a foreign page could resolve its name to this machine (DNS rebinding)."""
 
 EVERY_S = 3.0
 PATIENCE = 5.0
-"""A document that took long to make is made again only after so many times that long: looking must not keep a core busy."""
+"""Minimum time between builds of a document, in multiples of its build time, to limit the load of polling."""
 STALE_S = 30.0
-"""While nothing is written down, only time passes: a document is made again so often."""
+"""Seconds after which a document is rebuilt although the database has not changed: durations in it grow with time."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -54,24 +54,24 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Made:
-    """A document as it was made last, so that many open pages cost no more than one."""
+    """A cached document, shared by all open pages."""
 
     text: bytes
     etag: str
     made_s: float
     every_s: float
     of: tuple[Any, ...]
-    """What was written down when it was made."""
+    """State of the database when the document was built."""
 
     def holds(self, now_s: float, of: tuple[Any, ...]) -> bool:
-        """Whether it will do: it is young, or nothing was written down since."""
+        """Return whether the document is still current: it is recent, or the database has not changed since."""
         age_s = now_s - self.made_s
         return age_s < self.every_s / 2 or (self.of == of and age_s < STALE_S)
 
 
 @dataclass
 class Dashboard:
-    """The routes. Safe to call from several threads; nothing is ever written."""
+    """Routes of the dashboard. Thread-safe; nothing is ever written."""
 
     relay: App
     clock_s: Callable[[], float] = monotonic_s
@@ -79,7 +79,7 @@ class Dashboard:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def app(self) -> ASGIApp:
-        """The whole application, its guard included."""
+        """Return the whole ASGI application, including its request guard."""
         routes = [
             Route("/", self.runs),
             Route("/live.json", self.runs_live),
@@ -99,24 +99,24 @@ class Dashboard:
     # --- pages ------------------------------------------------------------------
 
     def runs(self, request: Request) -> Response:
-        """The list of all runs."""
+        """Serve the list of all runs."""
         return HTMLResponse(render.runs_page(self._status(), render.LiveSource("/live.json", EVERY_S)))
 
     def run(self, request: Request) -> Response:
-        """One run's page."""
+        """Serve the page of one run."""
         name = request.path_params["run"]
         return HTMLResponse(
             render.live_page(self._history(name), render.LiveSource(f"/runs/{name}/live.json", EVERY_S))
         )
 
-    # --- what pages ask for -----------------------------------------------------
+    # --- JSON for live updates --------------------------------------------------
 
     def runs_live(self, request: Request) -> Response:
-        """What is on the list now."""
+        """Serve the list of runs as JSON for live updates."""
         return self._live(request, None, self._runs_document)
 
     def run_live(self, request: Request) -> Response:
-        """What is on a run's page now."""
+        """Serve the page of one run as JSON for live updates."""
         name = request.path_params["run"]
         return self._live(request, name, lambda: self._run_document(name))
 
@@ -141,7 +141,7 @@ class Dashboard:
             return made
 
     def _written(self, name: str | None) -> tuple[Any, ...]:
-        """What changes whenever the daemon writes something down about a run, or about any."""
+        """Return a value that changes whenever the daemon writes something about the run (None: any run)."""
         store = self._store()
         runs = [] if store is None else [run for run in store.runs() if name in (None, run.id)]
         return tuple((run, store.watch(run.id), store.requests(run.id)) for run in runs if store is not None)
@@ -179,7 +179,7 @@ class Dashboard:
         return gathered(store, self.relay.home, name, self._now())
 
     def _store(self) -> Reader | None:
-        """The database as it is now, only to be read; None where there is none yet."""
+        """Return the database, read-only, as it is now; None if it does not exist yet."""
         if not self.relay.has_store:
             return None
         try:
@@ -192,11 +192,11 @@ class Dashboard:
 
 
 class NoSuchRun(Exception):
-    """The address names a run that this home folder does not have."""
+    """The URL names a run that is not in this home folder."""
 
 
 class RequestGuard:
-    """Answers only what is asked of this machine by name, in GET or HEAD; every answer carries the strict headers."""
+    """Middleware that accepts only GET and HEAD to a loopback host name, and adds the security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -230,7 +230,7 @@ def _without_port(host: str) -> str:
 
 
 def served(request: Request) -> Response:
-    """A file of relay's own that pages ask for; nothing else on this machine can be named."""
+    """Serve one of relay's own static files; other files cannot be requested."""
     name = request.path_params["name"]
     kind = render.SERVED.get(name)
     if kind is None:
@@ -248,7 +248,7 @@ def _trouble(request: Request, sentence: str, status: int) -> Response:
 
 
 def listening(port: int) -> socket.socket:
-    """A loopback port; 0 takes a free one. Raises BadInput where it is taken."""
+    """Listen on a loopback port; 0 selects a free one. Raises BadInput if the port is taken."""
     try:
         return socket.create_server((LOOPBACK, port))
     except OSError as error:
@@ -257,7 +257,7 @@ def listening(port: int) -> socket.socket:
 
 
 def listening_if_free(port: int) -> socket.socket | None:
-    """The same, or None where it is taken."""
+    """Listen on a loopback port; return None if it is taken."""
     try:
         return listening(port)
     except BadInput:
@@ -265,14 +265,14 @@ def listening_if_free(port: int) -> socket.socket | None:
 
 
 class Served:
-    """The dashboard on a loopback port for as long as the `with` block lasts."""
+    """Context manager that serves the dashboard on a loopback port."""
 
     def __init__(self, dashboard: Dashboard, listener: socket.socket) -> None:
         self._server = server_of(dashboard.app())
         self._listener = listener
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="dashboard", daemon=True)
         self.url = f"http://{LOOPBACK}:{listener.getsockname()[1]}/"
-        """Where a browser finds it."""
+        """URL for the browser."""
 
     def __enter__(self) -> "Served":
         self._thread.start()

@@ -1,4 +1,4 @@
-"""A rehearsal: the ordinary daemon and the real Kaggle client against a Kaggle on this machine."""
+"""`relay rehearse`: the ordinary daemon and the real Kaggle client against a local Kaggle."""
 
 import contextlib
 import json
@@ -36,10 +36,10 @@ from stages.data.mounted import STAND_IN_MARK
 from stages.session import packages
 
 HASTY = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-"""XLA takes half the time over programs that compute somewhat slower: right for those that run once, as in a short rehearsal."""
+"""JAX setting that halves compile time but slows programs down: right for programs that run once (`--short`)."""
 
 MARKER = ".rehearsal"
-"""What tells a folder of an earlier rehearsal, which the next one may clear, from a folder that holds something dear."""
+"""Name of the file that marks a folder as a rehearsal, which the next rehearsal may clear."""
 
 
 def rehearse(
@@ -52,9 +52,9 @@ def rehearse(
     short: bool = False,
     as_json: bool = False,
 ) -> int:
-    """Run a pipeline, or its `shortened` form, to its end; the exit status is 0 when it finished.
+    """Run a pipeline, or its `shortened` form, to its end. Return the exit status: 0 if it finished.
 
-    With `as_json` standard output has nothing but its status document.
+    With `as_json` standard output contains only the status document.
     """
     path = chosen or default_pipeline()
     with prepared(loader.load(path), path, home, port, faults, hasty=short) as app:
@@ -74,31 +74,31 @@ def rehearse(
 def prepared(
     pipeline: pipelines.Pipeline, path: Path, home: Path, port: int, faults: FaultPlan, *, hasty: bool = False
 ) -> Iterator[App]:
-    """relay on a Kaggle of this machine that has what the pipeline mounts: real files, or tiny ones in the large ones' place."""
-    _require(pipeline.pins, path)
+    """Start a local Kaggle that has what the pipeline mounts: real files, or tiny stand-ins for large ones."""
+    _require_packages(pipeline.pins, path)
     with local_kaggle(home, port, faults, pipeline.limit_s, devices_of(pipeline), hasty=hasty) as kaggle:
-        _stand_in(pipeline, kaggle, home / "stand-ins")
+        _add_stand_ins(pipeline, kaggle, home / "stand-ins")
         yield App(Settings(home, {**_without_credentials(), **kaggle.environment()}))
 
 
 def serve(
     chosen: Path | None, home: Path, port: int, faults: Path | None, stop: Stop, *, as_json: bool = False
 ) -> None:
-    """Run the local Kaggle alone until told to stop, and say how to point a client at it.
+    """Run only the local Kaggle until told to stop, and print how to point a client at it.
 
-    It has stand-ins for what a pipeline that was chosen mounts.
+    It has stand-ins for what `chosen`, if given, mounts.
     """
     plan = FaultPlan.read(faults) if faults else FaultPlan()
     pipeline = loader.load(chosen) if chosen else None
     if pipeline is not None and chosen is not None:
-        _require(pipeline.pins, chosen)
+        _require_packages(pipeline.pins, chosen)
     with local_kaggle(home / "serve", port, plan, None, devices_of(pipeline) if pipeline else 1) as kaggle:
         if pipeline is not None:
-            _stand_in(pipeline, kaggle, home / "serve" / "stand-ins")
+            _add_stand_ins(pipeline, kaggle, home / "serve" / "stand-ins")
         if as_json:
             told = {"url": kaggle.url, "environment": kaggle.environment(), "kaggle_folder": shows_kaggle()}
             click.echo(json.dumps({"format": 1, **told}))
-        for line in () if as_json else _how_to_point(kaggle):
+        for line in () if as_json else _export_lines(kaggle):
             click.echo(line)
         sys.stdout.flush()
         clock = SystemClock()
@@ -107,7 +107,7 @@ def serve(
             clock.sleep(3600.0)
 
 
-def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
+def _export_lines(kaggle: LocalKaggle) -> Iterator[str]:
     yield f"# a local Kaggle listens at {kaggle.url}; in another shell:"
     for name, value in kaggle.environment().items():
         yield f"export {name}={value}"
@@ -118,13 +118,13 @@ def _how_to_point(kaggle: LocalKaggle) -> Iterator[str]:
     yield "# then: relay up PIPELINE, or Kaggle's own program: kaggle kernels list -m. Ctrl-C ends it."
 
 
-def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
-    """Let the local Kaggle have a small thing in the place of each large one that relay's own stages read."""
+def _add_stand_ins(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -> None:
+    """Add a small stand-in to the local Kaggle for each large resource that relay's own stages read."""
     if pipeline.loaded_model is not None:
         stand_ins.write(folder, pipeline.model, own=sets_in_files(pipeline))
         stand_ins.offer(kaggle.world, folder)
     with kaggle.world.at_now() as now:
-        for ref in pipeline.dataset_sources:  # what is in them nobody here knows, and a session without them is refused
+        for ref in pipeline.dataset_sources:  # their contents are unknown, but a session without them is refused
             owner, slug, *_ = ref.split("/")
             if not kaggle.world.datasets.exists(owner, slug):
                 files = {STAND_IN_MARK: Content.of_bytes(b"a stand-in", now)}
@@ -132,7 +132,7 @@ def _stand_in(pipeline: pipelines.Pipeline, kaggle: LocalKaggle, folder: Path) -
 
 
 def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultPlan:
-    """The plan that was named, else the one beside the pipeline (`tiny.yaml`: `tiny.faults.yaml`), else nothing."""
+    """Return the named fault plan, else the one beside the pipeline (`tiny.faults.yaml`), else an empty one."""
     if calm:
         return FaultPlan()
     if faults is not None:
@@ -142,7 +142,7 @@ def faults_for(pipeline: Path | None, faults: Path | None, calm: bool) -> FaultP
 
 
 def devices_of(pipeline: pipelines.Pipeline) -> int:
-    """How many devices the pipeline's mesh has: as many does JAX make of this machine's processor in a rehearsal."""
+    """Return the number of devices in the pipeline's mesh, which JAX emulates on this machine's CPU."""
     model = pipeline.loaded_model
     return model.mesh_fsdp * model.mesh_tp if model else 1
 
@@ -151,7 +151,7 @@ def devices_of(pipeline: pipelines.Pipeline) -> int:
 def local_kaggle(
     home: Path, port: int, faults: FaultPlan, limit_s: float | None, devices: int = 1, *, hasty: bool = False
 ) -> Iterator[LocalKaggle]:
-    """A Kaggle below `home`, which is cleared first where an earlier rehearsal left it; `hasty`: see `HASTY`."""
+    """Run a local Kaggle below `home`, which is cleared if an earlier rehearsal left it. `hasty`: see `HASTY`."""
     _check_port(port)
     _clear(home)
     clock = SystemClock()
@@ -168,8 +168,8 @@ def local_kaggle(
         yield kaggle
 
 
-def _require(pins: tuple[str, ...], path: Path) -> None:
-    """A rehearsed session runs on this Python, and must not install anything into it."""
+def _require_packages(pins: tuple[str, ...], path: Path) -> None:
+    """Raise BadInput if packages are missing: a rehearsed session must not install anything into this Python."""
     if lacking := packages.differing(pins):
         raise BadInput(
             f"{path} needs {', '.join(lacking)} in this Python to be rehearsed: pip install 'relay-kaggle[train]' (from a "
@@ -194,5 +194,5 @@ def _clear(home: Path) -> None:
 
 
 def _without_credentials() -> dict[str, str]:
-    """This process's environment without anything that leads to the real Kaggle."""
+    """Return this process's environment without variables that lead to the real Kaggle."""
     return {name: value for name, value in os.environ.items() if not name.startswith("KAGGLE_")}

@@ -1,4 +1,4 @@
-"""Leave a request for the daemon, which obeys at its next turn; one that does not fit is refused now, with BadInput."""
+"""Store requests for the daemon, which acts on them at its next turn. Invalid requests raise BadInput at once."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from orchestrator.core.selectors import abandon_arguments, checkpoint_at, requir
 
 @dataclass(frozen=True, kw_only=True)
 class RequestReceipt:
-    """A request that was left."""
+    """A request that was stored."""
 
     run: str
     verb: str
@@ -18,18 +18,18 @@ class RequestReceipt:
 
 
 def pause(app: App, name: str) -> RequestReceipt:
-    """Let the session that runs come to its end, and start no other."""
+    """Let the current session finish and start no other."""
     return _ask(app, name, "pause", ("active", "waiting"))
 
 
 def resume(
     app: App, name: str, from_step: str | None = None, *, abandon_session: bool = False, take_over: bool = False
 ) -> RequestReceipt:
-    """Go on with a parked or waiting run, from its newest verified checkpoint or from the one at `STEP` or `STAGE:STEP`.
+    """Resume a parked or waiting run from its newest verified checkpoint, or from the one at `STEP` or `STAGE:STEP`.
 
-    With `abandon_session` nothing more is expected of the session on Kaggle, and the next one takes its place: of a run that goes on
-    too, as where somebody has deleted the kernel by hand. With `take_over` it is this home folder that works on the run from now
-    on, and any other one stops.
+    With `abandon_session` relay stops waiting for the session on Kaggle and starts the next one in its place. This also
+    works for an active run, for example after its kernel was deleted by hand. With `take_over` this home folder takes
+    over the run, and any other home folder stops working on it.
     """
     state = app.run(name)
     arguments = abandon_arguments(state) if abandon_session else {}
@@ -44,12 +44,12 @@ def resume(
 
 
 def retry(app: App, name: str, *, abandon_session: bool = False) -> RequestReceipt:
-    """Try a parked run again after its cause was mended."""
+    """Retry a parked run after its cause was fixed."""
     return _ask(app, name, "retry", ("parked", "waiting"), abandon_arguments(app.run(name)) if abandon_session else {})
 
 
 def cancel(app: App, name: str) -> RequestReceipt:
-    """End a run; its session on Kaggle, if any, goes on until it ends."""
+    """Cancel a run. Its session on Kaggle, if any, continues until it ends."""
     return _ask(app, name, "cancel", ("active", "waiting", "parked"))
 
 

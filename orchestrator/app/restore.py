@@ -1,4 +1,4 @@
-"""`relay backup` and `relay restore`: copy the database, and put a copy in its place; say what is not in it and what comes next."""
+"""`relay backup` and `relay restore`: copy the database, or replace it by a copy and report what is lost."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,13 +24,13 @@ from state.store import Store
 
 FORMAT = 1
 FACTS_TOLD = 5
-"""Of what a run loses, the newest few."""
+"""Maximum number of lost facts that are listed per run, newest first."""
 
 Tell = Callable[[str], None]
 
 
 def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
-    """Copy the database, and say where to and whether a run is damaged in it; the same as a document (see docs/json.md)."""
+    """Copy the database, and report the target and damaged runs. Return the same as a document (docs/json.md)."""
     if not app.has_store:
         app.require_database()
         raise BadInput(f"there is no database in {app.home.path} yet: relay start PIPELINE makes one")
@@ -43,22 +43,22 @@ def back_up(app: App, into: Path | None, tell: Tell) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Loss:
-    """What the replaced database had of one run and the backup has not."""
+    """Facts of one run that are in the replaced database but not in the backup."""
 
     run: str
     facts: list[BackupEntry]
 
     def told(self) -> Iterator[str]:
-        """The newest of it, a line each."""
+        """Yield a line for each of the newest lost facts."""
         yield f"{self.run}: {len(self.facts)} facts are later than the backup; the newest of them:"
         for entry in self.facts[-FACTS_TOLD:]:
-            yield f"  {entry.at[:19]} UTC  {_says(entry)}"
+            yield f"  {entry.at[:19]} UTC  {_describe(entry)}"
 
 
 def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
-    """Put a backup in the database's place, keep the replaced one, and say what was lost; the same as a document.
+    """Replace the database by a backup, keep the replaced one, and report what was lost. Return the same as a document.
 
-    Raises BadInput where a daemon works here, or the backup is not whole; then nothing is changed.
+    Raises BadInput if a daemon works here or the backup is damaged; nothing is changed then.
     """
     _refuse_beside_a_daemon(app)
     backups, now = Backups(app.home), app.clock.now()
@@ -68,12 +68,12 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
             f"there is no whole backup in {app.home.backups}: relay adopt lists the runs that can be made again from Kaggle"
         )
     _require_sound(backup)
-    fence, before = _known(app.home.database)
+    fence, before = _fence_and_log(app.home.database)
     after = logged(backup)
     aside = backups.put_back(backup, now, fence)
     made_at = newest_fact(app.home.database)
     go_on_here(Store.at(app.home.path), app.identity, now)
-    tell(f"{backup} is in the place of {app.home.database}; it {_knows(made_at, now)}")
+    tell(f"{backup} is in the place of {app.home.database}; it {_known_until(made_at, now)}")
     if aside is not None:
         tell(f"the replaced database is kept in {aside}")
     losses = _losses(before, after)
@@ -81,12 +81,13 @@ def restore(app: App, named: Path | None, tell: Tell) -> dict[str, Any]:
         for line in loss.told():
             tell(line)
     if before is None and aside is not None:
-        tell("what the replaced database knew beyond that cannot be read")
+        tell("what the replaced database had beyond that cannot be read")
     absent = [run for run in app.home.run_folders() if run not in {one.run for one in after}]
     for run in absent:
         tell(f"{run} is not in the backup: relay adopt {run} makes it again from what is on Kaggle")
     tell(
-        "relay daemon goes on from there and finds again what happened on Kaggle since; what you asked for since, ask again"
+        "relay daemon continues from there and finds out what has happened on Kaggle since; repeat requests that you "
+        "made since"
     )
     return {
         "format": FORMAT,
@@ -103,7 +104,7 @@ def _refuse_beside_a_daemon(app: App) -> None:
     try:
         working = app.working_daemon()
     except (StoreCorrupt, StoreUnavailable):
-        working = ""  # whoever that is does not get far with it
+        working = ""  # a daemon cannot work on a damaged database for long
     working = working or (holders(app.home.database) if app.home.database.exists() else "")
     if working:
         raise BadInput(f"{working} works on {app.home.database}: stop that first, then relay restore again")
@@ -130,8 +131,8 @@ def _require_sound(backup: Path) -> None:
         raise BadInput(f"{backup}: {NEWER}")
 
 
-def _known(database: Path) -> tuple[int, list[BackupEntry] | None]:
-    """The fence of the replaced database and all that is logged in it, as far as that can be read."""
+def _fence_and_log(database: Path) -> tuple[int, list[BackupEntry] | None]:
+    """Return the fencing number of the replaced database and its log; 0 and None as far as they cannot be read."""
     if not database.exists():
         return 0, None
     try:
@@ -150,11 +151,11 @@ def _losses(before: list[BackupEntry] | None, after: list[BackupEntry]) -> list[
     return [Loss(run, entries) for run, entries in found.items()]
 
 
-def _knows(until: datetime | None, now: datetime) -> str:
+def _known_until(until: datetime | None, now: datetime) -> str:
     return f"knows what happened until {when(until, now)}" if until else "knows of nothing yet"
 
 
-def _says(entry: BackupEntry) -> str:
+def _describe(entry: BackupEntry) -> str:
     try:
         return describe(FACTS[entry.name].from_dict(json.loads(entry.data))) or entry.name
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""Where relay keeps its state, and how it is told to."""
+"""Global settings: the home folder and the environment."""
 
 import os
 from collections.abc import Mapping
@@ -8,22 +8,22 @@ from pathlib import Path
 from orchestrator.base.errors import BadInput
 
 HOME_BYTES_MAX = 440
-"""SQLite opens no file with a name of more than 512 bytes, its logs beside the database and its backups included."""
+"""Maximum length of the home folder's path, in bytes. SQLite's limit is 512, for logs and backups too."""
 PART_BYTES_MAX = 255
-"""Of one folder's name, on all common file systems."""
+"""Maximum length of a path component on all common file systems, in bytes."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line and the environment say."""
+    """Settings from the command line and the environment."""
 
     home: Path
     environ: Mapping[str, str]
     debug: bool = False
 
     def __post_init__(self) -> None:
-        """Raise BadInput for a home folder in which no database can be opened, because of its name alone."""
-        path = os.path.abspath(self.home)  # noqa: PTH100  # not resolved: SQLite counts the name that it is given
+        """Raise BadInput if the path is too long for a database below it."""
+        path = os.path.abspath(self.home)  # noqa: PTH100  # not resolved: SQLite counts the path as given
         size_bytes = len(os.fsencode(path))
         if size_bytes > HOME_BYTES_MAX or any(len(os.fsencode(part)) > PART_BYTES_MAX for part in Path(path).parts):
             raise BadInput(
@@ -33,7 +33,7 @@ class Settings:
 
 
 def home_folder(option: Path | None, environ: Mapping[str, str]) -> Path:
-    """`--home`, else `RELAY_HOME`, else the platform's folder for application data."""
+    """Return `--home`, else `RELAY_HOME`, else the platform's folder for application data."""
     if option is not None:
         return option
     if environ.get("RELAY_HOME"):

@@ -1,4 +1,4 @@
-"""A home folder to look at: its database, its runs, and what a person should know of it. No Kaggle, no daemon, quick to import."""
+"""Read access to one home folder: its database, runs and warnings. No Kaggle, no daemon, fast to import."""
 
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -14,24 +14,24 @@ from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import SchemaError
 
-if TYPE_CHECKING:  # imported where somebody writes: looking must not wait for SQLAlchemy
+if TYPE_CHECKING:  # imported on first write: read-only commands must not wait for SQLAlchemy
     from state.store import Store
 
 
 class Workspace:
-    """One home folder, its database opened when it is first needed."""
+    """One home folder, whose database is opened on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.clock = SystemClock()
         self.home = HomeLayout(settings.home)
         self.stop = Stop()
-        """Set to make the daemon, and any waiting, end."""
+        """Signal that ends the daemon and any waiting."""
         self.stop.tell(self.clock.wake)
 
     @cached_property
     def store(self) -> "Store":
-        """The database, which is made where it does not exist."""
+        """The database, created if it does not exist."""
         from state.store import Store
 
         try:
@@ -47,14 +47,14 @@ class Workspace:
 
     @cached_property
     def reader(self) -> Reader:
-        """The database, only to be read: that works while it is locked, and where nothing can be written."""
+        """The database, read-only: readable while it is locked and on a read-only disk."""
         try:
             return ReadOnlyStore(self.home.path)
         except SchemaError:
             return self.store
 
     def warnings(self) -> list[str]:
-        """Sentences about the home folder that a person should read."""
+        """Return warnings about the home folder for the user."""
         path = self.home.path
         if not path.exists():
             return []
@@ -65,25 +65,25 @@ class Workspace:
 
     @property
     def has_store(self) -> bool:
-        """Whether there is a database with anything in it; looking at it must not make one."""
+        """True if a non-empty database exists. The check does not create one."""
         try:
             return self.home.database.stat().st_size > 0
         except OSError:
             return False
 
     def lost(self) -> list[str]:
-        """Runs that have a folder here and that the database, if there is one, does not know."""
+        """Return the runs that have a folder here but are missing from the database."""
         folders = self.home.run_folders()
         known = {run for run, _ in self.reader.roll()} if folders and self.has_store else set()
         return [run for run in folders if run not in known]
 
     def require_database(self) -> None:
-        """Raise BadInput where there is no database beside the folders of runs: a new one would begin them all again."""
+        """Raise BadInput if runs have folders here but there is no database: a new one would begin all runs again."""
         if not self.has_store and (lost := self.lost()):
             raise BadInput(lost_sentence(self.home, lost, gone=True))
 
     def run(self, name: str) -> RunState:
-        """A run by its id, or by its pipeline's name where that is enough; raises RunDamaged for one that is damaged."""
+        """Load a run by its id or an unambiguous pipeline name. Raises BadInput, or RunDamaged for a damaged run."""
         self.require_database()
         if not self.has_store:
             raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")

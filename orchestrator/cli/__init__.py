@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines: read the flags, ask the app, show a view."""
+"""The command line. Each command parses its flags, calls the application layer and prints a view."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from state.failures import StoreCorrupt, StoreUnavailable
 
 
 class Guarded(click.Group):
-    """Turns an error that relay raised on purpose into one sentence: exit status 2 for input, 1 for the rest."""
+    """Click group that reports relay's own errors as one sentence. Exit status: 2 for bad input, 1 for other errors."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         with outward():
@@ -30,7 +30,7 @@ class Guarded(click.Group):
             context.exit(2 if isinstance(error, BadInput) else 1)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        """A section a theme instead of one list from A to Z."""
+        """List the commands by theme instead of alphabetically."""
         for title, commands in THEMES.items():
             with formatter.section(title):
                 formatter.write_dl([(command.name or "", line) for command, line in commands.items()], col_max=14)
@@ -45,57 +45,57 @@ class Guarded(click.Group):
 @click.version_option(package_name="relay-kaggle", prog_name="relay")
 @click.pass_context
 def main(context: click.Context, home: Path | None, debug: bool) -> None:
-    """Train on Kaggle in as many sessions as it takes.
+    """Train on Kaggle in a chain of sessions.
 
     Try it without an account: relay rehearse
     """
-    os.umask(0o077)  # whatever relay writes is its owner's alone
+    os.umask(0o077)  # everything that relay writes is private to its owner
     context.obj = Settings(home_folder(home, os.environ), dict(os.environ), debug)
 
 
 THEMES: dict[str, dict[click.Command, str]] = {
     "Before a run": {
-        first.init: "Write a commented pipeline; asks what matters.",
-        first.check: "Look at everything that could stop a run.",
-        trials.show_plan: "What a pipeline will do, and when it is done.",
-        trials.rehearse: "Run it against a Kaggle on this machine.",
-        environment.environment: "A dataset of what sessions install.",
+        first.init: "Write a commented pipeline file, asking a few questions.",
+        first.check: "Check everything that could stop a run.",
+        trials.show_plan: "Show what a pipeline will do, and when it ends.",
+        trials.rehearse: "Run it against a local Kaggle on this machine.",
+        environment.environment: "Publish the packages of sessions as a dataset.",
     },
     "Carry it out": {
-        runs.start: "Create a run; the daemon carries it out.",
-        daemons.daemon: "Carry all runs out until told to stop.",
-        daemons.up: "Both, for one pipeline, until it needs nobody.",
-        home.service: "Have the system start the daemon.",
-        home.notify: "Whom the daemon tells that a run needs somebody.",
+        runs.start: "Create a run; the daemon executes it.",
+        daemons.daemon: "Execute all runs until told to stop.",
+        daemons.up: "Do both for one pipeline, until it finishes or is parked.",
+        home.service: "Run the daemon as a system service.",
+        home.notify: "Show or test the daemon's notifications.",
     },
     "Look": {
-        runs.status: "Where every run stands, and what to do.",
-        runs.logs: "A session's log; -f follows it.",
-        pages.report: "All about a run in one HTML file.",
-        pages.dashboard: "All runs as live pages on this machine.",
-        runs.artifacts: "The texts that a run's stages wrote.",
-        runs.checkpoints: "Where each is; verify them, bring them back.",
+        runs.status: "Show every run's status, and what to do.",
+        runs.logs: "Show a session's log; -f follows it.",
+        pages.report: "Write one HTML file with all about a run.",
+        pages.dashboard: "Serve live pages of all runs on this machine.",
+        runs.artifacts: "List the text files that a run's stages wrote.",
+        runs.checkpoints: "List, verify, pull or prune a run's checkpoints.",
     },
     "Ask for something": {
-        requests.pause: "Let the session end, and start no other.",
-        requests.resume: "Go on with a parked or waiting run.",
-        requests.retry: "Try again after a cause was mended.",
-        requests.cancel: "End a run.",
+        requests.pause: "Let the current session finish and start no other.",
+        requests.resume: "Resume a parked or waiting run.",
+        requests.retry: "Retry a parked run after its cause was fixed.",
+        requests.cancel: "Cancel a run.",
     },
     "When something is lost": {
-        rescue.doctor: "Look at the database, this machine and Kaggle.",
-        rescue.backup: "Copy the database; the daemon does so too.",
-        rescue.restore: "Put a backup of the database in its place.",
-        runs.adopt: "Make a lost run again from what is on Kaggle.",
+        rescue.doctor: "Check the database, this machine and Kaggle.",
+        rescue.backup: "Back up the database; the daemon does so too.",
+        rescue.restore: "Replace the database by a backup.",
+        runs.adopt: "Rebuild a lost run from what is on Kaggle.",
     },
     "Know more": {
-        reference.show_explanation: "What a stage, a key or an option means.",
-        reference.show_schema: "The pipeline file's JSON Schema, for editors.",
-        reference.show_completion: "A script with which a shell completes.",
-        trials.verify_resume: "Count the bits that cutting a run changes.",
+        reference.show_explanation: "Explain a stage, a key or an option.",
+        reference.show_schema: "Print the pipeline file's JSON Schema, for editors.",
+        reference.show_completion: "Print a completion script for a shell.",
+        trials.verify_resume: "Verify that cutting a run changes no bit.",
     },
 }
-"""The front page: every command under its theme, in the order of use, with what it is for."""
+"""Content of `relay --help`: every command with its summary, by theme and in the order of use."""
 
 for theme in THEMES.values():
     for command, line in theme.items():

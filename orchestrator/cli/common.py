@@ -1,4 +1,4 @@
-"""What several commands share: their arguments, the app, signals."""
+"""Parts that several commands share: arguments and options, the app, signal handling."""
 
 import gc
 import signal
@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli import completing
 
-if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
+if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app.app import App
     from orchestrator.app.workspace import Workspace
     from orchestrator.base.clock import Stop
@@ -23,14 +23,14 @@ RUN_OR_NONE = click.argument("run", required=False, shell_complete=completing.ru
 WRITE_OFF = click.option(
     "--abandon-session",
     is_flag=True,
-    help="Expect nothing more of the session on Kaggle; the next one takes its place.",
+    help="Stop waiting for the session on Kaggle and start the next one in its place.",
 )
 
-JSON = click.option("--json", "as_json", is_flag=True, help="A stable document for programs (docs/json.md).")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print a stable document for programs (docs/json.md).")
 
 
 GC_THRESHOLD = 50_000
-"""Objects between two looks for garbage. There is none in what is imported, and looking for it is a tenth of a short command."""
+"""Threshold of the garbage collector, in objects. The default costs a short command a tenth of its time."""
 
 
 def app_of(context: click.Context) -> "App":
@@ -40,7 +40,7 @@ def app_of(context: click.Context) -> "App":
 
 
 def onlooker_of(context: click.Context) -> "Workspace":
-    """For commands that only look: they must not wait for what only the daemon needs."""
+    """Return read access for a command that changes nothing, without importing what only the daemon needs."""
     gc.set_threshold(GC_THRESHOLD)
     from orchestrator.app.workspace import Workspace
 
@@ -48,9 +48,9 @@ def onlooker_of(context: click.Context) -> "Workspace":
 
 
 def stop_on_signals(stop: "Stop") -> None:
-    """SIGTERM, SIGINT and the SIGHUP of a terminal that closes ask to stop; a second one ends the program at once.
+    """Make SIGTERM, SIGINT and SIGHUP request a stop. A second signal ends the program at once.
 
-    Whoever started it with SIGHUP ignored, as `nohup` does, wants it to outlive the terminal.
+    SIGHUP is left alone if it is ignored, as under `nohup`: the program should then outlive the terminal.
     """
 
     def ask(_number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""What a shell offers at TAB: runs, sessions, checkpoints, pipeline files, names to explain. Silent where anything is amiss."""
+"""Shell completion of runs, sessions, checkpoints, pipeline files and names to explain. Errors yield no candidates."""
 
 import os
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ PIPELINES = (".yaml", ".yml")
 
 
 def runs(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The runs, the newest first, each with its state."""
+    """Complete ids of runs, newest first, each with its state."""
     return [
         CompletionItem(run, help=status)
         for run, status in completions.runs(_database(context))
@@ -23,19 +23,23 @@ def runs(context: click.Context, _parameter: click.Parameter, begun: str) -> lis
 
 
 def sessions(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Numbers of the sessions of the run that was named before."""
+    """Complete session numbers of the run on the command line."""
     found = dict.fromkeys(str(number) for number, _ in completions.sessions(_database(context), _run(context)))
     return [CompletionItem(number) for number in found if number.startswith(begun)]
 
 
 def checkpoints(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Names of the checkpoints of the run that was named before."""
+    """Complete checkpoint names of the run on the command line."""
     found = completions.checkpoints(_database(context), _run(context))
     return [CompletionItem(name, help=f"{stage} {step}") for name, stage, step, _ in found if name.startswith(begun)]
 
 
 def steps(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Places to go on from: the step alone where that names the newest checkpoint of that step, as bash parts words at colons."""
+    """Complete steps to resume from.
+
+    The step alone stands for the newest checkpoint at that step, since bash splits words at colons; older ones get
+    STAGE:STEP.
+    """
     found: dict[str, str] = {}
     for _, stage, step, usable in completions.checkpoints(_database(context), _run(context)):
         if usable:
@@ -44,21 +48,21 @@ def steps(context: click.Context, _parameter: click.Parameter, begun: str) -> li
 
 
 def backups(context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Names of the database's backups, the newest first."""
+    """Complete names of the database's backups, newest first."""
     names = sorted((path.name for path in _database(context).with_name("backups").glob("*.db")), reverse=True)
     return [CompletionItem(name) for name in names if name.startswith(begun)]
 
 
 def pipelines(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """YAML files, and folders that may hold some."""
+    """Complete YAML files, and folders that may contain some."""
     found = sorted(_files(begun))
     if len(found) == 1 and found[0].endswith("/"):
-        return [CompletionItem(begun, type="dir")]  # the shell's own way puts no space behind it
+        return [CompletionItem(begun, type="dir")]  # completed by the shell, which adds no space after a folder
     return [CompletionItem(path) for path in found]
 
 
 def explained(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Kinds of stage, keys and options."""
+    """Complete stage kinds, keys and options."""
     from orchestrator.pipeline.reference.lookup import names
 
     return [CompletionItem(name) for name in names() if name.startswith(begun)]
@@ -84,5 +88,5 @@ def _database(context: click.Context) -> Path:
 
 
 def _run(context: click.Context) -> str:
-    """The run that was named; while an option still lacks its value, click has not yet given the arguments their names."""
+    """Return the run on the command line; click binds arguments to names only once all options have values."""
     return str(context.params.get("run") or next(iter(context.args), ""))

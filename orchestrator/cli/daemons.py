@@ -1,4 +1,4 @@
-"""Commands that carry runs out: the daemon, and one run until it needs nobody or somebody."""
+"""Commands that run pipelines: `daemon` (all runs) and `up` (one run, until it finishes or is parked)."""
 
 import contextlib
 import os
@@ -12,32 +12,32 @@ from orchestrator.base.errors import BadInput
 from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
 from orchestrator.cli.runs import show_status
 
-if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
+if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app.app import App
     from orchestrator.views.daemon_log import DaemonLog
 
 DEFAULT_LOG = "-"
-"""Of `--log-file` without a name."""
+"""Value of `--log-file` without a name."""
 
 
 def told(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how a daemon tells what happens."""
+    """Add the options for the daemon's log output."""
     options = (
         click.option(
             *("--log-file", "log_file"),
             is_flag=False,
             flag_value=DEFAULT_LOG,
             metavar="[FILE]",
-            help="Write every line to FILE too, 5 MiB at most with the older ones [logs/daemon.log below --home].",
+            help="Also write every line to FILE, at most 5 MiB with older files [logs/daemon.log below --home].",
         ),
         click.option(
             "--log-format",
             type=click.Choice(["text", "json"]),
             default="text",
-            help="json: one JSON object a line (docs/daemon.md).",
+            help="json: one JSON object per line (docs/daemon.md).",
         ),
-        click.option("-q", "--quiet", is_flag=True, help="Only what a person may want to look at."),
-        click.option("-v", "--verbose", is_flag=True, help="Every look at Kaggle too."),
+        click.option("-q", "--quiet", is_flag=True, help="Print warnings and errors only."),
+        click.option("-v", "--verbose", is_flag=True, help="Print every poll of Kaggle too."),
     )
     for option in reversed(options):
         command = option(command)
@@ -45,14 +45,14 @@ def told(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Carry each run as far as it goes without waiting, then exit.")
+@click.option("--once", is_flag=True, help="Advance each run as far as possible without waiting, then exit.")
 @click.option(
-    "--launchd", is_flag=True, hidden=True, help="Exit with 0 in place of 2, so that launchd leaves it at that."
+    "--launchd", is_flag=True, hidden=True, help="Exit with 0 instead of 2, so that launchd does not restart it."
 )
 @told
 @click.pass_context
 def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> None:
-    """Watch over all runs until told to stop.
+    """Run the daemon: execute all runs until told to stop.
 
     Example: relay daemon
     """
@@ -78,7 +78,7 @@ def daemon(context: click.Context, /, once: bool, launchd: bool, **how: Any) -> 
 @told
 @click.pass_context
 def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
-    """Start PIPELINE, or go on with its open run, and stay until it needs nobody or somebody.
+    """Start PIPELINE, or continue its open run, until it finishes or is parked.
 
     Example: relay up examples/tiny.yaml
     """
@@ -94,17 +94,15 @@ def up(context: click.Context, /, pipeline: Path, **how: Any) -> None:
 
 
 def watches(app: "App") -> str:
-    """What a daemon that begins carries out."""
+    """Return the first log sentence of a daemon: its process and the runs that it executes."""
     runs = app.store.open_runs()
-    which = (
-        f"carries {', '.join(runs)} out" if runs else "there is no run to carry out yet: relay start PIPELINE makes one"
-    )
+    which = f"runs {', '.join(runs)}" if runs else "there is no open run: relay start PIPELINE creates one"
     return f"process {os.getpid()} watches {app.home.path}: {which}"
 
 
 @contextlib.contextmanager
 def telling(app: "App", log_file: str | None, log_format: str, quiet: bool, verbose: bool) -> Iterator["DaemonLog"]:
-    """The journal of one daemon; an error that ends the daemon is its last line."""
+    """Open the log of one daemon. An error that ends the daemon becomes its last line."""
     from orchestrator.base.errors import RelayError
     from orchestrator.views.daemon_log import DaemonLog
     from state.failures import StoreCorrupt, StoreUnavailable

@@ -1,4 +1,4 @@
-"""Commands about what sessions install."""
+"""Commands for the packages that sessions install."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from orchestrator.cli.common import JSON, PIPELINE, app_of
 
 @click.group()
 def environment() -> None:
-    """What sessions install, and a dataset that spares them the network.
+    """Manage the packages that sessions install, so that they need no network.
 
     Example: relay environment publish gsm.yaml
     """
@@ -20,9 +20,9 @@ def environment() -> None:
 @JSON
 @click.pass_context
 def publish(context: click.Context, pipeline: Path, as_json: bool) -> None:
-    """Download the wheels that PIPELINE's sessions install and publish them as a private dataset of the account.
+    """Download the wheels that PIPELINE's sessions install and publish them as a private dataset.
 
-    The dataset's name is made of its contents, so the same wheels are published once.
+    The dataset's name is derived from its contents, so the same wheels are published only once.
 
     Example: relay environment publish gsm.yaml
     """

@@ -1,4 +1,4 @@
-"""Commands for before a run: write its pipeline, and look at everything that could stop it."""
+"""Commands to prepare a run: write its pipeline, and check everything that could stop it."""
 
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,20 @@ from orchestrator.cli.common import JSON, PIPELINE
 
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--name", help="Of the pipeline and its runs [default: FILE's, else the model's].")
+@click.option("--name", help="Name of the pipeline and its runs [default: FILE's, else the model's].")
 @click.option("--model", help="gemma2-2b, gemma3-1b, or tiny for rehearsals [default: gemma2-2b].")
 @click.option("--recipe", help="sft, sft+grpo or full [default: sft+grpo].")
 @click.option(
-    "--data", multiple=True, type=click.Path(path_type=Path), help="A .jsonl file of your own; may be given again."
+    "--data", multiple=True, type=click.Path(path_type=Path), help="A .jsonl file of your own; can be repeated."
 )
-@click.option("--accelerator", help="Where it trains [default: TpuV5E8].")
-@click.option("--on-timeout", help="resume, or park to be asked [default: resume].")
-@click.option("--yes", "-y", is_flag=True, help="Ask nothing: defaults for what no flag says.")
-@click.option("--force", is_flag=True, help="Write over FILE.")
+@click.option("--accelerator", help="Accelerator to train on [default: TpuV5E8].")
+@click.option("--on-timeout", help="After a timeout: resume, or park the run [default: resume].")
+@click.option("--yes", "-y", is_flag=True, help="Ask nothing: use defaults for values that no flag sets.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
 def init(**flags: Any) -> None:
-    """Write a commented pipeline to FILE [default: NAME.yaml], asking for what no flag says.
+    """Write a commented pipeline to FILE [default: NAME.yaml], asking for values that no flag sets.
 
-    Without a terminal nothing is asked, as with --yes. The file is one of relay's examples, cut and filled in.
+    Without a terminal nothing is asked, as with --yes. The file is adapted from one of relay's examples.
 
     Example: relay init poems.yaml --model gemma3-1b --recipe full
     """
@@ -35,13 +35,13 @@ def init(**flags: Any) -> None:
 
 @click.command()
 @PIPELINE
-@click.option("--offline", is_flag=True, help="Only what needs no network.")
+@click.option("--offline", is_flag=True, help="Skip checks that need the network.")
 @JSON
 @click.pass_context
 def check(context: click.Context, pipeline: Path, offline: bool, as_json: bool) -> None:
-    """Look at everything that could stop a run of PIPELINE, before it is started; nothing is created.
+    """Check everything that could stop a run of PIPELINE before it starts. Creates nothing.
 
-    Exit status 0 where nothing does (warnings allowed), 1 where something does, 2 for a file that is not right.
+    Exit status 0 without problems (warnings allowed), 1 with problems, 2 for an invalid file.
 
     Example: relay check examples/counting.yaml
     """

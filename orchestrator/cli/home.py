@@ -1,4 +1,4 @@
-"""Commands that make the daemon at home: messages to a person, and the service that the system starts."""
+"""Commands that set up an unattended daemon: notifications, and the system service."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,16 +8,16 @@ import click
 
 from orchestrator.cli.common import JSON, app_of
 
-if TYPE_CHECKING:  # imported where it is used: `relay --help` must not wait for it
+if TYPE_CHECKING:  # imported on use, to keep `relay --help` fast
     from orchestrator.app.service.command import DaemonService
 
 
 @click.command()
-@click.option("--test", is_flag=True, help="Send one message now and say who took it.")
+@click.option("--test", is_flag=True, help="Send a test message and report which services accepted it.")
 @JSON
 @click.pass_context
 def notify(context: click.Context, test: bool, as_json: bool) -> None:
-    """Whom the daemon tells that a run needs somebody, is finished, or lost a session.
+    """Show which services the daemon notifies when a run needs attention, is finished, or lost a session.
 
     Example: relay notify --test
     """
@@ -37,17 +37,19 @@ def notify(context: click.Context, test: bool, as_json: bool) -> None:
 
 @click.group()
 def service() -> None:
-    """Have the system start the daemon, and start it again when it fails.
+    """Run the daemon as a system service, which restarts it when it fails.
 
     Example: relay service install
     """
 
 
 def on_a_system(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option that names the system."""
+    """Add the options that select the service manager."""
     options = (
-        click.option("--systemd", "wanted", flag_value="systemd", help="A user unit of systemd [on Linux]."),
-        click.option("--launchd", "wanted", flag_value="launchd", help="An agent of launchd [on macOS]."),
+        click.option(
+            "--systemd", "wanted", flag_value="systemd", help="Use a user unit of systemd [default on Linux]."
+        ),
+        click.option("--launchd", "wanted", flag_value="launchd", help="Use a launchd agent [default on macOS]."),
     )
     for option in reversed(options):
         command = option(command)
@@ -59,7 +61,7 @@ def on_a_system(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--no-start", is_flag=True, help="Only write the file.")
 @click.pass_context
 def install(context: click.Context, wanted: str | None, no_start: bool) -> None:
-    """Write the service's file and start it, now and whenever you log in.
+    """Write the service file and start the daemon, now and at each login.
 
     Example: relay service install
     """
@@ -82,7 +84,7 @@ def uninstall(context: click.Context, wanted: str | None) -> None:
 @JSON
 @click.pass_context
 def service_status(context: click.Context, wanted: str | None, as_json: bool) -> None:
-    """Whether the service is installed and runs; exit status 1 where it does not.
+    """Show whether the service is installed and running; exit status 1 if it is not running.
 
     Example: relay service status
     """

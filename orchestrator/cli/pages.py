@@ -12,12 +12,14 @@ PORT = 8420
 
 @click.command()
 @RUN
-@click.option("--output", type=click.Path(path_type=Path), help="File to write; default: RUN.html, here.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="File to write; default: RUN.html in the current folder."
+)
 @click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
 @JSON
 @click.pass_context
 def report(context: click.Context, run: str, output: Path | None, open_it: bool, as_json: bool) -> None:
-    """Write all about RUN into one HTML file: curves, evaluations, samples, where the time went, checkpoints.
+    """Write one HTML file about RUN: curves, evaluations, samples, time and quota, checkpoints.
 
     Example: relay report gsm-3f9a --open
     """
@@ -48,7 +50,7 @@ def report(context: click.Context, run: str, output: Path | None, open_it: bool,
 @click.option("--open", "open_it", is_flag=True, help="Show it in the browser.")
 @click.pass_context
 def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
-    """All runs as pages that keep themselves up to date, for this machine only, until Ctrl-C.
+    """Serve live pages of all runs, reachable only from this machine, until Ctrl-C.
 
     Example: relay dashboard --open
     """
@@ -71,8 +73,8 @@ def dashboard(context: click.Context, port: int | None, open_it: bool) -> None:
 
 
 def _show(address: str) -> None:
-    """Open the browser of whoever is logged in here; where there is none, that is no error."""
-    import webbrowser  # not for every `relay --help`
+    """Open a URL in the user's browser; without a browser, print it."""
+    import webbrowser  # imported on use, to keep `relay --help` fast
 
     if not webbrowser.open(address):
         click.echo(f"relay: no browser was found here: open {address} in one", err=True)

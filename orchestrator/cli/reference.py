@@ -1,4 +1,4 @@
-"""Commands that tell what may be written, to people, editors and shells. They need no home folder."""
+"""Reference commands for users, editors and shells. They need no home folder."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from orchestrator.cli.common import JSON
 @click.command("schema")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this file.")
 def show_schema(output: Path | None) -> None:
-    """The JSON Schema of a pipeline file, with which an editor completes, explains and checks it.
+    """Print the JSON Schema of pipeline files, with which editors complete, explain and check them.
 
     Example: relay schema --output pipeline.schema.json
     """
@@ -32,7 +32,7 @@ def show_schema(output: Path | None) -> None:
 @click.argument("name", required=False, shell_complete=completing.explained)
 @JSON
 def show_explanation(name: str | None, as_json: bool) -> None:
-    """What a kind of stage, a key of the pipeline file or an option means; without NAME, what there is.
+    """Explain a stage kind, a key of the pipeline file or an option; without NAME, list them all.
 
     Example: relay explain grpo.beta
     """
@@ -52,7 +52,7 @@ def show_explanation(name: str | None, as_json: bool) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def show_completion(context: click.Context, shell: str) -> None:
-    """A script that has SHELL complete commands, flags, runs, sessions, checkpoints and pipeline files at TAB.
+    """Print a SHELL script that completes commands, flags, runs, sessions, checkpoints and pipeline files.
 
     Example: relay completion bash > relay-completion.bash
     """

@@ -1,4 +1,4 @@
-"""Commands that ask the daemon for something; the next turn obeys."""
+"""Commands that store requests for the daemon, which acts on them at its next turn."""
 
 from typing import TYPE_CHECKING
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 @JSON
 @click.pass_context
 def pause(context: click.Context, run: str, as_json: bool) -> None:
-    """Let the session that runs come to its end, and start no other.
+    """Let the current session finish and start no other.
 
     Example: relay pause gsm-3f9a
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.pause(app_of(context), run), as_json)
+    _report_request(context, requests.pause(app_of(context), run), as_json)
 
 
 @click.command()
 @RUN
 @click.option(
-    "--from-step", help="Go on from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
+    "--from-step", help="Resume from an older checkpoint: STEP, or STAGE:STEP.", shell_complete=completing.steps
 )
 @WRITE_OFF
-@click.option("--take-over", is_flag=True, help="This home folder works on the run from now on; any other one stops.")
+@click.option("--take-over", is_flag=True, help="Take over the run from another home folder, which stops.")
 @JSON
 @click.pass_context
 def resume(
     context: click.Context, run: str, from_step: str | None, abandon_session: bool, take_over: bool, as_json: bool
 ) -> None:
-    """Go on with a parked or waiting run, from its newest verified checkpoint.
+    """Resume a parked or waiting run from its newest verified checkpoint.
 
     Example: relay resume gsm-3f9a --from-step grpo:400
     """
     from orchestrator.app import requests
 
-    _noted(
+    _report_request(
         context,
         requests.resume(app_of(context), run, from_step, abandon_session=abandon_session, take_over=take_over),
         as_json,
@@ -56,13 +56,13 @@ def resume(
 @JSON
 @click.pass_context
 def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool) -> None:
-    """Try a parked run again after its cause was mended.
+    """Retry a parked run after its cause was fixed.
 
     Example: relay retry gsm-3f9a
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.retry(app_of(context), run, abandon_session=abandon_session), as_json)
+    _report_request(context, requests.retry(app_of(context), run, abandon_session=abandon_session), as_json)
 
 
 @click.command()
@@ -70,26 +70,28 @@ def retry(context: click.Context, run: str, abandon_session: bool, as_json: bool
 @JSON
 @click.pass_context
 def cancel(context: click.Context, run: str, as_json: bool) -> None:
-    """End a run. Its session on Kaggle, if any, goes on until it ends: Kaggle offers no way to stop it from outside.
+    """Cancel a run.
+
+    Its session on Kaggle, if any, continues until it ends: Kaggle offers no way to stop it from outside.
 
     Example: relay cancel gsm-3f9a
     """
     from orchestrator.app import requests
 
-    _noted(context, requests.cancel(app_of(context), run), as_json)
+    _report_request(context, requests.cancel(app_of(context), run), as_json)
 
 
-def _noted(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
-    """Say that the daemon will obey, or that none runs."""
+def _report_request(context: click.Context, asked: "RequestReceipt", as_json: bool) -> None:
+    """Report the stored request, and whether a daemon is running to act on it."""
     from orchestrator.views import json_output
     from orchestrator.views.document import daemon_document
 
     app = app_of(context)
     daemon = daemon_document(app.store.lease(), app.clock.now())
-    alone = daemon is None or not daemon["runs"]
+    unattended = daemon is None or not daemon["runs"]
     if as_json:
-        told = json_output.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not alone)
+        told = json_output.asked(asked.run, asked.verb, asked.arguments, asked.number, daemon_runs=not unattended)
         json_output.print_json(told)
         return
-    type_ = "; no daemon runs here, so type: relay daemon" if alone else ""
+    type_ = "; no daemon runs here, so type: relay daemon" if unattended else ""
     click.echo(f"{asked.run}: {asked.verb} noted; the daemon obeys at its next turn{type_}")

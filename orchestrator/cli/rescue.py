@@ -1,4 +1,4 @@
-"""Commands for the day on which something is lost: look at everything, copy the database, put a copy back."""
+"""Commands for recovery: examine everything, back up the database, restore a backup."""
 
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from orchestrator.cli.common import JSON, RUN_OR_NONE, app_of
 
 @click.command()
 @RUN_OR_NONE
-@click.option("--offline", is_flag=True, help="Only what needs no network.")
+@click.option("--offline", is_flag=True, help="Skip checks that need the network.")
 @JSON
 @click.pass_context
 def doctor(context: click.Context, run: str | None, offline: bool, as_json: bool) -> None:
-    """Look at the database, the copies of checkpoints, this machine and Kaggle; nothing is changed.
+    """Check the database, the checkpoint copies, this machine and Kaggle. Changes nothing.
 
-    Exit status 0 where all is well, 1 where there is something to look at, 2 for a RUN that is not known.
+    Exit status 0 if all is well, 1 with problems or warnings, 2 for an unknown RUN.
 
     Example: relay doctor
     """
@@ -44,7 +44,7 @@ def doctor(context: click.Context, run: str | None, offline: bool, as_json: bool
 @JSON
 @click.pass_context
 def backup(context: click.Context, into: Path | None, as_json: bool) -> None:
-    """Copy the database while everything goes on. The daemon does so by itself at each published checkpoint.
+    """Back up the database, also while a daemon is running. The daemon does so at each published checkpoint.
 
     Example: relay backup --to /mnt/stick
     """
@@ -60,7 +60,7 @@ def backup(context: click.Context, into: Path | None, as_json: bool) -> None:
 @JSON
 @click.pass_context
 def restore(context: click.Context, backup: Path | None, as_json: bool) -> None:
-    """Put BACKUP [default: the newest whole one] in the database's place; the replaced one is kept.
+    """Replace the database by BACKUP [default: the newest intact one]. The replaced database is kept.
 
     Example: relay restore
     """
@@ -78,4 +78,4 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _quiet(_sentence: str) -> None:
-    """For those who read the document instead."""
+    """Discard a sentence: with --json only the document is printed."""

@@ -1,4 +1,4 @@
-"""Commands that begin a run, show it, or bring it back."""
+"""Commands that create, show and recover runs."""
 
 import contextlib
 import json
@@ -12,18 +12,18 @@ from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
 
-if TYPE_CHECKING:  # imported where they are used: `relay --help` must not wait for SQLAlchemy or rich
+if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for SQLAlchemy or rich
     from orchestrator.app.workspace import Workspace
     from orchestrator.views.logs import Piece
 
 
 @click.command()
 @PIPELINE
-@click.option("--new", is_flag=True, help="Start another run beside one of the same pipeline.")
+@click.option("--new", is_flag=True, help="Create another run beside an open one of the same pipeline.")
 @JSON
 @click.pass_context
 def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> None:
-    """Create a run of PIPELINE; the daemon carries it out.
+    """Create a run of PIPELINE; the daemon executes it.
 
     Example: relay start examples/tiny.yaml
     """
@@ -33,18 +33,19 @@ def start(context: click.Context, pipeline: Path, new: bool, as_json: bool) -> N
 
         json_output.print_json(json_output.started(run))
     else:
-        click.echo(f"{run.id} is ready; relay daemon carries it out")
+        click.echo(f"{run.id} is ready; relay daemon executes it")
 
 
 @click.command()
 @RUN_OR_NONE
-@click.option("--watch", "-w", is_flag=True, help="Show it as it changes, until Ctrl-C or until RUN is over or parked.")
+@click.option("--watch", "-w", is_flag=True, help="Keep it up to date, until Ctrl-C or until RUN is over or parked.")
 @JSON
 @click.pass_context
 def status(context: click.Context, run: str | None, watch: bool, as_json: bool) -> None:
-    """Where every run (or RUN) stands. Needs no credentials.
+    """Show the status of all runs, or of RUN. Needs no credentials.
 
-    With --watch and a RUN the exit status is 1 where it was parked or cancelled. With --watch and --json each change is a line.
+    With --watch and a RUN, the exit status is 1 if the run was parked or cancelled. With --watch and --json, each
+    change is one line.
 
     Example: relay status --watch
     """
@@ -56,7 +57,7 @@ def status(context: click.Context, run: str | None, watch: bool, as_json: bool) 
 
 
 def show_status(app: "Workspace", run: str | None, as_json: bool) -> None:
-    """Print the status of one run or of all."""
+    """Print the status of one run or of all runs."""
     from orchestrator.views.document import curves_of, status_document
 
     store, now = app.reader if app.has_store else None, app.clock.now()
@@ -74,7 +75,7 @@ def show_status(app: "Workspace", run: str | None, as_json: bool) -> None:
 
 
 def watch_status(app: "Workspace", run: str | None, as_json: bool) -> int:
-    """Show the status as it changes; the exit status."""
+    """Show the status as it changes. Return the exit status."""
     from orchestrator.views.document import status_document
     from orchestrator.views.overview import RUNS_SHOWN
     from orchestrator.views.printing import console, redraws
@@ -82,7 +83,7 @@ def watch_status(app: "Workspace", run: str | None, as_json: bool) -> int:
 
     stop_on_signals(app.stop)
     on = console()
-    most = None if as_json or not redraws(on) else RUNS_SHOWN  # a program, or a log, is told of every run
+    most = None if as_json or not redraws(on) else RUNS_SHOWN  # programs and logs get every run
     watcher = Watcher(
         lambda: app.reader if app.has_store else None,
         lambda store: status_document(store, app.home.path, app.clock.now(), run, app.warnings(), most=most),
@@ -95,19 +96,17 @@ def watch_status(app: "Workspace", run: str | None, as_json: bool) -> int:
 @click.option(
     "--session",
     type=int,
-    help="Number of the session, and of no other; default: the newest.",
+    help="Number of the only session to show; default: the newest.",
     shell_complete=completing.sessions,
 )
-@click.option(
-    "--follow", "-f", is_flag=True, help="Go on, with the sessions that come after it too, until RUN is over."
-)
-@click.option("--raw", is_flag=True, help="Show progress events as they are written.")
+@click.option("--follow", "-f", is_flag=True, help="Follow this log, and those of later sessions, until RUN is over.")
+@click.option("--raw", is_flag=True, help="Print progress events unformatted.")
 @JSON
 @click.pass_context
 def logs(context: click.Context, run: str, session: int | None, follow: bool, raw: bool, as_json: bool) -> None:
-    """The log of the newest session of RUN, as far as the daemon has taken it in; with -f straight from Kaggle.
+    """Show the log of RUN's newest session as stored by the daemon; with -f, directly from Kaggle.
 
-    With --json each line is an object.
+    With --json, each line is an object.
 
     Example: relay logs gsm-3f9a --session 2
     """
@@ -130,7 +129,7 @@ def logs(context: click.Context, run: str, session: int | None, follow: bool, ra
 
 
 def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
-    """Print lines as they come; what is no part of a log goes to standard error."""
+    """Print log lines as they arrive. Notices go to standard error."""
     from orchestrator.views.logs import Begins, Notice, heading, line_document, readable
 
     for piece in pieces:
@@ -152,7 +151,7 @@ def show_log(pieces: "Iterable[Piece]", raw: bool, as_json: bool) -> None:
 @JSON
 @click.pass_context
 def artifacts(context: click.Context, run: str, as_json: bool) -> None:
-    """Where to read what RUN's stages wrote for people: transcripts of evaluations, the hard problems.
+    """List the text files that RUN's stages wrote, such as transcripts of evaluations and the hard problems.
 
     Example: relay artifacts gsm-3f9a
     """
@@ -167,25 +166,25 @@ def artifacts(context: click.Context, run: str, as_json: bool) -> None:
     for path in found:
         click.echo(f"{path.stat().st_size:>10,} bytes  {path}")
     if not found:
-        click.echo("none yet: they come home with a session's checkpoint")
+        click.echo("none yet: they are downloaded with a session's checkpoint")
 
 
 @click.command()
 @RUN
-@click.option("--verify", is_flag=True, help="Read every byte here, walk the chain of parents, compare with Kaggle.")
+@click.option("--verify", is_flag=True, help="Verify every local byte and the chain of parents, compare with Kaggle.")
 @click.option(
     "--pull",
     is_flag=False,
     flag_value="all",
     metavar="[NAME]",
-    help="Bring damaged copies back from Kaggle.",
+    help="Repair damaged local copies from Kaggle.",
     shell_complete=completing.checkpoints,
 )
 @click.option("--prune", is_flag=True, help="Have the daemon remove all but the newest from Kaggle.")
 @JSON
 @click.pass_context
 def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None, prune: bool, as_json: bool) -> None:
-    """The checkpoints of RUN and where they are; exit status 1 where one is damaged.
+    """List the checkpoints of RUN and their locations; exit status 1 if one is damaged.
 
     Example: relay checkpoints gsm-3f9a --verify
     """
@@ -200,13 +199,13 @@ def checkpoints(context: click.Context, run: str, verify: bool, pull: str | None
 @click.option(
     "--pipeline",
     type=click.Path(path_type=Path),
-    help="The run's pipeline, where its kernels do not hold it.",
+    help="The run's pipeline file, if its kernels do not contain it.",
     shell_complete=completing.pipelines,
 )
 @JSON
 @click.pass_context
 def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_json: bool) -> None:
-    """Make RUN's lost database again from what is on Kaggle; without RUN, list the runs that are there.
+    """Rebuild RUN in the database from what is on Kaggle; without RUN, list the runs there.
 
     Example: relay adopt gsm-3f9a
     """
@@ -220,4 +219,4 @@ def adopt(context: click.Context, run: str | None, pipeline: Path | None, as_jso
 
 
 def quiet(_sentence: str) -> None:
-    """For those who read the document instead."""
+    """Discard a sentence: with --json only the document is printed."""

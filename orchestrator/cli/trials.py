@@ -1,4 +1,4 @@
-"""Commands that try something out on this machine: nothing of it reaches Kaggle."""
+"""Commands that try a pipeline on this machine, without Kaggle."""
 
 import json
 from datetime import UTC, datetime
@@ -21,21 +21,21 @@ if TYPE_CHECKING:
 @click.option(
     "--serve",
     is_flag=True,
-    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and say how to reach it.",
+    help="Only run the local Kaggle, with stand-ins for what PIPELINE mounts, and print how to reach it.",
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port of the local Kaggle; default: a free one.")
 @click.option(
     "--faults",
     type=click.Path(path_type=Path),
-    help="Plan of what goes wrong; default: PIPELINE's own.",
+    help="Fault plan; default: PIPELINE's own.",
     shell_complete=completing.pipelines,
 )
-@click.option("--calm", is_flag=True, help="Nothing goes wrong.")
-@click.option("--short", is_flag=True, help="One step of each stage, short answers: does everything start?")
+@click.option("--calm", is_flag=True, help="Inject no faults.")
+@click.option("--short", is_flag=True, help="One step of each stage and short completions: does everything start?")
 @click.option(
-    "--simulate", type=click.IntRange(min=1), help="So many simulated chains with faults and crashes instead."
+    "--simulate", type=click.IntRange(min=1), help="Run this many simulated chains with faults and crashes instead."
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Of the first simulated chain [default: 1].")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of the first simulated chain [default: 1].")
 @JSON
 @click.pass_context
 def rehearse(
@@ -47,11 +47,11 @@ def rehearse(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Run PIPELINE against a Kaggle on this machine, with real processes and no account.
+    """Run PIPELINE against a local Kaggle on this machine, with real processes and no account.
 
-    Models on Kaggle and data sets are replaced by tiny ones in the same files: a large pipeline is rehearsed with --short.
-    With --simulate training is replaced by counting and time is virtual: thousands of chains go through everything that can
-    go wrong. A seed that fails is told turn by turn by --simulate 1 --seed N.
+    Models on Kaggle and data sets are replaced by tiny ones of the same format; rehearse a large pipeline with --short.
+    With --simulate, training is replaced by counting and time is virtual: thousands of chains meet every kind of fault.
+    To print a failing chain turn by turn, use --simulate 1 --seed N.
 
     Example: relay rehearse examples/gemma2_2b.yaml --short
     """
@@ -90,7 +90,7 @@ def _rehearse(
 
 
 def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
-    """Simulated chains draw what goes wrong from their seeds."""
+    """Raise BadInput for flags that do not apply to simulated chains: their faults are drawn from the seed."""
     given = [name for name, value in flags.items() if value]
     if given:
         raise BadInput(f"--simulate and --{given[0]} do not go together: leave one of them out")
@@ -99,21 +99,19 @@ def _refuse_beside_simulate(flags: dict[str, Any]) -> None:
 @click.command("plan")
 @PIPELINE
 @click.option(
-    "--memory", is_flag=True, help="Lower the full-size model for the mesh and say what fits; needs JAX here."
+    "--memory", is_flag=True, help="Lower the full-size model for the mesh and report what fits; needs JAX here."
 )
 @click.option("--start", metavar="WHEN", help="Forecast for a start at this time, such as 2027-01-09T08:00 (UTC).")
-@click.option(
-    "--quota-left", metavar="HOURS", type=click.FloatRange(min=0), help="Hours of quota that are left at the start."
-)
+@click.option("--quota-left", metavar="HOURS", type=click.FloatRange(min=0), help="Hours of quota left at the start.")
 @JSON
 @click.pass_context
 def show_plan(
     context: click.Context, pipeline: Path, memory: bool, start: str | None, quota_left: float | None, as_json: bool
 ) -> None:
-    """What PIPELINE will do, and when it will be done: sessions, hours and weeks of quota, the date of its end.
+    """Show what PIPELINE will do and when it will be done: sessions, hours and weeks of quota, end date.
 
-    The forecast uses times that relay has measured in this home folder, else those that the pipeline expects, and says what
-    it assumes. With --memory: whether the pipeline fits; exit status 1 where it does not. Needs no network.
+    The forecast uses times measured in this home folder, else those that the pipeline expects, and lists its
+    assumptions. With --memory, show whether the pipeline fits its accelerator; exit status 1 if not. Needs no network.
 
     Example: relay plan examples/gemma2_2b.yaml --memory
     """
@@ -148,7 +146,7 @@ def _forecast(
 
 
 def _time(text: str | None) -> datetime | None:
-    """A time as people write it, in UTC where no zone is given."""
+    """Parse an ISO 8601 time; UTC if it has no time zone. Raises BadInput."""
     if text is None:
         return None
     try:
@@ -160,17 +158,21 @@ def _time(text: str | None) -> datetime | None:
 
 @click.command("verify-resume")
 @PIPELINE_OR_NONE
-@click.option("--cuts", type=click.IntRange(min=0), help="Cuts at random places [default: 20, or none beside --at].")
-@click.option("--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; yield, kill, before-save, after-save.")
-@click.option("--seed", type=int, default=0, help="Of the random places.")
-@click.option("--steps", type=click.IntRange(min=1), help="At most so many steps of each stage.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Keep all that the sessions left in this empty folder.")
+@click.option("--cuts", type=click.IntRange(min=0), help="Number of random cuts [default: 20, or none with --at].")
+@click.option(
+    "--at", multiple=True, metavar="STAGE:STEP[:HOW]", help="Cut here; HOW: yield, kill, before-save, after-save."
+)
+@click.option("--seed", type=int, default=0, help="Seed of the random cuts.")
+@click.option("--steps", type=click.IntRange(min=1), help="Maximum number of steps per stage.")
+@click.option(
+    "--keep", type=click.Path(path_type=Path), help="Keep everything that the sessions wrote in this empty folder."
+)
 @JSON
 @click.pass_context
 def verify_resume(
     context: click.Context, /, pipeline: Path | None, at: tuple[str, ...], cuts: int | None, **flags: Any
 ) -> None:
-    """Run PIPELINE here, uncut and cut into sessions, and count the bits that differ: exit status 0 where none does.
+    """Run PIPELINE here uncut and cut into sessions, and count the bits that differ; exit status 0 if none does.
 
     Example: relay verify-resume examples/counting.yaml --cuts 5
     """

@@ -1,1 +1,1 @@
-"""What people and programs read: text, JSON and live views of the state."""
+"""Presentation of state to people and programs: text, JSON, live views and HTML pages."""

@@ -1,4 +1,4 @@
-"""What `relay check` and `relay doctor` found, for people: a tick, a note, a warning or a cross for each, and what to do below it."""
+"""Findings of `relay check` and `relay doctor` as text: a mark and a sentence for each, with its remedy below."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ MARKS = {"ok": ("✓", "green"), "note": ("·", "cyan"), "warning": ("!", "yello
 
 
 def check_view(document: dict[str, Any]) -> RenderableType:
-    """All findings in order, then the sum of them."""
-    return Group(_findings(document), Text(), Text(_sum(document)))
+    """Show all findings in order, then a summary line."""
+    return Group(_findings(document), Text(), Text(_summary(document)))
 
 
 def doctor_view(document: dict[str, Any]) -> RenderableType:
-    """The same of what `relay doctor` found."""
+    """Show the findings of `relay doctor`, then a summary line."""
     count = document["problems"] + document["warnings"]
     what = f"run {document['run']}" if document["run"] else document["home"]
     said = f"all is well with {what}" if not count else f"{_count(count, 'thing')} to look at in {what}"
@@ -31,12 +31,12 @@ def _findings(document: dict[str, Any]) -> RenderableType:
     told = ""
     for finding in document["findings"]:
         mark, style = MARKS[finding["state"]]
-        table.add_row(Text(mark, style), "" if finding["key"] == told else finding["key"], _words(finding, style))
+        table.add_row(Text(mark, style), "" if finding["key"] == told else finding["key"], _sentence(finding, style))
         told = finding["key"]
     return table
 
 
-def _words(finding: dict[str, Any], style: str) -> Text:
+def _sentence(finding: dict[str, Any], style: str) -> Text:
     text = Text(finding["sentence"], style="" if finding["state"] in ("ok", "note") else style)
     if finding["remedy"]:
         text.append(f"\n→ {finding['remedy']}", style="not bold default")
@@ -45,7 +45,7 @@ def _words(finding: dict[str, Any], style: str) -> Text:
     return text
 
 
-def _sum(document: dict[str, Any]) -> str:
+def _summary(document: dict[str, Any]) -> str:
     path, problems, warnings = document["path"], document["problems"], document["warnings"]
     beside = f", and {_count(warnings, 'warning')}" if warnings else ""
     if document["pipeline"] is None:

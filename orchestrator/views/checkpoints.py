@@ -1,4 +1,4 @@
-"""The checkpoints of a run for people: a table that fits 80 columns, then what is wrong and what to do about it."""
+"""The checkpoints of a run as a table that fits 80 columns, followed by problems and their remedies."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ DIGEST_CHARS = 12
 
 
 def checkpoints_view(document: dict[str, Any]) -> RenderableType:
-    """What `inventory` says."""
+    """Show the document that `inventory` returns."""
     run = document["run"]
     if not document["checkpoints"]:
         return Text(f"{run} has no checkpoint yet")

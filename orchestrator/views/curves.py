@@ -1,16 +1,16 @@
-"""Bars and small curves, drawn with characters."""
+"""Progress bars and small curves drawn with characters."""
 
 from collections.abc import Mapping, Sequence
 
 Curves = Mapping[tuple[str, str], Sequence[float]]
-"""(stage, metric) to its values over the steps, a few dozen at most."""
+"""Values over the steps by (stage, metric), a few dozen at most."""
 
 HEIGHTS = "▁▂▃▄▅▆▇█"
 DONE, TO_COME = "█", "░"
 
 
 def bar(done: float, total: float, columns: int) -> str:
-    """So much of the total; full only when all of it is done, and not empty once something is."""
+    """Draw a progress bar. It is full only once everything is done, and not empty once anything is."""
     share = done / total if total > 0 else 1.0
     filled = min(columns, int(share * columns))
     if share < 1:
@@ -19,7 +19,10 @@ def bar(done: float, total: float, columns: int) -> str:
 
 
 def curve(values: Sequence[float], columns: int) -> str:
-    """The values from their least (low) to their greatest (high), the last of each column's; empty with fewer than two."""
+    """Draw values as a curve, scaled between their minimum and maximum; empty for fewer than two finite values.
+
+    A column shows the last of the values that fall into it.
+    """
     finite = [value for value in values if value == value and abs(value) != float("inf")]
     if len(finite) < 2:
         return ""

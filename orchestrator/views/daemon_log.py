@@ -1,4 +1,4 @@
-"""Where the daemon's lines go: standard output as text or JSON, and a log file that cannot grow without bound."""
+"""Output of the daemon's log: standard output as text or JSON, and a rotated log file of bounded size."""
 
 import json
 import logging
@@ -19,17 +19,17 @@ from orchestrator.engine.tick import Turn
 from orchestrator.views.news_filter import LEVELS, Narration, Narrator, cut
 
 FILE_BYTES_MAX = 2**20
-"""A log file is begun anew before it would grow beyond this."""
+"""Size limit of one log file; it is rotated before it would grow beyond this."""
 
 FILES_KEPT = 4
-"""Older log files beside it: `daemon.log.1` is the newest of them. All five together stay below 5 MiB."""
+"""Number of rotated files that are kept; `daemon.log.1` is the newest. All five files together stay below 5 MiB."""
 
 MARGIN_BYTES = 2**16
-"""More than a line has: what the rotation counts are characters."""
+"""Headroom for one line: RotatingFileHandler counts characters, not bytes."""
 
 
 class DaemonLog:
-    """Writes a line for each thing that happens. Safe to call from several threads; a full disk silences it and no more."""
+    """Writes one line per event. Thread-safe. A full disk silences it and has no other effect."""
 
     def __init__(
         self, now: Callable[[], datetime], *, as_json: bool = False, least: str = "info", file: Path | None = None
@@ -39,25 +39,25 @@ class DaemonLog:
         self._file = None if file is None else LogFile(file)
 
     def __call__(self, run: str, turn: Turn) -> None:
-        """Tell what a turn did, if it is news."""
+        """Log what is new in a turn."""
         for line in self._narrator.hear(run, turn):
             self.say(line)
 
     def notice(self, sentence: str) -> None:
-        """Tell in a sentence what concerns no run alone."""
+        """Log a warning that concerns no single run."""
         self.say(Narration(event="notice", message=sentence, level="warning"))
 
     def begin(self, run: str | None, sentence: str) -> None:
-        """The first line: what is carried out."""
+        """Log the first line: the runs that are executed."""
         self.say(Narration(event="started", message=sentence, run=run))
 
     def end(self, problem: str = "") -> None:
-        """The last line: that the daemon ends, and which problem ends it (which standard error has, too)."""
+        """Log the last line: the daemon ends, because of `problem` if given. Standard error shows the problem too."""
         level, sentence = ("error", problem) if problem else ("info", "stopped, as it was told to")
         self.say(Narration(event="stopped", message=sentence, level=level), print_it=self._as_json or not problem)
 
     def say(self, line: Narration, *, print_it: bool = True) -> None:
-        """Write one line; `print_it` False: to the file only."""
+        """Write one line; with `print_it` False to the file only."""
         if LEVELS.index(line.level) < self._least:
             return
         at = self._now()
@@ -69,7 +69,7 @@ class DaemonLog:
             self._file.write(text)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
 
@@ -83,12 +83,12 @@ def _print(line: Narration, text: str, as_json: bool) -> None:
 
 
 def as_text(line: Narration, at: datetime) -> str:
-    """The line for a person: time, run, sentence."""
+    """Format a line for a person: time, run, sentence."""
     return f"{at:%Y-%m-%dT%H:%M:%SZ}  {line.run or 'relay'}  {escape_controls(' '.join(line.message.split()))}"
 
 
 def as_json(line: Narration, at: datetime) -> str:
-    """The line for a program: one JSON object with the keys that docs/daemon.md describes."""
+    """Format a line for a program: one JSON object with the keys that docs/daemon.md describes."""
     document: dict[str, Any] = {
         "time": at.isoformat(timespec="milliseconds"),
         "level": line.level,
@@ -102,7 +102,7 @@ def as_json(line: Narration, at: datetime) -> str:
 
 
 class LogFile:
-    """A file of lines that only its owner reads, begun anew when it is large; what cannot be written is left out."""
+    """A rotated file of lines, readable by its owner only. Lines that cannot be written are dropped."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -113,11 +113,11 @@ class LogFile:
             raise BadInput(f"{path} cannot be written ({why}): name another file with --log-file") from error
 
     def write(self, text: str) -> None:
-        """Add a line."""
+        """Append a line."""
         self._handler.handle(logging.LogRecord("relay", logging.INFO, "", 0, text, None, None))
 
     def close(self) -> None:
-        """Let go of the file; what its full disk did not take is lost."""
+        """Close the file. Buffered text is lost if the disk is full."""
         with unless_full():
             self._handler.close()
 
@@ -131,11 +131,11 @@ class _Handler(RotatingFileHandler):
         handle = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         file = os.fdopen(handle, "a", encoding="utf-8", errors="backslashreplace")
         if (path := Path(self.baseFilename)).is_file():
-            path.chmod(0o600)  # a file that was there keeps its mode otherwise
+            path.chmod(0o600)  # an existing file would keep its mode
         return file
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """A log that cannot be written must not end what it tells of; that is said once, where there is somebody to hear it."""
+        """Report a failing log once on standard error; it must not end the daemon."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)

@@ -1,4 +1,4 @@
-"""The status as one stable JSON document (see docs/status.md); every other view of a run is drawn from it."""
+"""The status as one stable JSON document (see docs/status.md), from which all other views of a run are drawn."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ FORMAT = 1
 
 CURVE_POINTS = 40
 ABSENT_MIN = 3
-"""Times in a row that Kaggle has said that it has no such kernel, before a person is asked whether it was deleted."""
+"""Consecutive responses without the kernel before the user is asked whether it was deleted."""
 
 
 def status_document(
@@ -38,12 +38,12 @@ def status_document(
     alive: Callable[[str], bool | None] = process_id.is_alive,
     most: int | None = None,
 ) -> dict[str, Any]:
-    """Every run (or one) of a home folder, with the quota as last read. Touches nothing outside the database.
+    """Describe every run (or one) of a home folder, and the quota as last read. Only the database is read.
 
-    With `most` only so many runs, those that need somebody and the newest: it takes no longer however many others there are.
-    Of several such runs those that are over are told from their rows alone, without their metrics and damage.
-    A run that is damaged in the database is set apart from the others; where it is the one that is asked for, RunDamaged is raised.
-    `alive` says of the daemon's process whether it runs, None where nobody here can know.
+    `most` limits the number of runs to those that need attention and the newest, so that the time does not grow with
+    the number of runs. Finished runs are then described from their rows alone, without metrics and damage. A damaged
+    run is listed apart from the others; if it is the requested one, RunDamaged is raised. `alive` returns whether the
+    daemon's process runs, None if unknown.
     """
     runs: list[dict[str, Any]] = []
     damaged: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def status_document(
 
 
 def curves_of(store: Reader | None, document: dict[str, Any]) -> dict[str, Curves]:
-    """The values of each metric of each stage over the steps, for the run that is shown in detail."""
+    """Return the values of each metric of each stage over the steps, by run, if exactly one run is shown."""
     if store is None or len(document["runs"]) != 1:
         return {}
     run = document["runs"][0]["id"]
@@ -93,7 +93,7 @@ def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None)
     watch = store.watch(name)
     found = {
         **run_document(state, store.last_metrics(name), now, facts, watch.seconds),
-        **_trouble(watch),
+        **_failure(watch),
         **_forecast(store, state, facts, now),
         "requests": [_request(request) for request in store.requests(name)],
     }
@@ -101,7 +101,7 @@ def _run(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | None)
 
 
 def _forecast(store: Reader, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime) -> dict[str, Any]:
-    """When the run is done. Imported here: of a run that is over nobody asks, and a look at it need not wait for pydantic."""
+    """Forecast the end of an open run. The import is local: for a finished run, status must not wait for pydantic."""
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return {}
     from orchestrator.views.forecast import run_part
@@ -113,14 +113,17 @@ def _in_brief(store: Reader, name: str, now: datetime, daemon: dict[str, Any] | 
     state = store.rows(name)
     if state.run.status not in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return _run(store, name, now, daemon)
-    found = {**run_document(state, (), now), **_trouble(PollState()), "requests": []}
+    found = {**run_document(state, (), now), **_failure(PollState()), "requests": []}
     return {**found, "to_do": to_do(found, daemon, now)}
 
 
 def daemon_document(
     lease: Lease | None, now: datetime, alive: Callable[[str], bool | None] = process_id.is_alive
 ) -> dict[str, Any] | None:
-    """Whoever carries the runs on, or did last; a lease that still lasts is believed unless its process is known to be gone."""
+    """Describe the daemon that executes the runs, or the last one.
+
+    A lease that has not expired counts as running unless its process is known to be gone.
+    """
     if lease is None:
         return None
     host, pid, _ = process_id.parts(lease.holder)
@@ -132,8 +135,8 @@ def _request(request: Request) -> dict[str, Any]:
     return {"verb": request.verb, "arguments": request.arguments, "made_at": _time(request.made_at)}
 
 
-def _trouble(watch: PollState) -> dict[str, Any]:
-    """What failed last, where it is going to be tried again."""
+def _failure(watch: PollState) -> dict[str, Any]:
+    """Describe the last failure that will be retried."""
     again = watch.not_before if watch.failure else None
     absent = bool(again) and watch.absences >= ABSENT_MIN
     failures = watch.failures if again else 0
@@ -147,11 +150,10 @@ def run_document(
     facts: Sequence[tuple[datetime, Fact]] = (),
     live_seconds: Mapping[str, float] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """One run: where it stands, what happened, and what a person has to do; `facts` tell of damage that was found.
+    """Describe one run: its position, its history and what the user has to do.
 
-    `live_seconds` are what the live session's seconds went to as far as it has told.
-
-    Its `forecast` is not made here: that takes more than the run's own rows, and `status_document` adds it.
+    `facts` supply the damage that was found. `live_seconds` is the live session's time accounting so far. `forecast`
+    stays empty here, since it needs more than the run's own rows; `status_document` adds it.
     """
     milestones = StageRefs.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
@@ -223,7 +225,7 @@ def _stages(milestones: StageRefs, cursor: Cursor, state: RunState, metrics: Seq
 
 
 def _measures(name: str) -> bool:
-    """Whether a metric tells something that a step measured."""
+    """Return whether a metric is a measurement of a step."""
     return name != "done" and not name.startswith(STAND_IN_METRIC)
 
 
@@ -248,7 +250,7 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
         "budget_s": session.budget_s,
         "limit_s": session.limit_s,
         "stops_by": _time(_stops_by(session)),
-        "seconds": _lasted_s(session, accounted, now),
+        "seconds": _duration_s(session, accounted, now),
         "accounted": accounted,
         "kept_s": session.kept_s,
         "planned_at": _time(session.planned_at),
@@ -259,10 +261,11 @@ def _session(session: Session, now: datetime, live_seconds: Mapping[str, float])
     }
 
 
-def _lasted_s(session: Session, accounted: Mapping[str, float], now: datetime) -> float | None:
-    """How long the session has had its machine: never more than it may, nor less than its own clock told.
+def _duration_s(session: Session, accounted: Mapping[str, float], now: datetime) -> float | None:
+    """Return how long the session has had its machine: at most its limit, at least what its own clock reported.
 
-    Where this machine's clock was set meanwhile, the session's own clock is what is left; None where that told nothing.
+    If this machine's clock was set meanwhile, only the session's own clock counts. Returns None if that reported
+    nothing.
     """
     end = session.ended_at or (now if session.running_at else None)
     begin = session.running_at or session.pushed_at
@@ -275,14 +278,14 @@ def _lasted_s(session: Session, accounted: Mapping[str, float], now: datetime) -
 
 
 def _twin(session: Session) -> dict[str, Any] | None:
-    """The second session of its kernel, which nobody wanted."""
+    """Describe the unwanted second session of the same kernel."""
     if session.twin is None:
         return None
     return {"version": session.twin, "at": _time(session.twin_at), "ended_at": _time(session.twin_ended_at)}
 
 
 def _stops_by(session: Session) -> datetime | None:
-    """When a running session has everything saved, as far as we saw it begin."""
+    """Return the time by which a running session will have saved everything, as far as its start was observed."""
     if session.running_at is None or session.ended_at is not None:
         return None
     return session.running_at + timedelta(seconds=session.budget_s)

@@ -1,4 +1,4 @@
-"""One line for each thing that happens: what the daemon prints."""
+"""One sentence for each fact, as the daemon prints it."""
 
 from orchestrator.engine.tick import Turn
 from orchestrator.views.format import clock_time
@@ -8,18 +8,18 @@ from state.facts import Fact
 
 
 def lines(turn: Turn) -> list[str]:
-    """What a tick did, a sentence each; empty for one that only looked or rested."""
+    """Return a sentence for each event of a turn; empty for a turn that only polled or waited."""
     said = [text for fact in turn.facts if (text := describe(fact))]
     return [*said, f"trying again later: {turn.failure}"] if goes_on_failing(turn) else said
 
 
 def goes_on_failing(turn: Turn) -> bool:
-    """Whether something failed that is tried again; a run that was parked for it has said so already."""
+    """Return whether something failed and will be retried. A failure that parked the run is described by that fact."""
     return bool(turn.failure) and not any(isinstance(fact, facts.RunParked) for fact in turn.facts)
 
 
 def describe(fact: Fact) -> str:
-    """One fact in a sentence, or nothing where another fact says it better."""
+    """Describe a fact in one sentence; empty if another fact describes it better."""
     match fact:
         case facts.PushHeld():
             return fact.reason
@@ -30,7 +30,7 @@ def describe(fact: Fact) -> str:
         case facts.SeenRunning():
             return f"session {_key(fact)} runs"
         case facts.PushUnclear() | facts.PushUnfound() | facts.TwinSeen() | facts.TwinEnded() | facts.DatasetDropped():
-            return _twice(fact)
+            return _conflict(fact)
         case facts.SessionFact():
             return _after(fact)
         case facts.CheckpointPruned():
@@ -54,24 +54,24 @@ def _before(
         case facts.PushRefused():
             return f"not accepted: {fact.reason}"
         case facts.SessionResized():
-            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the hours that are left are others now"
+            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the remaining quota has changed"
 
 
-def _twice(
+def _conflict(
     fact: facts.PushUnclear | facts.PushUnfound | facts.TwinSeen | facts.TwinEnded | facts.DatasetDropped,
 ) -> str:
     match fact:
         case facts.PushUnclear():
-            return f"session {_key(fact)} may be on Kaggle or not, and is looked for: {fact.reason}"
+            return f"session {_key(fact)} may or may not be on Kaggle, relay looks for it: {fact.reason}"
         case facts.PushUnfound():
-            return f"session {_key(fact)} is nowhere on Kaggle, and is pushed again"
+            return f"session {_key(fact)} is not on Kaggle, and is pushed again"
         case facts.TwinSeen():
             return (
-                f"session {_key(fact)} runs twice: Kaggle has version {fact.version} of its kernel {fact.worker} besides, which takes "
-                "a slot and hours; no other session is started before that one is over"
+                f"session {_key(fact)} runs twice: Kaggle also has version {fact.version} of its kernel "
+                f"({fact.worker}), which uses a slot and quota; no other session is started before it ends"
             )
         case facts.TwinEnded():
-            return f"session {_key(fact)} runs twice no more: version {fact.version} of its kernel is over"
+            return f"session {_key(fact)} no longer runs twice: version {fact.version} of its kernel is over"
         case facts.DatasetDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
 
@@ -102,7 +102,7 @@ def _after(fact: facts.SessionFact) -> str:
 def _run(fact: Fact) -> str:
     match fact:
         case facts.RunTakenOver():
-            return f"this home folder works on it from now on ({fact.home})"
+            return f"this home folder has taken over the run ({fact.home})"
         case facts.InputsDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
         case facts.InputsPublished():
@@ -110,7 +110,7 @@ def _run(fact: Fact) -> str:
         case facts.RunWaiting():
             return f"waiting until {clock_time(fact.until)}: {fact.reason}"
         case facts.RunWoken():
-            return "goes on: the wait is over"
+            return "continues: the wait is over"
         case facts.RunParked():
             return f"parked: {fact.reason}; type: {fact.remedy}"
         case facts.RunResumed():

@@ -1,4 +1,4 @@
-"""The forecast as JSON, from what the database has of this run and of those that did the same work."""
+"""The forecast as JSON, from measurements of this run and of runs in the database that did the same work."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,13 +18,13 @@ from state.model import RunState, RunStatus
 from state.reader import Reader
 
 EARLIER_MAX = 5
-"""Of the runs in the home folder the newest are looked at: others were on another Kaggle, so to speak."""
+"""Maximum number of earlier runs that are used, newest first, since conditions on Kaggle change over time."""
 
 
 def run_part(
     store: Reader | MemoryStore, state: RunState, facts: Sequence[tuple[datetime, Fact]], now: datetime
 ) -> dict[str, Any]:
-    """`forecast` and `forecast_problem` of a run's document."""
+    """Return `forecast` and `forecast_problem` of a run's document."""
     if state.run.status in (RunStatus.FINISHED, RunStatus.CANCELLED):
         return {"forecast": None, "forecast_problem": ""}
     pipeline = Pipeline.from_canonical(state.run.pipeline)
@@ -50,7 +50,7 @@ def _guessed(times: Times, stage: str) -> bool:
 
 
 def earlier_runs(store: Reader | MemoryStore, but: str = "") -> list[RunHistory]:
-    """The newest runs of this database, newest first; one that is damaged or whose pipeline is another relay's tells nothing."""
+    """Return the newest runs of this database, newest first, without those that cannot be read."""
     found: list[RunHistory] = []
     for run in reversed(store.runs()):
         if run.id == but or len(found) == EARLIER_MAX:
@@ -79,7 +79,10 @@ def _observed(
 def plan_part(
     store: Reader | None, pipeline: Pipeline, now: datetime, start: datetime | None, quota_left_s: float | None
 ) -> dict[str, Any]:
-    """`forecast` and `forecast_problem` of a pipeline's plan, if it started at `start` (None: now) with so much quota left."""
+    """Return `forecast` and `forecast_problem` of a pipeline's plan, with its start and step times.
+
+    The pipeline starts at `start` (None: now) with `quota_left_s` seconds of quota (None: as last read).
+    """
     times = estimate_durations(pipeline, earlier=earlier_runs(store) if store else ())
     rows = [row for row in (store.quotas() if store else ()) if row.accelerator == pipeline.hardware.quota]
     quota = max(rows, key=lambda row: row.read_at, default=None)
@@ -99,7 +102,7 @@ def plan_part(
 
 
 def document(found: Forecast, said: Sequence[str]) -> dict[str, Any]:
-    """A forecast as JSON (see docs/status.md)."""
+    """Format a forecast as JSON (see docs/status.md)."""
     return {
         "finish_at": found.finish_at.isoformat(),
         "finish_earliest_at": found.finish_earliest_at.isoformat(),

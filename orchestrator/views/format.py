@@ -1,4 +1,4 @@
-"""Values in few characters: what training measures, hours, and the colour of each state."""
+"""Compact formats: training metrics, hours, sizes, times, and the style of each state."""
 
 from collections.abc import Mapping
 
@@ -26,26 +26,26 @@ PROGRESS = {
     "logprob": "log-probability {:.3g}",
 }
 ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
-"""These and speed and memory have lines of their own, the counts that rates are made of none."""
+"""Metrics that are left out of the general list: some have lines of their own, counts only serve to compute rates."""
 METRICS_SHOWN = 4
 CURVED = ("loss", "reward")
-"""Values whose course says whether training goes well."""
+"""Metrics that are drawn as curves, since their course shows whether training goes well."""
 
 
 def time_of(seconds: float, limit_s: float) -> str:
-    """How much of a session's time is over: never more than all of it, whenever relay came to see that it had ended."""
+    """Format a session's elapsed time against its limit. The elapsed time is capped, since the end may be seen late."""
     return f"{duration(min(seconds, limit_s))} of {duration(limit_s)}"
 
 
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
-    """The values that tell most, four digits each; the others are in the JSON document."""
+    """Format the most telling metrics with four digits; the others are in the JSON document."""
     telling = [name for name in TELLING if name in metrics]
     others = sorted(name for name in metrics if name not in TELLING and name not in ELSEWHERE)
     return between.join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
 
 
 def speed_text(metrics: Mapping[str, float]) -> str:
-    """How fast a stage's steps are and what memory they take; empty where nothing is known of it."""
+    """Format a stage's throughput and peak memory; empty if unknown."""
     told = {name.removesuffix("_per_s"): metrics[name] for name in RATES.values() if name in metrics}
     parts = [f"{rate:{',.0f' if rate >= 100 else '.3g'}} {name}/s" for name, rate in told.items()]
     parts += [f"{size(metrics[MEMORY])} of memory at most"] if MEMORY in metrics else []
@@ -53,17 +53,17 @@ def speed_text(metrics: Mapping[str, float]) -> str:
 
 
 def progress_text(metrics: Mapping[str, float]) -> str:
-    """What tells whether a training stage's steps do their work, beside its last values; empty where nothing is known of it."""
+    """Format the metrics that show whether training works, other than the main ones; empty if unknown."""
     return ", ".join(form.format(metrics[name]) for name, form in PROGRESS.items() if name in metrics)
 
 
 def hours(seconds: float) -> str:
-    """Seconds as hours, to the tenth."""
+    """Format seconds as hours with one decimal."""
     return f"{seconds / 3600:.1f} h"
 
 
 def size(size_bytes: float) -> str:
-    """Bytes in the unit that leaves few digits: `512 B`, `1.6 KiB`, `300 MiB`, `18.6 GiB`."""
+    """Format bytes in a readable unit: `512 B`, `1.6 KiB`, `300 MiB`, `18.6 GiB`."""
     for unit in ("B", "KiB", "MiB"):
         if size_bytes < 1024:
             return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 10 else f"{size_bytes:.1f} {unit}"
@@ -72,5 +72,5 @@ def size(size_bytes: float) -> str:
 
 
 def clock_time(iso: str) -> str:
-    """A time in UTC without its fractions of a second, as logs have it."""
+    """Format a UTC time without fractions of a second, as in logs."""
     return iso[:19].replace("T", " ") + " UTC"

@@ -1,4 +1,4 @@
-"""What commands answer as JSON (see docs/json.md), and the one place that prints it."""
+"""JSON output of commands (see docs/json.md), and the function that prints it."""
 
 import json
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ def print_json(document: dict[str, Any]) -> None:
 
 
 def started(run: Run) -> dict[str, Any]:
-    """A run that was just created."""
+    """Describe a run that was just created."""
     return {
         "format": FORMAT,
         "run": run.id,
@@ -35,7 +35,7 @@ def started(run: Run) -> dict[str, Any]:
 
 
 def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon_runs: bool) -> dict[str, Any]:
-    """A request that was left for the daemon; `command` is null where one runs that will obey."""
+    """Describe a request stored for the daemon. `command` is null if a daemon is running."""
     return {
         "format": FORMAT,
         "run": run,
@@ -47,12 +47,12 @@ def asked(run: str, verb: str, arguments: dict[str, str], number: int, *, daemon
 
 
 def written(run: str, path: Path) -> dict[str, Any]:
-    """A file that holds a run's report."""
+    """Describe a file that contains a run's report."""
     return {"format": FORMAT, "run": run, "path": str(path.resolve())}
 
 
 def wheels_published(found: "Published") -> dict[str, Any]:
-    """A dataset of wheels."""
+    """Describe a published dataset of wheels."""
     wheels = found.wheels
     return {
         "format": FORMAT,
@@ -66,6 +66,6 @@ def wheels_published(found: "Published") -> dict[str, Any]:
 
 
 def artifacts(run: str, found: Iterable[Path]) -> dict[str, Any]:
-    """The texts that came with a run's checkpoints."""
+    """List the text files that came with a run's checkpoints."""
     listed = [{"name": path.name, "path": str(path), "size_bytes": path.stat().st_size} for path in found]
     return {"format": FORMAT, "run": run, "artifacts": listed}

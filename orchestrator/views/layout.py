@@ -1,4 +1,4 @@
-"""What screens are put together from: labelled lines, plain tables, and what is left out where there is little room."""
+"""Building blocks of text views: labelled lines, plain tables, and narrow forms for small terminals."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 NARROW_COLUMNS = 64
-"""A terminal with fewer gets the narrow form of what has one."""
+"""Terminals with fewer columns get the narrow form."""
 
 
 @dataclass(frozen=True)
 class Either:
-    """The wide form where there is room for it, else the narrow one."""
+    """Shows the wide form if it fits, else the narrow one."""
 
     wide: RenderableType
     narrow: RenderableType
@@ -30,7 +30,7 @@ class Either:
 
 
 def labelled(lines: Iterable[tuple[str, RenderableType]]) -> Table:
-    """A name and what there is to say of it, a line each; a long sentence goes on below itself."""
+    """Lay out names with their values, one per line. Long values wrap within their own column."""
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -40,10 +40,10 @@ def labelled(lines: Iterable[tuple[str, RenderableType]]) -> Table:
 
 
 def sentence(text: str, style: str = "") -> RenderableType:
-    """A sentence that goes on below its own beginning."""
+    """Lay out an indented sentence that wraps below its beginning."""
     return Padding(Text(text, style=style), (0, 0, 0, 2), expand=False)
 
 
 def plain_table(padding: int = 1) -> Table:
-    """A table without lines around it."""
+    """Return a table without borders."""
     return Table(box=None, padding=(0, padding), pad_edge=False, show_edge=False, header_style="dim")

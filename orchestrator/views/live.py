@@ -1,4 +1,4 @@
-"""A rehearsal as it happens: a small screen below the events on a terminal, lines otherwise."""
+"""Live view of a rehearsal: a small screen below the events on a terminal, plain lines otherwise."""
 
 import contextlib
 import threading
@@ -27,7 +27,10 @@ SHOWN = ("loss", "reward", "format", "accuracy", "hard_accuracy", "kl")
 
 @contextlib.contextmanager
 def display(store: Store, run: str, clock: Clock, on: Console | None = None) -> Iterator[Callable[[str, Turn], None]]:
-    """A place for the daemon's turns: a live screen on a terminal, a line each otherwise. `on`: standard output."""
+    """Yield a listener that shows the daemon's turns: a live screen on a terminal, else lines.
+
+    `on` defaults to standard output.
+    """
     on = on or console()
     told = LineView(on, clock)
 
@@ -48,7 +51,7 @@ def display(store: Store, run: str, clock: Clock, on: Console | None = None) -> 
 
 
 class Screen:
-    """What the small screen shows, drawn anew from the database each time."""
+    """Progress screen, redrawn from the database."""
 
     def __init__(self, read: Callable[[], dict[str, Any]], clock: Clock) -> None:
         self._read, self._clock = read, clock
@@ -60,45 +63,45 @@ class Screen:
 
 
 class LineView:
-    """For a pipe, a log or a terminal that cannot redraw: what happens as it happens, and now and then where training stands."""
+    """Output for a pipe, a log or a terminal that cannot redraw: events, and at intervals the training progress."""
 
     def __init__(self, on: Console, clock: Clock) -> None:
         self._on, self._clock = on, clock
-        self._said_s: float | None = None
-        self._said = ""
+        self._printed_s: float | None = None
+        self._printed = ""
 
     def say(self, line: str) -> None:
-        """One line with the time."""
+        """Print one line with the time."""
         self._on.print(Text(f"{self._clock.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
         self._on.file.flush()
 
     def due(self) -> bool:
-        """Whether it is time to say again where training stands."""
-        return self._said_s is None or self._clock.monotonic() - self._said_s >= PROGRESS_EVERY_S
+        """Return whether it is time to print the progress again."""
+        return self._printed_s is None or self._clock.monotonic() - self._printed_s >= PROGRESS_EVERY_S
 
     def progress(self, run: dict[str, Any], name: str = "") -> None:
-        """Where training stands, unless that was the last thing said of it."""
+        """Print the training progress unless it is unchanged."""
         now = self._clock.now()
-        self._said_s, standing = self._clock.monotonic(), training_line(run)
-        if standing != self._said:
-            self._said = standing
-            self.say(f"{name}{standing}  {session_line(run, now)}")
+        self._printed_s, line_now = self._clock.monotonic(), training_line(run)
+        if line_now != self._printed:
+            self._printed = line_now
+            self.say(f"{name}{line_now}  {session_line(run, now)}")
 
 
 def progress_view(run: dict[str, Any], now: datetime) -> RenderableType:
-    """The stages with their bars, and the session's clock."""
+    """Show the stages with progress bars, and the session's time."""
     return Group(stages_table(run), sentence(session_line(run, now)))
 
 
 def training_line(run: dict[str, Any]) -> str:
-    """The stage under way in one line."""
+    """Describe the current stage in one line."""
     stage = current_stage(run)
     values = {name: stage["metrics"][name] for name in SHOWN if name in stage["metrics"]}
     return f"{stage['name']} {stage['seen']}/{stage['target']}  {metrics_text(values)}".rstrip()
 
 
 def session_line(run: dict[str, Any], now: datetime) -> str:
-    """The session's clock, and how long the rest may take at the pace so far."""
+    """Describe the session's time, and estimate the remaining time from the pace so far."""
     parts = []
     if run["sessions"]:
         session = run["sessions"][-1]
@@ -106,7 +109,7 @@ def session_line(run: dict[str, Any], now: datetime) -> str:
         parts.append(f"session {session['number']} {session['phase']}{clock}")
     seen = sum(stage["seen"] for stage in run["stages"])
     elapsed_s = (now - datetime.fromisoformat(run["created_at"])).total_seconds()
-    if elapsed_s < 0:  # it began by a clock that was ahead
+    if elapsed_s < 0:  # the clock was ahead when the run began
         return " · ".join(parts)
     parts.append(f"{duration(elapsed_s)} so far")
     if 0 < seen < run["steps_total"]:

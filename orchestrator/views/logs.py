@@ -1,4 +1,4 @@
-"""The logs of a run's sessions for people: what is stored, or what happens now, one session after the other."""
+"""Session logs for people: the stored log of one session, or the live logs of a run's sessions in order."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,17 +16,20 @@ from state.model import RunState, RunStatus, Session
 from state.reader import Reader
 
 EVERY_S = 2.0
-"""How soon the next session is seen."""
+"""Poll interval for the next session, in seconds."""
 
 AGAIN_S = 30.0
-"""Before Kaggle is asked again after it did not answer for as long as the client is patient."""
+"""Delay before Kaggle is asked again after the client has given up its own retries, in seconds."""
 
 SETTLED = (RunStatus.FINISHED, RunStatus.CANCELLED, RunStatus.PARKED)
 
 
 @dataclass(frozen=True)
 class ShownLine:
-    """One line of a session's log; `at_s`, the session's time, and `stream` are known only straight from Kaggle."""
+    """One line of a session's log.
+
+    `at_s`, the time since the session's start, and `stream` are known only for lines that come directly from Kaggle.
+    """
 
     session: Session
     number: int
@@ -37,14 +40,14 @@ class ShownLine:
 
 @dataclass(frozen=True)
 class Begins:
-    """The lines that follow are this session's."""
+    """Marks the beginning of a session's lines."""
 
     session: Session
 
 
 @dataclass(frozen=True)
 class Notice:
-    """Something to say that is no part of any log."""
+    """A sentence for the user that is not part of any log."""
 
     sentence: str
 
@@ -53,7 +56,7 @@ Piece = ShownLine | Begins | Notice
 
 
 def stored_log(home: HomeLayout, session: Session, seen: int = 0) -> Iterator[ShownLine]:
-    """What the daemon has taken in so far, from line number `seen` on."""
+    """Yield the lines that the daemon has stored so far, from line number `seen` on."""
     for number, text in enumerate(log_lines(home.log(session))):
         if number >= seen:
             yield ShownLine(session, number, text)
@@ -61,18 +64,18 @@ def stored_log(home: HomeLayout, session: Session, seen: int = 0) -> Iterator[Sh
 
 @dataclass(frozen=True)
 class Following:
-    """Follows the sessions of one run, reading the database only; Kaggle is asked for the log of a session that it still has."""
+    """Follows the sessions of one run. It only reads the database, and fetches live logs from Kaggle."""
 
     store: Reader
     gateway: Callable[[], Gateway]
-    """Raises BadInput where there are no credentials: then what the daemon takes in is shown."""
+    """Raises BadInput without credentials; the log that the daemon stores is then shown instead."""
     home: HomeLayout
     clock: Clock
 
     def run(self, run: str, since: tuple[int, int]) -> Iterator[Piece]:
-        """The sessions from (number, attempt) `since` on, each from its first line, until the run is over or parked."""
+        """Yield the logs of sessions from (number, attempt) `since` on until the run is over or parked."""
         done: tuple[int, int] | None = None
-        said: tuple[str | None, ...] = ()
+        last_reason: tuple[str | None, ...] = ()
         while True:
             state = self.store.load(run)
             later = [s for s in state.sessions if s.key >= since and (done is None or s.key > done)]
@@ -82,16 +85,16 @@ class Following:
                 yield from self.session(session)
                 done = session.key
                 continue
-            standing, sentence = self._standing(state)
-            if sentence and standing != said:
+            reason_key, sentence = self._idle_reason(state)
+            if sentence and reason_key != last_reason:
                 yield Notice(sentence)
-            said = standing
+            last_reason = reason_key
             if state.run.status in SETTLED:
                 return
             self.clock.sleep(EVERY_S)
 
     def session(self, session: Session) -> Iterator[Piece]:
-        """One session from its first line to its end, whether it has begun, goes on or is over."""
+        """Yield the log of one session from its first line to its end."""
         seen, session = 0, self._now(session)
         while not session.phase.over:
             if session.phase.awaited:
@@ -107,13 +110,13 @@ class Following:
         yield from stored_log(self.home, session, seen)
 
     def _live(self, session: Session, seen: int) -> Iterator[ShownLine | Notice]:
-        """Straight from Kaggle, each line once, however long Kaggle does not answer in between."""
+        """Yield each line once, directly from Kaggle. Transient failures are retried without limit."""
         trouble = ""
         try:
             gateway = self.gateway()
         except BadInput as error:
             yield Notice(f"{error}; until then what the daemon takes in is shown")
-            yield from self._taken_in(session)
+            yield from self._stored_lines(session)
             return
         while session.phase.awaited:
             try:
@@ -131,8 +134,8 @@ class Following:
                 self.clock.sleep(AGAIN_S)
                 session = self._now(session)
 
-    def _taken_in(self, session: Session) -> Iterator[ShownLine]:
-        """The stored log as it grows, until nothing more is expected of the session."""
+    def _stored_lines(self, session: Session) -> Iterator[ShownLine]:
+        """Yield the stored log as it grows, until the session is over."""
         seen = 0
         while True:
             session = self._now(session)
@@ -147,31 +150,31 @@ class Following:
         return self.store.load(session.run).session(*session.key)
 
     def _has_log(self, session: Session) -> bool:
-        """Whether there is, or may soon be, anything to show of it."""
+        """Return whether there is, or may soon be, a log to show."""
         return session.phase.awaited or self.home.log(session).exists()
 
-    def _standing(self, state: RunState) -> tuple[tuple[str | None, ...], str]:
-        """Why no session begins, where that is more than a matter of minutes; first what tells it from another reason."""
+    def _idle_reason(self, state: RunState) -> tuple[tuple[str | None, ...], str]:
+        """Return why no session begins: a key that identifies the reason, and a sentence, empty for short waits."""
         run = state.run
         if run.status is RunStatus.FINISHED:
             return (run.status,), f"{run.id} is finished"
         document = status_document(self.store, self.home.path, self.clock.now(), run.id)
         to_do = document["runs"][0]["to_do"]
-        standing = (run.status, run.reason, to_do["command"])
+        reason_key = (run.status, run.reason, to_do["command"])
         if to_do["command"] is None and run.status is RunStatus.ACTIVE:
-            return standing, ""
-        return standing, f"{run.id} is {run.status}: {in_a_line(to_do)}"
+            return reason_key, ""
+        return reason_key, f"{run.id} is {run.status}: {in_a_line(to_do)}"
 
 
 def heading(session: Session) -> str:
-    """The line between two sessions' logs."""
+    """Return the separator line before a session's log."""
     attempt = "" if session.attempt == 1 else f", attempt {session.attempt}"
     start = f"{session.start.stage} step {session.start.step}"
     return f"--- session {session.number}{attempt} ({session.slug}), from {start} ---"
 
 
 def readable(line: str) -> str:
-    """A line as it is; a progress event as a sentence."""
+    """Return a progress event as a sentence, and any other line unchanged."""
     event = Progress.from_line(line)
     if event is None:
         return line
@@ -185,7 +188,7 @@ def readable(line: str) -> str:
 
 
 def line_document(line: ShownLine) -> dict[str, Any]:
-    """A line as JSON (see docs/json.md); `event` is what a progress event says."""
+    """Describe a line as JSON (see docs/json.md). `event` holds the progress event, if the line is one."""
     event = Progress.from_line(line.text)
     return {
         "run": line.session.run,

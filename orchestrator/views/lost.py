@@ -1,4 +1,4 @@
-"""Runs that the database does not know though their folders are here, and those that are damaged in it: what to say and to type."""
+"""Messages for runs that are missing from the database although they have a folder, and for damaged runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from state.failures import RunDamaged, StoreCorrupt
 from state.reader import Reader
 
 NAMED_MAX = 5
-"""Runs that one sentence names; the others are counted."""
+"""Maximum number of runs that a sentence names; the others are counted."""
 
 
 def pipeline_of(run: str) -> str:
-    """The name of the pipeline that a run, by its id, is of."""
+    """Return the pipeline name in a run's id."""
     return run.rpartition("-")[0]
 
 
 def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) -> str:
-    """What is here, and which commands bring it back; `gone` where there is no database at all."""
+    """Describe the runs that are missing and the commands that bring them back. `gone`: there is no database at all."""
     more = f" and {len(lost) - NAMED_MAX} more" if len(lost) > NAMED_MAX else ""
     names = f"{', '.join(lost[:NAMED_MAX])}{more}"
     backup = Backups(home).newest()
@@ -31,7 +31,7 @@ def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) 
 
 
 def lost_documents(store: Reader | None, home: HomeLayout) -> list[dict[str, Any]]:
-    """The runs that have a folder here and that the database does not know, as `relay status --json` tells of them."""
+    """List the runs that have a folder but are missing from the database, for `relay status --json`."""
     folders = home.run_folders()
     known = {run for run, _ in store.roll()} if folders and store is not None else set()
     lost = [run for run in folders if run not in known]
@@ -44,6 +44,6 @@ def lost_documents(store: Reader | None, home: HomeLayout) -> list[dict[str, Any
 
 
 def damaged_document(run: str, error: StoreCorrupt) -> dict[str, Any]:
-    """A run that cannot be read, and where to begin."""
+    """Describe a run that cannot be read, with the command to type first."""
     why = error.why if isinstance(error, RunDamaged) else str(error)
     return {"id": run, "message": f"it is damaged in the database: {why}", "command": f"relay doctor {run}"}

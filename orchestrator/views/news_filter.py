@@ -1,4 +1,4 @@
-"""What the daemon says of its turns: each thing once, when it begins and when it is over, and nothing while nothing happens."""
+"""Turns of the daemon as log lines: each thing once when it begins and once when it is over, nothing while idle."""
 
 import re
 from collections.abc import Callable
@@ -16,21 +16,21 @@ from state.facts import Fact, SessionFact
 from state.model import QuotaRow, Request
 
 LEVELS = ("debug", "info", "warning", "error")
-"""A person may want to look at a `warning`, and has to at an `error`."""
+"""Log levels. A `warning` may need attention, an `error` does."""
 
 LEFT_OUT = ("manifest", "pipeline", "token", "excerpt")
-"""Of a fact's fields: long, or nobody's business; `relay status --json` and the database have them."""
+"""Fields of facts that are left out: long or private. `relay status --json` and the database have them."""
 
 SHORT_S = 60.0
-"""A rest of at most this many seconds is a pause between two looks."""
+"""Waits of at most this many seconds are pauses between two polls."""
 
 TEXT_MAX = 4000
-"""Characters of one text; a longer one is cut, so that no line is larger than a log file."""
+"""Maximum length of one text, in characters. Longer ones are cut, so that a line fits into a log file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Narration:
-    """One thing that happened. `event` is the fact's name, or one of the daemon's own words (see docs/daemon.md)."""
+    """One log line. `event` is a fact's name, or an event of the daemon itself (see docs/daemon.md)."""
 
     event: str
     message: str
@@ -41,36 +41,36 @@ class Narration:
 
 
 class Narrator:
-    """Listens to turns and remembers what it has said, so that only news is told."""
+    """Turns into log lines, remembering earlier lines so that only news is logged."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._failing: dict[str, tuple[str, datetime]] = {}
-        """What was said of a run that fails, and since when it does."""
+        """Last logged failure of each failing run, and the time since when it has failed."""
         self._resting: dict[str, str] = {}
-        self._said: dict[str, list[str]] = {}
-        """The sentences of a run's newest facts, which a rest that follows need not repeat."""
+        self._last_sentences: dict[str, list[str]] = {}
+        """Sentences of each run's newest facts, which a following wait does not repeat."""
         self._quotas: dict[tuple[str, str], str] = {}
 
     def hear(self, run: str, turn: Turn) -> list[Narration]:
-        """What a turn has to tell; empty for one that only looked or rested as before."""
+        """Return the log lines of a turn; empty if nothing is new."""
         said = [*self._request(run, turn), *self._recovery(run, turn), *self._quota(run, turn)]
         happened = [line for fact in turn.facts if (line := fact_line(run, fact)) is not None]
         if any(isinstance(fact, FRESH) for fact in turn.facts):
             self._failing.pop(run, None)
         if happened:
-            self._said[run] = [line.message for line in happened]
+            self._last_sentences[run] = [line.message for line in happened]
         said += [*happened, *self._failure(run, turn), *self._rest(run, turn)]
-        return said or [_effort(run, turn)] if not isinstance(turn.command, Wait | Append) else said
+        return said or [_without_news(run, turn)] if not isinstance(turn.command, Wait | Append) else said
 
     def _request(self, run: str, turn: Turn) -> list[Narration]:
         request = turn.request
-        return [] if request is None else [_obeyed(run, request, turn)]
+        return [] if request is None else [_request_line(run, request, turn)]
 
     def _failure(self, run: str, turn: Turn) -> list[Narration]:
         if not goes_on_failing(turn):
             return []
-        key, after = _shape(turn.failure), turn.after
+        key, after = _without_numbers(turn.failure), turn.after
         first = after.failing_since if after else None
         before, since = self._failing.get(run, ("", first or self._now()))
         self._failing[run] = (key, since)
@@ -83,7 +83,7 @@ class Narrator:
         return [Narration(event="failing", message=f"{turn.failure}{again}", level="warning", run=run, data=data)]
 
     def _recovery(self, run: str, turn: Turn) -> list[Narration]:
-        """A failure is over when something was done: a turn that rests or only writes down has tried nothing."""
+        """Log that a failure is over. Only a turn that attempted something can prove that."""
         tried = not isinstance(turn.command, Wait | Append)
         refused = run in self._failing and not turn.before.failures and turn.before.failing_since is None
         if turn.failure or not (tried or refused) or not (turn.before.failures or run in self._failing):
@@ -110,15 +110,15 @@ class Narrator:
         return [Narration(event="quota_read", message=sentence, run=run, data=data)]
 
     def _rest(self, run: str, turn: Turn) -> list[Narration]:
-        """A rest for a reason that was not told yet; one until the next try of something that fails was told with it."""
+        """Log a wait with a new reason. A wait for the retry of a failure was logged with the failure."""
         rest = turn.command
         if not isinstance(rest, Wait):
             return []
-        key, before = _shape(rest.why), self._resting.get(run)
+        key, before = _without_numbers(rest.why), self._resting.get(run)
         if run in self._failing:
             return []
         self._resting[run] = key
-        if key == before or any(rest.why in said for said in self._said.get(run, ())) or rest.why in OVER:
+        if key == before or any(rest.why in said for said in self._last_sentences.get(run, ())) or rest.why in OVER:
             return []
         until = "you ask for something" if rest.until is None else clock_time(rest.until.isoformat())
         data = {"until": _iso(rest.until), "why": rest.why}
@@ -126,18 +126,18 @@ class Narrator:
         return [Narration(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
 
     def _short(self, rest: Wait) -> bool:
-        """Whether it only waits between two looks at what has been told already."""
+        """Return whether a wait is only a pause between two polls."""
         return not (rest.wants_slot or rest.until is None or (rest.until - self._now()).total_seconds() > SHORT_S)
 
 
 FRESH = (facts.RunResumed, facts.SessionLost, facts.RunParked, facts.RunCancelled)
-"""After these what failed before is tried no more, or a person knows."""
+"""Facts after which an earlier failure is no longer retried, or a person knows about it."""
 
 OVER = ("the run is finished", "the run is cancelled")
 
 
 def fact_line(run: str, fact: Fact) -> Narration | None:
-    """A fact as the daemon tells it; None where another fact says it better."""
+    """Return the log line of a fact; None if another fact describes it better."""
     sentence = describe(fact)
     if not sentence:
         return None
@@ -147,7 +147,7 @@ def fact_line(run: str, fact: Fact) -> Narration | None:
 
 
 def level_of(fact: Fact) -> str:
-    """Whether a person may want to look, or has to."""
+    """Return the log level of a fact."""
     match fact:
         case facts.RunParked():
             return "error"
@@ -162,18 +162,18 @@ def level_of(fact: Fact) -> str:
 
 
 def cut(text: str) -> str:
-    """The text, no longer than a line of a log should be."""
+    """Cut a text to the maximum length of a log line."""
     return text if len(text) <= TEXT_MAX else f"{text[:TEXT_MAX]}…"
 
 
-def _obeyed(run: str, request: Request, turn: Turn) -> Narration:
+def _request_line(run: str, request: Request, turn: Turn) -> Narration:
     nothing = "" if turn.facts or request.verb == "prune" else ": there is nothing to do for that now"
     data = {"verb": request.verb, "arguments": request.arguments, "made_at": _iso(request.made_at)}
     return Narration(event="request_obeyed", message=f"you asked to {request.verb}{nothing}", run=run, data=data)
 
 
-def _effort(run: str, turn: Turn) -> Narration:
-    """What was done without anything to tell: for somebody who wants to see every call."""
+def _without_news(run: str, turn: Turn) -> Narration:
+    """Return a debug line for a turn without news, to show every call."""
     words = type(turn.command).__name__
     number = getattr(turn.command, "number", None)
     what = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", words).lower() + ("" if number is None else f" session {number}")
@@ -190,7 +190,7 @@ def _quota_sentence(quota: QuotaRow) -> str:
 
 
 def _shown(value: dict[str, Any]) -> dict[str, Any]:
-    """A fact's fields without those that are left out, long texts cut."""
+    """Return a fact's fields without those in `LEFT_OUT`, with long texts cut."""
     return {key: _short(item) for key, item in value.items() if key not in LEFT_OUT}
 
 
@@ -200,8 +200,8 @@ def _short(value: Any) -> Any:
     return cut(value) if isinstance(value, str) else value
 
 
-def _shape(sentence: str) -> str:
-    """A sentence without its numbers, which change while nothing else does."""
+def _without_numbers(sentence: str) -> str:
+    """Replace the numbers of a sentence, so that sentences that differ only in them compare equal."""
     return re.sub(r"\d+", "#", sentence)
 
 

@@ -1,4 +1,4 @@
-"""What a person has to do about a run: usually nothing, and then that is said too."""
+"""The next action for the user of a run: usually none."""
 
 from datetime import datetime
 from typing import Any
@@ -10,9 +10,9 @@ DAEMON = "relay daemon"
 
 
 def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
-    """`message`, one sentence, and `command`, the command, `null` where there is nothing to do.
+    """Return the advice for a run: `message`, one sentence, and `command`, null if there is nothing to do.
 
-    `run` and `daemon` are of the status document.
+    `run` and `daemon` are parts of the status document.
     """
     if run["state"] == "parked" and run["requests"]:
         verbs = " and ".join(request["verb"] for request in run["requests"])
@@ -25,7 +25,10 @@ def to_do(run: dict[str, Any], daemon: dict[str, Any] | None, now: datetime) -> 
         return _nothing("it is finished" if run["state"] == "finished" else still)
     told = _unless_alone(_goes_on(run), daemon, now)
     if told["command"] is None and run.get("absent") and not run["requests"]:
-        says = "Kaggle says that the session's kernel is not there, and relay asks on for hours: where it was deleted, abandon the session"
+        says = (
+            "Kaggle says that the session's kernel is not there, and relay keeps polling for hours: if you deleted it, "
+            "abandon the session"
+        )
         return {"message": says, "command": f"relay resume {run['id']} --abandon-session"}
     return told
 
@@ -44,19 +47,19 @@ def _goes_on(run: dict[str, Any]) -> str:
 def _unless_alone(sentence: str, daemon: dict[str, Any] | None, now: datetime) -> dict[str, Any]:
     if daemon is not None and daemon["runs"]:
         return _nothing(sentence)
-    return {"message": f"nobody carries it on: {alone(daemon, now)}", "command": DAEMON}
+    return {"message": f"no daemon is running ({alone(daemon, now)})", "command": DAEMON}
 
 
 def alone(daemon: dict[str, Any] | None, now: datetime) -> str:
-    """Why there is no daemon, in a few words."""
+    """Return why no daemon is running, in a few words."""
     if daemon is None:
-        return "no daemon has run here yet"
+        return "none has been started here"
     ended_at = datetime.fromisoformat(daemon["lease_until"])
-    return f"the last daemon ended {relative(ended_at, now)}" if ended_at <= now else "the daemon has died"
+    return f"the last one ended {relative(ended_at, now)}" if ended_at <= now else "the last one has died"
 
 
 def in_a_line(to_do: dict[str, Any]) -> str:
-    """The sentence, and the command after it."""
+    """Format the advice in one line: the sentence, then the command."""
     return f"{to_do['message']}; type: {to_do['command']}" if to_do["command"] else str(to_do["message"])
 
 

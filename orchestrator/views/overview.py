@@ -1,4 +1,4 @@
-"""The status for people: one run in detail, or several in a few lines each, the neediest first."""
+"""The status as text: one run in detail, or several runs in a few lines each, those that need attention first."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -21,10 +21,10 @@ NAME_COLUMNS = 28
 
 
 def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = None) -> RenderableType:
-    """All runs of a status document: the only one, or the one that was asked for, in detail; `curves` by run."""
+    """Show the runs of a status document; a single run is shown in detail, with `curves` by run."""
     now = datetime.fromisoformat(document["at"])
     parts: list[RenderableType] = [Text(sentence, style="yellow") for sentence in document.get("warnings", ())]
-    parts += _set_apart(document)
+    parts += _damaged_and_lost(document)
     runs = document["runs"]
     if not runs and (document["damaged"] or document["lost"]):
         return Group(*parts)
@@ -34,7 +34,7 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
         known = (curves or {}).get(runs[0]["id"])
         return Group(*parts, run_view(runs[0], now, document["quota"], known, SESSIONS_SHOWN))
     ordered = sorted(runs, key=_newest, reverse=True)
-    ordered.sort(key=_need)
+    ordered.sort(key=_attention_rank)
     columns = min(NAME_COLUMNS, max(len(run["id"]) for run in runs))
     parts += [_in_brief(run, now, columns) for run in ordered[:RUNS_SHOWN]]
     rest = len(ordered[RUNS_SHOWN:]) + document["others"]
@@ -45,8 +45,8 @@ def status_view(document: dict[str, Any], curves: Mapping[str, Curves] | None = 
     return Group(*parts, Text("one in detail: relay status RUN", style="dim"))
 
 
-def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
-    """Runs that are damaged in the database, and those that it has lost."""
+def _damaged_and_lost(document: dict[str, Any]) -> Iterator[RenderableType]:
+    """Show damaged runs, and runs that are missing from the database."""
     for run in document["damaged"]:
         yield Text.assemble((run["id"], "bold"), "  ", ("damaged", "bold red"))
         yield Text.assemble("  ", (run["message"], "yellow"), "; type: ", (run["command"], "bold"))
@@ -54,8 +54,8 @@ def _set_apart(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield sentence(run["message"], "yellow")
 
 
-def _need(run: dict[str, Any]) -> int:
-    """0: needs a person; then whatever goes on; then what is over."""
+def _attention_rank(run: dict[str, Any]) -> int:
+    """Return the sort rank: 0 if the run needs a person, then open runs, then finished ones."""
     if run["to_do"]["command"]:
         return 0 if run["state"] == "parked" else 1
     return 3 if run["state"] in OVER else 2
@@ -66,7 +66,7 @@ def _newest(run: dict[str, Any]) -> str:
 
 
 def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableType:
-    """A line that says where a run is, and one that says what to do, unless it is over."""
+    """Show a run in two lines: its progress, and what to do unless it is over."""
     share = run["steps_done"] / run["steps_total"]
     stage = current_stage(run)
     at = f"{stage['name']} {stage['seen']}/{stage['target']}"

@@ -1,4 +1,4 @@
-"""The plan of a pipeline for people, when it will be done, and whether it fits its chips; 80 columns are enough for both."""
+"""The plan of a pipeline, its forecast and its memory estimate as text; 80 columns suffice."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ GIB = 2**30
 
 
 def outline_view(plan: dict[str, Any]) -> RenderableType:
-    """What `outline` says of a pipeline."""
+    """Show the document that `outline` returns."""
     session, mounts, kernel = plan["session"], plan["mounts"], plan["kernel"]
     parts: list[RenderableType] = [
         Text.assemble((plan["pipeline"], "bold"), f"  {plan['total_steps']:,} steps on {plan['accelerator']}"),
@@ -24,7 +24,10 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
             f"{seconds(session['save_interval_s'])}",
         ),
         _line("quota", f"weekly {plan['quota']} hours" if plan["quota"] else "none is used"),
-        _line("hand-over", "by dataset" if plan["handoff"] == "dataset" else "by kernel output, dataset at leisure"),
+        _line(
+            "hand-over",
+            "by dataset" if plan["handoff"] == "dataset" else "by kernel output; the dataset is published later",
+        ),
     ]
     parts += [_line(name, ", ".join(mounts[name])) for name in ("models", "datasets", "files") if mounts[name]]
     if plan["sources"]:
@@ -37,7 +40,7 @@ def outline_view(plan: dict[str, Any]) -> RenderableType:
 
 
 def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
-    """A row a stage; with its time where that is known of any."""
+    """Show one row per stage, with step times if any is known."""
     table = _table("stage", "kind")
     table.add_column("steps", justify="right", no_wrap=True)
     if step_s:
@@ -53,7 +56,7 @@ def _stages(stages: list[dict[str, Any]], step_s: dict[str, float]) -> Table:
 
 
 def forecast_view(plan: dict[str, Any]) -> Table:
-    """The forecast of a plan: how much, until when, and what was assumed."""
+    """Show the forecast of a plan: quota, dates and assumptions."""
     table = _named()
     found = plan["forecast"]
     if found is None:
@@ -100,7 +103,7 @@ def _clock(iso: str) -> str:
 
 
 def memory_view(document: dict[str, Any]) -> RenderableType:
-    """What `memory_document` says: a row a phase, then the checkpoints, then what to change."""
+    """Show the document that `memory_document` returns: a row per phase, the checkpoints, and advice."""
     model, mesh = document["model"], document["mesh"]
     title = f"  {model['kind']} in {model['dtype']}, {mesh['fsdp']} × {mesh['tp']} chips ({document['chip']}) of "
     parts: list[RenderableType] = [
@@ -157,7 +160,7 @@ def _checkpoints(document: dict[str, Any]) -> Table:
 
 
 def _alike(checkpoints: list[dict[str, Any]]) -> list[tuple[int, list[str]]]:
-    """Neighbours of one size together."""
+    """Group adjacent checkpoints of equal size."""
     found: list[tuple[int, list[str]]] = []
     for each in checkpoints:
         if found and found[-1][0] == each["bytes"]:
@@ -168,7 +171,7 @@ def _alike(checkpoints: list[dict[str, Any]]) -> list[tuple[int, list[str]]]:
 
 
 def advice(document: dict[str, Any]) -> list[str]:
-    """A sentence for everything that does not fit, or one that says that all does."""
+    """Return a sentence for everything that does not fit, or one that says that everything fits."""
     lines = [
         f"{', '.join(stage['names'])}: does not fit; {stage['advice']}."
         for stage in document["stages"]
@@ -184,7 +187,7 @@ def advice(document: dict[str, Any]) -> list[str]:
 
 
 def gib(size_bytes: int) -> str:
-    """GiB with as many digits as are of use."""
+    """Format bytes as GiB, with two decimals below 1 and one above."""
     value = size_bytes / GIB
     return f"{value:.2f}" if value < 1 else f"{value:.1f}"
 
@@ -203,7 +206,7 @@ def _line(name: str, text: str) -> Table:
 
 
 def _named() -> Table:
-    """Names on the left, and what goes on below itself on the right."""
+    """Return a grid with labels on the left and wrapping text on the right."""
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True, style="dim", min_width=11)
     table.add_column(overflow="fold")

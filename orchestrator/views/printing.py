@@ -1,4 +1,4 @@
-"""Print a view: as wide as the terminal, through a pipe as wide as it needs to be, and in ASCII where there is no Unicode."""
+"""Printing of views: as wide as the terminal, fixed width through a pipe, and ASCII where Unicode is not supported."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ PIPE_COLUMNS = 140
 
 
 class Ascii:
-    """A stream for terminals that have nothing but ASCII; what has no likeness there is a question mark."""
+    """Text stream for ASCII-only terminals. Characters without an ASCII equivalent become question marks."""
 
     encoding = "ascii"
 
@@ -24,7 +24,7 @@ class Ascii:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write the text's likeness."""
+        """Write the text in its closest ASCII form."""
         return self._stream.write(encodable(text, "ascii"))
 
     def __getattr__(self, name: str) -> Any:
@@ -32,7 +32,7 @@ class Ascii:
 
 
 def printable(stream: IO[str], environ: Mapping[str, str] = os.environ) -> IO[str]:
-    """The stream, or one that writes ASCII to it where its encoding or the locale has no Unicode."""
+    """Return the stream, or an ASCII wrapper if its encoding or the locale does not support Unicode."""
     encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
     if encoding.startswith("utf") and not plain_locale(environ):
         return stream
@@ -40,7 +40,7 @@ def printable(stream: IO[str], environ: Mapping[str, str] = os.environ) -> IO[st
 
 
 def plain_locale(environ: Mapping[str, str]) -> bool:
-    """Whether somebody chose the C locale. Python itself writes UTF-8 there all the same, and may have set LC_CTYPE to do so."""
+    """Return whether the user chose the C locale. Python writes UTF-8 there, and may set LC_CTYPE to do so."""
     ctype = environ.get("LC_CTYPE", "")
     coerced = ctype in ("C.UTF-8", "C.utf8", "UTF-8")
     chosen = environ.get("LC_ALL") or ("" if coerced else ctype) or environ.get("LANG") or ""
@@ -48,18 +48,18 @@ def plain_locale(environ: Mapping[str, str]) -> bool:
 
 
 def console(stream: IO[str] | None = None, environ: Mapping[str, str] = os.environ) -> Console:
-    """A console on a stream, standard output by default."""
+    """Return a console for a stream, by default standard output."""
     stream = stream or sys.stdout
-    real = stream.stream if isinstance(stream, Outward) else stream  # the console's own sequences are to be obeyed
+    real = stream.stream if isinstance(stream, Outward) else stream  # rich's own sequences pass
     return ShownConsole(file=printable(real, environ), highlight=False, width=_columns(real, environ))
 
 
 class ShownConsole(Console):
-    """A console that escapes the controls in what it is given, and not those that it makes itself."""
+    """Console that escapes control characters in its input, but not its own escape sequences."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
         if isinstance(renderable, Text) and CONTROLS.search(renderable.plain):
-            renderable = self._escaped(renderable)  # before it is wrapped, so that columns stay where they are
+            renderable = self._escaped(renderable)  # before it is wrapped, so that columns stay aligned
         for segment in super().render(renderable, options):
             odd = segment.control is None and CONTROLS.search(segment.text)
             yield Segment(escape_controls(segment.text), segment.style) if odd else segment
@@ -72,19 +72,19 @@ class ShownConsole(Console):
 
 
 def _columns(stream: IO[str], environ: Mapping[str, str]) -> int | None:
-    """None: as rich finds out, which does not look at all where the terminal is a dumb one."""
+    """Return the width in columns; None lets rich detect it, which it does not do for dumb terminals."""
     if not stream.isatty():
         return PIPE_COLUMNS
     return shutil.get_terminal_size().columns if environ.get("TERM", "") in ("dumb", "unknown") else None
 
 
 def redraws(on: Console) -> bool:
-    """Whether what was written can be written over."""
+    """Return whether the terminal can overwrite earlier output."""
     return on.is_terminal and not on.is_dumb_terminal
 
 
 def print_view(view: RenderableType) -> None:
-    """Print to standard output; through a pipe without the blanks that fill up a table's columns."""
+    """Print a view to standard output. Through a pipe, trailing blanks of table columns are removed."""
     on = console()
     if on.is_terminal:
         on.print(view)

@@ -1,4 +1,4 @@
-"""Explanations of kinds, keys and options, for a terminal of any width."""
+"""Explanations of stage kinds, keys and options, for a terminal of any width."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from rich.text import Text
 
 
 def explanation_view(document: dict[str, Any]) -> RenderableType:
-    """What `relay explain` shows of a document of `orchestrator.pipeline.reference.lookup`."""
+    """Show a document of `orchestrator.pipeline.reference.lookup`."""
     parts: list[RenderableType] = []
     if document["name"]:
         parts += _headed(document)

@@ -1,4 +1,4 @@
-"""Gather what a run's history is made from: the database, and what its sessions left in the home folder."""
+"""Collects the sources of a run's history: the database, and the files that its sessions left in the home folder."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,15 +13,15 @@ from stages.documents import ContractError
 from state.reader import Reader
 
 POINTS_MAX = 300
-"""Of each curve."""
+"""Maximum number of points per curve."""
 REPORT_BYTES_MAX = 2**20
 PAPER_BYTES_MAX = 8 * 2**20
-"""Of one evaluation's transcripts; a larger artifact is read as far as that."""
+"""Maximum size of one evaluation's transcripts, in bytes; the rest of a larger file is ignored."""
 TRANSCRIPTS = "transcripts-{stage}.jsonl"
 
 
 def gathered(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[str, Any]:
-    """The history of one run. Reads only; KeyError for an unknown run, RunDamaged for one that is damaged."""
+    """Return the history of one run. Read-only. Raises KeyError for an unknown run, RunDamaged for a damaged one."""
     found = store.rows(run).run
     document = status_document(store, home.path, now, run)["runs"][0]
     sources = HistorySources(
@@ -36,7 +36,7 @@ def gathered(store: Reader, home: HomeLayout, run: str, now: datetime) -> dict[s
 
 
 def reports_of(run: Mapping[str, Any], home: HomeLayout) -> dict[tuple[int, int], Report]:
-    """What sessions said of themselves at their end, as far as it was brought home and is theirs."""
+    """Return the final reports of sessions that were collected and belong to the session."""
     found = {}
     for session in run["sessions"]:
         key = (session["number"], session["attempt"])
@@ -54,7 +54,7 @@ def _report(path: Path) -> Report | None:
 
 
 def artifacts_of(run: Mapping[str, Any], home: HomeLayout) -> dict[str, str]:
-    """The transcripts of each evaluation that came home, by stage."""
+    """Return the collected transcripts of each evaluation, by stage."""
     found = {}
     for stage in run["stages"]:
         path = home.artifacts(run["id"]) / TRANSCRIPTS.format(stage=stage["name"])

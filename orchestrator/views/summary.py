@@ -1,4 +1,4 @@
-"""What a rehearsal leaves on the screen: its sessions, what was measured, and the digests to compare."""
+"""Final output of a rehearsal: its sessions, its evaluations, and the digests to compare."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,7 +13,7 @@ from orchestrator.views.text import run_view
 
 
 def summary_view(run: dict[str, Any], home: Path) -> RenderableType:
-    """The run, its evaluations side by side, the final digests, and where to look further."""
+    """Show the run, its evaluations side by side, the final digests, and a command to see more."""
     parts: list[RenderableType] = [run_view(run, datetime.fromisoformat(run["updated_at"])), Text()]
     measured = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     if measured:
@@ -26,7 +26,7 @@ def summary_view(run: dict[str, Any], home: Path) -> RenderableType:
 
 
 def _evaluations(stages: list[dict[str, Any]]) -> Table:
-    """A row an evaluation; a share that has an interval shows how far its ends are from it, at most."""
+    """Show one row per evaluation. A share with an interval shows the interval's larger half-width."""
     table = Table(box=None, padding=(0, 2), show_edge=False, header_style="dim")
     table.add_column("asked, never trained on")
     names = sorted({name for stage in stages for name in stage["metrics"]} & _shares(stages), key=_importance)

@@ -1,4 +1,4 @@
-"""The stages of a run and its sessions, a row each; in a narrow terminal with fewer columns."""
+"""Tables of a run's stages and sessions, with fewer columns in a narrow terminal."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from orchestrator.views.format import CURVED, STYLES, metrics_text
 from orchestrator.views.layout import Either, labelled, plain_table, sentence
 
 STAGES_SHOWN = 8
-"""More are counted: what is done long ago, and what is far off."""
+"""Maximum number of stages that have a row. Further ones, long done or far ahead, are counted."""
 BAR_COLUMNS = 16
 
 
 def stages_table(run: dict[str, Any]) -> RenderableType:
-    """A bar a stage, how far it is, and the newest values; in a narrow terminal only those of the stage under way."""
+    """Show a progress bar and the latest metrics per stage; in a narrow terminal, metrics of the current stage only."""
     wide, narrow = plain_table(), plain_table()
     for table in (wide, narrow):
         table.add_column("  stage", overflow="fold")
@@ -42,15 +42,15 @@ def _counted(text: str, count: int, *tables: Table) -> None:
 
 
 def curves_view(run: dict[str, Any], curves: Curves) -> RenderableType | None:
-    """The course of loss and reward in the newest stage that has one; None where nothing was measured twice."""
+    """Show the curves of loss and reward in the newest stage that has one; None without two values."""
     for stage in reversed(run["stages"]):
         drawn = [(n, curves[stage["name"], n]) for n in CURVED if len(curves.get((stage["name"], n), ())) > 1]
         if drawn:
-            return Either(_drawn(stage["name"], drawn, 40), _drawn(stage["name"], drawn, 12))
+            return Either(_curve_lines(stage["name"], drawn, 40), _curve_lines(stage["name"], drawn, 12))
     return None
 
 
-def _drawn(stage: str, drawn: Sequence[tuple[str, Sequence[float]]], columns: int) -> RenderableType:
+def _curve_lines(stage: str, drawn: Sequence[tuple[str, Sequence[float]]], columns: int) -> RenderableType:
     return labelled(
         (f"{stage} {name}", f"{curve(values, columns)} {values[0]:.3g} → {values[-1]:.3g}") for name, values in drawn
     )
@@ -62,19 +62,19 @@ def _bar(stage: dict[str, Any], columns: int) -> Text:
 
 
 def count_text(stage: dict[str, Any]) -> str:
-    """Steps of the target; what the live session told of and nobody has verified yet is only seen."""
+    """Format steps done and target; `seen` marks steps that are reported but not yet in a verified checkpoint."""
     seen = " seen" if stage["seen"] > stage["done"] else ""
     return f"{stage['seen']}/{stage['target']}{seen}"
 
 
 def current_stage(run: dict[str, Any]) -> dict[str, Any]:
-    """The stage under way, or the last one."""
+    """Return the current stage, or the last one if all are done."""
     found: dict[str, Any] = next((s for s in run["stages"] if s["seen"] < s["target"]), run["stages"][-1])
     return found
 
 
 def window(stages: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]], int]:
-    """How many stages come before those that are shown, these, and how many after."""
+    """Return the number of stages before the visible ones, the visible ones, and the number after them."""
     if len(stages) <= STAGES_SHOWN:
         return 0, stages, 0
     current = next((i for i, stage in enumerate(stages) if stage["seen"] < stage["target"]), len(stages) - 1)
@@ -83,7 +83,7 @@ def window(stages: list[dict[str, Any]]) -> tuple[int, list[dict[str, Any]], int
 
 
 def sessions_table(run: dict[str, Any], newest: int | None = None) -> RenderableType:
-    """A row a session: what became of it; the earlier ones are counted where only so many of the newest are shown."""
+    """Show one row per session and how it ended. With `newest`, earlier sessions are only counted."""
     sessions = run["sessions"] if newest is None else run["sessions"][-newest:]
     earlier = run["sessions"][: len(run["sessions"]) - len(sessions)]
     long = any((session["seconds"] or 0) >= 7200 for session in sessions)
@@ -103,7 +103,7 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
             text,
             place(session["from"]),
             place(session["to"]),
-            _took(session["seconds"], long),
+            _duration(session["seconds"], long),
             str(session["steps_lost"] or ""),
         )
         narrow.add_row(name, text, place(session["to"]))
@@ -115,14 +115,14 @@ def _ended(session: dict[str, Any]) -> Text:
     return Text(ending(session), style=STYLES.get(session["outcome"] or session["phase"], ""))
 
 
-def _took(seconds: float | None, long: bool) -> str:
+def _duration(seconds: float | None, long: bool) -> str:
     if seconds is None:
         return ""
     return f"{seconds / 3600:.1f}" if long else f"{seconds:.0f}"
 
 
 def earlier_text(earlier: list[dict[str, Any]]) -> str:
-    """How the sessions ended that have no line."""
+    """Summarize how the sessions without a row ended."""
     counts = Counter(ending(session) for session in earlier).most_common()
     told = ", ".join(f"{count} {how}" for how, count in counts[:3])
     more = f", {sum(count for _, count in counts[3:])} otherwise" if len(counts) > 3 else ""
@@ -138,7 +138,7 @@ ENDINGS = {
 
 
 def ending(session: dict[str, Any]) -> str:
-    """How a session ended, or where it is, in a few words."""
+    """Describe in a few words how a session ended, or its current phase."""
     if session["outcome"] is None:
         return str(session["phase"])
     if session["outcome"] == "failed":
@@ -149,5 +149,5 @@ def ending(session: dict[str, Any]) -> str:
 
 
 def place(cursor: dict[str, Any] | None) -> str:
-    """A cursor in two words."""
+    """Format a cursor as stage and step."""
     return "" if cursor is None else f"{cursor['stage']} {cursor['step']}"

@@ -1,4 +1,4 @@
-"""A run for people: where it is, whether it is well, when it is done, what to do. One screen, in 40 columns too."""
+"""One run as text: progress, health, forecast and next action. Fits one screen, in 40 columns too."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +18,7 @@ from orchestrator.views.tables import current_stage, curves_view, sessions_table
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
 REST_TOLD = 3
-"""Of what counts for nothing, so many classes."""
+"""Maximum number of time classes without progress that are listed."""
 
 
 def run_view(
@@ -28,16 +28,16 @@ def run_view(
     curves: Curves | None = None,
     sessions: int | None = None,
 ) -> RenderableType:
-    """One run of a status document; `sessions`: how many of the newest have a line of their own, None for all."""
-    parts: list[RenderableType] = [headline(run), *_what(run)]
+    """Show one run of a status document. `sessions` limits the number of newest sessions with a row; None for all."""
+    parts: list[RenderableType] = [headline(run), *_advice(run)]
     details = [
-        *_made_up(run),
-        *_waits(run, now),
-        *_twice(run, now),
+        *_stand_ins(run),
+        *_waiting(run, now),
+        *_twins(run, now),
         *_clocks(run, now),
         *_quota(run, quotas, now),
         *_spent(run),
-        *_kept(run, now),
+        *_checkpoint(run, now),
     ]
     parts += [labelled(details)] if details else []
     parts.append(stages_table(run))
@@ -49,7 +49,7 @@ def run_view(
 
 
 def headline(run: dict[str, Any]) -> Text:
-    """The run, its state, and how far it is."""
+    """Show the run's id, state and progress."""
     percent = 100 * run["steps_done"] / run["steps_total"]
     return Text.assemble(
         (run["id"], "bold"),
@@ -59,8 +59,8 @@ def headline(run: dict[str, Any]) -> Text:
     )
 
 
-def _what(run: dict[str, Any]) -> list[RenderableType]:
-    """What a person has to do, which is mostly nothing, and what explains it."""
+def _advice(run: dict[str, Any]) -> list[RenderableType]:
+    """Show what the user has to do, usually nothing, and the log excerpt that explains it."""
     to_do = run.get("to_do") or {"message": run["reason"], "command": run["remedy"]}
     lines: list[RenderableType] = (
         [sentence(to_do["message"], "yellow" if to_do["command"] else "")] if to_do["message"] else []
@@ -70,17 +70,17 @@ def _what(run: dict[str, Any]) -> list[RenderableType]:
     return [*lines, sentence(f"type: {to_do['type']}", "bold")] if to_do["command"] else lines
 
 
-# --- the labelled lines --------------------------------------------------------
+# --- labelled lines ------------------------------------------------------------
 
 
-def _made_up(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
-    """What a rehearsal made up, so that nobody takes what was measured on it for more."""
+def _stand_ins(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
+    """Show which resources were stand-ins in a rehearsal, so that its measurements are not mistaken for real ones."""
     said = stand_ins_told(run["stages"])
     return [("stand-ins", Text(said, style="yellow"))] if said else []
 
 
-def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
-    """What it waits for, and what is wrong."""
+def _waiting(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """Show what the run waits for, and what failed."""
     lines: list[tuple[str, RenderableType]] = []
     if run["state"] == "waiting":
         until = f", until {when(_at(run['waiting_until']), now)}" if run["waiting_until"] else ""
@@ -92,14 +92,15 @@ def _waits(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
     return lines
 
 
-def _twice(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
-    """Sessions that run a second time, though relay wanted them once."""
+def _twins(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """Show sessions that run a second time by mistake."""
     return [
         (
             "twice",
             Text(
-                f"version {session['twin']['version']} of {session['slug']} runs besides since "
-                f"{when(_at(session['twin']['at']), now)} and takes a slot and hours; stop it on its page, or wait for its end",
+                f"version {session['twin']['version']} of {session['slug']} has also been running "
+                f"since {when(_at(session['twin']['at']), now)} and uses a slot and quota; stop it on its Kaggle page, "
+                "or wait for its end",
                 style="yellow",
             ),
         )
@@ -109,12 +110,12 @@ def _twice(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType
 
 
 def _clocks(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
-    """When the run is done, the live session's time, and how fast it is."""
+    """Show the forecast, the live session's time, and its speed."""
     lines: list[tuple[str, RenderableType]] = []
     if forecast := run.get("forecast"):
         lines.append(("done", Text(_done(forecast, now))))
     elif run.get("forecast_problem"):
-        lines.append(("done", Text(f"nobody can say: {run['forecast_problem']}", style="dim")))
+        lines.append(("done", Text(f"not known: {run['forecast_problem']}", style="dim")))
     if run["sessions"] and run["sessions"][-1]["outcome"] is None and run["state"] not in OVER:
         session = run["sessions"][-1]
         lines.append((f"session {session['number']}", Text(session_clock(session, now))))
@@ -136,7 +137,7 @@ def _done(forecast: dict[str, Any], now: datetime) -> str:
 
 
 def session_clock(session: dict[str, Any], now: datetime) -> str:
-    """A session's phase and, while it runs, how much of its time is over and when it stops itself."""
+    """Format a session's phase and, while it runs, its elapsed time and planned stop."""
     if session["phase"] != "running" or session["seconds"] is None:
         since = session["pushed_at"] or session["planned_at"]
         return f"{session['phase']}, {when(_at(since), now)}"
@@ -148,19 +149,19 @@ def session_clock(session: dict[str, Any], now: datetime) -> str:
 
 
 def _quota(run: dict[str, Any], quotas: Sequence[dict[str, Any]], now: datetime) -> list[tuple[str, RenderableType]]:
-    """The hours of the run's own account and accelerator, while it still needs some."""
+    """Show the remaining quota of the run's account and accelerator, for an open run."""
     mine = [q for q in quotas if (q["owner"], q["accelerator"]) == (run["owner"], run.get("accelerator"))]
     return [("quota", Text(quota_text(quota, now))) for quota in mine if run["state"] not in OVER]
 
 
 def _spent(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
-    """What the hours that the run had went to."""
+    """Show how the run's quota was used."""
     spent = run.get("quota_spent")
     return [("goodput", Text(goodput_text(spent)))] if spent else []
 
 
 def goodput_text(spent: dict[str, Any]) -> str:
-    """The share of the quota's seconds whose steps count, and the largest of what the rest went to."""
+    """Format the share of quota spent on steps that count, and the largest other uses."""
     rest = {name: s for name, s in spent["classes"].items() if CLASSES[name].group != "training"}
     largest = sorted(rest, key=lambda name: -rest[name])[:REST_TOLD]
     told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {CLASSES[name].label}" for name in largest]
@@ -170,7 +171,7 @@ def goodput_text(spent: dict[str, Any]) -> str:
 
 
 def quota_text(quota: dict[str, Any], now: datetime) -> str:
-    """How many of the week's hours are left, and when they are renewed."""
+    """Format the remaining hours of the week's quota, and when it is renewed."""
     if quota["total_s"] is None:
         return "Kaggle does not say"
     assumed = " by relay's own count, since Kaggle does not say" if quota["assumed"] else ""
@@ -178,8 +179,8 @@ def quota_text(quota: dict[str, Any], now: datetime) -> str:
     return f"{hours(quota['left_s'])} of {hours(quota['total_s'])} left{assumed}{renewed}"
 
 
-def _kept(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
-    """The newest verified checkpoint, and what was found damaged."""
+def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:
+    """Show the newest verified checkpoint, and any damage that was found."""
     lines: list[tuple[str, RenderableType]] = []
     newest = next((c for c in reversed(run["checkpoints"]) if c["status"] in ("collected", "published")), None)
     if newest:
@@ -191,10 +192,10 @@ def _kept(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]
 
 
 def damage_line(damage: list[dict[str, Any]]) -> str:
-    """How often bytes were damaged, and the last time of it."""
+    """Format how often damage was found, and the last place."""
     last, times = damage[-1], "once" if len(damage) == 1 else f"{len(damage)} times"
-    kept = "; what differed is kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
-    return f"damaged bytes were found {times} and not used, last of {last['checkpoint']} ({last['place']}){kept}"
+    kept = "; the damaged files are kept in the run's quarantine" if any(found["kept"] for found in damage) else ""
+    return f"damaged bytes were found {times} and not used, last in {last['checkpoint']} ({last['place']}){kept}"
 
 
 def _at(iso: str) -> datetime:

@@ -1,4 +1,4 @@
-"""`relay status --watch`: the status as it changes, read from the database every other second while the daemon writes it."""
+"""`relay status --watch`: the status as it changes, polled from the database while the daemon writes to it."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ SETTLED = ("finished", "parked", "cancelled")
 
 @dataclass(frozen=True)
 class Seen:
-    """One look: the status document, the curves of the run in detail, the newest events (oldest first), what is wrong."""
+    """Result of one poll: status document, curves, newest events (oldest first), and any read error."""
 
     document: dict[str, Any]
     curves: dict[str, Curves] = field(default_factory=dict)
@@ -42,14 +42,14 @@ class Seen:
 
 
 class Watcher:
-    """Looks at a home folder again and again; a database that cannot be read for a while is said and waited for."""
+    """Polls a home folder. While the database cannot be read, the last status is shown with the error."""
 
     def __init__(self, store: Callable[[], Reader | None], read: Callable[[Reader | None], dict[str, Any]]) -> None:
         self._store, self._read = store, read
         self._last: Seen | None = None
 
     def look(self, run: str | None) -> Seen:
-        """What there is now; raises StoreUnavailable where there never was anything to show."""
+        """Return the current status. Raises StoreUnavailable if the first read fails."""
         try:
             self._last = self._seen(run)
         except StoreUnavailable as error:
@@ -73,9 +73,10 @@ def _stages(document: dict[str, Any]) -> list[Any]:
 
 
 def watch(watcher: Watcher, run: str | None, on: Console, clock: Clock, stop: Stop, *, as_json: bool = False) -> int:
-    """Show every look until `stop`, or until the run that was named needs nobody or somebody.
+    """Show every poll until `stop` is set, or until the named run is over or parked.
 
-    The exit status is 0, or 1 where a named run ended up parked or cancelled. Without a name it goes on until `stop`.
+    Return the exit status: 1 if the named run ended up parked or cancelled, else 0. Without a name, polling continues
+    until `stop` is set.
     """
     teller = _json_lines(on) if as_json else screen(on) if redraws(on) else _lines(on, clock)
     with teller as tell:
@@ -93,7 +94,7 @@ Tell = Callable[[Seen], None]
 
 @contextlib.contextmanager
 def screen(on: Console) -> Iterator[Tell]:
-    """The whole terminal while it lasts; what was shown last stays when it is over."""
+    """Use the whole terminal; the last view stays visible at the end."""
     last: list[RenderableType] = []
 
     with Live(console=on, screen=True, auto_refresh=False) as live:
@@ -109,7 +110,7 @@ def screen(on: Console) -> Iterator[Tell]:
 
 @dataclass(frozen=True)
 class Whole:
-    """The status, and below it as many of the newest events as there is room for."""
+    """The status, and below it as many of the newest events as fit."""
 
     seen: Seen
 
@@ -122,7 +123,7 @@ class Whole:
         yield above
         room = (options.height or console.size.height) - len(rows) - 1
         several = len(seen.document["runs"]) > 1
-        told = [(at, text) for happened in seen.events for at, text in _told(happened, now, several)]
+        told = [(at, text) for happened in seen.events for at, text in _event_line(happened, now, several)]
         while told and room > 0:
             view = labelled((at, Text(text)) for at, text in told)
             if len(console.render_lines(view, options.update(height=None), pad=False)) <= room:
@@ -131,8 +132,8 @@ class Whole:
             del told[0]
 
 
-def _told(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
-    """One event in a line with its time, none where another says it better."""
+def _event_line(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str, str]]:
+    """Return one event as time and sentence; nothing if another event describes it better."""
     text = describe(happened.fact)
     name = f"{happened.run}  " if several else ""
     return [(local_time(happened.at, now), f"{name}{text}")] if text else []
@@ -140,7 +141,7 @@ def _told(happened: LoggedFact, now: datetime, several: bool) -> list[tuple[str,
 
 @contextlib.contextmanager
 def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
-    """A line for whatever changed."""
+    """Print a line for each change."""
     told, newest, advice, trouble = LineView(on, clock), [-1], dict[str, list[Any]](), [""]
 
     def tell(seen: Seen) -> None:
@@ -149,11 +150,11 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
             trouble[0] = seen.trouble
         runs = seen.document["runs"]
         several = len(runs) > 1
-        apart = _apart(seen.document)
-        for text in apart if advice.get("", []) != apart else ():
+        problems = _problem_lines(seen.document)
+        for text in problems if advice.get("", []) != problems else ():
             told.say(text)
-        advice[""] = apart
-        if not runs and not apart and newest[0] < 0:
+        advice[""] = problems
+        if not runs and not problems and newest[0] < 0:
             told.say(f"no runs in {seen.document['home']} yet")
         for happened in seen.events:
             text = describe(happened.fact)
@@ -162,9 +163,9 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
         newest[0] = max(0, newest[0], *(happened.number for happened in seen.events))
         due = told.due()
         for run in runs:
-            standing = [run["state"], run["reason"], run["requests"], run["to_do"]["command"], bool(run["failure"])]
-            if advice.get(run["id"]) != standing:
-                advice[run["id"]] = standing
+            state_key = [run["state"], run["reason"], run["requests"], run["to_do"]["command"], bool(run["failure"])]
+            if advice.get(run["id"]) != state_key:
+                advice[run["id"]] = state_key
                 told.say(f"{run['id']}  {run['state']}  {in_a_line(run['to_do'])}")
             if due and run["state"] not in SETTLED:
                 told.progress(run, f"{run['id']}  " if several else "")
@@ -172,32 +173,39 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
     yield tell
 
 
-def _apart(document: dict[str, Any]) -> list[Any]:
-    """What is said of runs that are damaged or lost."""
+def _problem_lines(document: dict[str, Any]) -> list[Any]:
+    """Return the messages about damaged and missing runs."""
     damaged = [f"{run['id']}  {run['says']}; type: {run['type']}" for run in document["damaged"]]
     return damaged + [run["message"] for run in document["lost"][:1]]
 
 
 @contextlib.contextmanager
 def _json_lines(on: Console) -> Iterator[Tell]:
-    """The status document, one a line, whenever anything but the clock has changed."""
+    """Print the status document, one per line, whenever anything but the clock has changed."""
     last: list[Any] = [None]
 
     def tell(seen: Seen) -> None:
-        standing = _standing(seen.document)
-        if standing != last[0]:
-            last[0] = standing
+        state_key = _change_key(seen.document)
+        if state_key != last[0]:
+            last[0] = state_key
             on.file.write(escape_controls(json.dumps(seen.document)) + "\n")
             on.file.flush()
 
     yield tell
 
 
-def _standing(document: dict[str, Any]) -> list[Any]:
-    """What tells a document from the one before it, where more than the clock has gone on."""
+def _change_key(document: dict[str, Any]) -> list[Any]:
+    """Return the parts of a document that count as a change."""
     keys = ("id", "state", "reason", "failure", "requests", "stages", "damage")
     phases = [[session["phase"] for session in run["sessions"]] for run in document["runs"]]
     quota = [(each["owner"], each["accelerator"], each["left_s"]) for each in document["quota"]]
     types = [run["to_do"]["command"] for run in document["runs"]]
-    apart = [document["damaged"], document["lost"]]
-    return [document["warnings"], apart, [[run[key] for key in keys] for run in document["runs"]], phases, types, quota]
+    problems = [document["damaged"], document["lost"]]
+    return [
+        document["warnings"],
+        problems,
+        [[run[key] for key in keys] for run in document["runs"]],
+        phases,
+        types,
+        quota,
+    ]

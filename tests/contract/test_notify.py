@@ -197,8 +197,8 @@ def test_a_service_that_refuses_is_told_of_once_without_its_secret_and_so_is_tha
     failed, again = desk.said
     assert failed.startswith("JSON (json://127.0.0.1:")
     assert "500" in failed
-    assert failed.endswith("(tried again by itself)")
-    assert again.endswith("takes messages again")
+    assert failed.endswith("(relay tries again)")
+    assert again.endswith("accepts messages again")
     assert SECRET not in failed + again
 
 
@@ -289,8 +289,8 @@ def test_notify_test_says_of_each_service_whether_it_took_the_message(tmp_path: 
     assert told.returncode == 1
     good, bad = told.stdout.splitlines()
     assert good.startswith("JSON  json://127.0.0.1:")
-    assert good.endswith("took it")
-    assert "did not take it" in bad
+    assert good.endswith("accepted it")
+    assert "did not accept it" in bad
     assert "500" in bad
     assert server.titles == ["relay: a test"]
     assert SECRET not in told.stdout + told.stderr
@@ -321,7 +321,7 @@ def test_notify_test_without_an_address_exits_with_2_and_says_where_to_write_one
     assert str(tmp_path / "home" / "notify.yaml") in told.stderr
     assert len(told.stderr.splitlines()) == 1
     shown = relay("notify", home=tmp_path / "home")
-    assert (shown.returncode, shown.stdout.startswith("nobody is told:")) == (0, True)
+    assert (shown.returncode, shown.stdout.startswith("no notification service is configured:")) == (0, True)
     assert not (tmp_path / "home").exists()
 
 

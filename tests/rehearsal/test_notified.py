@@ -51,7 +51,7 @@ def test_a_service_that_never_answers_holds_up_neither_training_nor_the_end(tmp_
         done = mine.relay("up", str(mine.pipeline))
         assert done.returncode == 0, done.stderr
         mine.assert_finished(kaggle)
-        assert "did not take a message" in done.stderr
+        assert "did not accept a message" in done.stderr
         assert SECRET not in done.stdout + done.stderr
 
 

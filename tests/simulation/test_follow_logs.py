@@ -130,9 +130,7 @@ def test_a_run_that_nobody_carries_on_is_waited_for_and_that_is_said_once(chain:
     with pytest.raises(AssertionError, match="it waits for ever"):
         for piece in following(chain, clock=Daemon(chain, alive=False, sleeps_most=20)).run(RUN, (0, 0)):
             said.append(piece)
-    assert said == [
-        Notice(f"{RUN} is active: nobody carries it on: the last daemon ended 4 min ago; type: relay daemon")
-    ]
+    assert said == [Notice(f"{RUN} is active: no daemon is running (the last one ended 4 min ago); type: relay daemon")]
 
 
 def test_a_parked_run_ends_it_with_the_reason_and_what_to_type(chain: Chain) -> None:

@@ -62,7 +62,7 @@ def test_a_session_whose_kernel_is_said_to_be_gone_can_be_written_off(
     place.store.take_lease("here/12/34", NOW, 60)
     says, type_ = place.to_do("gsm-0001")
     assert type_ == ("relay resume gsm-0001 --abandon-session" if offered else None)
-    assert ("where it was deleted, abandon the session" in says) == offered
+    assert ("if you deleted it, abandon the session" in says) == offered
 
 
 @pytest.mark.parametrize(

@@ -137,16 +137,16 @@ def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
 
 def test_without_a_daemon_it_says_that_nobody_carries_the_run_on_and_what_to_type(place: Place) -> None:
     place.begin("r-0001")
-    assert place.to_do("r-0001") == ("nobody carries it on: no daemon has run here yet", "relay daemon")
+    assert place.to_do("r-0001") == ("no daemon is running (none has been started here)", "relay daemon")
     place.store.release_lease(place.store.take_lease("here/12/34", AT, 60), NOW - timedelta(minutes=4))
-    assert place.to_do("r-0001") == ("nobody carries it on: the last daemon ended 4 min ago", "relay daemon")
+    assert place.to_do("r-0001") == ("no daemon is running (the last one ended 4 min ago)", "relay daemon")
     assert "type: relay daemon" in place.text("r-0001")
 
 
 def test_a_lease_that_lasts_is_believed_unless_its_process_is_known_to_be_gone(watched: Place) -> None:
     watched.begin("r-0001")
     assert watched.to_do("r-0001", alive=None)[1] is None, "another machine's"
-    assert watched.to_do("r-0001", alive=False) == ("nobody carries it on: the daemon has died", "relay daemon")
+    assert watched.to_do("r-0001", alive=False) == ("no daemon is running (the last one has died)", "relay daemon")
 
 
 def test_a_run_that_is_over_needs_no_daemon(place: Place) -> None:

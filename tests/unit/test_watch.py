@@ -100,10 +100,10 @@ def test_through_a_pipe_each_change_is_one_plain_line_and_nothing_is_said_twice(
     store.release_lease(store.take_lease("here/12/34", now, 60), now - timedelta(seconds=4))
     quiet: list[Callable[[], object]] = [lambda: None] * 20
     assert watched.watch(Script(watched.append(*RUNNING), *quiet, watched.step(8), *quiet)) == 0
-    assert watched.lines[0] == "r-0001  active  nobody carries it on: the last daemon ended 4 s ago; type: relay daemon"
+    assert watched.lines[0] == "r-0001  active  no daemon is running (the last one ended 4 s ago); type: relay daemon"
     assert [line for line in watched.lines if "session 1 runs" in line] == ["r-0001  session 1 runs"]
     assert sum(line.startswith("count 8/80  loss 0.125") for line in watched.lines) == 1
-    assert sum("nobody carries it on" in line for line in watched.lines) == 1
+    assert sum("no daemon is running" in line for line in watched.lines) == 1
     assert len(watched.lines) == len(set(watched.lines))
     assert re.search(r"[\x00-\x09\x0b-\x1f]", watched.out.getvalue()) is None
 

@@ -1,1 +1,1 @@
-"""`relay doctor`: everything that can be wrong on this machine and beside it, each with its remedy."""
+"""`relay doctor`: checks of the database, this machine and Kaggle, each problem with its remedy."""

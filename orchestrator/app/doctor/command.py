@@ -1,4 +1,4 @@
-"""Run every look in order. One that cannot be made says so, and hides none of the others."""
+"""Run every check in order. A check that cannot run is reported and does not hide the others."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -32,24 +32,24 @@ HERE: tuple[tuple[str, Look], ...] = (
     ("rights", machine.rights),
     ("credentials", kaggle.credentials),
 )
-"""What needs no network."""
+"""Local checks, which need no network."""
 
 THERE: tuple[tuple[str, KaggleLook], ...] = (
     ("account", kaggle.account),
     ("homes", homes.strangers),
 )
-"""What Kaggle is asked, the account first."""
+"""Checks that query Kaggle; the account comes first."""
 
 
 def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
-    """Everything that was found, as the document that docs/doctor.md describes; raises BadInput for an unknown run."""
+    """Return all findings as the document that docs/doctor.md describes. Raises BadInput for an unknown run."""
     patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now())
     if name is not None:
-        patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _named(patient, name))
-    found = [finding for key, look in HERE for finding in _told(key, partial(look, patient))]
+        patient = DoctorSubject(app.home, Path.home(), app.settings.environ, app.clock.now(), _run_named(patient, name))
+    found = [finding for key, look in HERE for finding in _run_check(key, partial(look, patient))]
     if not offline:
-        found += _told("clock", lambda: kaggle.clock(patient, app.clock))
-        found += _asked(app, patient, found)
+        found += _run_check("clock", lambda: kaggle.clock(patient, app.clock))
+        found += _kaggle_findings(app, patient, found)
     return {
         "format": FORMAT,
         "home": str(app.home.path),
@@ -62,12 +62,12 @@ def examine(app: App, name: str | None, *, offline: bool) -> dict[str, Any]:
 
 
 def exit_status(found: dict[str, Any]) -> int:
-    """1 where there is something to look at, else 0."""
+    """Return 1 if there is a problem or a warning, else 0."""
     return 1 if found["problems"] or found["warnings"] else 0
 
 
-def _named(patient: DoctorSubject, name: str) -> str:
-    """The id of a run that the database knows, or that has a folder here."""
+def _run_named(patient: DoctorSubject, name: str) -> str:
+    """Return the id of a run in the database or with a folder here. Raises BadInput unless exactly one matches."""
     known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.ailments() if one.run)})
     found = [run for run in known if run == name] or [run for run in known if pipeline_of(run) == name]
     if len(found) == 1:
@@ -79,12 +79,12 @@ def _named(patient: DoctorSubject, name: str) -> str:
     )
 
 
-def _asked(app: App, patient: DoctorSubject, here: list[Finding]) -> Iterator[Finding]:
+def _kaggle_findings(app: App, patient: DoctorSubject, here: list[Finding]) -> Iterator[Finding]:
     if any(finding.key == "credentials" and finding.state is Severity.PROBLEM for finding in here):
         yield note("kaggle", "what is on Kaggle was not looked at: that needs credentials")
         return
     for key, look in THERE:
-        found = list(_told(key, partial(_ask, look, app, patient)))
+        found = list(_run_check(key, partial(_ask, look, app, patient)))
         yield from found
         if any(finding.state is Severity.PROBLEM for finding in found):
             return
@@ -94,8 +94,8 @@ def _ask(look: KaggleLook, app: App, patient: DoctorSubject) -> Iterable[Finding
     return look(patient, app.gateway)
 
 
-def _told(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """What a look finds; a Kaggle that does not answer and a disk that refuses are findings too."""
+def _run_check(key: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Run one check and yield its findings. An unreachable Kaggle or an unusable disk becomes a finding too."""
     try:
         yield from look()
     except (BadInput, DiskRefused, StoreCorrupt, StoreUnavailable) as error:

@@ -1,4 +1,4 @@
-"""The database: whether it is there, whole and of this relay, which runs it has lost, and from when the backups are."""
+"""Checks of the database: presence, integrity, version, missing runs, backups."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from state.revisions import NEWER, newest_revision, revision_of
 
 
 def database(patient: DoctorSubject) -> Iterator[Finding]:
-    """SQLite's own check, and the facts of each run against its rows."""
+    """Run SQLite's integrity check and compare the facts of each run with its rows."""
     path = patient.home.database
     if not patient.has_database:
         yield _absent(patient)
@@ -21,14 +21,14 @@ def database(patient: DoctorSubject) -> Iterator[Finding]:
     try:
         found = [one for one in patient.ailments() if not patient.run or one.run in ("", patient.run)]
     except StoreUnavailable as error:
-        yield problem("database", str(error), "see to that first: nothing else can be known before")
+        yield problem("database", str(error), "fix that first: nothing else can be checked before")
         return
     for ailment in found:
         yield _of(ailment, patient)
     if not any(one.severe for one in found):
         runs = patient.roll()
         count = "no runs" if not runs else f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
-        yield ok("database", f"{path} is whole, and the facts of {count} fold to their rows")
+        yield ok("database", f"{path} is intact, and the facts of {count} match their rows")
         yield from _revision(patient)
 
 
@@ -68,7 +68,7 @@ def _revision(patient: DoctorSubject) -> Iterator[Finding]:
 
 
 def lost(patient: DoctorSubject) -> Iterator[Finding]:
-    """Runs that have a folder here and that the database does not know."""
+    """Find runs that have a folder here but are missing from the database."""
     if not patient.has_database:
         return
     known = set(patient.roll())
@@ -82,7 +82,7 @@ def lost(patient: DoctorSubject) -> Iterator[Finding]:
 
 
 def copies(patient: DoctorSubject) -> Iterator[Finding]:
-    """The backups: the newest is read as a whole."""
+    """Check the backups; the newest is read as a whole."""
     found = patient.backups.all()
     if not found:
         if patient.has_database:

@@ -1,4 +1,4 @@
-"""Which other home folders work on the account's runs: by the marks on what they made, and by what no home folder here made."""
+"""Detect other home folders that work on the account's runs, by ownership marks and by kernels unknown here."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,23 +15,23 @@ from stages.documents import NewerFormat
 from state.model import Run, RunState, copy_in, name_in
 
 LOOKED_AT_MAX = 12
-"""Kernels of one run whose marks are read, the newest first."""
+"""Maximum number of kernels of one run whose marks are read, newest first."""
 TOLD_MAX = 3
 UNNAMED = "-"
-"""The id of a home folder that has none yet: it is new, or a copy of one that has."""
+"""Placeholder id of a home folder that has no id yet: it is new, or a copy of one that has."""
 TIMES = range(10**9, 10**10)
-"""Generations that are the time of a takeover, in seconds since 1970; the home folder that began a run has 0."""
+"""Generations that are the time of a takeover, in seconds since 1970. A run begins with generation 0."""
 
 
 def copied(patient: DoctorSubject) -> Iterator[Finding]:
-    """Open runs that the database says are another home folder's: this one is a copy. Nobody works on one that is over."""
+    """Find open runs that, by the database, belong to another home folder: this folder is then a copy."""
     for state in patient.states():
         if state.run.status in OPEN and belongs_elsewhere(state.run, patient.identity):
             yield _elsewhere(state.run, Mark(state.run.home, state.run.generation), "as the database says", patient.now)
 
 
 def strangers(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
-    """What another home folder made of the runs here, and runs that this database knows nothing of."""
+    """Find work of other home folders on the runs here, and runs on Kaggle that are missing from this database."""
     known = patient.roll()
     for state in patient.states():
         yield from of_run(state, patient.identity, gateway, patient.now)
@@ -50,12 +50,15 @@ def strangers(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
 
 
 def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> Iterator[Finding]:
-    """Whether another home folder works on a run, by its kernels and checkpoints. `identity` is this one's own id, if it has one."""
+    """Report whether another home folder works on a run, judged by its kernels and checkpoints.
+
+    `identity` is the id of this home folder; empty if it has none.
+    """
     run, own = state.run, Mark.of(state.run, identity or UNNAMED)
     there = _keys(run.id, gateway)
     for mark, place in _marks(run.id, there, gateway):
         if mark.overtakes(own):
-            if not (belongs_elsewhere(run, identity) and mark.home == run.home):  # that is said of the database already
+            if not (belongs_elsewhere(run, identity) and mark.home == run.home):  # already reported from the database
                 yield _elsewhere(run, mark, f"as the mark on {place} says", now)
             return
     strange = sorted(set(there) - {session.key for session in state.sessions})
@@ -63,14 +66,15 @@ def of_run(state: RunState, identity: str, gateway: Gateway, now: datetime) -> I
         names = ", ".join(slug_of(run.id, *key) for key in strange[:TOLD_MAX])
         yield warning(
             "homes",
-            f"Kaggle has {names}, of which this database knows nothing: it is older than they are, or another home works on {run.id}",
-            f"see to it that one daemon alone works on {run.id}: relay daemon takes up what it planned itself, and relay cancel "
-            f"{run.id} ends it here",
+            f"Kaggle has {names}, which this database does not know: it is older than they are, or another home works "
+            f"on {run.id}",
+            f"make sure that only one daemon works on {run.id}: relay daemon adopts what it planned itself, and relay "
+            f"cancel {run.id} ends it here",
         )
 
 
 def belongs_elsewhere(run: Run, identity: str) -> bool:
-    """Whether the database names another home folder than this one."""
+    """Return whether the database names another home folder as the run's owner."""
     return bool(run.home) and run.home != identity
 
 
@@ -89,29 +93,32 @@ def _elsewhere(run: Run, mark: Mark, how: str, now: datetime) -> Finding:
 
 
 def _keys(run: str, gateway: Gateway) -> list[Key]:
-    """The sessions of a run that have a kernel, oldest first."""
+    """Return the sessions of a run that have a kernel, oldest first."""
     return sorted(key for slug in gateway.list_kernels(f"{run}-s") if (key := key_in(run, "s", slug)) is not None)
 
 
 def _marks(run: str, there: list[Key], gateway: Gateway) -> Iterator[tuple[Mark, str]]:
-    """The marks on the run's newest kernel and on its newest checkpoint, and where each is."""
+    """Yield the mark on the run's newest kernel and the one on its newest checkpoint, each with its location."""
     on_kernel = _newest_mark(run, there, gateway)
     if on_kernel is not None:
         yield on_kernel[0], f"{slug_of(run, *on_kernel[1])} and what followed"
     places = [place for place in gateway.list_datasets(f"{run}-c") if key_in(run, "c", name_in(place)) is not None]
-    newest = max(places, key=lambda place: _made(run, place), default=None)
+    newest = max(places, key=lambda place: _checkpoint_order(run, place), default=None)
     dataset = None if newest is None else gateway.find_dataset(newest)
     if dataset is not None:
         yield Mark.on_dataset(dataset), f"the dataset {newest}"
 
 
-def _made(run: str, place: str) -> tuple[Key, int]:
-    """The session whose checkpoint a dataset is, and under which of its names: those of later ones are greater."""
+def _checkpoint_order(run: str, place: str) -> tuple[Key, int]:
+    """Return the session that a dataset belongs to, and the number of its name; later names have higher numbers."""
     return key_in(run, "c", name_in(place)) or (0, 0), copy_in(name_in(place), place)
 
 
 def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Key] | None:
-    """The mark on a run's newest kernel, and the first of those in a row that bear it; None where that one bears none."""
+    """Return the mark on a run's newest kernel, and the earliest of the consecutive kernels that bear the same mark.
+
+    Returns None if the newest kernel has no mark.
+    """
     found: tuple[Mark, Key] | None = None
     for key in list(reversed(there))[:LOOKED_AT_MAX]:
         mark = _mark(run, slug_of(run, *key), gateway)
@@ -122,7 +129,7 @@ def _newest_mark(run: str, there: list[Key], gateway: Gateway) -> tuple[Mark, Ke
 
 
 def _mark(run: str, slug: str, gateway: Gateway) -> Mark | None:
-    """Whose mark a kernel bears; None where it is no kernel of the run's that this relay can read."""
+    """Return the mark on a kernel; None if the kernel is not of the run, or has a newer format."""
     kernel = gateway.find_kernel(slug)
     try:
         order = None if kernel is None else build.order_in(kernel.source)

@@ -1,4 +1,4 @@
-"""Kaggle's side: whose account it is, and what time it is there."""
+"""Checks against Kaggle: the account of the credentials, and the clock."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -14,16 +14,16 @@ from orchestrator.preflight.check.account import credentials as found_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 
 APART_S = 30.0
-"""By which two clocks may differ: a Date has whole seconds, and an answer takes its time."""
+"""Maximum clock difference, in seconds: a Date header has whole seconds, and a response takes time."""
 
 
 def credentials(patient: DoctorSubject) -> Iterator[Finding]:
-    """What this machine has."""
+    """Check the credentials on this machine."""
     yield from found_here(patient)
 
 
 def account(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
-    """Whether Kaggle takes them, and whether the runs are that account's."""
+    """Check that Kaggle accepts the credentials and that the runs belong to that account."""
     yield from signed_in(patient, gateway)
     owner = gateway.owner()
     others = sorted({state.run.owner for state in patient.states()} - {owner})
@@ -36,7 +36,7 @@ def account(patient: DoctorSubject, gateway: Gateway) -> Iterator[Finding]:
 
 
 def clock(patient: DoctorSubject, own: Clock) -> Iterator[Finding]:
-    """This machine's clock against the Date of an answer of Kaggle's."""
+    """Compare this machine's clock with the Date header of a response from Kaggle."""
     try:
         before = own.now()
         there = server_date(patient.environ)
@@ -48,7 +48,7 @@ def clock(patient: DoctorSubject, own: Clock) -> Iterator[Finding]:
 
 
 def compared(before: datetime, there: datetime | None, after: datetime) -> Finding:
-    """How far this machine's clock, read before and after, is from the time that Kaggle told in between."""
+    """Compare this machine's clock, read before and after a request, with Kaggle's time in the response."""
     if there is None:
         return note("clock", "Kaggle's answer does not say what time it is there")
     here = before if there < before else after if there > after else there

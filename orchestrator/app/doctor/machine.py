@@ -1,4 +1,4 @@
-"""This machine: room on its disk, who may read relay's folder, the copies of the checkpoints, and a daemon that works or not."""
+"""Checks of this machine: free disk space, file permissions, the local checkpoint copies, and the daemon."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ NAMED_MAX = 3
 
 
 def room(patient: DoctorSubject) -> Iterator[Finding]:
-    """Whether the next checkpoint of each run that goes on fits."""
+    """Check that the next checkpoint of each open run fits on the disk."""
     path = patient.home.path
     sizes = [max((one.size_bytes for one in state.checkpoints), default=0) for state in _going(patient)]
     free = free_bytes(path)
@@ -36,7 +36,7 @@ def _going(patient: DoctorSubject) -> list[RunState]:
 
 
 def rights(patient: DoctorSubject) -> Iterator[Finding]:
-    """Relay's folder is its owner's alone, and can be written."""
+    """Check that relay's folder is accessible to its owner only."""
     path = patient.home.path
     if not path.exists():
         yield note("rights", f"{path} is not there yet: relay start makes it")
@@ -52,22 +52,22 @@ def rights(patient: DoctorSubject) -> Iterator[Finding]:
 
 
 def daemon(patient: DoctorSubject) -> Iterator[Finding]:
-    """Whether somebody carries the runs on."""
+    """Check that a daemon is running if a run needs one."""
     if not patient.has_database:
         return
     try:
         found = daemon_document(ReadOnlyStore(patient.home.path).lease(), patient.now)
     except (SchemaError, StoreCorrupt, StoreUnavailable):
-        return  # said of the database
+        return  # reported by the check of the database
     waits = [state.run.id for state in _going(patient) if state.run.status is not RunStatus.PARKED]
     if found is not None and found["runs"]:
-        yield ok("daemon", f"process {found['pid']} on {found['host']} carries the runs on")
+        yield ok("daemon", f"process {found['pid']} on {found['host']} is the running daemon")
     elif waits:
-        yield warning("daemon", f"nobody carries {', '.join(waits[:NAMED_MAX])} on", "relay daemon")
+        yield warning("daemon", f"no daemon is running for {', '.join(waits[:NAMED_MAX])}", "relay daemon")
 
 
 def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
-    """Every byte of the copies that are kept here, against their manifests."""
+    """Verify every byte of the local checkpoint copies against their manifests."""
     whole = 0
     for state in patient.states():
         for checkpoint in state.checkpoints:
@@ -83,12 +83,14 @@ def checkpoints(patient: DoctorSubject) -> Iterator[Finding]:
                 )
     if whole:
         yield ok(
-            "checkpoints", f"{whole} of the copies here {'is' if whole == 1 else 'are'} what was collected, every byte"
+            "checkpoints",
+            f"{whole} of the local copies {'matches its manifest' if whole == 1 else 'match their manifests'}, every "
+            "byte",
         )
 
 
 def quarantine(patient: DoctorSubject) -> Iterator[Finding]:
-    """Damaged files that were kept."""
+    """Report damaged files that were kept in quarantine."""
     kept = [path for run in patient.roll() for path in _kept(patient.home.quarantine(run))]
     if kept:
         yield note("quarantine", f"{len(kept)} damaged files are kept to be looked at, the newest {kept[-1]}")

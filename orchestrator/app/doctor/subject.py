@@ -1,4 +1,4 @@
-"""What every look of the doctor's is given."""
+"""The input of every check of `relay doctor`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from state.revisions import SchemaError
 
 @dataclass(frozen=True)
 class DoctorSubject:
-    """One home folder; `run` is the id of the one that was asked about, empty for all."""
+    """One home folder to examine. `run` limits the checks to one run by its id; empty for all."""
 
     home: HomeLayout
     user_home: Path
@@ -27,26 +27,26 @@ class DoctorSubject:
 
     @property
     def has_database(self) -> bool:
-        """Whether there is a database with anything in it."""
+        """True if a non-empty database exists."""
         path = self.home.database
         return path.exists() and path.stat().st_size > 0
 
     @property
     def backups(self) -> Backups:
-        """The copies of its database."""
+        """Backups of the home folder's database."""
         return Backups(self.home)
 
     @property
     def identity(self) -> str:
-        """Its id; empty where it has none of its own yet."""
+        """Id of the home folder; empty if it has none yet."""
         return known_identity(self.home.path)
 
     def ailments(self) -> list[Ailment]:
-        """What is wrong with the database; raises StoreUnavailable where it cannot be read now."""
+        """Return what is wrong with the database. Raises StoreUnavailable if it cannot be read now."""
         return ailments(self.home.database) if self.has_database else []
 
     def roll(self) -> list[str]:
-        """The runs that the database knows, the one that was asked about alone; empty where nobody can say."""
+        """Return the ids of the runs in the database, limited to `run` if set; empty if the database cannot be read."""
         try:
             known = [run for run, _ in ReadOnlyStore(self.home.path).roll()] if self.has_database else []
         except (SchemaError, StoreCorrupt, StoreUnavailable):
@@ -54,11 +54,11 @@ class DoctorSubject:
         return [run for run in known if self.run in ("", run)]
 
     def states(self) -> list[RunState]:
-        """Those of them that can be read."""
+        """Return the states of those runs, without the unreadable ones."""
         found = []
         for run in self.roll():
             try:
                 found.append(ReadOnlyStore(self.home.path).load(run))
             except (StoreCorrupt, StoreUnavailable):
-                continue  # said of the database
+                continue  # reported by the check of the database
         return found

@@ -1,1 +1,1 @@
-"""Messages to a person: that a run needs somebody, is finished, or lost a session."""
+"""Notifications to a person: a run needs attention, is finished, or lost a session."""

@@ -1,4 +1,4 @@
-"""`relay notify`: whom relay tells and of what, and whether a message arrives."""
+"""`relay notify`: show which services are notified of which events, and send a test message."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay st
 
 @dataclass(frozen=True)
 class ServiceTest:
-    """One service, its address without secrets, and whether it took the test (None: it was not sent one)."""
+    """A notification service, its address without secrets, and the result of a test; `took` is None without a test."""
 
     name: str
     address: str
@@ -23,7 +23,7 @@ class ServiceTest:
 
 @dataclass(frozen=True)
 class Configured:
-    """What is configured; `source` None where nothing is."""
+    """The notification settings; `source` is None if nothing is configured."""
 
     source: str | None
     services: tuple[ServiceTest, ...] = ()
@@ -32,66 +32,68 @@ class Configured:
 
     @property
     def status(self) -> int:
-        """The exit status: 1 where a service did not take the test."""
-        return int(any(reader.took is False for reader in self.services))
+        """Exit status: 1 if a service did not accept the test message."""
+        return int(any(result.took is False for result in self.services))
 
 
 def configured(home: Path, environ: Mapping[str, str], *, test: bool) -> Configured:
-    """Whom the daemon tells of what; `test` sends each one message. Raises BadInput where there is something wrong."""
+    """Return the configured services and events, after a test message to each with `test`. Raises BadInput."""
     addresses = config.read(home, environ)
     if addresses is None and test:
-        raise BadInput(f"nobody is configured to be told: {config.remedy(home)}")
+        raise BadInput(f"no notification service is configured: {config.remedy(home)}")
     if addresses is None:
         return Configured(None)
-    from orchestrator.app.notify.services import services  # apprise, only where there is something to send
+    from orchestrator.app.notify.services import services  # imports apprise, which is slow
 
     found = services(addresses)
-    readers = _tested(found) if test else [ServiceTest(service.name, service.shown) for service in found]
+    results = _test_all(found) if test else [ServiceTest(service.name, service.shown) for service in found]
     events = tuple(event for event in config.EVENTS if event in addresses.events)
-    return Configured(addresses.source, tuple(readers), events, addresses.warnings)
+    return Configured(addresses.source, tuple(results), events, addresses.warnings)
 
 
-def _tested(found: list[Any]) -> list[ServiceTest]:
+def _test_all(found: list[Any]) -> list[ServiceTest]:
     from orchestrator.app.notify.sender import DEADLINE_S, Sending
     from orchestrator.app.notify.services import Message
 
-    readers = []
+    results = []
     for service in found:
         sending = Sending(service, Message(TITLE, BODY))
         sending.start()
         sending.join(DEADLINE_S)
         problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
-        readers.append(ServiceTest(service.name, service.shown, not problem, problem))
-    return readers
+        results.append(ServiceTest(service.name, service.shown, not problem, problem))
+    return results
 
 
 def lines(told: Configured, home: Path) -> list[str]:
-    """The same for a person."""
+    """Format the settings for a person, one string per line."""
     if told.source is None:
-        return [f"nobody is told: {config.remedy(home)}"]
-    if any(reader.took is not None for reader in told.services):
-        return [*told.warnings, *(_outcome(reader) for reader in told.services)]
+        return [f"no notification service is configured: {config.remedy(home)}"]
+    if any(result.took is not None for result in told.services):
+        return [*told.warnings, *(_outcome(result) for result in told.services)]
     return [
         *told.warnings,
-        f"{told.source} names",
-        *(f"  {reader.name}  {reader.address}" for reader in told.services),
-        "which the daemon tells when",
+        f"{told.source} configures",
+        *(f"  {result.name}  {result.address}" for result in told.services),
+        "which the daemon notifies when",
         *(f"  {event}: {config.EVENTS[event]}" for event in told.events),
         "type: relay notify --test",
     ]
 
 
-def _outcome(reader: ServiceTest) -> str:
-    return f"{reader.name}  {reader.address}  {'took it' if reader.took else f'did not take it: {reader.problem}'}"
+def _outcome(result: ServiceTest) -> str:
+    return (
+        f"{result.name}  {result.address}  {'accepted it' if result.took else f'did not accept it: {result.problem}'}"
+    )
 
 
 def document(told: Configured) -> dict[str, Any]:
-    """The same for a program (docs/json.md)."""
-    untested = told.source is not None and all(reader.took is None for reader in told.services)
+    """Format the settings as JSON (docs/json.md)."""
+    untested = told.source is not None and all(result.took is None for result in told.services)
     return {
         "format": 1,
         "source": told.source,
-        "services": [asdict(reader) for reader in told.services],
+        "services": [asdict(result) for result in told.services],
         "events": list(told.events),
         "warnings": list(told.warnings),
         "command": "relay notify --test" if untested else None,

@@ -1,4 +1,4 @@
-"""Whom to tell, and of what: `notify.yaml` in the home folder, or RELAY_NOTIFY."""
+"""Notification settings: services and events, from `notify.yaml` in the home folder or from RELAY_NOTIFY."""
 
 import difflib
 from collections.abc import Mapping
@@ -25,17 +25,20 @@ USUAL = ("parked", "finished", "failed")
 
 @dataclass(frozen=True)
 class Addresses:
-    """What a person wrote. `entries` hold secrets: addresses, or apprise's own form of one with options."""
+    """Notification settings as the user wrote them.
+
+    `entries` contain secrets: URLs, or mappings of a URL and its options in apprise's own format.
+    """
 
     entries: tuple[str | dict[str, Any], ...]
     events: frozenset[str]
     source: str
-    """The file or the variable, for messages."""
+    """The file or variable that the settings come from, for messages."""
     warnings: tuple[str, ...] = ()
 
 
 def remedy(home: Path) -> str:
-    """What to do where nothing is configured."""
+    """Return the sentence that says how to configure notifications."""
     return (
         f"write addresses into {home / FILE_NAME}, one a line as `- tgram://…` below `urls:`, or into {VARIABLE} "
         "(docs/daemon.md lists some)"
@@ -43,9 +46,9 @@ def remedy(home: Path) -> str:
 
 
 def read(home: Path, environ: Mapping[str, str]) -> Addresses | None:
-    """What is configured, None where nothing is; addresses in RELAY_NOTIFY take the place of those in the file.
+    """Read the settings; None if nothing is configured. URLs in RELAY_NOTIFY replace those in the file.
 
-    Raises BadInput where the file is not as it should be; the sentence repeats no address.
+    Raises BadInput if the file is invalid; the message never contains a URL.
     """
     path, given = home / FILE_NAME, environ.get(VARIABLE, "").replace(",", " ").split()
     document = _document(path) if path.exists() else {}
@@ -57,13 +60,13 @@ def read(home: Path, environ: Mapping[str, str]) -> Addresses | None:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    """The file as a mapping; a bare list, or lines, of addresses is one too."""
+    """Read the file as a mapping. A list of URLs, or URLs separated by white space, are accepted as well."""
     try:
         found = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path} cannot be read ({error.strerror}): make it readable for you") from error
     except (UnicodeDecodeError, OddYaml):
-        # Without the cause on purpose: it repeats the text, and with it an address.
+        # without the cause on purpose: it repeats the text, which may contain a secret address
         raise BadInput(f"{path} is not YAML: write `urls:` and below it one `- address` a line") from None
     if found is None:
         return {}
@@ -101,7 +104,7 @@ def _events(found: Any, path: Path) -> frozenset[str]:
 
 
 def _named(key: Any) -> str:
-    """A key, unless it may be an address, of which no message repeats anything."""
+    """Quote a key for a message, unless it may be an address, which is secret."""
     text = str(key)
     return repr(text) if text.replace("_", "").replace("-", "").isalpha() and len(text) < 20 else "one of the keys"
 
@@ -112,7 +115,7 @@ def _meant(word: str, words: tuple[str, ...]) -> str:
 
 
 def _open_to_others(path: Path) -> tuple[str, ...]:
-    """Addresses hold secrets."""
+    """Return a warning if other users can read the file: its addresses contain secrets."""
     if not path.exists() or not path.stat().st_mode & 0o077:
         return ()
     return (f"{path} holds secrets and is open to other users of this machine: type `chmod 600 {path}`",)

@@ -1,4 +1,4 @@
-"""What is worth a message, and how it reads: the run, what happened, what to type. Pure."""
+"""Choose the facts that are worth a message and compose it: the run, what happened, the command to type. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,64 +20,64 @@ NAMES = tuple(
         *(facts.OutputCollected, facts.NothingCollected, facts.SessionLost, facts.TwinSeen),
     )
 )
-"""Facts that may be worth a message, or take one back."""
+"""Names of facts that cause a message or make an earlier one obsolete."""
 
 OLD = timedelta(days=7)
-"""What happened longer ago is not told any more, but for what a person still has to see to: a clock may have been set since."""
+"""Facts older than this are not sent, except for runs that are still parked: the clock may have been set."""
 
 LATE = timedelta(minutes=15)
-"""What happened longer ago is told with the time."""
+"""Facts older than this are sent with their time."""
 
 LINES_MAX = 8
 
 AWAY = timedelta(minutes=30)
-"""For so long may Kaggle fail to answer before that is worth a message."""
+"""Minimum duration of a failure to reach Kaggle before a message is sent."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A message, and what is to be remembered once it was taken."""
+    """A message, and the marks to store once a service has accepted it."""
 
     message: Message
     marks: Mapping[str, int]
 
 
 def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
-    """One message a run for all that happened to it since its mark; none where nothing that is wished for did."""
+    """Compose one message per run for all wanted events since its mark."""
     fresh: dict[str, list[News]] = {}
     for item in news:
         if item.number > max(marks.get(ALL, 0), marks.get(item.run, 0)):
             fresh.setdefault(item.run, []).append(item)
-    found = [_letter(run, _worth(_standing(items), now), events, now) for run, items in fresh.items()]
-    return [letter for letter in found if letter is not None]
+    found = [_batch(run, _recent(_unresolved(items), now), events, now) for run, items in fresh.items()]
+    return [batch for batch in found if batch is not None]
 
 
-def _standing(items: Sequence[News]) -> list[News]:
-    """Without a parked or waiting that is over already: a person has seen to it, or time has."""
+def _unresolved(items: Sequence[News]) -> list[News]:
+    """Drop `parked` and `waiting` facts that a later fact has resolved."""
     over = (facts.RunResumed, facts.RunWoken, facts.RunCancelled)
     last = max((item.number for item in items if isinstance(item.fact, over)), default=0)
     ended = (facts.RunParked, facts.RunWaiting)
     return [item for item in items if not (isinstance(item.fact, ended) and item.number < last)]
 
 
-def _worth(items: Sequence[News], now: datetime) -> list[News]:
+def _recent(items: Sequence[News], now: datetime) -> list[News]:
     return [item for item in items if isinstance(item.fact, facts.RunParked) or now - item.at <= OLD]
 
 
-def _letter(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
-    wished = [item for item in items if kind_of(item.fact) in events]
-    if not wished:
+def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
+    wanted = [item for item in items if kind_of(item.fact) in events]
+    if not wanted:
         return None
-    lines = [_sentence(run, item, now) for item in wished]
+    lines = [_sentence(run, item, now) for item in wanted]
     if len(lines) > LINES_MAX:
         lines = [f"{len(lines) - LINES_MAX} earlier ones are left out", *lines[-LINES_MAX:]]
-    headline, tone = _headline(max(wished, key=lambda item: (_weight(item.fact), item.number)).fact)
+    headline, tone = _headline(max(wanted, key=lambda item: (_weight(item.fact), item.number)).fact)
     message = Message(f"relay: {run} {headline}", escape_controls("\n".join(lines)), tone)
-    return Batch(message, {run: wished[-1].number})
+    return Batch(message, {run: wanted[-1].number})
 
 
 def kind_of(fact: Fact) -> str:
-    """Which of the events (see `config.EVENTS`) a fact is; empty for none."""
+    """Return the event (see `config.EVENTS`) of a fact; empty if it has none."""
     match fact:
         case facts.RunParked():
             return "parked"
@@ -128,11 +128,11 @@ def _sentence(run: str, item: News, now: datetime) -> str:
             return f"{when}{describe(fact)}{own}"
 
 
-# --- what is no fact -----------------------------------------------------------
+# --- failures, which are not facts ---------------------------------------------
 
 
 def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime) -> list[Batch]:
-    """Runs that something outside has begun to hold up, and those that it holds up no more."""
+    """Compose messages for runs that an outside failure has begun to hold up, and for those that it released."""
     found = []
     for run, watch in runs:
         subject = f"trouble:{run.id}"
@@ -147,8 +147,8 @@ def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], no
 
 
 def holds_up(watch: PollState, now: datetime) -> bool:
-    """Whether this machine's disk refuses something, or Kaggle has not answered for long."""
-    if not watch.failures or watch.not_before is None:  # without a next try nothing is known since the clock was set
+    """Return whether this machine's disk refuses writes, or Kaggle has not answered for `AWAY`."""
+    if not watch.failures or watch.not_before is None:  # without a next try, nothing is known since the clock was set
         return False
     if watch.failing_since is None or watch.failing_s >= AWAY.total_seconds():
         return True

@@ -1,7 +1,8 @@
-"""Sends messages beside the daemon: whatever a service does or fails to do, training goes on.
+"""Send notifications from threads beside the daemon: a slow or failing service never delays training.
 
-Each service has a thread of its own and a mark in the database: how far it was told. A message is marked once the service took
-it, so a daemon that dies in between sends it again, and one that was away sends what was missed, one message a run.
+Each service has a thread of its own, and marks in the database that store which facts it was sent. Marks advance once
+the service has accepted a message. A daemon that dies in between therefore sends the message again, and a service that
+was down gets what it missed, one message per run.
 """
 
 import threading
@@ -20,21 +21,21 @@ from state.notification_marks import ALL, NotificationMarks
 from state.reader import Reader
 
 DEADLINE_S = 30.0
-"""A service that takes longer to answer is taken not to."""
+"""Timeout for one message, in seconds."""
 
 LOOK_S = 60.0
-"""Between two looks for something to tell that nobody gave a sign of."""
+"""Poll interval for new facts without a wake-up, in seconds."""
 
 RETRY_S, RETRY_S_MAX = 60.0, 1800.0
-"""Before the second try of a message; doubles with each further one."""
+"""Delay before the first retry of a message, and its upper bound, in seconds. The delay doubles with each retry."""
 
 FAREWELL_S = 15.0
-"""How long a daemon that ends waits for its last messages to be sent."""
+"""Seconds that a stopping daemon waits for its last messages to be sent."""
 
 
 @dataclass(frozen=True)
 class Outbox:
-    """What the couriers of one daemon share."""
+    """State that the senders of one daemon share."""
 
     told: NotificationMarks
     looking: Reader
@@ -42,21 +43,21 @@ class Outbox:
     now: Callable[[], datetime]
     notice: Callable[[str], None]
     may: Callable[[], object]
-    """Raises LeaseLost where another daemon has taken over, which then tells."""
+    """Raises LeaseLost if another daemon has taken over; that daemon then sends the messages."""
     deadline_s: float = DEADLINE_S
     retry_s: float = RETRY_S
 
 
 @dataclass
 class Sender:
-    """Tells one service; `wake` it when something happened."""
+    """Sends messages to one service. Call `wake` after something happened."""
 
     post: Outbox
     service: NotificationService
     begins: int
-    """The newest fact when the daemon began: of a service that is new nothing earlier is told."""
+    """Number of the newest fact when the daemon began: a newly configured service gets no earlier facts."""
     failures: int = 0
-    _again_s: float = 0.0
+    _retry_at_s: float = 0.0
     _sending: "Sending | None" = None
     _signal: threading.Event = field(default_factory=threading.Event)
     _closing: threading.Event = field(default_factory=threading.Event)
@@ -65,15 +66,15 @@ class Sender:
         self._thread = threading.Thread(target=self._work, name=f"notify {self.service.name}", daemon=True)
 
     def start(self) -> None:
-        """Begin to tell."""
+        """Start the sender's thread."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Something may have happened."""
+        """Check soon for new facts."""
         self._signal.set()
 
     def close(self, by_s: float) -> None:
-        """Tell what is left, and return by then (on `monotonic_s`) whether it was or not."""
+        """Send what is left, and return at `by_s` (on the clock of `monotonic_s`) at the latest."""
         self._closing.set()
         self._signal.set()
         self._thread.join(max(0.0, by_s - monotonic_s()))
@@ -83,29 +84,29 @@ class Sender:
             last = self._closing.is_set()
             self._signal.clear()
             try:
-                if monotonic_s() >= self._again_s:
+                if monotonic_s() >= self._retry_at_s:
                     self.deliver()
             except (StoreUnavailable, StoreCorrupt):
-                pass  # the daemon says so; nothing is lost, the marks stay
+                pass  # the daemon reports the failure, and the unchanged marks keep what is unsent
             except LeaseLost:
                 return
             if last:
                 return
-            self._signal.wait(max(0.02, min(LOOK_S, self._again_s - monotonic_s()) if self.failures else LOOK_S))
+            self._signal.wait(max(0.02, min(LOOK_S, self._retry_at_s - monotonic_s()) if self.failures else LOOK_S))
 
     def deliver(self) -> None:
-        """Send all that this service was not told yet; what it does not take is tried again later."""
+        """Send everything that this service has not been sent yet. A rejected message is retried later."""
         told, key, now = self.post.told, self.service.shown, self.post.now()
         newest, marks = told.newest(), told.marks(key)
         if ALL not in marks:
             marks[ALL] = self.begins
             told.advance(key, {ALL: self.begins}, now)
-        waiting = letters(told.news(marks[ALL], NAMES), marks, self.post.events, now)
-        for letter in [*waiting, *self._troubles(marks, now)]:
+        batches = letters(told.news(marks[ALL], NAMES), marks, self.post.events, now)
+        for batch in [*batches, *self._troubles(marks, now)]:
             self.post.may()
-            if not self._sent(letter):
+            if not self._sent(batch):
                 return
-            told.advance(key, letter.marks, self.post.now())
+            told.advance(key, batch.marks, self.post.now())
         if newest > marks[ALL]:
             told.advance_all(key, newest, now)
 
@@ -114,33 +115,36 @@ class Sender:
             return []
         store = self.post.looking
         held_up = {subject.removeprefix("trouble:") for subject, mark in marks.items() if mark}
-        asked = held_up.union(store.open_runs())  # what is over costs nothing, however much of it there is
+        asked = held_up.union(store.open_runs())  # finished runs are not queried, so that their number does not matter
         return troubles([(run, store.watch(run.id)) for run in store.runs() if run.id in asked], marks, now)
 
-    def _sent(self, letter: Batch) -> bool:
-        problem = self._problem(letter.message)
+    def _sent(self, batch: Batch) -> bool:
+        problem = self._attempt(batch.message)
         if not problem:
             if self.failures:
-                self.post.notice(f"{self.service.name} ({self.service.shown}) takes messages again")
+                self.post.notice(f"{self.service.name} ({self.service.shown}) accepts messages again")
             self.failures = 0
             return True
         if not self.failures:
             self.post.notice(
-                f"{self.service.name} ({self.service.shown}) did not take a message: {problem} (tried again by itself)"
+                f"{self.service.name} ({self.service.shown}) did not accept a message: {problem} (relay tries again)"
             )
         self.failures += 1
         wait_s = min(RETRY_S_MAX, self.post.retry_s * 2.0 ** min(self.failures - 1, 20))
-        self._again_s = monotonic_s() + wait_s
+        self._retry_at_s = monotonic_s() + wait_s
         return False
 
-    def _problem(self, message: Message) -> str:
-        """Send it; one that hangs is left behind, and no other is begun before it has come back."""
+    def _attempt(self, message: Message) -> str:
+        """Send a message and return the problem; empty if accepted.
+
+        A send that exceeds its deadline is left running, and no other send is started before it returns.
+        """
         before, self._sending = self._sending, None
         if before is not None and before.is_alive():
             self._sending = before
             return "it still has not answered"
         if before is not None and before.late and not before.problem and before.message == message:
-            return ""  # it was taken after all, after the deadline
+            return ""  # accepted after the deadline
         self._sending = Sending(self.service, message)
         self._sending.start()
         self._sending.join(self.post.deadline_s)
@@ -151,7 +155,7 @@ class Sender:
 
 
 class Sending(threading.Thread):
-    """One message on its way."""
+    """Thread that sends one message."""
 
     def __init__(self, service: NotificationService, message: Message) -> None:
         super().__init__(name=f"send {service.name}", daemon=True)
@@ -163,26 +167,26 @@ class Sending(threading.Thread):
 
 
 class Senders:
-    """All of a daemon's couriers: they work for as long as the `with` block runs, and a little longer for the last words."""
+    """Context manager that runs all senders of a daemon. At exit they get a short time for the last messages."""
 
     def __init__(self, post: Outbox, services: Sequence[NotificationService], farewell_s: float = FAREWELL_S) -> None:
         self._farewell_s = farewell_s
         begins = post.told.newest()
-        self._couriers = [Sender(post, service, begins) for service in services]
+        self._senders = [Sender(post, service, begins) for service in services]
 
     def __enter__(self) -> Self:
-        for courier in self._couriers:
-            courier.start()
+        for sender in self._senders:
+            sender.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         by_s = monotonic_s() + self._farewell_s
-        for courier in self._couriers:
-            courier.close(by_s)
+        for sender in self._senders:
+            sender.close(by_s)
 
     def wake(self) -> None:
-        """Something happened."""
-        for courier in self._couriers:
-            courier.wake()
+        """Wake all senders."""
+        for sender in self._senders:
+            sender.wake()

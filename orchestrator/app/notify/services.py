@@ -1,4 +1,4 @@
-"""The only importer of apprise: addresses become services that take a message, and none of their secrets is ever shown."""
+"""Adapter for apprise, imported nowhere else: turns addresses into services, and never reveals their secrets."""
 
 import logging
 import re
@@ -21,14 +21,18 @@ Tone = Literal["info", "success", "warning", "failure"]
 
 
 class Asset(apprise.AppriseAsset):  # type: ignore[misc]
-    """apprise's settings. A send stays in the thread that asks for it: one that apprise gave up would keep the program alive."""
+    """Settings for apprise.
+
+    A timeout of 0 keeps each send in the calling thread: a pool thread that apprise gave up on would keep the program
+    from ending.
+    """
 
     _service_timeout = 0.0
 
 
 @dataclass(frozen=True)
 class Message:
-    """What a person reads: a headline and a few sentences."""
+    """A message for a person: a headline and a few sentences."""
 
     title: str
     body: str
@@ -37,17 +41,17 @@ class Message:
 
 @dataclass(frozen=True)
 class NotificationService:
-    """One place where a person reads messages."""
+    """A configured service that delivers messages."""
 
     name: str
     shown: str
-    """The address without its secrets: told from every other of this person's."""
+    """The address without its secrets. It is unique among the configured services."""
     send: Callable[[Message], str]
-    """Answers with what went wrong, a sentence without secrets; empty where the service took the message. May hang."""
+    """Sends a message. Returns the problem as a sentence without secrets; empty on success. May block."""
 
 
 def services(addresses: Addresses) -> list[NotificationService]:
-    """Every service that is configured. Raises BadInput where apprise does not know an address."""
+    """Return every configured service. Raises BadInput if apprise does not support an address."""
     _silence()
     asset = Asset(app_id="relay", app_desc="relay", app_url="", image_url_mask="", image_url_logo="", async_mode=False)
     found: list[NotificationService] = []
@@ -78,7 +82,7 @@ def _service(plugin: Any, written: str, asset: Any, others: Sequence[str]) -> No
 
 
 def masked(url: str) -> str:
-    """How an address is shown: its kind and its server, the rest is secret. `url` is apprise's own form with stars."""
+    """Return an address without its secrets: only the kind and the server. `url` is apprise's own masked form."""
     scheme, _, rest = url.partition("://")
     place = rest.split("/")[0].split("?")[0].rpartition("@")[2]
     server = "." in place or ":" in place or place == "localhost"
@@ -86,13 +90,13 @@ def masked(url: str) -> str:
 
 
 def pieces(url: str, shown: str) -> set[str]:
-    """The parts of an address that may be secret: every word of it that its shown form lacks."""
+    """Return the parts of an address that may be secret: every word that its shown form lacks."""
     words = {word for text in (url, unquote(url)) for word in re.split(r"[^\w.-]+", text)}
     return {word for word in words if len(word) >= 4 and word not in shown}
 
 
 def redacted(reason: str, secrets: set[str]) -> str:
-    """A service's complaint without any part of its address."""
+    """Remove every part of the address from a service's error message."""
     for secret in sorted(secrets, key=len, reverse=True):
         reason = reason.replace(secret, HIDDEN)
     return reason[:REASON_MAX]
@@ -109,7 +113,7 @@ def _unknown(number: int, entry: str | dict[str, Any]) -> str:
 
 
 class CapturedLog(logging.Handler):
-    """What apprise complains of in this thread while the `with` block runs."""
+    """Context manager that captures apprise's warnings of this thread."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -122,7 +126,7 @@ class CapturedLog(logging.Handler):
 
     def __enter__(self) -> "CapturedLog":
         logger = logging.getLogger("apprise")
-        logger.disabled = False  # which it is after a program around this set up its own logging with `dictConfig`
+        logger.disabled = False  # set to True when the surrounding program configures its logging with `dictConfig`
         logger.addHandler(self)
         return self
 
@@ -131,13 +135,13 @@ class CapturedLog(logging.Handler):
 
     @property
     def reason(self) -> str:
-        """The last complaint in one line."""
+        """The last warning, on one line."""
         said = " ".join(self._said[-1].split()) if self._said else "it did not say why"
         return said.rstrip(".")
 
 
 def _silence() -> None:
-    """What apprise logs may repeat an address: nobody gets it but `Heard`."""
+    """Keep apprise's log from other handlers, since it may contain addresses; only `CapturedLog` gets it."""
     logger = logging.getLogger("apprise")
     logger.propagate = False
     if not logger.handlers:

@@ -1,1 +1,1 @@
-"""relay as a service of the user's own system: a systemd unit or a launchd agent that starts the daemon."""
+"""The daemon as a service of the user's system: a systemd unit or a launchd agent."""

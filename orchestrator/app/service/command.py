@@ -1,4 +1,4 @@
-"""`relay service`: install, remove and look at the service that keeps the daemon running."""
+"""`relay service`: install, remove and inspect the service that keeps the daemon running."""
 
 import shlex
 import sys
@@ -19,7 +19,7 @@ SYSTEMS = {"systemd": Systemd, "launchd": Launchd}
 
 
 def system_for(settings: Settings, wanted: str | None, user_home: Path) -> System:
-    """The one that was named, else this platform's. Raises BadInput where it has none that relay knows."""
+    """Return the named service manager, else this platform's default. Raises BadInput if relay supports none here."""
     usual = {"linux": "systemd", "darwin": "launchd"}.get(sys.platform)
     name = wanted or usual
     if name is None:
@@ -29,48 +29,49 @@ def system_for(settings: Settings, wanted: str | None, user_home: Path) -> Syste
 
 @dataclass(frozen=True)
 class DaemonService:
-    """The service of one home folder, on one system."""
+    """The service for one home folder on one service manager."""
 
     settings: Settings
     system: System
     user_home: Path
     say: Callable[[str], None]
     other_daemon: Callable[[], str]
-    """Names the process of a daemon that works on the home folder already; empty where none does."""
+    """Names the process of a daemon that already works on the home folder; empty if there is none."""
 
     def install(self, *, start: bool) -> int:
-        """Write the file, and have the system start the daemon; the exit status is 1 where it was to start and did not."""
-        around = inspect_environment(self.settings.home, self.settings.environ, self.user_home)
+        """Write the service file and start the daemon. Return the exit status: 1 if it should start and did not."""
+        surroundings = inspect_environment(self.settings.home, self.settings.environ, self.user_home)
         system = self.system
-        content = system.content(around.start)
+        content = system.content(surroundings.start)
         changed = self._write(content)
-        for warning in around.warnings:
+        for warning in surroundings.warnings:
             self.say(warning)
-        if around.problem:
-            self.say(f"not started: {around.problem}")
+        if surroundings.problem:
+            self.say(f"not started: {surroundings.problem}")
             return 1
         commands = system.starting(changed=changed)
         if not start:
             self.say("not started; to start it, type")
-            self._show(commands)
+            self._print_commands(commands)
             return 0
-        return self._start(commands, around, changed=changed)
+        return self._start(commands, surroundings, changed=changed)
 
-    def _start(self, commands: list[list[str]], around: Surroundings, *, changed: bool) -> int:
+    def _start(self, commands: list[list[str]], surroundings: Surroundings, *, changed: bool) -> int:
         running = self.system.is_running()
         other = "" if running else self.other_daemon()
         if other:
             self.say(
-                f"not started: a daemon works on {around.start.home} already ({other}): stop it, then type relay service install"
+                f"not started: a daemon works on {surroundings.start.home} already ({other}): stop it, then "
+                "type relay service install"
             )
             return 1
         if running and changed and isinstance(self.system, Launchd):
             commands = [*self.system.ending(), *commands]
-        if failed := self._carry_out(commands):
+        if failed := self._run_all(commands):
             self.say(f"not started: {failed}; where this user has such a session, type")
-            self._show(commands)
+            self._print_commands(commands)
             self.say("or, without it,")
-            self.say(f"  {shell_command(around.start)}")
+            self.say(f"  {shell_command(surroundings.start)}")
             return 1
         self.say("started: relay status shows what it does, relay service status whether it runs")
         for sentence in self.system.afterwards():
@@ -78,13 +79,13 @@ class DaemonService:
         return 0
 
     def uninstall(self) -> int:
-        """Stop the service and remove its file; the exit status is 1 where the system could not be asked to stop it."""
+        """Stop the service and remove its file. Return the exit status: 1 if the service manager could not stop it."""
         path = self.system.path
         if not path.exists():
             self.say(f"no service is installed: there is no {path}")
             return 0
         self._refuse_foreign()
-        failed = self._carry_out(self.system.ending())
+        failed = self._run_all(self.system.ending())
         with on_disk(path):
             path.unlink()
         self.say(f"removed {path}; the runs and {self.settings.home} stay")
@@ -96,7 +97,7 @@ class DaemonService:
         return 0
 
     def status(self) -> int:
-        """Say whether it is installed and runs; the exit status is 0 only then."""
+        """Report whether the service is installed and running. Return the exit status: 0 only if it is running."""
         found = self.document()
         if found["file"] is None:
             self.say("no service is installed: relay service install makes one")
@@ -106,11 +107,11 @@ class DaemonService:
         if found["daemon"]:
             self.say(f"a daemon works on {self.settings.home.absolute()}: {found['daemon']}")
         if found["log"]:
-            self.say(f"what it told: {found['log']}")
+            self.say(f"log: {found['log']}")
         return 0 if found["running"] else 1
 
     def document(self) -> dict[str, Any]:
-        """The same for a program (docs/json.md)."""
+        """Return the status as JSON (docs/json.md)."""
         path, log = self.system.path, HomeLayout(self.settings.home.absolute()).daemon_log
         there = path.exists()
         running = there and self.system.is_running()
@@ -131,7 +132,7 @@ class DaemonService:
         return 0
 
     def _write(self, content: bytes) -> bool:
-        """Whether the file is another than before."""
+        """Write the service file. Return whether it changed."""
         path = self.system.path
         if path.exists():
             self._refuse_foreign()
@@ -151,14 +152,14 @@ class DaemonService:
         if not self.system.ours:
             raise BadInput(f"{self.system.path} was not written by relay: move it away, and type the command again")
 
-    def _carry_out(self, commands: list[list[str]]) -> str:
-        """Run them in order; answers with what the first one that fails said."""
+    def _run_all(self, commands: list[list[str]]) -> str:
+        """Run commands in order. Return the output of the first one that fails; empty if none does."""
         for command in commands:
             ran = self.system.run(command)
             if not ran.well:
                 return f"{shlex.join(command[:3])} said: {' '.join(ran.said.split()) or f'exit status {ran.status}'}"
         return ""
 
-    def _show(self, commands: list[list[str]]) -> None:
+    def _print_commands(self, commands: list[list[str]]) -> None:
         for command in commands:
             self.say(f"  {shlex.join(command)}")

@@ -1,4 +1,4 @@
-"""What of this shell's environment the service gets, and what it does not, since a file that anybody may read holds it."""
+"""Selects the environment variables to write into the (world-readable) service file; never secrets."""
 
 import sys
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ HANDED_ON = (
     *("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
-"""What the service needs where it is set: where things lie, and how the network is reached."""
+"""Variables that are copied into the service file if set: locations of files, and network settings."""
 
 INTO_FILES = {
     Method.TOKEN: '(umask 077; mkdir -p ~/.kaggle; printf %s "$KAGGLE_API_TOKEN" > ~/.kaggle/access_token)',
@@ -29,21 +29,24 @@ INTO_FILES = {
 
 @dataclass(frozen=True)
 class Surroundings:
-    """How the service is started, and what a person should know of it."""
+    """Start command of the service, with warnings about what its environment lacks."""
 
     start: Start
     warnings: tuple[str, ...] = ()
     problem: str = ""
-    """Why it could not work; empty where it can."""
+    """Why the service could not work; empty if it can."""
 
 
 def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path) -> Surroundings:
-    """What the service of this relay and this home folder will find. Raises BadInput where there are no credentials at all."""
-    handed, warnings = _handed_on(environ)
+    """Compare this shell's environment with the one that the service will have.
+
+    Raises BadInput if no credentials are found at all.
+    """
+    passed, warnings = _passed_variables(environ)
     start = start_of(home, environ)
     here = find_credentials(environ, user_home)[0]
     try:
-        there = find_credentials(handed, user_home)[0]
+        there = find_credentials(passed, user_home)[0]
     except BadInput:
         problem = (
             f"your Kaggle credentials are only in this shell's environment ({here.source}), which the service does not see: "
@@ -60,12 +63,14 @@ def inspect_environment(home: Path, environ: Mapping[str, str], user_home: Path)
 
 
 def start_of(home: Path, environ: Mapping[str, str]) -> Start:
-    """How the service starts this relay on this home folder."""
-    return Start(Path(sys.executable).absolute(), home.absolute(), _folder(), _handed_on(environ)[0])
+    """Return the command and environment with which the service starts the daemon for this home folder."""
+    return Start(
+        Path(sys.executable).absolute(), home.absolute(), _installation_folder(), _passed_variables(environ)[0]
+    )
 
 
-def _handed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    handed, warnings = {}, []
+def _passed_variables(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    passed, warnings = {}, []
     for name in HANDED_ON:
         value = environ.get(name, "")
         if value and "@" in value and "://" in value:
@@ -73,14 +78,14 @@ def _handed_on(environ: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
                 f"the service does not get {name}, since it holds a password: set it in the system's proxy settings"
             )
         elif value:
-            handed[name] = value
+            passed[name] = value
     token = environ.get("KAGGLE_API_TOKEN", "").strip()
     if token.startswith("/") and len(token) < 1000 and Path(token).is_file():
-        handed["KAGGLE_API_TOKEN"] = token
-    return handed, warnings
+        passed["KAGGLE_API_TOKEN"] = token
+    return passed, warnings
 
 
-def _folder() -> Path | None:
-    """Where this relay lies, unless Python finds it wherever it is started."""
+def _installation_folder() -> Path | None:
+    """Return the folder of this relay installation; None if Python finds it from any working directory."""
     place = Path(__file__).resolve().parents[3]
     return None if any(entry and Path(entry).resolve() == place for entry in sys.path[1:]) else place

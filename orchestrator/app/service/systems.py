@@ -1,4 +1,4 @@
-"""The two systems that can start the daemon, and the programs by which they are asked. No other module runs them."""
+"""The service managers that can start the daemon, and the only code that runs their programs."""
 
 import os
 import subprocess
@@ -14,14 +14,14 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class CompletedProgram:
-    """How a program ended: its exit status (127: there is none of that name) and what it said."""
+    """Result of a program: exit status (127: the program does not exist) and output."""
 
     status: int
     said: str
 
     @property
     def well(self) -> bool:
-        """Whether it did what it was asked for."""
+        """True if the program succeeded."""
         return self.status == 0
 
 
@@ -29,7 +29,7 @@ Run = Callable[[Sequence[str]], CompletedProgram]
 
 
 def run(command: Sequence[str]) -> CompletedProgram:
-    """Run a program of the system and wait for it."""
+    """Run a system program and wait for it, at most `PATIENCE_S` seconds."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def run(command: Sequence[str]) -> CompletedProgram:
 
 @dataclass(frozen=True)
 class System(ABC):
-    """Keeps the daemon running for this user."""
+    """A service manager that keeps the daemon running for this user."""
 
     environ: Mapping[str, str]
     user_home: Path
@@ -50,36 +50,36 @@ class System(ABC):
     @property
     @abstractmethod
     def path(self) -> Path:
-        """The file that tells the system of the daemon."""
+        """Path of the service file."""
 
     @abstractmethod
     def content(self, start: Start) -> bytes:
-        """What is to stand in it. Raises BadInput where it cannot."""
+        """Return the contents of the service file. Raises BadInput if a path cannot be written in it."""
 
     @abstractmethod
     def starting(self, *, changed: bool) -> list[list[str]]:
-        """The commands, in order, after which the daemon runs now and from now on."""
+        """Return the commands, in order, that start the daemon now and at each login."""
 
     @abstractmethod
     def ending(self) -> list[list[str]]:
-        """The commands after which it runs no more; each may fail where it does not run."""
+        """Return the commands that stop the daemon. Each may fail if it is not running."""
 
     @abstractmethod
     def is_running(self) -> bool:
-        """Whether the system runs it now."""
+        """Return whether the service manager runs the daemon now."""
 
     @property
     def ours(self) -> bool:
-        """Whether relay wrote the file that is there."""
+        """True if relay wrote the existing file."""
         return MARK.encode() in self.path.read_bytes()
 
     def afterwards(self) -> list[str]:
-        """What a person should know once it is installed."""
+        """Return what the user should know after the installation."""
         return []
 
 
 class Systemd(System):
-    """The user's own instance of systemd."""
+    """The systemd instance of the user."""
 
     @property
     def path(self) -> Path:
@@ -111,7 +111,7 @@ class Systemd(System):
 
 
 class Launchd(System):
-    """macOS's agents of a user."""
+    """The launchd agents of a macOS user."""
 
     @property
     def path(self) -> Path:

@@ -1,4 +1,4 @@
-"""What the system is told about the daemon: a systemd unit, or a launchd property list. Pure text, no secrets in it."""
+"""Contents of the service files: a systemd unit, or a launchd property list. Pure text without secrets."""
 
 import plistlib
 import shlex
@@ -15,31 +15,31 @@ LABEL = "relay.daemon"
 MARK = "Written by relay service install: relay replaces and removes only a file that says so."
 
 STEPS_SINCE = 254
-"""The systemd that can wait longer before each further start."""
+"""First version of systemd that supports increasing restart delays."""
 
 NO_RESTART_STATUS = 2
-"""The daemon's exit status for bad input, and where another daemon works: starting again cannot help."""
+"""Exit status of the daemon for bad input, or if another daemon works already: a restart cannot help."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """How the daemon is started. All paths absolute."""
+    """Start command of the daemon, with its folder and environment. All paths are absolute."""
 
     python: Path
     home: Path
     folder: Path | None
-    """Where the program has to be started to be found; None where Python finds it anywhere."""
+    """Working directory in which Python finds relay; None if any directory works."""
     environ: Mapping[str, str]
-    """What the service needs of this environment; nothing of it is secret."""
+    """Environment variables for the service; never secrets."""
 
     @property
     def arguments(self) -> list[str]:
-        """The command."""
+        """The command line."""
         return [str(self.python), "-m", "orchestrator", "--home", str(self.home), "daemon", "--log-file"]
 
 
 def systemd_unit(start: Start, version: int) -> str:
-    """The unit for `~/.config/systemd/user`. Raises BadInput where a path cannot stand in one."""
+    """Return the unit for `~/.config/systemd/user`. Raises BadInput if a path cannot be written in one."""
     for text in (*start.arguments, *start.environ.values(), str(start.folder)):
         if "\n" in text or "\r" in text:
             raise BadInput(f"{text!r} has a line break, which a unit of systemd cannot hold: choose another place")
@@ -53,7 +53,7 @@ def systemd_unit(start: Start, version: int) -> str:
         f"# {MARK}",
         "[Unit]",
         "Description=relay: training on Kaggle, session after session",
-        # Its own waits are long enough: it is started again for as long as it takes.
+        # no start limit: the delay between restarts bounds their rate
         "StartLimitIntervalSec=0",
         "",
         "[Service]",
@@ -65,7 +65,7 @@ def systemd_unit(start: Start, version: int) -> str:
         f"RestartSec={30 if stepping else 60}",
         *stepping,
         f"RestartPreventExitStatus={NO_RESTART_STATUS}",
-        "# told to stop, it finishes the turn that is under way; killed it loses nothing either",
+        "# on SIGTERM the daemon finishes its current turn; if killed, it loses nothing either",
         "TimeoutStopSec=120",
         "UMask=0077",
         "NoNewPrivileges=yes",
@@ -82,10 +82,10 @@ def systemd_unit(start: Start, version: int) -> str:
 
 
 def launchd_plist(start: Start) -> bytes:
-    """The agent for `~/Library/LaunchAgents`."""
+    """Return the agent for `~/Library/LaunchAgents`."""
     agent: dict[str, Any] = {
         "Label": LABEL,
-        # launchd starts anew whatever ends with another status than 0, and knows no exceptions
+        # launchd restarts after every exit status but 0, without exceptions
         "ProgramArguments": [*start.arguments, "--launchd"],
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
@@ -104,13 +104,13 @@ def launchd_plist(start: Start) -> bytes:
 
 
 def shell_command(start: Start) -> str:
-    """The same in a shell that outlives its terminal."""
+    """Return a shell command that starts the daemon and keeps it running after the terminal closes."""
     inside = f"cd {shlex.quote(str(start.folder))} && " if start.folder else ""
     return f"{inside}nohup {shlex.join(start.arguments)} >/dev/null 2>&1 &"
 
 
 def _word(word: str) -> str:
-    """A word of a command after the program, where systemd would expand variables."""
+    """Quote an argument of the command, in which systemd would expand variables."""
     return _quoted(word.replace("$", "$$"))
 
 

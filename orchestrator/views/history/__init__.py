@@ -1,1 +1,1 @@
-"""What happened to a run, as one document of plain values: what pages draw. Pure."""
+"""The history of a run as one document of plain values, from which pages are drawn. Pure."""

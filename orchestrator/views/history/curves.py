@@ -1,4 +1,4 @@
-"""Each metric over the pipeline's steps, in so few points that a page can hold them, and what it shows in a sentence. Pure."""
+"""Metrics over the pipeline's steps, reduced to few points, each with a sentence that describes the curve. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ MAIN = {
     "accuracy": ("Accuracy", True),
     "format": ("Parse rate", True),
 }
-"""What is shown first, and whether it is a share: the parse rate is how often an answer has the form that is asked for."""
+"""Title of each main metric, shown first, and whether it is a share. Parse rate: answers in the requested form."""
 
 OTHERS = {
     "hard_accuracy": ("Accuracy on hard problems", True),
@@ -29,21 +29,24 @@ OTHERS = {
     "examples_per_s": ("Examples per second", False),
     "memory_bytes": ("Most memory in use, in GiB", False),
 }
-"""Shown after them, in this order; all further metrics by name."""
+"""Title of each further metric, in display order, and whether it is a share. All other metrics follow by name."""
 SCALES = {"memory_bytes": 2.0**-30}
 HIDDEN = ("done", *RATES)
-"""A step that measured nothing says only that it is done; counts are there for their rates."""
+"""Metrics that are not drawn: `done` marks a step without measurements, and counts only serve to compute rates."""
 INTERVALS = ("_low", "_high")
 WIDE = 50.0
-"""Highest by lowest: from here on the scale is logarithmic, where all values are positive."""
+"""Ratio of highest to lowest value from which the scale is logarithmic, if all values are positive."""
 TABLE_ROWS_MAX = 24
-"""Of a curve that is read as a table, the first, the last and evenly between them."""
+"""Maximum number of rows in a curve's table: the first point, the last one, and evenly spaced ones between."""
 
 
 def curves(
     points: Iterable[CurvePoint], stages: Sequence[Mapping[str, Any]], positions: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """A curve a metric, the four main ones first: a line a stage, with positions counted from the pipeline's beginning."""
+    """Return one curve per metric, main ones first.
+
+    A curve has one line per stage. Positions are counted from the beginning of the pipeline.
+    """
     found: dict[str, dict[str, list[CurvePoint]]] = {}
     for point in points:
         if point.stage in positions and point.name not in HIDDEN and not point.name.startswith(STAND_IN_METRIC):
@@ -55,7 +58,7 @@ def curves(
 
 
 def _is_bound(name: str, found: Mapping[str, object]) -> bool:
-    """Whether a metric is only the end of another one's interval."""
+    """Return whether a metric is only a bound of another metric's interval."""
     return any(name.endswith(end) and name.removesuffix(end) in found for end in INTERVALS)
 
 
@@ -92,18 +95,18 @@ def _curve(
 
 
 def titled(name: str) -> tuple[str, bool]:
-    """A metric's title, and whether it is a share."""
+    """Return a metric's title, and whether it is a share."""
     return {**MAIN, **OTHERS}.get(name, (name.replace("_", " "), False))
 
 
 def _is_wide(lines: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the values are so far apart that most of them would lie on the axis."""
+    """Return whether the values span so wide a range that most would lie on the axis of a linear scale."""
     lowest = min(min(line["low"]) for line in lines)
     return bool(lowest > 0 and max(max(line["high"]) for line in lines) / lowest > WIDE)
 
 
 def _sentence(title: str, lines: Sequence[Mapping[str, Any]], share: bool) -> str:
-    """What somebody who cannot see the picture has to know of it."""
+    """Describe the curve for users who cannot see it."""
     parts = []
     for line in lines:
         first, last = (told(line["value"][end], share) for end in (0, -1))
@@ -127,17 +130,17 @@ def _table(lines: Sequence[Mapping[str, Any]], positions: Mapping[str, int]) -> 
 
 
 def thinned(count: int, most: int) -> list[int]:
-    """At most so many of the numbers below `count`: the first, the last and evenly between them."""
+    """Return at most `most` indices below `count`: the first, the last, and evenly spaced ones between."""
     if count <= most:
         return list(range(count))
     return sorted({round(number * (count - 1) / (most - 1)) for number in range(most)})
 
 
 def told(value: float, share: bool) -> str:
-    """A value as people say it."""
+    """Format a value for a sentence."""
     return f"{100 * value:.1f} %" if share else f"{value:.4g}"
 
 
 def _short(value: float) -> float:
-    """Five digits are more than a picture shows."""
+    """Round to five digits, which is more than a picture can show."""
     return float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""The chain of a run's checkpoints: where each is, what it came from, and whether the chain is whole. Pure."""
+"""The chain of a run's checkpoints: locations, parents, and whether the chain is complete. Pure."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,10 @@ from typing import Any
 
 
 def custody(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Each checkpoint with its parent by name and where it is; `whole`: the newest one's parents are known back to the first.
+    """Describe each checkpoint with its parent's name and its locations.
 
-    `damage` are the bytes that were found to differ; none of them was trained on.
+    `whole`: the ancestors of the newest checkpoint are known back to the first one. `damage` lists files whose bytes
+    differed; none of them was used for training.
     """
     checkpoints = run["checkpoints"]
     names = {checkpoint["digest"]: checkpoint["name"] for checkpoint in checkpoints}
@@ -33,14 +34,14 @@ def custody(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _places(checkpoint: Mapping[str, Any]) -> list[str]:
-    """Where its bytes are: pruning removes it on both sides, and a damaged one is whole nowhere."""
+    """Return where a checkpoint's bytes are. Pruning removes it here and on Kaggle; a damaged one is intact nowhere."""
     if checkpoint["status"] in ("pruned", "damaged"):
         return []
     return ["this machine", *([f"Kaggle: {checkpoint['dataset']}"] if checkpoint["dataset"] else [])]
 
 
 def _ancestors(checkpoints: Sequence[Mapping[str, Any]]) -> tuple[int, bool]:
-    """How many checkpoints lead to the newest usable one, itself included, and whether the first of them had no parent."""
+    """Return the length of the newest usable checkpoint's chain, and whether the chain is complete."""
     by_digest = {checkpoint["digest"]: checkpoint for checkpoint in checkpoints}
     usable = [checkpoint for checkpoint in checkpoints if checkpoint["status"] in ("collected", "published")]
     at, length = (usable[-1] if usable else None), 0

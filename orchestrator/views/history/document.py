@@ -1,4 +1,4 @@
-"""A run's whole history as one document of plain values; pages are drawn from it and from nothing else. Pure."""
+"""The whole history of a run as one document of plain values, the only input of its pages. Pure."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,25 +22,25 @@ Key = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class HistorySources:
-    """What a history is made from, beside the run's document."""
+    """Sources of a history besides the run's status document."""
 
     facts: Sequence[tuple[datetime, Fact]]
     points: Sequence[CurvePoint] = ()
     edges: Sequence[StepEdges] = ()
     reports: Mapping[Key, Report] = field(default_factory=dict)
-    """By number and attempt: what sessions said of themselves at their end."""
+    """Final report of each session, by number and attempt."""
     artifacts: Mapping[str, str] = field(default_factory=dict)
     """Transcripts by the name of the evaluation that wrote them."""
     pipeline: str = "{}"
-    """Canonical JSON."""
+    """The pipeline as canonical JSON."""
 
 
 def history_document(run: Mapping[str, Any], sources: HistorySources, now: datetime) -> dict[str, Any]:
-    """The history of the run whose status document is `run`.
+    """Return the history of the run whose status document is `run`.
 
-    `run` (as it came), `headline`, `stages` (with `begins_at`, the steps before each), `boundaries` (where sessions began, in
-    steps of the pipeline), `curves`, `timeline`, `hours`, `outside`, `evaluations`, `samples` (or None), `custody`, `versions`,
-    `pipeline`. Times are ISO 8601 in UTC, durations seconds.
+    Keys: `run` (unchanged), `headline`, `stages` (with `begins_at`, the steps before each stage), `boundaries` (steps
+    of the pipeline at which sessions began), `curves`, `timeline`, `hours`, `outside`, `evaluations`, `samples` (or
+    None), `custody`, `versions`, `pipeline`. Times are ISO 8601 in UTC, durations are in seconds.
     """
     positions = positions_of(run["stages"])
     seen = {(found.session, found.attempt): found for found in sources.edges}
@@ -64,13 +64,13 @@ def history_document(run: Mapping[str, Any], sources: HistorySources, now: datet
 
 
 def timings_of(sources: HistorySources) -> dict[Key, Mapping[str, float]]:
-    """What sessions measured: as it was written down, or, by an older relay, only kept with their reports."""
+    """Return the timings of each session: from facts, or from the reports of earlier versions, which stored none."""
     kept = {key: report.timings for key, report in sources.reports.items()}
     return {**kept, **reported_in(fact for _, fact in sources.facts)}
 
 
 def headline(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What a person reads first: the state, where it is, when it will be done, and what to do."""
+    """Return the summary of a run: state, position, expected end, and next action."""
     live = next((session for session in reversed(run["sessions"]) if session["phase"] in LIVE), None)
     return {
         "state": run["state"],
@@ -97,7 +97,7 @@ LIVE = ("pushing", "pushed", "queued", "running")
 
 
 def _boundaries(run: Mapping[str, Any], positions: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Where on the pipeline's steps each session began."""
+    """Return the pipeline step at which each session began."""
     return [
         {
             "session": session["slug"].removeprefix(f"{run['id']}-"),
@@ -108,7 +108,7 @@ def _boundaries(run: Mapping[str, Any], positions: Mapping[str, int]) -> list[di
 
 
 def versions(run: Mapping[str, Any], reports: Mapping[Key, Report]) -> list[dict[str, Any]]:
-    """Every version that sessions reported, by name, with the sessions that had it; one that changed has several rows."""
+    """Return every package version that sessions reported, by name, with the sessions that used it."""
     found: dict[tuple[str, str], list[str]] = {}
     for session in run["sessions"]:
         report = reports.get((session["number"], session["attempt"]))

@@ -1,4 +1,4 @@
-"""Where a run's quota hours went: what each session did with its machine, and all of them together. Pure."""
+"""Use of a run's quota hours, per session and in total. Pure."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -17,10 +17,10 @@ def hours(
     timings: Mapping[Key, Mapping[str, float]],
     positions: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Seconds of quota by class, over all sessions and for each by its slug; a live session counts as far as it is.
+    """Return seconds of quota by class, in total and by session slug. A live session counts up to now.
 
-    `positions` are the steps before each stage. What Kaggle counts begins when the machine does, and so does this. A session
-    that never told what its seconds went to, as those of older relays, is estimated from its first and last step.
+    `positions` are the steps before each stage. Accounting begins when the machine does, as Kaggle's does. A session
+    without time accounting, from an earlier version of relay, is estimated from its first and last step.
     """
     each = {
         session["slug"]: account(session)
@@ -81,7 +81,7 @@ def _estimated(
 
 
 def _share_lost(session: Mapping[str, Any], positions: Mapping[str, int]) -> float:
-    """Of the steps that a session did, those that no checkpoint holds."""
+    """Return the share of a session's steps that no checkpoint contains."""
     if not session["steps_lost"] or session["furthest"] is None:
         return 0.0
     done = _position(session["furthest"], positions) - _position(session["from"], positions)
@@ -97,7 +97,7 @@ def _key(session: Mapping[str, Any]) -> Key:
 
 
 def positions_of(stages: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Steps of the pipeline before each stage."""
+    """Return the number of pipeline steps before each stage."""
     found, before = {}, 0
     for stage in stages:
         found[stage["name"]] = before

@@ -1,4 +1,4 @@
-"""Where a run's time went while none of its sessions had a machine: it costs no quota, but somebody waits. Pure."""
+"""Use of the time in which no session of a run had a machine: it costs no quota, but delays the run. Pure."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,28 +11,30 @@ Key = tuple[int, int]
 
 CLASSES = {
     "queue": ("queue", "from a push until Kaggle has a machine"),
-    "transfer_down": ("transfer down", "what a session left comes to this disk and is checked"),
-    "transfer_up": ("transfer up", "a checkpoint goes up to become a dataset"),
+    "transfer_down": ("transfer down", "a session's output is downloaded and verified"),
+    "transfer_up": ("transfer up", "a checkpoint is uploaded as a dataset"),
     "dataset_processing": (
         "dataset processing",
-        "from the last byte that went up until the dataset was seen to be whole",
+        "from the last uploaded byte until the dataset is complete",
     ),
     "orchestrator_delay": (
         "orchestrator delay",
-        "relay's own: until it looked again, between two tries, while no daemon ran",
+        "relay's own: until its next poll, between retries, while no daemon ran",
     ),
     "quota_wait": ("waiting for quota", "this week's hours are spent"),
-    "parked": ("parked", "a person is waited for"),
+    "parked": ("parked", "the run waits for a person"),
 }
-"""Each class: its name and what counts to it."""
+"""Classes of idle time: label, and what counts as such."""
 
 
 def outside(
     run: Mapping[str, Any], happened: Sequence[tuple[datetime, Fact]], timeline: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Seconds by class. `timeline` is the run's: what it draws as idle is relay's own delay, beside that within a hand-over.
+    """Return seconds by class.
 
-    Transfers of an older relay were not measured: they are in the delay and in the processing.
+    `timeline` is the run's timeline. Its idle time counts as relay's own delay, in addition to delays within a
+    hand-over. Transfers by earlier versions of relay were not measured; their time is part of the delay and of the
+    processing.
     """
     drawn = {kind["key"]: kind["seconds"] for kind in timeline["kinds"]}
     found = dict.fromkeys(CLASSES, 0.0)

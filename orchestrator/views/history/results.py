@@ -1,4 +1,4 @@
-"""What a run's model can do, before and after: its evaluations side by side, and the same problems answered twice. Pure."""
+"""Evaluations of a run side by side, and sample problems answered before and after training. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,15 +8,15 @@ from stages.safe_text import OddJson, read_json
 from stages.session.throughput import MEASURED, RATES
 
 Row = dict[str, Any]
-"""One answer of an evaluation's artifact: see `stages.evaluate`."""
+"""One answer in an evaluation's artifact; see `stages.evaluate`."""
 
 NO_RATES = ("asked", "disagreements", "done", "mean_length", "max_length", *RATES, *MEASURED)
-"""Of an evaluation's metrics, those that are no share of its answers."""
+"""Metrics of an evaluation that are not a share of its answers."""
 ORDER = ("accuracy", "format", "hard_accuracy", "truncated_share")
-"""Rates that are shown first; the sets follow by name."""
+"""Rates that are shown first; those of single data sets follow by name."""
 SAMPLES_MAX = 12
 TEXT_CHARS_MAX = 4000
-"""Of a question or an answer; `relay artifacts` has the whole."""
+"""Maximum length of a question or an answer, in characters; `relay artifacts` has the whole text."""
 ROWS_READ_MAX = 20_000
 
 
@@ -24,13 +24,14 @@ ROWS_READ_MAX = 20_000
 
 
 def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
-    """The rates of each evaluation that has begun: `stages` in the pipeline's order, `rates` with a value for each of them.
+    """Return the rates of each evaluation that has begun.
 
-    A value is None where an evaluation did not measure it; `low` and `high` are the ends of a 95 % interval, or None.
+    `stages` are in pipeline order; `rates` have a value for each stage, None if the evaluation did not measure it.
+    `low` and `high` are the ends of a 95 % interval, or None.
     """
     stages = [stage for stage in run["stages"] if stage["kind"] == "evaluate" and stage["metrics"]]
     measured = [stage["metrics"] for stage in stages]
-    names = {name for metrics in measured for name in metrics if not _is_end(name, metrics)} - {*NO_RATES}
+    names = {name for metrics in measured for name in metrics if not _is_bound(name, metrics)} - {*NO_RATES}
     return {
         "stages": [
             {
@@ -55,7 +56,7 @@ def evaluations(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
-    """A sentence on what was made up for a rehearsal, and in which stages; empty where nothing was."""
+    """Return a sentence that names the stand-ins of a rehearsal and the stages that used them; empty without any."""
     made_up = sorted({name for stage in stages for name in stage.get("stand_ins", ())})
     where = [stage["name"] for stage in stages if stage.get("stand_ins")]
     if not made_up:
@@ -66,7 +67,7 @@ def stand_ins_told(stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _is_end(name: str, metrics: Mapping[str, float]) -> bool:
+def _is_bound(name: str, metrics: Mapping[str, float]) -> bool:
     return any(name.endswith(end) and name.removesuffix(end) in metrics for end in ("_low", "_high"))
 
 
@@ -77,7 +78,7 @@ def _value(name: str, metrics: Mapping[str, float]) -> dict[str, float | None] |
 
 
 def _change(name: str, measured: Sequence[Mapping[str, float]]) -> float | None:
-    """From the first evaluation to the last one; None where there are not two."""
+    """Return the change from the first evaluation to the last; None with fewer than two."""
     found = [metrics[name] for metrics in measured if name in metrics]
     return found[-1] - found[0] if len(found) > 1 else None
 
@@ -86,10 +87,10 @@ def _change(name: str, measured: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def samples(run: Mapping[str, Any], artifacts: Mapping[str, str]) -> dict[str, Any] | None:
-    """The same problems as the first and the last evaluation answered them; None before there is an evaluation's artifact.
+    """Return problems as the first and the last evaluation answered them; None without transcripts.
 
-    `artifacts` are the texts of `transcripts-<stage>.jsonl` by stage. What both artifacts hold comes first, what changed before
-    what did not; where they share nothing, each side shows its own. A line that is no answer is passed over.
+    `artifacts` are the texts of `transcripts-<stage>.jsonl` by stage. Problems in both come first, changed ones before
+    unchanged ones. If no problem is in both, each evaluation shows its own. Lines that are not answers are skipped.
     """
     stages = [stage["name"] for stage in run["stages"] if stage["name"] in artifacts]
     if not stages:
@@ -97,7 +98,7 @@ def samples(run: Mapping[str, Any], artifacts: Mapping[str, str]) -> dict[str, A
     before = {row["key"]: row for row in _rows(artifacts[stages[0]])}
     after = {row["key"]: row for row in _rows(artifacts[stages[-1]])} if len(stages) > 1 else {}
     both = [key for key in before if key in after]
-    chosen = sorted(both, key=lambda key: _telling(before[key], after[key]))[:SAMPLES_MAX]
+    chosen = sorted(both, key=lambda key: _change_rank(before[key], after[key]))[:SAMPLES_MAX]
     if len(chosen) < SAMPLES_MAX and not both:
         chosen = [*list(before)[: SAMPLES_MAX // 2], *list(after)[: SAMPLES_MAX // 2]]
     return {
@@ -118,8 +119,8 @@ def _rows(artifact: str) -> Iterator[Row]:
             yield row
 
 
-def _telling(before: Row, after: Row) -> int:
-    """What was learned first, then what was forgotten, then what stayed wrong, then what stayed right."""
+def _change_rank(before: Row, after: Row) -> int:
+    """Return the sort rank: newly right, newly wrong, still wrong, still right."""
     return [(False, True), (True, False), (False, False), (True, True)].index(
         (bool(before.get("right")), bool(after.get("right")))
     )

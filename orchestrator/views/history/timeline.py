@@ -1,4 +1,4 @@
-"""Where a run's calendar time went: one stretch after another from its beginning to its end, drawn from facts. Pure."""
+"""Use of a run's calendar time as a sequence of spans from its beginning to its end, derived from facts. Pure."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,25 +22,25 @@ KINDS = {
         "ending",
         "from the last step to the session's end: the last checkpoint, or until a session that hung was killed",
     ),
-    "transferring": ("transferring", "the checkpoint comes home, is checked, and becomes a dataset"),
-    "queued": ("queued", "Kaggle has the session and has no machine for it yet"),
+    "transferring": ("transferring", "the checkpoint is downloaded, verified and published as a dataset"),
+    "queued": ("queued", "Kaggle has the session but no machine for it yet"),
     "quota": ("waiting for quota", "this week's hours are spent"),
-    "parked": ("parked", "a person is waited for"),
-    "idle": ("idle", "nothing of the above: before a push, between tries, or while no daemon runs"),
+    "parked": ("parked", "the run waits for a person"),
+    "idle": ("idle", "none of the above: before a push, between retries, or while no daemon runs"),
 }
-"""Every kind of stretch, the most telling first: its name and what it means. Where two go on at once, the first is drawn."""
+"""Kinds of span by priority: label and meaning. Where two overlap, the first one is drawn."""
 
 ROWS_MAX = 14
 ROW_LENGTHS_S = (86_400, 7 * 86_400, 4 * 7 * 86_400, 13 * 7 * 86_400, 52 * 7 * 86_400)
-"""A day, a week, four, a quarter, a year: what is short enough for one row is drawn in one."""
+"""Row lengths to choose from: a day, a week, four weeks, a quarter, a year."""
 ONE_ROW_S = 43_200
 FINEST = 1 / 1500
-"""Of a row: what is narrower cannot be seen, and belongs to what is before it."""
+"""Shortest visible span as a share of a row; shorter ones are merged into the span before."""
 
 
 @dataclass(frozen=True)
 class TimelineSpan:
-    """One thing that went on from `begin` to `end`; `session` is empty where it belongs to none."""
+    """An activity from `begin` to `end`; `session` is empty if it belongs to none."""
 
     kind: str
     begin: datetime
@@ -49,24 +49,25 @@ class TimelineSpan:
 
     @property
     def seconds(self) -> float:
-        """How long it lasted."""
+        """Length of the span in seconds."""
         return (self.end - self.begin).total_seconds()
 
 
 def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdges], now: datetime) -> dict[str, Any]:
-    """The run's time as `kinds` (totals), and as `rows` of equal length with their stretches in shares of a row.
+    """Return the run's time as `kinds` (totals), and as `rows` of equal length.
 
-    `run` is the run's document; `seen` tells when sessions did their first and last step.
+    A row's spans are given as shares of the row. `run` is the run's document; `seen` has the times of each session's
+    first and last step.
     """
     happened = in_order(happened)
     begin = min([datetime.fromisoformat(run["created_at"]), *(at for at, _ in happened[:1])])
     over = run["state"] in ("finished", "cancelled")
     end = max(begin, datetime.fromisoformat(run["updated_at"]) if over else now)
     found = [*_sessions(run["sessions"], happened, seen, end), *_pauses(happened, end)]
-    stretches = list(_one_after_another(found, begin, end))
+    stretches = list(_without_overlaps(found, begin, end))
     totals = dict.fromkeys(KINDS, 0.0)
-    for stretch in stretches:
-        totals[stretch.kind] += stretch.seconds
+    for span in stretches:
+        totals[span.kind] += span.seconds
     return {
         "begin": begin.isoformat(),
         "end": end.isoformat(),
@@ -82,8 +83,8 @@ def timeline(run: Mapping[str, Any], happened: Facts, seen: Mapping[Key, StepEdg
 def _sessions(
     sessions: Sequence[Mapping[str, Any]], happened: Facts, seen: Mapping[Key, StepEdges], end: datetime
 ) -> Iterator[TimelineSpan]:
-    """What each session did; one that has not ended goes on until `end`."""
-    home = _brought_home(happened)
+    """Yield the activities of each session. A session that has not ended lasts until `end`."""
+    handed_over = _handed_over_at(happened)
     for session in sessions:
         key = (session["number"], session["attempt"])
         slug, pushed = session["slug"], _time(session["pushed_at"])
@@ -94,11 +95,11 @@ def _sessions(
         if running is not None:
             longest = running + timedelta(
                 seconds=session["limit_s"]
-            )  # what is later was seen late, or by a clock that was set
+            )  # a later end was observed late, or by a clock that was set
             yield from _running(slug, running, min(ended, longest), seen.get(key), live=session["ended_at"] is None)
         if session["ended_at"] is not None and session["outcome"] != "lost":
             waited_for = session["phase"] in ("ended", "collected", "publishing")
-            yield TimelineSpan("transferring", ended, end if waited_for else home.get(key, ended), slug)
+            yield TimelineSpan("transferring", ended, end if waited_for else handed_over.get(key, ended), slug)
 
 
 def _running(
@@ -107,7 +108,7 @@ def _running(
     if seen is None:
         yield TimelineSpan("starting", running, ended, slug)
         return
-    # The session's clock begins with its process, and we see it run a little later: good to within one look.
+    # The session's clock starts with its process, which is observed up to one poll later.
     first, last = (min(ended, running + timedelta(seconds=at_s)) for at_s in (seen.first_at_s, seen.last_at_s))
     yield TimelineSpan("starting", running, first, slug)
     yield TimelineSpan("training", first, ended if live else last, slug)
@@ -115,8 +116,8 @@ def _running(
         yield TimelineSpan("saving", last, ended, slug)
 
 
-def _brought_home(happened: Facts) -> dict[Key, datetime]:
-    """When the last of what a session left was taken care of."""
+def _handed_over_at(happened: Facts) -> dict[Key, datetime]:
+    """Return the time of the last fact about what each session left: collected or published."""
     kept: dict[Key, datetime] = {}
     for at, fact in happened:
         if isinstance(fact, facts.OutputCollected | facts.NothingCollected | facts.CheckpointPublished):
@@ -125,7 +126,7 @@ def _brought_home(happened: Facts) -> dict[Key, datetime]:
 
 
 def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
-    """When the run waited for quota or for a person."""
+    """Yield the times in which the run waited for quota or for a person."""
     kind, since = "", end
     for at, fact in happened:
         if not isinstance(
@@ -145,8 +146,8 @@ def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
         yield TimelineSpan(kind, since, end)
 
 
-def _one_after_another(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
-    """The same without gaps and overlaps: what nothing accounts for is idle."""
+def _without_overlaps(found: Iterable[TimelineSpan], begin: datetime, end: datetime) -> Iterator[TimelineSpan]:
+    """Return the spans without gaps and overlaps. Time without any activity is idle."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     waiting = sorted((s for s in found if s.seconds > 0), key=lambda s: s.begin, reverse=True)
     edges = sorted({begin, end, *(e for s in waiting for e in (s.begin, s.end) if begin < e < end)})
@@ -155,7 +156,7 @@ def _one_after_another(found: Iterable[TimelineSpan], begin: datetime, end: date
     for left, right in itertools.pairwise(edges):
         while waiting and waiting[-1].begin <= left:
             going.append(waiting.pop())
-        going = [stretch for stretch in going if stretch.end > left]
+        going = [span for span in going if span.end > left]
         top = min(going, key=lambda s: (rank[s.kind], s.begin), default=TimelineSpan("idle", left, right))
         if last is not None and (last.kind, last.session) == (top.kind, top.session):
             last = TimelineSpan(last.kind, last.begin, right, last.session)
@@ -174,8 +175,8 @@ def _rows(stretches: Sequence[TimelineSpan], begin: datetime, end: datetime) -> 
     seconds = max(1.0, (end - begin).total_seconds())
     length_s = seconds if seconds <= ONE_ROW_S else next((s for s in ROW_LENGTHS_S if seconds <= s * ROWS_MAX), seconds)
     rows: list[dict[str, Any]] = []
-    for stretch in stretches:
-        for part in _cut(stretch, begin, length_s):
+    for span in stretches:
+        for part in _cut(span, begin, length_s):
             number = int(((part.begin - begin).total_seconds() + 1e-6) // length_s)
             while len(rows) <= number:
                 at = begin + timedelta(seconds=length_s * len(rows))
@@ -184,15 +185,15 @@ def _rows(stretches: Sequence[TimelineSpan], begin: datetime, end: datetime) -> 
     return {"row_s": length_s, "rows": rows}
 
 
-def _cut(stretch: TimelineSpan, begin: datetime, length_s: float) -> Iterator[TimelineSpan]:
-    """The stretch in pieces of which none reaches over the end of a row."""
-    left = stretch.begin
-    while left < stretch.end:
+def _cut(span: TimelineSpan, begin: datetime, length_s: float) -> Iterator[TimelineSpan]:
+    """Split a span at the ends of rows."""
+    left = span.begin
+    while left < span.end:
         number = int(((left - begin).total_seconds() + 1e-6) // length_s)
-        right = min(stretch.end, begin + timedelta(seconds=length_s * (number + 1)))
+        right = min(span.end, begin + timedelta(seconds=length_s * (number + 1)))
         if right <= left:
             return
-        yield TimelineSpan(stretch.kind, left, right, stretch.session)
+        yield TimelineSpan(span.kind, left, right, span.session)
         left = right
 
 

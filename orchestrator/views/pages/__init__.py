@@ -1,1 +1,1 @@
-"""Pages for a browser: templates, styles and charts, and what makes one document of them."""
+"""HTML pages: templates, styles, charts, and their rendering."""

@@ -1,13 +1,13 @@
-// Draws the curves. Everything that is not drawn from data is in the page already, and the page is readable without this.
+// Draws the curves. The page is readable without this script: all other content is in its HTML.
 "use strict";
 const relayCharts = (() => {
   const HEIGHT = 240;
   const MARGIN = { left: 48, right: 12, top: 24, bottom: 32 };
-  const SESSIONS_RULED = 16; // with more of them a line each would hide the curve: they become ticks on the axis
-  const CHARACTER = 6.2; // how wide one is, about, in the labels of stages
-  const DECADES = 5; // on a logarithmic scale, below the highest value
+  const SESSIONS_RULED = 16; // above this, lines would hide the curve, so sessions become ticks on the axis
+  const CHARACTER = 6.2; // approximate width of a character in stage labels, in pixels
+  const DECADES = 5; // shown below the highest value on a logarithmic scale
 
-  // A row a point, as the marks want them.
+  // One row per point, as Plot's marks expect.
   const rowsOf = (curve) =>
     curve.lines.flatMap((line) =>
       line.at.map((at, index) => ({
@@ -21,7 +21,7 @@ const relayCharts = (() => {
       })),
     );
 
-  // Steps up to the end of the last stage that has begun: a young run's curve would be a speck on the whole pipeline.
+  // Steps up to the end of the last stage that has begun, so that a young run's curve does not shrink to a speck.
   const reach = (data) => {
     const last = Math.max(0, ...data.curves.flatMap((curve) => curve.lines.map((line) => line.at.at(-1))));
     const stage = data.stages.find((found) => last <= found.begins_at + found.target) ?? data.stages.at(-1);
@@ -57,7 +57,7 @@ const relayCharts = (() => {
   const scaleOf = (curve, rows) => {
     if (curve.share) return { domain: [0, 1], tickFormat: ".0%" };
     if (!curve.logarithmic) {
-      const flat = d3.min(rows, (row) => row.low) === d3.max(rows, (row) => row.high); // its one tick would have ten digits
+      const flat = d3.min(rows, (row) => row.low) === d3.max(rows, (row) => row.high); // its only tick label would have ten digits
       return { nice: true, ...(flat ? { tickFormat: ".4~g" } : {}) };
     }
     const highest = d3.max(rows, (row) => row.high);
@@ -106,8 +106,8 @@ const relayCharts = (() => {
     if (!curve || !width) return;
     const drawn = plot(curve, data, width);
     drawn.setAttribute("role", "img");
-    drawn.querySelectorAll("[aria-label]").forEach((part) => part.removeAttribute("aria-label")); // of a picture, only the whole has a name
-    drawn.querySelector("style")?.remove(); // its rules are in the page's own, which a strict policy allows
+    drawn.querySelectorAll("[aria-label]").forEach((part) => part.removeAttribute("aria-label")); // only the whole picture has a label
+    drawn.querySelector("style")?.remove(); // its rules are in the page's own stylesheet, which the strict policy allows
     place.replaceChildren(drawn);
     place.dataset.width = width;
   };
@@ -124,7 +124,7 @@ const relayCharts = (() => {
     });
 
   addEventListener("resize", redrawWhereWidthChanged);
-  document.addEventListener("toggle", redrawWhereWidthChanged, true); // charts in a closed part have no width yet
+  document.addEventListener("toggle", redrawWhereWidthChanged, true); // charts in closed details have no width yet
   const embedded = document.getElementById("charts");
   if (embedded) draw(JSON.parse(embedded.textContent));
   return { draw };

@@ -1,4 +1,4 @@
-// Keeps a served page up to date: asks for its document, and replaces only the sections whose text changed.
+// Keeps a served page up to date: polls its document and replaces only the sections whose HTML changed.
 "use strict";
 (() => {
   const url = document.body.dataset.live;
@@ -11,7 +11,7 @@
   let timer = 0;
   let everyS = Number(document.body.dataset.every);
 
-  // What a person opened, where they had scrolled to, and what had the focus: by id, so that it is found in the new text.
+  // Open details, scroll positions and focus, stored by id so that they can be restored in the new HTML.
   const remembered = (place) => {
     const focused = place.contains(document.activeElement) ? document.activeElement : null;
     const details = focused?.closest("summary")?.parentElement;
@@ -37,10 +37,10 @@
     const kept = remembered(place);
     const charts = new Map([...place.querySelectorAll("[data-curve]")].map((chart) => [chart.dataset.curve, chart]));
     const fresh = document.createElement("template");
-    fresh.innerHTML = html; // escaped where it was made, and the page's policy runs no script that is in it
+    fresh.innerHTML = html; // escaped by the server, and the page's policy runs no script in it
     for (const chart of fresh.content.querySelectorAll("[data-curve]")) {
       const old = charts.get(chart.dataset.curve);
-      if (old) chart.replaceWith(old); // a picture stays until it is drawn anew: nothing jumps
+      if (old) chart.replaceWith(old); // the old chart stays until it is redrawn, so that nothing jumps
     }
     place.replaceChildren(fresh.content);
     restore(kept);
@@ -94,7 +94,7 @@
     if (paused) say("Updates are paused", false);
     else again();
   });
-  // A page in a background tab asks again as soon as somebody looks at it.
+  // A page in a background tab polls as soon as it becomes visible.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && pause.getAttribute("aria-pressed") === "false") {
       clearTimeout(timer);

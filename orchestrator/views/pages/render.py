@@ -1,4 +1,4 @@
-"""Make a page of a document: its sections, and the whole, either in one file or with its parts served beside it."""
+"""Rendering of HTML pages: sections, and whole pages either as one file or with separately served assets."""
 
 import base64
 import hashlib
@@ -30,7 +30,7 @@ SECTIONS = {
     "versions": "Versions",
     "pipeline": "Pipeline",
 }
-"""The sections of a run's page in their order; each has a template of its name."""
+"""Sections of a run's page in display order, with their titles. Each has a template of the same name."""
 
 STYLE = "style.css"
 LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
@@ -40,7 +40,7 @@ SERVED = {
     STYLE: "text/css",
     **dict.fromkeys((*LIBRARIES, CHARTS, LIVE), "text/javascript"),
 }
-"""What a served page asks for, and its type."""
+"""Static files that pages request, with their media types."""
 
 
 DRAWN_OF_CURVE = ("name", "share", "logarithmic", "sentence", "lines")
@@ -49,72 +49,72 @@ DRAWN_OF_STAGE = ("name", "kind", "begins_at", "target")
 
 @dataclass(frozen=True)
 class LiveSource:
-    """What a page that updates itself has to know: where its document is, and how often to ask."""
+    """Where a live page fetches its document, and its poll interval."""
 
     url: str
     every_s: float
 
 
 def sections(history: Mapping[str, Any]) -> dict[str, str]:
-    """The HTML of each section of a run's page, by id."""
+    """Render each section of a run's page, by id."""
     values = {"history": history, "run": history["run"], "pipeline_text": _pipeline(history)}
-    return {name: _drawn(f"sections/{name}.html.j2", values) for name in SECTIONS}
+    return {name: _rendered(f"sections/{name}.html.j2", values) for name in SECTIONS}
 
 
 def charts(history: Mapping[str, Any]) -> dict[str, Any]:
-    """What the charts are drawn from."""
+    """Return the data for the charts."""
     drawn = {
         "curves": [{key: curve[key] for key in DRAWN_OF_CURVE} for curve in history["curves"]],
         "stages": [{key: stage[key] for key in DRAWN_OF_STAGE} for stage in history["stages"]],
         "boundaries": history["boundaries"],
     }
-    shown_now: dict[str, Any] = _all_shown(drawn)
+    shown_now: dict[str, Any] = _all_escaped(drawn)
     return shown_now
 
 
-def _all_shown(value: Any) -> Any:
+def _all_escaped(value: Any) -> Any:
     match value:
         case str():
             return escape_controls(value)
         case dict():
-            return {_all_shown(key): _all_shown(item) for key, item in value.items()}
+            return {_all_escaped(key): _all_escaped(item) for key, item in value.items()}
         case list() if not value or not isinstance(value[0], float):
-            return [_all_shown(item) for item in value]
+            return [_all_escaped(item) for item in value]
         case _:
             return value
 
 
 def report_page(history: Mapping[str, Any]) -> str:
-    """A run's page in one file, which asks for nothing and, by its own policy, could not."""
+    """Render a run's page as one self-contained file. Its content security policy forbids any request."""
     scripts = [_file(name) for name in (*LIBRARIES, CHARTS)]
     style = _file(STYLE)
     allowed = f"script-src {_hashes(scripts)}; style-src {_hashes([style])}"
     return _run_page(
         history,
         policy=f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'",
-        style=Markup(style),  # these are our own files
+        style=Markup(style),  # our own file
         scripts=[Markup(script) for script in scripts],
     )
 
 
 def live_page(history: Mapping[str, Any], live: LiveSource) -> str:
-    """A run's page that asks the dashboard for what is new."""
+    """Render a run's page that polls the dashboard for updates."""
     return _run_page(history, live=live, links=(*LIBRARIES, CHARTS, LIVE))
 
 
 def runs_section(document: Mapping[str, Any]) -> str:
-    """The list of all runs of a status document."""
-    return _drawn("sections/runs.html.j2", {"document": document})
+    """Render the list of all runs of a status document."""
+    return _rendered("sections/runs.html.j2", {"document": document})
 
 
 def runs_page(document: Mapping[str, Any], live: LiveSource) -> str:
-    """The page that lists all runs."""
-    return _drawn("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
+    """Render the page that lists all runs."""
+    return _rendered("runs.html.j2", {"runs": Markup(runs_section(document)), "live": live, "links": (LIVE,)})
 
 
 def trouble_page(sentence: str) -> str:
-    """A page that says in one sentence why there is no other."""
-    return _drawn("trouble.html.j2", {"sentence": sentence})
+    """Render a page with one sentence that says why there is nothing to show."""
+    return _rendered("trouble.html.j2", {"sentence": sentence})
 
 
 def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
@@ -125,17 +125,17 @@ def _run_page(history: Mapping[str, Any], **parts: Any) -> str:
         "sections": {name: Markup(html) for name, html in sections(history).items()},  # escaped by their templates
         "data": _script_safe(charts(history)),
     }
-    return _drawn("run.html.j2", {**values, **parts})
+    return _rendered("run.html.j2", {**values, **parts})
 
 
-def _drawn(template: str, values: Mapping[str, Any]) -> str:
+def _rendered(template: str, values: Mapping[str, Any]) -> str:
     frame = {"policy": "", "style": "", "scripts": (), "links": (), "live": None}
     return _environment().get_template(template).render({**frame, **values})
 
 
 @cache
 def _environment() -> Environment:
-    """Everything that a template shows is escaped, and a name that is not there is an error."""
+    """Return the Jinja environment. It escapes all values, and undefined names are errors."""
     environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -149,7 +149,7 @@ def _environment() -> Environment:
 
 
 def _finalized(value: Any) -> Any:
-    """Marks of direction and other controls are shown and not obeyed; what our own templates made is left as it is."""
+    """Make control characters, such as direction marks, visible. Markup from relay's own templates stays."""
     return escape_controls(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -159,21 +159,21 @@ def _file(name: str) -> str:
 
 
 def _hashes(texts: list[str]) -> str:
-    """How a policy names what may run."""
+    """Return the hash sources of a content security policy."""
     found = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
     return " ".join(f"'sha256-{digest}'" for digest in found)
 
 
 def _script_safe(value: Any) -> Markup:
-    """JSON that cannot end the element that it stands in."""
+    """Return JSON that cannot end the HTML element around it."""
     text = json.dumps(value, separators=(",", ":"))
     for mark in "<>&\u2028\u2029":
         text = text.replace(mark, f"\\u{ord(mark):04x}")
-    return Markup(text)  # nothing is left of what HTML reads
+    return Markup(text)  # no character is left that HTML interprets
 
 
 def _pipeline(history: Mapping[str, Any]) -> str:
-    """The pipeline as its file may have looked: without what is a default, and without the texts of the user's modules."""
+    """Return the pipeline as YAML, without defaults and without the source text of the user's modules."""
     pipeline = Pipeline.from_canonical(json.dumps(history["pipeline"]))
     said = pipeline.model_dump(mode="json", exclude_defaults=True, exclude={"sources"})
     text = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=100)

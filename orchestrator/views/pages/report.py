@@ -1,4 +1,4 @@
-"""Write a run's page as one file that is there whole or not at all."""
+"""Writes a run's page atomically to one file."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from orchestrator.base.errors import BadInput
 
 
 def write_report(page: str, path: Path) -> None:
-    """Write the page; BadInput, and nothing written, where the path cannot be."""
+    """Write the page. Raises BadInput, without writing anything, if the path is unusable."""
     if path.is_dir():
         raise BadInput(f"--output {path} is a folder: name a file in it, such as {path / 'report.html'}")
     if not path.parent.is_dir():

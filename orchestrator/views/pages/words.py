@@ -1,4 +1,4 @@
-"""How pages say values: durations, times, sizes, shares. Each returns text, or markup whose contents are escaped."""
+"""Formats of values in pages: durations, times, sizes, shares. Each returns text, or markup with escaped contents."""
 
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,11 @@ from orchestrator.views.tables import ending
 
 UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
-"""A sign beside the word, so that the colour is never all there is to see."""
+"""Symbol of each state, so that it is not conveyed by colour alone."""
 
 
 def duration(seconds: float | None) -> str:
-    """`4 min 5 s`, `3 h 12 min`, `12 d 4 h`: two units are enough to know."""
+    """Format a duration with its two largest units: `4 min 5 s`, `3 h 12 min`, `12 d 4 h`."""
     if seconds is None:
         return "–"
     if 0 < seconds < 10:
@@ -30,7 +30,7 @@ def duration(seconds: float | None) -> str:
 
 
 def hours(seconds: float) -> str:
-    """The same for machine time, of which a week has hours and not days."""
+    """Format machine time, in hours instead of days, as quota is counted."""
     if seconds < 86_400:
         return duration(seconds)
     count, left_s = divmod(round(seconds), 3600)
@@ -38,12 +38,12 @@ def hours(seconds: float) -> str:
 
 
 def sentence(text: str) -> str:
-    """A clause with a capital and a full stop."""
+    """Turn a clause into a sentence with a capital letter and a full stop."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def when(iso: str | None) -> Markup | str:
-    """A time, in UTC, that programs can read too."""
+    """Format a UTC time as an HTML time element."""
     if iso is None:
         return "–"
     at = datetime.fromisoformat(iso)
@@ -51,14 +51,14 @@ def when(iso: str | None) -> Markup | str:
 
 
 def percent(share: float | None) -> str:
-    """A share of one."""
+    """Format a share as a percentage."""
     if share is None:
         return "–"
     return f"{100 * share:.0f} %" if share in (0, 1) else f"{100 * share:.1f} %"
 
 
 def points(change: float | None) -> str:
-    """A difference between two shares, with its sign."""
+    """Format a difference between two shares as percentage points, with its sign."""
     if change is None:
         return "–"
     text = f"{100 * change:+.1f}"
@@ -66,12 +66,12 @@ def points(change: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """A measured value, four digits."""
+    """Format a measured value with four digits."""
     return f"{value:,.0f}" if value == int(value) and abs(value) < 1e9 else f"{value:.4g}"
 
 
 def cursor(place: dict[str, Any] | None) -> str:
-    """A stage and a step."""
+    """Format a cursor as stage and step."""
     return "–" if place is None else f"{place['stage']} {place['step']:,}"
 
 
