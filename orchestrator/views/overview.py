@@ -88,5 +88,5 @@ def _in_brief(run: dict[str, Any], now: datetime, columns: int) -> RenderableTyp
 
 def _advice(to_do: dict[str, Any]) -> Text:
     if to_do["command"] is None:
-        return Text(f"  {to_do['says']}", style="dim")
+        return Text(f"  {to_do['message']}", style="dim")
     return Text.assemble("  ", (to_do["message"], "yellow"), "; type: ", (to_do["command"], "bold"))

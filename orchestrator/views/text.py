@@ -67,7 +67,7 @@ def _advice(run: dict[str, Any]) -> list[RenderableType]:
     )
     excerpt = run["excerpt"].splitlines()[-EXCERPT_LINES:]
     lines += [labelled(("│", Text(line, style="dim")) for line in excerpt)] if excerpt else []
-    return [*lines, sentence(f"type: {to_do['type']}", "bold")] if to_do["command"] else lines
+    return [*lines, sentence(f"type: {to_do['command']}", "bold")] if to_do["command"] else lines
 
 
 # --- labelled lines ------------------------------------------------------------

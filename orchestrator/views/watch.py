@@ -175,7 +175,7 @@ def _lines(on: Console, clock: Clock) -> Iterator[Tell]:
 
 def _problem_lines(document: dict[str, Any]) -> list[Any]:
     """Return the messages about damaged and missing runs."""
-    damaged = [f"{run['id']}  {run['says']}; type: {run['type']}" for run in document["damaged"]]
+    damaged = [f"{run['id']}  {run['message']}; type: {run['command']}" for run in document["damaged"]]
     return damaged + [run["message"] for run in document["lost"][:1]]
 
 
