@@ -1,4 +1,4 @@
-"""Indexes by which a thousand runs and a million values are as quick as one, and when a session is likely to be done."""
+"""Add indexes for a thousand runs and a million metrics, and the forecast of a session's end."""
 
 import sqlalchemy as sa
 from alembic import op
