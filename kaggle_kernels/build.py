@@ -64,14 +64,7 @@ def order_in(source: str) -> Order | None:
         return Order.from_json(text) if isinstance(text, str) else None
     except NewerFormat:
         raise
-    except (
-        ContractError,
-        ValueError,
-        SyntaxError,
-        TypeError,
-        MemoryError,
-        RecursionError,
-    ):  # the errors documented for `ast.literal_eval`
+    except (ContractError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # see `ast.literal_eval`
         return None
 
 

@@ -33,7 +33,7 @@ from state.schema import metadata
 from state.sql import LENIENT, Query, Row, scalar
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
-"""SQLite settings. The timeout exceeds any transaction of relay's, yet a waiting daemon still stops soon on a signal."""
+"""SQLite settings. The timeout exceeds any transaction of relay, yet a waiting daemon still heeds signals in time."""
 
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
 """Alembic's version table, defined exactly as Alembic creates it."""
