@@ -1,7 +1,8 @@
 """Read files of rows: Parquet and Arrow with the `datasets` library, text formats row by row without type inference.
 
 The library rejects a whole JSON or CSV file if a column's type changes between rows. Here such rows are returned as
-they are, and the set's adapter decides about them. """
+they are, and the set's adapter decides about them.
+"""
 
 import csv
 import json

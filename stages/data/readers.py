@@ -1,4 +1,4 @@
-"""Opens a data set's rows with the `datasets` library: a copy that is mounted, or else the Hugging Face hub."""
+"""Open a data set's rows with the `datasets` library, from a mounted copy or else from the Hugging Face hub."""
 
 import logging
 import re
@@ -21,31 +21,31 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A data set that can be read."""
+    """Rows of a data set, ready for reading."""
 
     train: Rows
     held_out: Rows
     origin: Origin
     place: str
-    """What the copy is called where it is mounted, or the hub's repository."""
+    """Location of the mounted copy, or the hub's repository."""
     revision: str = ""
-    """The commit that was fetched from the hub."""
+    """Commit fetched from the hub; empty for a mounted copy."""
     notes: tuple[str, ...] = ()
-    """What the user should know about where the rows are from: copies that were passed by, and why."""
+    """Messages for the user about the source of the rows: skipped copies, with the reasons."""
 
 
 class OtherColumns(ValueError):
-    """These files bear the set's name and hold something else."""
+    """The files are named after the set but have other columns."""
 
 
 def open_rows(
     known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought, cache: Path, revision: str = ""
 ) -> OpenedDataset:
-    """The rows of the set, from the best mounted copy, else from the hub at `revision`; `cache` takes what reading needs.
+    """Return the rows of the set from the best mounted copy, else from the hub at `revision`; `cache` is a scratch folder.
 
-    Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked, and
-    `bad-data` for what the pipeline brings, if it is called after the set or has its rows and is no copy that can be used. A
-    copy that the pipeline brings, or that cannot be read, is not replaced by another: those may be other rows.
+    Raises StageFailed `data-missing` (transient: a mount or the network may work next time) with the places searched,
+    and `bad-data` if inputs listed in the pipeline have the set's name or columns but are not a usable copy. A copy
+    that the pipeline lists, or that cannot be read, is never replaced by another one, which may have other rows.
     """
     _be_quiet()
     require_named(known, folders, brought)
@@ -73,9 +73,10 @@ def open_rows(
 
 
 def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> OpenedDataset | None:
-    """The rows of a copy; None where it cannot be used, which `passed` then tells. Text formats need no library and no cache.
+    """Return the rows of a copy; None if it is unusable, which is recorded in `passed`. Text formats need no library.
 
-    Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error where files are damaged.
+    Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error if files are
+    damaged.
     """
     if copy.problem:
         passed.add(copy, f"cannot be used ({copy.problem})")
@@ -93,7 +94,7 @@ def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Ope
 
 
 def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
-    """The rows to train on and those held out of a file that holds both. Raises OtherColumns where it has no such column."""
+    """Split rows by the set's number column into (training, held out). Raises OtherColumns if there is no such column."""
     if numbered.column not in columns_of(rows):
         raise OtherColumns(f"its files name no split, and it has no column {numbered.column} to tell by")
     found = [_whole(rows[number], numbered.column) for number in range(len(rows))]
@@ -106,13 +107,13 @@ def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
 
 
 def _whole(row: Any, column: str) -> int:
-    """The whole number in a column; -1 where there is none."""
+    """Return the integer in a column; -1 if there is none."""
     number = number_of(row.get(column)) if isinstance(row, dict) else -1.0
     return int(number) if number.is_integer() else -1
 
 
 def _read(known: KnownSet, suffix: str, files: Sequence[Path], cache: Path) -> Rows:
-    """Raises OtherColumns, or one of `_errors` where the files are damaged."""
+    """Read files of one format. Raises OtherColumns, or one of `_errors` if the files are damaged."""
     return _checked(known, rows_of(suffix, files, cache)) if files else ()
 
 
@@ -132,7 +133,7 @@ def _fetched(known: KnownSet, cache: Path, revision: str) -> OpenedDataset:
 
 
 def _newest(known: KnownSet) -> str:
-    """The commit that a branch of the repository is at now."""
+    """Return the current commit of the repository's branch."""
     from huggingface_hub import HfApi
 
     found = HfApi().dataset_info(known.repository, revision=known.revision).sha
@@ -152,7 +153,7 @@ def _checked(known: KnownSet, rows: Any) -> Rows:
 
 
 def _be_quiet() -> None:
-    """No progress bars and no words of theirs in the kernel's log: what matters is raised."""
+    """Silence the libraries' progress bars and log messages in the kernel's log. Errors are raised in any case."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -161,7 +162,7 @@ def _be_quiet() -> None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the libraries raise for files that they cannot read and for a hub that they cannot reach (mostly its OSError)."""
+    """Return the libraries' exceptions for unreadable files and for an unreachable hub (mostly OSError)."""
     from datasets.exceptions import DatasetsError
     from httpx import HTTPError
 
@@ -177,7 +178,7 @@ def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
 
 
 def _unrecognised(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
-    """That there are files of which nothing tells what they hold; empty where there are none at all."""
+    """Return a message about mounted data files that were not recognised; empty if there are no data files."""
     count = sum(is_data(name) for folder in folders for name in folder.files)
     named = f"call their folder {known.known_as[0]}, and the files as the hub does"
     return (
