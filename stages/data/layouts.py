@@ -115,7 +115,7 @@ def names_split(known: KnownSet, name: str) -> bool:
 
 
 def home_of(path: PurePath) -> PurePath:
-    """Return the folder of the copy that the file belongs to: its own, or the first above folders named after splits."""
+    """Return the folder of the copy that contains the file: its own, or the first above folders named after splits."""
     folder = path.parent
     while any(_within(split, folder.name) for split in _OTHER_SPLITS):
         folder = folder.parent
@@ -182,7 +182,7 @@ def _of_split(below: Mapping[PurePath, PurePath], splits: Sequence[str]) -> list
 
 
 def _split_of(rest: PurePath, *splits: str) -> bool:
-    """Return True if the file's name, else the nearest folder name with any split, contains one of `splits` (or any)."""
+    """Return True if the file's name, else the nearest folder name with a split, contains one of `splits` (or any)."""
     for part in (rest.stem, *reversed(rest.parts[:-1])):
         if any(_within(word, part) for word in (*_OTHER_SPLITS, *splits)):
             return any(_within(split, part) for split in splits or _OTHER_SPLITS)

@@ -14,7 +14,7 @@ def derive_seed(*parts: object) -> int:
 
 
 def index_at(position: int, size: int, seed: int) -> int:
-    """Return the index, below `size`, of the item at `position` of an endless stream. Each epoch is a new permutation."""
+    """Return the index (below `size`) of the item at `position` of an endless stream; each epoch is newly shuffled."""
     if position < 0 or size < 1:
         raise ValueError(f"position {position} of {size} items does not exist")
     epoch, place = divmod(position, size)

@@ -37,7 +37,7 @@ class PassedBy:
             self.refuse_others()
 
     def refuse_others(self) -> None:
-        """Raise StageFailed `bad-data` if a copy listed in the pipeline was skipped: other copies may have other rows."""
+        """Raise StageFailed `bad-data` if a copy listed in the pipeline was skipped: others may have other rows."""
         if self._own:
             raise StageFailed(UNFIT_FILES, self._own[0])
 

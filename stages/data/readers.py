@@ -41,7 +41,7 @@ class OtherColumns(ValueError):
 def open_rows(
     known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought, cache: Path, revision: str = ""
 ) -> OpenedDataset:
-    """Return the rows of the set from the best mounted copy, else from the hub at `revision`; `cache` is a scratch folder.
+    """Return the rows of the set from the best mounted copy, else from the hub at `revision`; `cache` is for scratch.
 
     Raises StageFailed `data-missing` (transient: a mount or the network may work next time) with the places searched,
     and `bad-data` if inputs listed in the pipeline have the set's name or columns but are not a usable copy. A copy
@@ -94,7 +94,7 @@ def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Ope
 
 
 def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
-    """Split rows by the set's number column into (training, held out). Raises OtherColumns if there is no such column."""
+    """Split rows by the set's number column into (training, held out). Raises OtherColumns if it is missing."""
     if numbered.column not in columns_of(rows):
         raise OtherColumns(f"its files name no split, and it has no column {numbered.column} to tell by")
     found = [_whole(rows[number], numbered.column) for number in range(len(rows))]

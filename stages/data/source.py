@@ -74,7 +74,7 @@ class RunData:
 
 @dataclass(frozen=True)
 class Choice:
-    """Selection from a split, in the order given by `seed`: the first `count` examples (0: all) that pass the filter."""
+    """Selection from a split in the order given by `seed`: the first `count` examples (0: all) that pass the filter."""
 
     count: int
     seed: int
@@ -194,7 +194,7 @@ def _pin_chosen(name: str, examples: Sequence[Example], pools: Mapping[str, Pool
 
 
 def _counts(names: Sequence[str]) -> Mapping[str, int]:
-    """Return the number of examples wanted from each set, 0 for all. Raises ValueError for a set that is named twice."""
+    """Return the number of examples wanted per set, 0 for all. Raises ValueError for a set that is named twice."""
     counts: dict[str, int] = {}
     for name in names:
         found, count = set_and_count(name)

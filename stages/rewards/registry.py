@@ -1,4 +1,4 @@
-"""The rewards that a pipeline names: relay's own and the user's."""
+"""Rewards by name: the built-in ones and the user's."""
 
 import functools
 import importlib
@@ -15,9 +15,9 @@ OWN: dict[str, Reward] = {"structure": structure_reward, "correctness": correctn
 
 
 def load_reward(name: str) -> Reward:
-    """The reward of that name: `structure`, `correctness`, or the user's own as `module:function`.
+    """Return the reward of that name: `structure`, `correctness`, or the user's own as `module:function`.
 
-    Raises StageFailed where there is no such module or function.
+    Raises StageFailed if there is no such module or function.
     """
     if name in OWN:
         return OWN[name]
@@ -34,8 +34,7 @@ def load_reward(name: str) -> Reward:
 
 
 def checked_rewards(names: Iterable[str]) -> dict[str, Reward]:
-    """The rewards by name. Each call checks what the function answers: StageFailed names it where that is not one finite number
-    for each completion."""
+    """Return the rewards by name. A call raises StageFailed unless it returns one finite number per completion."""
     return {name: _watched(name, load_reward(name)) for name in names}
 
 
