@@ -1,4 +1,4 @@
-"""What a real daemon costs while it watches ten sessions that are well: its memory and processor time, as the system counts them."""
+"""Measure memory and processor time of a real daemon that polls ten healthy sessions."""
 
 import os
 import subprocess
@@ -23,15 +23,15 @@ from state.store import Store
 RUNS = 10
 SESSIONS = 10
 LINES = 2000
-"""Of each session's log: four hours with a step every seven seconds."""
+"""Number of lines in each session's log: four hours with a step every seven seconds."""
 INTO = timedelta(hours=4)
 SETTLED_S = 5.0
-"""After the first look at the last of them, which takes in all that had been said before."""
+"""Seconds to wait after the first poll of the last session, which reads its whole log."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What was measured, after the daemon had settled."""
+    """Measurements of a daemon after its start-up phase."""
 
     seconds: float
     cpu_s: float
@@ -39,16 +39,16 @@ class Watched:
     peak_mb: float
     looks: int
     calls: int
-    """That Kaggle had to answer."""
+    """Number of calls to Kaggle."""
 
     @property
     def calls_an_hour(self) -> float:
-        """Of each session."""
+        """Calls to Kaggle per hour and session."""
         return 3600 * self.calls / self.seconds / RUNS
 
     @property
     def cpu_share(self) -> float:
-        """Of one core."""
+        """Processor time as a share of one core."""
         return self.cpu_s / self.seconds
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Watched:
 
 
 def watch(seconds: float) -> Watched:
-    """Run a daemon on ten live runs for so long."""
+    """Run a daemon on ten live runs and measure it for `seconds` seconds."""
     lines = [
         Progress(number=n, event="step", at_s=7.0 * n, stage="count", step=n, metrics={"loss": 1.0, "reward": 0.5})
         for n in range(1, LINES + 1)
@@ -106,7 +106,7 @@ def _looked(store: Store) -> list[datetime | None]:
 
 
 def _cpu_s(pid: int) -> float:
-    """Of a process and its threads, user and system."""
+    """Return the user and system time of a process and its threads, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

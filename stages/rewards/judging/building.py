@@ -42,7 +42,7 @@ class Bracketed:
 
 
 def built(node: Node) -> Any:
-    """Return a SymPy object, a `Bracketed` or a list of `Comparison`. Raises ValueError or SymPy's errors if undefined."""
+    """Return a SymPy object, a `Bracketed` or a list of `Comparison`. Raises ValueError or an error of SymPy."""
     operation, *operands = node
     return _OPERATIONS[operation](*operands)
 
