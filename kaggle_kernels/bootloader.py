@@ -27,7 +27,7 @@ def main() -> int:
         return refuse(working, "python-too-old", "relay needs Python 3.11 or newer, and this kernel runs on " + found)
     packed = base64.b85decode("".join(BUNDLE.split()))
     if hashlib.sha256(packed).hexdigest() != BUNDLE_SHA256:
-        return refuse(working, "kernel-damaged", "the sources in this kernel are not the ones that were put in")
+        return refuse(working, "kernel-damaged", "the sources packed in this kernel do not match their checksum")
     sources = Path(tempfile.mkdtemp(prefix="relay-sources-"))
     zipfile.ZipFile(io.BytesIO(zlib.decompress(packed))).extractall(sources)
     (sources / "order.json").write_text(ORDER)

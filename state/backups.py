@@ -163,12 +163,10 @@ def run_ailments(query: Query) -> Iterator[Ailment]:
                 raise
             yield Ailment(run, shortened(str(error)))
     for row in query(ORPHANS):
-        yield Ailment(str(row["run"]), "the log has facts of it, and there is no run")
+        yield Ailment(str(row["run"]), "the log has facts of this run, but its row is missing")
     for table, kind in OBSERVED:
         if count := sum(_unreadable(kind, row) for row in query(f"SELECT * FROM {table}")):
-            yield Ailment(
-                "", f"{count} of the observations in {table} cannot be read, and count as not made", severe=False
-            )
+            yield Ailment("", f"{count} of the observations in {table} cannot be read and are ignored", severe=False)
 
 
 def _unreadable(kind: type, row: Row) -> bool:

@@ -161,7 +161,7 @@ def backup(engine: Engine, revision: str) -> Path | None:
         copied(source, kept)
     except StoreUnavailable as error:
         raise StoreUnavailable(
-            f"the database has to be brought up to date, and a copy is kept first: {error}"
+            f"the database has to be upgraded, and the backup that is made first failed: {error}"
         ) from error
     return kept
 

@@ -15,7 +15,7 @@ class RunStatus(StrEnum):
 
     ACTIVE = "active"  # work to do, or a session under way
     WAITING = "waiting"  # waits for quota until a known time
-    PARKED = "parked"  # needs a person
+    PARKED = "parked"  # needs the user
     FINISHED = "finished"
     CANCELLED = "cancelled"
 

@@ -223,8 +223,8 @@ def lease_of(query: Query) -> Lease | None:
         return None if row is None else from_row(Lease, row)
     except UNREADABLE as error:  # the holder is unknown, so no daemon may act
         raise StoreCorrupt(
-            f"the database does not say readably which daemon works on it ({shortened(str(error))}): relay restore brings back a "
-            "backup of it"
+            f"the database's lease is damaged ({shortened(str(error))}), so it is unknown which daemon works on it: relay "
+            "restore brings back a backup of it"
         ) from error
 
 

@@ -74,7 +74,7 @@ def _example(name: str, line: str, where: str) -> Example:
     if not answer and not completion:
         wanted = "tests" if domain == "python" else "answer"
         raise ValueError(
-            f"data: {where}: there is neither {wanted} nor completion: nothing can be judged or taught; add one"
+            f"data: {where}: there is neither {wanted} nor completion, so nothing to grade or to train on: add one"
         )
     return Example(
         source=name,
@@ -104,7 +104,7 @@ def _object(line: str, where: str) -> Mapping[str, Any]:
             raise ValueError(f"data: {where}: {field} is not text: put it in quotation marks")
         if any("\ud800" <= character <= "\udfff" for character in value.get(field, "")):
             raise ValueError(
-                f"data: {where}: {field} has half of a surrogate pair, which is no character: write it anew"
+                f"data: {where}: {field} has half of a surrogate pair, which is not a valid character: replace it"
             )
     if not value.get("prompt", "").strip():
         raise ValueError(f"data: {where}: prompt is missing or empty")
@@ -126,6 +126,6 @@ def _tests(value: Mapping[str, Any], where: str) -> list[str]:
     for field, text in (("setup", value.get("setup", "")), *(("tests", test) for test in tests)):
         if not is_python(text):
             raise ValueError(
-                f"data: {where}: {field} has what is not Python, and would judge every answer wrong: {text[:60]!r}"
+                f"data: {where}: {field} is not valid Python, so every answer would be graded as wrong: {text[:60]!r}"
             )
     return tests

@@ -61,7 +61,7 @@ def open_rows(
             reason = f"data: {where}, cannot be read ({_first_line(error)}): mount it again"
             raise StageFailed(MISSING, reason, transient=True) from error
         if opened is not None:
-            said = () if copy.named else (f"{what_of(copy)} is {known.name} by its rows, though not by its name",)
+            said = () if copy.named else (f"{what_of(copy)} is {known.name} by its columns, though not by its name",)
             return replace(opened, notes=(*passed.notes, *said))
     passed.refuse_others()
     require_all(known, folders, brought)
@@ -147,7 +147,7 @@ def _checked(known: KnownSet, rows: Any) -> Rows:
     if not any(columns.issuperset(wanted) for wanted in known.columns):
         raise OtherColumns(f"it has no columns {', nor '.join(' and '.join(wanted) for wanted in known.columns)}")
     if others := columns.intersection(known.unlike):
-        raise OtherColumns(f"it has the column {' and '.join(sorted(others))}, which {known.name} has not")
+        raise OtherColumns(f"it has the column {' and '.join(sorted(others))}, which {known.name} does not have")
     checked: Rows = rows
     return checked
 
@@ -180,9 +180,9 @@ def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
 def _unrecognised(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
     """Return a message about mounted data files that were not recognised; empty if there are no data files."""
     count = sum(is_data(name) for folder in folders for name in folder.files)
-    named = f"call their folder {known.known_as[0]}, and the files as the hub does"
+    named = f"name their folder {known.known_as[0]}, and the files as on the hub"
     return (
-        [f"neither names nor rows of the {count} mounted data files tell that they are it ({named})"] if count else []
+        [f"none of the {count} mounted data files was recognised by its name or its columns ({named})"] if count else []
     )
 
 

@@ -64,7 +64,7 @@ class Pool:
 class RunData:
     """A run's data context: inputs listed in the pipeline, and the pins to verify against.
 
-    `use` names the stage and its filter settings, as part of the pin's name.
+    `use` names the stage and the purpose of its examples; it is part of the name of their pin.
     """
 
     brought: Brought = field(default_factory=Brought)

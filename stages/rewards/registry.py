@@ -25,7 +25,7 @@ def load_reward(name: str) -> Reward:
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, ValueError, AttributeError) as error:
-        remedy = f"take one of {', '.join(OWN)}, or module:function of a file that the pipeline brings along"
+        remedy = f"take one of {', '.join(OWN)}, or module:function of a file that the pipeline lists"
         raise StageFailed("bad-options", f"there is no reward {name}: {remedy} ({error})") from error
     if not callable(found):
         raise StageFailed("bad-options", f"the reward {name} should be a function, found {type(found).__name__}")

@@ -124,7 +124,7 @@ def test_the_same_rows_in_another_format_are_the_same_data(tmp_path: Path) -> No
     opened("mbpp", mount(tmp_path / "one" / "input", (FLAT, "inputs", OWN)), brought(OWN), pins)
     source = opened("mbpp", mount(tmp_path / "two" / "input", (DEEP, "mine", listed)), brought({}, "me/mine"), pins)
     assert source.origins == {"mbpp": "mine of inputs.datasets"}
-    assert source.notes == ("the mounted mine is mbpp by its rows, though not by its name",)
+    assert source.notes == ("the mounted mine is mbpp by its columns, though not by its name",)
 
 
 @pytest.mark.parametrize("at", [FLAT, DEEP])

@@ -27,7 +27,7 @@ START = (
 CASES_MAX = 128
 """Maximum number of cases sent at once, so that all verdicts fit into the pipe's buffer."""
 REMEMBERED_MAX = 20_000
-MISSING = "the judge of {kind} did not start{why}: install what relay's `train` extra lists, math-verify[antlr4_13_2] among it"
+MISSING = "the judge of {kind} did not start{why}: install what relay's `train` extra lists, including math-verify[antlr4_13_2]"
 
 
 @dataclass(frozen=True)
