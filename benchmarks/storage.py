@@ -124,12 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.flush()
-        befalls = self._befalls(self.storage.plan.down)
+        befalls = self._next_fault(self.storage.plan.down)
         last = size if befalls is None else min(size, first + befalls[0])
         with path.open("rb") as file:
             self._send(file.fileno(), first, last)
         if befalls is not None:
-            self._end_early(befalls[1])
+            self._apply_fault(befalls[1])
 
     def _send(self, file: int, first: int, last: int) -> None:
         pace = _Pace(self.storage.wire_bytes_s)
@@ -155,10 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
             piece = re.fullmatch(r"bytes (\d+)-\d+/\d+", where)
             first = int(piece[1]) if piece else 0
             assert first <= self.storage.stored.get(key, 0), "a hole"
-            befalls = self._befalls(self.storage.plan.up)
+            befalls = self._next_fault(self.storage.plan.up)
             self._receive(key, first, length if befalls is None else min(length, befalls[0]))
             if befalls is not None:
-                self._end_early(befalls[1])
+                self._apply_fault(befalls[1])
                 return
         stored = self.storage.stored.get(key, 0)
         if stored == size:
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # --- faults ----------------------------------------------------------------
 
-    def _befalls(self, planned: list[tuple[int, str]]) -> tuple[int, str] | None:
+    def _next_fault(self, planned: list[tuple[int, str]]) -> tuple[int, str] | None:
         with self.storage.lock:
             self.storage.counts.requests += 1
             return planned.pop(0) if planned else None
@@ -225,10 +225,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _stalls(self) -> bool:
         return self.storage.stalled.is_set()
 
-    def _end_early(self, how: str) -> None:
+    def _apply_fault(self, how: str) -> None:
         self.close_connection = True
         if how == "stall":
-            self._wait_until_it_is_gone()
+            self._wait_for_disconnect()
             return
         # Bytes that the client has sent and the server will not read were transferred as well.
         unread = struct.unpack("i", fcntl.ioctl(self.connection.fileno(), termios.FIONREAD, b"\0" * 4))[0]
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.storage.counts.received_bytes += unread
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _wait_until_it_is_gone(self) -> None:
+    def _wait_for_disconnect(self) -> None:
         self.storage.stalled.set()
         hung_up = select.poll()
         hung_up.register(self.connection, select.POLLRDHUP)
@@ -261,13 +261,13 @@ class Remote:
 
     def plan(self, **ways: list[tuple[int, str]]) -> None:
         """Plan faults for the next bodies, and reset the counts."""
-        self._asked("/plan", json.dumps(ways).encode())
+        self._request("/plan", json.dumps(ways).encode())
 
     def counts(self) -> dict[str, Any]:
         """Return the counts since the last reset."""
-        return cast(dict[str, Any], json.loads(self._asked("/counts")))
+        return cast(dict[str, Any], json.loads(self._request("/counts")))
 
-    def _asked(self, path: str, data: bytes | None = None) -> bytes:
+    def _request(self, path: str, data: bytes | None = None) -> bytes:
         with urllib.request.urlopen(self.url + path, data, timeout=60, context=self._context) as answer:
             return cast(bytes, answer.read())
 

@@ -177,11 +177,11 @@ def timed(file: File, wire: str, rounds: int, *, wire_mbit: float, tls: bool) ->
                 for who in draw.sample(everybody, len(everybody)):
                     if way == "down":
                         file.here.unlink(missing_ok=True)
-                    _once(way, who, file, remote, into)
+                    _measure_once(way, who, file, remote, into)
     return found
 
 
-def _once(way: str, who: str, file: File, remote: Remote, into: Timed) -> None:
+def _measure_once(way: str, who: str, file: File, remote: Remote, into: Timed) -> None:
     if who == HASHED:
         into.note(way, who, by_curl_hashed(file, remote))
     elif who == CURL:
@@ -207,7 +207,7 @@ def cut_cost(way: str, how: str, file: File) -> float:
     with serving(file.served.parent, keep=True) as remote:
         remote.plan(**{way: [(at, "cut" if how == "cut" else "stall")]})
         if how == "killed":
-            _killed_where_it_stalls(way, file, remote)
+            _kill_at_stall(way, file, remote)
         by_relay(way, file, remote)
         counts = remote.counts()
     if way == "up":
@@ -217,7 +217,7 @@ def cut_cost(way: str, how: str, file: File) -> float:
     return int(counts["sent_bytes" if way == "down" else "received_bytes"]) / file.size_bytes
 
 
-def _killed_where_it_stalls(way: str, file: File, remote: Remote) -> None:
+def _kill_at_stall(way: str, file: File, remote: Remote) -> None:
     process = relay_process(way, file, remote)
     while not remote.counts()["stalls"]:
         assert process.poll() is None, "it ended before it was killed"

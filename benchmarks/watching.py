@@ -84,14 +84,14 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
     command = [sys.executable, "-m", "orchestrator", "--home", str(home), "daemon"]
     environ = {**os.environ, **kaggle.environment()}
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as daemon:
-        while None in _looked(store):
+        while None in _poll_times(store):
             time.sleep(0.5)
         time.sleep(SETTLED_S)
-        before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _looked(store)
+        before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _poll_times(store)
         looks, calls = 0, kaggle.world.misfortune.calls_made
         while time.perf_counter() - begin < seconds:
             time.sleep(1.0)
-            now = _looked(store)
+            now = _poll_times(store)
             looks += sum(one != other for one, other in zip(looked, now, strict=True))
             looked = now
         passed_s, cpu_s = time.perf_counter() - begin, _cpu_s(daemon.pid) - before
@@ -101,7 +101,7 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
     return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks, calls)
 
 
-def _looked(store: Store) -> list[datetime | None]:
+def _poll_times(store: Store) -> list[datetime | None]:
     return [store.watch(f"live-{number:04x}").looked_at for number in range(RUNS)]
 
 

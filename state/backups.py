@@ -73,11 +73,11 @@ def copied(source: Path, target: Path) -> Path:
     try:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(_opened(source, "ro")) as old, closing(_opened(part, "rw")) as new:
-            old.backup(new, progress=_Patience())
+        with closing(_connected(source, "ro")) as old, closing(_connected(part, "rw")) as new:
+            old.backup(new, progress=_RetryLimit())
             new.row_factory = sqlite3.Row
             new.execute("PRAGMA journal_mode=DELETE")  # a single file, without -wal and -shm files
-            found = list(_damage(new.execute(INTEGRITY), part))
+            found = list(_integrity_problems(new.execute(INTEGRITY), part))
         if found:
             raise StoreCorrupt(f"{source} is damaged ({shortened(found[0])}): relay doctor says what can be done")
         with part.open("rb+") as file:
@@ -97,7 +97,7 @@ def copied(source: Path, target: Path) -> Path:
 
 def hand_over(database: Path, fence: int, at: datetime) -> None:
     """Raise the fencing number and expire the lease: a daemon on this or the replaced database gets LeaseLost."""
-    with closing(_opened(database, "rw")) as connection, connection:
+    with closing(_connected(database, "rw")) as connection, connection:
         connection.execute("UPDATE lease SET fence = max(fence, ?) + 1, expires_at = ?", (fence, stamp(at)))
 
 
@@ -120,18 +120,18 @@ def file_problems(query: Query, database: Path) -> Iterator[str]:
     The table definitions are stored as text and can be damaged like any other text. Raises StoreUnavailable if the disk
     fails to return the file's content, which is not damage.
     """
-    for problem in _damage(query(INTEGRITY), database):
+    for problem in _integrity_problems(query(INTEGRITY), database):
         yield f"SQLite finds it damaged: {shortened(problem)}"
     if revision_of(query) != newest_revision():
         return
     from state.schema import layout  # imported here: read-only commands need not load SQLAlchemy
 
     for table, expected in layout().items():
-        if different := sorted(expected.symmetric_difference(_layout(query, table))):
+        if different := sorted(expected.symmetric_difference(_table_layout(query, table))):
             yield f"the table {table} is not made as relay makes it ({shortened(' '.join(different[0]))})"
 
 
-def _damage(rows: Iterable[Row], database: Path) -> Iterator[str]:
+def _integrity_problems(rows: Iterable[Row], database: Path) -> Iterator[str]:
     """Yield the problems that SQLite's check found. Raises StoreUnavailable if the check could not read the file."""
     for row in rows:
         said = str(row["integrity_check"])
@@ -141,7 +141,7 @@ def _damage(rows: Iterable[Row], database: Path) -> Iterator[str]:
             yield said
 
 
-def _layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
+def _table_layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
     columns = {
         ("column", str(row["name"]), str(row["type"]), str(row["notnull"])) for row in query(COLUMNS, table=table)
     }
@@ -184,7 +184,7 @@ def newest_fact(database: Path) -> datetime | None:
         return None if found is None else moment(found)
 
 
-class _Patience:
+class _RetryLimit:
     """Progress callback that aborts a backup after TRIES_MAX retries on a locked database."""
 
     def __init__(self) -> None:
@@ -196,5 +196,5 @@ class _Patience:
             raise StoreUnavailable("another program holds the database: close that, then try again")
 
 
-def _opened(database: Path, mode: str) -> sqlite3.Connection:
+def _connected(database: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode={mode}", uri=True)

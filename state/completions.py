@@ -13,12 +13,12 @@ WAIT_S = 0.2
 
 def runs(database: Path) -> list[tuple[str, str]]:
     """Return (run, status) of every run, newest first."""
-    return _asked(database, "SELECT id, status FROM run ORDER BY created_at DESC")
+    return _selected(database, "SELECT id, status FROM run ORDER BY created_at DESC")
 
 
 def sessions(database: Path, run: str) -> list[tuple[int, str]]:
     """Return (number, slug) of every session attempt of a run, newest first. `run` is an id or a pipeline's name."""
-    return _asked(
+    return _selected(
         database,
         "SELECT number, slug FROM session WHERE run IN (SELECT id FROM run WHERE id = :run OR name = :run) "
         "ORDER BY number DESC, attempt DESC",
@@ -28,7 +28,7 @@ def sessions(database: Path, run: str) -> list[tuple[int, str]]:
 
 def checkpoints(database: Path, run: str) -> list[tuple[str, str, int, bool]]:
     """Return (name, stage, step, usable as a session's start) of every checkpoint of a run, newest first."""
-    return _asked(
+    return _selected(
         database,
         "SELECT name, json_extract(cursor, '$.stage'), json_extract(cursor, '$.step'), status IN ('collected', 'published') "
         "FROM checkpoint WHERE run IN (SELECT id FROM run WHERE id = :run OR name = :run) "
@@ -37,7 +37,7 @@ def checkpoints(database: Path, run: str) -> list[tuple[str, str, int, bool]]:
     )
 
 
-def _asked(database: Path, question: str, run: str = "") -> list[tuple]:  # type: ignore[type-arg]
+def _selected(database: Path, question: str, run: str = "") -> list[tuple]:  # type: ignore[type-arg]
     import sqlite3  # imported here: every command imports this module
 
     try:

@@ -57,7 +57,7 @@ def open_engine(database: Path | str) -> Engine:
         poolclass=NullPool,
         creator=lambda: sqlite3.connect(name, uri=True, check_same_thread=False),
     )
-    _say_in_words(engine, database)
+    _translate_errors(engine, database)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
@@ -91,7 +91,7 @@ def _text(sql: str) -> TextClause:
     return text(sql)
 
 
-def _say_in_words(engine: Engine, database: Path) -> None:
+def _translate_errors(engine: Engine, database: Path) -> None:
     """Translate SQLite errors about the file into StoreUnavailable or StoreCorrupt, with the remedy."""
 
     @event.listens_for(engine, "handle_error")
@@ -106,7 +106,7 @@ def migrate(engine: Engine) -> bool:
 
     Copies an older file first (see `backup`). Raises SchemaError if the database is newer.
     """
-    if _made(engine):
+    if _created_if_empty(engine):
         return False
     revision = _revision(engine)
     if revision == newest_revision():
@@ -131,7 +131,7 @@ def migrate(engine: Engine) -> bool:
     return revision is not None
 
 
-def _made(engine: Engine) -> bool:
+def _created_if_empty(engine: Engine) -> bool:
     """Create the current tables in an empty database. Return True if it was empty.
 
     The migrations would create the same tables revision by revision, but importing Alembic takes half a second.

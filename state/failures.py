@@ -59,29 +59,29 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
     The codes are SQLite's (https://www.sqlite.org/rescode.html): the low byte is the primary code, the rest the detail.
     """
     if isinstance(error, UnicodeDecodeError):  # the SQLite message quotes damaged, undecodable data
-        return StoreCorrupt(_unreadable(database, error))
+        return StoreCorrupt(_unreadable_message(database, error))
     if not isinstance(error, sqlite3.Error):
         return None
     if getattr(error, "sqlite_errorcode", None) is None:
         undecoded = isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
-        return StoreCorrupt(_unreadable(database, error)) if undecoded else None
+        return StoreCorrupt(_unreadable_message(database, error)) if undecoded else None
     kind = error.sqlite_errorcode & 0xFF
     if kind in LOCKED:
         who = holders(database) or "another program, such as a database browser or a backup"
         return StoreUnavailable(f"{database} is locked by {who}: close that, then try again")
     if kind in BROKEN:
-        return StoreCorrupt(_unreadable(database, error))
+        return StoreCorrupt(_unreadable_message(database, error))
     if kind in STRANGE:
         return StoreCorrupt(
             f"{database} does not hold the tables that relay made ({shortened(str(error))}): relay restore brings back a backup "
             "of it, and relay doctor says what else can be done"
         )
-    return _of_the_disk(error, kind, database)
+    return _storage_error(error, kind, database)
 
 
-def _of_the_disk(error: sqlite3.Error, kind: int, database: Path) -> Exception | None:
+def _storage_error(error: sqlite3.Error, kind: int, database: Path) -> Exception | None:
     """Return the error to raise for a missing file, a full or failing disk, or missing permissions."""
-    if kind == sqlite3.SQLITE_CANTOPEN and _is_gone(database):
+    if kind == sqlite3.SQLITE_CANTOPEN and _is_missing(database):
         return StoreGone(
             f"{database} was removed: relay restore brings back the newest backup, and relay adopt makes the runs again from "
             "what is on Kaggle"
@@ -98,7 +98,7 @@ def _of_the_disk(error: sqlite3.Error, kind: int, database: Path) -> Exception |
     return None
 
 
-def _is_gone(database: Path) -> bool:
+def _is_missing(database: Path) -> bool:
     """Return True if the file does not exist; False if the disk cannot tell."""
     try:
         database.stat()
@@ -122,7 +122,7 @@ def unread(database: Path, why: str) -> str:
     )
 
 
-def _unreadable(database: Path, error: Exception) -> str:
+def _unreadable_message(database: Path, error: Exception) -> str:
     return (
         f"{database} is not a database that can be read ({shortened(str(error))}): relay restore brings back a backup of it, and "
         "where there is none, move it away: then relay adopt makes its runs again from what is on Kaggle"
@@ -131,7 +131,7 @@ def _unreadable(database: Path, error: Exception) -> str:
 
 def holders(database: Path) -> str:
     """Return the other processes that lock the database, from /proc/locks; empty if unknown."""
-    files = {_place(path) for path in (database, database.with_name(f"{database.name}-shm")) if path.exists()}
+    files = {_lock_key(path) for path in (database, database.with_name(f"{database.name}-shm")) if path.exists()}
     try:
         locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -141,15 +141,15 @@ def holders(database: Path) -> str:
         words = line.split()
         if len(words) >= 6 and words[3] == "WRITE" and words[5] in files and words[4] != str(os.getpid()):
             found.add(words[4])
-    return " and ".join(f"process {number}{_name(number)}" for number in sorted(found))
+    return " and ".join(f"process {number}{_process_name(number)}" for number in sorted(found))
 
 
-def _place(path: Path) -> str:
+def _lock_key(path: Path) -> str:
     about = path.stat()
     return f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}"
 
 
-def _name(number: str) -> str:
+def _process_name(number: str) -> str:
     try:
         return f" ({Path(f'/proc/{number}/comm').read_text(encoding='utf-8').strip()})"
     except OSError:

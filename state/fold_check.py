@@ -45,26 +45,26 @@ class Remembered:
     """
 
     def __init__(self, parts_max: int = PARTS_MAX) -> None:
-        self._kept: OrderedDict[str, FoldCache] = OrderedDict()
+        self._states: OrderedDict[str, FoldCache] = OrderedDict()
         self._parts, self._parts_max = 0, parts_max
         self._lock = threading.Lock()
 
     def of(self, run: str) -> FoldCache | None:
         """Return the cached state of a run; None if there is none."""
         with self._lock:
-            return self._kept.get(run)
+            return self._states.get(run)
 
     def keep(self, run: str, checked: FoldCache) -> None:
         """Cache a state, and evict the oldest entries while the cache is too large."""
         with self._lock:
             self._drop(run)
-            self._kept[run] = checked
+            self._states[run] = checked
             self._parts += checked.parts
             while self._parts > self._parts_max:
-                self._drop(next(iter(self._kept)))
+                self._drop(next(iter(self._states)))
 
     def _drop(self, run: str) -> None:
-        dropped = self._kept.pop(run, None)
+        dropped = self._states.pop(run, None)
         self._parts -= dropped.parts if dropped else 0
 
 
@@ -75,19 +75,19 @@ def checked(query: Query, run: str, known: FoldCache | None) -> FoldCache:
     folded. Raises KeyError for an unknown run, and RunDamaged if the rows differ from the fold.
     """
     rows = rows_of(query, run)
-    found = None if known is None else _further(query, run, known)
+    found = None if known is None else _continued(query, run, known)
     if found is not None and found.state == rows:
         return found
-    return _whole(query, run, rows, facts_of(query, run))
+    return _checked_whole_log(query, run, rows, facts_of(query, run))
 
 
 def checked_with_facts(query: Query, run: str) -> tuple[FoldCache, list[tuple[datetime, Fact]]]:
     """Return the run's state, verified against the whole log, and the log. Raises as `checked` does."""
     rows, facts = rows_of(query, run), list(facts_of(query, run))
-    return _whole(query, run, rows, facts), facts
+    return _checked_whole_log(query, run, rows, facts), facts
 
 
-def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:
+def _checked_whole_log(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:
     newest = next(query(NEWEST_FACT_ROW, run=run), None)
     if newest is None:
         raise RunDamaged(run, "it has no facts")
@@ -98,7 +98,7 @@ def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetim
     return FoldCache(newest["id"], rows, newest["digest"])
 
 
-def _further(query: Query, run: str, known: FoldCache) -> FoldCache | None:
+def _continued(query: Query, run: str, known: FoldCache) -> FoldCache | None:
     """Apply the facts after `known`. Return None if the log does not continue it, as after a restored backup."""
     rows = list(query(FACTS_SINCE, run=run, known=known.fact))
     if not rows or (rows[0]["id"], rows[0]["digest"]) != (known.fact, known.digest):

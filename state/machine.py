@@ -195,7 +195,7 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
     if isinstance(fact, RunTakenOver):
         run = replace(run, home=fact.home, generation=fact.generation, unsure=True)
-        return _sought_anew(replace(state, run=run))
+        return _search_restarted(replace(state, run=run))
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
@@ -207,13 +207,13 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
             run = replace(run, overtaken_by=max(run.overtaken_by, fact.generation))
         case RunResumed():
             run = replace(run, judged=len(state.sessions), inputs_offered_at=None)
-            state = _offered_anew(_back_to(state, fact.checkpoint) if fact.checkpoint else state)
+            state = _upload_allowed_again(_resumed_from(state, fact.checkpoint) if fact.checkpoint else state)
         case _:
             pass
     return replace(state, run=run)
 
 
-def _sought_anew(state: RunState) -> RunState:
+def _search_restarted(state: RunState) -> RunState:
     """Restart the search for an unclear push: the previous home folder may have repeated it."""
     for session in state.sessions:
         if session.unclear_at is not None:
@@ -234,7 +234,7 @@ def _inputs(run: Run, fact: InputsIntended | InputsOffered | InputsDropped | Inp
             return replace(run, inputs=InputsStatus.PUBLISHED, inputs_offered_at=None)
 
 
-def _offered_anew(state: RunState) -> RunState:
+def _upload_allowed_again(state: RunState) -> RunState:
     """Allow a new upload, after the user resumed the run, of datasets that Kaggle accepted but never showed."""
     for checkpoint in state.checkpoints:
         if checkpoint.offered_at is not None:
@@ -242,7 +242,7 @@ def _offered_anew(state: RunState) -> RunState:
     return state
 
 
-def _back_to(state: RunState, name: str) -> RunState:
+def _resumed_from(state: RunState, name: str) -> RunState:
     """Abandon every checkpoint that is newer than `name`."""
     newer = False
     for checkpoint in state.checkpoints:
@@ -300,14 +300,14 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
         case CheckpointPublished():
             return _published(state, session, at)
         case DatasetOffered() | DatasetDropped():
-            return _offered(state, session, fact, at)
+            return _uploaded(state, session, fact, at)
         case CheckpointInspected() | CheckpointWithdrawn() | CheckpointDamaged():
-            return _doubted(state, session, fact, at)
+            return _verified(state, session, fact, at)
         case _:
             return state
 
 
-def _offered(state: RunState, session: Session, fact: DatasetOffered | DatasetDropped, at: datetime) -> RunState:
+def _uploaded(state: RunState, session: Session, fact: DatasetOffered | DatasetDropped, at: datetime) -> RunState:
     """Record the slug under which the checkpoint was uploaded, and when Kaggle accepted it."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint to offer"
     since = at if isinstance(fact, DatasetOffered) else None
@@ -315,7 +315,7 @@ def _offered(state: RunState, session: Session, fact: DatasetOffered | DatasetDr
     return state.with_checkpoint(checkpoint)
 
 
-def _doubted(
+def _verified(
     state: RunState,
     session: Session,
     fact: CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged,
@@ -364,7 +364,7 @@ def _published(state: RunState, session: Session, at: datetime) -> RunState:
     return state.with_checkpoint(published)
 
 
-def _judged(session: Session, judgement: Judgement) -> Session:
+def _with_judgement(session: Session, judgement: Judgement) -> Session:
     return replace(
         session,
         outcome=Outcome(judgement.outcome),
@@ -392,9 +392,9 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
     SeenRunning: lambda s, fact, at: replace(s, running_at=at),
     SeenEnded: lambda s, fact, at: replace(s, ended_at=at, worker=fact.worker, worker_message=fact.message),
     OutputCollected: lambda s, fact, at: replace(
-        _judged(s, fact.judgement), reached=fact.manifest.cursor, checkpoint=fact.checkpoint
+        _with_judgement(s, fact.judgement), reached=fact.manifest.cursor, checkpoint=fact.checkpoint
     ),
-    NothingCollected: lambda s, fact, at: replace(_judged(s, fact.judgement), reached=s.start),
+    NothingCollected: lambda s, fact, at: replace(_with_judgement(s, fact.judgement), reached=s.start),
     CheckpointDamaged: lambda s, fact, at: replace(
         s,
         outcome=Outcome.FAILED,

@@ -140,7 +140,7 @@ class MemoryStore:
                 requests=self.requests(run),
                 watch=self._watches.get(run, PollState()),
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
-                others_live=sum(_live(other) for other in self._others(state.run)),
+                others_live=sum(_slots_taken(other) for other in self._others(state.run)),
                 waiting=self._waiting(state.run),
                 others_calls=self._others_calls(state.run),
             )
@@ -172,7 +172,11 @@ class MemoryStore:
         """Return the ids of runs that may need work or have open requests (see `Store.open_runs`)."""
         with self._lock:
             asked = {request.run for request in self._requests.values()}
-            return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
+            return [
+                run.id
+                for run in self.runs()
+                if run.status in OPEN or run.id in asked or self._is_cancelled_but_live(run)
+            ]
 
     def news(self) -> dict[str, ChangeToken]:
         """Return the open runs, each with a token that changes with its facts and requests (see `Store.news`)."""
@@ -197,7 +201,7 @@ class MemoryStore:
         with self._lock:
             self._check_fence(fence)
             for run, watch in self._watches.items():
-                self._watches[run] = _forgotten(watch)
+                self._watches[run] = _without_times(watch)
 
     def write_quota(self, quota: QuotaRow) -> None:
         """Store the account's weekly quota."""
@@ -333,8 +337,8 @@ class MemoryStore:
     def _newest_request(self, run: str) -> int:
         return max((number for number, request in self._requests.items() if request.run == run), default=0)
 
-    def _goes_on(self, run: Run) -> bool:
-        return run.status is RunStatus.CANCELLED and _live(self._states[run.id]) > 0
+    def _is_cancelled_but_live(self, run: Run) -> bool:
+        return run.status is RunStatus.CANCELLED and _slots_taken(self._states[run.id]) > 0
 
     def _others(self, run: Run) -> list[RunState]:
         mine = (run.owner, run.accelerator)
@@ -344,7 +348,7 @@ class MemoryStore:
         found = []
         for state in self._others(run):
             watch = self._watches.get(state.run.id, PollState())
-            wants = state.run.status is RunStatus.ACTIVE and not _live(state)
+            wants = state.run.status is RunStatus.ACTIVE and not _slots_taken(state)
             if wants and watch.slot_since is not None and watch.slot_seen_at is not None:
                 found.append(Waiting(run=state.run.id, since=watch.slot_since, seen_at=watch.slot_seen_at))
         return tuple(found)
@@ -358,12 +362,12 @@ class MemoryStore:
         check_fence(fence, self._lease.fence if self._lease else None)
 
 
-def _forgotten(watch: PollState) -> PollState:
+def _without_times(watch: PollState) -> PollState:
     gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
     return replace(watch, **gone)
 
 
-def _live(state: RunState) -> int:
+def _slots_taken(state: RunState) -> int:
     """Return the number of slots that the run takes."""
     looked_after = state.run.status in OPEN
     return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)

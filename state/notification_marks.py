@@ -46,22 +46,22 @@ class NotificationMarks:
 
     def __init__(self, home: Path) -> None:
         database = home / "relay.db"
-        self._look, self._write = ReadOnlyDatabase(database), open_engine(database)
+        self._reader, self._write = ReadOnlyDatabase(database), open_engine(database)
 
     def newest(self) -> int:
         """Return the number of the newest fact; 0 if there is none."""
-        with self._look.query() as query:
+        with self._reader.query() as query:
             return int(scalar(query(NEWEST), "newest") or 0)
 
     def news(self, after: int, names: Sequence[str]) -> list[News]:
         """Return all runs' facts with these names and a number above `after`, oldest first. Skips unreadable ones."""
-        with self._look.query() as query:
+        with self._reader.query() as query:
             rows = query(NEWS, after=after, names=json.dumps(list(names)))
-            return [news for row in rows if (news := _news(row)) is not None]
+            return [news for row in rows if (news := _parsed(row)) is not None]
 
     def marks(self, service: str) -> dict[str, int]:
         """Return the number of the last fact sent to a service, by subject."""
-        with self._look.query() as query:
+        with self._reader.query() as query:
             return {row["subject"]: row["mark"] for row in query(MARKS, service=service)}
 
     def advance(self, service: str, marks: Mapping[str, int], at: datetime) -> None:
@@ -85,7 +85,7 @@ class NotificationMarks:
             )
 
 
-def _news(row: Row) -> News | None:
+def _parsed(row: Row) -> News | None:
     try:
         return News(row["id"], row["run"], moment(row["at"]), fact_in(row))
     except UNREADABLE:

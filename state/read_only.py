@@ -34,7 +34,7 @@ class ReadOnlyDatabase:
     @contextlib.contextmanager
     def query(self) -> Iterator[Query]:
         """Open a read transaction and yield its query function."""
-        with contextlib.closing(self._open()) as connection, self._said_in_words():
+        with contextlib.closing(self._open()) as connection, self._translated_errors():
 
             def ask(sql: str, /, **values: object) -> Iterator[Row]:
                 rows: Iterator[Row] = connection.execute(sql, values)
@@ -44,7 +44,7 @@ class ReadOnlyDatabase:
             yield ask
 
     def _open(self) -> sqlite3.Connection:
-        with self._said_in_words():
+        with self._translated_errors():
             name = f"file:{quote(os.fsencode(self.database.absolute()))}?{self._options}"
             connection = sqlite3.connect(name, uri=True, isolation_level=None)
             try:
@@ -57,7 +57,7 @@ class ReadOnlyDatabase:
             return connection
 
     @contextlib.contextmanager
-    def _said_in_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:

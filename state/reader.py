@@ -120,7 +120,7 @@ class Reader(ABC):
         """Return the last `most` facts of one run, or of all runs, oldest first. Skips unreadable ones."""
         with self._query() as query:
             rows = query(NEWEST_FACTS, most=most) if run is None else query(NEWEST_FACTS_OF, run=run, most=most)
-            found = [happened for row in rows if (happened := _happened(row)) is not None]
+            found = [happened for row in rows if (happened := _logged_fact(row)) is not None]
         return found[::-1]
 
     # --- runs ----------------------------------------------------------------
@@ -228,7 +228,7 @@ def lease_of(query: Query) -> Lease | None:
         ) from error
 
 
-def _happened(row: Row) -> LoggedFact | None:
+def _logged_fact(row: Row) -> LoggedFact | None:
     try:
         return LoggedFact(number=row["id"], run=row["run"], at=moment(row["at"]), fact=fact_in(row))
     except UNREADABLE:

@@ -80,16 +80,18 @@ def ultrafeedback(row: Row) -> Example:
         question = _problem(row, "instruction")
         answer, score, margin = _best(items_of(row, "completions"))
     else:
-        question, answer = _problem(row, "prompt"), _said(row, "chosen")
+        question, answer = _problem(row, "prompt"), _assistant_text(row, "chosen")
         score = number_of(row.get("score_chosen"))
-        margin = 0.0 if answer == _said_or_none(row, "rejected") else score - number_of(row.get("score_rejected"))
+        margin = (
+            0.0 if answer == _assistant_text_or_none(row, "rejected") else score - number_of(row.get("score_rejected"))
+        )
     return Example(
         source="ultrafeedback",
         question=question,
         completion=taught(ANSWERED_DIRECTLY, answer),
         domain="chat",
         code=all_python(answer),
-        quality=Quality(is_english(question), is_refusal(answer), score, _one_nan(margin)),
+        quality=Quality(is_english(question), is_refusal(answer), score, _with_single_nan(margin)),
     )
 
 
@@ -123,7 +125,7 @@ def mbpp(row: Row) -> Example:
     code = text_of(row, "code").replace("\r\n", "\n").strip("\n")
     if not tests or not all(is_python(piece) for piece in (setup, code, *tests)):
         raise Unfit("malformed: code or tests are not Python")
-    if not all(_asserts(test) for test in tests):
+    if not all(_has_assert(test) for test in tests):
         raise Unfit("malformed: a test that asserts nothing")
     text = _problem(row, "text" if row.get("text") else "prompt")
     return Example(
@@ -240,7 +242,7 @@ def _texts(row: Row, column: str) -> list[str]:
     return [sound(item) for item in items]
 
 
-def _said(row: Row, column: str) -> str:
+def _assistant_text(row: Row, column: str) -> str:
     """Return the assistant's answer from a column of chat messages; a flattened copy holds only the answer's text."""
     value = row.get(column)
     messages = read_list(value) if isinstance(value, str) else value
@@ -255,9 +257,9 @@ def _said(row: Row, column: str) -> str:
     return sound(said[-1]).strip()
 
 
-def _said_or_none(row: Row, column: str) -> str | None:
+def _assistant_text_or_none(row: Row, column: str) -> str | None:
     try:
-        return _said(row, column)
+        return _assistant_text(row, column)
     except Unfit:
         return None
 
@@ -276,12 +278,12 @@ def _best(completions: list[Any]) -> tuple[str, float, float]:
     return sound(response).strip(), score, margin
 
 
-def _one_nan(number: float) -> float:
+def _with_single_nan(number: float) -> float:
     """Return the number, with NaN as the singleton `math.nan`, so that equal rows give equal examples."""
     return math.nan if math.isnan(number) else number
 
 
-def _asserts(test: str) -> bool:
+def _has_assert(test: str) -> bool:
     tree = parsed(test)
     return tree is not None and any(isinstance(node, ast.Assert) for node in ast.walk(tree))
 

@@ -97,7 +97,7 @@ def rows_of(suffix: str, files: Sequence[Path], cache: Path) -> Rows:
     if suffix == ".jsonl" or (suffix == ".json" and not any(_is_list(file) for file in files)):
         return JsonLines(files)
     if suffix == ".json":
-        return [row for file in files for row in _listed(file)]
+        return [row for file in files for row in _rows_of_list(file)]
     import datasets
 
     rows: Rows = datasets.load_dataset(
@@ -143,7 +143,7 @@ def _rows_in(path: Path) -> Iterator[Any]:
             with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
                 yield from csv.DictReader(file)
         case ".json" if _is_list(path):
-            yield from _listed(path)
+            yield from _rows_of_list(path)
         case ".jsonl" | ".json":
             with path.open("rb") as file:
                 yield from (_json(line) for line in file)
@@ -161,7 +161,7 @@ def _is_list(path: Path) -> bool:
         return file.read(64).lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"[")
 
 
-def _listed(path: Path) -> list[Any]:
+def _rows_of_list(path: Path) -> list[Any]:
     """Return the rows of a JSON file that is one list. Raises ValueError."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))

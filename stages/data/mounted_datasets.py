@@ -57,7 +57,7 @@ def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Cop
 
 def shows(known: KnownSet, copy: Copy) -> bool:
     """Return True if a file's first row has the set's columns. Output of a run named gsm8k, for example, has none."""
-    return any(_has(known, head_of(path, 1), known.columns) for path in copy.train)
+    return any(_has_columns(known, head_of(path, 1), known.columns) for path in copy.train)
 
 
 def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
@@ -68,7 +68,7 @@ def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
 def _recognised_by_rows(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
     homes: dict[PurePath, list[PurePath]] = {}
     for name, path in sorted(folder.files.items()):
-        if is_data(name) and not bears_name(known, name) and not is_avoided(known, name) and _tells(known, path):
+        if is_data(name) and not bears_name(known, name) and not is_avoided(known, name) and _rows_match(known, path):
             homes.setdefault(home_of(name), []).append(name)
     for place, names in homes.items():
         for layout in formats_of(known, place, names):
@@ -95,22 +95,22 @@ def _in_order(copies: Iterable[Copy]) -> Iterator[Copy]:
     yield from (copy for copy in found if copy.problem)
     for _, alike in groupby((copy for copy in found if not copy.problem), key=lambda copy: copy.form):
         same = list(alike)
-        yield from same if len(same) == 1 else sorted(same, key=_content)
+        yield from same if len(same) == 1 else sorted(same, key=_content_digest)
 
 
-def _content(copy: Copy) -> str:
+def _content_digest(copy: Copy) -> str:
     """Return a digest of the copy's files, to order copies that are otherwise equal."""
     digests = "\n".join(sorted(file_sha256(path) for path in copy.files))
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _tells(known: KnownSet, path: Path) -> bool:
+def _rows_match(known: KnownSet, path: Path) -> bool:
     """Return True if the first rows have the set's columns and at least one of them is a valid example."""
     rows = head_of(path, LOOKED_AT)
-    return _has(known, rows, known.telling) and any(_is_example(known, row) for row in rows)
+    return _has_columns(known, rows, known.telling) and any(_is_example(known, row) for row in rows)
 
 
-def _has(known: KnownSet, rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
+def _has_columns(known: KnownSet, rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
     """Return True if the first row has all columns of one of the choices, and none that indicates another set."""
     columns = rows[0].keys() if rows and isinstance(rows[0], dict) else set[str]()
     return columns.isdisjoint(known.unlike) and any(columns >= set(wanted) for wanted in choices)

@@ -18,7 +18,7 @@ class PassedBy:
 
     def __init__(self, known: KnownSet) -> None:
         self._known = known
-        self._own: list[str] = []
+        self._refusals: list[str] = []
         self.looked: list[str] = []
         self.notes: list[str] = []
 
@@ -28,20 +28,20 @@ class PassedBy:
         Raises StageFailed `bad-data` for files of `inputs.files` named after the set: the user means them and no other.
         """
         self.looked.append(f"{what_of(copy)} {why}")
-        if not self._tells(copy):
+        if not self._seems_meant(copy):
             return
         self.notes.append(self.looked[-1])
         if copy.origin.is_brought:
-            self._own.append(self._refusal(copy, why))
+            self._refusals.append(self._refusal(copy, why))
         if copy.named and copy.origin is Origin.FILES:
             self.refuse_others()
 
     def refuse_others(self) -> None:
         """Raise StageFailed `bad-data` if a copy listed in the pipeline was skipped: others may have other rows."""
-        if self._own:
-            raise StageFailed(UNFIT_FILES, self._own[0])
+        if self._refusals:
+            raise StageFailed(UNFIT_FILES, self._refusals[0])
 
-    def _tells(self, copy: Copy) -> bool:
+    def _seems_meant(self, copy: Copy) -> bool:
         """Return True if the files seem meant as the set, unlike the output of a run or a model with that name."""
         names = [f"{copy.place}/{path.name}" for path in copy.files]
         tables = [name for name in names if not name.lower().endswith(".json") or names_split(self._known, name)]
@@ -76,7 +76,7 @@ def require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: 
     """Raise StageFailed if inputs named after the set are not mounted, or if `inputs.files` lacks one of its splits."""
     own = [name for name in brought.files if name not in brought.problems]
     files = {*whole_copy(known, own), *(name for name in own if names_split(known, name))}
-    _require(
+    _raise_if_lacking(
         [
             name
             for name in not_mounted(brought, folders)
@@ -98,10 +98,10 @@ def require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: 
 def require_all(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
     """Raise StageFailed if any listed data input is not mounted: it might be a copy of the set by its columns."""
     lacking = [name for name in not_mounted(brought, folders) if "/" in name or is_data(PurePath(name))]
-    _require(lacking, f"where {known.name} may be", folders)
+    _raise_if_lacking(lacking, f"where {known.name} may be", folders)
 
 
-def _require(lacking: Sequence[str], purpose: str, folders: tuple[MountedFolder, ...]) -> None:
+def _raise_if_lacking(lacking: Sequence[str], purpose: str, folders: tuple[MountedFolder, ...]) -> None:
     if not lacking:
         return
     mounted = {path.name for folder in folders if folder.origin is not Origin.FILES for path in folder.files}

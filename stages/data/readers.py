@@ -47,7 +47,7 @@ def open_rows(
     and `bad-data` if inputs listed in the pipeline have the set's name or columns but are not a usable copy. A copy
     that the pipeline lists, or that cannot be read, is never replaced by another one, which may have other rows.
     """
-    _be_quiet()
+    _silence_libraries()
     require_named(known, folders, brought)
     passed = PassedBy(known)
     for copy in copies_of(known, folders):
@@ -68,7 +68,7 @@ def open_rows(
     try:
         return replace(_fetched(known, cache, revision), notes=tuple(passed.notes))
     except _errors() as error:
-        missing = _missing(known, passed.looked or _unrecognised(known, folders), error)
+        missing = _missing_message(known, passed.looked or _unrecognised_message(known, folders), error)
         raise StageFailed(MISSING, missing, transient=True) from error
 
 
@@ -97,7 +97,7 @@ def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
     """Split rows by the set's number column into (training, held out). Raises OtherColumns if it is missing."""
     if numbered.column not in columns_of(rows):
         raise OtherColumns(f"its files name no split, and it has no column {numbered.column} to tell by")
-    found = [_whole(rows[number], numbered.column) for number in range(len(rows))]
+    found = [_integer_in(rows[number], numbered.column) for number in range(len(rows))]
     parts = [
         [number for number, task in enumerate(found) if task in part] for part in (numbered.train, numbered.held_out)
     ]
@@ -106,7 +106,7 @@ def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
     return Part(rows, parts[0]), Part(rows, parts[1])
 
 
-def _whole(row: Any, column: str) -> int:
+def _integer_in(row: Any, column: str) -> int:
     """Return the integer in a column; -1 if there is none."""
     number = number_of(row.get(column)) if isinstance(row, dict) else -1.0
     return int(number) if number.is_integer() else -1
@@ -152,7 +152,7 @@ def _checked(known: KnownSet, rows: Any) -> Rows:
     return checked
 
 
-def _be_quiet() -> None:
+def _silence_libraries() -> None:
     """Silence the libraries' progress bars and log messages in the kernel's log. Errors are raised in any case."""
     import datasets
 
@@ -169,7 +169,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return (DatasetsError, HTTPError, OSError, ValueError)
 
 
-def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
+def _missing_message(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
     return (
         f"data: {known.name} is not there: {', '.join(looked) or 'no copy of it is mounted'}, and {known.repository} could "
         f"not be fetched from the Hugging Face hub ({_first_line(error)}): list a Kaggle dataset that holds it under "
@@ -177,7 +177,7 @@ def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
     )
 
 
-def _unrecognised(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
+def _unrecognised_message(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
     """Return a message about mounted data files that were not recognised; empty if there are no data files."""
     count = sum(is_data(name) for folder in folders for name in folder.files)
     named = f"name their folder {known.known_as[0]}, and the files as on the hub"

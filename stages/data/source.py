@@ -124,13 +124,13 @@ def open_source(
     """
     counts = _counts(names)
     run = run or RunData()
-    with _cache(scratch) as cache:
+    with _cache_folder(scratch) as cache:
         others = [set_and_count(name)[0] for name in apart_from]
         folders = mounted_folders(inputs, run.brought)
         pools = {name: _open(name, inputs, folders, cache, run) for name in dict.fromkeys((*counts, *others))}
         asked = HeldOut()
         for pool in pools.values():
-            _ask(pool, asked, run.pins)
+            _add_held_out(pool, asked, run.pins)
         left_out: Counter[str] = Counter()
         train = [
             example
@@ -157,7 +157,7 @@ def open_source(
     return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes, origins=origins)
 
 
-def _ask(pool: Pool, asked: HeldOut, pins: Pins) -> None:
+def _add_held_out(pool: Pool, asked: HeldOut, pins: Pins) -> None:
     """Add every held-out problem to `asked`, and pin the split."""
     read = RowsRead()
     for number in range(len(pool.held_out)):
@@ -225,7 +225,7 @@ def _open(name: str, inputs: Path, folders: tuple[MountedFolder, ...], cache: Pa
 
 
 @contextmanager
-def _cache(scratch: Path | None) -> Iterator[Path]:
+def _cache_folder(scratch: Path | None) -> Iterator[Path]:
     if scratch is not None:
         yield scratch / "data-sets"
         return

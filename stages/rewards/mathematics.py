@@ -107,7 +107,7 @@ def _same_answer(found: Answer, gold: Answer, asked: Asked) -> bool:
         return _same_leaf(*((_share(group), leaf) if group is found else (leaf, _share(group))), asked)
     tree = leaf.tree
     is_set = tree is not None and tree[0] in ("relation", "set", "union", "intersection", "without")
-    return is_set and group.brackets in ("()", "[]", "(]", "[)", "{}") and _asked_of(found, gold, asked)
+    return is_set and group.brackets in ("()", "[]", "(]", "[)", "{}") and _judged_equal(found, gold, asked)
 
 
 def _same_leaf(found: Leaf, gold: Leaf, asked: Asked) -> bool:
@@ -126,10 +126,10 @@ def _same_leaf(found: Leaf, gold: Leaf, asked: Asked) -> bool:
         return False
     if "relation" in (tree[0], wanted[0]):
         return asked(gold.whole or gold.body, found.whole or found.body)
-    return _asked_of(found, gold, asked)
+    return _judged_equal(found, gold, asked)
 
 
-def _asked_of(found: Answer, gold: Answer, asked: Asked) -> bool:
+def _judged_equal(found: Answer, gold: Answer, asked: Asked) -> bool:
     given, wanted = (answer.body if isinstance(answer, Leaf) else answer.text for answer in (found, gold))
     return asked(wanted, given)
 

@@ -74,7 +74,7 @@ _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, 
 _IN_ALL = re.compile(
     r"(?:^|\s+)(?:(?:in )?total|in all|altogether|each|left(?: ?over)?|remaining|more)$", re.IGNORECASE
 )
-_SAYS_MORE = (
+_MODIFIERS = (
     # Words that change a number, express doubt about it, or name a second one.
     "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
     "less fewer under below above beyond off short without except excluding excluded besides before unless never none neither "
@@ -89,7 +89,7 @@ _SAYS_MORE = (
     "forty fifty sixty seventy eighty ninety percent percentage permille pct basis bps binary hex hexadecimal octal radix sqrt sin cos tan "
     "log exp alpha beta gamma delta theta lambda sigma omega phi psi pi tau mu nu rho inf infinity infty factorial choose"
 )
-_NO_NAMES = frozenset(_SAYS_MORE.split())
+_NO_NAMES = frozenset(_MODIFIERS.split())
 _NOT_UNITS = _NO_NAMES | {"base", "maximum", "minimum", "max", "most", "least"}
 """Words that are not units. Includes words that are names before a number (`base = 5`) but modify it after (`5
 base`)."""
@@ -98,7 +98,7 @@ _COUNTED = (
     "people teeth geese mice sheep deer oxen dice cattle aircraft shrimp trout offspring fruit candy chocolate money change "
     "profit discount silver gold yuan won baht rand hertz kelvin gal tsp tbsp kwh rpm psi kpa cal kcal khz mhz ghz kbps mbps gbps ohm amp"
 )
-_NO_S = frozenset(_COUNTED.split())
+_COUNTED_WORDS = frozenset(_COUNTED.split())
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
         return "time", Fraction(1)
     written = [word.lower().rstrip(".") for word in re.split(r"[\s/]+", text) if word]
     words = [_singular(word) for word in written]
-    if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_says_more, written)):
+    if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_modifies_number, written)):
         return None
     if words[:2] == ["per", "cent"] or any(len(word) < 3 and word not in _UNITS and word != "of" for word in words):
         return None
@@ -258,7 +258,7 @@ def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
     return " ".join(_SHORT.get(word, word) for word in words if word != "per"), Fraction(1)
 
 
-def _says_more(word: str) -> bool:
+def _modifies_number(word: str) -> bool:
     """Return True if a word modifies the number: as written (`minus`), without s, or after a hyphen (`half-dozen`)."""
     last = word.rpartition("-")[2]
     forms = {
@@ -275,7 +275,7 @@ def _is_counted(word: str) -> bool:
     plural = (
         len(word) > 2 and word.endswith(("s", "men", "children", "fish", "feet")) and not word.endswith(("ss", "us"))
     )
-    return plural or word in _NO_S or word in _UNITS
+    return plural or word in _COUNTED_WORDS or word in _UNITS
 
 
 def _singular(word: str) -> str:

@@ -35,18 +35,18 @@ def load_reward(name: str) -> Reward:
 
 def checked_rewards(names: Iterable[str]) -> dict[str, Reward]:
     """Return the rewards by name. A call raises StageFailed unless it returns one finite number per completion."""
-    return {name: _watched(name, load_reward(name)) for name in names}
+    return {name: _validated(name, load_reward(name)) for name in names}
 
 
-def _watched(name: str, reward: Reward) -> Reward:
+def _validated(name: str, reward: Reward) -> Reward:
     @functools.wraps(reward)
     def watched(prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        return _checked(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
+        return _checked_values(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
 
     return watched
 
 
-def _checked(name: str, values: Any, count: int) -> list[float]:
+def _checked_values(name: str, values: Any, count: int) -> list[float]:
     problem = f"the reward {name} should give {count} finite numbers, one for each completion"
     try:
         read = [float(value) for value in values]

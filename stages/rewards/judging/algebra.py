@@ -135,14 +135,14 @@ def _equal_comparisons(gold: Sequence[Comparison], found: Sequence[Comparison]) 
     """Return True if the relations are the same up to order, direction and constant factors."""
     left = list(gold)
     for one in found:
-        other = next((other for other in left if _says_the_same(one, other)), None)
+        other = next((other for other in left if _same_comparison(one, other)), None)
         if other is None:
             return False
         left.remove(other)
     return not left
 
 
-def _says_the_same(one: Comparison, other: Comparison) -> bool:
+def _same_comparison(one: Comparison, other: Comparison) -> bool:
     if one.sign != other.sign:
         return False
     these, those = one.large - one.small, other.large - other.small

@@ -40,10 +40,10 @@ def answer(fd: int, setup: str, code: str) -> None:
         return ["object", places[id(value)]]
 
     def other(tag: str, items: list[Any]) -> Any:
-        return _given(tag, items, objects, scope)
+        return _decoded(tag, items, objects, scope)
 
     try:
-        _try(setup, scope)
+        _run_setup(setup, scope)
         exec(compile(code, "<answer>", "exec", dont_inherit=True), scope)
     except BaseException:  # noqa: BLE001 an answer may raise anything, including SystemExit
         send(fd, {})
@@ -52,13 +52,13 @@ def answer(fd: int, setup: str, code: str) -> None:
     while True:
         asked = receive(fd)
         try:
-            said = _done(asked, scope, reference, other)
+            said = _performed(asked, scope, reference, other)
         except BaseException as error:  # noqa: BLE001
             said = _raised(error, reference)
         send(fd, said)
 
 
-def _done(asked: Mapping[str, Any], scope: dict[str, Any], reference: Any, other: Any) -> dict[str, Any]:
+def _performed(asked: Mapping[str, Any], scope: dict[str, Any], reference: Any, other: Any) -> dict[str, Any]:
     arguments = [decode(item, other) for item in asked["arguments"]]
     keywords = {name: decode(item, other) for name, item in asked["keywords"].items()}
     if asked["what"] == "name":
@@ -97,11 +97,11 @@ DOING: dict[str, Callable[..., Any]] = {
 }
 
 
-def _given(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]) -> Any:
+def _decoded(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]) -> Any:
     """Decode an argument from the tests that is not plain data."""
 
     def other(tag: str, items: list[Any]) -> Any:
-        return _given(tag, items, objects, scope)
+        return _decoded(tag, items, objects, scope)
 
     match tag:
         case "object":
@@ -124,7 +124,7 @@ def _given(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]
     raise Closed
 
 
-def _try(setup: str, scope: dict[str, Any]) -> None:
+def _run_setup(setup: str, scope: dict[str, Any]) -> None:
     """Run the tests' setup. Ignore errors: it may need names that the answer defines only later."""
     try:
         exec(compile(setup, "<setup>", "exec", dont_inherit=True), scope)

@@ -114,12 +114,12 @@ def confine(limits: ProcessLimits, *, audited: bool) -> None:
     _die_with_parent()
     if audited:
         open_libraries_only()
-    _limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # SIGXCPU first, then SIGKILL
-    _limit(resource.RLIMIT_AS, limits.memory_bytes)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, limits.open_files)
-    _limit(getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_CORE), 0)
+    _set_limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # SIGXCPU first, then SIGKILL
+    _set_limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _set_limit(resource.RLIMIT_FSIZE, 0)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_NOFILE, limits.open_files)
+    _set_limit(getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_CORE), 0)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     filter_calls()
     if audited:
@@ -186,7 +186,7 @@ def _die_with_parent() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _limit(kind: int, most: int, grace: int = 0) -> None:
+def _set_limit(kind: int, most: int, grace: int = 0) -> None:
     _, hard = resource.getrlimit(kind)
     above = most + grace if hard == resource.RLIM_INFINITY else min(most + grace, hard)
     try:
@@ -198,17 +198,22 @@ def _limit(kind: int, most: int, grace: int = 0) -> None:
 def _filter(architecture: int, calls: str, opening: Mapping[int, int]) -> bytes:
     """Assemble the filter for the kernel: struct sock_filter, eight bytes per instruction."""
     allowed = [int(word) for word in calls.split() if word.isdecimal()]
-    allow, refuse = _step(RETURN, SECCOMP_RET_ALLOW), _step(RETURN, SECCOMP_RET_ERRNO | EPERM)
-    program = [_step(LOAD, ARCHITECTURE_AT), _step(EQUAL, architecture, yes=1), refuse, _step(LOAD, NUMBER_AT)]
+    allow, refuse = _instruction(RETURN, SECCOMP_RET_ALLOW), _instruction(RETURN, SECCOMP_RET_ERRNO | EPERM)
+    program = [
+        _instruction(LOAD, ARCHITECTURE_AT),
+        _instruction(EQUAL, architecture, yes=1),
+        refuse,
+        _instruction(LOAD, NUMBER_AT),
+    ]
     for number in allowed:
-        program += [_step(EQUAL, number, no=1), allow]
+        program += [_instruction(EQUAL, number, no=1), allow]
     for number, place in opening.items():
-        flags = _step(LOAD, ARGUMENTS_AT + 8 * place)
-        program += [_step(EQUAL, number, no=4), flags, _step(ANY_BIT, NOT_READ_ONLY, no=1), refuse, allow]
+        flags = _instruction(LOAD, ARGUMENTS_AT + 8 * place)
+        program += [_instruction(EQUAL, number, no=4), flags, _instruction(ANY_BIT, NOT_READ_ONLY, no=1), refuse, allow]
     return b"".join([*program, refuse])
 
 
-def _step(code: int, constant: int, yes: int = 0, no: int = 0) -> bytes:
+def _instruction(code: int, constant: int, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("HBBI", code, yes, no, constant)
 
 

@@ -62,7 +62,7 @@ class Case:
 
 def main(kind: str) -> None:
     """Serve cases until the input ends."""
-    _take_place()
+    _detach()
     try:
         forks = _prepared(kind)
     except ImportError as error:
@@ -78,7 +78,7 @@ def main(kind: str) -> None:
         for case in list(running):
             if case.verdict_fd in readable and not _ended(case):
                 continue
-            late = _is_late(case, now_s)
+            late = _is_over_limit(case, now_s)
             if late or case.verdict_fd in readable:
                 running.remove(case)
                 _close(case, late)
@@ -91,7 +91,7 @@ def main(kind: str) -> None:
         _end(case)
 
 
-def _take_place() -> None:
+def _detach() -> None:
     """Detach: a deleted empty working folder, no network, no terminal signals, no environment."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setsid()
@@ -134,14 +134,14 @@ def _fork_math(asked: Any, algebra: Any) -> Case:
         _become_child(writes, MATH_LIMITS, audited=False)
         question = algebra.alone if asked["alone"] else algebra.equal
         for wanted, given in asked["pairs"]:
-            os.write(writes, b"1" if _calm(question, wanted, given) else b"0")
+            os.write(writes, b"1" if _equal_or_false(question, wanted, given) else b"0")
 
     child = _forked(judge)
     os.close(writes)
     return _case(asked, reads, (child,), MATH_LIMITS)
 
 
-def _calm(question: Callable[[str, str], bool], wanted: str, given: str) -> bool:
+def _equal_or_false(question: Callable[[str, str], bool], wanted: str, given: str) -> bool:
     try:
         return question(wanted, given)
     except Exception:  # noqa: BLE001 SymPy may raise anything for invalid input
@@ -231,7 +231,7 @@ def _ended(case: Case) -> bool:
     return not said
 
 
-def _is_late(case: Case, now_s: float) -> bool:
+def _is_over_limit(case: Case, now_s: float) -> bool:
     """Return True if the case is deadlocked or over its wall-clock limit.
 
     It counts as idle only if two consecutive polls see the same state: its processes may be talking to each other.

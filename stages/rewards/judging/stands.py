@@ -37,46 +37,50 @@ class AnswerProcess:
     def ask(self, what: str, on: str = "", *arguments: Any, **keywords: Any) -> Any:
         """Send a request. Return the resulting value, or raise the exception raised by the answer."""
         try:
-            named = {name: encode(item, self._hand) for name, item in keywords.items()}
-            handed = [encode(item, self._hand) for item in arguments]
+            named = {name: encode(item, self._encode_other) for name, item in keywords.items()}
+            handed = [encode(item, self._encode_other) for item in arguments]
             send(self.fd, {"what": what, "on": on, "arguments": handed, "keywords": named})
             said = receive(self.fd)
             if "raised" not in said:
                 for place, after in said.get("changed", []):
-                    _restore(
-                        keywords[place] if isinstance(place, str) else arguments[place], decode(after, self._stand)
+                    _copy_changes(
+                        keywords[place] if isinstance(place, str) else arguments[place], decode(after, self._proxy)
                     )
-                return decode(said["value"], self._stand)
-            error = self._error(said["raised"], decode(said["with"], self._stand), str(said["text"]))
+                return decode(said["value"], self._proxy)
+            error = self._error(said["raised"], decode(said["with"], self._proxy), str(said["text"]))
         except BaseException:
             self.broken = True
             raise
         raise error
 
-    def _stand(self, tag: str, items: list[Any]) -> Any:
+    def _proxy(self, tag: str, items: list[Any]) -> Any:
         if tag != "object" or type(items[0]) is not int:
             raise Closed
         return Stand(self, items[0])
 
-    def _hand(self, value: Any) -> Any:
+    def _encode_other(self, value: Any) -> Any:
         """Encode an argument that is not plain data for the answer's process."""
         if type(value) is Stand:
             return ["object", _place(value)]
         kind = type(value)
         if self.scope.get(kind.__name__) is kind:  # a class of the setup, which the answer's process defines too
-            return ["made", kind.__name__, [[key, encode(item, self._hand)] for key, item in vars(value).items()]]
+            return [
+                "made",
+                kind.__name__,
+                [[key, encode(item, self._encode_other)] for key, item in vars(value).items()],
+            ]
         if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)):
-            items = [encode(item, self._hand) for item in value]
+            items = [encode(item, self._encode_other) for item in value]
             return ["iterator" if isinstance(value, Iterator) else "l", *items]
         module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
         if isinstance(module, str) and isinstance(name, str) and module not in ("tests", "answer"):
             return ["module", module, name]
-        return encode_function(value, self._hand)
+        return encode_function(value, self._encode_other)
 
     def _error(self, names: list[list[str]], arguments: list[Any], text: str) -> BaseException:
         """Rebuild the answer's exception as an instance of its most specific class that exists here."""
         for kind in self._kinds(names):
-            made = [error for values in (arguments, [text]) if (error := _made(kind, values)) is not None]
+            made = [error for values in (arguments, [text]) if (error := _created_error(kind, values)) is not None]
             if made:
                 return next((error for error in made if str(error) == text), made[0])
         return RuntimeError(text)
@@ -173,7 +177,7 @@ def _ask(stand: Stand, what: str, *arguments: Any) -> Any:
     return _line(stand).ask(what, "", stand, *arguments)
 
 
-def _made(kind: type[BaseException], values: list[Any]) -> BaseException | None:
+def _created_error(kind: type[BaseException], values: list[Any]) -> BaseException | None:
     """Create an exception of this class, without `__init__` if that rejects the arguments; None if both fail."""
     for make in (kind, lambda *values: kind.__new__(kind, *values)):
         with contextlib.suppress(Exception):
@@ -181,7 +185,7 @@ def _made(kind: type[BaseException], values: list[Any]) -> BaseException | None:
     return None
 
 
-def _restore(argument: Any, after: Any) -> None:
+def _copy_changes(argument: Any, after: Any) -> None:
     """Copy a function's changes of an argument back to the caller's object."""
     if type(argument) is not type(after) or type(argument) not in (list, dict, set, bytearray):
         raise Closed
