@@ -130,7 +130,7 @@ def measure(layers: int, repeats: int, root: Path) -> int:
     first, events, checkpoint = session(order(layers), root / "first")
     print(f"first session, nothing compiled yet: {start_s(events):6.1f} s to the end of its first step")
     if not (checkpoint / COMPILED_NAME).exists():
-        print("its programs did not ride along")
+        print("the checkpoint has no compiled programs")
         return 1
     sizes = {path.name: path.stat().st_size for path in sorted(checkpoint.iterdir())}
     print("its checkpoint: " + ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))

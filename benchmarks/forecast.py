@@ -29,7 +29,7 @@ def main() -> None:
     _line("at the start", [chain.start for chain in chains])
     _line("midway", [chain.midway for chain in chains])
     missed = [str(chain.seed) for chain in chains if not (chain.start.close and chain.midway.close)]
-    print(f"further off, at one of the two moments: seeds {', '.join(missed) or 'none'}")
+    print(f"off by more than a tenth at the start or midway: seeds {', '.join(missed) or 'none'}")
 
 
 def _line(when: str, told: list[ForecastError]) -> None:

@@ -143,7 +143,11 @@ def missed(tallies: Mapping[str, Tally]) -> list[str]:
         f"the idle tail's 95th percentile {ours.tail_s(0.95):.0f} s is not below {TAIL_S_MAX:.0f} s": ours.tail_s(0.95)
         < TAIL_S_MAX,
         f"{ours.timed_out} sessions timed out": ours.timed_out == 0,
-        **{f"{name} is ahead": tally.goodput < ours.goodput for name, tally in tallies.items() if name != "relay"},
+        **{
+            f"{name} has a higher goodput": tally.goodput < ours.goodput
+            for name, tally in tallies.items()
+            if name != "relay"
+        },
     }
     return [what for what, holds in held.items() if not holds]
 

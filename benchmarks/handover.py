@@ -201,7 +201,7 @@ def waits(handoff: str) -> list[float]:
 
 def table(weights: list[Weight]) -> str:
     """Format a row for each checkpoint."""
-    lines = [f"{'':28}{'must travel':>14}{'travels':>14}{'beyond':>12}{'share':>8}{'programs':>12}"]
+    lines = [f"{'':28}{'necessary':>14}{'transferred':>14}{'overhead':>12}{'share':>8}{'programs':>12}"]
     for each in weights:
         travels = each.state + each.artifacts
         numbers = f"{each.numbers:14,}{travels:14,}{travels - each.numbers:12,}{each.share:8.3f}{each.programs:12,}"
@@ -217,7 +217,7 @@ def plot(weights: list[Weight], waited: Mapping[str, float], path: Path) -> None
     left, right = figure.subplots(1, 2)
     left.barh([each.what for each in weights], [each.share for each in weights])
     left.axvline(WEIGHT_MAX, linestyle="--", color="tab:red", label=f"{WEIGHT_MAX}")
-    left.set_xlabel("bytes on the wire for each that must travel")
+    left.set_xlabel("transferred bytes per necessary byte")
     left.legend()
     right.barh(list(waited), list(waited.values()))
     right.set_xlabel("seconds from one session to the next push")
@@ -239,7 +239,7 @@ def main() -> int:
     missed = [each.what for each in weights[1:] if each.share > WEIGHT_MAX]
     for each in weights[1:]:
         said = "MISS" if each.what in missed else "pass"
-        print(f"  {said}  {each.what}: {each.share:.3f} of what must travel, at most {WEIGHT_MAX}")
+        print(f"  {said}  {each.what}: {each.share:.3f} of the necessary bytes, at most {WEIGHT_MAX}")
     line = f"{STATE_BYTES / 2**20:.0f} MiB behind {LINE_BYTES_S / 1e6:.1f} MB/s each way"
     print(f"\nfrom a session's end to the next one's push, {line}, in virtual time")
     for handoff, seconds in waited.items():

@@ -239,11 +239,11 @@ def pair_rows(name: str, found: Pair) -> str:
 def chain_rows(name: str, one: Chain, many: Chain) -> str:
     """Format the cost of additional sessions, by class of time."""
     more = many.sessions - one.sessions
-    lines = [f"{name:5} {'seconds of':28}{'one session':>13}{f'{many.sessions} sessions':>13}{'more, each':>13}"]
+    lines = [f"{name:5} {'seconds of':28}{'one session':>13}{f'{many.sessions} sessions':>13}{'per extra one':>14}"]
     kinds = sorted({*one.seconds, *many.seconds}, key=lambda kind: -many.seconds.get(kind, 0.0))
     for kind in ("all", *kinds):
         first, last = (each.took_s if kind == "all" else each.seconds.get(kind, 0.0) for each in (one, many))
-        lines.append(f"      {kind:28}{first:13.2f}{last:13.2f}{(last - first) / more:+13.2f}")
+        lines.append(f"      {kind:28}{first:13.2f}{last:13.2f}{(last - first) / more:+14.2f}")
     step_ms = f"{1000 * one.step_s:.1f} and {1000 * many.step_s:.1f} ms"
     lines.append(f"      a step takes {step_ms}; weights {'equal' if one.digests == many.digests else 'NOT EQUAL'}")
     return "\n".join(lines)

@@ -241,7 +241,7 @@ def row(name: str, kept: Shelf) -> Row:
 
 def table(rows: Sequence[Row]) -> str:
     """Format a line for each home folder; `×` is the ratio to the first line."""
-    head = f"{'':34}{'turn ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'its MB':>8}{'report s':>10}{'on disk MB':>12}"
+    head = f"{'':34}{'tick ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'its MB':>8}{'report s':>10}{'on disk MB':>12}"
     lines, first = [head], rows[0]
     for each in rows:
         turn = f"{each.turn_ms:9.2f}{each.late_ms:8.2f}{each.turn_ms / first.turn_ms:6.1f}"
@@ -278,7 +278,7 @@ def curves(points: int) -> tuple[dict[str, float], float]:
         found = {
             "newest values": took_ms(lambda: kept.store.last_metrics(LIVE)),
             "curves of 300 points": took_ms(lambda: kept.store.series(LIVE, 300)),
-            "a turn": statistics.median(turns_ms(kept)),
+            "a tick": statistics.median(turns_ms(kept)),
             "relay status": 1000 * status_s(kept),
             "relay report": 1000 * report_s(kept),
         }
@@ -288,7 +288,7 @@ def curves(points: int) -> tuple[dict[str, float], float]:
 def verdicts(rows: Sequence[Row], newest_ms: float | None, watched: Watched | None) -> Iterator[tuple[bool, str]]:
     """Yield for each bound whether it holds, and a sentence."""
     most = max(rows, key=lambda each: each.turn_ms)
-    yield most.turn_ms <= TICK_MS_MAX, f"a turn within {TICK_MS_MAX:g} ms: {most.turn_ms:.1f} ms ({most.name})"
+    yield most.turn_ms <= TICK_MS_MAX, f"a tick within {TICK_MS_MAX:g} ms: {most.turn_ms:.1f} ms ({most.name})"
     slow = max(rows, key=lambda each: each.status_s)
     yield slow.status_s <= STATUS_S_MAX, f"relay status within {STATUS_S_MAX} s: {slow.status_s:.2f} s ({slow.name})"
     if newest_ms is not None:
@@ -308,8 +308,8 @@ def plot(rows: Sequence[Row], path: Path) -> None:
     figure = Figure(figsize=(7, 3), layout="constrained")
     counts = [int(each.name.split()[0].replace(",", "")) for each in rows]
     left, right = figure.subplots(1, 2)
-    left.plot(counts, [each.turn_ms for each in rows], "o-", label="a turn")
-    left.plot(counts, [each.round_ms for each in rows], "o-", label="a round at rest")
+    left.plot(counts, [each.turn_ms for each in rows], "o-", label="a tick")
+    left.plot(counts, [each.round_ms for each in rows], "o-", label="an idle round")
     left.axhline(TICK_MS_MAX, linestyle="--", color="tab:red")
     left.set_ylabel("ms")
     right.plot(counts, [each.status_s for each in rows], "o-", label="relay status")

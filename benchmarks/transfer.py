@@ -256,9 +256,9 @@ def table(found: Timed) -> str:
         speed = found.size_bytes / middle / 1e6
         lines.append(f"  {way + ', ' + who:28}{middle:8.2f}s{speed:8.0f}{found.ratio(way, who):9.2f}")
     compared_s = statistics.median(found.compared_s)
-    lines.append(f"  before it goes up, relay compares every byte once more: {compared_s:.2f} s beside these")
+    lines.append(f"  verification of every byte before the upload: {compared_s:.2f} s, not included above")
     busy = [f"{statistics.median(found.busy_s[way]) * 2**30 / found.size_bytes:.2f} s {way}" for way in WAYS]
-    lines.append(f"  processor time that relay takes for a GiB: {', '.join(busy)}")
+    lines.append(f"  relay's processor time per GiB: {', '.join(busy)}")
     return "\n".join(lines)
 
 
@@ -288,7 +288,7 @@ def plot(all_found: list[Timed], path: Path) -> None:
     }
     axes.boxplot(list(rows.values())[::-1], orientation="horizontal", tick_labels=list(rows)[::-1], whis=(0, 100))
     axes.axvline(SPEED_MIN, linestyle="--", color="tab:red", label=f"{SPEED_MIN}")
-    axes.set_xlabel("relay's speed with hashing, as a share of the other's")
+    axes.set_xlabel("relay's speed, including hashing, as a share of the other client's")
     axes.set_xlim(left=0)
     axes.legend()
     figure.savefig(path)

@@ -53,9 +53,9 @@ class Watched:
 
     def __str__(self) -> str:
         hour = f"{3600 * self.cpu_share:.1f} s of processor time an hour ({100 * self.cpu_share:.2f} % of a core)"
-        looks = f"{self.looks} looks and {self.calls} calls in {self.seconds:.0f} s ({self.calls_an_hour:.0f} calls an hour and session)"
+        looks = f"{self.looks} polls and {self.calls} calls in {self.seconds:.0f} s ({self.calls_an_hour:.0f} calls an hour and session)"
         return (
-            f"a daemon that watches {RUNS} sessions with {LINES:,} lines of log each: {hour}, "
+            f"a daemon that polls {RUNS} sessions with {LINES:,} lines of log each: {hour}, "
             f"{self.resident_mb:.0f} MB resident (at most {self.peak_mb:.0f}), {looks}"
         )
 
