@@ -32,9 +32,9 @@ def main() -> None:
     print(f"off by more than a tenth at the start or midway: seeds {', '.join(missed) or 'none'}")
 
 
-def _line(when: str, told: list[ForecastError]) -> None:
-    close, bounded = (sum(getattr(one, what) for one in told) / len(told) for what in ("close", "bounded"))
-    finish, quota = (statistics.median(getattr(one, what) for one in told) for what in ("off_finish", "off_quota"))
+def _line(when: str, errors: list[ForecastError]) -> None:
+    close, bounded = (sum(getattr(one, what) for one in errors) / len(errors) for what in ("close", "bounded"))
+    finish, quota = (statistics.median(getattr(one, what) for one in errors) for what in ("off_finish", "off_quota"))
     print(
         f"{when:>12}: within a tenth {close:.0%}; median error of the end {finish:.1%}, of the quota {quota:.1%}; "
         f"between the bounds {bounded:.0%}"

@@ -108,11 +108,11 @@ class Shelf:
 
 def session_of(lines: int, lasts_s: float) -> Played:
     """Return a session that logs `lines` steps at once and keeps running."""
-    told = [
+    steps = [
         Progress(number=n, event="step", at_s=float(n), stage="count", step=n + 1, metrics={"loss": 1.0, "reward": 0.5})
         for n in range(lines)
     ]
-    return Played(ends_after_s=lasts_s, lines=[(0.0, progress.line()) for progress in told])
+    return Played(ends_after_s=lasts_s, lines=[(0.0, progress.line()) for progress in steps])
 
 
 @contextmanager

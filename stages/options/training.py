@@ -111,9 +111,9 @@ class TrainingOptions(Guards):
 class Filtered(ValidatedOptions):
     """Quality filters for training examples. Score filters skip sets without scores; your own files are never filtered."""
 
-    min_score: Annotated[float, not_negative("takes every answer, those without a score too")] = 5.0
+    min_score: Annotated[float, not_negative("keeps every answer, even without a score")] = 5.0
     """Minimum score, out of 10, of an ultrafeedback answer; lower ones are left out and counted."""
-    min_margin: Annotated[float, not_negative("takes ties, and answers whose rejected one has no score")] = 0.5
+    min_margin: Annotated[float, not_negative("keeps ties, and answers whose rejected answer has no score")] = 0.5
     """Minimum score difference to ultrafeedback's rejected answer; scores are multiples of 0.5."""
     english_only: bool = True
     """Leaves out problems of magpie and ultrafeedback that are not in English, by magpie's label and by a guess from
@@ -146,7 +146,7 @@ class Sampling(Asking):
 
     temperature: Annotated[float, POSITIVE] = 1.0
     """Sampling temperature: below 1 likely tokens become likelier, above 1 unlikely ones do."""
-    top_k: Annotated[int, not_negative("draws from all tokens")] = 0
+    top_k: Annotated[int, not_negative("samples from all tokens")] = 0
     """Number of most likely tokens to sample from; 0: all. Training uses the probabilities over all tokens in any
     case."""
 
@@ -158,14 +158,14 @@ class Grpo(TrainingOptions, Sampling):
     batch: Annotated[int, POSITIVE] = 8
     """Prompts per step."""
     mode: Annotated[str, one_of("full", "lora")] = "lora"
-    num_generations: Annotated[int, at_least(2, "an answer is judged against its group")] = 8
+    num_generations: Annotated[int, at_least(2, "each completion is compared with its group")] = 8
     """Completions per prompt (the group size); each is compared with its group."""
     beta: Annotated[float, NOT_NEGATIVE] = 0.04
     """Weight of the KL penalty towards the reference model, which the stage started from; 0 uses no reference model."""
     epsilon: Annotated[float, POSITIVE] = 0.2
     """Lower clip range: a token's ratio of new to old probability is clipped at `1 - epsilon`. With one update per
     batch (`num_iterations: 1`) the ratio is 1 and nothing is clipped."""
-    epsilon_high: Annotated[float, not_negative("takes epsilon")] = 0.0
+    epsilon_high: Annotated[float, not_negative("uses epsilon")] = 0.0
     """Upper clip range: the ratio is clipped at `1 + epsilon_high`. A value above `epsilon` (DAPO's clip-higher: 0.28,
     arXiv:2503.14476) lets unlikely tokens gain more probability. 0: same as `epsilon`."""
     num_iterations: Annotated[int, POSITIVE] = 1
@@ -181,12 +181,12 @@ class Grpo(TrainingOptions, Sampling):
     (GRPO). `none` does not (Dr. GRPO, arXiv:2503.20783), so that groups with similar rewards count little."""
     mask_truncated_completions: bool = False
     """Excludes completions truncated at `max_completion_length` from the loss (DAPO's overlong filtering)."""
-    overlong_buffer: Annotated[int, not_negative("takes nothing off")] = 0
+    overlong_buffer: Annotated[int, not_negative("applies no penalty")] = 0
     """Number of tokens before `max_completion_length` over which the reward falls linearly by `overlong_penalty`
     (DAPO's soft overlong punishment, arXiv:2503.14476)."""
     overlong_penalty: Annotated[float, NOT_NEGATIVE] = 1.0
     """Penalty on the reward of a completion of `max_completion_length` tokens, if `overlong_buffer` is set."""
-    dynamic_sampling: Annotated[int, not_negative("draws once")] = 0
+    dynamic_sampling: Annotated[int, not_negative("samples once")] = 0
     """Maximum number of extra sampling rounds per step that replace groups with equal rewards, from which nothing is
     learnt (DAPO, arXiv:2503.14476). Each round costs as much as the step's first."""
     rewards: Annotated[dict[str, float], WEIGHTS] = field(
@@ -221,7 +221,7 @@ class Curate(Sampling):
     """Completions per problem."""
     solved_max: Annotated[float, Rule(remedy="a share between 0 and 1", above=0, below=1)] = 0.5
     """Maximum share of correct completions of a hard problem."""
-    hard_min: Annotated[int, Rule(remedy="positive: continued training needs a problem to go on with", above=0)] = 8
+    hard_min: Annotated[int, Rule(remedy="positive: continued training needs at least one problem", above=0)] = 8
     """Minimum number of hard problems. If fewer are found, unsolved ones with the hardest labels and longest solutions
     are added."""
 

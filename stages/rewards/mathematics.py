@@ -40,7 +40,7 @@ def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
     rows = [row for row, pairs in enumerate(needed) if pairs]
     verdicts = JUDGES["math"].ask([_question(needed[row]) for row in rows])
     for row, verdict in zip(rows, verdicts, strict=True):
-        equal = {pair for pair, told in zip(needed[row], verdict.said, strict=False) if told == "1"}
+        equal = {pair for pair, said_equal in zip(needed[row], verdict.said, strict=False) if said_equal == "1"}
         said[row] = _same(given[row], wanted[row], lambda *pair, equal=equal: pair in equal)
     return said
 

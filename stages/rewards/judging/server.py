@@ -172,19 +172,19 @@ def _fork_python(asked: Any) -> Case:
 
 def _forked_with_frame(work: Callable[[Any], None]) -> int:
     """Fork a child that reads the next frame itself and works on it. Raises Closed if it cannot read it."""
-    told, tells = os.pipe()
+    ready_read, ready_write = os.pipe()
 
     def read_and_work() -> None:
         frame = wire.receive(0)
-        os.write(tells, b".")  # the judge may read the next frame now
+        os.write(ready_write, b".")  # the judge may read the next frame now
         work(frame)
 
     child = _forked(read_and_work)
-    os.close(tells)
+    os.close(ready_write)
     try:
-        wire.exactly(told, 1)
+        wire.exactly(ready_read, 1)
     finally:
-        os.close(told)
+        os.close(ready_read)
     return child
 
 

@@ -58,8 +58,8 @@ def _pushes_and_homes() -> None:
     declined = sa.text("UPDATE session SET declined = 1 WHERE run = :run AND number = :number AND attempt = :attempt")
     for row in connection.execute(sa.text("SELECT run, data FROM fact WHERE name = 'push_refused'")).mappings().all():
         try:
-            told = document(row["data"])
-            connection.execute(declined, {"run": row["run"], "number": told["number"], "attempt": told["attempt"]})
+            fact = document(row["data"])
+            connection.execute(declined, {"run": row["run"], "number": fact["number"], "attempt": fact["attempt"]})
         except (
             KeyError,
             TypeError,
