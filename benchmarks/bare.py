@@ -1,7 +1,8 @@
-"""The trainings of the stages `sft` and `grpo` as Tunix's own examples do them: one call of `train` over all the data.
+"""SFT and GRPO training in the style of Tunix's own examples: one call of `train` over all the data.
 
-Model, adapter, optimizer, batches and their order are those of the stage, and of SFT the loss, so that after the same steps of it
-the weights are the same bit for bit; GRPO's loss is Tunix's own. No step is waited for, nothing is told, guarded, traced or saved; metrics go to Tunix's own logger, and nowhere.
+Model, adapter, optimizer, batches and their order are those of relay's stages. For SFT the loss is too, so that after
+the same steps the weights are equal bit for bit; for GRPO the loss is Tunix's own. Nothing waits for a step, and
+nothing is reported, guarded, traced or saved; metrics go to Tunix's own logger without a backend.
 """
 
 import functools
@@ -29,19 +30,19 @@ from stages.training.stage_data import judged_problems, prompt, worked_examples
 
 
 class Alone(Uncut):
-    """What the stage is read from, where no session is."""
+    """Stage context for training without a session."""
 
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
-        """Nobody counts here."""
+        """Return a no-op context: time is not accounted here."""
         return nullcontext()
 
 
 Passed = Callable[[int], None]
-"""Told when as many steps were begun as are over in a training that does not wait for them."""
+"""Callback with the number of steps begun. They may not be over: training does not wait for them."""
 
 
 def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
-    """All steps of the stage; the digests of what a checkpoint would hold."""
+    """Run all steps of the stage. Return the digests of the state that a checkpoint would hold."""
     options = fit(Sft, context.spec.options, "options")
     standing = prepare(context, options)
     examples = worked_examples(context, standing.foundation, options).train
@@ -62,7 +63,7 @@ def train_sft(context: Alone, passed: Passed) -> dict[str, str]:
 
 
 def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
-    """All steps of the stage; the digests of what a checkpoint would hold."""
+    """Run all steps of the stage. Return the digests of the state that a checkpoint would hold."""
     options = fit(Grpo, context.spec.options, "options")
     standing = prepare(context, options, needs_origin=options.beta > 0)
     problems = judged_problems(context, standing.foundation, options.data, options).train
@@ -122,7 +123,7 @@ def train_grpo(context: Alone, passed: Passed) -> dict[str, str]:
 
 
 def _weighted(reward: Callable[..., list[float]], weight: float) -> Callable[..., list[float]]:
-    @functools.wraps(reward)  # Tunix reads from the signature what else to pass
+    @functools.wraps(reward)  # Tunix reads the names of further arguments from the signature
     def scaled(prompts: Any, completions: Any, **columns: Any) -> list[float]:
         return [weight * value for value in reward(prompts=prompts, completions=completions, **columns)]
 

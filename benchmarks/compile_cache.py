@@ -1,13 +1,13 @@
-"""What is it worth that compiled programs ride along with the checkpoint? Measures the start of a resumed session both ways.
+"""Measure how much faster a resumed session starts if its checkpoint includes compiled programs.
 
     python -m benchmarks.compile_cache
     python -m benchmarks.compile_cache --layers 48 --repeats 3
 
-A first session trains a stack of layers and stops itself; then the second session is run twice in every round, from the very
-same checkpoint: once as it is, and once with its compiled programs taken away. Each session is a process of its own that runs
-the script which would be pushed. Printed are seconds from a session's start to the end of its first step, which is what a
-resumed session pays before it trains, and how many of them compiling took. The two kinds alternate, so a machine that is
-busy for a while is busy for both. Also checked: both sessions end with equal digests.
+A first session trains a stack of layers and stops itself. Then every round runs the second session twice from the same
+checkpoint: once with its compiled programs, once without. Each session is a process of its own that runs the script
+that would be pushed. Printed are the seconds from a session's start to the end of its first step, which is what a
+resumed session pays before it trains. The two kinds alternate, so that temporary load on the machine affects both. The
+benchmark also checks that both sessions end with equal digests.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def one_step(layers, step, seed):
 
 
 def order(layers: int) -> Order:
-    """The first session, which is cut after three steps."""
+    """Return the order of the first session, which stops after three steps."""
     begin = Cursor(stage="stack", step=0)
     return Order(
         run="bench-0001",
@@ -74,9 +74,9 @@ def order(layers: int) -> Order:
 def session(
     asked: Order, root: Path, parent: Path | None = None, inputs: Path | None = None
 ) -> tuple[Report, list[Progress], Path]:
-    """Run a session's script in a folder shaped like `/kaggle`; its report, its events and the checkpoint it left.
+    """Run a session's script in a folder laid out like `/kaggle`. Return its report, its events and its checkpoint.
 
-    Mounted are the checkpoint `parent` and what lies in `inputs`, if there are any.
+    The checkpoint `parent` and the content of `inputs`, if given, are mounted.
     """
     for folder in ("working", "input", "tmp"):
         (root / folder).mkdir(parents=True)
@@ -103,7 +103,7 @@ def session(
 
 
 def following(asked: Order, report: Report) -> Order:
-    """The session after it, which is cut three steps later."""
+    """Return the order of the next session, which stops three steps later."""
     assert report.checkpoint is not None
     here = report.checkpoint.cursor
     parent = Parent(name="bench-0001-c0001", digest=report.checkpoint.digest)
@@ -111,12 +111,12 @@ def following(asked: Order, report: Report) -> Order:
 
 
 def start_s(events: list[Progress]) -> float:
-    """Seconds from the session's start to the end of its first step."""
+    """Return the seconds from the session's start to the end of its first step."""
     return next(event.at_s for event in events if event.event == "step")
 
 
 def main() -> int:
-    """Print one table; 1 where the programs changed what was computed, or did not ride along."""
+    """Print the results. Return 1 if the programs changed the results or were not in the checkpoint."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--layers", type=int, default=32)
     arguments.add_argument("--repeats", type=int, default=2)
@@ -126,11 +126,11 @@ def main() -> int:
 
 
 def measure(layers: int, repeats: int, root: Path) -> int:
-    """Run the sessions below `root` and print what they took."""
+    """Run the sessions below `root` and print their start-up times."""
     first, events, checkpoint = session(order(layers), root / "first")
     print(f"first session, nothing compiled yet: {start_s(events):6.1f} s to the end of its first step")
     if not (checkpoint / COMPILED_NAME).exists():
-        print("its programs did not ride along")
+        print("the checkpoint has no compiled programs")
         return 1
     sizes = {path.name: path.stat().st_size for path in sorted(checkpoint.iterdir())}
     print("its checkpoint: " + ", ".join(f"{name} {size:,} bytes" for name, size in sizes.items()))

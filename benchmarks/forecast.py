@@ -1,12 +1,12 @@
-"""How good is the forecast? Calm simulated chains, what was said of them at the start and midway, and what happened.
+"""Measure the accuracy of the forecast on simulated chains without faults, at the start and midway.
 
     python -m benchmarks.forecast
     python -m benchmarks.forecast --chains 200 --seed 1000
 
-In each chain steps, machines, the queue and the processing of datasets take uneven times, and nothing fails. At the start the
-forecast is given the true usual times; midway it is given wrong ones for all that the chain has measured by then. Printed are
-the share of chains of which the end and the quota used came within a tenth of what was said, the median error, and the share
-of chains that ended between the two bounds. A chain takes a second or so.
+In each chain the times of steps, machines, the queue and dataset processing vary, and nothing fails. At the start the
+forecast gets the true typical times; midway it gets wrong ones for everything that the chain has measured by then.
+Printed are the share of chains whose end and quota use came within a tenth of the forecast, the median error, and the
+share of chains that ended between the two bounds. A chain takes about a second.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from orchestrator.rehearsal.simulation.forecast_accuracy import ForecastError, o
 
 
 def main() -> None:
-    """Simulate, then print a line for each of the two moments."""
+    """Simulate, then print a line for each of the two times."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chains", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0, help="of the first chain")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first chain")
     chosen = parser.parse_args()
     chains = [one(seed) for seed in range(chosen.seed, chosen.seed + chosen.chains)]
     longest = max(chain.days for chain in chains)
@@ -29,12 +29,12 @@ def main() -> None:
     _line("at the start", [chain.start for chain in chains])
     _line("midway", [chain.midway for chain in chains])
     missed = [str(chain.seed) for chain in chains if not (chain.start.close and chain.midway.close)]
-    print(f"further off, at one of the two moments: seeds {', '.join(missed) or 'none'}")
+    print(f"off by more than a tenth at the start or midway: seeds {', '.join(missed) or 'none'}")
 
 
-def _line(when: str, told: list[ForecastError]) -> None:
-    close, bounded = (sum(getattr(one, what) for one in told) / len(told) for what in ("close", "bounded"))
-    finish, quota = (statistics.median(getattr(one, what) for one in told) for what in ("off_finish", "off_quota"))
+def _line(when: str, errors: list[ForecastError]) -> None:
+    close, bounded = (sum(getattr(one, what) for one in errors) / len(errors) for what in ("close", "bounded"))
+    finish, quota = (statistics.median(getattr(one, what) for one in errors) for what in ("off_finish", "off_quota"))
     print(
         f"{when:>12}: within a tenth {close:.0%}; median error of the end {finish:.1%}, of the quota {quota:.1%}; "
         f"between the bounds {bounded:.0%}"

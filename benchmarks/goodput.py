@@ -1,18 +1,20 @@
-"""How much of the quota goes into steps that count? Relay and what people do today, over simulated weeks of nine-hour sessions.
+"""Compare the quota goodput of relay with that of common strategies, over simulated weeks of nine-hour sessions.
 
     python -m benchmarks.goodput
     python -m benchmarks.goodput --sessions 10000 --seed 3 --noise 0.3 --plot goodput.png
 
-The published recipe (examples/gemma2_2b.yaml: of it the stages that were published, SFT and GRPO, with their later rounds) is
-trained again and again with other draws of steps, machines, saves and queues, until relay has used so many sessions; every strategy
-gets the same steps. What is drawn: a step of reinforcement varies by `--noise`, one of SFT by a fifth of that, one step in 2,000
-takes 20 s longer, machines differ by 5 %, saves by 20 %, Kaggle's clock is up to 10 s ahead. Delays are those of docs/forecast.md:
-queue 7 to 30 minutes, start-up 4 minutes, 5 minutes for a stage's first step, 10 minutes from a session to the next, 20 hours a
-week. Relay decides with `stages.session.budget` itself. Nothing fails by itself here.
+The published recipe (the stages SFT and GRPO of examples/gemma2_2b.yaml, with their later rounds) is trained repeatedly
+with different random draws until relay has used `--sessions` sessions; every strategy gets the same steps. Random are:
+the time of a reinforcement learning step (by `--noise`), of an SFT step (by a fifth of that), one step in 2,000 that
+takes 20 s longer, the speed of machines (5 %), the time of saves (20 %), and Kaggle's clock (up to 10 s ahead). Delays
+are those of docs/forecast.md: queue 7 to 30 minutes, start-up 4 minutes, 5 minutes for a stage's first step, 10 minutes
+between sessions, 20 hours of quota a week. relay decides by its real code, `stages.session.budget`. There are no other
+failures.
 
-Printed are the quota goodput, the days to the end (the mean), how long before the limit sessions stop that stop for time, and how
-many sessions Kaggle had to stop. The exit status is 1 where relay's goodput is below 0.95, where the idle tail's 95th percentile
-is not below 90 s, where one session timed out, or where a strategy is ahead.
+Printed are the quota goodput, the mean number of days to the end, the idle tail (time left to the limit of sessions
+that stop for lack of time), and the number of sessions that Kaggle stopped. The exit status is 1 if relay's goodput is
+below 0.95, if the 95th percentile of the idle tail is not below 90 s, if a session timed out, or if another strategy is
+better.
 """
 
 import argparse
@@ -34,12 +36,12 @@ HOUR_S, WEEK_S = 3600.0, 7 * 24 * 3600.0
 QUOTA_S = 20 * HOUR_S
 WORTH_S = 1800.0
 SESSIONS_OF_A_RUN_MAX = 60
-"""A strategy that has not ended by then does not."""
+"""Number of sessions after which a strategy counts as never finishing."""
 
 
 @dataclass
 class Tally:
-    """What one strategy made of all runs."""
+    """Totals of one strategy over all runs."""
 
     useful_s: float = 0.0
     quota_s: float = 0.0
@@ -51,22 +53,22 @@ class Tally:
 
     @property
     def goodput(self) -> float:
-        """Seconds of steps that count of all that were charged."""
+        """Share of the charged seconds that went into steps that were kept."""
         return self.useful_s / self.quota_s
 
     def tail_s(self, share: float) -> float:
-        """A quantile of how long before the limit sessions stop that stop for time."""
+        """Return a quantile of the idle tail in seconds, the time left to the limit when a session stops for time."""
         return float(np.quantile(self.tails_s, share)) if self.tails_s else 0.0
 
 
 def published(pipeline: Pipeline) -> Pipeline:
-    """The stages that were published: SFT, GRPO, and GRPO again on what is hard."""
+    """Return the pipeline with the published stages only: SFT, GRPO, and GRPO continued on hard problems."""
     stages = tuple(stage for stage in pipeline.stages if stage.kind in ("sft", "grpo", "continued"))
     return pipeline.model_copy(update={"stages": stages})
 
 
 def run(world: World, work: Work, strategy: Strategy, seed: tuple[int, ...], tally: Tally) -> None:
-    """One training from its first session to its last, from week to week. Adds to the tally."""
+    """Simulate one training from its first session to its last, and add it to the tally."""
     now_s, left_s, week, place, memory = 0.0, QUOTA_S, 0, Place(), Memory()
     for number in range(SESSIONS_OF_A_RUN_MAX):
         generator = np.random.default_rng((*seed, number))
@@ -78,7 +80,7 @@ def run(world: World, work: Work, strategy: Strategy, seed: tuple[int, ...], tal
         limit_s = min(world.limit_s, left_s)
         ended = strategy(world, work, place, machine, memory, limit_s)
         lasted_s = machine_seconds = ended.lasted_s
-        # seconds on a slow machine are worth what the same steps are on a usual one, for every strategy alike
+        # normalized for every strategy: on a slow machine the same steps take more seconds
         tally.useful_s += _done_s(work, place, ended.place) * machine.slow
         tally.quota_s += machine_seconds
         tally.sessions += 1
@@ -94,7 +96,7 @@ def run(world: World, work: Work, strategy: Strategy, seed: tuple[int, ...], tal
 
 
 def _done_s(work: Work, begin: Place, end: Place) -> float:
-    """Seconds of the steps between two places, on a usual machine."""
+    """Return the seconds of the steps between two places, on a typical machine."""
 
     def until(place: Place) -> float:
         whole = sum(float(steps.sum()) for steps in work.steps_s[: place.stage])
@@ -104,7 +106,7 @@ def _done_s(work: Work, begin: Place, end: Place) -> float:
 
 
 def compare(pipeline: Pipeline, sessions: int, seed: int, noise: float) -> dict[str, Tally]:
-    """Train until relay has had so many sessions, with each strategy on the same draws."""
+    """Train until relay has used `sessions` sessions, with each strategy on the same random draws."""
     world = World(limit_s=pipeline.limit_s)
     strategies: Mapping[str, Strategy] = {"relay": relay(pipeline.budget_s, pipeline.save_interval_s), **today()}
     tallies = {name: Tally() for name in strategies}
@@ -118,7 +120,7 @@ def compare(pipeline: Pipeline, sessions: int, seed: int, noise: float) -> dict[
 
 
 def table(tallies: Mapping[str, Tally]) -> str:
-    """A line for each strategy."""
+    """Format a line for each strategy."""
     lines = [
         f"{'':32}{'goodput':>8}{'× relay':>9}{'days':>7}{'tail p50':>10}{'p95':>8}{'most':>8}{'sessions':>10}{'timed out':>11}"
     ]
@@ -134,20 +136,24 @@ def table(tallies: Mapping[str, Tally]) -> str:
 
 
 def missed(tallies: Mapping[str, Tally]) -> list[str]:
-    """Which bounds relay misses."""
+    """Return the bounds that relay misses."""
     ours = tallies["relay"]
     held = {
         f"goodput {ours.goodput:.3f} is below {GOODPUT_MIN}": ours.goodput >= GOODPUT_MIN,
         f"the idle tail's 95th percentile {ours.tail_s(0.95):.0f} s is not below {TAIL_S_MAX:.0f} s": ours.tail_s(0.95)
         < TAIL_S_MAX,
         f"{ours.timed_out} sessions timed out": ours.timed_out == 0,
-        **{f"{name} is ahead": tally.goodput < ours.goodput for name, tally in tallies.items() if name != "relay"},
+        **{
+            f"{name} has a higher goodput": tally.goodput < ours.goodput
+            for name, tally in tallies.items()
+            if name != "relay"
+        },
     }
     return [what for what, holds in held.items() if not holds]
 
 
 def plot(tallies: Mapping[str, Tally], path: Path) -> None:
-    """Goodput of each strategy, and how relay's idle tails are spread."""
+    """Plot the goodput of each strategy and the distribution of relay's idle tails."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -168,13 +174,15 @@ def plot(tallies: Mapping[str, Tally], path: Path) -> None:
 
 
 def main() -> int:
-    """Exit status 1 where a bound is missed."""
+    """Run the benchmark. Return exit status 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=10_000, help="of relay's, at least")
+    parser.add_argument("--sessions", type=int, default=10_000, help="minimum number of relay's sessions")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--noise", type=float, default=0.15, help="of a step of reinforcement, as a share")
-    parser.add_argument("--whole", action="store_true", help="with the evaluations and choices between the stages too")
-    parser.add_argument("--plot", type=Path, help="also draw it here")
+    parser.add_argument(
+        "--noise", type=float, default=0.15, help="variation of a reinforcement learning step, as a share"
+    )
+    parser.add_argument("--whole", action="store_true", help="include the evaluate and curate stages")
+    parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
     pipeline = loader.load(RECIPE)
     tallies = compare(pipeline if asked.whole else published(pipeline), asked.sessions, asked.seed, asked.noise)

@@ -1,14 +1,15 @@
-"""What does a LoRA checkpoint weigh on the wire, and how long does the next session wait for it?
+"""Measure the bytes transferred for a LoRA checkpoint, and how long the next session waits for it.
 
     python -m benchmarks.handover
     python -m benchmarks.handover --rank 32 --plot handover.png
 
-Weight: the bytes that travel, each way, as a share of the numbers that must: the adapter's parameters and the optimizer's state. One
-checkpoint is a real stage's, of the tiny model, whose fixed costs show (Orbax's indexes, a tar's padding); the others have the
-adapter of a 2B model: made of random numbers, whose exponents compress like trained ones, and of random bits, which cannot. Compiled programs ride along only where
-they pay, and are counted apart; those that the parent brought in the same bytes are taken from this disk and do not travel home.
+Size: the transferred bytes, each way, as a share of the necessary ones: the adapter's parameters and the optimizer
+state. One checkpoint comes from a real stage with the tiny model, where fixed costs dominate (Orbax's indexes, tar
+padding). The others have the adapter of a 2B model, filled with random numbers, whose exponents compress like trained
+ones, or with random bits, which do not compress. Compiled programs are included only if they save time, and are counted
+separately; a copy identical to the parent's is taken from the local disk and not downloaded.
 
-Waiting: a whole run on the local Kaggle in virtual time, with both kinds of `handoff`, behind a home's line.
+Waiting: a whole run on the local Kaggle in virtual time, with both kinds of `handoff`, over a home internet connection.
 """
 
 import argparse
@@ -35,9 +36,9 @@ from stages.session import packing
 from stages.session.compilation_cache import TRANSFER_BYTES_S, Compiled
 
 WEIGHT_MAX = 1.02
-"""Of the parameters and the optimizer's state, for a model worth training."""
+"""Maximum ratio of transferred bytes to parameters plus optimizer state, for a model of realistic size."""
 LINE_BYTES_S = 2 * TRANSFER_BYTES_S
-"""Each way: TRANSFER_BYTES_S is of a way there and back."""
+"""Bandwidth in each direction in bytes per second: TRANSFER_BYTES_S is for download plus upload."""
 STATE_BYTES = 230 * 2**20
 TINY = {
     "model": {"system": ""},
@@ -50,29 +51,29 @@ TINY = {
         }
     ],
 }
-# (width, heads, head width, key heads, hidden width, layers) of Gemma 2 2B, and what its adapters are made of.
+# Dimensions of Gemma 2 2B, from which the shapes of its adapters follow.
 WIDTH, HEADS, HEAD, KEYS, HIDDEN, LAYERS = 2304, 8, 256, 4, 9216, 26
 
 
 @dataclass(frozen=True)
 class Weight:
-    """One checkpoint, in bytes."""
+    """Sizes of one checkpoint, in bytes."""
 
     what: str
     numbers: int
     state: int
     artifacts: int
-    """Manifest and seal."""
+    """Size of the manifest and of its digest."""
     programs: int
 
     @property
     def share(self) -> float:
-        """What travels of the state, for each byte that must."""
+        """Transferred bytes, without programs, per necessary byte."""
         return (self.state + self.artifacts) / self.numbers
 
 
 def weighed(what: str, directory: Path, numbers: int, compiled: Compiled | None) -> Weight:
-    """Pack a state as a session does."""
+    """Pack a state as a session does, and return its sizes."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         blob = packing.pack(directory, folder / BLOB_NAME)
@@ -85,7 +86,7 @@ def weighed(what: str, directory: Path, numbers: int, compiled: Compiled | None)
 
 
 def tiny(compiled: Compiled | None) -> Weight:
-    """After three steps of a real stage."""
+    """Measure a checkpoint after three steps of a real stage."""
     from stages.training import checkpoints
 
     for context in run(TINY, "gemma2", 0):
@@ -99,7 +100,7 @@ def tiny(compiled: Compiled | None) -> Weight:
 
 
 def large(rank: int, dtype: str, *, bits: bool = False) -> Weight:
-    """An adapter of every projection of a 2B model, and AdamW's moments of it; with `bits` nothing in it can be compressed."""
+    """Measure an adapter for every projection of a 2B model with its AdamW moments; `bits` makes it incompressible."""
     import jax.numpy as jnp
     import numpy as np
 
@@ -154,7 +155,7 @@ def _bytes_of(arrays: Mapping[str, Any]) -> int:
 
 
 class Behind:
-    """The account, behind a line that a checkpoint's state takes its time for."""
+    """Gateway with limited bandwidth for a checkpoint's state."""
 
     def __init__(self, inner: DirectGateway, kaggle: SimulatedKaggle) -> None:
         self._inner, self._clock = inner, kaggle.clock
@@ -163,20 +164,20 @@ class Behind:
         return getattr(self._inner, name)
 
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
-        """As the real one, and later."""
+        """Download as the inner gateway does, after the transfer time of a state not downloaded yet."""
         fresh = file.name.endswith(BLOB_NAME) and not into.exists()
         found = self._inner.download(file, into, wanted)
         self._clock.sleep(STATE_BYTES / LINE_BYTES_S if fresh else 0.0)
         return found
 
     def create_dataset(self, slug: str, files: list[Path], sha256: Mapping[str, str] | None = None) -> None:
-        """As the real one, and later."""
+        """Create the dataset as the inner gateway does, after the transfer time."""
         self._clock.sleep(STATE_BYTES / LINE_BYTES_S)
         self._inner.create_dataset(slug, files, sha256)
 
 
 def waits(handoff: str) -> list[float]:
-    """Seconds from each session's end, as it was seen, to the next one's push."""
+    """Return the seconds from each session's observed end to the next one's push."""
     stages = "[{name: count, kind: counting, steps: 2000}]"
     text = f"{{name: sim, accelerator: TpuV5E8, handoff: {handoff}, session: {{limit_s: 5000}}, stages: {stages}}}"
     kaggle = SimulatedKaggle(parse(text, "sim.yaml"), step_s=10.0)
@@ -195,12 +196,12 @@ def waits(handoff: str) -> list[float]:
     return [at["push_confirmed", n + 1] - at["seen_ended", n] for n in range(1, len(state.sessions))]
 
 
-# --- what is said ------------------------------------------------------------------
+# --- output ------------------------------------------------------------------------
 
 
 def table(weights: list[Weight]) -> str:
-    """A row for each checkpoint."""
-    lines = [f"{'':28}{'must travel':>14}{'travels':>14}{'beyond':>12}{'share':>8}{'programs':>12}"]
+    """Format a row for each checkpoint."""
+    lines = [f"{'':28}{'necessary':>14}{'transferred':>14}{'overhead':>12}{'share':>8}{'programs':>12}"]
     for each in weights:
         travels = each.state + each.artifacts
         numbers = f"{each.numbers:14,}{travels:14,}{travels - each.numbers:12,}{each.share:8.3f}{each.programs:12,}"
@@ -209,14 +210,14 @@ def table(weights: list[Weight]) -> str:
 
 
 def plot(weights: list[Weight], waited: Mapping[str, float], path: Path) -> None:
-    """Shares and waits, side by side."""
+    """Plot shares and waits side by side."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.barh([each.what for each in weights], [each.share for each in weights])
     left.axvline(WEIGHT_MAX, linestyle="--", color="tab:red", label=f"{WEIGHT_MAX}")
-    left.set_xlabel("bytes on the wire for each that must travel")
+    left.set_xlabel("transferred bytes per necessary byte")
     left.legend()
     right.barh(list(waited), list(waited.values()))
     right.set_xlabel("seconds from one session to the next push")
@@ -224,10 +225,10 @@ def plot(weights: list[Weight], waited: Mapping[str, float], path: Path) -> None
 
 
 def main() -> int:
-    """Exit status 1 where a bound is missed."""
+    """Run the benchmark. Return exit status 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rank", type=int, default=16, help="of the large adapter")
-    parser.add_argument("--plot", type=Path, help="also draw both here")
+    parser.add_argument("--rank", type=int, default=16, help="rank of the large adapter")
+    parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
     waited = {handoff: statistics.median(waits(handoff)) for handoff in ("dataset", "kernel-output")}
     with tempfile.TemporaryDirectory() as scratch:
@@ -238,7 +239,7 @@ def main() -> int:
     missed = [each.what for each in weights[1:] if each.share > WEIGHT_MAX]
     for each in weights[1:]:
         said = "MISS" if each.what in missed else "pass"
-        print(f"  {said}  {each.what}: {each.share:.3f} of what must travel, at most {WEIGHT_MAX}")
+        print(f"  {said}  {each.what}: {each.share:.3f} of the necessary bytes, at most {WEIGHT_MAX}")
     line = f"{STATE_BYTES / 2**20:.0f} MiB behind {LINE_BYTES_S / 1e6:.1f} MB/s each way"
     print(f"\nfrom a session's end to the next one's push, {line}, in virtual time")
     for handoff, seconds in waited.items():

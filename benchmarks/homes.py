@@ -1,4 +1,4 @@
-"""Home folders that look as if relay had worked in them for weeks: what the measurements of commands and pages stand on."""
+"""Create home folders that look as if relay had worked in them for weeks, for benchmarks of commands and pages."""
 
 import functools
 import hashlib
@@ -18,19 +18,19 @@ SESSION = timedelta(hours=9)
 BETWEEN = timedelta(minutes=20)
 TRANSFER = timedelta(minutes=2)
 CYCLE = BETWEEN + SESSION + 2 * TRANSFER
-"""From one session's plan to the next one's."""
+"""Time from planning one session to planning the next."""
 STEPS_A_SESSION = 400
 SIZE_BYTES = 300 * 2**20
 
 
 def pipeline_of(name: str, sessions: int, slots: int = 1) -> Pipeline:
-    """A stage that takes so many sessions of `STEPS_A_SESSION` steps each, on an account with so many slots."""
+    """Return a pipeline with one stage of `sessions` sessions with STEPS_A_SESSION steps each."""
     stage = f"{{name: count, kind: counting, steps: {sessions * STEPS_A_SESSION}}}"
     return parse(f"{{name: {name}, accelerator: TpuV5E8, account: {{slots: {slots}}}, stages: [{stage}]}}", name)
 
 
 def finished_run(store: Store, run: str, sessions: int, begin: datetime, metrics_a_session: int = 100) -> None:
-    """Write a run of so many full sessions that has finished, with its checkpoints and its curves."""
+    """Write a finished run of `sessions` full sessions, with its checkpoints and metrics."""
     later = [fact for number in range(1, sessions + 1) for fact in _session(run, number, sessions, begin)]
     later.append((_begin_of(sessions + 1, begin), facts.RunFinished()))
     started = _started(run, pipeline_of(run.rpartition("-")[0], sessions))
@@ -40,7 +40,7 @@ def finished_run(store: Store, run: str, sessions: int, begin: datetime, metrics
 def live_run(
     store: Store, run: str, sessions: int, since: datetime, metrics_a_session: int = 100, slots: int = 1
 ) -> str:
-    """Write a run of so many full sessions and of one that runs `since` then; answers with that one's slug."""
+    """Write a run of `sessions` full sessions plus one running since `since`. Return the slug of the latter."""
     begin = since - BETWEEN - sessions * CYCLE
     later = [fact for number in range(1, sessions + 1) for fact in _session(run, number, sessions + 1, begin)]
     later += _session(run, sessions + 1, sessions + 1, begin)[:4]
@@ -62,12 +62,12 @@ def _started(run: str, pipeline: Pipeline) -> RunStarted:
 
 
 def _begin_of(number: int, begin: datetime) -> datetime:
-    """When a session is planned, of a run that began then."""
+    """Return the time at which a session of a run that began at `begin` is planned."""
     return begin + (number - 1) * CYCLE
 
 
 def _session(run: str, number: int, sessions: int, begin: datetime) -> list[tuple[datetime, Fact]]:
-    """What happens in one session; the first four facts are those of one that still runs."""
+    """Return the facts of one session; the first four are those of a session that still runs."""
     at, key = _begin_of(number, begin), {"number": number, "attempt": 1}
     parent = _manifest(run, number - 1) if number > 1 else None
     manifest, end = _manifest(run, number), at + BETWEEN + SESSION

@@ -1,13 +1,13 @@
-"""Does the tiny pipeline learn what it should? Runs it for several seeds and both families of models, and prints one table.
+"""Check that the tiny pipeline learns, for several seeds and both model families, and print one table.
 
     python -m benchmarks.learning --seeds 0 1 2 --kinds gemma2 gemma3 --plot learning.png
     JAX_COMPILATION_CACHE_DIR=/tmp/compiled python -m benchmarks.learning      # compiles once instead of once a seed
 
-A seed decides everything that is random: the model's first weights, the data sets, their order, adapters and answers.
-Expected of every run: format at least 0.95 after SFT and never below it later; accuracy after GRPO above that after SFT by
-more than the 95 % interval of their difference; hard accuracy after continued training above that after GRPO, and accuracy
-not below by more than the interval. The exit status says whether that held. Seconds are of training alone (`train`) and of
-everything before the first step's end (`start`).
+A seed determines everything random: the model's initial weights, the data sets, their order, adapters and completions.
+Expected of every run: format at least 0.95 after SFT and never below it later; accuracy after GRPO higher than after
+SFT by more than the 95 % interval of their difference; hard accuracy after continued training higher than after GRPO,
+and accuracy not lower by more than the interval. The exit status is 1 if this does not hold. Times are in seconds, of
+training alone (`train`) and of everything until the end of the first step (`start`).
 """
 
 import argparse
@@ -42,7 +42,7 @@ Z_95 = 1.96
 
 @dataclass
 class Uncut:
-    """A session without a limit: one stage, measured."""
+    """Stage context without a time limit, which records metrics and times of one stage."""
 
     spec: StageSpec
     plan: tuple[StageSpec, ...]
@@ -79,7 +79,7 @@ class Uncut:
         self.checkpoint = OpenedCheckpoint(Cursor(stage=self.spec.name, step=step), into)
 
     def doing(self, what: TimeClass) -> AbstractContextManager[None]:
-        """Nobody counts here."""
+        """Return a no-op context: time is not accounted here."""
         return nullcontext()
 
     def say(self, text: str) -> None:
@@ -87,11 +87,11 @@ class Uncut:
             print(text)
 
     def saw(self, step: int, name: str, value: object) -> None:
-        """Nobody compares here."""
+        """Do nothing: values are not traced here."""
 
 
 def run(pipeline: Mapping[str, Any], kind: str, seed: int) -> Iterator[Uncut]:
-    """Run every stage and give it back when it is done."""
+    """Run every stage and yield its context when it is done."""
     checkpoint = None
     plan = tuple(StageSpec.from_dict(stage) for stage in pipeline["stages"])
     model = {**pipeline["model"], "kind": kind, "source": SOURCES[kind]}
@@ -106,7 +106,7 @@ def run(pipeline: Mapping[str, Any], kind: str, seed: int) -> Iterator[Uncut]:
 
 
 def row(kind: str, context: Uncut) -> str:
-    """One line of the table."""
+    """Format one line of the table."""
     began, first, last = context.ended_s[0], context.ended_s[1], context.ended_s[-1]
     found = [context.metrics.get(name) for name in SHARES]
     numbers = "".join("         " if share is None else f"{share:9.3f}" for share in found)
@@ -114,12 +114,12 @@ def row(kind: str, context: Uncut) -> str:
 
 
 def half_width(one: Mapping[str, float], two: Mapping[str, float]) -> float:
-    """Half of the 95 % interval of the difference of two accuracies, taken as independent (they are not: this is wide)."""
+    """Return half the 95 % interval of the difference of two accuracies. It is wide: they are not independent."""
     return Z_95 * sqrt(sum(each["accuracy"] * (1 - each["accuracy"]) / each["asked"] for each in (one, two)))
 
 
 def shortfalls(evaluations: Sequence[Mapping[str, float]]) -> list[str]:
-    """What did not hold, of the three evaluations of one run."""
+    """Return the expectations that the three evaluations of one run miss."""
     sft, grpo, continued = evaluations
     expected = {
         "format is below 0.95": min(each["format"] for each in evaluations) >= 0.95,
@@ -131,7 +131,7 @@ def shortfalls(evaluations: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def plot(found: Mapping[tuple[str, int], Sequence[Mapping[str, float]]], names: Sequence[str], path: Path) -> None:
-    """A panel for each share, a line for each run."""
+    """Plot a panel for each metric with a line for each run."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -151,12 +151,12 @@ def plot(found: Mapping[tuple[str, int], Sequence[Mapping[str, float]]], names: 
 
 
 def main() -> int:
-    """Run the seeds; 1 where one of them did not learn what it should."""
+    """Run all seeds. Return 1 if one of them misses an expectation."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--pipeline", type=Path, default=EXAMPLE)
     arguments.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments.add_argument("--kinds", choices=SOURCES, nargs="+", default=list(SOURCES))
-    arguments.add_argument("--plot", type=Path, help="write a picture of all runs")
+    arguments.add_argument("--plot", type=Path, help="write a plot of all runs to this file")
     chosen = arguments.parse_args()
     pipeline = yaml.safe_load(chosen.pipeline.read_text(encoding="utf-8"))
     names = [stage["name"] for stage in pipeline["stages"] if stage["kind"] == "evaluate"]

@@ -1,4 +1,4 @@
-"""One transfer by relay's own client in a process of its own: seconds, processor time and the most memory, as JSON."""
+"""Run one transfer by relay's client, and print seconds, processor time and peak memory as JSON."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ DATASET = "bench-3f9a-c0001"
 
 
 def memory_bytes_max() -> int:
-    """The most that this process has held. Linux's own count for it begins with its program; what `getrusage` says may not."""
+    """Return this process's peak memory. Linux's VmHWM starts at exec; `getrusage` may include the parent's peak."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -25,10 +25,10 @@ def memory_bytes_max() -> int:
 
 
 def main() -> None:
-    """RELAY_KAGGLE_URL names the server."""
+    """Transfer one file; RELAY_KAGGLE_URL names the server."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("way", choices=("down", "up"))
-    parser.add_argument("path", type=Path, help="the file here")
+    parser.add_argument("path", type=Path, help="local file")
     parser.add_argument("size", type=int)
     parser.add_argument("sha256")
     asked = parser.parse_args()
@@ -39,7 +39,7 @@ def main() -> None:
         url = f"{os.environ['RELAY_KAGGLE_URL']}/files/state.bin"
         wanted = FileWanted(size_bytes=asked.size, sha256=asked.sha256)
         gateway.download(OutputFile(name="state.bin", url=url), asked.path, wanted)
-    else:  # as `publish` does it: first every byte is compared with what was collected
+    else:  # as `publish` does: first verify every byte against the collected checkpoint
         assert packing.sha256_of(asked.path) == asked.sha256
         compared_s, busy_s = time.perf_counter() - begin, time.process_time()
         gateway.create_dataset(DATASET, [asked.path], {asked.path.name: asked.sha256})

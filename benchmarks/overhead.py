@@ -1,18 +1,18 @@
-"""What does relay cost a training? The same steps bare in Tunix and through relay, side by side; then one session against ten.
+"""Measure relay's overhead: the same steps in bare Tunix and through relay, then one session against ten.
 
     python -m benchmarks.overhead
     python -m benchmarks.overhead --trainings lora full grpo --chains lora full grpo --plot overhead.png
 
-Bare is one call of Tunix's own `train` over all data; through relay is a whole session, from the order to the report. Both run in
-one process and take turns, a block of steps each; the first block, in which things are compiled, is not measured. Printed are
-milliseconds of a step, the median over the blocks of the ratio of steps per second (and the ratios' quartiles), the
-milliseconds that relay adds to a step, and what those are of a step of 1.5 s, as one takes on a TPU: what is added is Python's
-work, which does not grow with the model. After the blocks relay goes on alone and saves every few steps: what the
-training waits for a save is told as a share of those steps, and of the half hour that lies between two saves by default.
+Bare is one call of Tunix's own `train` over all data; through relay is a whole session, from the order to the report.
+Both run in one process and alternate in blocks of steps; the first block, which includes compilation, is not measured.
+Printed are the milliseconds per step, the median and quartiles over the blocks of the ratio of steps per second, the
+milliseconds that relay adds to a step, and the resulting ratio for a step of 1.5 s, as on a TPU: the overhead is Python
+code, which does not grow with the model. After the blocks relay continues alone and saves every few steps. The time
+that training waits for a save is printed as a share of those steps, and of the default save interval of half an hour.
 
-Then the same training as one session and as ten, each a process of its own from the script that would be pushed, without
-Kaggle's part (queue, transfers): what ten cost more, by what their seconds went to. Everywhere the digests of the final weights
-have to be equal. The exit status is 1 where one is not, or where a bound is missed.
+Then the same training runs as one session and as ten, each a process of its own that runs the script that would be
+pushed, without Kaggle's part (queue, transfers): printed is the extra cost of ten sessions by class of time. The
+digests of the final weights always have to be equal. The exit status is 1 if they are not, or if a bound is missed.
 """
 
 import argparse
@@ -41,10 +41,10 @@ from stages.session import runner
 RATIO_MIN = 0.99
 HOLD_SHARE_MAX = 0.02
 SAVE_INTERVAL_S = 1800.0
-"""What a pipeline has that does not say otherwise."""
+"""Default save interval of a pipeline, in seconds."""
 TPU_STEP_S = 1.5
 SIZES = {"width": 256, "hidden": 1024, "layers": 6}
-"""Of the model: a step has to be mostly the device's, as a real one is."""
+"""Dimensions of the model, large enough that the device dominates a step, as in real training."""
 SAVE_EVERY, SAVES = 5, 4
 SESSIONS = 10
 STAGE = "learn"
@@ -52,7 +52,7 @@ WORTH = """
 def by_length(prompts, completions, **_):
     return [len(text) % 7 / 7 for text in completions]
 """
-"""A reward by which answers differ, whatever a model that knows nothing says."""
+"""Source of a reward that differs between completions even for an untrained model."""
 SFT = {"data": ["magpie", "ultrafeedback"], "batch": 16, "max_seq_length": 96, "warmup_steps": 2}
 GRPO = {
     "data": ["gsm8k"],
@@ -71,19 +71,19 @@ TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Pair:
-    """The same training twice, in turns. Lists hold a value a block, `holds_s` one a save."""
+    """The same training, bare and through relay. Lists hold one value per block; `holds_s` holds one per save."""
 
     bare_s: list[float]
     relay_s: list[float]
     holds_s: list[float]
     saving_s: float
-    """Seconds of the steps between which those saves were."""
+    """Seconds of the steps during which the saves were made."""
     equal: bool | None
-    """Whether both end with the same weights; None of GRPO, whose loss and advantages are relay's own there and Tunix's own here."""
+    """True if both end with equal weights; None for GRPO, where the losses differ (relay's and Tunix's)."""
 
     @property
     def ratios(self) -> list[float]:
-        """Steps per second through relay, as a share of the bare ones in the same round."""
+        """Ratio, per round, of steps per second through relay to bare steps per second."""
         return [bare_s / relay_s for bare_s, relay_s in zip(self.bare_s, self.relay_s, strict=True)]
 
     @property
@@ -92,17 +92,17 @@ class Pair:
 
     @property
     def added_s(self) -> float:
-        """What relay adds to a step."""
+        """Seconds that relay adds to a step (median)."""
         return statistics.median(r - b for b, r in zip(self.bare_s, self.relay_s, strict=True))
 
     @property
     def hold_share(self) -> float:
-        """Of the time between two saves at the default interval, what the training waits for the longest of them."""
+        """Longest wait for a save, as a share of the default save interval."""
         return max(self.holds_s) / SAVE_INTERVAL_S
 
 
 def order(name: str, model: Mapping[str, Any], steps: int, *, in_turns: bool = False) -> Order:
-    """A session that does a whole training."""
+    """Return the order of a session that runs a whole training."""
     kind, options = TRAININGS[name]
     ours = f"benchmarks.turns:train_{kind}"
     return Order(
@@ -128,7 +128,7 @@ def order(name: str, model: Mapping[str, Any], steps: int, *, in_turns: bool = F
 
 
 def pair(name: str, folder: Path, rounds: int, block_steps: int) -> Pair:
-    """Measure a training both ways. `folder` holds the model and the inputs."""
+    """Measure a training, bare and through relay. `folder` holds the model and the inputs."""
     in_blocks = (rounds + 1) * block_steps
     asked = order(name, model_in(folder), in_blocks + SAVE_EVERY * SAVES, in_turns=True)
     asked = replace(asked, save_at=tuple(Cursor(stage=STAGE, step=in_blocks + SAVE_EVERY * n) for n in range(SAVES)))
@@ -163,15 +163,15 @@ def pair(name: str, folder: Path, rounds: int, block_steps: int) -> Pair:
     return Pair(
         bare_s=taken.steps_s("bare"),
         relay_s=taken.steps_s("relay"),
-        holds_s=holds_s[:SAVES],  # the last one is the stage's end
+        holds_s=holds_s[:SAVES],  # the last one is the final save
         saving_s=saving_s,
-        # Pins of the data are relay's alone.
+        # A subset: relay's checkpoint also has digests of the data pins.
         equal=None if name == "grpo" else digests.items() <= report.checkpoint.digests.items(),
     )
 
 
 def model_in(folder: Path) -> dict[str, Any]:
-    """What a pipeline's `model:` says of the model there."""
+    """Return the `model:` section for the model in `folder`."""
     return {"kind": "gemma2", "source": str(folder / "model"), "system": ""}
 
 
@@ -180,18 +180,18 @@ def model_in(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Chain:
-    """A training in sessions, each a process: seconds of all of them, by what they were spent on where the sessions tell."""
+    """A training in several sessions, each a process of its own: total seconds, and seconds by class."""
 
     sessions: int
     took_s: float
     seconds: dict[str, float]
     step_s: float
-    """The median of the sessions' own medians."""
+    """Median of the sessions' median step times."""
     digests: dict[str, str]
 
 
 def chain(name: str, folder: Path, sessions: int, steps: int) -> Chain:
-    """Run a training in so many sessions of the same length."""
+    """Run a training in `sessions` sessions of equal length."""
     asked, parent = order(name, model_in(folder), steps), None
     reports: list[Report] = []
     began_s = time.monotonic()
@@ -213,14 +213,14 @@ def chain(name: str, folder: Path, sessions: int, steps: int) -> Chain:
     return Chain(sessions, took_s, seconds, statistics.median(steps_s), report.checkpoint.digests)
 
 
-# --- what is printed ---------------------------------------------------------
+# --- output ------------------------------------------------------------------
 
 
 _EQUAL = {True: "equal", False: "NOT EQUAL", None: "not compared"}
 
 
 def pair_rows(name: str, found: Pair) -> str:
-    """What was measured of one training, in turns."""
+    """Format the measurements of one training, bare and through relay."""
     low, _, high = statistics.quantiles(found.ratios, n=4)
     bare_ms, relay_ms = (1000 * statistics.median(each) for each in (found.bare_s, found.relay_s))
     large = TPU_STEP_S / (TPU_STEP_S + max(0.0, found.added_s))
@@ -237,20 +237,20 @@ def pair_rows(name: str, found: Pair) -> str:
 
 
 def chain_rows(name: str, one: Chain, many: Chain) -> str:
-    """What more sessions cost, by class."""
+    """Format the cost of additional sessions, by class of time."""
     more = many.sessions - one.sessions
-    lines = [f"{name:5} {'seconds of':28}{'one session':>13}{f'{many.sessions} sessions':>13}{'more, each':>13}"]
+    lines = [f"{name:5} {'seconds of':28}{'one session':>13}{f'{many.sessions} sessions':>13}{'per extra one':>14}"]
     kinds = sorted({*one.seconds, *many.seconds}, key=lambda kind: -many.seconds.get(kind, 0.0))
     for kind in ("all", *kinds):
         first, last = (each.took_s if kind == "all" else each.seconds.get(kind, 0.0) for each in (one, many))
-        lines.append(f"      {kind:28}{first:13.2f}{last:13.2f}{(last - first) / more:+13.2f}")
+        lines.append(f"      {kind:28}{first:13.2f}{last:13.2f}{(last - first) / more:+14.2f}")
     step_ms = f"{1000 * one.step_s:.1f} and {1000 * many.step_s:.1f} ms"
     lines.append(f"      a step takes {step_ms}; weights {'equal' if one.digests == many.digests else 'NOT EQUAL'}")
     return "\n".join(lines)
 
 
 def missed(name: str, found: Pair) -> list[str]:
-    """Which bounds one training misses."""
+    """Return the bounds that one training misses."""
     held = {
         f"{name}: {found.ratio:.4f} of the bare steps/s is below {RATIO_MIN}": found.ratio >= RATIO_MIN,
         f"{name}: a save's share {found.hold_share:.2%} is not below {HOLD_SHARE_MAX:.0%}": found.hold_share
@@ -261,7 +261,7 @@ def missed(name: str, found: Pair) -> list[str]:
 
 
 def plot(found: Mapping[str, Pair], chains: Mapping[str, tuple[Chain, Chain]], path: Path) -> None:
-    """The ratio of each round, and what ten sessions spend their seconds on beside one."""
+    """Plot the ratio of each round, and the seconds by class of one session and of ten."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.6), layout="constrained")
@@ -287,7 +287,7 @@ def plot(found: Mapping[str, Pair], chains: Mapping[str, tuple[Chain, Chain]], p
 
 
 def prepare(folder: Path) -> None:
-    """The model, data sets and the reward, for sessions in this process and in others."""
+    """Write the model, the data sets and the reward, for sessions in this and in other processes."""
     write_model(folder / "model", "gemma2", "flax", vocabulary=len(VOCABULARY), **SIZES)
     write_tokenizer(folder / "model" / "tokenizer.model")
     write_sets(folder / "inputs" / "sets")
@@ -297,16 +297,22 @@ def prepare(folder: Path) -> None:
 
 
 def main() -> int:
-    """Exit status 1 where a bound is missed, or weights differ."""
+    """Run the benchmark. Return exit status 1 if a bound is missed or weights differ."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=8, help="blocks of each, in turns")
-    parser.add_argument("--steps", type=int, default=9, help="in a block")
-    parser.add_argument("--trainings", choices=TRAININGS, nargs="*", default=list(TRAININGS), help="measured in turns")
+    parser.add_argument("--rounds", type=int, default=8, help="measured blocks of each kind")
+    parser.add_argument("--steps", type=int, default=9, help="steps per block")
     parser.add_argument(
-        "--chains", choices=TRAININGS, nargs="*", default=["lora"], help="run as one session and as ten"
+        "--trainings",
+        choices=TRAININGS,
+        nargs="*",
+        default=list(TRAININGS),
+        help="trainings to compare with bare Tunix",
     )
-    parser.add_argument("--chain-steps", type=int, default=100, help="of each of those")
-    parser.add_argument("--plot", type=Path, help="also draw it here")
+    parser.add_argument(
+        "--chains", choices=TRAININGS, nargs="*", default=["lora"], help="trainings to run as one session and as ten"
+    )
+    parser.add_argument("--chain-steps", type=int, default=100, help="steps of each chain")
+    parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
     found: dict[str, Pair] = {}
     chains: dict[str, tuple[Chain, Chain]] = {}

@@ -1,14 +1,14 @@
-"""Is a thousand runs as quick as one? Turns, rounds, `relay status`, curves, and what a daemon that watches ten sessions costs.
+"""Measure how relay scales from one run to a thousand: ticks, rounds, `relay status`, curves, and a daemon's cost.
 
     python -m benchmarks.scale
     python -m benchmarks.scale --runs 1,100 --sessions 10 --points 100000 --watch-s 60 --plot scale.png
 
-Every home folder holds so many runs of `--sessions` sessions each; one of them is in the middle of one more, the others are
-over. Measured are a turn of that run, resting and looking at a Kaggle that answers at once; a round of a daemon in which
-every run rests; `relay status`, with the memory that it takes, and `relay report` of the live run, as whole processes. Then the
-same with more live runs beside those of the largest home, then one run with `--points` values of its metrics. At last a real daemon watches ten sessions of a local Kaggle for
-`--watch-s` seconds, four hours into each: its memory and its processor time are the system's own numbers, and the time is
-told as a share of what passed, so nothing is made up beyond what was measured. The exit status is 1 where a bound is missed.
+Each home folder holds a number of runs (`--runs`) of `--sessions` sessions each; one of them has a live session, the
+others are over. Measured are a tick of the live run, idle or polling a Kaggle that answers at once; a round of a daemon
+in which every run is idle; and `relay status` (with its peak memory) and `relay report` of the live run as whole
+processes. Then the same with more live runs in the largest home, then one run with `--points` metric values. Finally a
+real daemon polls ten sessions of a local Kaggle for `--watch-s` seconds, each four hours old: its memory and processor
+time are read from the operating system. The exit status is 1 if a bound is missed.
 """
 
 import argparse
@@ -42,14 +42,14 @@ from state.model import RunState
 from state.store import Store
 
 LIVE = "live-0000"
-"""The live run that is measured."""
+"""Id of the live run that is measured."""
 INTO = timedelta(hours=4)
-"""So long have live sessions been running."""
+"""Age of live sessions."""
 LONG = 40
-"""Sessions of the run with many values."""
+"""Number of sessions of the run with many metric values."""
 SLOTS = 1000
 LINES = 400
-"""Of the log of a live session."""
+"""Number of lines in the log of a live session."""
 TURNS = 100
 STARTS = 5
 PEAK = """
@@ -58,7 +58,7 @@ main(standalone_mode=False)
 about = dict(line.split(":", 1) for line in open("/proc/self/status"))
 print(about["VmHWM"].split()[0], file=sys.stderr)
 """
-"""Runs the command in `sys.argv` and says how many KiB it took at most, as the system counts them."""
+"""Program that runs the command in `sys.argv` and prints its peak memory in KiB, from /proc."""
 
 TICK_MS_MAX = 20.0
 STATUS_S_MAX = 0.5
@@ -70,26 +70,26 @@ LAST_MS_MAX = 50.0
 
 @dataclass
 class Shelf:
-    """A home folder with runs, and the Kaggle that plays the sessions of those that are live."""
+    """A home folder with runs, and the local Kaggle that simulates the live sessions."""
 
     home: Path
     store: Store
     clock: VirtualClock
     gateway: DirectGateway
     sessions: int
-    """Of each run, all of them over."""
+    """Number of ended sessions of each run."""
     values: int
-    """Of each metric in each session."""
+    """Number of values of each metric in each session."""
     live: int = 0
 
     def finish(self, runs: int) -> None:
-        """Add so many runs that are over."""
+        """Add `runs` finished runs."""
         for number in range(runs):
             begin = self.clock.now() - timedelta(days=30)
             finished_run(self.store, f"over-{number:04x}", self.sessions, begin, self.values)
 
     def begin(self, runs: int) -> None:
-        """Add live runs until there are so many."""
+        """Add live runs until there are `runs` of them."""
         for number in range(self.live, runs):
             since = self.clock.now() - INTO
             slug = live_run(self.store, f"live-{number:04x}", self.sessions, since, self.values, SLOTS)
@@ -97,27 +97,27 @@ class Shelf:
         self.live = runs
 
     def shell(self, state: RunState) -> EffectContext:
-        """What the effects of a run use."""
+        """Return the context for the effects of a run."""
         limits = limits_for(Pipeline.from_canonical(state.run.pipeline))
         return EffectContext(self.gateway, HomeLayout(self.home), self.clock, limits)
 
     def daemon(self, keeper: LeaseKeeper) -> Daemon:
-        """A daemon that nobody listens to."""
+        """Return a daemon without log and notifications."""
         return Daemon(self.store, self.shell, self.clock, keeper, lambda *_: None, lambda _: None, monotonic_s)
 
 
 def session_of(lines: int, lasts_s: float) -> Played:
-    """A session that tells of so many steps at once, and goes on."""
-    told = [
+    """Return a session that logs `lines` steps at once and keeps running."""
+    steps = [
         Progress(number=n, event="step", at_s=float(n), stage="count", step=n + 1, metrics={"loss": 1.0, "reward": 0.5})
         for n in range(lines)
     ]
-    return Played(ends_after_s=lasts_s, lines=[(0.0, progress.line()) for progress in told])
+    return Played(ends_after_s=lasts_s, lines=[(0.0, progress.line()) for progress in steps])
 
 
 @contextmanager
 def shelf(sessions: int, values: int = 10) -> Iterator[Shelf]:
-    """An empty one, for runs of so many sessions with so many values of each metric."""
+    """Yield an empty shelf for runs of `sessions` sessions with `values` values of each metric."""
     clock = VirtualClock(datetime.now(UTC).replace(microsecond=0))
     sandbox = ScriptedSandbox(lambda *_: session_of(LINES, 1e9))
     endless, plenty = PerKind.all(1e9), PerKind.all(1e12)
@@ -129,11 +129,11 @@ def shelf(sessions: int, values: int = 10) -> Iterator[Shelf]:
         store.close()
 
 
-# --- what is measured --------------------------------------------------------
+# --- measurements ------------------------------------------------------------
 
 
 def turns_ms(kept: Shelf) -> list[float]:
-    """Milliseconds of each turn of the live run: every other one has to look, the others find that it is too early."""
+    """Return the milliseconds of each tick of the live run. Every other tick polls; the others are too early to."""
     run, found = LIVE, []
     shell = kept.shell(kept.store.load(run))
     tick(kept.store, run, shell)
@@ -146,7 +146,7 @@ def turns_ms(kept: Shelf) -> list[float]:
 
 
 def rounds_ms(kept: Shelf) -> list[float]:
-    """Milliseconds of each round of a daemon whose runs all rest."""
+    """Return the milliseconds of each round of a daemon whose runs are all idle."""
     found = []
     with LeaseKeeper(kept.store, kept.clock) as keeper:
         daemon = kept.daemon(keeper)
@@ -161,7 +161,7 @@ def rounds_ms(kept: Shelf) -> list[float]:
 
 
 def command_s(kept: Shelf, *arguments: str) -> float:
-    """Seconds of a command of relay's from its start to its end, the median of a few."""
+    """Return the median seconds of a relay command as a whole process, without the first start."""
     command = [sys.executable, "-m", "orchestrator", "--home", str(kept.home), *arguments]
     found = []
     for _ in range(STARTS):
@@ -172,17 +172,17 @@ def command_s(kept: Shelf, *arguments: str) -> float:
 
 
 def status_s(kept: Shelf) -> float:
-    """Of `relay status`."""
+    """Return the seconds of `relay status`."""
     return command_s(kept, "status")
 
 
 def report_s(kept: Shelf) -> float:
-    """Of `relay report` of the live run."""
+    """Return the seconds of `relay report` of the live run."""
     return command_s(kept, "report", LIVE, "--output", str(kept.home.with_name("report.html")))
 
 
 def status_mb(kept: Shelf) -> float:
-    """Megabytes that `relay status` takes at most."""
+    """Return the peak memory of `relay status`, in megabytes."""
     argv = ["relay", "--home", str(kept.home), "status"]
     command = [sys.executable, "-c", f"import sys; sys.argv = {argv!r}\n{PEAK}"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -190,7 +190,7 @@ def status_mb(kept: Shelf) -> float:
 
 
 def took_ms(call: Callable[[], object]) -> float:
-    """Milliseconds of a call, the median of three."""
+    """Return the milliseconds of a call, median of three."""
     found = []
     for _ in range(3):
         begin = time.perf_counter()
@@ -200,13 +200,13 @@ def took_ms(call: Callable[[], object]) -> float:
 
 
 def size_mb(home: Path) -> float:
-    """Of the database."""
+    """Return the size of the database, in megabytes."""
     return sum(path.stat().st_size for path in home.glob("relay.db*")) / 1e6
 
 
 @dataclass(frozen=True)
 class Row:
-    """One home folder's numbers."""
+    """Measurements of one home folder."""
 
     name: str
     turns_ms: Sequence[float]
@@ -218,17 +218,17 @@ class Row:
 
     @property
     def turn_ms(self) -> float:
-        """In the median."""
+        """Median milliseconds of a tick."""
         return statistics.median(self.turns_ms)
 
     @property
     def late_ms(self) -> float:
-        """What nineteen of twenty turns stay below."""
+        """95th percentile of the milliseconds of a tick."""
         return statistics.quantiles(self.turns_ms, n=20)[-1]
 
     @property
     def round_ms(self) -> float:
-        """In the median."""
+        """Median milliseconds of a round."""
         return statistics.median(self.rounds_ms)
 
 
@@ -240,8 +240,8 @@ def row(name: str, kept: Shelf) -> Row:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A line a home folder; each number beside its multiple of the first line's."""
-    head = f"{'':34}{'turn ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'its MB':>8}{'report s':>10}{'on disk MB':>12}"
+    """Format a line for each home folder; `×` is the ratio to the first line."""
+    head = f"{'':34}{'tick ms':>9}{'95 %':>8}{'×':>6}{'round ms':>10}{'×':>6}{'status s':>10}{'×':>6}{'its MB':>8}{'report s':>10}{'on disk MB':>12}"
     lines, first = [head], rows[0]
     for each in rows:
         turn = f"{each.turn_ms:9.2f}{each.late_ms:8.2f}{each.turn_ms / first.turn_ms:6.1f}"
@@ -253,11 +253,11 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-# --- all of it ---------------------------------------------------------------
+# --- benchmark ---------------------------------------------------------------
 
 
 def by_size(runs: Sequence[int], sessions: int) -> tuple[list[Row], list[Row]]:
-    """One live run among so many; then ten and a hundred more live ones beside the most."""
+    """Measure homes of each size with one live run, then the largest with 1, 10 and 100 live runs."""
     sizes, lives = [], []
     for count in runs:
         with shelf(sessions) as kept:
@@ -272,13 +272,13 @@ def by_size(runs: Sequence[int], sessions: int) -> tuple[list[Row], list[Row]]:
 
 
 def curves(points: int) -> tuple[dict[str, float], float]:
-    """Milliseconds of each question about a run with so many values, and megabytes of its database."""
+    """Return the milliseconds of queries on a run with `points` metric values, and its database's size in megabytes."""
     with shelf(LONG, points // (2 * LONG)) as kept:
         kept.begin(1)
         found = {
             "newest values": took_ms(lambda: kept.store.last_metrics(LIVE)),
             "curves of 300 points": took_ms(lambda: kept.store.series(LIVE, 300)),
-            "a turn": statistics.median(turns_ms(kept)),
+            "a tick": statistics.median(turns_ms(kept)),
             "relay status": 1000 * status_s(kept),
             "relay report": 1000 * report_s(kept),
         }
@@ -286,9 +286,9 @@ def curves(points: int) -> tuple[dict[str, float], float]:
 
 
 def verdicts(rows: Sequence[Row], newest_ms: float | None, watched: Watched | None) -> Iterator[tuple[bool, str]]:
-    """Each bound, and whether it holds."""
+    """Yield for each bound whether it holds, and a sentence."""
     most = max(rows, key=lambda each: each.turn_ms)
-    yield most.turn_ms <= TICK_MS_MAX, f"a turn within {TICK_MS_MAX:g} ms: {most.turn_ms:.1f} ms ({most.name})"
+    yield most.turn_ms <= TICK_MS_MAX, f"a tick within {TICK_MS_MAX:g} ms: {most.turn_ms:.1f} ms ({most.name})"
     slow = max(rows, key=lambda each: each.status_s)
     yield slow.status_s <= STATUS_S_MAX, f"relay status within {STATUS_S_MAX} s: {slow.status_s:.2f} s ({slow.name})"
     if newest_ms is not None:
@@ -302,14 +302,14 @@ def verdicts(rows: Sequence[Row], newest_ms: float | None, watched: Watched | No
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:
-    """Turns and `relay status` over the number of runs."""
+    """Plot ticks and `relay status` over the number of runs."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3), layout="constrained")
     counts = [int(each.name.split()[0].replace(",", "")) for each in rows]
     left, right = figure.subplots(1, 2)
-    left.plot(counts, [each.turn_ms for each in rows], "o-", label="a turn")
-    left.plot(counts, [each.round_ms for each in rows], "o-", label="a round at rest")
+    left.plot(counts, [each.turn_ms for each in rows], "o-", label="a tick")
+    left.plot(counts, [each.round_ms for each in rows], "o-", label="an idle round")
     left.axhline(TICK_MS_MAX, linestyle="--", color="tab:red")
     left.set_ylabel("ms")
     right.plot(counts, [each.status_s for each in rows], "o-", label="relay status")
@@ -323,13 +323,17 @@ def plot(rows: Sequence[Row], path: Path) -> None:
 
 
 def main() -> int:
-    """Exit status 1 where a bound is missed."""
+    """Run the benchmark. Return exit status 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", default="1,10,100,1000", help="how many runs the home folders hold, with commas")
-    parser.add_argument("--sessions", type=int, default=10, help="of each run")
-    parser.add_argument("--points", type=int, default=1_000_000, help="values of metrics of one run; 0: none")
-    parser.add_argument("--watch-s", type=float, default=300.0, help="seconds to watch ten sessions for; 0: not")
-    parser.add_argument("--plot", type=Path, help="also draw it here")
+    parser.add_argument(
+        "--runs", default="1,10,100,1000", help="numbers of runs in the home folders, separated by commas"
+    )
+    parser.add_argument("--sessions", type=int, default=10, help="number of sessions of each run")
+    parser.add_argument("--points", type=int, default=1_000_000, help="number of metric values of one run; 0: skip")
+    parser.add_argument(
+        "--watch-s", type=float, default=300.0, help="seconds for which the daemon polls ten sessions; 0: skip"
+    )
+    parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
     counts = [int(text) for text in asked.runs.split(",")]
     rows, lives = by_size(counts, asked.sessions)

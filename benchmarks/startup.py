@@ -1,11 +1,11 @@
-"""How long until a command that only looks has answered? Whole processes, side by side with a Python that does nothing.
+"""Measure the run time of read-only commands as whole processes, compared with an empty Python program.
 
     python -m benchmarks.startup
     python -m benchmarks.startup --rounds 30 --sessions 500 --plot startup.png
 
-Every round starts each command once, in a new order, so a machine that is busy for a while is busy for all of them. Printed
-are the fastest, the median and the slowest start, the median as a multiple of the bare interpreter's in the same round, and
-how many modules each command imports. The home folder holds one finished run of as many sessions as are asked for.
+Every round starts each command once, in random order, so that temporary load on the machine affects all of them.
+Printed are the fastest, the median and the slowest start, the median ratio to the bare interpreter in the same round,
+and the number of modules that each command imports. The home folder holds one finished run of `--sessions` sessions.
 """
 
 import argparse
@@ -32,13 +32,13 @@ COMMANDS = {
     "relay status, no run yet": ["-m", "orchestrator", "--home", "nowhere", "status"],
 }
 LIMIT_S = 0.4
-"""What a person takes for at once: the bound that `relay --help` and `relay status` are held to."""
+"""Maximum median in seconds of `relay --help` and `relay status`: about what users perceive as immediate."""
 HELD = ("relay --help", "relay status")
 COUNT = "import runpy, sys; sys.argv = {argv!r}\ntry: {call}\nexcept SystemExit: pass\nprint(len(sys.modules), file=sys.stderr)"
 
 
 def started(arguments: list[str], home: Path) -> float:
-    """Seconds that one process takes from its start to its end."""
+    """Return the seconds that one process takes from start to end."""
     environment = {**os.environ, "RELAY_HOME": str(home)}
     begin = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, env=environment, stdout=subprocess.DEVNULL)
@@ -46,7 +46,7 @@ def started(arguments: list[str], home: Path) -> float:
 
 
 def modules(arguments: list[str], home: Path) -> int:
-    """How many modules the command has imported when it ends."""
+    """Return the number of modules that the command has imported when it ends."""
     if arguments[0] == "-c":
         argv, call = ["-c"], f"exec({arguments[1]!r})"
     else:
@@ -58,7 +58,7 @@ def modules(arguments: list[str], home: Path) -> int:
 
 
 def measured(home: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds of every start, a list a command, after one round that only warms the disk's cache."""
+    """Return the seconds of all starts by command, after one round that only warms the disk cache."""
     draw = random.Random(0)
     found: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for number in range(rounds + 1):
@@ -70,7 +70,7 @@ def measured(home: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def table(found: dict[str, list[float]], counts: dict[str, int]) -> str:
-    """A row a command."""
+    """Format a row for each command."""
     lines = [f"{'':26}{'fastest':>9}{'median':>9}{'slowest':>9}{'× bare':>8}{'modules':>9}"]
     for name, seconds in found.items():
         ratio = statistics.median(one / bare for one, bare in zip(seconds, found[BARE], strict=True))
@@ -80,7 +80,7 @@ def table(found: dict[str, list[float]], counts: dict[str, int]) -> str:
 
 
 def plot(found: dict[str, list[float]], path: Path) -> None:
-    """The starts as boxes, and the bound."""
+    """Plot the starts as boxes, and the bound."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3), layout="constrained")
@@ -94,11 +94,11 @@ def plot(found: dict[str, list[float]], path: Path) -> None:
 
 
 def main() -> int:
-    """Exit status 1 where a command that is held to the bound misses it in the median."""
+    """Run the benchmark. Return exit status 1 if the median of a command in HELD exceeds LIMIT_S."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=15, help="starts of each command")
-    parser.add_argument("--sessions", type=int, default=20, help="of the run in the home folder")
-    parser.add_argument("--plot", type=Path, help="also draw the starts here")
+    parser.add_argument("--rounds", type=int, default=15, help="number of starts of each command")
+    parser.add_argument("--sessions", type=int, default=20, help="number of sessions of the run in the home folder")
+    parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="relay-startup-") as folder:
         home = Path(folder) / "home"

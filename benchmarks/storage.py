@@ -1,8 +1,8 @@
-"""A storage server on a loopback port that is no limit itself: files leave it by `sendfile`, and uploads are only counted.
+"""Fast storage server on a loopback port, for transfer benchmarks: sends files by `sendfile` and only counts uploads.
 
-It speaks what relay needs of Kaggle to carry a checkpoint: ranges on the way down, resumable uploads on the way up, and the three
-calls around them. It is as fast as the machine or as a wire of so many megabits, cuts or stalls a connection after as many bytes as
-it is told, and counts every byte of a body.
+It implements the part of Kaggle's protocol needed to transfer a checkpoint: range downloads, resumable uploads, and
+three API calls. It is as fast as the machine or limited to a given bandwidth, can cut or stall a connection after a
+given number of bytes, and counts every byte of a body.
 """
 
 import argparse
@@ -34,7 +34,7 @@ TOKEN = "KGAT_0123456789abcdef0123456789abcdef"
 
 @dataclass
 class Counts:
-    """What went over the wire in bodies since they were last asked to begin anew."""
+    """Bytes of bodies transferred, and requests, since the last reset."""
 
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -43,14 +43,14 @@ class Counts:
 
 @dataclass
 class Plan:
-    """What befalls the next bodies: (bytes after which, "cut" or "stall"), one for each request in turn."""
+    """Planned faults for the next bodies: (byte count, "cut" or "stall"), one per request in order."""
 
     down: list[tuple[int, str]] = field(default_factory=list)
     up: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Storage(ThreadingHTTPServer):
-    """Serves the files of `folder` below `/files/`; what is put to `/uploads/<key>` is measured and, with `keep`, kept."""
+    """Serves the files of `folder` below `/files/`; counts uploads to `/uploads/<key>` and stores them with `keep`."""
 
     daemon_threads = True
 
@@ -70,7 +70,7 @@ class Storage(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Without a slash at the end."""
+        """URL of the server, without a trailing slash."""
         return f"{self.scheme}://127.0.0.1:{self.server_address[1]}"
 
     def get_request(self) -> tuple[socket.socket, Any]:
@@ -78,11 +78,11 @@ class Storage(ThreadingHTTPServer):
         return (self.tls.wrap_socket(accepted, server_side=True) if self.tls else accepted), address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that goes away is what is measured here."""
+        """Ignore errors: disconnecting clients are part of the benchmark."""
 
 
 class _Pace:
-    """Lets bytes through as a wire would; 0: as fast as they come."""
+    """Limits the transfer rate to a bandwidth in bytes per second; 0: unlimited."""
 
     def __init__(self, bytes_s: float) -> None:
         self.bytes_s = bytes_s
@@ -90,11 +90,11 @@ class _Pace:
 
     @property
     def most_bytes(self) -> int:
-        """At one go."""
+        """Maximum number of bytes per write."""
         return 2**18 if self.bytes_s else 2**26
 
     def passed(self, count: int) -> None:
-        """Wait until the wire is free again. One that was idle has saved nothing up."""
+        """Wait until `count` bytes would have been transferred."""
         if self.bytes_s:
             self.free_at_s += count / self.bytes_s
             time.sleep(max(0.0, self.free_at_s - time.monotonic()))
@@ -124,12 +124,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.flush()
-        befalls = self._befalls(self.storage.plan.down)
+        befalls = self._next_fault(self.storage.plan.down)
         last = size if befalls is None else min(size, first + befalls[0])
         with path.open("rb") as file:
             self._send(file.fileno(), first, last)
         if befalls is not None:
-            self._end_early(befalls[1])
+            self._apply_fault(befalls[1])
 
     def _send(self, file: int, first: int, last: int) -> None:
         pace = _Pace(self.storage.wire_bytes_s)
@@ -155,10 +155,10 @@ class _Handler(BaseHTTPRequestHandler):
             piece = re.fullmatch(r"bytes (\d+)-\d+/\d+", where)
             first = int(piece[1]) if piece else 0
             assert first <= self.storage.stored.get(key, 0), "a hole"
-            befalls = self._befalls(self.storage.plan.up)
+            befalls = self._next_fault(self.storage.plan.up)
             self._receive(key, first, length if befalls is None else min(length, befalls[0]))
             if befalls is not None:
-                self._end_early(befalls[1])
+                self._apply_fault(befalls[1])
                 return
         stored = self.storage.stored.get(key, 0)
         if stored == size:
@@ -215,9 +215,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    # --- mishaps ---------------------------------------------------------------
+    # --- faults ----------------------------------------------------------------
 
-    def _befalls(self, planned: list[tuple[int, str]]) -> tuple[int, str] | None:
+    def _next_fault(self, planned: list[tuple[int, str]]) -> tuple[int, str] | None:
         with self.storage.lock:
             self.storage.counts.requests += 1
             return planned.pop(0) if planned else None
@@ -225,33 +225,33 @@ class _Handler(BaseHTTPRequestHandler):
     def _stalls(self) -> bool:
         return self.storage.stalled.is_set()
 
-    def _end_early(self, how: str) -> None:
+    def _apply_fault(self, how: str) -> None:
         self.close_connection = True
         if how == "stall":
-            self._wait_until_it_is_gone()
+            self._wait_for_disconnect()
             return
-        # What the client has sent and nobody will read crossed the wire as well.
+        # Bytes that the client has sent and the server will not read were transferred as well.
         unread = struct.unpack("i", fcntl.ioctl(self.connection.fileno(), termios.FIONREAD, b"\0" * 4))[0]
         with self.storage.lock:
             self.storage.counts.received_bytes += unread
         self.connection.shutdown(socket.SHUT_RDWR)
 
-    def _wait_until_it_is_gone(self) -> None:
+    def _wait_for_disconnect(self) -> None:
         self.storage.stalled.set()
         hung_up = select.poll()
         hung_up.register(self.connection, select.POLLRDHUP)
         hung_up.poll()
         with suppress(ConnectionError):
-            while block := self.connection.recv(BLOCK_BYTES):  # it crossed the wire and is not stored
+            while block := self.connection.recv(BLOCK_BYTES):  # transferred but not stored
                 with self.storage.lock:
                     self.storage.counts.received_bytes += len(block)
 
     def log_message(self, *_: Any) -> None:
-        """Nothing."""
+        """Suppress the request log."""
 
 
 class Remote:
-    """A running storage server, as the measuring process sees it."""
+    """Client of a running storage server, for the measuring process."""
 
     def __init__(self, url: str, certificate: Path | None) -> None:
         self.url = url
@@ -260,21 +260,21 @@ class Remote:
         self._context = ssl.create_default_context(cafile=certificate) if certificate else None
 
     def plan(self, **ways: list[tuple[int, str]]) -> None:
-        """What befalls the next bodies; counting begins anew."""
-        self._asked("/plan", json.dumps(ways).encode())
+        """Plan faults for the next bodies, and reset the counts."""
+        self._request("/plan", json.dumps(ways).encode())
 
     def counts(self) -> dict[str, Any]:
-        """What went over the wire since."""
-        return cast(dict[str, Any], json.loads(self._asked("/counts")))
+        """Return the counts since the last reset."""
+        return cast(dict[str, Any], json.loads(self._request("/counts")))
 
-    def _asked(self, path: str, data: bytes | None = None) -> bytes:
+    def _request(self, path: str, data: bytes | None = None) -> bytes:
         with urllib.request.urlopen(self.url + path, data, timeout=60, context=self._context) as answer:
             return cast(bytes, answer.read())
 
 
 @contextmanager
 def serving(folder: Path, *, keep: bool = False, wire_mbit: float = 0.0, tls: bool = False) -> Iterator[Remote]:
-    """A storage server in a process of its own."""
+    """Run a storage server in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.storage", str(folder), "--wire-mbit", str(wire_mbit)]
     command += ["--keep"] if keep else []
     certificate = _certified(folder) if tls else None
@@ -289,7 +289,7 @@ def serving(folder: Path, *, keep: bool = False, wire_mbit: float = 0.0, tls: bo
 
 
 def _certified(folder: Path) -> Path:
-    """A certificate of this machine, signed by itself, and its key, in one file."""
+    """Create a self-signed certificate for 127.0.0.1 with its key, in one file."""
     path = folder / "server.pem"
     asked = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", "/CN=relay"]
     files = ["-keyout", str(path), "-out", str(path) + ".crt", "-addext", "subjectAltName=IP:127.0.0.1"]
@@ -302,9 +302,9 @@ def main() -> None:
     """Serve until terminated; the first line printed is the address."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--keep", action="store_true", help="keep what is uploaded, as up-KEY")
-    parser.add_argument("--wire-mbit", type=float, default=0.0, help="0: as fast as this machine")
-    parser.add_argument("--tls", type=Path, help="certificate and key")
+    parser.add_argument("--keep", action="store_true", help="store uploads as up-KEY")
+    parser.add_argument("--wire-mbit", type=float, default=0.0, help="bandwidth; 0: unlimited")
+    parser.add_argument("--tls", type=Path, help="file with certificate and key")
     asked = parser.parse_args()
     tls = None
     if asked.tls:

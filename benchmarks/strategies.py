@@ -1,8 +1,8 @@
-"""Sessions of one training as different people run them, on the same machines with the same steps.
+"""Simulated sessions of one training under different strategies, on the same machines with the same steps.
 
-Times are seconds on a session's clock. A step's time is drawn once for all strategies; a machine is slower or faster in everything.
-Steps go by in blocks of NumPy's; where a session of relay's may have to stop, one by one and asked of `stages.session.budget` itself, with
-the very numbers that it would have been told of one by one.
+Times are seconds on a session's clock. A step's time is drawn once for all strategies; a machine's speed scales
+everything. Steps are simulated in NumPy blocks. Near a possible stop of a relay session they are simulated one by one,
+and `stages.session.budget` decides with exactly the measurements that it would have in a real session.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,25 +20,26 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class World:
-    """What everybody has to live with."""
+    """Conditions common to all strategies. Times are in seconds."""
 
     limit_s: float = 32_400.0
     startup_s: float = 240.0
-    """Installing, loading, restoring: before a session's first stage begins."""
+    """Start-up time before a session's first stage: installing, loading, restoring."""
     first_s: float = 300.0
-    """What a stage's first step takes beyond the others where its programs were never compiled."""
+    """Extra time of a stage's first step if nothing has been compiled yet."""
     cached: float = 0.5
-    """The share of that where they were, for those who keep compiled programs; everybody else compiles again in each session."""
+    """Share of `first_s` with cached compiled programs. Only relay keeps them; other strategies compile in each
+    session."""
     save_s: float = 30.0
     hold_s: float = 1.0
-    """Of a save beside the training, what the training waits for."""
+    """Time for which training waits during an asynchronous save."""
     ahead_s: float = 10.0
-    """Kaggle's clock is ahead of a session's by up to so much."""
+    """Maximum lead of Kaggle's clock over a session's clock."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A pipeline's steps: for each stage its kind and the seconds of each step on a usual machine."""
+    """A pipeline's steps: for each stage its kind, its name and the seconds of each step on a typical machine."""
 
     kinds: tuple[str, ...]
     names: tuple[str, ...]
@@ -46,13 +47,13 @@ class Work:
 
     @property
     def useful_s(self) -> float:
-        """Of all steps, each done once."""
+        """Total seconds of all steps, each done once."""
         return float(sum(steps.sum() for steps in self.steps_s))
 
 
 @dataclass(frozen=True)
 class Place:
-    """How far a training is: steps done of a stage."""
+    """Position in a training: the stage, and the steps of it that are done."""
 
     stage: int = 0
     step: int = 0
@@ -60,7 +61,7 @@ class Place:
 
 @dataclass
 class Machine:
-    """What a session finds: how slow everything is, how long its saves take, how far ahead Kaggle's clock is."""
+    """Properties of a session's machine: slowdown factor, save times, and the lead of Kaggle's clock."""
 
     slow: float
     saves_s: Floats
@@ -68,14 +69,14 @@ class Machine:
     _taken: int = 0
 
     def save_s(self) -> float:
-        """The next save's."""
+        """Return the seconds of the next save."""
         self._taken += 1
         return float(self.saves_s[self._taken % len(self.saves_s)])
 
 
 @dataclass
 class Memory:
-    """What a training carries from session to session beside its checkpoint."""
+    """State that a training keeps between sessions besides its checkpoint."""
 
     compiled: set[str] = field(default_factory=set)
     times: dict[str, float] = field(default_factory=dict)
@@ -83,7 +84,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Ended:
-    """A session: where the next one goes on, how long it had its machine, and whether Kaggle had to stop it."""
+    """Result of a session: where the next one resumes, its duration, and whether Kaggle stopped it."""
 
     place: Place
     lasted_s: float
@@ -92,11 +93,11 @@ class Ended:
 
 
 Strategy = Callable[[World, Work, Place, Machine, Memory, float], Ended]
-"""One session with so many seconds of limit."""
+"""Function that simulates one session with a limit in seconds."""
 
 
 def work_of(pipeline: Pipeline, generator: np.random.Generator, noise: float) -> Work:
-    """Draw every step of a pipeline with the times that it expects; answers are longer or shorter, so such steps vary more."""
+    """Draw the times of all steps around the pipeline's expected ones. Steps that generate completions vary more."""
     said = pipeline.expect.step_s
     steps_s = []
     for stage in pipeline.stages:
@@ -119,11 +120,11 @@ def machine_of(world: World, generator: np.random.Generator) -> Machine:
 # --- relay --------------------------------------------------------------------
 
 WINDOW_S = 600.0
-"""Before this much is left no rule of ours stops a session; looked at anew, wider, where it would."""
+"""Remaining seconds of budget above which relay never stops a session. Doubled if a stop could occur earlier."""
 
 
 def relay(budget_s: Callable[[float], float], save_interval_s: float) -> Strategy:
-    """Relay's own: the budget decides, saves go on beside the steps, compiled programs and times are kept."""
+    """relay's strategy: the budget decides, saves are asynchronous, compiled programs and timings are kept."""
 
     def session(world: World, work: Work, place: Place, machine: Machine, memory: Memory, limit_s: float) -> Ended:
         budget = Budget(budget_s=budget_s(limit_s), save_interval_s=save_interval_s, known=dict(memory.times))
@@ -141,9 +142,7 @@ def relay(budget_s: Callable[[float], float], save_interval_s: float) -> Strateg
             now_s = (now_s if budget.saving_since_s is None else max(now_s, _saved_at(budget, machine))) + (
                 save_s := machine.save_s()
             )
-            if (
-                now_s > leave_s
-            ):  # its last step or save did not end in time: reckoned as if it had not saved within the stage
+            if now_s > leave_s:  # the last step or save did not end in time: counted as if the stage had not been saved
                 break
             budget = budget.save_done(now_s, save_s)
             memory.times.update({**budget.timings(), "save_s": max(budget.saves_s)})
@@ -161,14 +160,14 @@ def relay(budget_s: Callable[[float], float], save_interval_s: float) -> Strateg
 def _until_told(
     budget: Budget, steps_s: Floats, now_s: float, machine: Machine, hold_s: float
 ) -> tuple[int, float, Budget]:
-    """Steps until the stage ends or the budget says stop: how many, the clock, and the budget as it is then."""
+    """Run steps until the stage ends or the budget stops it. Return (number of steps, clock, budget)."""
     window_s, done = WINDOW_S, 0
     ends_s = np.cumsum(steps_s)
     base_s = now_s
     while done < len(steps_s):
         due_s = budget.saved_at_s + budget.save_interval_s
         calm_s = min(due_s, budget.budget_s - window_s)
-        block = int(np.searchsorted(ends_s, calm_s - base_s)) - done  # these end before anything is due
+        block = int(np.searchsorted(ends_s, calm_s - base_s)) - done  # these end before a save or stop is due
         count = min(max(1, block), len(steps_s) - done)
         budget = _measured(budget, steps_s[done : done + count])
         done += count
@@ -177,7 +176,7 @@ def _until_told(
         if done == len(steps_s) or budget.must_stop(now_s):
             return done, now_s, budget
         if budget.must_save(now_s):
-            if budget.saving_since_s is not None:  # one at a time: the one before is waited for
+            if budget.saving_since_s is not None:  # one save at a time: wait for the previous one
                 waited_s = _saved_at(budget, machine) - now_s
                 base_s, now_s = base_s + waited_s, now_s + waited_s
                 budget = _save_ended(budget, now_s, machine)
@@ -189,7 +188,7 @@ def _until_told(
 
 
 def _measured(budget: Budget, steps_s: Floats) -> Budget:
-    """The budget once it was told of these steps one by one."""
+    """Return the budget after recording these steps one by one."""
     if budget.first_step_s is None:
         budget, steps_s = budget.step_done(float(steps_s[0])), steps_s[1:]
     newest = tuple(float(step_s) for step_s in steps_s[-STEPS_KEPT:])
@@ -214,11 +213,11 @@ def _first_s(world: World, work: Work, stage: int, machine: Machine, memory: Mem
     return share * world.first_s * machine.slow
 
 
-# --- what people do today -----------------------------------------------------
+# --- other strategies ---------------------------------------------------------
 
 
 def fixed_margin(margin_s: float) -> Strategy:
-    """Stops so long before the limit and saves; a stage is gone on with."""
+    """Stop `margin_s` before the limit and save; the next session resumes the stage."""
 
     def session(world: World, work: Work, place: Place, machine: Machine, memory: Memory, limit_s: float) -> Ended:
         now_s, stop_s = world.startup_s * machine.slow, limit_s - margin_s
@@ -237,7 +236,7 @@ def fixed_margin(margin_s: float) -> Strategy:
 
 
 def until_killed(interval_s: float) -> Strategy:
-    """Saves every so often, while the training waits, and lets Kaggle kill it."""
+    """Save synchronously every `interval_s`, and run until Kaggle kills the session."""
 
     def session(world: World, work: Work, place: Place, machine: Machine, memory: Memory, limit_s: float) -> Ended:
         now_s = saved_s = world.startup_s * machine.slow
@@ -262,7 +261,7 @@ def until_killed(interval_s: float) -> Strategy:
 
 
 def stage_a_session(margin_s: float) -> Strategy:
-    """A session for each stage; one that does not fit is gone on with in the next one."""
+    """Use one session per stage; a stage that does not fit is resumed in the next one."""
     whole = fixed_margin(margin_s)
 
     def session(world: World, work: Work, place: Place, machine: Machine, memory: Memory, limit_s: float) -> Ended:
@@ -274,7 +273,7 @@ def stage_a_session(margin_s: float) -> Strategy:
 
 
 def from_scratch() -> Strategy:
-    """Saves at the end of each stage only: a stage that the limit cuts is begun anew."""
+    """Save only at the end of each stage: an interrupted stage starts again from its beginning."""
     often = until_killed(float("inf"))
 
     def session(world: World, work: Work, place: Place, machine: Machine, memory: Memory, limit_s: float) -> Ended:
@@ -285,7 +284,7 @@ def from_scratch() -> Strategy:
 
 
 def _ends(world: World, work: Work, stage: int, done: int, machine: Machine, now_s: float) -> Floats:
-    """When each step that is left of a stage ends; everything is compiled again."""
+    """Return the end time of each remaining step of a stage, including compilation."""
     steps_s = work.steps_s[stage][done:] * machine.slow
     steps_s[0] += world.first_s * machine.slow
     ends: Floats = now_s + np.cumsum(steps_s)
@@ -293,7 +292,7 @@ def _ends(world: World, work: Work, stage: int, done: int, machine: Machine, now
 
 
 def today() -> Mapping[str, Strategy]:
-    """By the words that the table has for them."""
+    """Return the strategies other than relay's, by their label in the table."""
     return {
         "fixed margin of 45 minutes": fixed_margin(2700.0),
         "saves every 30 minutes, killed": until_killed(1800.0),

@@ -1,18 +1,19 @@
-"""Is a checkpoint carried as fast as the wire, and what does a cut cost? Relay's own client beside curl, on one loopback server.
+"""Measure the transfer speed of relay's client and the cost of an interruption, compared with curl on loopback.
 
     python -m benchmarks.transfer
     python -m benchmarks.transfer --gib 2 --rounds 9 --tls --plot transfer.png
-    python -m benchmarks.transfer --big                # 5 GiB down and up, for the memory
+    python -m benchmarks.transfer --big                # 5 GiB down and up, to measure memory
 
-curl only moves bytes. Relay also hashes them against the manifest, writes through `.part`, puts them on the disk for good and
-can go on after any cut; `curl, hashed` is what one would have to type for the first of these: `curl | tee FILE | openssl dgst`.
-Every round measures all of them once, in a new order, so a machine that is busy for a while is busy for all; printed are medians,
-and the median over the rounds of curl's time divided by the other's in the same round. The files lie in memory (/dev/shm) where
-the machine has that, so that no disk is measured.
+curl only moves bytes. relay also verifies their hash against the manifest, writes through `.part`, syncs to disk and
+can resume after any interruption. `curl, hashed` adds only the hash: `curl | tee FILE | openssl dgst`. Every round
+measures all of them once, in random order, so that temporary load on the machine affects all. Printed are medians, and
+the median over the rounds of curl's time divided by the other's in the same round. Files are kept in memory (/dev/shm)
+if available, so that no disk is measured.
 
-There are two wires. One of a gigabit is more than nearly any home has; there relay is held to curl as it is. The other is as fast as
-this machine: what is measured is then its processors, which server, client and hash share, so on the way down relay is held to curl
-with a hash (SHA-256 alone takes a core longer than all that curl does). What a cut costs is counted in bytes at the server.
+Two bandwidths are measured. One gigabit is more than nearly any home connection has; there relay is compared with plain
+curl. Unlimited bandwidth measures the processors, which server, client and hash share, so there downloads are compared
+with curl plus hash (SHA-256 alone takes a core longer than everything that curl does). The cost of an interruption is
+counted in bytes at the server.
 """
 
 import argparse
@@ -35,22 +36,22 @@ from pathlib import Path
 from benchmarks.storage import TOKEN, Remote, serving
 
 SPEED_MIN = 0.9
-"""Of curl's."""
+"""Minimum speed as a share of curl's."""
 CUT_COST_MAX = 1.02
-"""Bytes over the wire, as a share of the file, where it is cut after `CUT_AT`."""
+"""Maximum transferred bytes, as a share of the file, with an interruption at CUT_AT."""
 CUT_AT = 0.99
 MEMORY_BYTES_MAX = 150_000_000
 BIG_GIB = 5.0
 WIRE_MBIT = 1000.0
 WIRE_GIB_MAX = 0.25
-"""At a gigabit a second a larger file only takes longer."""
+"""Maximum file size in GiB at limited bandwidth, where a larger file only takes longer."""
 CURL, HASHED, RELAY = "curl", "curl, hashed", "relay"
 WAYS = ("down", "up")
 
 
 @dataclass(frozen=True)
 class File:
-    """What is carried."""
+    """The file to transfer."""
 
     folder: Path
     size_bytes: int
@@ -58,43 +59,43 @@ class File:
 
     @property
     def served(self) -> Path:
-        """The server's copy."""
+        """Path of the server's copy."""
         return self.folder / "served" / "state.bin"
 
     @property
     def here(self) -> Path:
-        """The client's copy."""
+        """Path of the client's copy."""
         return self.folder / "here" / "state.bin"
 
 
 @dataclass
 class Timed:
-    """All rounds of one server: seconds by (way, who)."""
+    """Measurements of all rounds with one server: seconds by (direction, client)."""
 
     wire: str
     size_bytes: int
     seconds: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     compared_s: list[float] = field(default_factory=list)
     busy_s: dict[str, list[float]] = field(default_factory=dict)
-    """Of relay's own processor time, by way."""
+    """Processor time of relay's client in seconds, by direction."""
     memory: int = 0
 
     def note(self, way: str, who: str, seconds: float) -> None:
         self.seconds.setdefault((way, who), []).append(seconds)
 
     def ratios(self, way: str, who: str, of: str = CURL) -> list[float]:
-        """Speed as a share of another's, round by round."""
+        """Return the speed as a share of another client's, per round."""
         pairs = zip(self.seconds[way, of], self.seconds[way, who], strict=True)
         return [theirs / own for theirs, own in pairs]
 
     def ratio(self, way: str, who: str, of: str = CURL) -> float:
-        """The median over the rounds."""
+        """Return the median over the rounds of the speed as a share of another client's."""
         return statistics.median(self.ratios(way, who, of))
 
 
 @contextmanager
 def made(where: Path | None, gib: float) -> Iterator[File]:
-    """A file of so many bytes that do not repeat within a block, and room for its copies; all of it goes at the end."""
+    """Create a temporary folder with a file of `gib` GiB, which does not repeat within a block."""
     with tempfile.TemporaryDirectory(prefix="relay-transfer-", dir=where) as folder:
         blocks = [random.Random(number).randbytes(2**20 + number) for number in range(8)]
         digest, size, number = hashlib.sha256(), 0, 0
@@ -109,11 +110,11 @@ def made(where: Path | None, gib: float) -> Iterator[File]:
         yield File(Path(folder), size, digest.hexdigest())
 
 
-# --- who carries it ------------------------------------------------------------
+# --- clients -------------------------------------------------------------------
 
 
 def by_curl(way: str, file: File, remote: Remote, *, go_on_at: int | None = None, may_fail: bool = False) -> float:
-    """Seconds that curl says it took; `go_on_at` continues there."""
+    """Transfer by curl, resuming at byte `go_on_at` if given. Return the seconds that curl reports."""
     trusted = ["--cacert", str(remote.certificate)] if remote.certificate else []
     begun = [] if go_on_at is None else ["-C", str(go_on_at)]
     if way == "down":
@@ -133,7 +134,7 @@ def _uploads(remote: Remote) -> int:
 
 
 def by_curl_hashed(file: File, remote: Remote) -> float:
-    """Seconds until curl's file is here and its hash is known, by three programs at once."""
+    """Download and hash by `curl | tee | openssl`. Return the seconds."""
     trusted = f"--cacert {remote.certificate} " if remote.certificate else ""
     digest = "openssl dgst -sha256 -r" if shutil.which("openssl") else "sha256sum"
     begin = time.perf_counter()
@@ -144,7 +145,7 @@ def by_curl_hashed(file: File, remote: Remote) -> float:
 
 
 def relay_process(way: str, file: File, remote: Remote) -> subprocess.Popen[str]:
-    """The client, on its way."""
+    """Start a transfer by relay's client in a process of its own."""
     environ = {**os.environ, "RELAY_KAGGLE_URL": remote.url, "KAGGLE_API_TOKEN": TOKEN}
     if remote.certificate:
         environ["REQUESTS_CA_BUNDLE"] = str(remote.certificate)
@@ -153,7 +154,7 @@ def relay_process(way: str, file: File, remote: Remote) -> subprocess.Popen[str]
 
 
 def by_relay(way: str, file: File, remote: Remote) -> dict[str, float]:
-    """What the client says of it; ends the measurement where it fails."""
+    """Transfer by relay's client and return its measurements. Exits if it fails."""
     process = relay_process(way, file, remote)
     said, _ = process.communicate()
     if process.returncode:
@@ -166,7 +167,7 @@ def by_relay(way: str, file: File, remote: Remote) -> dict[str, float]:
 
 
 def timed(file: File, wire: str, rounds: int, *, wire_mbit: float, tls: bool) -> Timed:
-    """All ways by all, alternating, after one round that only warms up."""
+    """Measure both directions by all clients in random order, after one warm-up round."""
     found, draw = Timed(wire, file.size_bytes), random.Random(0)
     with serving(file.served.parent, wire_mbit=wire_mbit, tls=tls) as remote:
         for number in range(rounds + 1):
@@ -176,11 +177,11 @@ def timed(file: File, wire: str, rounds: int, *, wire_mbit: float, tls: bool) ->
                 for who in draw.sample(everybody, len(everybody)):
                     if way == "down":
                         file.here.unlink(missing_ok=True)
-                    _once(way, who, file, remote, into)
+                    _measure_once(way, who, file, remote, into)
     return found
 
 
-def _once(way: str, who: str, file: File, remote: Remote, into: Timed) -> None:
+def _measure_once(way: str, who: str, file: File, remote: Remote, into: Timed) -> None:
     if who == HASHED:
         into.note(way, who, by_curl_hashed(file, remote))
     elif who == CURL:
@@ -194,11 +195,11 @@ def _once(way: str, who: str, file: File, remote: Remote, into: Timed) -> None:
             into.compared_s.append(said["compared_s"])
 
 
-# --- cuts ------------------------------------------------------------------------
+# --- interruptions ---------------------------------------------------------------
 
 
 def cut_cost(way: str, how: str, file: File) -> float:
-    """Bytes over the wire as a share of the file: its connection is cut at 99 %, or its process killed there."""
+    """Return the transferred bytes as a share of the file, with the connection cut or the process killed at 99 %."""
     at = int(CUT_AT * file.size_bytes)
     kept = file.served.parent / "up-0-state.bin"
     if way == "down":
@@ -206,7 +207,7 @@ def cut_cost(way: str, how: str, file: File) -> float:
     with serving(file.served.parent, keep=True) as remote:
         remote.plan(**{way: [(at, "cut" if how == "cut" else "stall")]})
         if how == "killed":
-            _killed_where_it_stalls(way, file, remote)
+            _kill_at_stall(way, file, remote)
         by_relay(way, file, remote)
         counts = remote.counts()
     if way == "up":
@@ -216,18 +217,18 @@ def cut_cost(way: str, how: str, file: File) -> float:
     return int(counts["sent_bytes" if way == "down" else "received_bytes"]) / file.size_bytes
 
 
-def _killed_where_it_stalls(way: str, file: File, remote: Remote) -> None:
+def _kill_at_stall(way: str, file: File, remote: Remote) -> None:
     process = relay_process(way, file, remote)
     while not remote.counts()["stalls"]:
         assert process.poll() is None, "it ended before it was killed"
         time.sleep(0.05)
-    time.sleep(0.5)  # until the client has written what had come
+    time.sleep(0.5)  # until the client has written the received bytes
     process.send_signal(signal.SIGKILL)
     process.wait()
 
 
 def cut_seconds(way: str, file: File, rounds: int) -> float:
-    """Relay's speed as a share of curl's where each is cut at 99 % and goes on; the median over the rounds."""
+    """Return relay's median speed as a share of curl's, if both are cut at 99 % and resume."""
     at, ratios = int(CUT_AT * file.size_bytes), []
     with serving(file.served.parent) as remote:
         for _ in range(rounds):
@@ -244,25 +245,25 @@ def cut_seconds(way: str, file: File, rounds: int) -> float:
     return statistics.median(ratios)
 
 
-# --- what is said ------------------------------------------------------------------
+# --- output ------------------------------------------------------------------------
 
 
 def table(found: Timed) -> str:
-    """A row for each way and each who."""
+    """Format a row for each direction and client."""
     lines = [f"{found.wire}, {found.size_bytes / 2**30:.2f} GiB", f"  {'':28}{'median':>9}{'MB/s':>8}{'× curl':>9}"]
     for (way, who), seconds in sorted(found.seconds.items()):
         middle = statistics.median(seconds)
         speed = found.size_bytes / middle / 1e6
         lines.append(f"  {way + ', ' + who:28}{middle:8.2f}s{speed:8.0f}{found.ratio(way, who):9.2f}")
     compared_s = statistics.median(found.compared_s)
-    lines.append(f"  before it goes up, relay compares every byte once more: {compared_s:.2f} s beside these")
+    lines.append(f"  verification of every byte before the upload: {compared_s:.2f} s, not included above")
     busy = [f"{statistics.median(found.busy_s[way]) * 2**30 / found.size_bytes:.2f} s {way}" for way in WAYS]
-    lines.append(f"  processor time that relay takes for a GiB: {', '.join(busy)}")
+    lines.append(f"  relay's processor time per GiB: {', '.join(busy)}")
     return "\n".join(lines)
 
 
 class Bounds:
-    """Says what is held and what is missed."""
+    """Prints the result of each bound and counts the missed ones."""
 
     def __init__(self) -> None:
         self.missed = 0
@@ -273,7 +274,7 @@ class Bounds:
 
 
 def plot(all_found: list[Timed], path: Path) -> None:
-    """Each round's speed as a share of curl's, as boxes, and the bound."""
+    """Plot each round's speed as a share of curl's as boxes, and the bound."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3), layout="constrained")
@@ -287,14 +288,14 @@ def plot(all_found: list[Timed], path: Path) -> None:
     }
     axes.boxplot(list(rows.values())[::-1], orientation="horizontal", tick_labels=list(rows)[::-1], whis=(0, 100))
     axes.axvline(SPEED_MIN, linestyle="--", color="tab:red", label=f"{SPEED_MIN}")
-    axes.set_xlabel("relay's speed with hashing, as a share of the other's")
+    axes.set_xlabel("relay's speed, including hashing, as a share of the other client's")
     axes.set_xlim(left=0)
     axes.legend()
     figure.savefig(path)
 
 
 def speeds(asked: argparse.Namespace, bounds: Bounds) -> list[Timed]:
-    """Both wires."""
+    """Measure speeds at both bandwidths."""
     found = []
     for wire, wire_mbit, gib in (
         ("as fast as this machine", 0.0, asked.gib),
@@ -311,7 +312,7 @@ def speeds(asked: argparse.Namespace, bounds: Bounds) -> list[Timed]:
 
 
 def cuts(asked: argparse.Namespace, bounds: Bounds) -> None:
-    """Both ways, both mishaps."""
+    """Measure the cost of both kinds of interruption in both directions."""
     with made(asked.folder, asked.gib) as file:
         for way in WAYS:
             if way == "up":
@@ -327,7 +328,7 @@ def cuts(asked: argparse.Namespace, bounds: Bounds) -> None:
 
 
 def big(asked: argparse.Namespace, bounds: Bounds) -> None:
-    """One file that is larger than the memory may be."""
+    """Measure peak memory with a file larger than the allowed memory."""
     with made(asked.folder or Path(tempfile.gettempdir()), BIG_GIB) as file, serving(file.served.parent) as remote:
         for way in WAYS:
             memory = int(by_relay(way, file, remote)["memory"])
@@ -338,14 +339,14 @@ def big(asked: argparse.Namespace, bounds: Bounds) -> None:
 
 
 def main() -> int:
-    """Exit status 1 where a bound is missed."""
+    """Run the benchmark. Return exit status 1 if a bound is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--gib", type=float, default=1.0, help="of the file")
+    parser.add_argument("--gib", type=float, default=1.0, help="size of the file")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--tls", action="store_true", help="encrypted, as Kaggle serves it (needs openssl)")
-    parser.add_argument("--big", action="store_true", help=f"only carry {BIG_GIB:g} GiB and measure the memory")
-    parser.add_argument("--folder", type=Path, help="where the files lie for as long as this takes")
-    parser.add_argument("--plot", type=Path, help="also draw the speeds here")
+    parser.add_argument("--tls", action="store_true", help="use TLS, as Kaggle does (needs openssl)")
+    parser.add_argument("--big", action="store_true", help=f"only transfer {BIG_GIB:g} GiB and measure memory")
+    parser.add_argument("--folder", type=Path, help="folder for the temporary files")
+    parser.add_argument("--plot", type=Path, help="also write a plot to this file")
     asked = parser.parse_args()
     bounds = Bounds()
     if asked.big:

@@ -1,7 +1,7 @@
-"""Two trainings in one process that take turns, a block of steps each, so that a machine that is busy is busy for both.
+"""Alternate two trainings in one process by blocks of steps, so that temporary load on the machine affects both.
 
-Each says `passed` when it comes by the end of a step. What is measured of a block begins some steps after its begin: by then
-the caches are its own again, and what was dispatched ahead is under way.
+Each training calls `passed` at the end of a step. The measurement of a block starts some steps after its beginning,
+when the caches are warm again and asynchronously dispatched steps are under way.
 """
 
 import threading
@@ -14,11 +14,11 @@ from stages import grpo, sft
 from stages.stage import Context, Next, Write
 
 LEAD_STEPS = 3
-"""Of a block, so many steps are not measured. Tunix keeps two under way."""
+"""Number of steps at the beginning of a block that are not measured. Tunix keeps two in flight."""
 
 
 class Turns:
-    """Whose turn it is, and when each training came by the end of each step."""
+    """Alternates two trainings and records the end time of each step."""
 
     def __init__(self, names: tuple[str, str], block_steps: int, blocks: int) -> None:
         assert block_steps > LEAD_STEPS
@@ -32,7 +32,7 @@ class Turns:
 
     @contextmanager
     def taken_by(self, name: str) -> Iterator[None]:
-        """Around a whole training: it begins when it is its turn, and the turn is the other's for good when it ends."""
+        """Enclose a whole training: wait for the first turn, and leave all turns to the other one at the end."""
         self._wait(name)
         try:
             yield
@@ -42,9 +42,9 @@ class Turns:
                 self._hand_over(name)
 
     def passed(self, name: str, step: int) -> None:
-        """Step `step` of this training is over. At the end of a block this returns when it is its turn again.
+        """Record the end of step `step`. At the end of a block, block until this training's next turn.
 
-        After the last block each goes on to its end by itself.
+        After the last block each training continues to its end without further turns.
         """
         self._ended_s[name][step] = time.perf_counter()
         if step % self._block_steps or step // self._block_steps > self._blocks:
@@ -54,14 +54,14 @@ class Turns:
         self._wait(name)
 
     def steps_s(self, name: str) -> list[float]:
-        """Mean seconds of a step in each block but the first, in which things are compiled."""
+        """Return the mean seconds per step of each block except the first, which includes compilation."""
         ended_s, size = self._ended_s[name], self._block_steps
         begins = [block * size + LEAD_STEPS for block in range(1, self._blocks)]
         ends = [(block + 1) * size for block in range(1, self._blocks)]
         return [(ended_s[end] - ended_s[begin]) / (end - begin) for begin, end in zip(begins, ends, strict=True)]
 
     def between_s(self, name: str, one: int, other: int) -> float:
-        """Seconds from the end of one step of a training to the end of another."""
+        """Return the seconds from the end of one step of a training to the end of another."""
         return self._ended_s[name][other] - self._ended_s[name][one]
 
     def _hand_over(self, name: str) -> None:
@@ -77,7 +77,7 @@ class Turns:
 
 
 class InTurns:
-    """A stage's context that takes turns after each step, and measures how long the stage waits for a save."""
+    """Wrapper of a stage's context: takes turns after each step and measures how long the stage waits for a save."""
 
     def __init__(self, context: Context, name: str, turns: Turns, holds_s: list[float]) -> None:
         self._context = context
@@ -100,12 +100,12 @@ class InTurns:
 
 
 _taking: list[Callable[[Context], InTurns]] = []
-"""How the stages below find the turns that they take: an order can name a stage, and give it nothing but text."""
+"""Stack of context wrappers for the stages below. Global, because an order can pass only text to a stage."""
 
 
 @contextmanager
 def taking(wrap: Callable[[Context], InTurns]) -> Iterator[None]:
-    """While this lasts, stages of the kinds `benchmarks.turns:train_sft` and `…:train_grpo` run in what this wraps around."""
+    """Wrap the contexts of the stages `benchmarks.turns:train_sft` and `…:train_grpo` inside the block."""
     _taking.append(wrap)
     try:
         yield
@@ -114,10 +114,10 @@ def taking(wrap: Callable[[Context], InTurns]) -> Iterator[None]:
 
 
 def train_sft(context: Context) -> None:
-    """The stage `sft`, in turns."""
+    """Run the stage `sft` in turns."""
     sft.train(_taking[-1](context))
 
 
 def train_grpo(context: Context) -> None:
-    """The stage `grpo`, in turns."""
+    """Run the stage `grpo` in turns."""
     grpo.train(_taking[-1](context))

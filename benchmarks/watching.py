@@ -1,4 +1,4 @@
-"""What a real daemon costs while it watches ten sessions that are well: its memory and processor time, as the system counts them."""
+"""Measure memory and processor time of a real daemon that polls ten healthy sessions."""
 
 import os
 import subprocess
@@ -23,15 +23,15 @@ from state.store import Store
 RUNS = 10
 SESSIONS = 10
 LINES = 2000
-"""Of each session's log: four hours with a step every seven seconds."""
+"""Number of lines in each session's log: four hours with a step every seven seconds."""
 INTO = timedelta(hours=4)
 SETTLED_S = 5.0
-"""After the first look at the last of them, which takes in all that had been said before."""
+"""Seconds to wait after the first poll of the last session, which reads its whole log."""
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What was measured, after the daemon had settled."""
+    """Measurements of a daemon after its start-up phase."""
 
     seconds: float
     cpu_s: float
@@ -39,29 +39,29 @@ class Watched:
     peak_mb: float
     looks: int
     calls: int
-    """That Kaggle had to answer."""
+    """Number of calls to Kaggle."""
 
     @property
     def calls_an_hour(self) -> float:
-        """Of each session."""
+        """Calls to Kaggle per hour and session."""
         return 3600 * self.calls / self.seconds / RUNS
 
     @property
     def cpu_share(self) -> float:
-        """Of one core."""
+        """Processor time as a share of one core."""
         return self.cpu_s / self.seconds
 
     def __str__(self) -> str:
         hour = f"{3600 * self.cpu_share:.1f} s of processor time an hour ({100 * self.cpu_share:.2f} % of a core)"
-        looks = f"{self.looks} looks and {self.calls} calls in {self.seconds:.0f} s ({self.calls_an_hour:.0f} calls an hour and session)"
+        looks = f"{self.looks} polls and {self.calls} calls in {self.seconds:.0f} s ({self.calls_an_hour:.0f} calls an hour and session)"
         return (
-            f"a daemon that watches {RUNS} sessions with {LINES:,} lines of log each: {hour}, "
+            f"a daemon that polls {RUNS} sessions with {LINES:,} lines of log each: {hour}, "
             f"{self.resident_mb:.0f} MB resident (at most {self.peak_mb:.0f}), {looks}"
         )
 
 
 def watch(seconds: float) -> Watched:
-    """Run a daemon on ten live runs for so long."""
+    """Run a daemon on ten live runs and measure it for `seconds` seconds."""
     lines = [
         Progress(number=n, event="step", at_s=7.0 * n, stage="count", step=n, metrics={"loss": 1.0, "reward": 0.5})
         for n in range(1, LINES + 1)
@@ -84,14 +84,14 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
     command = [sys.executable, "-m", "orchestrator", "--home", str(home), "daemon"]
     environ = {**os.environ, **kaggle.environment()}
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL) as daemon:
-        while None in _looked(store):
+        while None in _poll_times(store):
             time.sleep(0.5)
         time.sleep(SETTLED_S)
-        before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _looked(store)
+        before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _poll_times(store)
         looks, calls = 0, kaggle.world.misfortune.calls_made
         while time.perf_counter() - begin < seconds:
             time.sleep(1.0)
-            now = _looked(store)
+            now = _poll_times(store)
             looks += sum(one != other for one, other in zip(looked, now, strict=True))
             looked = now
         passed_s, cpu_s = time.perf_counter() - begin, _cpu_s(daemon.pid) - before
@@ -101,12 +101,12 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
     return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks, calls)
 
 
-def _looked(store: Store) -> list[datetime | None]:
+def _poll_times(store: Store) -> list[datetime | None]:
     return [store.watch(f"live-{number:04x}").looked_at for number in range(RUNS)]
 
 
 def _cpu_s(pid: int) -> float:
-    """Of a process and its threads, user and system."""
+    """Return the user and system time of a process and its threads, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

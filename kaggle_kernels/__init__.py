@@ -1,1 +1,1 @@
-"""The one script that Kaggle runs, and how it is built from an order and the sources of `stages`."""
+"""The single script that Kaggle runs, and its build from an order and the sources of `stages`."""

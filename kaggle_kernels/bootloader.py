@@ -1,4 +1,4 @@
-"""The one script that Kaggle runs: unpacks the sources it carries, checks that they are whole, and starts the session."""
+"""The single script that Kaggle runs: unpack the embedded sources, verify their checksum, and start the session."""
 
 import base64
 import hashlib
@@ -13,21 +13,21 @@ from pathlib import Path
 
 STARTED_S = time.monotonic()
 
-# kaggle_kernels.build fills these three in.
+# Filled in by kaggle_kernels.build.
 ORDER = ""
 BUNDLE_SHA256 = ""
 BUNDLE = ""
 
 
 def main() -> int:
-    """Run the order; the exit status of the kernel. Nothing before the version check needs more than Python 3.6."""
+    """Run the order and return the kernel's exit status. Code before the version check must run on Python 3.6."""
     working, inputs = places(Path.cwd())
     if sys.version_info < (3, 11):  # noqa: UP036 - this file runs on whatever Kaggle has
         found = ".".join(str(part) for part in sys.version_info[:3])
         return refuse(working, "python-too-old", "relay needs Python 3.11 or newer, and this kernel runs on " + found)
     packed = base64.b85decode("".join(BUNDLE.split()))
     if hashlib.sha256(packed).hexdigest() != BUNDLE_SHA256:
-        return refuse(working, "kernel-damaged", "the sources in this kernel are not the ones that were put in")
+        return refuse(working, "kernel-damaged", "the sources packed in this kernel do not match their checksum")
     sources = Path(tempfile.mkdtemp(prefix="relay-sources-"))
     zipfile.ZipFile(io.BytesIO(zlib.decompress(packed))).extractall(sources)
     (sources / "order.json").write_text(ORDER)
@@ -35,14 +35,14 @@ def main() -> int:
 
 
 def places(here: Path) -> "tuple[Path, Path]":
-    """(working, input): Kaggle's own, or those of a folder that is shaped like `/kaggle`."""
+    """Return (working, input): Kaggle's folders, or those of a local folder with the same layout as `/kaggle`."""
     if here.name == "working" and (here.parent / "input").is_dir():
         return here, here.parent / "input"
     return Path("/kaggle/working"), Path("/kaggle/input")
 
 
 def start(sources: Path, working: Path, inputs: Path) -> int:
-    """Hand over to the unpacked `stages`, and to no others that may be installed here."""
+    """Start the unpacked `stages` package, never another package of that name installed here."""
     sys.path.insert(0, str(sources))
     for name in [name for name in sys.modules if name.partition(".")[0] == "stages"]:
         del sys.modules[name]
@@ -56,7 +56,7 @@ def start(sources: Path, working: Path, inputs: Path) -> int:
 
 
 def refuse(working: Path, cause: str, reason: str) -> int:
-    """Leave a report written by hand, since `stages.contract` cannot be used here."""
+    """Write a failure report, by hand since `stages.contract` cannot be imported here, and return exit status 1."""
     order = json.loads(ORDER)
     report = {name: order[name] for name in ("run", "session", "attempt", "token")}
     report.update(format=1, document="report", outcome="failed", started=order["start"], reached=order["start"])

@@ -1,4 +1,4 @@
-"""From an order and the sources of `stages` to the one script that Kaggle runs. Equal in, equal bytes out."""
+"""Build the single script that Kaggle runs from an order and the sources of `stages`. The output is reproducible."""
 
 import ast
 import base64
@@ -18,19 +18,19 @@ from stages.contract import Order
 from stages.documents import ContractError, NewerFormat
 
 SIZE_BYTES_MAX = 1_000_000
-"""Kaggle refuses a kernel whose source has as many bytes or more."""
+"""Kernel source size in bytes from which on Kaggle refuses a push."""
 LINE_CHARS = 120
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip file can hold; the sources' own times would make every build another one."""
+"""Timestamp of all zip entries, the earliest that zip supports. File times would make builds irreproducible."""
 ORDER_LINE = re.compile(r"^ORDER = (.+?)\r?$", re.MULTILINE)
 
 
 class TooLarge(ValueError):
-    """The script would be larger than Kaggle takes."""
+    """The script exceeds Kaggle's size limit."""
 
 
 def script(order: Order, *, stages: Path | None = None) -> str:
-    """The kernel's source. `stages` is the folder of the package to ship, by default the one that is imported here.
+    """Return the kernel's source. `stages` is the folder of the package to embed, by default the imported one.
 
     Raises TooLarge.
     """
@@ -52,9 +52,9 @@ def script(order: Order, *, stages: Path | None = None) -> str:
 
 
 def order_in(source: str) -> Order | None:
-    """The order that a kernel was built from, or None for a source that `script` did not make.
+    """Return the order that a kernel was built from, or None for a source that `script` did not build.
 
-    Raises NewerFormat where a newer relay made it.
+    Raises NewerFormat if a newer relay built it.
     """
     line = ORDER_LINE.search(source)
     if line is None:
@@ -64,12 +64,12 @@ def order_in(source: str) -> Order | None:
         return Order.from_json(text) if isinstance(text, str) else None
     except NewerFormat:
         raise
-    except (ContractError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # as `ast` documents them
+    except (ContractError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # see `ast.literal_eval`
         return None
 
 
 def bundle(package: Path) -> bytes:
-    """A package's files, compressed as a whole. The same files give the same bytes, wherever and whenever they were written."""
+    """Return a package's files as one compressed archive. Equal files give equal bytes, regardless of file times."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(_files(package)):
@@ -81,7 +81,7 @@ def bundle(package: Path) -> bytes:
 
 @cache
 def _own_bundle() -> bytes:
-    """The package that is imported here, as it was at the first push: an upgrade beside a daemon must not ship half of itself."""
+    """Return the imported package's bundle, cached from the first push: an upgrade on disk must not mix into it."""
     return bundle(Path(stages_package.__path__[0]))
 
 

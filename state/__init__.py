@@ -1,1 +1,1 @@
-"""What relay knows, kept in one SQLite file: facts, the rows they fold to, and the table of legal transitions."""
+"""relay's state in one SQLite file: facts, the rows they fold to, and the tables of legal transitions."""

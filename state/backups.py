@@ -1,4 +1,4 @@
-"""Whole copies of a SQLite database, and what is wrong with one: SQLite's own check, and every run's log against its rows."""
+"""Copy an SQLite database, and diagnose one: SQLite's integrity check, and each run's log compared with its rows."""
 
 import os
 import re
@@ -21,34 +21,34 @@ from state.rows import from_row
 from state.sql import Query, Row, moment, scalar, stamp
 
 TRIES_MAX = 40
-"""Quarters of a second for which another program may hold the database."""
+"""Number of retries, each about a quarter of a second, while another program locks the database."""
 
 PROBLEMS_MAX = 5
 INTEGRITY = f"PRAGMA integrity_check({PROBLEMS_MAX})"
 NOT_READ = re.compile(r"error code=(\d+)")
-"""How SQLite's check tells of a page that it could not get, with the reason as one of its codes."""
+"""Pattern of the SQLite error code in the integrity check's message about a page it could not read."""
 COLUMNS = "SELECT * FROM pragma_table_info(:table)"
 KEYS = "SELECT * FROM pragma_foreign_key_list(:table)"
 ROLL = "SELECT id FROM run ORDER BY created_at, id"
 ORPHANS = "SELECT DISTINCT run FROM fact WHERE run NOT IN (SELECT id FROM run) ORDER BY run"
 OBSERVED: tuple[tuple[str, type], ...] = (("watch", PollState), ("quota", QuotaRow), ("metric", Metric))
-"""Tables of observations, and what their rows hold."""
+"""Tables of observations, each with the type of its rows."""
 
 
 @dataclass(frozen=True)
 class Ailment:
-    """Something in a database that relay never wrote."""
+    """A defect of a database: something that relay never wrote."""
 
     run: str
-    """The run that it concerns alone; empty where it is the whole database."""
+    """Id of the affected run; empty if the whole database is affected."""
     says: str
     severe: bool = True
-    """Whether facts or rows are damaged; observations are made again."""
+    """True if facts or rows are damaged; False if only observations are, which relay makes again."""
 
 
 @dataclass(frozen=True)
 class BackupEntry:
-    """A fact as it is written in the log."""
+    """A fact as stored in the log, not parsed."""
 
     run: str
     at: str
@@ -57,27 +57,27 @@ class BackupEntry:
 
 
 def logged(database: Path) -> list[BackupEntry]:
-    """The whole log of all runs, oldest first, unread. Raises StoreCorrupt or StoreUnavailable."""
+    """Return the whole log of all runs, oldest first, not parsed. Raises StoreCorrupt or StoreUnavailable."""
     with ReadOnlyDatabase(database).query() as query:
         rows = query("SELECT run, at, name, data FROM fact ORDER BY id")
         return [BackupEntry(str(row["run"]), str(row["at"]), str(row["name"]), str(row["data"])) for row in rows]
 
 
 def copied(source: Path, target: Path) -> Path:
-    """Copy a database, as it is now, into one file: whole or absent, checked by SQLite, readable by its owner alone.
+    """Copy a database, as it is now, into one file: atomically, checked by SQLite, readable by its owner only.
 
-    A copy that is there is written over. Raises StoreUnavailable where there is no room or another program holds the source,
-    and StoreCorrupt where the source is damaged; then there is no copy.
+    Overwrites an existing copy. Raises StoreUnavailable if there is no disk space or another program locks the source,
+    and StoreCorrupt if the source is damaged; in both cases no copy is left.
     """
     part = target.with_name(f"{target.name}.part")
     try:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(_opened(source, "ro")) as old, closing(_opened(part, "rw")) as new:
-            old.backup(new, progress=_Patience())
+        with closing(_connected(source, "ro")) as old, closing(_connected(part, "rw")) as new:
+            old.backup(new, progress=_RetryLimit())
             new.row_factory = sqlite3.Row
-            new.execute("PRAGMA journal_mode=DELETE")  # one file that needs no other beside it
-            found = list(_damage(new.execute(INTEGRITY), part))
+            new.execute("PRAGMA journal_mode=DELETE")  # a single file, without -wal and -shm files
+            found = list(_integrity_problems(new.execute(INTEGRITY), part))
         if found:
             raise StoreCorrupt(f"{source} is damaged ({shortened(found[0])}): relay doctor says what can be done")
         with part.open("rb+") as file:
@@ -96,15 +96,15 @@ def copied(source: Path, target: Path) -> Path:
 
 
 def hand_over(database: Path, fence: int, at: datetime) -> None:
-    """Make whoever worked on the database, or on the one that it takes the place of, hear that the lease is another's now."""
-    with closing(_opened(database, "rw")) as connection, connection:
+    """Raise the fencing number and expire the lease: a daemon on this or the replaced database gets LeaseLost."""
+    with closing(_connected(database, "rw")) as connection, connection:
         connection.execute("UPDATE lease SET fence = max(fence, ?) + 1, expires_at = ?", (fence, stamp(at)))
 
 
 def ailments(database: Path) -> list[Ailment]:
-    """Everything that is wrong with a database; a run of an older relay's is not held against its log.
+    """Return all defects of a database. Runs are compared with their logs only if the schema is this relay's revision.
 
-    Raises StoreUnavailable where it cannot be read now.
+    Raises StoreUnavailable if the database cannot be read at the moment.
     """
     try:
         with ReadOnlyDatabase(database).query() as query:
@@ -115,23 +115,24 @@ def ailments(database: Path) -> list[Ailment]:
 
 
 def file_problems(query: Query, database: Path) -> Iterator[str]:
-    """What SQLite finds damaged, and tables that are not made as this relay makes them: their making is a text like any other.
+    """Yield the damage that SQLite finds, and tables whose columns or keys differ from this relay's schema.
 
-    Raises StoreUnavailable where the disk does not give the file back, which is no damage.
+    The table definitions are stored as text and can be damaged like any other text. Raises StoreUnavailable if the disk
+    fails to return the file's content, which is not damage.
     """
-    for problem in _damage(query(INTEGRITY), database):
+    for problem in _integrity_problems(query(INTEGRITY), database):
         yield f"SQLite finds it damaged: {shortened(problem)}"
     if revision_of(query) != newest_revision():
         return
-    from state.schema import layout  # a command that only looks need not wait for SQLAlchemy
+    from state.schema import layout  # imported here: read-only commands need not load SQLAlchemy
 
     for table, expected in layout().items():
-        if different := sorted(expected.symmetric_difference(_layout(query, table))):
+        if different := sorted(expected.symmetric_difference(_table_layout(query, table))):
             yield f"the table {table} is not made as relay makes it ({shortened(' '.join(different[0]))})"
 
 
-def _damage(rows: Iterable[Row], database: Path) -> Iterator[str]:
-    """What SQLite's check found wrong; raises StoreUnavailable where it could not read what it was to check."""
+def _integrity_problems(rows: Iterable[Row], database: Path) -> Iterator[str]:
+    """Yield the problems that SQLite's check found. Raises StoreUnavailable if the check could not read the file."""
     for row in rows:
         said = str(row["integrity_check"])
         if any(int(code) & 0xFF == sqlite3.SQLITE_IOERR for code in NOT_READ.findall(said)):
@@ -140,7 +141,7 @@ def _damage(rows: Iterable[Row], database: Path) -> Iterator[str]:
             yield said
 
 
-def _layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
+def _table_layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
     columns = {
         ("column", str(row["name"]), str(row["type"]), str(row["notnull"])) for row in query(COLUMNS, table=table)
     }
@@ -149,7 +150,7 @@ def _layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
 
 
 def run_ailments(query: Query) -> Iterator[Ailment]:
-    """What is wrong with each run, and with what was observed; SQLite's own errors that say nothing of the file pass on."""
+    """Yield the defects of each run and of the observations. SQLite errors about the machine propagate."""
     for row in query(ROLL):
         run = str(row["id"])
         try:
@@ -162,12 +163,10 @@ def run_ailments(query: Query) -> Iterator[Ailment]:
                 raise
             yield Ailment(run, shortened(str(error)))
     for row in query(ORPHANS):
-        yield Ailment(str(row["run"]), "the log has facts of it, and there is no run")
+        yield Ailment(str(row["run"]), "the log has facts of this run, but its row is missing")
     for table, kind in OBSERVED:
         if count := sum(_unreadable(kind, row) for row in query(f"SELECT * FROM {table}")):
-            yield Ailment(
-                "", f"{count} of the observations in {table} cannot be read, and count as not made", severe=False
-            )
+            yield Ailment("", f"{count} of the observations in {table} cannot be read and are ignored", severe=False)
 
 
 def _unreadable(kind: type, row: Row) -> bool:
@@ -179,14 +178,14 @@ def _unreadable(kind: type, row: Row) -> bool:
 
 
 def newest_fact(database: Path) -> datetime | None:
-    """When the last thing happened that a database knows of; None where nothing did."""
+    """Return the time of the newest fact in a database; None if it has no facts."""
     with ReadOnlyDatabase(database).query() as query:
         found = scalar(query("SELECT at FROM fact ORDER BY id DESC LIMIT 1"), "at")
         return None if found is None else moment(found)
 
 
-class _Patience:
-    """Ends a copy of a database that another program does not let go of."""
+class _RetryLimit:
+    """Progress callback that aborts a backup after TRIES_MAX retries on a locked database."""
 
     def __init__(self) -> None:
         self.tries = 0
@@ -197,5 +196,5 @@ class _Patience:
             raise StoreUnavailable("another program holds the database: close that, then try again")
 
 
-def _opened(database: Path, mode: str) -> sqlite3.Connection:
+def _connected(database: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode={mode}", uri=True)

@@ -1,4 +1,4 @@
-"""What is done about times of a clock that was ahead and was put right: facts have an order, and their times follow it. Pure."""
+"""Correct the times of facts recorded while the clock was ahead, so that times follow the order of facts. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -15,10 +15,10 @@ CHECKPOINT_TIMES = ("verified_at", "published_at")
 
 
 def moved_back(times: Iterable[datetime], at: datetime) -> dict[datetime, datetime]:
-    """What each of the times that lie after `at` is to be, so that all of them lie before it: its old time → its new one.
+    """Return the new time of each time that lies after `at`, so that all lie before it: old time → new time.
 
-    They move together, so that what lies between two of them stays as long as it was; none of them comes to lie before or on one
-    that was earlier, whatever was measured before the clock went ahead.
+    They are shifted together, so that the durations between them stay the same. No time moves to or before a time that
+    was earlier, including times recorded before the clock went ahead.
     """
     known = sorted(set(times))
     if not known or known[-1] < at:
@@ -28,15 +28,15 @@ def moved_back(times: Iterable[datetime], at: datetime) -> dict[datetime, dateti
         wished = time if time < at else time - by
         new.append(max(wished, new[-1] + TICK) if new else wished)
     after = at
-    for place in reversed(range(len(new))):  # where that leaves no room, what is crowded gives way by microseconds
+    for place in reversed(range(len(new))):  # without enough room, shift crowded times by microseconds
         after = new[place] = min(new[place], after - TICK)
     return {time: moved for time, moved in zip(known, new, strict=True) if time != moved}
 
 
 def put_right(state: RunState, at: datetime) -> RunState:
-    """The state before a fact of the time `at`, where facts before it bear later times.
+    """Return the state with its times moved before `at`, for a fact at `at` that follows facts with later times.
 
-    The run's `created_at` stays: the tokens of its sessions are made from it.
+    The run's `created_at` is not changed: the tokens of its sessions are derived from it.
     """
     times = [found for item, names in _timed(state) for name in names if (found := getattr(item, name)) is not None]
     moved = moved_back(times, at)
@@ -61,7 +61,7 @@ def _changed(item: object, names: Sequence[str], moved: Mapping[datetime, dateti
 
 
 def in_order(happened: Sequence[tuple[datetime, Item]]) -> list[tuple[datetime, Item]]:
-    """A log whose times never go back: those of a clock that was ahead are moved to before it was put right."""
+    """Return the log with non-decreasing times: times of a clock that was ahead are moved before its correction."""
     times: list[datetime] = []
     for at, _ in happened:
         if times and at < times[-1]:

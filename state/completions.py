@@ -1,6 +1,6 @@
-"""Names out of a database, for a shell to complete: with the standard library alone, since a person waits for it at each TAB.
+"""Names from the database for shell completion. Standard library only, since every TAB press waits for it.
 
-Only reads, waits for nobody, and has nothing to offer where anything is amiss.
+Reads only, waits at most WAIT_S seconds for a lock, and returns nothing on any database error.
 """
 
 import os
@@ -12,13 +12,13 @@ WAIT_S = 0.2
 
 
 def runs(database: Path) -> list[tuple[str, str]]:
-    """(run, status) of every run, the newest first."""
-    return _asked(database, "SELECT id, status FROM run ORDER BY created_at DESC")
+    """Return (run, status) of every run, newest first."""
+    return _selected(database, "SELECT id, status FROM run ORDER BY created_at DESC")
 
 
 def sessions(database: Path, run: str) -> list[tuple[int, str]]:
-    """(number, slug) of every attempt at a session of a run, given as its id or its pipeline's name; the newest first."""
-    return _asked(
+    """Return (number, slug) of every session attempt of a run, newest first. `run` is an id or a pipeline's name."""
+    return _selected(
         database,
         "SELECT number, slug FROM session WHERE run IN (SELECT id FROM run WHERE id = :run OR name = :run) "
         "ORDER BY number DESC, attempt DESC",
@@ -27,8 +27,8 @@ def sessions(database: Path, run: str) -> list[tuple[int, str]]:
 
 
 def checkpoints(database: Path, run: str) -> list[tuple[str, str, int, bool]]:
-    """(name, stage, step, whether a session may start from it) of every checkpoint of a run, the newest first."""
-    return _asked(
+    """Return (name, stage, step, usable as a session's start) of every checkpoint of a run, newest first."""
+    return _selected(
         database,
         "SELECT name, json_extract(cursor, '$.stage'), json_extract(cursor, '$.step'), status IN ('collected', 'published') "
         "FROM checkpoint WHERE run IN (SELECT id FROM run WHERE id = :run OR name = :run) "
@@ -37,8 +37,8 @@ def checkpoints(database: Path, run: str) -> list[tuple[str, str, int, bool]]:
     )
 
 
-def _asked(database: Path, question: str, run: str = "") -> list[tuple]:  # type: ignore[type-arg]
-    import sqlite3  # only now: every command imports this module
+def _selected(database: Path, question: str, run: str = "") -> list[tuple]:  # type: ignore[type-arg]
+    import sqlite3  # imported here: every command imports this module
 
     try:
         with closing(

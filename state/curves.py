@@ -1,7 +1,7 @@
-"""Questions about the values that sessions reported, answered from an index: a million of them are no reason to wait.
+"""Queries on reported metrics, answered from an index, so that they stay fast with a million values.
 
-The index `metric_by_name` holds a run's values by stage and name in the order in which they were told, with step and value, so
-the newest of each is found at once, and a curve is drawn from one pass over the index alone.
+The index `metric_by_name` holds a run's values by stage and name in the order in which they were reported, with step
+and value. The newest value of each metric is one index lookup, and a curve is one pass over the index alone.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from state.model import CurvePoint, Metric, StepEdges, StepSeen
 from state.rows import from_row
 from state.sql import Query, scalar
 
-# One column at a time: SQLite seeks the least value above another in an index, and scans for the least pair.
+# One column at a time: SQLite seeks the next value of one column in an index, but scans for the next pair.
 NEXT_STAGE = "SELECT min(stage) AS next FROM metric WHERE run = :run AND stage > :after"
 NEXT_NAME = "SELECT min(name) AS next FROM metric WHERE run = :run AND stage = :stage AND name > :after"
 
@@ -26,7 +26,7 @@ EDGES = """
     GROUP BY session, attempt ORDER BY session, attempt
 """
 LAST_STEPS = "SELECT stage, max(step) AS step FROM metric WHERE run = :run GROUP BY stage"
-# One curve at a time: SQLite groups by a number twice as fast as by stage, name and number.
+# One curve at a time: grouping by one number is twice as fast as grouping by stage, name and number.
 POINTS = f"""
     SELECT max(step) AS step, avg(value) AS value, min(value) AS low, max(value) AS high FROM metric WHERE {MINE}
     GROUP BY metric.step / :width ORDER BY 1
@@ -34,7 +34,7 @@ POINTS = f"""
 
 
 def names(query: Query, run: str) -> Iterator[tuple[str, str]]:
-    """(stage, name) of each metric, in that order: one step in the index each, however many values there are."""
+    """Yield (stage, name) of each metric, sorted: one index seek each, regardless of the number of values."""
     stage = ""
     while (stage := scalar(query(NEXT_STAGE, run=run, after=stage), "next")) is not None:
         name = ""
@@ -43,7 +43,7 @@ def names(query: Query, run: str) -> Iterator[tuple[str, str]]:
 
 
 def newest_values(query: Query, run: str) -> list[Metric]:
-    """The newest value of each metric of each stage."""
+    """Return the newest value of each metric of each stage."""
     found = []
     for stage, name in names(query, run):
         found += [from_row(Metric, row) for row in query(NEWEST, run=run, stage=stage, name=name, most=1)]
@@ -51,7 +51,7 @@ def newest_values(query: Query, run: str) -> list[Metric]:
 
 
 def steps_seen(query: Query, run: str, newest: int) -> list[StepSeen]:
-    """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
+    """Return completed steps in order: the `newest` ones of each stage, and each stage's first one in each session."""
     first_names: dict[str, str] = {}
     for stage, name in names(query, run):
         first_names.setdefault(stage, name)
@@ -65,12 +65,12 @@ def steps_seen(query: Query, run: str, newest: int) -> list[StepSeen]:
 
 
 def step_edges(query: Query, run: str) -> list[StepEdges]:
-    """When each session that told of a step told of its first and its last one, in the order of sessions."""
+    """Return the times of the first and last reported step of each session that reported one, ordered by session."""
     return [from_row(StepEdges, row) for row in query(EDGES, run=run)]
 
 
 def points(query: Query, run: str, points_max: int) -> list[CurvePoint]:
-    """Each metric of each stage over its steps: means of so many neighbours that no curve has more than `points_max` points."""
+    """Return each metric of each stage over its steps, averaged so that no curve has more than `points_max` points."""
     widths = {row["stage"]: row["step"] // points_max + 1 for row in query(LAST_STEPS, run=run)}
     return [
         CurvePoint(stage=stage, name=name, step=row["step"], value=row["value"], low=row["low"], high=row["high"])

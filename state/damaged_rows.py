@@ -1,4 +1,4 @@
-"""What becomes of rows that relay never wrote: their run is set apart, and an observation counts as not made."""
+"""Treatment of damaged rows: their run raises RunDamaged, and a damaged observation is ignored."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ UNREADABLE = (
     ArithmeticError, AssertionError, AttributeError, IllegalTransition, LookupError, RecursionError, StopIteration,
     TypeError, ValueError,
 )  # fmt: skip
-"""What reading a row raises that relay never wrote: other words, other types, JSON that is none, a fact out of its order."""
+"""Exceptions raised by parsing a damaged row: unknown words, wrong types, invalid JSON, a fact out of order."""
 
 
 @contextmanager
 def of_run(run: str, what: str) -> Iterator[None]:
-    """Whatever cannot be read inside comes out as RunDamaged; `what` names it."""
+    """Raise RunDamaged for any parse error inside the block; `what` names the data in the message."""
     try:
         yield
     except UNREADABLE as error:
@@ -29,7 +29,7 @@ def of_run(run: str, what: str) -> Iterator[None]:
 
 
 def readable(kind: type[Observed], rows: Iterable[Row]) -> Iterator[Observed]:
-    """The observations that can be read. Of the others nothing is known any more, so Kaggle is asked again; a doctor tells of them."""
+    """Yield the observations that can be parsed. relay polls Kaggle anew for the others; `relay doctor` lists them."""
     for row in rows:
         try:
             yield from_row(kind, row)

@@ -1,6 +1,6 @@
-"""The chain of digests over the facts of a run: a fact that was changed, removed or moved no longer fits the one after it. Pure.
+"""Digest chain over the facts of a run, which detects a changed, removed or moved fact. Pure.
 
-SQLite has no checksums over its pages, so a bit that a disk turns over in a fact reads like any other text.
+SQLite has no page checksums, so a bit flipped on disk inside a fact would otherwise go unnoticed.
 """
 
 import hashlib
@@ -11,10 +11,10 @@ from typing import Any
 from state.sql import stamp
 
 BEGINNING = ""
-"""What the first fact of a run is linked to."""
+"""Digest that precedes a run's first fact."""
 
 
 def link(before: str, run: str, at: datetime, name: str, data: Any) -> str:
-    """The digest of a fact that follows the one with the digest `before`; `data` is its document, or the JSON of that."""
+    """Return the digest of a fact after the one with the digest `before`. `data` is its document, or that as JSON."""
     text = data if isinstance(data, str) else json.dumps(data)
     return hashlib.sha256("\n".join((before, run, stamp(at), name, text)).encode()).hexdigest()

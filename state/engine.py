@@ -33,34 +33,35 @@ from state.schema import metadata
 from state.sql import LENIENT, Query, Row, scalar
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000")
-"""Ten seconds are more than any transaction of ours takes, and a daemon that waits for so long still heeds a signal."""
+"""SQLite settings. The timeout exceeds any transaction of relay, yet a waiting daemon still heeds signals in time."""
 
 VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
-"""Alembic's own table, as Alembic makes it."""
+"""Alembic's version table, defined exactly as Alembic creates it."""
 
 
 def open_engine(database: Path | str) -> Engine:
-    """An engine whose transactions hold the write lock from their first statement, so a read-then-write is safe.
+    """Return an engine whose transactions hold the write lock from their first statement, so a read-then-write is safe.
 
-    Of a SQLite file, or of the URL of another database, whose transactions are serializable. A file that is absent is made now
-    and never again: one that is removed later is missed (StoreGone), since an empty one in its place would read as no run at all.
+    `database` is an SQLite file or the URL of another database, whose transactions are serializable. A missing file is
+    created here and never later: if it is removed afterwards, calls raise StoreGone. An empty replacement would look
+    like a database without runs.
     """
     if isinstance(database, str):
         return create_engine(database, isolation_level="SERIALIZABLE")
     with contextlib.suppress(FileExistsError):
         os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     name = f"file:{quote(str(database.absolute()))}?mode=rw"
-    # A connection a transaction: nothing is shared between threads, and no file handle outlives its use.
+    # One connection per transaction: threads share nothing, and no file handle outlives its use.
     engine = create_engine(
         URL.create("sqlite", database=str(database)),
         poolclass=NullPool,
         creator=lambda: sqlite3.connect(name, uri=True, check_same_thread=False),
     )
-    _say_in_words(engine, database)
+    _translate_errors(engine, database)
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: object) -> None:
-        # None hands BEGIN to us. "IMMEDIATE" here would leave a SELECT outside the transaction.
+        # None leaves BEGIN to the listener below. "IMMEDIATE" here would leave a SELECT outside the transaction.
         connection.isolation_level = None
         connection.text_factory = LENIENT
         try:
@@ -77,7 +78,7 @@ def open_engine(database: Path | str) -> Engine:
 
 
 def asking(connection: Connection) -> Query:
-    """Questions put through a transaction of SQLAlchemy's, as a part of it."""
+    """Return a query function that runs within the connection's transaction."""
 
     def ask(sql: str, /, **values: object) -> Iterator[Row]:
         return iter(connection.execute(_text(sql), values).mappings())
@@ -90,8 +91,8 @@ def _text(sql: str) -> TextClause:
     return text(sql)
 
 
-def _say_in_words(engine: Engine, database: Path) -> None:
-    """SQLite's complaints about its file come out as StoreUnavailable or StoreCorrupt, with the remedy."""
+def _translate_errors(engine: Engine, database: Path) -> None:
+    """Translate SQLite errors about the file into StoreUnavailable or StoreCorrupt, with the remedy."""
 
     @event.listens_for(engine, "handle_error")
     def translate(context: ExceptionContext) -> None:
@@ -101,11 +102,11 @@ def _say_in_words(engine: Engine, database: Path) -> None:
 
 
 def migrate(engine: Engine) -> bool:
-    """Bring the schema to this relay's revision, a copy of an older one kept beside it (see `backup`); whether it was older.
+    """Upgrade the schema to this relay's revision. Return True if it was older.
 
-    Raises SchemaError where the database is newer.
+    Copies an older file first (see `backup`). Raises SchemaError if the database is newer.
     """
-    if _made(engine):
+    if _created_if_empty(engine):
         return False
     revision = _revision(engine)
     if revision == newest_revision():
@@ -130,10 +131,10 @@ def migrate(engine: Engine) -> bool:
     return revision is not None
 
 
-def _made(engine: Engine) -> bool:
-    """Give an empty database today's tables; whether it was empty.
+def _created_if_empty(engine: Engine) -> bool:
+    """Create the current tables in an empty database. Return True if it was empty.
 
-    The migrations would make the same tables, a revision after the other, after half a second for the import of Alembic.
+    The migrations would create the same tables revision by revision, but importing Alembic takes half a second.
     """
     with engine.begin() as connection:
         if inspect(connection).get_table_names():
@@ -145,10 +146,10 @@ def _made(engine: Engine) -> bool:
 
 
 def backup(engine: Engine, revision: str) -> Path | None:
-    """Copy a SQLite file, as it is now, to `<name>.<revision>.backup`; a copy of that revision that is there stays.
+    """Copy an SQLite file, as it is now, to `<name>.<revision>.backup`; keep an existing copy of that revision.
 
-    Whole or absent, and readable by its owner alone. None where the database is no file: a server has backups of its own.
-    Raises StoreUnavailable where there is no room for it.
+    The copy is made atomically and is readable by its owner only. Returns None if the database is not a file: servers
+    have backups of their own. Raises StoreUnavailable if there is no disk space for it.
     """
     if engine.dialect.name != "sqlite":
         return None
@@ -160,7 +161,7 @@ def backup(engine: Engine, revision: str) -> Path | None:
         copied(source, kept)
     except StoreUnavailable as error:
         raise StoreUnavailable(
-            f"the database has to be brought up to date, and a copy is kept first: {error}"
+            f"the database has to be upgraded, and the backup that is made first failed: {error}"
         ) from error
     return kept
 

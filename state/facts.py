@@ -1,4 +1,4 @@
-"""What can happen to a run: one frozen class for each kind of fact. Pure; `state.machine` says what follows."""
+"""Facts about a run, one frozen class per kind. Pure; `state.machine` defines their effect."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -9,7 +9,7 @@ from stages.documents import Document
 
 @dataclass(frozen=True, kw_only=True)
 class Fact(Document):
-    """Something that happened to a run; `name` is what the store holds and never changes."""
+    """Something that happened to a run. `name` is stored in the database and must never change."""
 
     name: ClassVar[str]
 
@@ -36,17 +36,17 @@ class RunStarted(Fact):
     pipeline_path: str
     pipeline_digest: str
     home: str = ""
-    """Id of the home folder that works on the run; empty in facts of an older relay."""
+    """Id of the home folder that works on the run; empty in facts of older relay versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunTakenOver(Fact):
-    """A person said that this home folder works on the run from now on."""
+    """The user assigned the run to this home folder."""
 
     name: ClassVar[str] = "run_taken_over"
     home: str
     generation: int
-    """Higher than that of every home folder before it."""
+    """Fencing number, higher than that of every previous home folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class InputsIntended(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class InputsOffered(Fact):
-    """Kaggle took the files of the pipeline's own data as a dataset of this name, or has one of it already."""
+    """Kaggle accepted the pipeline's own data files as a dataset with this slug, or already has such a dataset."""
 
     name: ClassVar[str] = "inputs_offered"
     dataset: str
@@ -64,7 +64,7 @@ class InputsOffered(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class InputsDropped(Fact):
-    """The dataset of the pipeline's own files came to nothing; the next one has the name `dataset`."""
+    """The upload of the pipeline's own files failed for good; the next upload uses the slug `dataset`."""
 
     name: ClassVar[str] = "inputs_dropped"
     dataset: str
@@ -95,14 +95,14 @@ class RunParked(Fact):
     remedy: str
     excerpt: str = ""
     awaits: str = ""
-    """`queue`, `slot` or `hours`: what did not come in time. relay goes on looking, and by itself once it has come."""
+    """What did not come in time: `queue`, `slot` or `hours`. relay keeps polling and resumes the run once it comes."""
     generation: int = 0
-    """That of another home folder's mark, where that is why: who takes the run over has to be above it."""
+    """Generation of another home folder, if that is the reason; a takeover must use a higher one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunResumed(Fact):
-    """A person said go on; `checkpoint` names an older one to go on from."""
+    """The user resumed the run; `checkpoint` optionally names an older checkpoint to resume from."""
 
     name: ClassVar[str] = "run_resumed"
     checkpoint: str = ""
@@ -134,7 +134,7 @@ class SessionPlanned(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionResized(SessionFact):
-    """Before it could be pushed, the hours that are left became others."""
+    """The remaining quota changed before the push, and with it the session's budget and limit."""
 
     name: ClassVar[str] = "session_resized"
     budget_s: float
@@ -148,7 +148,7 @@ class PushIntended(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class PushRefused(SessionFact):
-    """Kaggle declined and nothing runs."""
+    """Kaggle refused the push; no kernel runs."""
 
     name: ClassVar[str] = "push_refused"
     reason: str
@@ -156,14 +156,14 @@ class PushRefused(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class PushHeld(PushRefused):
-    """Relay itself has not made the push yet: a kernel of the run that was pushed before it was taken over is alive."""
+    """relay postponed the push: a kernel that the previous home folder pushed for the run is still alive."""
 
     name: ClassVar[str] = "push_held"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushUnsent(SessionFact):
-    """The push was not made, or did not reach Kaggle: nothing runs."""
+    """The push was not sent or did not reach Kaggle; no kernel runs."""
 
     name: ClassVar[str] = "push_unsent"
     reason: str
@@ -171,7 +171,7 @@ class PushUnsent(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class PushUnclear(SessionFact):
-    """Kaggle may have taken the push: no clear answer came, or nobody was there to hear it. It is looked for."""
+    """Kaggle may have accepted the push: relay got no clear answer, or stopped before it came, and now polls for it."""
 
     name: ClassVar[str] = "push_unclear"
     reason: str
@@ -179,14 +179,14 @@ class PushUnclear(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class PushUnfound(SessionFact):
-    """Kaggle was asked long and often enough and has nothing of the unclear push: it may be made again."""
+    """The unclear push did not appear on Kaggle after enough polls and enough time; it may be repeated."""
 
     name: ClassVar[str] = "push_unfound"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TwinSeen(SessionFact):
-    """Kaggle runs another version of the session's kernel too, which spends hours and takes a slot."""
+    """Kaggle also runs another version of the session's kernel, which uses quota and takes a slot."""
 
     name: ClassVar[str] = "twin_seen"
     version: int
@@ -195,7 +195,7 @@ class TwinSeen(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class TwinEnded(SessionFact):
-    """The other version of the session's kernel runs no more."""
+    """The other version of the session's kernel has stopped."""
 
     name: ClassVar[str] = "twin_ended"
     version: int
@@ -206,7 +206,7 @@ class PushConfirmed(SessionFact):
     name: ClassVar[str] = "push_confirmed"
     kernel_version: int | None
     adopted: bool = False
-    """Kaggle had it already: an earlier push whose answer we did not hear."""
+    """True if Kaggle already had the kernel, from an earlier push whose answer was lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +228,7 @@ class SeenEnded(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement(Document):
-    """What we made of a session that ended."""
+    """relay's assessment of an ended session."""
 
     outcome: str
     cause: str = ""
@@ -238,25 +238,25 @@ class Judgement(Document):
     steps_lost: int = 0
     excerpt: str = ""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds, as the session reported them; empty without a report, and in facts of an older relay."""
+    """Timings in seconds, as the session reported them; empty without a report and in facts of older relay versions."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """The session's seconds by class, as far as its report or its log tells; empty in facts of an older relay."""
+    """Seconds by class, as far as the report or the log has them; empty in facts of older relay versions."""
     kept_s: float = 0.0
-    """Of the seconds of its steps, those up to the checkpoint that was taken from it."""
+    """Seconds of training steps up to the checkpoint collected from the session."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputCollected(SessionFact):
-    """A checkpoint newer than the parent is on this disk and every byte was checked."""
+    """A checkpoint newer than the parent is on the local disk, and every byte is verified."""
 
     name: ClassVar[str] = "output_collected"
     judgement: Judgement
     checkpoint: str
     manifest: Manifest
     fetched_s: float = 0.0
-    """How long it took to bring home what the session left; 0 in facts of an older relay."""
+    """Download time of the session's output in seconds; 0 in facts of older relay versions."""
     sent_s: float = 0.0
-    """How long files of it were sent on to its dataset after that."""
+    """Seconds spent after the download on uploading some of its files for the dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,7 @@ class NothingCollected(SessionFact):
     name: ClassVar[str] = "nothing_collected"
     judgement: Judgement
     fetched_s: float = 0.0
-    """How long it took to bring home what the session left; 0 in facts of an older relay."""
+    """Download time of the session's output in seconds; 0 in facts of older relay versions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -276,7 +276,7 @@ class PublishIntended(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetOffered(SessionFact):
-    """Kaggle took the checkpoint's files as a dataset of this name, or has one of it already: it is looked for."""
+    """Kaggle accepted the checkpoint's files as a dataset with this slug, or already has one; relay polls for it."""
 
     name: ClassVar[str] = "dataset_offered"
     dataset: str
@@ -284,7 +284,7 @@ class DatasetOffered(SessionFact):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetDropped(SessionFact):
-    """The checkpoint's dataset came to nothing; the next one has the name `dataset`, since the old one need not be free."""
+    """The checkpoint's upload failed for good. The next one uses the slug `dataset`: the old one may stay reserved."""
 
     name: ClassVar[str] = "dataset_dropped"
     dataset: str
@@ -295,29 +295,29 @@ class DatasetDropped(SessionFact):
 class CheckpointPublished(SessionFact):
     name: ClassVar[str] = "checkpoint_published"
     sent_s: float = 0.0
-    """How long the upload took, of what was not sent before; 0 where another process did it, and in facts of an older relay."""
+    """Upload time in seconds, without files sent earlier; 0 if another process did it, or in facts of older relays."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointInspected(SessionFact):
-    """Every byte of the session's checkpoint in its dataset is what the manifest says."""
+    """Every byte of the checkpoint's dataset matches the manifest."""
 
     name: ClassVar[str] = "checkpoint_inspected"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointWithdrawn(SessionFact):
-    """The dataset of the session's checkpoint was damaged and is gone; the copy on this disk is whole."""
+    """The checkpoint's dataset was damaged and has been removed; the copy on the local disk is intact."""
 
     name: ClassVar[str] = "checkpoint_withdrawn"
     reason: str
     dataset: str = ""
-    """The name of the next one; empty in facts of an older relay, which used the same name again."""
+    """Slug of the next dataset; empty in facts of older relay versions, which reused the same slug."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointDamaged(SessionFact):
-    """The session's checkpoint is whole neither on this disk nor on Kaggle."""
+    """No intact copy of the session's checkpoint is left, neither on the local disk nor on Kaggle."""
 
     name: ClassVar[str] = "checkpoint_damaged"
     reason: str
@@ -338,16 +338,16 @@ class CheckpointPruned(Fact):
 
 @dataclass(frozen=True, kw_only=True)
 class DamageFound(Fact):
-    """Bytes that are not what their manifest says; nothing was trained on them."""
+    """A file does not match its manifest; no session has trained on it."""
 
     name: ClassVar[str] = "damage_found"
     checkpoint: str
     file: str
     place: str
-    """`output`, `disk` or `dataset`."""
+    """Location of the damaged file: `output`, `disk` or `dataset`."""
     problem: str
     kept: str = ""
-    """The file's name in the run's quarantine; empty where there was nothing to keep or no room for it."""
+    """Name of the file in the run's quarantine; empty if there was nothing to keep or no disk space for it."""
 
 
 FACTS: dict[str, type[Fact]] = {

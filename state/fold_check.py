@@ -1,4 +1,4 @@
-"""The rows of a run, held against its log: all of it the first time, and what is new of it from then on."""
+"""Verify a run's rows against its log: the whole log the first time, later only the new facts."""
 
 import threading
 from collections import OrderedDict
@@ -21,12 +21,12 @@ NEWEST_FACT_ROW = "SELECT id, digest FROM fact WHERE run = :run ORDER BY id DESC
 FACTS_SINCE = "SELECT * FROM fact WHERE run = :run AND id >= :known ORDER BY id"
 
 PARTS_MAX = 4000
-"""Sessions and checkpoints that are remembered, of all runs together: some twenty megabytes."""
+"""Maximum number of cached runs, sessions and checkpoints, all runs together: about twenty megabytes."""
 
 
 @dataclass(frozen=True)
 class FoldCache:
-    """What the log of a run folds to, up to and with the fact of that number and digest."""
+    """Verified state of a run after the fact with this number and digest."""
 
     fact: int
     state: RunState
@@ -34,59 +34,60 @@ class FoldCache:
 
     @property
     def parts(self) -> int:
-        """How much it takes to remember."""
+        """Size of the entry, in cached values."""
         return 1 + len(self.state.sessions) + len(self.state.checkpoints)
 
 
 class Remembered:
-    """The states that this process has checked last, within a bound. Forgetting one costs a fold, nothing else.
+    """Bounded LRU cache of the states that this process has verified. Evicting one costs a full fold, nothing else.
 
-    Whatever is kept here was committed, by whomever: a transaction that fails must not be remembered.
+    It must only hold committed states: never add the result of a transaction that may still fail.
     """
 
     def __init__(self, parts_max: int = PARTS_MAX) -> None:
-        self._kept: OrderedDict[str, FoldCache] = OrderedDict()
+        self._states: OrderedDict[str, FoldCache] = OrderedDict()
         self._parts, self._parts_max = 0, parts_max
         self._lock = threading.Lock()
 
     def of(self, run: str) -> FoldCache | None:
-        """What is remembered of a run."""
+        """Return the cached state of a run; None if there is none."""
         with self._lock:
-            return self._kept.get(run)
+            return self._states.get(run)
 
     def keep(self, run: str, checked: FoldCache) -> None:
-        """Remember it, and forget what was not asked for longest where there is no room."""
+        """Cache a state, and evict the oldest entries while the cache is too large."""
         with self._lock:
             self._drop(run)
-            self._kept[run] = checked
+            self._states[run] = checked
             self._parts += checked.parts
             while self._parts > self._parts_max:
-                self._drop(next(iter(self._kept)))
+                self._drop(next(iter(self._states)))
 
     def _drop(self, run: str) -> None:
-        dropped = self._kept.pop(run, None)
+        dropped = self._states.pop(run, None)
         self._parts -= dropped.parts if dropped else 0
 
 
 def checked(query: Query, run: str, known: FoldCache | None) -> FoldCache:
-    """The run as its rows have it, which is what its facts fold to; KeyError for an unknown run, else RunDamaged.
+    """Return the run's state from its rows, verified against its facts.
 
-    `known` is where the fold goes on from; where the log or the rows are not what follows from it, the whole log decides.
+    `known` is the state from which the fold continues. If the log or the rows do not follow from it, the whole log is
+    folded. Raises KeyError for an unknown run, and RunDamaged if the rows differ from the fold.
     """
     rows = rows_of(query, run)
-    found = None if known is None else _further(query, run, known)
+    found = None if known is None else _continued(query, run, known)
     if found is not None and found.state == rows:
         return found
-    return _whole(query, run, rows, facts_of(query, run))
+    return _checked_whole_log(query, run, rows, facts_of(query, run))
 
 
 def checked_with_facts(query: Query, run: str) -> tuple[FoldCache, list[tuple[datetime, Fact]]]:
-    """The same, from the whole log, and the log itself."""
+    """Return the run's state, verified against the whole log, and the log. Raises as `checked` does."""
     rows, facts = rows_of(query, run), list(facts_of(query, run))
-    return _whole(query, run, rows, facts), facts
+    return _checked_whole_log(query, run, rows, facts), facts
 
 
-def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:
+def _checked_whole_log(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetime, Fact]]) -> FoldCache:
     newest = next(query(NEWEST_FACT_ROW, run=run), None)
     if newest is None:
         raise RunDamaged(run, "it has no facts")
@@ -97,8 +98,8 @@ def _whole(query: Query, run: str, rows: RunState, facts: Iterable[tuple[datetim
     return FoldCache(newest["id"], rows, newest["digest"])
 
 
-def _further(query: Query, run: str, known: FoldCache) -> FoldCache | None:
-    """What the facts since then make of it; None where the log is another one than was known, as after a restored backup."""
+def _continued(query: Query, run: str, known: FoldCache) -> FoldCache | None:
+    """Apply the facts after `known`. Return None if the log does not continue it, as after a restored backup."""
     rows = list(query(FACTS_SINCE, run=run, known=known.fact))
     if not rows or (rows[0]["id"], rows[0]["digest"]) != (known.fact, known.digest):
         return None
@@ -107,5 +108,5 @@ def _further(query: Query, run: str, known: FoldCache) -> FoldCache | None:
         for at, fact in linked(run, known.digest, fresh):
             state = machine.apply(state, fact, at)
     except (RunDamaged, *UNREADABLE):
-        return None  # the whole log says whether it is wrong
+        return None  # folding the whole log decides whether the run is damaged
     return FoldCache(fresh[-1]["id"], state, fresh[-1]["digest"]) if fresh else known

@@ -1,4 +1,4 @@
-"""Who may act on a database: the rules of the lease, the same for every store. Pure."""
+"""Rules of the lease that lets one daemon at a time act on a database; the same for every store. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,44 +6,45 @@ from datetime import datetime, timedelta
 from typing import Self
 
 LEASE_AHEAD = timedelta(hours=1)
-"""A lease that lasts longer than this was not given by a clock that was right: leases last a minute or so."""
+"""Longest plausible remaining time of a lease. Leases last about a minute, so a longer one comes from a wrong clock."""
 
 
 class LeaseHeld(Exception):
-    """Another daemon works on this database."""
+    """Another daemon holds the lease of this database."""
 
 
 class LeaseLost(Exception):
-    """Another daemon took this database over; the one that hears this must stop at once."""
+    """Another daemon took the lease; the daemon that gets this error must stop at once."""
 
 
 @dataclass(frozen=True)
 class Lease:
-    """The right to act on a database. `fence` grows with each holder; writes under an older one are refused."""
+    """Right to act on a database. `fence` is the fencing token: it grows with each holder; older ones cannot write."""
 
     holder: str
     fence: int
     expires_at: datetime
 
     def held(self, now: datetime, alive: bool | None) -> bool:
-        """Whether it has not run out and its holder may be at work; `alive`: whether its process runs, None where nobody knows.
+        """Return True if the lease has not expired and its holder may be running.
 
-        One that lies further ahead than any clock would give counts only if its process is known to run.
+        `alive` is True or False if the holder's process is known to run or not, None if unknown. A lease that expires
+        implausibly late (LEASE_AHEAD) counts only if its process is known to run.
         """
         return now < self.expires_at and (alive if alive is not None else self.expires_at - now <= LEASE_AHEAD)
 
     def until(self, now: datetime, lasts_s: float) -> Self:
-        """The same, to last from now on."""
+        """Return the lease with its expiry `lasts_s` seconds after `now`."""
         return replace(self, expires_at=now + timedelta(seconds=lasts_s))
 
 
 def taken(
     found: Lease | None, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None]
 ) -> Lease:
-    """The lease of the database's next daemon; raises LeaseHeld while another one's lasts.
+    """Return the lease for the daemon `holder`. Raises LeaseHeld while another daemon's lease is valid.
 
-    `alive` says of another holder whether its process runs, None where that cannot be known. A lease of one that has
-    ended holds nobody up, and neither does one of an unknown one that lies further ahead than any clock would give.
+    `alive` tells whether another holder's process runs, None if that is unknown. The lease of a dead process does not
+    block, and neither does one that expires implausibly late and whose process is unknown.
     """
     if found is not None and found.holder != holder and found.held(now, alive(found.holder)):
         raise LeaseHeld(f"another daemon ({found.holder}) works on this database")
@@ -51,6 +52,6 @@ def taken(
 
 
 def check_fence(fence: int, newest: int | None) -> None:
-    """Raise LeaseLost unless the fence is the newest that was given out."""
+    """Raise LeaseLost unless `fence` is the newest fencing token."""
     if fence != newest:
         raise LeaseLost("another daemon took this database over")

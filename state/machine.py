@@ -1,8 +1,9 @@
-"""What follows when something happens to a run. Pure: every transition is in the two tables, every change in one function each.
+"""State machine of runs and sessions. Pure: two tables hold all transitions, one function per fact changes the values.
 
-Theory of operation: a fact is something that happened, written once and never changed. `apply` folds one fact into the
-state of its run; the tables say which fact may follow which phase (sessions) or status (runs), and a missing entry is an
-IllegalTransition, so a corrupt log or a wrong program stops before it does harm. Rows in the database are this fold, kept.
+Theory of operation: a fact records something that happened; it is written once and never changed. `apply` folds one
+fact into the state of its run. The tables list the facts allowed in each phase (sessions) or status (runs); a missing
+entry raises IllegalTransition, so a corrupt log or a bug stops the program before it does harm. The database rows store
+the result of the fold.
 """
 
 from collections.abc import Callable, Iterable
@@ -58,11 +59,11 @@ from state.model import Checkpoint, CheckpointStatus, InputsStatus, Outcome, Pha
 
 
 class IllegalTransition(Exception):
-    """A fact arrived that this phase or status does not allow."""
+    """The current phase or status does not allow this fact."""
 
 
 CHECKPOINT_DAMAGED = "checkpoint-damaged"
-"""The cause of a session that gained nothing because its checkpoint did not last."""
+"""Cause recorded for a session whose progress is lost because its checkpoint was damaged later."""
 
 # --- the tables --------------------------------------------------------------
 
@@ -135,7 +136,7 @@ RUN_TRANSITIONS: dict[RunStatus, dict[type[Fact], RunStatus]] = {
 
 
 def begin(fact: RunStarted, at: datetime) -> RunState:
-    """The state of a run whose first fact this is."""
+    """Return the state of a run whose first fact this is."""
     return RunState(
         Run(
             id=fact.run,
@@ -154,7 +155,7 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
 
 
 def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
-    """The state after the fact; raises IllegalTransition and changes nothing otherwise."""
+    """Return the state after the fact. Raises IllegalTransition if the fact is not allowed."""
     if at < state.run.updated_at:
         state = put_right(state, at)
     state = replace(state, run=replace(state.run, updated_at=at))
@@ -175,7 +176,7 @@ def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
 
 
 def fold(facts: Iterable[tuple[datetime, Fact]]) -> RunState:
-    """The state that a run's whole log gives."""
+    """Return the state that results from a run's whole log."""
     log = iter(facts)
     at, first = next(log)
     if not isinstance(first, RunStarted):
@@ -194,7 +195,7 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
     if isinstance(fact, RunTakenOver):
         run = replace(run, home=fact.home, generation=fact.generation, unsure=True)
-        return _sought_anew(replace(state, run=run))
+        return _search_restarted(replace(state, run=run))
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
         case InputsIntended() | InputsOffered() | InputsDropped() | InputsPublished():
@@ -206,14 +207,14 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
             run = replace(run, overtaken_by=max(run.overtaken_by, fact.generation))
         case RunResumed():
             run = replace(run, judged=len(state.sessions), inputs_offered_at=None)
-            state = _offered_anew(_back_to(state, fact.checkpoint) if fact.checkpoint else state)
+            state = _upload_allowed_again(_resumed_from(state, fact.checkpoint) if fact.checkpoint else state)
         case _:
             pass
     return replace(state, run=run)
 
 
-def _sought_anew(state: RunState) -> RunState:
-    """A push under way is looked for from the beginning: it may have been made again since what is known of it here."""
+def _search_restarted(state: RunState) -> RunState:
+    """Restart the search for an unclear push: the previous home folder may have repeated it."""
     for session in state.sessions:
         if session.unclear_at is not None:
             state = state.with_session(replace(session, unclear_at=None))
@@ -221,7 +222,7 @@ def _sought_anew(state: RunState) -> RunState:
 
 
 def _inputs(run: Run, fact: InputsIntended | InputsOffered | InputsDropped | InputsPublished, at: datetime) -> Run:
-    """What becomes of the dataset of the pipeline's own files."""
+    """Update the run's fields about the dataset of the pipeline's own files."""
     match fact:
         case InputsIntended():
             return replace(run, inputs=InputsStatus.PUBLISHING)
@@ -233,15 +234,15 @@ def _inputs(run: Run, fact: InputsIntended | InputsOffered | InputsDropped | Inp
             return replace(run, inputs=InputsStatus.PUBLISHED, inputs_offered_at=None)
 
 
-def _offered_anew(state: RunState) -> RunState:
-    """After a person said go on, what Kaggle took and never showed may be offered once more."""
+def _upload_allowed_again(state: RunState) -> RunState:
+    """Allow a new upload, after the user resumed the run, of datasets that Kaggle accepted but never showed."""
     for checkpoint in state.checkpoints:
         if checkpoint.offered_at is not None:
             state = state.with_checkpoint(replace(checkpoint, offered_at=None))
     return state
 
 
-def _back_to(state: RunState, name: str) -> RunState:
+def _resumed_from(state: RunState, name: str) -> RunState:
     """Abandon every checkpoint that is newer than `name`."""
     newer = False
     for checkpoint in state.checkpoints:
@@ -273,7 +274,7 @@ def _planned(state: RunState, fact: SessionPlanned, at: datetime) -> RunState:
 
 
 def _twin(state: RunState, fact: TwinSeen | TwinEnded, at: datetime) -> RunState:
-    """Another session of the same kernel changes nothing about this one, whatever its phase, but what it takes besides."""
+    """Record a duplicate session of the same kernel. The session's own phase does not change."""
     session = state.session(fact.number, fact.attempt)
     if session.phase in (Phase.PLANNED, Phase.PUSHING) or (isinstance(fact, TwinEnded) and not session.twin_lives):
         raise IllegalTransition(f"{session.slug}: {fact.name} cannot follow {session.phase}")
@@ -299,28 +300,28 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
         case CheckpointPublished():
             return _published(state, session, at)
         case DatasetOffered() | DatasetDropped():
-            return _offered(state, session, fact, at)
+            return _uploaded(state, session, fact, at)
         case CheckpointInspected() | CheckpointWithdrawn() | CheckpointDamaged():
-            return _doubted(state, session, fact, at)
+            return _verified(state, session, fact, at)
         case _:
             return state
 
 
-def _offered(state: RunState, session: Session, fact: DatasetOffered | DatasetDropped, at: datetime) -> RunState:
-    """Under which name the checkpoint is offered to Kaggle, and since when."""
+def _uploaded(state: RunState, session: Session, fact: DatasetOffered | DatasetDropped, at: datetime) -> RunState:
+    """Record the slug under which the checkpoint was uploaded, and when Kaggle accepted it."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint to offer"
     since = at if isinstance(fact, DatasetOffered) else None
     checkpoint = replace(state.checkpoint(session.checkpoint), dataset=fact.dataset, offered_at=since)
     return state.with_checkpoint(checkpoint)
 
 
-def _doubted(
+def _verified(
     state: RunState,
     session: Session,
     fact: CheckpointInspected | CheckpointWithdrawn | CheckpointDamaged,
     at: datetime,
 ) -> RunState:
-    """What a look at the checkpoint's bytes makes of it; one that a person has left behind stays so."""
+    """Apply the result of verifying the checkpoint's bytes. An abandoned checkpoint stays abandoned."""
     assert session.checkpoint is not None, f"{session.slug} has no checkpoint to look at"
     checkpoint = state.checkpoint(session.checkpoint)
     match fact:
@@ -357,13 +358,13 @@ def _published(state: RunState, session: Session, at: datetime) -> RunState:
     name = state.session(session.number, session.attempt).checkpoint
     assert name is not None, f"{session.slug} was published without a checkpoint"
     checkpoint = state.checkpoint(name)
-    if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: published all the same, used no more
+    if checkpoint.status is not CheckpointStatus.COLLECTED:  # abandoned meanwhile: its dataset exists but is not used
         return state.with_checkpoint(replace(checkpoint, published_at=at, offered_at=None))
     published = replace(checkpoint, status=CheckpointStatus.PUBLISHED, published_at=at, offered_at=None)
     return state.with_checkpoint(published)
 
 
-def _judged(session: Session, judgement: Judgement) -> Session:
+def _with_judgement(session: Session, judgement: Judgement) -> Session:
     return replace(
         session,
         outcome=Outcome(judgement.outcome),
@@ -391,9 +392,9 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
     SeenRunning: lambda s, fact, at: replace(s, running_at=at),
     SeenEnded: lambda s, fact, at: replace(s, ended_at=at, worker=fact.worker, worker_message=fact.message),
     OutputCollected: lambda s, fact, at: replace(
-        _judged(s, fact.judgement), reached=fact.manifest.cursor, checkpoint=fact.checkpoint
+        _with_judgement(s, fact.judgement), reached=fact.manifest.cursor, checkpoint=fact.checkpoint
     ),
-    NothingCollected: lambda s, fact, at: replace(_judged(s, fact.judgement), reached=s.start),
+    NothingCollected: lambda s, fact, at: replace(_with_judgement(s, fact.judgement), reached=s.start),
     CheckpointDamaged: lambda s, fact, at: replace(
         s,
         outcome=Outcome.FAILED,
@@ -412,7 +413,7 @@ _CHANGES: dict[type[SessionFact], Callable[[Session, Any, datetime], Session]] =
 
 
 def diagram() -> str:
-    """Both tables as one Mermaid state diagram: what docs/how-it-works.md shows."""
+    """Return both tables as one Mermaid state diagram, shown in docs/how-it-works.md."""
     lines = ["stateDiagram-v2", "    direction LR", "    state run {", "        [*] --> active: run_started"]
     for status, row in RUN_TRANSITIONS.items():
         lines += [f"        {status} --> {to}: {fact.name}" for fact, to in row.items()]

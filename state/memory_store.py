@@ -1,4 +1,4 @@
-"""The store in memory: what `state.store` promises, for simulations of which nothing has to outlive the process."""
+"""In-memory store with the contract of `state.store`, for simulations that need no persistence."""
 
 import threading
 from collections import Counter
@@ -34,9 +34,9 @@ OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
 
 
 class MemoryStore:
-    """`state.store.Store` without a database: the same calls, each of them whole or not at all.
+    """`state.store.Store` without a database: the same calls, each atomic.
 
-    What it keeps are frozen values, so nobody can change a row by hand and `load` never raises StoreCorrupt.
+    It keeps frozen values, so rows cannot be changed by hand and `load` never raises StoreCorrupt.
     """
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ class MemoryStore:
         self._quotas: dict[tuple[str, str], QuotaRow] = {}
         self._metrics: dict[tuple[str, int, int, int, str], Metric] = {}
         self._requests: dict[int, Request] = {}
-        """Open ones."""
+        """Requests that have not been carried out yet, by number."""
         self._requests_made = 0
         self._lease: Lease | None = None
 
     def copy(self) -> "MemoryStore":
-        """What a copy of the home folder would hold: the same at this moment, and nothing in common from then on."""
+        """Return an independent copy, as a copy of the home folder would be."""
         with self._lock:
             other = MemoryStore()
             other._states, other._watches, other._quotas = dict(self._states), dict(self._watches), dict(self._quotas)
@@ -62,7 +62,7 @@ class MemoryStore:
             return other
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is no resource to release."""
 
     # --- facts ---------------------------------------------------------------
 
@@ -75,7 +75,7 @@ class MemoryStore:
         metrics: Iterable[Metric] = (),
         instead: bool = False,
     ) -> RunState:
-        """Create a run by its first fact and whatever else is known of it already (see `Store.begin_run`)."""
+        """Create a run from its first fact and any later facts that are already known (see `Store.begin_run`)."""
         with self._lock:
             if fact.run in self._states and not instead:
                 raise RunExists(fact.run)
@@ -98,7 +98,7 @@ class MemoryStore:
         obeyed: int | None = None,
         fence: int | None = None,
     ) -> RunState:
-        """Take in facts and what was observed on the way; raises IllegalTransition and LeaseLost, and then nothing is."""
+        """Append facts and store observations. Raises IllegalTransition or LeaseLost; then nothing is changed."""
         with self._lock:
             if fence is not None:
                 self._check_fence(fence)
@@ -118,21 +118,21 @@ class MemoryStore:
             return after
 
     def load(self, run: str) -> RunState:
-        """The run's state; KeyError for an unknown run."""
+        """Return the run's state. Raises KeyError for an unknown run."""
         with self._lock:
             return self._states[run]
 
     def rows(self, run: str) -> RunState:
-        """The same: here nobody can change a row by hand."""
+        """Return the run's state, as `load` does: rows cannot be changed by hand here."""
         return self.load(run)
 
     def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
-        """The run's state and its log, oldest first, of the same moment."""
+        """Return the run's state and its log, oldest first, of the same moment."""
         with self._lock:
             return self.load(run), self.facts(run)
 
     def snapshot(self, run: str) -> Snapshot:
-        """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
+        """Return the input of the core's decision: the run, its open requests, its quota, and other runs' slots."""
         with self._lock:
             state = self._states[run]
             return Snapshot(
@@ -140,72 +140,76 @@ class MemoryStore:
                 requests=self.requests(run),
                 watch=self._watches.get(run, PollState()),
                 quota=self._quotas.get((state.run.owner, state.run.accelerator)),
-                others_live=sum(_live(other) for other in self._others(state.run)),
+                others_live=sum(_slots_taken(other) for other in self._others(state.run)),
                 waiting=self._waiting(state.run),
                 others_calls=self._others_calls(state.run),
             )
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
-        """The run's log, oldest first."""
+        """Return the run's log, oldest first."""
         with self._lock:
             return list(self._facts.get(run, ()))
 
     # --- runs ----------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        """Every run, oldest first."""
+        """Return every run, oldest first."""
         with self._lock:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
     def roll(self) -> list[tuple[str, str]]:
-        """The id of every run, and the name of its pipeline; oldest first."""
+        """Return (id, pipeline name) of every run, oldest first."""
         return [(run.id, run.name) for run in self.runs()]
 
     def by_priority(self, most: int) -> tuple[list[str], int]:
-        """Ids of so many runs, oldest first, and how many others there are (see `Store.neediest`)."""
+        """Return the ids of the `most` most urgent runs and the number of others (see `Store.by_priority`)."""
         runs = sorted(self.runs(), key=lambda run: (run.created_at, run.id), reverse=True)
         runs.sort(key=lambda run: 0 if run.status is RunStatus.PARKED else 1 if run.status in OPEN else 2)
         chosen = {run.id for run in runs[:most]}
         return [run.id for run in self.runs() if run.id in chosen], len(runs[most:])
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, or of which something is asked (see `Store.open_runs`)."""
+        """Return the ids of runs that may need work or have open requests (see `Store.open_runs`)."""
         with self._lock:
             asked = {request.run for request in self._requests.values()}
-            return [run.id for run in self.runs() if run.status in OPEN or run.id in asked or self._goes_on(run)]
+            return [
+                run.id
+                for run in self.runs()
+                if run.status in OPEN or run.id in asked or self._is_cancelled_but_live(run)
+            ]
 
     def news(self) -> dict[str, ChangeToken]:
-        """The same runs, each with a mark that changes with its facts and requests (see `Store.news`)."""
+        """Return the open runs, each with a token that changes with its facts and requests (see `Store.news`)."""
         with self._lock:
             return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
 
     # --- observations --------------------------------------------------------
 
     def observe(self, run: str, watch: PollState, metrics: Iterable[Metric] = ()) -> None:
-        """Remember a look that changed nothing."""
+        """Store the result of a poll that produced no fact."""
         with self._lock:
             self._keep(metrics)
             self._watches[run] = watch
 
     def watch(self, run: str) -> PollState:
-        """What is remembered of looking at Kaggle for a run."""
+        """Return a run's poll state."""
         with self._lock:
             return self._watches.get(run, PollState())
 
     def forget_looks(self, fence: int) -> None:
-        """Forget when anything was looked at or is to be tried again (see `Store.forget_looks`)."""
+        """Clear the times of polls and retries (see `Store.forget_looks`)."""
         with self._lock:
             self._check_fence(fence)
             for run, watch in self._watches.items():
-                self._watches[run] = _forgotten(watch)
+                self._watches[run] = _without_times(watch)
 
     def write_quota(self, quota: QuotaRow) -> None:
-        """Remember the account's weekly hours."""
+        """Store the account's weekly quota."""
         with self._lock:
             self._quotas[quota.owner, quota.accelerator] = quota
 
     def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
-        """What the account's sessions that relay knows of took of an accelerator after `since`."""
+        """Return the machine time after `since` of relay's sessions on the account and accelerator."""
         with self._lock:
             states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
         sessions = [session for state in states for session in state.sessions]
@@ -222,12 +226,12 @@ class MemoryStore:
         return [each for each in (*own, *twins) if each.ended_at is None or each.ended_at > since]
 
     def quotas(self) -> list[QuotaRow]:
-        """Every account's hours as last read."""
+        """Return every account's quota as last read."""
         with self._lock:
             return list(self._quotas.values())
 
     def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
-        """The values that a run's sessions reported, in the order of sessions and events."""
+        """Return the metrics that a run's sessions reported, ordered by session and event."""
         with self._lock:
             found = [m for m in self._metrics.values() if m.run == run]
         if session is not None:
@@ -235,12 +239,12 @@ class MemoryStore:
         return sorted(found, key=lambda m: (m.session, m.attempt, m.number, m.name))
 
     def last_metrics(self, run: str) -> list[Metric]:
-        """The newest value of each metric of each stage."""
+        """Return the newest value of each metric of each stage."""
         newest = {(metric.stage, metric.name): metric for metric in self.metrics(run)}
         return [newest[key] for key in sorted(newest)]
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
-        """When steps were done: the `newest` ones of each stage, and each stage's first in each session."""
+        """Return completed steps in order: the `newest` of each stage, and each stage's first in each session."""
         found: list[StepSeen] = []
         for metric in self.metrics(run):
             step = StepSeen(
@@ -258,7 +262,7 @@ class MemoryStore:
         return kept
 
     def series(self, run: str, points_max: int) -> list[CurvePoint]:
-        """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve."""
+        """Return each metric of each stage over its steps, sorted, with at most `points_max` points per curve."""
         mine = self.metrics(run)
         last = {metric.stage: 0 for metric in mine}
         for metric in mine:
@@ -270,7 +274,7 @@ class MemoryStore:
         return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
 
     def step_edges(self, run: str) -> list[StepEdges]:
-        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        """Return the times of each session's first and last reported step, ordered by session."""
         times: dict[tuple[int, int], list[float]] = {}
         for metric in self.metrics(run):
             times.setdefault((metric.session, metric.attempt), []).append(metric.at_s)
@@ -282,7 +286,7 @@ class MemoryStore:
     # --- requests ------------------------------------------------------------
 
     def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
-        """Ask the daemon for something; the next tick obeys. Returns the request's number."""
+        """Record a request, which the next tick carries out. Returns its number."""
         with self._lock:
             self._requests_made += 1
             number = self._requests_made
@@ -290,7 +294,7 @@ class MemoryStore:
             return number
 
     def requests(self, run: str) -> tuple[Request, ...]:
-        """What was asked of a run and is not obeyed yet, oldest first."""
+        """Return a run's open requests, oldest first."""
         with self._lock:
             return tuple(request for request in self._requests.values() if request.run == run)
 
@@ -299,33 +303,33 @@ class MemoryStore:
     def take_lease(
         self, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None] = lambda holder: None
     ) -> Lease:
-        """Become the daemon; raises LeaseHeld while another one's lease lasts (see `Store.take_lease`)."""
+        """Take the daemon's lease. Raises LeaseHeld while another daemon's lease is valid (see `Store.take_lease`)."""
         with self._lock:
             self._lease = taken(self._lease, holder, now, lasts_s, alive)
             return self._lease
 
     def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
-        """Make the lease last longer; raises LeaseLost when somebody else took it."""
+        """Renew the lease. Raises LeaseLost if another daemon took it."""
         with self._lock:
             self._check_fence(lease.fence)
             self._lease = lease.until(now, lasts_s)
             return self._lease
 
     def release_lease(self, lease: Lease, now: datetime) -> None:
-        """Give the lease back, so that the next daemon need not wait for it to run out."""
+        """Release the lease, so that the next daemon need not wait until it expires."""
         with self._lock:
             if self._lease is not None and self._lease.fence == lease.fence:
                 self._lease = replace(self._lease, expires_at=now)
 
     def lease(self) -> Lease | None:
-        """The newest lease, run out or not."""
+        """Return the newest lease, expired or not; None if there was none."""
         with self._lock:
             return self._lease
 
     # --- underneath ----------------------------------------------------------
 
     def _keep(self, metrics: Iterable[Metric]) -> None:
-        """A replayed event is already there, and a session never changes what it said."""
+        """Add metrics; skip those already stored, since a replayed event has the same values."""
         for metric in metrics:
             key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
             self._metrics.setdefault(key, metric)
@@ -333,8 +337,8 @@ class MemoryStore:
     def _newest_request(self, run: str) -> int:
         return max((number for number, request in self._requests.items() if request.run == run), default=0)
 
-    def _goes_on(self, run: Run) -> bool:
-        return run.status is RunStatus.CANCELLED and _live(self._states[run.id]) > 0
+    def _is_cancelled_but_live(self, run: Run) -> bool:
+        return run.status is RunStatus.CANCELLED and _slots_taken(self._states[run.id]) > 0
 
     def _others(self, run: Run) -> list[RunState]:
         mine = (run.owner, run.accelerator)
@@ -344,7 +348,7 @@ class MemoryStore:
         found = []
         for state in self._others(run):
             watch = self._watches.get(state.run.id, PollState())
-            wants = state.run.status is RunStatus.ACTIVE and not _live(state)
+            wants = state.run.status is RunStatus.ACTIVE and not _slots_taken(state)
             if wants and watch.slot_since is not None and watch.slot_seen_at is not None:
                 found.append(Waiting(run=state.run.id, since=watch.slot_since, seen_at=watch.slot_seen_at))
         return tuple(found)
@@ -358,13 +362,13 @@ class MemoryStore:
         check_fence(fence, self._lease.fence if self._lease else None)
 
 
-def _forgotten(watch: PollState) -> PollState:
+def _without_times(watch: PollState) -> PollState:
     gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
     return replace(watch, **gone)
 
 
-def _live(state: RunState) -> int:
-    """How many slots the run takes."""
+def _slots_taken(state: RunState) -> int:
+    """Return the number of slots that the run takes."""
     looked_after = state.run.status in OPEN
     return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)
 

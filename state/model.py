@@ -1,4 +1,4 @@
-"""The vocabulary: what a run is made of. Frozen values, no I/O."""
+"""Frozen values that describe a run: its sessions, checkpoints, poll state, quota and metrics. No I/O."""
 
 import re
 from dataclasses import dataclass, field, replace
@@ -11,48 +11,48 @@ from state.facts import Fact
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. The store holds these words; never rename one."""
+    """Status of a run. The values are stored in the database: never rename one."""
 
-    ACTIVE = "active"  # there is something to do, or a session to wait for
-    WAITING = "waiting"  # for quota, until a known time
-    PARKED = "parked"  # needs a person
+    ACTIVE = "active"  # work to do, or a session under way
+    WAITING = "waiting"  # waits for quota until a known time
+    PARKED = "parked"  # needs the user
     FINISHED = "finished"
     CANCELLED = "cancelled"
 
 
 class Phase(StrEnum):
-    """Where one session stands. The store holds these words; never rename one."""
+    """Phase of one session. The values are stored in the database: never rename one."""
 
-    PLANNED = "planned"  # recorded here, not yet on Kaggle
-    PUSHING = "pushing"  # we meant to push; Kaggle may or may not have it
-    PUSHED = "pushed"  # Kaggle has it
-    QUEUED = "queued"  # Kaggle says it waits for a machine
-    RUNNING = "running"  # Kaggle says it runs
-    ENDED = "ended"  # Kaggle says it stopped
-    COLLECTED = "collected"  # its checkpoint is on this disk, checked
-    PUBLISHING = "publishing"  # we meant to publish; Kaggle may or may not have the dataset
+    PLANNED = "planned"  # recorded in the database, not pushed yet
+    PUSHING = "pushing"  # the push is intended; Kaggle may or may not have the kernel
+    PUSHED = "pushed"  # Kaggle has the kernel
+    QUEUED = "queued"  # Kaggle reports that it waits for a machine
+    RUNNING = "running"  # Kaggle reports that it runs
+    ENDED = "ended"  # Kaggle reports that it stopped
+    COLLECTED = "collected"  # its checkpoint is on the local disk, verified
+    PUBLISHING = "publishing"  # the upload is intended; Kaggle may or may not have the dataset
     PUBLISHED = "published"  # its checkpoint is a dataset that the next session can mount
     NO_CHECKPOINT = "spent"  # it ended and left no checkpoint newer than its parent
-    LOST = "lost"  # it will never give us anything
+    LOST = "lost"  # given up: no output will be collected
 
     @property
     def over(self) -> bool:
-        """Whether nobody waits for the session any more; its checkpoint may yet turn out damaged."""
+        """True when relay no longer works on the session. Its checkpoint may still turn out to be damaged."""
         return self in (Phase.PUBLISHED, Phase.NO_CHECKPOINT, Phase.LOST)
 
     @property
     def on_kaggle(self) -> bool:
-        """Whether the session takes a slot on Kaggle, as far as we know."""
+        """True when the session, as far as relay knows, takes a slot on Kaggle."""
         return self in (Phase.PUSHING, Phase.PUSHED, Phase.QUEUED, Phase.RUNNING)
 
     @property
     def awaited(self) -> bool:
-        """Whether Kaggle has the session and something is still wanted of it."""
+        """True when Kaggle has the session and its output has not been collected yet."""
         return self in (Phase.PUSHED, Phase.QUEUED, Phase.RUNNING, Phase.ENDED)
 
     @property
     def under_way(self) -> bool:
-        """Whether a checkpoint may still come of it, which would be newer than any that there is."""
+        """True when the session may still produce a checkpoint newer than all existing ones."""
         return self is Phase.PUSHING or self.awaited
 
 
@@ -67,45 +67,45 @@ class Outcome(StrEnum):
 
 
 COPIES_MAX = 2
-"""Under so many names a dataset is offered by itself; under each further one only after a person said go on."""
+"""Number of names under which relay uploads a dataset unasked. Each further name needs `relay resume` by the user."""
 
 
 def place_of(name: str, copy: int) -> str:
-    """Name of the copy-th dataset (1 is the first) of what is called `name`: a name once used need not be free again."""
+    """Return the slug of the copy-th dataset (1 is the first) of `name`: Kaggle may keep a used slug reserved."""
     return name if copy == 1 else f"{name}-n{copy}"
 
 
 def name_in(place: str) -> str:
-    """What a dataset is a copy of, by its name."""
+    """Return the base name of a dataset's slug, without the copy number."""
     return re.sub(r"-n[0-9]+$", "", place)
 
 
 def copy_in(name: str, place: str) -> int:
-    """Which copy of `name` a dataset is."""
+    """Return the copy number (1 is the first) of the dataset `place` of `name`."""
     return 1 if place == name else int(place.removeprefix(f"{name}-n"))
 
 
 def places_until(name: str, place: str) -> tuple[str, ...]:
-    """Names of all copies up to that one."""
+    """Return the slugs of all copies of `name` up to and including `place`."""
     return tuple(place_of(name, copy) for copy in range(1, copy_in(name, place) + 1))
 
 
 class InputsStatus(StrEnum):
-    """Where a run's own data files are."""
+    """Upload status of the run's own data files."""
 
-    NONE = ""  # not on Kaggle, or there are none
-    PUBLISHING = "publishing"  # we meant to publish them; Kaggle may or may not have them
+    NONE = ""  # not on Kaggle, or the run has no such files
+    PUBLISHING = "publishing"  # the upload is intended; Kaggle may or may not have the dataset
     PUBLISHED = "published"  # a dataset that sessions mount
 
 
 class CheckpointStatus(StrEnum):
-    """What may be done with a checkpoint."""
+    """Status of a checkpoint, which decides what may be done with it."""
 
-    COLLECTED = "collected"  # on this disk, every byte checked
-    PUBLISHED = "published"  # listed by Kaggle with the right sizes
-    ABANDONED = "abandoned"  # a person went on from an older one
-    PRUNED = "pruned"  # its dataset was removed to save room
-    DAMAGED = "damaged"  # its bytes are whole nowhere any more
+    COLLECTED = "collected"  # on the local disk, every byte verified
+    PUBLISHED = "published"  # Kaggle lists its dataset with the right sizes
+    ABANDONED = "abandoned"  # the user resumed from an older one
+    PRUNED = "pruned"  # retention removed its dataset
+    DAMAGED = "damaged"  # no intact copy is left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,38 +116,38 @@ class Run:
     name: str
     owner: str
     accelerator: str
-    """What its sessions take a slot and quota of: `tpu`, `gpu` or `cpu`."""
+    """Accelerator whose slots and quota the run's sessions use: `tpu`, `gpu` or `cpu`."""
     status: RunStatus
     pipeline: str
-    """The pipeline as canonical JSON: what the run does, whatever happens to the file."""
+    """The pipeline as canonical JSON. The run follows this copy; later edits of the file have no effect."""
     pipeline_path: str
     pipeline_digest: str
     created_at: datetime
     updated_at: datetime
     waiting_until: datetime | None = None
     reason: str = ""
-    """Why it waits or is parked: one sentence."""
+    """Why the run waits or is parked, in one sentence."""
     remedy: str = ""
-    """The command to type."""
+    """The command with which the user solves the problem."""
     excerpt: str = ""
-    """The end of the log or the traceback that explains the reason."""
+    """End of the log, or the traceback, that explains `reason`."""
     inputs: InputsStatus = InputsStatus.NONE
     judged: int = 0
-    """Sessions up to this count have been judged by a person: their failures count no more."""
+    """Number of sessions, from the first, that the user has accepted by resuming; their failures no longer count."""
     awaits: str = ""
-    """What a parked run would go on with by itself if it came after all (see `RunParked.awaits`); empty where only a person helps."""
+    """Event that resumes a parked run automatically (see `RunParked.awaits`); empty if only the user can resume it."""
     home: str = ""
-    """Id of the home folder that works on the run; empty where an older relay began it."""
+    """Id of the home folder that works on the run; empty if an older relay started it."""
     generation: int = 0
-    """Grows each time a person lets another home folder take the run over."""
+    """Fencing number of the home folder: grows each time the user lets another home folder take the run over."""
     overtaken_by: int = 0
-    """Highest generation that was seen on the work of another home folder."""
+    """Highest generation seen on kernels or datasets of another home folder."""
     inputs_dataset: str = ""
-    """Name of the dataset of its own data files, where it is not the usual one."""
+    """Slug of the dataset with the run's own data files, if it is not the default one."""
     inputs_offered_at: datetime | None = None
-    """When Kaggle took that dataset, while it is not published."""
+    """When Kaggle accepted that dataset; None before that and once it is published."""
     unsure: bool = False
-    """Whether whoever worked on the run before it was taken over may have pushed what Kaggle does not show yet."""
+    """True while the previous home folder of a taken-over run may have made a push that Kaggle does not show yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class Session:
     phase: Phase
     start: Cursor
     parent: str | None
-    """Name of the checkpoint it starts from."""
+    """Name of the checkpoint that the session starts from."""
     budget_s: float
     limit_s: float
     planned_at: datetime
@@ -171,50 +171,50 @@ class Session:
     running_at: datetime | None = None
     ended_at: datetime | None = None
     worker: str = ""
-    """Kaggle's last word on it."""
+    """Last status that Kaggle reported for the session."""
     worker_message: str = ""
     outcome: Outcome | None = None
     cause: str = ""
     reason: str = ""
     transient: bool = False
     reached: Cursor | None = None
-    """Where the checkpoint that we took from it stands."""
+    """Cursor of the checkpoint collected from the session."""
     furthest: Cursor | None = None
-    """The last step that its log told of."""
+    """Last step that the session's log reported."""
     steps_lost: int = 0
     checkpoint: str | None = None
     excerpt: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
-    """By class (`stages.session.time_accounting.Spent`), of a session that is over; empty where it never told."""
+    """Seconds by class (`stages.session.time_accounting.Spent`) of an ended session; empty if it never reported any."""
     kept_s: float = 0.0
-    """Of the seconds of its steps, those whose steps are in the checkpoint that we took from it."""
+    """Seconds of training steps that are contained in the collected checkpoint."""
     timings: dict[str, float] = field(default_factory=dict)
-    """Seconds, as its report told them."""
+    """Timings from the session's report, in seconds."""
     unclear: int = 0
-    """How many pushes of it had no clear answer."""
+    """Number of pushes of the session without a clear answer."""
     unclear_at: datetime | None = None
-    """Since when the last of them is looked for."""
+    """Since when relay has been polling for the last of these pushes."""
     declined: bool = False
-    """Whether Kaggle declined a push of it; it may have kept the source."""
+    """True if Kaggle refused a push of the session; Kaggle may have kept the source nevertheless."""
     twin: int | None = None
-    """The version of its kernel that ran besides, though relay wanted one session only."""
+    """Kernel version that ran in parallel by mistake (a duplicate push), although relay wanted only one session."""
     twin_at: datetime | None = None
     twin_ended_at: datetime | None = None
 
     @property
     def twin_lives(self) -> bool:
-        """Whether another version of its kernel takes a slot, as far as we know."""
+        """True when a second version of the kernel, as far as relay knows, takes a slot."""
         return self.twin is not None and self.twin_ended_at is None
 
     @property
     def key(self) -> tuple[int, int]:
-        """(number, attempt): identity within the run, in order of time."""
+        """(number, attempt): the session's identity within its run, in chronological order."""
         return (self.number, self.attempt)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A verified checkpoint of a run; `name` is its first dataset's slug too."""
+    """A verified checkpoint of a run. `name` is also the slug of its first dataset."""
 
     run: str
     name: str
@@ -222,49 +222,49 @@ class Checkpoint:
     attempt: int
     digest: str
     parent: str | None
-    """Digest of the checkpoint that its session started from."""
+    """Digest of the parent checkpoint, which the session started from."""
     cursor: Cursor
     size_bytes: int
     manifest: str
     """The manifest's canonical JSON."""
     status: CheckpointStatus
     verified_at: datetime
-    """When every byte was last found to be what the manifest says: on this disk, or in the dataset."""
+    """When every byte, on the local disk or in the dataset, was last verified against the manifest."""
     published_at: datetime | None = None
     dataset: str = ""
-    """Name of its dataset, where that is not the checkpoint's own."""
+    """Slug of its dataset, if it differs from the checkpoint's name."""
     offered_at: datetime | None = None
-    """When Kaggle took that dataset, while it is not published."""
+    """When Kaggle accepted that dataset; None before that and once it is published."""
 
     @property
     def place(self) -> str:
-        """Name of its dataset on Kaggle."""
+        """Slug of the checkpoint's dataset on Kaggle."""
         return self.dataset or self.name
 
     @property
     def wants_person(self) -> bool:
-        """Whether it is offered under another name only after a person said go on."""
+        """True when uploading the checkpoint under yet another name needs the user's consent (`relay resume`)."""
         return self.offered_at is None and copy_in(self.name, self.place) > COPIES_MAX
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Every name under which it was offered to Kaggle, the newest last."""
+        """Every slug under which the checkpoint was uploaded to Kaggle, newest last."""
         return places_until(self.name, self.place)
 
     @property
     def on_kaggle(self) -> bool:
-        """Whether its dataset is there, as far as we know."""
+        """True when the dataset, as far as relay knows, exists on Kaggle."""
         return self.published_at is not None and self.status is not CheckpointStatus.PRUNED
 
     @property
     def usable(self) -> bool:
-        """Whether a session may start from it."""
+        """True when a session may start from the checkpoint."""
         return self.status in (CheckpointStatus.COLLECTED, CheckpointStatus.PUBLISHED)
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Everything that the facts of one run fold to."""
+    """State of one run: the fold of all its facts."""
 
     run: Run
     sessions: tuple[Session, ...] = ()
@@ -281,23 +281,23 @@ class RunState:
         return self.sessions[-1] if self.sessions else None
 
     def session(self, number: int, attempt: int) -> Session:
-        """That session; KeyError where there is none."""
+        """Return the session with this key. Raises KeyError if there is none."""
         return self.sessions[self._place(number, attempt)]
 
     def checkpoint(self, name: str) -> Checkpoint:
-        """That checkpoint; KeyError where there is none."""
+        """Return the checkpoint with this name. Raises KeyError if there is none."""
         for found in self.checkpoints:
             if found.name == name:
                 return found
         raise KeyError(name)
 
     def with_session(self, session: Session) -> Self:
-        """The state with this session put in the place of the one with its key."""
+        """Return the state with the session of the same key replaced by this one."""
         place = self._place(session.number, session.attempt)
         return replace(self, sessions=(*self.sessions[:place], session, *self.sessions[place + 1 :]))
 
     def _place(self, number: int, attempt: int) -> int:
-        """Where a session is; KeyError where there is none. Looked for from the end: it is nearly always the newest."""
+        """Return a session's index; KeyError if there is none. Searches backwards: it is nearly always the newest."""
         for place in range(len(self.sessions) - 1, -1, -1):
             found = self.sessions[place]
             if found.number == number and found.attempt == attempt:
@@ -305,7 +305,7 @@ class RunState:
         raise KeyError((self.run.id, number, attempt))
 
     def with_checkpoint(self, checkpoint: Checkpoint) -> Self:
-        """The state with this checkpoint put in the place of the one with its name."""
+        """Return the state with the checkpoint of the same name replaced by this one."""
         return replace(
             self, checkpoints=tuple(checkpoint if c.name == checkpoint.name else c for c in self.checkpoints)
         )
@@ -313,7 +313,7 @@ class RunState:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Something a person asked for, obeyed by the next tick: `pause`, `resume`, `cancel`, `retry` or `prune`."""
+    """A user's request, carried out by the next tick: `pause`, `resume`, `cancel`, `retry` or `prune`."""
 
     id: int
     run: str
@@ -324,48 +324,51 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class PollState:
-    """What we remember of looking at Kaggle for one run. Not history: losing it costs a look, nothing else."""
+    """State of polling Kaggle for one run. It is a cache: losing it costs one extra poll, nothing else."""
 
     looked_at: datetime | None = None
-    """At the session."""
+    """When the session was last polled."""
     dataset_looked_at: datetime | None = None
-    """At the dataset that is being processed."""
+    """When the dataset that Kaggle is processing was last polled."""
     failures: int = 0
-    """Calls in a row that failed."""
+    """Number of consecutive failed calls."""
     failing_since: datetime | None = None
     failed_at: datetime | None = None
-    """When the last of them failed."""
+    """When the last of these calls failed."""
     failing_s: float = 0.0
-    """For how long they went on while somebody was there to try: a night that the laptop slept through does not count."""
+    """Duration of the failures in seconds, counted only while the daemon was running: laptop sleep does not count."""
     failure: str = ""
     absences: int = 0
-    """How many of the failures were Kaggle's plain word that it has no such kernel."""
+    """Number of these failures that were a clear 404 for the kernel."""
     not_before: datetime | None = None
     log_lines: int = 0
-    """Lines of the live session's log that have been taken in."""
+    """Number of lines of the live session's log that have been read."""
     slot_since: datetime | None = None
-    """Since when the run wants a slot of its account; runs are served in this order."""
+    """Since when the run has been waiting for a slot of its account; runs are served in this order."""
     slot_seen_at: datetime | None = None
-    """When it last said so: a run that nobody carries on any more must not hold up the others."""
+    """When the run last confirmed that it waits: a run without a daemon must not hold up the others."""
     done_at: datetime | None = None
-    """When the live session is going to have done the pipeline's last step, by the pace of its steps, if it gets so far."""
+    """Forecast, from the pace of its steps, of when the live session would complete the pipeline's last step."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of the live session, by class, as far as its log has told."""
+    """Seconds of the live session by class, as far as its log has reported them."""
     sent_s: float = 0.0
-    """How long the upload of the dataset took that is being processed."""
+    """Upload time in seconds of the dataset that Kaggle is processing."""
     sought_s: dict[str, float] = field(default_factory=dict)
-    """For how long what Kaggle may have, or took and has not ready, has been looked for (`orchestrator.core.search_time`), by its name there."""
+    """Seconds spent polling for each unconfirmed or unfinished kernel or dataset, by its name on Kaggle.
+
+    See `orchestrator.core.search_time`.
+    """
     awaiting: str = ""
-    """What relay waits for that only Kaggle can bring, and for which session (`orchestrator.core.waits`); empty for nothing."""
+    """Event on Kaggle that relay waits for, and the session concerned (`orchestrator.core.waits`); empty for none."""
     waited_s: float = 0.0
-    """For how long it has, while relay was there to see it: no setting of the clock adds or takes more than one look's share."""
+    """Seconds of that wait while relay was running: a clock change adds or removes at most one poll interval."""
     waited_at: datetime | None = None
-    """Up to when that is counted."""
+    """Time up to which `waited_s` is counted."""
     lately: str = ""
-    """Digests of the commands carried out at `lately_at` or little later: none of them is repeated before time has passed."""
+    """Digests of the commands performed at or shortly after `lately_at`; none is repeated before time has passed."""
     lately_at: datetime | None = None
     calls: int = 0
-    """Calls that were made of Kaggle within a minute from `calls_since` on."""
+    """Number of calls to Kaggle within one minute from `calls_since`."""
     calls_since: datetime | None = None
 
 
@@ -382,12 +385,12 @@ FORGOTTEN = (
     "lately_at",
     "calls_since",
 )
-"""The times in a `Watch`: of a clock that was set since, they say nothing."""
+"""Names of the times in `PollState`: they are meaningless once the clock has been changed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuotaRow:
-    """The weekly hours of one account as last read, in seconds. `total_s` None: nobody knows."""
+    """Weekly quota of one account as last read, in seconds. `total_s` is None if unknown."""
 
     owner: str
     accelerator: str
@@ -397,19 +400,19 @@ class QuotaRow:
     refreshes_at: datetime | None
     read_at: datetime
     assumed: bool = False
-    """Kaggle did not say: the pipeline's own number of hours, less what relay's own sessions used of them."""
+    """True if Kaggle reported none: `total_s` is then the pipeline's setting, `used_s` the time of relay's sessions."""
     outdated: bool = False
-    """A session of the account has ended after this was read. The store sets it with the fact, so no clock is asked."""
+    """True if a session of the account has ended since the quota was read. Set with the fact, independent of clocks."""
 
     @property
     def left_s(self) -> float | None:
-        """Seconds that a new session may use, or None where unknown."""
+        """Seconds that a new session may use, or None if unknown."""
         return None if self.total_s is None else max(0.0, self.total_s - self.used_s - self.reserved_s)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One value that a session reported. `number` is the progress event's, which tells replays from news."""
+    """One value reported by a session. `number` is that of its progress event and identifies replayed events."""
 
     run: str
     session: int
@@ -424,7 +427,7 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class CurvePoint:
-    """What one metric was over a few neighbouring steps: their mean, and how far they reach. `step` is the last of them."""
+    """Mean, minimum and maximum of one metric over a few consecutive steps. `step` is the last of them."""
 
     stage: str
     name: str
@@ -436,7 +439,7 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class StepEdges:
-    """When a session's log told of its first and of its last step, in seconds on the session's clock."""
+    """Times of the first and the last step in a session's log, in seconds on the session's clock."""
 
     session: int
     attempt: int
@@ -446,7 +449,7 @@ class StepEdges:
 
 @dataclass(frozen=True, kw_only=True)
 class StepSeen:
-    """A step that a session told of; `at_s` is the session's clock when it was done."""
+    """A step reported by a session; `at_s` is its completion time in seconds on the session's clock."""
 
     session: int
     attempt: int
@@ -457,7 +460,7 @@ class StepSeen:
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedFact:
-    """A fact in the log of all runs; `number` grows with each."""
+    """A fact with its number in the log of all runs; the number increases with each fact."""
 
     number: int
     run: str
@@ -476,7 +479,7 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class CallsMade:
-    """So many calls were made for a run within a minute from `since` on."""
+    """Number of calls to Kaggle for a run within one minute from `since`."""
 
     since: datetime
     calls: int
@@ -484,7 +487,7 @@ class CallsMade:
 
 @dataclass(frozen=True, kw_only=True)
 class MachineTime:
-    """How long one session held its machine; `ended_at` None while it does."""
+    """Time for which one session occupied its machine; `ended_at` is None while it still does."""
 
     began_at: datetime
     ended_at: datetime | None
@@ -493,15 +496,15 @@ class MachineTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What the core decides from: one run, and what it shares with others on its account."""
+    """Input of the core's decision: one run, and what it shares with other runs of its account."""
 
     state: RunState
     requests: tuple[Request, ...] = ()
     watch: PollState = field(default_factory=PollState)
     quota: QuotaRow | None = None
     others_live: int = 0
-    """Sessions of other runs that take a slot of the same account and accelerator, those that run twice counted twice."""
+    """Number of slots of the same account and accelerator taken by other runs; duplicate sessions take two."""
     waiting: tuple[Waiting, ...] = ()
-    """Other runs that want one."""
+    """Other runs that wait for such a slot."""
     others_calls: tuple[CallsMade, ...] = ()
-    """What other runs of the account called lately."""
+    """Recent calls to Kaggle by other runs of the account."""

@@ -1,4 +1,4 @@
-"""What each of a person's services was told last, and what has happened since."""
+"""Marks that record the last fact sent to each notification service, and the facts since."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,12 +24,12 @@ NEWS = """
 MARKS = "SELECT subject, mark FROM told WHERE service = :service"
 
 ALL = ""
-"""The subject whose mark holds for every run that has none of its own."""
+"""Subject whose mark applies to every run without a mark of its own."""
 
 
 @dataclass(frozen=True)
 class News:
-    """A fact with its place in the log of all runs."""
+    """A fact with its number in the log of all runs."""
 
     number: int
     run: str
@@ -38,40 +38,41 @@ class News:
 
 
 class NotificationMarks:
-    """Marks in the store's database, which must be there. Losing them costs a message or repeats one, nothing else.
+    """Marks in the store's database, which must exist. Losing them loses or repeats a message, nothing else.
 
-    Every call is one transaction and may raise StoreUnavailable. `subject` is a run's id, `trouble:` and a run's id, or ALL.
+    Every call is one transaction and may raise StoreUnavailable. A subject is a run's id, `trouble:` plus a run's id,
+    or ALL.
     """
 
     def __init__(self, home: Path) -> None:
         database = home / "relay.db"
-        self._look, self._write = ReadOnlyDatabase(database), open_engine(database)
+        self._reader, self._write = ReadOnlyDatabase(database), open_engine(database)
 
     def newest(self) -> int:
-        """The number of the last fact; 0 where there is none."""
-        with self._look.query() as query:
+        """Return the number of the newest fact; 0 if there is none."""
+        with self._reader.query() as query:
             return int(scalar(query(NEWEST), "newest") or 0)
 
     def news(self, after: int, names: Sequence[str]) -> list[News]:
-        """Every run's facts of these names with a number above `after`, oldest first; without what cannot be read."""
-        with self._look.query() as query:
+        """Return all runs' facts with these names and a number above `after`, oldest first. Skips unreadable ones."""
+        with self._reader.query() as query:
             rows = query(NEWS, after=after, names=json.dumps(list(names)))
-            return [news for row in rows if (news := _news(row)) is not None]
+            return [news for row in rows if (news := _parsed(row)) is not None]
 
     def marks(self, service: str) -> dict[str, int]:
-        """How far a service was told, by subject."""
-        with self._look.query() as query:
+        """Return the number of the last fact sent to a service, by subject."""
+        with self._reader.query() as query:
             return {row["subject"]: row["mark"] for row in query(MARKS, service=service)}
 
     def advance(self, service: str, marks: Mapping[str, int], at: datetime) -> None:
-        """Remember that a service was told so far."""
+        """Record the numbers of the last facts sent to a service."""
         with self._write.begin() as connection:
             for subject, mark in marks.items():
                 row = {"service": service, "subject": subject, "mark": mark, "at": at}
                 upsert(connection, schema.told, row, ["service", "subject"])
 
     def advance_all(self, service: str, mark: int, at: datetime) -> None:
-        """Remember that a service was told all of every run so far; lower marks of single runs are dropped."""
+        """Record that a service received every run's facts up to `mark`; removes lower marks of single runs."""
         table = schema.told
         single = table.c.subject.not_like("trouble:%")
         with self._write.begin() as connection:
@@ -84,8 +85,8 @@ class NotificationMarks:
             )
 
 
-def _news(row: Row) -> News | None:
+def _parsed(row: Row) -> News | None:
     try:
         return News(row["id"], row["run"], moment(row["at"]), fact_in(row))
     except UNREADABLE:
-        return None  # its run is set apart, and said to be so wherever it is loaded
+        return None  # the damaged run is reported wherever it is loaded

@@ -1,4 +1,4 @@
-"""What is asked of the rows and of the log of a run, within one transaction."""
+"""Queries on the rows and the log of a run, within one transaction."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -25,11 +25,11 @@ from state.rows import from_row
 from state.sql import Query, Row, document, moment, scalar, stamp
 
 LIVE_PHASES = ", ".join(f"'{phase.value}'" for phase in Phase if phase.on_kaggle)
-"""As a list in SQL."""
+"""Phases in which a session takes a slot, as an SQL list."""
 
 TWIN_LIVES = f"""(session.twin IS NOT NULL AND session.twin_ended_at IS NULL
     AND run.status NOT IN ('{RunStatus.FINISHED.value}', '{RunStatus.CANCELLED.value}'))"""
-"""Of a run that is over nobody looks after the second session of a kernel any more."""
+"""SQL condition for a duplicate session that takes a slot. relay does not track those of runs that are over."""
 
 FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id"
 RUN_OF = "SELECT * FROM run WHERE id = :run"
@@ -66,12 +66,12 @@ STRETCHES = """
 
 
 def facts_of(query: Query, run: str) -> Iterator[tuple[datetime, Fact]]:
-    """A run's log, oldest first, one by one; raises RunDamaged at the first that is not what was written."""
+    """Yield a run's log, oldest first. Raises RunDamaged at the first fact that does not match its digest."""
     yield from linked(run, BEGINNING, query(FACTS_OF, run=run))
 
 
 def linked(run: str, before: str, rows: Iterable[Row]) -> Iterator[tuple[datetime, Fact]]:
-    """The facts in these rows of the log, held against their digests; `before` is the digest that they follow."""
+    """Yield the facts in these rows, verified against their digests. `before` is the digest of the preceding fact."""
     for row in rows:
         with of_run(run, f"fact {row['id']}"):
             at = moment(row["at"])
@@ -84,12 +84,12 @@ def linked(run: str, before: str, rows: Iterable[Row]) -> Iterator[tuple[datetim
 
 
 def fact_in(row: Row) -> Fact:
-    """The fact that a row of the log holds."""
+    """Parse a row of the log."""
     return FACTS[row["name"]].from_dict(document(row["data"]))
 
 
 def rows_of(query: Query, run: str) -> RunState:
-    """The run as its rows have it; KeyError for an unknown run, RunDamaged where they cannot be read."""
+    """Return the run's state from its rows. Raises KeyError for an unknown run, RunDamaged if they cannot be parsed."""
     row = next(query(RUN_OF, run=run), None)
     if row is None:
         raise KeyError(run)
@@ -102,38 +102,38 @@ def rows_of(query: Query, run: str) -> RunState:
 
 
 def watch_of(query: Query, run: str) -> PollState:
-    """What is remembered of looking at Kaggle for a run."""
+    """Return a run's poll state."""
     return next(readable(PollState, query(WATCH_OF, run=run)), PollState())
 
 
 def open_requests(query: Query, run: str) -> tuple[Request, ...]:
-    """What was asked of a run and is not answered yet, oldest first."""
+    """Return a run's open requests, oldest first. Raises RunDamaged if one cannot be parsed."""
     with of_run(run, "a request"):
         return tuple(from_row(Request, row) for row in query(OPEN_REQUESTS, run=run))
 
 
 def quota_of(query: Query, owner: str, accelerator: str) -> QuotaRow | None:
-    """An account's hours as last read."""
+    """Return an account's quota as last read; None if unknown."""
     return next(readable(QuotaRow, query(QUOTA_OF, owner=owner, accelerator=accelerator)), None)
 
 
 def others_live(query: Query, run: Run) -> int:
-    """How many sessions of other runs take a slot of the same account and accelerator."""
+    """Return the number of slots of the same account and accelerator that other runs take."""
     return int(scalar(query(OTHERS_LIVE, run=run.id, owner=run.owner, accelerator=run.accelerator), "live"))
 
 
 def others_waiting(query: Query, run: Run) -> tuple[Waiting, ...]:
-    """Other runs that want a slot of the same account and accelerator, and have none."""
+    """Return the other runs that wait for a slot of the same account and accelerator."""
     rows = query(OTHERS_WAITING, run=run.id, owner=run.owner, accelerator=run.accelerator)
     return tuple(readable(Waiting, rows))
 
 
 def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
-    """What other runs of the same account called lately."""
+    """Return the recent calls to Kaggle by other runs of the same account."""
     return tuple(from_row(CallsMade, row) for row in query(OTHERS_CALLS, run=run.id, owner=run.owner))
 
 
 def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
-    """What the account's sessions took of an accelerator after `since`."""
+    """Return the machine time after `since` of the account's sessions on an accelerator."""
     rows = query(STRETCHES, owner=owner, accelerator=accelerator, since=stamp(since))
     return [*readable(MachineTime, rows)]

@@ -1,4 +1,4 @@
-"""The database, only to be read: it waits for no writer, serves where nothing can be written, and needs no SQLAlchemy."""
+"""Read-only access to the database: never waits for a writer, works on read-only disks, and needs no SQLAlchemy."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ from state.sql import LENIENT, Query, Row
 
 
 class ReadOnlyDatabase:
-    """Opens a database for one question after the other; no file handle outlives its use, and threads share nothing.
+    """Opens a database for each query; no file handle outlives its use, and threads share nothing.
 
-    Raises StoreUnavailable or StoreCorrupt, with the remedy, where SQLite complains about the file.
+    Raises StoreUnavailable or StoreCorrupt, with the remedy, if SQLite reports an error about the file.
     """
 
     def __init__(self, database: Path) -> None:
@@ -25,7 +25,7 @@ class ReadOnlyDatabase:
         try:
             self._open().close()
         except StoreUnavailable:
-            # Without room or rights for its index of the log SQLite reads nothing; where the log is empty it needs none.
+            # SQLite needs to write its -shm file to read a WAL database. If the WAL is empty, "immutable" avoids that.
             log = database.with_name(f"{database.name}-wal")
             if log.exists() and log.stat().st_size:
                 raise
@@ -33,22 +33,22 @@ class ReadOnlyDatabase:
 
     @contextlib.contextmanager
     def query(self) -> Iterator[Query]:
-        """Ask for as long as one transaction lasts."""
-        with contextlib.closing(self._open()) as connection, self._said_in_words():
+        """Open a read transaction and yield its query function."""
+        with contextlib.closing(self._open()) as connection, self._translated_errors():
 
             def ask(sql: str, /, **values: object) -> Iterator[Row]:
                 rows: Iterator[Row] = connection.execute(sql, values)
                 return rows
 
-            connection.execute("BEGIN")  # all that is read is of one moment, while others write
+            connection.execute("BEGIN")  # one consistent snapshot, while other processes write
             yield ask
 
     def _open(self) -> sqlite3.Connection:
-        with self._said_in_words():
+        with self._translated_errors():
             name = f"file:{quote(os.fsencode(self.database.absolute()))}?{self._options}"
             connection = sqlite3.connect(name, uri=True, isolation_level=None)
             try:
-                connection.execute("SELECT 1 FROM sqlite_master")  # opening alone reads nothing
+                connection.execute("SELECT 1 FROM sqlite_master")  # connect() does not read the file yet
             except BaseException:
                 connection.close()
                 raise
@@ -57,7 +57,7 @@ class ReadOnlyDatabase:
             return connection
 
     @contextlib.contextmanager
-    def _said_in_words(self) -> Iterator[None]:
+    def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:
@@ -68,10 +68,10 @@ class ReadOnlyDatabase:
 
 
 class ReadOnlyStore(Reader):
-    """Whatever is asked of the database in a home folder, which must be there."""
+    """Read-only store of the database in a home folder, which must exist."""
 
     def __init__(self, home: Path) -> None:
-        """Raises SchemaError where its tables are an older or a newer relay's."""
+        """Open the database. Raises SchemaError if its schema is older or newer than this relay's."""
         super().__init__()
         self._database = ReadOnlyDatabase(home / "relay.db")
         with self._database.query() as query:
@@ -82,4 +82,4 @@ class ReadOnlyStore(Reader):
         return self._database.query()
 
     def close(self) -> None:
-        """Nothing is held between two calls."""
+        """Do nothing: no connection is kept between calls."""

@@ -1,4 +1,4 @@
-"""Everything that is asked of the database, whoever asks: the store within its transactions, or `ReadOnlyStore`, which only reads."""
+"""All queries on the database, shared by `Store` (within its transactions) and `ReadOnlyStore`."""
 
 import contextlib
 from abc import ABC, abstractmethod
@@ -53,9 +53,9 @@ METRICS_OF_SESSION = """
 
 
 class Reader(ABC):
-    """Runs in one database. Each call is of one moment.
+    """Queries on the runs of one database. Each call reads one consistent snapshot.
 
-    Every call may raise StoreUnavailable (it may be repeated) or StoreCorrupt.
+    Every call may raise StoreUnavailable (it may be retried) or StoreCorrupt.
     """
 
     def __init__(self) -> None:
@@ -63,36 +63,39 @@ class Reader(ABC):
 
     @abstractmethod
     def _query(self) -> contextlib.AbstractContextManager[Query]:
-        """Ask for as long as one transaction lasts."""
+        """Open a transaction and yield its query function."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
 
     def _checked(self, query: Query, run: str) -> FoldCache:
         return checked(query, run, self._remembered.of(run))
 
     def load(self, run: str) -> RunState:
-        """The run's state; KeyError for an unknown run, RunDamaged where its facts and rows are not what was written."""
+        """Return the run's state. Raises KeyError for an unknown run, RunDamaged if its facts or rows are damaged."""
         with self._query() as query:
             found = self._checked(query, run)
         self._remembered.keep(run, found)
         return found.state
 
     def rows(self, run: str) -> RunState:
-        """The run as its rows have it, not held against its log: for lists of many runs. KeyError for an unknown run."""
+        """Return the run's state from its rows, not verified against its log: for lists of many runs.
+
+        Raises KeyError for an unknown run.
+        """
         with self._query() as query:
             return rows_of(query, run)
 
     def load_with_facts(self, run: str) -> tuple[RunState, list[tuple[datetime, Fact]]]:
-        """The run's state and its log, oldest first, of the same moment; raises as `load` does."""
+        """Return the run's state and its log, oldest first, of the same moment. Raises as `load` does."""
         with self._query() as query:
             found, facts = checked_with_facts(query, run)
         self._remembered.keep(run, found)
         return found.state, facts
 
     def snapshot(self, run: str) -> Snapshot:
-        """What the core decides from: the run, its open requests, its quota, and the slots that other runs take."""
+        """Return the input of the core's decision: the run, its open requests, its quota, and other runs' slots."""
         with self._query() as query:
             found = self._checked(query, run)
             of = found.state.run
@@ -109,69 +112,69 @@ class Reader(ABC):
         return snapshot
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
-        """The run's log, oldest first."""
+        """Return the run's log, oldest first."""
         with self._query() as query:
             return list(facts_of(query, run))
 
     def newest_facts(self, most: int, run: str | None = None) -> list[LoggedFact]:
-        """The end of the log of one run, or of all together, oldest first; without what cannot be read."""
+        """Return the last `most` facts of one run, or of all runs, oldest first. Skips unreadable ones."""
         with self._query() as query:
             rows = query(NEWEST_FACTS, most=most) if run is None else query(NEWEST_FACTS_OF, run=run, most=most)
-            found = [happened for row in rows if (happened := _happened(row)) is not None]
+            found = [happened for row in rows if (happened := _logged_fact(row)) is not None]
         return found[::-1]
 
     # --- runs ----------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        """Every run whose row can be read, oldest first; `roll` names the others too."""
+        """Return every run whose row can be parsed, oldest first; `roll` includes the others."""
         with self._query() as query:
             return [*readable(Run, query(RUNS))]
 
     def roll(self) -> list[tuple[str, str]]:
-        """The id of every run, whatever its rows hold, and the name of its pipeline; oldest first."""
+        """Return (id, pipeline name) of every run, damaged or not, oldest first."""
         with self._query() as query:
             return [(str(row["id"]), str(row["name"])) for row in query(ROLL)]
 
     def by_priority(self, most: int) -> tuple[list[str], int]:
-        """Ids of so many runs, oldest first, and how many others there are.
+        """Return the ids of the `most` most urgent runs, oldest first, and the number of others.
 
-        Those that need a person come before those that go on, these before those that are over, newer before older.
+        Parked runs are the most urgent, then active and waiting ones, then runs that are over; newer before older.
         """
         with self._query() as query:
             return run_queue.by_priority(query, most)
 
     def open_runs(self) -> list[str]:
-        """Ids of the runs that may still need something, or of which something is asked, oldest first.
+        """Return the ids of runs that may need work or have open requests, oldest first.
 
-        A cancelled one is among them while its session goes on.
+        A cancelled run is included while its session is live.
         """
         with self._query() as query:
             return run_queue.open_ids(query)
 
     def news(self) -> dict[str, ChangeToken]:
-        """The same runs, each with a mark that is another one as soon as anybody writes a fact of it or asks something of it."""
+        """Return the open runs, each with a token that changes with every new fact or request of the run."""
         with self._query() as query:
             return run_queue.marks(query)
 
     # --- observations --------------------------------------------------------
 
     def watch(self, run: str) -> PollState:
-        """What is remembered of looking at Kaggle for a run."""
+        """Return a run's poll state."""
         with self._query() as query:
             return watch_of(query, run)
 
     def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
-        """What the account's sessions that relay knows of took of an accelerator after `since`."""
+        """Return the machine time after `since` of relay's sessions on the account and accelerator."""
         with self._query() as query:
             return stretches(query, owner, accelerator, since)
 
     def quotas(self) -> list[QuotaRow]:
-        """Every account's hours as last read."""
+        """Return every account's quota as last read."""
         with self._query() as query:
             return [*readable(QuotaRow, query(QUOTAS))]
 
     def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
-        """The values that a run's sessions reported, in the order of sessions and events."""
+        """Return the metrics that a run's sessions reported, ordered by session and event."""
         with self._query() as query:
             if session is None:
                 return [*readable(Metric, query(METRICS, run=run))]
@@ -180,52 +183,52 @@ class Reader(ABC):
             return [*readable(Metric, rows)]
 
     def last_metrics(self, run: str) -> list[Metric]:
-        """The newest value of each metric of each stage."""
+        """Return the newest value of each metric of each stage."""
         with self._query() as query:
             return curves.newest_values(query, run)
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
-        """When steps were done, in their order: the `newest` ones of each stage, and each stage's first in each session."""
+        """Return completed steps in order: the `newest` of each stage, and each stage's first in each session."""
         with self._query() as query:
             return curves.steps_seen(query, run, newest)
 
     def series(self, run: str, points_max: int) -> list[CurvePoint]:
-        """Each metric of each stage over its steps, in that order: never more than `points_max` points a curve.
+        """Return each metric of each stage over its steps, sorted, with at most `points_max` points per curve.
 
-        Steps that a killed session lost were done again, with the same values: they count once more in a mean of equals.
+        Steps that a killed session lost were repeated with the same values, so they count twice in a point's mean.
         """
         with self._query() as query:
             return curves.points(query, run, points_max)
 
     def step_edges(self, run: str) -> list[StepEdges]:
-        """When each session that told of a step told of its first and its last one, in the order of sessions."""
+        """Return the times of each session's first and last reported step, ordered by session."""
         with self._query() as query:
             return curves.step_edges(query, run)
 
     def requests(self, run: str) -> tuple[Request, ...]:
-        """What was asked of a run and is not obeyed yet, oldest first."""
+        """Return a run's open requests, oldest first."""
         with self._query() as query:
             return open_requests(query, run)
 
     def lease(self) -> Lease | None:
-        """The newest lease, run out or not."""
+        """Return the newest lease, expired or not; None if there was none."""
         with self._query() as query:
             return lease_of(query)
 
 
 def lease_of(query: Query) -> Lease | None:
-    """The newest lease, run out or not."""
+    """Return the newest lease, expired or not; None if there was none."""
     row = next(query(LEASE), None)
     try:
         return None if row is None else from_row(Lease, row)
-    except UNREADABLE as error:  # whoever works here cannot be known, so nobody may
+    except UNREADABLE as error:  # the holder is unknown, so no daemon may act
         raise StoreCorrupt(
-            f"the database does not say readably which daemon works on it ({shortened(str(error))}): relay restore brings back a "
-            "backup of it"
+            f"the database's lease is damaged ({shortened(str(error))}), so it is unknown which daemon works on it: relay "
+            "restore brings back a backup of it"
         ) from error
 
 
-def _happened(row: Row) -> LoggedFact | None:
+def _logged_fact(row: Row) -> LoggedFact | None:
     try:
         return LoggedFact(number=row["id"], run=row["run"], at=moment(row["at"]), fact=fact_in(row))
     except UNREADABLE:

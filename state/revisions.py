@@ -1,4 +1,4 @@
-"""Which relay wrote a database: the revisions of its schema, which are numbered."""
+"""Revision numbers of the database schema, which tell which relay version wrote a database."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ REVISION = "SELECT version_num AS revision FROM alembic_version"
 
 
 class SchemaError(Exception):
-    """The database cannot be used by this relay; the message is one sentence with the remedy."""
+    """This relay cannot use the database's schema; the message is one sentence with the remedy."""
 
 
 def newest_revision() -> str:
-    """The revision that this code was written for: the last migration's."""
+    """Return the revision that this code expects: that of the last migration."""
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
 def revision_of(query: Query) -> str | None:
-    """The revision of the database's schema; None where it has none yet."""
+    """Return the revision of the database's schema; None if it has none yet."""
     if not scalar(query(HAS_REVISION), "tables"):
         return None
     found = scalar(query(REVISION), "revision")

@@ -1,4 +1,4 @@
-"""Rows of an older relay, brought to what this one folds its facts to."""
+"""Upgrade of rows written by an older relay to what the current fold yields."""
 
 from itertools import pairwise
 
@@ -11,9 +11,10 @@ from state.tables import write_changes
 
 
 def fold_anew(engine: Engine) -> None:
-    """Write the rows of runs whose clock was once put right: older relays left the times that lay ahead where they were.
+    """Rewrite the rows of runs whose log contains a clock correction.
 
-    All others are left alone, so that rows which somebody changed by hand are still found.
+    Older relay versions did not move the times that lay ahead. Other runs are not touched, so that rows changed by hand
+    are still detected.
     """
     with engine.begin() as connection:
         query = asking(connection)

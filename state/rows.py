@@ -1,4 +1,4 @@
-"""Between the frozen values and the rows that hold them."""
+"""Conversion between the frozen values and their database rows."""
 
 import functools
 import types
@@ -16,19 +16,19 @@ Value = TypeVar("Value")
 
 
 def to_row(value: Any) -> dict[str, Any]:
-    """The value's fields as columns."""
+    """Return the value's fields as columns."""
     return {f.name: _column(getattr(value, f.name)) for f in fields(value)}
 
 
 def from_row(kind: type[Value], row: Row) -> Value:
-    """The value that a row holds; columns that it has no field for are passed over."""
+    """Parse a row into a value; ignores columns without a field."""
     readers = _readers(kind)  # type: ignore[arg-type]
     return kind(**{name: row[name] if read is None else read(row[name]) for name, read in readers})
 
 
 @functools.cache
 def _readers(kind: type[Any]) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
-    """What turns each column into its field, None where it is the field already: looked up once a kind, not once a row."""
+    """Return (field, converter) for each field, None for no conversion. Cached per type, since it is slow per row."""
     hints = typing.get_type_hints(kind)
     return tuple((f.name, _reader(hints[f.name])) for f in fields(kind))
 
@@ -49,7 +49,7 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
 
 
 def _cursor(column: Any) -> Cursor | None:
-    found = document(column)  # a cursor that is not there yet is kept as JSON's null
+    found = document(column)  # a missing cursor is stored as JSON null
     return None if found is None else Cursor.from_dict(found)
 
 

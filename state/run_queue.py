@@ -1,11 +1,11 @@
-"""Which runs may need something, found by indexes: what is over costs nothing, however much of it there is."""
+"""Queries for the runs that may need work. They use indexes, so runs that are over cost nothing."""
 
 from state.model import RunStatus
 from state.queries import LIVE_PHASES
 from state.sql import Query, scalar
 
 ChangeToken = tuple[int, int]
-"""(number of the newest fact, number of the newest request that is not obeyed) of a run; 0 for none."""
+"""(number of a run's newest fact, number of its newest open request); 0 for none."""
 
 OPEN = f"""
     run.id IN (
@@ -14,7 +14,7 @@ OPEN = f"""
         UNION SELECT run FROM request WHERE obeyed_at IS NULL
     )
 """
-"""A cancelled run with a live session needs looking after until that ends."""
+"""SQL condition for open runs. It includes a cancelled run until its live session ends."""
 OPEN_IDS = f"SELECT id FROM run WHERE {OPEN} ORDER BY created_at, id"
 MARKS = f"""
     SELECT run.id, (SELECT max(fact.id) FROM fact WHERE fact.run = run.id) AS fact,
@@ -30,18 +30,19 @@ COUNT = "SELECT count(*) AS runs FROM run"
 
 
 def open_ids(query: Query) -> list[str]:
-    """Ids of the runs that may still need something, or of which something is asked, oldest first."""
+    """Return the ids of runs that may need work or have open requests, oldest first."""
     return [str(row["id"]) for row in query(OPEN_IDS)]
 
 
 def marks(query: Query) -> dict[str, ChangeToken]:
-    """The same runs, each with its mark."""
+    """Return the open runs, each with its change token."""
     return {row["id"]: (row["fact"] or 0, row["request"] or 0) for row in query(MARKS)}
 
 
 def by_priority(query: Query, most: int) -> tuple[list[str], int]:
-    """So many runs, oldest first: those that need a person, then what goes on, then what is over, the newest of each; and how
-    many others there are.
+    """Return the ids of the `most` most urgent runs, oldest first, and the number of others.
+
+    Parked runs are the most urgent, then active and waiting ones, then runs that are over; within each the newest.
     """
     found = sorted((row["created_at"], str(row["id"])) for row in query(NEEDIEST, most=most))
     return [run for _, run in found], int(scalar(query(COUNT), "runs")) - len(found)

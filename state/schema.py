@@ -1,4 +1,4 @@
-"""The tables. `fact` is appended to and never changed; the others are what the facts fold to, or observations."""
+"""Database tables. `fact` is append-only; the others hold the fold of the facts, or observations."""
 
 import functools
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from sqlalchemy.dialects import sqlite
 
 
 class Utc(TypeDecorator[datetime]):
-    """An aware time, kept in UTC; SQLite keeps no zone, and `query.moment` puts it back on reading."""
+    """Aware time, stored in UTC. SQLite stores no time zone; `state.sql.moment` restores it on reading."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -240,7 +240,7 @@ Layout = dict[str, frozenset[tuple[str, ...]]]
 
 @functools.cache
 def layout() -> Layout:
-    """The columns and foreign keys of each table, as SQLite's own tables about tables tell of them."""
+    """Return the columns and foreign keys of each table, in the form in which SQLite's pragmas report them."""
     dialect, found = sqlite.dialect(), Layout()
     for table in metadata.tables.values():
         columns = {

@@ -1,6 +1,6 @@
-"""What a question to the database is: SQL with named values, put through the store's transaction or by whoever only looks.
+"""Query protocol: SQL with named parameters, run within the store's transaction or on a read-only connection.
 
-In plain SQL, so that a look at the database need not wait for SQLAlchemy: that takes longer to import than all else it does.
+Plain SQL, so that read-only commands need not import SQLAlchemy, which takes longer than the rest of such a command.
 """
 
 import functools
@@ -10,39 +10,39 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 LENIENT = functools.partial(str, encoding="utf-8", errors="replace")
-"""How SQLite's texts are read: one that a turned bit made undecodable differs from what was written, and is noticed as that."""
+"""Text factory for SQLite. Undecodable bytes are replaced, so a flipped bit shows up as a digest mismatch."""
 
 
 class Row(Protocol):
-    """A line of an answer, by the names of its columns."""
+    """A result row, indexed by column name."""
 
     def __getitem__(self, name: str, /) -> Any: ...
 
 
 class Query(Protocol):
-    """Ask within one transaction: every answer is of the same moment."""
+    """Function that runs SQL within one transaction: all results are from the same snapshot."""
 
     def __call__(self, sql: str, /, **values: object) -> Iterator[Row]: ...
 
 
 def scalar(rows: Iterator[Row], name: str) -> Any:
-    """A column of the first line; None where there is no line."""
+    """Return a column of the first row; None if there is no row."""
     row = next(rows, None)
     return None if row is None else row[name]
 
 
 def stamp(at: datetime) -> str:
-    """An aware time to hold a column against: SQLite, which keeps times as texts without their zone, sorts these right."""
+    """Format an aware time as SQLite stores it (text, UTC, no zone), so that comparisons with a column are correct."""
     assert at.tzinfo is not None, "a naive time reached the database"
     return at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
 
 
 def moment(column: str | datetime) -> datetime:
-    """The time, in UTC, that a column holds: a text in SQLite, where another database has times of its own."""
+    """Parse a time column to an aware time in UTC: text in SQLite, a datetime in other databases."""
     at = datetime.fromisoformat(column) if isinstance(column, str) else column
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
 def document(column: Any) -> Any:
-    """What a column of JSON holds: a text in SQLite, where another database has JSON of its own."""
+    """Parse a JSON column: text in SQLite, already parsed in other databases."""
     return json.loads(column) if isinstance(column, str) else column

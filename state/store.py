@@ -1,4 +1,4 @@
-"""The only module that opens a transaction to write: append facts, keep the rows they fold to; what is asked is in `reading`."""
+"""Write transactions, opened by this module only: append facts and update their rows. Queries are in `reader`."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,13 +22,13 @@ from state.sql import Query
 from state.tables import append_facts, remove_run, upsert, write_changes, write_metrics
 
 ENDINGS = (SeenEnded, SessionLost)
-"""Facts after which an account's hours are others than before."""
+"""Facts after which an account's quota reading is outdated."""
 
 
 class Store(Reader):
     """Runs in one database. Safe to use from several processes; each call is one transaction.
 
-    Every call may raise StoreUnavailable (it changed nothing and may be repeated) or StoreCorrupt.
+    Every call may raise StoreUnavailable (it changed nothing and may be retried) or StoreCorrupt.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -37,7 +37,7 @@ class Store(Reader):
 
     @classmethod
     def at(cls, home: Path) -> "Store":
-        """The store in a home folder, which is made where it does not exist."""
+        """Open the store in a home folder, which is created if missing."""
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = home / "relay.db"
         engine = open_engine(path)
@@ -48,15 +48,15 @@ class Store(Reader):
         return cls(engine)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._engine.dispose()
 
     def verify(self) -> None:
-        """Look for damage in the whole file, as SQLite does, and in its tables; raises StoreCorrupt where there is any.
+        """Run SQLite's integrity check on the whole file and check its tables.
 
-        Raises StoreUnavailable where the disk does not give the file back.
+        Raises StoreCorrupt if anything is damaged, and StoreUnavailable if the disk fails to return the file's content.
 
-        An index that a turned bit has made wrong hides rows from whoever asks by it, which nothing else would notice.
+        This also finds a flipped bit in an index, which hides rows from queries and which nothing else detects.
         """
         with self._query() as query:
             problem = next(file_problems(query, Path(str(self._engine.url.database))), "")
@@ -87,9 +87,10 @@ class Store(Reader):
         metrics: Iterable[Metric] = (),
         instead: bool = False,
     ) -> RunState:
-        """Create a run by its first fact and whatever else is known of it already, in one transaction: all of it or nothing.
+        """Create a run from its first fact and any later facts that are already known, in one transaction.
 
-        With `instead` it takes the place of what there is of that run. Raises RunExists, and IllegalTransition where a later fact does not fit; then nothing is written.
+        With `instead` it replaces everything stored for that run. Raises RunExists, and IllegalTransition if a later
+        fact is not allowed; then nothing is written.
         """
         with self._transaction() as connection:
             if instead:
@@ -116,9 +117,10 @@ class Store(Reader):
         obeyed: int | None = None,
         fence: int | None = None,
     ) -> RunState:
-        """Write facts, the rows they fold to, and what was observed on the way, in one transaction.
+        """Write facts, the rows they fold to, and observations, in one transaction.
 
-        Raises IllegalTransition (nothing is written) and LeaseLost when `fence` is no longer the newest.
+        `obeyed` is the number of the request that they fulfil. Raises IllegalTransition (nothing is written), and
+        LeaseLost if `fence` is no longer the newest.
         """
         with self._transaction() as connection:
             if fence is not None:
@@ -138,35 +140,35 @@ class Store(Reader):
                 upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
             if obeyed is not None:
                 connection.execute(update(schema.requests).where(schema.requests.c.id == obeyed).values(obeyed_at=at))
-        self._remembered.keep(run, known)  # it is committed
+        self._remembered.keep(run, known)  # only after the commit
         return after
 
     # --- observations --------------------------------------------------------
 
     def observe(self, run: str, watch: PollState, metrics: Iterable[Metric] = ()) -> None:
-        """Remember a look that changed nothing."""
+        """Store the result of a poll that produced no fact."""
         with self._transaction() as connection:
             write_metrics(connection, metrics)
             upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
 
     def forget_looks(self, fence: int) -> None:
-        """Forget when anything was looked at or is to be tried again: those times are of a clock that has been set since.
+        """Clear the times of polls and retries, which are meaningless after a clock change.
 
-        How often something failed is kept. Raises LeaseLost when `fence` is no longer the newest.
+        Failure counts are kept. Raises LeaseLost if `fence` is no longer the newest.
         """
         with self._transaction() as connection:
             _check_fence(connection, fence)
             connection.execute(update(schema.watches).values(dict.fromkeys(FORGOTTEN)))
 
     def write_quota(self, quota: QuotaRow) -> None:
-        """Remember the account's weekly hours."""
+        """Store the account's weekly quota."""
         with self._transaction() as connection:
             upsert(connection, schema.quotas, to_row(quota), ["owner", "accelerator"])
 
     # --- requests ------------------------------------------------------------
 
     def request(self, run: str, verb: str, arguments: dict[str, str], at: datetime) -> int:
-        """Ask the daemon for something; the next tick obeys. Returns the request's number."""
+        """Record a request, which the next tick carries out. Returns its number."""
         with self._transaction() as connection:
             values = {"run": run, "verb": verb, "arguments": arguments, "made_at": at}
             made = connection.execute(insert(schema.requests).values(values))
@@ -178,14 +180,14 @@ class Store(Reader):
     def take_lease(
         self, holder: str, now: datetime, lasts_s: float, alive: Callable[[str], bool | None] = lambda holder: None
     ) -> Lease:
-        """Become the database's daemon, by the rules of `leases.taken`; raises LeaseHeld while another one's lease lasts."""
+        """Take the daemon's lease, by the rules of `leases.taken`. Raises LeaseHeld while another's lease is valid."""
         with self._transaction() as connection:
             lease = taken(lease_of(asking(connection)), holder, now, lasts_s, alive)
             upsert(connection, schema.leases, {"name": "daemon", **to_row(lease)}, ["name"])
         return lease
 
     def keep_lease(self, lease: Lease, now: datetime, lasts_s: float) -> Lease:
-        """Make the lease last longer; raises LeaseLost when somebody else took it."""
+        """Renew the lease. Raises LeaseLost if another daemon took it."""
         kept = lease.until(now, lasts_s)
         with self._transaction() as connection:
             _check_fence(connection, lease.fence)
@@ -193,14 +195,14 @@ class Store(Reader):
         return kept
 
     def release_lease(self, lease: Lease, now: datetime) -> None:
-        """Give the lease back, so that the next daemon need not wait for it to run out."""
+        """Release the lease, so that the next daemon need not wait until it expires."""
         with self._transaction() as connection:
             mine = schema.leases.c.fence == lease.fence
             connection.execute(update(schema.leases).where(mine).values(expires_at=now))
 
 
 def _outdate(connection: Connection, run: Run) -> None:
-    """A session has ended, so what was read of the account's hours before is out of date."""
+    """Mark the account's quota reading as outdated, because a session has ended since."""
     mine = (schema.quotas.c.owner == run.owner) & (schema.quotas.c.accelerator == run.accelerator)
     connection.execute(update(schema.quotas).where(mine).values(outdated=True))
 

@@ -1,4 +1,4 @@
-"""What a transaction writes: rows and facts. The store opens it and closes it."""
+"""Writes of rows and facts within a transaction, which the store opens and closes."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ from state.rows import to_row
 
 
 def append_facts(connection: Connection, run: str, facts: Sequence[tuple[datetime, Fact]]) -> None:
-    """Write the log's next entries, each with a digest that is linked to the one before it."""
+    """Append facts to the log, each with a digest chained to the fact before it."""
     if not facts:
         return
     column, mine = schema.facts.c.digest, schema.facts.c.run == run
@@ -35,7 +35,7 @@ def remove_run(connection: Connection, run: str) -> None:
 
 
 def write_changes(connection: Connection, before: RunState, after: RunState) -> None:
-    """Write the rows that a fold changed, and no others."""
+    """Write only the rows that differ between two states."""
     if after.run != before.run:
         upsert(connection, schema.runs, to_row(after.run), ["id"])
     sessions = {session.key: session for session in before.sessions}
@@ -49,23 +49,23 @@ def write_changes(connection: Connection, before: RunState, after: RunState) -> 
 
 
 def write_metrics(connection: Connection, metrics: Iterable[Metric]) -> None:
-    """A replayed event is already there, and a session never changes what it said."""
+    """Insert metrics; skip those already stored, since a replayed event has the same values."""
     rows = [to_row(metric) for metric in metrics]
     if rows:
         connection.execute(_insert(connection, schema.metrics).on_conflict_do_nothing(), rows)
 
 
 def upsert(connection: Connection, table: Table, row: dict[str, Any], keys: Sequence[str]) -> None:
-    """Write a row in the place of the one with the same keys, if there is one."""
+    """Insert a row, or update the row with the same keys."""
     write = _insert(connection, table).values(row)
     rest = {name: write.excluded[name] for name in row if name not in keys}
     connection.execute(write.on_conflict_do_update(index_elements=list(keys), set_=rest))
 
 
 def _insert(connection: Connection, table: Table) -> Any:
-    """`INSERT` that can be told what to do where the row is there already."""
+    """Return an `INSERT` of the dialect that supports `ON CONFLICT`."""
     if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects import postgresql  # a second dialect takes its time to import
+        from sqlalchemy.dialects import postgresql  # imported only when needed: it is slow
 
         return postgresql.insert(table)
     from sqlalchemy.dialects import sqlite

@@ -1,4 +1,4 @@
-"""Where examples come from, and which of them a step uses: pure functions of (seed, step), so nothing has to be saved."""
+"""Data sets and the order of their examples. A step's batch is a pure function of (seed, step): no state is saved."""
 
 from collections.abc import Sequence
 
@@ -22,13 +22,13 @@ __all__ = [
 
 
 def examples_at(items: Sequence[Example], step: int, batch: int, seed: int) -> list[Example]:
-    """The `batch` items of step `step` (counted from 1), every item once before any comes again."""
+    """Return the batch of step `step` (from 1). Every item is used once before any is repeated."""
     first = (step - 1) * batch
     return [items[index_at(first + slot, len(items), seed)] for slot in range(batch)]
 
 
 def each_once_at(items: Sequence[Example], step: int, batch: int, seed: int) -> list[Example]:
-    """As `examples_at`, but no item comes twice: the last steps have fewer, or none."""
+    """Return the batch as `examples_at` does, but without repetition: the last steps have fewer items, or none."""
     first = (step - 1) * batch
     return [items[index_at(position, len(items), seed)] for position in range(first, min(first + batch, len(items)))]
 
@@ -36,7 +36,7 @@ def each_once_at(items: Sequence[Example], step: int, batch: int, seed: int) -> 
 def mixed_at(
     train: Sequence[Example], hard: Sequence[Example], step: int, batch: int, replay: float, seed: int
 ) -> list[Example]:
-    """A step's hard problems, after a share `replay` of problems of every kind."""
+    """Return a step's batch: a share `replay` of examples from `train`, then hard problems."""
     replayed = round(batch * replay)
     return [
         *examples_at(train, step, replayed, derive_seed(seed, "replay")),

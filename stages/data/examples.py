@@ -1,4 +1,4 @@
-"""What every set of examples becomes, whatever its own columns are."""
+"""Common format of examples from all data sets."""
 
 import hashlib
 from collections import Counter
@@ -11,55 +11,55 @@ Domain = Literal["math", "python", "chat"]
 
 @dataclass(frozen=True)
 class Quality:
-    """What a row tells of how good its solution is; the defaults are those of a set that tells nothing."""
+    """Quality of a row's solution. The defaults apply to sets without such information."""
 
     english: bool = True
-    """Whether the problem is in English, as far as the set's label or the words tell."""
+    """True if the problem is in English, by the set's label or by its words."""
     refuses: bool = False
-    """Whether the solution begins with a refusal, or speaks as an AI."""
+    """True if the solution begins with a refusal or speaks as an AI."""
     score: float | None = None
-    """The solution's score from 1 to 10; NaN where the set has scores and this row has none, None where the set has none."""
+    """Score of the solution from 1 to 10; NaN if the row of a scored set has none, None if the set has no scores."""
     margin: float | None = None
-    """How far the score is above that of the rejected solution; NaN and None as for `score`."""
+    """Difference to the rejected solution's score; NaN and None as for `score`."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """A problem, and what teaches or judges its solution."""
+    """A problem with its solution for training, its reference answer for grading, or both."""
 
     source: str
-    """The set that it is from: `gsm8k`, or the name of a file."""
+    """Name of the data set, such as `gsm8k`, or of a file."""
     question: str
-    """What is asked, without the system's words and the chat template."""
+    """The question, without the system prompt and the chat template."""
     completion: str = ""
-    """What SFT teaches, as `<reasoning>…</reasoning><answer>…</answer>`; empty where there is nothing to teach."""
+    """Completion for SFT, as `<reasoning>…</reasoning><answer>…</answer>`; empty if there is none."""
     answer: str = ""
-    """What `correctness_reward` compares with; empty where an answer cannot be judged. In the domain `python` it is what
-    `tests_of` makes: JSON with the keys `setup` (code that runs first), `tests` (a list of assert statements) and, where there is
-    one, `reference` (a solution, by whose time that of an answer is limited)."""
+    """Reference answer for `correctness_reward`; empty if completions cannot be graded. In the domain `python` it is
+    the JSON made by `tests_of`, with the keys `setup` (code that runs first), `tests` (a list of assert statements) and
+    optionally `reference` (a solution whose run time determines the time limit)."""
     domain: Domain = "math"
     difficulty: str = ""
-    """The set's own label, where it has one."""
+    """Difficulty label of the data set; empty if there is none."""
     code: str = ""
-    """The program that solves it, where there is one: compared with those that are held out, and nothing else."""
+    """Solution program, if there is one. Used only to detect overlap with held-out programs."""
     quality: Quality = Quality()
 
     @property
     def key(self) -> str:
-        """Sixteen hex digits that stay the same wherever the example stands in its set."""
+        """Id of sixteen hex digits, independent of the example's position in its set."""
         return hashlib.sha256(f"{self.source}\0{self.question}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Examples by use; `train` and `held_out` share no problem."""
+    """Examples for training and for evaluation; `train` and `held_out` share no problem."""
 
     train: tuple[Example, ...]
     held_out: tuple[Example, ...]
     left_out: Counter[str] = field(default_factory=Counter)
-    """How many examples were left out of `train`, by reason, such as `magpie: too long`, and out of `held_out`, such as
-    `gsm8k (held out): too long`. Rows that were not needed, because there were enough before them, do not count."""
+    """Number of examples left out of `train` by reason, such as `magpie: too long`, and of `held_out`, such as
+    `gsm8k (held out): too long`. Rows that were not read, because enough came before them, are not counted."""
     notes: tuple[str, ...] = ()
-    """What was seen of mounted copies that could not be used, or that do not bear their set's name."""
+    """Messages about mounted copies that could not be used or were recognised by their rows only."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
-    """Where each set's rows are from, for people."""
+    """Human-readable source of each set's rows, by name."""

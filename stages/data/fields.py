@@ -1,4 +1,4 @@
-"""Reads the fields of a row, whatever a copy's format made of them: a value that does not fit makes the row unfit, no more."""
+"""Read the fields of a row from any file format; a value of the wrong type only makes the row unfit."""
 
 import ast
 import io
@@ -12,25 +12,25 @@ from typing import Any
 Row = Mapping[str, Any]
 
 _UNREADABLE = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, tokenize.TokenError)
-"""What Python's own readers raise for text that is too odd, too long or too deep."""
+"""Exceptions of Python's parsers for text that is malformed, too long or too deeply nested."""
 _BEGINS, _ENDS = ("[", "(", "{"), ("]", ")", "}")
 _PRINTED = {"nan": "None", "array": "", "dtype": "", "object": ""}
-"""NumPy's own words around what it prints, such as `array(['a'], dtype=object)` within an item, in Python's."""
+"""Replacements for words in NumPy's printed arrays, such as `array(['a'], dtype=object)`, to make them Python."""
 
 
 class Unfit(ValueError):
-    """This row is no example; the message says why in a few words, under which such rows are counted."""
+    """The row cannot be used as an example. The message is a short reason, by which such rows are counted."""
 
 
 def fields_of(row: Any) -> Row:
-    """The row itself. Raises Unfit where it is no mapping of columns, as a line of JSON need not be."""
+    """Return the row. Raises Unfit if it is not a mapping, for example a JSON line that is not an object."""
     if not isinstance(row, Mapping):
         raise Unfit("malformed: no columns")
     return row
 
 
 def text_of(row: Row, column: str) -> str:
-    """A column that has to hold text, white space around it included. Raises Unfit."""
+    """Return a required text column, not stripped. Raises Unfit if it is missing, blank or not text."""
     value = row.get(column)
     if not isinstance(value, str) or not value.strip():
         raise Unfit(f"malformed: no {column}")
@@ -38,13 +38,13 @@ def text_of(row: Row, column: str) -> str:
 
 
 def text_or_none(row: Row, column: str) -> str:
-    """A column that may hold text; empty where it does not: a missing value is None in Parquet and NaN in CSV."""
+    """Return an optional text column; empty if missing (None in Parquet, NaN in CSV)."""
     value = row.get(column)
     return sound(value) if isinstance(value, str) else ""
 
 
 def sound(text: str) -> str:
-    """The text itself. Raises Unfit where it is no Unicode text: JSON can write half of a surrogate pair, nothing can encode it."""
+    """Return the text. Raises Unfit if it cannot be encoded: JSON can contain half of a surrogate pair."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -53,7 +53,7 @@ def sound(text: str) -> str:
 
 
 def number_of(value: Any) -> float:
-    """A finite number, or text that is one; NaN for anything else, such as `N/A`."""
+    """Convert to a finite float; NaN for anything else, such as `N/A`."""
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -64,7 +64,7 @@ def number_of(value: Any) -> float:
 
 
 def items_of(row: Row, column: str) -> list[Any]:
-    """A column that is a list, empty where there is none. CSV has it as text: JSON, Python or what NumPy prints. Raises Unfit."""
+    """Return a list column; empty if missing. In CSV it is JSON, Python or a printed NumPy array. Raises Unfit."""
     value = row.get(column)
     if (
         value is None
@@ -80,7 +80,7 @@ def items_of(row: Row, column: str) -> list[Any]:
 
 
 def read_list(text: str) -> Any:
-    """The list that a text writes, or None."""
+    """Parse a list from text in JSON, Python or NumPy notation; None if that fails."""
     for reader in (json.loads, lambda text: ast.literal_eval(_with_commas(text))):
         try:
             found = reader(text)
@@ -92,12 +92,12 @@ def read_list(text: str) -> Any:
 
 
 def is_python(code: str) -> bool:
-    """Whether Python can parse it."""
+    """Return True if Python can parse the code."""
     return parsed(code) is not None
 
 
 def parsed(code: str) -> ast.Module | None:
-    """The syntax tree of a program, or None; warnings about old escapes in it are its author's business."""
+    """Return the syntax tree of a program, or None. Warnings, such as about invalid escapes, are suppressed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,9 +107,9 @@ def parsed(code: str) -> ast.Module | None:
 
 
 def _with_commas(text: str) -> str:
-    r"""The text with commas between items that follow each other without one.
+    r"""Insert commas between adjacent items without one.
 
-    A list in a CSV file that pandas wrote is a NumPy array, printed as `['a' 'b'\n 'c']`: Python reads that as one string.
+    pandas writes a list to CSV as a printed NumPy array, `['a' 'b'\n 'c']`, which Python would parse as one string.
     """
     written, ended = [], False
     for token in tokenize.generate_tokens(io.StringIO(text.strip()).readline):

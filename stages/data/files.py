@@ -1,7 +1,7 @@
-"""Reads files of rows: Parquet and Arrow with the `datasets` library, text formats row by row and without guessing types.
+"""Read files of rows: Parquet and Arrow with the `datasets` library, text formats row by row without type inference.
 
-A column of JSON or CSV whose type changes from row to row would make that library refuse the whole file. Here such a row is
-given as it is, and the set's adapter decides about it.
+The library rejects a whole JSON or CSV file if a column's type changes between rows. Here such rows are returned as
+they are, and the set's adapter decides about them.
 """
 
 import csv
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 TEXT = (".jsonl", ".json", ".csv")
-"""Formats that are read without a library."""
+"""Formats read without a library."""
 
 _LIBRARY = {".parquet": "parquet", ".arrow": "arrow"}
 
 
 class Rows(Protocol):
-    """Rows by number; none is read before it is asked for."""
+    """Sequence of rows, each read on access."""
 
     def __len__(self) -> int: ...
 
@@ -28,7 +28,7 @@ class Rows(Protocol):
 
 
 class JsonLines:
-    """Rows of JSON Lines files, found by their places; a line that is not JSON is None."""
+    """Rows of JSON Lines files, read by their byte offsets; a line that is not valid JSON is None."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
@@ -52,7 +52,7 @@ class JsonLines:
 
 
 class CsvRows:
-    """Rows of CSV files: every field is text."""
+    """Rows of CSV files; every field is text."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         csv.field_size_limit(sys.maxsize)
@@ -72,7 +72,7 @@ class CsvRows:
 
 
 class Part:
-    """Some of the rows."""
+    """Subset of rows, given by their numbers."""
 
     def __init__(self, rows: Rows, numbers: Sequence[int]) -> None:
         self._rows, self._numbers = rows, numbers
@@ -85,9 +85,9 @@ class Part:
 
 
 def rows_of(suffix: str, files: Sequence[Path], cache: Path) -> Rows:
-    """The rows of files of one format, in the order of the files; `cache` takes what the library needs.
+    """Return the rows of files of one format, in the order of the files; `cache` is the library's cache folder.
 
-    Raises ValueError, OSError or an error of the library where the files are damaged.
+    Raises ValueError, OSError or an error of the library if the files are damaged.
     """
     if suffix == ".csv":
         try:
@@ -97,7 +97,7 @@ def rows_of(suffix: str, files: Sequence[Path], cache: Path) -> Rows:
     if suffix == ".jsonl" or (suffix == ".json" and not any(_is_list(file) for file in files)):
         return JsonLines(files)
     if suffix == ".json":
-        return [row for file in files for row in _listed(file)]
+        return [row for file in files for row in _rows_of_list(file)]
     import datasets
 
     rows: Rows = datasets.load_dataset(
@@ -107,7 +107,7 @@ def rows_of(suffix: str, files: Sequence[Path], cache: Path) -> Rows:
 
 
 def columns_of(rows: Rows) -> frozenset[str]:
-    """The columns, which text formats show in their first row. Raises ValueError where that is no row."""
+    """Return the column names; for text formats those of the first row. Raises ValueError if that is not an object."""
     names = getattr(rows, "column_names", None)
     if names is not None or not len(rows):
         return frozenset(names or ())
@@ -118,10 +118,10 @@ def columns_of(rows: Rows) -> frozenset[str]:
 
 
 def head_of(path: Path, count: int) -> list[Any]:
-    """The first rows of a file, read without a cache; none where it cannot be read."""
+    """Return the first rows of a file, read without a cache; empty if the file cannot be read."""
     try:
         return list(islice(_rows_in(path), count))
-    except (OSError, ValueError, csv.Error):  # what pyarrow raises is one of these, too
+    except (OSError, ValueError, csv.Error):  # pyarrow's errors derive from these
         return []
 
 
@@ -135,7 +135,7 @@ def _rows_in(path: Path) -> Iterator[Any]:
         case ".arrow":
             import pyarrow
 
-            with pyarrow.OSFile(str(path)) as file:  # as the library saves it; its reader takes other Arrow files, too
+            with pyarrow.OSFile(str(path)) as file:  # stream format, as `datasets` saves it
                 for batch in pyarrow.ipc.open_stream(file):
                     yield from batch.to_pylist()
         case ".csv":
@@ -143,7 +143,7 @@ def _rows_in(path: Path) -> Iterator[Any]:
             with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
                 yield from csv.DictReader(file)
         case ".json" if _is_list(path):
-            yield from _listed(path)
+            yield from _rows_of_list(path)
         case ".jsonl" | ".json":
             with path.open("rb") as file:
                 yield from (_json(line) for line in file)
@@ -161,8 +161,8 @@ def _is_list(path: Path) -> bool:
         return file.read(64).lstrip(b" \t\r\n\xef\xbb\xbf").startswith(b"[")
 
 
-def _listed(path: Path) -> list[Any]:
-    """The rows of a file that is one list. Raises ValueError."""
+def _rows_of_list(path: Path) -> list[Any]:
+    """Return the rows of a JSON file that is one list. Raises ValueError."""
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except RecursionError:

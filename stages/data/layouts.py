@@ -1,4 +1,4 @@
-"""How the files of a data set's copies lie: told from names alone, before anything is opened."""
+"""Recognise copies of a data set, their formats and splits from file and folder names, before any file is opened."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,10 +9,10 @@ from stages.contract import MANIFEST_NAME
 from stages.data.registry import KnownSet
 
 SUFFIXES = (".parquet", ".arrow", ".jsonl", ".json", ".csv")
-"""Formats that can be read, in the order in which a copy's formats are preferred."""
+"""Readable formats, most preferred first."""
 COMPRESSED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz")
 UNREAD = (*COMPRESSED, ".xlsx", ".xls", ".ods", ".tsv", ".ndjson", ".pkl", ".feather")
-"""Formats in which people keep rows, too, and that relay does not read."""
+"""Common formats of data files that relay cannot read."""
 ABOUT = (
     "dataset_info.json",
     "dataset_infos.json",
@@ -21,36 +21,37 @@ ABOUT = (
     "dataset-metadata.json",
     MANIFEST_NAME,
 )
-"""Files about what lies beside them, which the `datasets` library, Kaggle's own program and relay write."""
+"""Names of metadata files written by the `datasets` library, Kaggle's client and relay. They hold no rows."""
 
 _OTHER_SPLITS = ("train", "test", "validation", "valid", "dev", "val", "prompt")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Files of one format below one folder."""
+    """Files of one format in one copy of a data set."""
 
     place: PurePath
     suffix: str
     preference: int = 0
-    """Which of the configurations that the set prefers the files are of; their number where they are of none."""
+    """Index of the files' configuration in the set's preferred ones; the number of preferred ones if it is none of
+    them."""
     train: tuple[PurePath, ...] = ()
     held_out: tuple[PurePath, ...] = ()
     by_number: bool = False
-    """Whether the same files hold all splits, told apart by a number in each row."""
+    """True if the same files hold all splits, distinguished by a number in each row."""
     problem: str = ""
-    """Why these files, all of them in `train`, cannot be used; empty where they can."""
+    """Why the files (all listed in `train`) cannot be used; empty if they can."""
 
     @property
     def form(self) -> tuple[int, int]:
-        """What orders layouts, the best first: format and configuration, never the place."""
+        """Sort key, best first: format, then configuration, never the location."""
         return (*SUFFIXES, *UNREAD).index(self.suffix), self.preference
 
 
 def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
-    """The copies of the set that bear its name: the least nested first, and for each folder its formats in order.
+    """Return the copies recognised by the set's name: least nested first, and for each folder its formats in order.
 
-    What cannot be used comes as a Layout with its `problem`, unless the same folder has a format that can.
+    Unusable files are returned as a Layout with a `problem`, unless the same folder has a usable format.
     """
     found: dict[PurePath, list[PurePath]] = {}
     for path in paths:
@@ -62,7 +63,7 @@ def layouts_of(known: KnownSet, paths: Iterable[PurePath]) -> list[Layout]:
 
 
 def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> list[Layout]:
-    """The layouts of the files of one copy, one for each format."""
+    """Return the layouts of one copy's files, one per format."""
     wanted = [path for path in paths if not is_avoided(known, path)]
     layouts = [
         _layout(known, place, suffix, some)
@@ -81,40 +82,40 @@ def formats_of(known: KnownSet, place: PurePath, paths: Sequence[PurePath]) -> l
 
 
 def is_data(path: PurePath) -> bool:
-    """Whether a file may hold rows."""
+    """Return True if the file name suggests rows in a readable format."""
     return path.suffix.lower() in SUFFIXES and path.name not in ABOUT
 
 
 def is_unread(path: PurePath) -> bool:
-    """Whether a file may hold rows in a format that relay does not read."""
+    """Return True if the file name suggests rows in a format that relay cannot read."""
     return path.suffix.lower() in UNREAD
 
 
 def bears_name(known: KnownSet, path: str | PurePath) -> bool:
-    """Whether the name of the file, or that of a folder above it, has a word by which the set is known."""
+    """Return True if the name of the file or of a folder above it contains one of the set's known names."""
     return _recognised(PurePath(path), known) is not None
 
 
 def is_avoided(known: KnownSet, path: PurePath) -> bool:
-    """Whether the file is of a configuration that is never read; a folder's name may tell all that are in it."""
+    """Return True if the file belongs to an excluded configuration, by its own name or by that of a folder."""
     return all(word in known.avoid for word in _configurations(path, known))
 
 
 def whole_copy(known: KnownSet, names: Iterable[str]) -> list[str]:
-    """Those of the files, all in one folder, that are the best copy of the set by their names; none where none is whole."""
+    """Return the files, all from one folder, of the best complete copy by name; empty if no copy is complete."""
     layouts = [layout for layout in layouts_of(known, map(PurePath, names)) if not layout.problem]
     best = min(layouts, key=lambda layout: layout.form, default=None)
     return [path.name for path in dict.fromkeys((*best.train, *best.held_out))] if best else []
 
 
 def names_split(known: KnownSet, name: str) -> bool:
-    """Whether a file of rows is called after the set and after one of its splits."""
+    """Return True if the name of a data file contains both the set's name and one of its splits."""
     path = PurePath(name)
     return is_data(path) and bears_name(known, path) and _split_of(path, *known.train, *known.held_out)
 
 
 def home_of(path: PurePath) -> PurePath:
-    """The folder in which a copy lies that has this file: that of the file, or the one above folders called after splits."""
+    """Return the folder of the copy that contains the file: its own, or the first above folders named after splits."""
     folder = path.parent
     while any(_within(split, folder.name) for split in _OTHER_SPLITS):
         folder = folder.parent
@@ -148,7 +149,7 @@ def _names(splits: Sequence[str]) -> str:
 
 
 def _recognised(path: PurePath, known: KnownSet) -> int | None:
-    """How many parts of the path lead to the copy's folder: the first that bears the name, or the file's own folder."""
+    """Return the number of path parts of the copy's folder: the first with the set's name, or the file's own folder."""
     for number, part in enumerate(path.parts, 1):
         if any(_within(word, part) for word in known.known_as):
             return min(number, len(path.parts) - 1)
@@ -156,7 +157,7 @@ def _recognised(path: PurePath, known: KnownSet) -> int | None:
 
 
 def _configurations(path: PurePath, known: KnownSet) -> list[str]:
-    """The configurations that the file's name names, or else the nearest folder that names any."""
+    """Return the configurations in the file's name, else those in the nearest folder name that contains any."""
     for part in reversed(path.parts):
         if said := [word for word in (*known.prefer, *known.avoid) if word and _within(word, part)]:
             return said
@@ -164,7 +165,7 @@ def _configurations(path: PurePath, known: KnownSet) -> list[str]:
 
 
 def _preferred(paths: Sequence[PurePath], known: KnownSet) -> tuple[int, Sequence[PurePath]]:
-    """The files of the first of the set's configurations that any is of, and its number."""
+    """Return the index of the most preferred configuration that has files, and these files."""
     said = {path: _configurations(path, known) for path in paths}
     for number, word in enumerate(known.prefer):
         if some := [path for path in paths if word in said[path]]:
@@ -173,7 +174,7 @@ def _preferred(paths: Sequence[PurePath], known: KnownSet) -> tuple[int, Sequenc
 
 
 def _of_split(below: Mapping[PurePath, PurePath], splits: Sequence[str]) -> list[PurePath]:
-    """The files of the first of these splits that has any."""
+    """Return the files of the first of these splits that has any."""
     for split in splits:
         if files := [path for path, rest in below.items() if _split_of(rest, split)]:
             return files
@@ -181,7 +182,7 @@ def _of_split(below: Mapping[PurePath, PurePath], splits: Sequence[str]) -> list
 
 
 def _split_of(rest: PurePath, *splits: str) -> bool:
-    """Whether a file's name, or else the name of the nearest folder that names any split, names one of these."""
+    """Return True if the file's name, else the nearest folder name with a split, contains one of `splits` (or any)."""
     for part in (rest.stem, *reversed(rest.parts[:-1])):
         if any(_within(word, part) for word in (*_OTHER_SPLITS, *splits)):
             return any(_within(split, part) for split in splits or _OTHER_SPLITS)
@@ -189,6 +190,6 @@ def _split_of(rest: PurePath, *splits: str) -> bool:
 
 
 def _within(word: str, name: str) -> bool:
-    """Whether the name has this word: between other characters than letters and digits."""
+    """Return True if the name contains the word, delimited by characters other than letters and digits."""
     spaced = re.sub(r"[^a-z0-9]+", "-", name.lower())
     return re.search(rf"(?<![a-z0-9]){re.escape(word.replace('_', '-'))}(?![a-z0-9])", spaced) is not None

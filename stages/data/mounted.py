@@ -1,4 +1,4 @@
-"""Tells what is mounted in a session apart by what it is, so that no choice depends on where or how deep Kaggle mounted it."""
+"""Classify what is mounted in a session by its kind, so that no choice depends on Kaggle's mount paths."""
 
 import functools
 import hashlib
@@ -12,14 +12,14 @@ from typing import Any
 from stages.contract import MANIFEST_NAME, OUTPUT_DIRECTORY
 
 STAND_IN_MARK = "stand-in.txt"
-"""A file of this name marks everything beside and below it as made up, for rehearsals."""
+"""Name of the marker file for stand-in data, made up for rehearsals: everything beside and below it."""
 
 MOUNT_DEPTHS = {"datasets": 3, "notebooks": 3, "models": 6}
-"""How many parts of a path below `/kaggle/input` lead to a thing that is mounted, by the first part; elsewhere one does."""
+"""Number of path parts of a mount below `/kaggle/input`, by the first part; one for all others."""
 
 
 class Origin(StrEnum):
-    """Where the rows of a data set come from; the first that has them is taken."""
+    """Source of a data set's rows, in order of preference."""
 
     FILES = "inputs.files"
     DATASETS = "inputs.datasets"
@@ -29,53 +29,52 @@ class Origin(StrEnum):
 
     @property
     def is_brought(self) -> bool:
-        """Whether the pipeline itself names where the rows are."""
+        """True if the pipeline file lists the source."""
         return self in (Origin.FILES, Origin.DATASETS)
 
 
 @dataclass(frozen=True)
 class Brought:
-    """The data that the pipeline itself names, as the order tells it."""
+    """Data listed in the pipeline file, taken from the order."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of each of `inputs.files`, by file name."""
     datasets: tuple[str, ...] = ()
     """`inputs.datasets` in order, each `owner/slug`."""
     problems: frozenset[str] = frozenset()
-    """Those of the files that a stage's `data:` names by themselves: no part of a set, whatever they are called."""
+    """Files that a stage's `data:` lists by name. They are never taken for part of a known set."""
 
 
 @dataclass(frozen=True)
 class MountedFolder:
-    """One thing that is mounted, or the files of `inputs.files` wherever they are.
+    """One mounted dataset, kernel output or model, or all files of `inputs.files` together.
 
-    `files` gives each file's path by its name within: the name under which the whole is mounted, and the path below. A
-    file of `inputs.files` has no more than its own name.
+    `files` maps names to paths. A name is the mount's name followed by the path below it; for `inputs.files` it is the
+    file name alone.
     """
 
     origin: Origin
     number: int
-    """The place in `inputs.datasets`; 0 for everything else."""
+    """Position in `inputs.datasets`; 0 for other origins."""
     files: Mapping[PurePath, Path]
 
     @property
     def rank(self) -> tuple[int, int]:
-        """Folders of a lower rank are preferred; those of the same rank differ only by what is in them."""
+        """Sort key: lower ranks are preferred. Folders of equal rank are ordered by their content."""
         return list(Origin).index(self.origin), self.number
 
 
 def named_alone(files: Iterable[str], options: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """Those of the files that a stage's `data:` names by themselves; `options` are the stages'."""
+    """Return the files that a stage's `data:` lists by name; `options` are the options of all stages."""
     data = [each.get("data") or () for each in options]
     named = {str(entry).partition(":")[0] for each in data if isinstance(each, (list, tuple)) for entry in each}
     return frozenset(name for name in files if name in named)
 
 
 def mounted_folders(inputs: Path, brought: Brought) -> tuple[MountedFolder, ...]:
-    """Everything that lies below `inputs`, the user's own first and stand-ins last.
+    """Return everything mounted below `inputs`, sorted by rank: the user's own data first.
 
-    Hidden folders and symbolic links are passed by, and so are a run's own checkpoints and the output of its sessions,
-    whatever the run is called.
+    Hidden folders and symbolic links are skipped, and so are the checkpoints and session outputs of runs.
     """
     own: dict[PurePath, Path] = {}
     found: dict[tuple[Origin, int, PurePath], dict[PurePath, Path]] = {}
@@ -96,7 +95,7 @@ def mounted_folders(inputs: Path, brought: Brought) -> tuple[MountedFolder, ...]
 
 
 def not_mounted(brought: Brought, folders: tuple[MountedFolder, ...]) -> list[str]:
-    """What the pipeline names and the session does not have: file names, and datasets as `owner/slug`."""
+    """Return what the pipeline lists but the session lacks: file names, and datasets as `owner/slug`."""
     files = {name.name for folder in folders if folder.origin is Origin.FILES for name in folder.files}
     tops = {name.parts[0] for folder in folders for name in folder.files}
     datasets = [ref for ref in brought.datasets if _slug(ref) not in tops]
@@ -104,13 +103,13 @@ def not_mounted(brought: Brought, folders: tuple[MountedFolder, ...]) -> list[st
 
 
 def files_called(name: str, inputs: Path, sha256: str = "") -> list[Path]:
-    """Every mounted file of this name, those with these bytes where a digest is given; in the order of their content."""
+    """Return all mounted files with this name (and SHA-256, if given), ordered by digest."""
     found = [inputs / path for path, is_stand_in in _files(inputs) if path.name == name and not is_stand_in]
     return sorted((path for path in found if sha256 in ("", file_sha256(path))), key=file_sha256)
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes in hex, computed once while the file stays as it is."""
+    """Return the SHA-256 of a file in hex, cached until its size or modification time changes."""
     about = path.stat()
     return _sha256(path, about.st_size, about.st_mtime_ns)
 
@@ -122,21 +121,21 @@ def _sha256(path: Path, _size_bytes: int, _changed_ns: int) -> str:
 
 
 def _files(inputs: Path) -> Iterator[tuple[PurePath, bool]]:
-    """Paths relative to `inputs`, the same order on every machine, and whether each is a stand-in."""
+    """Yield (path relative to `inputs`, is a stand-in), in the same order on every machine."""
     marked: set[Path] = set()
     for place, folders, names in os.walk(inputs):
         folder = Path(place)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if STAND_IN_MARK in names or folder.parent in marked:
             marked.add(folder)
-        # Of a checkpoint no more than the manifest, which tells that something is mounted here.
+        # Of a checkpoint only the manifest is listed: it shows that the mount exists.
         for name in [MANIFEST_NAME] if MANIFEST_NAME in names else sorted(names):
             if not (folder / name).is_symlink():
                 yield PurePath((folder / name).relative_to(inputs)), folder in marked
 
 
 def _root(path: PurePath) -> PurePath:
-    """The path to the thing that is mounted; a file that lies at the top is one by itself."""
+    """Return the path of the mount that contains the file; a file at the top level is a mount by itself."""
     depth = min(MOUNT_DEPTHS.get(path.parts[0], 1), len(path.parts) - 1)
     return PurePath(*path.parts[:depth]) if depth else path
 

@@ -1,4 +1,4 @@
-"""Copies of a data set among what is mounted: recognised by names or by rows, and ordered by whose they are."""
+"""Find mounted copies of a data set, recognised by name or by columns, and order them by origin."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,41 +13,40 @@ from stages.data.mounted import MountedFolder, Origin, file_sha256
 from stages.data.registry import KnownSet
 
 LOOKED_AT = 5
-"""Rows of a file whose name tells nothing that are looked at."""
+"""Number of rows read from a file to recognise its data set by content."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """Files of one format below one folder."""
+    """A mounted copy of a data set: its files in one format."""
 
     origin: Origin
     place: str
-    """The folder, by its name within what is mounted."""
+    """Folder of the copy, relative to the mounts."""
     form: tuple[int, int]
-    """What orders copies of the same rank, the best first: format and configuration."""
+    """Sort key of copies with the same rank, best first: format, then configuration."""
     suffix: str
     train: tuple[Path, ...]
     held_out: tuple[Path, ...]
     by_number: bool = False
-    """Whether the same files hold all splits, told apart by a number in each row."""
+    """True if the same files hold all splits, distinguished by a number in each row."""
     problem: str = ""
-    """Why these files, all of them in `train`, cannot be used; empty where they can."""
+    """Why the files (all listed in `train`) cannot be used; empty if they can."""
     named: bool = True
-    """Whether the set was recognised by its name, not by the columns of the files alone."""
+    """True if the set was recognised by its name, False if only by the columns of its files."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Each file once."""
+        """All files, without duplicates."""
         return tuple(dict.fromkeys((*self.train, *self.held_out)))
 
 
 def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Copy]:
-    """Every copy, in the order of the folders: of what the pipeline brings, of what else is mounted and of stand-ins.
+    """Yield all copies, in the order of the folders: listed in the pipeline, other mounts, stand-ins.
 
-    Of each of these kinds those come first that bear the set's name, and then those whose rows are the set's: only for the
-    latter anything is opened. Of a folder's copies those that cannot be used come first. Copies of the same rank are ordered
-    by format, by the set's preferred configurations and by what their files hold: never by their paths, which differ from
-    session to session.
+    Within each of these kinds, copies recognised by name come before copies recognised by columns; files are opened
+    only for the latter. Among copies of the same rank, unusable ones come first, then they are ordered by format, by
+    the set's preferred configurations and by content: never by path, because paths differ between sessions.
     """
     for _, kind in groupby(folders, key=lambda folder: "the pipeline's" if folder.origin.is_brought else folder.origin):
         some = list(kind)
@@ -57,8 +56,8 @@ def copies_of(known: KnownSet, folders: Iterable[MountedFolder]) -> Iterator[Cop
 
 
 def shows(known: KnownSet, copy: Copy) -> bool:
-    """Whether a file of the copy begins with a row of the set's columns: a run that is called gsm8k leaves files without."""
-    return any(_has(known, head_of(path, 1), known.columns) for path in copy.train)
+    """Return True if a file's first row has the set's columns. Output of a run named gsm8k, for example, has none."""
+    return any(_has_columns(known, head_of(path, 1), known.columns) for path in copy.train)
 
 
 def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
@@ -69,7 +68,7 @@ def _named(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
 def _recognised_by_rows(known: KnownSet, folder: MountedFolder) -> Iterator[Copy]:
     homes: dict[PurePath, list[PurePath]] = {}
     for name, path in sorted(folder.files.items()):
-        if is_data(name) and not bears_name(known, name) and not is_avoided(known, name) and _tells(known, path):
+        if is_data(name) and not bears_name(known, name) and not is_avoided(known, name) and _rows_match(known, path):
             homes.setdefault(home_of(name), []).append(name)
     for place, names in homes.items():
         for layout in formats_of(known, place, names):
@@ -91,35 +90,35 @@ def _copy(layout: Layout, folder: MountedFolder, *, named: bool) -> Copy:
 
 
 def _in_order(copies: Iterable[Copy]) -> Iterator[Copy]:
-    """Those that cannot be used, for they are only told of, and then the others; files are read where nothing else decides."""
+    """Yield unusable copies first (they are only reported), then the others. Reads files only to break ties."""
     found = sorted(copies, key=lambda copy: (copy.form, copy.place))
     yield from (copy for copy in found if copy.problem)
     for _, alike in groupby((copy for copy in found if not copy.problem), key=lambda copy: copy.form):
         same = list(alike)
-        yield from same if len(same) == 1 else sorted(same, key=_content)
+        yield from same if len(same) == 1 else sorted(same, key=_content_digest)
 
 
-def _content(copy: Copy) -> str:
-    """What orders copies that are alike in everything else; their files are read for it."""
+def _content_digest(copy: Copy) -> str:
+    """Return a digest of the copy's files, to order copies that are otherwise equal."""
     digests = "\n".join(sorted(file_sha256(path) for path in copy.files))
     return hashlib.sha256(digests.encode()).hexdigest()
 
 
-def _tells(known: KnownSet, path: Path) -> bool:
-    """Whether the first rows have the set's columns and one of them is an example."""
+def _rows_match(known: KnownSet, path: Path) -> bool:
+    """Return True if the first rows have the set's columns and at least one of them is a valid example."""
     rows = head_of(path, LOOKED_AT)
-    return _has(known, rows, known.telling) and any(_is_example(known, row) for row in rows)
+    return _has_columns(known, rows, known.telling) and any(_is_example(known, row) for row in rows)
 
 
-def _has(known: KnownSet, rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row has the columns of one of the choices, and none that only another set has."""
+def _has_columns(known: KnownSet, rows: Sequence[object], choices: Sequence[Sequence[str]]) -> bool:
+    """Return True if the first row has all columns of one of the choices, and none that indicates another set."""
     columns = rows[0].keys() if rows and isinstance(rows[0], dict) else set[str]()
     return columns.isdisjoint(known.unlike) and any(columns >= set(wanted) for wanted in choices)
 
 
 def _is_example(known: KnownSet, row: object) -> bool:
     try:
-        known.example(row)  # type: ignore[arg-type]  # whatever it is: an adapter raises Unfit
+        known.example(row)  # type: ignore[arg-type]  # an adapter raises Unfit for any other type
     except Unfit:
         return False
     return True

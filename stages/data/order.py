@@ -1,26 +1,26 @@
-"""A shuffled order that can be entered anywhere: which item comes at a position, computed from the seed alone.
+"""Shuffled data order with random access: the item at a position is computed from the seed alone.
 
-Training that is cut and resumed must see the same data as training that was not. So there is no iterator to save: position
-p of the stream is item `shuffled(p % size)` of epoch `p // size`, by a keyed permutation that costs the same for any p.
+Resumed training must see the same data as uninterrupted training. There is no iterator state to save: position p of the
+stream is item `shuffled(p % size)` of epoch `p // size`, by a keyed permutation whose cost does not depend on p.
 """
 
 import hashlib
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed of 31 bits (what every random generator in use accepts) that depends on all parts and on nothing else."""
+    """Return a 31-bit seed, accepted by every random generator in use, as a hash of all parts."""
     text = "\0".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
 
 def index_at(position: int, size: int, seed: int) -> int:
-    """Which of `size` items comes at `position` of an endless stream in which every epoch is a new permutation."""
+    """Return the index (below `size`) of the item at `position` of an endless stream; each epoch is newly shuffled."""
     if position < 0 or size < 1:
         raise ValueError(f"position {position} of {size} items does not exist")
     epoch, place = divmod(position, size)
     half_bits = max(1, ((size - 1).bit_length() + 1) // 2)
     key = derive_seed(seed, "epoch", epoch)
-    # Cycle walking: a Feistel network permutes a power of four; following it until it lands inside permutes 0 … size-1.
+    # Cycle walking: a Feistel network permutes a power of four; iterating it until below `size` permutes 0 … size-1.
     place = _feistel(place, half_bits, key)
     while place >= size:
         place = _feistel(place, half_bits, key)

@@ -1,24 +1,24 @@
-"""Finds training examples that are held-out problems in disguise: the same words, or the same program."""
+"""Detect training examples that overlap with held-out problems in their words or in their program."""
 
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 WORDS = 13
-"""Two texts that share this many words in a row overlap: the rule of the GPT-3 paper (arXiv:2005.14165, appendix C)."""
+"""Number of consecutive shared words that make two texts overlap: the GPT-3 rule (arXiv:2005.14165, appendix C)."""
 WORDS_MIN = 8
-"""A held-out text of at least this many words, but fewer than `WORDS`, overlaps with a text that has all of them in a row.
+"""Minimum length in words of a held-out text shorter than `WORDS` that overlaps with a text containing all of it.
 
-The minimum is the same paper's. A shorter text overlaps only with its equal: what is left of it is a turn of phrase.
+The minimum is from the same paper. A shorter text overlaps only with an equal text, because it may be a common phrase.
 """
 TOKENS = 30
-"""Two programs that share this many tokens in a row overlap.
+"""Number of consecutive shared tokens that make two programs overlap.
 
-Of MBPP's training solutions 12 share 30 tokens with a solution of its test split, and the same 12 share 40: these are
-copies and variants of one function. With 13 tokens it is 90, nearly all by a loop or by a condition that anybody writes.
+12 of MBPP's training solutions share 30 tokens with a solution of its test split, and the same 12 share 40: these are
+copies and variants of one function. 90 share 13 tokens, nearly all of them a common loop or condition.
 """
 TESTS_FOLLOW = "Your code should pass these tests:"
-"""The line between the text of a programming problem and its tests, in the paper's own prompt (arXiv:2108.07732)."""
+"""Line between the text of a programming problem and its tests, as in MBPP's prompt (arXiv:2108.07732)."""
 
 _WORD = re.compile(r"[^\W_]+")
 _TOKEN = re.compile(r"#[^\n]*|\"[^\"\n]*\"|'[^'\n]*'|\d+\.\d+|\w+|[^\w\s]")
@@ -26,7 +26,7 @@ _TESTS_FOLLOW = tuple(word.casefold() for word in _WORD.findall(TESTS_FOLLOW))
 
 
 class _Pieces:
-    """Sequences of words or tokens that are held out, and by which set."""
+    """Index of held-out sequences of words or tokens, with the name of their set."""
 
     def __init__(self, length: int, length_min: int) -> None:
         self._length, self._length_min = length, length_min
@@ -50,29 +50,29 @@ class _Pieces:
 
 
 class HeldOut:
-    """Problems that are held out, and by which set.
+    """Index of held-out problems, with the name of their set.
 
-    What relay adds to a problem is not compared, and neither are its tests: MBPP's share numbers and short lists that mean
-    nothing. Its text and the program that solves it are compared each on its own.
+    A problem's text and its solution program are compared separately. Text that relay adds is not compared, and neither
+    are tests: those of MBPP share numbers and short lists without being related.
     """
 
     def __init__(self) -> None:
         self._texts, self._programs = _Pieces(WORDS, WORDS_MIN), _Pieces(TOKENS, TOKENS)
 
     def add(self, name: str, question: str, code: str = "", *, judged: bool = True) -> None:
-        """Remember that the set `name` holds out this problem and its solution; of several sets the first is named later.
+        """Add a held-out problem of the set `name` and its solution. If several sets hold it out, `by` names the first.
 
-        A problem that no judge can decide, such as a request in a chat, is never asked, and what such texts share is mostly
-        the wording of a task: another one overlaps with it only where all of its text, or all of its program, is equal.
+        A problem that cannot be graded (`judged=False`), such as a chat request, is never used for evaluation, and such
+        texts mostly share common wording: others overlap with it only if the whole text or the whole program is equal.
         """
         self._texts.add(name, _words(question), in_parts=judged)
         if tokens := _tokens(code):
             self._programs.add(name, tokens, in_parts=judged)
 
     def by(self, question: str, code: str = "") -> str:
-        """The set with whose held-out problems this one overlaps, and in what: `mbpp (code)`; empty where it does not.
+        """Return the set and the kind of the overlap with held-out problems, such as `mbpp (code)`; empty if none.
 
-        Case, white space and punctuation make no difference between texts; white space and comments none between programs.
+        Case, white space and punctuation are ignored in texts, white space and comments in programs.
         """
         text = self._texts.by(_words(question))
         tokens = _tokens(code)
@@ -82,7 +82,7 @@ class HeldOut:
 
 
 def _words(question: str) -> list[str]:
-    """The words of the problem's own text, without the tests that follow it."""
+    """Return the words of the problem's text, without the tests that follow it."""
     words = _WORD.findall(unicodedata.normalize("NFKC", question).casefold())
     for place in range(1, len(words) - len(_TESTS_FOLLOW) + 1):
         if tuple(words[place : place + len(_TESTS_FOLLOW)]) == _TESTS_FOLLOW:

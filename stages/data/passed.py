@@ -1,4 +1,4 @@
-"""Copies that are not read, and what the pipeline brings and a session lacks: what is told of them, and what is refused."""
+"""Skipped copies of a data set, and inputs that a session lacks: log notes, and errors that end the stage."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -14,35 +14,35 @@ UNFIT_FILES = "bad-data"
 
 
 class PassedBy:
-    """The copies of a set that were not read: `looked` is for the error, `notes` for the log."""
+    """Collects the skipped copies of a set: `looked` for the error message, `notes` for the log."""
 
     def __init__(self, known: KnownSet) -> None:
         self._known = known
-        self._own: list[str] = []
+        self._refusals: list[str] = []
         self.looked: list[str] = []
         self.notes: list[str] = []
 
     def add(self, copy: Copy, why: str) -> None:
-        """Remember a copy and why it was passed by.
+        """Record a skipped copy and the reason.
 
-        Raises StageFailed `bad-data` for files of `inputs.files` that bear the set's name: no other copy is what they mean.
+        Raises StageFailed `bad-data` for files of `inputs.files` named after the set: the user means them and no other.
         """
         self.looked.append(f"{what_of(copy)} {why}")
-        if not self._tells(copy):
+        if not self._seems_meant(copy):
             return
         self.notes.append(self.looked[-1])
         if copy.origin.is_brought:
-            self._own.append(self._refusal(copy, why))
+            self._refusals.append(self._refusal(copy, why))
         if copy.named and copy.origin is Origin.FILES:
             self.refuse_others()
 
     def refuse_others(self) -> None:
-        """Raise StageFailed `bad-data` where a copy that the pipeline brings was passed by: what else there is are other rows."""
-        if self._own:
-            raise StageFailed(UNFIT_FILES, self._own[0])
+        """Raise StageFailed `bad-data` if a copy listed in the pipeline was skipped: others may have other rows."""
+        if self._refusals:
+            raise StageFailed(UNFIT_FILES, self._refusals[0])
 
-    def _tells(self, copy: Copy) -> bool:
-        """Whether the files seem to be meant as the set; what a run or a model of that name left is not."""
+    def _seems_meant(self, copy: Copy) -> bool:
+        """Return True if the files seem meant as the set, unlike the output of a run or a model with that name."""
         names = [f"{copy.place}/{path.name}" for path in copy.files]
         tables = [name for name in names if not name.lower().endswith(".json") or names_split(self._known, name)]
         if not copy.problem or (copy.origin.is_brought and copy.named and tables):
@@ -62,21 +62,21 @@ class PassedBy:
 
 
 def place_of(copy: Copy) -> str:
-    """What the copy is called where it is mounted."""
+    """Return the copy's location for messages."""
     return "inputs.files" if copy.origin is Origin.FILES else copy.place
 
 
 def what_of(copy: Copy) -> str:
-    """The subject of a sentence about the copy."""
+    """Return a description of the copy, as the subject of a sentence."""
     names = ", ".join(path.name for path in copy.files)
     return f"what inputs.files has ({names})" if copy.origin is Origin.FILES else f"the mounted {copy.place}"
 
 
 def require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
-    """Refuse to go on without what the pipeline brings under the set's name and this session lacks, or with half of a set."""
+    """Raise StageFailed if inputs named after the set are not mounted, or if `inputs.files` lacks one of its splits."""
     own = [name for name in brought.files if name not in brought.problems]
     files = {*whole_copy(known, own), *(name for name in own if names_split(known, name))}
-    _require(
+    _raise_if_lacking(
         [
             name
             for name in not_mounted(brought, folders)
@@ -96,12 +96,12 @@ def require_named(known: KnownSet, folders: tuple[MountedFolder, ...], brought: 
 
 
 def require_all(known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought) -> None:
-    """Refuse to take rows from elsewhere while anything that the pipeline brings is not mounted: it may be a copy by its rows."""
+    """Raise StageFailed if any listed data input is not mounted: it might be a copy of the set by its columns."""
     lacking = [name for name in not_mounted(brought, folders) if "/" in name or is_data(PurePath(name))]
-    _require(lacking, f"where {known.name} may be", folders)
+    _raise_if_lacking(lacking, f"where {known.name} may be", folders)
 
 
-def _require(lacking: Sequence[str], purpose: str, folders: tuple[MountedFolder, ...]) -> None:
+def _raise_if_lacking(lacking: Sequence[str], purpose: str, folders: tuple[MountedFolder, ...]) -> None:
     if not lacking:
         return
     mounted = {path.name for folder in folders if folder.origin is not Origin.FILES for path in folder.files}

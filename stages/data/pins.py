@@ -1,9 +1,9 @@
-"""Pins the data of a run: digests of the rows that it has read, which its checkpoints carry and every later session is held to.
+"""Pin the data of a run: digests of the rows read, stored in checkpoints and verified by every later session.
 
-Two kinds of pins have names of their own. `gsm8k train` is of a set's split, whatever a stage makes of it: how many rows it
-has, and digests of the rows in the order in which they were read, after 1, 2, 4, 8, … of them and after the last. Every stage
-of a run reads a split in the same order, so two stages that stop at different rows can still be compared, and no row is
-read for the sake of its digest. `sft: gsm8k:300 train` is of what a stage chose: its examples, in order.
+There are two kinds of pins. `gsm8k train` pins a split of a set: its number of rows, and digests over the rows in
+reading order after 1, 2, 4, 8, … rows and after the last. Every stage of a run reads a split in the same order, so
+stages that stop at different rows can still be compared, and no row is read only for its digest. `sft: gsm8k:300 train`
+pins a stage's selection: its examples, in order.
 """
 
 import dataclasses
@@ -18,35 +18,35 @@ from stages.stage import StageFailed
 
 CHANGED = "data-changed"
 SHOWN = 12
-"""Digits of a digest that a sentence shows."""
+"""Number of digest digits shown in messages."""
 
 
 @dataclass(frozen=True)
 class Pin:
-    """`rows`: how many there are. `read`: SHA-256 of the first so many of them, in the order in which they were read."""
+    """Pin of a sequence of rows. `rows` is their number; `read` maps a count to the SHA-256 of the first rows read."""
 
     rows: int
     read: Mapping[int, str]
     revision: str = ""
-    """The commit of the hub's repository, where the rows are from there."""
+    """Commit of the Hugging Face repository that the rows are from; empty for other sources."""
 
     @property
     def digest(self) -> str:
-        """Of all rows that were read."""
+        """Digest of all rows that were read."""
         return self.read[max(self.read)] if self.read else ""
 
     def differs(self, other: "Pin") -> bool:
-        """Whether the two cannot be of the same rows; of rows that only one of them has read nothing is known."""
+        """Return True if the two pins cannot be of the same rows. Rows read by only one of them are not compared."""
         return self.rows != other.rows or any(self.read[count] != other.read[count] for count in self._common(other))
 
     def where(self, other: "Pin") -> tuple[str, str]:
-        """The first digests that differ, or the last ones."""
+        """Return the first pair of digests that differ, else those of all rows."""
         common = sorted(self._common(other))
         count = next((count for count in common if self.read[count] != other.read[count]), None)
         return (self.digest, other.digest) if count is None else (self.read[count], other.read[count])
 
     def with_(self, other: "Pin") -> "Pin":
-        """What both know of the same rows."""
+        """Return the combination of two pins of the same rows."""
         return Pin(self.rows, {**self.read, **other.read}, self.revision or other.revision)
 
     def _common(self, other: "Pin") -> set[int]:
@@ -54,7 +54,7 @@ class Pin:
 
 
 class RowsRead:
-    """Makes a pin while rows are read."""
+    """Accumulates the digests of a pin while rows are read."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
@@ -62,7 +62,7 @@ class RowsRead:
         self._read: dict[int, str] = {}
 
     def add(self, row: Example | str) -> None:
-        """The next row: the example that it is, or why it is none."""
+        """Add the next row: its example, or the reason why it is not one."""
         for value in [row] if isinstance(row, str) else _values(row):
             data = value.encode("utf-8", "surrogatepass")
             self._digest.update(b"%d:" % len(data) + data)
@@ -71,7 +71,7 @@ class RowsRead:
             self._read[self._count] = self._digest.hexdigest()
 
     def pin(self, rows: int | None = None, revision: str = "") -> Pin:
-        """The pin of a split of so many rows, or of just what was read."""
+        """Return the pin. `rows` is the size of the split; by default the number of rows read."""
         read = {**self._read, self._count: self._digest.hexdigest()} if self._count else {}
         return Pin(self._count if rows is None else rows, read, revision)
 
@@ -81,7 +81,7 @@ QUALITIES = tuple(each.name for each in dataclasses.fields(Quality))
 
 
 def _values(row: Example) -> list[str]:
-    """All that an example is: its texts, and what is known of its quality, by which stages choose."""
+    """Return all values of an example that the digest covers: its texts and its quality."""
     return [
         *(getattr(row, name) for name in TEXTS),
         *(repr(getattr(row.quality, name)) for name in QUALITIES),
@@ -90,40 +90,40 @@ def _values(row: Example) -> list[str]:
 
 @dataclass
 class Pins:
-    """What a run has read so far. Each stage's context has its own; it travels in the checkpoints."""
+    """Pins of everything a run has read so far. Each stage's context has its own; checkpoints store them."""
 
     known: dict[str, Pin] = field(default_factory=dict)
     stand_ins: set[str] = field(default_factory=set)
-    """The sets, or the model, in whose place the stage has something that was made up."""
+    """Names of sets (or the model) for which the stage uses stand-ins."""
 
     def recall(self, described: Mapping[str, Any]) -> None:
-        """Take over what a checkpoint says (`described`, as read from JSON)."""
+        """Load pins from a checkpoint (`described` is the parsed JSON)."""
         for name, value in described.items():
             read = {int(count): digest for count, digest in value["read"].items()}
             self.known[name] = Pin(value["rows"], read, value["revision"])
 
     def described(self) -> dict[str, Any]:
-        """For a checkpoint: plain values, the same for the same pins."""
+        """Return the pins as plain values for a checkpoint; equal pins give equal values."""
         return {
             name: {"rows": pin.rows, "read": {str(n): pin.read[n] for n in sorted(pin.read)}, "revision": pin.revision}
             for name, pin in sorted(self.known.items())
         }
 
     def revision(self, name: str) -> str:
-        """The commit that a set's rows were fetched at before; empty where they were not."""
+        """Return the commit from which a set's rows were fetched before; empty if they were not."""
         pin = self.known.get(f"{name} train")
         return pin.revision if pin else ""
 
     def same(self, name: str, digest: str) -> bool:
-        """Whether this is the digest that is pinned under this name; it is pinned where there is none yet."""
+        """Return True if `digest` equals the one pinned under this name. Pins it if there is none yet."""
         return self.known.setdefault(name, Pin(1, {1: digest})).digest == digest
 
     def metrics(self) -> dict[str, float]:
-        """What tells a step that is on something made up from a real one: `stand_in_<name>`, for each of `stand_ins`."""
+        """Return the metric `stand_in_<name>` for each stand-in, which marks a step as not trained on real data."""
         return {f"{STAND_IN_METRIC}{name}": 1.0 for name in sorted(self.stand_ins)}
 
     def hold(self, name: str, found: Pin, where: str) -> None:
-        """Pin what was found; raises StageFailed `data-changed` where the run has read other rows under this name."""
+        """Add a pin. Raises StageFailed `data-changed` if the run has read other rows under this name."""
         before = self.known.get(name)
         if before is not None and found.differs(before):
             old, new = before.where(found)

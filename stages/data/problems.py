@@ -1,4 +1,4 @@
-"""Problems from a file of the user's own: JSON Lines that travel with the run as a dataset and are known by name and digest."""
+"""Problems from the user's own JSON Lines files, uploaded with the run as a dataset, identified by name and digest."""
 
 import hashlib
 import json
@@ -14,18 +14,18 @@ from stages.data.prompts import plain
 from stages.stage import StageFailed
 
 HELD_OUT_ONE_IN = 5
-"""One in so many problems is never trained on."""
+"""Inverse share of problems that are held out: one in five."""
 TEXTS = ("prompt", "answer", "completion", "difficulty", "setup", "reference")
 
 
 def problems_in(inputs: Path, name: str, sha256: str = "") -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """The problems to train on and those held out, by a hash of their question, of the mounted file `name`.
+    """Return (training, held-out) problems of the mounted file `name`, split by a hash of the question.
 
-    Each line is an object with `prompt` and what teaches or judges: `completion` for SFT, `answer` to compare with. A
-    `domain` of `python` has `tests`, a list of assert statements, in the place of the answer, and may have `setup` and
-    `reference`, a solution that passes: an answer may take a multiple of its time.
-    Raises ValueError with one sentence that names file, line and field, and StageFailed `data-missing` where no mounted
-    file of this name has the digest that the run began with.
+    Each line is an object with `prompt`, and `completion` for SFT or `answer` for grading, or both. In the `domain`
+    `python`, `tests` (a list of assert statements) replaces `answer`; optional are `setup` and `reference`, a solution
+    that passes: the time limit of a completion is a multiple of its run time.
+    Raises ValueError with one sentence that names file, line and field, and StageFailed `data-missing` if no mounted
+    file of this name has the digest recorded when the run began.
     """
     found = files_called(name, inputs, sha256)
     if found:
@@ -40,7 +40,7 @@ def problems_in(inputs: Path, name: str, sha256: str = "") -> tuple[tuple[Exampl
 
 
 def read_problems(path: Path) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """The problems of one file, as `problems_in` gives them; OSError where it cannot be read."""
+    """Return the problems of one file, as `problems_in` does. Raises OSError if it cannot be read."""
     name = path.name
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -74,7 +74,7 @@ def _example(name: str, line: str, where: str) -> Example:
     if not answer and not completion:
         wanted = "tests" if domain == "python" else "answer"
         raise ValueError(
-            f"data: {where}: there is neither {wanted} nor completion: nothing can be judged or taught; add one"
+            f"data: {where}: there is neither {wanted} nor completion, so nothing to grade or to train on: add one"
         )
     return Example(
         source=name,
@@ -88,7 +88,7 @@ def _example(name: str, line: str, where: str) -> Example:
 
 
 def _program(completion: str) -> str:
-    """The answer's program; the whole completion where it marks none."""
+    """Return the program between the completion's answer tags; the whole completion if there are none."""
     return completion.rpartition("<answer>")[2].partition("</answer>")[0]
 
 
@@ -104,7 +104,7 @@ def _object(line: str, where: str) -> Mapping[str, Any]:
             raise ValueError(f"data: {where}: {field} is not text: put it in quotation marks")
         if any("\ud800" <= character <= "\udfff" for character in value.get(field, "")):
             raise ValueError(
-                f"data: {where}: {field} has half of a surrogate pair, which is no character: write it anew"
+                f"data: {where}: {field} has half of a surrogate pair, which is not a valid character: replace it"
             )
     if not value.get("prompt", "").strip():
         raise ValueError(f"data: {where}: prompt is missing or empty")
@@ -126,6 +126,6 @@ def _tests(value: Mapping[str, Any], where: str) -> list[str]:
     for field, text in (("setup", value.get("setup", "")), *(("tests", test) for test in tests)):
         if not is_python(text):
             raise ValueError(
-                f"data: {where}: {field} has what is not Python, and would judge every answer wrong: {text[:60]!r}"
+                f"data: {where}: {field} is not valid Python, so every answer would be graded as wrong: {text[:60]!r}"
             )
     return tests

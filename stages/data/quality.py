@@ -1,4 +1,4 @@
-"""What speaks against learning from an answer: its score, its language, or that it is a refusal."""
+"""Quality filters for training examples: score, language and refusals."""
 
 import math
 import re
@@ -18,12 +18,12 @@ _FREQUENT = {
     "German": "der das und nicht ist ein eine mit für auf von zu den dem ich wie sie",
     "Dutch": "het een van niet voor naar zijn wordt deze",
 }
-"""Frequent words of some languages; those of the others are rare in English."""
+"""Frequent words by language. Those of the other languages are rare in English."""
 _ENGLISH = frozenset(_FREQUENT["English"].split())
 _OTHER = frozenset(word for words in _FREQUENT.values() for word in words.split()) - _ENGLISH
 
 OPENING = 200
-"""Characters of an answer in which it would say that it is an AI."""
+"""Number of characters at the beginning of an answer that are searched for a mention of being an AI."""
 _SPEAKS_AS_AI = re.compile(
     r"\bas an (?:ai|artificial intelligence)\b|\bas a (?:large )?language model\b|\bas a responsible (?:and ethical )?(?:ai|digital)\b"
     r"|\bi(?: a|')m (?:just |only )?an? (?:ai|artificial intelligence|(?:large )?language model)\b"
@@ -36,7 +36,7 @@ _REFUSES = re.compile(
 
 
 def unwanted(quality: Quality, options: Filtered) -> str:
-    """Why a stage with these options does not learn from such an example, in a few words; empty where nothing speaks against it."""
+    """Return a short reason why a stage with these options leaves the example out; empty if it is kept."""
     if options.english_only and not quality.english:
         return "not in English"
     if options.drop_refusals and quality.refuses:
@@ -53,12 +53,12 @@ def _lacks(value: float | None, least: float, name: str) -> str:
 
 
 def is_english(text: str) -> bool:
-    """Whether a text is in English, guessed from its letters and its most frequent words.
+    """Guess from letters and frequent words whether a text is in English.
 
-    It is not where letters of other scripts, and frequent words of Spanish, Portuguese, French, Italian, German and Dutch, together
-    outnumber frequent English words; a Greek letter that stands alone is a variable. Other languages in Latin letters pass.
-    A task in English about a text in another script ("Translate this Hindi sentence") does not, unless that text is short:
-    most of what has to be read or written is not English.
+    A text is not English if letters of other scripts plus frequent words of Spanish, Portuguese, French, Italian,
+    German and Dutch outnumber frequent English words. A single Greek letter counts as a variable. Other languages in
+    Latin script pass as English. An English task about a text in another script ("Translate this Hindi sentence") does
+    not, unless that text is short: most of what has to be read or written is not English.
     """
     words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     english = sum(word in _ENGLISH for word in words)
@@ -74,7 +74,7 @@ def _foreign(word: str) -> int:
 
 
 def is_refusal(answer: str) -> bool:
-    """Whether an answer begins with a refusal, or says within its first 200 characters that it is an AI's."""
+    """Return True if an answer begins with a refusal or mentions being an AI within its first 200 characters."""
     opening = " ".join(answer[: 2 * OPENING].casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'").split())[
         :OPENING
     ]

@@ -1,4 +1,4 @@
-"""Opens a data set's rows with the `datasets` library: a copy that is mounted, or else the Hugging Face hub."""
+"""Open a data set's rows with the `datasets` library, from a mounted copy or else from the Hugging Face hub."""
 
 import logging
 import re
@@ -21,33 +21,33 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A data set that can be read."""
+    """Rows of a data set, ready for reading."""
 
     train: Rows
     held_out: Rows
     origin: Origin
     place: str
-    """What the copy is called where it is mounted, or the hub's repository."""
+    """Location of the mounted copy, or the hub's repository."""
     revision: str = ""
-    """The commit that was fetched from the hub."""
+    """Commit fetched from the hub; empty for a mounted copy."""
     notes: tuple[str, ...] = ()
-    """What the user should know about where the rows are from: copies that were passed by, and why."""
+    """Messages for the user about the source of the rows: skipped copies, with the reasons."""
 
 
 class OtherColumns(ValueError):
-    """These files bear the set's name and hold something else."""
+    """The files are named after the set but have other columns."""
 
 
 def open_rows(
     known: KnownSet, folders: tuple[MountedFolder, ...], brought: Brought, cache: Path, revision: str = ""
 ) -> OpenedDataset:
-    """The rows of the set, from the best mounted copy, else from the hub at `revision`; `cache` takes what reading needs.
+    """Return the rows of the set from the best mounted copy, else from the hub at `revision`; `cache` is for scratch.
 
-    Raises StageFailed `data-missing` (transient: a mount or the network may be there next time) with where was looked, and
-    `bad-data` for what the pipeline brings, if it is called after the set or has its rows and is no copy that can be used. A
-    copy that the pipeline brings, or that cannot be read, is not replaced by another: those may be other rows.
+    Raises StageFailed `data-missing` (transient: a mount or the network may work next time) with the places searched,
+    and `bad-data` if inputs listed in the pipeline have the set's name or columns but are not a usable copy. A copy
+    that the pipeline lists, or that cannot be read, is never replaced by another one, which may have other rows.
     """
-    _be_quiet()
+    _silence_libraries()
     require_named(known, folders, brought)
     passed = PassedBy(known)
     for copy in copies_of(known, folders):
@@ -61,21 +61,22 @@ def open_rows(
             reason = f"data: {where}, cannot be read ({_first_line(error)}): mount it again"
             raise StageFailed(MISSING, reason, transient=True) from error
         if opened is not None:
-            said = () if copy.named else (f"{what_of(copy)} is {known.name} by its rows, though not by its name",)
+            said = () if copy.named else (f"{what_of(copy)} is {known.name} by its columns, though not by its name",)
             return replace(opened, notes=(*passed.notes, *said))
     passed.refuse_others()
     require_all(known, folders, brought)
     try:
         return replace(_fetched(known, cache, revision), notes=tuple(passed.notes))
     except _errors() as error:
-        missing = _missing(known, passed.looked or _unrecognised(known, folders), error)
+        missing = _missing_message(known, passed.looked or _unrecognised_message(known, folders), error)
         raise StageFailed(MISSING, missing, transient=True) from error
 
 
 def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> OpenedDataset | None:
-    """The rows of a copy; None where it cannot be used, which `passed` then tells. Text formats need no library and no cache.
+    """Return the rows of a copy; None if it is unusable, which is recorded in `passed`. Text formats need no library.
 
-    Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error where files are damaged.
+    Raises StageFailed `bad-data` as `PassedBy.add` does, and ValueError, OSError or a library's error if files are
+    damaged.
     """
     if copy.problem:
         passed.add(copy, f"cannot be used ({copy.problem})")
@@ -93,10 +94,10 @@ def read_copy(known: KnownSet, copy: Copy, passed: PassedBy, cache: Path) -> Ope
 
 
 def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
-    """The rows to train on and those held out of a file that holds both. Raises OtherColumns where it has no such column."""
+    """Split rows by the set's number column into (training, held out). Raises OtherColumns if it is missing."""
     if numbered.column not in columns_of(rows):
         raise OtherColumns(f"its files name no split, and it has no column {numbered.column} to tell by")
-    found = [_whole(rows[number], numbered.column) for number in range(len(rows))]
+    found = [_integer_in(rows[number], numbered.column) for number in range(len(rows))]
     parts = [
         [number for number, task in enumerate(found) if task in part] for part in (numbered.train, numbered.held_out)
     ]
@@ -105,14 +106,14 @@ def _by_number(rows: Rows, numbered: Numbered) -> tuple[Rows, Rows]:
     return Part(rows, parts[0]), Part(rows, parts[1])
 
 
-def _whole(row: Any, column: str) -> int:
-    """The whole number in a column; -1 where there is none."""
+def _integer_in(row: Any, column: str) -> int:
+    """Return the integer in a column; -1 if there is none."""
     number = number_of(row.get(column)) if isinstance(row, dict) else -1.0
     return int(number) if number.is_integer() else -1
 
 
 def _read(known: KnownSet, suffix: str, files: Sequence[Path], cache: Path) -> Rows:
-    """Raises OtherColumns, or one of `_errors` where the files are damaged."""
+    """Read files of one format. Raises OtherColumns, or one of `_errors` if the files are damaged."""
     return _checked(known, rows_of(suffix, files, cache)) if files else ()
 
 
@@ -132,7 +133,7 @@ def _fetched(known: KnownSet, cache: Path, revision: str) -> OpenedDataset:
 
 
 def _newest(known: KnownSet) -> str:
-    """The commit that a branch of the repository is at now."""
+    """Return the current commit of the repository's branch."""
     from huggingface_hub import HfApi
 
     found = HfApi().dataset_info(known.repository, revision=known.revision).sha
@@ -146,13 +147,13 @@ def _checked(known: KnownSet, rows: Any) -> Rows:
     if not any(columns.issuperset(wanted) for wanted in known.columns):
         raise OtherColumns(f"it has no columns {', nor '.join(' and '.join(wanted) for wanted in known.columns)}")
     if others := columns.intersection(known.unlike):
-        raise OtherColumns(f"it has the column {' and '.join(sorted(others))}, which {known.name} has not")
+        raise OtherColumns(f"it has the column {' and '.join(sorted(others))}, which {known.name} does not have")
     checked: Rows = rows
     return checked
 
 
-def _be_quiet() -> None:
-    """No progress bars and no words of theirs in the kernel's log: what matters is raised."""
+def _silence_libraries() -> None:
+    """Silence the libraries' progress bars and log messages in the kernel's log. Errors are raised in any case."""
     import datasets
 
     datasets.disable_progress_bars()
@@ -161,14 +162,14 @@ def _be_quiet() -> None:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What the libraries raise for files that they cannot read and for a hub that they cannot reach (mostly its OSError)."""
+    """Return the libraries' exceptions for unreadable files and for an unreachable hub (mostly OSError)."""
     from datasets.exceptions import DatasetsError
     from httpx import HTTPError
 
     return (DatasetsError, HTTPError, OSError, ValueError)
 
 
-def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
+def _missing_message(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
     return (
         f"data: {known.name} is not there: {', '.join(looked) or 'no copy of it is mounted'}, and {known.repository} could "
         f"not be fetched from the Hugging Face hub ({_first_line(error)}): list a Kaggle dataset that holds it under "
@@ -176,12 +177,12 @@ def _missing(known: KnownSet, looked: Sequence[str], error: Exception) -> str:
     )
 
 
-def _unrecognised(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
-    """That there are files of which nothing tells what they hold; empty where there are none at all."""
+def _unrecognised_message(known: KnownSet, folders: tuple[MountedFolder, ...]) -> list[str]:
+    """Return a message about mounted data files that were not recognised; empty if there are no data files."""
     count = sum(is_data(name) for folder in folders for name in folder.files)
-    named = f"call their folder {known.known_as[0]}, and the files as the hub does"
+    named = f"name their folder {known.known_as[0]}, and the files as on the hub"
     return (
-        [f"neither names nor rows of the {count} mounted data files tell that they are it ({named})"] if count else []
+        [f"none of the {count} mounted data files was recognised by its name or its columns ({named})"] if count else []
     )
 
 

@@ -1,4 +1,4 @@
-"""The data sets that relay knows: where they come from, how a mounted copy is recognised, and what their rows mean."""
+"""Built-in data sets: their sources, how mounted copies are recognised, and the adapters of their rows."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from stages.data.examples import Example
 
 @dataclass(frozen=True)
 class Numbered:
-    """Splits by a number that each row has."""
+    """Splits defined by ranges of a number column."""
 
     column: str
     train: range
@@ -19,35 +19,36 @@ class Numbered:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """A data set on the Hugging Face hub, or a copy of it."""
+    """A data set on the Hugging Face hub, with the properties of its copies."""
 
     name: str
-    """As `data:` names it."""
+    """Name in `data:`."""
     repository: str
     revision: str
-    """The commit of the repository that is fetched, so that a run sees the same rows next month; or a branch, whose commit
-    is looked up by a run's first session and pinned in its checkpoints."""
+    """Commit of the repository to fetch, so that the rows never change; or a branch, whose commit is resolved by a
+    run's first session and pinned in its checkpoints."""
     configuration: str = "default"
     train: tuple[str, ...] = ("train",)
-    """Names of the split to train on: the hub's, then those that copies use."""
+    """Names of the training split: the hub's first, then those used in copies."""
     held_out: tuple[str, ...] = ("test",)
-    """Names of the split that is never trained on; none where the set has none."""
+    """Names of the held-out split; empty if the set has none."""
     columns: tuple[tuple[str, ...], ...]
-    """What a copy has to have: all columns of one of these."""
+    """Required columns: a copy must have all columns of one of these tuples."""
     unlike: tuple[str, ...] = ()
-    """Columns that tell another set which has all of `columns`."""
+    """Columns that identify a different set with the same `columns`."""
     known_as: tuple[str, ...]
-    """Words in the name of a folder or a file by which a copy is recognised."""
+    """Words in folder or file names by which a copy is recognised."""
     prefer: tuple[str, ...] = ()
-    """Configurations by the words in names of files and folders, the best first; an empty word stands for files that name none."""
+    """Configurations, as words in file and folder names, best first; the empty word means names without a
+    configuration."""
     avoid: tuple[str, ...] = ()
-    """Configurations that are never read."""
+    """Configurations, as words in file and folder names, that are never read."""
     splits_named: bool = True
-    """Whether a copy has to say which split its files are; where it need not, files that do not say are trained on."""
+    """True if file names of a copy must contain the split. If False, files without a split are used for training."""
     numbered: Numbered | None = None
-    """How to tell the splits apart in a file that holds all of them."""
+    """Splits by number, for files that hold all splits."""
     telling: tuple[tuple[str, ...], ...]
-    """Columns by which a copy is recognised that does not bear the set's name, if its first rows are examples."""
+    """Columns by which a copy without the set's name is recognised, provided that its first rows are valid examples."""
     example: Callable[[Mapping[str, Any]], Example]
 
 
@@ -69,7 +70,7 @@ KNOWN: Mapping[str, KnownSet] = {
             name="ultrafeedback",
             repository="HuggingFaceH4/ultrafeedback_binarized",
             revision="3949bf5f8c17c394422ccfab0c31ea9c20bdeb85",
-            train=("train_prefs", "train_sft", "train_gen", "train"),  # the same answers in each
+            train=("train_prefs", "train_sft", "train_gen", "train"),  # all contain the same answers
             held_out=("test_prefs", "test_sft", "test_gen", "test"),
             columns=(("prompt", "chosen"), ("instruction", "completions")),
             known_as=("ultrafeedback",),
@@ -88,7 +89,7 @@ KNOWN: Mapping[str, KnownSet] = {
             columns=(("question", "answer"),),
             known_as=("gsm8k", "grade-school-math"),
             prefer=("main", ""),
-            avoid=("socratic",),  # the same problems again, with subquestions in their solutions
+            avoid=("socratic",),  # the same problems, with subquestions in the solutions
             telling=(("question", "answer"),),
             example=adapters.gsm8k,
         ),
@@ -100,12 +101,12 @@ KNOWN: Mapping[str, KnownSet] = {
             columns=(("text", "code", "test_list"), ("prompt", "code", "test_list")),
             known_as=("mbpp",),
             prefer=("full", "", "sanitized"),
-            avoid=("plus", "mbppplus"),  # MBPP+ has other tests, for all of which there are no splits
-            unlike=("test",),  # MBPP+'s program of all its tests
+            avoid=("plus", "mbppplus"),  # MBPP+ has other tests and no splits
+            unlike=("test",),  # column of MBPP+ with all its tests as one program
             numbered=Numbered("task_id", train=range(601, 975), held_out=range(11, 511)),
             telling=(("task_id", "text", "code", "test_list"), ("task_id", "prompt", "code", "test_list")),
             example=adapters.mbpp,
         ),
     )
 }
-"""By name; the same names as `stages.options.training.SETS`."""
+"""Built-in data sets by name; the names equal `stages.options.training.SETS`."""

@@ -1,4 +1,4 @@
-"""From the names of data sets to the examples of a stage: chosen, free of doubles, and sharing nothing with what is held out."""
+"""Select a stage's examples from data sets: filtered, without duplicates and without overlap with held-out problems."""
 
 import tempfile
 from collections import Counter
@@ -21,12 +21,12 @@ from stages.data.registry import KNOWN
 from stages.options.training import set_and_count
 
 Wants = Callable[[Example], str]
-"""'' keeps an example; anything else is why it is left out, in a few words."""
+"""Filter function: returns '' to keep an example, else a short reason to leave it out."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All of one set."""
+    """All rows of one data set, with their source."""
 
     name: str
     train: Rows
@@ -39,7 +39,7 @@ class Pool:
 
     @property
     def where(self) -> str:
-        """What the rows are from, for people."""
+        """Human-readable source of the rows."""
         match self.origin:
             case Origin.FILES:
                 return "the pipeline's inputs.files"
@@ -53,7 +53,7 @@ class Pool:
                 return f"{self.place} at {self.revision[:7]} on the Hugging Face hub"
 
     def row(self, rows: Rows, number: int) -> Example | Unfit:
-        """One row as an example, or why it is none."""
+        """Convert one row to an example; return the Unfit error if that fails."""
         try:
             return self.example(rows[number])
         except Unfit as unfit:
@@ -62,9 +62,9 @@ class Pool:
 
 @dataclass(frozen=True)
 class RunData:
-    """What the run knows of its data: what the pipeline brings, and the pins that it is held to.
+    """A run's data context: inputs listed in the pipeline, and the pins to verify against.
 
-    `use` names the stage and what it wants of the examples.
+    `use` names the stage and the purpose of its examples; it is part of the name of their pin.
     """
 
     brought: Brought = field(default_factory=Brought)
@@ -74,18 +74,18 @@ class RunData:
 
 @dataclass(frozen=True)
 class Choice:
-    """Takes examples of a split in the order that `seed` makes: the first `count` (0: all) that nothing speaks against."""
+    """Selection from a split in the order given by `seed`: the first `count` examples (0: all) that pass the filter."""
 
     count: int
     seed: int
     refused: Wants
     of: str
-    """What the reasons of those left out begin with."""
+    """Prefix of the reasons in `left_out`."""
     left_out: Counter[str]
     read: RowsRead = field(default_factory=RowsRead)
 
     def among(self, pool: Pool, rows: Rows) -> Iterator[Example]:
-        """The examples; reading ends with the last of them."""
+        """Yield the selected examples; no row after the last of them is read."""
         kept = 0
         for position in range(len(rows)):
             example = pool.row(rows, index_at(position, len(rows), self.seed))
@@ -110,26 +110,27 @@ def open_source(
     scratch: Path | None = None,
     run: RunData | None = None,
 ) -> Source:
-    """The examples of the sets that `data:` names, each `name` or `name:count`; the same files give the same Source.
+    """Return the examples of the sets in `data:`, each `name` or `name:count`. Equal files give an equal Source.
 
-    `train` has of each set the first `count` (or all) that `wants` keeps, in an order that depends on the seed and the
-    set's name. What overlaps with its own held-out part or with that of a set in `apart_from` is left out: see
-    `stages.data.overlap`. `held_out` has what `wants` keeps of the sets' own test splits, at most `count` of each,
-    the same whatever the seed, so that runs can be compared. `scratch` takes what reading needs; without it a temporary folder does.
-    What the pipeline of `run` brings is taken before whatever else is mounted, and stand-ins only where there is nothing else.
+    `train` holds the first `count` examples (or all) of each set that `wants` keeps, in an order that depends on the
+    seed and the set's name. Examples that overlap with the held-out part of their own set or of a set in `apart_from`
+    are left out: see `stages.data.overlap`. `held_out` holds what `wants` keeps of the sets' test splits, at most
+    `count` of each, independent of the seed, so that runs can be compared. `scratch` is a folder for reading; the
+    default is a temporary one. Inputs listed in the pipeline of `run` take precedence over other mounts; stand-ins are
+    used only if there is nothing else.
 
-    Raises ValueError (a name that is not known or a file that does not fit) and StageFailed `data-missing`, `bad-data`, or
-    `data-changed` (other rows than those that the run is pinned to), each with one sentence.
+    Raises ValueError (an unknown name or an unsuitable file) and StageFailed `data-missing`, `bad-data`, or
+    `data-changed` (other rows than those pinned by the run), each with one sentence.
     """
     counts = _counts(names)
     run = run or RunData()
-    with _cache(scratch) as cache:
+    with _cache_folder(scratch) as cache:
         others = [set_and_count(name)[0] for name in apart_from]
         folders = mounted_folders(inputs, run.brought)
         pools = {name: _open(name, inputs, folders, cache, run) for name in dict.fromkeys((*counts, *others))}
         asked = HeldOut()
         for pool in pools.values():
-            _ask(pool, asked, run.pins)
+            _add_held_out(pool, asked, run.pins)
         left_out: Counter[str] = Counter()
         train = [
             example
@@ -156,8 +157,8 @@ def open_source(
     return Source(train=tuple(train), held_out=tuple(held_out), left_out=left_out, notes=notes, origins=origins)
 
 
-def _ask(pool: Pool, asked: HeldOut, pins: Pins) -> None:
-    """Take down every held-out problem, and pin the split."""
+def _add_held_out(pool: Pool, asked: HeldOut, pins: Pins) -> None:
+    """Add every held-out problem to `asked`, and pin the split."""
     read = RowsRead()
     for number in range(len(pool.held_out)):
         row = pool.row(pool.held_out, number)
@@ -181,7 +182,7 @@ def _train(pool: Pool, choice: Choice, asked: HeldOut, pins: Pins) -> Iterator[E
     for example in wary.among(pool, pool.train):
         seen.add(example.question)
         yield example
-    # The seed is the run's own, so every stage of the run reads the split in this order.
+    # The seed is the run's, so every stage of the run reads the split in this order.
     pins.hold(f"{pool.name} train", wary.read.pin(len(pool.train), pool.revision), pool.where)
 
 
@@ -193,7 +194,7 @@ def _pin_chosen(name: str, examples: Sequence[Example], pools: Mapping[str, Pool
 
 
 def _counts(names: Sequence[str]) -> Mapping[str, int]:
-    """How many examples of each set, 0 for all. Raises ValueError for a set that is named twice."""
+    """Return the number of examples wanted per set, 0 for all. Raises ValueError for a set that is named twice."""
     counts: dict[str, int] = {}
     for name in names:
         found, count = set_and_count(name)
@@ -224,7 +225,7 @@ def _open(name: str, inputs: Path, folders: tuple[MountedFolder, ...], cache: Pa
 
 
 @contextmanager
-def _cache(scratch: Path | None) -> Iterator[Path]:
+def _cache_folder(scratch: Path | None) -> Iterator[Path]:
     if scratch is not None:
         yield scratch / "data-sets"
         return

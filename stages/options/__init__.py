@@ -1,4 +1,4 @@
-"""The options of each kind of stage and of a model: plain dataclasses, so the laptop checks what the session will read."""
+"""Options of each stage kind and of the model. Plain dataclasses: the laptop validates what the session will read."""
 
 from stages.options.model import Model
 from stages.options.reading import Options, fit

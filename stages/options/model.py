@@ -1,4 +1,4 @@
-"""What the pipeline's `model:` may say."""
+"""Options of the pipeline's `model:` section."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,32 +20,33 @@ SYSTEM = (
 
 @dataclass(frozen=True, kw_only=True)
 class Model(ValidatedOptions):
-    """The model that a pipeline trains, loaded from files."""
+    """The model that a pipeline trains, loaded from weight files."""
 
     kind: Annotated[str, Rule(remedy=f"one of {', '.join(KINDS)}", choices=KINDS)] = "gemma2-2b"
-    """`gemma2-2b` and `gemma3-1b` have to have that size; `gemma2` and `gemma3` take any size that the files have."""
+    """Architecture. `gemma2-2b` and `gemma3-1b` require that size; `gemma2` and `gemma3` accept any size."""
     source: Annotated[str, SOURCE] = "google/gemma-2/flax/gemma2-2b-it/1"
-    """Where the files are: a Kaggle model (owner/model/framework/variation/version, mounted by itself), a Hugging Face
-    repository (owner/name), or a folder (a path that begins with / or a dot)."""
+    """Location of the weights: a Kaggle model (owner/model/framework/variation/version, mounted automatically), a
+    Hugging Face repository (owner/name), or a folder (a path that begins with / or a dot)."""
     tokenizer: str = ""
-    """Path of the SentencePiece model; by default the `tokenizer.model` beside the weights or one folder above."""
+    """Path of the SentencePiece model. Default: the `tokenizer.model` beside the weights or one folder above."""
     sha256: str = ""
-    """Digest that the weights must have; by default the ones of the run's first session are held to."""
+    """SHA-256 that the weights must have. Default: the digest recorded by the run's first session."""
     dtype: Annotated[str, one_of("float32", "bfloat16")] = "float32"
-    """Type that the model computes in: `float32` or `bfloat16`. What trains is kept in float32 in either case."""
+    """Compute dtype: `float32` or `bfloat16`. Trained weights are kept in float32 in either case."""
     mesh_fsdp: Annotated[int, POSITIVE] = 1
-    """Devices along which weights and batches are split."""
+    """Number of devices across which weights and batches are sharded (FSDP)."""
     mesh_tp: Annotated[int, POSITIVE] = 1
-    """Devices along which each layer is split."""
+    """Number of devices across which each layer is split (tensor parallelism)."""
     remat: Annotated[str, one_of("none", "block")] = "none"
-    """What is computed again in the backward pass for less memory: `none` or `block` (each layer's)."""
+    """Rematerialization: `block` recomputes each layer's activations in the backward pass to save memory, `none` does
+    not."""
     variant: Annotated[str, one_of("auto", "instruct", "base")] = "auto"
-    """How an answer ends: an `instruct` model's with `<end_of_turn>`, as in Gemma's chat template, a `base` model's with `<eos>`.
-    `auto` goes by the name (`-it`) and by whether the files have a chat template."""
+    """Token that ends a completion: `<end_of_turn>` for an `instruct` model, as in Gemma's chat template, `<eos>` for a
+    `base` model. `auto` decides by the name (`-it`) and by whether the files include a chat template."""
     system: str = SYSTEM
-    """What every prompt begins with: Gemma has no turn of its own for it."""
+    """System prompt, put before the question in the user's turn: Gemma has no system turn."""
 
     @property
     def kaggle_model(self) -> str:
-        """The Kaggle model to mount; empty where the files come from elsewhere."""
+        """Kaggle model to mount; empty if the files come from elsewhere."""
         return self.source if not self.source.startswith(("/", ".")) and self.source.count("/") == 4 else ""

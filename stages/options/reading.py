@@ -1,4 +1,4 @@
-"""From what a pipeline file says to a dataclass of options; every mistake is one sentence with the key and the remedy."""
+"""Convert options from the pipeline file to a dataclass; each error is one sentence with the key and the remedy."""
 
 import contextlib
 import difflib
@@ -12,7 +12,7 @@ Options = TypeVar("Options")
 
 
 def fit(kind: type[Options], values: Mapping[str, Any], where: str) -> Options:
-    """The dataclass with these values; raises ValueError with one sentence that names `where`, the key and the remedy."""
+    """Return the dataclass with these values. Raises ValueError with one sentence: `where`, the key and the remedy."""
     known: dict[str, Any] = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     unknown = [key for key in values if key not in known]
     if unknown:
@@ -44,7 +44,7 @@ def _read(wanted: Any, value: Any, where: str) -> Any:
 def _number(value: Any, where: str) -> float:
     if isinstance(value, (int, float, str)) and not isinstance(value, bool):
         with contextlib.suppress(ValueError, OverflowError):
-            number = float(value)  # text too: YAML reads 3e-6, without a point, as text
+            number = float(value)  # also strings: YAML parses 3e-6, without a decimal point, as a string
             if math.isfinite(number):
                 return number
     raise ValueError(f"{where} should be a number, found {value!r}")

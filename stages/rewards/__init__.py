@@ -1,4 +1,4 @@
-"""What answers are worth, in the form in which Tunix calls rewards: `reward(prompts, completions, **columns) -> list[float]`."""
+"""Reward functions with Tunix's signature: `reward(prompts, completions, **columns) -> list[float]`."""
 
 from stages.rewards.correctness import correctness_reward
 from stages.rewards.judging.client import close_judges, judge_counts

@@ -1,4 +1,4 @@
-"""Reads a tidy answer: one value, or a tuple, interval, set, ratio or list of such. Standard library only."""
+"""Parse a normalized answer: a single value, or a tuple, interval, set, ratio or list. Standard library only."""
 
 import re
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from stages.rewards.trees import Node, has_variables
 
 ITEMS_MAX = 12
 LEVELS_MAX = 3
-"""Lists of tuples of sets; nobody answers more."""
+"""Maximum nesting depth, enough for lists of tuples of sets."""
 _SEPARATOR = re.compile(r"\s*(?:,\s*(?:and|or)\b|[,;]|\b(?:and|or)\b)\s*")
 _BRACKETS = {
     ("(", ")"): "()",
@@ -32,20 +32,20 @@ _GROUPED = re.compile(r"\{([1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?)\}")
 
 @dataclass(frozen=True)
 class Leaf:
-    """One thing: a quantity, or an expression or word (`quantity` None)."""
+    """A single value: a quantity, or an expression or word (`quantity` is None)."""
 
     text: str
     quantity: Quantity | None = None
     name: str = ""
-    """`f(x)` in `f(x) = 2x`."""
+    """Name on the left side, such as `f(x)` in `f(x) = 2x`."""
     unit: str = ""
-    """Kind and size of an expression's unit."""
+    """Kind and size of the unit of an expression."""
     whole: str = ""
-    """The text with its name."""
+    """The text including its name."""
 
     @property
     def body(self) -> str:
-        """The text without name, unit or currency, for the judge."""
+        """Text without name, unit or currency, for the judge."""
         if self.quantity is None:
             return self.text
         sign = r"^\circ" if self.quantity.unit == "degrees" else ""
@@ -53,13 +53,13 @@ class Leaf:
 
     @property
     def tree(self) -> Node | None:
-        """The body as an expression."""
+        """Expression tree of the body; None if it cannot be parsed."""
         return read_expression(self.body)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Several things: a tuple or interval by its brackets, a set `{}`, a ratio `:`, or a bare list (no brackets)."""
+    """Several values: a tuple or interval by its brackets, a set `{}`, a ratio `:`, or a list without brackets."""
 
     brackets: str
     items: tuple["Leaf | Group", ...]
@@ -68,7 +68,7 @@ class Group:
 
     @property
     def number(self) -> Leaf | None:
-        """What `{40,000}` is where no set is wanted."""
+        """The number that a text such as `{40,000}` means if no set is wanted; None if it is not one."""
         grouped = _GROUPED.fullmatch(self.text)
         return Leaf(grouped[1], read_quantity(grouped[1])) if grouped else None
 
@@ -77,7 +77,7 @@ Answer = Leaf | Group
 
 
 def read_answer(text: str, level: int = 0) -> Answer:
-    """What a tidy text says; a text that is nothing else is a `Leaf` of its letters."""
+    """Parse a normalized text. A text that cannot be parsed further becomes a `Leaf` of its characters."""
     quantity = read_quantity(text)
     if quantity is not None:
         return Leaf(text, quantity)
@@ -94,7 +94,7 @@ def read_answer(text: str, level: int = 0) -> Answer:
 
 
 def _without_name(text: str) -> tuple[str, str]:
-    r"""`f(x)` and `2x` of `f(x) = 2x`; what follows may hold no other relation."""
+    r"""Split `f(x) = 2x` into `f(x)` and `2x`, unless the right side contains another relation."""
     found = _NAMED.match(text)
     if not found or re.search(r"[=<>]|\\(?:le|ge|ne|lt|gt|in)(?![A-Za-z])", text[found.end() :]):
         return "", text
@@ -105,7 +105,7 @@ def _expression(text: str) -> Leaf:
     for found in _UNIT.finditer(text):
         unit, before = unit_of(text[found.end() :].strip()), text[: found.start()].rstrip()
         tree = read_expression(before) if unit else None
-        # `2x m` is a product; behind a value without variables m is a metre, but `\sqrt{2}m` is again a product.
+        # `2x m` is a product. After a value without variables m is a metre, but `\sqrt{2}m` is again a product.
         touches, letters = not found[0], len(text) - found.end()
         if touches and (
             letters < 2 or not unit or unit[0].partition("^")[0] not in KINDS or (tree and has_variables(tree))
@@ -126,7 +126,7 @@ def _ratio(text: str) -> Group | None:
 
 
 def _either_sign(text: str, level: int) -> Group | None:
-    r"""`1 \pm 2` is the list `1 + 2, 1 - 2`. Where there are more such signs, they may belong together or not."""
+    r"""Expand `1 \pm 2` to the list `1 + 2, 1 - 2`. Several such signs are ambiguous and not expanded."""
     if len(re.findall(r"\\pm(?![A-Za-z])", text)) != 1:
         return None
     both = []
@@ -148,7 +148,7 @@ def _bracketed(text: str, level: int) -> Group | None:
 
 
 def _bare(text: str, level: int) -> Group | None:
-    """A list without brackets, such as `1, 2` or `x = 1 or x = 2`; each item of it has to be mathematics."""
+    """Parse a list without brackets, such as `1, 2` or `x = 1 or x = 2`; each item has to be mathematics."""
     parts = _parts(text)
     items = _read_all(parts, level) if len(parts) > 1 else ()
     return Group("", items, text) if items and all(map(_is_mathematics, items)) else None
@@ -159,7 +159,7 @@ def _is_mathematics(item: Answer) -> bool:
 
 
 def _read_all(parts: list[str], level: int) -> tuple[Answer, ...]:
-    r"""The items; of a list within a list, such as `\pm 1, 3`, its own ones."""
+    r"""Parse all items; nested lists without brackets, as in `\pm 1, 3`, are flattened."""
     read = [read_answer(part, level + 1) for part in parts]
     return tuple(
         item for one in read for item in (one.items if isinstance(one, Group) and not one.brackets else (one,))
@@ -167,7 +167,7 @@ def _read_all(parts: list[str], level: int) -> tuple[Answer, ...]:
 
 
 def _parts(text: str) -> list[str]:
-    """What is between the commas that stand in no brackets; nothing where a part is empty or a bracket is left open."""
+    """Split at commas outside brackets. Return nothing if a part is empty or a bracket is not closed."""
     parts, depth, begin = [], 0, 0
     place = 0
     while place < len(text):

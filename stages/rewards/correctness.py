@@ -1,4 +1,4 @@
-"""What a right answer is worth, in the form in which Tunix calls rewards: 1 where it is right, 0 where it is not."""
+"""Correctness reward with Tunix's signature: 1 for a correct answer, 0 otherwise."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from stages.stage import StageFailed
 Judged = Callable[[Sequence[str], Sequence[str]], list[bool]]
 
 DOMAINS: dict[str, Judged | None] = {"math": same_values, "python": passed, "chat": None}
-"""Who judges answers: from (answers, wanted) to right or wrong. Talk has no right answer."""
+"""Grading function per domain: (answers, reference answers) to correct or not. None: chat has no correct answer."""
 
 
 def correctness_reward(
@@ -22,11 +22,12 @@ def correctness_reward(
     domain: Sequence[Any] | None = None,
     **columns: Any,
 ) -> list[float]:
-    """1.0 for each completion whose answer is right, else 0.0.
+    """Return 1.0 for each completion with a correct answer, else 0.0.
 
-    `answer` and `domain` have one text a completion (lists or one-dimensional arrays). Of `math` the answer is the wanted
-    text, of `python` the tests as `{"setup": "…", "tests": ["assert …"]}`; an empty answer, and `chat`, are judged by nobody.
-    Raises StageFailed for an unknown domain, tests that cannot be read, or where a judge cannot be started.
+    `answer` and `domain` hold one text per completion (lists or one-dimensional arrays). For `math`, `answer` is the
+    reference answer; for `python` it is the tests as `{"setup": "…", "tests": ["assert …"]}`. Completions with an empty
+    `answer` or in the domain `chat` are not graded and get 0.0. Raises StageFailed for an unknown domain, for tests
+    that cannot be parsed, or if a judge cannot be started.
     """
     texts, wanted = [str(text) for text in completions], [str(text) for text in answer]
     domains = ["math"] * len(texts) if domain is None else [str(name) for name in domain]

@@ -1,8 +1,8 @@
-r"""Reads an expression, in LaTeX or as people type it, into a tree: all of it, or nothing.
+r"""Parse an expression, in LaTeX or plain notation, into a tree: either the whole text or nothing.
 
-The grammar is relay's own because parsers that are made to find mathematics in prose leave out what they do not know: a
-prime, a degree sign, the subscript of a number, the case of a letter. Here each symbol has one meaning or the text is not
-read. What has two readings, such as `a/bc`, `3!!` or `2 3`, is not read either. Nothing is evaluated. Standard library only.
+The grammar is relay's own, because parsers that search prose for mathematics skip what they do not know: a prime, a
+degree sign, the subscript of a number, the case of a letter. Here a text with an unknown symbol is rejected, and so is
+an ambiguous one such as `a/bc`, `3!!` or `2 3`. Nothing is evaluated. Standard library only.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,11 @@ from stages.rewards.symbols import FUNCTIONS, GREEK, is_number, symbols_of
 from stages.rewards.trees import Node
 
 LEVELS_MAX = 40
-"""Operations within operations."""
+"""Maximum nesting depth of operations."""
 _RELATIONS = ("=", "<", ">", r"\le", r"\ge", r"\ne", r"\in")
 _SETS = {r"\cup": "union", r"\cap": "intersection", r"\setminus": "without"}
 _CALLED = ("f", "g")
-"""Names that are functions where a bracket follows; every other letter is multiplied by it."""
+"""Names that are functions if a bracket follows; other letters are multiplied by the bracket."""
 _CONSTANTS: dict[str, Node] = {
     "e": ("constant", "e"),
     "i": ("constant", "i"),
@@ -25,11 +25,11 @@ _CONSTANTS: dict[str, Node] = {
 
 
 class _Unreadable(ValueError):
-    """The text is no expression, or has more than one reading."""
+    """The text is not an expression, or is ambiguous."""
 
 
 def read_expression(text: str) -> Node | None:
-    """The tree of a tidy text, or None where it is no mathematics from end to end."""
+    """Parse a normalized text. Return None unless all of it is one expression."""
     symbols = symbols_of(text)
     if not symbols:
         return None
@@ -42,7 +42,9 @@ def read_expression(text: str) -> Node | None:
 
 
 class _Reader:
-    """Recursive descent through the symbols of one text; every method reads what it is named for, or raises _Unreadable."""
+    """Recursive-descent parser over the symbols of one text. Each method parses what it is named after, or raises
+    _Unreadable.
+    """
 
     def __init__(self, symbols: list[str]) -> None:
         self._symbols = [*symbols, ""]
@@ -63,7 +65,7 @@ class _Reader:
     # --- statements and sets
 
     def statement(self) -> Node:
-        """Terms with relations between them, or one without any."""
+        """Parse terms with relations between them, or a single term."""
         terms, signs = [self._sets()], []
         while self.next in _RELATIONS:
             signs.append(self._take())
@@ -117,7 +119,7 @@ class _Reader:
                 return left
 
     def _goes_on(self) -> bool:
-        """Whether another factor follows without a sign."""
+        """Return True if another factor follows without an operator."""
         ends = (*_RELATIONS, *_SETS, "", "+", "-", r"\cdot", "/", "^", "_", "!", "'", ",", "&", r"\\", ")", "]", "}")
         return self.next not in (*ends, r"\}", r"\rfloor", r"\rceil", r"\end", r"\circ") and not (
             self.next == "|" and self._bars
@@ -150,7 +152,7 @@ class _Reader:
         self._level -= 1
         return exponent
 
-    # --- what stands alone
+    # --- primaries
 
     def _primary(self) -> Node:
         symbol = self._take()
@@ -169,12 +171,12 @@ class _Reader:
         return _Reader._OPENERS[symbol](self)
 
     def _plain_number(self) -> Node | None:
-        r"""A number that no fraction belongs to: `2^3\frac{1}{2}` is a half of 8."""
+        r"""Parse a number without a mixed fraction: `2^3\frac{1}{2}` is a half of 8."""
         return ("number", self._take()) if is_number(self.next) else None
 
     def _number(self, digits: str) -> Node:
         if self.next == "_":
-            raise _Unreadable  # of another base
+            raise _Unreadable  # a number in another base
         number = ("number", digits)
         if self.next != r"\frac":
             return number
@@ -188,7 +190,7 @@ class _Reader:
         return ("mixed", number, fraction)
 
     def _named(self, symbol: str) -> Node:
-        """A variable with its primes and subscript, which are part of its name, or a function of that name."""
+        """Parse a variable, whose name includes primes and subscript, or a function with such a name."""
         name = symbol
         while self.next == "'":
             name += self._take()
@@ -204,11 +206,11 @@ class _Reader:
         if symbol in _CALLED and self.next == "(":
             return ("apply", name, self._primary())
         if symbol in _CALLED and self.next == "^":
-            raise _Unreadable  # of a function, a power or its inverse
+            raise _Unreadable  # ambiguous: power or inverse of the function
         return ("name", name)
 
     def _function(self, name: str) -> Node:
-        """A function, its power (`^{-1}` is the inverse), its base, and its argument."""
+        """Parse a function with its power (`^{-1}` is the inverse), base and argument."""
         base, power = None, None
         while self.next in ("^", "_"):
             if self._take() == "^" and power is None:
@@ -236,7 +238,7 @@ class _Reader:
         return factors
 
     def _argument_of_command(self) -> Node:
-        """As in TeX: a group in braces, or one symbol; of a number that is one digit."""
+        """Parse a command's argument as TeX does: a group in braces, or one symbol (of a number one digit)."""
         if is_number(self.next) and len(self.next) > 1:
             raise _Unreadable
         symbol = self._take()
@@ -250,7 +252,7 @@ class _Reader:
             return ("name", symbol)
         raise _Unreadable
 
-    # --- commands and brackets; each was opened by the symbol before
+    # --- commands and brackets; each method starts after the opening symbol
 
     def _fraction(self) -> Node:
         above, below = self._argument_of_command(), self._argument_of_command()
@@ -281,7 +283,7 @@ class _Reader:
         return inside
 
     def _bracketed(self) -> Node:
-        """What is in round or square brackets: one term, or a tuple or an interval."""
+        """Parse the content of round or square brackets: one term, a tuple or an interval."""
         begin = self._symbols[self._place - 1]
         bars, self._bars = self._bars, 0
         items = self._items()

@@ -1,8 +1,8 @@
-r"""Whether a mathematical answer is the wanted one: numbers by a fixed grammar, expressions by SymPy in the judge's process.
+r"""Grade mathematical answers: numbers by a fixed grammar, expressions by SymPy in the judge's process.
 
-The grammar decides wherever both answers are numbers, or lists, sets, tuples or intervals of numbers, or words; it evaluates
-nothing. Where one of them is an expression, the judge decides whether the two are equal. An answer that leaves more to be
-worked out than the wanted one is wrong: `7+12` or `\sin 30^\circ` repeat a question. Standard library only.
+The grammar decides if both answers are numbers, or lists, sets, tuples or intervals of numbers, or words; it evaluates
+nothing. If one of them is an expression, the judge decides whether they are equal. An answer that is less evaluated
+than the reference answer is wrong: `7+12` or `\sin 30^\circ` only repeat the question. Standard library only.
 """
 
 import functools
@@ -22,13 +22,13 @@ _CHOICE = re.compile(r"\(?([A-Ha-h])[).]?")
 _WORDS = re.compile(r"[A-Za-z ,.'-]*[A-Za-z]{3}[A-Za-z ,.'-]*|yes|no", re.IGNORECASE)
 
 Asked = Callable[[str, str], bool]
-"""From (wanted, given) as expressions to whether they are equal."""
+"""Function from (reference, given) expressions to whether they are equal."""
 
 
 def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
-    """Whether each text says what is wanted; hard cases are judged together, at most one case a processor.
+    """Return for each answer whether it equals the reference answer. The judge runs one case per processor in parallel.
 
-    All that an answer needs of the judge is one case, so that the limits of a case are those of an answer.
+    All comparisons of one answer form one case, so that the limits of a case apply to an answer.
     """
     said, needed = [], []
     for one, other in zip(given, wanted, strict=True):
@@ -40,26 +40,26 @@ def same_values(given: Sequence[str], wanted: Sequence[str]) -> list[bool]:
     rows = [row for row, pairs in enumerate(needed) if pairs]
     verdicts = JUDGES["math"].ask([_question(needed[row]) for row in rows])
     for row, verdict in zip(rows, verdicts, strict=True):
-        equal = {pair for pair, told in zip(needed[row], verdict.said, strict=False) if told == "1"}
+        equal = {pair for pair, said_equal in zip(needed[row], verdict.said, strict=False) if said_equal == "1"}
         said[row] = _same(given[row], wanted[row], lambda *pair, equal=equal: pair in equal)
     return said
 
 
 def same_value(given: str, wanted: str) -> bool:
-    """Whether two texts say the same: literally, as numbers, as groups of such, or as expressions that SymPy finds equal."""
+    """Return True if two answers are equal: literally, as numbers, as groups of values, or as expressions by SymPy."""
     return same_values([given], [wanted])[0]
 
 
 def correct(completion: str, wanted: str) -> bool:
-    """Whether the completion's one answer is `wanted`."""
+    """Return True if the completion's answer equals `wanted`."""
     given = answer_of(completion)
     return given is not None and bool(wanted.strip()) and same_value(given, wanted)
 
 
 def judgements(completion: str, wanted: str) -> dict[str, bool]:
-    """What two judges of mathematics say: `relay`, which rewards follow, and `math_verify` in its own usual way.
+    """Return the verdicts of two graders: `relay`, used for rewards, and `math_verify` in its default mode.
 
-    Where they differ, one of them is worth looking at.
+    A difference between them points to an error in one of them.
     """
     given = answer_of(completion)
     if given is None or not wanted.strip():
@@ -73,7 +73,7 @@ def _question(pairs: Sequence[tuple[str, str]], *, alone: bool = False) -> Quest
     return Question(json.dumps({"kind": "math", "alone": alone, "pairs": pairs}))
 
 
-# --- comparing; whatever is asked is asked at once, so nothing here stops at the first difference -------------------
+# --- comparison; all questions to the judge are collected in one pass, so nothing stops at the first difference -----
 
 
 def _same(given: str, wanted: str, asked: Asked) -> bool:
@@ -83,7 +83,7 @@ def _same(given: str, wanted: str, asked: Asked) -> bool:
     return found is not None and gold is not None and _same_answer(found, gold, asked)
 
 
-@functools.lru_cache(maxsize=4096)  # a wanted answer is compared with those of a whole group
+@functools.lru_cache(maxsize=4096)  # a reference answer is compared with a whole group of completions
 def _read(text: str) -> Answer | None:
     tidied = tidy(text)
     return None if tidied is None else read_answer(tidied)
@@ -107,7 +107,7 @@ def _same_answer(found: Answer, gold: Answer, asked: Asked) -> bool:
         return _same_leaf(*((_share(group), leaf) if group is found else (leaf, _share(group))), asked)
     tree = leaf.tree
     is_set = tree is not None and tree[0] in ("relation", "set", "union", "intersection", "without")
-    return is_set and group.brackets in ("()", "[]", "(]", "[)", "{}") and _asked_of(found, gold, asked)
+    return is_set and group.brackets in ("()", "[]", "(]", "[)", "{}") and _judged_equal(found, gold, asked)
 
 
 def _same_leaf(found: Leaf, gold: Leaf, asked: Asked) -> bool:
@@ -126,16 +126,16 @@ def _same_leaf(found: Leaf, gold: Leaf, asked: Asked) -> bool:
         return False
     if "relation" in (tree[0], wanted[0]):
         return asked(gold.whole or gold.body, found.whole or found.body)
-    return _asked_of(found, gold, asked)
+    return _judged_equal(found, gold, asked)
 
 
-def _asked_of(found: Answer, gold: Answer, asked: Asked) -> bool:
+def _judged_equal(found: Answer, gold: Answer, asked: Asked) -> bool:
     given, wanted = (answer.body if isinstance(answer, Leaf) else answer.text for answer in (found, gold))
     return asked(wanted, given)
 
 
 def _units_agree(found: Leaf, gold: Leaf) -> bool:
-    """A unit that either leaves out is no matter; but 50% is not the square root of 2500."""
+    """Return True if the units are compatible. A missing unit is, but 50% does not equal the square root of 2500."""
     if any(leaf.quantity is not None and leaf.quantity.percent for leaf in (found, gold)):
         return False
     one, other = (_unit(leaf) for leaf in (found, gold))
@@ -159,7 +159,7 @@ def _name_of(answer: Answer) -> str:
 
 
 def _share(ratio: Group) -> Leaf:
-    """`3:4` as three quarters."""
+    """Convert a ratio such as `3:4` to the number three quarters."""
     text = "/".join(item.text for item in ratio.items if isinstance(item, Leaf))
     return Leaf(text, read_quantity(text))
 
@@ -175,7 +175,7 @@ def _same_group(found: Group, gold: Group, asked: Asked) -> bool:
     found, gold = _in_order(found, gold), _in_order(gold, found)
     if found.brackets != gold.brackets and not {found.brackets, gold.brackets} <= {"", "{}"}:
         return False
-    if "{}" in (found.brackets, gold.brackets):  # what is in a set twice is in it once
+    if "{}" in (found.brackets, gold.brackets):  # duplicates in a set do not matter
         there = _covers(found.items, gold.items, asked)
         return _covers(gold.items, found.items, asked, swapped=True) and there
     if len(found.items) != len(gold.items):
@@ -187,7 +187,7 @@ def _same_group(found: Group, gold: Group, asked: Asked) -> bool:
 
 
 def _in_order(group: Group, other: Group) -> Group:
-    """`x = 3, y = 2` as the tuple (3, 2) where the other one is a tuple."""
+    """Convert `x = 3, y = 2` to the tuple (3, 2) if the other answer is a tuple."""
     names = [_name_of(item) for item in group.items]
     if group.brackets or other.brackets != "()" or not all(names) or sorted(set(names)) != names:
         return group
@@ -195,7 +195,7 @@ def _in_order(group: Group, other: Group) -> Group:
 
 
 def _same_ratio(found: Group, gold: Group) -> bool:
-    """6:8 is 3:4. What could be a time of day is one only where a time is wanted."""
+    """Compare ratios: 6:8 equals 3:4. A possible time of day counts as a time only if a time is wanted."""
     if found.brackets not in (":", "clock") or len(found.text.split(":")) != len(gold.items):
         return False
     sides = [[read_quantity(part.strip()) for part in group.text.split(":")] for group in (found, gold)]
@@ -206,13 +206,13 @@ def _same_ratio(found: Group, gold: Group) -> bool:
 
 
 def _covers(these: Sequence[Answer], those: Sequence[Answer], asked: Asked, *, swapped: bool = False) -> bool:
-    """Whether each of these is among those. Whole lists, nothing lazy: every pair has to be asked for once."""
+    """Return True if each of `these` is among `those`. Not lazy: every pair has to be collected for the judge."""
     equal = [[_same_answer(*((two, one) if swapped else (one, two)), asked) for two in those] for one in these]
     return all(any(row) for row in equal)
 
 
 def _matches(found: Sequence[Answer], gold: Sequence[Answer], asked: Asked) -> bool:
-    """Whether the same things are in both, in whatever order."""
+    """Return True if both contain the same items in any order."""
     equal = [[_same_answer(one, other, asked) for other in gold] for one in found]
     left = set(range(len(gold)))
     for row in equal:
@@ -224,7 +224,7 @@ def _matches(found: Sequence[Answer], gold: Sequence[Answer], asked: Asked) -> b
 
 
 def _plain(text: str) -> str:
-    r"""For comparing letter by letter: `(B)` is B, `\pi / 2` is `\pi/2`, `12_{3}` is `12_3`, Yes is yes."""
+    r"""Normalize for literal comparison: `(B)` to B, `\pi / 2` to `\pi/2`, `12_{3}` to `12_3`, Yes to yes."""
     if choice := _CHOICE.fullmatch(text):
         return choice[1].lower()
     if infinite := _INFINITE.fullmatch(text):

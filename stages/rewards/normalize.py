@@ -1,7 +1,7 @@
-"""Takes off an answer what is around its value: delimiters, boxes, type faces, a lead-in, spaces, variants of a sign.
+"""Normalize an answer: remove delimiters, boxes, fonts, lead-ins and spaces, and unify variants of signs.
 
-Nothing that could change a value is taken off, and nothing is searched for: what remains has to be an answer from its first
-to its last character. Standard library only.
+Nothing that could change the value is removed, and nothing is searched for: the whole remaining text has to be an
+answer. Standard library only.
 """
 
 import re
@@ -20,7 +20,7 @@ WRAPPERS = (
     ("{", "}"),
     (r"\displaystyle", ""),
 )
-"""What may stand around a whole answer."""
+"""Delimiters (begin, end) that may enclose a whole answer."""
 LEAD_IN = re.compile(
     r"(?:(?:so|thus|therefore|hence),?\s+)?(?:the|my|our)?\s*(?:final|correct)?\s*(?:answer|result|solution|total)"
     r"\s*(?:is|:|=|equals)\s*:?\s*|=\s*|####\s*",
@@ -46,7 +46,7 @@ STYLES = [
     "operatorname",
     "ensuremath",
 ]
-"""Commands whose braces change the look of what is in them, or name it as text."""
+"""LaTeX commands that only change the appearance of their argument or mark it as text."""
 _STYLED = re.compile(r"\\(?:" + "|".join(STYLES) + r")\s*(?=\{)")
 SIGNS = {
     **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d", "-"),
@@ -87,7 +87,7 @@ _SPACE = r"(?:\{,\}|,\s*(?:\\!\s*)+|\\!,|(?:\\[,;:> ]|~)+| )"
 _GROUPED = re.compile(
     rf"(?<![\d.,^_/}}])(?<!\d )[1-9][0-9]{{0,2}}(?:{_SPACE}[0-9]{{3}})+(?!{_SPACE}?\d|,\d|\s*[/^_!]|\s*\\frac)"
 )
-r"""A number whose thousands are grouped by spaces of any kind: `1 234`, `1\,234`, `1{,}234`, but not `3\,125/128`."""
+r"""Pattern for numbers with thousands grouped by any kind of space: `1 234`, `1\,234`, `1{,}234`, not `3\,125/128`."""
 REWRITTEN: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
     (re.compile(r"(?<![\\$])\$(?!\$)((?:\\.|[^$\\])+)\$(?!\s*\d|\$)"), r" \1 "),  # $18$ dollars
     (re.compile(r"(?<!\\)\\\(((?:(?!\\[()]).)+)\\\)", re.DOTALL), r" \1 "),
@@ -119,7 +119,7 @@ PHRASES = {
 
 
 def tidy(text: str) -> str | None:
-    """The text without its wrapping; None where it is too long, blank, or has characters that no answer has."""
+    """Return the normalized text; None if it is too long, blank, or has invalid characters."""
     if len(text) > CHARS_MAX or any(_is_strange(char) for char in text):
         return None
     text = _unwrapped(_without_styles(text.strip()))
@@ -131,7 +131,7 @@ def tidy(text: str) -> str | None:
 
 
 def whole_group(text: str, opening: int) -> bool:
-    """Whether the bracket that is opened at `opening` is closed by the text's last character."""
+    """Return True if the bracket opened at `opening` is closed by the text's last character."""
     return _closing(text, opening) == len(text) - 1
 
 
@@ -145,12 +145,12 @@ def _closing(text: str, opening: int) -> int | None:
 
 
 def _is_strange(char: str) -> bool:
-    """Controls, and digits that are not 0 to 9: `\\d` and `int` take them, people rarely mean them."""
+    """Return True for control characters and non-ASCII digits, which `\\d` and `int` would accept."""
     return (ord(char) < 32 and char not in "\n\t\r") or (char.isdecimal() and not char.isascii())
 
 
 def _spelled(text: str) -> str:
-    """In ASCII and LaTeX: signs, fractions such as ½, raised and lowered digits, a root of a number."""
+    """Convert Unicode signs, fractions such as ½, superscripts, subscripts and roots to ASCII and LaTeX."""
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+", lambda run: f"^{{{run[0].translate(_RAISED)}}}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda run: f"_{{{run[0].translate(_LOWERED)}}}", text)
     text = re.sub(r"√\s*([0-9]+(?:\.[0-9]+)?)", r"\\sqrt{\1}", text)
@@ -166,7 +166,7 @@ def _fraction(char: str) -> str:
 
 
 def _without_styles(text: str) -> str:
-    """Each `\\text{…}` and the like replaced by what is in it, with a space on either side, so that nothing grows together."""
+    """Replace each `\\text{…}` and similar by its content, with a space on either side to keep words apart."""
     found = _STYLED.search(text)
     while found:
         closing = _closing(text, found.end())

@@ -1,4 +1,4 @@
-"""Whether a Python answer passes its tests: a frame for the judge, which runs it in a process without any rights."""
+"""Grade Python answers by their tests, which the judge runs in sandboxed processes."""
 
 import functools
 import json
@@ -12,9 +12,10 @@ from stages.stage import StageFailed
 
 CODE_CHARS_MAX = 20_000
 LIMITS_S = (1, 4, 16)
-"""Processor time that an answer may have, in classes so coarse that a reference solution gets the same one on most machines."""
+"""Processor time limits in seconds. They are coarse, so that a reference solution gets the same one on most
+machines."""
 REFERENCE_FACTOR = 4
-"""An answer may take so many times as long as the reference solution."""
+"""Ratio of an answer's time limit to the run time of the reference solution."""
 _FENCED = re.compile(r"```[ \t]*(?:python|python3|py|py3)?[ \t\r]*\n(.*?)\n?[ \t]*```", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 REMEDY = 'a Python problem\'s answer should be {"setup": "…", "tests": ["assert …", …]} as JSON'
@@ -22,26 +23,26 @@ REMEDY = 'a Python problem\'s answer should be {"setup": "…", "tests": ["asser
 
 @dataclass(frozen=True)
 class PythonProblem:
-    """What judges the answers to one problem."""
+    """Tests that grade the answers to one problem."""
 
     setup: str
     tests: tuple[str, ...]
     reference: str = ""
-    """A solution that passes, where there is one: an answer may take longer than a second where it does."""
+    """Solution that passes the tests; empty if unknown. If it is slow, answers get a higher time limit."""
 
 
 Attempt = tuple[str, PythonProblem]
-"""An answer's code, and the problem that it is to solve."""
+"""An answer's code and its problem."""
 
 _KNOWN: dict[Attempt, bool] = {}
-"""The verdicts of the call before: a step's answers are judged for the reward, and again to be counted."""
+"""Verdicts of the previous call: a step's answers are graded once for the reward and again for the metrics."""
 
 
 def passed(answers: Sequence[str], wanted: Sequence[str]) -> list[bool]:
-    """Whether each answer's code passes all of its tests, `{"setup": "…", "tests": ["assert …"]}` in JSON.
+    """Return for each answer whether its code passes all tests, given as JSON `{"setup": "…", "tests": ["assert …"]}`.
 
-    A `reference` beside them is a solution: where it takes long, so may an answer. Raises StageFailed where the tests are not
-    of that form, or no judge can be started.
+    An optional `reference` is a solution; if it is slow, answers get a higher time limit. Raises StageFailed if the
+    tests do not have that form, or if no judge can be started.
     """
     attempts = [_attempt(answer, tests) for answer, tests in zip(answers, wanted, strict=True)]
     verdicts = {attempt: _KNOWN[attempt] for attempt in attempts if attempt in _KNOWN}
@@ -53,7 +54,7 @@ def passed(answers: Sequence[str], wanted: Sequence[str]) -> list[bool]:
 
 
 def code_of(answer: str) -> str | None:
-    """The answer's code, out of its ``` fence where all of it is one; None where it cannot be code."""
+    """Return the answer's code, without an enclosing ``` fence; None if it cannot be code."""
     text = answer.strip()
     if text.startswith("```"):
         fenced = _FENCED.fullmatch(text)
@@ -64,10 +65,10 @@ def code_of(answer: str) -> str | None:
 
 
 def _judged(attempts: Sequence[Attempt]) -> list[bool]:
-    """Whether each passes within the first limit, or within that of its problem.
+    """Return for each attempt whether it passes within the first time limit or within that of its problem.
 
-    Only where an answer met the first limit is its problem's reference timed: that says the same as timing all of them, and
-    no verdict on a quick answer depends on how long anything took.
+    A problem's reference is timed only if an answer exceeded the first limit. The result is the same as with timing all
+    of them, and verdicts on fast answers do not depend on any timing.
     """
     said = _ask(attempts, [LIMITS_S[0]] * len(attempts))
     slow = [attempt for attempt, verdict in zip(attempts, said, strict=True) if verdict.limit and attempt[1].reference]
@@ -80,7 +81,7 @@ def _judged(attempts: Sequence[Attempt]) -> list[bool]:
 
 
 def _limits_s(problems: Sequence[PythonProblem]) -> dict[PythonProblem, int]:
-    """The processor time that answers to these problems may take, by what their references take (the judge remembers)."""
+    """Return the time limit of each problem from the run time of its reference, which the judge's client caches."""
     references = [(code_of(problem.reference) or "", problem) for problem in problems]
     said = _ask(references, [LIMITS_S[-1]] * len(problems))
     return {problem: _limit_s(verdict) for problem, verdict in zip(problems, said, strict=True)}
@@ -88,7 +89,7 @@ def _limits_s(problems: Sequence[PythonProblem]) -> dict[PythonProblem, int]:
 
 def _limit_s(reference: JudgeVerdict) -> int:
     if reference.said != "1":
-        return LIMITS_S[0]  # a reference that fails says nothing
+        return LIMITS_S[0]  # a failing reference gives no information
     return next((limit_s for limit_s in LIMITS_S if reference.cpu_s * REFERENCE_FACTOR <= limit_s), LIMITS_S[-1])
 
 

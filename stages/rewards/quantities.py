@@ -1,6 +1,6 @@
-"""Numbers as answers write them: a fixed grammar, read exactly and without evaluating anything.
+"""Parse numbers with units by a fixed grammar, exactly and without evaluating anything.
 
-`7+12`, `3!` and `\\sqrt{4}` are no numbers here, but expressions. Standard library only.
+`7+12`, `3!` and `\\sqrt{4}` are expressions here, not numbers. Standard library only.
 """
 
 import re
@@ -74,8 +74,8 @@ _LARGE = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, 
 _IN_ALL = re.compile(
     r"(?:^|\s+)(?:(?:in )?total|in all|altogether|each|left(?: ?over)?|remaining|more)$", re.IGNORECASE
 )
-_SAYS_MORE = (
-    # What changes a number, doubts it, or names a second one.
+_MODIFIERS = (
+    # Words that change a number, express doubt about it, or name a second one.
     "or and not no nor plus minus times over by to divided multiplied equals is are was were be than then but if maybe perhaps "
     "less fewer under below above beyond off short without except excluding excluded besides before unless never none neither "
     "yes always sometimes versus whereas unsure uncertain doubtful rounded increased decreased reduced discounted approximation "
@@ -89,39 +89,40 @@ _SAYS_MORE = (
     "forty fifty sixty seventy eighty ninety percent percentage permille pct basis bps binary hex hexadecimal octal radix sqrt sin cos tan "
     "log exp alpha beta gamma delta theta lambda sigma omega phi psi pi tau mu nu rho inf infinity infty factorial choose"
 )
-_NO_NAMES = frozenset(_SAYS_MORE.split())
+_NO_NAMES = frozenset(_MODIFIERS.split())
 _NOT_UNITS = _NO_NAMES | {"base", "maximum", "minimum", "max", "most", "least"}
-"""With words that name a number before it (`base = 5`), and say something of it behind it (`5 base`)."""
+"""Words that are not units. Includes words that are names before a number (`base = 5`) but modify it after (`5
+base`)."""
 _COUNTED = (
-    # Things that are counted without an s.
+    # Nouns that are counted without a plural s.
     "people teeth geese mice sheep deer oxen dice cattle aircraft shrimp trout offspring fruit candy chocolate money change "
     "profit discount silver gold yuan won baht rand hertz kelvin gal tsp tbsp kwh rpm psi kpa cal kcal khz mhz ghz kbps mbps gbps ohm amp"
 )
-_NO_S = frozenset(_COUNTED.split())
+_COUNTED_WORDS = frozenset(_COUNTED.split())
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A number with what stood around it."""
+    """A number with its unit and name."""
 
     value: Fraction
     unit: str = ""
-    """Kind of unit, such as `length`; of one that is not known, its words; empty without one."""
+    """Kind of unit, such as `length`; the words themselves for an unknown unit; empty without a unit."""
     size: Fraction = Fraction(1)
-    """What one of the unit is in its kind's basic unit."""
+    """Size of the unit in the base unit of its kind."""
     percent: bool = False
-    """`value` is then as written, before the division by a hundred."""
+    """True for a percentage; `value` is then the number as written, not divided by a hundred."""
     name: str = ""
-    """`x` in `x = 5`."""
+    """Name on the left side, such as `x` in `x = 5`."""
 
     @property
     def share(self) -> Fraction:
-        """The number that it is: of per cent, a hundredth."""
+        """Numerical value: `value`, divided by a hundred for a percentage."""
         return self.value / 100 if self.percent else self.value
 
 
 def read_quantity(text: str) -> Quantity | None:
-    """The quantity that all of a tidy text is, or None."""
+    """Parse a normalized text as one quantity; None if it is not one."""
     if len(text) > CHARS_MAX:
         return None
     name = _NAME.match(text)
@@ -138,12 +139,12 @@ def read_quantity(text: str) -> Quantity | None:
     rest = found["rest"]
     glued = re.match(r"[A-Za-z]{1,3}(?![A-Za-z])", rest) if not text[: found.start("rest")].endswith(" ") else None
     if glued and (len(glued[0]) == 1 or _singular(glued[0]) not in _UNITS):
-        return None  # `5m` and `5xyz` are algebra, `5 m` and `5cm` lengths
+        return None  # `5m` and `5xyz` are algebra, `5 m` and `5cm` are lengths
     return _with_unit(value, found["money"] or "", rest.strip(), name["name"] if name else "")
 
 
 def equal_quantities(given: Quantity, wanted: Quantity) -> bool:
-    """Whether a quantity answers to the wanted one; a unit or a name that either leaves out is no matter."""
+    """Return True if a quantity equals the wanted one. A unit or name that only one of them has is ignored."""
     if given.name and wanted.name and given.name != wanted.name:
         return False
     if given.percent or wanted.percent:
@@ -154,7 +155,7 @@ def equal_quantities(given: Quantity, wanted: Quantity) -> bool:
 
 
 def _equal_percent(given: Quantity, wanted: Quantity) -> bool:
-    """50% is 0.5. Where one of the two has no sign, 50% is also 50, the sign being a unit; but not up to 1: 0.5% is not 0.5."""
+    """Compare percentages: 50% equals 0.5. If only one has a % sign, 50% also equals 50, but 0.5% is not 0.5."""
     if given.unit or wanted.unit:
         return False
     as_unit = given.percent != wanted.percent and given.value == wanted.value and abs(wanted.value) > 1
@@ -162,7 +163,7 @@ def _equal_percent(given: Quantity, wanted: Quantity) -> bool:
 
 
 def _value(found: re.Match[str]) -> Fraction | None:
-    """The number's size, without its sign."""
+    """Return the absolute value of the number."""
     if found["above"] or found["top"]:
         return _fraction(found)
     if found["repeated"]:
@@ -205,7 +206,7 @@ def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | 
         value, rest = value * _LARGE[word.lower()], after.strip()
     if money:
         kind, size = _UNITS[money.lower().rstrip(".")]
-        # "$18 dollars" says it twice; any other unit would be a second one, unless it says for what the money is paid.
+        # "$18 dollars" repeats the unit. Any other unit is a second one, unless it follows "per", as in "$18 per hour".
         if re.match(r"per\b|/", rest):
             rest = f"{kind.removesuffix('s')} {rest}"
         else:
@@ -221,9 +222,9 @@ def _with_unit(value: Fraction, money: str, rest: str, name: str) -> Quantity | 
 
 
 def unit_of(text: str, *, singular: bool = False) -> tuple[str, Fraction] | None:
-    """Kind and size of a unit; words that are none known are a unit of their own where they can be what was counted.
+    """Return kind and size of a unit. Unknown words are a unit of their own if they can be something counted.
 
-    `singular`: whether there may be no more than one of it.
+    `singular` allows an unknown unit without a plural, for amounts up to one.
     """
     text = re.sub(r"\s*\^\s*\{?\s*([23])\s*\}?$", r"^\1", text)
     known = _UNITS.get(text) or _UNITS.get(_singular(text))
@@ -242,12 +243,12 @@ def unit_of(text: str, *, singular: bool = False) -> tuple[str, Fraction] | None
 
 
 def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
-    """A unit that is not known. Nobody can list all that is counted, but there is a plural in it: `apples`, not `lakh` or `hex`."""
-    if text.lower() == "times":  # how often; with a word behind it there is something left to multiply
+    """Return an unknown unit. Countable nouns cannot be listed, but have a plural: `apples`, not `lakh` or `hex`."""
+    if text.lower() == "times":  # a count; with a following word it would be a multiplication
         return "time", Fraction(1)
     written = [word.lower().rstrip(".") for word in re.split(r"[\s/]+", text) if word]
     words = [_singular(word) for word in written]
-    if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_says_more, written)):
+    if not _WORDS.fullmatch(text) or not 0 < len(words) <= 4 or any(map(_modifies_number, written)):
         return None
     if words[:2] == ["per", "cent"] or any(len(word) < 3 and word not in _UNITS and word != "of" for word in words):
         return None
@@ -257,8 +258,8 @@ def _words(text: str, singular: bool) -> tuple[str, Fraction] | None:
     return " ".join(_SHORT.get(word, word) for word in words if word != "per"), Fraction(1)
 
 
-def _says_more(word: str) -> bool:
-    """Whether it says something of the number, as it is written (`minus`), without an s, or behind a hyphen (`half-dozen`)."""
+def _modifies_number(word: str) -> bool:
+    """Return True if a word modifies the number: as written (`minus`), without s, or after a hyphen (`half-dozen`)."""
     last = word.rpartition("-")[2]
     forms = {
         word,
@@ -274,7 +275,7 @@ def _is_counted(word: str) -> bool:
     plural = (
         len(word) > 2 and word.endswith(("s", "men", "children", "fish", "feet")) and not word.endswith(("ss", "us"))
     )
-    return plural or word in _NO_S or word in _UNITS
+    return plural or word in _COUNTED_WORDS or word in _UNITS
 
 
 def _singular(word: str) -> str:

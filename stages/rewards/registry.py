@@ -1,4 +1,4 @@
-"""The rewards that a pipeline names: relay's own and the user's."""
+"""Rewards by name: the built-in ones and the user's."""
 
 import functools
 import importlib
@@ -15,9 +15,9 @@ OWN: dict[str, Reward] = {"structure": structure_reward, "correctness": correctn
 
 
 def load_reward(name: str) -> Reward:
-    """The reward of that name: `structure`, `correctness`, or the user's own as `module:function`.
+    """Return the reward of that name: `structure`, `correctness`, or the user's own as `module:function`.
 
-    Raises StageFailed where there is no such module or function.
+    Raises StageFailed if there is no such module or function.
     """
     if name in OWN:
         return OWN[name]
@@ -25,7 +25,7 @@ def load_reward(name: str) -> Reward:
     try:
         found = getattr(importlib.import_module(module), function)
     except (ImportError, ValueError, AttributeError) as error:
-        remedy = f"take one of {', '.join(OWN)}, or module:function of a file that the pipeline brings along"
+        remedy = f"take one of {', '.join(OWN)}, or module:function of a file that the pipeline lists"
         raise StageFailed("bad-options", f"there is no reward {name}: {remedy} ({error})") from error
     if not callable(found):
         raise StageFailed("bad-options", f"the reward {name} should be a function, found {type(found).__name__}")
@@ -34,20 +34,19 @@ def load_reward(name: str) -> Reward:
 
 
 def checked_rewards(names: Iterable[str]) -> dict[str, Reward]:
-    """The rewards by name. Each call checks what the function answers: StageFailed names it where that is not one finite number
-    for each completion."""
-    return {name: _watched(name, load_reward(name)) for name in names}
+    """Return the rewards by name. A call raises StageFailed unless it returns one finite number per completion."""
+    return {name: _validated(name, load_reward(name)) for name in names}
 
 
-def _watched(name: str, reward: Reward) -> Reward:
+def _validated(name: str, reward: Reward) -> Reward:
     @functools.wraps(reward)
     def watched(prompts: Any, completions: Any, **columns: Any) -> list[float]:
-        return _checked(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
+        return _checked_values(name, reward(prompts=prompts, completions=completions, **columns), len(completions))
 
     return watched
 
 
-def _checked(name: str, values: Any, count: int) -> list[float]:
+def _checked_values(name: str, values: Any, count: int) -> list[float]:
     problem = f"the reward {name} should give {count} finite numbers, one for each completion"
     try:
         read = [float(value) for value in values]

@@ -1,4 +1,4 @@
-"""Whether an answer has the shape that was asked for: one reasoning, then one answer, and nothing else."""
+"""Format reward: one reasoning block, then one answer block, and nothing else."""
 
 import re
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ _SHAPE = ["<reasoning>", "</reasoning>", "<answer>", "</answer>"]
 
 
 def structure_reward(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
-    """1 for each completion of the right shape, else 0. Tunix's calling form; the other columns do not matter."""
+    """Return 1.0 for each well-formed completion, else 0.0. Tunix's signature; other columns are ignored."""
     return [1.0 if well_formed(completion) else 0.0 for completion in completions]
 
 
 def well_formed(completion: str) -> bool:
-    """Exactly one reasoning and one answer in this order, neither blank, with only white space around them."""
+    """Return True for exactly one reasoning and one answer in this order, not blank, with only white space around."""
     if _TAG.findall(completion) != _SHAPE:
         return False
     before, reasoning, between, answer, after = _TAG.split(completion)
@@ -22,7 +22,7 @@ def well_formed(completion: str) -> bool:
 
 
 def answer_of(completion: str) -> str | None:
-    """What stands in the one answer, or None where there is none, more than one, or one that is not closed."""
+    """Return the content of the answer block, or None if there is none, more than one, or an unclosed one."""
     if [tag for tag in _TAG.findall(completion) if "answer" in tag] != _SHAPE[2:]:
         return None
     return completion.partition("<answer>")[2].partition("</answer>")[0].strip()

@@ -1,7 +1,7 @@
-"""The symbols that an expression may consist of, and the text cut into them.
+"""Tokenizer for expressions, with the known symbols.
 
-One unknown character or word makes the whole text unreadable: nothing is skipped, so nothing that changes a value can be
-lost on the way. Standard library only.
+One unknown character or word makes the whole text invalid: nothing is skipped, so nothing that changes a value can get
+lost. Standard library only.
 """
 
 import re
@@ -9,7 +9,7 @@ import re
 CHARS_MAX = 200
 DIGITS_MAX = 60
 DEPTH_MAX = 8
-"""Brackets within brackets. Answers of people have three or four."""
+"""Maximum nesting depth of brackets. Human answers have three or four levels."""
 
 _GREEK = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi varphi chi psi omega "
@@ -23,7 +23,7 @@ _FUNCTIONS = {
     "logarithm": "ln log",
 }
 FUNCTIONS = {"\\" + name: family for family, names in _FUNCTIONS.items() for name in names.split()}
-"""Each function with its family."""
+"""Functions, each with its family."""
 _STRUCTURES = (
     "frac sqrt binom exp pi cdot times div le ge ne infty cup cap setminus in emptyset circ "
     "lvert rvert lfloor rfloor lceil rceil"
@@ -61,7 +61,7 @@ _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def symbols_of(text: str) -> list[str] | None:
-    """The symbols of a tidy text, each in one spelling, or None where one of them is unknown or the text too large."""
+    """Split a normalized text into symbols with unified spelling; None if one is unknown or the text is too long."""
     if not 0 < len(text) <= CHARS_MAX:
         return None
     symbols: list[str] = []
@@ -69,7 +69,7 @@ def symbols_of(text: str) -> list[str] | None:
     while place < len(text):
         found = _TOKEN.match(text, place)
         if found and found.lastgroup == "thousands" and brackets:
-            found = _PLAIN_NUMBER.match(text, place)  # (1,234) has two numbers
+            found = _PLAIN_NUMBER.match(text, place)  # (1,234) contains two numbers
         written = None if found is None else _written(found)
         if found is None or written is None:
             return None
@@ -83,7 +83,7 @@ def symbols_of(text: str) -> list[str] | None:
 
 
 def is_number(symbol: str) -> bool:
-    """Whether a symbol is a number, such as `1.5` or `.5`."""
+    """Return True if a symbol is a number, such as `1.5` or `.5`."""
     return symbol[:1].isdigit() or (symbol[:1] == "." and len(symbol) > 1)
 
 
@@ -114,9 +114,9 @@ def _written(found: re.Match[str]) -> list[str] | None:
 
 
 def _letters(token: str) -> list[str] | None:
-    """Names of functions without their backslash, or variables that are multiplied; a word is no mathematics.
+    """Split letters into a function's name without backslash or a product of variables; None for a word.
 
-    `AB` is a line, a word of two letters or a product of matrices: its letters have an order.
+    `AB` is not split: it may be a line, a word or a product of matrices, in all of which the order of letters matters.
     """
     if token in _PLAIN_NAMES:
         return ["\\" + token]

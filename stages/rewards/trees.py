@@ -1,7 +1,7 @@
-"""What may be asked of an expression's tree without computing anything. Standard library only.
+"""Queries on expression trees that need no computation. Standard library only.
 
-A node is a tuple: the operation's name, then its operands, which are nodes or texts. `relation` has its signs, then its
-terms; `group` its brackets, then its items; `matrix` its rows.
+A node is a tuple: the operation's name, then its operands, which are nodes or strings. `relation` has its signs, then
+its terms; `group` its brackets, then its items; `matrix` its rows.
 """
 
 from typing import Any, TypeGuard
@@ -13,18 +13,18 @@ _TERM = frozenset(["number", "constant", "degree", "mixed", "negative", "*", "/"
 
 
 def is_one_term(node: Node) -> bool:
-    """Whether a tree is numbers multiplied, divided, raised, rooted or their factorials: no sum, function or variable."""
+    """Return True if a tree has only numbers, products, quotients, powers, roots and factorials: no sum or variable."""
     return node[0] in _TERM and all(is_one_term(part) for part in _parts(node))
 
 
 def functions_of(node: Node) -> frozenset[str]:
-    """Families of the functions in a tree, such as `trigonometric`."""
+    """Return the families of the functions in a tree, such as `trigonometric`."""
     own = frozenset({FUNCTIONS[node[1]]}) if node[0] == "call" else frozenset()
     return own.union(*(functions_of(part) for part in _parts(node)))
 
 
 def has_variables(node: Node) -> bool:
-    """Whether the value of a tree depends on a name."""
+    """Return True if a tree contains a variable or an unknown function."""
     return node[0] in ("name", "apply") or any(has_variables(part) for part in _parts(node))
 
 

@@ -1,1 +1,1 @@
-"""How a database of an earlier relay becomes one of this relay: one numbered file a change, forward only."""
+"""Alembic migrations from earlier schema revisions: one numbered file per revision, forward only."""

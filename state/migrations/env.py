@@ -1,11 +1,11 @@
-"""Alembic's entry point: runs migrations on the engine that relay hands over, in one transaction."""
+"""Alembic's entry point: run the migrations on the engine that relay passes in, in one transaction."""
 
 from alembic import context
 
 from state.schema import metadata
 
 with context.config.attributes["engine"].connect() as connection:
-    # The engine begins transactions itself, and in one SQLite takes a change of tables back like any other.
+    # The engine begins transactions itself, and SQLite rolls back schema changes within a transaction.
     context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()

@@ -60,7 +60,7 @@ def test_the_way_from_init_to_a_report_needs_nothing_but_the_wheel(shell: Shell,
     page = tmp_path / "report.html"
     shell("relay", *home, "report", "counting", "--output", str(page))
     assert "<h1" in page.read_text(encoding="utf-8")
-    assert "answers" in shell("relay", "explain", "grpo").stdout
+    assert "completions" in shell("relay", "explain", "grpo").stdout
     assert '"$schema"' in shell("relay", "schema").stdout
 
 

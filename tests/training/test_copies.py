@@ -164,7 +164,9 @@ def test_gsm8k_is_read_from_each_format_in_any_folder(tmp_path: Path, folder: st
     assert sorted(example.answer for example in source.held_out) == ["5", "6"]
     assert (source.notes == ()) == (folder != "my-maths")
     if folder == "my-maths":
-        assert summary(["gsm8k"], source).endswith("the mounted my-maths is gsm8k by its rows, though not by its name")
+        assert summary(["gsm8k"], source).endswith(
+            "the mounted my-maths is gsm8k by its columns, though not by its name"
+        )
 
 
 @pytest.mark.parametrize("folder", ["gsm8k", "my-maths"])
@@ -231,12 +233,12 @@ def test_rows_that_do_not_fit_are_counted_and_no_others_are_lost(tmp_path: Path)
         ("gsm8k", {"my-maths/train.jsonl": GSM8K}, "the mounted my-maths cannot be used (its .jsonl files have no split called test)"),
         ("gsm8k", {"gsm8k/train.jsonl": MBPP, "gsm8k/test.jsonl": MBPP}, "the mounted gsm8k is another set (it has no columns question and answer)"),
         ("mbpp", {"mbpp.jsonl": MBPP[:5]}, "is another set (its files name no split, and not every split has a task_id in it)"),
-        ("mbpp", {"x/all.jsonl": GSM8K}, "neither names nor rows of the 1 mounted data files tell that they are it (call their folder mbpp"),
+        ("mbpp", {"x/all.jsonl": GSM8K}, "none of the 1 mounted data files was recognised by its name or its columns (name their folder mbpp"),
         ("mbpp", {"mbpp/mbpp.jsonl.gz": MBPP}, "the mounted mbpp cannot be used (mbpp.jsonl.gz is .gz, which relay does not read: unpack it)"),
-        ("mbpp", {"mbppplus/all.jsonl": MBPP}, "the 1 mounted data files tell that they are it"),
-        ("mbpp", {"mine/mbppplus.jsonl": MBPP}, "the 1 mounted data files tell that they are it"),
-        ("mbpp", {"mine/all.jsonl": PLUS}, "the 1 mounted data files tell that they are it"),
-        ("mbpp", {"mbpp/all.jsonl": PLUS}, "the mounted mbpp is another set (it has the column test, which mbpp has not)"),
+        ("mbpp", {"mbppplus/all.jsonl": MBPP}, "none of the 1 mounted data files was recognised by its name or its columns"),
+        ("mbpp", {"mine/mbppplus.jsonl": MBPP}, "none of the 1 mounted data files was recognised by its name or its columns"),
+        ("mbpp", {"mine/all.jsonl": PLUS}, "none of the 1 mounted data files was recognised by its name or its columns"),
+        ("mbpp", {"mbpp/all.jsonl": PLUS}, "the mounted mbpp is another set (it has the column test, which mbpp does not have)"),
         ("mbpp", {}, "no copy of it is mounted"),
     ],
     ids=["no split", "one split", "other columns", "half", "nothing tells", "packed", "plus by folder", "plus by file", "plus by rows",

@@ -294,7 +294,7 @@ except StageFailed as failed:
         ),
         (
             "magpie",
-            "data: magpie is not there: neither names nor rows of the 4 mounted data files tell that they are it (call",
+            "data: magpie is not there: none of the 4 mounted data files was recognised by its name or its columns (name",
         ),
     ):
         run = in_another_process(tmp_path, tmp_path / "home", name, program=program)

@@ -124,7 +124,7 @@ def test_the_same_rows_in_another_format_are_the_same_data(tmp_path: Path) -> No
     opened("mbpp", mount(tmp_path / "one" / "input", (FLAT, "inputs", OWN)), brought(OWN), pins)
     source = opened("mbpp", mount(tmp_path / "two" / "input", (DEEP, "mine", listed)), brought({}, "me/mine"), pins)
     assert source.origins == {"mbpp": "mine of inputs.datasets"}
-    assert source.notes == ("the mounted mine is mbpp by its rows, though not by its name",)
+    assert source.notes == ("the mounted mine is mbpp by its columns, though not by its name",)
 
 
 @pytest.mark.parametrize("at", [FLAT, DEEP])
@@ -137,7 +137,7 @@ def test_what_the_pipeline_brings_without_a_name_comes_after_what_it_names_and_b
     assert source.origins == {"gsm8k": "the pipeline's inputs.files"}
     assert summary(["gsm8k"], source).endswith(
         "; gsm8k from the pipeline's inputs.files; what inputs.files has (mine_train.jsonl, mine_test.jsonl) is gsm8k by its "
-        "rows, though not by its name"
+        "columns, though not by its name"
     )
     assert {e.answer for e in source.train} == {"1", "2", "3", "4", "5"}
 

@@ -89,8 +89,8 @@ def test_a_completion_cannot_end_the_models_turn(tmp_path: Path) -> None:
         ('{"prompt": "1+1?", "domain": "python"}', "problems.jsonl, line 2: there is neither tests nor completion"),
         (line(1, domain="maths"), "problems.jsonl, line 2: domain is 'maths'; there are math, python, chat"),
         (line(1, tests="assert f(1)"), "problems.jsonl, line 2: tests is not a list"),
-        (line(1, tests=["assert f(1"]), "problems.jsonl, line 2: tests has what is not Python"),
-        (line(1, tests=["assert f(1)"], setup="import"), "problems.jsonl, line 2: setup has what is not Python"),
+        (line(1, tests=["assert f(1"]), "problems.jsonl, line 2: tests is not valid Python"),
+        (line(1, tests=["assert f(1)"], setup="import"), "problems.jsonl, line 2: setup is not valid Python"),
         (line(1, tests=["assert f(1)"], reference=5), "problems.jsonl, line 2: reference is not text"),
     ],
 )

@@ -61,7 +61,7 @@ def test_every_option_is_told_with_its_default(name: str) -> None:
 def test_explain_tells_a_kind_with_every_option() -> None:
     told = relay("explain", "grpo")
     assert told.exit_code == 0
-    assert told.output.startswith("grpo\n  Learns from rewards of its own answers")
+    assert told.output.startswith("grpo\n  Trains on rewards of the model's own completions")
     assert [field.name for field in fields(options.Grpo) if f"\n  {field.name}  " not in told.output] == []
     assert "num_generations  whole number from 2; default 8" in told.output
 

@@ -1,1 +1,1 @@
-"""Processes in which hard and hostile answers are judged, so that whatever happens to them happens there."""
+"""Separate processes that grade answers, so that expensive or hostile answers cannot harm training."""

@@ -1,8 +1,8 @@
-"""Whether two expressions are equal, decided exactly by SymPy, and what math-verify (0.9) says alone. Only the judge's processes use this.
+"""Exact equality of expressions by SymPy, and the verdict of math-verify (0.9). Used only in the judge's processes.
 
-Numbers decide that two expressions differ (their difference, evaluated until fifteen of its own digits are certain); that
-they are equal has to be proved. math-verify's own limit on time is an alarm signal, which works in a main thread only and does
-not stop C code; it is switched off, since the process around this has a limit of its own.
+A numerical difference, evaluated until fifteen of its digits are certain, shows that two expressions differ; equality
+has to be proved symbolically. math-verify's own timeout is an alarm signal, which works only in a main thread and does
+not stop C code. It is switched off, since the process has a time limit of its own.
 """
 
 import logging
@@ -29,17 +29,17 @@ WARM = (
     "0.5x",
     r"\sqrt{3+2\sqrt{2}}",
 )
-"""Comparing these once fills SymPy's tables, which every case then finds filled."""
+"""Expressions compared once at start to fill SymPy's caches, which forked cases then share."""
 
 
 def equal(wanted: str, given: str) -> bool:
-    """Whether two texts are expressions that are equal. Raises what SymPy raises at what has no value."""
+    """Return True if both texts are expressions and are equal. Raises SymPy's errors for undefined values."""
     gold, found = read_expression(wanted), read_expression(given)
     return gold is not None and found is not None and _same(built(gold), built(found))
 
 
 def alone(wanted: str, given: str) -> bool:
-    """What math-verify says in its usual way: both texts searched for the last thing that looks like mathematics."""
+    """Return math-verify's verdict in its default mode, which searches both texts for the last mathematical part."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse, verify
 
     configs = [LatexExtractionConfig(), ExprExtractionConfig()]
@@ -49,8 +49,8 @@ def alone(wanted: str, given: str) -> bool:
 
 
 def warm() -> None:
-    """Fill the tables that all cases use."""
-    logging.disable(logging.CRITICAL)  # the one place where the judge could write what an answer says
+    """Fill SymPy's caches, which all cases share."""
+    logging.disable(logging.CRITICAL)  # nothing of an answer's content may reach a log
     for text in WARM:
         equal(text, text)
         alone(text, text)
@@ -94,7 +94,7 @@ def _equal_values(gold: Any, found: Any) -> bool:
 
 
 def _is_certainly_not_zero(difference: Any) -> bool:
-    """Whether its value, at one point where it has variables, has digits that are certain."""
+    """Return True if the value, at one point if there are variables, is certainly not zero."""
     names = sorted(difference.free_symbols, key=str)
     point = {
         name: sympy.Rational(sympy.prime(place + 3), 1 if name.is_integer else sympy.prime(place + 4))
@@ -108,7 +108,7 @@ def _is_certainly_not_zero(difference: Any) -> bool:
 
 
 def _never_negative(gold: Any, found: Any) -> list[Any]:
-    r"""The variables of which both expressions need that they are not negative, as they have no real value elsewhere: `x\sqrt{x}`."""
+    r"""Return the variables for whose negative values neither expression is real, such as x in `x\sqrt{x}`."""
     names = gold.free_symbols | found.free_symbols
     below = [{other: -2 if other == name else 3 for other in names} for name in names]
     return [
@@ -132,17 +132,17 @@ def _is_proved_zero(difference: Any) -> bool:
 
 
 def _equal_comparisons(gold: Sequence[Comparison], found: Sequence[Comparison]) -> bool:
-    """Whether the same is said in another order, turned round, or multiplied by a number."""
+    """Return True if the relations are the same up to order, direction and constant factors."""
     left = list(gold)
     for one in found:
-        other = next((other for other in left if _says_the_same(one, other)), None)
+        other = next((other for other in left if _same_comparison(one, other)), None)
         if other is None:
             return False
         left.remove(other)
     return not left
 
 
-def _says_the_same(one: Comparison, other: Comparison) -> bool:
+def _same_comparison(one: Comparison, other: Comparison) -> bool:
     if one.sign != other.sign:
         return False
     these, those = one.large - one.small, other.large - other.small

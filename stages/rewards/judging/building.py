@@ -1,7 +1,7 @@
-"""Builds what SymPy computes with from the tree of an expression, exactly and within bounds. Only the judge's processes use this.
+"""Convert expression trees to SymPy objects, exactly and within size limits. Used only in the judge's processes.
 
-A decimal becomes the fraction that it spells; nothing here is a float. A power, factorial or binomial coefficient that
-nobody could write down is refused before it is computed.
+A decimal becomes an exact fraction; no floats are used. A power, factorial or binomial coefficient that is too large is
+rejected before it is computed.
 """
 
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from sympy import S
 from stages.rewards.trees import Node
 
 BITS_MAX = 20_000
-"""A number of 6,000 digits."""
+"""Maximum size of a number in bits: about 6,000 decimal digits."""
 FACTORIAL_MAX = 1000
 EXPONENT_MAX = 200
-"""Of a sum: what is multiplied out has so many terms."""
+"""Maximum exponent of a sum, which bounds the number of terms after expansion."""
 
 
 class OutOfBounds(ValueError):
-    """The expression has no value, or one that is too large to be written down."""
+    """The expression has no value, or a value that is too large."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One relation: `=` or `!=` of two terms, or `<` or `<=` of the smaller one and the larger one."""
+    """One relation: `=` or `!=` between two terms, or `<` or `<=` between the smaller and the larger one."""
 
     sign: str
     small: Any
@@ -35,20 +35,20 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Bracketed:
-    """A tuple, an interval or a set, which only its context tells apart."""
+    """A tuple, an interval or a set; only the context distinguishes them."""
 
     brackets: str
     items: tuple[Any, ...]
 
 
 def built(node: Node) -> Any:
-    """A SymPy object, a `Bracketed`, or a list of `Comparison`. Raises ValueError, or what SymPy raises, for what has no value."""
+    """Return a SymPy object, a `Bracketed` or a list of `Comparison`. Raises ValueError or an error of SymPy."""
     operation, *operands = node
     return _OPERATIONS[operation](*operands)
 
 
 def as_set(thing: Any) -> Any:
-    """The set that is meant by a `Bracketed`, by comparisons of one variable with numbers, or by a set."""
+    """Convert a `Bracketed`, comparisons of one variable with numbers, or a set to a SymPy set."""
     if isinstance(thing, Bracketed):
         if thing.brackets == "{}":
             return sympy.FiniteSet(*thing.items)
@@ -106,7 +106,7 @@ def _raised(base: Any, exponent: Any) -> Any:
 
 
 def _root(under: Node, degree: Node) -> Any:
-    """The real root; of a negative number, only an odd one is real."""
+    """Return the real root; of a negative number only odd roots are real."""
     base, index = _scalar(under), _scalar(degree)
     if not index.is_Integer or not 2 <= index <= EXPONENT_MAX:
         raise OutOfBounds("no root")
@@ -133,12 +133,12 @@ def _binomial(above: Node, below: Node) -> Any:
 
 
 def _name(name: str) -> Any:
-    """A real variable; `n` counts something."""
+    """Return a real variable; `n` is an integer."""
     return sympy.Symbol(name, integer=True) if name == "n" else sympy.Symbol(name, real=True)
 
 
 def _called(name: str, argument: Node, base: Node | None = None) -> Any:
-    r"""`\log` without its base has one that nobody knows, which is neither e nor 10."""
+    r"""Apply a function. `\log` without a base gets a symbolic one, since both e and 10 are common."""
     value = _scalar(argument)
     if name != r"\log":
         return _FUNCTIONS[name](value)

@@ -1,6 +1,6 @@
-"""Asks the judges: starts their processes when they are first needed, once more when one is lost, and ends them.
+"""Client of the judges: starts their processes on first use, restarts a lost one once, and ends them.
 
-May be called from every thread, and after a fork. The same question is asked once only. Standard library only.
+Safe to call from every thread and after a fork. Verdicts are cached. Standard library only.
 """
 
 import atexit
@@ -25,14 +25,14 @@ START = (
     "from stages.rewards.judging import server; server.main(kind)"
 )
 CASES_MAX = 128
-"""Asked for at once: as many verdicts fit into a pipe that nobody is reading."""
+"""Maximum number of cases sent at once, so that all verdicts fit into the pipe's buffer."""
 REMEMBERED_MAX = 20_000
-MISSING = "the judge of {kind} did not start{why}: install what relay's `train` extra lists, math-verify[antlr4_13_2] among it"
+MISSING = "the judge of {kind} did not start{why}: install what relay's `train` extra lists, including math-verify[antlr4_13_2]"
 
 
 @dataclass(frozen=True)
 class Question:
-    """One case: the frame that describes it, and for Python two more, of which each is read by one of its processes alone."""
+    """One case: its frame, and for Python two more frames, each read by only one of the case's two processes."""
 
     frame: str
     more: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class Question:
 
 @dataclass(frozen=True)
 class JudgeVerdict:
-    """What the judge said: `1` or `0` for each thing asked; less where a limit was met. And the processor time it took."""
+    """Verdict: `said` has `1` or `0` per comparison (fewer if a limit was exceeded); `cpu_s` is the processor time."""
 
     said: str = ""
     limit: bool = False
@@ -48,7 +48,7 @@ class JudgeVerdict:
 
 
 class Judge:
-    """One judge's process, and what it has said so far."""
+    """A judge's process, with a cache of its verdicts."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
@@ -59,7 +59,10 @@ class Judge:
         self._counts: Counter[str] = Counter()
 
     def ask(self, questions: Sequence[Question]) -> list[JudgeVerdict]:
-        """The verdict on each; one that cannot be had, even from a new judge, is empty. Raises StageFailed without judge."""
+        """Return the verdict on each question; empty if even a restarted judge was lost.
+
+        Raises StageFailed if the judge does not start.
+        """
         with self._lock:
             fresh = [question for question in dict.fromkeys(questions) if question not in self._known]
             if len(self._known) + len(fresh) > REMEMBERED_MAX:
@@ -70,12 +73,12 @@ class Judge:
             return [self._known[question] for question in questions]
 
     def counts(self) -> dict[str, int]:
-        """So far in this process: cases `judged`, those that met a `limit`, those `lost` with a judge, judges `started`."""
+        """Return this process's counts: cases `judged`, over a `limit`, `lost` with a judge; judges `started`."""
         with self._lock:
             return {name: self._counts[name] for name in ("judged", "limit", "lost", "started")}
 
     def close(self) -> None:
-        """End the judge; the next question starts another one."""
+        """End the judge's process; the next question starts a new one."""
         with self._lock:
             self._end()
 
@@ -116,8 +119,8 @@ class Judge:
 
     def _start(self) -> subprocess.Popen[bytes]:
         more = [str(Path(place).resolve()) for place in sys.path if place] if self._kind == "math" else []
-        # An environment that has this alone: the order in sets of text must not differ from session to session. `-I` would
-        # ignore it, so the flags are those that `-I` stands for, without `-E`.
+        # PYTHONHASHSEED makes the order of string sets the same in every session. `-I` would ignore it, so the flags
+        # are those that `-I` implies, except `-E`.
         process = subprocess.Popen(
             [sys.executable, "-s", "-P", "-S", "-X", "utf8", "-c", START, self._kind, str(ROOT), json.dumps(more)],
             stdin=subprocess.PIPE,
@@ -145,7 +148,7 @@ class Judge:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """The judge ends its cases and itself when its input ends."""
+    """Close the pipes, upon which the judge ends its cases and exits; kill it if it does not."""
     for pipe in (process.stdin, process.stdout):
         assert pipe is not None
         pipe.close()
@@ -160,13 +163,13 @@ JUDGES: dict[Kind, Judge] = {"math": Judge("math"), "python": Judge("python")}
 
 
 def close_judges() -> None:
-    """End all judges' processes; done by itself when this process ends."""
+    """End all judges' processes. Also called automatically at exit."""
     for judge in JUDGES.values():
         judge.close()
 
 
 def judge_counts() -> dict[str, int]:
-    """How many cases were judged by a process so far, how many met a limit, how many were lost, judges started."""
+    """Return the counts of all judges: cases `judged`, over a `limit`, `lost`; judges `started`."""
     counts: Counter[str] = Counter()
     for judge in JUDGES.values():
         counts.update(judge.counts())

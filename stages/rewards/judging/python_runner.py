@@ -1,9 +1,9 @@
-"""A Python answer on trial: the answer runs in one process, the tests in another, and only values go from one to the other.
+"""Run a Python answer in a process of its own; the tests run in another process, and only values are exchanged.
 
-This is the answer's side; the tests' is `testing`. The answer's process never holds the tests, so it can neither read what is
-expected nor say that a test has passed: it is asked to call its functions with arguments and sends values back, which
-`wire` makes into data. What is no plain value stays here and goes by its number. Standard library only: this runs inside the
-judge.
+This is the answer's side; the tests' side is `testing`. The answer's process never holds the tests, so it can neither
+read the expected values nor claim that a test passed. It receives requests to call its functions and sends back values,
+which `wire` converts to data. Values that are not plain data stay here and are referenced by number. Standard library
+only: this runs inside the judge.
 """
 
 import importlib
@@ -17,18 +17,18 @@ from typing import Any
 from stages.rewards.judging.wire import Closed, decode, encode, receive, send
 
 RESTORED = (list, dict, set, bytearray)
-"""Arguments that a function may change for its caller to see."""
+"""Argument types that a function may mutate; the changes are sent back to the caller."""
 TEXT_CHARS_MAX = 10_000
-"""The most that an exception's text may say."""
+"""Maximum length of an exception's message, in characters."""
 
 
 def answer(fd: int, setup: str, code: str) -> None:
-    """Run the code, then do what the tests ask until they are done.
+    """Run the code, then serve the requests of the tests until they end.
 
-    The first message is `{"names": […]}`, what the answer's module holds, or `{}` where the code did not run to its end.
+    The first message is `{"names": […]}`, the names in the answer's module, or `{}` if the code raised an exception.
     """
     random.seed(0)
-    module = sys.modules["answer"] = types.ModuleType("answer")  # where `dataclasses` looks for it
+    module = sys.modules["answer"] = types.ModuleType("answer")  # `dataclasses` looks the module up there
     scope = module.__dict__
     objects: list[Any] = []
     places: dict[int, int] = {}
@@ -40,25 +40,25 @@ def answer(fd: int, setup: str, code: str) -> None:
         return ["object", places[id(value)]]
 
     def other(tag: str, items: list[Any]) -> Any:
-        return _given(tag, items, objects, scope)
+        return _decoded(tag, items, objects, scope)
 
     try:
-        _try(setup, scope)
+        _run_setup(setup, scope)
         exec(compile(code, "<answer>", "exec", dont_inherit=True), scope)
-    except BaseException:  # noqa: BLE001 an answer may raise what it likes, SystemExit among it
+    except BaseException:  # noqa: BLE001 an answer may raise anything, including SystemExit
         send(fd, {})
         return
     send(fd, {"names": [name for name in scope if not name.startswith("__")]})
     while True:
         asked = receive(fd)
         try:
-            said = _done(asked, scope, reference, other)
+            said = _performed(asked, scope, reference, other)
         except BaseException as error:  # noqa: BLE001
             said = _raised(error, reference)
         send(fd, said)
 
 
-def _done(asked: Mapping[str, Any], scope: dict[str, Any], reference: Any, other: Any) -> dict[str, Any]:
+def _performed(asked: Mapping[str, Any], scope: dict[str, Any], reference: Any, other: Any) -> dict[str, Any]:
     arguments = [decode(item, other) for item in asked["arguments"]]
     keywords = {name: decode(item, other) for name, item in asked["keywords"].items()}
     if asked["what"] == "name":
@@ -74,7 +74,7 @@ def _done(asked: Mapping[str, Any], scope: dict[str, Any], reference: Any, other
 
 
 def _raised(error: BaseException, reference: Any) -> dict[str, Any]:
-    """The exception's classes, the nearest first, what it was made of and what it says."""
+    """Describe an exception: its classes, most specific first, its arguments and its message."""
     kinds = [[kind.__module__, kind.__qualname__] for kind in type(error).__mro__ if issubclass(kind, BaseException)]
     return {"raised": kinds, "with": encode(list(error.args), reference), "text": str(error)[:TEXT_CHARS_MAX]}
 
@@ -97,11 +97,11 @@ DOING: dict[str, Callable[..., Any]] = {
 }
 
 
-def _given(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]) -> Any:
-    """What the tests handed over that is no plain value."""
+def _decoded(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]) -> Any:
+    """Decode an argument from the tests that is not plain data."""
 
     def other(tag: str, items: list[Any]) -> Any:
-        return _given(tag, items, objects, scope)
+        return _decoded(tag, items, objects, scope)
 
     match tag:
         case "object":
@@ -124,8 +124,8 @@ def _given(tag: str, items: list[Any], objects: list[Any], scope: dict[str, Any]
     raise Closed
 
 
-def _try(setup: str, scope: dict[str, Any]) -> None:
-    """The tests' setup; it may need what only the answer defines, and is then of no use here."""
+def _run_setup(setup: str, scope: dict[str, Any]) -> None:
+    """Run the tests' setup. Ignore errors: it may need names that the answer defines only later."""
     try:
         exec(compile(setup, "<setup>", "exec", dont_inherit=True), scope)
     except Exception:  # noqa: BLE001

@@ -1,17 +1,17 @@
-"""What a process that runs a stranger's code may not do: limits of the kernel, a filter of system calls, an audit hook.
+"""Sandbox for a process that runs untrusted code: resource limits, a system call filter, an audit hook.
 
-Four fences, the first three of the operating system, which the code inside cannot take down:
+It has four layers. The first three are enforced by the operating system and cannot be removed from inside:
 
-1. Limits (`setrlimit`): processor time, memory, no file may grow, few open files, no processes.
-2. On Linux (x86_64, aarch64) a seccomp filter that knows the few calls that a computation needs, opens files for reading
-   only, and refuses the rest: network, processes, signals to others, sleeping, changing the limits.
-3. On Linux all of root's rights are given up, and Landlock (where the kernel has it) opens files of the libraries alone, so
-   that the memory of other processes, which is a file there, cannot be read.
-4. An audit hook that refuses the same from within Python, and reading files outside Python's own library.
+1. Resource limits (`setrlimit`): processor time, memory, no file growth, few open files, no new processes. 2. On Linux
+(x86_64, aarch64) a seccomp filter that allows the few system calls a computation needs, opens files for reading only,
+and refuses the rest: network, processes, signals to others, sleeping, changing the limits. 3. On Linux all of root's
+capabilities are dropped, and Landlock (if the kernel supports it) allows only library files, so that the memory of
+other processes (a file under /proc) cannot be read. 4. An audit hook that refuses the same from within Python, and
+reading files outside Python's library.
 
-On macOS and elsewhere the second and third are missing: memory is then hardly limited (macOS ignores the limit of the address
-space), and code that gets around Python's own functions (through `ctypes`, say) has the rights of its user. The fourth keeps
-ordinary code from the network, from files and from processes there too.
+On macOS and elsewhere the second and third are missing: memory is then hardly limited (macOS ignores the limit of the
+address space), and code that bypasses Python's functions (for example through `ctypes`) has the rights of its user. The
+fourth still keeps ordinary code from the network, from files and from processes.
 
 Standard library only: this runs inside the judge.
 """
@@ -48,7 +48,7 @@ LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = (
     0x35,
     0x45,
     0x06,
-)  # linux/bpf_common.h: of 32-bit words, with constants
+)  # linux/bpf_common.h: on 32-bit words, with constants
 NUMBER_AT, ARCHITECTURE_AT, ARGUMENTS_AT = 0, 4, 16  # struct seccomp_data
 NOT_READ_ONLY = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -59,7 +59,7 @@ X86_64 = (
     "gettimeofday 96 getrlimit 97 getrusage 98 times 100 getuid 102 getgid 104 geteuid 107 getegid 108 sigaltstack 131 "
     "gettid 186 time 201 futex 202 sched_getaffinity 204 getdents64 217 clock_gettime 228 clock_getres 229 exit_group 231 "
     "newfstatat 262 readlinkat 267 faccessat 269 getrandom 318 statx 332 rseq 334 faccessat2 439",
-    {2: 1, 257: 2},  # open and openat, with the place of their flags
+    {2: 1, 257: 2},  # open and openat, with the index of their flags argument
 )
 AARCH64 = (
     0xC00000B7,
@@ -91,9 +91,9 @@ REFUSED_EVENTS = (
     "time.sleep",
     "sys._current_frames",
 )
-"""Beginnings of the names of audit events (docs.python.org, "Audit events table")."""
+"""Prefixes of refused audit events (docs.python.org, "Audit events table")."""
 LISTING = ("os.listdir", "os.scandir")
-"""What importing a module does too; of Python's own library they are allowed."""
+"""Audit events that importing a module also raises; allowed for Python's library."""
 REFUSED_MODULES = frozenset(
     {"ctypes", "_ctypes", "socket", "_socket", "subprocess", "_posixsubprocess", "multiprocessing"}
 )
@@ -101,7 +101,7 @@ REFUSED_MODULES = frozenset(
 
 @dataclass(frozen=True)
 class ProcessLimits:
-    """What one process may use. Processor time comes first: it is the same on a busy machine."""
+    """Resource limits of one process. Processor time is the main one: it does not depend on the machine's load."""
 
     cpu_s: int = 1
     memory_bytes: int = 512 * 2**20
@@ -109,27 +109,27 @@ class ProcessLimits:
 
 
 def confine(limits: ProcessLimits, *, audited: bool) -> None:
-    """Give up, for good, what judged code does not need. Call after `fork`, in the process with a single thread."""
+    """Irrevocably drop every right that untrusted code does not need. Call after `fork`, while single-threaded."""
     give_up_privileges()
     _die_with_parent()
     if audited:
         open_libraries_only()
-    _limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # a signal that says why, then one that cannot be ignored
-    _limit(resource.RLIMIT_AS, limits.memory_bytes)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_NOFILE, limits.open_files)
-    _limit(getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_CORE), 0)
+    _set_limit(resource.RLIMIT_CPU, limits.cpu_s, grace=1)  # SIGXCPU first, then SIGKILL
+    _set_limit(resource.RLIMIT_AS, limits.memory_bytes)
+    _set_limit(resource.RLIMIT_FSIZE, 0)
+    _set_limit(resource.RLIMIT_CORE, 0)
+    _set_limit(resource.RLIMIT_NOFILE, limits.open_files)
+    _set_limit(getattr(resource, "RLIMIT_NPROC", resource.RLIMIT_CORE), 0)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     filter_calls()
     if audited:
         for name in REFUSED_MODULES:
-            sys.modules.pop(name, None)  # or importing it would give what the judge itself has imported
+            sys.modules.pop(name, None)  # otherwise `import` returns the judge's loaded module
         sys.addaudithook(_audit())
 
 
 def filter_calls() -> bool:
-    """Install the filter of system calls; says whether this machine has such a thing."""
+    """Install the system call filter. Return False if the machine does not support it."""
     if LIBC is None or not PROGRAM:
         return False
     code = ctypes.create_string_buffer(PROGRAM, len(PROGRAM))
@@ -142,10 +142,10 @@ def filter_calls() -> bool:
 
 
 def give_up_privileges() -> None:
-    """Drop root's rights but that of reading files, and close this process's memory to others of the same user.
+    """Drop root's capabilities except reading files, and make this process's memory unreadable for the same user.
 
-    A process that has fewer rights than another cannot read its memory. Root's Python may lie in another user's folder, so
-    the right to read stays where there is one.
+    A process cannot read the memory of one with more capabilities. The capability to read files is kept, because root's
+    Python may lie in another user's folder.
     """
     if LIBC is None:
         return
@@ -158,7 +158,7 @@ def give_up_privileges() -> None:
 
 
 def open_libraries_only() -> bool:
-    """Let the kernel refuse to open what lies outside Python's library and the system's; says whether it can."""
+    """Restrict file access to Python's and the system's libraries by Landlock. Return False if unsupported."""
     if LIBC is None or LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return False
     handled = ctypes.c_uint64(LANDLOCK_ALL)  # struct landlock_ruleset_attr of the first version
@@ -177,7 +177,7 @@ def open_libraries_only() -> bool:
 
 
 def leave_network() -> bool:
-    """Move this process into a network without interfaces, where it has the right to; says whether."""
+    """Move this process into a network namespace without interfaces. Return False if not permitted."""
     return LIBC is not None and LIBC.unshare(CLONE_NEWNET) == 0
 
 
@@ -186,34 +186,39 @@ def _die_with_parent() -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _limit(kind: int, most: int, grace: int = 0) -> None:
+def _set_limit(kind: int, most: int, grace: int = 0) -> None:
     _, hard = resource.getrlimit(kind)
     above = most + grace if hard == resource.RLIM_INFINITY else min(most + grace, hard)
     try:
         resource.setrlimit(kind, (min(most, above), above))
-    except (ValueError, OSError):  # macOS knows some limits by name only
+    except (ValueError, OSError):  # macOS defines some limits but does not support them
         return
 
 
 def _filter(architecture: int, calls: str, opening: Mapping[int, int]) -> bytes:
-    """The filter as the kernel reads it: struct sock_filter, eight bytes an instruction."""
+    """Assemble the filter for the kernel: struct sock_filter, eight bytes per instruction."""
     allowed = [int(word) for word in calls.split() if word.isdecimal()]
-    allow, refuse = _step(RETURN, SECCOMP_RET_ALLOW), _step(RETURN, SECCOMP_RET_ERRNO | EPERM)
-    program = [_step(LOAD, ARCHITECTURE_AT), _step(EQUAL, architecture, yes=1), refuse, _step(LOAD, NUMBER_AT)]
+    allow, refuse = _instruction(RETURN, SECCOMP_RET_ALLOW), _instruction(RETURN, SECCOMP_RET_ERRNO | EPERM)
+    program = [
+        _instruction(LOAD, ARCHITECTURE_AT),
+        _instruction(EQUAL, architecture, yes=1),
+        refuse,
+        _instruction(LOAD, NUMBER_AT),
+    ]
     for number in allowed:
-        program += [_step(EQUAL, number, no=1), allow]
+        program += [_instruction(EQUAL, number, no=1), allow]
     for number, place in opening.items():
-        flags = _step(LOAD, ARGUMENTS_AT + 8 * place)
-        program += [_step(EQUAL, number, no=4), flags, _step(ANY_BIT, NOT_READ_ONLY, no=1), refuse, allow]
+        flags = _instruction(LOAD, ARGUMENTS_AT + 8 * place)
+        program += [_instruction(EQUAL, number, no=4), flags, _instruction(ANY_BIT, NOT_READ_ONLY, no=1), refuse, allow]
     return b"".join([*program, refuse])
 
 
-def _step(code: int, constant: int, yes: int = 0, no: int = 0) -> bytes:
+def _instruction(code: int, constant: int, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("HBBI", code, yes, no, constant)
 
 
 def _audit() -> Callable[[str, tuple[Any, ...]], None]:
-    """A hook that refuses; it holds what it needs itself, since the judged code may change every module."""
+    """Return the audit hook. It captures everything it needs, since the untrusted code may modify any module."""
     beginnings, listing, modules = REFUSED_EVENTS, LISTING, REFUSED_MODULES
     library = LIBRARY
     real, decoded, text, refusal, not_read_only = (
@@ -233,7 +238,7 @@ def _audit() -> Callable[[str, tuple[Any, ...]], None]:
                 raise refusal(f"{arguments[0]} is not for answers")
         elif event == "open" or event in listing:
             path, flags = arguments[0], arguments[2] if event == "open" else 0
-            busy[0] = True  # finding the real path reads links, which is audited too
+            busy[0] = True  # resolving the real path reads links, which raises audit events
             try:
                 fits = isinstance(path, text) and (decoded(real(path)) + "/").startswith(library)
             finally:
@@ -254,10 +259,10 @@ def _libc() -> Any:
     return library
 
 
-# Once, before any fork.
+# Computed once, before any fork.
 LIBC = _libc()
 PROGRAM = _filter(*CALLS[platform.machine()]) if platform.machine() in CALLS else b""
 SYSTEM_LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", f"{sys.base_prefix}/lib")
-"""Where the dynamic linker finds what modules of Python's library are linked with."""
+"""Folders in which the dynamic linker finds the dependencies of Python's library modules."""
 LIBRARY = tuple({os.path.realpath(sysconfig.get_path(name)) + os.sep for name in ("stdlib", "platstdlib")})
 READABLE = tuple(place for place in (*SYSTEM_LIBRARIES, *LIBRARY) if Path(place).is_dir())

@@ -1,12 +1,12 @@
-"""The judge: a clean process with one thread that forks a fenced child for every case and says what came of it.
+"""The judge: a single-threaded process that forks a sandboxed child for every case and reports the verdict.
 
-It is a process of its own because the one that trains has JAX's threads, which do not survive a fork, and because nothing
-that an answer does may reach what trains. It reads cases from its input and writes verdicts to its output, and ends when
-its input does, or its parent. Standard library only, but for mathematics.
+It is a separate process because the training process has JAX's threads, which do not survive a fork, and because an
+answer must not be able to affect training. It reads cases from stdin, writes verdicts to stdout, and exits when its
+input or its parent ends. Standard library only, except for mathematics.
 
-A case is one frame `{"id", …}`. Of a Python answer `{"setup", "code"}` and `{"setup", "tests"}` follow in two more, each of
-which the one process reads that needs it. The judge itself never holds them, so whatever an answer finds in the memory that
-it was forked with, no tests, no other answer and no reference solution is there.
+A case is one frame `{"id", …}`. For a Python answer, `{"setup", "code"}` and `{"setup", "tests"}` follow in two more
+frames, each read only by the child that needs it. The judge itself never reads them, so the memory that an answer's
+process inherits contains no tests, no other answers and no reference solutions.
 """
 
 import gc
@@ -29,25 +29,25 @@ from stages.rewards.judging.sandbox import ProcessLimits, confine, leave_network
 PYTHON_LIMITS = ProcessLimits(cpu_s=1, memory_bytes=512 * 2**20)
 MATH_LIMITS = ProcessLimits(cpu_s=1, memory_bytes=1024 * 2**20, open_files=64)
 STILL_S = 0.4
-"""A case of whose processes none ran for so long, all looks together, waits for itself: it is ended, on however busy a machine."""
+"""Total time in seconds, over all polls, after which a case with only sleeping processes is ended as deadlocked."""
 WALL_S_PER_CPU_S = 20.0
-"""The last resort. Processes that compute are ended by their processor time long before."""
+"""Wall-clock limit per second of processor time. A last resort: computing processes reach their CPU limit earlier."""
 POLL_S = 0.1
 CASES_AT_ONCE_MAX = 8
 FILES_MAX = 256
-"""More than the judge has open at any time: one for each case and a few of its own."""
+"""Upper bound of the judge's file descriptors: one per case and a few of its own."""
 
 _COMMON = (
     "array bisect calendar cmath collections copy dataclasses datetime decimal enum fractions functools heapq itertools "
     "json math numbers operator random re statistics string textwrap typing"
 )
 COMMON_MODULES = _COMMON.split()
-"""What answers import; here once, so that no child has to."""
+"""Modules that answers commonly import. Imported before forking, so that no child has to."""
 
 
 @dataclass
 class Case:
-    """One that is being judged."""
+    """A case in progress."""
 
     name: Any
     verdict_fd: int
@@ -61,8 +61,8 @@ class Case:
 
 
 def main(kind: str) -> None:
-    """Serve until the input ends."""
-    _take_place()
+    """Serve cases until the input ends."""
+    _detach()
     try:
         forks = _prepared(kind)
     except ImportError as error:
@@ -78,7 +78,7 @@ def main(kind: str) -> None:
         for case in list(running):
             if case.verdict_fd in readable and not _ended(case):
                 continue
-            late = _is_late(case, now_s)
+            late = _is_over_limit(case, now_s)
             if late or case.verdict_fd in readable:
                 running.remove(case)
                 _close(case, late)
@@ -91,8 +91,8 @@ def main(kind: str) -> None:
         _end(case)
 
 
-def _take_place() -> None:
-    """An empty folder that is gone already, no network, and no signal that belongs to the parent's terminal."""
+def _detach() -> None:
+    """Detach: a deleted empty working folder, no network, no terminal signals, no environment."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setsid()
     place = tempfile.mkdtemp()
@@ -134,17 +134,17 @@ def _fork_math(asked: Any, algebra: Any) -> Case:
         _become_child(writes, MATH_LIMITS, audited=False)
         question = algebra.alone if asked["alone"] else algebra.equal
         for wanted, given in asked["pairs"]:
-            os.write(writes, b"1" if _calm(question, wanted, given) else b"0")
+            os.write(writes, b"1" if _equal_or_false(question, wanted, given) else b"0")
 
     child = _forked(judge)
     os.close(writes)
     return _case(asked, reads, (child,), MATH_LIMITS)
 
 
-def _calm(question: Callable[[str, str], bool], wanted: str, given: str) -> bool:
+def _equal_or_false(question: Callable[[str, str], bool], wanted: str, given: str) -> bool:
     try:
         return question(wanted, given)
-    except Exception:  # noqa: BLE001 SymPy raises whatever it likes at what is no mathematics
+    except Exception:  # noqa: BLE001 SymPy may raise anything for invalid input
         return False
 
 
@@ -171,20 +171,20 @@ def _fork_python(asked: Any) -> Case:
 
 
 def _forked_with_frame(work: Callable[[Any], None]) -> int:
-    """A child that does this work with the next frame, which it alone reads. Raises Closed where it could not."""
-    told, tells = os.pipe()
+    """Fork a child that reads the next frame itself and works on it. Raises Closed if it cannot read it."""
+    ready_read, ready_write = os.pipe()
 
     def read_and_work() -> None:
         frame = wire.receive(0)
-        os.write(tells, b".")  # the judge may go on with the frame behind
+        os.write(ready_write, b".")  # the judge may read the next frame now
         work(frame)
 
     child = _forked(read_and_work)
-    os.close(tells)
+    os.close(ready_write)
     try:
-        wire.exactly(told, 1)
+        wire.exactly(ready_read, 1)
     finally:
-        os.close(told)
+        os.close(ready_read)
     return child
 
 
@@ -194,7 +194,7 @@ def _case(asked: Any, verdict_fd: int, children: tuple[int, ...], limits: Proces
 
 
 def _forked(work: Callable[[], None], leave: Callable[[int], None] = os._exit) -> int:
-    """A child that does this work, and ends whatever comes of it."""
+    """Fork a child that does this work and exits in any case."""
     child = os.fork()
     if child == 0:
         try:
@@ -205,7 +205,7 @@ def _forked(work: Callable[[], None], leave: Callable[[int], None] = os._exit) -
 
 
 def _become_child(keep: int, limits: ProcessLimits, *, also: int = -1, audited: bool = True) -> None:
-    """In the child: nothing open but what it needs, then the fences."""
+    """In the child: close all file descriptors except those needed, then enter the sandbox."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(null, fd)
@@ -219,20 +219,23 @@ def _become_child(keep: int, limits: ProcessLimits, *, also: int = -1, audited: 
 
 
 def _wait(running: list[Case], *, reads: bool) -> set[int]:
-    """The inputs at which there is something. Frames of new cases wait while as many are judged as there are processors."""
+    """Return the readable descriptors. New cases are not read while all processors are in use (`reads` is False)."""
     watched = [case.verdict_fd for case in running] + ([0] if reads else [])
     return set(select.select(watched, [], [], POLL_S if running else 5.0)[0])
 
 
 def _ended(case: Case) -> bool:
-    """Take in what the case says; whether that was all."""
+    """Read output of the case; return True at its end."""
     said = os.read(case.verdict_fd, 4096)
     case.said += said
     return not said
 
 
-def _is_late(case: Case, now_s: float) -> bool:
-    """Whether the case has taken too long. Two looks that are far apart must find the same: a case may talk, turn by turn."""
+def _is_over_limit(case: Case, now_s: float) -> bool:
+    """Return True if the case is deadlocked or over its wall-clock limit.
+
+    It counts as idle only if two consecutive polls see the same state: its processes may be talking to each other.
+    """
     if now_s - case.looked_s >= POLL_S:
         seen = tuple(_activity(child) for child in case.children)
         if seen == case.seen and all(activity[:1] in ("S", "Z") for activity in seen):
@@ -242,7 +245,7 @@ def _is_late(case: Case, now_s: float) -> bool:
 
 
 def _activity(child: int) -> str:
-    """State and processor time of a process, where there is such a thing as /proc: `S 12 3`, or empty."""
+    """Return state and processor time of a process from /proc, such as `S 12 3`; empty if unavailable."""
     try:
         with open(f"/proc/{child}/stat", encoding="ascii", errors="replace") as file:  # noqa: PTH123 called often
             words = file.read().rpartition(")")[2].split()
@@ -257,10 +260,10 @@ def _close(case: Case, late: bool) -> None:
 
 
 def _end(case: Case) -> tuple[bool, float]:
-    """End the case's processes; whether one met the limit of its processor time, and the most that one of them used."""
+    """Kill the case's processes. Return (CPU limit exceeded, maximum processor time of one process in seconds)."""
     met, most_s = False, 0.0
     for child in case.children:
-        os.kill(child, signal.SIGKILL)  # nobody else reaps it, so this is still the one
+        os.kill(child, signal.SIGKILL)  # only this process reaps it, so the id is still valid
         _, status, used = os.wait4(child, 0)
         met = met or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
         most_s = max(most_s, used.ru_utime + used.ru_stime)

@@ -1,8 +1,8 @@
-"""What the tests of a Python answer hold in the place of its values that are not plain, and the line to the answer's process.
+"""Proxies for values of a Python answer that are not plain data, used by its tests, and the connection to its process.
 
-Everything that arrives here was sent by a process which the answer may have taken over. It is made into data of types that
-are made here, or into a `Stand`; what cannot be so made breaks the line, and a case whose line is broken is not passed,
-whatever its tests catch. Standard library only: this runs inside the judge.
+The answer may have taken control of the process that sends these messages. They are decoded only to data of types
+created here or to a `Stand`; anything else breaks the connection, and a case with a broken connection fails, whatever
+exceptions its tests catch. Standard library only: this runs inside the judge.
 """
 
 import builtins
@@ -21,67 +21,72 @@ _UNARY = (
 REFUSED = frozenset(f"__{name}__" for name in _UNARY.split()) | {
     f"__{side}{name}__" for name in _OPERATORS.split() for side in ("", "r", "i")
 }
-"""Methods behind Python's operators that would show the answer the expected value, or by which such a method is had."""
+"""Special methods that would reveal the expected value to the answer, or that give access to such a method."""
 
 
 class AnswerProcess:
-    """Asks the answer's process."""
+    """Connection to the answer's process."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.scope: dict[str, Any] = {}
         self.broken = False
-        """Whether the answer's process ended, met a limit, or sent what is no message. No test may make good for that."""
+        """True once the answer's process has ended, exceeded a limit, or sent an invalid message. The case then
+        fails."""
 
     def ask(self, what: str, on: str = "", *arguments: Any, **keywords: Any) -> Any:
-        """The value that came back, or the exception that was raised there."""
+        """Send a request. Return the resulting value, or raise the exception raised by the answer."""
         try:
-            named = {name: encode(item, self._hand) for name, item in keywords.items()}
-            handed = [encode(item, self._hand) for item in arguments]
+            named = {name: encode(item, self._encode_other) for name, item in keywords.items()}
+            handed = [encode(item, self._encode_other) for item in arguments]
             send(self.fd, {"what": what, "on": on, "arguments": handed, "keywords": named})
             said = receive(self.fd)
             if "raised" not in said:
                 for place, after in said.get("changed", []):
-                    _restore(
-                        keywords[place] if isinstance(place, str) else arguments[place], decode(after, self._stand)
+                    _copy_changes(
+                        keywords[place] if isinstance(place, str) else arguments[place], decode(after, self._proxy)
                     )
-                return decode(said["value"], self._stand)
-            error = self._error(said["raised"], decode(said["with"], self._stand), str(said["text"]))
+                return decode(said["value"], self._proxy)
+            error = self._error(said["raised"], decode(said["with"], self._proxy), str(said["text"]))
         except BaseException:
             self.broken = True
             raise
         raise error
 
-    def _stand(self, tag: str, items: list[Any]) -> Any:
+    def _proxy(self, tag: str, items: list[Any]) -> Any:
         if tag != "object" or type(items[0]) is not int:
             raise Closed
         return Stand(self, items[0])
 
-    def _hand(self, value: Any) -> Any:
-        """What the answer gets for a value that is not plain."""
+    def _encode_other(self, value: Any) -> Any:
+        """Encode an argument that is not plain data for the answer's process."""
         if type(value) is Stand:
             return ["object", _place(value)]
         kind = type(value)
-        if self.scope.get(kind.__name__) is kind:  # a class of the setup, which the answer's process has too
-            return ["made", kind.__name__, [[key, encode(item, self._hand)] for key, item in vars(value).items()]]
+        if self.scope.get(kind.__name__) is kind:  # a class of the setup, which the answer's process defines too
+            return [
+                "made",
+                kind.__name__,
+                [[key, encode(item, self._encode_other)] for key, item in vars(value).items()],
+            ]
         if isinstance(value, (Iterator, KeysView, ValuesView, ItemsView)):
-            items = [encode(item, self._hand) for item in value]
+            items = [encode(item, self._encode_other) for item in value]
             return ["iterator" if isinstance(value, Iterator) else "l", *items]
         module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
         if isinstance(module, str) and isinstance(name, str) and module not in ("tests", "answer"):
             return ["module", module, name]
-        return encode_function(value, self._hand)
+        return encode_function(value, self._encode_other)
 
     def _error(self, names: list[list[str]], arguments: list[Any], text: str) -> BaseException:
-        """What the answer raised, as an exception of the nearest of its classes that there is here."""
+        """Rebuild the answer's exception as an instance of its most specific class that exists here."""
         for kind in self._kinds(names):
-            made = [error for values in (arguments, [text]) if (error := _made(kind, values)) is not None]
+            made = [error for values in (arguments, [text]) if (error := _created_error(kind, values)) is not None]
             if made:
                 return next((error for error in made if str(error) == text), made[0])
         return RuntimeError(text)
 
     def _kinds(self, names: list[list[str]]) -> Iterator[type[BaseException]]:
-        """The exception's classes: of the setup, of Python, and of modules of its library that the tests import."""
+        """Yield the exception's classes found in the setup, in builtins or in imported standard library modules."""
         for module, name in names:
             library = sys.modules.get(module) if module.partition(".")[0] in sys.stdlib_module_names else None
             for place in (self.scope if module == "answer" else {}, vars(builtins), vars(library) if library else {}):
@@ -91,12 +96,12 @@ class AnswerProcess:
 
 
 class Stand:
-    """Stands for a value of the answer's that is not plain.
+    """Proxy for a value of the answer that is not plain data.
 
-    It can be called, iterated, and asked for attributes, items, length, truth, text and instances, none of which tells the
-    answer what is expected. It equals itself alone. What would show the answer the expected value is refused: `==`, order
-    and arithmetic with plain values, also by their methods' names; `in` looks through its items here. A method of the answer's
-    that a test calls by any other name is shown its arguments, as every function is.
+    It supports calls, iteration, attributes, items, length, truth value, text and instance checks, none of which
+    reveals the expected value to the answer. It equals only itself. Operations that would reveal the expected value are
+    refused: `==`, ordering and arithmetic with plain values, also by their methods' names; `in` compares the items on
+    this side. Methods that a test calls by any other name receive their arguments, as functions do.
     """
 
     def __init__(self, line: AnswerProcess, place: int) -> None:
@@ -106,7 +111,7 @@ class Stand:
     def __getattribute__(self, name: str) -> Any:
         if name in REFUSED:
             raise TypeError(f"{name} of a value that is not plain would be shown what is expected")
-        return _ask(self, "get", name)  # all others, so that `f.__doc__` is the answer's
+        return _ask(self, "get", name)  # all other names, so that `f.__doc__` is the answer's
 
     def __setattr__(self, name: str, value: Any) -> None:
         _ask(self, "set", name, value)
@@ -133,7 +138,7 @@ class Stand:
         return _ask(self, "len")
 
     def __bool__(self) -> Any:
-        return _ask(self, "bool")  # no more than a function which returns True could say
+        return _ask(self, "bool")  # reveals no more than a function that returns True
 
     def __str__(self) -> str:
         return str(_ask(self, "str"))
@@ -172,16 +177,16 @@ def _ask(stand: Stand, what: str, *arguments: Any) -> Any:
     return _line(stand).ask(what, "", stand, *arguments)
 
 
-def _made(kind: type[BaseException], values: list[Any]) -> BaseException | None:
-    """An exception of this class; some cannot be made from what they keep as their arguments, but without `__init__`."""
+def _created_error(kind: type[BaseException], values: list[Any]) -> BaseException | None:
+    """Create an exception of this class, without `__init__` if that rejects the arguments; None if both fail."""
     for make in (kind, lambda *values: kind.__new__(kind, *values)):
         with contextlib.suppress(Exception):
             return make(*values)
     return None
 
 
-def _restore(argument: Any, after: Any) -> None:
-    """Let the caller see what a function did to its argument."""
+def _copy_changes(argument: Any, after: Any) -> None:
+    """Copy a function's changes of an argument back to the caller's object."""
     if type(argument) is not type(after) or type(argument) not in (list, dict, set, bytearray):
         raise Closed
     if isinstance(argument, (list, bytearray)):

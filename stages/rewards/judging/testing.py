@@ -1,7 +1,7 @@
-"""The tests' side of a trial: `assert f(2) == 5` is evaluated here, where the answer has never been, with a stand-in for `f`.
+"""Run the tests of a Python answer: `assert f(2) == 5` is evaluated in this process, with a proxy for `f`.
 
-Whoever asks "is it 5" tells the answer what is expected, so nobody does: values come over and are compared here. Standard
-library only: this runs inside the judge.
+The answer's code never runs here. Asking it "is it 5" would reveal the expected value, so values are fetched and
+compared here. Standard library only: this runs inside the judge.
 """
 
 import ast
@@ -21,31 +21,31 @@ BUILTIN = frozenset(dir(builtins))
 
 
 def passes(fd: int, setup: str, tests: Sequence[str]) -> bool:
-    """Whether the answer's code ran to its end, its tests use something that it defines, and none of them raises."""
+    """Return True if the answer's code ran without an exception, the tests use a name it defines, and none raises."""
     random.seed(0)
     line = AnswerProcess(fd)
     try:
         scope = _scope(line, setup, tests)
         for test in tests:
             exec(compile(test, "<test>", "exec", dont_inherit=True), scope)
-    except BaseException:  # noqa: BLE001 whatever a test raises, it has not passed
+    except BaseException:  # noqa: BLE001 any exception means that the test failed
         return False
     return bool(tests) and not line.broken
 
 
 def _scope(line: AnswerProcess, setup: str, tests: Sequence[str]) -> dict[str, Any]:
-    """What the tests see: the answer's names that they use, and over them what their setup defines.
+    """Return the tests' namespace: the answer's names that they use, overridden by what their setup defines.
 
-    Raises KeyError where the answer's code did not run to its end, NameError where the tests use nothing that it defines:
-    they would be passed by whatever runs.
+    Raises KeyError if the answer's code raised an exception, and NameError if the tests use no name that it defines:
+    any code would pass them.
     """
     defined = set(receive(line.fd)["names"])
     used, bound = _names([setup, *tests])
     bound -= _passing([setup, *tests])
     library = _library(used - bound - BUILTIN, [setup, *tests])
     wanted = (used | bound) - library.keys()
-    # A name of Python's own is the answer's only where the tests name nothing else of it: `sum` may be what was asked for,
-    # and it may be what a test counts with.
+    # A builtin's name refers to the answer only if the tests use no other name of it: `sum` may be the function under
+    # test, or the builtin that a test uses.
     offered = (wanted & defined) - BUILTIN or wanted & defined
     if not offered - bound:
         raise NameError("the tests use nothing that the answer defines")
@@ -59,7 +59,7 @@ def _scope(line: AnswerProcess, setup: str, tests: Sequence[str]) -> dict[str, A
 
 
 def _names(texts: Sequence[str]) -> tuple[set[str], set[str]]:
-    """The module's names that these texts use, and those that they define themselves."""
+    """Return (global names that the texts use, names that they define)."""
     used: set[str] = set()
     bound: set[str] = set()
     for text in texts:
@@ -78,15 +78,16 @@ def _names(texts: Sequence[str]) -> tuple[set[str], set[str]]:
 
 
 def _passing(texts: Sequence[str]) -> set[str]:
-    """Names within comprehensions, such as `x` in `[x for x in f(3)]`: from Python 3.12 on they look like the module's."""
+    """Return targets of comprehensions, such as `x` in `[x for x in f(3)]`. From Python 3.12 on they look global."""
     nodes = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.comprehension)]
     return {name.id for node in nodes for name in ast.walk(node.target) if isinstance(name, ast.Name)}
 
 
 def _library(names: set[str], texts: Sequence[str]) -> dict[str, Any]:
-    """Modules of Python's library that the tests use and nobody imports for them, such as `sys` in `sys.getsizeof(x)`.
+    """Import standard library modules that the tests use without an import, such as `sys` in `sys.getsizeof(x)`.
 
-    An answer's own object of that name would be asked what is expected; and it need not import what the tests need.
+    They must not come from the answer: its object of that name would learn the expected value, and the answer need not
+    import what the tests need.
     """
     asked: dict[str, set[str]] = {name: set() for name in names & sys.stdlib_module_names}
     plain: set[str] = set()

@@ -1,8 +1,8 @@
-"""Plain Python values as JSON, so that what comes from judged code is data and never an object of its own making.
+"""Serialize plain Python values as JSON, so that untrusted code can send only data, never objects of its own classes.
 
-A number, a text, a list, … arrives as exactly that builtin type, whatever subclass with whatever `__eq__` it was. A
-`Counter`, `OrderedDict`, `defaultdict` and named tuple is made again from the library's own class. Everything else
-(functions, instances, iterators) stays where it is and travels as a reference. Standard library only.
+A number, a string, a list, … arrives as exactly that builtin type, even if it was a subclass with its own `__eq__`.
+`Counter`, `OrderedDict`, `defaultdict` and named tuples are rebuilt from the library's classes. Everything else
+(functions, instances, iterators) stays in its process and is sent as a reference. Standard library only.
 """
 
 import builtins
@@ -21,11 +21,12 @@ from typing import Any
 
 MESSAGE_BYTES_MAX = 8 * 2**20
 INT_BITS_MAX = 60
-"""Longer whole numbers travel as hexadecimal: Python refuses to read long decimal ones."""
+"""Maximum size in bits of integers sent as JSON numbers. Longer ones are sent in hexadecimal, because Python limits the
+length of decimal integers."""
 
 
 class Closed(Exception):
-    """The other side is gone, or has sent what is no message."""
+    """The other side has closed the connection or sent an invalid message."""
 
 
 def send(fd: int, value: Any) -> None:
@@ -34,7 +35,7 @@ def send(fd: int, value: Any) -> None:
 
 
 def send_text(fd: int, text: str) -> None:
-    """Write one message that is JSON already."""
+    """Write one message that is already encoded as JSON."""
     data = text.encode()
     data = struct.pack(">I", len(data)) + data
     while data:
@@ -42,7 +43,7 @@ def send_text(fd: int, text: str) -> None:
 
 
 def receive(fd: int) -> Any:
-    """Read one message; raises Closed at its end, and where it is not one."""
+    """Read one message. Raises Closed at the end of the stream or for an invalid message."""
     (size,) = struct.unpack(">I", exactly(fd, 4))
     if size > MESSAGE_BYTES_MAX:
         raise Closed
@@ -53,7 +54,7 @@ def receive(fd: int) -> Any:
 
 
 def exactly(fd: int, size: int) -> bytes:
-    """So many bytes, without reading further; raises Closed where there are fewer."""
+    """Read exactly `size` bytes. Raises Closed if there are fewer."""
     parts = []
     while size:
         part = os.read(fd, min(size, 1 << 16))
@@ -65,7 +66,7 @@ def exactly(fd: int, size: int) -> bytes:
 
 
 def encode(value: Any, reference: Callable[[Any], Any]) -> Any:
-    """The value as JSON; `reference` answers for what is not plain. By its type, since an object may lie about its class."""
+    """Encode a value as JSON; `reference` encodes values that are not plain data. Uses `type`: `__class__` may lie."""
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -140,7 +141,7 @@ WHEN: dict[str, Any] = {"date": datetime.date, "datetime": datetime.datetime, "t
 
 
 def decode(value: Any, other: Callable[[str, list[Any]], Any]) -> Any:
-    """The value of `encode`; `other` reads what only one side can. Raises any exception where it is none."""
+    """Decode a value from `encode`; `other` decodes side-specific tags. May raise any exception for invalid input."""
     if not isinstance(value, list):
         return value
     tag, *items = value
@@ -167,7 +168,7 @@ def _named(name: str, fields: tuple[str, ...]) -> Any:
 
 
 def encode_function(value: Any, reference: Callable[[Any], Any]) -> Any:
-    """A function of the tests' own that needs nothing around it, as its code and the defaults of its arguments."""
+    """Encode a test's function without closure as its code and default arguments. Raises TypeError for others."""
     if isinstance(value, types.FunctionType) and not value.__closure__:
         defaults = [encode(value.__defaults__, reference), encode(value.__kwdefaults__, reference)]
         return ["code", marshal.dumps(value.__code__).hex(), *defaults]

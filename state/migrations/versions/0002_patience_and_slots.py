@@ -1,4 +1,4 @@
-"""How long a failure went on, who waits for a slot since when, and whether a quota is Kaggle's word or our own count."""
+"""Add the duration of failures, the start of the wait for a slot, and a mark for assumed quotas."""
 
 import sqlalchemy as sa
 from alembic import op

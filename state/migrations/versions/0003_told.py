@@ -1,4 +1,4 @@
-"""What each of a person's services was told last, so that a message is sent once."""
+"""Add the table of notification marks, so that each message is sent once per service."""
 
 import sqlalchemy as sa
 from alembic import op

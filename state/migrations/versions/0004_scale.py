@@ -1,4 +1,4 @@
-"""Indexes by which a thousand runs and a million values are as quick as one, and when a session is likely to be done."""
+"""Add indexes for a thousand runs and a million metrics, and the forecast of a session's end."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,8 +11,8 @@ depends_on = None
 
 def upgrade() -> None:
     op.drop_index("metric_by_stage", "metric")
-    told = ["run", "stage", "name", "session", "attempt", "number", "step", "value"]
-    op.create_index("metric_by_name", "metric", told, unique=False)
+    columns = ["run", "stage", "name", "session", "attempt", "number", "step", "value"]
+    op.create_index("metric_by_name", "metric", columns, unique=False)
     op.drop_index("run_by_status", "run")
     op.create_index("run_by_status", "run", ["status", "created_at", "id"], unique=False)
     op.create_index("session_by_end", "session", ["ended_at"], unique=False)

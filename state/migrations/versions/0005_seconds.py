@@ -1,4 +1,4 @@
-"""What seconds went to: those of sessions that are over, of the one that runs as far as its log tells, and of an upload."""
+"""Add time accounting: seconds by class of ended sessions and of the live one, and upload times."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What outlives a clock that was set, a lost answer, a copied home folder and a bit that was turned over."""
+"""Add what survives clock changes, lost answers, copied home folders and flipped bits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,7 +19,7 @@ def upgrade() -> None:
 
 
 def _clocks_and_waits() -> None:
-    """Which reading of the hours is out of date, how long a wait lasts, how busy an account is."""
+    """Add marks for outdated quotas, the durations of waits, and call counts per account."""
     with op.batch_alter_table("quota") as table:
         table.add_column(sa.Column("outdated", sa.Integer(), nullable=False, server_default="0"))
     with op.batch_alter_table("run") as table:
@@ -36,7 +36,7 @@ def _clocks_and_waits() -> None:
 
 
 def _pushes_and_homes() -> None:
-    """Pushes and datasets whose answers were lost, sessions that ran twice, and which home folder works on a run."""
+    """Add fields for unclear pushes and uploads, for duplicate sessions, and for a run's home folder."""
     with op.batch_alter_table("run") as table:
         table.add_column(sa.Column("home", sa.Text(), nullable=False, server_default=""))
         table.add_column(sa.Column("generation", sa.Integer(), nullable=False, server_default="0"))
@@ -58,14 +58,18 @@ def _pushes_and_homes() -> None:
     declined = sa.text("UPDATE session SET declined = 1 WHERE run = :run AND number = :number AND attempt = :attempt")
     for row in connection.execute(sa.text("SELECT run, data FROM fact WHERE name = 'push_refused'")).mappings().all():
         try:
-            told = document(row["data"])
-            connection.execute(declined, {"run": row["run"], "number": told["number"], "attempt": told["attempt"]})
-        except (KeyError, TypeError, ValueError):  # damaged already: the fact fits no digest, and its run is set apart
+            fact = document(row["data"])
+            connection.execute(declined, {"run": row["run"], "number": fact["number"], "attempt": fact["attempt"]})
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+        ):  # damaged already: the fact gets no matching digest, so its run raises RunDamaged
             continue
 
 
 def _digests() -> None:
-    """A digest beside each fact, linked to the one before it."""
+    """Add a digest to each fact, chained to the fact before it."""
     with op.batch_alter_table("fact") as table:
         table.add_column(sa.Column("digest", sa.Text(), nullable=False, server_default=""))
     connection = op.get_bind()
@@ -73,7 +77,7 @@ def _digests() -> None:
     for row in connection.execute(sa.text("SELECT id, run, at, name, data FROM fact ORDER BY id")).mappings().all():
         try:
             digest = link(newest.get(row["run"], BEGINNING), row["run"], moment(row["at"]), row["name"], row["data"])
-        except (TypeError, ValueError):  # damaged already: without a digest it does not fit, and its run is set apart
+        except (TypeError, ValueError):  # damaged already: without a digest its run raises RunDamaged
             continue
         newest[row["run"]] = digest
         connection.execute(

@@ -1,1 +1,1 @@
-"""The changes, in order."""
+"""Migrations, one module per revision."""
