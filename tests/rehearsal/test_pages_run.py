@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -146,6 +147,10 @@ class Desk:
         assert status == 0 and run, told
         return home, run[0]
 
+    def _run(self, home: Path) -> dict[str, Any]:
+        (found,) = json.loads(self.types("relay status --json", home)[1])["runs"]
+        return dict(found)
+
     def _finished(self) -> tuple[Path, str]:
         return self._made("finished", "relay up scenes/gsm.yaml")
 
@@ -166,11 +171,13 @@ class Desk:
         try:
             _until(daemon.stdout, "session 2 runs")
             assert self.types(f"relay pause {run}", home)[0] == 0
-            _until(daemon.stdout, "checkpoint of session 2 published")
+            _until(daemon.stdout, "paused by you")
+            while (last := self._run(home)["sessions"][-1])["phase"] not in ("published", "spent", "lost"):
+                _until(daemon.stdout, f"session {last['number']} ")  # a third one may have begun before the pause
         finally:
             daemon.terminate()
             daemon.communicate(timeout=PATIENCE_S)
-        (found,) = json.loads(self.types("relay status --json", home)[1])["runs"]
+        found = self._run(home)
         self.older_checkpoint = "{stage}:{step}".format(**found["checkpoints"][0])
         return home, run
 
