@@ -135,7 +135,7 @@ def _request(request: Request) -> dict[str, Any]:
 def _trouble(watch: Watch) -> dict[str, Any]:
     """What failed last, where it is going to be tried again."""
     again = watch.not_before if watch.failure else None
-    absent = bool(again) and watch.absences >= ABSENT_MIN
+    absent = bool(again) and watch.failures > 0 and watch.absences >= ABSENT_MIN
     failures = watch.failures if again else 0
     return {"failure": watch.failure if again else "", "failures": failures, "retry_at": _time(again), "absent": absent}
 
