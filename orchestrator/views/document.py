@@ -138,7 +138,7 @@ def _request(request: Request) -> dict[str, Any]:
 def _failure(watch: PollState) -> dict[str, Any]:
     """Describe the last failure that will be retried."""
     again = watch.not_before if watch.failure else None
-    absent = bool(again) and watch.absences >= ABSENT_MIN
+    absent = bool(again) and watch.failures > 0 and watch.absences >= ABSENT_MIN
     failures = watch.failures if again else 0
     return {"failure": watch.failure if again else "", "failures": failures, "retry_at": _time(again), "absent": absent}
 

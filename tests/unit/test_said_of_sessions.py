@@ -48,14 +48,24 @@ def test_a_session_whose_time_is_over_says_so_instead_of_when_it_would_have_stop
     assert "session 3 ended 20 s of 20 s" in session_line(run, AT)
 
 
-@pytest.mark.parametrize(("absences", "offered"), [(2, False), (3, True)])
+@pytest.mark.parametrize(
+    ("failures", "absences", "offered"),
+    [
+        (3, 2, False),
+        (3, 3, True),
+        (0, 3, False),  # looks for a push that had no clear answer: nothing has failed, and nothing is gone
+    ],
+)
 def test_a_session_whose_kernel_is_said_to_be_gone_can_be_written_off(
-    tmp_path: Path, absences: int, offered: bool
+    tmp_path: Path, failures: int, absences: int, offered: bool
 ) -> None:
     place = Place(tmp_path, Store.at(tmp_path))
     place.begin("gsm-0001", *path_to(Phase.RUNNING))
     failing = PollState(
-        failures=3, failure="Kaggle has no kernel gsm-0001-s0001 any more", absences=absences, not_before=NOW
+        failures=failures,
+        failure="Kaggle has no kernel gsm-0001-s0001 any more",
+        absences=absences,
+        not_before=NOW,
     )
     place.store.observe("gsm-0001", failing)
     assert place.to_do("gsm-0001")[1] == "relay daemon"
