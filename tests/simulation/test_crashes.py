@@ -96,7 +96,7 @@ SEEDS = range(1, 40)
 def test_a_daemon_that_pushed_without_looking_first_is_caught_by_the_simulator(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash after a push, or a lost answer to it, starts a second session where nothing that exists is ever found."""
     monkeypatch.setattr(DirectGateway, "find_kernel", lambda gateway, slug: None)
-    monkeypatch.setattr(DirectGateway, "recent_kernels", lambda gateway: KernelsPage())
+    monkeypatch.setattr(DirectGateway, "recent_kernels", lambda gateway, page="": KernelsPage())
     assert "no order is pushed twice" in broken(SEEDS)
 
 
