@@ -79,7 +79,7 @@ def test_a_mapping_is_a_pipeline_and_an_error_is_the_commands_sentence(notebook:
     assert orchestrator.load(draft) is draft
     with pytest.raises(orchestrator.BadInput, match=r"^the pipeline: acelerator: .*did you mean 'accelerator'\?$"):
         notebook.start(PIPELINE | {"acelerator": "cpu"})
-    with pytest.raises(orchestrator.BadInput, match="what a pipeline file cannot say"):
+    with pytest.raises(orchestrator.BadInput, match="a value that a pipeline file cannot"):
         orchestrator.load(PIPELINE | {"model": {"where": Path()}})
     with pytest.raises(orchestrator.BadInput, match="does not exist: name a pipeline file"):
         notebook.start("none.yaml")

@@ -171,7 +171,7 @@ def test_the_pipelines_own_files_are_made_again_under_another_name_and_mounted_f
 def test_a_daemon_that_sent_what_is_not_shown_again_at_every_poll_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_upload, "_unseen", lambda offer, shell: dataset_upload._made(offer, shell))
+    monkeypatch.setattr(dataset_upload, "_not_visible", lambda offer, shell: dataset_upload._create(offer, shell))
     chain = befallen(folder, fault(1, DatasetAction.VANISH))
     watched = Watched(chain)
     with pytest.raises(

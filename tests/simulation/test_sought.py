@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.effects import publish
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.tick import Turn
 from orchestrator.pipeline.loader import parse
@@ -193,7 +193,7 @@ def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch, counts: bool
 ) -> None:
     if not counts:
-        monkeypatch.setattr(publish, "_sought_s", by_the_clock)
+        monkeypatch.setattr(import_module("orchestrator.engine.effects.publish"), "_sought_s", by_the_clock)
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
     chain.settings = ClockSteps(clock, (ClockStep(turn=100, by=YEAR, between=False, noticed=False),))
     watched = Watched(chain)

@@ -9,7 +9,7 @@ from stages.options import Continued, Curate, Evaluate, Grpo, Model, Options, Sf
     ("kind", "values", "message"),
     [
         (Sft, {"learning_rte": 1.0}, "at.learning_rte is not an option: did you mean 'learning_rate'"),
-        (Sft, {"zzz": 1.0}, "at.zzz is not an option; there are gradient_accumulation_steps, .*learning_rate"),
+        (Sft, {"zzz": 1.0}, "at.zzz is not an option; there are b1, .*learning_rate"),
         (Sft, {"batch": "64"}, "at.batch should be int, found '64'"),
         (Sft, {"batch": True}, "at.batch should be int, found True"),
         (Sft, {"learning_rate": "fast"}, "at.learning_rate should be a number, found 'fast'"),

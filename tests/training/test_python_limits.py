@@ -114,9 +114,9 @@ def f(path): return fences.LIBC.syscall(NUMBER, -100, path.encode(), 0, 0) >= 0
 @LINUX
 def test_an_answer_keeps_none_of_roots_rights_but_to_read_files() -> None:
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from stages.rewards.judging import fences; fences.give_up_privileges()\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from stages.rewards.judging import sandbox; sandbox.give_up_privileges()\n"
         "print({line.split()[1] for line in open('/proc/self/status') if line.startswith(('CapEff', 'CapPrm'))})\n"
-        "print(fences.LIBC.prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE"
+        "print(sandbox.LIBC.prctl(3, 0, 0, 0, 0))  # PR_GET_DUMPABLE"
     )
     root = str(Path(__file__).parents[2])
     said = subprocess.run([sys.executable, "-c", program, root], capture_output=True, text=True, check=True).stdout

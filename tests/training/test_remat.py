@@ -9,7 +9,7 @@ from tests.training.harness import ANSWERS, ROLLOUTS, SMALL, Chain, Record, spec
 pytestmark = pytest.mark.slow
 
 STAGES = (
-    spec("sft", "sft", 2, data=["gsm8k"], max_seq_length=64, batch=4, mode="lora", lora_rank=2, check=2),
+    spec("sft", "sft", 2, data=["gsm8k"], max_seq_length=64, batch=4, mode="lora", lora_rank=2, probe_problems=2),
     spec("grpo", "grpo", 2, **ROLLOUTS),
     spec("ask", "evaluate", 1, **ANSWERS, batch=4),
 )

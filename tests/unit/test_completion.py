@@ -100,7 +100,7 @@ def test_pipeline_files_are_completed(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_what_can_be_explained_is_completed() -> None:
     assert offered("explain", "gr")[0] == "grpo"
-    assert offered("explain", "session.m") == ["session.margin_s"]
+    assert offered("explain", "session.m") == ["session.margin_s", "session.min_session_s"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -242,10 +242,10 @@ def contrast(one: str, other: str) -> float:
 def test_text_can_be_read_and_pictures_can_be_seen_in_both_schemes(scheme: str) -> None:
     found = colours(scheme)
     for text in ("ink", "soft", "accent", "good", "warn", "bad"):
-        for ground in ("ground", "artifact", "band"):
+        for ground in ("ground", "paper", "band"):
             assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
     for fill in ("training", "starting", "saving", "transferring", "queued", "quota", "parked", "lost"):
-        assert contrast(found[fill], found["artifact"]) >= 3, fill
+        assert contrast(found[fill], found["paper"]) >= 3, fill
 
 
 def test_what_others_wrote_is_what_the_page_beside_it_says() -> None:
