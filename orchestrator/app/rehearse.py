@@ -16,10 +16,12 @@ from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
 from orchestrator.base.disk import on_disk
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import duration
 from orchestrator.pipeline import loader
 from orchestrator.pipeline import model as pipelines
 from orchestrator.pipeline.examples import default_pipeline
 from orchestrator.pipeline.own_data import sets_in_files
+from orchestrator.rehearsal import machine_speed
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, compile_cache, shows_kaggle
@@ -57,9 +59,10 @@ def rehearse(
     With `as_json` standard output contains only the status document.
     """
     path = chosen or default_pipeline()
-    with prepared(loader.load(path), path, home, port, faults, hasty=short) as app:
+    pipeline = _at_this_machines_speed(loader.load(path), path)
+    with prepared(pipeline, path, home, port, faults, hasty=short) as app:
         stop.tell(app.stop.set)
-        run = app.start(path, short=short)
+        run = app.begin(pipeline.shortened() if short else pipeline, path)
         with display(app.store, run.id, app.clock, console(sys.stderr) if as_json else None) as show:
             app.work(show, lambda: app.settled(run.id))
         document = status_document(app.store, app.home.path, app.clock.now(), run.id)
@@ -68,6 +71,20 @@ def rehearse(
     else:
         print_view(summary_view(document["runs"][0], home))
     return 0 if document["runs"][0]["state"] == "finished" else 1
+
+
+def _at_this_machines_speed(pipeline: pipelines.Pipeline, path: Path) -> pipelines.Pipeline:
+    """Return the pipeline with longer sessions, and say so, if this machine is too slow or busy for those of the file."""
+    if pipeline.loaded_model is None:  # nothing to compile
+        return pipeline
+    _require_packages(pipeline.pins, path)
+    fitting = machine_speed.fitted(pipeline, machine_speed.start_s())
+    if fitting.limit_s > pipeline.limit_s:
+        click.echo(
+            f"this machine is busy or slow: sessions end after {duration(fitting.limit_s)} instead of {duration(pipeline.limit_s)}",
+            err=True,
+        )
+    return fitting
 
 
 @contextlib.contextmanager
