@@ -96,7 +96,7 @@ def wholes(tmp_path_factory: pytest.TempPathFactory) -> Wholes:
     return functools.cache(lambda name: CHAINS[name].run(tmp_path_factory.mktemp("uncut")))
 
 
-@pytest.fixture(params=CHAINS)
+@pytest.fixture(params=CHAINS, scope="module")  # so that the tests of one chain follow each other, on one worker
 def uncut(request: pytest.FixtureRequest, wholes: Wholes) -> tuple[Chain, Record]:
     return CHAINS[request.param], wholes(request.param)
 
