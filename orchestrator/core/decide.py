@@ -3,11 +3,11 @@
 from datetime import datetime, timedelta
 
 from orchestrator.core.commands import Append, Command, Prune, Publish, Wait
+from orchestrator.core.decide_request import answer
+from orchestrator.core.decide_session import blocking_session, carry_on, dataset_due, waits_for_a_person
+from orchestrator.core.decide_start import begin_planned, begin_session, quota_again
 from orchestrator.core.plan import WEEK, Limits
-from orchestrator.core.request_answers import answer
 from orchestrator.core.retention import prunable
-from orchestrator.core.session_start import begin_planned, begin_session, quota_again
-from orchestrator.core.under_way import blocking_session, carry_on, dataset_due, waits_for_a_person
 from orchestrator.core.waits import HOURS, SLOT, came_after_all, told, too_long
 from orchestrator.pipeline.model import Pipeline
 from state.facts import RunParked, RunWoken, SessionLost

@@ -1,7 +1,7 @@
 """Forecasts when a run finishes and how much quota it uses, by planning its sessions as `decide` would. Pure.
 
 Three walks, with the usual, the shortest and the longest durations, give the forecast and its bounds. A session stops
-where `core.session_forecast` says, is as long as `plan.session_limit_s` allows, and waits for the quota refresh if too
+where `core.forecast_session` says, is as long as `plan.session_limit_s` allows, and waits for the quota refresh if too
 little is left. Not foreseen: outages, failed sessions, and this machine being asleep.
 """
 
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from orchestrator.core.durations import Estimate, Times
-from orchestrator.core.session_forecast import (
+from orchestrator.core.forecast_session import (
     LiveSession,
     Pace,
     RunPosition,

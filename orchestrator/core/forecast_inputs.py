@@ -7,8 +7,8 @@ from typing import assert_never
 
 from orchestrator.core.durations import Estimate, RunHistory, Times
 from orchestrator.core.forecast import Forecast, forecast
+from orchestrator.core.forecast_session import LiveSession, RunPosition, left
 from orchestrator.core.plan import WEEK, week_of, where
-from orchestrator.core.session_forecast import LiveSession, RunPosition, left
 from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.core.durations import estimate_durations
 from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
-from orchestrator.core.session_forecast import LiveSession, RunPosition
+from orchestrator.core.forecast_session import LiveSession, RunPosition
 from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.loader import parse

@@ -12,6 +12,7 @@ from orchestrator.core.commands import (
     VerifyDataset,
     Wait,
 )
+from orchestrator.core.decide_session import carry_on, dataset_due
 from orchestrator.core.parking import park_reason
 from orchestrator.core.plan import (
     QUOTA_AGAIN_S,
@@ -24,7 +25,6 @@ from orchestrator.core.plan import (
     session_limit_s,
 )
 from orchestrator.core.retention import needs_verification, unpublished_parent
-from orchestrator.core.under_way import carry_on, dataset_due
 from orchestrator.core.waits import not_renewed, short
 from orchestrator.pipeline.model import Pipeline
 from state.facts import RunFinished, RunWaiting, RunWoken
