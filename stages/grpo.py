@@ -64,6 +64,36 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
     keeps_origin = options.beta > 0
     with context.doing(TimeClass.MODEL):
         stage_state = prepare(context, options, needs_origin=keeps_origin)
+    problems = _problems(context, stage_state, options)
+    with context.doing(TimeClass.MODEL):
+        probe = check(context, options, stage_state)
+        updater = PolicyUpdater(context, stage_state, options)
+        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(stage_state, options)
+    source = RolloutSource(context, options, updater.cluster, stage_state, chooser(stage_state, problems))
+    judge = RewardJudge(context, options)
+
+    def step(number: int) -> dict[str, float]:
+        """Draw and judge completions, choose those to learn from, weigh their tokens, update the policy, and check."""
+        rounds: list[Sampled] = []
+        while needs_round(rounds, options):
+            drawn = source.draw(number, len(rounds))
+            rounds.append(judge.judge(number, drawn))
+        chosen = chosen_groups(rounds, options)
+        batch = weigh(chosen, stage_state, options)
+        updated = updater.update(batch)
+        metrics = {**updated, **chosen.metrics}
+        guard.watch(number, metrics)
+        frozen.look(metrics)
+        return {**metrics, **probe.take()}
+
+    def state() -> Any:
+        return state_of(stage_state, options, updater.trainer.optimizer, keeps_origin=keeps_origin)
+
+    do_steps(context, step, state)
+
+
+def _problems(context: Context, stage_state: StageState, options: Grpo) -> Sequence[Example]:
+    """Return the training problems; raises StageFailed if there are none."""
     with context.doing(TimeClass.DATA):
         problems = judged_problems(context, stage_state.foundation, options.data, options).train
     if not problems:
@@ -72,41 +102,47 @@ def _learn_from(context: Context, options: Grpo, chooser: Chooser) -> None:
             f"data {' '.join(options.data)}: no training problem has a gradable answer: name other data, "
             "or raise max_prompt_length",
         )
-    metrics = LatestMetrics()
-    with context.doing(TimeClass.MODEL):
-        probe = check(context, options, stage_state)
-        cluster = cluster_of(stage_state, options, context.spec.steps, metrics)
-        cluster.doing = context.doing
-        trainer = cluster.actor_trainer
-        trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
-        trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
-        metric_names = ("kl", "clipped_share", "logprob") if keeps_origin else ("clipped_share", "logprob")
-        trainer.with_rl_metrics_to_log(dict.fromkeys(metric_names, np.mean))
-        guard, frozen = TrainingGuard(options, context.spec.name), FrozenWeightsCheck(stage_state, options)
-    draws = Draws(context, options, cluster, stage_state, chooser(stage_state, problems))
-
-    def step(number: int) -> dict[str, float]:
-        sampled = draws.at(number)
-        batch = _batch(sampled, stage_state, options)
-        for _ in range(options.num_iterations):
-            cluster.update_actor(parts(batch, options.gradient_accumulation_steps), None)
-        trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
-        found = {
-            **metrics.take("loss", *metric_names),
-            **measurements(trainer.optimizer.opt_state),
-            **sampled.metrics,
-        }
-        guard.watch(number, found)
-        frozen.look(found)
-        return {**found, **probe.take()}
-
-    def state() -> Any:
-        return state_of(stage_state, options, trainer.optimizer, keeps_origin=keeps_origin)
-
-    do_steps(context, step, state)
+    return problems
 
 
-# --- what a step learns from --------------------------------------------------
+# --- draw ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DrawnRound:
+    """Completions of one batch of problems, before they are judged; one entry per completion."""
+
+    rows: list[Example]
+    prompts: list[str]
+    tokens: np.ndarray[Any, Any]
+    """Prompt tokens, rows × positions, padded on the left."""
+    answers: list[DrawnAnswer]
+
+
+class RolloutSource:
+    """Generates a step's completions, a function of the seed, the step and the current model."""
+
+    def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: StageState, choose: Choose) -> None:
+        self._context, self._options, self._cluster, self._standing = context, options, cluster, standing
+        self._choose = choose
+
+    def draw(self, step: int, number: int) -> DrawnRound:
+        """Generate the completions of one round of a step: one batch of problems."""
+        context, options, name = self._context, self._options, self._context.spec.name
+        with context.doing(TimeClass.DATA):
+            seed = derive_seed(context.seed, name, "data")
+            examples = self._choose(step, derive_seed(seed, "round", number) if number else seed)
+            rows = [example for example in examples for _ in range(options.num_generations)]
+            prompts = [prompt(example, self._standing.foundation) for example in rows]
+        label = f"{number}" if number else ""
+        context.saw(step, f"batch{label}", [example.key for example in examples])
+        words = (step, number) if number else (step,)
+        tokens, answers = self._cluster.draw(prompts, derive_seed(context.seed, name, "rollout", *words))
+        context.saw(step, f"rollouts{label}", [answer.tokens for answer in answers])
+        return DrawnRound(rows, prompts, tokens, answers)
+
+
+# --- judge --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -121,70 +157,48 @@ class Sampled:
     """Metrics over all completions that were generated, including those not learnt from."""
 
 
-class Draws:
-    """Generates and judges a step's completions, a function of the seed, the step and the current model."""
+class RewardJudge:
+    """Judges completions by the rewards that the options name."""
 
-    def __init__(self, context: Context, options: Grpo, cluster: Cluster, standing: StageState, choose: Choose) -> None:
-        self._context, self._options, self._cluster, self._standing = context, options, cluster, standing
-        self._choose = choose
+    def __init__(self, context: Context, options: Grpo) -> None:
+        self._context, self._options = context, options
         self._rewards = checked_rewards(options.rewards)
 
-    def at(self, step: int) -> Sampled:
-        """Return the step's groups.
-
-        With `dynamic_sampling` (DAPO, arXiv:2503.14476, section 3.2) a group whose completions all have the same reward
-        is replaced by one from another round of problems, for as many rounds as the option allows. If groups are still
-        missing then, the batch is filled with uninformative groups of the first rounds, which contribute no gradient.
-        """
-        rounds = [self._round(step, 0)]
-        while len(rounds) <= self._options.dynamic_sampling and self._useful(rounds) < self._options.batch:
-            rounds.append(self._round(step, len(rounds)))
-        return chosen_groups(rounds, self._options)
-
-    def _useful(self, rounds: Sequence[Sampled]) -> int:
-        return sum(int(_useful(each.rewards, each.answers, self._options).sum()) for each in rounds)
-
-    def _round(self, step: int, number: int) -> Sampled:
-        """Generate and judge one round of a step: one batch of problems."""
-        context, options, name = self._context, self._options, self._context.spec.name
-        with context.doing(TimeClass.DATA):
-            seed = derive_seed(context.seed, name, "data")
-            examples = self._choose(step, derive_seed(seed, "round", number) if number else seed)
-            rows = [example for example in examples for _ in range(options.num_generations)]
-            prompts = [prompt(example, self._standing.foundation) for example in rows]
-        label = f"{number}" if number else ""
-        context.saw(step, f"batch{label}", [example.key for example in examples])
-        words = (step, number) if number else (step,)
-        tokens, answers = self._cluster.draw(prompts, derive_seed(context.seed, name, "rollout", *words))
-        context.saw(step, f"rollouts{label}", [answer.tokens for answer in answers])
-        return self._judged(step, rows, prompts, tokens, answers)
-
-    def _judged(
-        self, step: int, rows: list[Example], prompts: list[str], tokens: Any, answers: list[DrawnAnswer]
-    ) -> Sampled:
-        options, texts = self._options, [answer.text for answer in answers]
+    def judge(self, step: int, drawn: DrawnRound) -> Sampled:
+        """Return the completions with their rewards and metrics; shows some in the log when the options say so."""
+        options, prompts, rows = self._options, drawn.prompts, drawn.rows
+        texts = [answer.text for answer in drawn.answers]
         columns: dict[str, Any] = {"answer": [row.answer for row in rows], "domain": [row.domain for row in rows]}
         values = {
             name: np.asarray(reward(prompts=prompts, completions=texts, **columns), np.float64)
             for name, reward in self._rewards.items()
         }
-        lengths = np.array([len(answer.tokens) for answer in answers])
+        lengths = np.array([len(answer.tokens) for answer in drawn.answers])
         penalty = overlong_penalty(lengths, options.max_completion_length, options.overlong_buffer)
         rewards = weighted_sum(values, options.rewards) + options.overlong_penalty * penalty
         if options.show_every and step % options.show_every == 0:
             self._context.say(shown(step, prompts, texts, rewards, options.num_generations))
-        reward_metrics = worth(texts, rewards, options.num_generations, values, columns)
-        tokens_drawn = float(np.count_nonzero(tokens) + lengths.sum())  # padding is token 0
-        return Sampled(
-            tokens,
-            answers,
-            rewards,
-            {
-                **reward_metrics,
-                **length_metrics(lengths.tolist(), [answer.truncated for answer in answers]),
-                "tokens": tokens_drawn,
-            },
-        )
+        metrics = {
+            **worth(texts, rewards, options.num_generations, values, columns),
+            **length_metrics(lengths.tolist(), [answer.truncated for answer in drawn.answers]),
+            "tokens": float(np.count_nonzero(drawn.tokens) + lengths.sum()),  # padding is token 0
+        }
+        return Sampled(drawn.tokens, drawn.answers, rewards, metrics)
+
+
+# --- choose -------------------------------------------------------------------
+
+
+def needs_round(rounds: Sequence[Sampled], options: Grpo) -> bool:
+    """Return True until there are enough groups to learn from, or the options allow no more rounds.
+
+    With `dynamic_sampling` (DAPO, arXiv:2503.14476, section 3.2) a group whose completions all have the same reward is
+    replaced by one from another round of problems, for as many rounds as the option allows. If groups are still missing
+    then, the batch is filled with uninformative groups of the first rounds, which contribute no gradient.
+    """
+    if not rounds or len(rounds) > options.dynamic_sampling:
+        return not rounds
+    return sum(int(_useful(each.rewards, each.answers, options).sum()) for each in rounds) < options.batch
 
 
 def _useful(rewards: Floats, answers: Sequence[DrawnAnswer], options: Grpo) -> Bools:
@@ -214,7 +228,10 @@ def chosen_groups(rounds: Sequence[Sampled], options: Grpo) -> Sampled:
     return Sampled(prompts[rows], [answers[row] for row in rows], rewards[rows], metrics)
 
 
-def _batch(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBatch:
+# --- weigh --------------------------------------------------------------------
+
+
+def weigh(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBatch:
     """Build the step's arrays, with log-probabilities under the reference and under the policy
     that generated the completions."""
     padding = stage_state.foundation.tokenizer.pad_id()
@@ -230,3 +247,27 @@ def _batch(sampled: Sampled, stage_state: StageState, options: Grpo) -> PolicyBa
         reference = logprobs(stage_state.frozen) if options.beta > 0 else None
         old = logprobs(stage_state.model) if options.num_iterations > 1 else None
     return replace(batch, reference=reference, old=old)
+
+
+# --- update -------------------------------------------------------------------
+
+
+class PolicyUpdater:
+    """Updates the policy with Tunix's trainer."""
+
+    def __init__(self, context: Context, stage_state: StageState, options: Grpo) -> None:
+        self._options, self._metrics = options, LatestMetrics()
+        self._names = ("kl", "clipped_share", "logprob") if options.beta > 0 else ("clipped_share", "logprob")
+        self.cluster = cluster_of(stage_state, options, context.spec.steps, self._metrics)
+        self.cluster.doing = context.doing
+        self.trainer = self.cluster.actor_trainer
+        self.trainer.with_loss_fn(PolicyLoss.of(options), has_aux=True)
+        self.trainer.with_gen_model_input_fn(lambda batch: {"batch": batch})
+        self.trainer.with_rl_metrics_to_log(dict.fromkeys(self._names, np.mean))
+
+    def update(self, batch: PolicyBatch) -> dict[str, float]:
+        """Do the batch's updates, as many as the options say, and return the metrics of the last one."""
+        for _ in range(self._options.num_iterations):
+            self.cluster.update_actor(parts(batch, self._options.gradient_accumulation_steps), None)
+        self.trainer.close()  # flushes this step's metrics, which the trainer would buffer until the next one
+        return {**self._metrics.take("loss", *self._names), **measurements(self.trainer.optimizer.opt_state)}

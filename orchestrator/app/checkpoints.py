@@ -9,7 +9,8 @@ import click
 from orchestrator.app.app import App
 from orchestrator.base.disk import on_disk
 from orchestrator.base.errors import BadInput, RelayError
-from orchestrator.engine.checkpoint_copies import CheckpointCopies, damage_here, entries_of, lacking, listed_damage
+from orchestrator.engine.checkpoint_checks import damage_here, entries_of, lacking, listed_damage
+from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import Gateway

@@ -6,8 +6,10 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from orchestrator.core.durations import Estimate, RunHistory, Times
-from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition, forecast, hours_of, left
+from orchestrator.core.forecast import Forecast, forecast
+from orchestrator.core.forecast_session import LiveSession, RunPosition, left
 from orchestrator.core.plan import WEEK, week_of, where
+from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
 from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, StepSeen

@@ -11,6 +11,7 @@ from pathlib import Path
 from orchestrator.base.disk import RESERVE_BYTES, full, private_folder
 from orchestrator.base.errors import Corrupt, DiskRefused
 from orchestrator.engine.home import HomeLayout
+from stages.contract import Manifest
 from state.facts import DamageFound
 
 FILES_MAX = 8
@@ -77,6 +78,18 @@ class Quarantine:
         missing_bytes = wanted_bytes - self.home.free_bytes(folder)
         if missing_bytes > 0:
             raise DiskRefused(full(folder, missing_bytes))
+
+    def make_room_for(self, manifest: Manifest, into: Path) -> None:
+        """Ensure that those files of a checkpoint that are not in a folder yet, going by file sizes, fit into it.
+
+        Raises DiskRefused, like `make_room`.
+        """
+        missing_bytes = 0
+        for entry in manifest.files:
+            whole, part = into / entry.path, into / f"{entry.path}.part"
+            if not whole.is_file() or whole.stat().st_size != entry.size_bytes:
+                missing_bytes += max(0, entry.size_bytes - (part.stat().st_size if part.is_file() else 0))
+        self.make_room(missing_bytes, into)
 
     def place(self, checkpoint: str, file: str) -> Path:
         """Return the path where a damaged file is kept; a later file of the same second has a higher number.

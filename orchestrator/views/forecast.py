@@ -8,8 +8,10 @@ from typing import Any
 import pydantic
 
 from orchestrator.core.durations import INTERVALS_KEPT, RunHistory, Times, estimate_durations, reported_in
-from orchestrator.core.forecast import Forecast, RunPosition, Unforeseeable, forecast, hours_of, left
+from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
+from orchestrator.core.forecast_session import RunPosition, left
+from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Pipeline
 from state.facts import Fact
 from state.failures import RunDamaged

@@ -7,12 +7,30 @@ a report that gives the reason, and exit status 0. Steps after that checkpoint a
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from stages.session.context import RunningSession
+from stages.session.session_report import report_of
 
 MARGIN_S_MAX = 15.0
 """Time between the exit and the limit, in seconds; half of the time between budget and limit if that is less."""
 LOOK_S_MAX = 1.0
 """Longest wait between two looks at the clock, in seconds: the session's clock may stop or jump with its machine."""
+
+
+def leaving_in_time(session: RunningSession, leave: Callable[[int], object] | None) -> AbstractContextManager[None]:
+    """Write a report and call `leave` if the `with` block lasts almost until the session's limit."""
+    if leave is None:
+        return nullcontext()
+    order = session.order
+
+    def go() -> None:
+        why = f"the session leaves before its limit of {order.limit_s:g} s: its last step or save did not end in time"
+        session.log.event("stopping", stage=session.reached.stage, step=session.reached.step, note=why)
+        session.output.report(report_of(session, "yielded", reason=why))
+        leave(0)
+
+    return last_exit(exit_at_s(order.budget_s, order.limit_s), session.clock, go)
 
 
 def exit_at_s(budget_s: float, limit_s: float) -> float:

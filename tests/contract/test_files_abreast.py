@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from orchestrator.base.errors import Corrupt
-from orchestrator.engine.collect import fetch
+from orchestrator.engine.collecting.download import fetch_checkpoint
+from orchestrator.engine.collecting.files import SessionFiles
+from orchestrator.engine.collecting.manifests import Candidate
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.manifests import Candidate
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest
@@ -49,7 +50,8 @@ class Collecting:
 
     def __call__(self, promised: Manifest) -> None:
         files = {file.name: file for file in self.place.gateway.output("gsm-3f9a-s0001", None)}
-        fetch(Candidate(promised, FOLDER), files, self.place.gateway, self.into, self.quarantine)
+        left = SessionFiles(files, self.place.gateway, self.into, self.quarantine, self.into.name)
+        fetch_checkpoint(Candidate(promised, FOLDER), left, self.into)
 
     def here(self) -> list[str]:
         return sorted(path.name for path in self.into.iterdir())

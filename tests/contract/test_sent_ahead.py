@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import Corrupt
-from orchestrator.engine.collect import fetch
+from orchestrator.engine.collecting.download import fetch_checkpoint
+from orchestrator.engine.collecting.files import SessionFiles
+from orchestrator.engine.collecting.manifests import Candidate
 from orchestrator.engine.effects.eager_upload import EagerUpload
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.manifests import Candidate
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallAction, CallFault, FaultPlan
@@ -35,8 +36,8 @@ class Hop:
 
     def fetch(self) -> None:
         files = {file.name: file for file in self.place.gateway.output("gsm-3f9a-s0001", None)}
-        candidate = Candidate(MANIFEST, FOLDER)
-        fetch(candidate, files, self.place.gateway, self.into, self.quarantine, self.ahead.send)
+        left = SessionFiles(files, self.place.gateway, self.into, self.quarantine, DATASET)
+        fetch_checkpoint(Candidate(MANIFEST, FOLDER), left, self.into, self.ahead.send)
 
     def publish(self) -> None:
         sha256 = {entry.path: entry.sha256 for entry in MANIFEST.files}

@@ -12,8 +12,9 @@ import pytest
 from orchestrator.base.errors import Corrupt
 from orchestrator.core.plan import Limits
 from orchestrator.engine import effects
-from orchestrator.engine.checkpoint_copies import CheckpointCopies, damage_here
-from orchestrator.engine.collect import collect
+from orchestrator.engine.checkpoint_checks import damage_here
+from orchestrator.engine.checkpoint_copies import CheckpointCopies
+from orchestrator.engine.collecting.collect import collect_output
 from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
@@ -123,7 +124,7 @@ class Way:
 
     def collect(self, quarantine: Quarantine) -> OutputCollected:
         state = self.state()
-        fact = collect(state, state.session(1, 1), PIPELINE, self.gateway, quarantine)
+        fact = collect_output(state, state.session(1, 1), PIPELINE, self.gateway, quarantine)
         assert isinstance(fact, OutputCollected)
         return fact
 

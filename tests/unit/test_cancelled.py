@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.engine.collect import TIME_LIMIT, concluded
+from orchestrator.engine.collecting.judgement import TIME_LIMIT, concluded
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import LogLine
 from stages.contract import Progress

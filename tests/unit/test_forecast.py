@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.core.durations import estimate_durations
-from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition, Unforeseeable, forecast, hours_of
+from orchestrator.core.forecast import Forecast, Unforeseeable, forecast
+from orchestrator.core.forecast_session import LiveSession, RunPosition
+from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.core.goodput import CLASSES, GROUPS, account, early_s, goodput
-from orchestrator.engine.effects.poll import LogReader
+from orchestrator.engine.collecting.session_seconds import seconds_of, told_seconds
+from orchestrator.engine.effects.session_log import LogReader
 from orchestrator.engine.home import log_lines
-from orchestrator.engine.session_seconds import seconds_of, told_seconds
 from orchestrator.kaggle.gateway import LogLine
 from orchestrator.views.history.idle_time import outside
 from orchestrator.views.text import goodput_text

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.disk import RESERVE_BYTES, free_bytes, shortage
-from orchestrator.engine.checkpoint_copies import damage_here
+from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.document import daemon_document
 from state.failures import StoreCorrupt, StoreUnavailable

@@ -9,8 +9,8 @@ from kaggle_kernels import build
 from orchestrator.base.disk import private_folder
 from orchestrator.base.errors import BadInput, Corrupt, Transient
 from orchestrator.core.plan import checkpoint_of, key_in, run_in, slug_of
-from orchestrator.engine.effects.poll import seen_of
-from orchestrator.engine.manifests import DOCUMENT_BYTES_MAX
+from orchestrator.engine.collecting.files import DOCUMENT_BYTES_MAX
+from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
 from stages.contract import MANIFEST_NAME, Manifest, Order
 from stages.documents import ContractError, NewerFormat

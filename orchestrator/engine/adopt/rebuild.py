@@ -5,18 +5,22 @@ not yet polled. Earlier sessions are recorded in full.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from orchestrator.base.disk import private_folder, write_whole
 from orchestrator.base.errors import Corrupt
 from orchestrator.core import parking
 from orchestrator.core.plan import checkpoint_of, finished, inputs_of, slug_of, token_of
-from orchestrator.engine import collect
 from orchestrator.engine.adopt.evidence import Evidence, StartedSession, published_manifest
+from orchestrator.engine.collecting.download import fetch_checkpoint
+from orchestrator.engine.collecting.extras import fetch_curves, keep_artifacts
+from orchestrator.engine.collecting.files import SessionFiles, list_files
+from orchestrator.engine.collecting.judgement import concluded
+from orchestrator.engine.collecting.manifests import Candidate, candidates
+from orchestrator.engine.collecting.report import report_of
 from orchestrator.engine.effects import EffectContext
-from orchestrator.engine.effects.poll import read_log
-from orchestrator.engine.manifests import Candidate, Files, candidates, safe_files
+from orchestrator.engine.effects.session_log import read_log
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline.model import Pipeline
@@ -184,15 +188,13 @@ class _Replay:
         self.history.happened(planned, PushIntended(number=number, attempt=attempt), confirmed)
 
     def _ended(self, session: Session, name: str, left_more: bool) -> None:
-        gateway, home = self.shell.gateway, self.shell.home
+        home = self.shell.home
         quarantine = Quarantine(home, session.run, self.history.now)
-        files = safe_files(gateway.output(session.slug, session.kernel_version), name, quarantine)
-        incoming = private_folder(home.incoming(session))
-        report = collect.report_of(session, files, gateway, incoming)
+        files = list_files(session, self.shell.gateway, quarantine)
+        report = report_of(session, files)
         self.history.metrics += read_log(session, self.shell).metrics
-        collect.bring_curves(files, gateway, home.curves(session.run))
-        expected = collect.expected_of(self.state, session, name)
-        found = list(candidates(expected, self.pipeline, files, gateway, incoming, quarantine))
+        fetch_curves(files, home.curves(session.run))
+        found = list(candidates(self.state, session, self.pipeline, files))
         self.history.happened(*quarantine.found)
         digest = self.evidence.taken.get(name)
         if name in self.manifests:
@@ -216,16 +218,17 @@ class _Replay:
         report: Report | None,
         taken: Manifest | None,
         candidate: Candidate | None = None,
-        files: Files | None = None,
+        files: SessionFiles | None = None,
     ) -> None:
         """Record a session's end; fetch a checkpoint that is in no dataset yet, for the ordinary tick to publish."""
-        fact = collect.concluded(session, self.pipeline, report, self.shell.home, taken)
+        fact = concluded(session, self.pipeline, report, self.shell.home, taken)
         self.history.happened(fact)
         if isinstance(fact, NothingCollected):
             return
         name = fact.checkpoint
         if name not in self.manifests:
-            if candidate is not None and self._is_newest(session.key) and self._fetch(candidate, name, files or {}):
+            newest = self._is_newest(session.key)
+            if newest and candidate is not None and files is not None and self._fetch(candidate, name, files):
                 return
             self.pruned.append(name)
         self._published(session.key, name)
@@ -234,11 +237,11 @@ class _Replay:
         """Return True if no later checkpoint was published: then this one is not pruned but still unpublished."""
         return all((manifest.session, manifest.attempt) < key for manifest in self.manifests.values())
 
-    def _fetch(self, candidate: Candidate, name: str, files: Files) -> bool:
+    def _fetch(self, candidate: Candidate, name: str, files: SessionFiles) -> bool:
         into = self.shell.home.checkpoint(self.evidence.run, name)
         quarantine = Quarantine(self.shell.home, self.evidence.run, self.history.now)
         try:
-            collect.fetch(candidate, files, self.shell.gateway, into, quarantine)
+            fetch_checkpoint(candidate, replace(files, quarantine=quarantine), into)
         except Corrupt as error:
             self.history.notes.append(f"the checkpoint {name} cannot be used: {error}")
             return False
@@ -302,7 +305,7 @@ class _Replay:
         usable = [c.name for c in self.state.checkpoints if c.usable and c.name not in self.pruned]
         if usable:
             blob = self.shell.home.checkpoint(self.evidence.run, usable[-1]) / BLOB_NAME
-            collect.keep_artifacts(blob, self.shell.home.artifacts(self.evidence.run))
+            keep_artifacts(blob, self.shell.home.artifacts(self.evidence.run))
 
 
 def _download(manifest: Manifest, name: str, place: str, shell: EffectContext) -> None:

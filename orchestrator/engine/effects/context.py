@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import RelayError
 from orchestrator.core.plan import Limits
+from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
+from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import Gateway
-from state.facts import (
-    Fact,
-)
-from state.model import Metric, PollState, QuotaRow
+from state.facts import Fact
+from state.model import Metric, PollState, QuotaRow, RunState, Session
+
+WELL = PollState()
+"""Poll state without failures."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,13 @@ class EffectContext:
     limits: Limits
     identity: str = ""
     """Id of this home folder (see `orchestrator.engine.home_identity`); empty if the account has only one."""
+
+    def copies_of(self, state: RunState, session: Session) -> CheckpointCopies:
+        """Return the access to all copies of a session's checkpoint."""
+        assert session.checkpoint is not None, f"{session.slug} has no checkpoint"
+        quarantine = Quarantine(self.home, session.run, self.clock.now())
+        checkpoint = state.checkpoint(session.checkpoint)
+        return CheckpointCopies(checkpoint, session, self.gateway, self.home, quarantine, state.run, self.identity)
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,19 @@ name; then the run is parked.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from orchestrator.base.errors import NameTaken, NoRoom, Permanent
 from orchestrator.base.humanize import duration
-from orchestrator.engine.checkpoint_copies import PROCESSED, refuse_public
-from orchestrator.engine.effects.context import EffectContext
+from orchestrator.core.search_time import search_time_s
+from orchestrator.engine.checkpoint_checks import PROCESSED, refuse_public
+from orchestrator.engine.effects.context import EffectContext, reset_failures
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
 from state.facts import RunParked
-from state.model import COPIES_MAX, Run, copy_in, place_of
+from state.model import COPIES_MAX, PollState, Run, Snapshot, copy_in, place_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +124,14 @@ def _not_visible(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
         return UploadStatus("awaited")
     reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it does not show it"
     return UploadStatus("dropped", reason=f"{reason}, though it lists it" if listed else reason)
+
+
+def sought_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
+    """Return the seconds for which a dataset has been searched for, this poll included; usually one every `poll_s`."""
+    watch = snapshot.watch
+    return search_time_s(watch, place, watch.dataset_looked_at, shell.limits.poll_s, shell.clock.now())
+
+
+def dataset_polled(snapshot: Snapshot, shell: EffectContext, sums: dict[str, float] | None = None) -> PollState:
+    """Return the poll state after polling a dataset; `sums` is from `summed_up`, while the dataset is searched for."""
+    return replace(reset_failures(snapshot.watch), dataset_looked_at=shell.clock.now(), sought_s=sums or {})

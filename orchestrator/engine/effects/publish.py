@@ -1,28 +1,27 @@
-"""Publishes a checkpoint, or the pipeline's own files, as a dataset and checks that it is complete."""
+"""Publishes a checkpoint as a dataset and checks that it is complete."""
 
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from orchestrator.core.plan import inputs_of, inputs_place
-from orchestrator.core.search_time import search_time_s
-from orchestrator.engine.checkpoint_copies import CheckpointCopies, entries_of, lacking, listed_damage
+from orchestrator.engine.checkpoint_checks import entries_of, lacking, listed_damage
+from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.effects.context import EffectContext, EffectResult, reset_failures
-from orchestrator.engine.effects.dataset_upload import DatasetUpload, UploadStatus, summed_up, unfinished, upload_status
+from orchestrator.engine.effects.dataset_upload import (
+    DatasetUpload,
+    UploadStatus,
+    dataset_polled,
+    sought_s,
+    summed_up,
+    unfinished,
+    upload_status,
+)
 from orchestrator.engine.home import HomeLayout
-from orchestrator.engine.quarantine import Quarantine
+from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
-from state.facts import (
-    CheckpointPublished,
-    DatasetDropped,
-    DatasetOffered,
-    Fact,
-    InputsDropped,
-    InputsOffered,
-    InputsPublished,
-)
-from state.model import Checkpoint, PollState, RunState, Session, Snapshot
+from state.facts import CheckpointPublished, DatasetDropped, DatasetOffered, Fact
+from state.model import Checkpoint, PollState, Session, Snapshot
 
 
 def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -30,69 +29,29 @@ def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Eff
 
     Only the bytes that were collected are uploaded: a damaged copy is repaired from Kaggle or given up.
     """
-    copies = custody_of(snapshot.state, session, shell)
+    copies = shell.copies_of(snapshot.state, session)
     checkpoint, found = copies.checkpoint, copies.quarantine.found
     seen = shell.gateway.find_dataset(checkpoint.place)
     if seen is None and checkpoint.offered_at is None and (lost := copies.repair()):
-        return EffectResult((*found, copies.damaged(lost, pipeline)), _dataset_seen(snapshot, shell))
+        return EffectResult((*found, copies.damaged(lost, pipeline)), dataset_polled(snapshot, shell))
     offer = _offer_of(checkpoint, snapshot, shell)
     began_s = shell.clock.monotonic()
     status = upload_status(offer, seen, shell)
     if status.seen is None:
         sent_s = shell.clock.monotonic() - began_s if seen is None and not offer.taken else snapshot.watch.sent_s
-        watch = replace(_dataset_seen(snapshot, shell, summed_up(offer, status)), sent_s=sent_s)
+        watch = replace(dataset_polled(snapshot, shell, summed_up(offer, status)), sent_s=sent_s)
         return EffectResult((*found, *_facts(session, offer, status)), watch)
     ready = status.seen
     if lacking(checkpoint, ready):
         status = unfinished(offer, "does not list all of its files", shell)
-        watch = _dataset_seen(snapshot, shell, summed_up(offer, status))
+        watch = dataset_polled(snapshot, shell, summed_up(offer, status))
         return EffectResult((*found, *_facts(session, offer, status)), watch)
     if damage := listed_damage(checkpoint, ready):
-        for file, problem in damage.items():
-            copies.quarantine.note(checkpoint.name, file, "dataset", problem)
-        copies.delete(ready)
-        reason = f"the dataset {checkpoint.place} is damaged and uploaded again"
-        return EffectResult(
-            (*found, *_facts(session, offer, UploadStatus("dropped", reason=reason))),
-            _retry_later(snapshot, shell, reason),
-        )
+        status = _withdrawn(damage, ready, copies)
+        watch = _retry_later(snapshot, shell, status.reason)
+        return EffectResult((*found, *_facts(session, offer, status)), watch)
     fact = CheckpointPublished(number=session.number, attempt=session.attempt, sent_s=snapshot.watch.sent_s)
-    return EffectResult((*found, fact), replace(_dataset_seen(snapshot, shell), sent_s=0.0))
-
-
-def custody_of(state: RunState, session: Session, shell: EffectContext) -> CheckpointCopies:
-    """Return the access to all copies of a session's checkpoint."""
-    assert session.checkpoint is not None, f"{session.slug} has no checkpoint"
-    quarantine = Quarantine(shell.home, session.run, shell.clock.now())
-    checkpoint = state.checkpoint(session.checkpoint)
-    return CheckpointCopies(checkpoint, session, shell.gateway, shell.home, quarantine, state.run, shell.identity)
-
-
-def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
-    """Create the dataset of the pipeline's own files unless it exists."""
-    run = snapshot.state.run
-    files = [shell.home.inputs(run.id) / Path(name).name for name in pipeline.inputs.files]
-    name, place = inputs_of(run.id), inputs_place(run)
-    offer = DatasetUpload(
-        name=name,
-        place=place,
-        taken=run.inputs_offered_at is not None,
-        sought_s=_sought_s(place, snapshot, shell),
-        run=run,
-        files=files,
-    )
-    status = upload_status(offer, shell.gateway.find_dataset(place), shell)
-    if status.seen is not None:
-        wanted = {path.name: path.stat().st_size for path in files}
-        if {file.name: file.size_bytes for file in status.seen.files} == wanted:
-            return EffectResult((InputsPublished(),), _dataset_seen(snapshot, shell))
-        status = unfinished(offer, "lists other files than were sent", shell)
-    facts: tuple[Fact, ...] = ()
-    if status.what == "offered":
-        facts = (InputsOffered(dataset=place),)
-    if status.what == "dropped":
-        facts = (InputsDropped(dataset=offer.following, reason=status.reason), *offer.asks(status.reason))
-    return EffectResult(facts, _dataset_seen(snapshot, shell, summed_up(offer, status)))
+    return EffectResult((*found, fact), replace(dataset_polled(snapshot, shell), sent_s=0.0))
 
 
 def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: EffectContext) -> DatasetUpload:
@@ -100,17 +59,19 @@ def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: EffectContext) 
         name=checkpoint.name,
         place=checkpoint.place,
         taken=checkpoint.offered_at is not None,
-        sought_s=_sought_s(checkpoint.place, snapshot, shell),
+        sought_s=sought_s(checkpoint.place, snapshot, shell),
         run=snapshot.state.run,
         files=published_files(checkpoint, shell.home),
         sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `repair` has just verified
     )
 
 
-def _sought_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
-    """Return the seconds for which a dataset has been searched for, this poll included; usually one every `poll_s`."""
-    watch = snapshot.watch
-    return search_time_s(watch, place, watch.dataset_looked_at, shell.limits.poll_s, shell.clock.now())
+def _withdrawn(damage: dict[str, str], seen: DatasetSeen, copies: CheckpointCopies) -> UploadStatus:
+    """Delete a dataset whose listing differs from the manifest."""
+    for file, problem in damage.items():
+        copies.quarantine.note(copies.checkpoint.name, file, "dataset", problem)
+    copies.delete(seen)
+    return UploadStatus("dropped", reason=f"the dataset {copies.checkpoint.place} is damaged and uploaded again")
 
 
 def _facts(session: Session, offer: DatasetUpload, status: UploadStatus) -> tuple[Fact, ...]:
@@ -123,11 +84,6 @@ def _facts(session: Session, offer: DatasetUpload, status: UploadStatus) -> tupl
             return (dropped, *offer.asks(status.reason))
         case "ready" | "awaited":
             return ()
-
-
-def _dataset_seen(snapshot: Snapshot, shell: EffectContext, sums: dict[str, float] | None = None) -> PollState:
-    """Return the poll state after polling a dataset; `sums` is from `summed_up`, while the dataset is searched for."""
-    return replace(reset_failures(snapshot.watch), dataset_looked_at=shell.clock.now(), sought_s=sums or {})
 
 
 def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:

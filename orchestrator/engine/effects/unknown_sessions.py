@@ -7,7 +7,7 @@ from kaggle_kernels import build
 from orchestrator.base.errors import NoSlot, Refused, Transient
 from orchestrator.core.plan import key_in, token_of
 from orchestrator.engine.effects.context import EffectContext
-from orchestrator.engine.effects.poll import seen_of
+from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
 from orchestrator.kaggle.gateway import Gateway, KernelFound, KernelListed, Worker
 from stages.documents import ContractError

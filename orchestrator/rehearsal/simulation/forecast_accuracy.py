@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator.core.durations import estimate_durations
-from orchestrator.core.forecast import RunPosition, forecast, hours_of
+from orchestrator.core.forecast import forecast
+from orchestrator.core.forecast_session import RunPosition
 from orchestrator.core.plan import Limits
+from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.plans import ChainPlan, calm

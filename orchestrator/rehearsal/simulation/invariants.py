@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from orchestrator.core.retention import prunable
-from orchestrator.engine.manifests import TRIES
+from orchestrator.engine.collecting.files import TRIES
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
 from orchestrator.rehearsal.local_kaggle.stored_file import Content

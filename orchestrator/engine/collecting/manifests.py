@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from orchestrator.base.errors import Corrupt
-from orchestrator.engine.quarantine import Quarantine
-from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile
+from orchestrator.engine.collecting.files import TRIES, SessionFiles
 from orchestrator.pipeline.chips import OUTPUT_BYTES_MAX
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import (
@@ -17,19 +16,12 @@ from stages.contract import (
     SEAL_NAME,
     Manifest,
     clashing,
-    seal_of,
 )
 from stages.documents import ContractError
-from state.model import Session
+from state.model import RunState, Session
 
-DOCUMENT_BYTES_MAX = 16 * 2**20
 CANDIDATES_MAX = 64
 """Maximum number of manifests that are fetched from one session. A session keeps two or three checkpoints."""
-REFUSED_NAMES_TOLD = 5
-TRIES = 2
-"""Number of attempts to fetch a file: damage in the first may come from the transfer."""
-
-Files = dict[str, OutputFile]
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,6 @@ class ManifestCheck:
     session: Session
     parent: str | None
     """Digest of the checkpoint that the session started from."""
-    name: str
-    """Name of the checkpoint that is to be collected."""
 
     def problem(self, manifest: Manifest, pipeline: Pipeline) -> str:
         """Return why this manifest cannot be the session's, in a sentence, or an empty string."""
@@ -81,56 +71,29 @@ class ManifestCheck:
         return ""
 
 
-def safe_files(listing: tuple[OutputFile, ...], name: str, quarantine: Quarantine) -> Files:
-    """Return the listed files by name; files with names that are unsafe here are only noted in `quarantine`."""
-    refused = [file for file in listing if file.refused]
-    for file in refused[:REFUSED_NAMES_TOLD]:
-        quarantine.note(name, file.name, "output", file.refused)
-    if (more := len(refused) - REFUSED_NAMES_TOLD) > 0:
-        quarantine.note(name, "", "output", f"{more} more files have names that cannot be used")
-    return {file.name: file for file in listing if not file.refused}
-
-
-def fetch_document(file: OutputFile, gateway: Gateway, into: Path) -> bytes:
-    """Fetch a small file's bytes; raises Corrupt. Fetched anew each time: a listing does not tell a file's version."""
-    into.unlink(missing_ok=True)
-    gateway.download(file, into, FileWanted(size_bytes_max=DOCUMENT_BYTES_MAX))
-    return into.read_bytes()
-
-
-def fetch_sealed(path: PurePosixPath, seal_name: str, files: Files, gateway: Gateway, into: Path) -> bytes:
-    """Fetch a document's bytes; raises Corrupt if they differ from their seal. Older sessions wrote no seals."""
-    data = fetch_document(files[str(path)], gateway, into)
-    seal = files.get(str(path.with_name(seal_name)))
-    if seal is not None and fetch_document(seal, gateway, into.with_name(seal_name)) != seal_of(data):
-        raise Corrupt(f"{path.name} does not match the SHA-256 that the session wrote beside it")
-    return data
-
-
-def candidates(
-    expected: ManifestCheck, pipeline: Pipeline, files: Files, gateway: Gateway, incoming: Path, quarantine: Quarantine
-) -> Iterator[Candidate]:
+def candidates(state: RunState, session: Session, pipeline: Pipeline, files: SessionFiles) -> Iterator[Candidate]:
     """Yield every checkpoint of the session whose manifest is unchanged and passes the check."""
+    expected = ManifestCheck(session, state.checkpoint(session.parent).digest if session.parent else None)
     top = (OUTPUT_DIRECTORY, CHECKPOINTS_DIRECTORY)
-    paths = [path for path in map(PurePosixPath, files) if path.name == MANIFEST_NAME and path.parts[:2] == top]
+    paths = [path for path in map(PurePosixPath, files.listed) if path.name == MANIFEST_NAME and path.parts[:2] == top]
     for path in sorted(paths, reverse=True)[:CANDIDATES_MAX]:
         for _try in range(TRIES):
-            into = incoming / f"{path.parent.name}.{MANIFEST_NAME}"
+            into = files.incoming / f"{path.parent.name}.{MANIFEST_NAME}"
             try:
-                manifest = _manifest(path, files, gateway, into)
+                manifest = _manifest(path, files, into)
             except (ContractError, Corrupt) as error:
-                quarantine.take(into, expected.name, str(path), "output", str(error))
+                files.quarantine.take(into, files.checkpoint, str(path), "output", str(error))
                 continue
             if problem := expected.problem(manifest, pipeline):
-                quarantine.take(into, expected.name, str(path), "output", problem)
+                files.quarantine.take(into, files.checkpoint, str(path), "output", problem)
             else:
                 yield Candidate(manifest, path.parent)
             break
 
 
-def _manifest(path: PurePosixPath, files: Files, gateway: Gateway, into: Path) -> Manifest:
+def _manifest(path: PurePosixPath, files: SessionFiles, into: Path) -> Manifest:
     """Fetch a manifest byte for byte as it was written; raises Corrupt or ContractError otherwise."""
-    data = fetch_sealed(path, SEAL_NAME, files, gateway, into)
+    data = files.sealed(path, SEAL_NAME, into)
     manifest = Manifest.from_json(data)
     if manifest.to_json().encode() != data:
         raise Corrupt("the manifest is not byte for byte what a session writes")

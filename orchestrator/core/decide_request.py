@@ -1,0 +1,56 @@
+"""Answers the user's requests with facts. Pure."""
+
+from orchestrator.core.commands import Append
+from state.facts import Fact, RunCancelled, RunParked, RunResumed, RunTakenOver, SessionLost
+from state.model import Phase, Request, Run, RunState, RunStatus
+
+
+def answer(request: Request, state: RunState) -> Append:
+    """Return the facts that answer a user's request; a request that no longer applies is answered without facts."""
+    status = state.run.status
+    match request.verb:
+        case "pause" if status in (RunStatus.ACTIVE, RunStatus.WAITING):
+            return Append((RunParked(reason="paused by you", remedy=f"relay resume {state.run.id}"),), request.id)
+        case "resume" | "retry" if status in (RunStatus.PARKED, RunStatus.WAITING):
+            return Append((*_taken_over(request, state.run), *_resumed(request, state)), request.id)
+        case "resume" | "retry" if status is RunStatus.ACTIVE and "abandon_session" in request.arguments:
+            return Append((*_taken_over(request, state.run), *_abandoned(request, state)), request.id)
+        case "resume" if status is RunStatus.ACTIVE:
+            return Append(_taken_over(request, state.run), request.id)
+        case "cancel" if status in (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED):
+            return Append((RunCancelled(),), request.id)
+        case _:
+            return Append((), request.id)
+
+
+def _taken_over(request: Request, run: Run) -> tuple[RunTakenOver, ...]:
+    """Return the fact that the user hands the run to the home folder named in the request; empty if none is named."""
+    home = request.arguments.get("take_over", "")
+    above = max(run.generation, run.overtaken_by) + 1
+    generation = max(above, int(request.made_at.timestamp()))  # higher than that of any earlier home folder
+    return (RunTakenOver(home=home, generation=generation),) if home else ()
+
+
+def _abandoned(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Return the fact that the session is lost, since the user abandons it (for example after deleting its kernel)."""
+    last = state.last
+    if last is None or not last.phase.awaited or last.slug != request.arguments["abandon_session"]:
+        return ()
+    return (SessionLost(number=last.number, attempt=last.attempt, reason="you abandoned it"),)
+
+
+def _resumed(request: Request, state: RunState) -> tuple[Fact, ...]:
+    """Resume, without a session that the user abandons.
+
+    An older checkpoint is accepted only if no session is under way.
+    """
+    checkpoint, last = request.arguments.get("checkpoint", ""), state.last
+    resumed = RunResumed(checkpoint=checkpoint)
+    if last is None:
+        return (resumed,)
+    if last.phase.awaited and "abandon_session" in request.arguments:
+        return (SessionLost(number=last.number, attempt=last.attempt, reason="you abandoned it"), resumed)
+    if last.phase is Phase.PLANNED and checkpoint:
+        reason = "you chose an older checkpoint to go on from"
+        return (SessionLost(number=last.number, attempt=last.attempt, reason=reason), resumed)
+    return () if checkpoint and last.phase.under_way else (resumed,)

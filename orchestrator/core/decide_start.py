@@ -1,0 +1,141 @@
+"""Chooses what must happen before a session starts: repair, publish, ask the user, wait, plan, push. Pure."""
+
+from datetime import datetime, timedelta
+
+from orchestrator.core.commands import (
+    Append,
+    Command,
+    PollTwin,
+    PublishInputs,
+    Push,
+    ReadQuota,
+    VerifyDataset,
+    Wait,
+)
+from orchestrator.core.decide_session import carry_on, dataset_due
+from orchestrator.core.parking import park_reason
+from orchestrator.core.plan import (
+    QUOTA_AGAIN_S,
+    Limits,
+    finished,
+    plan_session,
+    refresh_time,
+    renewed_at,
+    resized,
+    session_limit_s,
+)
+from orchestrator.core.retention import needs_verification, unpublished_parent
+from orchestrator.core.waits import not_renewed, short
+from orchestrator.pipeline.model import Pipeline
+from state.facts import RunFinished, RunWaiting, RunWoken
+from state.model import InputsStatus, Phase, QuotaRow, RunState, Session, Snapshot
+
+
+def begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    state = snapshot.state
+    if finished(state, pipeline):
+        unpublished = next((s for s in state.sessions if s.phase in (Phase.COLLECTED, Phase.PUBLISHING)), None)
+        return carry_on(unpublished, snapshot, limits, now) if unpublished else Append((RunFinished(),))
+    repair = _mend_parent(snapshot, pipeline, limits, now)
+    if repair is not None:
+        return repair
+    parked = park_reason(state, pipeline)
+    if parked is not None:
+        return Append((parked,))
+    pause = _pause_after_failure(state, limits, now)
+    if pause is not None and now < pause:
+        return Wait(pause, f"trying again after: {state.last.reason if state.last else ''}")
+    if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
+        due = dataset_due(snapshot.watch.dataset_looked_at, limits, now)
+        return PublishInputs() if now >= due else Wait(due, "the pipeline's files are being processed")
+    blocker = _blocker(snapshot, pipeline, limits, now)
+    return blocker or Append((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
+
+
+def _mend_parent(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """Return the command that verifies or publishes the parent before a session can start from it, or None."""
+    state = snapshot.state
+    if (checkpoint := needs_verification(state)) is not None:
+        return VerifyDataset(checkpoint.session, checkpoint.attempt)
+    unpublished = unpublished_parent(state, mounts_output=pipeline.handoff == "kernel-output")
+    return None if unpublished is None else carry_on(unpublished, snapshot, limits, now)
+
+
+def begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
+    """Push the planned session once a slot and quota are free, resized to the quota that is left by then."""
+    blocker = _blocker(snapshot, pipeline, limits, now)
+    if blocker is not None:
+        return blocker
+    other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
+    return Push(*session.key) if other is None else Append((other,))
+
+
+def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command | None:
+    """Return what must happen before the next push, or None.
+
+    That is a twin's end, a free slot, a fresh quota reading or a quota refresh.
+    """
+    twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
+    if twin is not None:
+        due = dataset_due(snapshot.watch.looked_at, limits, now)
+        return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
+    if not _has_slot(snapshot, pipeline, limits, now):
+        until = now + timedelta(seconds=limits.poll_s)
+        return Wait(until, "other runs' sessions take the account's slots", wants_slot=True)
+    if not pipeline.hardware.quota:
+        return None
+    quota = snapshot.quota
+    if quota is None or not fresh(snapshot, limits, now):
+        return ReadQuota(pipeline.hardware.quota)
+    if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
+        return None
+    left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
+    source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
+    why = f"{left}{source}, too few to start a session"
+    waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
+    return Append((not_renewed(snapshot, limits, why) or waiting,))
+
+
+def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
+    return snapshot.quota if pipeline.hardware.quota else None
+
+
+def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> bool:
+    """Return True if a slot is free for this run. Runs that have waited longer, and still wait, are served first."""
+    mine = (min(snapshot.watch.slot_since or now, now), snapshot.state.run.id)
+    claims = [other for other in snapshot.waiting if now - timedelta(seconds=limits.claim_s) < other.seen_at <= now]
+    ahead = sum((other.since, other.run) < mine for other in claims)
+    return snapshot.others_live + ahead < pipeline.slots
+
+
+def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+    """Return True if the quota reading is recent, and newer than the last session's end (by the order of facts)."""
+    quota = snapshot.quota
+    return (
+        quota is not None
+        and not quota.outdated
+        and timedelta(0) <= now - quota.read_at < timedelta(seconds=limits.quota_fresh_s)
+    )
+
+
+def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
+    """Return when a session that gained nothing may be retried; None if at once. An end in the future is ignored."""
+    last = state.last
+    if last is None or last.checkpoint or last.ended_at is None or state.run.judged >= len(state.sessions):
+        return None
+    if last.ended_at > now:
+        return None
+    tried = sum(1 for s in state.sessions[state.run.judged :] if s.number == last.number)
+    return last.ended_at + timedelta(seconds=limits.backoff_s(tried))
+
+
+def quota_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Command:
+    """Read the quota periodically after the user was told about it.
+
+    Once the renewal time is known, just wait for it.
+    """
+    quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
+    if quota is None or not timedelta(0) <= now - quota.read_at < again:
+        return ReadQuota(pipeline.hardware.quota)
+    resumable = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
+    return Append((RunWoken(),)) if resumable else Wait(quota.read_at + again, snapshot.state.run.reason)

@@ -1,0 +1,36 @@
+"""Makes the report of a session from its state."""
+
+import platform
+
+from stages.contract import Report
+from stages.session import packages
+from stages.session.context import RunningSession
+from stages.session.failure_report import Failure
+
+PACKAGES = ("jax", "jaxlib", "libtpu", "flax", "optax", "orbax-checkpoint", "google-tunix", "qwix", "numpy")
+"""Packages whose versions the report lists, besides the pinned ones."""
+
+
+def report_of(session: RunningSession, outcome: str, failed: Failure | None = None, reason: str = "") -> Report:
+    """Return the report of a session that ends now; `reason` is given if it yields without a failure."""
+    order = session.order
+    names = (*PACKAGES, *(packages.name_of(pin) for pin in order.pins))
+    return Report(
+        run=order.run,
+        session=order.session,
+        attempt=order.attempt,
+        token=order.token,
+        outcome=outcome,
+        started=order.start,
+        reached=session.reached,
+        checkpoint=session.checkpoint,
+        cause=failed.cause if failed else "",
+        reason=failed.reason if failed else reason,
+        transient=failed.transient if failed else False,
+        traceback=failed.traceback if failed else "",
+        stages=dict(session.stages),
+        timings={**session.timings, "session_s": session.clock()},
+        seconds=session.account.seconds(),
+        stand_ins=tuple(sorted({name for pins in session.pins for name in pins.stand_ins})),
+        versions={"python": platform.python_version(), **packages.versions(names)},
+    )
