@@ -14,17 +14,9 @@ from pydantic import BaseModel
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, stands_for
-from orchestrator.pipeline.model import (
-    NAME_CHARS_MAX,
-    SLUG,
-    AccountOptions,
-    Expect,
-    Inputs,
-    Pipeline,
-    SessionLimits,
-    Stage,
-)
+from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.references import dataset_problem, model_problem
+from orchestrator.pipeline.sections import SLUG, AccountOptions, Expect, Inputs, SessionLimits, Stage
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.session import user_code

@@ -8,7 +8,8 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.effects.poll import poll
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from state import machine

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline.model import Expect
+from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
-from orchestrator.rehearsal.simulation.sessions import Tempo
+from orchestrator.rehearsal.simulation.timing_variation import Tempo
 from orchestrator.views.document import status_document
 from state.facts import RunStarted
 from state.model import Phase, QuotaRow

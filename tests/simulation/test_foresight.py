@@ -4,7 +4,8 @@ import pytest
 
 from orchestrator.rehearsal.simulation.forecast_accuracy import ForecastedChain, one
 from orchestrator.rehearsal.simulation.plans import calm
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo
+from orchestrator.rehearsal.simulation.sessions import CountingSessions
+from orchestrator.rehearsal.simulation.timing_variation import Tempo
 from tests.simulation.pipelines import pipeline
 
 

@@ -11,7 +11,7 @@ from orchestrator.engine.effects.unknown_sessions import TRIES
 from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR

@@ -13,9 +13,10 @@ from orchestrator.pipeline import loader
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, DatasetAction, PushAction, SessionAction
 from orchestrator.rehearsal.simulation import plans
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
+from orchestrator.rehearsal.simulation.hash_chain import uncut
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
 from orchestrator.rehearsal.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, uncut
+from orchestrator.rehearsal.simulation.sessions import CountingSessions
 from state.facts import CheckpointPruned, Fact
 from state.memory_store import MemoryStore
 from state.model import CheckpointStatus

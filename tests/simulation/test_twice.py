@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -15,7 +15,7 @@ from orchestrator.engine.ownership import go_on_here
 from orchestrator.kaggle.gateway import KernelFound, KernelsPage
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
-from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
@@ -25,8 +25,10 @@ from orchestrator.views.fact_text import describe
 from state.facts import TwinSeen
 from state.memory_store import MemoryStore
 from state.model import RunStatus
-from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
+
+if TYPE_CHECKING:
+    from state.store import Store
 
 GPU = pipeline(accelerator="accelerator: NvidiaTeslaT4")
 """Two slots: a second session of the same kernel is not declined."""

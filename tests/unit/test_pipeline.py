@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import order_for, plan_session
+from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.loader import load, parse
-from orchestrator.pipeline.model import Pipeline, canonical_in, first_difference
+from orchestrator.pipeline.model import Pipeline, canonical_in
 from stages.catalog import KINDS
 from stages.contract import Cursor, Order
 from stages.documents import ContractError

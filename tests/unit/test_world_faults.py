@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.base.errors import BadInput
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
 from orchestrator.rehearsal.local_kaggle.faults import (
     LASTING,
     TRIGGERED,
@@ -14,14 +15,13 @@ from orchestrator.rehearsal.local_kaggle.faults import (
     CallFault,
     DatasetAction,
     DatasetFault,
-    FaultInjector,
     FaultPlan,
     PushAction,
     PushFault,
     SessionAction,
     SessionFault,
 )
-from orchestrator.rehearsal.local_kaggle.kernels import SaveAnswer, Status
+from orchestrator.rehearsal.local_kaggle.kernel_records import SaveAnswer, Status
 from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from stages.contract import Cursor, Progress, Report

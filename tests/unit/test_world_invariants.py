@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, SessionAction, SessionFault
-from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.kernel_records import Status
 from orchestrator.rehearsal.local_kaggle.rules import MachineKind, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.unit.worlds import HOUR, OWNER, SmallWorld

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
 from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
-from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files, spoilt
 

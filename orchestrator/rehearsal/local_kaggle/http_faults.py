@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.base.clock import monotonic_s
-from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
 from orchestrator.rehearsal.local_kaggle.json_codec import error_body
 
 WAKE_S = 0.1

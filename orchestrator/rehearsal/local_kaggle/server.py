@@ -27,7 +27,7 @@ from orchestrator.rehearsal.local_kaggle.files import FileRoutes
 from orchestrator.rehearsal.local_kaggle.http_faults import Mishaps
 from orchestrator.rehearsal.local_kaggle.json_codec import Ask, Redirect, error_body, log_entry, log_text
 from orchestrator.rehearsal.local_kaggle.kernel_calls import KERNEL_CALLS, Call
-from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.kernel_records import Status
 from orchestrator.rehearsal.local_kaggle.links import Links
 from orchestrator.rehearsal.local_kaggle.model_calls import MODEL_CALLS
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules

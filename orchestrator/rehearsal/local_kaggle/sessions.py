@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.rehearsal.local_kaggle.datasets import DatasetStore
-from orchestrator.rehearsal.local_kaggle.faults import FaultInjector, SessionAction
-from orchestrator.rehearsal.local_kaggle.kernels import Kernels, KernelSession, Status
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import SessionAction
+from orchestrator.rehearsal.local_kaggle.kernel_records import KernelSession, Status
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels
 from orchestrator.rehearsal.local_kaggle.models import Models
 from orchestrator.rehearsal.local_kaggle.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Mount, Running, Sandbox

@@ -11,8 +11,10 @@ from orchestrator.base.clock import Clock
 from orchestrator.rehearsal.local_kaggle.blobs import Blobs
 from orchestrator.rehearsal.local_kaggle.datasets import DatasetStore
 from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultInjector, FaultPlan, PushAction
-from orchestrator.rehearsal.local_kaggle.kernels import Kernels, Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan, PushAction
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels
 from orchestrator.rehearsal.local_kaggle.models import Models
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.local_kaggle.sandbox import Sandbox

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaggle_kernels import build
 from orchestrator.base.clock import Clock, VirtualClock
@@ -29,7 +29,6 @@ from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
-from orchestrator.rehearsal.simulation.clock_steps import ClockSteps
 from orchestrator.rehearsal.simulation.crash_injection import (
     GATEWAY_CALLS,
     STORE_CALLS,
@@ -37,14 +36,19 @@ from orchestrator.rehearsal.simulation.crash_injection import (
     CrashingProxy,
     CrashPoint,
 )
-from orchestrator.rehearsal.simulation.disk_faults import FaultyDisk
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, TrainedOn, digest_of, uncut
+from orchestrator.rehearsal.simulation.hash_chain import digest_of, uncut
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, TrainedOn
+from orchestrator.rehearsal.simulation.timing_variation import Tempo
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.memory_store import MemoryStore
 from state.model import RunState, RunStatus
 from state.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.rehearsal.simulation.clock_steps import ClockSteps
+    from orchestrator.rehearsal.simulation.disk_faults import FaultyDisk
 
 RUN = "sim-0001"
 IDENTITY = "home-one@simulated"

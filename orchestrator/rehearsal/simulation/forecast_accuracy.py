@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.core.durations import estimate_durations
 from orchestrator.core.forecast import RunPosition, forecast, hours_of
 from orchestrator.core.plan import Limits
-from orchestrator.pipeline.model import Expect
+from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.plans import ChainPlan, calm
 from orchestrator.rehearsal.simulation.sessions import CountingSessions

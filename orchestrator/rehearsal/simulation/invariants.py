@@ -12,7 +12,7 @@ from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain
 from orchestrator.rehearsal.simulation.early_give_up import Hasty
-from orchestrator.rehearsal.simulation.sessions import digest_of
+from orchestrator.rehearsal.simulation.hash_chain import digest_of
 from orchestrator.rehearsal.simulation.watchdogs import OverdueWatchdog, RepeatWatchdog
 from stages.contract import MANIFEST_NAME, Manifest
 from stages.documents import ContractError

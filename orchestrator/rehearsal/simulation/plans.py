@@ -28,8 +28,9 @@ from orchestrator.rehearsal.simulation.delayed_faults import drawn_late
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
 from orchestrator.rehearsal.simulation.odd_text import NOTHING_ODD, Oddities
 from orchestrator.rehearsal.simulation.second_home import Copied, drawn_copy
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, died, failing, hung
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, died, failing, hung
 from orchestrator.rehearsal.simulation.stuck_answers import StuckAnswer, drawn_stuck
+from orchestrator.rehearsal.simulation.timing_variation import Tempo
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
