@@ -5,7 +5,14 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
 from orchestrator.pipeline.sections import STRICT, AccountOptions, Expect, Inputs, Name, SessionLimits, Stage
@@ -20,7 +27,16 @@ if TYPE_CHECKING:
 NAME_CHARS_MAX = 30
 """Length limit of a pipeline's name, in characters: the numbers of run, session and attempt are appended to it."""
 
-Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
+
+def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Reject a wrong type in one sentence; pydantic would report a mistake for each type that is allowed."""
+    try:
+        return check(found)
+    except ValidationError:
+        raise ValueError("should be a list of `name==version`, or the name of a set of pins") from None
+
+
+PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
 SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length": 16, "overlong_buffer": 8, "check": 8}
 """Upper bounds of these options in a rehearsal with `--short`. On a laptop that emulates eight chips, a completion of
@@ -61,7 +77,7 @@ class Pipeline(BaseModel):
     """Number of published checkpoints to keep; never fewer than two."""
     internet: bool = True
     """Internet access of sessions; needed to install pins and to download data sets."""
-    environment: tuple[str, ...] | Environment | None = None
+    environment: Annotated[tuple[str, ...] | PinSetName | None, WrapValidator(_pins)] = None
     """Packages that a session installs if its own versions differ: a list of `name==version`, or the name of a set of
     pins, such as `tunix-0.1.5` for the older release; default: the tested pins, `tunix-0.1.7`, if a stage needs
     JAX."""

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-import yaml
+from pydantic import ConfigDict, Field
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, read_yaml
-from orchestrator.rehearsal.local_kaggle.yaml_dataclasses import entries, known, plain, whole
+from orchestrator.base.validation import Mistakes, validated
 
 
 class SessionAction(StrEnum):
@@ -106,6 +106,13 @@ class CallAction(StrEnum):
     """The response comes `seconds` late."""
 
 
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""How pydantic checks a fault in a file: no unknown keys, and no value of another type."""
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SessionFault:
     """Fault of the `session`-th session that starts (1 is the first; 0 is the first to reach `step`).
@@ -115,13 +122,15 @@ class SessionFault:
     somewhere inside the next step.
     """
 
+    __pydantic_config__ = STRICT
+
     action: SessionAction
-    session: int = 0
-    after_s: float | None = None
+    session: Count = 0
+    after_s: Seconds | None = None
     stage: str = ""
-    step: int | None = None
-    within_s: float = 0.0
-    seconds: float = 0.0
+    step: Count | None = None
+    within_s: Seconds = 0.0
+    seconds: Seconds = 0.0
     """Duration of a stale status or a held slot, in seconds."""
 
     def __post_init__(self) -> None:
@@ -144,18 +153,22 @@ class SessionFault:
 class DatasetFault:
     """Fault of the `version`-th dataset version that is created, of any dataset (1 is the first)."""
 
-    version: int
+    __pydantic_config__ = STRICT
+
+    version: Count
     action: DatasetAction
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushFault:
     """Fault of the `push`-th push that arrives (1 is the first), whether it is then accepted or declined."""
 
-    push: int
+    __pydantic_config__ = STRICT
+
+    push: Count
     action: PushAction
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Delay of a late or lagging push, in seconds."""
 
 
@@ -168,19 +181,17 @@ class CallFault:
     matching call is hit with that probability, at most `times` times. `times` 0 means without limit.
     """
 
+    __pydantic_config__ = STRICT
+
     call: str
     action: CallAction
-    nth: int = 1
-    times: int = 1
-    probability: float | None = None
-    status: int = 0
-    retry_after_s: float | None = None
-    after_bytes: int = 0
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.probability is not None and not 0 <= self.probability <= 1:
-            raise ValueError("probability lies between 0 and 1")
+    nth: Count = 1
+    times: Count = 1
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    status: Count = 0
+    retry_after_s: Seconds | None = None
+    after_bytes: Count = 0
+    seconds: Seconds = 0.0
 
     @property
     def status_code(self) -> int:
@@ -191,6 +202,8 @@ class CallFault:
 @dataclass(frozen=True, kw_only=True)
 class FaultPlan:
     """All faults of one rehearsal. The same plan gives the same faults again."""
+
+    __pydantic_config__ = STRICT
 
     seed: int = 0
     sessions: tuple[SessionFault, ...] = ()
@@ -214,25 +227,12 @@ class FaultPlan:
             value = read_yaml(text)
         except OddYaml as error:
             raise BadInput(f"{where}: not YAML that relay takes{error.place}: {error}") from error
-        plan = known(cls, value if value is not None else {}, where)
-        return cls(
-            seed=whole(plan.get("seed", 0), f"{where}: seed"),
-            sessions=entries(SessionFault, plan.get("sessions"), f"{where}: sessions"),
-            calls=entries(CallFault, plan.get("calls"), f"{where}: calls"),
-            datasets=entries(DatasetFault, plan.get("datasets"), f"{where}: datasets"),
-            pushes=entries(PushFault, plan.get("pushes"), f"{where}: pushes"),
-        )
-
-    def to_yaml(self) -> str:
-        """Return the plan as YAML that `from_yaml` reads back."""
-        lists = {
-            "sessions": self.sessions,
-            "calls": self.calls,
-            "datasets": self.datasets,
-            "pushes": self.pushes,
-        }
-        value = {"seed": self.seed, **{name: [plain(fault) for fault in faults] for name, faults in lists.items()}}
-        return yaml.safe_dump(value, sort_keys=False)
+        if isinstance(value, dict):
+            value = {key: item for key, item in value.items() if item is not None}  # a list without entries is empty
+        try:
+            return validated(cls, {} if value is None else value)
+        except Mistakes as error:
+            raise BadInput(f"{where}: {error}") from error
 
 
 NO_FAULTS = FaultPlan()
