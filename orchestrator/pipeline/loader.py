@@ -10,7 +10,7 @@ from typing import Any
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
 from orchestrator.base.validation import Mistakes, unknown, validated
-from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, stands_for
+from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
 from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.references import dataset_problem, model_problem
 from orchestrator.pipeline.sections import SLUG
@@ -173,7 +173,7 @@ def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
 
 
 def _unknown_accelerator(where: str, found: str) -> str:
-    meant, retired = stands_for(found)
+    meant, retired = replacement_of(found)
     if not meant:
         return _unknown(where, "accelerator", found, list(HARDWARE))
     what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"

@@ -40,7 +40,7 @@ def looked(place: Place, home: Path, state: RunState) -> None:
 def test_a_look_is_one_call_while_the_session_is_queued_and_two_while_it_runs(tmp_path: Path) -> None:
     counted, clock = Counted(), VirtualClock(START)
     kaggle = LocalKaggle(tmp_path / "kaggle", clock, RULES, NO_FAULTS, ScriptedSandbox(lambda *_: PLAYED), owner=OWNER)
-    kaggle.world.misfortune = counted  # before its server is up
+    kaggle.world.fault_injector = counted  # before its server is up
     with kaggle:
         gateway = KaggleGateway([key_of(kaggle)], kaggle.url, sleep=clock.sleep, limits=QUICK)
         place, state = Place(gateway, kaggle.world, clock), machine.begin(STARTED, START)

@@ -44,7 +44,7 @@ class Watched:
             PIPELINE, play=self._keeping(play), rules=Rules(queue_s=PerKind.all(900.0)), step_s=60.0
         )
         self.played: list[Played] = []
-        self.counted = kaggle.world.misfortune = Counted(kaggle.clock)
+        self.counted = kaggle.world.fault_injector = Counted(kaggle.clock)
         self.chain = Chain(kaggle, folder)
         self.chain.limits = limits_for(PIPELINE)
         self.state = self.chain.drive()

@@ -12,7 +12,7 @@ from orchestrator.cli import main
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, Base, WizardAnswers
+from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, ModelExample, WizardAnswers
 from orchestrator.pipeline.init.compose import base_of, composed
 from orchestrator.pipeline.init.yaml_edit import commented_text, read_commented
 from orchestrator.pipeline.model import Pipeline
@@ -67,7 +67,7 @@ def test_every_choice_gives_the_example_but_for_what_was_chosen(
 
 
 @pytest.mark.parametrize("base", list(MODELS.values()), ids=list(MODELS))
-def test_an_example_that_is_read_and_written_is_the_same_text(base: Base) -> None:
+def test_an_example_that_is_read_and_written_is_the_same_text(base: ModelExample) -> None:
     text = example(base.example).read_text(encoding="utf-8")
     assert commented_text(read_commented(text)) == text
 

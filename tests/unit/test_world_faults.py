@@ -1,4 +1,4 @@
-"""Misfortune strikes where the plan says, the same way every time."""
+"""Faults strike where the plan says, the same way every time."""
 
 import json
 from dataclasses import asdict
@@ -293,7 +293,7 @@ def test_a_plan_tells_what_has_really_happened_and_nothing_else() -> None:
     small = SmallWorld(steps(), faults=faults)
     small.push()
     small.after(HOUR)
-    assert small.world.misfortune.struck == ["push no_version", "session kill"]
+    assert small.world.fault_injector.struck == ["push no_version", "session kill"]
 
 
 def test_a_session_may_start_without_its_inputs() -> None:
@@ -353,8 +353,8 @@ def test_only_the_version_of_that_number_is_struck() -> None:
 
 
 def hits(fault: CallFault, names: str = "SaveKernel " * 10, seed: int = 0) -> list[int]:
-    misfortune = FaultInjector(FaultPlan(seed=seed, calls=(fault,)))
-    return [index for index, name in enumerate(names.split(), 1) if misfortune.call(name) is not None]
+    injector = FaultInjector(FaultPlan(seed=seed, calls=(fault,)))
+    return [index for index, name in enumerate(names.split(), 1) if injector.call(name) is not None]
 
 
 def test_a_call_fault_hits_the_nth_matching_call_and_the_ones_after_it() -> None:

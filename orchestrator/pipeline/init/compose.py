@@ -85,7 +85,7 @@ def _end_before(made: CommentedMap, kind: str) -> None:
 def _head(answers: WizardAnswers, head: str) -> str:
     base = MODELS[answers.model]
     own = (
-        f"{answers.name}: {base.says}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
+        f"{answers.name}: {base.description}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
         "yours to change: `relay explain` tells what every key and option means."
     )
     paragraphs = [" ".join(line.lstrip("# ") for line in part.splitlines()) for part in head.split("\n#\n")]
@@ -102,7 +102,7 @@ def _set_data(made: CommentedMap, files: tuple[Problems, ...], into: Path) -> No
     set_comment(inputs, "files", INPUTS_COMMENT)
     set_value(made, "inputs", inputs)
     for stage in made["stages"]:
-        useful = [file for file in files if file.serves(stage["kind"])]
+        useful = [file for file in files if file.usable_for(stage["kind"])]
         if useful and "data" in dict(stage["options"].non_merged_items()):
             names = flow_list([file.path.name for file in useful])
             set_value(stage["options"], "data", names, _count_comment(useful, stage["kind"]))
@@ -117,7 +117,7 @@ def _count_comment(files: list[Problems], kind: str) -> str:
 
 def _require_use(file: Problems, made: CommentedMap, recipe: str) -> None:
     """Raise BadInput for a data file that no training stage of the recipe can use."""
-    if not any(file.serves(stage["kind"]) for stage in made["stages"] if stage["kind"] in LEARNING):
+    if not any(file.usable_for(stage["kind"]) for stage in made["stages"] if stage["kind"] in LEARNING):
         raise BadInput(
             f"{file.path}: no line has completion, which the recipe {recipe} learns from: add it, or choose --recipe sft+grpo"
         )

@@ -22,7 +22,7 @@ class DirectCalls:
 
     def fault(self, name: str) -> CallFault | None:
         """Count a call, and return the fault that hits it, or None."""
-        return self._world.misfortune.call(name)
+        return self._world.fault_injector.call(name)
 
     @contextmanager
     def reading(self, name: str) -> Iterator[datetime]:

@@ -74,7 +74,7 @@ class FaultInjector:
                 return fault
         return None
 
-    def watches(self, session: int) -> tuple[FaultTrigger, ...]:
+    def triggers(self, session: int) -> tuple[FaultTrigger, ...]:
         """Return the triggers that may strike the `session`-th started session."""
         return tuple(
             FaultTrigger(
@@ -86,7 +86,7 @@ class FaultInjector:
             if fault.session in (0, session) and fault.action in TRIGGERED and index not in self._done
         )
 
-    def befalls(self, session: int, action: SessionAction) -> SessionFault | None:
+    def session_fault(self, session: int, action: SessionAction) -> SessionFault | None:
         """Record and return this kind of fault of the `session`-th started session; None if there is none."""
         for index, fault in enumerate(self._plan.sessions):
             if fault.session == session and fault.action is action:

@@ -90,7 +90,7 @@ class KernelSession:
     started: datetime | None = None
     ended: datetime | None = None
     running: Running | None = None
-    watches: tuple[FaultTrigger, ...] = ()
+    triggers: tuple[FaultTrigger, ...] = ()
     lines: list[SessionLine] = field(default_factory=list)
     files: Files = field(default_factory=dict)
     stale_s: float = 0.0

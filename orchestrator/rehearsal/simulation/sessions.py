@@ -17,7 +17,7 @@ from orchestrator.rehearsal.simulation.session_files import (
     report_files,
     session_report,
 )
-from orchestrator.rehearsal.simulation.timing_variation import Tempo
+from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from stages.contract import Cursor, Order, Progress
 from stages.session.budget import Budget
 from stages.session.last_exit import exit_at_s
@@ -38,16 +38,16 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class CountingSessions:
-    """Plays the sessions of one pipeline. A step takes `step_s` seconds of simulated time, varied by `tempo` if given.
+    """Plays the sessions of one pipeline. A step takes `step_s` seconds of simulated time, varied by `variation` if given.
 
-    Without `tempo` the timing is simple: every step takes equally long, intermediate saves take no time, and the
+    Without `variation` the timing is simple: every step takes equally long, intermediate saves take no time, and the
     session stops when another step and a save would not fit. With it, sessions follow `stages.session.runner` and its
     budget.
     """
 
     pipeline: Pipeline
     step_s: float = 10.0
-    tempo: Tempo | None = None
+    variation: TimingVariation | None = None
 
     @property
     def start_s(self) -> float:
@@ -85,7 +85,7 @@ class CountingSessions:
             cursor = cursor_at(pipeline, moment.position)
             if moment.what is EventKind.STEP:
                 position, digest = moment.position, after(digest, moment.position)
-                first = watch.stepped(cursor.stage, moment.at_s, self.tempo.first_s if self.tempo else 0.0)
+                first = watch.stepped(cursor.stage, moment.at_s, self.variation.first_s if self.variation else 0.0)
                 if position % event_interval == 0 or position == total or first:
                     told.append(_event("step", moment.at_s, cursor))
             else:
@@ -102,11 +102,11 @@ class CountingSessions:
         return Played(ends_after_s=watch.at_s, lines=lines, files=files)
 
     def _begin_s(self, order: Order) -> float:
-        return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
+        return self.start_s * (self.variation.slow(order.slug) if self.variation else 1.0)
 
     def _timetable(self, order: Order) -> Iterator[SessionMoment]:
         """Yield when each step is done and each checkpoint is on disk; asynchronous saves come when they begin."""
-        return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
+        return self._even(order) if self.variation is None else self._budgeted(order, self.variation)
 
     def _even(self, order: Order) -> Iterator[SessionMoment]:
         position, total = self.pipeline.position(order.start), self.pipeline.total_steps
@@ -119,17 +119,17 @@ class CountingSessions:
                 yield SessionMoment(EventKind.SAVED_BESIDE, now_s, position)
         yield SessionMoment(EventKind.SAVED, now_s + self.save_s, position, self.save_s)
 
-    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[SessionMoment]:
+    def _budgeted(self, order: Order, variation: TimingVariation) -> Iterator[SessionMoment]:
         leave_s = exit_at_s(order.budget_s, order.limit_s)
-        for moment in self._within_budget(order, tempo):
+        for moment in self._within_budget(order, variation):
             if moment.at_s > leave_s:  # its last step or save did not end in time
                 yield SessionMoment(EventKind.LEFT, leave_s, moment.position)
                 return
             yield moment
 
-    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator[SessionMoment]:
+    def _within_budget(self, order: Order, variation: TimingVariation) -> Iterator[SessionMoment]:
         budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times)
-        slow = tempo.slow(order.slug)
+        slow = variation.slow(order.slug)
         position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
         for stage in self.pipeline.stages:
             end += stage.steps
@@ -139,9 +139,9 @@ class CountingSessions:
             if budget.must_stop(now_s):
                 return
             while not stops:
-                first_s = tempo.first_s * slow if budget.first_step_s is None else 0.0
+                first_s = variation.first_s * slow if budget.first_step_s is None else 0.0
                 step_s = float(stage.options.get("step_s", self.step_s))
-                took_s = tempo.step(order.slug, position, step_s) + first_s
+                took_s = variation.step(order.slug, position, step_s) + first_s
                 position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
                 yield SessionMoment(EventKind.STEP, now_s, position)
                 since_s = budget.saving_since_s

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 
 @dataclass(frozen=True)
-class Tempo:
+class TimingVariation:
     """Variation of a session's times. Shares are standard deviations of the logarithm: 0.1 is roughly ±10 per cent."""
 
     seed: int = 0
