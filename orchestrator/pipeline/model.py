@@ -16,7 +16,7 @@ from pydantic import (
 
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
 from orchestrator.pipeline.sections import STRICT, AccountOptions, Expect, Inputs, Name, SessionLimits, Stage
-from orchestrator.pipeline.stage_summary import StageRef, StageRefs
+from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
@@ -176,9 +176,9 @@ class Pipeline(BaseModel):
         return self.milestones.total_steps
 
     @property
-    def milestones(self) -> StageRefs:
-        """Stages with their kinds and step counts."""
-        return StageRefs(tuple(StageRef(stage.name, stage.kind, stage.steps) for stage in self.stages))
+    def milestones(self) -> StagePlan:
+        """The stages, and the places in them."""
+        return StagePlan(self.specs)
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
