@@ -88,14 +88,14 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
             time.sleep(0.5)
         time.sleep(SETTLED_S)
         before, begin, looked = _cpu_s(daemon.pid), time.perf_counter(), _poll_times(store)
-        looks, calls = 0, kaggle.world.misfortune.calls_made
+        looks, calls = 0, kaggle.world.fault_injector.calls_made
         while time.perf_counter() - begin < seconds:
             time.sleep(1.0)
             now = _poll_times(store)
             looks += sum(one != other for one, other in zip(looked, now, strict=True))
             looked = now
         passed_s, cpu_s = time.perf_counter() - begin, _cpu_s(daemon.pid) - before
-        calls = kaggle.world.misfortune.calls_made - calls
+        calls = kaggle.world.fault_injector.calls_made - calls
         resident_mb, peak_mb = _memory_mb(daemon.pid, "VmRSS"), _memory_mb(daemon.pid, "VmHWM")
         daemon.terminate()
     return Watched(passed_s, cpu_s, resident_mb, peak_mb, looks, calls)

@@ -27,8 +27,9 @@ from orchestrator.engine.home_identity import identity_of
 from orchestrator.engine.tick import Turn
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
-from orchestrator.pipeline import model as pipelines
-from orchestrator.pipeline.model import Expect, Pipeline
+from orchestrator.pipeline.difference import first_difference
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import Expect
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.facts import CheckpointPublished, RunStarted
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
@@ -165,7 +166,7 @@ class App(Workspace):
             known = Pipeline.from_canonical(run.pipeline)  # stored text may lack keys with a default
             if not known.same_work(pipeline):
                 work = [one.model_copy(update={"expect": Expect()}).canonical() for one in (known, pipeline)]
-                change = pipelines.first_difference(*map(json.loads, work))
+                change = first_difference(*map(json.loads, work))
                 raise BadInput(
                     f"{path}: {change} while run {run.id} is {run.status}: relay cancel {run.id} ends it, and another name in "
                     "the file makes a second one beside it"

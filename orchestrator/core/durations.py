@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from orchestrator.pipeline.model import Pipeline, Stage
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import Stage
 from stages.catalog import find
 from state.facts import Fact, NothingCollected, OutputCollected
 from state.model import Checkpoint, Session, StepSeen

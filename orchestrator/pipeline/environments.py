@@ -36,7 +36,7 @@ RETIRED = {
 """Names that Kaggle's client no longer accepts, by their replacement; lower case, without hyphens."""
 
 
-def stands_for(name: str) -> tuple[str, bool]:
+def replacement_of(name: str) -> tuple[str, bool]:
     """Return the accelerator meant by a misspelt or retired name, and whether the name is retired.
 
     The accelerator is empty if none matches.

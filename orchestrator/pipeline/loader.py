@@ -1,6 +1,5 @@
 """Loads the pipeline file: checks all of it before anything is created; reports each mistake in one sentence."""
 
-import difflib
 import hashlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -8,23 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pydantic
-from pydantic import BaseModel
-
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, UniqueKeys, check_values, read_yaml
-from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, stands_for
-from orchestrator.pipeline.model import (
-    NAME_CHARS_MAX,
-    SLUG,
-    AccountOptions,
-    Expect,
-    Inputs,
-    Pipeline,
-    SessionLimits,
-    Stage,
-)
+from orchestrator.base.validation import Mistakes, unknown, validated
+from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, replacement_of
+from orchestrator.pipeline.model import NAME_CHARS_MAX, Pipeline
 from orchestrator.pipeline.references import dataset_problem, model_problem
+from orchestrator.pipeline.sections import SLUG
 from stages import options
 from stages.catalog import KINDS, StageKind, UnknownKind, find
 from stages.session import user_code
@@ -88,26 +77,15 @@ def _checked(value: Any, where: str, folder: Path) -> tuple[Pipeline | None, tup
     if not isinstance(value, Mapping):
         return None, (f"{where}: a pipeline is a list of keys such as name and stages; see examples/tiny.yaml",)
     try:
-        pipeline = Pipeline.model_validate(_tuples(value))
-    except pydantic.ValidationError as error:
-        return None, _sentences(error, where)
+        pipeline = validated(Pipeline, value)
+    except Mistakes as error:
+        return None, tuple(f"{where}: {sentence}" for sentence in error.sentences)
     if mistakes := tuple(_mistakes(pipeline, where)):
         return None, mistakes
     try:
         return _with_sources(_with_files(pipeline, where, folder), where, folder), ()
     except BadInput as error:
         return None, (str(error),)
-
-
-def _tuples(value: Any) -> Any:
-    """Convert YAML's lists to tuples where the models declare tuples (strict models accept no lists for them)."""
-    found = dict(value)
-    for key in ("stages", "environment"):
-        if isinstance(found.get(key), list):
-            found[key] = tuple(found[key])
-    if isinstance(found.get("inputs"), Mapping):
-        found["inputs"] = {k: tuple(v) if isinstance(v, list) else v for k, v in found["inputs"].items()}
-    return found
 
 
 def _with_files(pipeline: Pipeline, where: str, folder: Path) -> Pipeline:
@@ -195,7 +173,7 @@ def _mistakes(pipeline: Pipeline, where: str) -> Iterator[str]:
 
 
 def _unknown_accelerator(where: str, found: str) -> str:
-    meant, retired = stands_for(found)
+    meant, retired = replacement_of(found)
     if not meant:
         return _unknown(where, "accelerator", found, list(HARDWARE))
     what = "is no longer available on Kaggle" if retired else "is not a value that relay knows"
@@ -263,56 +241,5 @@ def _option_mistakes(
         yield f"{where}: {error}"
 
 
-def _sentences(error: pydantic.ValidationError, where: str) -> tuple[str, ...]:
-    """Describe each mistake in one sentence; a misspelt key comes before the key that is missing because of it."""
-    found = error.errors(include_url=False)
-    places = [mistake["loc"] for mistake in found]
-    # For a list with a mistake in it, pydantic also reports that it is too short: skip that.
-    mistakes = [m for m in found if not any(len(p) > len(m["loc"]) and p[: len(m["loc"])] == m["loc"] for p in places)]
-    misspelt = [mistake for mistake in mistakes if mistake["type"] == "extra_forbidden"]
-    others = [mistake for mistake in mistakes if mistake["type"] != "extra_forbidden"]
-    return tuple(dict.fromkeys(_sentence(mistake, where) for mistake in (*misspelt, *others)))
-
-
-def _sentence(mistake: Any, where: str) -> str:
-    location = [part for part in mistake["loc"] if not _is_union_arm(part)] or [str(part) for part in mistake["loc"]]
-    key = _dotted(location)
-    if mistake["type"] == "extra_forbidden":
-        return _unknown(where, key, str(location[-1]), _fields(location[:-1]), what="key")
-    if mistake["type"] == "missing":
-        return f"{where}: {key} is missing: add it"
-    message = str(mistake["msg"]).removeprefix("Value error, ")
-    return f"{where}: {key}: {message[0].lower()}{message[1:]}, found {mistake['input']!r}"
-
-
-def _is_union_arm(part: int | str) -> bool:
-    """Return whether pydantic added this part to name one arm of a union; it is not a key."""
-    return isinstance(part, str) and ("[" in part or part in ("float", "int", "str", "bool", "none"))
-
-
-def _dotted(location: list[int | str]) -> str:
-    key = ""
-    for part in location:
-        key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
-    return key
-
-
-def _fields(location: list[int | str]) -> list[str]:
-    """Return the valid keys at `location`."""
-    nested: dict[str, type[BaseModel]] = {
-        "session": SessionLimits,
-        "account": AccountOptions,
-        "inputs": Inputs,
-        "expect": Expect,
-        "stages": Stage,
-    }
-    kind: type[BaseModel] = Pipeline
-    for part in location:
-        kind = nested.get(str(part), kind)
-    return list(kind.model_fields)
-
-
 def _unknown(where: str, key: str, found: str, known: list[str], what: str = "value") -> str:
-    close = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
-    remedy = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
-    return f"{where}: {key}: {found!r} is not a {what} that relay knows: {remedy}"
+    return f"{where}: {unknown(key, found, known, what)}"

@@ -2,14 +2,21 @@
 
 import hashlib
 import json
-import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 from orchestrator.pipeline.environments import ENVIRONMENTS, HARDWARE, JAX_EXTRAS, TRAINING_PINS, Hardware
-from orchestrator.pipeline.stage_summary import StageRef, StageRefs
+from orchestrator.pipeline.sections import STRICT, AccountOptions, Expect, Inputs, Name, SessionLimits, Stage
+from orchestrator.pipeline.stage_plan import StagePlan
 from stages.catalog import KINDS, find
 from stages.contract import Cursor, Order, StageSpec
 from stages.documents import ContractError
@@ -17,17 +24,19 @@ from stages.documents import ContractError
 if TYPE_CHECKING:
     from stages.options import Model
 
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
-"""Form of names on Kaggle."""
-
 NAME_CHARS_MAX = 30
 """Length limit of a pipeline's name, in characters: the numbers of run, session and attempt are appended to it."""
 
-NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter"
-Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
-Environment = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
+
+def _pins(found: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Reject a wrong type in one sentence; pydantic would report a mistake for each type that is allowed."""
+    try:
+        return check(found)
+    except ValidationError:
+        raise ValueError("should be a list of `name==version`, or the name of a set of pins") from None
+
+
+PinSetName = Annotated[str, WithJsonSchema({"enum": list(ENVIRONMENTS)})]
 
 SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length": 16, "overlong_buffer": 8, "check": 8}
 """Upper bounds of these options in a rehearsal with `--short`. On a laptop that emulates eight chips, a completion of
@@ -36,102 +45,10 @@ SHORT = {"max_seq_length": 160, "max_prompt_length": 128, "max_completion_length
 IN_ORDER = ("seed", "model", "stages", "sources")
 """Pipeline keys that an order holds as fields of their own."""
 
-VALUE_CHARS_MAX = 200
-"""Length limit of a value quoted in a difference; a longer one, such as a user's module, is named only."""
-
-
 MARGIN_S_MAX = 35.0
 """Upper bound of the default margin before the session limit, in seconds. The margin covers Kaggle's own work before
 the session's clock starts and after it ends."""
 WIDER_S_MAX = 120.0
-
-
-class SessionLimits(BaseModel):
-    """Time limits of one Kaggle session, in seconds."""
-
-    model_config = STRICT
-
-    limit_s: Annotated[float, Field(gt=0)] | None = None
-    """Seconds after which Kaggle kills the session; default: Kaggle's own limit for the accelerator."""
-    margin_s: Annotated[float, Field(ge=0)] | None = None
-    """Seconds before the limit by which the session has saved everything; default: a tenth of the limit, at most 35."""
-    save_interval_s: Annotated[float, Field(gt=0)] | None = None
-    """Longest time between two checkpoints, in seconds; default: a quarter of the limit, at most 1,800."""
-    min_session_s: Annotated[float, Field(ge=0)] | None = None
-    """Remaining quota, in seconds, below which no session is started; default: a quarter of the limit, at most 1,800.
-"""
-    attempts: Annotated[int, Field(ge=1)] = 3
-    """Number of attempts of a session that fails for a transient reason, before the run is parked."""
-
-
-class AccountOptions(BaseModel):
-    """Limits of the Kaggle account, for when Kaggle does not report them or other work shares the account."""
-
-    model_config = STRICT
-
-    hours_per_week: Annotated[float, Field(gt=0)] | None = None
-    """Weekly quota in hours, used if Kaggle does not answer; default: 20 for a TPU, 30 for a GPU."""
-    slots: Annotated[int, Field(ge=1)] | None = None
-    """Concurrent sessions with this accelerator, over all runs; default: Kaggle's 1 (TPU), 2 (GPU) or 5 (CPU)."""
-
-
-class Inputs(BaseModel):
-    """Sources that Kaggle mounts in addition to the checkpoint."""
-
-    model_config = STRICT
-
-    datasets: tuple[str, ...] = ()
-    """Kaggle datasets, as `owner/slug`."""
-    models: tuple[str, ...] = ()
-    """Kaggle models, as `owner/model/framework/variation/version`."""
-    files: tuple[str, ...] = ()
-    """Local files, relative to the pipeline file; published once per run as a private dataset."""
-    wheels: str = ""
-    """`owner/slug` of the dataset that `relay environment publish` made of the packages that sessions install; they
-    are then installed from it."""
-    sha256: dict[str, str] = {}
-    """SHA-256 of each file when the run began; relay fills it in, users do not write it."""
-
-
-class Expect(BaseModel):
-    """Durations, in seconds, that a forecast assumes until relay has measured them.
-
-    They do not change what a run does.
-    """
-
-    model_config = STRICT
-
-    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
-    """Seconds per step, by the stage's name; a kind's name applies to every stage of that kind that is not named
-    itself."""
-    first_s: Annotated[float, Field(ge=0)] | None = None
-    """Extra seconds of a stage's first step in a session, for loading the model and compiling; default: 300, and 1
-    without JAX."""
-    startup_s: Annotated[float, Field(ge=0)] | None = None
-    """Seconds from a session's start until its first stage begins, for installing, and for verifying and unpacking the
-    checkpoint; default: 240, and 10 if nothing is installed."""
-    save_s: Annotated[float, Field(ge=0)] | None = None
-    """Seconds to save a checkpoint; default: 30, and 1 without JAX."""
-    queue_s: Annotated[float, Field(ge=0)] | None = None
-    """Seconds from a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
-    handover_s: Annotated[float, Field(ge=0)] | None = None
-    """Seconds from a session's end until the next push, in which the checkpoint is downloaded and published; default:
-    600."""
-
-
-class Stage(BaseModel):
-    """One training phase with a target."""
-
-    model_config = STRICT
-
-    name: Name
-    """Name of the stage in checkpoints, logs and metrics; unique within the pipeline."""
-    kind: str
-    """Kind of the stage: one of relay's kinds, or `module:function` of your own."""
-    steps: Annotated[int, Field(ge=1)]
-    """Number of steps of the stage, over all sessions."""
-    options: dict[str, Any] = {}
-    """Options of the stage's kind; a stage of your own defines its own options."""
 
 
 class Pipeline(BaseModel):
@@ -160,7 +77,7 @@ class Pipeline(BaseModel):
     """Number of published checkpoints to keep; never fewer than two."""
     internet: bool = True
     """Internet access of sessions; needed to install pins and to download data sets."""
-    environment: tuple[str, ...] | Environment | None = None
+    environment: Annotated[tuple[str, ...] | PinSetName | None, WrapValidator(_pins)] = None
     """Packages that a session installs if its own versions differ: a list of `name==version`, or the name of a set of
     pins, such as `tunix-0.1.5` for the older release; default: the tested pins, `tunix-0.1.7`, if a stage needs
     JAX."""
@@ -259,9 +176,9 @@ class Pipeline(BaseModel):
         return self.milestones.total_steps
 
     @property
-    def milestones(self) -> StageRefs:
-        """Stages with their kinds and step counts."""
-        return StageRefs(tuple(StageRef(stage.name, stage.kind, stage.steps) for stage in self.stages))
+    def milestones(self) -> StagePlan:
+        """The stages, and the places in them."""
+        return StagePlan(self.specs)
 
     def shortened(self) -> "Pipeline":
         """Return the same pipeline with one step per stage and short sequences, to test that everything starts."""
@@ -352,24 +269,3 @@ def _cut(kind: str, options: dict[str, Any]) -> dict[str, Any]:
 def _from_canonical(text: str) -> Pipeline:
     """Parse canonical JSON; cached, because every tick of every run parses the same, immutable text."""
     return Pipeline.model_validate_json(text)
-
-
-def first_difference(old: Any, new: Any, key: str = "") -> str:
-    """Return the first key in which two pipelines' JSON differs, with both values; empty if they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in sorted(old.keys() | new.keys()):
-            found = first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-            if found:
-                return found
-        return ""
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (before, after) in enumerate(zip(old, new, strict=True)):
-            found = first_difference(before, after, f"{key}[{index}]")
-            if found:
-                return found
-        return ""
-    if old == new:
-        return ""
-    before, after = json.dumps(old), json.dumps(new)
-    whole = max(len(before), len(after)) <= VALUE_CHARS_MAX
-    return f"{key} changed from {before} to {after}" if whole else f"{key} changed"

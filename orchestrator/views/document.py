@@ -11,7 +11,7 @@ from orchestrator.base import process_id
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.goodput import goodput
 from orchestrator.engine.home import HomeLayout
-from orchestrator.pipeline.stage_summary import StageRefs
+from orchestrator.pipeline.stage_plan import StagePlan
 from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import to_do
@@ -155,7 +155,7 @@ def run_document(
     `facts` supply the damage that was found. `live_seconds` is the live session's time accounting so far. `forecast`
     stays empty here, since it needs more than the run's own rows; `status_document` adds it.
     """
-    milestones = StageRefs.from_canonical(state.run.pipeline)
+    milestones = StagePlan.from_canonical(state.run.pipeline)
     cursor, run = state.head.cursor if state.head else milestones.beginning, state.run
     sessions = [_session(session, now, live_seconds) for session in state.sessions]
     return {
@@ -197,7 +197,7 @@ def _damage(at: datetime, fact: DamageFound) -> dict[str, Any]:
     }
 
 
-def _stages(milestones: StageRefs, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
+def _stages(milestones: StagePlan, cursor: Cursor, state: RunState, metrics: Sequence[Metric]) -> list[dict[str, Any]]:
     done = milestones.position(cursor)
     live = state.last if state.last and not state.last.phase.over else None
     found, before = [], 0

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,20 +17,15 @@ from orchestrator.engine.effects.unknown_sessions import PAGES_MAX, refuse_besid
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.local_kaggle.kernels import Save
-from state.facts import (
-    Fact,
-    PushConfirmed,
-    PushIntended,
-    PushRefused,
-    RunTakenOver,
-    SessionLost,
-)
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
+from state.facts import Fact, PushConfirmed, PushIntended, PushRefused, RunTakenOver, SessionLost
 from state.memory_store import MemoryStore
-from state.model import Session, Snapshot
 from tests.contract.worlds import OWNER, Place, directly, over_http
 from tests.simulation.pipelines import pipeline
 from tests.unit.histories import Told
+
+if TYPE_CHECKING:
+    from state.model import Session, Snapshot
 
 PIPELINE = pipeline(accelerator="accelerator: NvidiaTeslaT4")
 RUN = "tiny-0001"

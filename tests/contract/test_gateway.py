@@ -11,7 +11,7 @@ import pytest
 from orchestrator.base.errors import Corrupt, NoSlot, OutOfQuota, Permanent, Refused
 from orchestrator.kaggle.gateway import Access, FileWanted, KernelPush, KernelsPage, Worker
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
-from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.local_kaggle.stored_file import Content

@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.base.clock import SystemClock
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
-from orchestrator.rehearsal.local_kaggle.kernels import Save
-from orchestrator.rehearsal.local_kaggle.models import ModelText
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
+from orchestrator.rehearsal.local_kaggle.model_records import ModelText
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
 from tests.contract.local import KERNELS, Client, running, until

@@ -8,7 +8,8 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.effects.poll import poll
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.client import KaggleGateway
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from state import machine
@@ -39,7 +40,7 @@ def looked(place: Place, home: Path, state: RunState) -> None:
 def test_a_look_is_one_call_while_the_session_is_queued_and_two_while_it_runs(tmp_path: Path) -> None:
     counted, clock = Counted(), VirtualClock(START)
     kaggle = LocalKaggle(tmp_path / "kaggle", clock, RULES, NO_FAULTS, ScriptedSandbox(lambda *_: PLAYED), owner=OWNER)
-    kaggle.world.misfortune = counted  # before its server is up
+    kaggle.world.fault_injector = counted  # before its server is up
     with kaggle:
         gateway = KaggleGateway([key_of(kaggle)], kaggle.url, sleep=clock.sleep, limits=QUICK)
         place, state = Place(gateway, kaggle.world, clock), machine.begin(STARTED, START)

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline.model import Expect
+from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
-from orchestrator.rehearsal.simulation.sessions import Tempo
+from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from orchestrator.views.document import status_document
 from state.facts import RunStarted
 from state.model import Phase, QuotaRow
@@ -43,7 +43,7 @@ def planned(home: Path, *arguments: str) -> dict[str, Any]:
 
 def chain_in(folder: Path) -> Chain:
     """A run of the usual pipeline with steps of about 12 s, in memory."""
-    return Chain(SimulatedKaggle(pipeline(), step_s=12.0, tempo=Tempo(1, uneven=0.1)), folder)
+    return Chain(SimulatedKaggle(pipeline(), step_s=12.0, variation=TimingVariation(1, uneven=0.1)), folder)
 
 
 def looked_at(chain: Chain, folder: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def test_a_daemon_that_was_told_to_stop_finishes_its_tick_and_begins_no_other(tm
 def test_a_daemon_that_waits_for_kaggle_gives_up_waiting_when_told_to_stop(tmp_path: Path) -> None:
     with laptop(tmp_path, faults=BUSY) as (mine, kaggle):
         daemon = mine.daemon()
-        mine.until(lambda: kaggle.world.misfortune.struck, daemon)
+        mine.until(lambda: kaggle.world.fault_injector.struck, daemon)
         time.sleep(1.0)  # it waits for as long as it was told to
         daemon.send_signal(signal.SIGTERM)
         assert ended(daemon) == 0
@@ -68,7 +68,9 @@ def test_a_daemon_that_waits_for_kaggle_gives_up_waiting_when_told_to_stop(tmp_p
 def test_a_daemon_that_is_told_twice_ends_at_once(tmp_path: Path) -> None:
     with laptop(tmp_path, faults=SILENT) as (mine, kaggle):
         daemon = mine.daemon()
-        mine.until(lambda: kaggle.world.misfortune.struck, daemon)  # the push hangs for far longer than is waited here
+        mine.until(
+            lambda: kaggle.world.fault_injector.struck, daemon
+        )  # the push hangs for far longer than is waited here
         daemon.send_signal(signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             ended(daemon, within_s=2.0)

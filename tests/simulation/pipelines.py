@@ -2,7 +2,7 @@
 
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
-from orchestrator.rehearsal.simulation.sessions import uncut
+from orchestrator.rehearsal.simulation.hash_chain import uncut
 
 PIPELINE = """
 name: sim

@@ -70,7 +70,7 @@ def test_a_session_that_ended_in_the_future_holds_up_nothing_and_the_hours_are_n
 @pytest.mark.parametrize("by", STEPS)
 @pytest.mark.parametrize("turn", [6, 24])
 def test_wherever_the_clock_is_set_no_fact_of_a_run_lies_after_the_newest_one(by: timedelta, turn: int) -> None:
-    plan = replace(plans.calm(5), settings=(ClockStep(turn, by, between=False, noticed=False),))
+    plan = replace(plans.plan_without_faults(5), settings=(ClockStep(turn, by, between=False, noticed=False),))
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.run()
@@ -225,8 +225,11 @@ def as_it_was(state: RunState, at: datetime) -> RunState:
 
 def test_every_kind_of_setting_and_of_stuck_answer_is_drawn() -> None:
     seeds = range(1, 400)
-    assert {setting.by for seed in seeds for setting in plans.drawn(seed).settings} == {*STEPS, *(-by for by in STEPS)}
-    stuck = [plans.drawn(seed).stuck for seed in seeds]
+    assert {setting.by for seed in seeds for setting in plans.random_plan(seed).settings} == {
+        *STEPS,
+        *(-by for by in STEPS),
+    }
+    stuck = [plans.random_plan(seed).stuck for seed in seeds]
     assert {found.answer for found in stuck if found is not None} == {QUEUED, RUNNING, SLOT, HOURS}
     assert {found.session for found in stuck if found is not None} == {1, 2, 3, 4}
 
@@ -240,7 +243,7 @@ def test_a_reading_that_is_judged_by_the_clock_is_caught_by_the_simulator(monkey
 
 @pytest.mark.parametrize(("answer", "what"), [(QUEUED, "sim-0001-s0001"), (RUNNING, "sim-0001-s0001"), (SLOT, "slot")])
 def test_a_wait_without_a_bound_is_caught_by_the_simulator(answer: str, what: str) -> None:
-    plan = replace(plans.drawn(6), stuck=StuckAnswer(answer, 1), crashes=(), settings=())
+    plan = replace(plans.random_plan(6), stuck=StuckAnswer(answer, 1), crashes=(), settings=())
     with fast_folder() as folder:
         simulation = Simulation(plan, folder)
         simulation.chain.limits = replace(simulation.chain.limits, queue_s=1e9, overdue_s=1e9, slot_wait_s=1e9)

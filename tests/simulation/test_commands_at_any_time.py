@@ -60,10 +60,10 @@ class Account(RuleBasedStateMachine):
 
     @rule(at=st.integers(0, 60))
     def a_daemon_dies(self, at: int) -> None:
-        bomb = CrashPoint(at)
+        crash_point = CrashPoint(at)
         with contextlib.suppress(Crash):
             for _ in range(12):
-                self._round(bomb)
+                self._round(crash_point)
 
     @rule(hours=st.sampled_from([0.01, 0.3, 5, 60]))
     def the_laptop_sleeps(self, hours: float) -> None:
@@ -102,15 +102,15 @@ class Account(RuleBasedStateMachine):
     def _ask(self, chain: Chain, verb: str, arguments: dict[str, str]) -> None:
         chain.store.request(chain.run, verb, arguments, self.kaggle.clock.now())
 
-    def _round(self, bomb: CrashPoint) -> None:
+    def _round(self, crash_point: CrashPoint) -> None:
         """What the daemon does in one round: tick each open run until it rests, then sleep till the first wants to be woken."""
         wake = []
         for chain in self.runs:
             if chain.run not in chain.store.open_runs():
                 continue
             store, gateway = (
-                CrashingProxy(chain.store, bomb, STORE_CALLS),
-                CrashingProxy(self.kaggle.gateway(), bomb, GATEWAY_CALLS),
+                CrashingProxy(chain.store, crash_point, STORE_CALLS),
+                CrashingProxy(self.kaggle.gateway(), crash_point, GATEWAY_CALLS),
             )
             for _ in range(TICKS_MAX):
                 command = tick(store, chain.run, chain.shell(gateway)).command  # type: ignore[arg-type]

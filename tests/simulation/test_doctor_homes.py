@@ -14,7 +14,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import identity_of, known_identity
 from orchestrator.preflight.check.findings import Finding, Severity
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
-from orchestrator.rehearsal.simulation.second_home import Copied, Kinship, SecondHome
+from orchestrator.rehearsal.simulation.second_home import CopyIdentity, HomeCopy, SecondHome
 from state.facts import RunTakenOver
 from state.store import Store
 from tests.simulation.pipelines import pipeline
@@ -37,7 +37,7 @@ def copied_before_a_push(folder: Path) -> tuple[Chain, SecondHome]:
     """A run, and a copy of its home folder as of before its first session was pushed."""
     first = Chain(SimulatedKaggle(pipeline()), folder / "home")
     next(iter(first.turns()))
-    return first, SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.MARKED))
+    return first, SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=CopyIdentity.OTHER_ID))
 
 
 def looked(chain: Chain) -> list[Finding]:
@@ -59,7 +59,7 @@ def test_the_home_folder_whose_mark_is_on_the_newest_dataset_is_named_too(folder
     """It has published the checkpoint of a session that this one pushed, and has pushed nothing itself yet."""
     first = Chain(SimulatedKaggle(pipeline()), folder / "home")
     turn_until(first, "seen_ended")
-    second = SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.MARKED))
+    second = SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=CopyIdentity.OTHER_ID))
     assert looked(first) == []
     turn_until(second.chain, "checkpoint_published")
     (found,) = looked(first)

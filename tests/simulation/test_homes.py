@@ -11,20 +11,20 @@ from orchestrator.engine.effects.unknown_sessions import TRIES
 from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR
-from orchestrator.rehearsal.simulation.invariants import Broken, Watched
-from orchestrator.rehearsal.simulation.plans import ChainPlan, drawn
+from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
+from orchestrator.rehearsal.simulation.plans import ChainPlan, random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation, one
-from orchestrator.rehearsal.simulation.second_home import Copied, Kinship, SecondHome
+from orchestrator.rehearsal.simulation.second_home import CopyIdentity, HomeCopy, SecondHome
 from orchestrator.views.fact_text import describe
 from state.facts import RunParked, SessionLost
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
-WITH_A_COPY = [seed for seed in range(1, 400) if drawn(seed).copied]
+WITH_A_COPY = [seed for seed in range(1, 400) if random_plan(seed).copied]
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def folder() -> Iterator[Path]:
         yield found
 
 
-def copied_after(folder: Path, name: str, kinship: Kinship = Kinship.MARKED) -> tuple[Chain, SecondHome]:
+def copied_after(folder: Path, name: str, identity: CopyIdentity = CopyIdentity.OTHER_ID) -> tuple[Chain, SecondHome]:
     """A run, and a copy of its home folder made right after a fact of that name."""
-    first = Chain(SimulatedKaggle(pipeline()), folder / "home", owned=kinship is Kinship.KNOWN)
+    first = Chain(SimulatedKaggle(pipeline()), folder / "home", owned=identity is CopyIdentity.KNOWN)
     for turn in first.turns():
         if any(fact.name == name for fact in turn.facts):
             break
-    return first, SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=kinship))
+    return first, SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=identity))
 
 
 def drive_both(first: Chain, second: SecondHome) -> None:
@@ -48,14 +48,14 @@ def drive_both(first: Chain, second: SecondHome) -> None:
         second.go_on(lambda turn: None)
 
 
-@pytest.mark.parametrize("kinship", Kinship)
+@pytest.mark.parametrize("identity", CopyIdentity)
 @pytest.mark.parametrize(
     "name", ["session_planned", "push_intended", "seen_running", "output_collected", "publish_intended"]
 )
 def test_no_session_runs_twice_and_one_of_the_two_says_who_works_on_the_run(
-    folder: Path, name: str, kinship: Kinship
+    folder: Path, name: str, identity: CopyIdentity
 ) -> None:
-    first, second = copied_after(folder, name, kinship)
+    first, second = copied_after(folder, name, identity)
     drive_both(first, second)
     stopped = [chain for chain in (first, second.chain) if chain.state.run.status is RunStatus.PARKED]
     assert len(stopped) == 1
@@ -72,10 +72,10 @@ def test_no_session_runs_twice_and_one_of_the_two_says_who_works_on_the_run(
 
 def test_a_copy_that_knows_the_original_touches_nothing_on_kaggle(folder: Path) -> None:
     """Its database names the home folder that the run belongs to."""
-    first, second = copied_after(folder, "output_collected", Kinship.KNOWN)
-    calls = first.kaggle.world.misfortune.calls_made
+    first, second = copied_after(folder, "output_collected", CopyIdentity.KNOWN)
+    calls = first.kaggle.world.fault_injector.calls_made
     second.go_on(lambda turn: None)
-    assert first.kaggle.world.misfortune.calls_made == calls
+    assert first.kaggle.world.fault_injector.calls_made == calls
     assert second.chain.state.run.status is RunStatus.PARKED
     assert f"belongs to the home folder {first.identity}" in second.chain.state.run.reason
     assert final_digest(first.drive()) == expected_digest(pipeline())
@@ -111,7 +111,7 @@ def test_it_can_be_taken_back_also_from_a_machine_whose_clock_was_ahead(folder: 
 
 
 def test_a_restored_backup_that_finds_what_it_never_made_says_so(folder: Path) -> None:
-    first, second = copied_after(folder, "session_planned", Kinship.UNAWARES)
+    first, second = copied_after(folder, "session_planned", CopyIdentity.SAME_ID)
     first.drive()  # the original goes on, then its disk breaks
     restored = second.chain
     parked = restored.drive()
@@ -174,7 +174,7 @@ def apart(folder: Path) -> tuple[Chain, Chain]:
     """Two daemons of one id: the original has begun session 2, and the copy, which found no checkpoint, wants attempt 2 of 1."""
     first = Chain(SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder / "home")
     until(first, "seen_ended")
-    copy = SecondHome(first, folder / "copy", Copied(after_turns=0, kinship=Kinship.UNAWARES)).chain
+    copy = SecondHome(first, folder / "copy", HomeCopy(after_turns=0, identity=CopyIdentity.SAME_ID)).chain
     lost = SessionLost(number=1, attempt=1, reason="nothing came of it")
     copy.store.append(copy.run, [lost], copy.clock.now())
     until(first, "push_confirmed")
@@ -221,7 +221,7 @@ def test_a_listing_that_cannot_be_had_holds_no_push_up_for_ever(folder: Path, ac
     chain = Chain(SimulatedKaggle(pipeline(), faults=faults), folder / "home")
     state = chain.drive()
     assert final_digest(state) == expected_digest(pipeline())
-    asked = sum(name.startswith("ListKernels") for name in chain.kaggle.world.misfortune.struck)
+    asked = sum(name.startswith("ListKernels") for name in chain.kaggle.world.fault_injector.struck)
     assert asked <= TRIES * len(state.sessions)
 
 
@@ -244,8 +244,8 @@ def test_a_kernel_of_another_run_of_the_same_name_holds_nothing_up(folder: Path)
 
 
 def test_copies_of_both_kinds_are_drawn_at_many_points() -> None:
-    copies = [plan.copied for plan in map(drawn, range(1, 400)) if plan.copied]
-    assert {copied.kinship for copied in copies} == set(Kinship)
+    copies = [plan.copied for plan in map(random_plan, range(1, 400)) if plan.copied]
+    assert {copied.identity for copied in copies} == set(CopyIdentity)
     assert len({copied.after_turns for copied in copies}) > 30
 
 
@@ -264,8 +264,8 @@ class Careless(Simulation):
 def test_homes_without_ids_are_caught_by_the_simulator() -> None:
     """What relay did before: both daemons looked, neither found anything, and both pushed."""
     found: set[str] = set()
-    for plan in map(drawn, WITH_A_COPY):
-        if plan.copied is None or plan.copied.kinship is not Kinship.KNOWN or plan.pipeline.slot == "tpu":
+    for plan in map(random_plan, WITH_A_COPY):
+        if plan.copied is None or plan.copied.identity is not CopyIdentity.KNOWN or plan.pipeline.slot == "tpu":
             continue
         with fast_folder() as folder:
             try:
@@ -287,6 +287,6 @@ def test_a_home_that_deleted_what_differs_from_its_own_is_caught_by_the_simulato
     monkeypatch.setattr(CheckpointCopies, "delete", old_deletion)
     chain = with_another_checkpoint(folder)
     watched = Watched(chain, sessions=len(chain.state.sessions))
-    with pytest.raises(Broken, match=r"no sound checkpoint is deleted but by retention: me/sim-0001-c0001"):
+    with pytest.raises(InvariantBroken, match=r"no sound checkpoint is deleted but by retention: me/sim-0001-c0001"):
         for turn in chain.turns():
             watched.after(turn)

@@ -12,7 +12,7 @@ from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, DatasetAction, DatasetFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
-from orchestrator.rehearsal.simulation.invariants import Broken, Watched
+from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
 from state.model import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
@@ -175,7 +175,7 @@ def test_a_daemon_that_sent_what_is_not_shown_again_at_every_poll_is_caught_by_t
     chain = befallen(folder, fault(1, DatasetAction.VANISH))
     watched = Watched(chain)
     with pytest.raises(
-        Broken, match=r"nothing is sent again and again: the files of sim-0001-c0001 were sent 26 times"
+        InvariantBroken, match=r"nothing is sent again and again: the files of sim-0001-c0001 were sent 26 times"
     ):
         for turn in chain.turns():
             watched.after(turn)

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.base.clock import VirtualClock
 from orchestrator.core.plan import limits_for
 from orchestrator.pipeline.loader import parse
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
@@ -43,7 +44,7 @@ class Watched:
             PIPELINE, play=self._keeping(play), rules=Rules(queue_s=PerKind.all(900.0)), step_s=60.0
         )
         self.played: list[Played] = []
-        self.counted = kaggle.world.misfortune = Counted(kaggle.clock)
+        self.counted = kaggle.world.fault_injector = Counted(kaggle.clock)
         self.chain = Chain(kaggle, folder)
         self.chain.limits = limits_for(PIPELINE)
         self.state = self.chain.drive()

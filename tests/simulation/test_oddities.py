@@ -5,7 +5,7 @@ from collections import Counter
 from orchestrator.rehearsal.simulation.odd_text import TEXTS, WHERE, Oddities
 from orchestrator.rehearsal.simulation.runner import one
 
-ODD_SEEDS = [seed for seed in range(1, 400) if Oddities.drawn(seed).all][:40]
+ODD_SEEDS = [seed for seed in range(1, 400) if Oddities.random(seed).all][:40]
 
 
 def test_chains_with_odd_text_end_and_keep_every_promise() -> None:
@@ -19,6 +19,6 @@ def test_chains_with_odd_text_end_and_keep_every_promise() -> None:
 
 
 def test_what_is_odd_is_drawn_beside_all_else() -> None:
-    drawn_odd = [odd for seed in range(400) for odd in Oddities.drawn(seed).all]
+    drawn_odd = [odd for seed in range(400) for odd in Oddities.random(seed).all]
     assert {odd.where for odd in drawn_odd} == set(WHERE)
     assert {odd.text for odd in drawn_odd} == set(TEXTS)

@@ -12,7 +12,7 @@ from orchestrator.base.errors import Transient
 from orchestrator.kaggle.gateway import KernelFound, KernelPush, KernelPushed, SessionSeen, Worker
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
-from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import OwnClock
 from state.model import Outcome, Phase, RunStatus

@@ -13,9 +13,10 @@ from orchestrator.pipeline import loader
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, DatasetAction, PushAction, SessionAction
 from orchestrator.rehearsal.simulation import plans
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
-from orchestrator.rehearsal.simulation.invariants import Broken, Watched
+from orchestrator.rehearsal.simulation.hash_chain import uncut
+from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
 from orchestrator.rehearsal.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, uncut
+from orchestrator.rehearsal.simulation.sessions import CountingSessions
 from state.facts import CheckpointPruned, Fact
 from state.memory_store import MemoryStore
 from state.model import CheckpointStatus
@@ -50,7 +51,7 @@ def test_chains_that_once_found_a_fault_end_as_the_uncut_run_does() -> None:
 
 
 def test_every_kind_of_fault_is_drawn() -> None:
-    faults = [plans.drawn(seed).faults for seed in range(1, 400)]
+    faults = [plans.random_plan(seed).faults for seed in range(1, 400)]
     for kind, known in {"calls": CallAction, "pushes": PushAction, "datasets": DatasetAction}.items():
         assert {fault.action for plan in faults for fault in getattr(plan, kind)} == set(known)
     sessions = {fault.action for plan in faults for fault in plan.sessions}
@@ -63,7 +64,7 @@ def test_a_seed_gives_the_same_facts_in_the_database_and_in_memory(seed: int) ->
     for real in (False, True):
         with fast_folder() as folder:
             store = Store.at(folder) if real else MemoryStore()
-            simulation = Simulation(plans.drawn(seed), folder, store=store)
+            simulation = Simulation(plans.random_plan(seed), folder, store=store)
             simulation.run()
             found.append(simulation.chain.store.facts(simulation.chain.run))
     assert found[0] == found[1]
@@ -71,7 +72,7 @@ def test_a_seed_gives_the_same_facts_in_the_database_and_in_memory(seed: int) ->
 
 
 def test_some_chains_use_the_real_database() -> None:
-    drawn = [plans.drawn(seed) for seed in FIRST]
+    drawn = [plans.random_plan(seed) for seed in FIRST]
     assert sum(plan.on_disk and not plan.disk.on_disk for plan in drawn) == len(FIRST) // plans.ON_DISK_EVERY
     assert all(plan.on_disk for plan in drawn if plan.disk.flips)
 
@@ -136,7 +137,7 @@ def test_a_quiet_chain_breaks_nothing(chained: Chained) -> None:
 def test_a_secret_in_a_log_on_this_disk_is_found(chained: Chained) -> None:
     log = next(chained.chain.home.path.rglob("*.log"))
     log.write_text(f"{log.read_text()}{chained.chain.kaggle.secret}\n")
-    with pytest.raises(Broken, match="secrets are nowhere"):
+    with pytest.raises(InvariantBroken, match="secrets are nowhere"):
         chained.watched.at_the_end()
 
 
@@ -146,20 +147,20 @@ def test_a_step_that_was_counted_twice_is_found() -> None:
             super().__post_init__()
             self.uncut = uncut(pipeline(seed="seed: 1"))[:5] + tuple("another" for _ in range(300))
 
-    with fast_folder() as folder, pytest.raises(Broken, match="no step is skipped or counted twice"):
+    with fast_folder() as folder, pytest.raises(InvariantBroken, match="no step is skipped or counted twice"):
         Chained(Chain(Twice(pipeline()), folder))
 
 
 def test_a_session_that_trained_on_what_was_never_verified_is_found(chained: Chained) -> None:
     chained.watched.trained = 0
     chained.watched.verified = set()
-    with pytest.raises(Broken, match="no unverified byte is trained on"):
+    with pytest.raises(InvariantBroken, match="no unverified byte is trained on"):
         chained.watched.after(None)
 
 
 def test_a_parent_that_is_not_the_newest_is_found(chained: Chained) -> None:
     chained.watched.sessions = 0
-    with pytest.raises(Broken, match="newest verified checkpoint"):
+    with pytest.raises(InvariantBroken, match="newest verified checkpoint"):
         chained.watched.after(None)
 
 
@@ -180,7 +181,10 @@ def test_a_session_refuses_every_byte_that_is_not_its_parents() -> None:
 
 
 def test_a_chain_that_is_not_at_its_end_is_found() -> None:
-    with fast_folder() as folder, pytest.raises(Broken, match="the chain ends when faults end: the run is active"):
+    with (
+        fast_folder() as folder,
+        pytest.raises(InvariantBroken, match="the chain ends when faults end: the run is active"),
+    ):
         Watched(Chain(SimulatedKaggle(pipeline()), folder)).at_the_end()
 
 
@@ -189,7 +193,7 @@ def test_two_sessions_that_are_alive_together_are_found() -> None:
         chain = Chain(SimulatedKaggle(pipeline(accelerator="accelerator: NvidiaTeslaT4")), folder)
         for number in (1, 2):
             chain.kaggle.gateway().push(KernelPush(slug=f"{chain.run}-s000{number}", source="1"))
-        with pytest.raises(Broken, match=r"at most one live session: sim-0001-s0001 and sim-0001-s0002"):
+        with pytest.raises(InvariantBroken, match=r"at most one live session: sim-0001-s0001 and sim-0001-s0002"):
             Watched(chain).after(None)
 
 
@@ -197,7 +201,7 @@ def test_a_checkpoint_of_the_last_two_that_was_pruned_is_found(chained: Chained)
     chain = chained.chain
     pruned = [CheckpointPruned(checkpoint=checkpoint.name) for checkpoint in chain.state.checkpoints[:2]]
     chain.store.append(chain.run, pruned, chain.kaggle.clock.now())
-    with pytest.raises(Broken, match="the last two checkpoints are kept: only 1 of 3 are left"):
+    with pytest.raises(InvariantBroken, match="the last two checkpoints are kept: only 1 of 3 are left"):
         chained.watched.after(None)
 
 
@@ -207,7 +211,7 @@ def test_a_session_that_is_planned_while_another_was_never_pushed_is_found() -> 
         first = plan_session(chain.state, chain.kaggle.pipeline, None)
         second = replace(first, number=2, slug=f"{chain.run}-s0002")
         chain.store.append(chain.run, [first, second], chain.kaggle.clock.now())
-        with pytest.raises(Broken, match="sim-0001-s0001 was never pushed"):
+        with pytest.raises(InvariantBroken, match="sim-0001-s0001 was never pushed"):
             Watched(chain).after(None)
 
 
@@ -219,7 +223,7 @@ def test_facts_that_fold_to_something_else_are_found() -> None:
     with fast_folder() as folder:
         chain = Chain(SimulatedKaggle(pipeline()), folder, store=Forgetful())
         chain.drive()
-        with pytest.raises(Broken, match="facts fold to rows"):
+        with pytest.raises(InvariantBroken, match="facts fold to rows"):
             Watched(chain).at_the_end()
 
 

@@ -15,7 +15,7 @@ from orchestrator.pipeline.loader import parse
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultPlan, PushAction, PushFault
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR, ClockStep, ClockSteps, OwnClock
-from orchestrator.rehearsal.simulation.invariants import Broken, Watched
+from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
 from state.model import Snapshot
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
@@ -197,6 +197,10 @@ def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
     chain.settings = ClockSteps(clock, (ClockStep(turn=100, by=YEAR, between=False, noticed=False),))
     watched = Watched(chain)
-    with nullcontext() if counts else pytest.raises(Broken, match="nothing is given up before it was looked for: sim-"):
+    with (
+        nullcontext()
+        if counts
+        else pytest.raises(InvariantBroken, match="nothing is given up before it was looked for: sim-")
+    ):
         for turn in chain.turns():
             watched.after(turn)

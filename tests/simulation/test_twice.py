@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -15,18 +15,20 @@ from orchestrator.engine.ownership import go_on_here
 from orchestrator.kaggle.gateway import KernelFound, KernelsPage
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan, PushAction, PushFault
-from orchestrator.rehearsal.local_kaggle.kernels import Save
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
-from orchestrator.rehearsal.simulation.plans import drawn
+from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.fact_text import describe
 from state.facts import TwinSeen
 from state.memory_store import MemoryStore
 from state.model import RunStatus
-from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
+
+if TYPE_CHECKING:
+    from state.store import Store
 
 GPU = pipeline(accelerator="accelerator: NvidiaTeslaT4")
 """Two slots: a second session of the same kernel is not declined."""
@@ -112,12 +114,12 @@ def test_a_machine_that_slept_through_the_time_looks_several_times_before_it_pus
         if any(fact.name == "push_unclear" for fact in turn.facts):
             break
     chain.kaggle.clock.sleep(8 * 3600.0)
-    woke_at, before = chain.kaggle.clock.now(), chain.kaggle.world.misfortune.calls_made
+    woke_at, before = chain.kaggle.clock.now(), chain.kaggle.world.fault_injector.calls_made
     for turn in chain.turns():
         if any(fact.name == "push_unfound" for fact in turn.facts):
             break
     assert chain.kaggle.clock.now() - woke_at >= timedelta(seconds=60 * (find_push.LOOKS_MIN - 2))
-    assert chain.kaggle.world.misfortune.calls_made - before >= 2 * (find_push.LOOKS_MIN - 1)
+    assert chain.kaggle.world.fault_injector.calls_made - before >= 2 * (find_push.LOOKS_MIN - 1)
 
 
 def test_a_kernel_that_kaggle_lists_and_does_not_show_is_not_pushed_again(folder: Path) -> None:
@@ -302,7 +304,7 @@ def test_a_daemon_that_pushed_again_at_once_is_caught_by_the_simulator(monkeypat
     monkeypatch.setattr(find_push, "LOOKS_MIN", 1)
     found = set()
     for seed in range(1, 400):
-        plan = drawn(seed)
+        plan = random_plan(seed)
         if not any(fault.action is PushAction.LATE for fault in plan.faults.pushes):
             continue
         with fast_folder() as folder:

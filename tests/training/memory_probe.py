@@ -17,7 +17,7 @@ from flax import nnx
 from tunix.generate.sampler import CacheConfig, Sampler
 from tunix.sft.peft_trainer import PeftTrainer, TrainingConfig
 
-from orchestrator.preflight.memory import lowering, xla_buffer_plan
+from orchestrator.preflight.memory import abstract_model, lowering, xla_buffer_plan
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
 from stages.training.gemma import full_size_config, model_class
@@ -57,7 +57,7 @@ def on_first_chip(tree: Any) -> int:
 
 def trained(options: Sft, dtype: str) -> tuple[nnx.Module, PeftTrainer, Any]:
     """(the base, its trainer, the mesh), really allocated."""
-    mesh = lowering.mesh_of(OPTIONS)
+    mesh = abstract_model.mesh_of(OPTIONS)
     base = model_class(OPTIONS.kind)(config_of(2), rngs=nnx.Rngs(0))
     nnx.update(base, jax.tree.map(lambda leaf: leaf.astype(dtype), nnx.state(base)))
     place(base, mesh)
@@ -91,7 +91,7 @@ def held(options: Sft, dtype: str) -> dict[str, Any]:
 
 def line(kind: str, mode: str) -> dict[str, Any]:
     """Temporaries of a step at 24 rows: on the line through those at 8 and 16, and compiled."""
-    options, mesh = (LORA if mode == "lora" else FULL), lowering.mesh_of(OPTIONS)
+    options, mesh = (LORA if mode == "lora" else FULL), abstract_model.mesh_of(OPTIONS)
     program = program_of(options, kind, answer_tokens=0 if kind == "sft" else 32)
     _, ((one,), (two,), (third,)) = lowering.compiled(program, (16, 8, 24), config_of(6), OPTIONS, mesh)
     return {"line": 2 * one["temporaries"] - two["temporaries"], "compiled": third["temporaries"]}
@@ -100,7 +100,7 @@ def line(kind: str, mode: str) -> dict[str, Any]:
 def plan(kind: str, folder: Path) -> dict[str, Any]:
     """What a step needs, as XLA wrote it down on the way and as the compiled program says."""
     program = program_of(LORA, kind, answer_tokens=0 if kind == "sft" else 32)
-    _, ((part,),) = lowering.compiled(program, [8], config_of(2), OPTIONS, lowering.mesh_of(OPTIONS))
+    _, ((part,),) = lowering.compiled(program, [8], config_of(2), OPTIONS, abstract_model.mesh_of(OPTIONS))
     early = xla_buffer_plan.written(folder)
     assert early is not None
     return {
@@ -111,7 +111,7 @@ def plan(kind: str, folder: Path) -> dict[str, Any]:
 
 def cache() -> dict[str, Any]:
     """Where the sampler's cache is before and after the prompts are read."""
-    mesh = lowering.mesh_of(OPTIONS)
+    mesh = abstract_model.mesh_of(OPTIONS)
     config = config_of(2)
     model = model_class(OPTIONS.kind)(config, rngs=nnx.Rngs(0))
     place(model, mesh)
@@ -119,7 +119,7 @@ def cache() -> dict[str, Any]:
         model, lowering._MinimalTokenizer(), CacheConfig(64, config.num_layers, config.num_kv_heads, config.head_dim)
     )
     sampler.eos_ids = jnp.array([1])
-    with mesh, lowering.activations_laid_out(mesh):
+    with mesh, abstract_model.activations_laid_out(mesh):
         begun = sampler.init_sample_state(
             jnp.ones((8, 32), jnp.int32), 64, False, None, 1.0, 1.0, None, jax.random.PRNGKey(0), None
         )

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from orchestrator.preflight.check.size import DIMENSIONS
-from orchestrator.preflight.memory.lowering import abstract_model, mesh_of
+from orchestrator.preflight.memory.abstract_model import abstract_model, mesh_of
 from orchestrator.preflight.memory.programs import Program
 from stages.options import Model, Sft
 from stages.training import gemma

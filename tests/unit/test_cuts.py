@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orchestrator.base.errors import BadInput
 from orchestrator.rehearsal.verify import cuts
-from orchestrator.rehearsal.verify.cuts import How, SessionCut
+from orchestrator.rehearsal.verify.cuts import CutKind, SessionCut
 from stages.contract import Cursor, StageSpec
 from tests.unit.counting_runs import counting
 
@@ -15,20 +15,20 @@ LISTS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
 def test_twenty_cuts_are_of_all_five_sorts() -> None:
-    found = cuts.drawn(STAGES, 20, seed=0)
+    found = cuts.random_cuts(STAGES, 20, seed=0)
     assert len(found) == 20
-    assert {cut.how for cut in found} == set(How)
+    assert {cut.how for cut in found} == set(CutKind)
 
 
 def test_every_stage_is_cut_however_long_the_others_are() -> None:
     stages = (counting("long", 5_000), counting("short", 3), counting("shorter", 2))
-    inside = [cut.at.stage for cut in cuts.drawn(stages, 10, seed=0) if cut.how is not How.BOUNDARY]
+    inside = [cut.at.stage for cut in cuts.random_cuts(stages, 10, seed=0) if cut.how is not CutKind.BOUNDARY]
     assert inside.count("short") == 2 and inside.count("shorter") == 1
 
 
 def test_cuts_depend_on_nothing_but_the_seed() -> None:
-    assert cuts.drawn(STAGES, 20, seed=1) == cuts.drawn(STAGES, 20, seed=1)
-    assert cuts.drawn(STAGES, 20, seed=1) != cuts.drawn(STAGES, 20, seed=2)
+    assert cuts.random_cuts(STAGES, 20, seed=1) == cuts.random_cuts(STAGES, 20, seed=1)
+    assert cuts.random_cuts(STAGES, 20, seed=1) != cuts.random_cuts(STAGES, 20, seed=2)
 
 
 @settings(deadline=None, max_examples=200)
@@ -37,7 +37,7 @@ def test_cuts_come_in_order_at_places_of_their_own_and_never_at_the_end(
     steps: list[int], count: int, seed: int
 ) -> None:
     stages = tuple(counting(f"s{number}", many) for number, many in enumerate(steps))
-    found = cuts.drawn(stages, count, seed)
+    found = cuts.random_cuts(stages, count, seed)
     places = [(int(cut.at.stage[1:]), cut.at.step) for cut in found]
     assert places == sorted(set(places))
     assert len(found) == min(count, sum(steps) - 1)
@@ -49,25 +49,25 @@ def test_cuts_come_in_order_at_places_of_their_own_and_never_at_the_end(
 def assert_possible(cut: SessionCut, stages: tuple[StageSpec, ...]) -> None:
     """A boundary is one, a kill has a step to strike in, and whatever is saved lies in the stage."""
     target = next(spec.steps for spec in stages if spec.name == cut.at.stage)
-    assert (cut.how is How.BOUNDARY) == (cut.at.step == target)
+    assert (cut.how is CutKind.BOUNDARY) == (cut.at.step == target)
     assert cut.latest.step == cut.at.step + cut.how.kills
     assert all(1 <= place.step <= cut.at.step for place in cut.saves)
     assert 0.0 < cut.share < 1.0
 
 
 def test_a_killed_session_has_usually_lost_steps() -> None:
-    kills = [cut for cut in cuts.drawn(STAGES, 20, seed=0) if cut.how is How.KILL and cut.at.step > 3]
+    kills = [cut for cut in cuts.random_cuts(STAGES, 20, seed=0) if cut.how is CutKind.KILL and cut.at.step > 3]
     assert kills and all(cut.saved.step < cut.at.step for cut in kills)
 
 
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("first:4", SessionCut(Cursor(stage="first", step=4), How.YIELD)),
-        ("first:4:kill", SessionCut(Cursor(stage="first", step=4), How.KILL)),
-        ("third:19:after-save", SessionCut(Cursor(stage="third", step=19), How.AFTER_SAVE)),
-        ("first:30", SessionCut(Cursor(stage="first", step=30), How.BOUNDARY)),
-        ("second:1:boundary", SessionCut(Cursor(stage="second", step=1), How.BOUNDARY)),
+        ("first:4", SessionCut(Cursor(stage="first", step=4), CutKind.YIELD)),
+        ("first:4:kill", SessionCut(Cursor(stage="first", step=4), CutKind.KILL)),
+        ("third:19:after-save", SessionCut(Cursor(stage="third", step=19), CutKind.AFTER_SAVE)),
+        ("first:30", SessionCut(Cursor(stage="first", step=30), CutKind.BOUNDARY)),
+        ("second:1:boundary", SessionCut(Cursor(stage="second", step=1), CutKind.BOUNDARY)),
     ],
 )
 def test_a_cut_can_be_named(text: str, expected: SessionCut) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from orchestrator.engine.home import HomeLayout
 from orchestrator.rehearsal.simulation.chain import fast_folder
-from orchestrator.rehearsal.simulation.plans import drawn
+from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.document import run_document
 from orchestrator.views.history import curves, results, timeline
@@ -89,7 +89,7 @@ def test_every_second_of_a_run_is_accounted_for_once_however_long_it_is(tmp_path
 
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_a_simulated_chains_time_is_accounted_for_though_much_goes_wrong(seed: int) -> None:
-    plan = drawn(seed)
+    plan = random_plan(seed)
     with fast_folder() as home:
         simulation = Simulation(plan, home, None)
         simulation.run()

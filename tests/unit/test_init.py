@@ -12,9 +12,9 @@ from orchestrator.cli import main
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.environments import HARDWARE
 from orchestrator.pipeline.examples import example
-from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, Base, WizardAnswers
+from orchestrator.pipeline.init.answers import MODELS, ON_TIMEOUT, RECIPES, ModelExample, WizardAnswers
 from orchestrator.pipeline.init.compose import base_of, composed
-from orchestrator.pipeline.init.yaml_edit import ExampleText
+from orchestrator.pipeline.init.yaml_edit import commented_text, read_commented
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.summary import outline
 
@@ -67,9 +67,9 @@ def test_every_choice_gives_the_example_but_for_what_was_chosen(
 
 
 @pytest.mark.parametrize("base", list(MODELS.values()), ids=list(MODELS))
-def test_an_example_taken_apart_and_put_together_is_the_same_text(base: Base) -> None:
+def test_an_example_that_is_read_and_written_is_the_same_text(base: ModelExample) -> None:
     text = example(base.example).read_text(encoding="utf-8")
-    assert ExampleText.of(text).text() == text
+    assert commented_text(read_commented(text)) == text
 
 
 @pytest.mark.parametrize("model", list(MODELS))
@@ -89,8 +89,8 @@ def test_every_comment_stands_in_an_example_beside_the_same_words(tmp_path: Path
 
 
 def test_the_smaller_model_is_explained_as_fully_as_the_one_whose_comments_it_refers_to() -> None:
-    of_its_own = ExampleText.of(example("gemma3_1b.yaml").read_text(encoding="utf-8")).text().count("# ")
-    assert base_of("gemma3-1b").text().count("# ") > of_its_own + 10
+    of_its_own = example("gemma3_1b.yaml").read_text(encoding="utf-8").count("# ")
+    assert commented_text(base_of("gemma3-1b")).count("# ") > of_its_own + 10
 
 
 @pytest.mark.parametrize("model", [name for name, base in MODELS.items() if base.on_kaggle])
@@ -145,6 +145,24 @@ def test_the_name_follows_the_file_where_it_can(folder: Path) -> None:
     assert loader.load(folder / "My_Maths.yaml").name == "my-maths"
     assert relay_init("2026.yaml").exit_code == 0
     assert loader.load(folder / "2026.yaml").name == "gemma2-2b"
+
+
+def test_a_name_that_yaml_takes_for_a_boolean_is_written_in_quotes(folder: Path) -> None:
+    assert relay_init("on.yaml").exit_code == 0
+    assert loader.load(folder / "on.yaml").name == "on"
+
+
+@pytest.mark.parametrize("recipe", list(RECIPES))
+def test_comments_stay_beside_the_lines_that_are_not_changed(folder: Path, recipe: str) -> None:
+    """All comments of the lines that the example and the result share, own data or not, whatever the recipe."""
+    problems(folder / "mine.jsonl", TAUGHT, JUDGED)
+    assert relay_init("a.yaml", "--recipe", recipe, "--data", "mine.jsonl").exit_code == 0
+    made = (folder / "a.yaml").read_text(encoding="utf-8").splitlines()
+    lines = example("gemma2_2b.yaml").read_text(encoding="utf-8").splitlines()
+    commented = {line.partition(" #")[0].rstrip(): line for line in lines if " #" in line}
+    kept = [line for line in made if line.partition(" #")[0].rstrip() in commented]
+    assert len(kept) >= 25
+    assert [line for line in kept if line not in lines and "name: mine" not in line] == []
 
 
 def test_a_file_that_is_there_is_never_written_over_unless_asked_to(folder: Path) -> None:

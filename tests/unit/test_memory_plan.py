@@ -16,7 +16,7 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.chips import GIB
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.summary import outline
-from orchestrator.preflight.memory.forecast import checkpoint_verdicts, held_by, memory_document, stage_verdict
+from orchestrator.preflight.memory.forecast import checkpoint_verdicts, memory_document, memory_of, stage_verdict
 from orchestrator.preflight.memory.measure import Needs
 from orchestrator.preflight.memory.programs import Program, StageNeeds, needs_of, programs_of, rows_to_compile, share
 from orchestrator.views.plan import memory_view
@@ -116,7 +116,7 @@ def test_a_batch_that_does_not_divide_is_on_every_chip_whole() -> None:
 )
 def test_the_second_copy_of_the_weights_is_counted_where_there_is_one(mode: str, beta: float, kept: list[int]) -> None:
     needs = needs_of(pipeline(mode, beta))
-    assert [held_by(each, found_for(needs), each.batch)[0].kept // GIB for each in needs] == kept
+    assert [memory_of(each, found_for(needs), each.batch)[0].kept // GIB for each in needs] == kept
 
 
 def test_the_largest_batch_is_the_last_that_fits() -> None:
@@ -131,8 +131,8 @@ def test_the_largest_batch_is_the_last_that_fits() -> None:
     for each in needs:
         largest = verdicts[each.names[0]]["largest_batch"]
         unit = each.unit(2)
-        assert max(held.peak for held in held_by(each, found, largest)) <= 16 * GIB
-        assert max(held.peak for held in held_by(each, found, largest + unit)) > 16 * GIB
+        assert max(held.peak for held in memory_of(each, found, largest)) <= 16 * GIB
+        assert max(held.peak for held in memory_of(each, found, largest + unit)) > 16 * GIB
 
 
 def test_what_does_not_fit_comes_with_a_remedy() -> None:
@@ -157,7 +157,7 @@ def test_a_check_that_does_not_fit_does_not_spoil_the_batch() -> None:
 
 def test_the_cache_lies_on_the_first_chip_whole_before_it_is_spread() -> None:
     needs = needs_of(pipeline())
-    begun, answering = held_by(needs[2], found_for(needs, per_row=0, cache_per_row=GIB), 8)
+    begun, answering = memory_of(needs[2], found_for(needs, per_row=0, cache_per_row=GIB), 8)
     assert begun.phase == "answers: cache on chip 1"
     assert (begun.cache, answering.cache) == (9 * GIB, GIB)
 

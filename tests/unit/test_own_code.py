@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import BadInput
+from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.loader import load, parse
-from orchestrator.pipeline.model import Pipeline, first_difference
+from orchestrator.pipeline.model import Pipeline
 from stages.catalog import find
 from stages.session import user_code
 from stages.stage import StageFailed

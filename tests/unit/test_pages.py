@@ -10,7 +10,8 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.pipeline.loader import load
-from orchestrator.pipeline.model import AccountOptions, Inputs, Pipeline, SessionLimits
+from orchestrator.pipeline.model import Pipeline
+from orchestrator.pipeline.sections import AccountOptions, Inputs, SessionLimits
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

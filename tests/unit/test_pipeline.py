@@ -9,8 +9,9 @@ import pytest
 
 from orchestrator.base.errors import BadInput
 from orchestrator.core.plan import order_for, plan_session
+from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.loader import load, parse
-from orchestrator.pipeline.model import Pipeline, canonical_in, first_difference
+from orchestrator.pipeline.model import Pipeline, canonical_in
 from stages.catalog import KINDS
 from stages.contract import Cursor, Order
 from stages.documents import ContractError
@@ -38,7 +39,7 @@ MISTAKES = [
     ("limit_s: 100", "limit_s: 1000000", "Kaggle ends a cpu session after 43200 s"),
     ("margin_s: 10", "margin_s: 100", "session.margin_s leaves nothing"),
     ("kind: counting, steps: 30", "kind: countin, steps: 30", "did you mean 'counting'"),
-    ("steps: 30", "steps: many", "stages[0].steps: input should be a valid integer, found 'many'"),
+    ("steps: 30", "steps: many", "stages[0].steps: input should be a whole number, found 'many'"),
     ("steps: 30", "steps: 0", "stages[0].steps: input should be greater than or equal to 1, found 0"),
     ("steps: 20", "stpes: 20", "stages[1].stpes: 'stpes' is not a key"),
     ("step_s: 0.5", "steps_s: 0.5", "stages[1].options.steps_s is not an option"),
@@ -55,6 +56,8 @@ MISTAKES = [
         "expect.step_s.won: 'won' is not a stage that relay knows: did you",
     ),
     ("accelerator: cpu", "expect: {step_s: {one: 0}}", "expect.step_s.one: input should be greater than 0, found 0"),
+    ("accelerator: cpu", "inputs: {files: x}", "inputs.files: input should be a list, found 'x'"),
+    ("accelerator: cpu", "account: 7", "account: input should be a mapping, found 7"),
     (
         "accelerator: cpu",
         "expect: {start_s: 3}",

@@ -8,11 +8,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.cli import main
-from orchestrator.pipeline.model import AccountOptions, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.entries import keys, options_of
 from orchestrator.pipeline.reference.lookup import names
 from orchestrator.pipeline.reference.meanings import meanings
 from orchestrator.pipeline.reference.writing import filled
+from orchestrator.pipeline.sections import AccountOptions, Expect, Inputs, SessionLimits, Stage
 from stages import options
 from stages.catalog import KINDS
 

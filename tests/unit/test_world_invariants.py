@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan, SessionAction, SessionFault
-from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.kernel_records import Status
 from orchestrator.rehearsal.local_kaggle.rules import MachineKind, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from tests.unit.worlds import HOUR, OWNER, SmallWorld
@@ -59,8 +59,8 @@ def lasting(source: str, mounts: object, limit_s: float) -> Played:
     return Played(ends_after_s=ends_after_s, lines=lines, files=[(ends_after_s / 2, "half.txt", source.encode())])
 
 
-def play(script: Sequence[Step], misfortunes: Sequence[SessionFault], look_every_s: int) -> SmallWorld:
-    small = SmallWorld(lasting, RULES, FaultPlan(sessions=tuple(misfortunes)))
+def play(script: Sequence[Step], faults: Sequence[SessionFault], look_every_s: int) -> SmallWorld:
+    small = SmallWorld(lasting, RULES, FaultPlan(sessions=tuple(faults)))
     for step in script:
         wait_s = step.wait_s
         while wait_s > look_every_s:
@@ -109,10 +109,10 @@ def told(small: SmallWorld) -> list[Any]:
 @settings(deadline=None, max_examples=60)
 @given(steps, faults)
 def test_slots_quota_limits_and_versions_hold_and_the_looking_changes_nothing(
-    script: list[Step], misfortunes: list[SessionFault]
+    script: list[Step], faults: list[SessionFault]
 ) -> None:
-    seldom = play(script, misfortunes, look_every_s=10**9)
-    often = play(script, misfortunes, look_every_s=997)
+    seldom = play(script, faults, look_every_s=10**9)
+    often = play(script, faults, look_every_s=997)
     assert told(seldom) == told(often)
     for kernel in seldom.world.kernels.all():
         for session in (version.session for version in kernel.versions):

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.kernel_records import Status
 from orchestrator.rehearsal.local_kaggle.rules import TIME_LIMIT_MESSAGE, KaggleRefusal, MachineKind, PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Played
 from orchestrator.rehearsal.local_kaggle.stored_file import Content

@@ -4,17 +4,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from orchestrator.rehearsal.local_kaggle.models import (
+from orchestrator.rehearsal.local_kaggle.model_records import (
     FRAMEWORKS,
     Declined,
     KaggleModel,
-    Models,
     ModelText,
     Variation,
     VariationText,
     framework_named,
-    readable,
 )
+from orchestrator.rehearsal.local_kaggle.models import Models, readable
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
 

@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.base.clock import VirtualClock
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan
-from orchestrator.rehearsal.local_kaggle.kernels import KernelSession, Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.kernel_records import KernelSession, Save, SaveAnswer
 from orchestrator.rehearsal.local_kaggle.rules import Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.stored_file import Content

@@ -1,17 +1,18 @@
 """Notification settings: services and events, from `notify.yaml` in the home folder or from RELAY_NOTIFY."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
+
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, read_yaml
+from orchestrator.base.validation import meant
 
 FILE_NAME = "notify.yaml"
 VARIABLE = "RELAY_NOTIFY"
-KEYS = ("urls", "events", "version")
 EVENTS = {
     "parked": "a run needs you",
     "finished": "a run is finished",
@@ -51,16 +52,47 @@ def read(home: Path, environ: Mapping[str, str]) -> Addresses | None:
     Raises BadInput if the file is invalid; the message never contains a URL.
     """
     path, given = home / FILE_NAME, environ.get(VARIABLE, "").replace(",", " ").split()
-    document = _document(path) if path.exists() else {}
-    events = _events(document.get("events", list(USUAL)), path)
+    found = _file(path) if path.exists() else NotifyFile()
+    events = frozenset(EVENTS if "all" in found.events else found.events)
     if given:
         return Addresses(tuple(given), events, VARIABLE, _open_to_others(path))
-    entries = _entries(document.get("urls"), path)
-    return Addresses(entries, events, str(path), _open_to_others(path)) if entries else None
+    return Addresses(found.urls, events, str(path), _open_to_others(path)) if found.urls else None
 
 
-def _document(path: Path) -> dict[str, Any]:
-    """Read the file as a mapping. A list of URLs, or URLs separated by white space, are accepted as well."""
+class NotifyFile(BaseModel):
+    """The file's content. Its validators word their errors without the values, since an address is secret."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    urls: tuple[str | dict[str, Any], ...] = ()
+    events: tuple[str, ...] = USUAL
+    version: Any = None
+    """Version of apprise's own format, in which the file may be written."""
+
+    @field_validator("urls", mode="wrap")
+    @classmethod
+    def _listed(cls, found: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return check(found.split() if isinstance(found, str) else () if found is None else found)
+        except ValidationError:
+            raise ValueError("urls is not a list of addresses: write one `- address` a line below it") from None
+
+    @field_validator("events", mode="wrap")
+    @classmethod
+    def _known(cls, found: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        words, choice = (*EVENTS, "all"), f"choose of {', '.join(EVENTS)}, or all"
+        try:
+            events = check([found] if isinstance(found, str) else found)
+        except ValidationError:
+            raise ValueError(f"events is not a list of events: {choice}") from None
+        for word in events:
+            if word not in words:
+                raise ValueError(f"events has no {word!r}{_question(word, words)}: {choice}")
+        return events
+
+
+def _file(path: Path) -> NotifyFile:
+    """Read the file. A list of URLs, or URLs separated by white space, are accepted as well as a mapping."""
     try:
         found = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -68,50 +100,34 @@ def _document(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, OddYaml):
         # without the cause on purpose: it repeats the text, which may contain a secret address
         raise BadInput(f"{path} is not YAML: write `urls:` and below it one `- address` a line") from None
-    if found is None:
-        return {}
-    if isinstance(found, str):
-        return {"urls": found.split()}
-    if isinstance(found, list):
-        return {"urls": found}
+    if found is None or isinstance(found, (str, list)):
+        found = {"urls": found}
     if not isinstance(found, dict):
         raise BadInput(f"{path} holds no addresses: write `urls:` and below it one `- address` a line")
-    for key in found:
-        if key not in KEYS:
-            raise BadInput(f"{path}: {_named(key)} is not a key of it{_meant(str(key), KEYS)}: it has urls and events")
-    return found
+    try:
+        return NotifyFile.model_validate(found)
+    except ValidationError as error:
+        raise BadInput(f"{path}: {_sentence(error)}") from None  # pydantic's own message repeats the addresses
 
 
-def _entries(found: Any, path: Path) -> tuple[str | dict[str, Any], ...]:
-    if found is None:
-        return ()
-    if isinstance(found, str):
-        return tuple(found.split())
-    if isinstance(found, list) and all(isinstance(entry, str | dict) for entry in found):
-        return tuple(found)
-    raise BadInput(f"{path}: urls is not a list of addresses: write one `- address` a line below it")
+def _sentence(error: ValidationError) -> str:
+    """Describe a mistake; a misspelt key comes before the others."""
+    found = error.errors(include_url=False, include_input=False)
+    mistake = min(found, key=lambda mistake: mistake["type"] == "value_error")
+    if mistake["type"] == "value_error":
+        return mistake["msg"].removeprefix("Value error, ")
+    key = str(mistake["loc"][0])
+    return f"{_named(key)} is not a key of it{_question(key, tuple(NotifyFile.model_fields))}: it has urls and events"
 
 
-def _events(found: Any, path: Path) -> frozenset[str]:
-    words = [found] if isinstance(found, str) else found
-    if not isinstance(words, list):
-        raise BadInput(f"{path}: events is not a list: choose of {', '.join(EVENTS)}, or all")
-    for word in words:
-        if word not in (*EVENTS, "all"):
-            meant = _meant(str(word), (*EVENTS, "all"))
-            raise BadInput(f"{path}: events has no {word!r}{meant}: choose of {', '.join(EVENTS)}, or all")
-    return frozenset(EVENTS) if "all" in words else frozenset(words)
-
-
-def _named(key: Any) -> str:
+def _named(key: str) -> str:
     """Quote a key for a message, unless it may be an address, which is secret."""
-    text = str(key)
-    return repr(text) if text.replace("_", "").replace("-", "").isalpha() and len(text) < 20 else "one of the keys"
+    return repr(key) if key.replace("_", "").replace("-", "").isalpha() and len(key) < 20 else "one of the keys"
 
 
-def _meant(word: str, words: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, words, 1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+def _question(word: str, words: tuple[str, ...]) -> str:
+    question = meant(word, words)
+    return f" ({question})" if question else ""
 
 
 def _open_to_others(path: Path) -> tuple[str, ...]:

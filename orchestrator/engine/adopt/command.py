@@ -19,7 +19,8 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline import loader
-from orchestrator.pipeline.model import SLUG, Pipeline, canonical_in
+from orchestrator.pipeline.model import Pipeline, canonical_in
+from orchestrator.pipeline.sections import SLUG
 from stages.documents import ContractError
 from state.facts import Fact, RunStarted, RunTakenOver
 from state.failures import RunExists

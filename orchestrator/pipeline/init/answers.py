@@ -14,15 +14,15 @@ from stages.data.problems import read_problems
 class Recipe(NamedTuple):
     """Number of an example's stages to take over."""
 
-    says: str
+    description: str
     ends_before: str
     """Kind of the first stage to leave out; empty: none is left out."""
 
 
-class Base(NamedTuple):
+class ModelExample(NamedTuple):
     """The example from which a model's pipeline is made."""
 
-    says: str
+    description: str
     example: str
     explained_by: str = ""
     """Another example, whose comments are copied to the lines that both have in common."""
@@ -37,9 +37,9 @@ RECIPES = {
 }
 
 MODELS = {
-    "gemma2-2b": Base("Gemma 2 2B", "gemma2_2b.yaml"),
-    "gemma3-1b": Base("Gemma 3 1B", "gemma3_1b.yaml", "gemma2_2b.yaml"),
-    "tiny": Base("a tiny stand-in, for rehearsals on this machine", "tiny.yaml", on_kaggle=False),
+    "gemma2-2b": ModelExample("Gemma 2 2B", "gemma2_2b.yaml"),
+    "gemma3-1b": ModelExample("Gemma 3 1B", "gemma3_1b.yaml", "gemma2_2b.yaml"),
+    "tiny": ModelExample("a tiny stand-in, for rehearsals on this machine", "tiny.yaml", on_kaggle=False),
 }
 
 ON_TIMEOUT = ("resume", "park")
@@ -60,7 +60,7 @@ class Problems:
     judged: int
     """Number of problems with an `answer` or `tests`."""
 
-    def serves(self, kind: str) -> bool:
+    def usable_for(self, kind: str) -> bool:
         """Return whether a stage of that kind can use any of the problems."""
         return bool(self.judged if kind in JUDGED else self.taught if kind == "sft" else 0)
 

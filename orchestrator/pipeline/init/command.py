@@ -1,7 +1,7 @@
 """Implements `relay init`: ask or read flags, compose, check that relay accepts the result, write it atomically."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,7 +17,9 @@ from orchestrator.pipeline.init.answers import (
     MODELS,
     ON_TIMEOUT,
     RECIPES,
+    ModelExample,
     Problems,
+    Recipe,
     WizardAnswers,
     fitting,
     named,
@@ -107,8 +109,8 @@ def _asked(question: str, default: str, check: Callable[[str], T]) -> T:
     return found
 
 
-def _choices(what: str, known: dict[str, T]) -> str:
-    lines = [f"  {name:<10} {getattr(choice, 'says', '')}" for name, choice in known.items()]
+def _choices(what: str, known: Mapping[str, Recipe | ModelExample]) -> str:
+    lines = [f"  {name:<10} {choice.description}" for name, choice in known.items()]
     return "\n".join([f"{what}:", *lines, what])
 
 
@@ -148,7 +150,7 @@ def _require_free(path: Path, force: bool) -> None:
 
 
 def _print_result(path: Path, answers: WizardAnswers, pipeline: Pipeline) -> None:
-    click.echo(f"{path} is written: {MODELS[answers.model].says}, {answers.recipe}, on {answers.accelerator}")
+    click.echo(f"{path} is written: {MODELS[answers.model].description}, {answers.recipe}, on {answers.accelerator}")
     click.echo(f"  {pipeline.total_steps:,} steps: {', '.join(stage.name for stage in pipeline.stages)}")
     click.echo("next:")
     for command in commands(path, answers):

@@ -3,18 +3,27 @@
 import os
 import shlex
 import textwrap
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
+
+from ruamel.yaml.comments import CommentedMap
 
 from orchestrator.base.errors import BadInput
 from orchestrator.pipeline.examples import example
 from orchestrator.pipeline.init.answers import MODELS, RECIPES, Problems, WizardAnswers
-from orchestrator.pipeline.init.yaml_edit import ExampleText, Lines
+from orchestrator.pipeline.init.yaml_edit import (
+    commented_text,
+    copy_comments,
+    flow_list,
+    head_of,
+    read_commented,
+    scalar,
+    set_comment,
+    set_value,
+)
 
 COLUMNS = 118
 
-GOES_ALONG = "Before "
+KEPT_PARAGRAPHS = "Before "
 """Start of those paragraphs in an example's head that are copied to a new pipeline: they tell the user what to do
 first."""
 
@@ -23,65 +32,80 @@ LEARNING = ("sft", "grpo", "continued")
 INPUTS_COMMENT = "published once for the run, as a private dataset"
 
 
-def base_of(model: str) -> ExampleText:
+def base_of(model: str) -> CommentedMap:
     """Return the example from which a model's pipeline is made, with all comments."""
     base = MODELS[model]
     found = _read(base.example)
-    return found.explained_by(_read(base.explained_by)) if base.explained_by else found
+    if base.explained_by:
+        _explain(found, _read(base.explained_by))
+    return found
 
 
 def composed(answers: WizardAnswers, into: Path) -> str:
     """Return the pipeline's text; data files are named relative to `into`, its future path. Raises BadInput."""
-    whole = base_of(answers.model)
-    end = RECIPES[answers.recipe].ends_before
-    made = whole.before(end) if end else whole
-    made = replace(made, head=_head(answers, whole.head))
-    made = made.with_key("name", answers.name)
-    if answers.accelerator != _value(whole, "accelerator"):
-        made = made.with_key("accelerator", answers.accelerator, "")
-    if answers.on_timeout != "resume" or "on_timeout" in whole.keys:
-        made = made.with_key("on_timeout", answers.on_timeout)
+    made = base_of(answers.model)
+    made.yaml_set_start_comment(_head(answers, head_of(made)))
+    if end := RECIPES[answers.recipe].ends_before:
+        _end_before(made, end)
+    set_value(made, "name", scalar(answers.name))
+    if answers.accelerator != made["accelerator"]:
+        set_value(made, "accelerator", answers.accelerator, "")
+    if answers.on_timeout != "resume" or "on_timeout" in made:
+        set_value(made, "on_timeout", answers.on_timeout)
     for file in answers.data:
         _require_use(file, made, answers.recipe)
-    return (_with_data(made, answers.data, into) if answers.data else made).text()
+    if answers.data:
+        _set_data(made, answers.data, into)
+    return commented_text(made)
 
 
-def _read(name: str) -> ExampleText:
-    return ExampleText.of(example(name).read_text(encoding="utf-8"))
+def _read(name: str) -> CommentedMap:
+    return read_commented(example(name).read_text(encoding="utf-8"))
 
 
-def _value(made: ExampleText, key: str) -> str:
-    return made.keys[key][0].partition(":")[2].partition("#")[0].strip()
+def _explain(made: CommentedMap, by: CommentedMap) -> None:
+    """Copy the other example's comments to the lines that both have in common; stages are matched by name."""
+    copy_comments(made, by)
+    others = {stage["name"]: stage for stage in by["stages"]}
+    for stage in made["stages"]:
+        if stage["name"] in others:
+            copy_comments(stage, others[stage["name"]])
 
 
-def _head(answers: WizardAnswers, head: Lines) -> Lines:
+def _end_before(made: CommentedMap, kind: str) -> None:
+    """Remove the first stage of that kind and all later ones, and what is expected of them, which relay would reject."""
+    stages = made["stages"]
+    del stages[[stage["kind"] for stage in stages].index(kind) :]
+    known = {stage[key] for stage in stages for key in ("name", "kind")}
+    expected = made.get("expect", {}).get("step_s", {})
+    for name in [name for name in expected if name not in known]:
+        del expected[name]
+
+
+def _head(answers: WizardAnswers, head: str) -> str:
     base = MODELS[answers.model]
     own = (
-        f"{answers.name}: {base.says}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
+        f"{answers.name}: {base.description}, recipe {answers.recipe}. Written by `relay init` from relay's {base.example}, and "
         "yours to change: `relay explain` tells what every key and option means."
     )
-    paragraphs = [" ".join(line.lstrip("# ") for line in part.splitlines()) for part in "\n".join(head).split("\n#\n")]
+    paragraphs = [" ".join(line.lstrip("# ") for line in part.splitlines()) for part in head.split("\n#\n")]
     found: list[str] = []
-    for paragraph in (own, *(text for text in paragraphs if text.startswith(GOES_ALONG))):
+    for paragraph in (own, *(text for text in paragraphs if text.startswith(KEPT_PARAGRAPHS))):
         found += ["#", *textwrap.wrap(paragraph, COLUMNS, initial_indent="# ", subsequent_indent="# ")]
-    return tuple(found[1:])
+    return "\n".join(found[1:])
 
 
-def _with_data(made: ExampleText, files: tuple[Problems, ...], into: Path) -> ExampleText:
+def _set_data(made: CommentedMap, files: tuple[Problems, ...], into: Path) -> None:
     """Replace the data sets by the user's own files, in each stage that can use them."""
-    listed = ", ".join(_quoted(os.path.relpath(file.path.absolute(), into.absolute().parent)) for file in files)
-    made = made.with_key("inputs", "")
-    made = replace(made, keys={**made.keys, "inputs": ("inputs:", f"  files: [{listed}]   # {INPUTS_COMMENT}")})
-    for kind in set(made.kinds.values()):
-        useful = [file for file in files if file.serves(kind)]
-        if useful:
-            names = ", ".join(_quoted(file.path.name) for file in useful)
-            made = made.with_option("data", f"[{names}]", _count_comment(useful, kind), _equals(kind))
-    return made
-
-
-def _equals(kind: str) -> Callable[[str], bool]:
-    return lambda other: other == kind
+    folder = into.absolute().parent
+    inputs = CommentedMap(files=flow_list([os.path.relpath(file.path.absolute(), folder) for file in files]))
+    set_comment(inputs, "files", INPUTS_COMMENT)
+    set_value(made, "inputs", inputs)
+    for stage in made["stages"]:
+        useful = [file for file in files if file.usable_for(stage["kind"])]
+        if useful and "data" in dict(stage["options"].non_merged_items()):
+            names = flow_list([file.path.name for file in useful])
+            set_value(stage["options"], "data", names, _count_comment(useful, stage["kind"]))
 
 
 def _count_comment(files: list[Problems], kind: str) -> str:
@@ -91,18 +115,12 @@ def _count_comment(files: list[Problems], kind: str) -> str:
     return f"your own {sum(file.count for file in files) - held_out:,} problems; {held_out:,} more are held out"
 
 
-def _require_use(file: Problems, made: ExampleText, recipe: str) -> None:
+def _require_use(file: Problems, made: CommentedMap, recipe: str) -> None:
     """Raise BadInput for a data file that no training stage of the recipe can use."""
-    if not any(file.serves(kind) for kind in made.kinds.values() if kind in LEARNING):
+    if not any(file.usable_for(stage["kind"]) for stage in made["stages"] if stage["kind"] in LEARNING):
         raise BadInput(
             f"{file.path}: no line has completion, which the recipe {recipe} learns from: add it, or choose --recipe sft+grpo"
         )
-
-
-def _quoted(text: str) -> str:
-    """Quote a file name for a YAML list if necessary."""
-    plain = text.replace("/", "").replace(".", "").replace("-", "").replace("_", "").isalnum()
-    return text if plain else "'" + text.replace("'", "''") + "'"
 
 
 def commands(path: Path, answers: WizardAnswers) -> list[str]:

@@ -1,136 +1,92 @@
-"""Splits an example's text into parts and joins them by lines, so that comments stay with what they explain."""
+"""Edits of an example's YAML that keep its comments, quotes and order: `ruamel.yaml` in round-trip mode."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+import io
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
-Lines = tuple[str, ...]
+from orchestrator.base.safe_yaml import read_yaml
 
-EXPECT = "expect"
-EXPECTED = re.compile(r"\s+(?P<stage>[a-z][a-z0-9-]*): *[\d.]+(\s+#.*)?")
-"""Pattern of a line that gives the expected step time of a stage."""
-
-COMMENTED = re.compile(r"(?P<code>\S.*?)(?P<gap>\s+)#\s(?P<comment>.*)")
+COMMENT_COLUMN = 28
+"""Column of a new comment, as in the examples; behind a longer line it follows after a space."""
 
 
-@dataclass(frozen=True)
-class ExampleText:
-    """A pipeline's text in parts. Every line of the file is in exactly one of them."""
-
-    head: Lines
-    """Comment above the first key."""
-    keys: Mapping[str, Lines]
-    """Lines of each top-level key except `stages`, in the file's order."""
-    stages: Mapping[str, Lines]
-    """Lines of each stage, by name, including the comments and empty lines above it."""
-    kinds: Mapping[str, str]
-    """Kind of each stage, by name."""
-
-    @classmethod
-    def of(cls, text: str) -> Self:
-        """Split a pipeline file; it must be a valid pipeline with `stages` as its last key."""
-        lines = text.splitlines()
-        top = yaml.compose(text, Loader=yaml.SafeLoader)
-        assert isinstance(top, yaml.MappingNode)
-        starts = {str(key.value): key.start_mark.line for key, _ in top.value}
-        parts = _cut(lines, starts)
-        listed = top.value[-1][1]
-        assert isinstance(listed, yaml.SequenceNode) and list(parts)[-1] == "stages", "an example ends with its stages"
-        named = {_text(item, "name"): item for item in listed.value}
-        begin = {name: _with_comments(lines, item.start_mark.line) for name, item in named.items()}
-        return cls(
-            head=tuple(lines[: min(starts.values())]),
-            keys={key: part for key, part in parts.items() if key != "stages"},
-            stages=_cut(lines, begin),
-            kinds={name: _text(item, "kind") for name, item in named.items()},
-        )
-
-    def text(self) -> str:
-        """Return the whole file."""
-        parts = [self.head, *self.keys.values(), ("stages:",), *self.stages.values()]
-        return "\n".join(line for part in parts for line in part).rstrip("\n") + "\n"
-
-    def before(self, kind: str) -> Self:
-        """Return the example up to its first stage of that kind; all of it if there is none."""
-        kept: dict[str, Lines] = {}
-        for name, lines in self.stages.items():
-            if self.kinds[name] == kind:
-                break
-            kept[name] = lines
-        kinds = {name: self.kinds[name] for name in kept}
-        return replace(self, stages=kept, kinds=kinds, keys=_expecting(self.keys, {*kinds, *kinds.values()}))
-
-    def with_key(self, key: str, value: str, comment: str | None = None) -> Self:
-        """Return a copy with a top-level key changed or appended; a comment of None keeps the existing one."""
-        lines = self.keys.get(key, (f"{key}: ",))
-        return replace(self, keys={**self.keys, key: changed(lines, key, value, comment)})
-
-    def with_option(self, key: str, value: str, comment: str, of: Callable[[str], bool]) -> Self:
-        """Return a copy with an option changed in each stage that sets it and whose kind `of` accepts."""
-        stages = {
-            name: changed(lines, key, value, comment) if of(self.kinds[name]) else lines
-            for name, lines in self.stages.items()
-        }
-        return replace(self, stages=stages)
-
-    def explained_by(self, other: "ExampleText") -> Self:
-        """Return a copy with the other's comment at each identical line that has no comment of its own."""
-        keys = {key: _explained(lines, other.keys.get(key, ())) for key, lines in self.keys.items()}
-        stages = {name: _explained(lines, other.stages.get(name, ())) for name, lines in self.stages.items()}
-        return replace(self, keys=keys, stages=stages)
+def read_commented(text: str) -> CommentedMap:
+    """Parse a YAML mapping with its comments."""
+    found = _round_trip().load(text)
+    assert isinstance(found, CommentedMap)
+    return found
 
 
-def changed(lines: Sequence[str], key: str, value: str, comment: str | None = None) -> Lines:
-    """Return the lines with the value of `key` replaced, if they set it; a new comment replaces the old one."""
-    given = re.compile(rf"(?P<key>(?:- |\s)*{re.escape(key)}: *)(?P<value>.*?)(?P<rest>\s+#.*)?")
-
-    def line_for(line: str) -> str:
-        found = given.fullmatch(line)
-        if found is None:
-            return line
-        if comment is None:
-            return f"{found['key']}{value}{found['rest'] or ''}"
-        return f"{found['key']}{value}" + (f"   # {comment}" if comment else "")
-
-    return tuple(line_for(line) for line in lines)
+def commented_text(document: CommentedMap) -> str:
+    """Return the text of a document with its comments."""
+    stream = io.StringIO()
+    _round_trip().dump(document, stream)
+    return stream.getvalue().rstrip("\n") + "\n"
 
 
-def _expecting(keys: Mapping[str, Lines], known: set[str]) -> Mapping[str, Lines]:
-    """Return the keys with `expect` reduced to these stages and kinds: relay rejects expectations for others."""
-    if EXPECT not in keys:
-        return keys
-    found = [(EXPECTED.fullmatch(line), line) for line in keys[EXPECT]]
-    return {**keys, EXPECT: tuple(line for match, line in found if match is None or match["stage"] in known)}
+def head_of(document: CommentedMap) -> str:
+    """Return the comment above the first key."""
+    above = (document.ca.comment or [None, None])[1] or []
+    return "".join(token.value for token in above)
 
 
-def _cut(lines: Sequence[str], starts: Mapping[str, int]) -> dict[str, Lines]:
-    ends = [*list(starts.values())[1:], len(lines)]
-    return {name: tuple(lines[start:end]) for (name, start), end in zip(starts.items(), ends, strict=True)}
+def set_value(mapping: CommentedMap, key: str, value: object, comment: str | None = None) -> None:
+    """Change a key's value, or insert the key before the last one; a comment of None keeps the existing comment."""
+    if key in mapping:
+        mapping[key] = value
+    else:
+        mapping.insert(len(mapping) - 1, key, value)
+    if comment is not None:
+        set_comment(mapping, key, comment)
 
 
-def _with_comments(lines: Sequence[str], start: int) -> int:
-    """Return the index of the first comment or empty line directly above a line."""
-    while lines[start - 1].strip() == "" or lines[start - 1].lstrip().startswith("#"):
-        start -= 1
-    return start
+def set_comment(mapping: CommentedMap, key: str, comment: str, column: int = COMMENT_COLUMN) -> None:
+    """Replace the comment behind a key's value; an empty comment removes it. Empty lines below it stay."""
+    below = _behind(mapping, key).partition("\n")[2]
+    if comment:
+        mapping.yaml_add_eol_comment(f"# {comment}\n{below}", key, column=column)
+    elif below:
+        mapping.yaml_add_eol_comment(f"\n{below}", key, column=0)
+    else:
+        mapping.ca.items.pop(key, None)
 
 
-def _explained(lines: Iterable[str], by: Iterable[str]) -> Lines:
-    found = [(line, COMMENTED.fullmatch(line.strip())) for line in by]
-    comments = {
-        match["code"]: (line.index(f"# {match['comment']}"), match["comment"]) for line, match in found if match
-    }
+def copy_comments(into: CommentedMap, source: CommentedMap) -> None:
+    """Copy the comments behind values that both have in common to those that have no comment of their own."""
+    others = dict(source.non_merged_items())
+    for key, value in into.non_merged_items():
+        other = others.get(key)
+        if isinstance(value, CommentedMap) and isinstance(other, CommentedMap):
+            if not value.fa.flow_style():
+                copy_comments(value, other)
+        elif value == other and "#" in _behind(source, key) and "#" not in _behind(into, key):
+            comment = _behind(source, key).partition("\n")[0].removeprefix("# ")
+            set_comment(into, key, comment, source.ca.items[key][2].start_mark.column)
 
-    def line_for(line: str) -> str:
-        column, comment = comments.get(line.strip(), (0, ""))
-        return f"{line:<{column - 1}} # {comment}" if comment and "#" not in line else line
 
-    return tuple(line_for(line) for line in lines)
+def scalar(text: str) -> str:
+    """Return a text in quotes if relay, which reads YAML 1.1, would take it for another type: `on` is a boolean."""
+    return text if read_yaml(text) == text else SingleQuotedScalarString(text)
 
 
-def _text(node: yaml.Node, key: str) -> str:
-    assert isinstance(node, yaml.MappingNode)
-    return next(str(value.value) for name, value in node.value if name.value == key)
+def flow_list(values: list[str]) -> CommentedSeq:
+    """Return a list that is written on one line, in brackets."""
+    found = CommentedSeq(values)
+    found.fa.set_flow_style()
+    return found
+
+
+def _round_trip() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _behind(mapping: CommentedMap, key: str) -> str:
+    """Return what follows a key's value: a comment, empty lines, or both."""
+    token = (mapping.ca.items.get(key) or [None, None, None])[2]
+    return "" if token is None else str(token.value)

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from orchestrator.pipeline.environments import HARDWARE
-from orchestrator.pipeline.model import AccountOptions, Expect, Inputs, Pipeline, SessionLimits, Stage
+from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.reference.meanings import meanings, summary
+from orchestrator.pipeline.sections import AccountOptions, Expect, Inputs, SessionLimits, Stage
 from stages import options
 from stages.catalog import KINDS
 from stages.options.rules import Rule

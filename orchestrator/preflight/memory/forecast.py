@@ -26,7 +26,7 @@ KEPT_CHECKPOINTS = 2
 
 
 @dataclass(frozen=True)
-class Held:
+class PhaseMemory:
     """Memory of one chip in one phase of a stage, in bytes."""
 
     phase: str
@@ -107,12 +107,14 @@ def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
 
     def peak(batch: int, gradient_accumulation_steps: int | None = None) -> int:
         return max(
-            held.peak for held in held_by(needs, found, batch, gradient_accumulation_steps) if held.phase not in fixed
+            held.peak for held in memory_of(needs, found, batch, gradient_accumulation_steps) if held.phase not in fixed
         )
 
-    fixed = {each.name for each in needs.phases if each.fixed} | {begun(each) for each in needs.phases if each.fixed}
+    fixed = {each.name for each in needs.phases if each.fixed} | {
+        at_start_of(each) for each in needs.phases if each.fixed
+    }
     largest = _largest(lambda batch: peak(batch) <= memory_bytes, needs.unit(model.mesh_fsdp))
-    phases = held_by(needs, found, needs.batch)
+    phases = memory_of(needs, found, needs.batch)
     too_large = [held for held in phases if held.peak > memory_bytes]
     advice = []
     if any(held.phase not in fixed for held in too_large):
@@ -131,14 +133,14 @@ def stage_verdict(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
     }
 
 
-def begun(phase: StageProgram) -> str:
+def at_start_of(phase: StageProgram) -> str:
     """Return the name of the moment when the sampler has created its cache and not yet sharded it."""
     return f"{phase.name}: cache on chip 1"
 
 
-def held_by(
+def memory_of(
     needs: StageNeeds, found: Mapping[Program, Needs], batch: int, gradient_accumulation_steps: int | None = None
-) -> list[Held]:
+) -> list[PhaseMemory]:
     """Return one chip's memory in each phase of a stage."""
     trained = next((found[p.program] for p in needs.phases if p.program.kind in ("sft", "grpo")), None)
     weights = found[needs.phases[0].program].weights[0]
@@ -157,18 +159,18 @@ def held_by(
 
 def _phase(
     phase: StageProgram, needs: Needs, batch: int, gradient_accumulation_steps: int | None, stays: Mapping[str, int]
-) -> list[Held]:
+) -> list[PhaseMemory]:
     rows = phase.rows(batch)
     if gradient_accumulation_steps is not None and phase.program.kind != "answers":
         rows = batch * phase.per_problem // gradient_accumulation_steps
     parts = needs.at(rows)
     most = max(parts, key=lambda part: part["temporaries"] + part["outputs"])
     used = {name: most[name] for name in ("cache", "inputs", "temporaries", "outputs")}
-    held = [Held(phase.name, rows, **stays, **used)]
+    held = [PhaseMemory(phase.name, rows, **stays, **used)]
     if most["cache_whole"] > most["cache"]:
         # Tunix's sampler creates the whole cache on the first chip; the first program that uses it shards it.
         first = {"cache": most["cache_whole"] + most["cache"], "inputs": most["inputs"], "temporaries": 0, "outputs": 0}
-        held.insert(0, Held(begun(phase), rows, **stays, **first))
+        held.insert(0, PhaseMemory(at_start_of(phase), rows, **stays, **first))
     return held
 
 
@@ -209,8 +211,8 @@ def _check_advice(needs: StageNeeds, found: Mapping[Program, Needs], memory_byte
 
     def fits(problems: int) -> bool:
         phases = tuple(replace(phase, fixed=problems) if phase.fixed else phase for phase in needs.phases)
-        checks = {name for phase in phases if phase.fixed for name in (phase.name, begun(phase))}
-        held = held_by(replace(needs, phases=phases), found, needs.batch)
+        checks = {name for phase in phases if phase.fixed for name in (phase.name, at_start_of(phase))}
+        held = memory_of(replace(needs, phases=phases), found, needs.batch)
         return all(each.peak <= memory_bytes for each in held if each.phase in checks)
 
     largest = _largest(fits, needs_even(found))

@@ -10,10 +10,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,23 +19,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import qwix
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 from tunix.generate.sampler import CacheConfig, Sampler
-from tunix.models.gemma import model as gemma2
 from tunix.sft.peft_trainer import PeftTrainer
-from tunix.utils import sharding_utils as gemma3_sharding
 
+from orchestrator.preflight.memory.abstract_model import (
+    CannotLower,
+    abstract_model,
+    activations_laid_out,
+    lay_out,
+    mesh_of,
+    model_config,
+    size,
+)
 from orchestrator.preflight.memory.programs import Program
 from orchestrator.preflight.memory.xla_buffer_plan import plan_of
 from stages.options import Model, Sft, fit
 from stages.stage import StageFailed
-from stages.training import gemma, model_files
+from stages.training import gemma
 from stages.training.losses import PolicyBatch, PolicyLoss, TaughtBatch, taught_input, taught_loss
 from stages.training.master_weights import Master, optimizer_in_float32
 from stages.training.model import WEIGHTS, arrays_of
-from stages.training.model_sizes import read_sizes
 from stages.training.optimizers import optimizer
 
 PAD, EOS = 0, 1
@@ -45,10 +48,6 @@ TEMPERATURE = 0.9
 """Any temperature other than 1, since only 1 saves the division of the logits."""
 STEPS = 1000
 """Number of steps of the stage; the schedule's state has the same size for any number."""
-
-
-class CannotLower(Exception):
-    """The program cannot be lowered; the message is one sentence for the user."""
 
 
 def main() -> None:
@@ -66,7 +65,7 @@ def main() -> None:
 def measured(model: Mapping[str, Any], program: Program, rows: int, folder: Path) -> dict[str, Any]:
     """Return bytes: `sizes` of persistent state (on one chip, in total), `parts` of each function at these rows."""
     options = fit(Model, model, "model")
-    sizes, (parts,) = compiled(program, [rows], _config(options), options, mesh_of(options), folder)
+    sizes, (parts,) = compiled(program, [rows], model_config(options), options, mesh_of(options), folder)
     return {"sizes": sizes, "parts": parts}
 
 
@@ -135,113 +134,6 @@ def _part(plan: Any, held_bytes: int, cache_bytes: int = 0, cache_whole_bytes: i
 
 
 # --- the model ----------------------------------------------------------------
-
-
-def mesh_of(options: Model) -> jax.sharding.Mesh:
-    """Return the pipeline's mesh over the emulated devices."""
-    shape = (options.mesh_fsdp, options.mesh_tp)
-    return jax.sharding.Mesh(np.array(jax.devices()[: shape[0] * shape[1]]).reshape(shape), ("fsdp", "tp"))
-
-
-def abstract_model(config: Any, options: Model, program: Program, mesh: jax.sharding.Mesh) -> nnx.Module:
-    """Return the session's model with the program's adapter: shapes, dtypes and shardings without contents."""
-    kind = gemma.model_class(options.kind)
-    module = nnx.eval_shape(lambda: kind(config, rngs=nnx.Rngs(0)))
-    state = nnx.state(module)
-    nnx.update(module, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, jnp.dtype(options.dtype)), state))
-    if program.rank + program.held:
-        module = _adapted(module, program)
-    lay_out(module, mesh)
-    return module
-
-
-def _config(options: Model) -> Any:
-    if options.kind in gemma.FULL_SIZE:
-        return gemma.full_size_config(options.kind, options)
-    with TemporaryDirectory() as empty:
-        files = model_files.find(options, Path(empty), Path(empty))
-        return gemma.config_of(options.kind, read_sizes(files, options.kind), options)
-
-
-def _adapted(module: nnx.Module, program: Program) -> nnx.Module:
-    provider = qwix.LoraProvider(module_path=program.targets, rank=program.rank + program.held, alpha=1.0)
-    graph, state = nnx.split(module)
-
-    def adapted(weights: Any) -> nnx.Module:
-        whole = nnx.merge(graph, weights)
-        return qwix.apply_lora_to_model(whole, provider, **whole.get_model_input(), rngs=nnx.Rngs(params=0))
-
-    with _without_slow_errors():
-        found = nnx.eval_shape(adapted, state)
-    if not jax.tree.leaves(nnx.state(found, nnx.LoRAParam)):
-        raise CannotLower(f"lora_targets {program.targets!r} matches no module of the model: correct the expression")
-    return found
-
-
-@contextmanager
-def _without_slow_errors() -> Iterator[None]:
-    """Skip JAX's slow error messages.
-
-    Qwix queries the sharding of every traced value; JAX's answer, an error with a history of all operations, takes 14
-    s.
-    """
-    from jax._src.interpreters.partial_eval import DynamicJaxprTracer
-
-    before = DynamicJaxprTracer._origin_msg
-    DynamicJaxprTracer._origin_msg = lambda self: ""
-    try:
-        yield
-    finally:
-        DynamicJaxprTracer._origin_msg = before
-
-
-def lay_out(module: Any, mesh: jax.sharding.Mesh) -> None:
-    """Give each variable the sharding of its annotation, as `stages.training.model.place` does.
-
-    Raises CannotLower if a dimension is not divisible.
-    """
-    state = nnx.state(module)
-    specs = dict(nnx.to_flat_state(nnx.get_partition_spec(state)))
-    filled = []
-    for path, leaf in nnx.to_flat_state(state):
-        spec = specs[path].get_value() or PartitionSpec()
-        for length, axis in zip(leaf.shape, spec, strict=False):
-            if axis is not None and length % mesh.shape[axis]:
-                name = ".".join(str(part) for part in path)
-                raise CannotLower(
-                    f"{name} {leaf.shape} cannot be split along {mesh.shape[axis]} devices: change model.mesh_{axis}"
-                )
-        laid = jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, spec))
-        filled.append((path, leaf.replace(laid)))
-    nnx.update(module, nnx.from_flat_state(filled))
-
-
-@contextmanager
-def activations_laid_out(mesh: jax.sharding.Mesh) -> Iterator[None]:
-    """Apply the shardings of activations, which Tunix's models omit on CPUs: the devices here stand for TPUs."""
-
-    def shard(value: Any, names: tuple[str | None, ...], eager: bool = False) -> Any:
-        return jax.lax.with_sharding_constraint(value, NamedSharding(mesh, PartitionSpec(*names)))
-
-    places = (gemma2, gemma3_sharding)
-    before = [place.shard for place in places]
-    for place in places:
-        place.shard = shard
-    try:
-        yield
-    finally:
-        for place, function in zip(places, before, strict=True):
-            place.shard = function
-
-
-def size(tree: Any) -> tuple[int, int]:
-    """Return the exact bytes of arrays (on one chip, in total)."""
-    chip = whole = 0
-    for leaf in jax.tree.leaves(tree):
-        one = np.prod(leaf.sharding.shard_shape(leaf.shape), dtype=np.int64)
-        chip += int(one) * leaf.dtype.itemsize
-        whole += int(np.prod(leaf.shape, dtype=np.int64)) * leaf.dtype.itemsize
-    return chip, whole
 
 
 # --- training -----------------------------------------------------------------

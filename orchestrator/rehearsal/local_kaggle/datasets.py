@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import PurePosixPath
 
-from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
-from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.delayed_effects import DelayedEffects
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFault
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files, spoilt
 
@@ -105,16 +106,16 @@ class Dataset:
 class DatasetStore:
     """All datasets of the local Kaggle. The caller holds the world's lock."""
 
-    def __init__(self, rules: Rules, misfortune: FaultInjector, later: Later | None = None) -> None:
+    def __init__(self, rules: Rules, injector: FaultInjector, delayed: DelayedEffects | None = None) -> None:
         self._rules = rules
-        self._later = later or Later()
+        self._delayed = delayed or DelayedEffects()
         self._hidden: set[tuple[str, str]] = set()
         """Datasets that were accepted and are not visible, yet or ever, as (owner, slug)."""
         self._deleted_names: set[tuple[str, str]] = set()
         self.sent: Counter[str] = Counter()
         """Number of times that files were uploaded for a dataset, by slug, whatever the answer was."""
         self.deleted: list[Dataset] = []
-        self._misfortune = misfortune
+        self._injector = injector
         self._datasets: dict[tuple[str, str], Dataset] = {}
         self._ids = 500_000
 
@@ -202,7 +203,7 @@ class DatasetStore:
             return
         self._hidden.add(key)
         if version.hidden_s < float("inf"):
-            self._later.after(now, version.hidden_s, lambda _at: self._hidden.discard(key))
+            self._delayed.after(now, version.hidden_s, lambda _at: self._hidden.discard(key))
 
     def _accept(self, files: Files) -> None:
         refuse_names(files)
@@ -216,7 +217,7 @@ class DatasetStore:
         ready_at = now + timedelta(seconds=processing_s)
         kept = dict(extracted(files.items(), now)) if self._rules.extracts_archives else dict(files)
         version = DatasetVersion(number=number, created=now, ready_at=ready_at, notes=notes, files=kept)
-        for fault in self._misfortune.dataset():
+        for fault in self._injector.dataset():
             version = _with_fault(version, fault)
         return version
 

@@ -7,17 +7,17 @@ Effect = Callable[[datetime], object]
 """Function that performs an effect, given the time at which it was due."""
 
 
-class Later:
+class DelayedEffects:
     """Queue of delayed effects. The caller holds the world's lock."""
 
     def __init__(self) -> None:
         self._due: list[tuple[datetime, int, Effect]] = []
-        self._noted = 0
+        self._scheduled = 0
 
     def after(self, now: datetime, seconds: float, effect: Effect) -> None:
         """Schedule an effect `seconds` from now."""
-        self._noted += 1
-        self._due.append((now + timedelta(seconds=seconds), self._noted, effect))
+        self._scheduled += 1
+        self._due.append((now + timedelta(seconds=seconds), self._scheduled, effect))
 
     def carry_out(self, now: datetime) -> None:
         """Perform all due effects in the order of their times."""

@@ -1,23 +1,10 @@
 """Gateway to a world without HTTP, which simulations on a virtual clock use instead of the real client."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.base.errors import (
-    Ambiguous,
-    Corrupt,
-    NameTaken,
-    NoSlot,
-    OutOfQuota,
-    Permanent,
-    RateLimited,
-    Refused,
-    RelayError,
-    Transient,
-)
+from orchestrator.base.errors import Corrupt, NameTaken, NoSlot, OutOfQuota, Permanent, Refused, Transient
 from orchestrator.kaggle.gateway import (
     Access,
     DatasetFile,
@@ -39,19 +26,16 @@ from orchestrator.kaggle.gateway import (
 from orchestrator.kaggle.refusals import dataset_refused, name_refused
 from orchestrator.kaggle.request_bodies import RECENT
 from orchestrator.kaggle.transfer import output_file
-from orchestrator.kaggle.transport import TransportLimits
 from orchestrator.rehearsal.local_kaggle.datasets import Dataset, Describe
-from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
-from orchestrator.rehearsal.local_kaggle.http_faults import flipped
+from orchestrator.rehearsal.local_kaggle.direct_calls import DirectCalls
+from orchestrator.rehearsal.local_kaggle.faults import CallAction
 from orchestrator.rehearsal.local_kaggle.json_codec import total_bytes
-from orchestrator.rehearsal.local_kaggle.kernels import Kernel, KernelSession, Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.kernel_records import Kernel, KernelSession, Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.received_files import as_received, write_file
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, MachineKind, slot_message
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
 from stages.safe_text import whole_text
-
-CALL_S = TransportLimits().call_s
-"""Timeout of a call in seconds, as in the HTTP client."""
 
 FOLLOW_S = 10.0
 """Seconds of simulated time for which `follow_log` sleeps between polls."""
@@ -66,6 +50,7 @@ class DirectGateway:
 
     def __init__(self, world: World, redact: Callable[[str], str] = str) -> None:
         self._world = world
+        self._calls = DirectCalls(world)
         self._redact = redact
         """Removes the account's key from what sessions wrote, as the client does."""
 
@@ -81,10 +66,10 @@ class DirectGateway:
     def quota(self, accelerator: str) -> Quota | None:
         if accelerator not in ("tpu", "gpu"):
             return None
-        fault = self._fault("GetAcceleratorQuotaStatistics")
+        fault = self._calls.fault("GetAcceleratorQuotaStatistics")
         if fault is not None and fault.action is CallAction.EMPTY:
             return None  # corresponds to a JSON object without this accelerator
-        with self._read(fault) as now:
+        with self._calls.read(fault) as now:
             seen = self._world.kernels.quota(MachineKind(accelerator), now)
             _, refresh = self._world.rules.week(now)
             return Quota(
@@ -98,7 +83,7 @@ class DirectGateway:
     # --- kernels ------------------------------------------------------------
 
     def find_kernel(self, slug: str) -> KernelFound | None:
-        with self._reading("GetKernel"):
+        with self._calls.reading("GetKernel"):
             version = self._world.kernels.shown(self._world.owner, slug)
             if version is None:
                 return None
@@ -106,11 +91,11 @@ class DirectGateway:
             return KernelFound(ref=ref, version=version.number, source=save.text, private=save.is_private)
 
     def list_kernels(self, prefix: str) -> tuple[str, ...]:
-        with self._reading("ListKernels"):
+        with self._calls.reading("ListKernels"):
             return self._mine(self._shown_kernels(), prefix)
 
     def recent_kernels(self, page: str | None = None) -> KernelsPage:
-        with self._reading("ListKernels"):
+        with self._calls.reading("ListKernels"):
             mine = [kernel for kernel in self._shown_kernels() if kernel.owner == self._world.owner]
             mine.sort(key=lambda kernel: kernel.last_run, reverse=True)
             start = int(page or 0)
@@ -135,18 +120,18 @@ class DirectGateway:
             model_sources=kernel.model_sources,
             timeout_s=kernel.timeout_s,
         )
-        with self._changing("SaveKernel"):
+        with self._calls.changing("SaveKernel"):
             saved = self._world.save_kernel(save)
             return self._pushed(saved, save)
 
     def session(self, slug: str, version: int | None) -> SessionSeen:
-        fault = self._fault("GetKernelSessionStatus")
+        fault = self._calls.fault("GetKernelSessionStatus")
         if fault is not None and fault.action is CallAction.EMPTY:
             # corresponds to a JSON object without a status, which means QUEUED
             return SessionSeen(worker=Worker.QUEUED)
         if fault is not None and fault.action is CallAction.HTML:
             return SessionSeen(worker=Worker.UNKNOWN, message="the answer is not JSON")
-        self._fail(fault, Transient)
+        self._calls.fail(fault, Transient)
         try:
             with self._world.at_now() as now:
                 session = self._session(slug, version)
@@ -158,7 +143,7 @@ class DirectGateway:
             return SessionSeen(worker=Worker.UNKNOWN, message=error.message)
 
     def log(self, slug: str, version: int | None) -> Iterator[LogLine]:
-        self._fail(self._fault("LogStream"), Transient)
+        self._calls.fail(self._calls.fault("LogStream"), Transient)
         return iter(self._lines(slug, version, 0))
 
     def follow_log(self, slug: str, version: int | None, seen: int = 0) -> Iterator[LogLine]:
@@ -173,10 +158,10 @@ class DirectGateway:
             self._world.clock.sleep(FOLLOW_S)
 
     def output(self, slug: str, version: int | None) -> tuple[OutputFile, ...]:
-        fault = self._fault("ListKernelSessionOutput")
+        fault = self._calls.fault("ListKernelSessionOutput")
         if fault is not None and fault.action is CallAction.EMPTY:
             return ()  # corresponds to a session without output
-        with self._read(fault):
+        with self._calls.read(fault):
             session = self._session(slug, version)
             names = sorted(session.files) if session is not None else []
             label = f"v{session.version}" if session is not None else ""
@@ -185,19 +170,19 @@ class DirectGateway:
     def download(self, file: OutputFile, into: Path, wanted: FileWanted) -> Downloaded:
         if file.refused:
             raise Corrupt(file.refused)
-        fault = self._fault("OutputFile")
-        with self._read(fault):
+        fault = self._calls.fault("OutputFile")
+        with self._calls.read(fault):
             slug, label, name = file.url.removeprefix("direct:").split("/", 2)
             session = self._world.kernels.session(self._world.owner, slug, label)
             if session is None or name not in session.files:
                 raise Transient(f"{file.name} is not there any more: list the output again")
             content = session.files[name]
-        return _write_file(_as_received(content, fault), into, wanted)
+        return write_file(as_received(content, fault), into, wanted)
 
     # --- models and datasets of other accounts ------------------------------
 
     def see_model(self, ref: str) -> SourceSeen:
-        with self._reading("GetModelInstance"):
+        with self._calls.reading("GetModelInstance"):
             try:
                 files = self._world.model(ref)
             except KaggleRefusal as error:
@@ -206,7 +191,7 @@ class DirectGateway:
 
     def see_dataset(self, ref: str) -> SourceSeen:
         owner, _, slug = ref.partition("/")
-        with self._reading("GetDataset") as now:
+        with self._calls.reading("GetDataset") as now:
             try:
                 ready = self._world.datasets.find(owner, slug).ready(now)
             except KaggleRefusal as error:
@@ -217,13 +202,13 @@ class DirectGateway:
     # --- datasets -----------------------------------------------------------
 
     def find_dataset(self, slug: str) -> DatasetSeen | None:
-        with self._reading("GetDataset") as now:
+        with self._calls.reading("GetDataset") as now:
             if not self._world.datasets.exists(self._world.owner, slug):
                 return None
             return _seen(self._world.datasets.find(self._world.owner, slug), now)
 
     def list_datasets(self, prefix: str) -> tuple[str, ...]:
-        with self._reading("ListDatasets"):
+        with self._calls.reading("ListDatasets"):
             return self._mine(self._world.datasets.all(), prefix)
 
     def send_ahead(self, slug: str, file: Path, sha256: str) -> None:
@@ -232,10 +217,10 @@ class DirectGateway:
     def create_dataset(
         self, slug: str, files: Sequence[Path], sha256: Mapping[str, str] | None = None, description: str = ""
     ) -> None:
-        self._fail(self._fault("StartBlobUpload"), Transient)
-        self._fail(self._fault("BlobUpload"), Transient)
+        self._calls.fail(self._calls.fault("StartBlobUpload"), Transient)
+        self._calls.fail(self._calls.fault("BlobUpload"), Transient)
         about = Describe(title=slug, license_name="CC0-1.0", description=description)
-        with self._changing("CreateDataset") as now:
+        with self._calls.changing("CreateDataset") as now:
             kept = {path.name: Content.of_bytes(path.read_bytes(), now) for path in files}
             try:
                 self._world.datasets.create(self._world.owner, slug, about, kept, now)
@@ -243,20 +228,20 @@ class DirectGateway:
                 raise dataset_refused(slug, str(error)) from error
 
     def download_dataset_file(self, slug: str, name: str, into: Path, wanted: FileWanted) -> Downloaded:
-        fault = self._fault("DatasetFile")
-        with self._read(fault) as now:
+        fault = self._calls.fault("DatasetFile")
+        with self._calls.read(fault) as now:
             version = self._world.datasets.version(self._world.owner, slug, None, now)
             if version is None or name not in version.files:
                 raise Refused(f"{slug} has no file {name}")
             content = version.files[name]
-        return _write_file(_as_received(content, fault), into, wanted)
+        return write_file(as_received(content, fault), into, wanted)
 
     def delete_dataset(self, slug: str) -> None:
-        with self._changing("DeleteDataset", unclear=Transient):
+        with self._calls.changing("DeleteDataset", unclear=Transient):
             if self._world.datasets.exists(self._world.owner, slug):
                 self._world.datasets.delete(self._world.owner, slug)
 
-    # --- faults and lookups -------------------------------------------------
+    # --- lookups ------------------------------------------------------------
 
     def _shown_kernels(self) -> list[Kernel]:
         kernels = self._world.kernels
@@ -264,58 +249,6 @@ class DirectGateway:
 
     def _mine(self, found: Sequence[Kernel | Dataset], prefix: str) -> tuple[str, ...]:
         return tuple(sorted(f.slug for f in found if f.owner == self._world.owner and f.slug.startswith(prefix)))
-
-    @contextmanager
-    def _reading(self, name: str) -> Iterator[datetime]:
-        """Yield the world's current time for a call that changes nothing."""
-        with self._read(self._fault(name)) as now:
-            yield now
-
-    @contextmanager
-    def _read(self, fault: CallFault | None) -> Iterator[datetime]:
-        self._fail(fault, Transient)
-        with self._world.at_now() as now:
-            try:
-                yield now
-            except KaggleRefusal as error:
-                raise Refused(error.message) from error
-
-    @contextmanager
-    def _changing(self, name: str, unclear: type[RelayError] = Ambiguous) -> Iterator[datetime]:
-        """Yield the world's current time for a call whose response may be lost after it took effect."""
-        fault = self._fault(name)
-        lost = fault is not None and (fault.action is CallAction.LOST or _too_late(fault))
-        if not lost:
-            self._fail(fault, unclear)
-        with self._world.at_now() as now:
-            try:
-                yield now
-            except KaggleRefusal as error:
-                raise (unclear if error.code >= 500 else Refused)(error.message) from error
-        if lost:
-            self._world.clock.sleep(CALL_S if fault is not None and _too_late(fault) else 0.0)
-            raise unclear(f"{name}: the connection ended without an answer")
-
-    def _fault(self, name: str) -> CallFault | None:
-        return self._world.misfortune.call(name)
-
-    def _fail(self, fault: CallFault | None, unclear: type[RelayError]) -> None:
-        """Raise the error by which the client would report this fault. A mere delay sleeps on the world's clock."""
-        if fault is None:
-            return
-        match fault.action:
-            case CallAction.FLIP:
-                return
-            case CallAction.HANG:
-                self._world.clock.sleep(min(fault.seconds, CALL_S))
-                if _too_late(fault):
-                    raise unclear(f"{fault.call}: no answer within {CALL_S:g} s")
-            case CallAction.STATUS if fault.status_code == 429:
-                raise RateLimited(f"{fault.call}: HTTP 429", fault.retry_after_s)
-            case CallAction.STATUS if fault.status_code < 500:
-                raise Refused(f"{fault.call}: HTTP {fault.status_code}")
-            case _:
-                raise unclear(f"{fault.call}: {fault.action}")
 
     def _session(self, slug: str, version: int | None) -> KernelSession | None:
         return self._world.kernels.session(self._world.owner, slug, None if version is None else f"v{version}")
@@ -358,11 +291,6 @@ def _inaccessible(ref: str, error: KaggleRefusal) -> SourceSeen:
     return SourceSeen(ref=ref, access=access, reason=error.message)
 
 
-def _too_late(fault: CallFault) -> bool:
-    """Return True if the client times out before the response comes."""
-    return fault.action is CallAction.HANG and fault.seconds > CALL_S
-
-
 def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
     ready = dataset.ready(now)
     files = ready.files if ready is not None else {}
@@ -374,39 +302,3 @@ def _seen(dataset: Dataset, now: datetime) -> DatasetSeen:
         files=tuple(DatasetFile(name=name, size_bytes=files[name].size_bytes) for name in sorted(files)),
         description=dataset.about.description,
     )
-
-
-def _as_received(content: Content, fault: CallFault | None) -> Content:
-    """Return the file as it arrives, with a bit flipped if the fault says so."""
-    if fault is None or fault.action is not CallAction.FLIP:
-        return content
-    return Content.of_bytes(flipped(content.read(), fault.after_bytes), content.modified)
-
-
-def _problem(data: bytes, wanted: FileWanted) -> str:
-    return wanted.problem(len(data), hashlib.sha256(data).hexdigest())
-
-
-def _existing_bytes(into: Path) -> bytes:
-    """Return the bytes already on disk; none if they cannot be read."""
-    try:
-        return into.read_bytes()
-    except OSError:
-        return b""
-
-
-def _write_file(content: Content, into: Path, wanted: FileWanted) -> Downloaded:
-    """Write the file whole or not at all, as the port requires. Without fsync: a simulation has no power failures."""
-    data = _existing_bytes(into) if wanted.sha256 is not None else b""
-    if not data or _problem(data, wanted):
-        data = content.read()
-        if problem := _problem(data, wanted):
-            if wanted.damaged is not None and data:
-                wanted.damaged.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                wanted.damaged.write_bytes(data)
-            raise Corrupt(f"{into.name} is not what was promised: {problem}")
-        into.parent.mkdir(parents=True, exist_ok=True)
-        part = into.with_name(into.name + ".part")
-        part.write_bytes(data)
-        part.replace(into)
-    return Downloaded(path=into, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

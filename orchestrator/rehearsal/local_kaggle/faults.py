@@ -1,21 +1,15 @@
 """Seeded faults of the local Kaggle: which sessions stall or die, and which calls fail or return nonsense."""
 
-import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-import yaml
+from pydantic import ConfigDict, Field
 
 from orchestrator.base.errors import BadInput
 from orchestrator.base.safe_yaml import OddYaml, read_yaml
-from orchestrator.rehearsal.local_kaggle.sandbox import SessionLine
-from orchestrator.rehearsal.local_kaggle.yaml_dataclasses import entries, known, plain, whole
-from stages.contract import Progress
+from orchestrator.base.validation import Mistakes, validated
 
 
 class SessionAction(StrEnum):
@@ -112,6 +106,13 @@ class CallAction(StrEnum):
     """The response comes `seconds` late."""
 
 
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+"""How pydantic checks a fault in a file: no unknown keys, and no value of another type."""
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class SessionFault:
     """Fault of the `session`-th session that starts (1 is the first; 0 is the first to reach `step`).
@@ -121,13 +122,15 @@ class SessionFault:
     somewhere inside the next step.
     """
 
+    __pydantic_config__ = STRICT
+
     action: SessionAction
-    session: int = 0
-    after_s: float | None = None
+    session: Count = 0
+    after_s: Seconds | None = None
     stage: str = ""
-    step: int | None = None
-    within_s: float = 0.0
-    seconds: float = 0.0
+    step: Count | None = None
+    within_s: Seconds = 0.0
+    seconds: Seconds = 0.0
     """Duration of a stale status or a held slot, in seconds."""
 
     def __post_init__(self) -> None:
@@ -150,18 +153,22 @@ class SessionFault:
 class DatasetFault:
     """Fault of the `version`-th dataset version that is created, of any dataset (1 is the first)."""
 
-    version: int
+    __pydantic_config__ = STRICT
+
+    version: Count
     action: DatasetAction
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class PushFault:
     """Fault of the `push`-th push that arrives (1 is the first), whether it is then accepted or declined."""
 
-    push: int
+    __pydantic_config__ = STRICT
+
+    push: Count
     action: PushAction
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
     """Delay of a late or lagging push, in seconds."""
 
 
@@ -174,19 +181,17 @@ class CallFault:
     matching call is hit with that probability, at most `times` times. `times` 0 means without limit.
     """
 
+    __pydantic_config__ = STRICT
+
     call: str
     action: CallAction
-    nth: int = 1
-    times: int = 1
-    probability: float | None = None
-    status: int = 0
-    retry_after_s: float | None = None
-    after_bytes: int = 0
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.probability is not None and not 0 <= self.probability <= 1:
-            raise ValueError("probability lies between 0 and 1")
+    nth: Count = 1
+    times: Count = 1
+    probability: Annotated[float, Field(ge=0, le=1)] | None = None
+    status: Count = 0
+    retry_after_s: Seconds | None = None
+    after_bytes: Count = 0
+    seconds: Seconds = 0.0
 
     @property
     def status_code(self) -> int:
@@ -197,6 +202,8 @@ class CallFault:
 @dataclass(frozen=True, kw_only=True)
 class FaultPlan:
     """All faults of one rehearsal. The same plan gives the same faults again."""
+
+    __pydantic_config__ = STRICT
 
     seed: int = 0
     sessions: tuple[SessionFault, ...] = ()
@@ -220,127 +227,12 @@ class FaultPlan:
             value = read_yaml(text)
         except OddYaml as error:
             raise BadInput(f"{where}: not YAML that relay takes{error.place}: {error}") from error
-        plan = known(cls, value if value is not None else {}, where)
-        return cls(
-            seed=whole(plan.get("seed", 0), f"{where}: seed"),
-            sessions=entries(SessionFault, plan.get("sessions"), f"{where}: sessions"),
-            calls=entries(CallFault, plan.get("calls"), f"{where}: calls"),
-            datasets=entries(DatasetFault, plan.get("datasets"), f"{where}: datasets"),
-            pushes=entries(PushFault, plan.get("pushes"), f"{where}: pushes"),
-        )
-
-    def to_yaml(self) -> str:
-        """Return the plan as YAML that `from_yaml` reads back."""
-        lists = {
-            "sessions": self.sessions,
-            "calls": self.calls,
-            "datasets": self.datasets,
-            "pushes": self.pushes,
-        }
-        value = {"seed": self.seed, **{name: [plain(fault) for fault in faults] for name, faults in lists.items()}}
-        return yaml.safe_dump(value, sort_keys=False)
-
-
-class FaultTrigger:
-    """Determines when one fault strikes one session."""
-
-    def __init__(self, fault: SessionFault, delay_s: float, strike: Callable[[], None]) -> None:
-        self.fault = fault
-        self.strike = strike
-        """Function that records the fault as struck."""
-        self._delay_s = delay_s
-        self._strikes_at_s = None if fault.after_s is None else fault.after_s + delay_s
-
-    def strikes_at_s(self, news: Sequence[SessionLine]) -> float | None:
-        """Return the session time of the strike in seconds, given the new log lines; None while it is unknown."""
-        if self._strikes_at_s is None:
-            self._strikes_at_s = next((line.at_s + self._delay_s for line in news if self._is_trigger(line)), None)
-        return self._strikes_at_s
-
-    def _is_trigger(self, line: SessionLine) -> bool:
-        event = Progress.from_line(line.text)
-        if event is None or self.fault.step is None or event.event != "step":
-            return False
-        return event.step >= self.fault.step and self.fault.stage in ("", event.stage)
-
-
-class FaultInjector:
-    """Executes a fault plan: counts calls, pushes and sessions, and determines which of them are hit."""
-
-    def __init__(self, plan: FaultPlan) -> None:
-        self._plan = plan
-        self._random = random.Random(plan.seed)
-        self._matched = [0] * len(plan.calls)
-        self._hit = [0] * len(plan.calls)
-        self._versions = 0
-        self._pushes = 0
-        self._done: set[int] = set()
-        self.struck: list[str] = []
-        """Faults that have struck so far, oldest first: `session kill`, `SaveKernel lost`, …"""
-        self.calls_made = 0
-        """Number of calls so far, hit or not."""
-
-    def call(self, name: str) -> CallFault | None:
-        """Return the fault that hits this call, or None. Every call counts for every fault, hit or not."""
-        self.calls_made += 1
-        hits = [fault for index, fault in enumerate(self._plan.calls) if self._strikes(index, fault, name)]
-        if hits:
-            self.struck.append(f"{name} {hits[0].action}")
-        return hits[0] if hits else None
-
-    def push(self) -> PushFault | None:
-        """Count a push, and return the fault that hits it, or None."""
-        self._pushes += 1
-        for fault in self._plan.pushes:
-            if fault.push == self._pushes:
-                self.struck.append(f"push {fault.action}")
-                return fault
-        return None
-
-    def watches(self, session: int) -> tuple[FaultTrigger, ...]:
-        """Return the triggers that may strike the `session`-th started session."""
-        return tuple(
-            FaultTrigger(
-                fault,
-                random.Random(f"{self._plan.seed}:{session}:{index}").uniform(0.0, fault.within_s),
-                partial(self._strike, index),
-            )
-            for index, fault in enumerate(self._plan.sessions)
-            if fault.session in (0, session) and fault.action in TRIGGERED and index not in self._done
-        )
-
-    def befalls(self, session: int, action: SessionAction) -> SessionFault | None:
-        """Record and return this kind of fault of the `session`-th started session; None if there is none."""
-        for index, fault in enumerate(self._plan.sessions):
-            if fault.session == session and fault.action is action:
-                self._strike(index)
-                return fault
-        return None
-
-    def dataset(self) -> tuple[DatasetFault, ...]:
-        """Count a new dataset version, and return the faults that hit it."""
-        self._versions += 1
-        hits = tuple(fault for fault in self._plan.datasets if fault.version == self._versions)
-        self.struck.extend(f"dataset {fault.action}" for fault in hits)
-        return hits
-
-    def _strike(self, index: int) -> None:
-        if index not in self._done:
-            self._done.add(index)
-            self.struck.append(f"session {self._plan.sessions[index].action}")
-
-    def _strikes(self, index: int, fault: CallFault, name: str) -> bool:
-        if not fnmatchcase(name, fault.call):
-            return False
-        self._matched[index] += 1
-        if fault.times and self._hit[index] >= fault.times:
-            return False
-        if fault.probability is None:
-            struck = self._matched[index] >= fault.nth
-        else:
-            struck = self._random.random() < fault.probability
-        self._hit[index] += struck
-        return struck
+        if isinstance(value, dict):
+            value = {key: item for key, item in value.items() if item is not None}  # a list without entries is empty
+        try:
+            return validated(cls, {} if value is None else value)
+        except Mistakes as error:
+            raise BadInput(f"{where}: {error}") from error
 
 
 NO_FAULTS = FaultPlan()

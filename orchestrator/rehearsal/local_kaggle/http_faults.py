@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.base.clock import monotonic_s
-from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultInjector
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault
 from orchestrator.rehearsal.local_kaggle.json_codec import error_body
 
 WAKE_S = 0.1
@@ -33,16 +34,16 @@ def call_name(method: str, path: str) -> str:
     return parts[-1]
 
 
-class Mishaps:
+class FaultMiddleware:
     """ASGI middleware that executes a fault plan. It needs uvicorn, whose connections it can close."""
 
-    def __init__(self, app: ASGIApp, misfortune: FaultInjector, closing: threading.Event) -> None:
+    def __init__(self, app: ASGIApp, injector: FaultInjector, closing: threading.Event) -> None:
         self._app = app
-        self._misfortune = misfortune
+        self._injector = injector
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        fault = self._misfortune.call(call_name(scope["method"], scope["path"])) if scope["type"] == "http" else None
+        fault = self._injector.call(call_name(scope["method"], scope["path"])) if scope["type"] == "http" else None
         if fault is None:
             await self._app(scope, receive, send)
             return

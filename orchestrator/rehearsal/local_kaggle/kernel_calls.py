@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.rehearsal.local_kaggle.archives import zipped
 from orchestrator.rehearsal.local_kaggle.json_codec import Ask, Json, Redirect, duration, log_text, moment, page, sparse
-from orchestrator.rehearsal.local_kaggle.kernels import Kernel, KernelSession, QuotaSeen, Save, Status, Version
+from orchestrator.rehearsal.local_kaggle.kernel_records import Kernel, KernelSession, QuotaSeen, Save, Status, Version
 from orchestrator.rehearsal.local_kaggle.links import Links
 from orchestrator.rehearsal.local_kaggle.listings import kernels_listed
 from orchestrator.rehearsal.local_kaggle.notebooks import problem_of

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from orchestrator.rehearsal.local_kaggle.datasets import Dataset
 from orchestrator.rehearsal.local_kaggle.json_codec import Ask, total_bytes
-from orchestrator.rehearsal.local_kaggle.kernels import Kernel
-from orchestrator.rehearsal.local_kaggle.models import KaggleModel
+from orchestrator.rehearsal.local_kaggle.kernel_records import Kernel
+from orchestrator.rehearsal.local_kaggle.model_records import KaggleModel
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal
 
 T = TypeVar("T", Kernel, Dataset, KaggleModel)

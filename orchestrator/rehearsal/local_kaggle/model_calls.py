@@ -13,6 +13,14 @@ from orchestrator.rehearsal.local_kaggle.json_codec import Ask, Json, Redirect, 
 from orchestrator.rehearsal.local_kaggle.kernel_calls import Call
 from orchestrator.rehearsal.local_kaggle.links import Links
 from orchestrator.rehearsal.local_kaggle.listings import models_listed
+from orchestrator.rehearsal.local_kaggle.model_records import (
+    Declined,
+    KaggleModel,
+    ModelText,
+    ModelVersion,
+    Variation,
+    VariationText,
+)
 from orchestrator.rehearsal.local_kaggle.model_responses import (
     SITE,
     address,
@@ -22,15 +30,7 @@ from orchestrator.rehearsal.local_kaggle.model_responses import (
     spelt,
     version_listed,
 )
-from orchestrator.rehearsal.local_kaggle.models import (
-    Declined,
-    KaggleModel,
-    ModelText,
-    ModelVersion,
-    Variation,
-    VariationText,
-    readable,
-)
+from orchestrator.rehearsal.local_kaggle.models import readable
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, denied
 from orchestrator.rehearsal.local_kaggle.world import World
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from orchestrator.rehearsal.local_kaggle.json_codec import Json, moment, sparse, total_bytes
-from orchestrator.rehearsal.local_kaggle.models import KaggleModel, ModelVersion, Variation, framework_named
+from orchestrator.rehearsal.local_kaggle.model_records import KaggleModel, ModelVersion, Variation, framework_named
 
 SITE = "https://www.kaggle.com/models"
 FRAMEWORK = "MODEL_FRAMEWORK_"

@@ -24,10 +24,10 @@ from orchestrator.base.local_server import LOOPBACK, server_of
 from orchestrator.rehearsal.local_kaggle.dataset_calls import BLOB_CALLS, DATASET_CALLS
 from orchestrator.rehearsal.local_kaggle.faults import FaultPlan
 from orchestrator.rehearsal.local_kaggle.files import FileRoutes
-from orchestrator.rehearsal.local_kaggle.http_faults import Mishaps
+from orchestrator.rehearsal.local_kaggle.http_faults import FaultMiddleware
 from orchestrator.rehearsal.local_kaggle.json_codec import Ask, Redirect, error_body, log_entry, log_text
 from orchestrator.rehearsal.local_kaggle.kernel_calls import KERNEL_CALLS, Call
-from orchestrator.rehearsal.local_kaggle.kernels import Status
+from orchestrator.rehearsal.local_kaggle.kernel_records import Status
 from orchestrator.rehearsal.local_kaggle.links import Links
 from orchestrator.rehearsal.local_kaggle.model_calls import MODEL_CALLS
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules
@@ -64,7 +64,7 @@ class LocalAccount:
         return any(secrets.compare_digest(authorization.encode(), good.encode()) for good in known)
 
 
-class Face:
+class WorldRoutes:
     """HTTP routes of one world."""
 
     def __init__(self, world: World, links: Links, account: LocalAccount) -> None:
@@ -85,7 +85,7 @@ class Face:
         ]
         handlers: dict[Any, Callable[[Request, Any], Response]] = {KaggleRefusal: _refused, 404: _not_found}
         starlette = Starlette(routes=routes, exception_handlers=handlers)
-        return AbsoluteForm(Mishaps(starlette, self._world.misfortune, self.closing))
+        return AbsoluteForm(FaultMiddleware(starlette, self._world.fault_injector, self.closing))
 
     async def call(self, request: Request) -> Response:
         """Execute one RPC."""
@@ -185,7 +185,7 @@ class LocalKaggle:
         self._sandbox = sandbox
         self._port = port
         self._links = Links(rules.url_ttl_s)
-        self._face = Face(self.world, self._links, LocalAccount(owner, self.token, self.key))
+        self._routes = WorldRoutes(self.world, self._links, LocalAccount(owner, self.token, self.key))
         self._threads: list[threading.Thread] = []
         self._server: uvicorn.Server | None = None
 
@@ -215,7 +215,7 @@ class LocalKaggle:
         listener = socket.create_server((LOOPBACK, self._port))
         self._port = listener.getsockname()[1]
         self._links.base = self.url
-        self._server = server_of(self._face.app())
+        self._server = server_of(self._routes.app())
         self._threads = [
             threading.Thread(target=self._server.run, args=([listener],), name="local-kaggle", daemon=True),
             threading.Thread(target=self._tick, name="local-kaggle-ticks", daemon=True),
@@ -228,14 +228,14 @@ class LocalKaggle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
-        self._face.closing.set()
+        self._routes.closing.set()
         self._server.should_exit = True
         for thread in self._threads:
             thread.join()
         self._sandbox.close()
 
     def _tick(self) -> None:
-        while not self._face.closing.wait(TICK_S):
+        while not self._routes.closing.wait(TICK_S):
             self.world.advance()
 
 

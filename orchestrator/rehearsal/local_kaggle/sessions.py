@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from orchestrator.rehearsal.local_kaggle.datasets import DatasetStore
-from orchestrator.rehearsal.local_kaggle.faults import FaultInjector, SessionAction
-from orchestrator.rehearsal.local_kaggle.kernels import Kernels, KernelSession, Status
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import SessionAction
+from orchestrator.rehearsal.local_kaggle.kernel_records import KernelSession, Status
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels
 from orchestrator.rehearsal.local_kaggle.models import Models
 from orchestrator.rehearsal.local_kaggle.rules import OUTPUT_LIMIT_MESSAGE, TIME_LIMIT_MESSAGE, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Mount, Running, Sandbox
@@ -24,14 +26,14 @@ class SessionScheduler:
         self,
         rules: Rules,
         sandbox: Sandbox,
-        misfortune: FaultInjector,
+        injector: FaultInjector,
         kernels: Kernels,
         datasets: DatasetStore,
         models: Models,
     ) -> None:
         self._rules = rules
         self._sandbox = sandbox
-        self._misfortune = misfortune
+        self._injector = injector
         self._kernels = kernels
         self._datasets = datasets
         self._models = models
@@ -71,10 +73,10 @@ class SessionScheduler:
         session.number = self._started
         session.started = session.starts_at
         session.status = Status.RUNNING
-        session.watches = self._misfortune.watches(session.number)
-        stale = self._misfortune.befalls(session.number, SessionAction.STALE_STATUS)
+        session.triggers = self._injector.triggers(session.number)
+        stale = self._injector.session_fault(session.number, SessionAction.STALE_STATUS)
         session.stale_s = stale.seconds if stale else 0.0
-        unmounted = self._misfortune.befalls(session.number, SessionAction.UNMOUNT)
+        unmounted = self._injector.session_fault(session.number, SessionAction.UNMOUNT)
         launch = Launch(
             owner=session.owner,
             slug=session.slug,
@@ -100,12 +102,12 @@ class SessionScheduler:
         elapsed_s = (now - session.started).total_seconds()
         seen_s = min(elapsed_s, session.limit_s)
         news = running.log(seen_s, after=len(session.lines))
-        strikes = [(watch.strikes_at_s(news), watch) for watch in session.watches]
+        strikes = [(watch.strikes_at_s(news), watch) for watch in session.triggers]
         due = [(at_s, watch) for at_s, watch in strikes if at_s is not None and at_s <= seen_s]
         for at_s, watch in sorted(due, key=lambda item: item[0]):
             if running.poll(at_s) is not None:
                 break
-            session.watches = tuple(w for w in session.watches if w is not watch)
+            session.triggers = tuple(w for w in session.triggers if w is not watch)
             watch.strike()
             if watch.fault.action is SessionAction.KILL:
                 running.kill(at_s)
@@ -137,24 +139,24 @@ class SessionScheduler:
         session.lines = list(running.log(at_s))
         session.files = running.output(at_s)
         session.running = None
-        held = self._misfortune.befalls(session.number, SessionAction.HOLD_SLOT)
+        held = self._injector.session_fault(session.number, SessionAction.HOLD_SLOT)
         session.slot_until = session.ended + timedelta(seconds=held.seconds) if held else None
         if sum(file.size_bytes for file in session.files.values()) > self._rules.output_bytes_max:
             session.status, session.message, session.files = Status.ERROR, OUTPUT_LIMIT_MESSAGE, {}
         self._spoil(session)
 
     def _spoil(self, session: KernelSession) -> None:
-        if self._misfortune.befalls(session.number, SessionAction.LOSE_OUTPUT):
+        if self._injector.session_fault(session.number, SessionAction.LOSE_OUTPUT):
             session.files, session.lines = {}, []
-        if self._misfortune.befalls(session.number, SessionAction.LOSE_LOG):
+        if self._injector.session_fault(session.number, SessionAction.LOSE_LOG):
             session.lines = []
         for action, spoil in SPOILT.items():
-            if self._misfortune.befalls(session.number, action):
+            if self._injector.session_fault(session.number, action):
                 session.files = spoil(session.files)
 
     def _mounts(self, session: KernelSession, now: datetime) -> Iterable[Mount]:
         """Yield the mounts below `/kaggle/input` as of now. Missing sources are silently left out."""
-        previous = self._misfortune.befalls(session.number, SessionAction.MOUNT_PREVIOUS) is not None
+        previous = self._injector.session_fault(session.number, SessionAction.MOUNT_PREVIOUS) is not None
         for source in session.save.dataset_sources:
             files = self._previous_dataset(source, now) if previous else self._dataset_files(source, now)
             if files is not None:

@@ -10,9 +10,11 @@ from pathlib import Path
 from orchestrator.base.clock import Clock
 from orchestrator.rehearsal.local_kaggle.blobs import Blobs
 from orchestrator.rehearsal.local_kaggle.datasets import DatasetStore
-from orchestrator.rehearsal.local_kaggle.delayed_effects import Later
-from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultInjector, FaultPlan, PushAction
-from orchestrator.rehearsal.local_kaggle.kernels import Kernels, Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.delayed_effects import DelayedEffects
+from orchestrator.rehearsal.local_kaggle.fault_injection import FaultInjector
+from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, FaultPlan, PushAction
+from orchestrator.rehearsal.local_kaggle.kernel_records import Save, SaveAnswer
+from orchestrator.rehearsal.local_kaggle.kernels import Kernels
 from orchestrator.rehearsal.local_kaggle.models import Models
 from orchestrator.rehearsal.local_kaggle.rules import KaggleRefusal, Rules, denied
 from orchestrator.rehearsal.local_kaggle.sandbox import Sandbox
@@ -39,16 +41,16 @@ class World:
     ) -> None:
         self.owner = owner
         self.rules = rules if rules is not None else Rules()
-        self.misfortune = FaultInjector(faults)
-        self._later = Later()
+        self.fault_injector = FaultInjector(faults)
+        self._delayed = DelayedEffects()
         self.kernels = Kernels(self.rules)
-        self.datasets = DatasetStore(self.rules, self.misfortune, self._later)
+        self.datasets = DatasetStore(self.rules, self.fault_injector, self._delayed)
         self.models = Models(self.rules)
         self.directory = directory
         """Folder of uploads and archives; created when first needed."""
         self.blobs = Blobs(directory / "blobs", self.rules)
         self._sessions = SessionScheduler(
-            self.rules, sandbox, self.misfortune, self.kernels, self.datasets, self.models
+            self.rules, sandbox, self.fault_injector, self.kernels, self.datasets, self.models
         )
         self.clock = clock
         self._lock = threading.RLock()
@@ -58,7 +60,7 @@ class World:
         """Take the lock, advance the world to the clock's time, and yield that time."""
         with self._lock:
             now = self.clock.now()
-            self._later.carry_out(now)
+            self._delayed.carry_out(now)
             self._sessions.advance(now)
             yield now
 
@@ -88,7 +90,7 @@ class World:
             if save.slug.partition("/")[0] != self.owner:
                 raise denied("kernels.update")
             sources = (save.dataset_sources, save.kernel_sources, save.model_sources)
-            hit = self.misfortune.push() if save.runs else None
+            hit = self.fault_injector.push() if save.runs else None
             fault = None if hit is None else hit.action
             invalid = self._sessions.invalid_sources(*sources)
             if fault is PushAction.REFUSE_INPUTS:
@@ -101,11 +103,11 @@ class World:
                 model_sources=tuple(s for s in save.model_sources if s not in gone),
             )
             if hit is not None and hit.action is PushAction.LATE:
-                self._later.after(now, hit.seconds, lambda at: self.kernels.save(accepted, at, invalid))
+                self._delayed.after(now, hit.seconds, lambda at: self.kernels.save(accepted, at, invalid))
                 raise KaggleRefusal(504, "Gateway Timeout")
             saved = _answered(self.kernels.save(accepted, now, invalid), fault)
             if hit is not None and hit.action is PushAction.LAG:
-                self._later.after(now, hit.seconds, self.kernels.hide_newest(saved.ref))
+                self._delayed.after(now, hit.seconds, self.kernels.hide_newest(saved.ref))
             if fault is PushAction.PHANTOM and not saved.error:
                 saved = self.kernels.phantom(saved, accepted, now)
             self._sessions.advance(now)

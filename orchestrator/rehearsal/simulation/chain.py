@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kaggle_kernels import build
 from orchestrator.base.clock import Clock, VirtualClock
@@ -29,7 +29,6 @@ from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.local_kaggle.world import World
-from orchestrator.rehearsal.simulation.clock_steps import ClockSteps
 from orchestrator.rehearsal.simulation.crash_injection import (
     GATEWAY_CALLS,
     STORE_CALLS,
@@ -37,14 +36,19 @@ from orchestrator.rehearsal.simulation.crash_injection import (
     CrashingProxy,
     CrashPoint,
 )
-from orchestrator.rehearsal.simulation.disk_faults import FaultyDisk
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, TrainedOn, digest_of, uncut
+from orchestrator.rehearsal.simulation.hash_chain import digest_of, uncut
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, TrainedOn
+from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from stages.contract import Manifest, Order
 from state.facts import RunStarted
 from state.failures import StoreUnavailable
 from state.memory_store import MemoryStore
 from state.model import RunState, RunStatus
 from state.store import Store
+
+if TYPE_CHECKING:
+    from orchestrator.rehearsal.simulation.clock_steps import ClockSteps
+    from orchestrator.rehearsal.simulation.disk_faults import FaultyDisk
 
 RUN = "sim-0001"
 IDENTITY = "home-one@simulated"
@@ -66,7 +70,7 @@ class SimulatedKaggle:
     play: Callable[[Order, Played, int], Played] = lambda order, played, index: played
     """Callback that alters the index-th session (counted from 1)."""
     step_s: float = 10.0
-    tempo: Tempo | None = None
+    variation: TimingVariation | None = None
     secret: str = "KGAT_" + "5ec0" * 8
     """API token of the account. Each session writes it into its log, and it must not leak any further."""
 
@@ -77,7 +81,7 @@ class SimulatedKaggle:
         self.trained: list[TrainedOn] = []
         self.uncut = uncut(self.pipeline)
         self.world = World(self.clock, ScriptedSandbox(self._behave), self.rules, self.faults, owner="me")
-        self._counting = CountingSessions(self.pipeline, self.step_s, self.tempo)
+        self._counting = CountingSessions(self.pipeline, self.step_s, self.variation)
         self._offer_inputs()
 
     def _behave(self, source: str, mounts: Mapping[str, Mapping[str, bytes]], limit_s: float) -> Played:
@@ -162,7 +166,7 @@ class Chain:
         """State of the run in the store."""
         return self.store.load(self.run)
 
-    def turns(self, bomb: CrashPoint | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
+    def turns(self, crash_point: CrashPoint | None = None, turns_max: int = TURNS_MAX) -> Iterator[Turn]:
         """Run one daemon: tick until the run ends or is parked, sleeping on the simulated clock at each wait."""
         gateway: Any = self.gateway or self.kaggle.gateway()
         store: Any = self.store
@@ -172,8 +176,11 @@ class Chain:
         fence = store.take_lease(f"daemon-{self.daemons}", self.clock.now(), LEASE_S, lambda _: False).fence
         if self.disk is not None:
             store = self.disk.around(store)
-        if bomb is not None:
-            gateway, store = CrashingProxy(gateway, bomb, GATEWAY_CALLS), CrashingProxy(store, bomb, STORE_CALLS)
+        if crash_point is not None:
+            gateway, store = (
+                CrashingProxy(gateway, crash_point, GATEWAY_CALLS),
+                CrashingProxy(store, crash_point, STORE_CALLS),
+            )
         shell = self.shell(gateway)
         for _ in range(turns_max):
             try:
@@ -191,17 +198,17 @@ class Chain:
                 self.clock.sleep((turn.command.until - self.clock.now()).total_seconds())
         raise Endless(f"the chain does not end: {self.state.run.status} {self.state.run.reason}")
 
-    def drive(self, bomb: CrashPoint | None = None) -> RunState:
+    def drive(self, crash_point: CrashPoint | None = None) -> RunState:
         """Run all turns."""
-        for _ in self.turns(bomb):
+        for _ in self.turns(crash_point):
             pass
         return self.state
 
-    def drive_through(self, *bombs: CrashPoint) -> RunState:
+    def drive_through(self, *crash_points: CrashPoint) -> RunState:
         """Run all turns, starting a new daemon after each crash."""
-        for bomb in bombs:
+        for crash_point in crash_points:
             try:
-                return self.drive(bomb)
+                return self.drive(crash_point)
             except Crash:
                 continue
         return self.drive()

@@ -49,7 +49,7 @@ class ClockStep:
     """True if the running daemon notices the change, as it does when it checks the clock between two rounds."""
 
 
-def drawn_settings(seed: int) -> tuple[ClockStep, ...]:
+def random_clock_steps(seed: int) -> tuple[ClockStep, ...]:
     """Draw the clock changes of a seed's chain. Most come in pairs: a wrong setting is corrected later."""
     rng = random.Random(f"relay simulates {seed}: clocks")
     found: list[ClockStep] = []

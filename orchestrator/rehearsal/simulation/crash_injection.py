@@ -30,8 +30,8 @@ class CrashPoint:
 class CrashingProxy:
     """Proxy of an object, with a boundary before and after each of the named calls."""
 
-    def __init__(self, inner: Any, bomb: CrashPoint, calls: Iterable[str]) -> None:
-        self._inner, self._bomb, self._calls = inner, bomb, frozenset(calls)
+    def __init__(self, inner: Any, crash_point: CrashPoint, calls: Iterable[str]) -> None:
+        self._inner, self._crash_point, self._calls = inner, crash_point, frozenset(calls)
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -39,9 +39,9 @@ class CrashingProxy:
             return found
 
         def guarded(*args: Any, **options: Any) -> Any:
-            self._bomb.boundary()
+            self._crash_point.boundary()
             answer = found(*args, **options)
-            self._bomb.boundary()
+            self._crash_point.boundary()
             return answer
 
         return guarded

@@ -18,7 +18,9 @@ FAULTY = 6
 """Highest number of a push or dataset that a fault may hit, so that later ones succeed."""
 
 
-def drawn_late(seed: int, faults: FaultPlan, rules: Rules, limit_s: float, *, alone: bool) -> tuple[FaultPlan, Rules]:
+def with_delayed_faults(
+    seed: int, faults: FaultPlan, rules: Rules, limit_s: float, *, alone: bool
+) -> tuple[FaultPlan, Rules]:
     """Add delayed faults to the plan and the rules of a seed.
 
     Delayed pushes are drawn only if the chain has one home folder (`alone`): a second one cannot know of a push that

@@ -11,7 +11,7 @@ from state.model import name_in
 
 
 @dataclass
-class Hasty:
+class EarlyGiveUps:
     """Start of the search for each push and dataset: simulated time, and how often the clock had been set by then."""
 
     since: dict[str, tuple[datetime, int]] = field(default_factory=dict)

@@ -10,8 +10,9 @@ from orchestrator.core.forecast_session import RunPosition
 from orchestrator.core.plan import Limits
 from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Expect
+from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
-from orchestrator.rehearsal.simulation.plans import ChainPlan, calm
+from orchestrator.rehearsal.simulation.plans import ChainPlan, plan_without_faults
 from orchestrator.rehearsal.simulation.sessions import CountingSessions
 from orchestrator.views import forecast as views
 from stages.contract import Cursor
@@ -53,10 +54,10 @@ class ForecastedChain:
 
 def one(seed: int) -> ForecastedChain:
     """Run the fault-free chain of a seed to its end and compare. The same seed gives the same result."""
-    plan = calm(seed)
+    plan = plan_without_faults(seed)
     told = expectations(plan)
     given = plan.pipeline.model_copy(update={"expect": _falsified(plan, told, WRONG[seed % 2])})
-    kaggle = SimulatedKaggle(given, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
+    kaggle = SimulatedKaggle(given, plan.faults, plan.rules, plan.play, plan.step_s, plan.variation)
     began_at = kaggle.clock.now()
     start = _at_the_start(plan, told, began_at)
     with fast_folder() as folder:
@@ -82,12 +83,12 @@ def one(seed: int) -> ForecastedChain:
 
 def expectations(plan: ChainPlan) -> Expect:
     """Return the plan's true durations in the form of a pipeline's `expect` section."""
-    assert plan.tempo is not None
+    assert plan.variation is not None
     session, kind = CountingSessions(plan.pipeline), plan.pipeline.slot
     queue_s = {"tpu": plan.rules.queue_s.tpu, "gpu": plan.rules.queue_s.gpu, "cpu": plan.rules.queue_s.cpu}[kind]
     return Expect(
         step_s={"counting": plan.step_s},
-        first_s=plan.tempo.first_s,
+        first_s=plan.variation.first_s,
         startup_s=session.start_s,
         save_s=session.save_s,
         queue_s=queue_s,

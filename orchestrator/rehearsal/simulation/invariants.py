@@ -11,8 +11,8 @@ from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.faults import DatasetAction
 from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain
-from orchestrator.rehearsal.simulation.early_give_up import Hasty
-from orchestrator.rehearsal.simulation.sessions import digest_of
+from orchestrator.rehearsal.simulation.early_give_up import EarlyGiveUps
+from orchestrator.rehearsal.simulation.hash_chain import digest_of
 from orchestrator.rehearsal.simulation.watchdogs import OverdueWatchdog, RepeatWatchdog
 from stages.contract import MANIFEST_NAME, Manifest
 from stages.documents import ContractError
@@ -26,7 +26,7 @@ SENT_MAX = 25
 """Maximum number of uploads of one dataset's files: more than lost answers, crashes and repeated remedies can cause."""
 
 
-class Broken(AssertionError):
+class InvariantBroken(AssertionError):
     """Raised when an invariant does not hold; the message names it."""
 
 
@@ -47,7 +47,7 @@ class Watched:
     pruned: set[str] = field(default_factory=set)
     loop: RepeatWatchdog = field(default_factory=RepeatWatchdog)
     owed: OverdueWatchdog = field(default_factory=OverdueWatchdog)
-    hasty: Hasty = field(default_factory=Hasty)
+    early_give_ups: EarlyGiveUps = field(default_factory=EarlyGiveUps)
     others: list[Chain] = field(default_factory=list)
     """Chains of the daemons that work on copies of the home folder."""
     loops: list[RepeatWatchdog] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Watched:
     def after(self, turn: Turn | None) -> None:
         """Check everything that can have changed in this turn (None: the daemon died in it). Raises Broken."""
         self._check("no command is repeated without a rest", self.loop.after(self.chain, turn))
-        self._check("nothing is given up before it was looked for", self.hasty.after(self.chain, turn))
+        self._check("nothing is given up before it was looked for", self.early_give_ups.after(self.chain, turn))
         self._check_all(turn)
 
     def after_other(self, other: Chain, turn: Turn) -> None:
@@ -97,7 +97,7 @@ class Watched:
         """Continue from the current database, which may be older than the last. Checks of Kaggle are not repeated."""
         state = self.state = self.chain.state
         self.sessions, self.checkpoints = len(state.sessions), len(state.checkpoints)
-        self.hasty.since.clear()
+        self.early_give_ups.since.clear()
 
     def at_the_end(self) -> None:
         """Check the invariants of a finished chain. Raises Broken."""
@@ -108,7 +108,7 @@ class Watched:
     def _check(self, name: str, broken: str) -> None:
         self.checks += 1
         if broken:
-            raise Broken(f"{name}: {broken}")
+            raise InvariantBroken(f"{name}: {broken}")
 
 
 # --- after each turn: each returns what is wrong, or "" -----------------------------
@@ -185,7 +185,7 @@ def two_are_kept(watched: Watched, state: RunState) -> str:
 def no_sound_checkpoint_deleted(watched: Watched, state: RunState) -> str:
     """Check that a dataset whose manifest verifies is deleted only by retention (`keep_checkpoints`)."""
     world = watched.chain.kaggle.world
-    gone, struck = world.datasets.deleted, world.misfortune.struck
+    gone, struck = world.datasets.deleted, world.fault_injector.struck
     new, watched.deleted = gone[watched.deleted :], len(gone)
     flips = struck[watched.struck :].count("DatasetFile flip")
     watched.struck = len(struck)
@@ -286,9 +286,9 @@ def no_secret_anywhere(watched: Watched, state: RunState) -> str:
     return ""
 
 
-Promise = Callable[[Watched, RunState], str]
+Invariant = Callable[[Watched, RunState], str]
 
-AFTER_EACH_TURN: dict[str, Promise] = {
+AFTER_EACH_TURN: dict[str, Invariant] = {
     "at most one live session": one_live_session,
     "no order is pushed twice": nothing_pushed_twice,
     "no step is skipped or counted twice": every_step_once,
@@ -299,7 +299,7 @@ AFTER_EACH_TURN: dict[str, Promise] = {
     "nothing is sent again and again": sent_in_bounds,
     "no other session is planned while a push is open": intents_are_answered,
 }
-AT_THE_END: dict[str, Promise] = {
+AT_THE_END: dict[str, Invariant] = {
     "the chain ends when faults end": finished_whole,
     "every intent is followed by its fact": every_intent_has_its_fact,
     "facts fold to rows": folds,

@@ -48,13 +48,13 @@ class Oddities:
     all: tuple[Oddity, ...] = ()
 
     @classmethod
-    def drawn(cls, seed: int) -> "Oddities":
+    def random(cls, seed: int) -> "Oddities":
         """Draw the odd text of a seed. It uses its own generator, so that the seed's other draws stay the same."""
         rng = random.Random(f"relay simulates {seed}: odd text")
         if rng.random() < 0.6:
             return cls()
         count = rng.randint(1, 4)
-        return cls(tuple(_drawn(rng) for _ in range(count)))
+        return cls(tuple(_random_oddities(rng) for _ in range(count)))
 
     def of(self, where: str, nth: int) -> list[Oddity]:
         """Return those that hit the n-th session or push."""
@@ -73,7 +73,7 @@ class Oddities:
 NOTHING_ODD = Oddities()
 
 
-def _drawn(rng: random.Random) -> Oddity:
+def _random_oddities(rng: random.Random) -> Oddity:
     where = rng.choice(WHERE)
     return Oddity(
         where=where,
@@ -133,7 +133,7 @@ class OddlyWorded(DirectGateway):
         odd = next(iter(self._oddities.of("message", _number(slug))), None)
         if odd is None or seen.worker not in (Worker.ERROR, Worker.CANCEL_ACKNOWLEDGED):
             return seen
-        self._world.misfortune.struck.append("odd message")
+        self._world.fault_injector.struck.append("odd message")
         return replace(seen, message=_read(odd, seen.message))
 
     def push(self, kernel: KernelPush) -> KernelPushed:
@@ -141,7 +141,7 @@ class OddlyWorded(DirectGateway):
         odd = next(iter(self._oddities.of("push", self._pushes)), None)
         if odd is None:
             return super().push(kernel)
-        self._world.misfortune.struck.append("odd refusal of a push")
+        self._world.fault_injector.struck.append("odd refusal of a push")
         raise Refused(f"Kaggle declined to run {kernel.slug}: {_read(odd, '')}")
 
 

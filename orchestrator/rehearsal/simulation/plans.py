@@ -23,13 +23,14 @@ from orchestrator.rehearsal.local_kaggle.faults import (
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation import delayed_faults
-from orchestrator.rehearsal.simulation.clock_steps import ClockStep, drawn_settings
-from orchestrator.rehearsal.simulation.delayed_faults import drawn_late
+from orchestrator.rehearsal.simulation.clock_steps import ClockStep, random_clock_steps
+from orchestrator.rehearsal.simulation.delayed_faults import with_delayed_faults
 from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPlan, disk_plan
 from orchestrator.rehearsal.simulation.odd_text import NOTHING_ODD, Oddities
-from orchestrator.rehearsal.simulation.second_home import Copied, drawn_copy
-from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, died, failing, hung
-from orchestrator.rehearsal.simulation.stuck_answers import StuckAnswer, drawn_stuck
+from orchestrator.rehearsal.simulation.second_home import HomeCopy, random_home_copy
+from orchestrator.rehearsal.simulation.sessions import CountingSessions, died, failing, hung
+from orchestrator.rehearsal.simulation.stuck_answers import StuckAnswer, random_stuck_answer
+from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from stages.contract import Order
 
 FAULTY_SESSIONS = 6
@@ -71,33 +72,33 @@ class ChainPlan:
     rules: Rules
     faults: FaultPlan
     step_s: float
-    misdeeds: tuple[SessionBug, ...]
+    bugs: tuple[SessionBug, ...]
     crashes: tuple[int, ...]
     """Boundary at which each of the first daemons dies."""
     answers_after_s: float
     """Seconds until the user types the command that a parked run names."""
     on_disk: bool
     """True if the real database is used."""
-    tempo: Tempo | None = None
+    variation: TimingVariation | None = None
     settings: tuple[ClockStep, ...] = ()
     """Changes of this machine's clock."""
     stuck: StuckAnswer | None = None
     """Kaggle answer that never changes; None for none."""
-    copied: Copied | None = None
+    copied: HomeCopy | None = None
     """Copy of the home folder on which a second daemon works from some turn on; None for none."""
     oddities: Oddities = NOTHING_ODD
     disk: DiskPlan = NO_DISK_FAULTS
 
     def play(self, order: Order, played: Played, index: int) -> Played:
         """Return the index-th session with its planned bug and odd text."""
-        for misdeed in self.misdeeds:
-            if misdeed.session == index:
-                played = _with_bug(misdeed, order, played)
+        for bug in self.bugs:
+            if bug.session == index:
+                played = _with_bug(bug, order, played)
                 break
         return self.oddities.play(order, played, index)
 
 
-def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
+def random_plan(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
     """Draw the plan of a seed. The same seed gives the same plan.
 
     Raises BadInput if the pipeline leaves no time for a step.
@@ -117,23 +118,25 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
         pins_versions=rng.random() < 0.5,
         missing_dataset_code=rng.choice((403, 404)),
     )
-    copied = drawn_copy(seed) if seed % ON_DISK_EVERY else None
-    faults, rules = drawn_late(seed, _faults(rng, seed, chosen.limit_s), rules, chosen.limit_s, alone=copied is None)
+    copied = random_home_copy(seed) if seed % ON_DISK_EVERY else None
+    faults, rules = with_delayed_faults(
+        seed, _faults(rng, seed, chosen.limit_s), rules, chosen.limit_s, alone=copied is None
+    )
     plan = ChainPlan(
         seed=seed,
         pipeline=chosen,
         rules=rules,
         faults=faults,
         step_s=step_s,
-        misdeeds=_misdeeds(rng, chosen.limit_s),
+        bugs=_session_bugs(rng, chosen.limit_s),
         crashes=_crashes(rng),
         answers_after_s=rng.uniform(60.0, 20_000.0),
         on_disk=seed % ON_DISK_EVERY == 0,
         copied=copied,
-        tempo=Tempo(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
-        settings=drawn_settings(seed),
-        stuck=drawn_stuck(seed),
-        oddities=Oddities.drawn(seed),
+        variation=TimingVariation(seed, uneven=0.2, machine=0.05, first_s=step_s / 2) if rng.random() < 0.5 else None,
+        settings=random_clock_steps(seed),
+        stuck=random_stuck_answer(seed),
+        oddities=Oddities.random(seed),
     )
     if copied is not None:  # only a store in memory can be copied
         return plan
@@ -141,20 +144,20 @@ def drawn(seed: int, pipeline: Pipeline | None = None) -> ChainPlan:
     return replace(plan, disk=disk, on_disk=plan.on_disk or disk.on_disk)
 
 
-def calm(seed: int) -> ChainPlan:
+def plan_without_faults(seed: int) -> ChainPlan:
     """Draw a plan without faults, with sessions as long as real ones and times as uneven."""
     rng = random.Random(f"relay foretells {seed}")
     stages = rng.randint(1, 3)
     share, spread = rng.uniform(0.6, 5.0), [rng.uniform(0.5, 2.0) if rng.random() < 0.5 else 1.0 for _ in range(stages)]
     steps = [rng.randint(80, 400) for _ in range(stages)]
     accelerator = rng.choice(KIND_SHARES)
-    empty = parse(_calm_text(accelerator, steps, [None] * stages), "the built-in pipeline")
+    empty = parse(_text_without_faults(accelerator, steps, [None] * stages), "the built-in pipeline")
     step_s = share * CountingSessions(empty).usable_s / sum(map(float.__mul__, map(float, steps), spread))
     own = [round(step_s * factor, 3) if factor != 1.0 else None for factor in spread]
     queue_s, processing_s = rng.uniform(420.0, 1800.0), rng.uniform(60.0, 600.0)
     return ChainPlan(
         seed=seed,
-        pipeline=parse(_calm_text(accelerator, steps, own), "the built-in pipeline"),
+        pipeline=parse(_text_without_faults(accelerator, steps, own), "the built-in pipeline"),
         rules=Rules(
             seed=seed,
             queue_s=PerKind.all(queue_s),
@@ -164,17 +167,17 @@ def calm(seed: int) -> ChainPlan:
         ),
         faults=FaultPlan(seed=seed),
         step_s=step_s,
-        misdeeds=(),
+        bugs=(),
         crashes=(),
         answers_after_s=0.0,
         on_disk=False,
-        tempo=Tempo(
+        variation=TimingVariation(
             seed, uneven=rng.choice((0.1, 0.3)), machine=rng.choice((0.02, 0.05)), first_s=rng.uniform(60, 600)
         ),
     )
 
 
-def _calm_text(accelerator: str, steps: list[int], own_s: list[float | None]) -> str:
+def _text_without_faults(accelerator: str, steps: list[int], own_s: list[float | None]) -> str:
     """Return a pipeline of counting stages. One with its own `step_s` counts as different work from those without."""
     stages = "\n".join(
         f"  - {{name: {name}, kind: counting, steps: {count}{f', options: {{step_s: {seconds}}}' if seconds else ''}}}"
@@ -253,7 +256,7 @@ def _dataset_fault(rng: random.Random, limit_s: float) -> DatasetFault:
     return DatasetFault(version=rng.randint(1, FAULTY_SESSIONS), action=action, seconds=seconds)
 
 
-def _misdeeds(rng: random.Random, limit_s: float) -> tuple[SessionBug, ...]:
+def _session_bugs(rng: random.Random, limit_s: float) -> tuple[SessionBug, ...]:
     if rng.random() < 0.7:
         return ()
     what = rng.choice(tuple(MISDEEDS))
@@ -277,7 +280,7 @@ MISDEEDS: dict[str, Callable[[Order, Played, float], Played]] = {
 }
 
 
-def _with_bug(misdeed: SessionBug, order: Order, played: Played) -> Played:
-    if misdeed.after_s >= played.ends_after_s:
+def _with_bug(bug: SessionBug, order: Order, played: Played) -> Played:
+    if bug.after_s >= played.ends_after_s:
         return played
-    return MISDEEDS[misdeed.what](order, played, misdeed.after_s)
+    return MISDEEDS[bug.what](order, played, bug.after_s)

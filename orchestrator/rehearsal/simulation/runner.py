@@ -23,8 +23,8 @@ from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.disk_faults import BackupsGone, FaultyDisk
 from orchestrator.rehearsal.simulation.invariants import Watched
 from orchestrator.rehearsal.simulation.odd_text import OddlyWorded
-from orchestrator.rehearsal.simulation.plans import ChainPlan, drawn
-from orchestrator.rehearsal.simulation.second_home import Interrupted, Kinship, SecondHome
+from orchestrator.rehearsal.simulation.plans import ChainPlan, random_plan
+from orchestrator.rehearsal.simulation.second_home import CopyIdentity, Interrupted, SecondHome
 from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
 from orchestrator.views import fact_text
 from state.failures import StoreCorrupt
@@ -43,7 +43,7 @@ DEFECTS = (
 )  # fmt: skip
 """Exceptions that are defects. The seed is reported as broken, and the other chains continue."""
 
-Teller = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def _share(pipeline: Pipeline | None, seeds: Sequence[int]) -> list[Ended]:
     return [one(seed, pipeline) for seed in seeds]
 
 
-def one(seed: int, pipeline: Pipeline | None = None, tell: Teller | None = None) -> Ended:
+def one(seed: int, pipeline: Pipeline | None = None, tell: PrintLine | None = None) -> Ended:
     """Run the chain of one seed; `tell` receives one line per event."""
-    plan = drawn(seed, pipeline)
+    plan = random_plan(seed, pipeline)
     with fast_folder() as folder:
         simulation = Simulation(plan, folder, tell)
         try:
@@ -136,15 +136,15 @@ class Simulation:
     """One chain being simulated."""
 
     def __init__(
-        self, plan: ChainPlan, folder: Path, tell: Teller | None = None, store: Store | MemoryStore | None = None
+        self, plan: ChainPlan, folder: Path, tell: PrintLine | None = None, store: Store | MemoryStore | None = None
     ) -> None:
         self.plan = plan
-        self.kaggle = SimulatedKaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.tempo)
+        self.kaggle = SimulatedKaggle(plan.pipeline, plan.faults, plan.rules, plan.play, plan.step_s, plan.variation)
         home = folder / "home"
         home.mkdir()
         if store is None:
             store = Store.at(home) if plan.on_disk else MemoryStore()
-        known = plan.copied is not None and plan.copied.kinship is Kinship.KNOWN
+        known = plan.copied is not None and plan.copied.identity is CopyIdentity.KNOWN
         self.chain = Chain(self.kaggle, home, store=store, owned=known)
         self.own = OwnClock(self.kaggle.clock)
         self.chain.clock, self.chain.settings = self.own, ClockSteps(self.own, plan.settings)
@@ -174,10 +174,10 @@ class Simulation:
 
     def run(self) -> None:
         """Run the chain to its end, through crashes and with the help of a simulated user. Raises Broken."""
-        bombs = list(self.plan.crashes)
+        crash_points = list(self.plan.crashes)
         while self.turns < TURNS_MAX:
             try:
-                self._run_daemon(CrashPoint(bombs.pop(0)) if bombs else None)
+                self._run_daemon(CrashPoint(crash_points.pop(0)) if crash_points else None)
             except StoreCorrupt as error:
                 if not self.plan.disk.flips:
                     raise
@@ -200,15 +200,15 @@ class Simulation:
             crashes=self.crashes,
             checks=self.watched.checks,
             asked=self.asked,
-            struck=Counter(self.kaggle.world.misfortune.struck) + self.disk.struck,
+            struck=Counter(self.kaggle.world.fault_injector.struck) + self.disk.struck,
             broken=broken,
         )
 
-    def _run_daemon(self, bomb: CrashPoint | None) -> None:
+    def _run_daemon(self, crash_point: CrashPoint | None) -> None:
         """Run one daemon until it dies or has nothing left to do."""
         try:
             self.disk.begins(self.kaggle.clock.now)
-            for turn in self._turns(bomb):
+            for turn in self._turns(crash_point):
                 self.turns += 1
                 self.watched.after(turn)
                 self.disk.kept(turn, self.chain.state)
@@ -237,7 +237,7 @@ class Simulation:
             self.second = SecondHome(self.chain, self.chain.home.path.with_name("copy"), copied)
             self.watched.join(self.second.chain)
             self._report("the home folder is copied, and another daemon works on the copy")
-        if copied is not None and copied.kinship is not Kinship.KNOWN:
+        if copied is not None and copied.identity is not CopyIdentity.KNOWN:
             self._second_goes_on()
 
     def _second_goes_on(self) -> None:
@@ -250,8 +250,8 @@ class Simulation:
         for line in fact_text.lines(turn):
             self._report(f"the copy: {line}")
 
-    def _turns(self, bomb: CrashPoint | None) -> Iterator[Turn]:
-        return self.chain.turns(bomb, TURNS_MAX - self.turns)
+    def _turns(self, crash_point: CrashPoint | None) -> Iterator[Turn]:
+        return self.chain.turns(crash_point, TURNS_MAX - self.turns)
 
     def _fix_cause(self) -> None:
         """Act as the user who fixes what relay waits for, on Kaggle or this machine; relay then continues by itself."""
@@ -274,7 +274,7 @@ class Simulation:
     def _report_turn(self, turn: Turn) -> None:
         if self._tell is None:
             return
-        struck = self.kaggle.world.misfortune.struck
+        struck = self.kaggle.world.fault_injector.struck
         for name in struck[self._faults_reported :]:
             self._report(f"Kaggle misbehaves: {name}")
         self._faults_reported = len(struck)

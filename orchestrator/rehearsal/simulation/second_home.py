@@ -21,32 +21,32 @@ TURNS_AT_ONCE = 6
 """Maximum number of turns of the second daemon after each turn of the first one."""
 
 
-class Kinship(StrEnum):
+class CopyIdentity(StrEnum):
     """Means by which a copied home folder can recognize that it is not the original."""
 
     KNOWN = "known"
     """The database records to which home folder the run belongs."""
-    MARKED = "marked"
+    OTHER_ID = "other-id"
     """The copy has another id, but an older relay began the run, so only Kaggle's state reveals the original."""
-    UNAWARES = "unawares"
+    SAME_ID = "same-id"
     """The copy has the same id, as when a whole machine is cloned or a backup is restored beside the original."""
 
 
 @dataclass(frozen=True)
-class Copied:
+class HomeCopy:
     """A planned copy of the home folder: the turn after which it is made, and how it can recognize the original."""
 
     after_turns: int
-    kinship: Kinship
+    identity: CopyIdentity
 
 
-def drawn_copy(seed: int) -> Copied | None:
+def random_home_copy(seed: int) -> HomeCopy | None:
     """Draw the copy of a seed's chain; None for most seeds."""
     rng = random.Random(f"relay simulates {seed}: homes")
     if rng.random() < 0.75:
         return None
     after_turns = rng.choice((rng.randint(0, 30), rng.randint(0, 150)))
-    return Copied(after_turns=after_turns, kinship=rng.choice(list(Kinship)))
+    return HomeCopy(after_turns=after_turns, identity=rng.choice(list(CopyIdentity)))
 
 
 class Interrupted:
@@ -67,12 +67,12 @@ class Interrupted:
 class SecondHome:
     """The copied home folder, and the daemon that works on it while the first one sleeps."""
 
-    def __init__(self, first: Chain, into: Path, copied: Copied) -> None:
+    def __init__(self, first: Chain, into: Path, copied: HomeCopy) -> None:
         assert isinstance(first.store, MemoryStore), "a database is copied as a file, which only a real daemon does"
         shutil.copytree(first.home.path, into)
         self.chain = copy.copy(first)
         self.chain.home, self.chain.store = HomeLayout(into), first.store.copy()
-        if first.identity and copied.kinship is not Kinship.UNAWARES:
+        if first.identity and copied.identity is not CopyIdentity.SAME_ID:
             self.chain.identity = "home-two@simulated"
         self._fence = self.chain.store.take_lease("second", first.clock.now(), LEASE_S, lambda _: False).fence
         self._shell = self.chain.shell(first.kaggle.gateway())

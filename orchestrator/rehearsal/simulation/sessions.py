@@ -1,43 +1,28 @@
 """Simulated sessions: each step extends a hash chain, so a step skipped or done twice changes the final digest."""
 
 import hashlib
-import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from statistics import NormalDist
 from typing import Any
 
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.sandbox import Played
+from orchestrator.rehearsal.simulation.hash_chain import after, cursor_at
 from orchestrator.rehearsal.simulation.session_clock import EventKind, SessionMoment, SessionTimer
-from stages.contract import (
-    BLOB_NAME,
-    CHECKPOINTS_DIRECTORY,
-    COMPILED_NAME,
-    MANIFEST_NAME,
-    OUTPUT_DIRECTORY,
-    REPORT_NAME,
-    REPORT_SEAL_NAME,
-    SEAL_NAME,
-    Cursor,
-    FileEntry,
-    Manifest,
-    Order,
-    Progress,
-    Report,
-    seal_of,
+from orchestrator.rehearsal.simulation.session_files import (
+    Mounts,
+    checkpoint_files,
+    parent_digest,
+    refused_session,
+    report_files,
+    session_report,
 )
-from stages.documents import ContractError
+from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
+from stages.contract import Cursor, Order, Progress
 from stages.session.budget import Budget
 from stages.session.last_exit import exit_at_s
-from stages.session.parent_checkpoint import check_fits
 from stages.stage import StageFailed
 
-Mounts = Mapping[str, Mapping[str, bytes]]
-"""Mounted files: owner/slug → path → bytes."""
-
-REPORT = f"{OUTPUT_DIRECTORY}/{REPORT_NAME}"
 LINES_MAX = 300
 """Approximate maximum number of progress events per session, so that stages of many steps do not log each of them."""
 
@@ -52,50 +37,17 @@ class TrainedOn:
 
 
 @dataclass(frozen=True)
-class Tempo:
-    """Variation of a session's times. Shares are standard deviations of the logarithm: 0.1 is roughly ±10 per cent."""
-
-    seed: int = 0
-    uneven: float = 0.0
-    """Variation from step to step."""
-    machine: float = 0.0
-    """Variation from session to session: some machines are slower in everything."""
-    first_s: float = 0.0
-    """Extra seconds of a stage's first step in a session."""
-
-    def step(self, slug: str, position: int, step_s: float) -> float:
-        """Return the seconds that this step takes in this session; `step_s` is the average."""
-        return step_s * self.slow(slug) * _about_one(self.uneven, f"{self.seed}/{slug}/{position}")
-
-    def slow(self, slug: str) -> float:
-        """Return the factor by which everything in this session is slower (or faster) than usual."""
-        return _about_one(self.machine, f"{self.seed}/{slug}")
-
-
-FACTOR_MAX = 2.0
-"""Upper bound of the random factors, so that a session with room for an average step has room for every step."""
-
-
-def _about_one(deviation: float, key: str) -> float:
-    """Return a random factor with mean 1 that depends only on the key."""
-    if not deviation:
-        return 1.0
-    drawn = (int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") + 0.5) / 2**48
-    return min(FACTOR_MAX, math.exp(NormalDist(-(deviation**2) / 2, deviation).inv_cdf(drawn)))
-
-
-@dataclass(frozen=True)
 class CountingSessions:
-    """Plays the sessions of one pipeline. A step takes `step_s` seconds of simulated time, varied by `tempo` if given.
+    """Plays the sessions of one pipeline. A step takes `step_s` seconds of simulated time, varied by `variation` if given.
 
-    Without `tempo` the timing is simple: every step takes equally long, intermediate saves take no time, and the
+    Without `variation` the timing is simple: every step takes equally long, intermediate saves take no time, and the
     session stops when another step and a save would not fit. With it, sessions follow `stages.session.runner` and its
     budget.
     """
 
     pipeline: Pipeline
     step_s: float = 10.0
-    tempo: Tempo | None = None
+    variation: TimingVariation | None = None
 
     @property
     def start_s(self) -> float:
@@ -115,9 +67,9 @@ class CountingSessions:
     def play(self, order: Order, mounts: Mounts) -> tuple[Played, TrainedOn | None]:
         """Play a session. Return it with what it trained on, or with None if it refused to train."""
         try:
-            digest = _parent(order, mounts)
+            digest = parent_digest(order, mounts)
         except StageFailed as failure:
-            return _refused(order, failure), None
+            return refused_session(order, failure), None
         return self._count(order, digest), TrainedOn(order, digest)
 
     def _count(self, order: Order, digest: str) -> Played:
@@ -133,28 +85,28 @@ class CountingSessions:
             cursor = cursor_at(pipeline, moment.position)
             if moment.what is EventKind.STEP:
                 position, digest = moment.position, after(digest, moment.position)
-                first = watch.stepped(cursor.stage, moment.at_s, self.tempo.first_s if self.tempo else 0.0)
+                first = watch.stepped(cursor.stage, moment.at_s, self.variation.first_s if self.variation else 0.0)
                 if position % event_interval == 0 or position == total or first:
                     told.append(_event("step", moment.at_s, cursor))
             else:
-                files += _checkpoint_files(order, cursor, digest, moment.at_s)
+                files += checkpoint_files(order, cursor, digest, moment.at_s)
                 note = hashlib.sha256(files[-1][2]).hexdigest()
                 told.append(_event("saved", moment.at_s, cursor, note=note, seconds=watch.seconds))
                 watch.saved(moment)
         outcome = "finished" if position >= total else "yielded"
         reached = cursor_at(pipeline, position)
-        report = _report(order, outcome, reached, timings=watch.timings, seconds=watch.seconds)
-        files += _report_files(report, watch.at_s)
+        report = session_report(order, outcome, reached, timings=watch.timings, seconds=watch.seconds)
+        files += report_files(report, watch.at_s)
         in_order = sorted(told, key=lambda event: event.at_s)
         lines = [(event.at_s, replace(event, number=number).line()) for number, event in enumerate(in_order)]
         return Played(ends_after_s=watch.at_s, lines=lines, files=files)
 
     def _begin_s(self, order: Order) -> float:
-        return self.start_s * (self.tempo.slow(order.slug) if self.tempo else 1.0)
+        return self.start_s * (self.variation.slow(order.slug) if self.variation else 1.0)
 
     def _timetable(self, order: Order) -> Iterator[SessionMoment]:
         """Yield when each step is done and each checkpoint is on disk; asynchronous saves come when they begin."""
-        return self._even(order) if self.tempo is None else self._budgeted(order, self.tempo)
+        return self._even(order) if self.variation is None else self._budgeted(order, self.variation)
 
     def _even(self, order: Order) -> Iterator[SessionMoment]:
         position, total = self.pipeline.position(order.start), self.pipeline.total_steps
@@ -167,17 +119,17 @@ class CountingSessions:
                 yield SessionMoment(EventKind.SAVED_BESIDE, now_s, position)
         yield SessionMoment(EventKind.SAVED, now_s + self.save_s, position, self.save_s)
 
-    def _budgeted(self, order: Order, tempo: Tempo) -> Iterator[SessionMoment]:
+    def _budgeted(self, order: Order, variation: TimingVariation) -> Iterator[SessionMoment]:
         leave_s = exit_at_s(order.budget_s, order.limit_s)
-        for moment in self._within_budget(order, tempo):
+        for moment in self._within_budget(order, variation):
             if moment.at_s > leave_s:  # its last step or save did not end in time
                 yield SessionMoment(EventKind.LEFT, leave_s, moment.position)
                 return
             yield moment
 
-    def _within_budget(self, order: Order, tempo: Tempo) -> Iterator[SessionMoment]:
+    def _within_budget(self, order: Order, variation: TimingVariation) -> Iterator[SessionMoment]:
         budget = Budget(budget_s=order.budget_s, save_interval_s=order.save_interval_s, known=order.times)
-        slow = tempo.slow(order.slug)
+        slow = variation.slow(order.slug)
         position, end, now_s, save_s = self.pipeline.position(order.start), 0, self._begin_s(order), self.save_s * slow
         for stage in self.pipeline.stages:
             end += stage.steps
@@ -187,9 +139,9 @@ class CountingSessions:
             if budget.must_stop(now_s):
                 return
             while not stops:
-                first_s = tempo.first_s * slow if budget.first_step_s is None else 0.0
+                first_s = variation.first_s * slow if budget.first_step_s is None else 0.0
                 step_s = float(stage.options.get("step_s", self.step_s))
-                took_s = tempo.step(order.slug, position, step_s) + first_s
+                took_s = variation.step(order.slug, position, step_s) + first_s
                 position, now_s, budget = position + 1, now_s + took_s, budget.step_done(took_s)
                 yield SessionMoment(EventKind.STEP, now_s, position)
                 since_s = budget.saving_since_s
@@ -216,125 +168,8 @@ def _event(event: str, at_s: float, cursor: Cursor, **more: Any) -> Progress:
 
 # --- hash chain --------------------------------------------------------------
 
-BEGIN = "begin"
-
-
-def after(digest: str, position: int) -> str:
-    """Return the digest of the state after step `position` of the pipeline."""
-    return hashlib.sha256(f"{digest}/{position}".encode()).hexdigest()
-
-
-def uncut(pipeline: Pipeline) -> tuple[str, ...]:
-    """Return the digest after each number of steps, from 0 to all, of a run that was never cut."""
-    found = [BEGIN]
-    for position in range(1, pipeline.total_steps + 1):
-        found.append(after(found[-1], position))
-    return tuple(found)
-
-
-def digest_of(manifest: Manifest) -> str:
-    """Return the digest of the state that a checkpoint holds."""
-    return manifest.digests["state"]
-
-
-def cursor_at(pipeline: Pipeline, position: int) -> Cursor:
-    """Return the cursor after `position` steps. A boundary belongs to the stage that ends there."""
-    for stage in pipeline.stages:
-        if position <= stage.steps:
-            return Cursor(stage=stage.name, step=position)
-        position -= stage.steps
-    raise AssertionError("beyond the end")
-
 
 # --- inputs and outputs of a session -----------------------------------------
-
-
-def _parent(order: Order, mounts: Mounts) -> str:
-    """Return the digest of the parent checkpoint.
-
-    Raises StageFailed, as `stages.session.parent_checkpoint` does, unless the order's parent is mounted byte for byte.
-    """
-    if order.parent is None:
-        return BEGIN
-    damaged = False
-    for files in mounts.values():
-        for path, data in files.items():
-            if not path.endswith(MANIFEST_NAME):
-                continue
-            try:
-                manifest = Manifest.from_json(data)
-            except ContractError:
-                continue
-            if manifest.digest != order.parent.digest:
-                continue
-            check_fits(order, manifest)
-            folder = path.removesuffix(MANIFEST_NAME)
-            if all(_whole(entry, files.get(folder + entry.path)) for entry in manifest.files if _needed(entry)):
-                found: str = json.loads(files[folder + BLOB_NAME])["digest"]
-                return found
-            damaged = True
-    if damaged:
-        raise StageFailed("parent-corrupt", f"the checkpoint {order.parent.name} arrived damaged")
-    raise StageFailed("parent-missing", f"the checkpoint {order.parent.name} is not mounted", transient=True)
-
-
-def _needed(entry: FileEntry) -> bool:
-    """Return False for the compiled programs: damaged ones are simply compiled again."""
-    return entry.path != COMPILED_NAME
-
-
-def _whole(entry: FileEntry, data: bytes | None) -> bool:
-    return data is not None and len(data) == entry.size_bytes and hashlib.sha256(data).hexdigest() == entry.sha256
-
-
-def _checkpoint_files(order: Order, cursor: Cursor, digest: str, at_s: float) -> list[tuple[float, str, bytes]]:
-    # Later checkpoints are larger, so that a fault that hits the largest file hits the newest checkpoint.
-    state = json.dumps({"digest": digest, "filler": "x" * (1000 + order.session * 100 + int(at_s / 10))}).encode()
-    entry = FileEntry(path=BLOB_NAME, size_bytes=len(state), sha256=hashlib.sha256(state).hexdigest())
-    manifest = Manifest(
-        run=order.run,
-        session=order.session,
-        attempt=order.attempt,
-        token=order.token,
-        cursor=cursor,
-        parent=order.parent.digest if order.parent else None,
-        files=(entry,),
-        digests={"state": digest},
-    )
-    folder = f"{OUTPUT_DIRECTORY}/{CHECKPOINTS_DIRECTORY}/{cursor.stage}-{cursor.step:08d}"
-    data = manifest.to_json().encode()
-    return [
-        (at_s, f"{folder}/{BLOB_NAME}", state),
-        (at_s, f"{folder}/{SEAL_NAME}", seal_of(data)),
-        (at_s, f"{folder}/{MANIFEST_NAME}", data),
-    ]
-
-
-def _report_files(report: Report, at_s: float) -> list[tuple[float, str, bytes]]:
-    """Return the files of a report and its seal, written at `at_s`."""
-    data = report.to_json().encode()
-    return [(at_s, f"{OUTPUT_DIRECTORY}/{REPORT_SEAL_NAME}", seal_of(data)), (at_s, REPORT, data)]
-
-
-def _report(order: Order, outcome: str, reached: Cursor, **more: Any) -> Report:
-    return Report(
-        run=order.run,
-        session=order.session,
-        attempt=order.attempt,
-        token=order.token,
-        outcome=outcome,
-        started=order.start,
-        reached=reached,
-        **more,
-    )
-
-
-def _refused(order: Order, failure: StageFailed) -> Played:
-    report = _report(
-        order, "failed", order.start, cause=failure.cause, reason=str(failure), transient=failure.transient
-    )
-    after_s = min(5.0, order.limit_s / 10)
-    return Played(ends_after_s=after_s, exit_code=1, files=_report_files(report, after_s))
 
 
 # --- sessions with faults of their own ---------------------------------------
@@ -343,7 +178,7 @@ def _refused(order: Order, failure: StageFailed) -> Played:
 def failing(order: Order, played: Played, after_s: float, cause: str, *, transient: bool = False) -> Played:
     """Return the same session, failing with an exception after `after_s` seconds."""
     cut = died(played, after_s)
-    report = _report(
+    report = session_report(
         order,
         "failed",
         _last_step(cut, order),
@@ -352,7 +187,7 @@ def failing(order: Order, played: Played, after_s: float, cause: str, *, transie
         transient=transient,
         traceback="Traceback",
     )
-    return replace(cut, exit_code=1, files=[*cut.files, *_report_files(report, after_s)])
+    return replace(cut, exit_code=1, files=[*cut.files, *report_files(report, after_s)])
 
 
 def died(played: Played, after_s: float) -> Played:

@@ -26,7 +26,7 @@ class StuckAnswer:
     session: int = 1
 
 
-def drawn_stuck(seed: int) -> StuckAnswer | None:
+def random_stuck_answer(seed: int) -> StuckAnswer | None:
     """Draw the stuck answer of a seed's chain; None for most seeds."""
     rng = random.Random(f"relay simulates {seed}: stuck")
     answer = rng.choice((None, None, None, None, None, None, QUEUED, RUNNING, SLOT, HOURS))

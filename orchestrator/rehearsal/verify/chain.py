@@ -10,7 +10,7 @@ from orchestrator.rehearsal.verify import comparing
 from orchestrator.rehearsal.verify.bits import Bits
 from orchestrator.rehearsal.verify.comparing import Compared
 from orchestrator.rehearsal.verify.cuts import SessionCut
-from orchestrator.rehearsal.verify.sessions import Left, SessionProcesses, tidy
+from orchestrator.rehearsal.verify.sessions import SessionLeftovers, SessionProcesses, tidy
 from stages.contract import Order, Parent, StageSpec
 from stages.session.parent_checkpoint import MountedCheckpoint
 
@@ -94,12 +94,18 @@ def verify(
 
 
 def _cut_run(
-    order: Order, cuts: Sequence[SessionCut], sessions: SessionProcesses, whole: Left, tell: Tell, *, keep: bool
+    order: Order,
+    cuts: Sequence[SessionCut],
+    sessions: SessionProcesses,
+    whole: SessionLeftovers,
+    tell: Tell,
+    *,
+    keep: bool,
 ) -> ResumeVerdict:
     found: list[Compared] = []
     done: set[tuple[str, int]] = set()
     parent: MountedCheckpoint | None = None
-    before: Left | None = None
+    before: SessionLeftovers | None = None
     previous: SessionCut | None = None
     for number, cut in enumerate([*cuts, None], start=1):
         tell(f"session {number} of {len(cuts) + 1}, {_describe(cut)}")
@@ -143,7 +149,7 @@ def _session_order(
     return replace(asked, start=manifest.cursor, parent=Parent(name=name, digest=manifest.digest))
 
 
-def _step_s(whole: Left, cut: SessionCut | None) -> float:
+def _step_s(whole: SessionLeftovers, cut: SessionCut | None) -> float:
     """Step time of the cut's stage in the uncut run, in seconds."""
     timings = whole.report.timings if whole.report else {}
     return timings.get(f"{cut.at.stage}.step_s", 0.0) if cut else 0.0

@@ -54,7 +54,7 @@ def _cuts(order: Order, at: Sequence[str], count: int | None, seed: int) -> tupl
     """Return the named cuts plus random ones: by default `CUTS` random cuts if none is named, otherwise none."""
     named = [cuts.named(text, order.stages) for text in at]
     wanted = count if count is not None else 0 if named else CUTS
-    places = cuts.in_order([*named, *cuts.drawn(order.stages, wanted, seed)], order.stages)
+    places = cuts.in_order([*named, *cuts.random_cuts(order.stages, wanted, seed)], order.stages)
     if not places:
         raise BadInput("there is no place to cut at: the pipeline needs two steps, and --cuts at least 1")
     if len(places) < wanted:

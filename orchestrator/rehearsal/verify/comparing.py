@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from orchestrator.rehearsal.verify import bits
 from orchestrator.rehearsal.verify.bits import Bits
 from orchestrator.rehearsal.verify.cuts import SessionCut
-from orchestrator.rehearsal.verify.sessions import Left
+from orchestrator.rehearsal.verify.sessions import SessionLeftovers
 from stages.contract import Cursor
 from stages.session.tracing import Traced
 
@@ -41,7 +41,7 @@ class Compared:
         return self.losses + self.batches + self.rollouts + self.unmatched + self.bits.differing
 
 
-def compared(cut: SessionCut | None, start: Cursor | None, left: Left, whole: Left) -> Compared:
+def compared(cut: SessionCut | None, start: Cursor | None, left: SessionLeftovers, whole: SessionLeftovers) -> Compared:
     """Compare every step and every checkpoint of a session with those of the uncut run."""
     pairs = [(step, whole.steps[place]) for place, step in left.steps.items() if place in whole.steps]
     checkpoints = [(found, whole.at(found.manifest.cursor)) for found in left.checkpoints]

@@ -13,7 +13,7 @@ LOST_STEPS = 3
 """Largest number of steps between the last save and a kill. They are lost, and the next session does them again."""
 
 
-class How(StrEnum):
+class CutKind(StrEnum):
     """Kind of session end at a cut."""
 
     YIELD = "yield"
@@ -30,7 +30,7 @@ class How(StrEnum):
     @property
     def kills(self) -> bool:
         """True if the session is killed rather than stopping itself."""
-        return self in (How.KILL, How.BEFORE_SAVE, How.AFTER_SAVE)
+        return self in (CutKind.KILL, CutKind.BEFORE_SAVE, CutKind.AFTER_SAVE)
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class SessionCut:
     """
 
     at: Cursor
-    how: How
+    how: CutKind
     share: float = 0.5
     lost: int = 1
 
     @property
     def saved(self) -> Cursor:
         """Last place at which a session that is killed saves before the cut, regardless of the save interval."""
-        lost = 0 if self.how is How.AFTER_SAVE else self.lost
+        lost = 0 if self.how is CutKind.AFTER_SAVE else self.lost
         return Cursor(stage=self.at.stage, step=max(1, self.at.step - lost))
 
     @property
@@ -57,7 +57,7 @@ class SessionCut:
         """Places at which the order tells the session to save."""
         if not self.how.kills:
             return ()
-        return (self.saved,) if self.how is How.KILL else (self.saved, self.at)
+        return (self.saved,) if self.how is CutKind.KILL else (self.saved, self.at)
 
     @property
     def latest(self) -> Cursor:
@@ -65,16 +65,16 @@ class SessionCut:
         return Cursor(stage=self.at.stage, step=self.at.step + 1) if self.how.kills else self.at
 
 
-def drawn(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[SessionCut, ...]:
+def random_cuts(stages: Sequence[StageSpec], count: int, seed: int) -> tuple[SessionCut, ...]:
     """Draw `count` cuts of all kinds at random places, in the order of the run. The same arguments give the same cuts.
 
     Returns fewer if the stages do not have enough places: no two cuts share a place, and none is at the very end.
     """
     boundaries = _shuffled([Cursor(stage=spec.name, step=spec.steps) for spec in stages[:-1]], seed)
     inside = _inside(stages, seed)
-    at_boundaries = boundaries[: max(0, count // len(How), count - len(inside))]
-    sorts = [how for how in How if how is not How.BOUNDARY]
-    cuts = [SessionCut(at, How.BOUNDARY) for at in at_boundaries]
+    at_boundaries = boundaries[: max(0, count // len(CutKind), count - len(inside))]
+    sorts = [how for how in CutKind if how is not CutKind.BOUNDARY]
+    cuts = [SessionCut(at, CutKind.BOUNDARY) for at in at_boundaries]
     for number, at in enumerate(_shuffled(inside[: count - len(cuts)], seed)):
         share, lost = 0.05 + 0.9 * _fraction(seed, "share", at), 1 + int(LOST_STEPS * _fraction(seed, "lost", at))
         cuts.append(SessionCut(at, sorts[number % len(sorts)], share, lost))
@@ -90,21 +90,21 @@ def named(text: str, stages: Sequence[StageSpec]) -> SessionCut:
         raise BadInput(f"--at {text}: there is no stage {stage!r}: use one of {', '.join(known)}")
     if not (step.isascii() and step.isdecimal() and 0 < int(step) <= known[stage]):
         raise BadInput(f"--at {text}: {stage} can be cut after steps 1 to {known[stage]}: write {stage}:1")
-    if how and how not in [sort.value for sort in How]:
-        raise BadInput(f"--at {text}: a cut is one of {', '.join(How)}: write {stage}:{step}:kill, or leave it out")
-    return _checked_cut(Cursor(stage=stage, step=int(step)), How(how) if how else How.YIELD, text, stages)
+    if how and how not in [sort.value for sort in CutKind]:
+        raise BadInput(f"--at {text}: a cut is one of {', '.join(CutKind)}: write {stage}:{step}:kill, or leave it out")
+    return _checked_cut(Cursor(stage=stage, step=int(step)), CutKind(how) if how else CutKind.YIELD, text, stages)
 
 
-def _checked_cut(at: Cursor, how: How, text: str, stages: Sequence[StageSpec]) -> SessionCut:
+def _checked_cut(at: Cursor, how: CutKind, text: str, stages: Sequence[StageSpec]) -> SessionCut:
     ends = {spec.name: spec.steps for spec in stages}
     at_end = at.step == ends[at.stage]
     if at_end and at.stage == stages[-1].name:
         raise BadInput(f"--at {text}: the run ends there: name an earlier step")
-    if how is How.BOUNDARY and not at_end:
+    if how is CutKind.BOUNDARY and not at_end:
         raise BadInput(f"--at {text}: {at.stage} ends at {ends[at.stage]}: write {at.stage}:{ends[at.stage]}")
     if how.kills and at_end:
         raise BadInput(f"--at {text}: a session can be killed inside of a stage only: name an earlier step")
-    return SessionCut(at, How.BOUNDARY if at_end else how)
+    return SessionCut(at, CutKind.BOUNDARY if at_end else how)
 
 
 def in_order(cuts: Iterable[SessionCut], stages: Sequence[StageSpec]) -> tuple[SessionCut, ...]:

@@ -12,7 +12,7 @@ from orchestrator.base.errors import Permanent
 from orchestrator.rehearsal.local_kaggle.processes import ProcessSandbox, ProcessSession, compile_cache
 from orchestrator.rehearsal.local_kaggle.sandbox import Launch, Mount, SessionLine
 from orchestrator.rehearsal.local_kaggle.stored_file import Content, Files
-from orchestrator.rehearsal.verify.cuts import How, SessionCut
+from orchestrator.rehearsal.verify.cuts import CutKind, SessionCut
 from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, Cursor, Order, Report
 from stages.session import packing, parent_checkpoint, tracing
 from stages.session.parent_checkpoint import MountedCheckpoint
@@ -26,7 +26,7 @@ WORDS_LINES = 8
 
 
 @dataclass(frozen=True)
-class Left:
+class SessionLeftovers:
     """Output of a session. `report` is None if it was killed."""
 
     folder: Path
@@ -65,7 +65,7 @@ class SessionProcesses:
 
     def run(
         self, order: Order, parent: MountedCheckpoint | None, cut: SessionCut | None = None, step_s: float = 0.0
-    ) -> Left:
+    ) -> SessionLeftovers:
         """Run a session until it ends or is killed as `cut` says; `step_s` is the stage's step time in seconds.
 
         Raises Permanent if the session failed.
@@ -111,7 +111,7 @@ class SessionProcesses:
             if session.poll(0.0) is not None:
                 return False
             self._clock.sleep(POLL_S)
-        if cut.how is How.KILL:
+        if cut.how is CutKind.KILL:
             self._clock.sleep(cut.share * step_s)
         return session.poll(0.0) is None
 
@@ -137,15 +137,15 @@ class Signal:
 
 def _kill_signal(cut: SessionCut, order: Order, folder: Path) -> Signal:
     """Return the event after which to kill. A KILL waits for the save before it, to hit the step and not the save."""
-    if cut.how is How.AFTER_SAVE or (cut.how is How.KILL and cut.saved == cut.at):
+    if cut.how is CutKind.AFTER_SAVE or (cut.how is CutKind.KILL and cut.saved == cut.at):
         return Signal(Output(folder / "working", order).folder(cut.at))
     return Signal(tracing.path_of(folder / "working"), (cut.at.stage, cut.at.step))
 
 
-def _read_output(folder: Path, order: Order) -> Left:
+def _read_output(folder: Path, order: Order) -> SessionLeftovers:
     working = folder / "working"
     report = working / OUTPUT_DIRECTORY / REPORT_NAME
-    return Left(
+    return SessionLeftovers(
         folder=folder,
         working=working,
         report=Report.from_json(report.read_bytes()) if report.exists() else None,
@@ -179,6 +179,6 @@ def _raise_if_failed(folder: Path, order: Order, log: Sequence[SessionLine]) -> 
     raise Permanent("\n  ".join([f"session {order.session} of {order.run} failed, {why}; its log ends with:", *words]))
 
 
-def tidy(left: Left) -> None:
+def tidy(left: SessionLeftovers) -> None:
     """Delete what a session left on disk."""
     shutil.rmtree(left.folder, ignore_errors=True)

@@ -8,16 +8,16 @@ from rich.text import Text
 
 from orchestrator.rehearsal.verify.chain import ResumeVerdict
 from orchestrator.rehearsal.verify.comparing import Compared
-from orchestrator.rehearsal.verify.cuts import How
+from orchestrator.rehearsal.verify.cuts import CutKind
 
 FORMAT = 1
 
 WORDS = {
-    How.YIELD: "ended itself",
-    How.BOUNDARY: "ended itself between stages",
-    How.KILL: "killed in the next step",
-    How.BEFORE_SAVE: "killed as it began to save",
-    How.AFTER_SAVE: "killed right after saving",
+    CutKind.YIELD: "ended itself",
+    CutKind.BOUNDARY: "ended itself between stages",
+    CutKind.KILL: "killed in the next step",
+    CutKind.BEFORE_SAVE: "killed as it began to save",
+    CutKind.AFTER_SAVE: "killed right after saving",
 }
 
 

@@ -180,7 +180,7 @@ def _magpie_sums(seed: int, wrong: float, wrong_carry: float) -> list[Row]:
 
 def _magpie_sum(pair: Pair, seed: int, wrong: float) -> Row:
     draw = derive_seed(seed, "mistake", *pair)
-    (solution, result), *_ = [*_drawn_mistake(_sum_mistakes(pair), draw, wrong), _sum_solution(pair)]
+    (solution, result), *_ = [*_random_mistake(_sum_mistakes(pair), draw, wrong), _sum_solution(pair)]
     easy = "easy" if max(pair) < 10 else "medium"
     return columns.magpie_row(
         _sum_question(pair),
@@ -207,7 +207,7 @@ def _magpie_function(function: Function, seed: int, wrong: float) -> Row:
     mistakes = [(other, constant) for other in _WORDING if other != operator]
     if _is_long(function):
         mistakes = [(operator, constant % 100)]
-    (written, *_) = [*_drawn_mistake(mistakes, derive_seed(seed, "mistake", *function), wrong), function]
+    (written, *_) = [*_random_mistake(mistakes, derive_seed(seed, "mistake", *function), wrong), function]
     question = "\n".join((_described(function), "Your code should pass these tests:", *_tests(function)))
     return columns.magpie_row(
         question,
@@ -240,7 +240,7 @@ def _talk(*, held_out: bool) -> list[Row]:
     return [row for row in rows if _held_out(str(row["prompt"])) == held_out]
 
 
-def _drawn_mistake(mistakes: Sequence[Any], draw: int, share: float) -> list[Any]:
+def _random_mistake(mistakes: Sequence[Any], draw: int, share: float) -> list[Any]:
     """Return one of the mistakes for this share of draws, otherwise none."""
     if not mistakes or draw % 10_000 >= share * 10_000:
         return []

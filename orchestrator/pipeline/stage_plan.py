@@ -1,32 +1,22 @@
-"""Names, kinds and step counts of a pipeline's stages, parsed without the cost of the full pipeline model."""
+"""The stages of a pipeline and the places in them, parsed without the cost of the full pipeline model."""
 
 import json
 from dataclasses import dataclass
 from typing import Self
 
-from stages.contract import Cursor
+from stages.contract import Cursor, StageSpec
 
 
 @dataclass(frozen=True)
-class StageRef:
-    """One stage and its target number of steps."""
+class StagePlan:
+    """All stages of a pipeline in order; steps count from its beginning."""
 
-    name: str
-    kind: str
-    steps: int
-
-
-@dataclass(frozen=True)
-class StageRefs:
-    """All stages in order."""
-
-    stages: tuple[StageRef, ...]
+    stages: tuple[StageSpec, ...]
 
     @classmethod
     def from_canonical(cls, text: str) -> Self:
         """Parse the text of `Pipeline.canonical`, which was validated when the run began."""
-        stages = json.loads(text)["stages"]
-        return cls(tuple(StageRef(stage["name"], stage["kind"], stage["steps"]) for stage in stages))
+        return cls(tuple(StageSpec.from_dict(stage) for stage in json.loads(text)["stages"]))
 
     @property
     def total_steps(self) -> int:

@@ -1,0 +1,102 @@
+"""Parts of a pipeline file: limits of sessions and of the account, inputs, expected durations, stages."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+"""Form of names on Kaggle."""
+
+NAME_REMEDY = "should be of a-z, 0-9 and single hyphens, beginning with a letter"
+Name = Annotated[str, Field(json_schema_extra={"pattern": f"^{SLUG.pattern}$", "patternErrorMessage": NAME_REMEDY})]
+
+
+class SessionLimits(BaseModel):
+    """Time limits of one Kaggle session, in seconds."""
+
+    model_config = STRICT
+
+    limit_s: Annotated[float, Field(gt=0)] | None = None
+    """Seconds after which Kaggle kills the session; default: Kaggle's own limit for the accelerator."""
+    margin_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds before the limit by which the session has saved everything; default: a tenth of the limit, at most 35."""
+    save_interval_s: Annotated[float, Field(gt=0)] | None = None
+    """Longest time between two checkpoints, in seconds; default: a quarter of the limit, at most 1,800."""
+    min_session_s: Annotated[float, Field(ge=0)] | None = None
+    """Remaining quota, in seconds, below which no session is started; default: a quarter of the limit, at most
+    1,800."""
+    attempts: Annotated[int, Field(ge=1)] = 3
+    """Number of attempts of a session that fails for a transient reason, before the run is parked."""
+
+
+class AccountOptions(BaseModel):
+    """Limits of the Kaggle account, for when Kaggle does not report them or other work shares the account."""
+
+    model_config = STRICT
+
+    hours_per_week: Annotated[float, Field(gt=0)] | None = None
+    """Weekly quota in hours, used if Kaggle does not answer; default: 20 for a TPU, 30 for a GPU."""
+    slots: Annotated[int, Field(ge=1)] | None = None
+    """Concurrent sessions with this accelerator, over all runs; default: Kaggle's 1 (TPU), 2 (GPU) or 5 (CPU)."""
+
+
+class Inputs(BaseModel):
+    """Sources that Kaggle mounts in addition to the checkpoint."""
+
+    model_config = STRICT
+
+    datasets: tuple[str, ...] = ()
+    """Kaggle datasets, as `owner/slug`."""
+    models: tuple[str, ...] = ()
+    """Kaggle models, as `owner/model/framework/variation/version`."""
+    files: tuple[str, ...] = ()
+    """Local files, relative to the pipeline file; published once per run as a private dataset."""
+    wheels: str = ""
+    """`owner/slug` of the dataset that `relay environment publish` made of the packages that sessions install; they
+    are then installed from it."""
+    sha256: dict[str, str] = {}
+    """SHA-256 of each file when the run began; relay fills it in, users do not write it."""
+
+
+class Expect(BaseModel):
+    """Durations, in seconds, that a forecast assumes until relay has measured them.
+
+    They do not change what a run does.
+    """
+
+    model_config = STRICT
+
+    step_s: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Seconds per step, by the stage's name; a kind's name applies to every stage of that kind that is not named
+    itself."""
+    first_s: Annotated[float, Field(ge=0)] | None = None
+    """Extra seconds of a stage's first step in a session, for loading the model and compiling; default: 300, and 1
+    without JAX."""
+    startup_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds from a session's start until its first stage begins, for installing, and for verifying and unpacking the
+    checkpoint; default: 240, and 10 if nothing is installed."""
+    save_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds to save a checkpoint; default: 30, and 1 without JAX."""
+    queue_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds from a push until the session runs; default: 900 for a TPU, 120 for a GPU, 30 for a CPU."""
+    handover_s: Annotated[float, Field(ge=0)] | None = None
+    """Seconds from a session's end until the next push, in which the checkpoint is downloaded and published; default:
+    600."""
+
+
+class Stage(BaseModel):
+    """One training phase with a target."""
+
+    model_config = STRICT
+
+    name: Name
+    """Name of the stage in checkpoints, logs and metrics; unique within the pipeline."""
+    kind: str
+    """Kind of the stage: one of relay's kinds, or `module:function` of your own."""
+    steps: Annotated[int, Field(ge=1)]
+    """Number of steps of the stage, over all sessions."""
+    options: dict[str, Any] = {}
+    """Options of the stage's kind; a stage of your own defines its own options."""
