@@ -9,7 +9,6 @@ from orchestrator.core.forecast import forecast
 from orchestrator.core.forecast_session import RunPosition
 from orchestrator.core.plan import Limits
 from orchestrator.core.weekly_quota import hours_of
-from orchestrator.pipeline.model import Expect
 from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.plans import ChainPlan, plan_without_faults
