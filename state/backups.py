@@ -13,7 +13,9 @@ from urllib.parse import quote
 from state.damaged_rows import UNREADABLE
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, in_words, is_passing, shortened, unread
 from state.fold_check import checked
-from state.model import Metric, PollState, QuotaRow
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow
 from state.queries import open_requests
 from state.read_only import ReadOnlyDatabase
 from state.revisions import newest_revision, revision_of

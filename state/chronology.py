@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from state.model import RunState
+from state.model.run_state import RunState
 
 Item = TypeVar("Item")
 

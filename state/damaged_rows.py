@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from state.failures import RunDamaged, shortened
-from state.machine import IllegalTransition
 from state.rows import from_row
 from state.sql import Row
+from state.transitions import IllegalTransition
 
 Observed = TypeVar("Observed")
 

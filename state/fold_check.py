@@ -9,9 +9,9 @@ from datetime import datetime
 from state import machine
 from state.damaged_rows import UNREADABLE, of_run
 from state.digests import BEGINNING
-from state.facts import Fact
+from state.facts.base import Fact
 from state.failures import RunDamaged
-from state.model import RunState
+from state.model.run_state import RunState
 from state.queries import facts_of, linked, rows_of
 from state.sql import Query
 

@@ -11,7 +11,7 @@ from sqlalchemy import delete
 from state import schema
 from state.damaged_rows import UNREADABLE
 from state.engine import open_engine
-from state.facts import Fact
+from state.facts.base import Fact
 from state.queries import fact_in
 from state.read_only import ReadOnlyDatabase
 from state.sql import Row, moment, scalar

@@ -5,22 +5,13 @@ from datetime import datetime
 
 from state.damaged_rows import of_run, readable
 from state.digests import BEGINNING, link
-from state.facts import FACTS, Fact
+from state.facts.base import Fact
+from state.facts.registry import FACTS
 from state.failures import RunDamaged
-from state.model import (
-    CallsMade,
-    Checkpoint,
-    MachineTime,
-    Phase,
-    PollState,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    RunStatus,
-    Session,
-    Waiting,
-)
+from state.model.poll_state import PollState
+from state.model.run_state import Checkpoint, Run, RunState, Session
+from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Request, Waiting
+from state.model.statuses import Phase, RunStatus
 from state.rows import from_row
 from state.sql import Query, Row, document, moment, scalar, stamp
 

@@ -6,24 +6,14 @@ from datetime import datetime
 
 from state import curves, run_queue
 from state.damaged_rows import UNREADABLE, readable
-from state.facts import Fact
+from state.facts.base import Fact, LoggedFact
 from state.failures import StoreCorrupt, shortened
 from state.fold_check import FoldCache, Remembered, checked, checked_with_facts
 from state.leases import Lease
-from state.model import (
-    CurvePoint,
-    LoggedFact,
-    MachineTime,
-    Metric,
-    PollState,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    Snapshot,
-    StepEdges,
-    StepSeen,
-)
+from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
+from state.model.poll_state import PollState
+from state.model.run_state import Run, RunState
+from state.model.snapshot import MachineTime, QuotaRow, Request, Snapshot
 from state.queries import (
     fact_in,
     facts_of,

@@ -1,6 +1,6 @@
 """Queries for the runs that may need work. They use indexes, so runs that are over cost nothing."""
 
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.queries import LIVE_PHASES
 from state.sql import Query, scalar
 

@@ -10,11 +10,16 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from state import machine, schema
 from state.backups import file_problems
 from state.engine import asking, migrate, open_engine
-from state.facts import Fact, RunStarted, SeenEnded, SessionLost
+from state.facts.base import Fact
+from state.facts.run import RunStarted
+from state.facts.session import SeenEnded, SessionLost
 from state.failures import RunExists, StoreCorrupt
 from state.fold_check import NEWEST_FACT_ROW, FoldCache
 from state.leases import Lease, check_fence, taken
-from state.model import FORGOTTEN, Metric, PollState, QuotaRow, Run, RunState
+from state.model.metrics import Metric
+from state.model.poll_state import FORGOTTEN, PollState
+from state.model.run_state import Run, RunState
+from state.model.snapshot import QuotaRow
 from state.reader import Reader, lease_of
 from state.row_upgrades import fold_anew
 from state.rows import to_row
@@ -144,12 +149,6 @@ class Store(Reader):
         return after
 
     # --- observations --------------------------------------------------------
-
-    def observe(self, run: str, watch: PollState, metrics: Iterable[Metric] = ()) -> None:
-        """Store the result of a poll that produced no fact."""
-        with self._transaction() as connection:
-            write_metrics(connection, metrics)
-            upsert(connection, schema.watches, {"run": run, **to_row(watch)}, ["run"])
 
     def forget_looks(self, fence: int) -> None:
         """Clear the times of polls and retries, which are meaningless after a clock change.

@@ -8,8 +8,9 @@ from sqlalchemy import Connection, Table, delete, insert, select
 
 from state import schema
 from state.digests import BEGINNING, link
-from state.facts import Fact
-from state.model import Metric, RunState
+from state.facts.base import Fact
+from state.model.metrics import Metric
+from state.model.run_state import RunState
 from state.rows import to_row
 
 

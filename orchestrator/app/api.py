@@ -19,7 +19,8 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.document import status_document
 from orchestrator.views.fact_text import lines
-from state.model import CurvePoint, RunStatus
+from state.model.metrics import CurvePoint
+from state.model.statuses import RunStatus
 
 LOOK_S = 1.0
 """Poll interval of `Relay.wait`, in seconds."""

@@ -30,10 +30,12 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline import model as pipelines
 from orchestrator.pipeline.model import Expect, Pipeline
 from orchestrator.views.lost import lost_sentence, pipeline_of
-from state.facts import CheckpointPublished, RunStarted
+from state.facts.checkpoint import CheckpointPublished
+from state.facts.run import RunStarted
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
-from state.model import Run, RunState, RunStatus
+from state.model.run_state import Run, RunState
+from state.model.statuses import RunStatus
 from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 

@@ -15,7 +15,7 @@ from orchestrator.engine.ownership import go_on_here
 from orchestrator.views.fact_text import describe
 from state.backups import BackupEntry, ailments, logged, newest_fact
 from state.damaged_rows import UNREADABLE
-from state.facts import FACTS
+from state.facts.registry import FACTS
 from state.failures import StoreCorrupt, StoreUnavailable, holders
 from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of

@@ -9,7 +9,7 @@ from orchestrator.base.disk import FULL, refusal, shortage
 from orchestrator.base.errors import BadInput
 from orchestrator.engine.home import HomeLayout
 from orchestrator.views.lost import lost_sentence, pipeline_of
-from state.model import RunState
+from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import SchemaError

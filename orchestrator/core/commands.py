@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from state.facts import Fact
+from state.facts.base import Fact
 
 
 @dataclass(frozen=True)

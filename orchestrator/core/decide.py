@@ -34,28 +34,12 @@ from orchestrator.core.polling import next_poll_at
 from orchestrator.core.retention import needs_verification, prunable, unpublished_parent
 from orchestrator.core.waits import HOURS, SLOT, came_after_all, not_renewed, short, told, too_long
 from orchestrator.pipeline.model import Pipeline
-from state.facts import (
-    Fact,
-    RunCancelled,
-    RunFinished,
-    RunParked,
-    RunResumed,
-    RunTakenOver,
-    RunWaiting,
-    RunWoken,
-    SessionLost,
-)
-from state.model import (
-    InputsStatus,
-    Phase,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    RunStatus,
-    Session,
-    Snapshot,
-)
+from state.facts.base import Fact
+from state.facts.run import RunCancelled, RunFinished, RunParked, RunResumed, RunTakenOver, RunWaiting, RunWoken
+from state.facts.session import SessionLost
+from state.model.run_state import Run, RunState, Session
+from state.model.snapshot import QuotaRow, Request, Snapshot
+from state.model.statuses import InputsStatus, Phase, RunStatus
 
 
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:

@@ -16,7 +16,7 @@ from orchestrator.core.durations import Estimate, Times
 from orchestrator.core.plan import WEEK, week_of
 from orchestrator.pipeline.model import Pipeline
 from stages.session.budget import STEPS_KEPT, Budget
-from state.model import QuotaRow
+from state.model.snapshot import QuotaRow
 
 SESSIONS_MAX = 1000
 """Maximum number of sessions in a forecast."""

@@ -2,8 +2,9 @@
 
 from orchestrator.core.retention import NOT_FINITE, excused, sound
 from orchestrator.pipeline.model import Pipeline
-from state.facts import RunParked
-from state.model import Checkpoint, Outcome, RunState, Session
+from state.facts.run import RunParked
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.statuses import Outcome
 
 BROKEN_TRAINING = (
     "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE

@@ -8,7 +8,9 @@ and denser towards its end, and an end that comes a little early is noticed near
 from datetime import datetime, timedelta
 
 from orchestrator.core.plan import Limits
-from state.model import Phase, PollState, Session
+from state.model.poll_state import PollState
+from state.model.run_state import Session
+from state.model.statuses import Phase
 
 PART = 4
 """Divisor: poll interval = time to the nearest expected event / PART, capped at `calm_s`."""

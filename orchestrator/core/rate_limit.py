@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from orchestrator.core.commands import Command, Wait
 from orchestrator.core.plan import Limits
-from state.model import CallsMade, PollState, Snapshot
+from state.model.poll_state import PollState
+from state.model.snapshot import CallsMade, Snapshot
 
 MINUTE = timedelta(minutes=1)
 COMMANDS_MAX = 200

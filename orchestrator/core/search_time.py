@@ -6,7 +6,10 @@ from datetime import datetime
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.plan import inputs_place
 from orchestrator.core.waits import SHARE
-from state.model import Phase, PollState, RunState, Snapshot
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 
 
 def search_time_s(watch: PollState, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:

@@ -18,8 +18,9 @@ from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
 from stages.documents import ContractError
 from stages.session import packing
-from state.facts import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
-from state.model import Checkpoint, Run, Session, copy_in, place_of
+from state.facts.checkpoint import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
+from state.model.dataset_names import copy_in, place_of
+from state.model.run_state import Checkpoint, Run, Session
 
 ON_ITS_WAY = ("not_yet_persisted", "blobs_received", "blobs_decompressed", "blobs_copied_to_sds")
 PROCESSED = (*ON_ITS_WAY, "individual_blobs_compressed", "reprocessing")

@@ -37,8 +37,9 @@ from stages.contract import (
 from stages.documents import ContractError
 from stages.session import packing
 from stages.session.metrics import TENSORBOARD_DIRECTORY
-from state.facts import Judgement, NothingCollected, OutputCollected
-from state.model import Outcome, RunState, Session
+from state.facts.session import Judgement, NothingCollected, OutputCollected
+from state.model.run_state import RunState, Session
+from state.model.statuses import Outcome
 
 TIME_LIMIT = "exceeded the max allowed execution duration"
 """Kaggle's message for a session that it stopped at the time limit."""

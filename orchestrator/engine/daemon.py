@@ -18,7 +18,7 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.tick import Turn, tick
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
-from state.model import RunState
+from state.model.run_state import RunState
 from state.run_queue import ChangeToken
 from state.store import Store
 

@@ -20,7 +20,7 @@ from stages.contract import (
     seal_of,
 )
 from stages.documents import ContractError
-from state.model import Session
+from state.model.run_state import Session
 
 DOCUMENT_BYTES_MAX = 16 * 2**20
 CANDIDATES_MAX = 64

@@ -8,9 +8,10 @@ from typing import Self
 from orchestrator.base.errors import Overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
 from stages.contract import Order
-from state.facts import RunParked, RunTakenOver
+from state.facts.run import RunParked, RunTakenOver
 from state.failures import RunDamaged
-from state.model import Run, RunStatus
+from state.model.run_state import Run
+from state.model.statuses import RunStatus
 from state.store import Store
 
 MARK = re.compile(r"\brelay home (\S{1,80}) generation (\d{1,12})\b")

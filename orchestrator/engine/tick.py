@@ -26,8 +26,13 @@ from orchestrator.engine.effects.call_meter import CallMeter
 from orchestrator.engine.effects.context import reset_failures
 from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
-from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
-from state.model import InputsStatus, Phase, PollState, QuotaRow, Request, RunStatus, Snapshot
+from state.facts.base import Fact
+from state.facts.checkpoint import PublishIntended
+from state.facts.run import InputsIntended, RunParked, RunResumed
+from state.facts.session import PushIntended, SessionLost
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow, Request, Snapshot
+from state.model.statuses import InputsStatus, Phase, RunStatus
 from state.store import Store
 
 AWAKE_FACTOR = 2.0

@@ -11,10 +11,11 @@ from orchestrator.core.durations import INTERVALS_KEPT, RunHistory, Times, estim
 from orchestrator.core.forecast import Forecast, RunPosition, Unforeseeable, forecast, hours_of, left
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of
 from orchestrator.pipeline.model import Pipeline
-from state.facts import Fact
+from state.facts.base import Fact
 from state.failures import RunDamaged
 from state.memory_store import MemoryStore
-from state.model import RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.reader import Reader
 
 EARLIER_MAX = 5

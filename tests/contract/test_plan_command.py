@@ -14,8 +14,9 @@ from orchestrator.pipeline.model import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.sessions import Tempo
 from orchestrator.views.document import status_document
-from state.facts import RunStarted
-from state.model import Phase, QuotaRow
+from state.facts.run import RunStarted
+from state.model.snapshot import QuotaRow
+from state.model.statuses import Phase
 from state.store import Store
 from tests.simulation.pipelines import PIPELINE, pipeline
 

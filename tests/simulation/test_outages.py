@@ -15,7 +15,7 @@ from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Fa
 from orchestrator.rehearsal.local_kaggle.kernels import Save
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import OwnClock
-from state.model import Outcome, Phase, RunStatus
+from state.model.statuses import Outcome, Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
 STATUS = "GetKernelSessionStatus"

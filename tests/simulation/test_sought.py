@@ -16,7 +16,7 @@ from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFau
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR, ClockStep, ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.invariants import Broken, Watched
-from state.model import Snapshot
+from state.model.snapshot import Snapshot
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)

@@ -22,9 +22,9 @@ from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.plans import drawn
 from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.fact_text import describe
-from state.facts import TwinSeen
+from state.facts.session import TwinSeen
 from state.memory_store import MemoryStore
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
 

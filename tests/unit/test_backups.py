@@ -25,7 +25,7 @@ from orchestrator.pipeline.loader import load
 from orchestrator.preflight.check.findings import Severity
 from orchestrator.views.lost import lost_sentence
 from state.backups import ailments, copied
-from state.facts import SeenEnded
+from state.facts.session import SeenEnded
 from state.failures import StoreCorrupt
 from state.leases import LeaseLost
 from state.store import Store

@@ -8,9 +8,12 @@ import pytest
 from orchestrator.core.commands import Append, Command, Poll, Push, ReadQuota, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits, plan_session
-from state.facts import Fact, PushConfirmed, PushIntended, RunWaiting, SeenRunning
+from state.facts.base import Fact
+from state.facts.run import RunWaiting
+from state.facts.session import PushConfirmed, PushIntended, SeenRunning
 from state.memory_store import MemoryStore
-from state.model import PollState, QuotaRow, Snapshot, Waiting
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow, Snapshot, Waiting
 from tests.simulation.pipelines import pipeline
 from tests.unit.histories import Told
 

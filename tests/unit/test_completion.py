@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 from orchestrator.cli import main
 from state import completions
-from state.facts import RunCancelled
-from state.model import Phase
+from state.facts.run import RunCancelled
+from state.model.statuses import Phase
 from state.read_only import ReadOnlyStore
 from state.store import Store
 from tests.unit.test_machine import STARTED, path_to

@@ -25,9 +25,12 @@ from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console
 from state.backups import ailments, copied
 from state.digests import link
-from state.facts import RunCancelled
+from state.facts.run import RunCancelled
 from state.failures import RunDamaged, StoreCorrupt, StoreGone
-from state.model import Metric, Phase, PollState, RunState
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.statuses import Phase
 from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError
 from state.store import Store
@@ -154,7 +157,7 @@ def test_an_observation_that_cannot_be_read_counts_as_not_made(tmp_path: Path, s
     two_runs(tmp_path)
     store = Store.at(tmp_path)
     seen = Metric(run="r-0001", session=1, attempt=1, number=1, stage="count", step=1, name="loss", value=1.0, at_s=1.0)
-    store.observe("r-0001", PollState(looked_at=AT), [seen])
+    store.append("r-0001", [], AT, watch=PollState(looked_at=AT), metrics=[seen])
     change(tmp_path, sql)
     snapshot = store.snapshot("r-0001")
     assert snapshot.watch == (PollState() if "watch" in sql else PollState(looked_at=AT))

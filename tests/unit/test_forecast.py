@@ -11,7 +11,7 @@ from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
-from state.model import QuotaRow
+from state.model.snapshot import QuotaRow
 
 ROOT = Path(__file__).parents[2]
 TUESDAY = datetime(2026, 12, 1, tzinfo=UTC)

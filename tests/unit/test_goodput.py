@@ -18,7 +18,9 @@ from orchestrator.views.history.idle_time import outside
 from orchestrator.views.text import goodput_text
 from stages.contract import Cursor, FileEntry, Manifest, Progress, Report
 from stages.session.time_accounting import TimeClass
-from state.facts import CheckpointPublished, Fact, Judgement, OutputCollected, SeenEnded
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished
+from state.facts.session import Judgement, OutputCollected, SeenEnded
 
 TAKEN = Manifest(
     run="r-0001",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.revisions import newest_revision
 from state.store import Store
 

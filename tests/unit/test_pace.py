@@ -9,7 +9,9 @@ from orchestrator.core.plan import Limits, limits_for
 from orchestrator.core.polling import next_poll_at, poll_interval_s
 from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
-from state.model import Phase, PollState, Session
+from state.model.poll_state import PollState
+from state.model.run_state import Session
+from state.model.statuses import Phase
 
 PUSHED = datetime(2030, 1, 7, tzinfo=UTC)
 BEGAN = PUSHED + timedelta(minutes=12)

@@ -7,7 +7,10 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.core.search_time import carried_on, search_time_s
-from state.model import InputsStatus, Phase, PollState, RunState, Snapshot
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import InputsStatus, Phase
 from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)

@@ -11,17 +11,21 @@ from sqlalchemy import create_engine, inspect, text
 
 from state import machine, schema
 from state.engine import backup, migrate, open_engine
-from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning, TwinEnded, TwinSeen
+from state.facts.run import RunCancelled, RunParked, RunWoken
+from state.facts.session import PushIntended, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunDamaged, RunExists, StoreCorrupt
 from state.fold_check import FoldCache, Remembered
 from state.leases import LeaseHeld, LeaseLost
-from state.machine import IllegalTransition
 from state.memory_store import MemoryStore
-from state.model import MachineTime, Metric, Phase, PollState, QuotaRow, StepEdges, Waiting
+from state.model.metrics import Metric, StepEdges
+from state.model.poll_state import PollState
+from state.model.snapshot import MachineTime, QuotaRow, Waiting
+from state.model.statuses import Phase
 from state.read_only import ReadOnlyDatabase
 from state.revisions import SchemaError, newest_revision
 from state.sql import scalar
 from state.store import Store
+from state.transitions import IllegalTransition
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -211,7 +215,7 @@ def test_only_its_owner_can_read_the_database(tmp_path: Path) -> None:
 
 
 def test_a_replayed_metric_is_counted_once(store: Store | MemoryStore) -> None:
-    store.observe("r-0001", PollState(), [metric(3)])
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[metric(3)])
     store.append("r-0001", [], AT, metrics=[replace(metric(3), value=99.0)])
     assert store.metrics("r-0001") == [metric(3)]
 
@@ -220,7 +224,7 @@ def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_i
     store: Store | MemoryStore,
 ) -> None:
     made = [metric(2, session=2), metric(5), metric(1), metric(1, "accuracy")]
-    store.observe("r-0001", PollState(failures=2), made)
+    store.append("r-0001", [], AT, watch=PollState(failures=2), metrics=made)
     assert store.metrics("r-0001") == [metric(1, "accuracy"), metric(1), metric(5), metric(2, session=2)]
     assert store.metrics("r-0001", session=(2, 1)) == [metric(2, session=2)]
     assert store.last_metrics("r-0001") == [metric(1, "accuracy"), metric(2, session=2)]
@@ -230,9 +234,11 @@ def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_i
 def test_a_curve_has_its_mean_and_its_reach_in_few_points_however_many_steps_there_were(
     store: Store | MemoryStore,
 ) -> None:
-    store.observe("r-0001", PollState(), [metric(step) for step in range(1, 1001)])
-    store.observe("r-0001", PollState(), [metric(step, session=2) for step in (999, 1000)])  # lost, and done again
-    store.observe("r-0001", PollState(), [metric(7, "reward")])
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[metric(step) for step in range(1, 1001)])
+    store.append(
+        "r-0001", [], AT, watch=PollState(), metrics=[metric(step, session=2) for step in (999, 1000)]
+    )  # lost, and done again
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[metric(7, "reward")])
     curves = store.series("r-0001", 100)
     loss = [point for point in curves if point.name == "loss"]
     assert [point for point in curves if point.name == "reward"] == [replace(loss[0], name="reward", step=7, **FLAT)]
@@ -248,7 +254,7 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
 ) -> None:
     for session, begin in ((1, 0), (2, 10)):
         told = [metric(step, name, session) for step in range(begin + 1, begin + 11) for name in ("loss", "kl")]
-        store.observe("r-0001", PollState(), [replace(one, at_s=one.step * 2.0) for one in told])
+        store.append("r-0001", [], AT, watch=PollState(), metrics=[replace(one, at_s=one.step * 2.0) for one in told])
     seen = store.steps_seen("r-0001", 3)
     assert [(one.session, one.step) for one in seen] == [(1, 1), (2, 11), (2, 18), (2, 19), (2, 20)]
     assert [(one.stage, one.at_s) for one in seen[-2:]] == [("count", 38.0), ("count", 40.0)]
@@ -257,8 +263,10 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
 
 
 def test_when_each_session_told_of_its_first_and_last_step_is_known(store: Store | MemoryStore) -> None:
-    store.observe("r-0001", PollState(), [replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)])
-    store.observe("r-0001", PollState(), [replace(metric(4, session=2), at_s=50.0)])
+    store.append(
+        "r-0001", [], AT, watch=PollState(), metrics=[replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)]
+    )
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[replace(metric(4, session=2), at_s=50.0)])
     assert store.step_edges("r-0001") == [
         StepEdges(session=1, attempt=1, first_at_s=11.0, last_at_s=13.0),
         StepEdges(session=2, attempt=1, first_at_s=50.0, last_at_s=50.0),
@@ -313,7 +321,7 @@ def test_an_open_run_s_mark_changes_with_each_fact_and_each_request_and_with_not
 ) -> None:
     store.begin_run(replace(STARTED, run="r-0002"), AT)
     marks = [store.news()]
-    store.observe("r-0001", PollState(looked_at=AT), [metric(1)])
+    store.append("r-0001", [], AT, watch=PollState(looked_at=AT), metrics=[metric(1)])
     store.append("r-0001", [], AT, watch=PollState(failures=1))
     assert store.news() == marks[0]
     store.append("r-0001", [PLANNED], AT)
@@ -339,7 +347,7 @@ def test_runs_that_want_a_slot_are_known_to_the_others_until_they_have_one(store
     store.begin_run(replace(STARTED, run="r-0002"), AT)
     assert store.snapshot("r-0002").waiting == ()
     later = AT + timedelta(seconds=5)
-    store.observe("r-0001", PollState(slot_since=AT, slot_seen_at=later))
+    store.append("r-0001", [], AT, watch=PollState(slot_since=AT, slot_seen_at=later))
     assert store.snapshot("r-0002").waiting == (Waiting(run="r-0001", since=AT, seen_at=later),)
     assert store.snapshot("r-0001").waiting == ()
     store.append("r-0001", path_to(Phase.PUSHED), AT)
@@ -369,7 +377,7 @@ def test_times_of_a_clock_that_was_set_are_forgotten_and_failures_are_not(store:
     seen = PollState(
         looked_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT
     )
-    store.observe("r-0001", replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
+    store.append("r-0001", [], AT, watch=replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
     store.forget_looks(store.take_lease("a", AT, 60).fence)
     kept = PollState(failures=3, failing_s=9.0, failure="no", log_lines=4, absences=2)
     assert store.snapshot("r-0001").watch == store.watch("r-0001") == kept

@@ -10,7 +10,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import known_identity
 from state.backups import Ailment, ailments
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.model import RunState
+from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError
 

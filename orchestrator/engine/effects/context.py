@@ -7,10 +7,10 @@ from orchestrator.base.errors import RelayError
 from orchestrator.core.plan import Limits
 from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import Gateway
-from state.facts import (
-    Fact,
-)
-from state.model import Metric, PollState, QuotaRow
+from state.facts.base import Fact
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from orchestrator.engine.checkpoint_copies import PROCESSED, refuse_public
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
-from state.facts import RunParked
-from state.model import COPIES_MAX, Run, copy_in, place_of
+from state.facts.run import RunParked
+from state.model.dataset_names import COPIES_MAX, copy_in, place_of
+from state.model.run_state import Run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,8 +28,10 @@ from orchestrator.engine.effects.push import push
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.pipeline.model import Pipeline
-from state.facts import CheckpointPruned, OutputCollected
-from state.model import Checkpoint, QuotaRow, RunState, Session, Snapshot
+from state.facts.checkpoint import CheckpointPruned
+from state.facts.session import OutputCollected
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.snapshot import QuotaRow, Snapshot
 
 Step = Push | FindPush | Poll | PollTwin | Collect | Publish | VerifyDataset
 """Commands that concern one session."""

@@ -13,8 +13,11 @@ from orchestrator.engine.effects.poll import WELL, seen_of
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
 from orchestrator.pipeline.model import Pipeline
-from state.facts import Fact, PushConfirmed, PushUnclear, PushUnfound, TwinEnded, TwinSeen
-from state.model import PollState, RunState, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.session import PushConfirmed, PushUnclear, PushUnfound, TwinEnded, TwinSeen
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
 
 LOOKS_MIN = 5
 """Minimum number of polls before an unclear push is repeated, however much time the machine slept through."""

@@ -13,13 +13,13 @@ from orchestrator.engine.effects.context import EffectContext, EffectResult, res
 from orchestrator.kaggle.gateway import Gateway, LogLine, SessionSeen, Worker
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import PROGRESS_PREFIX, Progress
-from state.facts import (
-    Fact,
-    SeenEnded,
-    SeenQueued,
-    SeenRunning,
-)
-from state.model import Metric, Phase, PollState, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.session import SeenEnded, SeenQueued, SeenRunning
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.run_state import Session
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 
 RECENT_LINES = 100
 """Number of the newest log lines that are kept: enough to measure the pace, few enough to poll cheaply."""

@@ -13,16 +13,12 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
-from state.facts import (
-    CheckpointPublished,
-    DatasetDropped,
-    DatasetOffered,
-    Fact,
-    InputsDropped,
-    InputsOffered,
-    InputsPublished,
-)
-from state.model import Checkpoint, PollState, RunState, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished, DatasetDropped, DatasetOffered
+from state.facts.run import InputsDropped, InputsOffered, InputsPublished
+from state.model.poll_state import PollState
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.snapshot import Snapshot
 
 
 def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:

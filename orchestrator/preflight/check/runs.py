@@ -7,7 +7,8 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence, pipeline_of
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
-from state.model import Run, RunStatus
+from state.model.run_state import Run
+from state.model.statuses import RunStatus
 from state.read_only import ReadOnlyDatabase, ReadOnlyStore
 from state.reader import Reader
 from state.revisions import NEWER, SchemaError, newest_revision, revision_of

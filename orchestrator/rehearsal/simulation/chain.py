@@ -40,10 +40,11 @@ from orchestrator.rehearsal.simulation.crash_injection import (
 from orchestrator.rehearsal.simulation.disk_faults import FaultyDisk
 from orchestrator.rehearsal.simulation.sessions import CountingSessions, Tempo, TrainedOn, digest_of, uncut
 from stages.contract import Manifest, Order
-from state.facts import RunStarted
+from state.facts.run import RunStarted
 from state.failures import StoreUnavailable
 from state.memory_store import MemoryStore
-from state.model import RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.store import Store
 
 RUN = "sim-0001"

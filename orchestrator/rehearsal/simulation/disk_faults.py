@@ -25,9 +25,9 @@ from orchestrator.rehearsal.simulation.read_errors import (
 )
 from stages.contract import COMPILED_NAME, Manifest
 from stages.session.packing import sha256_of
-from state.facts import CheckpointDamaged, CheckpointPublished
+from state.facts.checkpoint import CheckpointDamaged, CheckpointPublished
 from state.failures import StoreCorrupt, StoreUnavailable, in_words
-from state.model import RunState
+from state.model.run_state import RunState
 from state.revisions import SchemaError
 from state.store import Store
 

@@ -13,7 +13,8 @@ from orchestrator.rehearsal.simulation.plans import ChainPlan, calm
 from orchestrator.rehearsal.simulation.sessions import CountingSessions
 from orchestrator.views import forecast as views
 from stages.contract import Cursor
-from state.model import QuotaRow, RunStatus
+from state.model.snapshot import QuotaRow
+from state.model.statuses import RunStatus
 
 POLL_S = 300.0
 """Poll interval, in seconds. A daemon polls ten times as often."""
