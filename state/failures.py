@@ -53,7 +53,7 @@ FULL_DETAILS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUN
 """SQLite extended codes that, besides SQLITE_FULL, mean a full disk."""
 
 
-def in_words(error: BaseException | None, database: Path) -> Exception | None:
+def translated(error: BaseException | None, database: Path) -> Exception | None:
     """Return the error to raise for an SQLite error about this file; None if the file is not the cause.
 
     The codes are SQLite's (https://www.sqlite.org/rescode.html): the low byte is the primary code, the rest the detail.

@@ -15,9 +15,9 @@ from orchestrator.engine.ownership import go_on_here
 from orchestrator.views.fact_text import describe
 from state.backups import BackupEntry, ailments, logged, newest_fact
 from state.damaged_rows import UNREADABLE
+from state.database import Database
 from state.facts.registry import FACTS
 from state.failures import StoreCorrupt, StoreUnavailable, holders
-from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of
 from state.sql import scalar
 from state.store import Store
@@ -123,7 +123,7 @@ def _require_sound(backup: Path) -> None:
         if found.severe:
             who = f"run {found.run}" if found.run else "it"
             raise BadInput(f"{backup} cannot be put back, {who} is damaged ({found.says}): name an older backup")
-    with ReadOnlyDatabase(backup).query() as query:
+    with Database.read_only(backup).transaction() as query:
         revision = revision_of(query)
     if revision is None:
         raise BadInput(f"{backup} is no database of relay's: name a backup that relay made")
@@ -136,7 +136,7 @@ def _fence_and_log(database: Path) -> tuple[int, list[BackupEntry] | None]:
     if not database.exists():
         return 0, None
     try:
-        with ReadOnlyDatabase(database).query() as query:
+        with Database.read_only(database).transaction() as query:
             fence = int(scalar(query("SELECT max(fence) AS fence FROM lease"), "fence") or 0)
         return fence, logged(database)
     except (StoreCorrupt, StoreUnavailable, ValueError, TypeError):

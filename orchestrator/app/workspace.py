@@ -1,7 +1,6 @@
 """Read access to one home folder: its database, runs and warnings. No Kaggle, no daemon, fast to import."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
@@ -13,9 +12,7 @@ from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import SchemaError
-
-if TYPE_CHECKING:  # imported on first write: read-only commands must not wait for SQLAlchemy
-    from state.store import Store
+from state.store import Store
 
 
 class Workspace:
@@ -30,10 +27,8 @@ class Workspace:
         self.stop.tell(self.clock.wake)
 
     @cached_property
-    def store(self) -> "Store":
+    def store(self) -> Store:
         """The database, created if it does not exist."""
-        from state.store import Store
-
         try:
             return Store.at(self.home.path)
         except SchemaError as error:

@@ -7,10 +7,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
 
-from state import machine, schema
-from state.engine import backup, migrate, open_engine
+from state import machine
+from state.database import Database
 from state.facts.run import RunCancelled, RunParked, RunWoken
 from state.facts.session import PushIntended, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunDamaged, RunExists, StoreCorrupt
@@ -21,11 +20,11 @@ from state.model.metrics import Metric, StepEdges
 from state.model.poll_state import PollState
 from state.model.snapshot import MachineTime, QuotaRow, Waiting
 from state.model.statuses import Phase
-from state.read_only import ReadOnlyDatabase
 from state.revisions import SchemaError, newest_revision
 from state.sql import scalar
 from state.store import Store
 from state.transitions import IllegalTransition
+from state.upgrade import backup
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -103,7 +102,7 @@ def test_what_another_process_has_written_is_seen_at_once(tmp_path: Path) -> Non
 
 def test_a_backup_that_is_put_back_under_a_store_is_believed(tmp_path: Path) -> None:
     store = checked_store(tmp_path)
-    kept = backup(store._engine, "then")
+    kept = backup(tmp_path / "relay.db", "then")
     assert kept is not None
     before = store.load("r-0001")
     store.append("r-0001", path_to(Phase.RUNNING)[1:], AT)
@@ -141,62 +140,43 @@ def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store | MemorySto
 
 
 def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "c.db")
-    with engine.begin() as ours:
-        ours.execute(text("CREATE TABLE t (n)"))
+    ours = Database.writable(tmp_path / "c.db")
+    with ours.transaction() as query:
+        query("CREATE TABLE t (n)")
     rival = sqlite3.connect(tmp_path / "c.db", timeout=0.05, isolation_level=None)
-    with engine.begin() as ours:
-        ours.execute(text("SELECT n FROM t"))
+    with ours.transaction() as query:
+        assert list(query("SELECT n FROM t")) == []
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             rival.execute("INSERT INTO t VALUES (1)")
     rival.close()
-    engine.dispose()
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = Database.writable(tmp_path / "c.db")
+    with pytest.raises(ZeroDivisionError), database.transaction() as query:
+        query("CREATE TABLE t (n)")
+        query("INSERT INTO t VALUES (:n)", n=1 // 0)
+    with database.transaction() as query:
+        assert list(query("SELECT name FROM sqlite_master")) == []
 
 
 def test_whoever_only_looks_sees_one_moment_while_others_write(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "home")
     store.begin_run(STARTED, AT)
-    looking, count = ReadOnlyDatabase(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
-    with looking.query() as query:
+    looking, count = Database.read_only(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
+    with looking.transaction() as query:
         before = scalar(query(count), "facts")
         store.append("r-0001", [PLANNED], AT)
         assert scalar(query(count), "facts") == before
-    with looking.query() as query:
+    with looking.transaction() as query:
         assert scalar(query(count), "facts") == before + 1
 
 
 def test_the_settings_that_durability_needs_are_on(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "c.db")
-    with engine.begin() as connection:
-        found = {
-            name: connection.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys")
-        }
+    names = ("journal_mode", "synchronous", "foreign_keys")
+    with Database.writable(tmp_path / "c.db").transaction() as query:
+        found = {name: scalar(query(f"PRAGMA {name}"), name) for name in names}
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    engine.dispose()
-
-
-def test_migrations_make_the_tables_that_the_code_describes(tmp_path: Path) -> None:
-    migrated = open_engine(tmp_path / "migrated.db")
-    migrate(migrated)
-    described = create_engine(f"sqlite:///{tmp_path / 'described.db'}")
-    schema.metadata.create_all(described)
-
-    def shape(engine) -> dict[str, object]:
-        found = inspect(engine)
-        return {
-            table: (
-                sorted((c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)),
-                sorted(str(index["column_names"]) for index in found.get_indexes(table)),
-                found.get_pk_constraint(table)["constrained_columns"],
-            )
-            for table in found.get_table_names()
-            if table != "alembic_version"
-        }
-
-    assert shape(migrated) == shape(described)
-    migrated.dispose()
-    described.dispose()
 
 
 def test_a_database_of_a_newer_relay_is_refused_with_the_remedy(tmp_path: Path) -> None:

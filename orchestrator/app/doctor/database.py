@@ -7,8 +7,8 @@ from orchestrator.base.humanize import when
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence
 from state.backups import Ailment, ailments, newest_fact
+from state.database import Database
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of
 
 
@@ -53,7 +53,7 @@ def _of(ailment: Ailment, patient: DoctorSubject) -> Finding:
 
 
 def _revision(patient: DoctorSubject) -> Iterator[Finding]:
-    with ReadOnlyDatabase(patient.home.database).query() as query:
+    with Database.read_only(patient.home.database).transaction() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
         yield problem(

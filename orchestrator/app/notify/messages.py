@@ -8,13 +8,13 @@ from orchestrator.app.notify.services import Message, Tone
 from orchestrator.base.terminal import escape_controls
 from orchestrator.views.fact_text import describe
 from orchestrator.views.format import clock_time
-from state.facts.base import Fact
+from state.facts.base import Fact, LoggedFact
 from state.facts.run import RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken
 from state.facts.session import NothingCollected, OutputCollected, SessionLost, TwinSeen
 from state.model.poll_state import PollState
 from state.model.run_state import Run
 from state.model.statuses import RunStatus
-from state.notification_marks import ALL, News
+from state.notification_marks import ALL
 
 NAMES = tuple(
     kind.name
@@ -45,9 +45,9 @@ class Batch:
     marks: Mapping[str, int]
 
 
-def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
+def letters(news: Sequence[LoggedFact], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
     """Compose one message per run for all wanted events since its mark."""
-    fresh: dict[str, list[News]] = {}
+    fresh: dict[str, list[LoggedFact]] = {}
     for item in news:
         if item.number > max(marks.get(ALL, 0), marks.get(item.run, 0)):
             fresh.setdefault(item.run, []).append(item)
@@ -55,7 +55,7 @@ def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[st
     return [batch for batch in found if batch is not None]
 
 
-def _unresolved(items: Sequence[News]) -> list[News]:
+def _unresolved(items: Sequence[LoggedFact]) -> list[LoggedFact]:
     """Drop `parked` and `waiting` facts that a later fact has resolved."""
     over = (RunResumed, RunWoken, RunCancelled)
     last = max((item.number for item in items if isinstance(item.fact, over)), default=0)
@@ -63,11 +63,11 @@ def _unresolved(items: Sequence[News]) -> list[News]:
     return [item for item in items if not (isinstance(item.fact, ended) and item.number < last)]
 
 
-def _recent(items: Sequence[News], now: datetime) -> list[News]:
+def _recent(items: Sequence[LoggedFact], now: datetime) -> list[LoggedFact]:
     return [item for item in items if isinstance(item.fact, RunParked) or now - item.at <= OLD]
 
 
-def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
+def _batch(run: str, items: Sequence[LoggedFact], events: frozenset[str], now: datetime) -> Batch | None:
     wanted = [item for item in items if kind_of(item.fact) in events]
     if not wanted:
         return None
@@ -119,7 +119,7 @@ def _headline(fact: Fact) -> tuple[str, Tone]:
             raise AssertionError(f"{fact.name} is not worth a message")
 
 
-def _sentence(run: str, item: News, now: datetime) -> str:
+def _sentence(run: str, item: LoggedFact, now: datetime) -> str:
     when = f"{clock_time(item.at.isoformat())}: " if now - item.at > LATE else ""
     match item.fact:
         case RunParked(reason=reason, remedy=remedy):

@@ -6,10 +6,11 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.database import Database
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.model.run_state import Run
 from state.model.statuses import RunStatus
-from state.read_only import ReadOnlyDatabase, ReadOnlyStore
+from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import NEWER, SchemaError, newest_revision, revision_of
 
@@ -36,7 +37,7 @@ def database(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _other_schema(subject: CheckSubject) -> Finding:
-    with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
+    with Database.read_only(subject.home / "relay.db").transaction() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
         return problem(
