@@ -11,7 +11,7 @@ from pathlib import Path
 
 from state.damaged_rows import UNREADABLE
 from state.database import LOCK_WAIT_S, Database
-from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, is_passing, shortened, translated, unread
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, is_transient, shortened, translated, unread
 from state.fold_check import checked
 from state.model.metrics import Metric
 from state.model.poll_state import PollState
@@ -29,14 +29,14 @@ PROBLEMS_MAX = 5
 INTEGRITY = f"PRAGMA integrity_check({PROBLEMS_MAX})"
 NOT_READ = re.compile(r"error code=(\d+)")
 """Pattern of the SQLite error code in the integrity check's message about a page it could not read."""
-ROLL = "SELECT id FROM run ORDER BY created_at, id"
+RUN_NAMES = "SELECT id FROM run ORDER BY created_at, id"
 ORPHANS = "SELECT DISTINCT run FROM fact WHERE run NOT IN (SELECT id FROM run) ORDER BY run"
-OBSERVED: tuple[tuple[str, type], ...] = (("watch", PollState), ("quota", QuotaRow), ("metric", Metric))
+OBSERVED: tuple[tuple[str, type], ...] = (("poll_state", PollState), ("quota", QuotaRow), ("metric", Metric))
 """Tables of observations, each with the type of its rows."""
 
 
 @dataclass(frozen=True)
-class Ailment:
+class Defect:
     """A defect of a database: something that relay never wrote."""
 
     run: str
@@ -63,7 +63,7 @@ def logged(database: Path) -> list[BackupEntry]:
         return [BackupEntry(str(row["run"]), str(row["at"]), str(row["name"]), str(row["data"])) for row in rows]
 
 
-def copied(source: Path, target: Path) -> Path:
+def copy_database(source: Path, target: Path) -> Path:
     """Copy a database, as it is now, into one file: atomically, checked by SQLite, readable by its owner only.
 
     Overwrites an existing copy. Raises StoreUnavailable if there is no disk space or another program locks the source,
@@ -94,23 +94,23 @@ def copied(source: Path, target: Path) -> Path:
     return target
 
 
-def hand_over(database: Path, fence: int, at: datetime) -> None:
+def supersede_lease(database: Path, fence: int, at: datetime) -> None:
     """Raise the fencing number and expire the lease: a daemon on this or the replaced database gets LeaseLost."""
     with Database.writable(database).transaction() as query:
         query("UPDATE lease SET fence = max(fence, :fence) + 1, expires_at = :at", fence=fence, at=stamp(at))
 
 
-def ailments(database: Path) -> list[Ailment]:
+def defects(database: Path) -> list[Defect]:
     """Return all defects of a database. Runs are compared with their logs only if the schema is this relay's revision.
 
     Raises StoreUnavailable if the database cannot be read at the moment.
     """
     try:
         with Database.read_only(database).transaction() as query:
-            found = [Ailment("", problem) for problem in file_problems(query, database)]
-            return [*found, *(run_ailments(query) if revision_of(query) == newest_revision() else ())]
+            found = [Defect("", problem) for problem in file_problems(query, database)]
+            return [*found, *(run_defects(query) if revision_of(query) == newest_revision() else ())]
     except StoreCorrupt as error:
-        return [Ailment("", str(error))]
+        return [Defect("", str(error))]
 
 
 def file_problems(query: Query, database: Path) -> Iterator[str]:
@@ -138,24 +138,24 @@ def _integrity_problems(rows: Iterable[Row], database: Path) -> Iterator[str]:
             yield said
 
 
-def run_ailments(query: Query) -> Iterator[Ailment]:
+def run_defects(query: Query) -> Iterator[Defect]:
     """Yield the defects of each run and of the observations. SQLite errors about the machine propagate."""
-    for row in query(ROLL):
+    for row in query(RUN_NAMES):
         run = str(row["id"])
         try:
             checked(query, run, None)
             open_requests(query, run)
         except RunDamaged as error:
-            yield Ailment(run, error.why)
+            yield Defect(run, error.why)
         except (sqlite3.DatabaseError, StoreCorrupt, UnicodeDecodeError) as error:
-            if isinstance(error, sqlite3.Error) and is_passing(error):
+            if isinstance(error, sqlite3.Error) and is_transient(error):
                 raise
-            yield Ailment(run, shortened(str(error)))
+            yield Defect(run, shortened(str(error)))
     for row in query(ORPHANS):
-        yield Ailment(str(row["run"]), "the log has facts of this run, but its row is missing")
+        yield Defect(str(row["run"]), "the log has facts of this run, but its row is missing")
     for table, kind in OBSERVED:
         if count := sum(_unreadable(kind, row) for row in query(f"SELECT * FROM {table}")):
-            yield Ailment("", f"{count} of the observations in {table} cannot be read and are ignored", severe=False)
+            yield Defect("", f"{count} of the observations in {table} cannot be read and are ignored", severe=False)
 
 
 def _unreadable(kind: type, row: Row) -> bool:

@@ -19,7 +19,7 @@ UNREADABLE = (
 
 
 @contextmanager
-def of_run(run: str, what: str) -> Iterator[None]:
+def reporting_damage(run: str, what: str) -> Iterator[None]:
     """Raise RunDamaged for any parse error inside the block; `what` names the data in the message."""
     try:
         yield

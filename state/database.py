@@ -10,7 +10,7 @@ from typing import Self
 from urllib.parse import quote
 
 from state.failures import StoreUnavailable, translated
-from state.sql import LENIENT, Query, Row
+from state.sql import Query, Row, decode_leniently
 
 PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
 """SQLite settings of connections that write."""
@@ -93,7 +93,7 @@ class Database:
         name = f"file:{quote(os.fsencode(self.path.absolute()))}?{self.options}"
         connection = sqlite3.connect(name, timeout=self.wait_s, uri=True, isolation_level=None)
         connection.row_factory = sqlite3.Row
-        connection.text_factory = LENIENT
+        connection.text_factory = decode_leniently
         return connection
 
     @contextlib.contextmanager

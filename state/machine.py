@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from state.chronology import put_right
+from state.chronology import correct_times
 from state.facts.base import Fact, SessionFact
 from state.facts.checkpoint import CheckpointPruned, DamageFound
 from state.facts.run import (
@@ -52,7 +52,7 @@ def begin(fact: RunStarted, at: datetime) -> RunState:
 def apply(state: RunState, fact: Fact, at: datetime) -> RunState:
     """Return the state after the fact. Raises IllegalTransition if the fact is not allowed."""
     if at < state.run.updated_at:
-        state = put_right(state, at)
+        state = correct_times(state, at)
     state = replace(state, run=replace(state.run, updated_at=at))
     match fact:
         case SessionFact():
@@ -85,7 +85,7 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
     except KeyError:
         raise IllegalTransition(f"{run.id}: {fact.name} cannot follow {run.status}") from None
     if isinstance(fact, RunTakenOver):
-        run = replace(run, home=fact.home, generation=fact.generation, unsure=True)
+        run = replace(run, home=fact.home, generation=fact.generation, foreign_push_possible=True)
         return _search_restarted(replace(state, run=run))
     run = replace(run, status=status, waiting_until=None, reason="", remedy="", excerpt="", awaits="")
     match fact:
@@ -97,7 +97,7 @@ def _run(state: RunState, fact: Fact, at: datetime) -> RunState:
             run = replace(run, reason=fact.reason, remedy=fact.remedy, excerpt=fact.excerpt, awaits=fact.awaits)
             run = replace(run, overtaken_by=max(run.overtaken_by, fact.generation))
         case RunResumed():
-            run = replace(run, judged=len(state.sessions), inputs_offered_at=None)
+            run = replace(run, accepted_sessions=len(state.sessions), inputs_offered_at=None)
             state = _upload_allowed_again(_resumed_from(state, fact.checkpoint) if fact.checkpoint else state)
         case _:
             pass

@@ -14,7 +14,7 @@ from state.failures import RunExists
 from state.leases import Lease, check_fence, taken
 from state.memory_metrics import MemoryMetrics, newest_values, points, step_edges, steps_seen
 from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
-from state.model.poll_state import FORGOTTEN, PollState
+from state.model.poll_state import POLL_TIMES, PollState
 from state.model.run_state import Run, RunState
 from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Request, Snapshot, Waiting
 from state.model.statuses import RunStatus
@@ -85,7 +85,7 @@ class MemoryStore:
         *,
         metrics: Iterable[Metric] = (),
         watch: PollState | None = None,
-        obeyed: int | None = None,
+        fulfilled: int | None = None,
         fence: int | None = None,
     ) -> RunState:
         """Append facts and store observations. Raises IllegalTransition or LeaseLost; then nothing is changed."""
@@ -103,8 +103,8 @@ class MemoryStore:
             self._metrics.add(metrics)
             if watch is not None:
                 self._watches[run] = watch
-            if obeyed is not None:
-                self._requests.pop(obeyed, None)
+            if fulfilled is not None:
+                self._requests.pop(fulfilled, None)
             return after
 
     def load(self, run: str) -> RunState:
@@ -147,7 +147,7 @@ class MemoryStore:
         with self._lock:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
-    def roll(self) -> list[tuple[str, str]]:
+    def run_names(self) -> list[tuple[str, str]]:
         """Return (id, pipeline name) of every run, oldest first."""
         return [(run.id, run.name) for run in self.runs()]
 
@@ -168,8 +168,8 @@ class MemoryStore:
                 if run.status in OPEN or run.id in asked or self._is_cancelled_but_live(run)
             ]
 
-    def news(self) -> dict[str, ChangeToken]:
-        """Return the open runs, each with a token that changes with its facts and requests (see `Store.news`)."""
+    def change_tokens(self) -> dict[str, ChangeToken]:
+        """Return the open runs, each with a token that changes with its facts and requests (see `Store.change_tokens`)."""
         with self._lock:
             return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
 
@@ -180,8 +180,8 @@ class MemoryStore:
         with self._lock:
             return self._watches.get(run, PollState())
 
-    def forget_looks(self, fence: int) -> None:
-        """Clear the times of polls and retries (see `Store.forget_looks`)."""
+    def clear_poll_times(self, fence: int) -> None:
+        """Clear the times of polls and retries (see `Store.clear_poll_times`)."""
         with self._lock:
             self._check_fence(fence)
             for run, watch in self._watches.items():
@@ -192,7 +192,7 @@ class MemoryStore:
         with self._lock:
             self._quotas[quota.owner, quota.accelerator] = quota
 
-    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
+    def machine_times(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """Return the machine time after `since` of relay's sessions on the account and accelerator."""
         with self._lock:
             states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
@@ -309,7 +309,7 @@ class MemoryStore:
 
 
 def _without_times(watch: PollState) -> PollState:
-    gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
+    gone: dict[str, Any] = dict.fromkeys(POLL_TIMES)
     return replace(watch, **gone)
 
 

@@ -17,8 +17,10 @@ NEWEST = "SELECT max(id) AS newest FROM fact"
 NEWS = """
     SELECT * FROM fact WHERE id > :after AND name IN (SELECT value FROM json_each(:names)) ORDER BY id
 """
-MARKS = "SELECT subject, mark FROM told WHERE service = :service"
-FORGET_LOWER = "DELETE FROM told WHERE service = :service AND mark <= :mark AND subject NOT LIKE 'trouble:%'"
+MARKS = "SELECT subject, mark FROM notification_mark WHERE service = :service"
+FORGET_LOWER = (
+    "DELETE FROM notification_mark WHERE service = :service AND mark <= :mark AND subject NOT LIKE 'trouble:%'"
+)
 
 ALL = ""
 """Subject whose mark applies to every run without a mark of its own."""
@@ -66,7 +68,7 @@ class NotificationMarks:
 
 def _write_mark(query: Query, service: str, subject: str, mark: int, at: datetime) -> None:
     row = to_columns({"service": service, "subject": subject, "mark": mark, "at": at})
-    upsert(query, "told", row, ["service", "subject"])
+    upsert(query, "notification_mark", row, ["service", "subject"])
 
 
 def _parsed(row: Row) -> LoggedFact | None:

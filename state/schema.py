@@ -36,14 +36,14 @@ CREATE TABLE run (
     remedy TEXT NOT NULL,
     excerpt TEXT NOT NULL,
     inputs TEXT NOT NULL,
-    judged INTEGER NOT NULL,
+    accepted_sessions INTEGER NOT NULL,
     awaits TEXT DEFAULT '' NOT NULL,
     home TEXT DEFAULT '' NOT NULL,
     generation INTEGER DEFAULT '0' NOT NULL,
     overtaken_by INTEGER DEFAULT '0' NOT NULL,
     inputs_dataset TEXT DEFAULT '' NOT NULL,
     inputs_offered_at DATETIME,
-    unsure INTEGER DEFAULT '0' NOT NULL,
+    foreign_push_possible INTEGER DEFAULT '0' NOT NULL,
     PRIMARY KEY (id)
 );
 CREATE INDEX run_by_status ON run (status, created_at, id);
@@ -131,18 +131,18 @@ CREATE TABLE request (
     verb TEXT NOT NULL,
     arguments JSON NOT NULL,
     made_at DATETIME NOT NULL,
-    obeyed_at DATETIME,
+    fulfilled_at DATETIME,
     answer TEXT,
     PRIMARY KEY (id),
     FOREIGN KEY(run) REFERENCES run (id)
 );
-CREATE INDEX request_by_answer ON request (obeyed_at, run);
-CREATE INDEX request_open ON request (run, obeyed_at);
+CREATE INDEX request_by_answer ON request (fulfilled_at, run);
+CREATE INDEX request_open ON request (run, fulfilled_at);
 
-CREATE TABLE watch (
+CREATE TABLE poll_state (
     run TEXT NOT NULL,
-    looked_at DATETIME,
-    dataset_looked_at DATETIME,
+    polled_at DATETIME,
+    dataset_polled_at DATETIME,
     failures INTEGER NOT NULL,
     failing_since DATETIME,
     failed_at DATETIME,
@@ -156,12 +156,12 @@ CREATE TABLE watch (
     done_at DATETIME,
     seconds JSON DEFAULT '{}' NOT NULL,
     sent_s FLOAT DEFAULT '0' NOT NULL,
-    sought_s JSON DEFAULT '{}' NOT NULL,
+    search_s JSON DEFAULT '{}' NOT NULL,
     awaiting TEXT DEFAULT '' NOT NULL,
     waited_s FLOAT DEFAULT '0' NOT NULL,
     waited_at DATETIME,
-    lately TEXT DEFAULT '' NOT NULL,
-    lately_at DATETIME,
+    recent_commands TEXT DEFAULT '' NOT NULL,
+    recent_commands_at DATETIME,
     calls INTEGER DEFAULT '0' NOT NULL,
     calls_since DATETIME,
     PRIMARY KEY (run),
@@ -189,7 +189,7 @@ CREATE TABLE lease (
     PRIMARY KEY (name)
 );
 
-CREATE TABLE told (
+CREATE TABLE notification_mark (
     service TEXT NOT NULL,
     subject TEXT NOT NULL,
     mark INTEGER NOT NULL,

@@ -92,7 +92,7 @@ def _session(state: RunState, fact: SessionFact, at: datetime) -> RunState:
     state = state.with_session(change(session, fact, at) if change else session)
     match fact:
         case PushUnfound() | PushConfirmed(adopted=False):
-            return replace(state, run=replace(state.run, unsure=False))
+            return replace(state, run=replace(state.run, foreign_push_possible=False))
         case OutputCollected():
             return _collected(state, session, fact, at)
         case CheckpointPublished():

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-LENIENT = functools.partial(str, encoding="utf-8", errors="replace")
+decode_leniently = functools.partial(str, encoding="utf-8", errors="replace")
 """Text factory for SQLite. Undecodable bytes are replaced, so a flipped bit shows up as a digest mismatch."""
 
 

@@ -15,7 +15,7 @@ from state.failures import RunExists, StoreCorrupt
 from state.fold_check import NEWEST_FACT_ROW, FoldCache
 from state.leases import Lease, check_fence, taken
 from state.model.metrics import Metric
-from state.model.poll_state import FORGOTTEN, PollState
+from state.model.poll_state import POLL_TIMES, PollState
 from state.model.run_state import RunState
 from state.model.snapshot import QuotaRow
 from state.reader import Reader, lease_of
@@ -25,10 +25,10 @@ from state.tables import append_facts, insert, remove_run, upsert, write_changes
 from state.upgrade import bring_up_to_date
 
 KNOWN_RUN = "SELECT id FROM run WHERE id = :run"
-OBEY = "UPDATE request SET obeyed_at = :at WHERE id = :id"
+FULFIL = "UPDATE request SET fulfilled_at = :at WHERE id = :id"
 OUTDATE = "UPDATE quota SET outdated = 1 WHERE owner = :owner AND accelerator = :accelerator"
 RENEW = "UPDATE lease SET expires_at = :at WHERE fence = :fence"
-CLEAR_TIMES = f"UPDATE watch SET {', '.join(f'{name} = NULL' for name in FORGOTTEN)}"
+CLEAR_TIMES = f"UPDATE poll_state SET {', '.join(f'{name} = NULL' for name in POLL_TIMES)}"
 
 ENDINGS = (SeenEnded, SessionLost)
 """Facts after which an account's quota reading is outdated."""
@@ -114,12 +114,12 @@ class Store(Reader):
         *,
         metrics: Iterable[Metric] = (),
         watch: PollState | None = None,
-        obeyed: int | None = None,
+        fulfilled: int | None = None,
         fence: int | None = None,
     ) -> RunState:
         """Write facts, the rows they fold to, and observations, in one transaction.
 
-        `obeyed` is the number of the request that they fulfil. Raises IllegalTransition (nothing is written), and
+        `fulfilled` is the number of the request that they fulfil. Raises IllegalTransition (nothing is written), and
         LeaseLost if `fence` is no longer the newest.
         """
         with self._query() as query:
@@ -137,15 +137,15 @@ class Store(Reader):
             known = FoldCache(newest["id"], after, newest["digest"])
             write_metrics(query, metrics)
             if watch is not None:
-                upsert(query, "watch", {"run": run, **to_row(watch)}, ["run"])
-            if obeyed is not None:
-                query(OBEY, id=obeyed, at=stamp(at))
-        self._remembered.keep(run, known)  # only after the commit
+                upsert(query, "poll_state", {"run": run, **to_row(watch)}, ["run"])
+            if fulfilled is not None:
+                query(FULFIL, id=fulfilled, at=stamp(at))
+        self._verified_states.keep(run, known)  # only after the commit
         return after
 
     # --- observations --------------------------------------------------------
 
-    def forget_looks(self, fence: int) -> None:
+    def clear_poll_times(self, fence: int) -> None:
         """Clear the times of polls and retries, which are meaningless after a clock change.
 
         Failure counts are kept. Raises LeaseLost if `fence` is no longer the newest.

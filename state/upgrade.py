@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from state.backups import copied
+from state.backups import copy_database
 from state.database import Database
 from state.failures import StoreUnavailable, translated
 from state.revisions import MIGRATIONS, NEWER, SchemaError, newest_revision, revision_of
@@ -42,7 +42,7 @@ def backup(source: Path, revision: str) -> Path:
     if kept.exists():
         return kept
     try:
-        copied(source, kept)
+        copy_database(source, kept)
     except StoreUnavailable as error:
         raise StoreUnavailable(
             f"the database has to be upgraded, and the backup that is made first failed: {error}"

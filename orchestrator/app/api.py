@@ -170,7 +170,7 @@ class Relay:
 
     def runs(self) -> list[str]:
         """Return the ids of all runs, oldest first."""
-        return [run for run, _ in self._app.reader.roll()] if self._app.has_store else []
+        return [run for run, _ in self._app.reader.run_names()] if self._app.has_store else []
 
     def status(self, run: str | None = None) -> Document:
         """Return the document of one run, or of all runs and the quota (see docs/status.md). Needs no credentials."""

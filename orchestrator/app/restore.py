@@ -13,7 +13,7 @@ from orchestrator.base.humanize import when
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.ownership import go_on_here
 from orchestrator.views.fact_text import describe
-from state.backups import BackupEntry, ailments, logged, newest_fact
+from state.backups import BackupEntry, defects, logged, newest_fact
 from state.damaged_rows import UNREADABLE
 from state.database import Database
 from state.facts.registry import FACTS
@@ -119,7 +119,7 @@ def _named(app: App, named: Path) -> Path:
 
 
 def _require_sound(backup: Path) -> None:
-    for found in ailments(backup):
+    for found in defects(backup):
         if found.severe:
             who = f"run {found.run}" if found.run else "it"
             raise BadInput(f"{backup} cannot be put back, {who} is damaged ({found.says}): name an older backup")

@@ -69,7 +69,7 @@ class Workspace:
     def lost(self) -> list[str]:
         """Return the runs that have a folder here but are missing from the database."""
         folders = self.home.run_folders()
-        known = {run for run, _ in self.reader.roll()} if folders and self.has_store else set()
+        known = {run for run, _ in self.reader.run_names()} if folders and self.has_store else set()
         return [run for run in folders if run not in known]
 
     def require_database(self) -> None:
@@ -82,7 +82,7 @@ class Workspace:
         self.require_database()
         if not self.has_store:
             raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.reader.roll()
+        runs = self.reader.run_names()
         found = [run for run, _ in runs if run == name] or [run for run, pipeline in runs if pipeline == name]
         if len(found) == 1:
             return self.reader.load(found[0])

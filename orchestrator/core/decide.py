@@ -145,7 +145,7 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
         case Phase.COLLECTED:
             return Publish(*session.key)
         case Phase.PUBLISHING:
-            due = _due(snapshot.watch.dataset_looked_at, limits, now)
+            due = _due(snapshot.watch.dataset_polled_at, limits, now)
             return Publish(*session.key) if now >= due else Wait(due, f"{session.checkpoint} is being processed")
         case Phase.PLANNED | Phase.PUBLISHED | Phase.NO_CHECKPOINT | Phase.LOST:
             raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to carry on")
@@ -153,9 +153,9 @@ def _carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetim
             assert_never(session.phase)
 
 
-def _due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
+def _due(polled_at: datetime | None, limits: Limits, now: datetime) -> datetime:
     """Return when to poll a dataset next. Ignores a last poll in the future, which a wrong clock recorded."""
-    return now if looked_at is None or looked_at > now else looked_at + timedelta(seconds=limits.poll_s)
+    return now if polled_at is None or polled_at > now else polled_at + timedelta(seconds=limits.poll_s)
 
 
 def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
@@ -173,7 +173,7 @@ def _begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: 
     if pause is not None and now < pause:
         return Wait(pause, f"trying again after: {state.last.reason if state.last else ''}")
     if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
-        due = _due(snapshot.watch.dataset_looked_at, limits, now)
+        due = _due(snapshot.watch.dataset_polled_at, limits, now)
         return PublishInputs() if now >= due else Wait(due, "the pipeline's files are being processed")
     blocker = _blocker(snapshot, pipeline, limits, now)
     return blocker or Append((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
@@ -204,7 +204,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     """
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
-        due = _due(snapshot.watch.looked_at, limits, now)
+        due = _due(snapshot.watch.polled_at, limits, now)
         return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
@@ -252,11 +252,11 @@ def _park(state: RunState, reason: str, verb: str) -> Append:
 def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
     """Return when a session that gained nothing may be retried; None if at once. An end in the future is ignored."""
     last = state.last
-    if last is None or last.checkpoint or last.ended_at is None or state.run.judged >= len(state.sessions):
+    if last is None or last.checkpoint or last.ended_at is None or state.run.accepted_sessions >= len(state.sessions):
         return None
     if last.ended_at > now:
         return None
-    tried = sum(1 for s in state.sessions[state.run.judged :] if s.number == last.number)
+    tried = sum(1 for s in state.sessions[state.run.accepted_sessions :] if s.number == last.number)
     return last.ended_at + timedelta(seconds=limits.backoff_s(tried))
 
 
@@ -351,7 +351,7 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
         if session.phase is Phase.COLLECTED:
             return Publish(*session.key)
         if session.phase is Phase.PUBLISHING and not _waits_for_a_person(session, state):
-            due = now >= _due(snapshot.watch.dataset_looked_at, limits, now)
+            due = now >= _due(snapshot.watch.dataset_polled_at, limits, now)
             return Publish(*session.key) if due else None
     return _prune(snapshot, pipeline, asked=False)
 

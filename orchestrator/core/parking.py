@@ -14,7 +14,7 @@ BROKEN_TRAINING = (
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Return why the user must act before another session is started, or None."""
-    sessions = [s for s in state.sessions[state.run.judged :] if not excused(state, s)]
+    sessions = [s for s in state.sessions[state.run.accepted_sessions :] if not excused(state, s)]
     if not sessions:
         return None
     last = sessions[-1]

@@ -88,7 +88,7 @@ def go_on_here(store: Store, identity: str, now: datetime) -> None:
     What the later state made on Kaggle is then found and adopted. Runs of another home folder are left alone: only the
     user moves them.
     """
-    for name, _ in store.roll():
+    for name, _ in store.run_names():
         try:
             run = store.load(name).run
         except RunDamaged:

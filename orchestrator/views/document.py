@@ -56,7 +56,7 @@ def status_document(
     quotas: list[QuotaRow] = []
     if store is not None:
         daemon = daemon_document(store.lease(), now, alive)
-        names = [run] if run is not None else [found for found, _ in store.roll()] if most is None else []
+        names = [run] if run is not None else [found for found, _ in store.run_names()] if most is None else []
         if run is None and most is not None:
             names, others = store.by_priority(most)
         tell = _run if most is None or len(names) == 1 else _in_brief

@@ -32,7 +32,7 @@ class DatasetDropped(SessionFact):
 class CheckpointPublished(SessionFact):
     name: ClassVar[str] = "checkpoint_published"
     sent_s: float = 0.0
-    """Upload time in seconds, without files sent earlier; 0 if another process did it, or in facts of older relays."""
+    """Upload time in seconds, without files sent earlier; 0 if another process did it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class CheckpointWithdrawn(SessionFact):
     name: ClassVar[str] = "checkpoint_withdrawn"
     reason: str
     dataset: str = ""
-    """Slug of the next dataset; empty in facts of older relay versions, which reused the same slug."""
+    """Slug of the next dataset; empty if it keeps its slug."""
 
 
 @dataclass(frozen=True, kw_only=True)

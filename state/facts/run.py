@@ -17,7 +17,7 @@ class RunStarted(Fact):
     pipeline_path: str
     pipeline_digest: str
     home: str = ""
-    """Id of the home folder that works on the run; empty in facts of older relay versions."""
+    """Id of the home folder that works on the run."""
 
 
 @dataclass(frozen=True, kw_only=True)

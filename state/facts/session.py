@@ -125,9 +125,9 @@ class Judgement(Document):
     steps_lost: int = 0
     excerpt: str = ""
     timings: dict[str, float] = field(default_factory=dict)
-    """Timings in seconds, as the session reported them; empty without a report and in facts of older relay versions."""
+    """Timings in seconds, as the session reported them; empty without a report."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Seconds by class, as far as the report or the log has them; empty in facts of older relay versions."""
+    """Seconds by class, as far as the report or the log has them."""
     kept_s: float = 0.0
     """Seconds of training steps up to the checkpoint collected from the session."""
 
@@ -141,7 +141,7 @@ class OutputCollected(SessionFact):
     checkpoint: str
     manifest: Manifest
     fetched_s: float = 0.0
-    """Download time of the session's output in seconds; 0 in facts of older relay versions."""
+    """Download time of the session's output in seconds."""
     sent_s: float = 0.0
     """Seconds spent after the download on uploading some of its files for the dataset."""
 
@@ -153,7 +153,7 @@ class NothingCollected(SessionFact):
     name: ClassVar[str] = "nothing_collected"
     judgement: Judgement
     fetched_s: float = 0.0
-    """Download time of the session's output in seconds; 0 in facts of older relay versions."""
+    """Download time of the session's output in seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from datetime import datetime
 class PollState:
     """State of polling Kaggle for one run. It is a cache: losing it costs one extra poll, nothing else."""
 
-    looked_at: datetime | None = None
+    polled_at: datetime | None = None
     """When the session was last polled."""
-    dataset_looked_at: datetime | None = None
+    dataset_polled_at: datetime | None = None
     """When the dataset that Kaggle is processing was last polled."""
     failures: int = 0
     """Number of consecutive failed calls."""
@@ -35,7 +35,7 @@ class PollState:
     """Seconds of the live session by class, as far as its log has reported them."""
     sent_s: float = 0.0
     """Upload time in seconds of the dataset that Kaggle is processing."""
-    sought_s: dict[str, float] = field(default_factory=dict)
+    search_s: dict[str, float] = field(default_factory=dict)
     """Seconds spent polling for each unconfirmed or unfinished kernel or dataset, by its name on Kaggle.
 
     See `orchestrator.core.search_time`.
@@ -46,17 +46,17 @@ class PollState:
     """Seconds of that wait while relay was running: a clock change adds or removes at most one poll interval."""
     waited_at: datetime | None = None
     """Time up to which `waited_s` is counted."""
-    lately: str = ""
-    """Digests of the commands performed at or shortly after `lately_at`; none is repeated before time has passed."""
-    lately_at: datetime | None = None
+    recent_commands: str = ""
+    """Digests of the commands performed at or shortly after `recent_commands_at`; none is repeated before time has passed."""
+    recent_commands_at: datetime | None = None
     calls: int = 0
     """Number of calls to Kaggle within one minute from `calls_since`."""
     calls_since: datetime | None = None
 
 
-FORGOTTEN = (
-    "looked_at",
-    "dataset_looked_at",
+POLL_TIMES = (
+    "polled_at",
+    "dataset_polled_at",
     "failing_since",
     "failed_at",
     "not_before",
@@ -64,7 +64,7 @@ FORGOTTEN = (
     "slot_seen_at",
     "done_at",
     "waited_at",
-    "lately_at",
+    "recent_commands_at",
     "calls_since",
 )
 """Names of the times in `PollState`: they are meaningless once the clock has been changed."""

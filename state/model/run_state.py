@@ -33,12 +33,12 @@ class Run:
     excerpt: str = ""
     """End of the log, or the traceback, that explains `reason`."""
     inputs: InputsStatus = InputsStatus.NONE
-    judged: int = 0
+    accepted_sessions: int = 0
     """Number of sessions, from the first, that the user has accepted by resuming; their failures no longer count."""
     awaits: str = ""
     """Event that resumes a parked run automatically (see `RunParked.awaits`); empty if only the user can resume it."""
     home: str = ""
-    """Id of the home folder that works on the run; empty if an older relay started it."""
+    """Id of the home folder that works on the run."""
     generation: int = 0
     """Fencing number of the home folder: grows each time the user lets another home folder take the run over."""
     overtaken_by: int = 0
@@ -47,7 +47,7 @@ class Run:
     """Slug of the dataset with the run's own data files, if it is not the default one."""
     inputs_offered_at: datetime | None = None
     """When Kaggle accepted that dataset; None before that and once it is published."""
-    unsure: bool = False
+    foreign_push_possible: bool = False
     """True while the previous home folder of a taken-over run may have made a push that Kaggle does not show yet."""
 
 

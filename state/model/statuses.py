@@ -25,7 +25,7 @@ class Phase(StrEnum):
     COLLECTED = "collected"  # its checkpoint is on the local disk, verified
     PUBLISHING = "publishing"  # the upload is intended; Kaggle may or may not have the dataset
     PUBLISHED = "published"  # its checkpoint is a dataset that the next session can mount
-    NO_CHECKPOINT = "spent"  # it ended and left no checkpoint newer than its parent
+    NO_CHECKPOINT = "no_checkpoint"  # it ended and left no checkpoint newer than its parent
     LOST = "lost"  # given up: no output will be collected
 
     @property

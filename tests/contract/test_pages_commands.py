@@ -241,7 +241,7 @@ def test_a_document_is_made_again_only_where_something_was_written_or_time_passe
             now_s += after_s
             ask(found, "/runs/tiny-0001/live.json")
             assert made == expected
-        store.append(told.run, [], AT, watch=PollState(looked_at=AT))
+        store.append(told.run, [], AT, watch=PollState(polled_at=AT))
         now_s += EVERY_S
         ask(found, "/runs/tiny-0001/live.json")
         assert made == 3

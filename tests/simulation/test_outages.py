@@ -224,7 +224,7 @@ def test_an_older_checkpoint_is_not_gone_on_from_while_a_newer_one_may_still_com
     older = chain.state.checkpoints[0].name
     chain.store.request(chain.run, "resume", {"checkpoint": older}, chain.kaggle.clock.now())
     state = chain.drive()
-    assert state.run.status is RunStatus.PARKED, "it was not obeyed"
+    assert state.run.status is RunStatus.PARKED, "it was not fulfilled"
     assert [c.usable for c in state.checkpoints] == [True, True]
 
 

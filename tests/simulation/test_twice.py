@@ -258,7 +258,7 @@ def test_a_second_session_is_told_counted_and_waited_for(folder: Path) -> None:
     assert (session.twin, session.twin_lives) == (2, True)
     assert "runs twice" in describe(next(f for _, f in chain.store.facts(chain.run) if isinstance(f, TwinSeen)))
     since = chain.kaggle.clock.now() - timedelta(days=1)
-    assert len(chain.store.stretches("me", "gpu", since)) == 2, "its hours count"
+    assert len(chain.store.machine_times("me", "gpu", since)) == 2, "its hours count"
     for turn in chain.turns():
         live = len(chain.kaggle.world.kernels.live())
         assert live <= 2, "and no third session is started beside it"

@@ -136,7 +136,7 @@ def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk
 
     def put_back() -> None:
         noted = PollState(
-            looked_at=future, not_before=future, failing_since=future, failures=3, failure="busy", log_lines=5
+            polled_at=future, not_before=future, failing_since=future, failures=3, failure="busy", log_lines=5
         )
         store.append(run, [], desk.clock.now(), watch=noted)
         desk.clock.set_by(timedelta(days=-400))
@@ -144,20 +144,20 @@ def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk
     desk.run(put_back, idle)
     found = store.watch(run)
     assert found.not_before is None or found.not_before < future
-    assert found.looked_at != future
+    assert found.polled_at != future
     assert desk.turns[-1].command != Wait(future, "trying again: busy")
 
 
 def test_forgetting_looks_keeps_what_was_counted(desk: Desk) -> None:
     now, store, run = desk.clock.now(), desk.chain.store, desk.chain.run
     lease = store.take_lease("me", now, 60)
-    noted = PollState(looked_at=now, dataset_looked_at=now, failures=3, failing_since=now, failure="x", not_before=now)
+    noted = PollState(polled_at=now, dataset_polled_at=now, failures=3, failing_since=now, failure="x", not_before=now)
     store.append(run, [], now, watch=noted)
-    store.forget_looks(lease.fence)
+    store.clear_poll_times(lease.fence)
     assert store.watch(run) == PollState(failures=3, failure="x")
     store.take_lease("other", now + timedelta(seconds=61), 60)
     with pytest.raises(LeaseLost):
-        store.forget_looks(lease.fence)
+        store.clear_poll_times(lease.fence)
 
 
 def test_told_to_stop_the_daemon_does_not_begin_another_tick(desk: Desk) -> None:

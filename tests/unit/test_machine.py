@@ -254,7 +254,7 @@ def test_a_published_checkpoint_is_the_head_until_a_person_goes_back() -> None:
     assert state.head is not None
     assert state.head.cursor.step == 40
     assert state.checkpoint("r-0001-c0002").status is CheckpointStatus.ABANDONED
-    assert state.run.judged == 2
+    assert state.run.accepted_sessions == 2
 
 
 def test_a_judgement_is_kept_with_the_session() -> None:

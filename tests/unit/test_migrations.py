@@ -35,7 +35,7 @@ def upgrade() -> None:
 """
 ROOM_BYTES = 1 << 16
 """Enough for the files that SQLite makes for reading, and too little for a copy."""
-TABLES = ("fact", "run", "session", "checkpoint", "metric", "request", "watch", "quota", "lease")
+TABLES = ("fact", "run", "session", "checkpoint", "metric", "request", "poll_state", "quota", "lease")
 
 
 def migrations(folder: Path, *, then: str = "pass") -> Path:

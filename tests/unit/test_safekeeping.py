@@ -121,7 +121,7 @@ def test_a_wish_to_tidy_up_does_not_keep_a_person_waiting() -> None:
     both = requests([("prune", 0), ("pause", 0)])
     command = decide(Snapshot(state=state, requests=both), PIPELINE, Limits(), NOW)
     assert isinstance(command, Append)
-    assert command.obeyed == 1
+    assert command.fulfilled == 1
 
 
 TRAINED = parse(

@@ -94,5 +94,5 @@ def test_a_session_of_a_run_that_goes_on_is_written_off_at_once_and_no_other(
     asked = Request(id=7, run="r-0001", verb="resume", arguments={"abandon_session": slug}, made_at=AT)
     command = decide(Snapshot(state=state, requests=(asked,)), PIPELINE, Limits(), NOW)
     assert isinstance(command, Append)
-    assert command.obeyed == 7
+    assert command.fulfilled == 7
     assert [type(fact) for fact in command.facts] == ([SessionLost] if lost else [])

@@ -147,9 +147,11 @@ def test_a_run_knows_what_others_of_its_account_called(kind: str, tmp_path: Path
             run,
             [],
             AT,
-            watch=PollState(calls=7, calls_since=AT, lately="a b", lately_at=AT, awaiting="slot", waited_s=5.0),
+            watch=PollState(
+                calls=7, calls_since=AT, recent_commands="a b", recent_commands_at=AT, awaiting="slot", waited_s=5.0
+            ),
         )
     assert store.snapshot("r-0001").others_calls == (CallsMade(since=AT, calls=7),)
-    store.forget_looks(store.take_lease("a", AT, 60).fence)
+    store.clear_poll_times(store.take_lease("a", AT, 60).fence)
     assert store.snapshot("r-0001").others_calls == ()
     assert store.watch("r-0001").waited_s == 5.0, "how long something was awaited is no time of a clock"

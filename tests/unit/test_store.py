@@ -13,7 +13,7 @@ from state.database import Database
 from state.facts.run import RunCancelled, RunParked, RunWoken
 from state.facts.session import PushIntended, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunDamaged, RunExists, StoreCorrupt
-from state.fold_check import FoldCache, Remembered
+from state.fold_check import FoldCache, VerifiedStates
 from state.leases import LeaseHeld, LeaseLost
 from state.memory_store import MemoryStore
 from state.model.metrics import Metric, StepEdges
@@ -114,7 +114,7 @@ def test_a_backup_that_is_put_back_under_a_store_is_believed(tmp_path: Path) -> 
 
 def test_what_a_process_remembers_of_its_runs_is_bounded() -> None:
     state = machine.begin(STARTED, AT)
-    remembered = Remembered(parts_max=10)
+    remembered = VerifiedStates(parts_max=10)
     for number in range(100):
         remembered.keep(f"r-{number}", FoldCache(number, state))
     kept = [number for number in range(100) if remembered.of(f"r-{number}") is not None]
@@ -273,10 +273,10 @@ def test_a_second_session_of_a_kernel_takes_a_slot_and_hours_until_it_ends(store
     state = store.append("r-0001", [*path_to(Phase.RUNNING), seen, SAMPLES[SeenEnded]], AT)
     assert store.snapshot("r-0002").others_live == 1
     twin = MachineTime(began_at=AT, ended_at=None, limit_s=state.sessions[0].limit_s)
-    assert store.stretches(run.owner, run.accelerator, AT) == [twin]
+    assert store.machine_times(run.owner, run.accelerator, AT) == [twin]
     state = store.append("r-0001", [TwinEnded(**key, version=2)], ended_at)
     assert store.snapshot("r-0002").others_live == 0
-    assert store.stretches(run.owner, run.accelerator, AT) == [replace(twin, ended_at=ended_at)]
+    assert store.machine_times(run.owner, run.accelerator, AT) == [replace(twin, ended_at=ended_at)]
     assert (state.sessions[0].twin, state.sessions[0].twin_lives) == (2, False)
 
 
@@ -300,20 +300,20 @@ def test_an_open_run_s_mark_changes_with_each_fact_and_each_request_and_with_not
     store: Store | MemoryStore,
 ) -> None:
     store.begin_run(replace(STARTED, run="r-0002"), AT)
-    marks = [store.news()]
-    store.append("r-0001", [], AT, watch=PollState(looked_at=AT), metrics=[metric(1)])
+    marks = [store.change_tokens()]
+    store.append("r-0001", [], AT, watch=PollState(polled_at=AT), metrics=[metric(1)])
     store.append("r-0001", [], AT, watch=PollState(failures=1))
-    assert store.news() == marks[0]
+    assert store.change_tokens() == marks[0]
     store.append("r-0001", [PLANNED], AT)
-    marks.append(store.news())
+    marks.append(store.change_tokens())
     number = store.request("r-0001", "pause", {}, AT)
-    marks.append(store.news())
-    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
-    marks.append(store.news())
+    marks.append(store.change_tokens())
+    store.append("r-0001", [SAMPLES[RunParked]], AT, fulfilled=number)
+    marks.append(store.change_tokens())
     assert len({found["r-0001"] for found in marks}) == 4
     assert {found["r-0002"] for found in marks} == {marks[0]["r-0002"]}
     store.append("r-0002", [RunCancelled()], AT)
-    assert list(store.news()) == ["r-0001"]
+    assert list(store.change_tokens()) == ["r-0001"]
 
 
 def test_a_cancelled_run_is_open_while_its_session_goes_on(store: Store | MemoryStore) -> None:
@@ -345,20 +345,20 @@ def test_what_the_accounts_sessions_took_is_told_by_their_times(store: Store | M
     store.append("r-0001", path_to(Phase.RUNNING), AT)
     limit_s = store.load("r-0001").sessions[0].limit_s
     live = MachineTime(began_at=AT, ended_at=None, limit_s=limit_s)
-    assert store.stretches(run.owner, run.accelerator, AT + timedelta(days=9)) == [live]
-    assert store.stretches("somebody", run.accelerator, AT) == []
+    assert store.machine_times(run.owner, run.accelerator, AT + timedelta(days=9)) == [live]
+    assert store.machine_times("somebody", run.accelerator, AT) == []
     ended_at = AT + timedelta(hours=1)
     store.append("r-0001", [SAMPLES[SeenEnded]], ended_at)
-    assert store.stretches(run.owner, run.accelerator, AT) == [replace(live, ended_at=ended_at)]
-    assert store.stretches(run.owner, run.accelerator, ended_at) == []
+    assert store.machine_times(run.owner, run.accelerator, AT) == [replace(live, ended_at=ended_at)]
+    assert store.machine_times(run.owner, run.accelerator, ended_at) == []
 
 
 def test_times_of_a_clock_that_was_set_are_forgotten_and_failures_are_not(store: Store | MemoryStore) -> None:
     seen = PollState(
-        looked_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT
+        polled_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT
     )
     store.append("r-0001", [], AT, watch=replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
-    store.forget_looks(store.take_lease("a", AT, 60).fence)
+    store.clear_poll_times(store.take_lease("a", AT, 60).fence)
     kept = PollState(failures=3, failing_s=9.0, failure="no", log_lines=4, absences=2)
     assert store.snapshot("r-0001").watch == store.watch("r-0001") == kept
 
@@ -380,9 +380,9 @@ def test_requests_are_open_until_they_are_obeyed(store: Store | MemoryStore) -> 
     number = store.request("r-0001", "pause", {}, AT)
     assert [r.verb for r in store.snapshot("r-0001").requests] == ["pause"]
     with pytest.raises(IllegalTransition):
-        store.append("r-0001", [SAMPLES[RunWoken]], AT, obeyed=number)
+        store.append("r-0001", [SAMPLES[RunWoken]], AT, fulfilled=number)
     assert len(store.snapshot("r-0001").requests) == 1
-    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
+    store.append("r-0001", [SAMPLES[RunParked]], AT, fulfilled=number)
     assert store.snapshot("r-0001").requests == ()
 
 
@@ -462,5 +462,5 @@ def test_the_end_of_the_log_is_told_of_one_run_or_of_all_together(tmp_path: Path
 def test_what_was_asked_is_told_until_it_is_obeyed(store: Store | MemoryStore) -> None:
     number = store.request("r-0001", "pause", {}, AT)
     assert [(asked.verb, asked.made_at) for asked in store.requests("r-0001")] == [("pause", AT)]
-    store.append("r-0001", [], AT, obeyed=number)
+    store.append("r-0001", [], AT, fulfilled=number)
     assert store.requests("r-0001") == ()

@@ -19,7 +19,7 @@ from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 from orchestrator.rehearsal.simulation.read_errors import read_error, unread
 from state import machine
-from state.backups import ailments, file_problems, run_ailments
+from state.backups import defects, file_problems, run_defects
 from state.database import Database
 from state.failures import StoreGone, StoreUnavailable, translated
 from state.read_only import ReadOnlyStore
@@ -72,12 +72,12 @@ def test_a_database_whose_folder_does_not_answer_is_not_taken_for_a_removed_one(
 def test_a_store_that_reads_nothing_is_tried_again_and_its_runs_are_not_damaged(tmp_path: Path) -> None:
     two_runs(tmp_path)
     store = Store.at(tmp_path)
-    for ask in (lambda: store.snapshot("r-0001"), store.verify, lambda: ailments(tmp_path / "relay.db")):
+    for ask in (lambda: store.snapshot("r-0001"), store.verify, lambda: defects(tmp_path / "relay.db")):
         said = r"relay\.db cannot be read \(disk I/O error\): see to the disk"
         with pytest.raises(StoreUnavailable, match=said), unread(database=True):
             ask()
     assert store.snapshot("r-0001").state == ReadOnlyStore(tmp_path).load("r-0001")
-    assert ailments(tmp_path / "relay.db") == []
+    assert defects(tmp_path / "relay.db") == []
 
 
 def checked(says: str) -> Query:
@@ -107,7 +107,7 @@ def test_a_run_whose_rows_cannot_be_read_now_is_not_called_damaged(tmp_path: Pat
             return query(sql, **values)
 
         with pytest.raises(sqlite3.OperationalError):
-            list(run_ailments(ask))
+            list(run_defects(ask))
 
 
 def test_a_backup_is_given_no_number_twice_where_its_folder_cannot_be_listed(tmp_path: Path) -> None:

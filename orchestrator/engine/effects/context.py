@@ -41,9 +41,9 @@ def reset_failures(watch: PollState) -> PollState:
     """Clear the failures; keep what was observed of the session, and the run's place in the queue for a slot."""
     return replace(
         PollState(),
-        looked_at=watch.looked_at,
-        dataset_looked_at=watch.dataset_looked_at,
-        sought_s=watch.sought_s,
+        polled_at=watch.polled_at,
+        dataset_polled_at=watch.dataset_polled_at,
+        search_s=watch.search_s,
         log_lines=watch.log_lines,
         done_at=watch.done_at,
         seconds=watch.seconds,

@@ -29,7 +29,7 @@ class DatasetUpload:
     place: str
     taken: bool
     """True if relay knows that Kaggle accepted the dataset."""
-    sought_s: float
+    search_s: float
     """Seconds for which it has been searched for since Kaggle accepted it, this poll included."""
     run: Run
     files: Sequence[Path] = ()
@@ -65,7 +65,7 @@ def summed_up(offer: DatasetUpload, stand: UploadStatus) -> dict[str, float]:
         case "offered":
             return {offer.place: 0.0}
         case "awaited":
-            return {offer.place: offer.sought_s}
+            return {offer.place: offer.search_s}
         case "ready" | "dropped":
             return {}
 
@@ -92,11 +92,11 @@ def unfinished(offer: DatasetUpload, how: str, shell: EffectContext) -> UploadSt
     """Return the status of an upload that Kaggle shows but is processing, or whose files it does not all list."""
     if not offer.taken:  # relay has not recorded yet that it was created
         return UploadStatus("offered")
-    if offer.sought_s <= shell.limits.processing_s:
+    if offer.search_s <= shell.limits.processing_s:
         return UploadStatus("awaited")
     word = f"is still {how}" if how in PROCESSED else how
     return UploadStatus(
-        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it {word}"
+        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.search_s)} it {word}"
     )
 
 
@@ -117,10 +117,10 @@ def _create(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
 
 def _not_visible(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
     """Return the status of an upload that Kaggle accepted, or said that it has, but does not show."""
-    if offer.sought_s <= shell.limits.visible_s:
+    if offer.search_s <= shell.limits.visible_s:
         return UploadStatus("awaited")
     listed = offer.place in shell.gateway.list_datasets(offer.place)
-    if listed and offer.sought_s <= shell.limits.processing_s:
+    if listed and offer.search_s <= shell.limits.processing_s:
         return UploadStatus("awaited")
-    reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it does not show it"
+    reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.search_s)} it does not show it"
     return UploadStatus("dropped", reason=f"{reason}, though it lists it" if listed else reason)

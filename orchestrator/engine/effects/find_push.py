@@ -95,7 +95,7 @@ def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
         return EffectResult((fact,), looked_for(session, shell))
     looks = watch.absences + 1
-    lasted_s = search_time_s(watch, session.slug, watch.looked_at, _again_s(limits), shell.clock.now())
+    lasted_s = search_time_s(watch, session.slug, watch.polled_at, _again_s(limits), shell.clock.now())
     _require_absence(session, shell)
     if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
         return EffectResult(watch=looked_for(session, shell, lasted_s, looks))
@@ -115,7 +115,7 @@ def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, lo
     )
     again_at = now + timedelta(seconds=again_s)
     return replace(
-        WELL, looked_at=now, absences=looks, not_before=again_at, failure=why, sought_s={session.slug: lasted_s}
+        WELL, polled_at=now, absences=looks, not_before=again_at, failure=why, search_s={session.slug: lasted_s}
     )
 
 
@@ -197,7 +197,7 @@ def _sessions_of(found: KernelFound, session: Session, shell: EffectContext) -> 
 def poll_twin(session: Session, shell: EffectContext) -> EffectResult:
     """Poll the twin session of a session's kernel; it counts as ended if its kernel was deleted."""
     assert session.twin is not None, f"{session.slug} has no second session"
-    watch = replace(WELL, looked_at=shell.clock.now())
+    watch = replace(WELL, polled_at=shell.clock.now())
     seen = shell.gateway.session(session.slug, session.twin)
     gone = seen.worker is Worker.NEW_SCRIPT
     if seen.worker is Worker.UNKNOWN and not (gone := shell.gateway.find_kernel(session.slug) is None):

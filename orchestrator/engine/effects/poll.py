@@ -51,14 +51,14 @@ def poll(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
         ended = SeenEnded(
             number=session.number, attempt=session.attempt, worker=seen.worker.value, message=seen.message
         )
-        return EffectResult((*facts, ended), replace(WELL, looked_at=shell.clock.now()))
+        return EffectResult((*facts, ended), replace(WELL, polled_at=shell.clock.now()))
     known = snapshot.watch.log_lines
     log = read_log(session, shell, known) if seen.worker is Worker.RUNNING else LogReader(session, known)
     if log.count <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
-        return EffectResult((over,), replace(WELL, looked_at=shell.clock.now()))
+        return EffectResult((over,), replace(WELL, polled_at=shell.clock.now()))
     watch = replace(
         reset_failures(snapshot.watch),
-        looked_at=shell.clock.now(),
+        polled_at=shell.clock.now(),
         slot_since=None,
         slot_seen_at=None,
         log_lines=max(known, log.count),

@@ -73,7 +73,7 @@ def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext)
         name=name,
         place=place,
         taken=run.inputs_offered_at is not None,
-        sought_s=_sought_s(place, snapshot, shell),
+        search_s=_search_s(place, snapshot, shell),
         run=run,
         files=files,
     )
@@ -96,17 +96,17 @@ def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: EffectContext) 
         name=checkpoint.name,
         place=checkpoint.place,
         taken=checkpoint.offered_at is not None,
-        sought_s=_sought_s(checkpoint.place, snapshot, shell),
+        search_s=_search_s(checkpoint.place, snapshot, shell),
         run=snapshot.state.run,
         files=published_files(checkpoint, shell.home),
         sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `repair` has just verified
     )
 
 
-def _sought_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
+def _search_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
     """Return the seconds for which a dataset has been searched for, this poll included; usually one every `poll_s`."""
     watch = snapshot.watch
-    return search_time_s(watch, place, watch.dataset_looked_at, shell.limits.poll_s, shell.clock.now())
+    return search_time_s(watch, place, watch.dataset_polled_at, shell.limits.poll_s, shell.clock.now())
 
 
 def _facts(session: Session, offer: DatasetUpload, status: UploadStatus) -> tuple[Fact, ...]:
@@ -123,7 +123,7 @@ def _facts(session: Session, offer: DatasetUpload, status: UploadStatus) -> tupl
 
 def _dataset_seen(snapshot: Snapshot, shell: EffectContext, sums: dict[str, float] | None = None) -> PollState:
     """Return the poll state after polling a dataset; `sums` is from `summed_up`, while the dataset is searched for."""
-    return replace(reset_failures(snapshot.watch), dataset_looked_at=shell.clock.now(), sought_s=sums or {})
+    return replace(reset_failures(snapshot.watch), dataset_polled_at=shell.clock.now(), search_s=sums or {})
 
 
 def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
@@ -137,4 +137,4 @@ def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
 def _retry_later(snapshot: Snapshot, shell: EffectContext, why: str) -> PollState:
     """Return the poll state that retries later, without counting a failure."""
     again_at = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)
-    return replace(reset_failures(snapshot.watch), dataset_looked_at=None, not_before=again_at, failure=why)
+    return replace(reset_failures(snapshot.watch), dataset_polled_at=None, not_before=again_at, failure=why)

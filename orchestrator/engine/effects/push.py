@@ -39,7 +39,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
         adopted = _adopt_earlier_push(snapshot, session, shell)
         if adopted is not None:
             return EffectResult((adopted,))
-        if snapshot.state.run.unsure:
+        if snapshot.state.run.foreign_push_possible:
             return _search_first(session, shell)
         return _pushed(snapshot, session, pipeline, shell)
     except NameTaken as error:

@@ -52,7 +52,7 @@ def _other_schema(subject: CheckSubject) -> Finding:
 
 def _damaged_or_lost(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
     """Report runs of this name that the database has lost or that are damaged: they may be of this pipeline."""
-    known = {run for run, _ in store.roll()}
+    known = {run for run, _ in store.run_names()}
     if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
         yield _lost(home, lost)
     for run in sorted(run for run in known if pipeline_of(run) == name):

@@ -179,7 +179,7 @@ class Chain:
         for _ in range(turns_max):
             try:
                 if self.settings is not None and self.settings.turned():
-                    store.forget_looks(fence)
+                    store.clear_poll_times(fence)
                 with self.disk.under() if self.disk is not None else nullcontext():
                     turn = tick(store, self.run, shell, fence)
             except StoreUnavailable:  # like the daemon: nothing was changed, so retry

@@ -14,11 +14,11 @@ def upgrade() -> None:
     _leases()
     _quotas()
     _runs()
-    _marks()
+    _notification_marks()
     _metrics()
     _requests()
     _sessions()
-    _watches()
+    _poll_states()
     _checkpoints()
 
 
@@ -81,22 +81,22 @@ def _runs() -> None:
         sa.Column("remedy", sa.Text(), nullable=False),
         sa.Column("excerpt", sa.Text(), nullable=False),
         sa.Column("inputs", sa.Text(), nullable=False),
-        sa.Column("judged", sa.Integer(), nullable=False),
+        sa.Column("accepted_sessions", sa.Integer(), nullable=False),
         sa.Column("awaits", sa.Text(), server_default="", nullable=False),
         sa.Column("home", sa.Text(), server_default="", nullable=False),
         sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
         sa.Column("overtaken_by", sa.Integer(), server_default="0", nullable=False),
         sa.Column("inputs_dataset", sa.Text(), server_default="", nullable=False),
         sa.Column("inputs_offered_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("unsure", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("foreign_push_possible", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("run_by_status", "run", ["status", "created_at", "id"], unique=False)
 
 
-def _marks() -> None:
+def _notification_marks() -> None:
     op.create_table(
-        "told",
+        "notification_mark",
         sa.Column("service", sa.Text(), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("mark", sa.Integer(), nullable=False),
@@ -139,7 +139,7 @@ def _requests() -> None:
         sa.Column("verb", sa.Text(), nullable=False),
         sa.Column("arguments", sa.JSON(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("obeyed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("fulfilled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["run"],
@@ -147,8 +147,8 @@ def _requests() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("request_by_answer", "request", ["obeyed_at", "run"], unique=False)
-    op.create_index("request_open", "request", ["run", "obeyed_at"], unique=False)
+    op.create_index("request_by_answer", "request", ["fulfilled_at", "run"], unique=False)
+    op.create_index("request_open", "request", ["run", "fulfilled_at"], unique=False)
 
 
 def _sessions() -> None:
@@ -200,12 +200,12 @@ def _sessions() -> None:
     op.create_index("session_by_phase", "session", ["phase"], unique=False)
 
 
-def _watches() -> None:
+def _poll_states() -> None:
     op.create_table(
-        "watch",
+        "poll_state",
         sa.Column("run", sa.Text(), nullable=False),
-        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("dataset_looked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("polled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("dataset_polled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
@@ -219,12 +219,12 @@ def _watches() -> None:
         sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("seconds", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("sent_s", sa.Float(), server_default="0", nullable=False),
-        sa.Column("sought_s", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("search_s", sa.JSON(), server_default="{}", nullable=False),
         sa.Column("awaiting", sa.Text(), server_default="", nullable=False),
         sa.Column("waited_s", sa.Float(), server_default="0", nullable=False),
         sa.Column("waited_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("lately", sa.Text(), server_default="", nullable=False),
-        sa.Column("lately_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("recent_commands", sa.Text(), server_default="", nullable=False),
+        sa.Column("recent_commands_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("calls", sa.Integer(), server_default="0", nullable=False),
         sa.Column("calls_since", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
