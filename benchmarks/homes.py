@@ -9,9 +9,19 @@ from datetime import datetime, timedelta
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor, FileEntry, Manifest
-from state import facts
-from state.facts import Fact, Judgement, RunStarted
-from state.model import Metric
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished, PublishIntended
+from state.facts.run import RunFinished, RunStarted
+from state.facts.session import (
+    Judgement,
+    OutputCollected,
+    PushConfirmed,
+    PushIntended,
+    SeenEnded,
+    SeenRunning,
+    SessionPlanned,
+)
+from state.model.metrics import Metric
 from state.store import Store
 
 SESSION = timedelta(hours=9)
@@ -32,7 +42,7 @@ def pipeline_of(name: str, sessions: int, slots: int = 1) -> Pipeline:
 def finished_run(store: Store, run: str, sessions: int, begin: datetime, metrics_a_session: int = 100) -> None:
     """Write a finished run of `sessions` full sessions, with its checkpoints and metrics."""
     later = [fact for number in range(1, sessions + 1) for fact in _session(run, number, sessions, begin)]
-    later.append((_begin_of(sessions + 1, begin), facts.RunFinished()))
+    later.append((_begin_of(sessions + 1, begin), RunFinished()))
     started = _started(run, pipeline_of(run.rpartition("-")[0], sessions))
     store.begin_run(started, begin, later=later, metrics=_metrics(run, sessions, metrics_a_session))
 
@@ -71,7 +81,7 @@ def _session(run: str, number: int, sessions: int, begin: datetime) -> list[tupl
     at, key = _begin_of(number, begin), {"number": number, "attempt": 1}
     parent = _manifest(run, number - 1) if number > 1 else None
     manifest, end = _manifest(run, number), at + BETWEEN + SESSION
-    planned = facts.SessionPlanned(
+    planned = SessionPlanned(
         **key,
         slug=f"{run}-s{number:04d}",
         token=f"{number:024d}",
@@ -81,16 +91,16 @@ def _session(run: str, number: int, sessions: int, begin: datetime) -> list[tupl
         limit_s=SESSION.total_seconds(),
     )
     judgement = Judgement(outcome="finished" if number == sessions else "yielded", furthest=manifest.cursor)
-    collected = facts.OutputCollected(**key, judgement=judgement, checkpoint=f"{run}-c{number:04d}", manifest=manifest)
+    collected = OutputCollected(**key, judgement=judgement, checkpoint=f"{run}-c{number:04d}", manifest=manifest)
     return [
         (at, planned),
-        (at, facts.PushIntended(**key)),
-        (at, facts.PushConfirmed(**key, kernel_version=1)),
-        (at + BETWEEN, facts.SeenRunning(**key)),
-        (end, facts.SeenEnded(**key, worker="complete", message="")),
+        (at, PushIntended(**key)),
+        (at, PushConfirmed(**key, kernel_version=1)),
+        (at + BETWEEN, SeenRunning(**key)),
+        (end, SeenEnded(**key, worker="complete", message="")),
         (end + TRANSFER, collected),
-        (end + TRANSFER, facts.PublishIntended(**key)),
-        (end + 2 * TRANSFER, facts.CheckpointPublished(**key)),
+        (end + TRANSFER, PublishIntended(**key)),
+        (end + 2 * TRANSFER, CheckpointPublished(**key)),
     ]
 
 

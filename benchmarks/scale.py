@@ -38,7 +38,7 @@ from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.world import World
 from stages.contract import Progress
-from state.model import RunState
+from state.model.run_state import RunState
 from state.store import Store
 
 LIVE = "live-0000"

@@ -102,7 +102,7 @@ def _measured(home: Path, kaggle: LocalKaggle, store: Store, seconds: float) -> 
 
 
 def _poll_times(store: Store) -> list[datetime | None]:
-    return [store.watch(f"live-{number:04x}").looked_at for number in range(RUNS)]
+    return [store.watch(f"live-{number:04x}").polled_at for number in range(RUNS)]
 
 
 def _cpu_s(pid: int) -> float:

@@ -8,16 +8,18 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from urllib.parse import quote
 
 from state.damaged_rows import UNREADABLE
-from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, in_words, is_passing, shortened, unread
+from state.database import LOCK_WAIT_S, Database
+from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable, is_transient, shortened, translated, unread
 from state.fold_check import checked
-from state.model import Metric, PollState, QuotaRow
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow
 from state.queries import open_requests
-from state.read_only import ReadOnlyDatabase
 from state.revisions import newest_revision, revision_of
 from state.rows import from_row
+from state.schema import expected_layouts, layout_of
 from state.sql import Query, Row, moment, scalar, stamp
 
 TRIES_MAX = 40
@@ -27,16 +29,14 @@ PROBLEMS_MAX = 5
 INTEGRITY = f"PRAGMA integrity_check({PROBLEMS_MAX})"
 NOT_READ = re.compile(r"error code=(\d+)")
 """Pattern of the SQLite error code in the integrity check's message about a page it could not read."""
-COLUMNS = "SELECT * FROM pragma_table_info(:table)"
-KEYS = "SELECT * FROM pragma_foreign_key_list(:table)"
-ROLL = "SELECT id FROM run ORDER BY created_at, id"
+RUN_NAMES = "SELECT id FROM run ORDER BY created_at, id"
 ORPHANS = "SELECT DISTINCT run FROM fact WHERE run NOT IN (SELECT id FROM run) ORDER BY run"
-OBSERVED: tuple[tuple[str, type], ...] = (("watch", PollState), ("quota", QuotaRow), ("metric", Metric))
+OBSERVED: tuple[tuple[str, type], ...] = (("poll_state", PollState), ("quota", QuotaRow), ("metric", Metric))
 """Tables of observations, each with the type of its rows."""
 
 
 @dataclass(frozen=True)
-class Ailment:
+class Defect:
     """A defect of a database: something that relay never wrote."""
 
     run: str
@@ -58,12 +58,12 @@ class BackupEntry:
 
 def logged(database: Path) -> list[BackupEntry]:
     """Return the whole log of all runs, oldest first, not parsed. Raises StoreCorrupt or StoreUnavailable."""
-    with ReadOnlyDatabase(database).query() as query:
+    with Database.read_only(database).transaction() as query:
         rows = query("SELECT run, at, name, data FROM fact ORDER BY id")
         return [BackupEntry(str(row["run"]), str(row["at"]), str(row["name"]), str(row["data"])) for row in rows]
 
 
-def copied(source: Path, target: Path) -> Path:
+def copy_database(source: Path, target: Path) -> Path:
     """Copy a database, as it is now, into one file: atomically, checked by SQLite, readable by its owner only.
 
     Overwrites an existing copy. Raises StoreUnavailable if there is no disk space or another program locks the source,
@@ -73,9 +73,8 @@ def copied(source: Path, target: Path) -> Path:
     try:
         part.unlink(missing_ok=True)
         os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(_connected(source, "ro")) as old, closing(_connected(part, "rw")) as new:
+        with closing(_connected(source, "mode=ro")) as old, closing(_connected(part, "mode=rw")) as new:
             old.backup(new, progress=_RetryLimit())
-            new.row_factory = sqlite3.Row
             new.execute("PRAGMA journal_mode=DELETE")  # a single file, without -wal and -shm files
             found = list(_integrity_problems(new.execute(INTEGRITY), part))
         if found:
@@ -85,7 +84,7 @@ def copied(source: Path, target: Path) -> Path:
         part.replace(target)
     except (sqlite3.Error, UnicodeDecodeError) as error:
         part.unlink(missing_ok=True)
-        raise (in_words(error, source) or StoreUnavailable(f"{source} cannot be copied ({error})")) from error
+        raise (translated(error, source) or StoreUnavailable(f"{source} cannot be copied ({error})")) from error
     except OSError as error:
         part.unlink(missing_ok=True)
         raise StoreUnavailable(f"{target} cannot be written ({error.strerror or error}): make room there") from error
@@ -95,23 +94,23 @@ def copied(source: Path, target: Path) -> Path:
     return target
 
 
-def hand_over(database: Path, fence: int, at: datetime) -> None:
+def supersede_lease(database: Path, fence: int, at: datetime) -> None:
     """Raise the fencing number and expire the lease: a daemon on this or the replaced database gets LeaseLost."""
-    with closing(_connected(database, "rw")) as connection, connection:
-        connection.execute("UPDATE lease SET fence = max(fence, ?) + 1, expires_at = ?", (fence, stamp(at)))
+    with Database.writable(database).transaction() as query:
+        query("UPDATE lease SET fence = max(fence, :fence) + 1, expires_at = :at", fence=fence, at=stamp(at))
 
 
-def ailments(database: Path) -> list[Ailment]:
+def defects(database: Path) -> list[Defect]:
     """Return all defects of a database. Runs are compared with their logs only if the schema is this relay's revision.
 
     Raises StoreUnavailable if the database cannot be read at the moment.
     """
     try:
-        with ReadOnlyDatabase(database).query() as query:
-            found = [Ailment("", problem) for problem in file_problems(query, database)]
-            return [*found, *(run_ailments(query) if revision_of(query) == newest_revision() else ())]
+        with Database.read_only(database).transaction() as query:
+            found = [Defect("", problem) for problem in file_problems(query, database)]
+            return [*found, *(run_defects(query) if revision_of(query) == newest_revision() else ())]
     except StoreCorrupt as error:
-        return [Ailment("", str(error))]
+        return [Defect("", str(error))]
 
 
 def file_problems(query: Query, database: Path) -> Iterator[str]:
@@ -124,10 +123,8 @@ def file_problems(query: Query, database: Path) -> Iterator[str]:
         yield f"SQLite finds it damaged: {shortened(problem)}"
     if revision_of(query) != newest_revision():
         return
-    from state.schema import layout  # imported here: read-only commands need not load SQLAlchemy
-
-    for table, expected in layout().items():
-        if different := sorted(expected.symmetric_difference(_table_layout(query, table))):
+    for table, expected in expected_layouts().items():
+        if different := sorted(expected.symmetric_difference(layout_of(query, table))):
             yield f"the table {table} is not made as relay makes it ({shortened(' '.join(different[0]))})"
 
 
@@ -141,32 +138,24 @@ def _integrity_problems(rows: Iterable[Row], database: Path) -> Iterator[str]:
             yield said
 
 
-def _table_layout(query: Query, table: str) -> frozenset[tuple[str, ...]]:
-    columns = {
-        ("column", str(row["name"]), str(row["type"]), str(row["notnull"])) for row in query(COLUMNS, table=table)
-    }
-    keys = {("key", str(row["from"]), str(row["table"]), str(row["to"])) for row in query(KEYS, table=table)}
-    return frozenset(columns | keys)
-
-
-def run_ailments(query: Query) -> Iterator[Ailment]:
+def run_defects(query: Query) -> Iterator[Defect]:
     """Yield the defects of each run and of the observations. SQLite errors about the machine propagate."""
-    for row in query(ROLL):
+    for row in query(RUN_NAMES):
         run = str(row["id"])
         try:
             checked(query, run, None)
             open_requests(query, run)
         except RunDamaged as error:
-            yield Ailment(run, error.why)
+            yield Defect(run, error.why)
         except (sqlite3.DatabaseError, StoreCorrupt, UnicodeDecodeError) as error:
-            if isinstance(error, sqlite3.Error) and is_passing(error):
+            if isinstance(error, sqlite3.Error) and is_transient(error):
                 raise
-            yield Ailment(run, shortened(str(error)))
+            yield Defect(run, shortened(str(error)))
     for row in query(ORPHANS):
-        yield Ailment(str(row["run"]), "the log has facts of this run, but its row is missing")
+        yield Defect(str(row["run"]), "the log has facts of this run, but its row is missing")
     for table, kind in OBSERVED:
         if count := sum(_unreadable(kind, row) for row in query(f"SELECT * FROM {table}")):
-            yield Ailment("", f"{count} of the observations in {table} cannot be read and are ignored", severe=False)
+            yield Defect("", f"{count} of the observations in {table} cannot be read and are ignored", severe=False)
 
 
 def _unreadable(kind: type, row: Row) -> bool:
@@ -179,7 +168,7 @@ def _unreadable(kind: type, row: Row) -> bool:
 
 def newest_fact(database: Path) -> datetime | None:
     """Return the time of the newest fact in a database; None if it has no facts."""
-    with ReadOnlyDatabase(database).query() as query:
+    with Database.read_only(database).transaction() as query:
         found = scalar(query("SELECT at FROM fact ORDER BY id DESC LIMIT 1"), "at")
         return None if found is None else moment(found)
 
@@ -196,5 +185,5 @@ class _RetryLimit:
             raise StoreUnavailable("another program holds the database: close that, then try again")
 
 
-def _connected(database: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(database.absolute()))}?mode={mode}", uri=True)
+def _connected(database: Path, options: str) -> sqlite3.Connection:
+    return Database(database, options, LOCK_WAIT_S).connected()

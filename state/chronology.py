@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from state.model import RunState
+from state.model.run_state import RunState
 
 Item = TypeVar("Item")
 
@@ -33,7 +33,7 @@ def moved_back(times: Iterable[datetime], at: datetime) -> dict[datetime, dateti
     return {time: moved for time, moved in zip(known, new, strict=True) if time != moved}
 
 
-def put_right(state: RunState, at: datetime) -> RunState:
+def correct_times(state: RunState, at: datetime) -> RunState:
     """Return the state with its times moved before `at`, for a fact at `at` that follows facts with later times.
 
     The run's `created_at` is not changed: the tokens of its sessions are derived from it.

@@ -3,26 +3,25 @@
 Reads only, waits at most WAIT_S seconds for a lock, and returns nothing on any database error.
 """
 
-import os
-from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
+from typing import Any
 
 WAIT_S = 0.2
 
 
 def runs(database: Path) -> list[tuple[str, str]]:
     """Return (run, status) of every run, newest first."""
-    return _selected(database, "SELECT id, status FROM run ORDER BY created_at DESC")
+    return _selected(database, ("id", "status"), "SELECT id, status FROM run ORDER BY created_at DESC")
 
 
 def sessions(database: Path, run: str) -> list[tuple[int, str]]:
     """Return (number, slug) of every session attempt of a run, newest first. `run` is an id or a pipeline's name."""
     return _selected(
         database,
+        ("number", "slug"),
         "SELECT number, slug FROM session WHERE run IN (SELECT id FROM run WHERE id = :run OR name = :run) "
         "ORDER BY number DESC, attempt DESC",
-        run,
+        run=run,
     )
 
 
@@ -30,20 +29,23 @@ def checkpoints(database: Path, run: str) -> list[tuple[str, str, int, bool]]:
     """Return (name, stage, step, usable as a session's start) of every checkpoint of a run, newest first."""
     return _selected(
         database,
-        "SELECT name, json_extract(cursor, '$.stage'), json_extract(cursor, '$.step'), status IN ('collected', 'published') "
+        ("name", "stage", "step", "usable"),
+        "SELECT name, json_extract(cursor, '$.stage') AS stage, json_extract(cursor, '$.step') AS step, "
+        "status IN ('collected', 'published') AS usable "
         "FROM checkpoint WHERE run IN (SELECT id FROM run WHERE id = :run OR name = :run) "
         "ORDER BY session DESC, attempt DESC",
-        run,
+        run=run,
     )
 
 
-def _selected(database: Path, question: str, run: str = "") -> list[tuple]:  # type: ignore[type-arg]
-    import sqlite3  # imported here: every command imports this module
+def _selected(database: Path, columns: tuple[str, ...], sql: str, **values: str) -> list[Any]:
+    import sqlite3  # imported here, as below: every command imports this module
+
+    from state.database import Database
+    from state.failures import StoreCorrupt, StoreUnavailable
 
     try:
-        with closing(
-            sqlite3.connect(f"file:{quote(os.fsencode(database.absolute()))}?mode=ro", timeout=WAIT_S, uri=True)
-        ) as held:
-            return held.execute(question, {"run": run}).fetchall()
-    except sqlite3.Error:
+        with Database.read_only(database, WAIT_S).transaction() as query:
+            return [tuple(row[name] for name in columns) for row in query(sql, **values)]
+    except (sqlite3.Error, StoreCorrupt, StoreUnavailable):
         return []

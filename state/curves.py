@@ -6,7 +6,7 @@ and value. The newest value of each metric is one index lookup, and a curve is o
 
 from collections.abc import Iterator
 
-from state.model import CurvePoint, Metric, StepEdges, StepSeen
+from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
 from state.rows import from_row
 from state.sql import Query, scalar
 

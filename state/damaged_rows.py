@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from state.failures import RunDamaged, shortened
-from state.machine import IllegalTransition
 from state.rows import from_row
 from state.sql import Row
+from state.transitions import IllegalTransition
 
 Observed = TypeVar("Observed")
 
@@ -19,7 +19,7 @@ UNREADABLE = (
 
 
 @contextmanager
-def of_run(run: str, what: str) -> Iterator[None]:
+def reporting_damage(run: str, what: str) -> Iterator[None]:
     """Raise RunDamaged for any parse error inside the block; `what` names the data in the message."""
     try:
         yield

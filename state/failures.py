@@ -38,22 +38,28 @@ def shortened(text: str, chars_max: int = 120) -> str:
     return line if len(line) <= chars_max else f"{line[:chars_max]}…"
 
 
-BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-STRANGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
+CORRUPT_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+FOREIGN_CODES = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG)
 """SQLite result codes for missing or different tables, and for values that relay never writes."""
-LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+LOCK_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 READ_DETAILS = (
     "SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_FSTAT", "SQLITE_IOERR_MMAP", "SQLITE_IOERR_DATA",
     "SQLITE_IOERR_CORRUPTFS",
 )  # fmt: skip
 """SQLite extended codes of a failing disk read. The data may be intact and readable again once the disk works."""
-PASSING = (*LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM)
+TRANSIENT_CODES = (
+    *LOCK_CODES,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOMEM,
+)
 """SQLite result codes about the machine (locks, disk space, memory), not about the content of the file."""
 FULL_DETAILS = ("SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_IOERR_TRUNCATE")
 """SQLite extended codes that, besides SQLITE_FULL, mean a full disk."""
 
 
-def in_words(error: BaseException | None, database: Path) -> Exception | None:
+def translated(error: BaseException | None, database: Path) -> Exception | None:
     """Return the error to raise for an SQLite error about this file; None if the file is not the cause.
 
     The codes are SQLite's (https://www.sqlite.org/rescode.html): the low byte is the primary code, the rest the detail.
@@ -66,12 +72,12 @@ def in_words(error: BaseException | None, database: Path) -> Exception | None:
         undecoded = isinstance(error, sqlite3.OperationalError) and "decode" in str(error)
         return StoreCorrupt(_unreadable_message(database, error)) if undecoded else None
     kind = error.sqlite_errorcode & 0xFF
-    if kind in LOCKED:
+    if kind in LOCK_CODES:
         who = holders(database) or "another program, such as a database browser or a backup"
         return StoreUnavailable(f"{database} is locked by {who}: close that, then try again")
-    if kind in BROKEN:
+    if kind in CORRUPT_CODES:
         return StoreCorrupt(_unreadable_message(database, error))
-    if kind in STRANGE:
+    if kind in FOREIGN_CODES:
         return StoreCorrupt(
             f"{database} does not hold the tables that relay made ({shortened(str(error))}): relay restore brings back a backup "
             "of it, and relay doctor says what else can be done"
@@ -109,9 +115,9 @@ def _is_missing(database: Path) -> bool:
     return False
 
 
-def is_passing(error: sqlite3.Error) -> bool:
+def is_transient(error: sqlite3.Error) -> bool:
     """Return True if SQLite could not read the file, so that its content remains unknown."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in PASSING
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in TRANSIENT_CODES
 
 
 def unread(database: Path, why: str) -> str:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from state import machine
-from state.damaged_rows import UNREADABLE, of_run
+from state.damaged_rows import UNREADABLE, reporting_damage
 from state.digests import BEGINNING
-from state.facts import Fact
+from state.facts.base import Fact
 from state.failures import RunDamaged
-from state.model import RunState
+from state.model.run_state import RunState
 from state.queries import facts_of, linked, rows_of
 from state.sql import Query
 
@@ -38,7 +38,7 @@ class FoldCache:
         return 1 + len(self.state.sessions) + len(self.state.checkpoints)
 
 
-class Remembered:
+class VerifiedStates:
     """Bounded LRU cache of the states that this process has verified. Evicting one costs a full fold, nothing else.
 
     It must only hold committed states: never add the result of a transaction that may still fail.
@@ -91,7 +91,7 @@ def _checked_whole_log(query: Query, run: str, rows: RunState, facts: Iterable[t
     newest = next(query(NEWEST_FACT_ROW, run=run), None)
     if newest is None:
         raise RunDamaged(run, "it has no facts")
-    with of_run(run, "its log"):
+    with reporting_damage(run, "its log"):
         state = machine.fold(facts)
     if state != rows:
         raise RunDamaged(run, DIFFERENT)

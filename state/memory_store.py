@@ -1,33 +1,23 @@
 """In-memory store with the contract of `state.store`, for simulations that need no persistence."""
 
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from state import machine
-from state.facts import Fact, RunStarted, SeenEnded, SessionLost
+from state.facts.base import Fact
+from state.facts.run import RunStarted
+from state.facts.session import SeenEnded, SessionLost
 from state.failures import RunExists
 from state.leases import Lease, check_fence, taken
-from state.model import (
-    FORGOTTEN,
-    CallsMade,
-    CurvePoint,
-    MachineTime,
-    Metric,
-    PollState,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    RunStatus,
-    Snapshot,
-    StepEdges,
-    StepSeen,
-    Waiting,
-)
+from state.memory_metrics import MemoryMetrics, newest_values, points, step_edges, steps_seen
+from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
+from state.model.poll_state import POLL_TIMES, PollState
+from state.model.run_state import Run, RunState
+from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Request, Snapshot, Waiting
+from state.model.statuses import RunStatus
 from state.run_queue import ChangeToken
 
 OPEN = (RunStatus.ACTIVE, RunStatus.WAITING, RunStatus.PARKED)
@@ -45,7 +35,7 @@ class MemoryStore:
         self._facts: dict[str, list[tuple[datetime, Fact]]] = {}
         self._watches: dict[str, PollState] = {}
         self._quotas: dict[tuple[str, str], QuotaRow] = {}
-        self._metrics: dict[tuple[str, int, int, int, str], Metric] = {}
+        self._metrics = MemoryMetrics()
         self._requests: dict[int, Request] = {}
         """Requests that have not been carried out yet, by number."""
         self._requests_made = 0
@@ -57,7 +47,7 @@ class MemoryStore:
             other = MemoryStore()
             other._states, other._watches, other._quotas = dict(self._states), dict(self._watches), dict(self._quotas)
             other._facts = {run: list(facts) for run, facts in self._facts.items()}
-            other._metrics, other._requests = dict(self._metrics), dict(self._requests)
+            other._metrics, other._requests = self._metrics.copy(), dict(self._requests)
             other._requests_made, other._lease = self._requests_made, self._lease
             return other
 
@@ -84,7 +74,7 @@ class MemoryStore:
                 state = machine.apply(state, next_fact, when)
             self._states[fact.run] = state
             self._facts[fact.run] = [(at, fact), *later]
-            self._keep(metrics)
+            self._metrics.add(metrics)
             return state
 
     def append(
@@ -95,7 +85,7 @@ class MemoryStore:
         *,
         metrics: Iterable[Metric] = (),
         watch: PollState | None = None,
-        obeyed: int | None = None,
+        fulfilled: int | None = None,
         fence: int | None = None,
     ) -> RunState:
         """Append facts and store observations. Raises IllegalTransition or LeaseLost; then nothing is changed."""
@@ -110,11 +100,11 @@ class MemoryStore:
             key = (after.run.owner, after.run.accelerator)
             if key in self._quotas and any(isinstance(fact, (SeenEnded, SessionLost)) for fact in facts):
                 self._quotas[key] = replace(self._quotas[key], outdated=True)
-            self._keep(metrics)
+            self._metrics.add(metrics)
             if watch is not None:
                 self._watches[run] = watch
-            if obeyed is not None:
-                self._requests.pop(obeyed, None)
+            if fulfilled is not None:
+                self._requests.pop(fulfilled, None)
             return after
 
     def load(self, run: str) -> RunState:
@@ -157,7 +147,7 @@ class MemoryStore:
         with self._lock:
             return sorted((state.run for state in self._states.values()), key=lambda run: (run.created_at, run.id))
 
-    def roll(self) -> list[tuple[str, str]]:
+    def run_names(self) -> list[tuple[str, str]]:
         """Return (id, pipeline name) of every run, oldest first."""
         return [(run.id, run.name) for run in self.runs()]
 
@@ -178,26 +168,20 @@ class MemoryStore:
                 if run.status in OPEN or run.id in asked or self._is_cancelled_but_live(run)
             ]
 
-    def news(self) -> dict[str, ChangeToken]:
-        """Return the open runs, each with a token that changes with its facts and requests (see `Store.news`)."""
+    def change_tokens(self) -> dict[str, ChangeToken]:
+        """Return the open runs, each with a token that changes with its facts and requests (see `Store.change_tokens`)."""
         with self._lock:
             return {run: (len(self._facts[run]), self._newest_request(run)) for run in self.open_runs()}
 
     # --- observations --------------------------------------------------------
-
-    def observe(self, run: str, watch: PollState, metrics: Iterable[Metric] = ()) -> None:
-        """Store the result of a poll that produced no fact."""
-        with self._lock:
-            self._keep(metrics)
-            self._watches[run] = watch
 
     def watch(self, run: str) -> PollState:
         """Return a run's poll state."""
         with self._lock:
             return self._watches.get(run, PollState())
 
-    def forget_looks(self, fence: int) -> None:
-        """Clear the times of polls and retries (see `Store.forget_looks`)."""
+    def clear_poll_times(self, fence: int) -> None:
+        """Clear the times of polls and retries (see `Store.clear_poll_times`)."""
         with self._lock:
             self._check_fence(fence)
             for run, watch in self._watches.items():
@@ -208,7 +192,7 @@ class MemoryStore:
         with self._lock:
             self._quotas[quota.owner, quota.accelerator] = quota
 
-    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
+    def machine_times(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """Return the machine time after `since` of relay's sessions on the account and accelerator."""
         with self._lock:
             states = [s for s in self._states.values() if (s.run.owner, s.run.accelerator) == (owner, accelerator)]
@@ -233,55 +217,23 @@ class MemoryStore:
     def metrics(self, run: str, *, session: tuple[int, int] | None = None) -> list[Metric]:
         """Return the metrics that a run's sessions reported, ordered by session and event."""
         with self._lock:
-            found = [m for m in self._metrics.values() if m.run == run]
-        if session is not None:
-            found = [m for m in found if (m.session, m.attempt) == session]
-        return sorted(found, key=lambda m: (m.session, m.attempt, m.number, m.name))
+            return self._metrics.of(run, session)
 
     def last_metrics(self, run: str) -> list[Metric]:
         """Return the newest value of each metric of each stage."""
-        newest = {(metric.stage, metric.name): metric for metric in self.metrics(run)}
-        return [newest[key] for key in sorted(newest)]
+        return newest_values(self.metrics(run))
 
     def steps_seen(self, run: str, newest: int) -> list[StepSeen]:
         """Return completed steps in order: the `newest` of each stage, and each stage's first in each session."""
-        found: list[StepSeen] = []
-        for metric in self.metrics(run):
-            step = StepSeen(
-                session=metric.session, attempt=metric.attempt, stage=metric.stage, step=metric.step, at_s=metric.at_s
-            )
-            if not found or found[-1] != step:
-                found.append(step)
-        kept, of_stage, begun = [], Counter(step.stage for step in found), set()
-        for step in found:
-            key = (step.session, step.attempt, step.stage)
-            if key not in begun or of_stage[step.stage] <= newest:
-                kept.append(step)
-            begun.add(key)
-            of_stage[step.stage] -= 1
-        return kept
+        return steps_seen(self.metrics(run), newest)
 
     def series(self, run: str, points_max: int) -> list[CurvePoint]:
         """Return each metric of each stage over its steps, sorted, with at most `points_max` points per curve."""
-        mine = self.metrics(run)
-        last = {metric.stage: 0 for metric in mine}
-        for metric in mine:
-            last[metric.stage] = max(last[metric.stage], metric.step)
-        buckets: dict[tuple[str, str, int], list[Metric]] = {}
-        for metric in mine:
-            width = last[metric.stage] // points_max + 1
-            buckets.setdefault((metric.stage, metric.name, metric.step // width), []).append(metric)
-        return [_point(stage, name, found) for (stage, name, _), found in sorted(buckets.items())]
+        return points(self.metrics(run), points_max)
 
     def step_edges(self, run: str) -> list[StepEdges]:
         """Return the times of each session's first and last reported step, ordered by session."""
-        times: dict[tuple[int, int], list[float]] = {}
-        for metric in self.metrics(run):
-            times.setdefault((metric.session, metric.attempt), []).append(metric.at_s)
-        return [
-            StepEdges(session=session, attempt=attempt, first_at_s=min(found), last_at_s=max(found))
-            for (session, attempt), found in sorted(times.items())
-        ]
+        return step_edges(self.metrics(run))
 
     # --- requests ------------------------------------------------------------
 
@@ -328,12 +280,6 @@ class MemoryStore:
 
     # --- underneath ----------------------------------------------------------
 
-    def _keep(self, metrics: Iterable[Metric]) -> None:
-        """Add metrics; skip those already stored, since a replayed event has the same values."""
-        for metric in metrics:
-            key = (metric.run, metric.session, metric.attempt, metric.number, metric.name)
-            self._metrics.setdefault(key, metric)
-
     def _newest_request(self, run: str) -> int:
         return max((number for number, request in self._requests.items() if request.run == run), default=0)
 
@@ -363,7 +309,7 @@ class MemoryStore:
 
 
 def _without_times(watch: PollState) -> PollState:
-    gone: dict[str, Any] = dict.fromkeys(FORGOTTEN)
+    gone: dict[str, Any] = dict.fromkeys(POLL_TIMES)
     return replace(watch, **gone)
 
 
@@ -371,9 +317,3 @@ def _slots_taken(state: RunState) -> int:
     """Return the number of slots that the run takes."""
     looked_after = state.run.status in OPEN
     return sum(session.phase.on_kaggle + (looked_after and session.twin_lives) for session in state.sessions)
-
-
-def _point(stage: str, name: str, found: list[Metric]) -> CurvePoint:
-    values = [metric.value for metric in found]
-    step, mean = max(metric.step for metric in found), sum(values) / len(values)
-    return CurvePoint(stage=stage, name=name, step=step, value=mean, low=min(values), high=max(values))

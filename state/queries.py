@@ -3,24 +3,15 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from state.damaged_rows import of_run, readable
+from state.damaged_rows import readable, reporting_damage
 from state.digests import BEGINNING, link
-from state.facts import FACTS, Fact
+from state.facts.base import Fact
+from state.facts.registry import FACTS
 from state.failures import RunDamaged
-from state.model import (
-    CallsMade,
-    Checkpoint,
-    MachineTime,
-    Phase,
-    PollState,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    RunStatus,
-    Session,
-    Waiting,
-)
+from state.model.poll_state import PollState
+from state.model.run_state import Checkpoint, Run, RunState, Session
+from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Request, Waiting
+from state.model.statuses import Phase, RunStatus
 from state.rows import from_row
 from state.sql import Query, Row, document, moment, scalar, stamp
 
@@ -35,8 +26,8 @@ FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id"
 RUN_OF = "SELECT * FROM run WHERE id = :run"
 SESSIONS_OF = "SELECT * FROM session WHERE run = :run ORDER BY number, attempt"
 CHECKPOINTS_OF = "SELECT * FROM checkpoint WHERE run = :run ORDER BY session, attempt"
-WATCH_OF = "SELECT * FROM watch WHERE run = :run"
-OPEN_REQUESTS = "SELECT * FROM request WHERE run = :run AND obeyed_at IS NULL ORDER BY id"
+WATCH_OF = "SELECT * FROM poll_state WHERE run = :run"
+OPEN_REQUESTS = "SELECT * FROM request WHERE run = :run AND fulfilled_at IS NULL ORDER BY id"
 QUOTA_OF = "SELECT * FROM quota WHERE owner = :owner AND accelerator = :accelerator"
 OTHERS_LIVE = f"""
     SELECT coalesce(sum((session.phase IN ({LIVE_PHASES})) + ({TWIN_LIVES})), 0) AS live
@@ -44,16 +35,16 @@ OTHERS_LIVE = f"""
     AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
 """
 OTHERS_WAITING = f"""
-    SELECT watch.run, watch.slot_since AS since, watch.slot_seen_at AS seen_at FROM watch JOIN run ON watch.run = run.id
-    WHERE run.status = '{RunStatus.ACTIVE.value}' AND watch.slot_since IS NOT NULL
+    SELECT poll_state.run, poll_state.slot_since AS since, poll_state.slot_seen_at AS seen_at FROM poll_state JOIN run ON poll_state.run = run.id
+    WHERE run.status = '{RunStatus.ACTIVE.value}' AND poll_state.slot_since IS NOT NULL
     AND run.id != :run AND run.owner = :owner AND run.accelerator = :accelerator
     AND run.id NOT IN (SELECT run FROM session WHERE phase IN ({LIVE_PHASES}))
 """
 OTHERS_CALLS = """
-    SELECT watch.calls_since AS since, watch.calls FROM watch JOIN run ON watch.run = run.id
-    WHERE watch.calls_since IS NOT NULL AND run.id != :run AND run.owner = :owner
+    SELECT poll_state.calls_since AS since, poll_state.calls FROM poll_state JOIN run ON poll_state.run = run.id
+    WHERE poll_state.calls_since IS NOT NULL AND run.id != :run AND run.owner = :owner
 """
-STRETCHES = """
+MACHINE_TIMES = """
     SELECT coalesce(session.running_at, session.pushed_at) AS began_at, session.ended_at, session.limit_s
     FROM session JOIN run ON session.run = run.id
     WHERE run.owner = :owner AND run.accelerator = :accelerator AND session.pushed_at IS NOT NULL
@@ -73,7 +64,7 @@ def facts_of(query: Query, run: str) -> Iterator[tuple[datetime, Fact]]:
 def linked(run: str, before: str, rows: Iterable[Row]) -> Iterator[tuple[datetime, Fact]]:
     """Yield the facts in these rows, verified against their digests. `before` is the digest of the preceding fact."""
     for row in rows:
-        with of_run(run, f"fact {row['id']}"):
+        with reporting_damage(run, f"fact {row['id']}"):
             at = moment(row["at"])
             before = link(before, run, at, row["name"], row["data"])
             changed = before != row["digest"]
@@ -93,7 +84,7 @@ def rows_of(query: Query, run: str) -> RunState:
     row = next(query(RUN_OF, run=run), None)
     if row is None:
         raise KeyError(run)
-    with of_run(run, "a row of it"):
+    with reporting_damage(run, "a row of it"):
         return RunState(
             from_row(Run, row),
             tuple(from_row(Session, found) for found in query(SESSIONS_OF, run=run)),
@@ -108,7 +99,7 @@ def watch_of(query: Query, run: str) -> PollState:
 
 def open_requests(query: Query, run: str) -> tuple[Request, ...]:
     """Return a run's open requests, oldest first. Raises RunDamaged if one cannot be parsed."""
-    with of_run(run, "a request"):
+    with reporting_damage(run, "a request"):
         return tuple(from_row(Request, row) for row in query(OPEN_REQUESTS, run=run))
 
 
@@ -133,7 +124,7 @@ def others_calls(query: Query, run: Run) -> tuple[CallsMade, ...]:
     return tuple(from_row(CallsMade, row) for row in query(OTHERS_CALLS, run=run.id, owner=run.owner))
 
 
-def stretches(query: Query, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
+def machine_times(query: Query, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
     """Return the machine time after `since` of the account's sessions on an accelerator."""
-    rows = query(STRETCHES, owner=owner, accelerator=accelerator, since=stamp(since))
+    rows = query(MACHINE_TIMES, owner=owner, accelerator=accelerator, since=stamp(since))
     return [*readable(MachineTime, rows)]

@@ -6,34 +6,24 @@ from datetime import datetime
 
 from state import curves, run_queue
 from state.damaged_rows import UNREADABLE, readable
-from state.facts import Fact
+from state.facts.base import Fact, LoggedFact
 from state.failures import StoreCorrupt, shortened
-from state.fold_check import FoldCache, Remembered, checked, checked_with_facts
+from state.fold_check import FoldCache, VerifiedStates, checked, checked_with_facts
 from state.leases import Lease
-from state.model import (
-    CurvePoint,
-    LoggedFact,
-    MachineTime,
-    Metric,
-    PollState,
-    QuotaRow,
-    Request,
-    Run,
-    RunState,
-    Snapshot,
-    StepEdges,
-    StepSeen,
-)
+from state.model.metrics import CurvePoint, Metric, StepEdges, StepSeen
+from state.model.poll_state import PollState
+from state.model.run_state import Run, RunState
+from state.model.snapshot import MachineTime, QuotaRow, Request, Snapshot
 from state.queries import (
     fact_in,
     facts_of,
+    machine_times,
     open_requests,
     others_calls,
     others_live,
     others_waiting,
     quota_of,
     rows_of,
-    stretches,
     watch_of,
 )
 from state.rows import from_row
@@ -43,7 +33,7 @@ from state.sql import Query, Row, moment
 NEWEST_FACTS = "SELECT * FROM fact ORDER BY id DESC LIMIT :most"
 NEWEST_FACTS_OF = "SELECT * FROM fact WHERE run = :run ORDER BY id DESC LIMIT :most"
 RUNS = "SELECT * FROM run ORDER BY created_at, id"
-ROLL = "SELECT id, name FROM run ORDER BY created_at, id"
+RUN_NAMES = "SELECT id, name FROM run ORDER BY created_at, id"
 QUOTAS = "SELECT * FROM quota"
 LEASE = "SELECT * FROM lease"
 METRICS = "SELECT * FROM metric WHERE run = :run ORDER BY session, attempt, number, name"
@@ -59,7 +49,7 @@ class Reader(ABC):
     """
 
     def __init__(self) -> None:
-        self._remembered = Remembered()
+        self._verified_states = VerifiedStates()
 
     @abstractmethod
     def _query(self) -> contextlib.AbstractContextManager[Query]:
@@ -70,13 +60,13 @@ class Reader(ABC):
         """Close the database."""
 
     def _checked(self, query: Query, run: str) -> FoldCache:
-        return checked(query, run, self._remembered.of(run))
+        return checked(query, run, self._verified_states.of(run))
 
     def load(self, run: str) -> RunState:
         """Return the run's state. Raises KeyError for an unknown run, RunDamaged if its facts or rows are damaged."""
         with self._query() as query:
             found = self._checked(query, run)
-        self._remembered.keep(run, found)
+        self._verified_states.keep(run, found)
         return found.state
 
     def rows(self, run: str) -> RunState:
@@ -91,7 +81,7 @@ class Reader(ABC):
         """Return the run's state and its log, oldest first, of the same moment. Raises as `load` does."""
         with self._query() as query:
             found, facts = checked_with_facts(query, run)
-        self._remembered.keep(run, found)
+        self._verified_states.keep(run, found)
         return found.state, facts
 
     def snapshot(self, run: str) -> Snapshot:
@@ -108,7 +98,7 @@ class Reader(ABC):
                 waiting=others_waiting(query, of),
                 others_calls=others_calls(query, of),
             )
-        self._remembered.keep(run, found)
+        self._verified_states.keep(run, found)
         return snapshot
 
     def facts(self, run: str) -> list[tuple[datetime, Fact]]:
@@ -126,14 +116,14 @@ class Reader(ABC):
     # --- runs ----------------------------------------------------------------
 
     def runs(self) -> list[Run]:
-        """Return every run whose row can be parsed, oldest first; `roll` includes the others."""
+        """Return every run whose row can be parsed, oldest first; `run_names` includes the others."""
         with self._query() as query:
             return [*readable(Run, query(RUNS))]
 
-    def roll(self) -> list[tuple[str, str]]:
+    def run_names(self) -> list[tuple[str, str]]:
         """Return (id, pipeline name) of every run, damaged or not, oldest first."""
         with self._query() as query:
-            return [(str(row["id"]), str(row["name"])) for row in query(ROLL)]
+            return [(str(row["id"]), str(row["name"])) for row in query(RUN_NAMES)]
 
     def by_priority(self, most: int) -> tuple[list[str], int]:
         """Return the ids of the `most` most urgent runs, oldest first, and the number of others.
@@ -151,10 +141,10 @@ class Reader(ABC):
         with self._query() as query:
             return run_queue.open_ids(query)
 
-    def news(self) -> dict[str, ChangeToken]:
+    def change_tokens(self) -> dict[str, ChangeToken]:
         """Return the open runs, each with a token that changes with every new fact or request of the run."""
         with self._query() as query:
-            return run_queue.marks(query)
+            return run_queue.change_tokens(query)
 
     # --- observations --------------------------------------------------------
 
@@ -163,10 +153,10 @@ class Reader(ABC):
         with self._query() as query:
             return watch_of(query, run)
 
-    def stretches(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
+    def machine_times(self, owner: str, accelerator: str, since: datetime) -> list[MachineTime]:
         """Return the machine time after `since` of relay's sessions on the account and accelerator."""
         with self._query() as query:
-            return stretches(query, owner, accelerator, since)
+            return machine_times(query, owner, accelerator, since)
 
     def quotas(self) -> list[QuotaRow]:
         """Return every account's quota as last read."""

@@ -15,9 +15,9 @@ class SchemaError(Exception):
     """This relay cannot use the database's schema; the message is one sentence with the remedy."""
 
 
-def newest_revision() -> str:
+def newest_revision(migrations: Path = MIGRATIONS) -> str:
     """Return the revision that this code expects: that of the last migration."""
-    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).split("_")[0]
+    return max(path.name for path in (migrations / "versions").glob("[0-9]*.py")).split("_")[0]
 
 
 def revision_of(query: Query) -> str | None:

@@ -1,16 +1,17 @@
 """Conversion between the frozen values and their database rows."""
 
 import functools
+import json
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
 from stages.contract import Cursor
-from state.sql import Row, document, moment
+from state.sql import Row, document, moment, stamp
 
 Value = TypeVar("Value")
 
@@ -18,6 +19,11 @@ Value = TypeVar("Value")
 def to_row(value: Any) -> dict[str, Any]:
     """Return the value's fields as columns."""
     return {f.name: _column(getattr(value, f.name)) for f in fields(value)}
+
+
+def to_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values as SQLite stores them."""
+    return {name: _column(value) for name, value in values.items()}
 
 
 def from_row(kind: type[Value], row: Row) -> Value:
@@ -48,14 +54,22 @@ def _reader(hint: Any) -> Callable[[Any], Any] | None:
     return bool if hint is bool else None
 
 
-def _cursor(column: Any) -> Cursor | None:
-    found = document(column)  # a missing cursor is stored as JSON null
+def _cursor(column: str | None) -> Cursor | None:
+    found = document(column)
     return None if found is None else Cursor.from_dict(found)
 
 
 def _column(value: Any) -> Any:
-    if isinstance(value, Cursor):
-        return value.to_dict()
-    if isinstance(value, StrEnum):
-        return value.value
-    return int(value) if isinstance(value, bool) else value
+    match value:
+        case datetime():
+            return stamp(value)
+        case Cursor():
+            return json.dumps(value.to_dict())
+        case dict():
+            return json.dumps(value)
+        case StrEnum():
+            return value.value
+        case bool():
+            return int(value)
+        case _:
+            return value

@@ -1,6 +1,6 @@
 """Queries for the runs that may need work. They use indexes, so runs that are over cost nothing."""
 
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.queries import LIVE_PHASES
 from state.sql import Query, scalar
 
@@ -11,17 +11,17 @@ OPEN = f"""
     run.id IN (
         SELECT id FROM run WHERE status IN ('{RunStatus.ACTIVE.value}', '{RunStatus.WAITING.value}', '{RunStatus.PARKED.value}')
         UNION SELECT run FROM session WHERE phase IN ({LIVE_PHASES})
-        UNION SELECT run FROM request WHERE obeyed_at IS NULL
+        UNION SELECT run FROM request WHERE fulfilled_at IS NULL
     )
 """
 """SQL condition for open runs. It includes a cancelled run until its live session ends."""
 OPEN_IDS = f"SELECT id FROM run WHERE {OPEN} ORDER BY created_at, id"
-MARKS = f"""
+CHANGE_TOKENS = f"""
     SELECT run.id, (SELECT max(fact.id) FROM fact WHERE fact.run = run.id) AS fact,
-    (SELECT max(request.id) FROM request WHERE request.run = run.id AND request.obeyed_at IS NULL) AS request
+    (SELECT max(request.id) FROM request WHERE request.run = run.id AND request.fulfilled_at IS NULL) AS request
     FROM run WHERE {OPEN} ORDER BY run.created_at, run.id
 """
-NEEDIEST = f"""
+MOST_URGENT = f"""
     SELECT id, created_at FROM run ORDER BY CASE status WHEN '{RunStatus.PARKED.value}' THEN 0
     WHEN '{RunStatus.ACTIVE.value}' THEN 1 WHEN '{RunStatus.WAITING.value}' THEN 1 ELSE 2 END,
     created_at DESC, id DESC LIMIT :most
@@ -34,9 +34,9 @@ def open_ids(query: Query) -> list[str]:
     return [str(row["id"]) for row in query(OPEN_IDS)]
 
 
-def marks(query: Query) -> dict[str, ChangeToken]:
+def change_tokens(query: Query) -> dict[str, ChangeToken]:
     """Return the open runs, each with its change token."""
-    return {row["id"]: (row["fact"] or 0, row["request"] or 0) for row in query(MARKS)}
+    return {row["id"]: (row["fact"] or 0, row["request"] or 0) for row in query(CHANGE_TOKENS)}
 
 
 def by_priority(query: Query, most: int) -> tuple[list[str], int]:
@@ -44,5 +44,5 @@ def by_priority(query: Query, most: int) -> tuple[list[str], int]:
 
     Parked runs are the most urgent, then active and waiting ones, then runs that are over; within each the newest.
     """
-    found = sorted((row["created_at"], str(row["id"])) for row in query(NEEDIEST, most=most))
+    found = sorted((row["created_at"], str(row["id"])) for row in query(MOST_URGENT, most=most))
     return [run for _, run in found], int(scalar(query(COUNT), "runs")) - len(found)

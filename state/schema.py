@@ -1,252 +1,242 @@
 """Database tables. `fact` is append-only; the others hold the fold of the facts, or observations."""
 
 import functools
-from datetime import UTC, datetime
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    DateTime,
-    Dialect,
-    Float,
-    ForeignKeyConstraint,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    TypeDecorator,
-    UniqueConstraint,
-)
-from sqlalchemy.dialects import sqlite
+from state.sql import Query, Row
 
+TABLES = """
+CREATE TABLE fact (
+    id INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    at DATETIME NOT NULL,
+    name TEXT NOT NULL,
+    data JSON NOT NULL,
+    digest TEXT DEFAULT '' NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX fact_by_run ON fact (run, id);
 
-class Utc(TypeDecorator[datetime]):
-    """Aware time, stored in UTC. SQLite stores no time zone; `state.sql.moment` restores it on reading."""
+CREATE TABLE run (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    accelerator TEXT NOT NULL,
+    status TEXT NOT NULL,
+    pipeline TEXT NOT NULL,
+    pipeline_path TEXT NOT NULL,
+    pipeline_digest TEXT NOT NULL,
+    created_at DATETIME NOT NULL,
+    updated_at DATETIME NOT NULL,
+    waiting_until DATETIME,
+    reason TEXT NOT NULL,
+    remedy TEXT NOT NULL,
+    excerpt TEXT NOT NULL,
+    inputs TEXT NOT NULL,
+    accepted_sessions INTEGER NOT NULL,
+    awaits TEXT DEFAULT '' NOT NULL,
+    home TEXT DEFAULT '' NOT NULL,
+    generation INTEGER DEFAULT '0' NOT NULL,
+    overtaken_by INTEGER DEFAULT '0' NOT NULL,
+    inputs_dataset TEXT DEFAULT '' NOT NULL,
+    inputs_offered_at DATETIME,
+    foreign_push_possible INTEGER DEFAULT '0' NOT NULL,
+    PRIMARY KEY (id)
+);
+CREATE INDEX run_by_status ON run (status, created_at, id);
 
-    impl = DateTime(timezone=True)
-    cache_ok = True
+CREATE TABLE session (
+    run TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    slug TEXT NOT NULL,
+    token TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    start JSON NOT NULL,
+    parent TEXT,
+    budget_s FLOAT NOT NULL,
+    limit_s FLOAT NOT NULL,
+    planned_at DATETIME NOT NULL,
+    kernel_version INTEGER,
+    pushed_at DATETIME,
+    running_at DATETIME,
+    ended_at DATETIME,
+    worker TEXT NOT NULL,
+    worker_message TEXT NOT NULL,
+    outcome TEXT,
+    cause TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    transient INTEGER NOT NULL,
+    reached JSON,
+    furthest JSON,
+    steps_lost INTEGER NOT NULL,
+    checkpoint TEXT,
+    excerpt TEXT NOT NULL,
+    seconds JSON DEFAULT '{}' NOT NULL,
+    kept_s FLOAT DEFAULT '0' NOT NULL,
+    timings JSON DEFAULT '{}' NOT NULL,
+    unclear INTEGER DEFAULT '0' NOT NULL,
+    unclear_at DATETIME,
+    declined INTEGER DEFAULT '0' NOT NULL,
+    twin INTEGER,
+    twin_at DATETIME,
+    twin_ended_at DATETIME,
+    PRIMARY KEY (run, number, attempt),
+    FOREIGN KEY(run) REFERENCES run (id),
+    CONSTRAINT session_slug UNIQUE (slug)
+);
+CREATE INDEX session_by_end ON session (ended_at);
+CREATE INDEX session_by_phase ON session (phase);
 
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        assert value.tzinfo is not None, "a naive time reached the database"
-        return value.astimezone(UTC)
+CREATE TABLE checkpoint (
+    run TEXT NOT NULL,
+    name TEXT NOT NULL,
+    session INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    parent TEXT,
+    cursor JSON NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    manifest TEXT NOT NULL,
+    status TEXT NOT NULL,
+    verified_at DATETIME NOT NULL,
+    published_at DATETIME,
+    dataset TEXT DEFAULT '' NOT NULL,
+    offered_at DATETIME,
+    PRIMARY KEY (run, name),
+    FOREIGN KEY(run, session, attempt) REFERENCES session (run, number, attempt)
+);
 
+CREATE TABLE metric (
+    run TEXT NOT NULL,
+    session INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    stage TEXT NOT NULL,
+    step INTEGER NOT NULL,
+    value FLOAT NOT NULL,
+    at_s FLOAT NOT NULL,
+    PRIMARY KEY (run, session, attempt, number, name),
+    FOREIGN KEY(run) REFERENCES run (id)
+);
+CREATE INDEX metric_by_name ON metric (run, stage, name, session, attempt, number, step, value);
 
-metadata = MetaData()
+CREATE TABLE request (
+    id INTEGER NOT NULL,
+    run TEXT NOT NULL,
+    verb TEXT NOT NULL,
+    arguments JSON NOT NULL,
+    made_at DATETIME NOT NULL,
+    fulfilled_at DATETIME,
+    answer TEXT,
+    PRIMARY KEY (id),
+    FOREIGN KEY(run) REFERENCES run (id)
+);
+CREATE INDEX request_by_answer ON request (fulfilled_at, run);
+CREATE INDEX request_open ON request (run, fulfilled_at);
 
-facts = Table(
-    "fact",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("run", Text, nullable=False),
-    Column("at", Utc, nullable=False),
-    Column("name", Text, nullable=False),
-    Column("data", JSON, nullable=False),
-    Column("digest", Text, nullable=False, server_default=""),
-    Index("fact_by_run", "run", "id"),
-)
+CREATE TABLE poll_state (
+    run TEXT NOT NULL,
+    polled_at DATETIME,
+    dataset_polled_at DATETIME,
+    failures INTEGER NOT NULL,
+    failing_since DATETIME,
+    failed_at DATETIME,
+    failing_s FLOAT DEFAULT '0' NOT NULL,
+    failure TEXT NOT NULL,
+    absences INTEGER DEFAULT '0' NOT NULL,
+    not_before DATETIME,
+    log_lines INTEGER NOT NULL,
+    slot_since DATETIME,
+    slot_seen_at DATETIME,
+    done_at DATETIME,
+    seconds JSON DEFAULT '{}' NOT NULL,
+    sent_s FLOAT DEFAULT '0' NOT NULL,
+    search_s JSON DEFAULT '{}' NOT NULL,
+    awaiting TEXT DEFAULT '' NOT NULL,
+    waited_s FLOAT DEFAULT '0' NOT NULL,
+    waited_at DATETIME,
+    recent_commands TEXT DEFAULT '' NOT NULL,
+    recent_commands_at DATETIME,
+    calls INTEGER DEFAULT '0' NOT NULL,
+    calls_since DATETIME,
+    PRIMARY KEY (run),
+    FOREIGN KEY(run) REFERENCES run (id)
+);
 
-runs = Table(
-    "run",
-    metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
-    Column("owner", Text, nullable=False),
-    Column("accelerator", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("pipeline", Text, nullable=False),
-    Column("pipeline_path", Text, nullable=False),
-    Column("pipeline_digest", Text, nullable=False),
-    Column("created_at", Utc, nullable=False),
-    Column("updated_at", Utc, nullable=False),
-    Column("waiting_until", Utc),
-    Column("reason", Text, nullable=False),
-    Column("remedy", Text, nullable=False),
-    Column("excerpt", Text, nullable=False),
-    Column("inputs", Text, nullable=False),
-    Column("judged", Integer, nullable=False),
-    Column("awaits", Text, nullable=False, server_default=""),
-    Column("home", Text, nullable=False, server_default=""),
-    Column("generation", Integer, nullable=False, server_default="0"),
-    Column("overtaken_by", Integer, nullable=False, server_default="0"),
-    Column("inputs_dataset", Text, nullable=False, server_default=""),
-    Column("inputs_offered_at", Utc),
-    Column("unsure", Integer, nullable=False, server_default="0"),
-    Index("run_by_status", "status", "created_at", "id"),
-)
+CREATE TABLE quota (
+    owner TEXT NOT NULL,
+    accelerator TEXT NOT NULL,
+    used_s FLOAT NOT NULL,
+    reserved_s FLOAT NOT NULL,
+    total_s FLOAT,
+    refreshes_at DATETIME,
+    read_at DATETIME NOT NULL,
+    assumed INTEGER DEFAULT '0' NOT NULL,
+    outdated INTEGER DEFAULT '0' NOT NULL,
+    PRIMARY KEY (owner, accelerator)
+);
 
-sessions = Table(
-    "session",
-    metadata,
-    Column("run", Text, primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("attempt", Integer, primary_key=True),
-    Column("slug", Text, nullable=False),
-    Column("token", Text, nullable=False),
-    Column("phase", Text, nullable=False),
-    Column("start", JSON, nullable=False),
-    Column("parent", Text),
-    Column("budget_s", Float, nullable=False),
-    Column("limit_s", Float, nullable=False),
-    Column("planned_at", Utc, nullable=False),
-    Column("kernel_version", Integer),
-    Column("pushed_at", Utc),
-    Column("running_at", Utc),
-    Column("ended_at", Utc),
-    Column("worker", Text, nullable=False),
-    Column("worker_message", Text, nullable=False),
-    Column("outcome", Text),
-    Column("cause", Text, nullable=False),
-    Column("reason", Text, nullable=False),
-    Column("transient", Integer, nullable=False),
-    Column("reached", JSON),
-    Column("furthest", JSON),
-    Column("steps_lost", Integer, nullable=False),
-    Column("checkpoint", Text),
-    Column("excerpt", Text, nullable=False),
-    Column("seconds", JSON, nullable=False, server_default="{}"),
-    Column("kept_s", Float, nullable=False, server_default="0"),
-    Column("timings", JSON, nullable=False, server_default="{}"),
-    Column("unclear", Integer, nullable=False, server_default="0"),
-    Column("unclear_at", Utc),
-    Column("declined", Integer, nullable=False, server_default="0"),
-    Column("twin", Integer),
-    Column("twin_at", Utc),
-    Column("twin_ended_at", Utc),
-    ForeignKeyConstraint(["run"], ["run.id"]),
-    UniqueConstraint("slug", name="session_slug"),
-    Index("session_by_phase", "phase"),
-    Index("session_by_end", "ended_at"),
-)
+CREATE TABLE lease (
+    name TEXT NOT NULL,
+    holder TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    expires_at DATETIME NOT NULL,
+    PRIMARY KEY (name)
+);
 
-checkpoints = Table(
-    "checkpoint",
-    metadata,
-    Column("run", Text, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("session", Integer, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("digest", Text, nullable=False),
-    Column("parent", Text),
-    Column("cursor", JSON, nullable=False),
-    Column("size_bytes", Integer, nullable=False),
-    Column("manifest", Text, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("verified_at", Utc, nullable=False),
-    Column("published_at", Utc),
-    Column("dataset", Text, nullable=False, server_default=""),
-    Column("offered_at", Utc),
-    ForeignKeyConstraint(["run", "session", "attempt"], ["session.run", "session.number", "session.attempt"]),
-)
+CREATE TABLE notification_mark (
+    service TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    mark INTEGER NOT NULL,
+    at DATETIME NOT NULL,
+    PRIMARY KEY (service, subject)
+);
 
-metrics = Table(
-    "metric",
-    metadata,
-    Column("run", Text, primary_key=True),
-    Column("session", Integer, primary_key=True),
-    Column("attempt", Integer, primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("stage", Text, nullable=False),
-    Column("step", Integer, nullable=False),
-    Column("value", Float, nullable=False),
-    Column("at_s", Float, nullable=False),
-    ForeignKeyConstraint(["run"], ["run.id"]),
-    Index("metric_by_name", "run", "stage", "name", "session", "attempt", "number", "step", "value"),
-)
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+"""
+"""Statements that create the tables of the newest revision: those that the migrations make, and Alembic's own."""
 
-requests = Table(
-    "request",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
-    Column("run", Text, nullable=False),
-    Column("verb", Text, nullable=False),
-    Column("arguments", JSON, nullable=False),
-    Column("made_at", Utc, nullable=False),
-    Column("obeyed_at", Utc),
-    Column("answer", Text),
-    ForeignKeyConstraint(["run"], ["run.id"]),
-    Index("request_open", "run", "obeyed_at"),
-    Index("request_by_answer", "obeyed_at", "run"),
-)
+TABLE_NAMES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version' ORDER BY name"
+COLUMNS = "SELECT * FROM pragma_table_info(:table)"
+KEYS = "SELECT * FROM pragma_foreign_key_list(:table)"
 
-watches = Table(
-    "watch",
-    metadata,
-    Column("run", Text, primary_key=True),
-    Column("looked_at", Utc),
-    Column("dataset_looked_at", Utc),
-    Column("failures", Integer, nullable=False),
-    Column("failing_since", Utc),
-    Column("failed_at", Utc),
-    Column("failing_s", Float, nullable=False, server_default="0"),
-    Column("failure", Text, nullable=False),
-    Column("absences", Integer, nullable=False, server_default="0"),
-    Column("not_before", Utc),
-    Column("log_lines", Integer, nullable=False),
-    Column("slot_since", Utc),
-    Column("slot_seen_at", Utc),
-    Column("done_at", Utc),
-    Column("seconds", JSON, nullable=False, server_default="{}"),
-    Column("sent_s", Float, nullable=False, server_default="0"),
-    Column("sought_s", JSON, nullable=False, server_default="{}"),
-    Column("awaiting", Text, nullable=False, server_default=""),
-    Column("waited_s", Float, nullable=False, server_default="0"),
-    Column("waited_at", Utc),
-    Column("lately", Text, nullable=False, server_default=""),
-    Column("lately_at", Utc),
-    Column("calls", Integer, nullable=False, server_default="0"),
-    Column("calls_since", Utc),
-    ForeignKeyConstraint(["run"], ["run.id"]),
-)
-
-quotas = Table(
-    "quota",
-    metadata,
-    Column("owner", Text, primary_key=True),
-    Column("accelerator", Text, primary_key=True),
-    Column("used_s", Float, nullable=False),
-    Column("reserved_s", Float, nullable=False),
-    Column("total_s", Float),
-    Column("refreshes_at", Utc),
-    Column("read_at", Utc, nullable=False),
-    Column("assumed", Integer, nullable=False, server_default="0"),
-    Column("outdated", Integer, nullable=False, server_default="0"),
-)
-
-leases = Table(
-    "lease",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("holder", Text, nullable=False),
-    Column("fence", Integer, nullable=False),
-    Column("expires_at", Utc, nullable=False),
-)
-
-told = Table(
-    "told",
-    metadata,
-    Column("service", Text, primary_key=True),
-    Column("subject", Text, primary_key=True),
-    Column("mark", Integer, nullable=False),
-    Column("at", Utc, nullable=False),
-)
+Layout = frozenset[tuple[str, ...]]
+"""Columns and foreign keys of one table."""
 
 
-Layout = dict[str, frozenset[tuple[str, ...]]]
+def create_tables(query: Query, revision: str) -> None:
+    """Create the tables in an empty database, and record the schema's revision."""
+    for statement in TABLES.split(";\n"):
+        query(statement)
+    query("INSERT INTO alembic_version (version_num) VALUES (:revision)", revision=revision)
+
+
+def layout_of(query: Query, table: str) -> Layout:
+    """Return the columns and foreign keys that a table of a database has."""
+    columns = {
+        ("column", str(row["name"]), str(row["type"]), str(row["notnull"])) for row in query(COLUMNS, table=table)
+    }
+    keys = {("key", str(row["from"]), str(row["table"]), str(row["to"])) for row in query(KEYS, table=table)}
+    return frozenset(columns | keys)
 
 
 @functools.cache
-def layout() -> Layout:
-    """Return the columns and foreign keys of each table, in the form in which SQLite's pragmas report them."""
-    dialect, found = sqlite.dialect(), Layout()
-    for table in metadata.tables.values():
-        columns = {
-            ("column", column.name, column.type.compile(dialect), str(int(not column.nullable)))
-            for column in table.columns
-        }
-        keys = {("key", key.parent.name, key.column.table.name, key.column.name) for key in table.foreign_keys}
-        found[table.name] = frozenset(columns | keys)
-    return found
+def expected_layouts() -> dict[str, Layout]:
+    """Return the columns and foreign keys of each table that relay makes."""
+    with closing(sqlite3.connect(":memory:")) as empty:
+        empty.row_factory = sqlite3.Row
+        empty.executescript(TABLES)
+
+        def ask(sql: str, /, **values: Any) -> Iterator[Row]:
+            rows: Iterator[Row] = empty.execute(sql, values)
+            return rows
+
+        return {str(row["name"]): layout_of(ask, str(row["name"])) for row in ask(TABLE_NAMES)}

@@ -1,6 +1,7 @@
-"""Query protocol: SQL with named parameters, run within the store's transaction or on a read-only connection.
+"""Types of a query and its rows, and the form in which SQLite stores times and documents.
 
-Plain SQL, so that read-only commands need not import SQLAlchemy, which takes longer than the rest of such a command.
+relay's queries are plain SQL with named parameters: importing SQLAlchemy takes longer than the rest of a command that
+only reads, so only upgrades of the schema use it.
 """
 
 import functools
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-LENIENT = functools.partial(str, encoding="utf-8", errors="replace")
+decode_leniently = functools.partial(str, encoding="utf-8", errors="replace")
 """Text factory for SQLite. Undecodable bytes are replaced, so a flipped bit shows up as a digest mismatch."""
 
 
@@ -34,15 +35,15 @@ def scalar(rows: Iterator[Row], name: str) -> Any:
 def stamp(at: datetime) -> str:
     """Format an aware time as SQLite stores it (text, UTC, no zone), so that comparisons with a column are correct."""
     assert at.tzinfo is not None, "a naive time reached the database"
-    return at.astimezone(UTC).isoformat(sep=" ", timespec="microseconds")
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
 
 
-def moment(column: str | datetime) -> datetime:
-    """Parse a time column to an aware time in UTC: text in SQLite, a datetime in other databases."""
-    at = datetime.fromisoformat(column) if isinstance(column, str) else column
+def moment(column: str) -> datetime:
+    """Parse a time column to an aware time in UTC."""
+    at = datetime.fromisoformat(column)
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def document(column: Any) -> Any:
-    """Parse a JSON column: text in SQLite, already parsed in other databases."""
-    return json.loads(column) if isinstance(column, str) else column
+def document(column: str | None) -> Any:
+    """Parse a JSON column; None where it is empty."""
+    return None if column is None else json.loads(column)

@@ -19,7 +19,8 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.views.document import status_document
 from orchestrator.views.fact_text import lines
-from state.model import CurvePoint, RunStatus
+from state.model.metrics import CurvePoint
+from state.model.statuses import RunStatus
 
 LOOK_S = 1.0
 """Poll interval of `Relay.wait`, in seconds."""
@@ -169,7 +170,7 @@ class Relay:
 
     def runs(self) -> list[str]:
         """Return the ids of all runs, oldest first."""
-        return [run for run, _ in self._app.reader.roll()] if self._app.has_store else []
+        return [run for run, _ in self._app.reader.run_names()] if self._app.has_store else []
 
     def status(self, run: str | None = None) -> Document:
         """Return the document of one run, or of all runs and the quota (see docs/status.md). Needs no credentials."""

@@ -31,10 +31,12 @@ from orchestrator.pipeline.difference import first_difference
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Expect
 from orchestrator.views.lost import lost_sentence, pipeline_of
-from state.facts import CheckpointPublished, RunStarted
+from state.facts.checkpoint import CheckpointPublished
+from state.facts.run import RunStarted
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
-from state.model import Run, RunState, RunStatus
+from state.model.run_state import Run, RunState
+from state.model.statuses import RunStatus
 from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 
@@ -131,7 +133,7 @@ class App(Workspace):
     def _known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the ids of the readable runs and those of the damaged runs."""
         known, damaged = [], []
-        for run, _ in self.store.roll():
+        for run, _ in self.store.run_names():
             try:
                 self.store.load(run)
             except RunDamaged:
@@ -148,7 +150,7 @@ class App(Workspace):
         """Return the open runs of a pipeline. Raises RunDamaged if a damaged run may be one of them."""
         if not self.has_store:
             return []
-        ids = [run for run, name in self.store.roll() if pipeline_name in (name, pipeline_of(run))]
+        ids = [run for run, name in self.store.run_names() if pipeline_name in (name, pipeline_of(run))]
         runs = [self.store.load(run).run for run in ids]
         return [run for run in runs if run.name == pipeline_name and run.status in OPEN]
 
@@ -224,7 +226,7 @@ class App(Workspace):
     def _back_up(self) -> None:
         """Back up the database if it has any run. A failed backup is reported and stops nothing."""
         try:
-            if self.store.roll():
+            if self.store.run_names():
                 Backups(self.home).make_by_itself(self.clock.now())
         except (StoreUnavailable, StoreCorrupt) as error:
             self.notice(f"no backup was made of the database: {error}")

@@ -18,7 +18,8 @@ from orchestrator.views.checkpoints import checkpoints_view
 from orchestrator.views.json_output import print_json
 from orchestrator.views.printing import print_view
 from stages.contract import COMPILED_NAME, Manifest
-from state.model import Checkpoint, CheckpointStatus, RunState
+from state.model.run_state import Checkpoint, RunState
+from state.model.statuses import CheckpointStatus
 
 FORMAT = 1
 ALL = "all"

@@ -174,7 +174,7 @@ class Dashboard:
 
     def _history(self, name: str) -> dict[str, Any]:
         store = self._store()
-        if store is None or name not in [run for run, _ in store.roll()]:
+        if store is None or name not in [run for run, _ in store.run_names()]:
             raise NoSuchRun(f"there is no run {name}")
         return gathered(store, self.relay.home, name, self._now())
 

@@ -13,11 +13,11 @@ from orchestrator.base.humanize import when
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.ownership import go_on_here
 from orchestrator.views.fact_text import describe
-from state.backups import BackupEntry, ailments, logged, newest_fact
+from state.backups import BackupEntry, defects, logged, newest_fact
 from state.damaged_rows import UNREADABLE
-from state.facts import FACTS
+from state.database import Database
+from state.facts.registry import FACTS
 from state.failures import StoreCorrupt, StoreUnavailable, holders
-from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of
 from state.sql import scalar
 from state.store import Store
@@ -119,11 +119,11 @@ def _named(app: App, named: Path) -> Path:
 
 
 def _require_sound(backup: Path) -> None:
-    for found in ailments(backup):
+    for found in defects(backup):
         if found.severe:
             who = f"run {found.run}" if found.run else "it"
             raise BadInput(f"{backup} cannot be put back, {who} is damaged ({found.says}): name an older backup")
-    with ReadOnlyDatabase(backup).query() as query:
+    with Database.read_only(backup).transaction() as query:
         revision = revision_of(query)
     if revision is None:
         raise BadInput(f"{backup} is no database of relay's: name a backup that relay made")
@@ -136,7 +136,7 @@ def _fence_and_log(database: Path) -> tuple[int, list[BackupEntry] | None]:
     if not database.exists():
         return 0, None
     try:
-        with ReadOnlyDatabase(database).query() as query:
+        with Database.read_only(database).transaction() as query:
             fence = int(scalar(query("SELECT max(fence) AS fence FROM lease"), "fence") or 0)
         return fence, logged(database)
     except (StoreCorrupt, StoreUnavailable, ValueError, TypeError):

@@ -1,7 +1,6 @@
 """Read access to one home folder: its database, runs and warnings. No Kaggle, no daemon, fast to import."""
 
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from orchestrator.app.settings import Settings
 from orchestrator.base.clock import Stop, SystemClock
@@ -9,13 +8,11 @@ from orchestrator.base.disk import FULL, refusal, shortage
 from orchestrator.base.errors import BadInput
 from orchestrator.engine.home import HomeLayout
 from orchestrator.views.lost import lost_sentence, pipeline_of
-from state.model import RunState
+from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import SchemaError
-
-if TYPE_CHECKING:  # imported on first write: read-only commands must not wait for SQLAlchemy
-    from state.store import Store
+from state.store import Store
 
 
 class Workspace:
@@ -30,10 +27,8 @@ class Workspace:
         self.stop.tell(self.clock.wake)
 
     @cached_property
-    def store(self) -> "Store":
+    def store(self) -> Store:
         """The database, created if it does not exist."""
-        from state.store import Store
-
         try:
             return Store.at(self.home.path)
         except SchemaError as error:
@@ -74,7 +69,7 @@ class Workspace:
     def lost(self) -> list[str]:
         """Return the runs that have a folder here but are missing from the database."""
         folders = self.home.run_folders()
-        known = {run for run, _ in self.reader.roll()} if folders and self.has_store else set()
+        known = {run for run, _ in self.reader.run_names()} if folders and self.has_store else set()
         return [run for run in folders if run not in known]
 
     def require_database(self) -> None:
@@ -87,7 +82,7 @@ class Workspace:
         self.require_database()
         if not self.has_store:
             raise BadInput(f"there is no run in {self.home.path}: relay start PIPELINE makes one")
-        runs = self.reader.roll()
+        runs = self.reader.run_names()
         found = [run for run, _ in runs if run == name] or [run for run, pipeline in runs if pipeline == name]
         if len(found) == 1:
             return self.reader.load(found[0])

@@ -9,7 +9,7 @@ import click
 
 from orchestrator.cli import completing
 
-if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for SQLAlchemy or rich
+if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.app import App
     from orchestrator.app.workspace import Workspace
     from orchestrator.base.clock import Stop

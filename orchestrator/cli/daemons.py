@@ -12,7 +12,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.cli.common import PIPELINE, app_of, stop_on_signals
 from orchestrator.cli.runs import show_status
 
-if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for SQLAlchemy or rich
+if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.app import App
     from orchestrator.views.daemon_log import DaemonLog
 

@@ -12,7 +12,7 @@ from orchestrator.base.errors import BadInput
 from orchestrator.cli import completing
 from orchestrator.cli.common import JSON, PIPELINE, RUN, RUN_OR_NONE, app_of, onlooker_of, stop_on_signals
 
-if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for SQLAlchemy or rich
+if TYPE_CHECKING:  # imported on use: `relay --help` must not wait for pydantic or rich
     from orchestrator.app.workspace import Workspace
     from orchestrator.views.logs import Piece
 

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from state.facts import Fact
+from state.facts.base import Fact
 
 
 @dataclass(frozen=True)
 class Append:
-    """Record facts that need no call to Kaggle. `obeyed` is the id of the request that they answer."""
+    """Record facts that need no call to Kaggle. `fulfilled` is the id of the request that they answer."""
 
     facts: tuple[Fact, ...]
-    obeyed: int | None = None
+    fulfilled: int | None = None
 
 
 @dataclass(frozen=True)

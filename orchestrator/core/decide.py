@@ -10,8 +10,11 @@ from orchestrator.core.plan import WEEK, Limits
 from orchestrator.core.retention import prunable
 from orchestrator.core.waits import HOURS, SLOT, came_after_all, told, too_long
 from orchestrator.pipeline.model import Pipeline
-from state.facts import RunParked, RunWoken, SessionLost
-from state.model import Phase, RunState, RunStatus, Session, Snapshot
+from state.facts.run import RunParked, RunWoken
+from state.facts.session import SessionLost
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase, RunStatus
 
 
 def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
@@ -156,7 +159,7 @@ def _background_work(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
         if session.phase is Phase.COLLECTED:
             return Publish(*session.key)
         if session.phase is Phase.PUBLISHING and not waits_for_a_person(session, state):
-            due = now >= dataset_due(snapshot.watch.dataset_looked_at, limits, now)
+            due = now >= dataset_due(snapshot.watch.dataset_polled_at, limits, now)
             return Publish(*session.key) if due else None
     return _prune(snapshot, pipeline, asked=False)
 

@@ -1,8 +1,12 @@
 """Answers the user's requests with facts. Pure."""
 
 from orchestrator.core.commands import Append
-from state.facts import Fact, RunCancelled, RunParked, RunResumed, RunTakenOver, SessionLost
-from state.model import Phase, Request, Run, RunState, RunStatus
+from state.facts.base import Fact
+from state.facts.run import RunCancelled, RunParked, RunResumed, RunTakenOver
+from state.facts.session import SessionLost
+from state.model.run_state import Run, RunState
+from state.model.snapshot import Request
+from state.model.statuses import Phase, RunStatus
 
 
 def answer(request: Request, state: RunState) -> Append:

@@ -7,7 +7,9 @@ from orchestrator.core.commands import Collect, Command, FindPush, Poll, Publish
 from orchestrator.core.plan import Limits, finished
 from orchestrator.core.polling import next_poll_at
 from orchestrator.pipeline.model import Pipeline
-from state.model import Phase, RunState, RunStatus, Session, Snapshot
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase, RunStatus
 
 
 def blocking_session(state: RunState, pipeline: Pipeline) -> Session | None:
@@ -45,7 +47,7 @@ def carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime
         case Phase.COLLECTED:
             return Publish(*session.key)
         case Phase.PUBLISHING:
-            due = dataset_due(snapshot.watch.dataset_looked_at, limits, now)
+            due = dataset_due(snapshot.watch.dataset_polled_at, limits, now)
             return Publish(*session.key) if now >= due else Wait(due, f"{session.checkpoint} is being processed")
         case Phase.PLANNED | Phase.PUBLISHED | Phase.NO_CHECKPOINT | Phase.LOST:
             raise AssertionError(f"{session.slug} is {session.phase}: there is nothing to carry on")
@@ -53,6 +55,6 @@ def carry_on(session: Session, snapshot: Snapshot, limits: Limits, now: datetime
             assert_never(session.phase)
 
 
-def dataset_due(looked_at: datetime | None, limits: Limits, now: datetime) -> datetime:
+def dataset_due(polled_at: datetime | None, limits: Limits, now: datetime) -> datetime:
     """Return when to poll a dataset next. Ignores a last poll in the future, which a wrong clock recorded."""
-    return now if looked_at is None or looked_at > now else looked_at + timedelta(seconds=limits.poll_s)
+    return now if polled_at is None or polled_at > now else polled_at + timedelta(seconds=limits.poll_s)

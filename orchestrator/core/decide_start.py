@@ -27,8 +27,10 @@ from orchestrator.core.plan import (
 from orchestrator.core.retention import needs_verification, unpublished_parent
 from orchestrator.core.waits import not_renewed, short
 from orchestrator.pipeline.model import Pipeline
-from state.facts import RunFinished, RunWaiting, RunWoken
-from state.model import InputsStatus, Phase, QuotaRow, RunState, Session, Snapshot
+from state.facts.run import RunFinished, RunWaiting, RunWoken
+from state.model.run_state import RunState, Session
+from state.model.snapshot import QuotaRow, Snapshot
+from state.model.statuses import InputsStatus, Phase
 
 
 def begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
@@ -46,7 +48,7 @@ def begin_session(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: d
     if pause is not None and now < pause:
         return Wait(pause, f"trying again after: {state.last.reason if state.last else ''}")
     if pipeline.inputs.files and state.run.inputs is not InputsStatus.PUBLISHED:
-        due = dataset_due(snapshot.watch.dataset_looked_at, limits, now)
+        due = dataset_due(snapshot.watch.dataset_polled_at, limits, now)
         return PublishInputs() if now >= due else Wait(due, "the pipeline's files are being processed")
     blocker = _blocker(snapshot, pipeline, limits, now)
     return blocker or Append((plan_session(state, pipeline, _quota(snapshot, pipeline)),))
@@ -77,7 +79,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     """
     twin = next((session for session in snapshot.state.sessions if session.twin_lives), None)
     if twin is not None:
-        due = dataset_due(snapshot.watch.looked_at, limits, now)
+        due = dataset_due(snapshot.watch.polled_at, limits, now)
         return PollTwin(*twin.key) if now >= due else Wait(due, f"version {twin.twin} of {twin.slug} runs besides")
     if not _has_slot(snapshot, pipeline, limits, now):
         until = now + timedelta(seconds=limits.poll_s)
@@ -121,11 +123,11 @@ def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
 def _pause_after_failure(state: RunState, limits: Limits, now: datetime) -> datetime | None:
     """Return when a session that gained nothing may be retried; None if at once. An end in the future is ignored."""
     last = state.last
-    if last is None or last.checkpoint or last.ended_at is None or state.run.judged >= len(state.sessions):
+    if last is None or last.checkpoint or last.ended_at is None or state.run.accepted_sessions >= len(state.sessions):
         return None
     if last.ended_at > now:
         return None
-    tried = sum(1 for s in state.sessions[state.run.judged :] if s.number == last.number)
+    tried = sum(1 for s in state.sessions[state.run.accepted_sessions :] if s.number == last.number)
     return last.ended_at + timedelta(seconds=limits.backoff_s(tried))
 
 

@@ -9,8 +9,10 @@ from typing import Any, Literal
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.pipeline.sections import Stage
 from stages.catalog import find
-from state.facts import Fact, NothingCollected, OutputCollected
-from state.model import Checkpoint, Session, StepSeen
+from state.facts.base import Fact
+from state.facts.session import NothingCollected, OutputCollected
+from state.model.metrics import StepSeen
+from state.model.run_state import Checkpoint, Session
 
 Basis = Literal["measured", "expected", "assumed"]
 

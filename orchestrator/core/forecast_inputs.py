@@ -12,7 +12,11 @@ from orchestrator.core.plan import WEEK, week_of, where
 from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
-from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, StepSeen
+from state.model.metrics import StepSeen
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import QuotaRow
+from state.model.statuses import Phase, RunStatus
 
 TOGETHER_S = 1.0
 """Differences up to this many seconds are shown as one value."""

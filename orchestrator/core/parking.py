@@ -2,8 +2,9 @@
 
 from orchestrator.core.retention import NOT_FINITE, excused, sound
 from orchestrator.pipeline.model import Pipeline
-from state.facts import RunParked
-from state.model import Checkpoint, Outcome, RunState, Session
+from state.facts.run import RunParked
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.statuses import Outcome
 
 BROKEN_TRAINING = (
     "not-a-number", "loss-spike", "reward-collapse", "no-progress", "lora-still-zero", "base-moved", *NOT_FINITE
@@ -13,7 +14,7 @@ BROKEN_TRAINING = (
 
 def park_reason(state: RunState, pipeline: Pipeline) -> RunParked | None:
     """Return why the user must act before another session is started, or None."""
-    sessions = [s for s in state.sessions[state.run.judged :] if not excused(state, s)]
+    sessions = [s for s in state.sessions[state.run.accepted_sessions :] if not excused(state, s)]
     if not sessions:
         return None
     last = sessions[-1]

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from orchestrator.base.humanize import bounded_s
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor, Order, Parent
-from state.facts import SessionPlanned, SessionResized
-from state.model import MachineTime, Outcome, QuotaRow, Run, RunState, Session
+from state.facts.session import SessionPlanned, SessionResized
+from state.model.run_state import Run, RunState, Session
+from state.model.snapshot import MachineTime, QuotaRow
+from state.model.statuses import Outcome
 
 NAME = re.compile(r"([0-9]{4,9})(?:-([a-z]|[0-9]{1,4}))?")
 """Matches what follows the letter in the name of a session's kernel or checkpoint."""

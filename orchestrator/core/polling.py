@@ -8,7 +8,9 @@ and denser towards its end, and an end that comes a little early is noticed near
 from datetime import datetime, timedelta
 
 from orchestrator.core.plan import Limits
-from state.model import Phase, PollState, Session
+from state.model.poll_state import PollState
+from state.model.run_state import Session
+from state.model.statuses import Phase
 
 PART = 4
 """Divisor: poll interval = time to the nearest expected event / PART, capped at `calm_s`."""
@@ -19,10 +21,10 @@ QUEUED = 4
 
 def next_poll_at(session: Session, watch: PollState, limits: Limits, now: datetime) -> datetime:
     """Return when to poll a live session next. Ignores a last poll in the future, which a wrong clock recorded."""
-    looked_at = watch.looked_at
-    if looked_at is None or looked_at > now:
+    polled_at = watch.polled_at
+    if polled_at is None or polled_at > now:
         return now
-    return looked_at + timedelta(seconds=poll_interval_s(session, looked_at, limits, watch.done_at))
+    return polled_at + timedelta(seconds=poll_interval_s(session, polled_at, limits, watch.done_at))
 
 
 def poll_interval_s(session: Session, at: datetime, limits: Limits, done_at: datetime | None = None) -> float:

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from orchestrator.core.commands import Command, Wait
 from orchestrator.core.plan import Limits
-from state.model import CallsMade, PollState, Snapshot
+from state.model.poll_state import PollState
+from state.model.snapshot import CallsMade, Snapshot
 
 MINUTE = timedelta(minutes=1)
 COMMANDS_MAX = 200
@@ -23,10 +24,10 @@ def held(command: Command, snapshot: Snapshot, limits: Limits, now: datetime) ->
         return replace(command, until=now + timedelta(seconds=limits.floor_s), held=True) if over else None
     watch = snapshot.watch
     done = _lately(watch, limits, now)
-    if done and watch.lately_at is not None and (_digest(command) in done or len(done) >= COMMANDS_MAX):
+    if done and watch.recent_commands_at is not None and (_digest(command) in done or len(done) >= COMMANDS_MAX):
         what = type(command).__name__
         return Wait(
-            watch.lately_at + timedelta(seconds=limits.floor_s),
+            watch.recent_commands_at + timedelta(seconds=limits.floor_s),
             f"the same command ({what}) ran a moment ago: relay waits before it repeats one",
             held=True,
         )
@@ -48,8 +49,8 @@ def noted(
     counts = before.calls_since is not None and _counts(before.calls_since, now)
     return replace(
         watch,
-        lately=" ".join((*done, _digest(command))),
-        lately_at=before.lately_at if done else now,
+        recent_commands=" ".join((*done, _digest(command))),
+        recent_commands_at=before.recent_commands_at if done else now,
         calls=calls + (before.calls if counts else 0),
         calls_since=before.calls_since if counts else now,
     )
@@ -57,10 +58,10 @@ def noted(
 
 def _lately(watch: PollState, limits: Limits, now: datetime) -> tuple[str, ...]:
     """Return the digests of commands since the last pause; a future time, from a wrong clock, is ignored."""
-    at = watch.lately_at
+    at = watch.recent_commands_at
     if at is None or not at <= now < at + timedelta(seconds=limits.floor_s):
         return ()
-    return tuple(watch.lately.split())
+    return tuple(watch.recent_commands.split())
 
 
 def _counts(since: datetime, now: datetime) -> bool:

@@ -6,7 +6,9 @@ from orchestrator.pipeline.model import Pipeline
 from stages.catalog import KINDS
 from stages.options import TrainingOptions
 from stages.training.guards import LASTING_STEPS, LOOK_AFTER_STEPS
-from state.model import Checkpoint, CheckpointStatus, Outcome, Phase, Request, RunState, Session
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.snapshot import Request
+from state.model.statuses import CheckpointStatus, Outcome, Phase
 
 KEPT_MIN = 2
 """Number of verified checkpoints that are never pruned: the newest, and the one to fall back to."""

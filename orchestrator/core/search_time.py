@@ -6,23 +6,26 @@ from datetime import datetime
 from orchestrator.base.humanize import bounded_s
 from orchestrator.core.plan import inputs_place
 from orchestrator.core.waits import SHARE
-from state.model import Phase, PollState, RunState, Snapshot
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 
 
-def search_time_s(watch: PollState, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:
+def search_time_s(watch: PollState, name: str, polled_at: datetime | None, interval_s: float, now: datetime) -> float:
     """Return for how many seconds `name` has been searched for, this poll included.
 
-    `interval_s` is the usual poll interval. `looked_at` is the previous poll; if it is None, this one adds nothing.
+    `interval_s` is the usual poll interval. `polled_at` is the previous poll; if it is None, this one adds nothing.
     """
-    passed_s = 0.0 if looked_at is None else bounded_s(now - looked_at, SHARE * interval_s)
-    return watch.sought_s.get(name, 0.0) + passed_s
+    passed_s = 0.0 if polled_at is None else bounded_s(now - polled_at, SHARE * interval_s)
+    return watch.search_s.get(name, 0.0) + passed_s
 
 
 def carried_on(watch: PollState, before: Snapshot) -> PollState:
     """Return the poll state after a command, keeping the search times of everything still searched for."""
     names = _names(before.state)
-    kept = {name: seconds for name, seconds in before.watch.sought_s.items() if name in names}
-    return replace(watch, sought_s=kept | watch.sought_s)
+    kept = {name: seconds for name, seconds in before.watch.search_s.items() if name in names}
+    return replace(watch, search_s=kept | watch.search_s)
 
 
 def _names(state: RunState) -> set[str]:

@@ -1,7 +1,7 @@
 """Finds the checkpoint or session that a command-line option selects."""
 
 from orchestrator.base.errors import BadInput
-from state.model import Checkpoint, RunState
+from state.model.run_state import Checkpoint, RunState
 
 
 def checkpoint_at(state: RunState, wanted: str) -> Checkpoint:

@@ -12,8 +12,13 @@ from orchestrator.base.humanize import duration
 from orchestrator.core.commands import Command, Poll, Push, ReadQuota
 from orchestrator.core.plan import QUOTA_AGAIN_S, Limits, renewed_at
 from orchestrator.core.polling import QUEUED
-from state.facts import Fact, PushRefused, RunParked
-from state.model import Phase, PollState, QuotaRow, RunState, RunStatus, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.run import RunParked
+from state.facts.session import PushRefused
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import QuotaRow, Snapshot
+from state.model.statuses import Phase, RunStatus
 
 SHARE = 2.0
 """Maximum time counted between two polls, in usual intervals: more was sleep, or a clock that was set."""

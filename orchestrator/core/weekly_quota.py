@@ -5,7 +5,7 @@ from datetime import datetime
 
 from orchestrator.core.plan import WEEK, week_of
 from orchestrator.pipeline.model import Pipeline
-from state.model import QuotaRow
+from state.model.snapshot import QuotaRow
 
 
 @dataclass(frozen=True, kw_only=True)

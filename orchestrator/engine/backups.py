@@ -53,12 +53,12 @@ class Backups:
             raise StoreUnavailable(f"{folder} cannot hold a backup: {error.strerror or error}") from error
         if problem := shortage(folder, size_bytes):
             raise StoreUnavailable(problem)
-        return copies.copied(self.home.database, folder / f"{kind}-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}.db")
+        return copies.copy_database(self.home.database, folder / f"{kind}-{self._next():06d}-{at:%Y%m%dT%H%M%SZ}.db")
 
-    def make_by_hand(self, at: datetime, into: Path | None = None) -> tuple[Path, list[copies.Ailment]]:
+    def make_by_hand(self, at: datetime, into: Path | None = None) -> tuple[Path, list[copies.Defect]]:
         """Make a backup for the user, and return it with any severe damage; a damaged one gets another name."""
         made = self.make(at, into)
-        severe = [found for found in copies.ailments(made) if found.severe]
+        severe = [found for found in copies.defects(made) if found.severe]
         if severe:
             made = made.replace(made.with_name(made.name.replace(BY_HAND, DAMAGED, 1)))
         return made, severe
@@ -69,7 +69,7 @@ class Backups:
         A backup of a damaged database must not displace those from which it can be repaired. Raises as `make` does.
         """
         made = self.make(at, kind=BY_ITSELF)
-        severe = [found for found in copies.ailments(made) if found.severe]
+        severe = [found for found in copies.defects(made) if found.severe]
         if severe:
             made.unlink()
             raise StoreCorrupt(
@@ -83,7 +83,7 @@ class Backups:
     def sound(self, tell: Callable[[str], None]) -> Path | None:
         """Return the newest undamaged backup, or None; `tell` gets a sentence for each one that is skipped."""
         for path in reversed(self.all()):
-            severe = [found for found in copies.ailments(path) if found.severe]
+            severe = [found for found in copies.defects(path) if found.severe]
             if not severe:
                 return path
             tell(f"{path} is passed over: {_subject(severe[0])} is damaged in it ({severe[0].says})")
@@ -96,8 +96,8 @@ class Backups:
         database's last daemon, if known.
         """
         ready = self.home.path / "relay.db.restored"
-        copies.copied(backup, ready)
-        copies.hand_over(ready, fence, at)
+        copies.copy_database(backup, ready)
+        copies.supersede_lease(ready, fence, at)
         database, aside = self.home.database, None
         beside = [path for end in BESIDE if (path := database.with_name(database.name + end)).exists()]
         if beside:
@@ -129,5 +129,5 @@ class Backups:
             return []
 
 
-def _subject(ailment: copies.Ailment) -> str:
-    return f"run {ailment.run}" if ailment.run else "the database"
+def _subject(defect: copies.Defect) -> str:
+    return f"run {defect.run}" if defect.run else "the database"

@@ -8,7 +8,7 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest
 from stages.session import packing
-from state.model import Checkpoint
+from state.model.run_state import Checkpoint
 
 ON_ITS_WAY = ("not_yet_persisted", "blobs_received", "blobs_decompressed", "blobs_copied_to_sds")
 PROCESSED = (*ON_ITS_WAY, "individual_blobs_compressed", "reprocessing")

@@ -23,8 +23,9 @@ from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest, checkpoint_folder
 from stages.documents import ContractError
-from state.facts import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
-from state.model import Checkpoint, Run, Session, copy_in, place_of
+from state.facts.checkpoint import CheckpointDamaged, CheckpointInspected, CheckpointWithdrawn
+from state.model.dataset_names import copy_in, place_of
+from state.model.run_state import Checkpoint, Run, Session
 
 Source = Callable[[FileEntry, Path, Path], None]
 """Function that fetches one file to the second path, and differing bytes to the third.

@@ -18,7 +18,7 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.engine.tick import Turn, tick
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
 from state.leases import Lease, LeaseHeld, LeaseLost
-from state.model import RunState
+from state.model.run_state import RunState
 from state.run_queue import ChangeToken
 from state.store import Store
 
@@ -152,7 +152,7 @@ class Daemon:
         for a slot is woken by any change to any run, since that may have freed one.
         """
         _ = self.keeper.fence  # a daemon that lost its lease ends even if there is nothing to do
-        news = self.store.news()
+        news = self.store.change_tokens()
         gone = self.sleeping.keys() - news.keys()
         changed = bool(gone)
         for run, mark in news.items():
@@ -200,7 +200,7 @@ class Daemon:
                 f"the clock jumped forward by {size}: asleep?" if jump_s > 0 else f"the clock was set back by {size}"
             )
             self.keeper.renew()
-            self.store.forget_looks(self.keeper.fence)
+            self.store.clear_poll_times(self.keeper.fence)
             self.sleeping.clear()
         jumps.settle()
 

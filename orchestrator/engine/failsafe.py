@@ -6,10 +6,10 @@ from datetime import datetime
 from orchestrator.core.commands import Append
 from orchestrator.engine.tick import Turn
 from stages.safe_text import whole_text
-from state.facts import RunParked
+from state.facts.run import RunParked
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.store import Store
 
 CONCERNS_ALL = (StoreUnavailable, StoreCorrupt, LeaseLost)

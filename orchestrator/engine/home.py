@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.base import disk
 from orchestrator.base.disk import private_folder
-from state.model import Session
+from state.model.run_state import Session
 
 LOG_BYTES_MAX = 256 * 2**20
 """Maximum size of one session's log on this disk, in bytes."""

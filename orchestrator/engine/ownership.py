@@ -8,9 +8,10 @@ from typing import Self
 from orchestrator.base.errors import Overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
 from stages.contract import Order
-from state.facts import RunParked, RunTakenOver
+from state.facts.run import RunParked, RunTakenOver
 from state.failures import RunDamaged
-from state.model import Run, RunStatus
+from state.model.run_state import Run
+from state.model.statuses import RunStatus
 from state.store import Store
 
 MARK = re.compile(r"\brelay home (\S{1,80}) generation (\d{1,12})\b")
@@ -87,7 +88,7 @@ def go_on_here(store: Store, identity: str, now: datetime) -> None:
     What the later state made on Kaggle is then found and adopted. Runs of another home folder are left alone: only the
     user moves them.
     """
-    for name, _ in store.roll():
+    for name, _ in store.run_names():
         try:
             run = store.load(name).run
         except RunDamaged:

@@ -12,7 +12,7 @@ from orchestrator.base.disk import RESERVE_BYTES, full, private_folder
 from orchestrator.base.errors import Corrupt, DiskRefused
 from orchestrator.engine.home import HomeLayout
 from stages.contract import Manifest
-from state.facts import DamageFound
+from state.facts.checkpoint import DamageFound
 
 FILES_MAX = 8
 SIZE_BYTES_MAX = 2 * 2**30

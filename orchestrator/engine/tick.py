@@ -26,8 +26,13 @@ from orchestrator.engine.effects.call_meter import CallMeter
 from orchestrator.engine.effects.context import reset_failures
 from orchestrator.engine.ownership import fenced, open_to_parking, take_over
 from orchestrator.pipeline.model import Pipeline
-from state.facts import Fact, InputsIntended, PublishIntended, PushIntended, RunParked, RunResumed, SessionLost
-from state.model import InputsStatus, Phase, PollState, QuotaRow, Request, RunStatus, Snapshot
+from state.facts.base import Fact
+from state.facts.checkpoint import PublishIntended
+from state.facts.run import InputsIntended, RunParked, RunResumed
+from state.facts.session import PushIntended, SessionLost
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow, Request, Snapshot
+from state.model.statuses import InputsStatus, Phase, RunStatus
 from state.store import Store
 
 AWAKE_FACTOR = 2.0
@@ -67,12 +72,12 @@ def tick(store: Store, run: str, shell: EffectContext, fence: int | None = None)
             if wants_slot and _slot_claim_stale(snapshot.watch, shell, now):
                 store.append(run, (), now, watch=_claim_slot(snapshot.watch, now), fence=fence)
             return Turn(command, before=snapshot.watch)
-        case Append(facts, obeyed):
+        case Append(facts, fulfilled):
             fresh = any(isinstance(fact, (RunResumed, SessionLost)) for fact in facts)
-            watch = PollState(sought_s=snapshot.watch.sought_s) if fresh else snapshot.watch
+            watch = PollState(search_s=snapshot.watch.search_s) if fresh else snapshot.watch
             watch = noted(watch, snapshot.watch, command, 0, shell.limits, now)
-            store.append(run, facts, now, watch=watch, obeyed=obeyed, fence=fence)
-            request = next((asked for asked in snapshot.requests if asked.id == obeyed), None)
+            store.append(run, facts, now, watch=watch, fulfilled=fulfilled, fence=fence)
+            request = next((asked for asked in snapshot.requests if asked.id == fulfilled), None)
             return Turn(command, facts, before=snapshot.watch, request=request)
     intent = _intent(command, snapshot)
     if intent:
@@ -211,5 +216,5 @@ def _resolve_quota(read: QuotaRow, pipeline: Pipeline, store: Store) -> QuotaRow
     if read.total_s is not None:
         return read
     begin, _ = week_of(read.refreshes_at, read.read_at)
-    taken = store.stretches(read.owner, read.accelerator, begin)
+    taken = store.machine_times(read.owner, read.accelerator, begin)
     return assumed_quota(read, pipeline.hours_per_week, taken, read.read_at)

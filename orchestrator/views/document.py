@@ -16,10 +16,15 @@ from orchestrator.views.curves import Curves
 from orchestrator.views.lost import damaged_document, lost_documents
 from orchestrator.views.next_action import to_do
 from stages.contract import STAND_IN_METRIC, Cursor
-from state.facts import DamageFound, Fact
+from state.facts.base import Fact
+from state.facts.checkpoint import DamageFound
 from state.failures import StoreCorrupt, StoreGone
 from state.leases import Lease
-from state.model import Checkpoint, CheckpointStatus, Metric, PollState, QuotaRow, Request, RunState, RunStatus, Session
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.snapshot import QuotaRow, Request
+from state.model.statuses import CheckpointStatus, RunStatus
 from state.reader import Reader
 
 FORMAT = 1
@@ -51,7 +56,7 @@ def status_document(
     quotas: list[QuotaRow] = []
     if store is not None:
         daemon = daemon_document(store.lease(), now, alive)
-        names = [run] if run is not None else [found for found, _ in store.roll()] if most is None else []
+        names = [run] if run is not None else [found for found, _ in store.run_names()] if most is None else []
         if run is None and most is not None:
             names, others = store.by_priority(most)
         tell = _run if most is None or len(names) == 1 else _in_brief

@@ -3,8 +3,44 @@
 from orchestrator.engine.tick import Turn
 from orchestrator.views.format import clock_time
 from stages.contract import Cursor
-from state import facts
-from state.facts import Fact
+from state.facts.base import Fact, SessionFact
+from state.facts.checkpoint import (
+    CheckpointDamaged,
+    CheckpointInspected,
+    CheckpointPruned,
+    CheckpointPublished,
+    CheckpointWithdrawn,
+    DamageFound,
+    DatasetDropped,
+)
+from state.facts.run import (
+    InputsDropped,
+    InputsPublished,
+    RunCancelled,
+    RunFinished,
+    RunParked,
+    RunResumed,
+    RunTakenOver,
+    RunWaiting,
+    RunWoken,
+)
+from state.facts.session import (
+    NothingCollected,
+    OutputCollected,
+    PushConfirmed,
+    PushHeld,
+    PushRefused,
+    PushUnclear,
+    PushUnfound,
+    SeenEnded,
+    SeenQueued,
+    SeenRunning,
+    SessionLost,
+    SessionPlanned,
+    SessionResized,
+    TwinEnded,
+    TwinSeen,
+)
 
 
 def lines(turn: Turn) -> list[str]:
@@ -15,27 +51,27 @@ def lines(turn: Turn) -> list[str]:
 
 def goes_on_failing(turn: Turn) -> bool:
     """Return whether something failed and will be retried. A failure that parked the run is described by that fact."""
-    return bool(turn.failure) and not any(isinstance(fact, facts.RunParked) for fact in turn.facts)
+    return bool(turn.failure) and not any(isinstance(fact, RunParked) for fact in turn.facts)
 
 
 def describe(fact: Fact) -> str:
     """Describe a fact in one sentence; empty if another fact describes it better."""
     match fact:
-        case facts.PushHeld():
+        case PushHeld():
             return fact.reason
-        case facts.SessionPlanned() | facts.SessionResized() | facts.PushConfirmed() | facts.PushRefused():
+        case SessionPlanned() | SessionResized() | PushConfirmed() | PushRefused():
             return f"session {_key(fact)} {_before(fact)}"
-        case facts.SeenQueued():
+        case SeenQueued():
             return f"session {_key(fact)} waits for a machine"
-        case facts.SeenRunning():
+        case SeenRunning():
             return f"session {_key(fact)} runs"
-        case facts.PushUnclear() | facts.PushUnfound() | facts.TwinSeen() | facts.TwinEnded() | facts.DatasetDropped():
+        case PushUnclear() | PushUnfound() | TwinSeen() | TwinEnded() | DatasetDropped():
             return _conflict(fact)
-        case facts.SessionFact():
+        case SessionFact():
             return _after(fact)
-        case facts.CheckpointPruned():
+        case CheckpointPruned():
             return f"{fact.checkpoint} removed from Kaggle"
-        case facts.DamageFound():
+        case DamageFound():
             kept = f"; kept as {fact.kept}" if fact.kept else ""
             return f"{fact.checkpoint}: damaged ({fact.place}): {fact.problem}{kept}"
         case _:
@@ -43,57 +79,57 @@ def describe(fact: Fact) -> str:
 
 
 def _before(
-    fact: facts.SessionPlanned | facts.SessionResized | facts.PushConfirmed | facts.PushRefused,
+    fact: SessionPlanned | SessionResized | PushConfirmed | PushRefused,
 ) -> str:
     match fact:
-        case facts.SessionPlanned():
+        case SessionPlanned():
             parent = f"from {fact.parent}" if fact.parent else "from the beginning"
             return f"planned {parent}, at {_at(fact.start)}, {fact.budget_s:.0f} s of {fact.limit_s:.0f} s"
-        case facts.PushConfirmed():
+        case PushConfirmed():
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
-        case facts.PushRefused():
+        case PushRefused():
             return f"not accepted: {fact.reason}"
-        case facts.SessionResized():
+        case SessionResized():
             return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the remaining quota has changed"
 
 
 def _conflict(
-    fact: facts.PushUnclear | facts.PushUnfound | facts.TwinSeen | facts.TwinEnded | facts.DatasetDropped,
+    fact: PushUnclear | PushUnfound | TwinSeen | TwinEnded | DatasetDropped,
 ) -> str:
     match fact:
-        case facts.PushUnclear():
+        case PushUnclear():
             return f"session {_key(fact)} may or may not be on Kaggle, relay looks for it: {fact.reason}"
-        case facts.PushUnfound():
+        case PushUnfound():
             return f"session {_key(fact)} is not on Kaggle, and is pushed again"
-        case facts.TwinSeen():
+        case TwinSeen():
             return (
                 f"session {_key(fact)} runs twice: Kaggle also has version {fact.version} of its kernel "
                 f"({fact.worker}), which uses a slot and quota; no other session is started before it ends"
             )
-        case facts.TwinEnded():
+        case TwinEnded():
             return f"session {_key(fact)} no longer runs twice: version {fact.version} of its kernel is over"
-        case facts.DatasetDropped():
+        case DatasetDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
 
 
-def _after(fact: facts.SessionFact) -> str:
+def _after(fact: SessionFact) -> str:
     match fact:
-        case facts.SeenEnded():
+        case SeenEnded():
             return f"session {_key(fact)} ended: {fact.worker}" + (f" ({fact.message})" if fact.message else "")
-        case facts.OutputCollected():
+        case OutputCollected():
             lost = f", {fact.judgement.steps_lost} steps lost" if fact.judgement.steps_lost else ""
             return f"session {_key(fact)} {_outcome(fact)}: {fact.checkpoint} verified at {_at(fact.manifest.cursor)}{lost}"
-        case facts.NothingCollected():
+        case NothingCollected():
             return f"session {_key(fact)} {_outcome(fact)}: no new checkpoint"
-        case facts.CheckpointPublished():
+        case CheckpointPublished():
             return f"checkpoint of session {_key(fact)} published"
-        case facts.CheckpointInspected():
+        case CheckpointInspected():
             return f"the dataset of session {_key(fact)} was compared byte for byte: it is whole"
-        case facts.CheckpointWithdrawn():
+        case CheckpointWithdrawn():
             return f"the dataset of session {_key(fact)} was damaged and is made again: {fact.reason}"
-        case facts.CheckpointDamaged():
+        case CheckpointDamaged():
             return f"session {_key(fact)} gained nothing: {fact.reason}"
-        case facts.SessionLost():
+        case SessionLost():
             return f"session {_key(fact)} lost: {fact.reason}"
         case _:
             return ""
@@ -101,29 +137,29 @@ def _after(fact: facts.SessionFact) -> str:
 
 def _run(fact: Fact) -> str:
     match fact:
-        case facts.RunTakenOver():
+        case RunTakenOver():
             return f"this home folder has taken over the run ({fact.home})"
-        case facts.InputsDropped():
+        case InputsDropped():
             return f"{fact.reason}; the next one is called {fact.dataset}"
-        case facts.InputsPublished():
+        case InputsPublished():
             return "the pipeline's files are published"
-        case facts.RunWaiting():
+        case RunWaiting():
             return f"waiting until {clock_time(fact.until)}: {fact.reason}"
-        case facts.RunWoken():
+        case RunWoken():
             return "continues: the wait is over"
-        case facts.RunParked():
+        case RunParked():
             return f"parked: {fact.reason}; type: {fact.remedy}"
-        case facts.RunResumed():
+        case RunResumed():
             return f"resumed from {fact.checkpoint}" if fact.checkpoint else "resumed"
-        case facts.RunFinished():
+        case RunFinished():
             return "finished"
-        case facts.RunCancelled():
+        case RunCancelled():
             return "cancelled"
         case _:
             return ""
 
 
-def _key(fact: facts.SessionFact) -> str:
+def _key(fact: SessionFact) -> str:
     return str(fact.number) if fact.attempt == 1 else f"{fact.number} attempt {fact.attempt}"
 
 
@@ -131,7 +167,7 @@ def _at(cursor: Cursor) -> str:
     return f"{cursor.stage} step {cursor.step}"
 
 
-def _outcome(fact: facts.OutputCollected | facts.NothingCollected) -> str:
+def _outcome(fact: OutputCollected | NothingCollected) -> str:
     judgement = fact.judgement
     reason = f" ({judgement.reason})" if judgement.reason and judgement.outcome == "failed" else ""
     return judgement.outcome.replace("_", " ") + reason

@@ -13,10 +13,11 @@ from orchestrator.core.forecast_inputs import assumptions, hours_left, position_
 from orchestrator.core.forecast_session import RunPosition, left
 from orchestrator.core.weekly_quota import hours_of
 from orchestrator.pipeline.model import Pipeline
-from state.facts import Fact
+from state.facts.base import Fact
 from state.failures import RunDamaged
 from state.memory_store import MemoryStore
-from state.model import RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.reader import Reader
 
 EARLIER_MAX = 5

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.views.document import FORMAT
-from state.model import Run
+from state.model.run_state import Run
 
 if TYPE_CHECKING:
     from orchestrator.engine.wheels import Published

@@ -12,7 +12,8 @@ from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
 from orchestrator.views.next_action import in_a_line
 from stages.contract import Progress
-from state.model import RunState, RunStatus, Session
+from state.model.run_state import RunState, Session
+from state.model.statuses import RunStatus
 from state.reader import Reader
 
 EVERY_S = 2.0

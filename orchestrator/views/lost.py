@@ -33,7 +33,7 @@ def lost_sentence(home: HomeLayout, lost: Sequence[str], *, gone: bool = False) 
 def lost_documents(store: Reader | None, home: HomeLayout) -> list[dict[str, Any]]:
     """List the runs that have a folder but are missing from the database, for `relay status --json`."""
     folders = home.run_folders()
-    known = {run for run, _ in store.roll()} if folders and store is not None else set()
+    known = {run for run, _ in store.run_names()} if folders and store is not None else set()
     lost = [run for run in folders if run not in known]
     if not lost:
         return []

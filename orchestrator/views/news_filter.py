@@ -11,9 +11,11 @@ from orchestrator.core.commands import Append, Wait
 from orchestrator.engine.tick import Turn
 from orchestrator.views.fact_text import describe, goes_on_failing
 from orchestrator.views.format import clock_time, hours
-from state import facts
-from state.facts import Fact, SessionFact
-from state.model import QuotaRow, Request
+from state.facts.base import Fact, SessionFact
+from state.facts.checkpoint import CheckpointDamaged, CheckpointWithdrawn, DamageFound, DatasetDropped
+from state.facts.run import InputsDropped, RunCancelled, RunParked, RunResumed
+from state.facts.session import NothingCollected, OutputCollected, PushUnclear, SessionLost, TwinSeen
+from state.model.snapshot import QuotaRow, Request
 
 LEVELS = ("debug", "info", "warning", "error")
 """Log levels. A `warning` may need attention, an `error` does."""
@@ -130,7 +132,7 @@ class Narrator:
         return not (rest.wants_slot or rest.until is None or (rest.until - self._now()).total_seconds() > SHORT_S)
 
 
-FRESH = (facts.RunResumed, facts.SessionLost, facts.RunParked, facts.RunCancelled)
+FRESH = (RunResumed, SessionLost, RunParked, RunCancelled)
 """Facts after which an earlier failure is no longer retried, or a person knows about it."""
 
 OVER = ("the run is finished", "the run is cancelled")
@@ -149,13 +151,13 @@ def fact_line(run: str, fact: Fact) -> Narration | None:
 def level_of(fact: Fact) -> str:
     """Return the log level of a fact."""
     match fact:
-        case facts.RunParked():
+        case RunParked():
             return "error"
-        case facts.SessionLost() | facts.DamageFound() | facts.CheckpointDamaged() | facts.CheckpointWithdrawn():
+        case SessionLost() | DamageFound() | CheckpointDamaged() | CheckpointWithdrawn():
             return "warning"
-        case facts.PushUnclear() | facts.TwinSeen() | facts.DatasetDropped() | facts.InputsDropped():
+        case PushUnclear() | TwinSeen() | DatasetDropped() | InputsDropped():
             return "warning"
-        case facts.OutputCollected() | facts.NothingCollected():
+        case OutputCollected() | NothingCollected():
             return "warning" if fact.judgement.outcome in ("failed", "timed_out") else "info"
         case _:
             return "info"

@@ -22,8 +22,8 @@ from orchestrator.views.live import LineView
 from orchestrator.views.next_action import in_a_line
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import redraws
+from state.facts.base import LoggedFact
 from state.failures import StoreUnavailable
-from state.model import LoggedFact
 from state.reader import Reader
 
 EVERY_S = 2.0

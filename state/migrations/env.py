@@ -2,11 +2,9 @@
 
 from alembic import context
 
-from state.schema import metadata
-
 with context.config.attributes["engine"].connect() as connection:
     # The engine begins transactions itself, and SQLite rolls back schema changes within a transaction.
-    context.configure(connection=connection, target_metadata=metadata, render_as_batch=True, transactional_ddl=True)
+    context.configure(connection=connection, render_as_batch=True, transactional_ddl=True)
     with context.begin_transaction():
         context.run_migrations()
     connection.commit()

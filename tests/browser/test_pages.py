@@ -14,7 +14,7 @@ from orchestrator.app.dashboard import Dashboard, Served, listening
 from orchestrator.app.settings import Settings
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from state.facts import RunParked, RunResumed, RunWaiting, RunWoken
+from state.facts.run import RunParked, RunResumed, RunWaiting, RunWoken
 from state.store import Store
 from tests.browser.conftest import Watched
 from tests.unit.histories import AT, EVIL, Told, trained

@@ -18,14 +18,17 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, FaultPlan
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save
-from state.facts import Fact, PushConfirmed, PushIntended, PushRefused, RunTakenOver, SessionLost
+from state.facts.base import Fact
+from state.facts.run import RunTakenOver
+from state.facts.session import PushConfirmed, PushIntended, PushRefused, SessionLost
 from state.memory_store import MemoryStore
 from tests.contract.worlds import OWNER, Place, directly, over_http
 from tests.simulation.pipelines import pipeline
 from tests.unit.histories import Told
 
 if TYPE_CHECKING:
-    from state.model import Session, Snapshot
+    from state.model.run_state import Session
+    from state.model.snapshot import Snapshot
 
 PIPELINE = pipeline(accelerator="accelerator: NvidiaTeslaT4")
 RUN = "tiny-0001"

@@ -98,8 +98,8 @@ def test_where_all_is_well_nothing_stands_in_the_way_and_nothing_is_created(plac
     before = sorted(path for path in place.folder.rglob("*") if not path.is_relative_to(place.folder / "kaggle"))
     found = place.check()
     assert (exit_status(found), found["problems"], found["warnings"]) == (0, 0, 0), found["findings"]
-    looked_at = {finding["key"] for finding in found["findings"]}
-    assert looked_at == {
+    polled_at = {finding["key"] for finding in found["findings"]}
+    assert polled_at == {
         *("file", "kernel", "names", "session", "mesh", "checkpoint", "disk", "versions", "internet", "runs"),
         *("credentials", "account", "phone", "quota", "slots", "model", "dataset"),
     }

@@ -18,7 +18,7 @@ from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS
 from orchestrator.rehearsal.local_kaggle.sandbox import Played, ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from stages.contract import Progress
-from state.facts import RunParked
+from state.facts.run import RunParked
 from state.store import Store
 from tests.contract.local import AT_ONCE
 from tests.unit.test_machine import AT

@@ -13,8 +13,10 @@ from orchestrator.rehearsal.local_kaggle.faults import NO_FAULTS, CallFault
 from orchestrator.rehearsal.local_kaggle.sandbox import ScriptedSandbox
 from orchestrator.rehearsal.local_kaggle.server import LocalKaggle
 from state import machine
-from state.facts import SeenRunning
-from state.model import Phase, RunState, Snapshot
+from state.facts.session import SeenRunning
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 from tests.contract.worlds import OWNER, PLAYED, QUICK, RULES, START, Place, kernel, key_of
 from tests.simulation.pipelines import pipeline
 from tests.unit.test_machine import SAMPLES, STARTED, path_to

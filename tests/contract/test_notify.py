@@ -15,8 +15,9 @@ from orchestrator.app.notify.config import EVENTS, Addresses
 from orchestrator.app.notify.sender import Outbox, Sender, Senders
 from orchestrator.app.notify.services import services
 from orchestrator.base.clock import VirtualClock
-from state.facts import Fact, RunFinished, RunParked, RunResumed
-from state.model import PollState
+from state.facts.base import Fact
+from state.facts.run import RunFinished, RunParked, RunResumed
+from state.model.poll_state import PollState
 from state.notification_marks import NotificationMarks
 from state.read_only import ReadOnlyStore
 from state.store import Store
@@ -249,11 +250,16 @@ def test_the_last_message_is_sent_before_the_daemon_ends(desk: Desk, server: Rec
 def test_a_full_disk_is_told_when_it_begins_and_when_it_is_over(desk: Desk, server: Receiver) -> None:
     courier = desk.courier(server)
     later = desk.clock.now() + timedelta(seconds=60)
-    desk.store.observe(RUN, PollState(failures=1, failure="the disk that holds home is full", not_before=later))
+    desk.store.append(
+        RUN,
+        [],
+        desk.clock.now(),
+        watch=PollState(failures=1, failure="the disk that holds home is full", not_before=later),
+    )
     for _ in range(2):
         courier.deliver()
     desk.courier(server).deliver()
-    desk.store.observe(RUN, PollState())
+    desk.store.append(RUN, [], desk.clock.now(), watch=PollState())
     courier.deliver()
     assert server.titles == [f"relay: {RUN} is held up", f"relay: {RUN} goes on"]
     assert "the disk that holds home is full" in server.taken[0]["message"]
@@ -262,7 +268,12 @@ def test_a_full_disk_is_told_when_it_begins_and_when_it_is_over(desk: Desk, serv
 def test_a_kaggle_that_does_not_answer_is_told_after_half_an_hour(desk: Desk, server: Receiver) -> None:
     courier, now = desk.courier(server), desk.clock.now()
     later = now + timedelta(hours=1)
-    desk.store.observe(RUN, PollState(failures=4, failing_since=now, failure="Kaggle is away", not_before=later))
+    desk.store.append(
+        RUN,
+        [],
+        desk.clock.now(),
+        watch=PollState(failures=4, failing_since=now, failure="Kaggle is away", not_before=later),
+    )
     courier.deliver()
     assert server.asked == 0
     desk.clock.sleep(1800.0)

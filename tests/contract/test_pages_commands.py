@@ -19,8 +19,8 @@ from orchestrator.app.app import App
 from orchestrator.app.dashboard import EVERY_S, STALE_S, Dashboard, Served, listening, listening_if_free
 from orchestrator.app.settings import Settings
 from orchestrator.base.errors import BadInput
-from state.facts import RunParked
-from state.model import PollState
+from state.facts.run import RunParked
+from state.model.poll_state import PollState
 from tests.contract.test_commands import relay
 from tests.unit.histories import AT, EVIL, Told, trained
 
@@ -241,7 +241,7 @@ def test_a_document_is_made_again_only_where_something_was_written_or_time_passe
             now_s += after_s
             ask(found, "/runs/tiny-0001/live.json")
             assert made == expected
-        store.observe(told.run, PollState(looked_at=AT))
+        store.append(told.run, [], AT, watch=PollState(polled_at=AT))
         now_s += EVERY_S
         ask(found, "/runs/tiny-0001/live.json")
         assert made == 3

@@ -14,8 +14,9 @@ from orchestrator.pipeline.sections import Expect
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from orchestrator.views.document import status_document
-from state.facts import RunStarted
-from state.model import Phase, QuotaRow
+from state.facts.run import RunStarted
+from state.model.snapshot import QuotaRow
+from state.model.statuses import Phase
 from state.store import Store
 from tests.simulation.pipelines import PIPELINE, pipeline
 
@@ -46,7 +47,7 @@ def chain_in(folder: Path) -> Chain:
     return Chain(SimulatedKaggle(pipeline(), step_s=12.0, variation=TimingVariation(1, uneven=0.1)), folder)
 
 
-def looked_at(chain: Chain, folder: Path) -> dict[str, Any]:
+def polled_at(chain: Chain, folder: Path) -> dict[str, Any]:
     """The run's document, out of a database that holds what the chain knows now."""
     path = folder / "copy"
     path.mkdir(exist_ok=True)
@@ -108,7 +109,7 @@ def test_a_pipeline_whose_times_nobody_knows_is_planned_and_not_forecast(tmp_pat
 def test_the_plan_goes_by_what_an_earlier_run_measured_and_names_it(folder: Path) -> None:
     chain = chain_in(folder)
     chain.drive()
-    looked_at(chain, folder)
+    polled_at(chain, folder)
     path = folder / "more.yaml"
     path.write_text(PIPELINE.replace("name: sim", "name: more").replace("steps: 120", "steps: 240"), encoding="utf-8")
     found = planned(folder / "copy", str(path))
@@ -139,7 +140,7 @@ def test_a_run_under_way_is_forecast_from_what_it_measured_and_one_that_is_over_
         last = chain.state.last
         if last is not None and last.number == 2 and last.phase is Phase.RUNNING:
             break
-    run = looked_at(chain, folder)
+    run = polled_at(chain, folder)
     said = run["forecast"]
     assert (said["basis"], run["forecast_problem"]) == ("measured", "")
     page = (ROOT / "docs/status.md").read_text(encoding="utf-8")
@@ -148,12 +149,12 @@ def test_a_run_under_way_is_forecast_from_what_it_measured_and_one_that_is_over_
     ended = chain.drive()
     off_s = (datetime.fromisoformat(said["finish_at"]) - ended.run.updated_at).total_seconds()
     assert abs(off_s) < 0.1 * (ended.run.updated_at - ended.run.created_at).total_seconds()
-    run = looked_at(chain, folder)
+    run = polled_at(chain, folder)
     assert (run["forecast"], run["forecast_problem"]) == (None, "")
 
 
 def test_a_run_of_which_nothing_is_measured_yet_says_what_is_missing(folder: Path) -> None:
-    run = looked_at(chain_in(folder), folder)
+    run = polled_at(chain_in(folder), folder)
     assert run["forecast"] is None
     assert run["forecast_problem"] == "no time is known of a step of one, two"
 
@@ -163,6 +164,6 @@ def test_a_parked_run_is_forecast_as_if_it_went_on_now(folder: Path) -> None:
     chain = Chain(SimulatedKaggle(expecting), folder)
     chain.store.request(chain.run, "pause", {}, chain.kaggle.clock.now())
     chain.drive()
-    run = looked_at(chain, folder)
+    run = polled_at(chain, folder)
     assert run["state"] == "parked"
     assert run["forecast"]["assumptions"][0] == "The run goes on now."

@@ -21,8 +21,10 @@ from orchestrator.kaggle.gateway import LogLine
 from orchestrator.views.daemon_log import DaemonLog
 from orchestrator.views.news_filter import Narration
 from orchestrator.views.printing import console
-from state.facts import RunParked
-from state.model import Metric, Phase, PollState
+from state.facts.run import RunParked
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.statuses import Phase
 from state.store import Store
 from tests.unit.test_machine import AT, path_to
 from tests.unit.test_views import STARTED
@@ -52,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.begin_run(STARTED, AT)
     state = store.append("r-0001", path_to(Phase.RUNNING), AT)
     metric = Metric(run="r-0001", session=1, attempt=1, number=0, stage="count", step=4, name=ODD, value=0.5, at_s=1.0)
-    store.observe("r-0001", PollState(failures=1, failure=ODD), [metric])
+    store.append("r-0001", [], AT, watch=PollState(failures=1, failure=ODD), metrics=[metric])
     store.append("r-0001", [RunParked(reason=ODD, remedy="relay retry r-0001", excerpt=f"{ODD}\n{ODD}")], AT)
     lines = [LogLine(number=number, stream="stdout", at_s=0.0, text=ODD) for number in range(3)]
     HomeLayout(folder).append_log(state.sessions[0], lines)

@@ -23,7 +23,10 @@ def test_a_person_is_told_once_of_each_session_though_daemons_are_killed_and_no_
     with receiver() as server, laptop(tmp_path) as (mine, kaggle):
         told_of_all(mine, server.url)
         first = mine.daemon()
-        mine.until(lambda: mine.ask("SELECT 1 FROM told WHERE subject NOT IN ('')") or len(server.taken) > 1, first)
+        mine.until(
+            lambda: mine.ask("SELECT 1 FROM notification_mark WHERE subject NOT IN ('')") or len(server.taken) > 1,
+            first,
+        )
         first.kill()
         first.wait()
         second = mine.daemon()

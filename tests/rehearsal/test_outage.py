@@ -90,7 +90,7 @@ def test_a_kaggle_that_goes_away_and_comes_back_costs_nothing_but_time(tmp_path:
             door.shut()
             time.sleep(OUTAGE_S)
             assert daemon.poll() is None, mine.told
-            ((failures, failure),) = mine.ask("SELECT failures, failure FROM watch")
+            ((failures, failure),) = mine.ask("SELECT failures, failure FROM poll_state")
             print(f"away for {OUTAGE_S:g} s: {failures} failures told, {mine.told.count('trying again at')} said")
             door.open()
             mine.until(mine.is_over, daemon, PATIENCE_S + OUTAGE_S)  # its last wait was as long as all before together

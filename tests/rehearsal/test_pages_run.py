@@ -172,7 +172,7 @@ class Desk:
             _until(daemon.stdout, "session 2 runs")
             assert self.types(f"relay pause {run}", home)[0] == 0
             _until(daemon.stdout, "paused by you")
-            while (last := self._run(home)["sessions"][-1])["phase"] not in ("published", "spent", "lost"):
+            while (last := self._run(home)["sessions"][-1])["phase"] not in ("published", "no_checkpoint", "lost"):
                 _until(daemon.stdout, f"session {last['number']} ")  # a third one may have begun before the pause
         finally:
             daemon.terminate()

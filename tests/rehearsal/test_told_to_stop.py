@@ -61,7 +61,7 @@ def test_a_daemon_that_waits_for_kaggle_gives_up_waiting_when_told_to_stop(tmp_p
         time.sleep(1.0)  # it waits for as long as it was told to
         daemon.send_signal(signal.SIGTERM)
         assert ended(daemon) == 0
-        assert mine.ask("SELECT failures FROM watch") == [(1,)]
+        assert mine.ask("SELECT failures FROM poll_state") == [(1,)]
 
 
 @pytest.mark.slow

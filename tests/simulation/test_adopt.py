@@ -19,9 +19,11 @@ from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle,
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from state import machine
-from state.facts import PushConfirmed, RunResumed
+from state.facts.run import RunResumed
+from state.facts.session import PushConfirmed
 from state.memory_store import MemoryStore
-from state.model import CheckpointStatus, Phase, RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from state.store import Store
 from tests.simulation.pipelines import expected_digest, pipeline
 

@@ -32,19 +32,12 @@ from stages.session import parent_checkpoint
 from stages.session.session_output import Output
 from stages.stage import StageFailed
 from state import machine
-from state.facts import (
-    CheckpointPublished,
-    CheckpointWithdrawn,
-    Fact,
-    OutputCollected,
-    PublishIntended,
-    PushConfirmed,
-    PushIntended,
-    RunStarted,
-    SeenEnded,
-    SessionPlanned,
-)
-from state.model import RunState, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished, CheckpointWithdrawn, PublishIntended
+from state.facts.run import RunStarted
+from state.facts.session import OutputCollected, PushConfirmed, PushIntended, SeenEnded, SessionPlanned
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
 from tests.contract.worlds import QUICK, kernel, key_of
 from tests.simulation.pipelines import pipeline
 from tests.simulation.verifying import flipped

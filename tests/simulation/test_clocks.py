@@ -19,7 +19,9 @@ from orchestrator.rehearsal.simulation.clock_steps import STEPS, YEAR, ClockStep
 from orchestrator.rehearsal.simulation.runner import Simulation, one, simulate
 from orchestrator.rehearsal.simulation.stuck_answers import HOURS, QUEUED, RUNNING, SLOT, StuckAnswer, StuckGateway
 from state import machine
-from state.model import RunState, RunStatus, Snapshot
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.test_quota_and_slots import take_by_hand
 

@@ -26,7 +26,7 @@ from orchestrator.rehearsal.simulation.crash_injection import (
 from stages.contract import Manifest
 from state import machine
 from state.memory_store import MemoryStore
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from tests.simulation.pipelines import pipeline
 
 OVER = (RunStatus.FINISHED, RunStatus.CANCELLED)

@@ -16,8 +16,10 @@ from orchestrator.rehearsal.simulation.crash_injection import CrashPoint
 from orchestrator.rehearsal.simulation.runner import simulate
 from orchestrator.rehearsal.simulation.sessions import hung
 from state import machine
-from state.facts import Fact, PushConfirmed
-from state.model import RunState, Snapshot
+from state.facts.base import Fact
+from state.facts.session import PushConfirmed
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
 from tests.simulation.pipelines import expected_digest, pipeline
 
 

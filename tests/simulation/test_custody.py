@@ -16,8 +16,10 @@ from orchestrator.rehearsal.simulation.chain import Chain, fast_folder, final_di
 from orchestrator.rehearsal.simulation.crash_injection import CrashPoint
 from orchestrator.views.document import status_document
 from stages.contract import MANIFEST_NAME, Cursor, FileEntry, Manifest, Order
-from state.facts import DamageFound, OutputCollected
-from state.model import CheckpointStatus, Phase, RunState, RunStatus
+from state.facts.checkpoint import DamageFound
+from state.facts.session import OutputCollected
+from state.model.run_state import RunState
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.verifying import (
     Verifying,

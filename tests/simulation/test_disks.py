@@ -9,7 +9,7 @@ from orchestrator.rehearsal.simulation.disk_faults import NO_DISK_FAULTS, DiskPl
 from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.read_errors import BadSector, ReadPlan, unread
 from orchestrator.rehearsal.simulation.runner import Simulation
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 
 CRASHING = [seed for seed in range(1, 60) if len(random_plan(seed).crashes) == 2][:3]
 

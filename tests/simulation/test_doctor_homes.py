@@ -15,7 +15,7 @@ from orchestrator.engine.home_identity import identity_of, known_identity
 from orchestrator.preflight.check.findings import Finding, Severity
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.second_home import CopyIdentity, HomeCopy, SecondHome
-from state.facts import RunTakenOver
+from state.facts.run import RunTakenOver
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 from tests.unit.test_damaged_database import AT, two_runs

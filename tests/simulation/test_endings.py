@@ -17,7 +17,8 @@ from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.chain import RUN, Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.sessions import died, failing, hung
 from stages.contract import Order
-from state.model import CheckpointStatus, Outcome, RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import CheckpointStatus, Outcome, RunStatus
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
 

@@ -19,8 +19,8 @@ from orchestrator.rehearsal.local_kaggle.faults import (
 )
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.runner import one
-from state.facts import PushConfirmed
-from state.model import CheckpointStatus, Phase
+from state.facts.session import PushConfirmed
+from state.model.statuses import CheckpointStatus, Phase
 from tests.simulation.pipelines import expected_digest, pipeline
 
 

@@ -20,8 +20,9 @@ from orchestrator.rehearsal.simulation.plans import ChainPlan, random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation, one
 from orchestrator.rehearsal.simulation.second_home import CopyIdentity, HomeCopy, SecondHome
 from orchestrator.views.fact_text import describe
-from state.facts import RunParked, SessionLost
-from state.model import CheckpointStatus, RunStatus
+from state.facts.run import RunParked
+from state.facts.session import SessionLost
+from state.model.statuses import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
 WITH_A_COPY = [seed for seed in range(1, 400) if random_plan(seed).copied]

@@ -13,7 +13,7 @@ from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Da
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
-from state.model import CheckpointStatus, RunStatus
+from state.model.statuses import CheckpointStatus, RunStatus
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
 FIRST = "sim-0001-c0001"

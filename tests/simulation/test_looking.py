@@ -17,7 +17,7 @@ from orchestrator.rehearsal.local_kaggle.sandbox import Played
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from orchestrator.rehearsal.simulation.sessions import died
 from stages.contract import Order
-from state.model import Outcome, RunStatus
+from state.model.statuses import Outcome, RunStatus
 
 PIPELINE = parse("{name: long, accelerator: TpuV5E8, stages: [{name: one, kind: counting, steps: 700}]}", "long.yaml")
 CALLS_AN_HOUR_MAX = 30

@@ -15,7 +15,7 @@ from orchestrator.rehearsal.local_kaggle.faults import CallAction, CallFault, Fa
 from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import OwnClock
-from state.model import Outcome, Phase, RunStatus
+from state.model.statuses import Outcome, Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
 STATUS = "GetKernelSessionStatus"
@@ -224,7 +224,7 @@ def test_an_older_checkpoint_is_not_gone_on_from_while_a_newer_one_may_still_com
     older = chain.state.checkpoints[0].name
     chain.store.request(chain.run, "resume", {"checkpoint": older}, chain.kaggle.clock.now())
     state = chain.drive()
-    assert state.run.status is RunStatus.PARKED, "it was not obeyed"
+    assert state.run.status is RunStatus.PARKED, "it was not fulfilled"
     assert [c.usable for c in state.checkpoints] == [True, True]
 
 

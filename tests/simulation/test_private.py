@@ -11,7 +11,7 @@ from orchestrator.core.commands import FindPush
 from orchestrator.rehearsal.local_kaggle.datasets import Describe
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
-from state.model import Phase, RunStatus
+from state.model.statuses import Phase, RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 from tests.simulation.verifying import drive_until
 

@@ -15,7 +15,7 @@ from orchestrator.rehearsal.local_kaggle.kernel_records import Save
 from orchestrator.rehearsal.local_kaggle.rules import PerKind, Rules
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from state.memory_store import MemoryStore
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
 HOURLY = "session: {limit_s: 1000, margin_s: 100, save_interval_s: 200, min_session_s: 300}"

@@ -17,9 +17,10 @@ from orchestrator.rehearsal.simulation.hash_chain import uncut
 from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
 from orchestrator.rehearsal.simulation.runner import Simulation, Summary, one, simulate, simulate_on_all_cores
 from orchestrator.rehearsal.simulation.sessions import CountingSessions
-from state.facts import CheckpointPruned, Fact
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPruned
 from state.memory_store import MemoryStore
-from state.model import CheckpointStatus
+from state.model.statuses import CheckpointStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 

@@ -16,7 +16,7 @@ from orchestrator.rehearsal.local_kaggle.faults import DatasetAction, DatasetFau
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder, final_digest
 from orchestrator.rehearsal.simulation.clock_steps import YEAR, ClockStep, ClockSteps, OwnClock
 from orchestrator.rehearsal.simulation.invariants import InvariantBroken, Watched
-from state.model import Snapshot
+from state.model.snapshot import Snapshot
 from tests.simulation.pipelines import PIPELINE, expected_digest, pipeline
 
 HOUR, DAY, MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
@@ -32,7 +32,7 @@ def set_by(by: timedelta, *, noticed: bool = False) -> Happens:
         clock.off += by
         lease = chain.store.lease()
         if noticed and lease is not None:
-            chain.store.forget_looks(lease.fence)
+            chain.store.clear_poll_times(lease.fence)
 
     return happen
 
@@ -139,11 +139,11 @@ def test_a_session_that_is_lost_begins_the_wait_for_a_dataset_not_anew(folder: P
     chain = Chain(SimulatedKaggle(pipeline(handoff="handoff: kernel-output"), faults), folder)
     turn_until(chain, happened("dataset_offered"))
     turn_until(chain, happened("seen_running"))
-    turn_until(chain, lambda _: chain.store.watch(chain.run).sought_s["sim-0001-c0001"] > 0)
-    sums = chain.store.watch(chain.run).sought_s
+    turn_until(chain, lambda _: chain.store.watch(chain.run).search_s["sim-0001-c0001"] > 0)
+    sums = chain.store.watch(chain.run).search_s
     chain.store.request(chain.run, "resume", {"abandon_session": chain.state.sessions[-1].slug}, chain.clock.now())
     turn_until(chain, happened("session_lost"))
-    assert chain.store.watch(chain.run).sought_s == sums
+    assert chain.store.watch(chain.run).search_s == sums
 
 
 @pytest.mark.parametrize("befalls", BEFALL)
@@ -193,7 +193,7 @@ def test_a_wait_that_goes_by_the_clock_is_caught_by_the_simulator(
     folder: Path, monkeypatch: pytest.MonkeyPatch, counts: bool
 ) -> None:
     if not counts:
-        monkeypatch.setattr(import_module("orchestrator.engine.effects.publish"), "_sought_s", by_the_clock)
+        monkeypatch.setattr(import_module("orchestrator.engine.effects.publish"), "search_s", by_the_clock)
     chain, clock = chain_of(folder, datasets(DatasetAction.LAG, 1700.0))
     chain.settings = ClockSteps(clock, (ClockStep(turn=100, by=YEAR, between=False, noticed=False),))
     watched = Watched(chain)

@@ -22,9 +22,9 @@ from orchestrator.rehearsal.simulation.crash_injection import Crash, CrashPoint
 from orchestrator.rehearsal.simulation.plans import random_plan
 from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.fact_text import describe
-from state.facts import TwinSeen
+from state.facts.session import TwinSeen
 from state.memory_store import MemoryStore
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from tests.simulation.pipelines import expected_digest, pipeline
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ def test_a_second_session_is_told_counted_and_waited_for(folder: Path) -> None:
     assert (session.twin, session.twin_lives) == (2, True)
     assert "runs twice" in describe(next(f for _, f in chain.store.facts(chain.run) if isinstance(f, TwinSeen)))
     since = chain.kaggle.clock.now() - timedelta(days=1)
-    assert len(chain.store.stretches("me", "gpu", since)) == 2, "its hours count"
+    assert len(chain.store.machine_times("me", "gpu", since)) == 2, "its hours count"
     for turn in chain.turns():
         live = len(chain.kaggle.world.kernels.live())
         assert live <= 2, "and no third session is started beside it"

@@ -11,8 +11,10 @@ from orchestrator.engine.effects import EffectContext
 from orchestrator.rehearsal.simulation.chain import fast_folder
 from orchestrator.rehearsal.simulation.read_errors import unread
 from stages.contract import BLOB_NAME
-from state.facts import CheckpointDamaged, DatasetOffered, Fact, PublishIntended
-from state.model import RunState, Snapshot
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointDamaged, DatasetOffered, PublishIntended
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
 from tests.simulation.test_bit_flips import KEY, OWNER, PIPELINE, Way
 from tests.simulation.test_bit_flips import ORDER as PUSHED
 

@@ -11,7 +11,7 @@ from orchestrator.rehearsal.local_kaggle.stored_file import Content
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle
 from stages.contract import MANIFEST_NAME, SEAL_NAME, Manifest, Order, Report, seal_of
 from stages.documents import ContractError
-from state.facts import Fact
+from state.facts.base import Fact
 
 Mounts = Mapping[str, Mapping[str, bytes]]
 

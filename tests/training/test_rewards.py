@@ -114,11 +114,11 @@ def test_each_row_is_judged_in_its_own_domain() -> None:
 class Counted(list[bool]):
     """Verdicts that count how many of them were looked at."""
 
-    looked_at = 0
+    polled_at = 0
 
     def __iter__(self) -> Iterator[bool]:
         for verdict in super().__iter__():
-            self.looked_at += 1
+            self.polled_at += 1
             yield verdict
 
 
@@ -127,7 +127,7 @@ def test_each_verdict_of_a_batch_is_looked_at_once(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(DOMAINS, "counted", lambda given, wanted: verdicts)
     rewards = correctness_reward(["?"] * 200, [worked("1")] * 200, answer=["1"] * 200, domain=["counted"] * 200)
     assert rewards == [1.0, 0.0] * 100
-    assert verdicts.looked_at == 200
+    assert verdicts.polled_at == 200
 
 
 def test_an_unknown_domain_and_rows_that_do_not_match_are_refused() -> None:

@@ -13,23 +13,21 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import REPORT_NAME, Cursor, FileEntry, Manifest, Report
-from state.facts import (
-    CheckpointPublished,
-    Fact,
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished, PublishIntended
+from state.facts.run import RunFinished, RunStarted
+from state.facts.session import (
     Judgement,
     NothingCollected,
     OutputCollected,
-    PublishIntended,
     PushConfirmed,
     PushIntended,
-    RunFinished,
-    RunStarted,
     SeenEnded,
     SeenQueued,
     SeenRunning,
     SessionPlanned,
 )
-from state.model import Metric
+from state.model.metrics import Metric
 from state.store import Store
 
 ROOT = Path(__file__).parents[2]

@@ -24,8 +24,8 @@ from orchestrator.kaggle.server_time import read_date
 from orchestrator.pipeline.loader import load
 from orchestrator.preflight.check.findings import Severity
 from orchestrator.views.lost import lost_sentence
-from state.backups import ailments, copied
-from state.facts import SeenEnded
+from state.backups import copy_database, defects
+from state.facts.session import SeenEnded
 from state.failures import StoreCorrupt
 from state.leases import LeaseLost
 from state.store import Store
@@ -54,7 +54,7 @@ def test_a_backup_is_one_whole_file_that_its_owner_alone_can_read(app: App) -> N
     made = Backups(app.home).make(AT)
     assert [path.name for path in app.home.backups.iterdir()] == [made.name]
     assert made.stat().st_mode & 0o077 == 0
-    assert ailments(made) == []
+    assert defects(made) == []
     made.rename(app.home.path.parent / "relay.db")
     assert Store.at(app.home.path.parent).load("r-0001") == app.store.load("r-0001")
 
@@ -83,7 +83,7 @@ def test_a_file_that_sqlite_finds_damaged_is_not_copied(app: App, tmp_path: Path
     data[4096 * 3 : 4096 * 4] = b"\xff" * 4096
     app.home.database.write_bytes(data)
     with pytest.raises(StoreCorrupt, match=r"relay (restore|doctor)"):
-        copied(app.home.database, tmp_path / "copy.db")
+        copy_database(app.home.database, tmp_path / "copy.db")
     assert not list(tmp_path.glob("copy*"))
 
 
@@ -99,9 +99,9 @@ def test_what_happened_since_is_told_and_the_replaced_database_is_kept(app: App)
     assert (found["backup"], found["absent"]) == (str(backup), ["r-0003"])
     assert found["lost"] == [{"id": "r-0003", "facts": 1}, {"id": "r-0001", "facts": 1}]
     assert any("relay adopt r-0003" in line for line in lines)
-    assert [run for run, _ in Store.at(app.home.path).roll()] == ["r-0001", "r-0002"]
+    assert [run for run, _ in Store.at(app.home.path).run_names()] == ["r-0001", "r-0002"]
     kept = Path(str(found["replaced"]))
-    assert [run for run, _ in Store.at(kept).roll()] == ["r-0001", "r-0003", "r-0002"]
+    assert [run for run, _ in Store.at(kept).run_names()] == ["r-0001", "r-0003", "r-0002"]
 
 
 @pytest.mark.parametrize("how", ["gone", "empty", "text", "its log left behind"])

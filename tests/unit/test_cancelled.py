@@ -11,8 +11,9 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import LogLine
 from stages.contract import Progress
 from state import machine
-from state.facts import PushConfirmed, PushIntended, SeenEnded, SeenRunning, SessionPlanned
-from state.model import Outcome, Session
+from state.facts.session import PushConfirmed, PushIntended, SeenEnded, SeenRunning, SessionPlanned
+from state.model.run_state import Session
+from state.model.statuses import Outcome
 from tests.unit.test_damaged_database import BEGUN, COUNTING
 from tests.unit.test_machine import PLANNED
 

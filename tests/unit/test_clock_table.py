@@ -8,9 +8,12 @@ import pytest
 from orchestrator.core.commands import Append, Command, Poll, Push, ReadQuota, Wait
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits, plan_session
-from state.facts import Fact, PushConfirmed, PushIntended, RunWaiting, SeenRunning
+from state.facts.base import Fact
+from state.facts.run import RunWaiting
+from state.facts.session import PushConfirmed, PushIntended, SeenRunning
 from state.memory_store import MemoryStore
-from state.model import PollState, QuotaRow, Snapshot, Waiting
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow, Snapshot, Waiting
 from tests.simulation.pipelines import pipeline
 from tests.unit.histories import Told
 
@@ -45,8 +48,8 @@ RUNNING = (*PUSHED, SeenRunning(number=1, attempt=1))
 @pytest.mark.parametrize(
     ("facts", "watch", "next_"),
     [
-        (RUNNING, PollState(looked_at=AT), Poll(1, 1)),
-        (PUSHED, PollState(looked_at=AT), Poll(1, 1)),
+        (RUNNING, PollState(polled_at=AT), Poll(1, 1)),
+        (PUSHED, PollState(polled_at=AT), Poll(1, 1)),
         (RUNNING, PollState(not_before=AT + 30 * MINUTE, failure="no"), Poll(1, 1)),
         ((), PollState(not_before=AT + 30 * MINUTE, failure="no"), ReadQuota("tpu")),
         ((), PollState(slot_since=AT, slot_seen_at=AT), ReadQuota("tpu")),
@@ -68,7 +71,7 @@ def test_nothing_is_put_off_for_longer_than_any_wait_lasts(by: timedelta) -> Non
 
 @pytest.mark.parametrize("by", STEPS)
 def test_a_session_that_runs_is_never_given_up_because_the_clock_was_set(by: timedelta) -> None:
-    next_ = command(snapshot(*RUNNING, watch=PollState(looked_at=AT, awaiting="end x", waited_at=AT)), AT + by)
+    next_ = command(snapshot(*RUNNING, watch=PollState(polled_at=AT, awaiting="end x", waited_at=AT)), AT + by)
     assert isinstance(next_, Poll) or (isinstance(next_, Wait) and next_.until is not None)
 
 

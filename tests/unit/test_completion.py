@@ -15,8 +15,9 @@ from click.testing import CliRunner
 
 from orchestrator.cli import main
 from state import completions
-from state.facts import RunCancelled
-from state.model import Phase
+from state.database import Database
+from state.facts.run import RunCancelled
+from state.model.statuses import Phase
 from state.read_only import ReadOnlyStore
 from state.store import Store
 from tests.unit.test_machine import STARTED, path_to
@@ -79,8 +80,7 @@ def test_nothing_is_offered_or_made_where_there_is_no_database_or_a_broken_one(t
 
 
 def test_a_database_that_is_written_to_is_read_all_the_same(home: Path) -> None:
-    store = Store.at(home)
-    with store._transaction():
+    with Database.writable(home / "relay.db").transaction():
         assert [run for run, _ in completions.runs(home / "relay.db")] == ["gsm-3f9a", "r-0001"]
 
 

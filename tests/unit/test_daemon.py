@@ -21,9 +21,12 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
-from state.facts import RunCancelled, SessionLost
+from state.facts.run import RunCancelled
+from state.facts.session import SessionLost
 from state.leases import LeaseHeld, LeaseLost
-from state.model import PollState, RunState, RunStatus
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 
@@ -133,28 +136,28 @@ def test_after_a_jump_the_times_of_looks_are_forgotten_and_failures_are_not(desk
 
     def put_back() -> None:
         noted = PollState(
-            looked_at=future, not_before=future, failing_since=future, failures=3, failure="busy", log_lines=5
+            polled_at=future, not_before=future, failing_since=future, failures=3, failure="busy", log_lines=5
         )
-        store.observe(run, noted)
+        store.append(run, [], desk.clock.now(), watch=noted)
         desk.clock.set_by(timedelta(days=-400))
 
     desk.run(put_back, idle)
     found = store.watch(run)
     assert found.not_before is None or found.not_before < future
-    assert found.looked_at != future
+    assert found.polled_at != future
     assert desk.turns[-1].command != Wait(future, "trying again: busy")
 
 
 def test_forgetting_looks_keeps_what_was_counted(desk: Desk) -> None:
     now, store, run = desk.clock.now(), desk.chain.store, desk.chain.run
     lease = store.take_lease("me", now, 60)
-    noted = PollState(looked_at=now, dataset_looked_at=now, failures=3, failing_since=now, failure="x", not_before=now)
-    store.observe(run, noted)
-    store.forget_looks(lease.fence)
+    noted = PollState(polled_at=now, dataset_polled_at=now, failures=3, failing_since=now, failure="x", not_before=now)
+    store.append(run, [], now, watch=noted)
+    store.clear_poll_times(lease.fence)
     assert store.watch(run) == PollState(failures=3, failure="x")
     store.take_lease("other", now + timedelta(seconds=61), 60)
     with pytest.raises(LeaseLost):
-        store.forget_looks(lease.fence)
+        store.clear_poll_times(lease.fence)
 
 
 def test_told_to_stop_the_daemon_does_not_begin_another_tick(desk: Desk) -> None:

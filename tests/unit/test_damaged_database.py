@@ -23,11 +23,14 @@ from orchestrator.pipeline.loader import parse
 from orchestrator.views.document import status_document
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console
-from state.backups import ailments, copied
+from state.backups import copy_database, defects
 from state.digests import link
-from state.facts import RunCancelled
+from state.facts.run import RunCancelled
 from state.failures import RunDamaged, StoreCorrupt, StoreGone
-from state.model import Metric, Phase, PollState, RunState
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.statuses import Phase
 from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError
 from state.store import Store
@@ -87,7 +90,7 @@ def test_the_damaged_run_is_named_in_one_sentence_with_the_remedy_and_the_other_
         for command in ("relay doctor r-0001", "relay restore", "relay adopt r-0001"):
             assert command in str(caught.value)
         assert store.load("r-0002").run.id == "r-0002"
-        assert {run for run, _ in store.roll()} == {"r-0001", "r-0002"}
+        assert {run for run, _ in store.run_names()} == {"r-0001", "r-0002"}
 
 
 def test_the_status_of_all_shows_it_apart_and_the_others_as_ever(damaged: Path) -> None:
@@ -103,12 +106,12 @@ def test_the_status_of_all_shows_it_apart_and_the_others_as_ever(damaged: Path) 
 
 
 def test_a_doctor_finds_it(damaged: Path) -> None:
-    assert [found.run for found in ailments(damaged / "relay.db") if found.severe] == ["r-0001"]
+    assert [found.run for found in defects(damaged / "relay.db") if found.severe] == ["r-0001"]
 
 
 def test_a_whole_database_has_no_ailment(tmp_path: Path) -> None:
     two_runs(tmp_path)
-    assert ailments(tmp_path / "relay.db") == []
+    assert defects(tmp_path / "relay.db") == []
     Store.at(tmp_path).verify()
 
 
@@ -144,8 +147,8 @@ def test_the_daemon_sets_it_apart_says_so_and_carries_the_others_on(damaged: Pat
 @pytest.mark.parametrize(
     "sql",
     [
-        "UPDATE watch SET looked_at = 'never'",
-        "UPDATE watch SET seconds = '{'",
+        "UPDATE poll_state SET polled_at = 'never'",
+        "UPDATE poll_state SET seconds = '{'",
         "UPDATE quota SET read_at = 'never'",
         "UPDATE metric SET name = CAST(x'ff' AS TEXT)",
     ],
@@ -154,10 +157,10 @@ def test_an_observation_that_cannot_be_read_counts_as_not_made(tmp_path: Path, s
     two_runs(tmp_path)
     store = Store.at(tmp_path)
     seen = Metric(run="r-0001", session=1, attempt=1, number=1, stage="count", step=1, name="loss", value=1.0, at_s=1.0)
-    store.observe("r-0001", PollState(looked_at=AT), [seen])
+    store.append("r-0001", [], AT, watch=PollState(polled_at=AT), metrics=[seen])
     change(tmp_path, sql)
     snapshot = store.snapshot("r-0001")
-    assert snapshot.watch == (PollState() if "watch" in sql else PollState(looked_at=AT))
+    assert snapshot.watch == (PollState() if "poll_state" in sql else PollState(polled_at=AT))
     assert snapshot.quota is None
     assert len(store.metrics("r-0001")) == 1
     assert store.load("r-0002").run.id == "r-0002"
@@ -184,7 +187,7 @@ def test_a_digest_depends_on_every_part_of_its_fact_and_on_the_one_before() -> N
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("whole")
     two_runs(home)
-    return copied(home / "relay.db", home / "copy.db")
+    return copy_database(home / "relay.db", home / "copy.db")
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -222,7 +225,7 @@ def test_a_table_whose_making_is_damaged_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "call", [lambda s: s.news(), lambda s: s.append("r-0001", [RunCancelled()], AT), lambda s: s.lease()]
+    "call", [lambda s: s.change_tokens(), lambda s: s.append("r-0001", [RunCancelled()], AT), lambda s: s.lease()]
 )
 def test_a_database_that_is_removed_is_missed_and_no_empty_one_takes_its_place(
     tmp_path: Path, call: Callable[[Store], object]
@@ -250,4 +253,4 @@ def test_a_run_can_be_written_in_the_place_of_what_is_damaged(tmp_path: Path) ->
     store.begin_run(BEGUN, AT, later=[(AT, PLANNED)], instead=True)
     assert len(store.load("r-0001").sessions) == 1
     assert store.load("r-0002").run.id == "r-0002"
-    assert ailments(tmp_path / "relay.db") == []
+    assert defects(tmp_path / "relay.db") == []

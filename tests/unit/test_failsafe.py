@@ -16,7 +16,8 @@ from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import Chain, SimulatedKaggle, fast_folder
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.model import RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.store import Store
 from tests.simulation.pipelines import pipeline
 

@@ -14,8 +14,8 @@ from orchestrator.pipeline.model import Pipeline
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.simulation.chain import fast_folder
 from orchestrator.views.news_filter import Narrator
-from state.facts import InputsIntended
-from state.model import Snapshot
+from state.facts.run import InputsIntended
+from state.model.snapshot import Snapshot
 from tests.unit.test_daemon import Desk, idle
 
 FLOOR_S = Limits(poll_s=120.0).floor_s

@@ -13,7 +13,7 @@ from orchestrator.core.weekly_quota import Hours, hours_of
 from orchestrator.pipeline import loader
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
-from state.model import QuotaRow
+from state.model.snapshot import QuotaRow
 
 ROOT = Path(__file__).parents[2]
 TUESDAY = datetime(2026, 12, 1, tzinfo=UTC)

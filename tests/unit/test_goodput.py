@@ -18,7 +18,9 @@ from orchestrator.views.history.idle_time import outside
 from orchestrator.views.text import goodput_text
 from stages.contract import Cursor, FileEntry, Manifest, Progress, Report
 from stages.session.time_accounting import TimeClass
-from state.facts import CheckpointPublished, Fact, Judgement, OutputCollected, SeenEnded
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished
+from state.facts.session import Judgement, OutputCollected, SeenEnded
 
 TAKEN = Manifest(
     run="r-0001",
@@ -202,11 +204,11 @@ def test_a_log_on_this_disk_is_read_for_what_it_tells(tmp_path: Path) -> None:
 
 def test_a_look_takes_in_the_newest_that_was_told() -> None:
     lines = (line(0, "account", 30.0), line(1, "account", 65.0), line(2, "saved", 60.0, TAKEN.digest))
-    assert looked_at(*lines) == {"training_step": 65.0, "compile": 5.0}
-    assert looked_at() == {}
+    assert polled_at(*lines) == {"training_step": 65.0, "compile": 5.0}
+    assert polled_at() == {}
 
 
-def looked_at(*lines: LogLine) -> dict[str, float]:
+def polled_at(*lines: LogLine) -> dict[str, float]:
     taken = LogReader(session())
     assert tuple(taken.through(lines)) == lines
     return taken.seconds

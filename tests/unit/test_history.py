@@ -19,8 +19,11 @@ from orchestrator.views.document import run_document
 from orchestrator.views.history import curves, results, timeline
 from orchestrator.views.history.document import HistorySources, history_document
 from orchestrator.views.run_history import gathered
-from state.facts import DamageFound, Fact, OutputCollected, RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
-from state.model import CurvePoint
+from state.facts.base import Fact
+from state.facts.checkpoint import DamageFound
+from state.facts.run import RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
+from state.facts.session import OutputCollected
+from state.model.metrics import CurvePoint
 from tests.unit.histories import AT, TINY, Told, artifact, row, trained
 
 HOUR_S = 3600.0

@@ -7,8 +7,9 @@ import pytest
 
 from stages.contract import Cursor, FileEntry, Manifest
 from state import machine
-from state.facts import (
-    FACTS,
+from state.diagram import diagram
+from state.facts.base import Fact, SessionFact
+from state.facts.checkpoint import (
     CheckpointDamaged,
     CheckpointInspected,
     CheckpointPruned,
@@ -17,22 +18,14 @@ from state.facts import (
     DamageFound,
     DatasetDropped,
     DatasetOffered,
-    Fact,
+    PublishIntended,
+)
+from state.facts.registry import FACTS
+from state.facts.run import (
     InputsDropped,
     InputsIntended,
     InputsOffered,
     InputsPublished,
-    Judgement,
-    NothingCollected,
-    OutputCollected,
-    PublishIntended,
-    PushConfirmed,
-    PushHeld,
-    PushIntended,
-    PushRefused,
-    PushUnclear,
-    PushUnfound,
-    PushUnsent,
     RunCancelled,
     RunFinished,
     RunParked,
@@ -41,18 +34,30 @@ from state.facts import (
     RunTakenOver,
     RunWaiting,
     RunWoken,
+)
+from state.facts.session import (
+    Judgement,
+    NothingCollected,
+    OutputCollected,
+    PushConfirmed,
+    PushHeld,
+    PushIntended,
+    PushRefused,
+    PushUnclear,
+    PushUnfound,
+    PushUnsent,
     SeenEnded,
     SeenQueued,
     SeenRunning,
-    SessionFact,
     SessionLost,
     SessionPlanned,
     SessionResized,
     TwinEnded,
     TwinSeen,
 )
-from state.machine import RUN_TRANSITIONS, SESSION_TRANSITIONS, IllegalTransition
-from state.model import CheckpointStatus, Outcome, Phase, RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import CheckpointStatus, Outcome, Phase, RunStatus
+from state.transitions import RUN_TRANSITIONS, SESSION_TRANSITIONS, IllegalTransition
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 CURSOR = Cursor(stage="count", step=40)
@@ -249,7 +254,7 @@ def test_a_published_checkpoint_is_the_head_until_a_person_goes_back() -> None:
     assert state.head is not None
     assert state.head.cursor.step == 40
     assert state.checkpoint("r-0001-c0002").status is CheckpointStatus.ABANDONED
-    assert state.run.judged == 2
+    assert state.run.accepted_sessions == 2
 
 
 def test_a_judgement_is_kept_with_the_session() -> None:
@@ -259,4 +264,4 @@ def test_a_judgement_is_kept_with_the_session() -> None:
 
 def test_the_diagram_on_the_page_is_the_table() -> None:
     page = (Path(__file__).parents[2] / "docs" / "how-it-works.md").read_text(encoding="utf-8")
-    assert machine.diagram() in page, "run: make diagram"
+    assert diagram() in page, "run: make diagram"

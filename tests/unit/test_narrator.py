@@ -9,8 +9,10 @@ from orchestrator.base.clock import VirtualClock
 from orchestrator.core.commands import Append, Poll, ReadQuota, Wait
 from orchestrator.engine.tick import Turn
 from orchestrator.views.news_filter import Narration, Narrator, fact_line
-from state.facts import Judgement, NothingCollected, RunParked, RunResumed, RunWaiting, SeenRunning, SessionLost
-from state.model import PollState, QuotaRow, Request
+from state.facts.run import RunParked, RunResumed, RunWaiting
+from state.facts.session import Judgement, NothingCollected, SeenRunning, SessionLost
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow, Request
 
 LOOK = Poll(number=1, attempt=1)
 

@@ -9,7 +9,8 @@ import pytest
 from orchestrator.core.plan import order_for, plan_session, timed_out
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
-from state.model import Outcome, RunState
+from state.model.run_state import RunState
+from state.model.statuses import Outcome
 from tests.unit.histories import Told
 
 LONG = """

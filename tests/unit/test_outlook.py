@@ -9,8 +9,12 @@ from orchestrator.core.durations import RunHistory, estimate_durations
 from orchestrator.core.forecast_inputs import assumptions, hours_left, position_of, seconds
 from orchestrator.pipeline.loader import parse
 from state import machine
-from state.facts import RunStarted, RunWaiting
-from state.model import Phase, PollState, QuotaRow, RunState, StepSeen
+from state.facts.run import RunStarted, RunWaiting
+from state.model.metrics import StepSeen
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.snapshot import QuotaRow
+from state.model.statuses import Phase
 from tests.unit.test_machine import AT, path_to
 
 PIPELINE = parse(

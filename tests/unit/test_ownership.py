@@ -8,9 +8,11 @@ from orchestrator.base.errors import Overtaken
 from orchestrator.engine.effects.find_push import never_pushed
 from orchestrator.engine.ownership import Mark, fenced, refuse_overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
-from state.facts import Fact, PushHeld, PushIntended, PushRefused, PushUnclear, PushUnsent
+from state.facts.base import Fact
+from state.facts.session import PushHeld, PushIntended, PushRefused, PushUnclear, PushUnsent
 from state.machine import apply
-from state.model import Phase, Run, RunStatus
+from state.model.run_state import Run
+from state.model.statuses import Phase, RunStatus
 from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)

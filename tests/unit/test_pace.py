@@ -9,7 +9,9 @@ from orchestrator.core.plan import Limits, limits_for
 from orchestrator.core.polling import next_poll_at, poll_interval_s
 from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
-from state.model import Phase, PollState, Session
+from state.model.poll_state import PollState
+from state.model.run_state import Session
+from state.model.statuses import Phase
 
 PUSHED = datetime(2030, 1, 7, tzinfo=UTC)
 BEGAN = PUSHED + timedelta(minutes=12)
@@ -61,13 +63,13 @@ NINE_HOURS = limits(LIMIT_S)
 def test_looks_are_dense_where_something_is_expected(session: Session, since_s: float, seconds: float) -> None:
     at = PUSHED + timedelta(seconds=since_s)
     assert poll_interval_s(session, at, NINE_HOURS) == seconds
-    assert next_poll_at(session, PollState(looked_at=at), NINE_HOURS, at) == at + timedelta(seconds=seconds)
+    assert next_poll_at(session, PollState(polled_at=at), NINE_HOURS, at) == at + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(("ahead_s", "seconds"), [(7200, 270), (800, 200), (60, 30), (-60, 30), (-7200, 270)])
 def test_looks_are_dense_where_the_last_step_is_about_to_be_done(ahead_s: float, seconds: float) -> None:
     at = BEGAN + timedelta(hours=4)
-    watch = PollState(looked_at=at, done_at=at + timedelta(seconds=ahead_s))
+    watch = PollState(polled_at=at, done_at=at + timedelta(seconds=ahead_s))
     assert next_poll_at(RUNNING, watch, NINE_HOURS, at) == at + timedelta(seconds=seconds)
 
 
@@ -92,8 +94,8 @@ def test_a_short_rehearsal_is_looked_at_as_often_all_the_way(limit_s: float) -> 
 
 def test_a_time_that_a_wrong_clock_has_left_is_not_waited_for() -> None:
     now = BEGAN + timedelta(hours=1)
-    for looked_at in (None, now + timedelta(days=300)):
-        assert next_poll_at(RUNNING, PollState(looked_at=looked_at), NINE_HOURS, now) == now
+    for polled_at in (None, now + timedelta(days=300)):
+        assert next_poll_at(RUNNING, PollState(polled_at=polled_at), NINE_HOURS, now) == now
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from stages.catalog import KINDS
 from stages.contract import Cursor, Order
 from stages.documents import ContractError
 from state import machine
-from state.facts import RunStarted
-from state.model import RunState, Session
+from state.facts.run import RunStarted
+from state.model.run_state import RunState, Session
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -14,7 +14,7 @@ from orchestrator.views.format import size
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
 from orchestrator.views.pages.words import duration, hours, percent, points
-from state.facts import RunCancelled, RunParked, RunWaiting, RunWoken
+from state.facts.run import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
 

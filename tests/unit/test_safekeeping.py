@@ -14,8 +14,10 @@ from orchestrator.core.retention import prunable, sound
 from orchestrator.pipeline.loader import parse
 from stages.contract import Cursor
 from state import machine
-from state.facts import RunFinished
-from state.model import Checkpoint, CheckpointStatus, Phase, Request, RunState, Session, Snapshot
+from state.facts.run import RunFinished
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.snapshot import Request, Snapshot
+from state.model.statuses import CheckpointStatus, Phase
 from tests.unit.test_machine import AT, STARTED
 
 PIPELINE = parse(
@@ -119,7 +121,7 @@ def test_a_wish_to_tidy_up_does_not_keep_a_person_waiting() -> None:
     both = requests([("prune", 0), ("pause", 0)])
     command = decide(Snapshot(state=state, requests=both), PIPELINE, Limits(), NOW)
     assert isinstance(command, Append)
-    assert command.obeyed == 1
+    assert command.fulfilled == 1
 
 
 TRAINED = parse(

@@ -12,8 +12,10 @@ from orchestrator.views.format import time_of
 from orchestrator.views.live import session_line
 from orchestrator.views.text import session_clock
 from state import machine
-from state.facts import SessionLost
-from state.model import Phase, PollState, Request, Snapshot
+from state.facts.session import SessionLost
+from state.model.poll_state import PollState
+from state.model.snapshot import Request, Snapshot
+from state.model.statuses import Phase
 from state.store import Store
 from tests.unit.test_machine import AT, STARTED, path_to
 from tests.unit.test_safekeeping import PIPELINE
@@ -67,7 +69,7 @@ def test_a_session_whose_kernel_is_said_to_be_gone_can_be_written_off(
         absences=absences,
         not_before=NOW,
     )
-    place.store.observe("gsm-0001", failing)
+    place.store.append("gsm-0001", [], AT, watch=failing)
     assert place.to_do("gsm-0001")[1] == "relay daemon"
     place.store.take_lease("here/12/34", NOW, 60)
     says, type_ = place.to_do("gsm-0001")
@@ -92,5 +94,5 @@ def test_a_session_of_a_run_that_goes_on_is_written_off_at_once_and_no_other(
     asked = Request(id=7, run="r-0001", verb="resume", arguments={"abandon_session": slug}, made_at=AT)
     command = decide(Snapshot(state=state, requests=(asked,)), PIPELINE, Limits(), NOW)
     assert isinstance(command, Append)
-    assert command.obeyed == 7
+    assert command.fulfilled == 7
     assert [type(fact) for fact in command.facts] == ([SessionLost] if lost else [])

@@ -13,7 +13,10 @@ from orchestrator.views.document import run_document
 from orchestrator.views.history.timeline import timeline
 from state.leases import Lease
 from state.memory_store import MemoryStore
-from state.model import CallsMade, Phase, PollState, QuotaRow, RunState
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.snapshot import CallsMade, QuotaRow
+from state.model.statuses import Phase
 from state.store import Store
 from tests.unit.histories import Told
 from tests.unit.test_machine import SAMPLES, STARTED, OutputCollected, SeenEnded, path_to, state_in
@@ -140,10 +143,15 @@ def test_a_run_knows_what_others_of_its_account_called(kind: str, tmp_path: Path
     store = MemoryStore() if kind == "memory" else Store.at(tmp_path / "home")
     for run, owner in (("r-0001", "me"), ("r-0002", "me"), ("r-0003", "you")):
         store.begin_run(replace(STARTED, run=run, owner=owner), AT)
-        store.observe(
-            run, PollState(calls=7, calls_since=AT, lately="a b", lately_at=AT, awaiting="slot", waited_s=5.0)
+        store.append(
+            run,
+            [],
+            AT,
+            watch=PollState(
+                calls=7, calls_since=AT, recent_commands="a b", recent_commands_at=AT, awaiting="slot", waited_s=5.0
+            ),
         )
     assert store.snapshot("r-0001").others_calls == (CallsMade(since=AT, calls=7),)
-    store.forget_looks(store.take_lease("a", AT, 60).fence)
+    store.clear_poll_times(store.take_lease("a", AT, 60).fence)
     assert store.snapshot("r-0001").others_calls == ()
     assert store.watch("r-0001").waited_s == 5.0, "how long something was awaited is no time of a clock"

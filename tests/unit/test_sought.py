@@ -7,7 +7,10 @@ from itertools import pairwise
 import pytest
 
 from orchestrator.core.search_time import carried_on, search_time_s
-from state.model import InputsStatus, Phase, PollState, RunState, Snapshot
+from state.model.poll_state import PollState
+from state.model.run_state import RunState
+from state.model.snapshot import Snapshot
+from state.model.statuses import InputsStatus, Phase
 from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -31,8 +34,8 @@ def test_no_clock_and_no_sleep_make_anything_looked_for_for_longer_than_it_was(
     watch = PollState()
     for before, at in pairwise(looks):
         assert at is not None
-        watch = replace(watch, sought_s={"x": search_time_s(watch, "x", before, 60.0, at), "y": 5.0})
-    assert watch.sought_s == {"x": lasted_s, "y": 5.0}
+        watch = replace(watch, search_s={"x": search_time_s(watch, "x", before, 60.0, at), "y": 5.0})
+    assert watch.search_s == {"x": lasted_s, "y": 5.0}
 
 
 def offered(state: RunState, offered_at: datetime | None) -> RunState:
@@ -58,8 +61,8 @@ OWN_FILES = replace(PUSHING.run, inputs=InputsStatus.PUBLISHING, inputs_dataset=
 def test_a_sum_is_kept_through_other_commands_for_as_long_as_the_thing_is_looked_for(
     state: RunState, name: str, kept: bool
 ) -> None:
-    before = Snapshot(state=state, watch=PollState(sought_s={name: 77.0}))
-    assert carried_on(PollState(log_lines=3), before) == PollState(log_lines=3, sought_s={name: 77.0} if kept else {})
-    assert carried_on(PollState(sought_s={name: 0.0}), before).sought_s == {name: 0.0}, (
+    before = Snapshot(state=state, watch=PollState(search_s={name: 77.0}))
+    assert carried_on(PollState(log_lines=3), before) == PollState(log_lines=3, search_s={name: 77.0} if kept else {})
+    assert carried_on(PollState(search_s={name: 0.0}), before).search_s == {name: 0.0}, (
         "what begins anew begins from nothing"
     )

@@ -16,9 +16,14 @@ from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
 from orchestrator.views.overview import status_view
 from orchestrator.views.printing import console, plain_locale
-from state import facts
-from state.facts import Fact, RunStarted
-from state.model import Metric, Phase, PollState, QuotaRow
+from stages.contract import Cursor
+from state.facts.base import Fact
+from state.facts.run import RunCancelled, RunParked, RunStarted, RunWaiting
+from state.facts.session import PushConfirmed, PushIntended, SeenRunning, SessionPlanned
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.snapshot import QuotaRow
+from state.model.statuses import Phase
 from state.store import Store
 from tests.unit.test_machine import AT, path_to
 
@@ -87,9 +92,9 @@ def joined(text: str) -> str:
 
 def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same(place: Place) -> None:
     for number in range(12):
-        later = [facts.RunParked(reason="it broke", remedy="relay retry")] if number in (1, 4) else []
+        later = [RunParked(reason="it broke", remedy="relay retry")] if number in (1, 4) else []
         place.begin(f"r-{number:04d}", *later, at=AT + timedelta(seconds=number))
-    place.begin("r-9999", facts.RunCancelled(), at=AT + timedelta(minutes=1))
+    place.begin("r-9999", RunCancelled(), at=AT + timedelta(minutes=1))
     few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
     assert [run["id"] for run in few["runs"]] == [f"r-{n:04d}" for n in (1, 4, 6, 7, 8, 9, 10, 11)]
     assert few["others"] == 5
@@ -100,7 +105,7 @@ def test_the_screen_of_many_runs_is_made_of_the_neediest_alone_and_says_the_same
 
 def test_a_run_that_is_over_reads_the_same_from_its_rows_alone(place: Place) -> None:
     finished_run(place.store, "old-0001", 2, AT - timedelta(days=9))
-    place.begin("r-0001", *path_to(Phase.RUNNING), facts.RunCancelled())
+    place.begin("r-0001", *path_to(Phase.RUNNING), RunCancelled())
     place.begin("r-0002")
     few = status_document(place.store, place.home, NOW, alive=lambda _holder: True, most=8)
     every = status_document(place.store, place.home, NOW, alive=lambda _holder: True)
@@ -124,13 +129,11 @@ def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
     watched.begin("r-0001", *path_to(Phase.RUNNING))
     assert watched.to_do("r-0001") == ("nothing to do: relay goes on by itself", None)
     assert "nothing to do" in watched.text("r-0001")
-    watched.store.append(
-        "r-0001", [facts.RunWaiting(until=(NOW + timedelta(days=2)).isoformat(), reason="no quota")], AT
-    )
+    watched.store.append("r-0001", [RunWaiting(until=(NOW + timedelta(days=2)).isoformat(), reason="no quota")], AT)
     assert watched.to_do("r-0001") == ("nothing to do: relay waits and goes on by itself", None)
     assert "no quota, until" in joined(watched.text("r-0001"))
     assert "(in 2 d 0 h)" in joined(watched.text("r-0001"))
-    watched.store.append("r-0001", [facts.RunCancelled()], AT)
+    watched.store.append("r-0001", [RunCancelled()], AT)
     assert watched.to_do("r-0001")[1] is None
     assert "goes on until it ends by itself" in watched.to_do("r-0001")[0]
 
@@ -155,7 +158,7 @@ def test_a_run_that_is_over_needs_no_daemon(place: Place) -> None:
 
 
 def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(watched: Place) -> None:
-    watched.begin("r-0001", facts.RunParked(reason="paused by you", remedy="relay resume r-0001"))
+    watched.begin("r-0001", RunParked(reason="paused by you", remedy="relay resume r-0001"))
     assert watched.to_do("r-0001") == ("paused by you", "relay resume r-0001")
     watched.store.request("r-0001", "resume", {}, NOW)
     assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next turn", None)
@@ -164,8 +167,11 @@ def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(
 
 def test_what_fails_is_told_with_the_time_of_the_next_try(watched: Place) -> None:
     watched.begin("r-0001", *path_to(Phase.RUNNING))
-    watched.store.observe(
-        "r-0001", PollState(failures=3, failure="Kaggle answered 503", not_before=NOW + timedelta(minutes=5))
+    watched.store.append(
+        "r-0001",
+        [],
+        NOW,
+        watch=PollState(failures=3, failure="Kaggle answered 503", not_before=NOW + timedelta(minutes=5)),
     )
     said = joined(watched.text("r-0001"))
     assert "Kaggle answered 503; tried again at" in said
@@ -188,7 +194,7 @@ def test_the_live_session_tells_how_fast_it_is_and_its_stage_what_training_hangs
         Metric(run="r-0001", session=1, attempt=1, number=1, stage="count", step=1, name=name, value=value, at_s=1.0)
         for name, value in values.items()
     ]
-    watched.store.observe("r-0001", PollState(), told)
+    watched.store.append("r-0001", [], NOW, watch=PollState(), metrics=told)
     said = joined(watched.text("r-0001"))
     assert "speed 12,346 tokens/s, 9.61 examples/s, 13.5 GiB of memory at most" in said
     assert (
@@ -200,7 +206,7 @@ def test_the_live_session_tells_how_fast_it_is_and_its_stage_what_training_hangs
 def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watched: Place) -> None:
     watched.begin("r-0001", *path_to(Phase.PUBLISHED))
     next_one = [
-        facts.SessionPlanned(
+        SessionPlanned(
             number=2,
             attempt=1,
             slug="r-0001-s0002",
@@ -211,8 +217,8 @@ def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watche
             limit_s=32_400.0,
         )
     ]
-    next_one += [facts.PushIntended(number=2, attempt=1), facts.PushConfirmed(number=2, attempt=1, kernel_version=1)]
-    watched.store.append("r-0001", [*next_one, facts.SeenRunning(number=2, attempt=1)], NOW - timedelta(hours=3))
+    next_one += [PushIntended(number=2, attempt=1), PushConfirmed(number=2, attempt=1, kernel_version=1)]
+    watched.store.append("r-0001", [*next_one, SeenRunning(number=2, attempt=1)], NOW - timedelta(hours=3))
     renewed = NOW + timedelta(days=1)
     watched.store.write_quota(
         QuotaRow(
@@ -233,7 +239,7 @@ def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watche
     assert re.search(r"checkpoint r-0001-c0001: count step 40, verified .+ \(3 h 0 min ago\)", said)
 
 
-def next_start(place: Place) -> facts.Cursor:
+def next_start(place: Place) -> Cursor:
     (found,) = place.store.load("r-0001").checkpoints
     return found.cursor
 
@@ -269,7 +275,7 @@ def stage(name: str, done: int) -> dict[str, object]:
 def test_of_several_runs_the_neediest_comes_first_and_what_is_over_last(watched: Place) -> None:
     finished_run(watched.store, "old-0001", 2, AT)
     watched.begin("well-0002")
-    watched.begin("stuck-0003", facts.RunParked(reason="it broke", remedy="relay retry stuck-0003"))
+    watched.begin("stuck-0003", RunParked(reason="it broke", remedy="relay retry stuck-0003"))
     text = watched.text()
     assert text.index("stuck-0003") < text.index("well-0002") < text.index("old-0001")
     assert "it broke; type: relay retry stuck-0003" in joined(text)
@@ -283,7 +289,7 @@ def test_of_several_runs_the_neediest_comes_first_and_what_is_over_last(watched:
 
 @pytest.mark.parametrize("columns", [40, 64, 80, 200])
 def test_nothing_that_matters_is_cut_in_a_narrow_terminal(watched: Place, columns: int) -> None:
-    parked = facts.RunParked(
+    parked = RunParked(
         reason="session 1 failed twice at the same step for the same cause",
         remedy="relay retry r-0001",
         excerpt="Traceback\nValueError: a line of a traceback that is a good deal longer than forty columns",
@@ -307,7 +313,7 @@ def test_without_unicode_every_character_is_ascii_and_stays_in_its_column(watche
         Metric(run="r-0001", session=1, attempt=1, number=n, stage="count", step=n, name="loss", value=1.0 / n, at_s=n)
         for n in range(1, 30)
     ]
-    watched.store.observe("r-0001", PollState(), metrics)
+    watched.store.append("r-0001", [], NOW, watch=PollState(), metrics=metrics)
     plain, rich = watched.text("r-0001", encoding="ascii"), watched.text("r-0001")
     assert plain.isascii()
     assert not rich.isascii()
@@ -359,5 +365,7 @@ def test_what_waits_is_told_apart_from_what_fails(tmp_path: Path, failures: int,
     place = Place(tmp_path, Store.at(tmp_path))
     place.begin("gsm-0001", *path_to(Phase.PLANNED))
     why = "session 1 attempt 2 waits for session 2"
-    place.store.observe("gsm-0001", PollState(failures=failures, failure=why, not_before=NOW + timedelta(minutes=5)))
+    place.store.append(
+        "gsm-0001", [], NOW, watch=PollState(failures=failures, failure=why, not_before=NOW + timedelta(minutes=5))
+    )
     assert re.search(rf"^ *{label} +{why}; tried again at", place.text("gsm-0001"), re.MULTILINE)

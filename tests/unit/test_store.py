@@ -7,21 +7,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, inspect, text
 
-from state import machine, schema
-from state.engine import backup, migrate, open_engine
-from state.facts import PushIntended, RunCancelled, RunParked, RunWoken, SeenEnded, SeenRunning, TwinEnded, TwinSeen
+from state import machine
+from state.database import Database
+from state.facts.run import RunCancelled, RunParked, RunWoken
+from state.facts.session import PushIntended, SeenEnded, SeenRunning, TwinEnded, TwinSeen
 from state.failures import RunDamaged, RunExists, StoreCorrupt
-from state.fold_check import FoldCache, Remembered
+from state.fold_check import FoldCache, VerifiedStates
 from state.leases import LeaseHeld, LeaseLost
-from state.machine import IllegalTransition
 from state.memory_store import MemoryStore
-from state.model import MachineTime, Metric, Phase, PollState, QuotaRow, StepEdges, Waiting
-from state.read_only import ReadOnlyDatabase
+from state.model.metrics import Metric, StepEdges
+from state.model.poll_state import PollState
+from state.model.snapshot import MachineTime, QuotaRow, Waiting
+from state.model.statuses import Phase
 from state.revisions import SchemaError, newest_revision
 from state.sql import scalar
 from state.store import Store
+from state.transitions import IllegalTransition
+from state.upgrade import backup
 from tests.unit.test_machine import PLANNED, SAMPLES, STARTED, path_to
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
@@ -99,7 +102,7 @@ def test_what_another_process_has_written_is_seen_at_once(tmp_path: Path) -> Non
 
 def test_a_backup_that_is_put_back_under_a_store_is_believed(tmp_path: Path) -> None:
     store = checked_store(tmp_path)
-    kept = backup(store._engine, "then")
+    kept = backup(tmp_path / "relay.db", "then")
     assert kept is not None
     before = store.load("r-0001")
     store.append("r-0001", path_to(Phase.RUNNING)[1:], AT)
@@ -111,7 +114,7 @@ def test_a_backup_that_is_put_back_under_a_store_is_believed(tmp_path: Path) -> 
 
 def test_what_a_process_remembers_of_its_runs_is_bounded() -> None:
     state = machine.begin(STARTED, AT)
-    remembered = Remembered(parts_max=10)
+    remembered = VerifiedStates(parts_max=10)
     for number in range(100):
         remembered.keep(f"r-{number}", FoldCache(number, state))
     kept = [number for number in range(100) if remembered.of(f"r-{number}") is not None]
@@ -137,62 +140,43 @@ def test_a_fact_that_does_not_fit_leaves_nothing_behind(store: Store | MemorySto
 
 
 def test_nobody_writes_between_our_read_and_our_write(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "c.db")
-    with engine.begin() as ours:
-        ours.execute(text("CREATE TABLE t (n)"))
+    ours = Database.writable(tmp_path / "c.db")
+    with ours.transaction() as query:
+        query("CREATE TABLE t (n)")
     rival = sqlite3.connect(tmp_path / "c.db", timeout=0.05, isolation_level=None)
-    with engine.begin() as ours:
-        ours.execute(text("SELECT n FROM t"))
+    with ours.transaction() as query:
+        assert list(query("SELECT n FROM t")) == []
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             rival.execute("INSERT INTO t VALUES (1)")
     rival.close()
-    engine.dispose()
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    database = Database.writable(tmp_path / "c.db")
+    with pytest.raises(ZeroDivisionError), database.transaction() as query:
+        query("CREATE TABLE t (n)")
+        query("INSERT INTO t VALUES (:n)", n=1 // 0)
+    with database.transaction() as query:
+        assert list(query("SELECT name FROM sqlite_master")) == []
 
 
 def test_whoever_only_looks_sees_one_moment_while_others_write(tmp_path: Path) -> None:
     store = Store.at(tmp_path / "home")
     store.begin_run(STARTED, AT)
-    looking, count = ReadOnlyDatabase(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
-    with looking.query() as query:
+    looking, count = Database.read_only(tmp_path / "home" / "relay.db"), "SELECT count(*) AS facts FROM fact"
+    with looking.transaction() as query:
         before = scalar(query(count), "facts")
         store.append("r-0001", [PLANNED], AT)
         assert scalar(query(count), "facts") == before
-    with looking.query() as query:
+    with looking.transaction() as query:
         assert scalar(query(count), "facts") == before + 1
 
 
 def test_the_settings_that_durability_needs_are_on(tmp_path: Path) -> None:
-    engine = open_engine(tmp_path / "c.db")
-    with engine.begin() as connection:
-        found = {
-            name: connection.execute(text(f"PRAGMA {name}")).scalar()
-            for name in ("journal_mode", "synchronous", "foreign_keys")
-        }
+    names = ("journal_mode", "synchronous", "foreign_keys")
+    with Database.writable(tmp_path / "c.db").transaction() as query:
+        found = {name: scalar(query(f"PRAGMA {name}"), name) for name in names}
     assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
-    engine.dispose()
-
-
-def test_migrations_make_the_tables_that_the_code_describes(tmp_path: Path) -> None:
-    migrated = open_engine(tmp_path / "migrated.db")
-    migrate(migrated)
-    described = create_engine(f"sqlite:///{tmp_path / 'described.db'}")
-    schema.metadata.create_all(described)
-
-    def shape(engine) -> dict[str, object]:
-        found = inspect(engine)
-        return {
-            table: (
-                sorted((c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(table)),
-                sorted(str(index["column_names"]) for index in found.get_indexes(table)),
-                found.get_pk_constraint(table)["constrained_columns"],
-            )
-            for table in found.get_table_names()
-            if table != "alembic_version"
-        }
-
-    assert shape(migrated) == shape(described)
-    migrated.dispose()
-    described.dispose()
 
 
 def test_a_database_of_a_newer_relay_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -211,7 +195,7 @@ def test_only_its_owner_can_read_the_database(tmp_path: Path) -> None:
 
 
 def test_a_replayed_metric_is_counted_once(store: Store | MemoryStore) -> None:
-    store.observe("r-0001", PollState(), [metric(3)])
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[metric(3)])
     store.append("r-0001", [], AT, metrics=[replace(metric(3), value=99.0)])
     assert store.metrics("r-0001") == [metric(3)]
 
@@ -220,7 +204,7 @@ def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_i
     store: Store | MemoryStore,
 ) -> None:
     made = [metric(2, session=2), metric(5), metric(1), metric(1, "accuracy")]
-    store.observe("r-0001", PollState(failures=2), made)
+    store.append("r-0001", [], AT, watch=PollState(failures=2), metrics=made)
     assert store.metrics("r-0001") == [metric(1, "accuracy"), metric(1), metric(5), metric(2, session=2)]
     assert store.metrics("r-0001", session=(2, 1)) == [metric(2, session=2)]
     assert store.last_metrics("r-0001") == [metric(1, "accuracy"), metric(2, session=2)]
@@ -230,9 +214,11 @@ def test_metrics_come_in_the_order_of_sessions_and_events_and_the_last_of_each_i
 def test_a_curve_has_its_mean_and_its_reach_in_few_points_however_many_steps_there_were(
     store: Store | MemoryStore,
 ) -> None:
-    store.observe("r-0001", PollState(), [metric(step) for step in range(1, 1001)])
-    store.observe("r-0001", PollState(), [metric(step, session=2) for step in (999, 1000)])  # lost, and done again
-    store.observe("r-0001", PollState(), [metric(7, "reward")])
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[metric(step) for step in range(1, 1001)])
+    store.append(
+        "r-0001", [], AT, watch=PollState(), metrics=[metric(step, session=2) for step in (999, 1000)]
+    )  # lost, and done again
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[metric(7, "reward")])
     curves = store.series("r-0001", 100)
     loss = [point for point in curves if point.name == "loss"]
     assert [point for point in curves if point.name == "reward"] == [replace(loss[0], name="reward", step=7, **FLAT)]
@@ -248,7 +234,7 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
 ) -> None:
     for session, begin in ((1, 0), (2, 10)):
         told = [metric(step, name, session) for step in range(begin + 1, begin + 11) for name in ("loss", "kl")]
-        store.observe("r-0001", PollState(), [replace(one, at_s=one.step * 2.0) for one in told])
+        store.append("r-0001", [], AT, watch=PollState(), metrics=[replace(one, at_s=one.step * 2.0) for one in told])
     seen = store.steps_seen("r-0001", 3)
     assert [(one.session, one.step) for one in seen] == [(1, 1), (2, 11), (2, 18), (2, 19), (2, 20)]
     assert [(one.stage, one.at_s) for one in seen[-2:]] == [("count", 38.0), ("count", 40.0)]
@@ -257,8 +243,10 @@ def test_the_newest_steps_of_each_stage_are_told_with_their_times_and_the_first_
 
 
 def test_when_each_session_told_of_its_first_and_last_step_is_known(store: Store | MemoryStore) -> None:
-    store.observe("r-0001", PollState(), [replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)])
-    store.observe("r-0001", PollState(), [replace(metric(4, session=2), at_s=50.0)])
+    store.append(
+        "r-0001", [], AT, watch=PollState(), metrics=[replace(metric(step), at_s=10.0 + step) for step in (3, 1, 2)]
+    )
+    store.append("r-0001", [], AT, watch=PollState(), metrics=[replace(metric(4, session=2), at_s=50.0)])
     assert store.step_edges("r-0001") == [
         StepEdges(session=1, attempt=1, first_at_s=11.0, last_at_s=13.0),
         StepEdges(session=2, attempt=1, first_at_s=50.0, last_at_s=50.0),
@@ -285,10 +273,10 @@ def test_a_second_session_of_a_kernel_takes_a_slot_and_hours_until_it_ends(store
     state = store.append("r-0001", [*path_to(Phase.RUNNING), seen, SAMPLES[SeenEnded]], AT)
     assert store.snapshot("r-0002").others_live == 1
     twin = MachineTime(began_at=AT, ended_at=None, limit_s=state.sessions[0].limit_s)
-    assert store.stretches(run.owner, run.accelerator, AT) == [twin]
+    assert store.machine_times(run.owner, run.accelerator, AT) == [twin]
     state = store.append("r-0001", [TwinEnded(**key, version=2)], ended_at)
     assert store.snapshot("r-0002").others_live == 0
-    assert store.stretches(run.owner, run.accelerator, AT) == [replace(twin, ended_at=ended_at)]
+    assert store.machine_times(run.owner, run.accelerator, AT) == [replace(twin, ended_at=ended_at)]
     assert (state.sessions[0].twin, state.sessions[0].twin_lives) == (2, False)
 
 
@@ -312,20 +300,20 @@ def test_an_open_run_s_mark_changes_with_each_fact_and_each_request_and_with_not
     store: Store | MemoryStore,
 ) -> None:
     store.begin_run(replace(STARTED, run="r-0002"), AT)
-    marks = [store.news()]
-    store.observe("r-0001", PollState(looked_at=AT), [metric(1)])
+    marks = [store.change_tokens()]
+    store.append("r-0001", [], AT, watch=PollState(polled_at=AT), metrics=[metric(1)])
     store.append("r-0001", [], AT, watch=PollState(failures=1))
-    assert store.news() == marks[0]
+    assert store.change_tokens() == marks[0]
     store.append("r-0001", [PLANNED], AT)
-    marks.append(store.news())
+    marks.append(store.change_tokens())
     number = store.request("r-0001", "pause", {}, AT)
-    marks.append(store.news())
-    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
-    marks.append(store.news())
+    marks.append(store.change_tokens())
+    store.append("r-0001", [SAMPLES[RunParked]], AT, fulfilled=number)
+    marks.append(store.change_tokens())
     assert len({found["r-0001"] for found in marks}) == 4
     assert {found["r-0002"] for found in marks} == {marks[0]["r-0002"]}
     store.append("r-0002", [RunCancelled()], AT)
-    assert list(store.news()) == ["r-0001"]
+    assert list(store.change_tokens()) == ["r-0001"]
 
 
 def test_a_cancelled_run_is_open_while_its_session_goes_on(store: Store | MemoryStore) -> None:
@@ -339,7 +327,7 @@ def test_runs_that_want_a_slot_are_known_to_the_others_until_they_have_one(store
     store.begin_run(replace(STARTED, run="r-0002"), AT)
     assert store.snapshot("r-0002").waiting == ()
     later = AT + timedelta(seconds=5)
-    store.observe("r-0001", PollState(slot_since=AT, slot_seen_at=later))
+    store.append("r-0001", [], AT, watch=PollState(slot_since=AT, slot_seen_at=later))
     assert store.snapshot("r-0002").waiting == (Waiting(run="r-0001", since=AT, seen_at=later),)
     assert store.snapshot("r-0001").waiting == ()
     store.append("r-0001", path_to(Phase.PUSHED), AT)
@@ -357,20 +345,20 @@ def test_what_the_accounts_sessions_took_is_told_by_their_times(store: Store | M
     store.append("r-0001", path_to(Phase.RUNNING), AT)
     limit_s = store.load("r-0001").sessions[0].limit_s
     live = MachineTime(began_at=AT, ended_at=None, limit_s=limit_s)
-    assert store.stretches(run.owner, run.accelerator, AT + timedelta(days=9)) == [live]
-    assert store.stretches("somebody", run.accelerator, AT) == []
+    assert store.machine_times(run.owner, run.accelerator, AT + timedelta(days=9)) == [live]
+    assert store.machine_times("somebody", run.accelerator, AT) == []
     ended_at = AT + timedelta(hours=1)
     store.append("r-0001", [SAMPLES[SeenEnded]], ended_at)
-    assert store.stretches(run.owner, run.accelerator, AT) == [replace(live, ended_at=ended_at)]
-    assert store.stretches(run.owner, run.accelerator, ended_at) == []
+    assert store.machine_times(run.owner, run.accelerator, AT) == [replace(live, ended_at=ended_at)]
+    assert store.machine_times(run.owner, run.accelerator, ended_at) == []
 
 
 def test_times_of_a_clock_that_was_set_are_forgotten_and_failures_are_not(store: Store | MemoryStore) -> None:
     seen = PollState(
-        looked_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT
+        polled_at=AT, failures=3, failing_since=AT, failed_at=AT, failing_s=9.0, failure="no", not_before=AT
     )
-    store.observe("r-0001", replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
-    store.forget_looks(store.take_lease("a", AT, 60).fence)
+    store.append("r-0001", [], AT, watch=replace(seen, log_lines=4, absences=2, slot_since=AT, slot_seen_at=AT))
+    store.clear_poll_times(store.take_lease("a", AT, 60).fence)
     kept = PollState(failures=3, failing_s=9.0, failure="no", log_lines=4, absences=2)
     assert store.snapshot("r-0001").watch == store.watch("r-0001") == kept
 
@@ -392,9 +380,9 @@ def test_requests_are_open_until_they_are_obeyed(store: Store | MemoryStore) -> 
     number = store.request("r-0001", "pause", {}, AT)
     assert [r.verb for r in store.snapshot("r-0001").requests] == ["pause"]
     with pytest.raises(IllegalTransition):
-        store.append("r-0001", [SAMPLES[RunWoken]], AT, obeyed=number)
+        store.append("r-0001", [SAMPLES[RunWoken]], AT, fulfilled=number)
     assert len(store.snapshot("r-0001").requests) == 1
-    store.append("r-0001", [SAMPLES[RunParked]], AT, obeyed=number)
+    store.append("r-0001", [SAMPLES[RunParked]], AT, fulfilled=number)
     assert store.snapshot("r-0001").requests == ()
 
 
@@ -474,5 +462,5 @@ def test_the_end_of_the_log_is_told_of_one_run_or_of_all_together(tmp_path: Path
 def test_what_was_asked_is_told_until_it_is_obeyed(store: Store | MemoryStore) -> None:
     number = store.request("r-0001", "pause", {}, AT)
     assert [(asked.verb, asked.made_at) for asked in store.requests("r-0001")] == [("pause", AT)]
-    store.append("r-0001", [], AT, obeyed=number)
+    store.append("r-0001", [], AT, fulfilled=number)
     assert store.requests("r-0001") == ()

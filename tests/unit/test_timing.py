@@ -17,8 +17,11 @@ from orchestrator.core.durations import (
 from orchestrator.pipeline.loader import parse
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Cursor
-from state.facts import Judgement, NothingCollected, RunWoken
-from state.model import Checkpoint, CheckpointStatus, Phase, Session, StepSeen
+from state.facts.run import RunWoken
+from state.facts.session import Judgement, NothingCollected
+from state.model.metrics import StepSeen
+from state.model.run_state import Checkpoint, Session
+from state.model.statuses import CheckpointStatus, Phase
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)
 TEXT = """

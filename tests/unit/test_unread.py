@@ -19,9 +19,10 @@ from orchestrator.kaggle.gateway import LogLine
 from orchestrator.kaggle.upload_journal import Slot, UploadJournal
 from orchestrator.rehearsal.simulation.read_errors import read_error, unread
 from state import machine
-from state.backups import ailments, file_problems, run_ailments
-from state.failures import StoreGone, StoreUnavailable, in_words
-from state.read_only import ReadOnlyDatabase, ReadOnlyStore
+from state.backups import defects, file_problems, run_defects
+from state.database import Database
+from state.failures import StoreGone, StoreUnavailable, translated
+from state.read_only import ReadOnlyStore
 from state.sql import Query, Row
 from state.store import Store
 from tests.unit.test_damaged_database import AT, two_runs
@@ -55,7 +56,7 @@ def sqlite_error(name: str) -> sqlite3.OperationalError:
     ],
 )
 def test_what_a_disk_fails_at_is_said_with_its_own_remedy(tmp_path: Path, name: str, says: str) -> None:
-    words = in_words(sqlite_error(name), tmp_path / "relay.db")
+    words = translated(sqlite_error(name), tmp_path / "relay.db")
     assert isinstance(words, StoreUnavailable)
     assert says in str(words)
 
@@ -64,19 +65,19 @@ def test_a_database_whose_folder_does_not_answer_is_not_taken_for_a_removed_one(
     cannot_open = sqlite_error("SQLITE_CANTOPEN")
     loop = tmp_path / "loop"
     loop.symlink_to(loop)
-    assert isinstance(in_words(cannot_open, tmp_path / "relay.db"), StoreGone)
-    assert isinstance(in_words(cannot_open, loop / "relay.db"), StoreUnavailable)
+    assert isinstance(translated(cannot_open, tmp_path / "relay.db"), StoreGone)
+    assert isinstance(translated(cannot_open, loop / "relay.db"), StoreUnavailable)
 
 
 def test_a_store_that_reads_nothing_is_tried_again_and_its_runs_are_not_damaged(tmp_path: Path) -> None:
     two_runs(tmp_path)
     store = Store.at(tmp_path)
-    for ask in (lambda: store.snapshot("r-0001"), store.verify, lambda: ailments(tmp_path / "relay.db")):
+    for ask in (lambda: store.snapshot("r-0001"), store.verify, lambda: defects(tmp_path / "relay.db")):
         said = r"relay\.db cannot be read \(disk I/O error\): see to the disk"
         with pytest.raises(StoreUnavailable, match=said), unread(database=True):
             ask()
     assert store.snapshot("r-0001").state == ReadOnlyStore(tmp_path).load("r-0001")
-    assert ailments(tmp_path / "relay.db") == []
+    assert defects(tmp_path / "relay.db") == []
 
 
 def checked(says: str) -> Query:
@@ -98,7 +99,7 @@ def test_a_page_that_sqlite_s_check_cannot_get_is_not_taken_for_a_damaged_one(tm
 
 def test_a_run_whose_rows_cannot_be_read_now_is_not_called_damaged(tmp_path: Path) -> None:
     two_runs(tmp_path)
-    with ReadOnlyDatabase(tmp_path / "relay.db").query() as query:
+    with Database.read_only(tmp_path / "relay.db").transaction() as query:
 
         def ask(sql: str, /, **values: object) -> Iterator[Row]:
             if "FROM fact" in sql and "NOT IN" not in sql:  # what is asked of one run
@@ -106,7 +107,7 @@ def test_a_run_whose_rows_cannot_be_read_now_is_not_called_damaged(tmp_path: Pat
             return query(sql, **values)
 
         with pytest.raises(sqlite3.OperationalError):
-            list(run_ailments(ask))
+            list(run_defects(ask))
 
 
 def test_a_backup_is_given_no_number_twice_where_its_folder_cannot_be_listed(tmp_path: Path) -> None:

@@ -15,8 +15,11 @@ from orchestrator.views.live import progress_view
 from orchestrator.views.overview import status_view
 from orchestrator.views.summary import summary_view
 from state import machine
-from state.facts import Judgement, NothingCollected, RunParked, RunStarted
-from state.model import Metric, Phase, RunState
+from state.facts.run import RunParked, RunStarted
+from state.facts.session import Judgement, NothingCollected
+from state.model.metrics import Metric
+from state.model.run_state import RunState
+from state.model.statuses import Phase
 from tests.unit.test_machine import AT, SAMPLES, path_to
 
 NOW = datetime(2030, 1, 7, 1, tzinfo=UTC)

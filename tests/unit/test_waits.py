@@ -9,7 +9,9 @@ from orchestrator.core import waits
 from orchestrator.core.commands import Poll, Push, ReadQuota, Wait
 from orchestrator.core.plan import Limits, assumed_quota, refresh_time
 from orchestrator.core.rate_limit import held, noted
-from state.model import CallsMade, MachineTime, Phase, PollState, QuotaRow, Snapshot
+from state.model.poll_state import PollState
+from state.model.snapshot import CallsMade, MachineTime, QuotaRow, Snapshot
+from state.model.statuses import Phase
 from tests.unit.test_machine import state_in
 
 AT = datetime(2030, 1, 7, tzinfo=UTC)

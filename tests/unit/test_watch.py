@@ -15,16 +15,18 @@ from orchestrator.base.clock import Stop, VirtualClock
 from orchestrator.views.document import status_document
 from orchestrator.views.live import LineView
 from orchestrator.views.watch import Watcher, watch
-from state import facts
+from state.facts.base import Fact
+from state.facts.run import RunCancelled, RunParked
 from state.failures import StoreUnavailable
-from state.model import Metric, Phase
+from state.model.metrics import Metric
+from state.model.statuses import Phase
 from state.read_only import ReadOnlyStore
 from state.store import Store
 from tests.unit.test_machine import path_to
 from tests.unit.test_status_screen import Place
 
 RUNNING = path_to(Phase.RUNNING)
-PARKED = facts.RunParked(reason="it broke", remedy="relay retry r-0001")
+PARKED = RunParked(reason="it broke", remedy="relay retry r-0001")
 
 
 class Script(VirtualClock):
@@ -53,7 +55,7 @@ class Watched:
         self.failing: list[bool] = []
         """Looks to come that find the database closed to them."""
 
-    def append(self, *happened: facts.Fact) -> Callable[[], object]:
+    def append(self, *happened: Fact) -> Callable[[], object]:
         return lambda: self.place.store.append("r-0001", happened, VirtualClock().now())
 
     def step(self, step: int) -> Callable[[], object]:
@@ -68,7 +70,7 @@ class Watched:
             value=1 / step,
             at_s=1,
         )
-        return lambda: self.place.store.observe("r-0001", self.place.store.watch("r-0001"), [told])
+        return lambda: self.place.store.append("r-0001", [], VirtualClock().now(), metrics=[told])
 
     def watch(
         self, clock: Script, run: str | None = "r-0001", *, console: Console | None = None, as_json: bool = False
@@ -109,10 +111,10 @@ def test_through_a_pipe_each_change_is_one_plain_line_and_nothing_is_said_twice(
 
 
 @pytest.mark.parametrize(
-    ("end", "status"), [(PARKED, 1), (facts.RunCancelled(), 1), (None, 0)], ids=["parked", "cancelled", "asked to stop"]
+    ("end", "status"), [(PARKED, 1), (RunCancelled(), 1), (None, 0)], ids=["parked", "cancelled", "asked to stop"]
 )
 def test_a_named_run_is_watched_until_it_needs_somebody_or_nobody(
-    watched: Watched, end: facts.Fact | None, status: int
+    watched: Watched, end: Fact | None, status: int
 ) -> None:
     clock = Script(watched.append(*RUNNING), *([watched.append(end)] if end else []))
     assert watched.watch(clock) == status

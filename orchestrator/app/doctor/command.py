@@ -68,7 +68,7 @@ def exit_status(found: dict[str, Any]) -> int:
 
 def _run_named(patient: DoctorSubject, name: str) -> str:
     """Return the id of a run in the database or with a folder here. Raises BadInput unless exactly one matches."""
-    known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.ailments() if one.run)})
+    known = sorted({*patient.roll(), *patient.home.run_folders(), *(one.run for one in patient.defects() if one.run)})
     found = [run for run in known if run == name] or [run for run in known if pipeline_of(run) == name]
     if len(found) == 1:
         return found[0]

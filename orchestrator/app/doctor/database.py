@@ -6,9 +6,9 @@ from orchestrator.app.doctor.subject import DoctorSubject
 from orchestrator.base.humanize import when
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence
-from state.backups import Ailment, ailments, newest_fact
+from state.backups import Defect, defects, newest_fact
+from state.database import Database
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.read_only import ReadOnlyDatabase
 from state.revisions import NEWER, newest_revision, revision_of
 
 
@@ -19,12 +19,12 @@ def database(patient: DoctorSubject) -> Iterator[Finding]:
         yield _absent(patient)
         return
     try:
-        found = [one for one in patient.ailments() if not patient.run or one.run in ("", patient.run)]
+        found = [one for one in patient.defects() if not patient.run or one.run in ("", patient.run)]
     except StoreUnavailable as error:
         yield problem("database", str(error), "fix that first: nothing else can be checked before")
         return
-    for ailment in found:
-        yield _of(ailment, patient)
+    for defect in found:
+        yield _of(defect, patient)
     if not any(one.severe for one in found):
         runs = patient.roll()
         count = "no runs" if not runs else f"{len(runs)} run{'' if len(runs) == 1 else 's'}"
@@ -41,19 +41,19 @@ def _absent(patient: DoctorSubject) -> Finding:
     return problem("database", said, remedy)
 
 
-def _of(ailment: Ailment, patient: DoctorSubject) -> Finding:
-    if not ailment.severe:
-        return note("database", ailment.says)
+def _of(defect: Defect, patient: DoctorSubject) -> Finding:
+    if not defect.severe:
+        return note("database", defect.says)
     back = "relay restore brings back a backup" if patient.backups.newest() else "there is no backup of it"
-    if not ailment.run:
+    if not defect.run:
         adopt = "relay adopt lists the runs that can be made again from what is on Kaggle, once it is moved away"
-        return problem("database", ailment.says, f"{back}; {adopt}")
-    adopt = f"relay adopt {ailment.run} makes the run again from what is on Kaggle, and touches no other"
-    return problem("database", f"run {ailment.run}: {ailment.says}", f"{adopt}; {back}")
+        return problem("database", defect.says, f"{back}; {adopt}")
+    adopt = f"relay adopt {defect.run} makes the run again from what is on Kaggle, and touches no other"
+    return problem("database", f"run {defect.run}: {defect.says}", f"{adopt}; {back}")
 
 
 def _revision(patient: DoctorSubject) -> Iterator[Finding]:
-    with ReadOnlyDatabase(patient.home.database).query() as query:
+    with Database.read_only(patient.home.database).transaction() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
         yield problem(
@@ -94,7 +94,7 @@ def copies(patient: DoctorSubject) -> Iterator[Finding]:
         return
     newest = found[-1]
     try:
-        wrong = [one for one in ailments(newest) if one.severe]
+        wrong = [one for one in defects(newest) if one.severe]
         at = None if wrong else newest_fact(newest)
     except (StoreCorrupt, StoreUnavailable) as error:
         yield warning("backups", f"{newest} cannot be read: {error}", "relay backup makes another")

@@ -12,7 +12,8 @@ from orchestrator.engine.ownership import OPEN, Mark, take_over
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.preflight.check.findings import Finding, note, ok, warning
 from stages.documents import NewerFormat
-from state.model import Run, RunState, copy_in, name_in
+from state.model.dataset_names import copy_in, name_in
+from state.model.run_state import Run, RunState
 
 LOOKED_AT_MAX = 12
 """Maximum number of kernels of one run whose marks are read, newest first."""

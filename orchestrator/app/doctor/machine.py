@@ -9,7 +9,8 @@ from orchestrator.engine.checkpoint_checks import damage_here
 from orchestrator.preflight.check.findings import Finding, note, ok, problem, warning
 from orchestrator.views.document import daemon_document
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.model import RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError
 

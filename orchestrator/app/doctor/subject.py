@@ -8,9 +8,9 @@ from pathlib import Path
 from orchestrator.engine.backups import Backups
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.home_identity import known_identity
-from state.backups import Ailment, ailments
+from state.backups import Defect, defects
 from state.failures import StoreCorrupt, StoreUnavailable
-from state.model import RunState
+from state.model.run_state import RunState
 from state.read_only import ReadOnlyStore
 from state.revisions import SchemaError
 
@@ -41,14 +41,14 @@ class DoctorSubject:
         """Id of the home folder; empty if it has none yet."""
         return known_identity(self.home.path)
 
-    def ailments(self) -> list[Ailment]:
+    def defects(self) -> list[Defect]:
         """Return what is wrong with the database. Raises StoreUnavailable if it cannot be read now."""
-        return ailments(self.home.database) if self.has_database else []
+        return defects(self.home.database) if self.has_database else []
 
     def roll(self) -> list[str]:
         """Return the ids of the runs in the database, limited to `run` if set; empty if the database cannot be read."""
         try:
-            known = [run for run, _ in ReadOnlyStore(self.home.path).roll()] if self.has_database else []
+            known = [run for run, _ in ReadOnlyStore(self.home.path).run_names()] if self.has_database else []
         except (SchemaError, StoreCorrupt, StoreUnavailable):
             return []
         return [run for run in known if self.run in ("", run)]

@@ -8,16 +8,19 @@ from orchestrator.app.notify.services import Message, Tone
 from orchestrator.base.terminal import escape_controls
 from orchestrator.views.fact_text import describe
 from orchestrator.views.format import clock_time
-from state import facts
-from state.facts import Fact
-from state.model import PollState, Run, RunStatus
-from state.notification_marks import ALL, News
+from state.facts.base import Fact, LoggedFact
+from state.facts.run import RunCancelled, RunFinished, RunParked, RunResumed, RunWaiting, RunWoken
+from state.facts.session import NothingCollected, OutputCollected, SessionLost, TwinSeen
+from state.model.poll_state import PollState
+from state.model.run_state import Run
+from state.model.statuses import RunStatus
+from state.notification_marks import ALL
 
 NAMES = tuple(
     kind.name
     for kind in (
-        *(facts.RunParked, facts.RunResumed, facts.RunFinished, facts.RunCancelled, facts.RunWaiting, facts.RunWoken),
-        *(facts.OutputCollected, facts.NothingCollected, facts.SessionLost, facts.TwinSeen),
+        *(RunParked, RunResumed, RunFinished, RunCancelled, RunWaiting, RunWoken),
+        *(OutputCollected, NothingCollected, SessionLost, TwinSeen),
     )
 )
 """Names of facts that cause a message or make an earlier one obsolete."""
@@ -42,9 +45,9 @@ class Batch:
     marks: Mapping[str, int]
 
 
-def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
+def letters(news: Sequence[LoggedFact], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
     """Compose one message per run for all wanted events since its mark."""
-    fresh: dict[str, list[News]] = {}
+    fresh: dict[str, list[LoggedFact]] = {}
     for item in news:
         if item.number > max(marks.get(ALL, 0), marks.get(item.run, 0)):
             fresh.setdefault(item.run, []).append(item)
@@ -52,19 +55,19 @@ def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[st
     return [batch for batch in found if batch is not None]
 
 
-def _unresolved(items: Sequence[News]) -> list[News]:
+def _unresolved(items: Sequence[LoggedFact]) -> list[LoggedFact]:
     """Drop `parked` and `waiting` facts that a later fact has resolved."""
-    over = (facts.RunResumed, facts.RunWoken, facts.RunCancelled)
+    over = (RunResumed, RunWoken, RunCancelled)
     last = max((item.number for item in items if isinstance(item.fact, over)), default=0)
-    ended = (facts.RunParked, facts.RunWaiting)
+    ended = (RunParked, RunWaiting)
     return [item for item in items if not (isinstance(item.fact, ended) and item.number < last)]
 
 
-def _recent(items: Sequence[News], now: datetime) -> list[News]:
-    return [item for item in items if isinstance(item.fact, facts.RunParked) or now - item.at <= OLD]
+def _recent(items: Sequence[LoggedFact], now: datetime) -> list[LoggedFact]:
+    return [item for item in items if isinstance(item.fact, RunParked) or now - item.at <= OLD]
 
 
-def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
+def _batch(run: str, items: Sequence[LoggedFact], events: frozenset[str], now: datetime) -> Batch | None:
     wanted = [item for item in items if kind_of(item.fact) in events]
     if not wanted:
         return None
@@ -79,15 +82,15 @@ def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetim
 def kind_of(fact: Fact) -> str:
     """Return the event (see `config.EVENTS`) of a fact; empty if it has none."""
     match fact:
-        case facts.RunParked():
+        case RunParked():
             return "parked"
-        case facts.RunFinished():
+        case RunFinished():
             return "finished"
-        case facts.RunWaiting():
+        case RunWaiting():
             return "waiting"
-        case facts.SessionLost() | facts.TwinSeen():
+        case SessionLost() | TwinSeen():
             return "failed"
-        case facts.OutputCollected() | facts.NothingCollected():
+        case OutputCollected() | NothingCollected():
             return "failed" if fact.judgement.outcome in ("failed", "timed_out") else "session"
         case _:
             return ""
@@ -99,29 +102,29 @@ def _weight(fact: Fact) -> int:
 
 def _headline(fact: Fact) -> tuple[str, Tone]:
     match fact:
-        case facts.RunParked():
+        case RunParked():
             return "needs you", "failure"
-        case facts.RunFinished():
+        case RunFinished():
             return "is finished", "success"
-        case facts.RunWaiting():
+        case RunWaiting():
             return "waits for quota", "info"
-        case facts.SessionLost():
+        case SessionLost():
             return f"lost session {fact.number}", "warning"
-        case facts.TwinSeen():
+        case TwinSeen():
             return f"runs session {fact.number} twice", "warning"
-        case facts.OutputCollected() | facts.NothingCollected():
+        case OutputCollected() | NothingCollected():
             how = {"failed": "failed", "timed_out": "was killed at its limit"}.get(fact.judgement.outcome)
             return f"session {fact.number} {how or 'ended'}", "warning" if how else "info"
         case _:
             raise AssertionError(f"{fact.name} is not worth a message")
 
 
-def _sentence(run: str, item: News, now: datetime) -> str:
+def _sentence(run: str, item: LoggedFact, now: datetime) -> str:
     when = f"{clock_time(item.at.isoformat())}: " if now - item.at > LATE else ""
     match item.fact:
-        case facts.RunParked(reason=reason, remedy=remedy):
+        case RunParked(reason=reason, remedy=remedy):
             return f"{when}parked: {reason}\nlook: relay status {run}\ntype: {remedy}"
-        case facts.RunFinished():
+        case RunFinished():
             return f"{when}finished; look: relay status {run}"
         case fact:
             own = "; relay goes on by itself" if kind_of(fact) == "failed" else ""

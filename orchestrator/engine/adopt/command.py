@@ -22,9 +22,10 @@ from orchestrator.pipeline import loader
 from orchestrator.pipeline.model import Pipeline, canonical_in
 from orchestrator.pipeline.sections import SLUG
 from stages.documents import ContractError
-from state.facts import Fact, RunStarted, RunTakenOver
+from state.facts.base import Fact
+from state.facts.run import RunStarted, RunTakenOver
 from state.failures import RunExists
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.store import Store
 
 FORMAT = 1

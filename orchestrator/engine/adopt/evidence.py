@@ -14,7 +14,7 @@ from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.kaggle.gateway import DatasetSeen, FileWanted, Gateway, KernelFound, SessionSeen, Worker
 from stages.contract import MANIFEST_NAME, Manifest, Order
 from stages.documents import ContractError, NewerFormat
-from state.model import copy_in, name_in, place_of
+from state.model.dataset_names import copy_in, name_in, place_of
 
 Key = tuple[int, int]
 """(number, attempt) of a session."""

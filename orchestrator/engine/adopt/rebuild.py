@@ -26,27 +26,22 @@ from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import BLOB_NAME, COMPILED_NAME, MANIFEST_NAME, Cursor, Manifest, Report
 from state import machine
-from state.facts import (
-    CheckpointPruned,
-    CheckpointPublished,
-    DatasetOffered,
-    Fact,
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPruned, CheckpointPublished, DatasetOffered, PublishIntended
+from state.facts.run import (
     InputsIntended,
     InputsOffered,
     InputsPublished,
-    NothingCollected,
-    PublishIntended,
-    PushConfirmed,
-    PushIntended,
     RunFinished,
     RunParked,
     RunResumed,
     RunStarted,
-    SeenEnded,
-    SessionLost,
-    SessionPlanned,
 )
-from state.model import CheckpointStatus, Metric, Phase, RunState, Session, name_in
+from state.facts.session import NothingCollected, PushConfirmed, PushIntended, SeenEnded, SessionLost, SessionPlanned
+from state.model.dataset_names import name_in
+from state.model.metrics import Metric
+from state.model.run_state import RunState, Session
+from state.model.statuses import CheckpointStatus, Phase
 
 Key = tuple[int, int]
 

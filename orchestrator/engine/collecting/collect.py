@@ -11,8 +11,8 @@ from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import BLOB_NAME
-from state.facts import NothingCollected, OutputCollected
-from state.model import RunState, Session
+from state.facts.session import NothingCollected, OutputCollected
+from state.model.run_state import RunState, Session
 
 
 def collect_output(

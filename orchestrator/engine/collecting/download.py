@@ -16,7 +16,7 @@ from orchestrator.kaggle.gateway import FileWanted
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, FileEntry, Manifest
 from stages.documents import ContractError
-from state.model import Session
+from state.model.run_state import Session
 
 Verified = Callable[[Path, str], object]
 """Callback for each verified file of a checkpoint and its SHA-256, on the thread that fetched it."""

@@ -10,7 +10,7 @@ from orchestrator.core.plan import checkpoint_of
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import FileWanted, Gateway, OutputFile
 from stages.contract import seal_of
-from state.model import Session
+from state.model.run_state import Session
 
 DOCUMENT_BYTES_MAX = 16 * 2**20
 REFUSED_NAMES_TOLD = 5

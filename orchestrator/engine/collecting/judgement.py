@@ -9,8 +9,9 @@ from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import PROGRESS_PREFIX, Cursor, Manifest, Progress, Report
-from state.facts import Judgement, NothingCollected, OutputCollected
-from state.model import Outcome, Session
+from state.facts.session import Judgement, NothingCollected, OutputCollected
+from state.model.run_state import Session
+from state.model.statuses import Outcome
 
 TIME_LIMIT = "exceeded the max allowed execution duration"
 """Kaggle's message for a session that it stopped at the time limit."""

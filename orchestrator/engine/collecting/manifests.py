@@ -18,7 +18,7 @@ from stages.contract import (
     clashing,
 )
 from stages.documents import ContractError
-from state.model import RunState, Session
+from state.model.run_state import RunState, Session
 
 CANDIDATES_MAX = 64
 """Maximum number of manifests that are fetched from one session. A session keeps two or three checkpoints."""

@@ -6,7 +6,8 @@ from orchestrator.base.errors import Corrupt
 from orchestrator.engine.collecting.files import TRIES, SessionFiles
 from stages.contract import OUTPUT_DIRECTORY, REPORT_NAME, REPORT_SEAL_NAME, Report
 from stages.documents import ContractError
-from state.model import Outcome, Session
+from state.model.run_state import Session
+from state.model.statuses import Outcome
 
 REPORTED = (Outcome.FINISHED, Outcome.YIELDED, Outcome.FAILED)
 """Outcomes that a session can report."""

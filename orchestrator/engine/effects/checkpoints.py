@@ -3,8 +3,8 @@
 from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.pipeline.model import Pipeline
-from state.facts import CheckpointPruned
-from state.model import Checkpoint, RunState, Session
+from state.facts.checkpoint import CheckpointPruned
+from state.model.run_state import Checkpoint, RunState, Session
 
 
 def verify_dataset(state: RunState, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:

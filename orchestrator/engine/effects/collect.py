@@ -12,8 +12,9 @@ from orchestrator.engine.effects.session_log import read_log
 from orchestrator.engine.effects.session_status import require, seen_of
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.pipeline.model import Pipeline
-from state.facts import OutputCollected
-from state.model import Session, Snapshot
+from state.facts.session import OutputCollected
+from state.model.run_state import Session
+from state.model.snapshot import Snapshot
 
 EMPTY_TRIES = 3
 """Number of attempts before relay accepts an empty listing of a session's output.

@@ -9,8 +9,11 @@ from orchestrator.engine.checkpoint_copies import CheckpointCopies
 from orchestrator.engine.home import HomeLayout
 from orchestrator.engine.quarantine import Quarantine
 from orchestrator.kaggle.gateway import Gateway
-from state.facts import Fact
-from state.model import Metric, PollState, QuotaRow, RunState, Session
+from state.facts.base import Fact
+from state.model.metrics import Metric
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import QuotaRow
 
 WELL = PollState()
 """Poll state without failures."""
@@ -51,9 +54,9 @@ def reset_failures(watch: PollState) -> PollState:
     """Clear the failures; keep what was observed of the session, and the run's place in the queue for a slot."""
     return replace(
         PollState(),
-        looked_at=watch.looked_at,
-        dataset_looked_at=watch.dataset_looked_at,
-        sought_s=watch.sought_s,
+        polled_at=watch.polled_at,
+        dataset_polled_at=watch.dataset_polled_at,
+        search_s=watch.search_s,
         log_lines=watch.log_lines,
         done_at=watch.done_at,
         seconds=watch.seconds,

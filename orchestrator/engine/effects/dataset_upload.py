@@ -17,8 +17,11 @@ from orchestrator.engine.checkpoint_checks import PROCESSED, refuse_public
 from orchestrator.engine.effects.context import EffectContext, reset_failures
 from orchestrator.engine.ownership import Mark, open_to_parking, refuse_overtaken
 from orchestrator.kaggle.gateway import DatasetSeen
-from state.facts import RunParked
-from state.model import COPIES_MAX, PollState, Run, Snapshot, copy_in, place_of
+from state.facts.run import RunParked
+from state.model.dataset_names import COPIES_MAX, copy_in, place_of
+from state.model.poll_state import PollState
+from state.model.run_state import Run
+from state.model.snapshot import Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,7 @@ class DatasetUpload:
     place: str
     taken: bool
     """True if relay knows that Kaggle accepted the dataset."""
-    sought_s: float
+    search_s: float
     """Seconds for which it has been searched for since Kaggle accepted it, this poll included."""
     run: Run
     files: Sequence[Path] = ()
@@ -65,7 +68,7 @@ def summed_up(offer: DatasetUpload, stand: UploadStatus) -> dict[str, float]:
         case "offered":
             return {offer.place: 0.0}
         case "awaited":
-            return {offer.place: offer.sought_s}
+            return {offer.place: offer.search_s}
         case "ready" | "dropped":
             return {}
 
@@ -92,11 +95,11 @@ def unfinished(offer: DatasetUpload, how: str, shell: EffectContext) -> UploadSt
     """Return the status of an upload that Kaggle shows but is processing, or whose files it does not all list."""
     if not offer.taken:  # relay has not recorded yet that it was created
         return UploadStatus("offered")
-    if offer.sought_s <= shell.limits.processing_s:
+    if offer.search_s <= shell.limits.processing_s:
         return UploadStatus("awaited")
     word = f"is still {how}" if how in PROCESSED else how
     return UploadStatus(
-        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it {word}"
+        "dropped", reason=f"Kaggle took the dataset {offer.place}, and after {duration(offer.search_s)} it {word}"
     )
 
 
@@ -117,21 +120,21 @@ def _create(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
 
 def _not_visible(offer: DatasetUpload, shell: EffectContext) -> UploadStatus:
     """Return the status of an upload that Kaggle accepted, or said that it has, but does not show."""
-    if offer.sought_s <= shell.limits.visible_s:
+    if offer.search_s <= shell.limits.visible_s:
         return UploadStatus("awaited")
     listed = offer.place in shell.gateway.list_datasets(offer.place)
-    if listed and offer.sought_s <= shell.limits.processing_s:
+    if listed and offer.search_s <= shell.limits.processing_s:
         return UploadStatus("awaited")
-    reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.sought_s)} it does not show it"
+    reason = f"Kaggle took the dataset {offer.place}, and after {duration(offer.search_s)} it does not show it"
     return UploadStatus("dropped", reason=f"{reason}, though it lists it" if listed else reason)
 
 
-def sought_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
+def search_s(place: str, snapshot: Snapshot, shell: EffectContext) -> float:
     """Return the seconds for which a dataset has been searched for, this poll included; usually one every `poll_s`."""
     watch = snapshot.watch
-    return search_time_s(watch, place, watch.dataset_looked_at, shell.limits.poll_s, shell.clock.now())
+    return search_time_s(watch, place, watch.dataset_polled_at, shell.limits.poll_s, shell.clock.now())
 
 
 def dataset_polled(snapshot: Snapshot, shell: EffectContext, sums: dict[str, float] | None = None) -> PollState:
     """Return the poll state after polling a dataset; `sums` is from `summed_up`, while the dataset is searched for."""
-    return replace(reset_failures(snapshot.watch), dataset_looked_at=shell.clock.now(), sought_s=sums or {})
+    return replace(reset_failures(snapshot.watch), dataset_polled_at=shell.clock.now(), search_s=sums or {})

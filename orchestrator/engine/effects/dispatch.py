@@ -26,7 +26,7 @@ from orchestrator.engine.effects.push import push
 from orchestrator.engine.effects.quota import read_quota
 from orchestrator.engine.effects.twins import poll_twin
 from orchestrator.pipeline.model import Pipeline
-from state.model import Snapshot
+from state.model.snapshot import Snapshot
 
 Step = Push | FindPush | Poll | PollTwin | Collect | Publish | VerifyDataset
 """Commands that concern one session."""

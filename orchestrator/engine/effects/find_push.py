@@ -13,8 +13,10 @@ from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, refuse_overtaken
 from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
-from state.facts import PushConfirmed, PushUnclear, PushUnfound
-from state.model import PollState, RunState, Session, Snapshot
+from state.facts.session import PushConfirmed, PushUnclear, PushUnfound
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
 
 LOOKS_MIN = 5
 """Minimum number of polls before an unclear push is repeated, however much time the machine slept through."""
@@ -89,7 +91,7 @@ def find_push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: E
         fact = PushUnclear(number=session.number, attempt=session.attempt, reason=reason)
         return EffectResult((fact,), looked_for(session, shell))
     looks = watch.absences + 1
-    lasted_s = search_time_s(watch, session.slug, watch.looked_at, _again_s(limits), shell.clock.now())
+    lasted_s = search_time_s(watch, session.slug, watch.polled_at, _again_s(limits), shell.clock.now())
     _require_absence(session, shell)
     if lasted_s < limits.unclear_s or looks < LOOKS_MIN:
         return EffectResult(watch=looked_for(session, shell, lasted_s, looks))
@@ -109,7 +111,7 @@ def looked_for(session: Session, shell: EffectContext, lasted_s: float = 0.0, lo
     )
     again_at = now + timedelta(seconds=again_s)
     return replace(
-        WELL, looked_at=now, absences=looks, not_before=again_at, failure=why, sought_s={session.slug: lasted_s}
+        WELL, polled_at=now, absences=looks, not_before=again_at, failure=why, search_s={session.slug: lasted_s}
     )
 
 

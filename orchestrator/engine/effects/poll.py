@@ -14,8 +14,11 @@ from orchestrator.engine.effects.twins import twins
 from orchestrator.kaggle.gateway import Worker
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import Progress
-from state.facts import Fact, SeenEnded, SeenQueued, SeenRunning
-from state.model import Phase, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.session import SeenEnded, SeenQueued, SeenRunning
+from state.model.run_state import Session
+from state.model.snapshot import Snapshot
+from state.model.statuses import Phase
 
 
 def poll(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -42,14 +45,14 @@ def poll_session(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell
         ended = SeenEnded(
             number=session.number, attempt=session.attempt, worker=seen.worker.value, message=seen.message
         )
-        return EffectResult((*facts, ended), replace(WELL, looked_at=shell.clock.now()))
+        return EffectResult((*facts, ended), replace(WELL, polled_at=shell.clock.now()))
     known = snapshot.watch.log_lines
     log = read_log(session, shell, known) if seen.worker is Worker.RUNNING else LogReader(session, known)
     if log.count <= known and not facts and (over := _ended_unseen(snapshot, session, seen.worker, shell)):
-        return EffectResult((over,), replace(WELL, looked_at=shell.clock.now()))
+        return EffectResult((over,), replace(WELL, polled_at=shell.clock.now()))
     watch = replace(
         reset_failures(snapshot.watch),
-        looked_at=shell.clock.now(),
+        polled_at=shell.clock.now(),
         slot_since=None,
         slot_seen_at=None,
         log_lines=max(known, log.count),

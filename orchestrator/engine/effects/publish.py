@@ -11,7 +11,7 @@ from orchestrator.engine.effects.dataset_upload import (
     DatasetUpload,
     UploadStatus,
     dataset_polled,
-    sought_s,
+    search_s,
     summed_up,
     unfinished,
     upload_status,
@@ -20,8 +20,11 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.kaggle.gateway import DatasetSeen
 from orchestrator.pipeline.model import Pipeline
 from stages.contract import COMPILED_NAME, MANIFEST_NAME, Manifest
-from state.facts import CheckpointPublished, DatasetDropped, DatasetOffered, Fact
-from state.model import Checkpoint, PollState, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished, DatasetDropped, DatasetOffered
+from state.model.poll_state import PollState
+from state.model.run_state import Checkpoint, Session
+from state.model.snapshot import Snapshot
 
 
 def publish(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -59,7 +62,7 @@ def _offer_of(checkpoint: Checkpoint, snapshot: Snapshot, shell: EffectContext) 
         name=checkpoint.name,
         place=checkpoint.place,
         taken=checkpoint.offered_at is not None,
-        sought_s=sought_s(checkpoint.place, snapshot, shell),
+        search_s=search_s(checkpoint.place, snapshot, shell),
         run=snapshot.state.run,
         files=published_files(checkpoint, shell.home),
         sha256={entry.path: entry.sha256 for entry in entries_of(checkpoint)},  # as `repair` has just verified
@@ -97,4 +100,4 @@ def published_files(checkpoint: Checkpoint, home: HomeLayout) -> list[Path]:
 def _retry_later(snapshot: Snapshot, shell: EffectContext, why: str) -> PollState:
     """Return the poll state that retries later, without counting a failure."""
     again_at = shell.clock.now() + timedelta(seconds=shell.limits.retry_s)
-    return replace(reset_failures(snapshot.watch), dataset_looked_at=None, not_before=again_at, failure=why)
+    return replace(reset_failures(snapshot.watch), dataset_polled_at=None, not_before=again_at, failure=why)

@@ -7,14 +7,15 @@ from orchestrator.engine.effects.context import EffectContext, EffectResult
 from orchestrator.engine.effects.dataset_upload import (
     DatasetUpload,
     dataset_polled,
-    sought_s,
+    search_s,
     summed_up,
     unfinished,
     upload_status,
 )
 from orchestrator.pipeline.model import Pipeline
-from state.facts import Fact, InputsDropped, InputsOffered, InputsPublished
-from state.model import Snapshot
+from state.facts.base import Fact
+from state.facts.run import InputsDropped, InputsOffered, InputsPublished
+from state.model.snapshot import Snapshot
 
 
 def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -26,7 +27,7 @@ def publish_inputs(snapshot: Snapshot, pipeline: Pipeline, shell: EffectContext)
         name=name,
         place=place,
         taken=run.inputs_offered_at is not None,
-        sought_s=sought_s(place, snapshot, shell),
+        search_s=search_s(place, snapshot, shell),
         run=run,
         files=files,
     )

@@ -21,18 +21,12 @@ from orchestrator.engine.effects.unknown_sessions import OlderAlive, refuse_besi
 from orchestrator.engine.ownership import open_to_parking, overtaken_unawares, take_over
 from orchestrator.kaggle.gateway import KernelPush
 from orchestrator.pipeline.model import Pipeline
-from state.facts import (
-    Fact,
-    PushConfirmed,
-    PushHeld,
-    PushRefused,
-    PushUnclear,
-    PushUnsent,
-    RunParked,
-    RunWaiting,
-    SessionLost,
-)
-from state.model import PollState, RunState, Session, Snapshot
+from state.facts.base import Fact
+from state.facts.run import RunParked, RunWaiting
+from state.facts.session import PushConfirmed, PushHeld, PushRefused, PushUnclear, PushUnsent, SessionLost
+from state.model.poll_state import PollState
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
 
 
 def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: EffectContext) -> EffectResult:
@@ -45,7 +39,7 @@ def push(snapshot: Snapshot, session: Session, pipeline: Pipeline, shell: Effect
         adopted = _adopt_earlier_push(snapshot, session, shell)
         if adopted is not None:
             return EffectResult((adopted,))
-        if snapshot.state.run.unsure:
+        if snapshot.state.run.foreign_push_possible:
             return _search_first(session, shell)
         return _pushed(snapshot, session, pipeline, shell)
     except NameTaken as error:

@@ -3,7 +3,7 @@
 from orchestrator.base.errors import Refused, Transient
 from orchestrator.core.commands import ReadQuota
 from orchestrator.engine.effects.context import EffectContext, EffectResult
-from state.model import QuotaRow, Snapshot
+from state.model.snapshot import QuotaRow, Snapshot
 
 QUOTA_TRIES = 3
 """Number of attempts to read the quota. After that relay goes on: Kaggle declines a session without quota."""

@@ -9,7 +9,8 @@ from orchestrator.base.errors import Refused, Transient
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.kaggle.gateway import LogLine
 from stages.contract import PROGRESS_PREFIX, Progress
-from state.model import Metric, Session
+from state.model.metrics import Metric
+from state.model.run_state import Session
 
 RECENT_LINES = 100
 """Number of the newest log lines that are kept: enough to measure the pace, few enough to poll cheaply."""

@@ -3,7 +3,7 @@
 from orchestrator.base.errors import Vanished
 from orchestrator.engine.effects.context import EffectContext
 from orchestrator.kaggle.gateway import Gateway, SessionSeen, Worker
-from state.model import Session
+from state.model.run_state import Session
 
 
 def seen_of(slug: str, version: int | None, gateway: Gateway) -> tuple[int | None, SessionSeen]:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from orchestrator.base.errors import Transient
 from orchestrator.engine.effects.context import WELL, EffectContext, EffectResult
 from orchestrator.kaggle.gateway import KernelFound, SessionSeen, Worker
-from state.facts import Fact, TwinEnded, TwinSeen
-from state.model import Session
+from state.facts.base import Fact
+from state.facts.session import TwinEnded, TwinSeen
+from state.model.run_state import Session
 
 VERSIONS_MAX = 5
 """Maximum number of a kernel's newest versions that are searched for twin sessions."""
@@ -50,7 +51,7 @@ def _sessions_of(found: KernelFound, session: Session, shell: EffectContext) -> 
 def poll_twin(session: Session, shell: EffectContext) -> EffectResult:
     """Poll the twin session of a session's kernel; it counts as ended if its kernel was deleted."""
     assert session.twin is not None, f"{session.slug} has no second session"
-    watch = replace(WELL, looked_at=shell.clock.now())
+    watch = replace(WELL, polled_at=shell.clock.now())
     seen = shell.gateway.session(session.slug, session.twin)
     gone = seen.worker is Worker.NEW_SCRIPT
     if seen.worker is Worker.UNKNOWN and not (gone := shell.gateway.find_kernel(session.slug) is None):

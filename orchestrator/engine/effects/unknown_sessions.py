@@ -11,7 +11,8 @@ from orchestrator.engine.effects.session_status import seen_of
 from orchestrator.engine.ownership import Mark, overtaken_unawares, refuse_overtaken
 from orchestrator.kaggle.gateway import Gateway, KernelFound, KernelListed, Worker
 from stages.documents import ContractError
-from state.model import RunState, Session, Snapshot
+from state.model.run_state import RunState, Session
+from state.model.snapshot import Snapshot
 
 TRIES = 3
 """Number of attempts to list kernels before relay pushes anyway: most runs have only one home folder."""

@@ -6,9 +6,11 @@ from orchestrator.engine.home import HomeLayout
 from orchestrator.pipeline.model import Pipeline
 from orchestrator.preflight.check.findings import CheckSubject, Finding, note, ok, problem, warning
 from orchestrator.views.lost import lost_sentence, pipeline_of
+from state.database import Database
 from state.failures import RunDamaged, StoreCorrupt, StoreUnavailable
-from state.model import Run, RunStatus
-from state.read_only import ReadOnlyDatabase, ReadOnlyStore
+from state.model.run_state import Run
+from state.model.statuses import RunStatus
+from state.read_only import ReadOnlyStore
 from state.reader import Reader
 from state.revisions import NEWER, SchemaError, newest_revision, revision_of
 
@@ -35,7 +37,7 @@ def database(subject: CheckSubject) -> Iterator[Finding]:
 
 
 def _other_schema(subject: CheckSubject) -> Finding:
-    with ReadOnlyDatabase(subject.home / "relay.db").query() as query:
+    with Database.read_only(subject.home / "relay.db").transaction() as query:
         revision = revision_of(query)
     if revision is not None and revision > newest_revision():
         return problem(
@@ -50,7 +52,7 @@ def _other_schema(subject: CheckSubject) -> Finding:
 
 def _damaged_or_lost(store: Reader, home: HomeLayout, name: str) -> Iterator[Finding]:
     """Report runs of this name that the database has lost or that are damaged: they may be of this pipeline."""
-    known = {run for run, _ in store.roll()}
+    known = {run for run, _ in store.run_names()}
     if lost := [run for run in home.run_folders() if run not in known and pipeline_of(run) == name]:
         yield _lost(home, lost)
     for run in sorted(run for run in known if pipeline_of(run) == name):

@@ -40,10 +40,11 @@ from orchestrator.rehearsal.simulation.hash_chain import digest_of, uncut
 from orchestrator.rehearsal.simulation.sessions import CountingSessions, TrainedOn
 from orchestrator.rehearsal.simulation.timing_variation import TimingVariation
 from stages.contract import Manifest, Order
-from state.facts import RunStarted
+from state.facts.run import RunStarted
 from state.failures import StoreUnavailable
 from state.memory_store import MemoryStore
-from state.model import RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import RunStatus
 from state.store import Store
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Chain:
         for _ in range(turns_max):
             try:
                 if self.settings is not None and self.settings.turned():
-                    store.forget_looks(fence)
+                    store.clear_poll_times(fence)
                 with self.disk.under() if self.disk is not None else nullcontext():
                     turn = tick(store, self.run, shell, fence)
             except StoreUnavailable:  # like the daemon: nothing was changed, so retry

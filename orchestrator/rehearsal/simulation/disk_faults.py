@@ -25,9 +25,9 @@ from orchestrator.rehearsal.simulation.read_errors import (
 )
 from stages.contract import COMPILED_NAME, Manifest
 from stages.session.packing import sha256_of
-from state.facts import CheckpointDamaged, CheckpointPublished
-from state.failures import StoreCorrupt, StoreUnavailable, in_words
-from state.model import RunState
+from state.facts.checkpoint import CheckpointDamaged, CheckpointPublished
+from state.failures import StoreCorrupt, StoreUnavailable, translated
+from state.model.run_state import RunState
 from state.revisions import SchemaError
 from state.store import Store
 
@@ -226,7 +226,7 @@ class _Refusing:
             if self._disk.real:
                 with unread(database=True):
                     found(*args, **options)
-            words = in_words(read_error(), self._disk.home.database)
+            words = translated(read_error(), self._disk.home.database)
             assert words is not None
             raise words
 

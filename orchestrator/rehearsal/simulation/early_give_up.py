@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 from orchestrator.core.waits import SHARE
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.simulation.chain import Chain
-from state.facts import DatasetDropped, DatasetOffered, Fact, InputsDropped, InputsOffered, PushUnclear, PushUnfound
-from state.model import name_in
+from state.facts.base import Fact
+from state.facts.checkpoint import DatasetDropped, DatasetOffered
+from state.facts.run import InputsDropped, InputsOffered
+from state.facts.session import PushUnclear, PushUnfound
+from state.model.dataset_names import name_in
 
 
 @dataclass

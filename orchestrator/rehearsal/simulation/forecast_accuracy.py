@@ -15,7 +15,8 @@ from orchestrator.rehearsal.simulation.plans import ChainPlan, plan_without_faul
 from orchestrator.rehearsal.simulation.sessions import CountingSessions
 from orchestrator.views import forecast as views
 from stages.contract import Cursor
-from state.model import QuotaRow, RunStatus
+from state.model.snapshot import QuotaRow
+from state.model.statuses import RunStatus
 
 POLL_S = 300.0
 """Poll interval, in seconds. A daemon polls ten times as often."""

@@ -18,8 +18,11 @@ from stages.contract import MANIFEST_NAME, Manifest
 from stages.documents import ContractError
 from stages.safe_text import ODD
 from state import machine
-from state.facts import FACTS, Fact, PushIntended
-from state.model import Checkpoint, CheckpointStatus, Phase, RunState, RunStatus, Session
+from state.facts.base import Fact
+from state.facts.registry import FACTS
+from state.facts.session import PushIntended
+from state.model.run_state import Checkpoint, RunState, Session
+from state.model.statuses import CheckpointStatus, Phase, RunStatus
 
 KEPT_MIN = 2
 SENT_MAX = 25

@@ -29,10 +29,10 @@ from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
 from orchestrator.views import fact_text
 from state.failures import StoreCorrupt
 from state.leases import LeaseLost
-from state.machine import IllegalTransition
 from state.memory_store import MemoryStore
-from state.model import RunStatus
+from state.model.statuses import RunStatus
 from state.store import Store
+from state.transitions import IllegalTransition
 
 ASKED_MAX = 40
 """Number of remedies that the simulated user types before the chain counts as endless."""

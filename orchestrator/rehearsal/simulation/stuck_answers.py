@@ -11,7 +11,8 @@ from orchestrator.kaggle.gateway import KernelPush, KernelPushed, Quota, Session
 from orchestrator.rehearsal.local_kaggle.direct_gateway import DirectGateway
 from orchestrator.rehearsal.local_kaggle.rules import MachineKind, slot_message
 from orchestrator.rehearsal.local_kaggle.world import World
-from state.model import Phase, RunState, RunStatus
+from state.model.run_state import RunState
+from state.model.statuses import Phase, RunStatus
 
 QUEUED, RUNNING, SLOT, HOURS = "queued", "running", "slot", "hours"
 FIRST_SESSIONS = 4

@@ -8,7 +8,7 @@ from orchestrator.core.plan import Limits
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.simulation.chain import Chain
 from orchestrator.rehearsal.simulation.stuck_answers import StuckGateway
-from state.model import RunState
+from state.model.run_state import RunState
 
 
 @dataclass

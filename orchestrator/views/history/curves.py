@@ -5,7 +5,7 @@ from typing import Any
 
 from stages.contract import STAND_IN_METRIC
 from stages.session.throughput import RATES
-from state.model import CurvePoint
+from state.model.metrics import CurvePoint
 
 MAIN = {
     "loss": ("Loss", False),

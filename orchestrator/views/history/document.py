@@ -14,8 +14,8 @@ from orchestrator.views.history.idle_time import outside
 from orchestrator.views.history.results import evaluations, samples, stand_ins_told
 from orchestrator.views.history.timeline import timeline
 from stages.contract import Report
-from state.facts import Fact
-from state.model import CurvePoint, StepEdges
+from state.facts.base import Fact
+from state.model.metrics import CurvePoint, StepEdges
 
 Key = tuple[int, int]
 

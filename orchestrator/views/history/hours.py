@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.core.goodput import CLASSES, GROUPS, STARTING, TAIL, WASTED, account, counted_s, early_s
 from stages.session.time_accounting import TimeClass
-from state.model import StepEdges
+from state.model.metrics import StepEdges
 
 Key = tuple[int, int]
 

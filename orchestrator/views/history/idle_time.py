@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from state.chronology import in_order
-from state.facts import CheckpointPublished, Fact, NothingCollected, OutputCollected, SeenEnded
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished
+from state.facts.session import NothingCollected, OutputCollected, SeenEnded
 
 Key = tuple[int, int]
 

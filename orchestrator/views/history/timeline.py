@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from state import facts
 from state.chronology import in_order
-from state.facts import Fact
-from state.model import StepEdges
+from state.facts.base import Fact
+from state.facts.checkpoint import CheckpointPublished
+from state.facts.run import RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
+from state.facts.session import NothingCollected, OutputCollected
+from state.model.metrics import StepEdges
 
 Facts = Sequence[tuple[datetime, Fact]]
 Key = tuple[int, int]
@@ -120,7 +122,7 @@ def _handed_over_at(happened: Facts) -> dict[Key, datetime]:
     """Return the time of the last fact about what each session left: collected or published."""
     kept: dict[Key, datetime] = {}
     for at, fact in happened:
-        if isinstance(fact, facts.OutputCollected | facts.NothingCollected | facts.CheckpointPublished):
+        if isinstance(fact, OutputCollected | NothingCollected | CheckpointPublished):
             kept[fact.number, fact.attempt] = at
     return kept
 
@@ -129,16 +131,14 @@ def _pauses(happened: Facts, end: datetime) -> Iterator[TimelineSpan]:
     """Yield the times in which the run waited for quota or for a person."""
     kind, since = "", end
     for at, fact in happened:
-        if not isinstance(
-            fact, facts.RunWaiting | facts.RunWoken | facts.RunParked | facts.RunResumed | facts.RunCancelled
-        ):
+        if not isinstance(fact, RunWaiting | RunWoken | RunParked | RunResumed | RunCancelled):
             continue
         if kind:
             yield TimelineSpan(kind, since, at)
         match fact:
-            case facts.RunWaiting():
+            case RunWaiting():
                 kind, since = "quota", at
-            case facts.RunParked():
+            case RunParked():
                 kind, since = "parked", at
             case _:
                 kind = ""

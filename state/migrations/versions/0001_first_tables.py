@@ -14,10 +14,11 @@ def upgrade() -> None:
     _leases()
     _quotas()
     _runs()
+    _notification_marks()
     _metrics()
     _requests()
     _sessions()
-    _watches()
+    _poll_states()
     _checkpoints()
 
 
@@ -29,6 +30,7 @@ def _facts() -> None:
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("digest", sa.Text(), server_default="", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("fact_by_run", "fact", ["run", "id"], unique=False)
@@ -55,6 +57,8 @@ def _quotas() -> None:
         sa.Column("total_s", sa.Float(), nullable=True),
         sa.Column("refreshes_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("assumed", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("outdated", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("owner", "accelerator"),
     )
 
@@ -77,10 +81,28 @@ def _runs() -> None:
         sa.Column("remedy", sa.Text(), nullable=False),
         sa.Column("excerpt", sa.Text(), nullable=False),
         sa.Column("inputs", sa.Text(), nullable=False),
-        sa.Column("judged", sa.Integer(), nullable=False),
+        sa.Column("accepted_sessions", sa.Integer(), nullable=False),
+        sa.Column("awaits", sa.Text(), server_default="", nullable=False),
+        sa.Column("home", sa.Text(), server_default="", nullable=False),
+        sa.Column("generation", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("overtaken_by", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("inputs_dataset", sa.Text(), server_default="", nullable=False),
+        sa.Column("inputs_offered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("foreign_push_possible", sa.Integer(), server_default="0", nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("run_by_status", "run", ["status"], unique=False)
+    op.create_index("run_by_status", "run", ["status", "created_at", "id"], unique=False)
+
+
+def _notification_marks() -> None:
+    op.create_table(
+        "notification_mark",
+        sa.Column("service", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("mark", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("service", "subject"),
+    )
 
 
 def _metrics() -> None:
@@ -101,7 +123,12 @@ def _metrics() -> None:
         ),
         sa.PrimaryKeyConstraint("run", "session", "attempt", "number", "name"),
     )
-    op.create_index("metric_by_stage", "metric", ["run", "stage", "name", "step"], unique=False)
+    op.create_index(
+        "metric_by_name",
+        "metric",
+        ["run", "stage", "name", "session", "attempt", "number", "step", "value"],
+        unique=False,
+    )
 
 
 def _requests() -> None:
@@ -112,7 +139,7 @@ def _requests() -> None:
         sa.Column("verb", sa.Text(), nullable=False),
         sa.Column("arguments", sa.JSON(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("obeyed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("fulfilled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("answer", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["run"],
@@ -120,7 +147,8 @@ def _requests() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index("request_open", "request", ["run", "obeyed_at"], unique=False)
+    op.create_index("request_by_answer", "request", ["fulfilled_at", "run"], unique=False)
+    op.create_index("request_open", "request", ["run", "fulfilled_at"], unique=False)
 
 
 def _sessions() -> None:
@@ -152,6 +180,15 @@ def _sessions() -> None:
         sa.Column("steps_lost", sa.Integer(), nullable=False),
         sa.Column("checkpoint", sa.Text(), nullable=True),
         sa.Column("excerpt", sa.Text(), nullable=False),
+        sa.Column("seconds", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("kept_s", sa.Float(), server_default="0", nullable=False),
+        sa.Column("timings", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("unclear", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("unclear_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("declined", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("twin", sa.Integer(), nullable=True),
+        sa.Column("twin_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("twin_ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["run"],
             ["run.id"],
@@ -159,20 +196,37 @@ def _sessions() -> None:
         sa.PrimaryKeyConstraint("run", "number", "attempt"),
         sa.UniqueConstraint("slug", name="session_slug"),
     )
+    op.create_index("session_by_end", "session", ["ended_at"], unique=False)
     op.create_index("session_by_phase", "session", ["phase"], unique=False)
 
 
-def _watches() -> None:
+def _poll_states() -> None:
     op.create_table(
-        "watch",
+        "poll_state",
         sa.Column("run", sa.Text(), nullable=False),
-        sa.Column("looked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("dataset_looked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("polled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("dataset_polled_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("failing_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failing_s", sa.Float(), server_default="0", nullable=False),
         sa.Column("failure", sa.Text(), nullable=False),
+        sa.Column("absences", sa.Integer(), server_default="0", nullable=False),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("log_lines", sa.Integer(), nullable=False),
+        sa.Column("slot_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("slot_seen_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("seconds", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("sent_s", sa.Float(), server_default="0", nullable=False),
+        sa.Column("search_s", sa.JSON(), server_default="{}", nullable=False),
+        sa.Column("awaiting", sa.Text(), server_default="", nullable=False),
+        sa.Column("waited_s", sa.Float(), server_default="0", nullable=False),
+        sa.Column("waited_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("recent_commands", sa.Text(), server_default="", nullable=False),
+        sa.Column("recent_commands_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("calls", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("calls_since", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["run"],
             ["run.id"],
@@ -196,6 +250,8 @@ def _checkpoints() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("verified_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("dataset", sa.Text(), server_default="", nullable=False),
+        sa.Column("offered_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["run", "session", "attempt"],
             ["session.run", "session.number", "session.attempt"],

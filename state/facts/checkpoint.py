@@ -1,0 +1,81 @@
+"""Facts about a collected checkpoint: its upload, its verification, its removal."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from state.facts.base import Fact, SessionFact
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishIntended(SessionFact):
+    name: ClassVar[str] = "publish_intended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetOffered(SessionFact):
+    """Kaggle accepted the checkpoint's files as a dataset with this slug, or already has one; relay polls for it."""
+
+    name: ClassVar[str] = "dataset_offered"
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetDropped(SessionFact):
+    """The checkpoint's upload failed for good. The next one uses the slug `dataset`: the old one may stay reserved."""
+
+    name: ClassVar[str] = "dataset_dropped"
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPublished(SessionFact):
+    name: ClassVar[str] = "checkpoint_published"
+    sent_s: float = 0.0
+    """Upload time in seconds, without files sent earlier; 0 if another process did it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointInspected(SessionFact):
+    """Every byte of the checkpoint's dataset matches the manifest."""
+
+    name: ClassVar[str] = "checkpoint_inspected"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointWithdrawn(SessionFact):
+    """The checkpoint's dataset was damaged and has been removed; the copy on the local disk is intact."""
+
+    name: ClassVar[str] = "checkpoint_withdrawn"
+    reason: str
+    dataset: str = ""
+    """Slug of the next dataset; empty if it keeps its slug."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointDamaged(SessionFact):
+    """No intact copy of the session's checkpoint is left, neither on the local disk nor on Kaggle."""
+
+    name: ClassVar[str] = "checkpoint_damaged"
+    reason: str
+    steps_lost: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPruned(Fact):
+    name: ClassVar[str] = "checkpoint_pruned"
+    checkpoint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DamageFound(Fact):
+    """A file does not match its manifest; no session has trained on it."""
+
+    name: ClassVar[str] = "damage_found"
+    checkpoint: str
+    file: str
+    place: str
+    """Location of the damaged file: `output`, `disk` or `dataset`."""
+    problem: str
+    kept: str = ""
+    """Name of the file in the run's quarantine; empty if there was nothing to keep or no disk space for it."""

@@ -1,0 +1,99 @@
+"""Facts about a run as a whole."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from state.facts.base import Fact
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Fact):
+    name: ClassVar[str] = "run_started"
+    run: str
+    pipeline_name: str
+    owner: str
+    accelerator: str
+    pipeline: str
+    pipeline_path: str
+    pipeline_digest: str
+    home: str = ""
+    """Id of the home folder that works on the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTakenOver(Fact):
+    """The user assigned the run to this home folder."""
+
+    name: ClassVar[str] = "run_taken_over"
+    home: str
+    generation: int
+    """Fencing number, higher than that of every previous home folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsIntended(Fact):
+    name: ClassVar[str] = "inputs_intended"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsOffered(Fact):
+    """Kaggle accepted the pipeline's own data files as a dataset with this slug, or already has such a dataset."""
+
+    name: ClassVar[str] = "inputs_offered"
+    dataset: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsDropped(Fact):
+    """The upload of the pipeline's own files failed for good; the next upload uses the slug `dataset`."""
+
+    name: ClassVar[str] = "inputs_dropped"
+    dataset: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputsPublished(Fact):
+    name: ClassVar[str] = "inputs_published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWaiting(Fact):
+    name: ClassVar[str] = "run_waiting"
+    until: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunWoken(Fact):
+    name: ClassVar[str] = "run_woken"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunParked(Fact):
+    name: ClassVar[str] = "run_parked"
+    reason: str
+    remedy: str
+    excerpt: str = ""
+    awaits: str = ""
+    """What did not come in time: `queue`, `slot` or `hours`. relay keeps polling and resumes the run once it comes."""
+    generation: int = 0
+    """Generation of another home folder, if that is the reason; a takeover must use a higher one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResumed(Fact):
+    """The user resumed the run; `checkpoint` optionally names an older checkpoint to resume from."""
+
+    name: ClassVar[str] = "run_resumed"
+    checkpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished(Fact):
+    name: ClassVar[str] = "run_finished"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCancelled(Fact):
+    name: ClassVar[str] = "run_cancelled"
