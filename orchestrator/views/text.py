@@ -8,12 +8,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from orchestrator.base.humanize import duration, local_time, when
-from orchestrator.core.goodput import CLASSES
+from orchestrator.core.time_classes import TIME_CLASSES, TimeGroup
 from orchestrator.views.curves import Curves, bar
 from orchestrator.views.format import STYLES, hours, progress_text, speed_text, time_of
 from orchestrator.views.history.results import stand_ins_told
 from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
+from stages.session.time_accounting import TimeClass
 
 OVER = ("finished", "cancelled")
 EXCERPT_LINES = 8
@@ -162,9 +163,10 @@ def _spent(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
 
 def goodput_text(spent: dict[str, Any]) -> str:
     """Format the share of quota spent on steps that count, and the largest other uses."""
-    rest = {name: s for name, s in spent["classes"].items() if CLASSES[name].group != "training"}
+    seconds = {TimeClass(name): s for name, s in spent["classes"].items()}
+    rest = {name: s for name, s in seconds.items() if TIME_CLASSES[name].group != TimeGroup.TRAINING}
     largest = sorted(rest, key=lambda name: -rest[name])[:REST_TOLD]
-    told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {CLASSES[name].label}" for name in largest]
+    told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {TIME_CLASSES[name].label}" for name in largest]
     return f"{100 * spent['goodput']:.1f} % of {duration(spent['quota_s'])} went into steps that count" + (
         f"; {', '.join(told)}" if told else ""
     )

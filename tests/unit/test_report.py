@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.base.errors import BadInput
+from orchestrator.core.time_classes import TimeGroup
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.format import size
 from orchestrator.views.pages import render
@@ -222,8 +223,8 @@ def test_shares_changes_and_sizes_are_told_as_people_say_them() -> None:
 def colours(scheme: str) -> dict[str, str]:
     """The variables of one scheme: the first block is light, and the dark one changes it."""
     blocks = re.findall(r":root \{(.*?)\}", render._file(render.STYLE), re.DOTALL)
-    found = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", blocks[0]))
-    return found if scheme == "light" else found | dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", blocks[1]))
+    found = dict(re.findall(r"--([a-z_]+): (#[0-9a-f]{6})", blocks[0]))
+    return found if scheme == "light" else found | dict(re.findall(r"--([a-z_]+): (#[0-9a-f]{6})", blocks[1]))
 
 
 def contrast(one: str, other: str) -> float:
@@ -242,10 +243,10 @@ def contrast(one: str, other: str) -> float:
 def test_text_can_be_read_and_pictures_can_be_seen_in_both_schemes(scheme: str) -> None:
     found = colours(scheme)
     for text in ("ink", "soft", "accent", "good", "warn", "bad"):
-        for ground in ("ground", "artifact", "band"):
+        for ground in ("ground", "paper", "band"):
             assert contrast(found[text], found[ground]) >= 4.5, (text, ground)
-    for fill in ("training", "starting", "saving", "transferring", "queued", "quota", "parked", "lost"):
-        assert contrast(found[fill], found["artifact"]) >= 3, fill
+    for fill in {*TimeGroup} - {TimeGroup.AFTER_REPORT, TimeGroup.DELAY}:  # in which nothing happens
+        assert contrast(found[fill], found["paper"]) >= 3, fill
 
 
 def test_what_others_wrote_is_what_the_page_beside_it_says() -> None:
