@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from orchestrator.base.humanize import machine_time
 from orchestrator.core.commands import (
     Append,
     Collect,
@@ -232,9 +233,9 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
         return ReadQuota(pipeline.hardware.quota)
     if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
-    left = f"{quota.left_s or 0.0:.0f} s of this week's {quota.accelerator} quota are left"
+    left = f"{machine_time(quota.left_s or 0.0)} of this week's {quota.accelerator} quota are left"
     source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    why = f"{left}{source}, too few to start a session"
+    why = f"{left}{source}, too little to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
     return Append((not_renewed(snapshot, limits, why) or waiting,))
 

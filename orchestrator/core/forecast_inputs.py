@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.core.durations import Estimate, RunHistory, Times
 from orchestrator.core.forecast import Forecast, Hours, LiveSession, RunPosition, forecast, hours_of, left
 from orchestrator.core.plan import WEEK, week_of, where
@@ -162,35 +163,27 @@ def _steps(times: Times, names: Sequence[str]) -> list[str]:
 def _around(times: Times, names: Sequence[str]) -> str:
     firsts = [times.first_s[name] for name in names] or [Estimate(0, 0, 0)]
     least, most = min(s.usual_s for s in firsts), max(s.usual_s for s in firsts)
-    first = seconds(most) if most - least <= TOGETHER_S else f"{seconds(least)} to {seconds(most)}"
+    first = duration(most) if most - least <= TOGETHER_S else f"{duration(least)} to {duration(most)}"
     return (
-        f"A session takes {seconds(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
-        f"stage's first step ({firsts[0].basis}) and {seconds(times.save_s.usual_s)} a save ({times.save_s.basis})."
+        f"A session takes {duration(times.startup_s.usual_s)} to start ({times.startup_s.basis}), {first} more for a "
+        f"stage's first step ({firsts[0].basis}) and {duration(times.save_s.usual_s)} a save ({times.save_s.basis})."
     )
 
 
 def _between(times: Times) -> str:
     queue, handover = times.queue_s, times.handover_s
     return (
-        f"Before a session {seconds(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
-        f"{seconds(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
+        f"Before a session {duration(queue.usual_s)} in Kaggle's queue ({queue.basis}), after it "
+        f"{duration(handover.usual_s)} to fetch and publish its checkpoint ({handover.basis})."
     )
 
 
 def _hours(pipeline: Pipeline, hours: Hours, quota: QuotaRow | None) -> str:
-    name, when = pipeline.hardware.quota.upper(), f"{hours.refreshes_at:%a %d %b %H:%M} UTC"
-    left_h, total_h = f"{hours.left_s / 3600:.1f}", f"{hours.total_s / 3600:.1f}"
-    if quota is None or quota.total_s is None:
-        return f"{left_h} of {total_h} {name} hours are left: Kaggle was not asked; renewed {when}."
-    count = ", by relay's own count" if quota.assumed else ""
-    return (
-        f"{left_h} of {total_h} {name} hours are left, as read {quota.read_at:%a %d %b %H:%M} UTC{count}; renewed "
-        f"{when}."
+    left = (
+        f"{machine_time(hours.left_s)} of {machine_time(hours.total_s)} of {pipeline.hardware.quota.upper()} are left"
     )
-
-
-def seconds(value: float) -> str:
-    """Format a duration with about two digits: 0.25 s, 3.6 s, 90 s, 15 min, 2.5 h."""
-    if value < 120:
-        return f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
-    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+    renewed = f"renewed {utc_time(hours.refreshes_at)}"
+    if quota is None or quota.total_s is None:
+        return f"{left}: Kaggle was not asked; {renewed}."
+    count = ", by relay's own count" if quota.assumed else ""
+    return f"{left}, as read {utc_time(quota.read_at)}{count}; {renewed}."

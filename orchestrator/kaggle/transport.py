@@ -24,6 +24,7 @@ import urllib3
 
 from orchestrator.base.clock import monotonic_s
 from orchestrator.base.errors import Ambiguous, BadInput, RateLimited, Refused, RelayError, Transient
+from orchestrator.base.humanize import duration
 from stages.safe_text import OddJson, read_json, whole_text
 
 Redact = Callable[[str], str]
@@ -203,7 +204,7 @@ class BoundedSession(requests.Session):
         for block in blocks_of(response, 2**16):
             yield block
             if monotonic_s() > self.ends_at_s:
-                raise ConnectionLost(f"the answer took longer than {self.lasts_s:g} s")
+                raise ConnectionLost(f"the answer took longer than {duration(self.lasts_s)}")
 
 
 def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:

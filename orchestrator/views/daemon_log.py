@@ -14,6 +14,7 @@ import click
 
 from orchestrator.base.disk import FULL, private_folder, unless_full
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import log_time
 from orchestrator.base.terminal import escape_controls
 from orchestrator.engine.tick import Turn
 from orchestrator.views.news_filter import LEVELS, Narration, Narrator, cut
@@ -84,7 +85,7 @@ def _print(line: Narration, text: str, as_json: bool) -> None:
 
 def as_text(line: Narration, at: datetime) -> str:
     """Format a line for a person: time, run, sentence."""
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}  {line.run or 'relay'}  {escape_controls(' '.join(line.message.split()))}"
+    return f"{log_time(at)}  {line.run or 'relay'}  {escape_controls(' '.join(line.message.split()))}"
 
 
 def as_json(line: Narration, at: datetime) -> str:

@@ -1,7 +1,9 @@
 """One sentence for each fact, as the daemon prints it."""
 
+from datetime import datetime
+
+from orchestrator.base.humanize import duration, utc_time
 from orchestrator.engine.tick import Turn
-from orchestrator.views.format import clock_time
 from stages.contract import Cursor
 from state import facts
 from state.facts import Fact
@@ -48,13 +50,13 @@ def _before(
     match fact:
         case facts.SessionPlanned():
             parent = f"from {fact.parent}" if fact.parent else "from the beginning"
-            return f"planned {parent}, at {_at(fact.start)}, {fact.budget_s:.0f} s of {fact.limit_s:.0f} s"
+            return f"planned {parent}, at {_at(fact.start)}, {duration(fact.budget_s)} of {duration(fact.limit_s)}"
         case facts.PushConfirmed():
             return "found on Kaggle" if fact.adopted else "pushed to Kaggle"
         case facts.PushRefused():
             return f"not accepted: {fact.reason}"
         case facts.SessionResized():
-            return f"will have {fact.budget_s:.0f} s of {fact.limit_s:.0f} s: the remaining quota has changed"
+            return f"will have {duration(fact.budget_s)} of {duration(fact.limit_s)}: the remaining quota has changed"
 
 
 def _conflict(
@@ -108,7 +110,7 @@ def _run(fact: Fact) -> str:
         case facts.InputsPublished():
             return "the pipeline's files are published"
         case facts.RunWaiting():
-            return f"waiting until {clock_time(fact.until)}: {fact.reason}"
+            return f"waiting until {utc_time(datetime.fromisoformat(fact.until))}: {fact.reason}"
         case facts.RunWoken():
             return "continues: the wait is over"
         case facts.RunParked():

@@ -57,11 +57,6 @@ def progress_text(metrics: Mapping[str, float]) -> str:
     return ", ".join(form.format(metrics[name]) for name, form in PROGRESS.items() if name in metrics)
 
 
-def hours(seconds: float) -> str:
-    """Format seconds as hours with one decimal."""
-    return f"{seconds / 3600:.1f} h"
-
-
 def size(size_bytes: float) -> str:
     """Format bytes in a readable unit: `512 B`, `1.6 KiB`, `300 MiB`, `18.6 GiB`."""
     for unit in ("B", "KiB", "MiB"):
@@ -69,8 +64,3 @@ def size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" or size_bytes >= 10 else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     return f"{size_bytes:.1f} GiB"
-
-
-def clock_time(iso: str) -> str:
-    """Format a UTC time without fractions of a second, as in logs."""
-    return iso[:19].replace("T", " ") + " UTC"

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.base.clock import Clock
-from orchestrator.base.humanize import duration
+from orchestrator.base.humanize import clock_of_day, duration
 from orchestrator.engine.tick import Turn
 from orchestrator.views.document import run_document
 from orchestrator.views.fact_text import lines
@@ -72,7 +72,7 @@ class LineView:
 
     def say(self, line: str) -> None:
         """Print one line with the time."""
-        self._on.print(Text(f"{self._clock.now().astimezone():%H:%M:%S}  {line}"), soft_wrap=True)
+        self._on.print(Text(f"{clock_of_day(self._clock.now())}  {line}"), soft_wrap=True)
         self._on.file.flush()
 
     def due(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.base.clock import Clock
 from orchestrator.base.errors import BadInput, Transient
+from orchestrator.base.humanize import duration
 from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.document import status_document
@@ -130,7 +131,7 @@ class Following:
             except Transient as error:
                 if not trouble:
                     trouble = str(error)
-                    yield Notice(f"{error}: asking again every {AGAIN_S:.0f} s")
+                    yield Notice(f"{error}: asking again every {duration(AGAIN_S)}")
                 self.clock.sleep(AGAIN_S)
                 session = self._now(session)
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from orchestrator.base.humanize import duration
+from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.core.commands import Append, Wait
 from orchestrator.engine.tick import Turn
 from orchestrator.views.fact_text import describe, goes_on_failing
-from orchestrator.views.format import clock_time, hours
 from state import facts
 from state.facts import Fact, SessionFact
 from state.model import QuotaRow, Request
@@ -78,7 +77,7 @@ class Narrator:
         if key == before:
             return []
         until = turn.command.until if isinstance(turn.command, Wait) else (after.not_before if after else None)
-        again = "" if until is None else f", trying again at {clock_time(until.isoformat())}"
+        again = "" if until is None else f", trying again at {utc_time(until)}"
         data = {"failure": turn.failure, "retry_at": _iso(until), "failing_since": _iso(since)}
         return [Narration(event="failing", message=f"{turn.failure}{again}", level="warning", run=run, data=data)]
 
@@ -120,7 +119,7 @@ class Narrator:
         self._resting[run] = key
         if key == before or any(rest.why in said for said in self._last_sentences.get(run, ())) or rest.why in OVER:
             return []
-        until = "you ask for something" if rest.until is None else clock_time(rest.until.isoformat())
+        until = "you ask for something" if rest.until is None else utc_time(rest.until)
         data = {"until": _iso(rest.until), "why": rest.why}
         level = "warning" if rest.held else "debug" if self._short(rest) else "info"
         return [Narration(event="resting", message=f"rests until {until}: {rest.why}", level=level, run=run, data=data)]
@@ -183,9 +182,9 @@ def _without_news(run: str, turn: Turn) -> Narration:
 def _quota_sentence(quota: QuotaRow) -> str:
     if quota.total_s is None:
         return f"{quota.accelerator} quota: Kaggle does not say how many hours are left"
-    left = f"{quota.accelerator} quota: {hours(quota.left_s or 0.0)} of {hours(quota.total_s)} left"
+    left = f"{quota.accelerator} quota: {machine_time(quota.left_s or 0.0)} of {machine_time(quota.total_s)} left"
     counted = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
-    renewed = f", renewed {clock_time(quota.refreshes_at.isoformat())}" if quota.refreshes_at else ""
+    renewed = f", renewed {utc_time(quota.refreshes_at)}" if quota.refreshes_at else ""
     return left + counted + renewed
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from orchestrator.base.humanize import duration, local_time, when
+from orchestrator.base.humanize import local_time, machine_time, when
 from orchestrator.core.time_classes import TIME_CLASSES, TimeGroup
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.format import STYLES, hours, progress_text, speed_text, time_of
+from orchestrator.views.format import STYLES, progress_text, speed_text, time_of
 from orchestrator.views.history.results import stand_ins_told
 from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
@@ -167,7 +167,7 @@ def goodput_text(spent: dict[str, Any]) -> str:
     rest = {name: s for name, s in seconds.items() if TIME_CLASSES[name].group != TimeGroup.TRAINING}
     largest = sorted(rest, key=lambda name: -rest[name])[:REST_TOLD]
     told = [f"{100 * rest[name] / spent['quota_s']:.1f} % {TIME_CLASSES[name].label}" for name in largest]
-    return f"{100 * spent['goodput']:.1f} % of {duration(spent['quota_s'])} went into steps that count" + (
+    return f"{100 * spent['goodput']:.1f} % of {machine_time(spent['quota_s'])} went into steps that count" + (
         f"; {', '.join(told)}" if told else ""
     )
 
@@ -178,7 +178,7 @@ def quota_text(quota: dict[str, Any], now: datetime) -> str:
         return "Kaggle does not say"
     assumed = " by relay's own count, since Kaggle does not say" if quota["assumed"] else ""
     renewed = f", renewed {when(_at(quota['refreshes_at']), now)}" if quota["refreshes_at"] else ""
-    return f"{hours(quota['left_s'])} of {hours(quota['total_s'])} left{assumed}{renewed}"
+    return f"{machine_time(quota['left_s'])} of {machine_time(quota['total_s'])} left{assumed}{renewed}"
 
 
 def _checkpoint(run: dict[str, Any], now: datetime) -> list[tuple[str, RenderableType]]:

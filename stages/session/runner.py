@@ -21,6 +21,7 @@ from stages.session.budget import Budget
 from stages.session.compilation_cache import Compiled
 from stages.session.compile_timer import Compilations
 from stages.session.context import RunningSession, StageContext
+from stages.session.duration_text import duration
 from stages.session.last_exit import exit_at_s, last_exit
 from stages.session.progress import Log
 from stages.session.session_output import Output
@@ -199,7 +200,7 @@ def _no_time(session: RunningSession) -> str:
         return why
     now_s = session.clock()
     if session.budget.stage_begun(now_s).must_stop(now_s):
-        return f"{session.budget.budget_s - now_s:.0f} s are left, too little to begin"
+        return f"{duration(session.budget.budget_s - now_s)} are left, too little to begin"
     return ""
 
 
@@ -260,7 +261,7 @@ def _last_exit(
     order = session.order
 
     def go() -> None:
-        why = f"the session leaves before its limit of {order.limit_s:g} s: its last step or save did not end in time"
+        why = f"the session leaves before its limit of {duration(order.limit_s)}: its last step or save did not end in time"
         session.log.event("stopping", stage=session.reached.stage, step=session.reached.step, note=why)
         session.output.report(_report(session, "yielded", reason=why))
         leave(0)

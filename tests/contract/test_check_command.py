@@ -103,7 +103,7 @@ def test_where_all_is_well_nothing_stands_in_the_way_and_nothing_is_created(plac
         *("file", "kernel", "names", "session", "mesh", "checkpoint", "disk", "versions", "internet", "runs"),
         *("credentials", "account", "phone", "quota", "slots", "model", "dataset"),
     }
-    assert "20.0 h of 20.0 h of TPU" in the(found, "quota", "ok")["sentence"]
+    assert "20 h of 20 h of TPU" in the(found, "quota", "ok")["sentence"]
     assert MODEL in the(found, "model", "ok")["sentence"]
     assert sorted(p for p in place.folder.rglob("*") if not p.is_relative_to(place.folder / "kaggle")) == before
     assert (len(place.kaggle.world.kernels.all()), len(place.kaggle.world.datasets.all())) == (kernels, datasets)
@@ -190,7 +190,7 @@ def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:
     assert "somebody-elses is alive" in taken["sentence"]
     assert "on-a-gpu" not in taken["sentence"]
     assert taken["link"] == "https://www.kaggle.com/code/rehearsal/somebody-elses"
-    assert "have reserved 9.0 h of them" in the(found, "quota", "ok")["sentence"]
+    assert "have reserved 9 h of them" in the(found, "quota", "ok")["sentence"]
 
 
 def test_an_account_that_ran_on_a_tpu_has_a_verified_phone_number_and_for_others_that_cannot_be_known(

@@ -137,7 +137,7 @@ def test_a_service_that_was_away_gets_what_it_missed_in_one_message_with_the_tim
     server.status = 200
     desk.courier(server).deliver()
     (message,) = server.taken
-    assert message["message"].splitlines()[0] == "2030-01-07 00:00:00 UTC: parked: no TPU"
+    assert message["message"].splitlines()[0] == "2030-01-07 00:00 UTC: parked: no TPU"
     assert "it broke" not in message["message"], "a person has seen to that already"
 
 

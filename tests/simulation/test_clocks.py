@@ -152,7 +152,7 @@ def test_a_person_is_told_of_a_slot_that_never_frees_and_the_run_goes_on_by_itse
     turns_until(chain, "run_parked")
     run = chain.state.run
     assert timedelta(hours=13) <= kaggle.clock.now() - run.created_at < timedelta(hours=14)
-    assert "session 1 has waited 13 h 0 min for a slot" in run.reason
+    assert "session 1 has waited 13 h for a slot" in run.reason
     kaggle.world.delete_kernel("me", "by-hand")
     assert final_digest(chain.drive()) == expected_digest(kaggle.pipeline)
 

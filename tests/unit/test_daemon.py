@@ -11,7 +11,6 @@ import pytest
 
 from orchestrator.base.clock import Stop, SystemClock, VirtualClock
 from orchestrator.base.errors import BadInput
-from orchestrator.base.humanize import duration
 from orchestrator.base.process_id import is_alive, process_id
 from orchestrator.core.commands import Poll, Wait
 from orchestrator.core.plan import Limits
@@ -288,13 +287,6 @@ def test_a_process_is_told_from_another_that_had_its_number() -> None:
     assert is_alive(me) is True
     assert is_alive(me.rpartition("/")[0] + "/1") is False
     assert is_alive("elsewhere/1/1") is None
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(60, "1 min"), (3599, "59 min"), (3660, "1 h 1 min"), (183_600, "2 d 3 h")]
-)
-def test_a_duration_is_told_in_its_two_largest_units(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_a_sleep_is_ended_by_a_wake_that_came_before_or_during_it() -> None:

@@ -127,7 +127,7 @@ def test_goodput_is_what_counts_of_all_that_the_quota_was_charged_for() -> None:
     assert found["goodput"] == pytest.approx(100 / 222)
     assert sum(found["classes"].values()) == pytest.approx(222.0)
     assert goodput_text(found) == (
-        "45.0 % of 3 min went into steps that count; 31.5 % wasted, 18.0 % compile, 4.5 % idle tail"
+        "45.0 % of 3 min 42 s went into steps that count; 31.5 % wasted, 18.0 % compile, 4.5 % idle tail"
     )
 
 

@@ -14,7 +14,7 @@ from orchestrator.pipeline.loader import parse
 from orchestrator.views.format import size
 from orchestrator.views.pages import render
 from orchestrator.views.pages.report import write_report
-from orchestrator.views.pages.words import duration, hours, percent, points
+from orchestrator.views.pages.words import duration_or_dash, percent, points
 from state.facts import RunCancelled, RunParked, RunWaiting, RunWoken
 from tests.unit.histories import EVIL, Told, trained
 from tests.unit.test_history import history
@@ -181,31 +181,8 @@ def test_a_report_takes_the_place_of_an_older_one_whole(tmp_path: Path) -> None:
 # --- words, colours, what others wrote --------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [
-        (None, "–"),
-        (0, "0 s"),
-        (4.25, "4.2 s"),
-        (59.6, "1 min"),
-        (245, "4 min 5 s"),
-        (3600, "1 h"),
-        (11520, "3 h 12 min"),
-        (86_400 + 60, "1 d"),
-        (86_400 * 12 + 4 * 3600 + 59, "12 d 4 h"),
-    ],
-)
-def test_a_duration_is_told_in_two_units(seconds: float | None, said: str) -> None:
-    assert duration(seconds) == said
-
-
-def test_machine_time_is_told_in_hours_since_a_week_has_so_many_of_them() -> None:
-    assert [hours(seconds) for seconds in (90, 7200, 86_400, 15_000_000)] == [
-        "1 min 30 s",
-        "2 h",
-        "24 h 0 min",
-        "4,166 h 40 min",
-    ]
+def test_what_is_unknown_is_told_as_a_dash() -> None:
+    assert (duration_or_dash(None), duration_or_dash(0)) == ("–", "0 s")
 
 
 def test_shares_changes_and_sizes_are_told_as_people_say_them() -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from benchmarks.homes import finished_run
-from orchestrator.base.humanize import duration, local_time, relative, when
+from orchestrator.base.humanize import local_time, relative, when
 from orchestrator.pipeline.loader import parse
 from orchestrator.views.curves import bar, curve
 from orchestrator.views.document import curves_of, status_document
@@ -226,11 +226,11 @@ def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watche
         )
     )
     said = joined(watched.text("r-0001"))
-    assert "3 h 0 min of 9 h 0 min, stops itself by" in said
+    assert "3 h of 9 h, stops itself by" in said
     assert "(in 5 h 55 min)" in said
-    assert "10.0 h of 20.0 h left, renewed" in said
+    assert "10 h of 20 h left, renewed" in said
     assert "(in 1 d 0 h)" in said
-    assert re.search(r"checkpoint r-0001-c0001: count step 40, verified .+ \(3 h 0 min ago\)", said)
+    assert re.search(r"checkpoint r-0001-c0001: count step 40, verified .+ \(3 h ago\)", said)
 
 
 def next_start(place: Place) -> facts.Cursor:
@@ -351,7 +351,6 @@ def test_times_are_told_on_the_reader_s_clock_and_by_how_far_off_they_are() -> N
     assert local_time(now - timedelta(days=2), now, UTC) == "5 Jan 12:00"
     assert local_time(now - timedelta(days=20), now, UTC) == "18 Dec 2029 12:00"
     assert [relative(now - timedelta(seconds=s), now) for s in (0.2, 5, 240)] == ["now", "5 s ago", "4 min ago"]
-    assert (duration(0.4), duration(86_400 * 182)) == ("0 s", "182 d")
 
 
 @pytest.mark.parametrize(("failures", "label"), [(0, "waits"), (2, "wrong")])

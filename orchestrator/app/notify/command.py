@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.app.notify import config
 from orchestrator.base.errors import BadInput
+from orchestrator.base.humanize import duration
 
 TITLE, BODY = "relay: a test", "Messages from relay arrive here.\nlook: relay status"
 
@@ -60,7 +61,7 @@ def _test_all(found: list[Any]) -> list[ServiceTest]:
         sending = Sending(service, Message(TITLE, BODY))
         sending.start()
         sending.join(DEADLINE_S)
-        problem = f"it did not answer within {DEADLINE_S:.0f} s" if sending.is_alive() else sending.problem
+        problem = f"it did not answer within {duration(DEADLINE_S)}" if sending.is_alive() else sending.problem
         results.append(ServiceTest(service.name, service.shown, not problem, problem))
     return results
 

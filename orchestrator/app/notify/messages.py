@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from orchestrator.app.notify.services import Message, Tone
+from orchestrator.base.humanize import utc_time
 from orchestrator.base.terminal import escape_controls
 from orchestrator.views.fact_text import describe
-from orchestrator.views.format import clock_time
 from state import facts
 from state.facts import Fact
 from state.model import PollState, Run, RunStatus
@@ -117,7 +117,7 @@ def _headline(fact: Fact) -> tuple[str, Tone]:
 
 
 def _sentence(run: str, item: News, now: datetime) -> str:
-    when = f"{clock_time(item.at.isoformat())}: " if now - item.at > LATE else ""
+    when = f"{utc_time(item.at)}: " if now - item.at > LATE else ""
     match item.fact:
         case facts.RunParked(reason=reason, remedy=remedy):
             return f"{when}parked: {reason}\nlook: relay status {run}\ntype: {remedy}"

@@ -15,6 +15,7 @@ from typing import Self
 from orchestrator.app.notify.messages import NAMES, Batch, letters, troubles
 from orchestrator.app.notify.services import Message, NotificationService
 from orchestrator.base.clock import monotonic_s
+from orchestrator.base.humanize import duration
 from state.failures import StoreCorrupt, StoreUnavailable
 from state.leases import LeaseLost
 from state.notification_marks import ALL, NotificationMarks
@@ -150,7 +151,7 @@ class Sender:
         self._sending.join(self.post.deadline_s)
         if self._sending.is_alive():
             self._sending.late = True
-            return f"it did not answer within {self.post.deadline_s:.0f} s"
+            return f"it did not answer within {duration(self.post.deadline_s)}"
         return self._sending.problem
 
 

@@ -18,6 +18,7 @@ from orchestrator.base.errors import (
     RelayError,
     Transient,
 )
+from orchestrator.base.humanize import duration
 from orchestrator.kaggle.gateway import (
     Access,
     DatasetFile,
@@ -309,7 +310,7 @@ class DirectGateway:
             case CallAction.HANG:
                 self._world.clock.sleep(min(fault.seconds, CALL_S))
                 if _too_late(fault):
-                    raise unclear(f"{fault.call}: no answer within {CALL_S:g} s")
+                    raise unclear(f"{fault.call}: no answer within {duration(CALL_S)}")
             case CallAction.STATUS if fault.status_code == 429:
                 raise RateLimited(f"{fault.call}: HTTP 429", fault.retry_after_s)
             case CallAction.STATUS if fault.status_code < 500:

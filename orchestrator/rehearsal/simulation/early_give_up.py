@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from orchestrator.base.humanize import duration
 from orchestrator.core.waits import SHARE
 from orchestrator.engine.tick import Turn
 from orchestrator.rehearsal.simulation.chain import Chain
@@ -51,4 +52,8 @@ class Hasty:
         since, made_then = self.since.pop(name)
         lasted_s = (chain.kaggle.clock.now() - since) / timedelta(seconds=1)
         least_s = wait_s - (made - made_then) * SHARE * interval_s
-        return f"{name} was given up after {lasted_s:.0f} s instead of {wait_s:.0f} s" if lasted_s < least_s else ""
+        return (
+            f"{name} was given up after {duration(lasted_s)} instead of {duration(wait_s)}"
+            if lasted_s < least_s
+            else ""
+        )

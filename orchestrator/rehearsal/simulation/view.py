@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from orchestrator.base.humanize import duration
 from orchestrator.rehearsal.simulation.runner import Ended, Summary
 
 FORMAT = 1
@@ -14,7 +15,7 @@ FAULTS_A_LINE = 4
 def summary_lines(summary: Summary, pipeline: Path | None) -> Iterator[str]:
     """Yield the summary, then one line per failed seed with the command that replays its chain."""
     ended = ", ".join(f"{count:,} {status}" for status, count in summary.ended.most_common())
-    yield f"{summary.chains:,} chains in {summary.seconds:.0f} s: {ended}"
+    yield f"{summary.chains:,} chains in {duration(summary.seconds)}: {ended}"
     yield f"{summary.sessions:,} sessions, {summary.turns:,} turns, {summary.checks:,} checks of invariants"
     yield f"{summary.crashes:,} times the daemon died, {summary.asked:,} times a person was asked"
     yield f"{summary.struck.total():,} faults struck:"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from orchestrator.base.humanize import duration
 from orchestrator.core.commands import Wait
 from orchestrator.core.plan import Limits
 from orchestrator.engine.tick import Turn
@@ -73,5 +74,5 @@ class OverdueWatchdog:
         fails = turn is None or turn.failure or (isinstance(turn.command, Wait) and turn.before.failures > 0)
         self.since = None if fails else now
         if owed is not None and self.stuck_s > owed[1] + 2 * chain.limits.poll_s:  # relay notices only when it polls
-            return f"{self.stuck} has been stuck for {self.stuck_s:.0f} s, and relay told no person"
+            return f"{self.stuck} has been stuck for {duration(self.stuck_s)}, and relay told no person"
         return ""
