@@ -28,12 +28,20 @@ from orchestrator.core.plan import (
     plan_session,
     refresh_time,
     renewed_at,
-    resized,
+    resize,
     session_limit_s,
 )
 from orchestrator.core.polling import next_poll_at
 from orchestrator.core.retention import needs_verification, prunable, unpublished_parent
-from orchestrator.core.waits import HOURS, SLOT, came_after_all, not_renewed, short, told, too_long
+from orchestrator.core.waits import (
+    HOURS,
+    SLOT,
+    park_for_quota,
+    park_for_wait,
+    too_little_quota,
+    wait_is_over,
+    waited_too_long,
+)
 from orchestrator.pipeline.model import Pipeline
 from state.facts import (
     Fact,
@@ -73,7 +81,7 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
         return _await_cancelled(snapshot, pipeline, limits, now)
     if _should_give_up(snapshot, limits) and state.run.status is not RunStatus.PARKED:
         return _given_up(snapshot, limits)
-    if (fact := told(snapshot, limits)) is not None:
+    if (fact := park_for_wait(snapshot, limits)) is not None:
         return Append((fact,))
     command = _next(snapshot, pipeline, limits, now)
     if isinstance(command, Wait):
@@ -84,7 +92,7 @@ def decide(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime
 def _next(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datetime) -> Command:
     state = snapshot.state
     current = _current(state, pipeline)
-    if state.run.status is RunStatus.PARKED and came_after_all(state):
+    if state.run.status is RunStatus.PARKED and wait_is_over(state):
         return Append((RunWoken(),))
     if current is not None and current.phase is not Phase.PLANNED and not _waits_for_a_person(current, state):
         return _carry_on(current, snapshot, limits, now)
@@ -124,7 +132,7 @@ def _hours_again(snapshot: Snapshot, pipeline: Pipeline, now: datetime) -> Comma
     quota, again = snapshot.quota, timedelta(seconds=QUOTA_AGAIN_S)
     if quota is None or not timedelta(0) <= now - quota.read_at < again:
         return ReadQuota(pipeline.hardware.quota)
-    resumable = not short(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
+    resumable = not too_little_quota(quota, pipeline.min_session_s) or renewed_at(quota, now) is not None
     return Append((RunWoken(),)) if resumable else Wait(quota.read_at + again, snapshot.state.run.reason)
 
 
@@ -210,7 +218,7 @@ def _begin_planned(session: Session, snapshot: Snapshot, pipeline: Pipeline, lim
     blocker = _blocker(snapshot, pipeline, limits, now)
     if blocker is not None:
         return blocker
-    other = resized(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
+    other = resize(snapshot.state, session, pipeline, _quota(snapshot, pipeline))
     return Push(*session.key) if other is None else Append((other,))
 
 
@@ -229,7 +237,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     if not pipeline.hardware.quota:
         return None
     quota = snapshot.quota
-    if quota is None or not fresh(snapshot, limits, now):
+    if quota is None or not is_quota_fresh(snapshot, limits, now):
         return ReadQuota(pipeline.hardware.quota)
     if session_limit_s(pipeline, quota) >= pipeline.min_session_s:
         return None
@@ -237,7 +245,7 @@ def _blocker(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: dateti
     source = " by relay's own count, since Kaggle does not say" if quota.assumed else ""
     why = f"{left}{source}, too little to start a session"
     waiting = RunWaiting(until=refresh_time(quota, now).isoformat(), reason=why)
-    return Append((not_renewed(snapshot, limits, why) or waiting,))
+    return Append((park_for_quota(snapshot, limits, why) or waiting,))
 
 
 def _quota(snapshot: Snapshot, pipeline: Pipeline) -> QuotaRow | None:
@@ -252,7 +260,7 @@ def _has_slot(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now: datet
     return snapshot.others_live + ahead < pipeline.slots
 
 
-def fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
+def is_quota_fresh(snapshot: Snapshot, limits: Limits, now: datetime) -> bool:
     """Return True if the quota reading is recent, and newer than the last session's end (by the order of facts)."""
     quota = snapshot.quota
     return (
@@ -304,7 +312,7 @@ def _await_cancelled(snapshot: Snapshot, pipeline: Pipeline, limits: Limits, now
     last = state.last
     if last is None or not last.phase.on_kaggle:
         return _prune(snapshot, pipeline) or Wait(None, f"the run is {state.run.status}")
-    unmoved = last.phase is not Phase.RUNNING and too_long(snapshot.watch, last, limits)
+    unmoved = last.phase is not Phase.RUNNING and waited_too_long(snapshot.watch, last, limits)
     if unmoved or snapshot.watch.failures >= limits.give_up_failures:
         return Append((SessionLost(number=last.number, attempt=last.attempt, reason="the run was cancelled"),))
     return _carry_on(last, snapshot, limits, now)

@@ -9,16 +9,18 @@ from orchestrator.core.waits import SHARE
 from state.model import Phase, PollState, RunState, Snapshot
 
 
-def search_time_s(watch: PollState, name: str, looked_at: datetime | None, interval_s: float, now: datetime) -> float:
+def search_time_s(
+    watch: PollState, name: str, last_poll_at: datetime | None, interval_s: float, now: datetime
+) -> float:
     """Return for how many seconds `name` has been searched for, this poll included.
 
-    `interval_s` is the usual poll interval. `looked_at` is the previous poll; if it is None, this one adds nothing.
+    `interval_s` is the usual poll interval. `last_poll_at` is the previous poll; if it is None, this one adds nothing.
     """
-    passed_s = 0.0 if looked_at is None else bounded_s(now - looked_at, SHARE * interval_s)
+    passed_s = 0.0 if last_poll_at is None else bounded_s(now - last_poll_at, SHARE * interval_s)
     return watch.sought_s.get(name, 0.0) + passed_s
 
 
-def carried_on(watch: PollState, before: Snapshot) -> PollState:
+def with_search_times(watch: PollState, before: Snapshot) -> PollState:
     """Return the poll state after a command, keeping the search times of everything still searched for."""
     names = _names(before.state)
     kept = {name: seconds for name, seconds in before.watch.sought_s.items() if name in names}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from orchestrator.base.disk import RESERVE_BYTES, full, private_folder
+from orchestrator.base.disk import RESERVE_BYTES, full_message, private_folder
 from orchestrator.base.errors import Corrupt, DiskRefused
 from orchestrator.engine.home import HomeLayout
 from state.facts import DamageFound
@@ -76,7 +76,7 @@ class Quarantine:
             _remove(oldest.pop(0))
         missing_bytes = wanted_bytes - self.home.free_bytes(folder)
         if missing_bytes > 0:
-            raise DiskRefused(full(folder, missing_bytes))
+            raise DiskRefused(full_message(folder, missing_bytes))
 
     def place(self, checkpoint: str, file: str) -> Path:
         """Return the path where a damaged file is kept; a later file of the same second has a higher number.

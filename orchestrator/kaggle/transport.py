@@ -89,7 +89,7 @@ class InvalidResponse(CallFailed):
     """The answer is complete but cannot be interpreted."""
 
 
-def unreadable(error: Exception, redact: Redact) -> InvalidResponse:
+def invalid_response(error: Exception, redact: Redact) -> InvalidResponse:
     """Return the InvalidResponse for an answer that is JSON but not what the caller expects."""
     return InvalidResponse(
         redact(f"the answer cannot be read ({type(error).__name__}: {error})")[:REASON_CHARACTERS_MAX]
@@ -214,7 +214,7 @@ def blocks_of(response: requests.Response, bytes_max: int) -> Iterator[bytes]:
 
 
 @contextmanager
-def honest_errors(redact: Redact) -> Iterator[None]:
+def transport_errors(redact: Redact) -> Iterator[None]:
     """Convert exceptions of requests and urllib3 to NotSent or ConnectionLost."""
     try:
         yield

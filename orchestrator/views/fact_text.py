@@ -3,24 +3,24 @@
 from datetime import datetime
 
 from orchestrator.base.humanize import duration, utc_time
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from stages.contract import Cursor
 from state import facts
 from state.facts import Fact
 
 
-def lines(turn: Turn) -> list[str]:
-    """Return a sentence for each event of a turn; empty for a turn that only polled or waited."""
-    said = [text for fact in turn.facts if (text := describe(fact))]
-    return [*said, f"trying again later: {turn.failure}"] if goes_on_failing(turn) else said
+def describe_tick(tick: TickResult) -> list[str]:
+    """Return a sentence for each event of a tick; empty for a tick that only polled or waited."""
+    said = [text for fact in tick.facts if (text := describe_fact(fact))]
+    return [*said, f"trying again later: {tick.failure}"] if will_be_retried(tick) else said
 
 
-def goes_on_failing(turn: Turn) -> bool:
+def will_be_retried(tick: TickResult) -> bool:
     """Return whether something failed and will be retried. A failure that parked the run is described by that fact."""
-    return bool(turn.failure) and not any(isinstance(fact, facts.RunParked) for fact in turn.facts)
+    return bool(tick.failure) and not any(isinstance(fact, facts.RunParked) for fact in tick.facts)
 
 
-def describe(fact: Fact) -> str:
+def describe_fact(fact: Fact) -> str:
     """Describe a fact in one sentence; empty if another fact describes it better."""
     match fact:
         case facts.PushHeld():

@@ -16,7 +16,7 @@ STYLES = {
     "failed": "red",
     "lost": "red",
 }
-TELLING = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
+MAIN_METRICS = ("loss", "reward", "format", "accuracy", "hard_accuracy", "tried", "hard", "kl")
 PROGRESS = {
     "learning_rate": "learning rate {:.3g}",
     "grad_norm": "gradient norm {:.3g}",
@@ -25,22 +25,22 @@ PROGRESS = {
     "idle_groups": "{:.0%} of groups idle",
     "logprob": "log-probability {:.3g}",
 }
-ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
+SHOWN_ELSEWHERE = frozenset((*RATES, *MEASURED, *PROGRESS))
 """Metrics that are left out of the general list: some have lines of their own, counts only serve to compute rates."""
 METRICS_SHOWN = 4
 CURVED = ("loss", "reward")
 """Metrics that are drawn as curves, since their course shows whether training goes well."""
 
 
-def time_of(seconds: float, limit_s: float) -> str:
+def elapsed_text(seconds: float, limit_s: float) -> str:
     """Format a session's elapsed time against its limit. The elapsed time is capped, since the end may be seen late."""
     return f"{duration(min(seconds, limit_s))} of {duration(limit_s)}"
 
 
 def metrics_text(metrics: Mapping[str, float], between: str = "  ") -> str:
     """Format the most telling metrics with four digits; the others are in the JSON document."""
-    telling = [name for name in TELLING if name in metrics]
-    others = sorted(name for name in metrics if name not in TELLING and name not in ELSEWHERE)
+    telling = [name for name in MAIN_METRICS if name in metrics]
+    others = sorted(name for name in metrics if name not in MAIN_METRICS and name not in SHOWN_ELSEWHERE)
     return between.join(f"{name} {metrics[name]:.4g}" for name in [*telling, *others][:METRICS_SHOWN])
 
 

@@ -11,7 +11,7 @@ from orchestrator.engine.home import HomeLayout, log_lines
 from orchestrator.kaggle.gateway import Gateway
 from orchestrator.views.document import status_document
 from orchestrator.views.format import metrics_text
-from orchestrator.views.next_action import in_a_line
+from orchestrator.views.next_action import action_line
 from stages.contract import Progress
 from state.model import RunState, RunStatus, Session
 from state.reader import Reader
@@ -40,7 +40,7 @@ class ShownLine:
 
 
 @dataclass(frozen=True)
-class Begins:
+class SessionHeading:
     """Marks the beginning of a session's lines."""
 
     session: Session
@@ -53,18 +53,18 @@ class Notice:
     sentence: str
 
 
-Piece = ShownLine | Begins | Notice
+Piece = ShownLine | SessionHeading | Notice
 
 
-def stored_log(home: HomeLayout, session: Session, seen: int = 0) -> Iterator[ShownLine]:
+def stored_log(home: HomeLayout, session: Session, skip: int = 0) -> Iterator[ShownLine]:
     """Yield the lines that the daemon has stored so far, from line number `seen` on."""
     for number, text in enumerate(log_lines(home.log(session))):
-        if number >= seen:
+        if number >= skip:
             yield ShownLine(session, number, text)
 
 
 @dataclass(frozen=True)
-class Following:
+class LogFollower:
     """Follows the sessions of one run. It only reads the database, and fetches live logs from Kaggle."""
 
     store: Reader
@@ -82,7 +82,7 @@ class Following:
             later = [s for s in state.sessions if s.key >= since and (done is None or s.key > done)]
             session = next((s for s in later if self._has_log(s)), None)
             if session is not None:
-                yield Begins(session)
+                yield SessionHeading(session)
                 yield from self.session(session)
                 done = session.key
                 continue
@@ -164,17 +164,17 @@ class Following:
         reason_key = (run.status, run.reason, to_do["command"])
         if to_do["command"] is None and run.status is RunStatus.ACTIVE:
             return reason_key, ""
-        return reason_key, f"{run.id} is {run.status}: {in_a_line(to_do)}"
+        return reason_key, f"{run.id} is {run.status}: {action_line(to_do)}"
 
 
-def heading(session: Session) -> str:
+def heading_text(session: Session) -> str:
     """Return the separator line before a session's log."""
     attempt = "" if session.attempt == 1 else f", attempt {session.attempt}"
     start = f"{session.start.stage} step {session.start.step}"
     return f"--- session {session.number}{attempt} ({session.slug}), from {start} ---"
 
 
-def readable(line: str) -> str:
+def event_text(line: str) -> str:
     """Return a progress event as a sentence, and any other line unchanged."""
     event = Progress.from_line(line)
     if event is None:

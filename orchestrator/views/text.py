@@ -10,8 +10,8 @@ from rich.text import Text
 from orchestrator.base.humanize import local_time, machine_time, when
 from orchestrator.core.time_classes import TIME_CLASSES, TimeGroup
 from orchestrator.views.curves import Curves, bar
-from orchestrator.views.format import STYLES, progress_text, speed_text, time_of
-from orchestrator.views.history.results import stand_ins_told
+from orchestrator.views.format import STYLES, elapsed_text, progress_text, speed_text
+from orchestrator.views.history.results import stand_ins_sentence
 from orchestrator.views.layout import labelled, sentence
 from orchestrator.views.tables import current_stage, curves_view, sessions_table, stages_table
 from stages.session.time_accounting import TimeClass
@@ -76,7 +76,7 @@ def _advice(run: dict[str, Any]) -> list[RenderableType]:
 
 def _stand_ins(run: dict[str, Any]) -> list[tuple[str, RenderableType]]:
     """Show which resources were stand-ins in a rehearsal, so that its measurements are not mistaken for real ones."""
-    said = stand_ins_told(run["stages"])
+    said = stand_ins_sentence(run["stages"])
     return [("stand-ins", Text(said, style="yellow"))] if said else []
 
 
@@ -143,7 +143,7 @@ def session_clock(session: dict[str, Any], now: datetime) -> str:
         since = session["pushed_at"] or session["planned_at"]
         return f"{session['phase']}, {when(_at(since), now)}"
     limit_s = session["limit_s"]
-    said = f"{bar(session['seconds'], limit_s, 10)} {time_of(session['seconds'], limit_s)}"
+    said = f"{bar(session['seconds'], limit_s, 10)} {elapsed_text(session['seconds'], limit_s)}"
     if session["seconds"] > limit_s:
         return f"{said}: its time is over, and relay has yet to see how it ended"
     return f"{said}, stops itself by {when(_at(session['stops_by']), now)}" if session["stops_by"] else said

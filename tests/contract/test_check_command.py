@@ -236,7 +236,7 @@ def test_a_question_that_kaggle_does_not_answer_hides_no_other_answer(
         place.equip()
         found = place.check()
     assert exit_status(found) == 0, found["findings"]
-    unanswered = {each["key"] for each in found["findings"] if "could not be looked at" in each["sentence"]}
+    unanswered = {each["key"] for each in found["findings"] if "could not be checked" in each["sentence"]}
     assert unanswered == FAILING[call]
     answered = {each["key"] for each in found["findings"] if each["state"] in ("ok", "note")}
     assert {"account", "phone", "quota", "slots", "names", "model", "dataset"} - FAILING[call] <= answered
@@ -276,7 +276,7 @@ def test_every_mistake_of_a_file_is_listed_with_exit_status_2(tmp_path: Path) ->
         "did you mean 'counting'?",
         "taken by an earlier stage",
         "stages[1].options.stp_s is not an option",
-        f"5 mistakes in {path}: nothing else was looked at",
+        f"5 mistakes in {path}: nothing else was checked",
     ):
         assert mistake in told.stdout, told.stdout
     document = json.loads(relay("check", str(path), "--json", home=tmp_path / "home").stdout)

@@ -300,7 +300,7 @@ def test_programs_are_told_the_same_without_secrets(tmp_path: Path, server: Rece
     told = relay("notify", "--test", "--json", home=tmp_path / "home", environ={"RELAY_NOTIFY": server.url})
     assert told.returncode == 0
     document = json.loads(told.stdout)
-    assert [(one["name"], one["took"], one["problem"]) for one in document["services"]] == [("JSON", True, "")]
+    assert [(one["name"], one["accepted"], one["problem"]) for one in document["services"]] == [("JSON", True, "")]
     assert (document["source"], document["command"]) == ("RELAY_NOTIFY", None)
     assert SECRET not in told.stdout
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.curate import PAPER, Tried, hard_keys, read, reasons, summary, written
+from stages.curate import HARD_SUBSET, Tried, hard_keys, read, reasons, summary, written
 from stages.options import Curate
 from stages.stage import StageFailed
 from stages.training.checkpoints import read as read_state
@@ -48,7 +48,7 @@ def test_the_paper_says_rule_counts_reasons_and_hash_and_is_read_back() -> None:
     assert found["rows_sha256"] == hashlib.sha256("".join(rows).encode()).hexdigest()
     assert [json.loads(row)["reason"] for row in rows] == ["", "solved sometimes", ""]
     assert read(artifact) == all_tried
-    assert hard_keys({PAPER: artifact}) == {"b"}
+    assert hard_keys({HARD_SUBSET: artifact}) == {"b"}
     assert (read(""), hard_keys({})) == ([], set())
 
 
@@ -72,7 +72,7 @@ def test_continued_training_works_on_the_chosen_problems_and_keeps_the_paper(tmp
     keys = hard_keys(curated.artifacts)
     assert len(keys) == 4
     assert continued.artifacts == curated.artifacts
-    assert len(read(curated.artifacts[PAPER])) == 6, "two steps of three problems"
+    assert len(read(curated.artifacts[HARD_SUBSET])) == 6, "two steps of three problems"
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from orchestrator.rehearsal.simulation.runner import Simulation
 from orchestrator.views.document import run_document
 from orchestrator.views.history import curves, results, timeline
 from orchestrator.views.history.document import HistorySources, history_document
-from orchestrator.views.run_history import gathered
+from orchestrator.views.run_history import read_history
 from state.facts import DamageFound, Fact, OutputCollected, RunCancelled, RunParked, RunResumed, RunWaiting, RunWoken
 from state.model import CurvePoint
 from tests.unit.histories import AT, TINY, Told, artifact, row, trained
@@ -32,7 +32,7 @@ def history(told: Told, home: Path, after_s: float = 0.0) -> dict[str, Any]:
     """The document of a run that was told, so long after the last thing happened."""
     store = told.keep(home)
     try:
-        return gathered(store, HomeLayout(home), told.run, told.now + timedelta(seconds=after_s))
+        return read_history(store, HomeLayout(home), told.run, told.now + timedelta(seconds=after_s))
     finally:
         store.close()
 
@@ -198,7 +198,7 @@ def test_values_far_apart_get_a_logarithmic_scale_unless_one_is_not_positive() -
 
 @given(st.integers(1, 500), st.integers(2, 60))
 def test_thinning_keeps_both_ends_and_no_more_than_asked(count: int, most: int) -> None:
-    kept = curves.thinned(count, most)
+    kept = curves.thin_indices(count, most)
     assert len(kept) <= most
     assert (kept[0], kept[-1]) == (0, count - 1)
     assert kept == sorted(set(kept))
@@ -244,13 +244,13 @@ def test_a_line_that_is_no_answer_is_passed_over_and_a_long_one_is_cut() -> None
     assert problem["after"] is None
 
 
-# --- custody, versions, the beginning -----------------------------------------------
+# --- checkpoints, versions, the beginning -----------------------------------------------
 
 
 def test_the_chain_is_whole_as_long_as_every_parent_is_known(tmp_path: Path) -> None:
     told = trained(4)
     told.happen(DamageFound(checkpoint="tiny-0001-c0002", file="state.bin", place="disk", problem="other bytes"))
-    whole = history(told, tmp_path / "whole")["custody"]
+    whole = history(told, tmp_path / "whole")["checkpoints"]
     assert (whole["whole"], whole["length"]) == (True, 4)
     assert [found["parent"] for found in whole["checkpoints"]] == [None, *(f"tiny-0001-c000{n}" for n in (1, 2, 3))]
     assert [found["damage"] for found in whole["checkpoints"]] == [0, 1, 0, 0]
@@ -258,7 +258,7 @@ def test_the_chain_is_whole_as_long_as_every_parent_is_known(tmp_path: Path) -> 
     orphan = Told()
     orphan.session(10)
     orphan.past = [(at, _of_unknown_parent(fact)) for at, fact in orphan.past]
-    assert history(orphan, tmp_path / "orphan")["custody"]["whole"] is False
+    assert history(orphan, tmp_path / "orphan")["checkpoints"]["whole"] is False
 
 
 def _of_unknown_parent(fact: Fact) -> Fact:
@@ -288,7 +288,7 @@ def test_a_run_that_has_just_begun_has_a_history(tmp_path: Path) -> None:
     found = history(Told(), tmp_path)
     assert found["headline"]["to_do"]["command"] == "relay daemon"
     assert (found["curves"], found["samples"], found["versions"]) == ([], None, [])
-    assert found["custody"]["checkpoints"] == []
+    assert found["checkpoints"]["checkpoints"] == []
 
 
 def test_what_to_do_is_what_the_status_says(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from orchestrator.core.commands import Append
 from orchestrator.core.decide import decide
 from orchestrator.core.plan import Limits
-from orchestrator.views.format import time_of
+from orchestrator.views.format import elapsed_text
 from orchestrator.views.live import session_line
 from orchestrator.views.text import session_clock
 from state import machine
@@ -30,7 +30,7 @@ from tests.unit.test_status_screen import NOW, Place
     ],
 )
 def test_no_session_has_had_more_than_all_of_its_time(seconds: float, limit_s: float, said: str) -> None:
-    assert time_of(seconds, limit_s) == said
+    assert elapsed_text(seconds, limit_s) == said
 
 
 def session(seconds: float, phase: str = "running") -> dict[str, object]:

@@ -158,7 +158,7 @@ def test_what_was_asked_of_a_parked_run_is_told_instead_of_the_reason_once_more(
     watched.begin("r-0001", facts.RunParked(reason="paused by you", remedy="relay resume r-0001"))
     assert watched.to_do("r-0001") == ("paused by you", "relay resume r-0001")
     watched.store.request("r-0001", "resume", {}, NOW)
-    assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next turn", None)
+    assert watched.to_do("r-0001") == ("nothing to do: resume is noted and the daemon obeys at its next tick", None)
     assert watched.to_do("r-0001", alive=False)[1] == "relay daemon"
 
 
@@ -229,7 +229,7 @@ def test_the_session_s_clock_the_quota_and_the_newest_checkpoint_are_told(watche
     assert "3 h of 9 h, stops itself by" in said
     assert "(in 5 h 55 min)" in said
     assert "10 h of 20 h left, renewed" in said
-    assert "(in 1 d 0 h)" in said
+    assert "(in 1 d)" in said
     assert re.search(r"checkpoint r-0001-c0001: count step 40, verified .+ \(3 h ago\)", said)
 
 

@@ -41,11 +41,11 @@ class DoctorSubject:
         """Id of the home folder; empty if it has none yet."""
         return known_identity(self.home.path)
 
-    def ailments(self) -> list[Ailment]:
+    def database_faults(self) -> list[Ailment]:
         """Return what is wrong with the database. Raises StoreUnavailable if it cannot be read now."""
         return ailments(self.home.database) if self.has_database else []
 
-    def roll(self) -> list[str]:
+    def run_ids(self) -> list[str]:
         """Return the ids of the runs in the database, limited to `run` if set; empty if the database cannot be read."""
         try:
             known = [run for run, _ in ReadOnlyStore(self.home.path).roll()] if self.has_database else []
@@ -56,7 +56,7 @@ class DoctorSubject:
     def states(self) -> list[RunState]:
         """Return the states of those runs, without the unreadable ones."""
         found = []
-        for run in self.roll():
+        for run in self.run_ids():
             try:
                 found.append(ReadOnlyStore(self.home.path).load(run))
             except (StoreCorrupt, StoreUnavailable):

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from orchestrator.app.notify.services import Message, Tone
 from orchestrator.base.humanize import utc_time
 from orchestrator.base.terminal import escape_controls
-from orchestrator.views.fact_text import describe
+from orchestrator.views.fact_text import describe_fact
 from state import facts
 from state.facts import Fact
 from state.model import PollState, Run, RunStatus
@@ -42,7 +42,9 @@ class Batch:
     marks: Mapping[str, int]
 
 
-def letters(news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime) -> list[Batch]:
+def compose_messages(
+    news: Sequence[News], marks: Mapping[str, int], events: frozenset[str], now: datetime
+) -> list[Batch]:
     """Compose one message per run for all wanted events since its mark."""
     fresh: dict[str, list[News]] = {}
     for item in news:
@@ -65,7 +67,7 @@ def _recent(items: Sequence[News], now: datetime) -> list[News]:
 
 
 def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetime) -> Batch | None:
-    wanted = [item for item in items if kind_of(item.fact) in events]
+    wanted = [item for item in items if event_of(item.fact) in events]
     if not wanted:
         return None
     lines = [_sentence(run, item, now) for item in wanted]
@@ -76,7 +78,7 @@ def _batch(run: str, items: Sequence[News], events: frozenset[str], now: datetim
     return Batch(message, {run: wanted[-1].number})
 
 
-def kind_of(fact: Fact) -> str:
+def event_of(fact: Fact) -> str:
     """Return the event (see `config.EVENTS`) of a fact; empty if it has none."""
     match fact:
         case facts.RunParked():
@@ -94,7 +96,7 @@ def kind_of(fact: Fact) -> str:
 
 
 def _weight(fact: Fact) -> int:
-    return ("session", "failed", "waiting", "finished", "parked").index(kind_of(fact))
+    return ("session", "failed", "waiting", "finished", "parked").index(event_of(fact))
 
 
 def _headline(fact: Fact) -> tuple[str, Tone]:
@@ -124,14 +126,16 @@ def _sentence(run: str, item: News, now: datetime) -> str:
         case facts.RunFinished():
             return f"{when}finished; look: relay status {run}"
         case fact:
-            own = "; relay goes on by itself" if kind_of(fact) == "failed" else ""
-            return f"{when}{describe(fact)}{own}"
+            own = "; relay goes on by itself" if event_of(fact) == "failed" else ""
+            return f"{when}{describe_fact(fact)}{own}"
 
 
 # --- failures, which are not facts ---------------------------------------------
 
 
-def troubles(runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime) -> list[Batch]:
+def compose_trouble_messages(
+    runs: Sequence[tuple[Run, PollState]], marks: Mapping[str, int], now: datetime
+) -> list[Batch]:
     """Compose messages for runs that an outside failure has begun to hold up, and for those that it released."""
     found = []
     for run, watch in runs:

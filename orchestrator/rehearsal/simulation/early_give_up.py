@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from orchestrator.base.humanize import duration
 from orchestrator.core.waits import SHARE
-from orchestrator.engine.tick import Turn
+from orchestrator.engine.tick import TickResult
 from orchestrator.rehearsal.simulation.chain import Chain
 from state.facts import DatasetDropped, DatasetOffered, Fact, InputsDropped, InputsOffered, PushUnclear, PushUnfound
 from state.model import name_in
@@ -17,9 +17,9 @@ class Hasty:
 
     since: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
-    def after(self, chain: Chain, turn: Turn | None) -> str:
-        """Return what is wrong after a turn, or "": nothing may be given up before its deadline."""
-        for fact in () if turn is None else turn.facts:
+    def after(self, chain: Chain, tick: TickResult | None) -> str:
+        """Return what is wrong after a tick, or "": nothing may be given up before its deadline."""
+        for fact in () if tick is None else tick.facts:
             if wrong := self._check(fact, chain):
                 return wrong
         return ""

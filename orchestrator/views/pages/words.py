@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from orchestrator.base.humanize import duration, machine_time, utc_time
 from orchestrator.views.format import size
-from orchestrator.views.tables import ending
+from orchestrator.views.tables import outcome_text
 
 STATES = {"active": "▶", "waiting": "◷", "parked": "⚠", "finished": "✓", "cancelled": "✕"}
 """Symbol of each state, so that it is not conveyed by colour alone."""
@@ -59,7 +59,7 @@ FILTERS = {
     "bytes": size,
     "cursor": cursor,
     "duration": duration_or_dash,
-    "ending": ending,
+    "ending": outcome_text,
     "machine_time": machine_time,
     "number": number,
     "percent": percent,
