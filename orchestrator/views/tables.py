@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.base.humanize import duration
 from orchestrator.views.curves import Curves, bar, curve
 from orchestrator.views.format import CURVED, STYLES, metrics_text
 from orchestrator.views.layout import WideOrNarrow, labelled, plain_table, sentence
@@ -86,13 +87,12 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
     """Show one row per session and how it ended. With `newest`, earlier sessions are only counted."""
     sessions = run["sessions"] if newest is None else run["sessions"][-newest:]
     earlier = run["sessions"][: len(run["sessions"]) - len(sessions)]
-    long = any((session["seconds"] or 0) >= 7200 for session in sessions)
     wide, narrow = plain_table(), plain_table()
     wide.add_column("  session", no_wrap=True)
     wide.add_column("how it ended", min_width=14)
     wide.add_column("from", no_wrap=True)
     wide.add_column("to", no_wrap=True)
-    wide.add_column("hours" if long else "seconds", justify="right", no_wrap=True)
+    wide.add_column("lasted", justify="right", no_wrap=True)
     wide.add_column("lost", justify="right", no_wrap=True)
     for name in ("  session", "how it ended", "to"):
         narrow.add_column(name, overflow="fold")
@@ -103,7 +103,7 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
             text,
             cursor_text(session["from"]),
             cursor_text(session["to"]),
-            _duration(session["seconds"], long),
+            "" if session["seconds"] is None else duration(session["seconds"]),
             str(session["steps_lost"] or ""),
         )
         narrow.add_row(name, text, cursor_text(session["to"]))
@@ -113,12 +113,6 @@ def sessions_table(run: dict[str, Any], newest: int | None = None) -> Renderable
 
 def _ended(session: dict[str, Any]) -> Text:
     return Text(outcome_text(session), style=STYLES.get(session["outcome"] or session["phase"], ""))
-
-
-def _duration(seconds: float | None, long: bool) -> str:
-    if seconds is None:
-        return ""
-    return f"{seconds / 3600:.1f}" if long else f"{seconds:.0f}"
 
 
 def earlier_text(earlier: list[dict[str, Any]]) -> str:

@@ -178,7 +178,7 @@ def test_without_hours_left_a_run_would_wait_which_is_a_warning(tmp_path: Path) 
         found = place.check()
     assert exit_status(found) == 0
     assert "less than the 30 min that a session is worth starting with" in the(found, "quota", "warning")["sentence"]
-    assert "(in 5 d 0 h)" in the(found, "quota", "warning")["sentence"]
+    assert "(in 5 d)" in the(found, "quota", "warning")["sentence"]
 
 
 def test_a_session_that_takes_the_only_slot_is_named(place: Place) -> None:

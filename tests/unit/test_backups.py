@@ -260,7 +260,7 @@ def test_a_lost_database_a_lost_run_and_open_rights_are_problems_with_their_reme
         (0.0, Severity.OK, "shows Kaggle's time"),
         (-29.0, Severity.OK, "shows Kaggle's time"),
         (7200.0, Severity.PROBLEM, "2 h behind Kaggle's"),
-        (-86400.0, Severity.PROBLEM, "1 d 0 h ahead of Kaggle's"),
+        (-86400.0, Severity.PROBLEM, "1 d ahead of Kaggle's"),
         (None, Severity.NOTE, "does not say"),
     ],
 )

@@ -56,7 +56,7 @@ def found(check: Check, about: CheckSubject, state: Severity) -> list[Finding]:
             limits.session,
             {"stage": COUNT[:-1] + ", options: {step_s: 40000}}"},
             Severity.PROBLEM,
-            "one step of one takes 40000 s",
+            "one step of one takes 11 h 6 min",
         ),
         (limits.session, {}, Severity.OK, "a session has 8 h 59 min of 9 h to work in"),
         (

@@ -143,7 +143,7 @@ def test_a_request_that_was_obeyed_is_told(desk: Desk, facts: tuple[RunResumed, 
 
 def test_every_look_is_told_to_who_wants_to_see_it_and_to_nobody_else(desk: Desk) -> None:
     (line,) = desk.lines(TickResult(LOOK))
-    assert (line.level, line.message, line.session) == ("debug", "look session 1", 1)
+    assert (line.level, line.message, line.session) == ("debug", "poll session 1", 1)
 
 
 def test_a_line_has_the_facts_name_and_no_token_or_log(desk: Desk) -> None:

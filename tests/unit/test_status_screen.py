@@ -129,7 +129,7 @@ def test_with_nothing_to_do_it_says_so_plainly(watched: Place) -> None:
     )
     assert watched.to_do("r-0001") == ("nothing to do: relay waits and goes on by itself", None)
     assert "no quota, until" in joined(watched.text("r-0001"))
-    assert "(in 2 d 0 h)" in joined(watched.text("r-0001"))
+    assert "(in 2 d)" in joined(watched.text("r-0001"))
     watched.store.append("r-0001", [facts.RunCancelled()], AT)
     assert watched.to_do("r-0001")[1] is None
     assert "goes on until it ends by itself" in watched.to_do("r-0001")[0]
